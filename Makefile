@@ -1,0 +1,48 @@
+# Two commands matter: `make baseline` measures, `make test` checks. The others are their parts and work alone.
+#   PYTHON=python3.12   the interpreter of the virtual environment (default python3; 3.11 to 3.13)
+#   ARGS="..."          further options for the program (baseline) or for pytest (test)
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export PYTHON
+BIN := .venv/bin
+ARGS ?=
+
+# scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
+WITH_ENGINE = if [ -z "$${DOCKER_HOST:-}" ] && [ -f .docker-engine/env ]; then set -a; . .docker-engine/env; set +a; fi;
+
+.PHONY: help install docker docker-stop baseline test lint clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: ## put sparkray into a virtual environment, .venv
+	@bash scripts/install.sh
+
+docker: ## see to a Docker engine that answers (may install docker.io, and says so)
+	@bash scripts/docker.sh
+
+docker-stop: ## stop the engine that `make docker` started by itself, if any
+	@bash scripts/docker.sh stop
+
+baseline: install docker ## measure: native against container, and print the comparison
+	@echo "sparkray: fetching the model, building the image, measuring ($(BIN)/python -m sparkray.sweep baseline --yes $(ARGS))"
+	@$(WITH_ENGINE) $(BIN)/python -m sparkray.sweep baseline --yes $(ARGS)
+
+test: install docker ## run the whole test suite, real Docker and chroot included
+	@echo "sparkray: running the test suite ($(BIN)/python -m pytest $(ARGS))"
+	@$(WITH_ENGINE) $(BIN)/python -m pytest $(ARGS)
+
+lint: install ## run ruff, mypy --strict and the import contract
+	@echo "sparkray: ruff check"
+	@$(BIN)/ruff check .
+	@echo "sparkray: mypy"
+	@$(BIN)/mypy
+	@echo "sparkray: lint-imports"
+	@$(BIN)/lint-imports
+
+clean: ## remove .venv, builds and caches; results stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './results/*' -prune -exec rm -rf {} +

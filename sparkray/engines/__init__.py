@@ -1,0 +1,122 @@
+"""Engines: what to run, and how to read what it left.
+
+An engine turns (model card, workload, options) into a command, and afterwards a folder of files into measurements. It
+starts nothing and knows nothing of chroot or Docker: a runtime takes the command and runs it somewhere, `execute` joins
+the two. So the path through sparkray's own code is the same in every arm.
+
+Adding one is one new file here: the module's name is the engine's name, and the module holds a class `Engine`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from sparkray.errors import UnknownNameError
+from sparkray.records import Measurement
+from sparkray.spec.experiment import Workload
+from sparkray.spec.model import ModelCard
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie as the engine sees them, inside its environment.
+
+    `model` is the weights file or folder, `input` holds what `EngineCommand.inputs` named, `output` is where the engine
+    writes, `python` is an interpreter and `workers` the folder of sparkray's worker scripts (images built here only).
+    """
+
+    model: str
+    input: str
+    output: str
+    python: str
+    workers: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run's work: which model under which load. `options` are the engine's own, as `Engine.options` checked them.
+
+    `tool` is what `Engine.understand` made of the probe inside the environment (empty when there was none).
+    """
+
+    card: ModelCard
+    workload: Workload
+    seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tool: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def concurrency(self) -> int:
+        """Requests in flight at once: the workload's, else the card's batch size."""
+        return self.workload.concurrency or self.card.max_batch_size
+
+
+@dataclass(frozen=True)
+class EngineCommand:
+    """What to start. `inputs` are files (name to content) for the input folder; `environment` adds to the image's."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    dataset_sha256: str | None = None
+
+
+class Engine(Protocol):
+    """What every engine module's class `Engine` does."""
+
+    name: str
+    """The module's name."""
+    image_contents: str
+    """`venv` when its image is built from the running virtual environment, else `reference`."""
+
+    def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+        """The engine's own options, defaults filled in.
+
+        Raises:
+            ConfigError: An unknown key or a bad value.
+        """
+        ...
+
+    def probe(self) -> tuple[str, ...] | None:
+        """A command that, run inside the environment, tells version and options of the tool; None when not needed."""
+        ...
+
+    def understand(self, output: str) -> Mapping[str, str]:
+        """What the probe's output says, for `Job.tool`.
+
+        Raises:
+            EngineOutputError: It says nothing that can be used.
+        """
+        ...
+
+    def command(self, job: Job, paths: Paths) -> EngineCommand:
+        """The command of one run. Pure: the same job and paths give the same command."""
+        ...
+
+    def read(self, folder: Path, job: Job) -> Measurement:
+        """What the engine left in its output folder. `engine.log` there is its stdout and stderr together.
+
+        Raises:
+            EngineOutputError: Something is missing, cannot be parsed, or does not fit the job.
+            EngineFailedError: The files say themselves that the engine failed.
+        """
+        ...
+
+
+def engine_names() -> list[str]:
+    """The engines there are: the public modules of this package that are no worker scripts."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load_engine(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in engine_names():
+        raise UnknownNameError("engine", name, engine_names())
+    return cast("Engine", importlib.import_module(f"{__name__}.{name}").Engine())

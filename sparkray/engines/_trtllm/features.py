@@ -1,0 +1,199 @@
+"""Which options this `trtllm-bench` knows: asked from the tool itself, else from the table of known versions.
+
+`--help` of the group and of `throughput` are asked apart (options of the group are not listed with the subcommand), and
+with `-m x`, since up to 1.2 a missing `--model` is an error even for `--help`. The version comes from the package's
+metadata: importing it takes long and needs a GPU, so that is the second try only.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sparkray.errors import ConfigError, EngineOutputError
+
+ASSUMED_VERSION = "1.2"
+"""Assumed by `plan` when there is no image to ask and no `engine.version`: the newest stable release."""
+_MARK = "@@sparkray"
+_PROBE = f"""\
+import subprocess, sys
+def ask(name, *argv):
+    print("{_MARK}", name, flush=True)
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    except OSError as error:
+        print(error, flush=True)
+        return 1
+    print(done.stdout, flush=True)
+    return done.returncode
+if ask("version", sys.executable, "-c", "from importlib.metadata import version; print(version('tensorrt_llm'))"):
+    ask("version", sys.executable, "-c", "import tensorrt_llm; print(tensorrt_llm.__version__)")
+ask("group", "trtllm-bench", "--help")
+ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
+"""
+_VERSION = "1.2"
+"""Assumed by `plan` when there is no image to ask and no `engine.version`: the newest stable release."""
+_MARK = "@@sparkray"
+_PROBE = f"""\
+import subprocess, sys
+def ask(name, *argv):
+    print("{_MARK}", name, flush=True)
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        print(done.stdout, flush=True)
+    except OSError as error:
+        print(error, flush=True)
+meta = "from importlib.metadata import version; print(version('tensorrt_llm'))"
+try:
+    exec(meta.replace("print(", "found = (").replace("import", "import"), scope := {{}})
+    print("{_MARK} version", scope["found"], sep="\\n", flush=True)
+except Exception:
+    ask("version", sys.executable, "-c", "import tensorrt_llm; print(tensorrt_llm.__version__)")
+ask("group", "trtllm-bench", "--help")
+ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
+"""
+_VERSION = re.compile(
+    r"(?<![\w.])(\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?)(?![\w.])", re.ASCII
+)
+_MINOR = re.compile(r"(\d{1,4}\.\d{1,4})", re.ASCII)
+_OPTION_LINE = re.compile(r"^ {2,8}(-.*)$")
+_NAMES = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)", re.ASCII)
+
+_GROUP = "--model -m --model_path --workspace -w --log_level"
+_THROUGHPUT = """
+    --engine_dir --backend --extra_llm_api_options --max_batch_size --max_num_tokens --max_seq_len --beam_width
+    --kv_cache_free_gpu_mem_fraction --dataset --eos_id --modality --max_input_len --num_requests --warmup
+    --target_input_len --target_output_len --tp --pp --ep --cluster_size --concurrency --streaming --report_json
+    --iteration_log --output_json --request_json --enable_chunked_context --scheduler_policy
+"""
+_SINCE_1_1 = """
+    --custom_module_dirs --sampler_options --no_skip_tokenizer_init --image_data_format --data_device
+    --disable_chunked_context
+"""
+KNOWN_GROUP: Mapping[str, frozenset[str]] = {
+    "1.0": frozenset(_GROUP.split()),
+    "1.1": frozenset(_GROUP.split()),
+    "1.2": frozenset([*_GROUP.split(), "--revision"]),
+    "1.3": frozenset([*_GROUP.split(), "--revision", "--telemetry", "--no-telemetry"]),
+}
+KNOWN_THROUGHPUT: Mapping[str, frozenset[str]] = {
+    "1.0": frozenset(_THROUGHPUT.split()),
+    "1.1": frozenset((_THROUGHPUT + _SINCE_1_1).split()),
+    "1.2": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config"]),
+    "1.3": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config"]),
+}
+VERSIONS = tuple(KNOWN_GROUP)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one `trtllm-bench` knows. `told` is false when the table of versions had to stand in for the tool."""
+
+    version: str
+    group: frozenset[str]
+    throughput: frozenset[str]
+    told: bool = True
+
+    @property
+    def minor(self) -> str:
+        """`1.2` of `1.2.0rc6`."""
+        return minor_of(self.version) or self.version
+
+
+def minor_of(version: str) -> str | None:
+    """`1.2` of `1.2.0rc6`; None when it does not start like a version."""
+    match = _MINOR.match(version)
+    return match[1] if match else None
+
+
+def probe_command() -> tuple[str, ...]:
+    """The command that asks. It needs a `python3` and `trtllm-bench` on PATH, and answers even when one of them fails."""
+    return ("python3", "-c", _PROBE)
+
+
+def understand(output: str) -> dict[str, str]:
+    """The probe's answer as `Job.tool` carries it: `version`, `group` and `throughput` (option names, space between).
+
+    Raises:
+        EngineOutputError: Neither options nor a version can be found in it.
+    """
+    parts = _sections(output)
+    group, throughput = option_names(parts.get("group", "")), option_names(parts.get("throughput", ""))
+    version = _version(parts.get("version", ""))
+    if "--report_json" not in throughput:  # a traceback, or half an answer
+        known = _nearest(version) if version else None
+        if known is None or version is None:
+            last = next((line for line in reversed(output.splitlines()) if line.strip()), "nothing")
+            raise EngineOutputError(
+                f"trtllm-bench told neither its options nor its version; the last it said: {last.strip()[:200]!r}",
+                "Run `trtllm-bench -m x throughput --help` in the image to see why",
+            )
+        group, throughput = KNOWN_GROUP[known], KNOWN_THROUGHPUT[known]
+    return {
+        "version": version or _guess(group, throughput),
+        "group": " ".join(sorted(group)),
+        "throughput": " ".join(sorted(throughput)),
+    }
+
+
+def features_of(tool: Mapping[str, str], asked: str | None) -> Features:
+    """What to build the command for: what the tool told, else the version asked for, else `ASSUMED_VERSION`.
+
+    Raises:
+        ConfigError: The tool is of another version than asked for, or nothing is known of the version asked for.
+    """
+    if tool.get("throughput"):
+        told = Features(tool["version"], frozenset(tool.get("group", "").split()), frozenset(tool["throughput"].split()))
+        if asked is not None and minor_of(asked) != told.minor:
+            raise ConfigError(f"engine.version is {asked}, but the image holds {told.version}", "Leave engine.version out")
+        return told
+    version = asked or ASSUMED_VERSION
+    known = minor_of(version)
+    if known not in VERSIONS:
+        raise ConfigError(f"engine.version = {version!r} is not known", f"Known: {', '.join(VERSIONS)}")
+    return Features(version, KNOWN_GROUP[known], KNOWN_THROUGHPUT[known], told=False)
+
+
+def option_names(text: str) -> frozenset[str]:
+    """The options that a click help page lists. Names inside help texts, which stand further right, do not count."""
+    names: set[str] = set()
+    for line in text.splitlines():
+        match = _OPTION_LINE.match(line)
+        if match:
+            column = re.split(r"\s{2,}", match[1], maxsplit=1)[0]
+            names.update(_NAMES.findall(column.replace(",", " ").replace("/", " ")))
+    return frozenset(names - {"--help"})
+
+
+def _sections(output: str) -> dict[str, str]:
+    parts: dict[str, str] = {}
+    for chunk in output.split(_MARK)[1:]:
+        name, _, body = chunk.partition("\n")
+        parts[name.strip()] = body
+    return parts
+
+
+def _version(text: str) -> str | None:
+    """The last version in the text: what is logged on import comes before."""
+    found = _VERSION.findall(text)
+    return str(found[-1]) if found and "Error" not in text else None
+
+
+def _nearest(version: str) -> str | None:
+    """The known minor version, the newest known for anything newer, None for anything older."""
+    minor = minor_of(version)
+    if minor is None or minor in KNOWN_GROUP:
+        return minor
+    return VERSIONS[-1] if _numbers(minor) > _numbers(VERSIONS[-1]) else None
+
+
+def _numbers(minor: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in minor.split("."))
+
+
+def _guess(group: frozenset[str], throughput: frozenset[str]) -> str:
+    """The minor version from what was added when."""
+    if "--telemetry" in group:
+        return "1.3"
+    if "--config" in throughput:
+        return "1.2"
+    return "1.1" if "--sampler_options" in throughput else "1.0"

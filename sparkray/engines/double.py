@@ -1,0 +1,61 @@
+"""A double of an engine: no model, real processes, faults on demand. What it yields is marked as simulated.
+
+It stands in where a fault is needed that a real engine does not have today: a crash, a hang, garbage in its output.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+
+from sparkray.engines import EngineCommand, Job, Paths
+from sparkray.engines._worker import read_result, worker_command
+from sparkray.errors import EngineOutputError
+from sparkray.records import Measurement
+from sparkray.spec.boundary import STRICT, parse
+
+Fault = Literal[
+    "none", "crash", "signal", "hang", "missing", "garbage", "truncated", "short", "lost", "wrong_model",
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the double behaves. `fault`: what it plays; `short` one token too few, `lost` one request too few."""
+
+    __pydantic_config__ = STRICT
+
+    tokens_per_s: Annotated[float, Gt(0)] = 400.0
+    load_s: Annotated[float, Ge(0)] = 0.1
+    noise: Annotated[float, Ge(0)] = 0.02
+    kv_cache_bytes: Annotated[int, Ge(0)] = 1 << 20
+    fault: Fault = "none"
+
+
+class Engine:
+    """See the module."""
+
+    name = "double"
+    image_contents = "venv"
+
+    def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+        """Options with defaults. Raises ConfigError for an unknown key or a bad value."""
+        return asdict(parse(Options, mapping, source))
+
+    def probe(self) -> tuple[str, ...] | None:
+        """Nothing to ask."""
+        return None
+
+    def understand(self, output: str) -> Mapping[str, str]:
+        """Nothing was asked. Raises EngineOutputError if something was."""
+        raise EngineOutputError(f"the double asks nothing, but was told {output[:80]!r}")
+
+    def command(self, job: Job, paths: Paths) -> EngineCommand:
+        """The worker on this job."""
+        return worker_command(job, paths, "double_worker.py")
+
+    def read(self, folder: Path, job: Job) -> Measurement:
+        """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
+        return read_result(folder, job)

@@ -1,0 +1,64 @@
+"""llama.cpp through the `xllamacpp` wheel: the engine that every machine has, GPU or not."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from sparkray.engines import EngineCommand, Job, Paths
+from sparkray.engines._worker import read_result, worker_command
+from sparkray.errors import EngineOutputError
+from sparkray.records import Measurement
+from sparkray.spec.boundary import STRICT, parse
+
+Count = Annotated[int, Ge(0)]
+_CONTEXT_STEP = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """llama.cpp's own settings.
+
+    `threads` 0 takes every CPU that the process may run on; `n_gpu_layers` acts in CUDA builds of llama.cpp; `n_ctx` 0
+    takes what the workload needs, which fixes the KV cache to the same size in every arm.
+    """
+
+    __pydantic_config__ = STRICT
+
+    threads: Count = 0
+    n_gpu_layers: Count = 0
+    n_ctx: Count = 0
+
+
+class Engine:
+    """See the module."""
+
+    name = "llamacpp"
+    image_contents = "venv"
+
+    def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+        """Options with defaults. Raises ConfigError for an unknown key or a bad value."""
+        return asdict(parse(Options, mapping, source))
+
+    def probe(self) -> tuple[str, ...] | None:
+        """Nothing to ask: the version stands in the result."""
+        return None
+
+    def understand(self, output: str) -> Mapping[str, str]:
+        """Nothing was asked. Raises EngineOutputError if something was."""
+        raise EngineOutputError(f"llamacpp asks nothing, but was told {output[:80]!r}")
+
+    def command(self, job: Job, paths: Paths) -> EngineCommand:
+        """The worker on this job; a context of 0 becomes what the workload needs."""
+        options = dict(job.options)
+        if not options["n_ctx"]:
+            need = (job.workload.input_tokens + job.workload.output_tokens) * job.concurrency
+            options["n_ctx"] = -(-need // _CONTEXT_STEP) * _CONTEXT_STEP
+        sized = Job(job.card, job.workload, job.seed, options)
+        return worker_command(sized, paths, "llamacpp_worker.py")
+
+    def read(self, folder: Path, job: Job) -> Measurement:
+        """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
+        return read_result(folder, job)

@@ -1,0 +1,85 @@
+"""Where things lie as each environment sees them, and the container of a planned run. Pure: `plan` prints from it too."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sparkray.engines import Engine, EngineCommand, Job, Paths
+from sparkray.images import venv
+from sparkray.plan import PlannedRun, Study
+from sparkray.runtimes import INSIDE, MARKER
+from sparkray.spec.docker import ContainerSpec
+from sparkray.spec.model import ModelCard
+
+LABEL = "io.sparkray"
+WORKERS_ON_HOST = Path(__file__).resolve().parent.parent / "engines" / "_workers"
+Bind = tuple[str, str, bool]
+
+
+def model_name(card: ModelCard) -> str:
+    """File or folder name of a card's weights."""
+    return Path(card.weights.member or card.weights.path).name
+
+
+def inside_paths(card: ModelCard, engine: Engine) -> Paths:
+    """Paths in a chroot or a container: the same in both."""
+    built = engine.image_contents == "venv"
+    return Paths(
+        model=f"{INSIDE}/model/{model_name(card)}",
+        input=f"{INSIDE}/in",
+        output=f"{INSIDE}/out",
+        python=venv.PYTHON if built else "python3",
+        workers=venv.WORKERS if built else f"{INSIDE}/workers",
+    )
+
+
+def host_paths(model: Path, folders: Mapping[str, Path], python: str) -> Paths:
+    """Paths on the host arm: where things really lie. `folders` has `in` and `out`."""
+    return Paths(str(model), str(folders["in"]), str(folders["out"]), python, str(WORKERS_ON_HOST))
+
+
+def container_name(run_id: str) -> str:
+    """The name of a run's container, and of its marker in every arm."""
+    return f"sparkray-{run_id}"
+
+
+def binds_of(model: Path, paths: Paths, folders: Mapping[str, Path]) -> tuple[Bind, ...]:
+    """What is mounted: the weights and the inputs read-only, the output to be written."""
+    return (
+        (str(model), paths.model, True),
+        (str(folders["in"]), paths.input, True),
+        (str(folders["out"]), paths.output, False),
+    )
+
+
+def labels_of(run_id: str, experiment: str) -> dict[str, str]:
+    """Labels of a run's container: how it is recognised as ours."""
+    return {f"{LABEL}.run": run_id, f"{LABEL}.experiment": experiment}
+
+
+def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:
+    """The command of a planned run as its environment will see it (host paths stand as they are inside)."""
+    card = study.card(planned.model)
+    job = Job(card, study.experiment.workload, study.experiment.seed, study.engine_options,
+              {"version": str(study.engine_options["version"])} if study.engine_options.get("version") else {})
+    return engine.command(job, inside_paths(card, engine))
+
+
+def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset: Path) -> ContainerSpec | None:
+    """The container of a planned run as it was asked for; None outside Docker."""
+    treatment = study.treatment(planned.environment)
+    if not treatment.in_container:
+        return None
+    card = study.card(planned.model)
+    command = planned_command(study, planned, engine)
+    folders = {"in": dataset / "inputs", "out": dataset / "spool" / planned.run_id / "out"}
+    model = Path(study.site.models_root) / card.weights.path if card.weights.kind == "checkpoint" else Path(
+        model_name(card))
+    image = "sparkray/venv:latest" if study.site.image == "venv" else study.site.image
+    name = container_name(planned.run_id)
+    return ContainerSpec(
+        name=name, image=image, argv=command.argv, options=treatment.options,
+        environment={**command.environment, MARKER: name},
+        binds=binds_of(model, inside_paths(card, engine), folders),
+        labels=labels_of(planned.run_id, study.experiment.name),
+    )
+

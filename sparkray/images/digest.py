@@ -1,0 +1,138 @@
+"""What an arm runs, as one hash: computed apart from each arm's own files, so that one altered byte in one arm shows.
+
+The hash is over the sorted list of (path, kind, mode, content hash or link target) of files and symbolic links. Owners
+and times are left out: an export by a user has others. Left out too is what Docker injects into every container, what
+the kernel mounts, and `/sparkray`, where sparkray mounts the run's own folders.
+
+Reading every byte before every run would cost seconds on a 30 GB image, so a content digest is remembered under a
+*fingerprint*: sizes, inode numbers, modification and change times. A change time cannot be set back from user space; any
+write to a file moves it, and then the bytes are read again.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_CHUNK = 1 << 20
+INJECTED = (".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab")
+INJECTED_FOLDERS = ("dev/", "proc/", "sys/", "sparkray/")
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """One file or symbolic link: relative path, `f` or `l`, permission bits, SHA-256 or target."""
+
+    path: str
+    kind: str
+    mode: int
+    content: str
+
+
+def counts(path: str) -> bool:
+    """Whether a path belongs to the bits of an arm."""
+    return path not in INJECTED and not path.startswith(INJECTED_FOLDERS)
+
+
+def digest_of(entries: Iterable[Entry]) -> str:
+    """The hash of a set of entries, whatever their order, as `sha256:...`."""
+    total = hashlib.sha256()
+    for entry in sorted(entries):
+        total.update(f"{entry.path}\0{entry.kind}\0{entry.mode:o}\0{entry.content}\n".encode(errors="surrogateescape"))
+    return f"sha256:{total.hexdigest()}"
+
+
+def hash_stream(stream: IO[bytes], copy_to: IO[bytes] | None = None) -> str:
+    """SHA-256 of a stream, copied on the way where asked."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(_CHUNK):
+        digest.update(chunk)
+        if copy_to is not None:
+            copy_to.write(chunk)
+    return digest.hexdigest()
+
+
+def tree_entries(root: Path) -> Iterator[Entry]:
+    """Entries of a folder on disk."""
+    for path, found in _walk(root):
+        if stat.S_ISLNK(found.st_mode):
+            yield Entry(path, "l", 0o777, str((root / path).readlink()))
+        elif stat.S_ISREG(found.st_mode):
+            with (root / path).open("rb") as file:
+                yield Entry(path, "f", stat.S_IMODE(found.st_mode), hash_stream(file))
+
+
+def tar_entries(archive: tarfile.TarFile) -> Iterator[Entry]:
+    """Entries of a tar stream (`docker export`); hard links count as the file they point to."""
+    hashes: dict[str, tuple[int, str]] = {}
+    for member in archive:
+        path = member.name.removeprefix("./")
+        if not counts(path):
+            continue
+        if member.issym():
+            yield Entry(path, "l", 0o777, member.linkname)
+        elif member.islnk():
+            mode, content = hashes[member.linkname.removeprefix("./")]
+            yield Entry(path, "f", mode, content)
+        elif member.isreg():
+            stream = archive.extractfile(member)
+            content = hash_stream(stream) if stream else ""
+            hashes[path] = (member.mode & 0o7777, content)
+            yield Entry(path, "f", member.mode & 0o7777, content)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(relative path, lstat) of everything that counts below a folder."""
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(root / folder) as found:
+            for item in found:
+                path = f"{folder}{item.name}"
+                if item.is_dir(follow_symlinks=False):
+                    if counts(f"{path}/"):
+                        waiting.append(f"{path}/")
+                elif counts(path):
+                    yield path, item.stat(follow_symlinks=False)
+
+
+def fingerprint(roots: Iterable[Path]) -> str:
+    """A hash that moves when any file below the folders is written, replaced or removed; reads no content."""
+    total = hashlib.sha256()
+    for root in roots:
+        for path, s in sorted(_walk(root)):
+            total.update(f"{path}\0{s.st_mode:o}\0{s.st_size}\0{s.st_ino}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\n".encode(
+                errors="surrogateescape"))
+    return total.hexdigest()
+
+
+class Remembered:
+    """Content digests under fingerprints, in one small JSON file of the user's cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def get(self, key: str) -> str | None:
+        """The digest remembered for a fingerprint, or None."""
+        return self._load().get(key)
+
+    def put(self, key: str, digest: str) -> None:
+        """Remember one; a crash in between leaves the old file."""
+        known = {**self._load(), key: digest}
+        new = self.path.with_suffix(".new")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps(known, indent=1))
+        new.replace(self.path)
+
+    def _load(self) -> dict[str, str]:
+        with suppress(OSError, ValueError):
+            known = json.loads(self.path.read_text())
+            if isinstance(known, dict):
+                return known
+        return {}

@@ -1,0 +1,200 @@
+"""Images on this machine: found or built, exported once for the native arm, and the digest of what each arm runs."""
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, cast
+
+import docker
+from docker.errors import ImageNotFound
+from docker.models.containers import Container
+
+from sparkray.errors import ImageError
+from sparkray.images import venv
+from sparkray.images.digest import Remembered, counts, digest_of, fingerprint, tar_entries, tree_entries
+from sparkray.runtimes._docker import docker_errors
+from sparkray.units import GIB
+
+_SPACE_FACTOR = 2
+_RING = 16
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that Docker has: what was asked for, its identity, its environment variables, its size in bytes."""
+
+    reference: str
+    digest: str
+    environment: Mapping[str, str]
+    size: int
+
+
+class Images:
+    """Images of one Docker engine, and their exports in a folder of the user's cache."""
+
+    def __init__(self, client: docker.DockerClient, cache: Path) -> None:
+        self.client = client
+        self.cache = cache
+        self.remembered = Remembered(cache / "digests.json")
+
+    def from_venv(self) -> Image:
+        """The image of the running virtual environment; built when no image of that content is there.
+
+        Raises:
+            ImageError: It cannot be put together or loaded.
+            DockerError: The engine refused.
+        """
+        files = venv.parts()
+        reference, _ = venv.content_tag(files)
+        if not self._has(reference):
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
+                layer, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
+                layer_sha256 = venv.write_layer(files, layer)
+                venv.write_archive(reference, layer, layer_sha256, archive)
+                layer.unlink()
+                with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
+                    self.client.images.load(stream)
+        return self.find(reference)
+
+    def _has(self, reference: str) -> bool:
+        with docker_errors(f"looking for the image {reference}"):
+            try:
+                self.client.images.get(reference)
+            except ImageNotFound:
+                return False
+            return True
+
+    def find(self, reference: str) -> Image:
+        """An image that is there already: nothing is pulled.
+
+        Raises:
+            ImageError: It is not there.
+        """
+        with docker_errors(f"looking for the image {reference}"):
+            try:
+                found = self.client.images.get(reference)
+            except ImageNotFound:
+                raise ImageError(f"no image {reference!r} on this machine", f"docker pull {reference}") from None
+        config = found.attrs["Config"] or {}
+        pairs = (item.partition("=") for item in config.get("Env") or [])
+        return Image(reference, str(found.id), {k: v for k, _, v in pairs}, int(found.attrs["Size"]))
+
+    def container_digest(self, image: Image) -> str:
+        """Digest of the files a container of this image runs, from Docker's own storage.
+
+        Read anew when the fingerprint of the layers' folders moved; where they cannot be seen (another storage driver, no
+        root), read through `docker export` every time.
+        """
+        layers = self._layer_folders(image)
+        key = f"container {image.digest} {fingerprint(layers)}" if layers else None
+        known = self.remembered.get(key) if key else None
+        if known is not None:
+            return known
+        with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            digest = digest_of(tar_entries(tar))
+        if key:
+            self.remembered.put(key, digest)
+        return digest
+
+    def _layer_folders(self, image: Image) -> list[Path]:
+        """Folders of the image's layers under the overlay2 driver; empty when they cannot be read."""
+        with docker_errors(f"inspecting {image.reference}"):
+            driver = self.client.images.get(image.digest).attrs.get("GraphDriver") or {}
+        data = driver.get("Data") or {}
+        folders = [Path(p) for p in [data.get("UpperDir", ""), *data.get("LowerDir", "").split(":")] if p]
+        try:
+            return folders if all([next(p.iterdir(), None) is not None for p in folders]) else []
+        except OSError:
+            return []
+
+    def rootfs(self, image: Image) -> Path:
+        """The image's file system in a folder, exported once.
+
+        Raises:
+            ImageError: No space for twice its size, or the export failed; nothing half-done is left under the name.
+        """
+        target = self.cache / "rootfs" / image.digest.removeprefix("sha256:")[:_RING]
+        if target.is_dir():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(target.parent).free
+        if free < _SPACE_FACTOR * image.size:
+            raise ImageError(
+                f"exporting {image.reference} needs {_SPACE_FACTOR * image.size / GIB:.1f} GiB free under "
+                f"{target.parent}, there are {free / GIB:.1f} GiB",
+                "Free some space, or set XDG_CACHE_HOME to a larger disk",
+            )
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+        try:
+            with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+                tar.extractall(partial, members=_exported(tar), filter="fully_trusted")
+            for name in ("proc", "sys", "dev", "tmp", "sparkray"):
+                (partial / name).mkdir(exist_ok=True)
+            partial.chmod(0o755)
+            partial.rename(target)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise ImageError(f"exporting {image.reference} to {target}: {error.strerror or error}") from None
+        return target
+
+    def rootfs_digest(self, root: Path) -> str:
+        """Digest of the native arm's files; read anew when their fingerprint moved."""
+        key = f"rootfs {root.name} {fingerprint([root])}"
+        known = self.remembered.get(key)
+        if known is None:
+            known = digest_of(tree_entries(root))
+            self.remembered.put(key, known)
+        return known
+
+    def host_digest(self) -> str:
+        """Digest of the files that the host arm runs, laid out as the image would have them."""
+        return venv.content_tag(venv.parts())[1]
+
+    def _stopped(self, image: Image) -> "_Export":
+        with docker_errors(f"creating a container of {image.reference} to export it"):
+            return _Export(self.client.containers.create(image.digest, command=["true"]))
+
+
+def _exported(tar: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
+    """Members of an export that belong on disk: all but devices and what Docker injected."""
+    for member in tar:
+        name = member.name.removeprefix("./")
+        if member.isdir() or (counts(name) and (member.isreg() or member.issym() or member.islnk())):
+            yield member
+
+
+class _Export:
+    """The export stream of a container that was never started, removed with the block."""
+
+    def __init__(self, container: Container) -> None:
+        self.container = container
+
+    def __enter__(self) -> IO[bytes]:
+        return cast("IO[bytes]", _Stream(self.container.export()))
+
+    def __exit__(self, *_: object) -> None:
+        with docker_errors("removing the exported container"):
+            self.container.remove(force=True, v=True)
+
+
+class _Stream:
+    """Chunks as a file that can be read."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks = iter(chunks)
+        self.left = b""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, fewer only at the end."""
+        ready = [self.left]
+        have = len(self.left)
+        while have < size and (chunk := next(self.chunks, b"")):
+            ready.append(chunk)
+            have += len(chunk)
+        data = b"".join(ready)
+        self.left = data[size:]
+        return data[:size]

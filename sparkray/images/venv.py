@@ -1,0 +1,204 @@
+"""An image from the running virtual environment: interpreter, engine, shared libraries; nothing else.
+
+It is put together here rather than by `docker build`, so that the same files always give the same image, with no network
+and no build cache: a docker-archive tar with one layer, loaded through the API and tagged with the hash of its content.
+A second sweep finds the tag and builds nothing. Everything lies under /opt/sparkray, wherever it lay on the host.
+"""
+
+import hashlib
+import io
+import json
+import platform
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from sparkray.errors import ImageError
+from sparkray.images.digest import Entry, digest_of, hash_stream
+
+PREFIX = "opt/sparkray"
+PYTHON = f"/{PREFIX}/bin/python3"
+WORKERS = f"/{PREFIX}/workers"
+REPOSITORY = "sparkray/venv"
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": f"/{PREFIX}/bin:/usr/local/bin:/usr/bin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "LD_LIBRARY_PATH": f"/{PREFIX}/lib",
+    "PYTHONHOME": f"/{PREFIX}",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONPATH": f"/{PREFIX}/packages",
+}
+_LEFT_OUT = {
+    "site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
+    "lib2to3", "pydoc_data",
+}
+_PACKAGES = ("xllamacpp",)
+_FOLDERS = ("dev", "etc", "proc", "root", "sparkray", "sys", "tmp", "var", "var/tmp")
+_STICKY = {"tmp": 0o1777, "var/tmp": 0o1777}
+_LDD = re.compile(r"^\s*(?:\S+ => )?(?P<path>/\S+) \(0x", re.MULTILINE)
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of the image: where it goes and where it is, or its text when it is made here."""
+
+    target: str
+    source: Path | None = None
+    text: bytes = b""
+    mode: int = 0o644
+
+    def open(self) -> IO[bytes]:
+        """Its bytes."""
+        return self.source.open("rb") if self.source else io.BytesIO(self.text)
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.source.stat().st_size if self.source else len(self.text)
+
+
+def parts() -> list[Part]:
+    """Every file of the image, in order of target.
+
+    Raises:
+        ImageError: Something of the running interpreter cannot be found or read.
+    """
+    try:
+        found = {part.target: part for part in _all_parts()}
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ImageError(f"the running virtual environment cannot be read: {error}") from None
+    return [found[target] for target in sorted(found)]
+
+
+def _all_parts() -> Iterator[Part]:
+    binary = Path(sys.executable).resolve()
+    yield Part(PYTHON.lstrip("/"), binary, mode=0o755)
+    yield Part("etc/passwd", text=b"root:x:0:0:root:/root:/bin/sh\n")
+    yield Part("etc/group", text=b"root:x:0:\n")
+    libraries: list[Path] = [binary]
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for key in ("stdlib", "platstdlib"):
+        root = Path(sysconfig.get_path(key, vars={"base": sys.base_prefix, "platbase": sys.base_prefix,
+                                                  "installed_base": sys.base_prefix,
+                                                  "installed_platbase": sys.base_prefix}))
+        for path in _python_files(root):
+            yield Part(f"{PREFIX}/lib/{version}/{path.relative_to(root)}", path, mode=_mode(path))
+            libraries += [path] if path.suffix == ".so" else []
+    for name in _PACKAGES:
+        root = _package(name)
+        for path in _python_files(root):
+            yield Part(f"{PREFIX}/packages/{name}/{path.relative_to(root)}", path, mode=_mode(path))
+            libraries += [path] if path.suffix == ".so" else []
+    workers = _package("sparkray") / "engines" / "_workers"
+    for path in sorted(workers.glob("*.py")):
+        yield Part(f"{WORKERS.lstrip('/')}/{path.name}", path)
+    yield from _shared_libraries(libraries)
+
+
+def _package(name: str) -> Path:
+    spec = find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ImageError(f"the package {name!r} is not in this virtual environment", "Run `make install`")
+    return Path(spec.origin).parent
+
+
+def _mode(path: Path) -> int:
+    return 0o755 if path.suffix == ".so" else 0o644
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    """Files below a folder, bytecode and tests left out, in a fixed order."""
+    for path in sorted(root.iterdir()):
+        if path.name in _LEFT_OUT or path.name.startswith("config-") or path.suffix in (".pyc", ".a"):
+            continue
+        if path.is_dir():
+            yield from _python_files(path)
+        elif path.is_file():
+            yield path
+
+
+def _shared_libraries(binaries: list[Path]) -> Iterator[Part]:
+    """What the dynamic linker would load for these binaries, and the linker itself at its own place."""
+    said = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
+    for path in sorted({Path(match["path"]) for match in _LDD.finditer(said)}):
+        if path.name.startswith("ld-"):
+            yield Part(str(path).lstrip("/"), path.resolve(), mode=0o755)
+        else:
+            yield Part(f"{PREFIX}/lib/{path.name}", path.resolve(), mode=0o755)
+
+
+def part_entries(files: list[Part]) -> Iterator[Entry]:
+    """The parts as entries of a digest: what the image's file system will hold, computed from the host's files."""
+    for part in files:
+        with part.open() as stream:
+            yield Entry(part.target, "f", part.mode, hash_stream(stream))
+
+
+def content_tag(files: list[Part]) -> tuple[str, str]:
+    """(reference, rootfs digest) of the image that these parts make."""
+    digest = digest_of(part_entries(files))
+    settings = json.dumps(ENVIRONMENT, sort_keys=True)
+    key = hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()[:16]
+    return f"{REPOSITORY}:{key}", digest
+
+
+def write_layer(files: list[Part], path: Path) -> str:
+    """The layer as a tar on disk, the same bytes for the same parts. Returns its SHA-256.
+
+    Raises:
+        ImageError: It cannot be written.
+    """
+    try:
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name in _folders(files):
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = tarfile.DIRTYPE, _STICKY.get(name, 0o755)
+                tar.addfile(info)
+            for part in files:
+                info = tarfile.TarInfo(part.target)
+                info.size, info.mode = part.size(), part.mode
+                with part.open() as stream:
+                    tar.addfile(info, stream)
+        with path.open("rb") as stream:
+            return hash_stream(stream)
+    except OSError as error:
+        raise ImageError(f"the image's layer cannot be written to {path}: {error.strerror}") from None
+
+
+def _folders(files: list[Part]) -> list[str]:
+    """Every folder above a part, and those that a root file system needs."""
+    names = set(_FOLDERS)
+    for part in files:
+        names.update(str(parent) for parent in Path(part.target).parents if str(parent) != ".")
+    return sorted(names)
+
+
+def write_archive(reference: str, layer: Path, layer_sha256: str, path: Path) -> None:
+    """The docker-archive that `docker load` reads: configuration, one layer, manifest."""
+    config = json.dumps(
+        {
+            "architecture": _MACHINES.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "created": "1970-01-01T00:00:00Z",
+            "config": {"Env": [f"{k}={v}" for k, v in sorted(ENVIRONMENT.items())], "WorkingDir": "/"},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_sha256}"]},
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "sparkray"}],
+        },
+        sort_keys=True,
+    ).encode()
+    config_name = f"{hashlib.sha256(config).hexdigest()}.json"
+    manifest = [{"Config": config_name, "RepoTags": [reference], "Layers": ["layer.tar"]}]
+    with tarfile.open(path, "w") as tar:
+        for name, data in ((config_name, config), ("manifest.json", json.dumps(manifest).encode())):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        tar.add(layer, "layer.tar")

@@ -1,0 +1,152 @@
+"""One benchmark at a time on a machine, or on a GPU where there are some, whoever starts it.
+
+The kernel holds the lock (`flock` through `filelock`) and lets go when its holder dies, so it can never be stale. Beside
+it lies a note that says who holds it and what runs under it: for the one who waits, and for the next holder, who finds
+there what a dead one left running. Files lie where every user may write, so the lock holds between users as well.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from sparkray.errors import LockHeldError
+
+LOCK_FOLDER = Path("/run/lock")
+_FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - shared by all users on purpose: the lock must be found by every one
+_POLL_S = 0.2
+MACHINE = "machine"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: process, its start time in clock ticks, user, the run's name ('' before the first)."""
+
+    pid: int
+    started: int
+    user: int
+    run: str = ""
+    dataset: str = ""
+
+    def is_alive(self) -> bool:
+        """Whether the very process that wrote the note still lives (a recycled pid has another start time)."""
+        return process_start(self.pid) == self.started
+
+
+def process_start(pid: int) -> int:
+    """Start time of a process in clock ticks since boot; 0 when there is none."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
+
+
+def lock_folder() -> Path:
+    """Where locks lie on this machine."""
+    return LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK) else _FALLBACK_FOLDER
+
+
+class MachineLock:
+    """The lock of one machine: one file per GPU UUID, or one for the machine.
+
+    Args:
+        keys: GPU UUIDs, or `machine`.
+        folder: Where the files lie; tests give their own.
+    """
+
+    def __init__(self, keys: tuple[str, ...] = (MACHINE,), folder: Path | None = None) -> None:
+        self.keys = tuple(sorted(keys))
+        self.folder = folder or lock_folder()
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"sparkray-{key}.lock"
+
+    def _note(self, key: str) -> Path:
+        return self.folder / f"sparkray-{key}.json"
+
+    def holder(self, key: str | None = None) -> Holder | None:
+        """What the note says; it may be of a holder that is gone."""
+        with suppress(OSError, ValueError, TypeError):
+            return Holder(**json.loads(self._note(key or self.keys[0]).read_text()))
+        return None
+
+    @contextmanager
+    def held(
+        self, mode: Literal["wait", "fail"], *, on_wait: Callable[[str], None], should_stop: Callable[[], bool],
+    ) -> Iterator[Holder | None]:
+        """Hold every key, in sorted order so that two who want several cannot block each other.
+
+        Yields:
+            The note of the holder before, when it died without letting go; else None.
+
+        Raises:
+            LockHeldError: Somebody else holds it and `mode` is `fail`, or the wait was stopped.
+        """
+        with ExitStack() as stack:
+            for key in self.keys:
+                self._acquire(key, mode, on_wait=on_wait, should_stop=should_stop)
+                stack.callback(self._release, key)
+            before = self.holder()
+            self.note("")
+            yield before
+
+    def _acquire(
+        self, key: str, mode: str, *, on_wait: Callable[[str], None], should_stop: Callable[[], bool],
+    ) -> None:
+        lock = FileLock(self._file(key), mode=0o666, thread_local=False, is_singleton=False)
+        told = ""
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                break
+            except Timeout:
+                said = self._who(key)
+                if mode == "fail" or should_stop():
+                    raise LockHeldError(f"this machine is busy: {said}", "Wait for it: --lock wait") from None
+                if said != told:
+                    on_wait(said)
+                    told = said
+                time.sleep(_POLL_S)
+        _LOCKS[self._file(key)] = lock
+
+    def _who(self, key: str) -> str:
+        holder = self.holder(key)
+        if holder is None:
+            return f"{self._file(key)} is locked"
+        what = f", run {holder.run}" if holder.run else ""
+        return f"process {holder.pid} of user id {holder.user} is measuring{what} into {holder.dataset or 'a dataset'}"
+
+    def note(self, run: str, dataset: str = "") -> None:
+        """Say what runs under the lock, before it is started."""
+        holder = Holder(os.getpid(), process_start(os.getpid()), os.getuid(), run, dataset)
+        for key in self.keys:
+            write_note(self._note(key), asdict(holder))
+
+    def _release(self, key: str) -> None:
+        self._note(key).unlink(missing_ok=True)
+        lock = _LOCKS.pop(self._file(key), None)
+        if lock is not None:
+            lock.release(force=True)
+
+
+_LOCKS: dict[Path, FileLock] = {}
+"""Locks this process holds: kept alive here, since a FileLock lets go when it is collected."""
+
+
+def write_note(path: Path, content: Mapping[str, object]) -> None:
+    """Replace a note, readable by all. In a sticky folder another user's note cannot be replaced, only rewritten."""
+    text = json.dumps(content)
+    partial = path.with_suffix(f".{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.chmod(0o666)
+        partial.replace(path)
+    except PermissionError:
+        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.write_text(text)

@@ -1,0 +1,110 @@
+"""Which Docker flags this host can honour, found by trying them before the first run, and what they then give.
+
+A container is really started with the flags of each environment. When that fails, each flag is tried alone: one that the
+site may give up is dropped and recorded as a deviation; any other stops the sweep with the flag, Docker's own words and
+a remedy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from sparkray.errors import PreflightError, RunUnreadyError
+from sparkray.images.rootfs import Image
+from sparkray.plan import Treatment
+from sparkray.runtimes import Launch
+from sparkray.runtimes._readback import effective_state
+from sparkray.runtimes.container import Runtime
+from sparkray.spec.docker import DockerOptions, flag_of, flag_words, given, without
+
+_REMEDIES = {
+    "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",
+    "unable to apply caps": "This host lacks capabilities that the flag asks for (CAP_SYS_RESOURCE, most likely)",
+    "could not select device driver": "Install the NVIDIA Container Toolkit, or choose a site without a GPU: --site cpu",
+    "unknown or invalid runtime": "Install that OCI runtime, or leave the flag out",
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Starts a container that does nothing, with given flags, and looks at it. `idle` is a command of the image."""
+
+    runtime: Runtime
+    image: Image
+    idle: tuple[str, ...]
+
+    def state(self, options: DockerOptions) -> Mapping[str, Any]:
+        """The effective state of a container with these flags.
+
+        Raises:
+            RunUnreadyError: Docker could not start it.
+            DockerError: Docker does not answer.
+        """
+        with TemporaryDirectory(prefix="sparkray-probe-") as folder:
+            scratch = Path(folder, "tmp")
+            launch = Launch(
+                name=f"sparkray-probe-{uuid4().hex[:12]}", argv=self.idle, environment={}, log=Path(folder, "log"),
+                scratch=scratch, python="", image=self.image.reference, options=options,
+                labels={"io.sparkray.probe": "1"},
+            )
+            with self.runtime.start(launch) as running:
+                if running.pid == 0:
+                    raise RunUnreadyError(f"a container of {self.image.reference} ended at once: {self.idle}")
+                return effective_state(running.pid)
+
+
+def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[str, ...], Mapping[str, Any]]:
+    """The options that this host can honour, what was given up (in words), and the state that they give.
+
+    Raises:
+        PreflightError: A flag cannot be honoured and may not be given up.
+    """
+    try:
+        return treatment.options, (), probe.state(treatment.options)
+    except RunUnreadyError as error:
+        refused = {name: why for name, _, _ in given(treatment.options) if (why := _alone(name, treatment, probe))}
+        hard = {name: why for name, why in refused.items() if name not in treatment.adapt}
+        if hard or not refused:
+            raise _refusal(treatment, hard or {"": error.message}) from None
+    options = without(treatment.options, set(refused))
+    try:
+        state = probe.state(options)
+    except RunUnreadyError as error:
+        raise _refusal(treatment, {"": error.message}) from None
+    return options, tuple(_deviation(treatment.options, name, why) for name, why in refused.items()), state
+
+
+def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:
+    """Why a flag cannot be honoured by itself, or None when it can."""
+    try:
+        probe.state(DockerOptions(**{name: getattr(treatment.options, name)}))
+    except RunUnreadyError as error:
+        return error.message
+    return None
+
+
+def _words(options: DockerOptions, name: str) -> str:
+    return " ".join(flag_words(DockerOptions(**{name: getattr(options, name)})))
+
+
+def _deviation(options: DockerOptions, name: str, why: str) -> str:
+    return f"{_words(options, name)} left out: {_remedy(why) or why}"
+
+
+def _remedy(why: str) -> str:
+    return next((remedy for said, remedy in _REMEDIES.items() if said in why), "")
+
+
+def _refusal(treatment: Treatment, refused: Mapping[str, str]) -> PreflightError:
+    parts = [
+        f"{_words(treatment.options, name) if name else 'the flags together'}: {why}" for name, why in refused.items()
+    ]
+    remedies = {_remedy(why) for why in refused.values()} - {""}
+    leave = " and ".join(flag_of(name).text for name in refused if name)
+    remedies.add(f"Leave {leave} out" if leave else "Try the printed docker run line by hand")
+    return PreflightError(
+        f"this host cannot honour the flags of {treatment.environment}: {'; '.join(parts)}", ". ".join(sorted(remedies)),
+    )

@@ -1,0 +1,178 @@
+"""One row a metric: name (its unit at the end), which direction is better, what it is, and the function. Pure.
+
+A metric that cannot be computed is None, never 0. Requests of the warm-up and failed requests do not count. Percentiles
+interpolate linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sparkray.records import EngineFacts, Request
+from sparkray.units import NS_PER_MS, NS_PER_S, gib
+
+Better = Literal["higher", "lower", "neither"]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What metrics are computed from: requests without warm-up, samples in time order, what the engine said.
+
+    `before` are the memory columns of the run's row, GiB.
+    """
+
+    requests: tuple[Request, ...]
+    samples: Sequence[Mapping[str, Any]]
+    facts: EngineFacts
+    before: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of `runs`. Its unit is the end of its name."""
+
+    name: str
+    better: Better
+    what: str
+    compute: Callable[[RunData], float | None]
+
+
+def _span_s(data: RunData) -> float | None:
+    """Seconds from the first submission to the last end."""
+    if not data.requests:
+        return None
+    span = max(r.end_ns for r in data.requests) - min(r.submit_ns for r in data.requests)
+    return span / NS_PER_S if span > 0 else None
+
+
+def _per_second(count: Callable[[RunData], float]) -> Callable[[RunData], float | None]:
+    def compute(data: RunData) -> float | None:
+        span = _span_s(data)
+        return None if span is None else count(data) / span
+
+    return compute
+
+
+def _latencies_ms(data: RunData) -> list[float]:
+    return [(r.end_ns - r.submit_ns) / NS_PER_MS for r in data.requests]
+
+
+def _ttfts_ms(data: RunData) -> list[float]:
+    return [(r.first_token_ns - r.submit_ns) / NS_PER_MS for r in data.requests if r.first_token_ns is not None]
+
+
+def _itls_ms(data: RunData) -> list[float]:
+    """Gaps between tokens where every token has its time, else each request's mean gap (end less first, over OSL-1)."""
+    if any(r.token_ns for r in data.requests):
+        return [gap / NS_PER_MS for r in data.requests for gap in np.diff(np.asarray(r.token_ns, dtype=np.int64)).tolist()]
+    return [
+        (r.end_ns - r.first_token_ns) / NS_PER_MS / (r.output_tokens - 1)
+        for r in data.requests
+        if r.first_token_ns is not None and r.output_tokens > 1
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if len(values) else None
+
+
+def _percentile(values: Sequence[float], q: float) -> float | None:
+    return float(np.percentile(values, q)) if len(values) else None
+
+
+def _column(data: RunData, name: str) -> list[float]:
+    return [float(value) for sample in data.samples if (value := sample.get(name)) is not None]
+
+
+def _peak(name: str) -> Callable[[RunData], float | None]:
+    return lambda data: max(_column(data, name), default=None)
+
+
+def _sample_mean(name: str) -> Callable[[RunData], float | None]:
+    return lambda data: _mean(_column(data, name))
+
+
+def _drop(before: str, during: str) -> Callable[[RunData], float | None]:
+    """How far a host memory field fell below its value before the start, at the worst moment."""
+
+    def compute(data: RunData) -> float | None:
+        start, low = data.before.get(before), min(_column(data, during), default=None)
+        return None if start is None or low is None else max(0.0, start - low)
+
+    return compute
+
+
+def _first(name: str) -> Callable[[RunData], float | None]:
+    return lambda data: next(iter(_column(data, name)), None)
+
+
+def _bytes_as_gib(value: int | None) -> float | None:
+    return None if value is None else gib(value)
+
+
+def _energy_j(data: RunData) -> float | None:
+    counter = _column(data, "gpu_energy_j")
+    return counter[-1] - counter[0] if len(counter) > 1 else None
+
+
+def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) -> tuple[Metric, ...]:
+    """Mean and percentiles of one quantity in ms."""
+
+    def percentile(q: int) -> Metric:
+        return Metric(f"{prefix}_p{q}_ms", "lower", f"{q}th percentile of {what}", lambda d: _percentile(values(d), q))
+
+    mean = Metric(f"{prefix}_mean_ms", "lower", f"mean of {what}", lambda d: _mean(values(d)))
+    return (mean, percentile(50), percentile(95), percentile(99))
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "output_throughput_tok_s", "higher", "generated tokens per second, first submission to last end",
+        _per_second(lambda d: sum(r.output_tokens for r in d.requests)),
+    ),
+    Metric(
+        "request_throughput_req_s", "higher", "completed requests per second, first submission to last end",
+        _per_second(lambda d: len(d.requests)),
+    ),
+    *_family("latency", "the time from submission to the last token", _latencies_ms),
+    *_family("ttft", "the time from submission to the first token", _ttfts_ms),
+    *_family("itl", "the time between two tokens", _itls_ms),
+    Metric("kv_cache_gib", "neither", "KV cache that the engine reserved", lambda d: _bytes_as_gib(d.facts.kv_cache_bytes)),
+    Metric("gpu_util_mean_pct", "neither", "mean GPU utilisation", _sample_mean("gpu_util_pct")),
+    Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w")),
+    Metric("energy_j", "lower", "GPU energy by the counter, first to last sample", _energy_j),
+    Metric(
+        "host_available_drop_peak_gib", "lower", "how far MemAvailable fell: the primary memory metric",
+        _drop("mem_available_before_gib", "mem_available_gib"),
+    ),
+    Metric(
+        "host_free_drop_peak_gib", "lower", "how far MemFree fell; page cache counts",
+        _drop("mem_free_before_gib", "mem_free_gib"),
+    ),
+    Metric("gpu_process_peak_gib", "lower", "peak GPU memory of the process tree", _peak("gpu_process_gib")),
+    Metric("process_rss_peak_gib", "lower", "peak RSS of the process tree", _peak("process_rss_gib")),
+    Metric("process_pss_peak_gib", "lower", "peak PSS of the process tree, sampled seldom", _peak("process_pss_gib")),
+    Metric("cgroup_anon_peak_gib", "lower", "peak anonymous memory of the container's cgroup", _peak("cgroup_anon_gib")),
+    Metric("cgroup_file_peak_gib", "lower", "peak page cache of the container's cgroup", _peak("cgroup_file_gib")),
+    Metric(
+        "engine_reported_peak_gib", "lower", "peak memory as the engine reports it; on unified memory it holds page cache",
+        lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
+    ),
+    Metric("gpu_temp_start_c", "neither", "GPU temperature at the first sample", _first("gpu_temp_c")),
+    Metric("gpu_temp_max_c", "neither", "highest GPU temperature", _peak("gpu_temp_c")),
+    Metric("cpu_busy_mean_pct", "neither", "mean busy time over all CPUs", _sample_mean("cpu_busy_pct")),
+)
+
+BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+
+
+def compute_all(data: RunData) -> dict[str, float | None]:
+    """Every metric of one run, by column name."""
+    return {metric.name: metric.compute(data) for metric in METRICS}
+
+
+def counted(requests: Sequence[Request]) -> tuple[Request, ...]:
+    """The requests that metrics count: no warm-up, no error."""
+    return tuple(r for r in requests if not r.warmup and r.error is None)

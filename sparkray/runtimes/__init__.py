@@ -1,0 +1,161 @@
+"""Runtimes: where to run a command. `host` is a plain process, `native` a chroot, `container` Docker.
+
+A runtime takes a `Launch` and gives a `Running` inside a `with` block; when the block is left, by whatever way, nothing
+of it is left: no process, no mount, no container. Waiting is the same in every arm: a pidfd of the engine's process on
+the host, whether it is our child or dockerd's.
+
+Adding one is one new file here: the module's name is the runtime's name, and the module holds a class `Runtime`.
+"""
+
+import os
+import pkgutil
+import select
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from sparkray.spec.docker import DockerOptions
+
+MARKER = "SPARKRAY_RUN"
+"""Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised."""
+INSIDE = "/sparkray"
+"""Where model, input and output are mounted inside a chroot or a container."""
+
+
+@dataclass(frozen=True)
+class StartState:
+    """The state every arm's process begins from. Nothing of the worker that starts it may leak.
+
+    `rlimits` are (soft, hard) by name without `RLIMIT_`, in lower case, -1 for unlimited. `affinity` None is every CPU.
+    """
+
+    nice: int = 0
+    oom_score_adj: int = 0
+    umask: int = 0o022
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    affinity: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One start, ready to be made by any runtime.
+
+    `binds` are (source, target, read_only) as absolute paths; `environment` is complete for host and chroot, and added to
+    the image's own under Docker. `log` receives stdout and stderr. `scratch` is an empty folder that becomes `/tmp` of a
+    chroot. `python` runs the launcher.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+    scratch: Path
+    python: str
+    start: StartState = field(default_factory=StartState)
+    binds: tuple[tuple[str, str, bool], ...] = ()
+    workdir: str = "/"
+    rootfs: Path | None = None
+    image: str | None = None
+    options: DockerOptions = field(default_factory=DockerOptions)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a process ended: status (negative for a signal), and whether memory was the reason."""
+
+    code: int
+    out_of_memory: bool = False
+
+
+class Stop:
+    """A request to stop that a wait can see at once: an eventfd, so that nothing has to poll."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def set(self) -> None:
+        """Ask for the stop. Safe from any thread and from signal handlers."""
+        os.eventfd_write(self.fd, 1)
+
+    def is_set(self) -> bool:
+        """Whether somebody asked."""
+        return bool(select.select([self.fd], [], [], 0)[0])
+
+
+class Running(Protocol):
+    """A started engine."""
+
+    pid: int
+    """The engine's process as the host numbers it; 0 when it had ended before it could be seen."""
+    in_container: bool
+
+    def finish(self) -> Exit:
+        """The exit of a process that has ended, its output in the log.
+
+        Raises:
+            DockerError: The engine no longer answers.
+        """
+        ...
+
+    def kill(self) -> None:
+        """End it and everything it started, now."""
+        ...
+
+
+class Runtime(Protocol):
+    """What every runtime module's class `Runtime` does."""
+
+    name: str
+
+    def start(self, launch: Launch) -> AbstractContextManager[Running]:
+        """Start, and leave nothing behind on the way out.
+
+        Raises:
+            RunUnreadyError: It could not be started.
+            PrivilegeError: Root is needed and cannot be had.
+            DockerError: No Docker engine answers.
+        """
+        ...
+
+
+def await_end(pid: int, timeout_s: float, stop: Stop) -> str:
+    """Wait for a process of this machine, child or not.
+
+    Returns:
+        `ended`, `timeout` or `stopped`.
+    """
+    if pid == 0:
+        return "ended"
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return "ended"
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.register(stop.fd, select.POLLIN)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            events = dict(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+            if fd in events:
+                return "ended"
+            if stop.fd in events:
+                return "stopped"
+            if time.monotonic() >= deadline:
+                return "timeout"
+    finally:
+        os.close(fd)
+
+
+def runtime_names() -> list[str]:
+    """The runtimes there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def runtime_of(environment: str) -> str:
+    """Which runtime an environment runs under."""
+    return "container" if environment.startswith("container") else environment

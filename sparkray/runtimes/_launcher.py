@@ -1,0 +1,101 @@
+"""Becomes the engine: mounts, chroot, start state, then exec. Run as `python -I -S _launcher.py SPEC.json`.
+
+It stands alone (standard library only) since it may run as root through sudo, and it ends by replacing itself, so the
+engine's process is nobody's wrapper. The mounts live in a mount namespace of its own: they vanish with the last process,
+whatever happens. What goes wrong before the exec is written to the file that the spec names as `error`.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+
+CLONE_NEWNS = 0x00020000
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+UNLIMITED = -1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(result: int, what: str) -> None:
+    """Raise what errno says."""
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode())
+    check(result, f"mount {source} on {target}")
+
+
+def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) -> None:
+    """A bind mount; read-only needs a second call, and does not reach the mounts below."""
+    mount(source, target, "none", MS_BIND | (MS_REC if recursive else 0))
+    if read_only:
+        mount("none", target, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+def prepare_root(spec: dict) -> None:
+    """The rootfs read-only with proc, sys, dev, a scratch /tmp and the binds, in a namespace of its own; then chroot."""
+    root = spec["rootfs"]
+    check(_libc.unshare(CLONE_NEWNS), "unshare")
+    mount("none", "/", "none", MS_REC | MS_PRIVATE)
+    bind(root, root, read_only=False)
+    mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    bind("/sys", f"{root}/sys", read_only=False, recursive=True)
+    bind("/dev", f"{root}/dev", read_only=False, recursive=True)
+    bind(spec["scratch"], f"{root}/tmp", read_only=False)
+    mount("tmpfs", root + spec["inside"], "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
+    for source, target, read_only in spec["binds"]:
+        place = root + target
+        if os.path.isdir(source):  # noqa: PTH112 - before pathlib would be worth its import
+            os.makedirs(place, exist_ok=True)  # noqa: PTH103
+        elif not os.path.exists(place):  # noqa: PTH110
+            os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
+        bind(source, place, read_only=read_only)
+    mount("none", root, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    os.chroot(root)
+
+
+def begin_state(state: dict) -> None:
+    """Nothing of the parent's state remains: nice, OOM score, limits, affinity, signals, umask."""
+    os.setpriority(os.PRIO_PROCESS, 0, state["nice"])
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write(str(state["oom_score_adj"]))
+    for name, (soft, hard) in state["rlimits"].items():
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is not None:
+            resource.setrlimit(number, (soft, hard))
+    cpus = state["affinity"]
+    os.sched_setaffinity(0, cpus if cpus is not None else range(os.cpu_count() or 1))
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) is not None:
+            signal.signal(number, signal.SIG_DFL)
+    os.umask(state["umask"])
+
+
+def main() -> None:
+    """Read the spec, become the engine."""
+    with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123
+        spec = json.load(file)
+    error = os.open(spec["error"], os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    try:
+        if spec["rootfs"]:
+            prepare_root(spec)
+        begin_state(spec["start"])
+        os.chdir(spec["workdir"])
+        os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606
+    except (OSError, ValueError, KeyError) as problem:
+        os.write(error, f"{problem}".encode())
+        os._exit(126)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""What `host` and `native` share: a process started through the launcher, found again and ended with all it started."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sparkray.errors import RunUnreadyError
+from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
+from sparkray.runtimes._privilege import as_root
+
+LAUNCHER = Path(__file__).with_name("_launcher.py")
+_START_PATIENCE_S = 30.0
+_DEATH_PATIENCE_S = 10.0
+
+
+def marked(name: str | None = None) -> list[int]:
+    """Processes of this machine that carry the marker, of one run or of any, newest last.
+
+    Environments that may not be read (another user's) are passed over.
+    """
+    wanted = f"{MARKER}={name}".encode() if name else f"{MARKER}=".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit() or int(entry) == os.getpid():
+            continue
+        with suppress(OSError):
+            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
+            if wanted in variables if name else any(v.startswith(wanted) for v in variables):
+                found.append(int(entry))
+    return sorted(found)
+
+
+def name_of(pid: int) -> str | None:
+    """The run that a marked process belongs to; None when it is gone or has no marker."""
+    with suppress(OSError):
+        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            if variable.startswith(f"{MARKER}=".encode()):
+                return variable.partition(b"=")[2].decode(errors="replace")
+    return None
+
+
+def end_marked(name: str) -> list[int]:
+    """Kill every process of a run, until none is left. Returns those that were there."""
+    seen: set[int] = set()
+    deadline = time.monotonic() + _DEATH_PATIENCE_S
+    while pids := [pid for pid in marked(name) if not _is_zombie(pid)]:
+        seen.update(pids)
+        _kill(pids)
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    return sorted(seen)
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        except PermissionError:
+            subprocess.run(as_root(["kill", "-9", str(pid)]), capture_output=True, check=False)
+
+
+@dataclass
+class Process:
+    """A `Running` that is a process of this machine. `child` is our child; `pid` the engine (they differ under sudo)."""
+
+    pid: int
+    child: subprocess.Popen[bytes]
+    name: str
+    in_container: bool = False
+
+    def finish(self) -> Exit:
+        """The exit; a kill -9 that we did not send may be the kernel's, when its OOM counter moved (see `execute`)."""
+        code = self.child.wait()
+        end_marked(self.name)
+        if self.child.pid != self.pid and code > 128:  # noqa: PLR2004 - sudo tells a signal the way a shell does
+            code = 128 - code
+        return Exit(code)
+
+    def kill(self) -> None:
+        """End everything that carries this run's marker."""
+        end_marked(self.name)
+        with suppress(subprocess.TimeoutExpired):
+            self.child.wait(_DEATH_PATIENCE_S)
+
+
+@contextmanager
+def launched(launch: Launch, *, root: bool) -> Iterator[Process]:
+    """Start through the launcher and wait until the engine has taken its place.
+
+    Raises:
+        RunUnreadyError: The launcher could not get there.
+        PrivilegeError: Root is needed and cannot be had.
+    """
+    spec_path = launch.scratch.with_name(launch.scratch.name + "-launch.json")
+    error_path = spec_path.with_suffix(".error")
+    spec = {
+        "argv": launch.argv,
+        "environment": {**launch.environment, MARKER: launch.name},
+        "rootfs": str(launch.rootfs) if launch.rootfs else None,
+        "scratch": str(launch.scratch),
+        "inside": INSIDE,
+        "binds": launch.binds,
+        "workdir": launch.workdir,
+        "start": asdict(launch.start),
+        "error": str(error_path),
+    }
+    spec_path.write_text(json.dumps(spec))
+    error_path.unlink(missing_ok=True)
+    command = [launch.python, "-I", "-S", str(LAUNCHER), str(spec_path)]
+    with launch.log.open("wb") as log:
+        child = subprocess.Popen(
+            as_root(command) if root else command,
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )
+    try:
+        yield Process(_engine_pid(child, launch.name, error_path), child, launch.name)
+    finally:
+        end_marked(launch.name)
+        if child.poll() is None:
+            _kill([child.pid])
+        child.wait()
+        spec_path.unlink(missing_ok=True)
+        error_path.unlink(missing_ok=True)
+
+
+def _engine_pid(child: subprocess.Popen[bytes], name: str, error: Path) -> int:
+    """The pid of the engine, once the launcher has become it: the marker appears in its environment with the exec."""
+    deadline = time.monotonic() + _START_PATIENCE_S
+    while time.monotonic() < deadline:
+        ended = child.poll()
+        if ended is not None and error.exists() and (reason := error.read_text()):
+            raise RunUnreadyError(f"the engine could not be started: {reason}")
+        if ended is not None:
+            return child.pid
+        if carries(child.pid, name):
+            return child.pid
+        if os.geteuid() != 0 and (pids := marked(name)):
+            return pids[0]
+        time.sleep(0.002)
+    raise RunUnreadyError(f"the engine had not been started after {_START_PATIENCE_S:.0f} s")
+
+
+def carries(pid: int, name: str) -> bool | None:
+    """Whether a process has a run's marker; None when its environment may not be read (root's, seen by a user)."""
+    try:
+        return f"{MARKER}={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except PermissionError:
+        return None
+    except OSError:
+        return False

@@ -1,0 +1,131 @@
+"""Docker through its SDK: create, start, read back, wait, collect, remove.
+
+`--rm` is emulated, since automatic removal races with the exit status and with the log.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, NotFound
+from docker.models.containers import Container
+
+from sparkray.errors import DockerError, RunUnreadyError
+from sparkray.runtimes import MARKER, Exit, Launch, Running
+from sparkray.runtimes._docker import connect, docker_errors, explanation
+from sparkray.runtimes._process import carries
+from sparkray.spec.docker import ContainerSpec, create_arguments
+
+_START_PATIENCE_S = 30.0
+
+
+def container_spec(launch: Launch) -> ContainerSpec:
+    """The container of a launch, as the printed line and the SDK call both make it."""
+    return ContainerSpec(
+        name=launch.name,
+        image=launch.image or "",
+        argv=launch.argv,
+        options=launch.options,
+        environment={**launch.environment, MARKER: launch.name},
+        binds=launch.binds,
+        labels=launch.labels,
+        workdir=launch.workdir if launch.workdir != "/" else None,
+    )
+
+
+@dataclass
+class Contained:
+    """A `Running` that is a container's first process."""
+
+    pid: int
+    container: Container
+    log: Path
+    in_container: bool = True
+
+    def finish(self) -> Exit:
+        """Exit status, OOM flag and log. Raises DockerError."""
+        with docker_errors(f"waiting for container {self.container.name}"):
+            status = self.container.wait()
+            self.container.reload()
+            self._collect_log()
+        code = int(status["StatusCode"])
+        state = self.container.attrs["State"]
+        return Exit(128 - code if code > 128 else code, bool(state.get("OOMKilled")))  # noqa: PLR2004 - 128+signal
+
+    def _collect_log(self) -> None:
+        """Output in the order it came. A driver that cannot be read (none, syslog) leaves the file empty."""
+        with self.log.open("wb") as log, suppress(APIError):
+            for chunk in self.container.logs(stream=True, stdout=True, stderr=True):
+                log.write(chunk)
+
+    def kill(self) -> None:
+        """End it now; one that has ended already is left as it is."""
+        with suppress(DockerException, requests.RequestException):
+            self.container.kill()
+
+
+class Runtime:
+    """See the module. One client for its lifetime, made at the first start."""
+
+    name = "container"
+
+    def __init__(self, client: docker.DockerClient | None = None) -> None:
+        self._client = client
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """Raises DockerError when no engine answers."""
+        if self._client is None:
+            self._client = connect()
+        return self._client
+
+    @contextmanager
+    def start(self, launch: Launch) -> Iterator[Running]:
+        """Raises RunUnreadyError with the engine's own words, DockerError."""
+        self._remove_namesake(launch.name)
+        container = self._create(launch)
+        try:
+            try:
+                container.start()
+            except APIError as error:
+                raise RunUnreadyError(f"the container could not be started: {explanation(error)}") from None
+            except (DockerException, requests.RequestException) as error:
+                raise DockerError(f"starting {launch.name}: {error}") from None
+            yield Contained(self._pid(container, launch.name), container, launch.log)
+        finally:
+            with suppress(DockerException, requests.RequestException):
+                container.remove(force=True, v=True)
+
+    def _create(self, launch: Launch) -> Container:
+        try:
+            return self.client.containers.create(**create_arguments(container_spec(launch)))
+        except APIError as error:
+            raise RunUnreadyError(f"the container could not be created: {explanation(error)}") from None
+        except (DockerException, requests.RequestException) as error:
+            raise DockerError(f"creating {launch.name}: {error}") from None
+
+    def _remove_namesake(self, name: str) -> None:
+        """A container of this very run that a dead sweep left: names are predictable so that it can be found."""
+        with suppress(NotFound), docker_errors(f"looking for a leftover {name}"):
+            try:
+                self.client.containers.get(name).remove(force=True, v=True)
+            except NotFound:
+                return
+
+    def _pid(self, container: Container, name: str) -> int:
+        """Host pid of the first process, once runc has become it; 0 when it has ended already."""
+        deadline = time.monotonic() + _START_PATIENCE_S
+        while time.monotonic() < deadline:
+            with docker_errors(f"inspecting {name}"):
+                container.reload()
+            pid = int(container.attrs["State"]["Pid"])
+            if not container.attrs["State"]["Running"]:
+                return 0
+            if carries(pid, name) is not False:
+                return pid
+            time.sleep(0.005)
+        return int(container.attrs["State"]["Pid"])

@@ -1,0 +1,16 @@
+"""A plain process of this machine, with the declared start state and an environment built from nothing."""
+
+from contextlib import AbstractContextManager
+
+from sparkray.runtimes import Launch, Running
+from sparkray.runtimes._process import launched
+
+
+class Runtime:
+    """See the module. Lowering nice or the OOM score below the parent's needs root."""
+
+    name = "host"
+
+    def start(self, launch: Launch) -> AbstractContextManager[Running]:
+        """Raises RunUnreadyError, PrivilegeError."""
+        return launched(launch, root=True)

@@ -1,0 +1,59 @@
+"""The file boundary: mappings from YAML or options in, frozen dataclasses out. The one place where pydantic stands.
+
+Unknown keys are refused with the nearest known one; every message names the source, the key and the value.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sparkray.errors import ConfigError
+from sparkray.units import did_you_mean
+
+T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid")
+
+
+def parse(kind: type[T], mapping: object, source: str) -> T:
+    """A frozen dataclass from what a file or a user wrote.
+
+    Args:
+        kind: The dataclass; it carries `__pydantic_config__ = STRICT`.
+        mapping: What was read.
+        source: Where from, for the message.
+
+    Raises:
+        ConfigError: An unknown key, a missing key, a value of another type or out of bounds.
+    """
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{source}: expected a mapping of keys to values, found {type(mapping).__name__}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(mapping))
+    except ValidationError as error:
+        details = error.errors()
+        raise ConfigError("; ".join(_tell(kind, detail, source) for detail in details)) from None
+
+
+def _tell(kind: type[Any], detail: Any, source: str) -> str:  # noqa: ANN401 - pydantic's own TypedDict
+    path = [str(part) for part in detail["loc"]]
+    where = ".".join(path)
+    if detail["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = _known_keys(kind, path[:-1])
+        near = did_you_mean(path[-1], known)
+        hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+        return f"{source}: unknown key {where!r}, {hint}"
+    if detail["type"] in ("missing", "missing_argument"):
+        return f"{source}: key {where!r} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{source}: {where or 'value'} = {detail['input']!r}: {message}"
+
+
+def _known_keys(kind: type[Any], path: list[str]) -> list[str]:
+    """The keys of the dataclass at the end of a path; of the outermost when the path leaves the dataclasses."""
+    for part in path:
+        inner = next((f.type for f in fields(kind) if f.name == part), None) if is_dataclass(kind) else None
+        if isinstance(inner, type) and is_dataclass(inner):
+            kind = inner
+    return [f.name for f in fields(kind)] if is_dataclass(kind) else []

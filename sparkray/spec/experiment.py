@@ -1,0 +1,55 @@
+"""Experiments: questions fixed before the data, readable as a pre-registration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from sparkray.spec.boundary import STRICT
+
+Order = Literal["random", "alternating"]
+Positive = Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The load of one run. Lengths in tokens, the same for every request; `warmup_requests` come first and do not count.
+
+    `offline` is the only kind so far: the engine's own benchmark or worker makes the load inside the environment.
+    """
+
+    __pydantic_config__ = STRICT
+
+    requests: Positive
+    input_tokens: Positive
+    output_tokens: Annotated[int, Ge(2)]
+    warmup_requests: Annotated[int, Ge(0)] = 2
+    concurrency: Annotated[int, Ge(0)] = 0
+    """Requests in flight at once; 0 takes the model card's batch size."""
+    kind: Literal["offline"] = "offline"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question.
+
+    `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
+    metric they name. `seed` fixes orders and prompts.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, MinLen(1)]
+    question: str
+    models: Annotated[tuple[str, ...], MinLen(1)]
+    environments: Annotated[tuple[str, ...], MinLen(1)]
+    runs: Positive
+    workload: Workload
+    margins: Mapping[str, Annotated[float, Gt(0)]]
+    primary_metrics: tuple[str, ...]
+    seed: int = 0
+    order: Order = "random"
+    timeout_s: Annotated[float, Gt(0)] = 600.0
+    max_attempts: Positive = 3
+    engine: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,55 @@
+"""Sites: facts about a kind of machine. What runs there, with which image and which Docker flags."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+from sparkray.spec.boundary import STRICT
+from sparkray.spec.docker import DockerOptions
+
+HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED = "host", "native", "container_baseline", "container_optimized"
+ENVIRONMENTS = (HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+CONTAINER_ENVIRONMENTS = (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A container environment of a site.
+
+    `adapt` names the options that the site gives up when the host cannot honour them; each loss is recorded as a
+    deviation. Options that are not named there, or that the user asked for, are never given up.
+    """
+
+    __pydantic_config__ = STRICT
+
+    options: DockerOptions
+    adapt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kind of machine.
+
+    `image` is `venv` (built from the running virtual environment) or a reference that Docker knows. `modes` are named
+    variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
+    `deviations` say in words where a site departs from the one it stands in for.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    description: str
+    engine: str
+    image: str
+    experiment: str
+    environments: Mapping[str, Environment]
+    inherits: str | None = None
+    modes: Mapping[str, DockerOptions] = field(default_factory=dict)
+    models_root: str = "/data/models/huggingface"
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    memory_gib: Annotated[float, Gt(0)] | None = None
+    bandwidth_gb_s: Annotated[float, Gt(0)] | None = None
+    simulated: bool = False
+    deviations: tuple[str, ...] = ()

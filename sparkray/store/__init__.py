@@ -1,0 +1,233 @@
+"""Parquet in and out: one dataset a folder, written so that a crash at any moment loses nothing that was finished.
+
+Layout of `<results-dir>/<experiment>/`::
+
+    dataset.json    what the folder is: experiment, definition hash, schema version
+    runs/ requests/ samples/ checks/    one Parquet file per attempt, `<run_id>-<attempt>.parquet`
+    logs/           the engine's output of every attempt
+    spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
+    progress.json   what is being done right now, for `status`
+
+The row in `runs/` is written last: an attempt exists when it is there. A new definition (another workload, another
+engine option) opens a new folder, `<experiment>@2` and so on, as `--fresh` does: runs that must not be pooled never share
+a dataset, and nothing is deleted.
+"""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparkray.errors import DatasetError, StorageError
+from sparkray.metrics import METRICS
+from sparkray.records import (
+    CHECK_COLUMNS,
+    REQUEST_COLUMNS,
+    RUN_COLUMNS,
+    SAMPLE_COLUMNS,
+    SCHEMA_VERSION,
+    Column,
+    Outcome,
+)
+
+FORMAT = "sparkray-dataset/1"
+_TYPES = {
+    "string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"), "int_list": pa.list_(pa.int64()),
+}
+TABLES: Mapping[str, tuple[Column, ...]] = {
+    "runs": (*RUN_COLUMNS, *(Column(m.name, "float", m.what) for m in METRICS)),
+    "requests": REQUEST_COLUMNS,
+    "samples": SAMPLE_COLUMNS,
+    "checks": CHECK_COLUMNS,
+}
+
+
+def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
+    """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
+    columns = [pa.field(c.name, _TYPES[c.kind], metadata={"what": c.what}) for c in TABLES[table]]
+    return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    """OSError as StorageError. Raises StorageError."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "Free some space, then give the same command again: it goes on where it stopped"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "Check the folder and its permissions, or name another: --results-dir DIR"
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write, fsync, rename: the file is there whole, or not at all.
+
+    Raises:
+        StorageError: The disk is full or refuses.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with _storage_errors(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One folder of results."""
+
+    path: Path
+
+    @property
+    def spool(self) -> Path:
+        """Where attempts that are under way keep their files."""
+        return self.path / "spool"
+
+    def ok_run_ids(self) -> set[str]:
+        """Run ids that have an attempt with status ok."""
+        return {row["run_id"] for row in self.read("runs", ["run_id", "status"]) if row["status"] == "ok"}
+
+    def attempts(self, run_id: str) -> int:
+        """How many attempts at a run are stored."""
+        return len(list((self.path / "runs").glob(f"{run_id}-*.parquet")))
+
+    def read(self, table: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+        """Rows of a table as dictionaries, in no particular order. Broken files are refused.
+
+        Raises:
+            DatasetError: A file is no Parquet.
+        """
+        rows: list[dict[str, Any]] = []
+        for path in sorted((self.path / table).glob("*.parquet")):
+            try:
+                rows.extend(pq.ParquetFile(path).read(columns=columns).to_pylist())
+            except (OSError, pa.ArrowException) as error:
+                raise DatasetError(f"{path} cannot be read: {error}", "Remove the file: its run is measured again") from None
+        return rows
+
+    def write(self, outcome: Outcome) -> None:
+        """One attempt: its requests, samples, checks, and last its row.
+
+        Raises:
+            StorageError: Something could not be written; then no row is there and the attempt does not exist.
+        """
+        key = {"run_id": outcome.row["run_id"], "attempt": outcome.row["attempt"]}
+        name = f"{key['run_id']}-{key['attempt']}.parquet"
+        requests = [
+            {"request": r["index"], **{c.name: r.get(c.name) for c in REQUEST_COLUMNS[3:]}}
+            for r in (asdict(r) for r in outcome.requests)
+        ]
+        tables: Iterable[tuple[str, Sequence[Mapping[str, Any]]]] = (
+            ("requests", requests), ("samples", outcome.samples), ("checks", [asdict(c) for c in outcome.checks]),
+        )
+        for table, rows in tables:
+            if rows:
+                write_atomically(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
+        write_atomically(self.path / "runs" / name, _parquet("runs", [outcome.row]))
+
+    def keep_log(self, run_id: str, attempt: int, log: Path) -> None:
+        """The engine's output, beside the tables.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        if log.is_file():
+            write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", log.read_bytes())
+
+    def drop_spool(self, folder: Path) -> None:
+        """An attempt's working files, once it is stored."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def tell_progress(self, state: Mapping[str, Any]) -> None:
+        """What is being done now; never a reason to fail."""
+        with suppress(StorageError):
+            write_atomically(self.path / "progress.json", json.dumps(state).encode())
+
+    def progress(self) -> Mapping[str, Any] | None:
+        """What was told last."""
+        try:
+            return cast("Mapping[str, Any]", json.loads((self.path / "progress.json").read_text()))
+        except (OSError, ValueError):
+            return None
+
+
+def existing(results_dir: Path, experiment: str) -> list[Dataset]:
+    """Datasets of an experiment, oldest first."""
+    found: list[tuple[int, Path]] = []
+    if results_dir.is_dir():
+        for path in results_dir.iterdir():
+            name, _, number = path.name.partition("@")
+            if name == experiment and (path / "dataset.json").is_file() and (not number or number.isdigit()):
+                found.append((int(number or 1), path))
+    return [Dataset(path) for _, path in sorted(found)]
+
+
+def description(dataset: Dataset) -> Mapping[str, Any]:
+    """What a dataset says of itself.
+
+    Raises:
+        DatasetError: It is none, or of a format that this version does not know.
+    """
+    path = dataset.path / "dataset.json"
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}", "Name another folder: --results-dir DIR") from None
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        raise DatasetError(f"{path} is not of the format {FORMAT!r}", "Name another folder: --results-dir DIR")
+    return said
+
+
+def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, fresh: bool = False) -> Dataset:
+    """The newest dataset of this very definition, else a new one; always a new one when `fresh`.
+
+    Raises:
+        DatasetError: The folder holds something else under the name.
+        StorageError: It cannot be written.
+    """
+    known = existing(results_dir, experiment)
+    if not fresh:
+        for dataset in reversed(known):
+            if description(dataset).get("definition_sha256") == definition_sha256:
+                return dataset
+    number = len(known) + 1
+    while (path := results_dir / (experiment if number == 1 else f"{experiment}@{number}")).exists():
+        number += 1
+    with _storage_errors(path):
+        for table in (*TABLES, "logs", "spool"):
+            (path / table).mkdir(parents=True, exist_ok=True)
+    said = {
+        "format": FORMAT, "schema": SCHEMA_VERSION, "experiment": experiment,
+        "definition_sha256": definition_sha256, "created_at": datetime.now(UTC).isoformat(),
+    }
+    write_atomically(path / "dataset.json", json.dumps(said, indent=1).encode())
+    return Dataset(path)

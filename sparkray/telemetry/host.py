@@ -1,0 +1,84 @@
+"""The host as a whole: memory by /proc/meminfo, busy time by /proc/stat.
+
+MemAvailable and MemFree are both kept: CUDA on unified memory takes MemFree for free memory, while page cache can be
+had back, so only the two together tell an allocation from a file that was read.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparkray.telemetry import Row
+from sparkray.telemetry._base import Base
+from sparkray.telemetry._proc import PROC, read_small
+from sparkray.units import KIB, gib
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """Bytes by field of /proc/meminfo; fields that are no sizes (huge page counts) are left out."""
+    rows = (line.partition(":") for line in text.splitlines() if line.endswith(" kB"))
+    return {name: int(value.removesuffix(" kB")) * KIB for name, _, value in rows}
+
+
+def memory_row(fields: dict[str, int]) -> dict[str, float | None]:
+    """The memory columns, GiB, from what `parse_meminfo` read. A field that the kernel lacks is None."""
+
+    def column(name: str) -> float | None:
+        return gib(fields[name]) if name in fields else None
+
+    total, free = fields.get("SwapTotal"), fields.get("SwapFree")
+    return {
+        "mem_free_gib": column("MemFree"),
+        "mem_available_gib": column("MemAvailable"),
+        "page_cache_gib": column("Cached"),
+        "swap_used_gib": None if total is None or free is None else gib(total - free),
+    }
+
+
+@dataclass(frozen=True)
+class CpuTime:
+    """Clock ticks of all CPUs together since boot."""
+
+    total: int
+    idle: int
+
+
+def parse_cpu(text: str) -> CpuTime:
+    """The first line of /proc/stat (proc_stat(5)). Guest time is left out: user time holds it already.
+
+    Raises:
+        ValueError: The text does not begin with that line.
+    """
+    name, *fields = text.partition("\n")[0].split()
+    if name != "cpu":
+        raise ValueError(f"/proc/stat begins with {name!r}, not with the sum over all CPUs")
+    ticks = [int(field) for field in fields[:8]]
+    return CpuTime(total=sum(ticks), idle=ticks[3] + ticks[4])
+
+
+def busy_pct(before: CpuTime, after: CpuTime) -> float | None:
+    """Share of the time between that was neither idle nor waiting for I/O, 100 = all CPUs; None when no tick passed.
+
+    Idle and I/O wait can run backwards by a tick (proc_stat(5)), hence the bounds.
+    """
+    total = after.total - before.total
+    if total <= 0:
+        return None
+    return min(100.0, max(0.0, 100.0 * (1 - (after.idle - before.idle) / total)))
+
+
+class Sampler(Base):
+    """Memory and busy time of the whole machine."""
+
+    name = "host"
+    period_s = 0.1
+
+    def __init__(self, *, proc: Path = PROC) -> None:
+        self._meminfo, self._stat = str(proc / "meminfo"), str(proc / "stat")
+        self._before: CpuTime | None = None
+
+    def sample(self) -> list[Row]:
+        """One row. Busy time is null in the first, since it is a difference."""
+        now = parse_cpu(read_small(self._stat, 1024))
+        busy = None if self._before is None else busy_pct(self._before, now)
+        self._before = now
+        return [{**memory_row(parse_meminfo(read_small(self._meminfo))), "cpu_busy_pct": busy}]

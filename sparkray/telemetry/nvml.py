@@ -1,0 +1,160 @@
+"""NVML as the samplers use it: the functions of `pynvml` that are called, and what the GPU samplers have alike.
+
+`Nvml` names pynvml's own functions, so that the module itself stands for it and nothing untested lies between a sampler
+and the driver; `_fake_nvml.FakeNvml` stands for it where no GPU is. Both raise `pynvml.NVMLError`.
+"""
+
+# ruff: noqa: N802 (the names are NVML's)
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
+
+import pynvml
+
+from sparkray.telemetry import Row, Value
+from sparkray.telemetry._base import Base
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ABSENT = frozenset(
+    {
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        pynvml.NVML_ERROR_NOT_FOUND,
+        pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_NO_DATA,
+        pynvml.NVML_ERROR_DEPRECATED,
+    }
+)
+"""Errors that say "this device does not tell": null. Every other one is a fault of the device or the driver."""
+
+
+class Nvml(Protocol):
+    """The part of pynvml that is called. A handle is whatever `nvmlDeviceGetHandleByIndex` returned."""
+
+    def nvmlInit(self) -> None:
+        """Counts its callers, as nvmlShutdown does, so that samplers need not know of one another."""
+
+    def nvmlShutdown(self) -> None:
+        """Ends what one nvmlInit began."""
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        """Such as `580.95.05`."""
+        ...
+
+    def nvmlDeviceGetCount(self) -> int:
+        """GPUs that may be seen."""
+        ...
+
+    def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any:  # noqa: ANN401 - an opaque pointer
+        """One GPU."""
+        ...
+
+    def nvmlDeviceGetUUID(self, handle: Any, /) -> str:  # noqa: ANN401
+        """Such as `GPU-7c6a...`."""
+        ...
+
+    def nvmlDeviceGetName(self, handle: Any, /) -> str:  # noqa: ANN401
+        """Such as `NVIDIA GB10`."""
+        ...
+
+    def nvmlDeviceGetUtilizationRates(self, handle: Any, /) -> Any:  # noqa: ANN401
+        """`gpu` and `memory`, per cent of time."""
+        ...
+
+    def nvmlDeviceGetTemperature(self, handle: Any, sensor: int, /) -> int:  # noqa: ANN401
+        """Degrees Celsius."""
+        ...
+
+    def nvmlDeviceGetPowerUsage(self, handle: Any, /) -> int:  # noqa: ANN401
+        """Milliwatts."""
+        ...
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle: Any, /) -> int:  # noqa: ANN401
+        """Milliwatts."""
+        ...
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, /) -> int:  # noqa: ANN401
+        """Millijoules since the driver was loaded."""
+        ...
+
+    def nvmlDeviceGetClockInfo(self, handle: Any, clock: int, /) -> int:  # noqa: ANN401
+        """MHz."""
+        ...
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: Any, /) -> int:  # noqa: ANN401
+        """Bit mask of what holds the clocks down."""
+        ...
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Any, /) -> int:  # noqa: ANN401
+        """The same by the name that drivers before 535 know."""
+        ...
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any:  # noqa: ANN401
+        """`total`, `free`, `used`, bytes."""
+        ...
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any, /) -> Sequence[Any]:  # noqa: ANN401
+        """`pid` and `usedGpuMemory` (bytes or None) of each."""
+        ...
+
+
+def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """What NVML answers, or None for what this device, driver or user is not told.
+
+    Raises:
+        pynvml.NVMLError: A fault: the GPU is lost, say.
+    """
+    try:
+        return call(*args, **kwargs)
+    except pynvml.NVMLError as error:
+        if error.value in ABSENT:
+            return None
+        raise
+
+
+def scaled(value: float | None, factor: float) -> float | None:
+    """A value in another unit; None stays None."""
+    return None if value is None else value * factor
+
+
+class DeviceSampler(Base):
+    """A sampler that gives one row a GPU: opens NVML, and says so where there is none."""
+
+    def __init__(self, *, nvml: Nvml | None = None) -> None:
+        self.nvml = cast("Nvml", pynvml) if nvml is None else nvml
+        self.unavailable: str | None = None
+        self._handles: Mapping[str, Any] = {}
+        self._open = False
+
+    def __enter__(self) -> Self:
+        """Opens NVML. No library, no driver, no GPU: `unavailable` says which."""
+        try:
+            self.nvml.nvmlInit()
+            self._open = True
+            handles = [self.nvml.nvmlDeviceGetHandleByIndex(i) for i in range(self.nvml.nvmlDeviceGetCount())]
+            self._handles = {self.nvml.nvmlDeviceGetUUID(handle): handle for handle in handles}
+            self.unavailable = None if handles else "NVML sees no GPU"
+        except pynvml.NVMLError as error:
+            self.unavailable = f"NVML: {error}"
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes NVML. A driver that is gone by then takes no samples with it."""
+        if self._open:
+            self._open, self._handles = False, {}
+            try:
+                self.nvml.nvmlShutdown()
+            except pynvml.NVMLError as error:
+                self.unavailable = f"NVML: {error}"
+
+    def sample(self) -> list[Row]:
+        """One row a GPU that tells anything."""
+        rows = ((uuid, self.read(handle)) for uuid, handle in self._handles.items())
+        return [{"device": uuid, **row} for uuid, row in rows if any(value is not None for value in row.values())]
+
+    @abstractmethod
+    def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401 - an opaque pointer
+        """The columns of one GPU."""
