@@ -8,6 +8,8 @@ one core at 10 Hz; the exit status is 1 when it does not hold.
 
 import argparse
 import collections
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -61,7 +63,8 @@ def report(recorder: Recorder, took_s: float, counts: collections.Counter[str]) 
         print(f"problem: {problem}")
     share = recorder.cpu_s / took_s
     kept = share < LIMIT and not recorder.problems
-    print(f"RATIO sampler CPU / one core = {share:.4f} over {took_s:.1f} s (limit {LIMIT}): {'ok' if kept else 'MISSED'}")
+    verdict = "ok" if kept else "MISSED"
+    print(f"RATIO sampler CPU / one core = {share:.4f} over {took_s:.1f} s (limit {LIMIT}): {verdict}")
     return 0 if kept else 1
 
 
@@ -83,7 +86,7 @@ def main() -> int:
             recorder, took_s = record(options.seconds, tree.pid, path)
             return report(recorder, took_s, collections.Counter(str(row["sampler"]) for row in recover(path)))
         finally:
-            tree.terminate()
+            os.killpg(tree.pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -21,11 +21,11 @@ as_root() {
 
 apt_get() {
     as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -q -y -o DPkg::Lock::Timeout=120 "$@"
+        apt-get -qq -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"
 }
 
 apt_knows() {
-    apt-cache show "$1" 2>/dev/null | grep -q '^Package:'
+    [ -n "$(apt-cache show "$1" 2>/dev/null)" ]
 }
 
 # Install packages system-wide, after saying so. The lists are refreshed only where that is needed.

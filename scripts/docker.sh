@@ -2,7 +2,7 @@
 # See to a Docker engine: use the one that answers, else start the installed one, else install the distribution's.
 #   scripts/docker.sh          make one answer; a second call finds it
 #   scripts/docker.sh stop     stop the one that this script started, if any
-#   scripts/docker.sh launch ADDRESS    (as root, by this script) start dockerd without a service manager
+#   scripts/docker.sh launch ADDRESS | end    (as root, by this script) start, end dockerd without a service manager
 # Where the engine listens elsewhere than at the default, .docker-engine/env says so and the Makefile passes it on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -118,22 +118,42 @@ wait_for() { # ADDRESS [PID of the process that shall answer]
 start_own() {
     local address="$default"
     # Somebody who holds the default socket without answering keeps it.
-    if [ "$(status_of "$default")" = "$mute" ]; then address="$own"; fi
+    if [ "$(status_of "$default" 1)" = "$mute" ]; then address="$own"; fi
     say "starting dockerd by itself (no docker service here): images and log in $state, socket ${address#unix://}"
     as_root env PYTHON="$python" bash scripts/docker.sh launch "$address" || exit 3
     use_if_there "$address" || fail "the engine at $address went away again: see $log"
 }
 
-launched_pid() {
+# The pid in a file, if it is still a process with these words in its command line.
+living() { # FILE WORDS
     local pid
-    pid="$(cat "$run/launched.pid" 2>/dev/null)" || return 1
-    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "--data-root $state/data" && printf '%s' "$pid"
+    pid="$(cat "$1" 2>/dev/null)" || return 1
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$2" && printf '%s' "$pid"
+}
+
+launched_pid() { living "$run/launched.pid" "--data-root $state/data"; }
+
+end_process() { # PID: asked first, then made to
+    local tries=0
+    kill "$1" 2>/dev/null || return 0
+    while [ -d "/proc/$1" ] && [ "$tries" -lt 150 ]; do
+        tries=$((tries + 1))
+        sleep 0.2
+    done
+    if [ -d "/proc/$1" ]; then kill -KILL "$1"; fi
+}
+
+# A killed dockerd leaves pid files that would keep the next one from starting, and a containerd on its way out.
+clear_leftovers() {
+    local pid
+    if pid="$(living "$run/exec/containerd/containerd.pid" "$run/exec/containerd")"; then end_process "$pid"; fi
+    rm -f "$run/docker.pid" "$run/exec/containerd/containerd.pid"
 }
 
 attempt() { # ADDRESS, further options of dockerd
     local address="$1" pid tries=0
     shift
-    rm -f "$run/docker.pid"
+    clear_leftovers
     : >"$log"
     "$python" scripts/detach.py "$run/launched.pid" "$log" \
         dockerd --data-root "$state/data" --exec-root "$run/exec" --pidfile "$run/docker.pid" --host "$address" "$@"
@@ -143,6 +163,13 @@ attempt() { # ADDRESS, further options of dockerd
         sleep 0.1
     done
     wait_for "$address" "$pid"
+}
+
+# Without a service manager nobody may have mounted them, and dockerd needs them.
+ensure_cgroups() {
+    if [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/memory ]; then return; fi
+    say "mounting cgroup2 at /sys/fs/cgroup, where no control groups are mounted"
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup || say "that failed; dockerd will say what it lacks"
 }
 
 launch() {
@@ -157,6 +184,7 @@ launch() {
         fail "dockerd (pid $pid) was started earlier but does not answer at $address" \
             "see $log, or stop it with: make docker-stop"
     fi
+    ensure_cgroups
     attempt "$address" && return
     if ! launched_pid >/dev/null && grep -qiE 'iptables|nftables|bridge|network controller' "$log"; then
         say "dockerd could not set up its network: once more without iptables and bridge"
@@ -168,20 +196,22 @@ launch() {
 }
 
 stop() {
-    local pid tries=0
-    pid="$(launched_pid)" || {
+    local pid
+    if pid="$(launched_pid)"; then
+        say "stopping dockerd (pid $pid) that sparkray started; its images stay in $state"
+    else
         say "no engine that sparkray started is running"
-        return
-    }
-    say "stopping dockerd (pid $pid) that sparkray started; its images stay in $state"
-    as_root kill "$pid"
-    while [ -d "/proc/$pid" ]; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 150 ] || fail "dockerd (pid $pid) has not ended after 30 s: see $log"
-        sleep 0.2
-    done
-    # dockerd forgets its own network namespace there.
-    if [ -e "$run/exec/netns/default" ]; then as_root umount "$run/exec/netns/default" 2>/dev/null || true; fi
+    fi
+    if [ -d "$run" ]; then as_root bash scripts/docker.sh end; fi
+}
+
+end() {
+    local pid mounted
+    if pid="$(launched_pid)"; then end_process "$pid"; fi
+    clear_leftovers
+    # dockerd leaves its own network namespace mounted and, when it was killed, its data folder.
+    awk -v state="$state/" -v run="$run/" 'index($2, state) == 1 || index($2, run) == 1 {print $2}' /proc/mounts |
+        sort -r | while read -r mounted; do umount "$mounted" || true; done
 }
 
 up() {
@@ -190,9 +220,9 @@ up() {
         use_named
         return
     fi
-    for address in "$default" "$own" "$(context_address)"; do
-        if [ -n "$address" ] && use_if_there "$address"; then return; fi
-    done
+    if use_if_there "$default" || use_if_there "$own"; then return; fi
+    address="$(context_address)"
+    if [ -n "$address" ] && [ "$address" != "$default" ] && use_if_there "$address"; then return; fi
     say "no Docker engine answers at $default"
     if ! command -v dockerd >/dev/null || ! can_be_root; then
         can_be_root || fail "starting or installing one needs root, and sudo asks for a password here" \
@@ -211,5 +241,6 @@ case "${1:-up}" in
     up) up ;;
     stop) stop ;;
     launch) launch "$2" ;;
+    end) end ;;
     *) fail "scripts/docker.sh knows: up, stop; not $1" ;;
 esac

@@ -11,7 +11,7 @@ from sparkray.catalog.weights import Located, cache_folder, locate
 from sparkray.engines import Engine, load_engine
 from sparkray.errors import ModelFileError
 from sparkray.execute.leftovers import Leftovers
-from sparkray.images.rootfs import Image, Images
+from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.preflight import Probe, honoured
 from sparkray.plan import Study, Treatment
@@ -64,7 +64,7 @@ class Bench:
         """The digest of what an arm runs, from that arm's own files, as they are now."""
         arm = self.arms[environment]
         if self.images is None or environment == HOST:
-            return Images.host_digest()
+            return host_digest()
         if arm.rootfs is not None:
             return self.images.rootfs_digest(arm.rootfs)
         if arm.image is None:
@@ -83,7 +83,7 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell) -> 
     cache = cache_folder()
     weights, unready = _weights(study, cache, tell)
     if all(treatment.environment == HOST for treatment in study.treatments):
-        images, expected = None, Images.host_digest()
+        images, expected = None, host_digest()
         arms = {HOST: _host_arm(study.treatments[0], StartState())}
     else:
         images = Images(connect(), cache)

@@ -150,13 +150,18 @@ class Images:
             self.remembered.put(key, known)
         return known
 
-    def host_digest(self) -> str:
-        """Digest of the files that the host arm runs, laid out as the image would have them."""
-        return venv.content_tag(venv.parts())[1]
-
     def _stopped(self, image: Image) -> "_Export":
         with docker_errors(f"creating a container of {image.reference} to export it"):
             return _Export(self.client.containers.create(image.digest, command=["true"]))
+
+
+def host_digest() -> str:
+    """Digest of the files that the host arm runs, laid out as the image would have them.
+
+    Raises:
+        ImageError: The running virtual environment cannot be read.
+    """
+    return venv.content_tag(venv.parts())[1]
 
 
 def _exported(tar: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:

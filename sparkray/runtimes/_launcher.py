@@ -66,8 +66,9 @@ def prepare_root(spec: dict) -> None:
 def begin_state(state: dict) -> None:
     """Nothing of the parent's state remains: nice, OOM score, limits, affinity, signals, umask."""
     os.setpriority(os.PRIO_PROCESS, 0, state["nice"])
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123
-        file.write(str(state["oom_score_adj"]))
+    # bytes, since a codec may have to be imported and after the chroot this interpreter's library is out of reach
+    with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:  # noqa: PTH123
+        file.write(str(state["oom_score_adj"]).encode())
     for name, (soft, hard) in state["rlimits"].items():
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if number is not None:

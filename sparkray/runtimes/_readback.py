@@ -89,12 +89,12 @@ def parse_status(text: str) -> dict[str, str]:
 
 
 def _namespaces(here: Path, proc: Path) -> dict[str, str]:
-    """Each namespace against that of PID 1."""
+    """Each namespace against sparkray's own: PID 1's may not be read on every host."""
     kinds = {}
     for kind in _NAMESPACES:
         with suppress(OSError):
-            own, init = (here / "ns" / kind).readlink(), (proc / "1/ns" / kind).readlink()
-            kinds[kind] = "host" if own == init else "own"
+            own, ours = (here / "ns" / kind).readlink(), (proc / "self/ns" / kind).readlink()
+            kinds[kind] = "host" if own == ours else "own"
     return kinds
 
 
@@ -104,11 +104,12 @@ def _filesystem_bytes(path: Path) -> int:
 
 
 def _mount_of(here: Path, target: str) -> str | None:
-    """File system type of the last mount on a target, from mountinfo."""
+    """File system type of the last mount on a target or below it, from mountinfo."""
     kind = None
     for line in (here / "mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        if before.split()[4] == target:
+        place = before.split()[4]
+        if place == target or (target != "/" and place.startswith(f"{target}/")):
             kind = after.split()[0]
     return kind
 

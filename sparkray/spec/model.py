@@ -13,7 +13,7 @@ Architecture = Literal["decoder", "moe", "efficient", "reasoning"]
 Positive = Annotated[int, Gt(0)]
 SIXTEEN_BITS = 16.0
 RESERVE_GIB = 12.0
-"""Memory that a model may not count on: 8 GiB that keep the host alive, 4 GiB for CUDA context, graphs and activations."""
+"""Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Shape:
         return 2 * self.kv_heads * self.head_dim * 2
 
     def kv_bytes(self, tokens: int) -> int:
-        """Bytes of KV cache that one sequence of `tokens` needs; a layer with a sliding window keeps no more than that."""
+        """Bytes of KV cache of one sequence of `tokens`; a layer with a sliding window keeps no more than that."""
         seen = tokens if self.sliding_window is None else min(tokens, self.sliding_window)
         rows = (self.layers - self.sliding_layers) * tokens + self.sliding_layers * seen
         return rows * self._kv_bytes_per_token_and_layer

@@ -5,6 +5,7 @@ Layout of `<results-dir>/<experiment>/`::
     dataset.json    what the folder is: experiment, definition hash, schema version
     runs/ requests/ samples/ checks/    one Parquet file per attempt, `<run_id>-<attempt>.parquet`
     logs/           the engine's output of every attempt
+    inputs/         what the engines were given, so that a printed command can be repeated
     spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
     progress.json   what is being done right now, for `status`
 
@@ -38,8 +39,13 @@ from sparkray.records import (
     Column,
     Outcome,
 )
+from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
+_BALLAST = ".ballast"
+_BALLAST_BYTES = 256 * KIB
+_LEAST_FREE = 8 * MIB
+_GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 _TYPES = {
     "string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"), "int_list": pa.list_(pa.int64()),
@@ -59,12 +65,12 @@ def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """OSError as StorageError. Raises StorageError."""
     try:
         yield
     except OSError as error:
-        remedy = "Free some space, then give the same command again: it goes on where it stopped"
+        remedy = _GO_ON
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             remedy = "Check the folder and its permissions, or name another: --results-dir DIR"
         raise StorageError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
@@ -77,7 +83,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         StorageError: The disk is full or refuses.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with _storage_errors(path):
+    with storage_errors(path):
         try:
             with partial.open("wb") as file:
                 file.write(data)
@@ -154,6 +160,35 @@ class Dataset:
                 write_atomically(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
         write_atomically(self.path / "runs" / name, _parquet("runs", [outcome.row]))
 
+    def put_input(self, path: Path, content: bytes) -> None:
+        """An input of the engine, kept with the dataset so that a printed command can be repeated.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        if not path.is_file() or path.read_bytes() != content:
+            with storage_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+
+    def write_last(self, row: Mapping[str, Any]) -> None:
+        """A row alone, when the disk is full: the room kept for it is given up first. Best effort."""
+        with suppress(OSError):
+            (self.path / _BALLAST).unlink(missing_ok=True)
+        with suppress(StorageError):
+            write_atomically(self.path / "runs" / f"{row['run_id']}-{row['attempt']}.parquet", _parquet("runs", [row]))
+
+    def check_space(self) -> None:
+        """Whether a further run could be stored.
+
+        Raises:
+            StorageError: The disk is as good as full.
+        """
+        free = shutil.disk_usage(self.path).free
+        if free < _LEAST_FREE:
+            raise StorageError(
+                f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", _GO_ON)
+
     def keep_log(self, run_id: str, attempt: int, log: Path) -> None:
         """The engine's output, beside the tables.
 
@@ -222,12 +257,13 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
     number = len(known) + 1
     while (path := results_dir / (experiment if number == 1 else f"{experiment}@{number}")).exists():
         number += 1
-    with _storage_errors(path):
+    with storage_errors(path):
         for table in (*TABLES, "logs", "spool"):
             (path / table).mkdir(parents=True, exist_ok=True)
     said = {
         "format": FORMAT, "schema": SCHEMA_VERSION, "experiment": experiment,
         "definition_sha256": definition_sha256, "created_at": datetime.now(UTC).isoformat(),
     }
+    write_atomically(path / _BALLAST, b"\0" * _BALLAST_BYTES)
     write_atomically(path / "dataset.json", json.dumps(said, indent=1).encode())
     return Dataset(path)

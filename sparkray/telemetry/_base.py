@@ -1,8 +1,10 @@
-"""What most samplers have alike: nothing to open, nothing to close, a target that may come later."""
+"""What samplers have alike: most have nothing to open or to close, and some follow the target's process tree."""
 
+from pathlib import Path
 from typing import Self
 
 from sparkray.telemetry import Target
+from sparkray.telemetry._proc import PROC, Stat, Tree
 
 
 class Base:
@@ -18,3 +20,41 @@ class Base:
 
     def attach(self, target: Target) -> None:
         """The host looks the same whatever runs."""
+
+
+class Follower:
+    """The process tree of whatever target there is."""
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self.proc = proc
+        self.tree: Tree | None = None
+
+    def turn(self, target: Target) -> None:
+        """Follows another target, or none."""
+        self.close()
+        self.tree = None if target.pid is None else Tree(target.pid, proc=self.proc)
+
+    def read(self) -> list[Stat]:
+        """The processes of the tree; none without a target or when its tree is gone."""
+        return [] if self.tree is None else self.tree.read()
+
+    def close(self) -> None:
+        """Follows nothing."""
+        if self.tree is not None:
+            self.tree.close()
+        self.tree = None
+
+
+class TreeSampler(Base):
+    """A sampler of the target's process tree."""
+
+    def __init__(self, *, proc: Path = PROC) -> None:
+        self.follower = Follower(proc)
+
+    def attach(self, target: Target) -> None:
+        """Follows the tree of the target's process."""
+        self.follower.turn(target)
+
+    def __exit__(self, *exc: object) -> None:
+        """Follows nothing from then on."""
+        self.follower.close()

@@ -4,20 +4,20 @@ psutil is not used here: it reads several files and makes several objects a proc
 second. The pure part (`parse_stat`) follows proc_pid_stat(5).
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 SCAN_PERIOD_S = 0.5
 """Listing /proc costs more than reading a tree of usual size, so new children are looked for this often."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """One process. Times in clock ticks, `rss` in pages, `start` in ticks since boot (with `pid` it is unique)."""
+class Stat(NamedTuple):
+    """One process. Times in clock ticks, `rss` in pages."""
 
     pid: int
     state: str
@@ -26,7 +26,6 @@ class Stat:
     own_ticks: int
     children_ticks: int
     threads: int
-    start: int
     rss: int
 
     @property
@@ -46,7 +45,7 @@ def parse_stat(pid: int, text: str) -> Stat:
     Raises:
         ValueError: The text is no such line.
     """
-    fields = text[text.rindex(")") + 2 :].split()
+    fields = text[text.rindex(")") + 2 :].split(maxsplit=22)
     return Stat(
         pid=pid,
         state=fields[0],
@@ -55,7 +54,6 @@ def parse_stat(pid: int, text: str) -> Stat:
         own_ticks=int(fields[11]) + int(fields[12]),
         children_ticks=int(fields[13]) + int(fields[14]),
         threads=int(fields[17]),
-        start=int(fields[19]),
         rss=int(fields[21]),
     )
 
@@ -73,6 +71,25 @@ def read_small(path: str | Path, size: int = 65536) -> str:
         os.close(handle)
 
 
+class Kept:
+    """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same thing."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def read(self, size: int = 65536) -> str:
+        """What the file says now.
+
+        Raises:
+            OSError: What it spoke of is gone: ESRCH for a process, ENODEV for a cgroup.
+        """
+        return os.pread(self._handle, size, 0).decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Once only."""
+        os.close(self._handle)
+
+
 class Tree:
     """The processes that grew from a target, followed over time.
 
@@ -82,46 +99,66 @@ class Tree:
 
     def __init__(self, pid: int, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
         self._proc, self._clock = proc, clock
-        root = self._stat(pid)
-        self._members: dict[int, Stat] = {} if root is None else {pid: root}
-        self._seen: set[int] = {pid}
+        self._files: dict[int, Kept] = {}
+        self._members: dict[int, Stat] = {}
+        self._seen: set[int] = set()
         self._next_scan = clock()
         self.lost_ticks = 0
         """CPU time of ended members whose parent is outside the tree, so that no member's children time holds it."""
+        if (root := self._look(pid)) is not None:
+            self._adopt(root)
 
     def read(self) -> list[Stat]:
         """The members that still exist, zombies included. Empty when the tree is gone."""
         if self._members and self._clock() >= self._next_scan:
             self._scan()
-        now = {pid: self._again(stat) for pid, stat in self._members.items()}
-        for pid, stat in self._members.items():
-            if now[pid] is None and stat.ppid not in self._members:
-                self.lost_ticks += stat.ticks
-        self._members = {pid: stat for pid, stat in now.items() if stat is not None}
-        return list(self._members.values())
+        now = {pid: stat for pid, file in self._files.items() if (stat := _answer(pid, file)) is not None}
+        for pid in self._members.keys() - now:
+            gone = self._members[pid]
+            self._files.pop(pid).close()
+            if gone.ppid not in self._members:
+                self.lost_ticks += gone.ticks
+        self._members = now
+        return list(now.values())
+
+    def close(self) -> None:
+        """Lets go of the files. The tree reads as empty from then on."""
+        while self._files:
+            self._files.popitem()[1].close()
+        self._members = {}
 
     def _scan(self) -> None:
         """Adopts the new processes that belong to the tree."""
         names = os.listdir(self._proc)  # noqa: PTH208 - a Path for every process would cost ten times as much
         pids = {int(name) for name in names if name.isdigit()}
-        fresh = [stat for pid in pids - self._seen if (stat := self._stat(pid)) is not None]
+        fresh = [stat for pid in pids - self._seen if (stat := self._look(pid)) is not None]
         self._seen = pids
-        while adopted := self._belonging(fresh):
-            self._members |= adopted
-            fresh = [stat for stat in fresh if stat.pid not in adopted]
+        while found := [stat for stat in fresh if self._belongs(stat)]:
+            for stat in found:
+                self._adopt(stat)
+            fresh = [stat for stat in fresh if stat not in found]
         self._next_scan = self._clock() + SCAN_PERIOD_S
 
-    def _belonging(self, candidates: Iterable[Stat]) -> dict[int, Stat]:
-        members = self._members
-        return {stat.pid: stat for stat in candidates if stat.ppid in members or stat.session in members}
+    def _belongs(self, stat: Stat) -> bool:
+        return stat.pid not in self._members and (stat.ppid in self._members or stat.session in self._members)
 
-    def _again(self, stat: Stat) -> Stat | None:
-        """The same process now; None when it ended, even if its number was given to another."""
-        now = self._stat(stat.pid)
-        return now if now is not None and now.start == stat.start else None
-
-    def _stat(self, pid: int) -> Stat | None:
+    def _look(self, pid: int) -> Stat | None:
+        """The process now; None when it has ended or is hidden."""
         try:
             return parse_stat(pid, read_small(f"{self._proc}/{pid}/stat", 1024))
-        except (OSError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             return None
+
+    def _adopt(self, stat: Stat) -> None:
+        """Takes a process in, even one that ends meanwhile: the next reading finds that out."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            self._files[stat.pid] = Kept(f"{self._proc}/{stat.pid}/stat")
+            self._members[stat.pid] = stat
+
+
+def _answer(pid: int, file: Kept) -> Stat | None:
+    """The process now; None when it has ended, even if its number was given to another since."""
+    try:
+        return parse_stat(pid, file.read(1024))
+    except ProcessLookupError:
+        return None

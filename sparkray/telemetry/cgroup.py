@@ -7,14 +7,16 @@ files in tmpfs (/dev/shm) count as page cache. The total of version 2 holds kern
 
 import errno
 import os.path
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sparkray.telemetry import Row, Target
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, read_small
+from sparkray.telemetry._proc import PROC, Kept
 from sparkray.units import NS_PER_S, gib
 
 Version = Literal[1, 2]
@@ -97,41 +99,67 @@ def _under(mount: Mount, path: str) -> Path | None:
     return None if relative.startswith("..") or path.startswith("/..") else Path(mount.point) / relative
 
 
-def parse_counters(text: str) -> dict[str, int]:
-    """Flat keyed numbers: memory.stat and cpu.stat of both versions."""
-    rows = (line.partition(" ") for line in text.splitlines())
-    return {name: int(value) for name, _, value in rows if value.isdigit()}
+_MEMORY = re.compile(r"^(anon|file|total_rss|total_cache) (\d+)$", re.MULTILINE)
+_THROTTLED = re.compile(r"^(throttled_usec|throttled_time) (\d+)$", re.MULTILINE)
 
 
-def _gib_or_none(count: int | None) -> float | None:
-    return None if count is None else gib(count)
-
-
-def read_memory(folder: Folder) -> dict[str, float | None]:
+def memory_row(version: Version, total: str, stat: str) -> dict[str, float | None]:
     """The three memory columns, GiB. Version 1 counts sub-groups under other names than the group's own.
 
-    Raises:
-        OSError: The cgroup is gone.
+    Args:
+        version: Of the hierarchy.
+        total: Text of memory.current or memory.usage_in_bytes.
+        stat: Text of memory.stat.
     """
-    first = folder.version == 1
-    total = read_small(folder.path / ("memory.usage_in_bytes" if first else "memory.current"))
-    counters = parse_counters(read_small(folder.path / "memory.stat"))
+    counters = {name: gib(int(value)) for name, value in _MEMORY.findall(stat)}
+    anon, file = ("total_rss", "total_cache") if version == 1 else ("anon", "file")
     return {
         "cgroup_memory_gib": gib(int(total)),
-        "cgroup_anon_gib": _gib_or_none(counters.get("total_rss" if first else "anon")),
-        "cgroup_file_gib": _gib_or_none(counters.get("total_cache" if first else "file")),
+        "cgroup_anon_gib": counters.get(anon),
+        "cgroup_file_gib": counters.get(file),
     }
 
 
-def read_throttled_s(folder: Folder) -> float | None:
-    """Time the cgroup was held back by its CPU quota; None where the controller is not switched on.
+def throttled_s(stat: str) -> float | None:
+    """Time a CPU quota held the cgroup back, from cpu.stat; None where the controller is not switched on."""
+    match = _THROTTLED.search(stat)
+    return None if match is None else int(match[2]) / (_US_PER_S if match[1] == "throttled_usec" else NS_PER_S)
 
-    Raises:
-        OSError: The cgroup is gone.
-    """
-    counters = parse_counters(read_small(folder.path / "cpu.stat"))
-    key, per_s = ("throttled_time", NS_PER_S) if folder.version == 1 else ("throttled_usec", _US_PER_S)
-    return counters[key] / per_s if key in counters else None
+
+class Reader:
+    """The open files of one container's cgroup."""
+
+    def __init__(self, memory: Folder, cpu: Folder | None) -> None:
+        """Opens them.
+
+        Raises:
+            FileNotFoundError: There is no memory controller in that folder.
+        """
+        self._version = memory.version
+        with ExitStack() as opened:
+            total = "memory.usage_in_bytes" if memory.version == 1 else "memory.current"
+            self._total = opened.enter_context(closing(Kept(memory.path / total)))
+            self._stat = opened.enter_context(closing(Kept(memory.path / "memory.stat")))
+            self._cpu: Kept | None = None
+            if cpu is not None and (cpu.path / "cpu.stat").exists():
+                self._cpu = opened.enter_context(closing(Kept(cpu.path / "cpu.stat")))
+            self._open = opened.pop_all()
+
+    def read(self) -> Row:
+        """All columns of the room.
+
+        Raises:
+            OSError: ENODEV when the cgroup is gone.
+        """
+        throttled = None if self._cpu is None else throttled_s(self._cpu.read())
+        return {
+            **memory_row(self._version, self._total.read(), self._stat.read()),
+            "cgroup_throttled_s": throttled,
+        }
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._open.close()
 
 
 class Sampler(Base):
@@ -142,12 +170,18 @@ class Sampler(Base):
 
     def __init__(self, *, proc: Path = PROC) -> None:
         self._proc = proc
-        self._memory: Folder | None = None
-        self._cpu: Folder | None = None
+        self._reader: Reader | None = None
+
+    def __exit__(self, *exc: object) -> None:
+        """Lets go of the cgroup's files."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
 
     def attach(self, target: Target) -> None:
         """Finds the cgroup of a target that is a container; nothing is sampled for any other."""
-        self._memory = self._cpu = self.unavailable = None
+        self.__exit__()
+        self.unavailable = None
         if target.pid is None or not target.in_container:
             return
         try:
@@ -156,19 +190,19 @@ class Sampler(Base):
         except (FileNotFoundError, ProcessLookupError):
             self.unavailable = f"process {target.pid} had ended before its cgroup was found"
             return
-        self._memory, self._cpu = (locate(name, membership, mounts) for name in ("memory", "cpu"))
-        if self._memory is None or not (self._memory.path / "memory.stat").exists():
-            self._memory = None
+        memory, cpu = (locate(name, membership, mounts) for name in ("memory", "cpu"))
+        try:
+            self._reader = None if memory is None else Reader(memory, cpu)
+        except FileNotFoundError:
+            self._reader = None
+        if self._reader is None:
             self.unavailable = f"the memory cgroup of process {target.pid} cannot be seen in this mount namespace"
 
     def sample(self) -> list[Row]:
         """One row; none outside a container or when the cgroup is gone."""
-        if self._memory is None:
-            return []
         try:
-            row = read_memory(self._memory)
-            return [{**row, "cgroup_throttled_s": None if self._cpu is None else read_throttled_s(self._cpu)}]
+            return [] if self._reader is None else [self._reader.read()]
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
+            if error.errno == errno.ENODEV:
                 return []
             raise

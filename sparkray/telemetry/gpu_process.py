@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.telemetry import Row, Target, Value
-from sparkray.telemetry._proc import PROC, Tree
+from sparkray.telemetry._base import Follower
+from sparkray.telemetry._proc import PROC
 from sparkray.telemetry.nvml import DeviceSampler, Nvml, ask
 from sparkray.units import gib
 
@@ -18,19 +19,23 @@ class Sampler(DeviceSampler):
 
     def __init__(self, *, nvml: Nvml | None = None, proc: Path = PROC) -> None:
         super().__init__(nvml=nvml)
-        self._proc = proc
-        self._tree: Tree | None = None
+        self._follower = Follower(proc)
         self._pids: frozenset[int] = frozenset()
 
     def attach(self, target: Target) -> None:
         """Follows the tree of the target's process."""
-        self._tree = None if target.pid is None else Tree(target.pid, proc=self._proc)
+        self._follower.turn(target)
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes NVML and follows nothing from then on."""
+        self._follower.close()
+        super().__exit__(*exc)
 
     def sample(self) -> list[Row]:
         """One row a GPU that the tree uses; none for the others."""
-        if self._tree is None or not self._handles:
+        if not self._handles:
             return []
-        self._pids = frozenset(stat.pid for stat in self._tree.read())
+        self._pids = frozenset(stat.pid for stat in self._follower.read())
         return super().sample() if self._pids else []
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401

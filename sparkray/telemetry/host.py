@@ -4,19 +4,23 @@ MemAvailable and MemFree are both kept: CUDA on unified memory takes MemFree for
 had back, so only the two together tell an allocation from a file that was read.
 """
 
+import re
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, read_small
+from sparkray.telemetry._proc import PROC, Kept
 from sparkray.units import KIB, gib
+
+_MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """Bytes by field of /proc/meminfo; fields that are no sizes (huge page counts) are left out."""
-    rows = (line.partition(":") for line in text.splitlines() if line.endswith(" kB"))
-    return {name: int(value.removesuffix(" kB")) * KIB for name, _, value in rows}
+    """Bytes of the fields of /proc/meminfo that `memory_row` uses."""
+    return {name: int(value) * KIB for name, value in _MEMINFO.findall(text)}
 
 
 def memory_row(fields: dict[str, int]) -> dict[str, float | None]:
@@ -73,12 +77,30 @@ class Sampler(Base):
     period_s = 0.1
 
     def __init__(self, *, proc: Path = PROC) -> None:
-        self._meminfo, self._stat = str(proc / "meminfo"), str(proc / "stat")
+        self._proc = proc
+        self._files: tuple[Kept, Kept] | None = None
+        self._open = ExitStack()
         self._before: CpuTime | None = None
+
+    def __enter__(self) -> Self:
+        """Opens both files."""
+        meminfo, stat = (Kept(self._proc / name) for name in ("meminfo", "stat"))
+        for file in (meminfo, stat):
+            self._open.callback(file.close)
+        self._files = meminfo, stat
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes them."""
+        self._files = None
+        self._open.close()
 
     def sample(self) -> list[Row]:
         """One row. Busy time is null in the first, since it is a difference."""
-        now = parse_cpu(read_small(self._stat, 1024))
+        if self._files is None:
+            return []
+        meminfo, stat = self._files
+        now = parse_cpu(stat.read(1024))
         busy = None if self._before is None else busy_pct(self._before, now)
         self._before = now
-        return [{**memory_row(parse_meminfo(read_small(self._meminfo))), "cpu_busy_pct": busy}]
+        return [{**memory_row(parse_meminfo(meminfo.read())), "cpu_busy_pct": busy}]

@@ -8,26 +8,25 @@ import os
 from pathlib import Path
 
 from sparkray.telemetry import Row, Target
-from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, Tree
+from sparkray.telemetry._base import TreeSampler
+from sparkray.telemetry._proc import PROC
 from sparkray.units import gib
 
 
-class Sampler(Base):
+class Sampler(TreeSampler):
     """RSS, CPU time and threads summed over the tree of the target."""
 
     name = "process"
     period_s = 0.1
 
     def __init__(self, *, proc: Path = PROC) -> None:
-        self._proc = proc
-        self._tree: Tree | None = None
+        super().__init__(proc=proc)
         self._page_bytes, self._ticks_per_s = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
         self._most_ticks = 0
 
     def attach(self, target: Target) -> None:
-        """Follows the tree of the target's process."""
-        self._tree = None if target.pid is None else Tree(target.pid, proc=self._proc)
+        """Follows the tree of the target's process, its CPU time counted from nothing."""
+        super().attach(target)
         self._most_ticks = 0
 
     def sample(self) -> list[Row]:
@@ -36,10 +35,10 @@ class Sampler(Base):
         CPU time holds children that ended, through the parents that waited for them. It never runs backwards: what a
         parent has not yet been credited with when a child ends is held until it is.
         """
-        stats = [] if self._tree is None else self._tree.read()
-        if not stats or self._tree is None:
+        stats, tree = self.follower.read(), self.follower.tree
+        if not stats or tree is None:
             return []
-        self._most_ticks = max(self._most_ticks, self._tree.lost_ticks + sum(stat.ticks for stat in stats))
+        self._most_ticks = max(self._most_ticks, tree.lost_ticks + sum(stat.ticks for stat in stats))
         alive = [stat for stat in stats if stat.alive]
         return [
             {

@@ -8,6 +8,7 @@ a kill can be read whatever happened after (`recover`).
 
 import contextlib
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -121,6 +122,11 @@ class _Slot:
     due_ns: int
     on: bool = True
 
+    @property
+    def ticks(self) -> bool:
+        """Asking a sampler that has nothing to see would cost a waking for nothing."""
+        return self.on and self.sampler.unavailable is None
+
 
 class Recorder:
     """Samples from enter to exit: all samplers once before `__enter__` returns, each at its period, all once at exit.
@@ -144,9 +150,7 @@ class Recorder:
             clock: Monotonic ns, the same clock as the requests'.
         """
         self._path, self._samplers, self._clock = path, tuple(samplers), clock
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._target: Target | None = None
+        self._inbox: queue.SimpleQueue[Target | None] = queue.SimpleQueue()
         self._started = threading.Event()
         self._flush_due_ns = 0
         self._thread: threading.Thread | None = None
@@ -174,9 +178,7 @@ class Recorder:
 
     def __exit__(self, *exc: object) -> None:
         """Takes the last samples, ends the stream, leaves the samplers."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._inbox.put(None)
         if self._thread is not None:
             self._thread.join(PATIENCE_S)
             if self._thread.is_alive():
@@ -184,17 +186,18 @@ class Recorder:
 
     def attach(self, target: Target) -> None:
         """Turns every sampler to a target. Returns at once; the first samples of it come half a period later."""
-        with self._wake:
-            self._target = target
-            self._wake.notify()
+        self._inbox.put(target)
 
     def _record(self, stream: _Stream) -> None:
         """The thread. Its CPU time is counted up to the last thing it does."""
         try:
             with contextlib.ExitStack() as stack:
-                slots = [slot for sampler in self._samplers if (slot := self._opened(sampler, stack)) is not None]
+                opened = [sampler for sampler in self._samplers if self._opened(sampler, stack)]
                 stack.callback(self._written, stream.close)
-                self._flush_due_ns = self._clock() + int(FLUSH_PERIOD_S * NS_PER_S)
+                # One instant for all, so that equal periods fall due together and cost one waking.
+                now = self._clock()
+                slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), now) for sampler in opened]
+                self._flush_due_ns = now + int(FLUSH_PERIOD_S * NS_PER_S)
                 self._loop(slots, stream)
         finally:
             self._started.set()
@@ -204,44 +207,44 @@ class Recorder:
         self._tick(slots, stream)
         self._started.set()
         while self.write_error is None:
-            stopping, target = self._wait(min([slot.due_ns for slot in slots if slot.on] + [self._flush_due_ns]))
-            if target is not None:
+            until_ns = min([slot.due_ns for slot in slots if slot.ticks] + [self._flush_due_ns])
+            try:
+                target = self._inbox.get(timeout=max(0, until_ns - self._clock()) / NS_PER_S)
+            except queue.Empty:
+                self._work(slots, stream)
+            else:
+                if target is None:
+                    self._tick(slots, stream)
+                    return
                 self._turn(slots, target)
-            if stopping:
-                self._tick(slots, stream)
-                return
-            now = self._clock()
-            self._tick([slot for slot in slots if slot.due_ns <= now], stream)
-            if self._flush_due_ns <= now:
-                self._flush(stream)
 
-    def _wait(self, until_ns: int) -> tuple[bool, Target | None]:
-        """Sleeps until something is due, a target comes or the end does."""
-        with self._wake:
-            while not self._stopping and self._target is None and (left := until_ns - self._clock()) > 0:
-                self._wake.wait(left / NS_PER_S)
-            target, self._target = self._target, None
-            return self._stopping, target
+    def _work(self, slots: list[_Slot], stream: _Stream) -> None:
+        """Does what is due."""
+        now = self._clock()
+        self._tick([slot for slot in slots if slot.due_ns <= now], stream)
+        if self._flush_due_ns <= now:
+            self._flush(stream)
 
-    def _opened(self, sampler: Sampler, stack: contextlib.ExitStack) -> _Slot | None:
-        if not self._tried(sampler, sampler.__enter__):
-            return None
-        stack.callback(self._tried, sampler, partial(sampler.__exit__, None, None, None))
-        return _Slot(sampler, int(sampler.period_s * NS_PER_S), self._clock())
+    def _opened(self, sampler: Sampler, stack: contextlib.ExitStack) -> bool:
+        opened = self._tried(sampler, sampler.__enter__)
+        if opened:
+            stack.callback(self._tried, sampler, partial(sampler.__exit__, None, None, None))
+        return opened
 
     def _turn(self, slots: list[_Slot], target: Target) -> None:
         """Attaches, and begins each sampler's grid anew, half a period from now.
 
         So one that is seldom still sees a run shorter than its period, and not before there is anything to see.
         """
+        now = self._clock()
         for slot in slots:
             if slot.on:
                 slot.on = self._tried(slot.sampler, partial(slot.sampler.attach, target))
-                slot.due_ns = self._clock() + slot.period_ns // 2
+                slot.due_ns = now + slot.period_ns // 2
 
     def _tick(self, slots: list[_Slot], stream: _Stream) -> None:
         for slot in slots:
-            if slot.on:
+            if slot.ticks:
                 slot.on = self._tried(slot.sampler, partial(self._sample, slot.sampler, stream))
                 slot.due_ns = next_due(slot.due_ns, slot.period_ns, self._clock())
 

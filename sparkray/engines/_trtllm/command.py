@@ -40,7 +40,7 @@ def build(job: Job, paths: Paths, options: TrtllmOptions, features: Features) ->
     """The command of one run, with its input files.
 
     Raises:
-        ConfigError: The card has no shape, so the vocabulary is not known; or the load does not fit the model's context.
+        ConfigError: The card has no shape, so its vocabulary is not known; or the load exceeds the model's context.
         RunUnreadyError: The tool lacks an option that the run cannot do without.
     """
     data, digest = _dataset(job)

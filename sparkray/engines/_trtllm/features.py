@@ -30,29 +30,8 @@ if ask("version", sys.executable, "-c", "from importlib.metadata import version;
 ask("group", "trtllm-bench", "--help")
 ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
 """
-_VERSION = "1.2"
-"""Assumed by `plan` when there is no image to ask and no `engine.version`: the newest stable release."""
-_MARK = "@@sparkray"
-_PROBE = f"""\
-import subprocess, sys
-def ask(name, *argv):
-    print("{_MARK}", name, flush=True)
-    try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-        print(done.stdout, flush=True)
-    except OSError as error:
-        print(error, flush=True)
-meta = "from importlib.metadata import version; print(version('tensorrt_llm'))"
-try:
-    exec(meta.replace("print(", "found = (").replace("import", "import"), scope := {{}})
-    print("{_MARK} version", scope["found"], sep="\\n", flush=True)
-except Exception:
-    ask("version", sys.executable, "-c", "import tensorrt_llm; print(tensorrt_llm.__version__)")
-ask("group", "trtllm-bench", "--help")
-ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
-"""
 _VERSION = re.compile(
-    r"(?<![\w.])(\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?)(?![\w.])", re.ASCII
+    r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?", re.ASCII
 )
 _MINOR = re.compile(r"(\d{1,4}\.\d{1,4})", re.ASCII)
 _OPTION_LINE = re.compile(r"^ {2,8}(-.*)$")
@@ -106,7 +85,7 @@ def minor_of(version: str) -> str | None:
 
 
 def probe_command() -> tuple[str, ...]:
-    """The command that asks. It needs a `python3` and `trtllm-bench` on PATH, and answers even when one of them fails."""
+    """The command that asks. It needs `python3` and `trtllm-bench` on PATH, and answers even when one of them fails."""
     return ("python3", "-c", _PROBE)
 
 
@@ -142,9 +121,10 @@ def features_of(tool: Mapping[str, str], asked: str | None) -> Features:
         ConfigError: The tool is of another version than asked for, or nothing is known of the version asked for.
     """
     if tool.get("throughput"):
-        told = Features(tool["version"], frozenset(tool.get("group", "").split()), frozenset(tool["throughput"].split()))
+        group, throughput = tool.get("group", "").split(), tool["throughput"].split()
+        told = Features(tool["version"], frozenset(group), frozenset(throughput))
         if asked is not None and minor_of(asked) != told.minor:
-            raise ConfigError(f"engine.version is {asked}, but the image holds {told.version}", "Leave engine.version out")
+            raise ConfigError(f"engine.version = {asked}, but the image holds {told.version}", "Leave it out")
         return told
     version = asked or ASSUMED_VERSION
     known = minor_of(version)
@@ -173,9 +153,8 @@ def _sections(output: str) -> dict[str, str]:
 
 
 def _version(text: str) -> str | None:
-    """The last version in the text: what is logged on import comes before."""
-    found = _VERSION.findall(text)
-    return str(found[-1]) if found and "Error" not in text else None
+    """The last line that is a version and nothing else: what is logged on import comes before."""
+    return next((line.strip() for line in reversed(text.splitlines()) if _VERSION.fullmatch(line.strip())), None)
 
 
 def _nearest(version: str) -> str | None:

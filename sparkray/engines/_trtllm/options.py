@@ -90,6 +90,8 @@ def read_options(mapping: Mapping[str, Any], source: str) -> TrtllmOptions:
         raise ConfigError(f"{source}: kv_cache_max_tokens acts only with kv_cache: fixed")
     if not options.cuda_graph and "cuda_graph_config" in options.extra:
         raise ConfigError(f"{source}: cuda_graph: false and extra.cuda_graph_config set the same key twice")
+    if not isinstance(options.extra.get("kv_cache_config", {}), Mapping):
+        raise ConfigError(f"{source}: extra.kv_cache_config is no mapping of keys to values")
     for key in _leaves(options.extra):
         if key in KEYS_OF_THE_COMMAND_LINE:
             raise ConfigError(

@@ -1,25 +1,28 @@
 """Files of this package that go elsewhere: the NVML shim into a run's input folder, the double into an image."""
 
+import json
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from sparkray.engines._trtllm.features import VERSIONS
 from sparkray.errors import UnknownNameError
+from sparkray.spec.model import ModelCard
 
+_PACKAGE = "sparkray.engines._trtllm"
 DOUBLE_MARKER = "sparkray-double.json"
 """What the double writes beside its report and the real tool never does: rows made from it are simulated."""
 
 
 def nvml_shim() -> bytes:
     """The `sitecustomize.py` that keeps the tool from dying where NVML tells no memory clock."""
-    return (files(__package__) / "nvml_shim.py").read_bytes()
+    return (files(_PACKAGE) / "nvml_shim.py").read_bytes()
 
 
 def double_files(version: str, *, python: str) -> dict[str, bytes]:
     """The double of `trtllm-bench` as files of an image, by path relative to a prefix.
 
-    `bin/trtllm-bench` must be executable and on PATH. The folder `lib` on PYTHONPATH makes `import tensorrt_llm` and the
-    package's metadata tell the version, as in the real image.
+    `bin/trtllm-bench` must be executable and on PATH. The folder `lib` on PYTHONPATH, or its content in site-packages,
+    makes `import tensorrt_llm` tell the version, as in the real image.
 
     Args:
         version: `1.0` to `1.3`.
@@ -30,13 +33,10 @@ def double_files(version: str, *, python: str) -> dict[str, bytes]:
     """
     if version not in VERSIONS:
         raise UnknownNameError("version of the double", version, list(VERSIONS))
-    laid = {f"lib/trtllm_double/{name}": data for name, data in _tree(files(__package__) / "double").items()}
+    laid = {f"lib/trtllm_double/{name}": data for name, data in _tree(files(_PACKAGE) / "double").items()}
     for stub in ("tensorrt_llm/__init__.py", "pynvml.py"):
-        laid[f"lib/{stub}"] = laid.pop(f"lib/trtllm_double/{stub}")
+        laid[f"lib/{stub}"] = laid[f"lib/trtllm_double/{stub}"]
     laid["lib/VERSION"] = laid["lib/trtllm_double/VERSION"] = f"{version}\n".encode()
-    laid[f"lib/tensorrt_llm-{version}.0.dist-info/METADATA"] = (
-        f"Metadata-Version: 2.1\nName: tensorrt_llm\nVersion: {version}.0\n".encode()
-    )
     script = (
         f"#!{python}\n"
         "import pathlib, sys\n"
@@ -45,6 +45,38 @@ def double_files(version: str, *, python: str) -> dict[str, bytes]:
         "raise SystemExit(main(sys.argv[1:]))\n"
     )
     return {**laid, "bin/trtllm-bench": script.encode()}
+
+
+def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
+    """A checkpoint without weights, for the double: `config.json` and an index that tells the size of the card's weights.
+
+    Raises:
+        ValueError: The card has no shape.
+    """
+    shape = card.shape
+    if shape is None:
+        raise ValueError(f"model card {card.name} has no shape")
+    moe = {"num_local_experts": shape.experts, "num_experts_per_tok": shape.experts_per_token}
+    config = {
+        "architectures": [card.engine_architecture],
+        "num_hidden_layers": shape.layers,
+        "hidden_size": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": shape.intermediate,
+        "vocab_size": shape.vocab,
+        "max_position_embeddings": shape.context,
+        "tie_word_embeddings": shape.tied_embeddings,
+        "torch_dtype": card.dtype,
+        **(moe if shape.experts > 1 else {}),
+        **({"quantization_config": {"quant_method": card.quantisation.lower()}} if card.quantisation else {}),
+    }
+    index = {"metadata": {"total_size": shape.weight_bytes}, "weight_map": {}}
+    return {
+        "config.json": json.dumps(config, indent=2).encode(),
+        "model.safetensors.index.json": json.dumps(index, indent=2).encode(),
+    }
 
 
 def _tree(folder: Traversable, prefix: str = "") -> dict[str, bytes]:

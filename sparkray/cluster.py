@@ -1,0 +1,253 @@
+"""The only room that knows Ray: one `BenchmarkRunner` actor on the machine that measures, and the driver's side of it.
+
+Ray is used for what it is good at (placing work on a machine of a cluster, surviving the loss of it, a dashboard), and
+kept from what it would spoil: its memory monitor is off, since it takes page cache for pressure and kills the benchmark;
+its object store is small; nothing of the actor's state (nice 15, OMP_NUM_THREADS=1) reaches an engine.
+
+The actor has two groups of threads, so that a stop can reach it while a run goes on.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray  # noqa: E402 - Ray reads these variables when it is imported
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+
+from sparkray.errors import ClusterError, LockHeldError, SparkrayError  # noqa: E402
+from sparkray.execute import run_once, store_interrupted  # noqa: E402
+from sparkray.execute.bench import Bench, make_ready  # noqa: E402
+from sparkray.execute.leftovers import end_processes  # noqa: E402
+from sparkray.machine.fingerprint import fingerprint  # noqa: E402
+from sparkray.machine.lock import MachineLock  # noqa: E402
+from sparkray.plan import PlannedRun, Study  # noqa: E402
+from sparkray.records import Outcome  # noqa: E402
+from sparkray.runtimes import Stop  # noqa: E402
+from sparkray.store import Dataset  # noqa: E402
+
+RESOURCE = "sparkray"
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+_POLL_S = 0.5
+LockMode = Literal["wait", "fail"]
+Tell = Callable[[str], None]
+
+
+class RunnerLostError(ClusterError):
+    """The actor died while it worked: killed, or its node is gone."""
+
+
+@ray.remote(num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 2})
+class BenchmarkRunner:
+    """Everything that must happen on the measuring machine, one thing at a time, under the machine's lock."""
+
+    def __init__(self) -> None:
+        self.stop_signal = Stop()
+        self.said: list[str] = []
+        self.bench: Bench | None = None
+        self.lock: MachineLock | None = None
+        self.held = ExitStack()
+
+    def __repr__(self) -> str:
+        return f"sparkray runner on {socket.gethostname()}"
+
+    @ray.method(concurrency_group="work")
+    def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> str:
+        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns the digest every arm shares."""
+        if not (dataset.path / "dataset.json").is_file():
+            raise ClusterError(
+                f"the machine {socket.gethostname()} does not see the results folder {dataset.path}",
+                "Name one on a file system that driver and machine share: --results-dir DIR",
+            )
+        machine = fingerprint()
+        self.lock = MachineLock(machine.lock_keys)
+        self.held.enter_context(
+            self.lock.held(mode, on_wait=lambda who: self._tell(f"waiting: {who}"), should_stop=self.stop_signal.is_set)
+        )
+        self.lock.note("", str(dataset.path))
+        end_processes(self._tell)
+        store_interrupted(dataset, self._tell)
+        self.bench = make_ready(study, machine, dataset, self._tell)
+        return self.bench.expected_digest
+
+    @ray.method(concurrency_group="work")
+    def run(self, planned: PlannedRun) -> Outcome:
+        """One attempt at a run. Its raw rows are in the dataset already; the row comes back for display."""
+        if self.bench is None or self.lock is None:
+            raise ClusterError("the runner was asked to run before it was made ready")
+        bench, lock = self.bench, self.lock
+        outcome = run_once(bench, planned, self.stop_signal, lambda name: lock.note(name, str(bench.dataset.path)))
+        return Outcome(row=outcome.row)
+
+    @ray.method(concurrency_group="work")
+    def release(self) -> None:
+        """Let go of the lock."""
+        self.held.close()
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """End the run that goes on, and every wait."""
+        self.stop_signal.set()
+
+    @ray.method(concurrency_group="control")
+    def messages(self) -> list[str]:
+        """What was said since the last call."""
+        said, self.said = self.said, []
+        return said
+
+    @ray.method(concurrency_group="control")
+    def identity(self) -> tuple[int, str]:
+        """Process id and machine of the actor."""
+        return os.getpid(), socket.gethostname()
+
+    def _tell(self, line: str) -> None:
+        self.said.append(line)
+
+
+@dataclass
+class Runner:
+    """The driver's handle of one actor."""
+
+    actor: Any
+    pid: int
+    host: str
+
+    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> str:
+        """See the actor. Raises what it raises, and RunnerLostError."""
+        return cast("str", self._await(self.actor.prepare.remote(study, dataset, mode), tell))
+
+    def run(self, planned: PlannedRun, tell: Tell, tick: Callable[[], None]) -> Outcome:
+        """One attempt; `tick` is called now and then while it goes on. Raises RunnerLostError, HostError."""
+        return cast("Outcome", self._await(self.actor.run.remote(planned), tell, tick))
+
+    def stop(self) -> None:
+        """Ask for the end of what goes on; never waits."""
+        with suppress(RayActorError):
+            self.actor.stop.remote()
+
+    def release(self) -> None:
+        """Let go of the lock and end the actor."""
+        with suppress(RayActorError, SparkrayError):
+            self._await(self.actor.release.remote(), lambda _: None)
+        with suppress(RayActorError):
+            ray.kill(self.actor)
+
+    def _await(self, reference: Any, tell: Tell, tick: Callable[[], None] | None = None) -> object:  # noqa: ANN401
+        """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning."""
+        try:
+            while not ray.wait([reference], timeout=_POLL_S)[0]:
+                if tick is None:
+                    self._pass_on(tell)
+                else:
+                    tick()
+            self._pass_on(tell)
+            return ray.get(reference)
+        except (RayActorError, ActorDiedError) as error:
+            raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
+        except RayTaskError as error:
+            if isinstance(error.cause, SparkrayError):
+                raise error.cause from None
+            raise ClusterError(f"the runner failed: {type(error.cause).__name__}: {error.cause}") from error
+
+    def _pass_on(self, tell: Tell) -> None:
+        for line in cast("list[str]", ray.get(self.actor.messages.remote())):
+            tell(line)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that we are connected to. `dashboard` is its URL, or None; `own` when we started it."""
+
+    dashboard: str | None
+    own: bool
+    address: str
+
+    def runner(self, experiment: str, mode: LockMode, tell: Tell) -> Runner:
+        """An actor on this machine, else on the first that has the resource.
+
+        Raises:
+            ClusterError: No node has it.
+            LockHeldError: Another sweep of this cluster has it, and `mode` is `fail`.
+        """
+        node = self._node()
+        self._await_resource(mode, tell)
+        actor = BenchmarkRunner.options(
+            name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()})",
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        ).remote()
+        try:
+            pid, host = ray.get(actor.identity.remote(), timeout=120)
+        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError) as error:
+            raise ClusterError(
+                f"no runner could be started on {node['NodeManagerHostname']}: {error}",
+                "sparkray must be installed there, in the Python that Ray runs",
+            ) from None
+        return Runner(actor, pid, host)
+
+    def _node(self) -> dict[str, Any]:
+        able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
+        if not able:
+            raise ClusterError(
+                f"no node of the Ray cluster at {self.address} has the resource {RESOURCE!r}, which allows one benchmark "
+                "at a time on a machine",
+                "Start Ray on each machine that may measure with: "
+                f"RAY_memory_monitor_refresh_ms=0 ray start --address={self.address} "
+                f"--resources='{json.dumps({RESOURCE: 1})}'",
+            )
+        here = ray.get_runtime_context().get_node_id()
+        return cast("dict[str, Any]", next((node for node in able if node["NodeID"] == here), able[0]))
+
+    def _await_resource(self, mode: LockMode, tell: Tell) -> None:
+        """Wait until no other sweep of this cluster occupies the machine: an actor must never be left pending unsaid."""
+        told = False
+        while ray.available_resources().get(RESOURCE, 0) < 1:
+            if mode == "fail":
+                raise LockHeldError("another sweep of this Ray cluster is measuring", "Wait for it: --lock wait")
+            if not told:
+                tell("waiting: another sweep of this Ray cluster is measuring")
+                told = True
+            time.sleep(_POLL_S)
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Cluster]:
+    """A Ray of our own, gone at the end, or the one at an address (`auto`, `host:port`), which stays.
+
+    Raises:
+        ClusterError: None can be started or reached.
+    """
+    wanted = address or os.environ.get("RAY_ADDRESS") or "local"
+    own = wanted == "local"
+    settings: dict[str, Any] = {"address": wanted, "log_to_driver": False, "logging_level": "ERROR"}
+    if own:
+        settings.update(
+            num_cpus=0, resources={RESOURCE: 1}, include_dashboard=True, dashboard_host="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES, namespace="sparkray",
+        )
+    try:
+        context = ray.init(**settings)
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise ClusterError(f"Ray cannot be reached or started ({wanted}): {said}", "Check --address") from None
+    try:
+        url = context.dashboard_url
+        yield Cluster(f"http://{url}" if url else None, own, str(context.address_info["address"]))
+    finally:
+        ray.shutdown()
+
+
+def login_hint() -> str | None:
+    """How to log in to the dashboard, where this Ray asks for a token; None when it does not."""
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        return None
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    return f"log in with the token in {path}" if path.is_file() else None

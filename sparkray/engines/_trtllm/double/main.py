@@ -1,0 +1,96 @@
+"""The tool as a whole: the group, its subcommands, and what `throughput` does from start to end."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import options
+from .clicklike import HelpAsked, UsageError, Values, help_page, parse, usage
+from .settings import Settings, read_settings
+from .throughput import throughput
+
+PROGRAM = "trtllm-bench"
+GROUP_ARGUMENTS = "[OPTIONS] COMMAND [ARGS]..."
+
+
+def main(words: Sequence[str]) -> int:
+    """Runs the tool; the value is its exit status."""
+    try:
+        settings = read_settings()
+    except ValueError as error:
+        sys.stderr.write(f"sparkray's double of trtllm-bench: {error}\n")
+        return 70
+    return _answered(PROGRAM, GROUP_ARGUMENTS, lambda: _group(settings, words))
+
+
+def _answered(program: str, arguments: str, act: Callable[[], int]) -> int:
+    try:
+        return act()
+    except UsageError as error:
+        sys.stderr.write(usage(error, program, arguments))
+        return 2
+
+
+def _group(settings: Settings, words: Sequence[str]) -> int:
+    known = options.group_options(settings.minor)
+    commands = options.subcommands(settings.minor)
+    relaxed = settings.minor >= (1, 3) and "--help" in words
+    try:
+        values, left = parse([_not_required(option) for option in known] if relaxed else known, words, group=True)
+    except HelpAsked:
+        sys.stdout.write(help_page(PROGRAM, GROUP_ARGUMENTS, known, commands, indent=2))
+        return 0
+    if not left:
+        raise UsageError("Missing command.")
+    if left[0] not in commands:
+        raise UsageError(f"No such command '{left[0]}'.")
+    refused = _callback(values)
+    return refused or _answered(
+        f"{PROGRAM} {left[0]}", "[OPTIONS]", lambda: _subcommand(settings, left[0], left[1:], values)
+    )
+
+
+def _not_required(option: options.Option) -> options.Option:
+    return options.Option(**{**vars(option), "required": False})
+
+
+def _callback(values: Values) -> int:
+    """What the group does before its subcommand: the workspace is made, the model's name must be none of a path."""
+    Path(str(values["workspace"])).mkdir(parents=True, exist_ok=True)
+    name = Path(str(values["model"] or ""))
+    if values["model"] and (name.is_dir() or name.is_file()):
+        sys.stderr.write(
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for BenchmarkEnvironment\nmodel\n"
+            "  Value error, Model is a file or directory, please provide a model name.\n"
+        )
+        return 1
+    return 0
+
+
+def _subcommand(settings: Settings, name: str, words: Sequence[str], group: Values) -> int:
+    if name not in ("throughput", "latency"):
+        sys.stderr.write(f"sparkray's double does not play `{PROGRAM} {name}`\n")
+        return 70
+    of_version = options.throughput_options if name == "throughput" else options.latency_options
+    known = of_version(settings.minor)
+    try:
+        values, _ = parse(known, words, group=False)
+    except HelpAsked:
+        sys.stdout.write(help_page(f"{PROGRAM} {name}", "[OPTIONS]", known, (), indent=4))
+        return 0
+    everything: dict[str, Any] = {**group, **values}
+    status = _latency(settings) if name == "latency" else throughput(settings, everything)
+    if status < 0:
+        os.abort()
+    return status
+
+
+def _latency(settings: Settings) -> int:
+    """It cannot be given a batch size, so it asks NVML for the memory, which a GB10 does not tell."""
+    sys.stderr.write(
+        f"TensorRT-LLM {settings.full}\nTraceback (most recent call last):\n  in get_device_memory\n"
+        "pynvml.NVMLError_NotSupported: Not Supported\n"
+    )
+    return 1

@@ -1,0 +1,204 @@
+"""The report, the request file and the iteration log in each version's schema."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .checkpoint import Checkpoint
+from .schedule import Played
+from .settings import Settings
+
+Numbers = Sequence[float]
+NS_PER_MS = 1e6
+BLOCK = 32
+ENERGY_SINCE, MACHINE_SINCE = (1, 3), (1, 2)
+WATTS = 55.0
+
+
+def percentiles(values: Numbers) -> dict[str, float]:
+    """As the tool takes them: `sorted[int(n*q)]`, without interpolation."""
+    ordered = sorted(values)
+    count = len(ordered)
+    named = {f"p{q}": ordered[min(count - 1, count * q // 100)] for q in (50, 90, 95, 99)}
+    return {**named, "minimum": ordered[0], "maximum": ordered[-1], "average": sum(ordered) / count}
+
+
+def request_records(played: Sequence[Played], origin: int, *, streaming: bool) -> list[dict[str, Any]]:
+    """`--request_json`; `origin` is `perf_counter_ns` at the start of the measurement."""
+    return [_record(one, origin, streaming=streaming) for one in played]
+
+
+def _record(one: Played, origin: int, *, streaming: bool) -> dict[str, Any]:
+    whole, generated = one.end - one.start, one.output_tokens - 1
+    first = origin + one.first if streaming else -1
+    generation = one.end - one.first if streaming else whole
+    return {
+        "id": one.id,
+        "num_input_tokens": one.input_tokens,
+        "error_tokens": 0,
+        "start_timestamp": origin + one.start,
+        "first_token_timestamp": first,
+        "end_timestamp": origin + one.end,
+        "decode_iteration": generated,
+        "num_total_output_tokens": one.output_tokens,
+        "num_generated_tokens": generated,
+        "generation_time": generation,
+        "time_to_first_token": float(one.first - one.start) if streaming else 0.0,
+        "intertoken_latency": (origin + one.end - first) / max(1, generated),
+        "end_to_end_latency": whole,
+        "total_token_throughput": (one.input_tokens + one.output_tokens) / max(1, whole),
+        "generation_token_throughput": generated / max(1, generation),
+        "output_token_throughput": one.output_tokens / max(1, whole),
+        "output": "",
+        "output_tokens": one.output_tokens,
+    }
+
+
+def report(
+    values: dict[str, Any],
+    model: Checkpoint,
+    settings: Settings,
+    *,
+    played: Sequence[Played],
+    machine: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """`--report_json`."""
+    document: dict[str, Any] = {"engine": _engine(values, model, settings)}
+    if settings.minor >= MACHINE_SINCE:
+        document["machine"] = machine
+    document["world_info"] = _world(values, played)
+    document["request_info"] = _request_info(played)
+    document["performance"] = _performance(values, played)
+    if settings.minor >= ENERGY_SINCE:
+        document["energy"] = _energy(played)
+    if values["streaming"]:
+        document["streaming_metrics"] = _streaming(played)
+    document["dataset"] = _dataset(values, played)
+    return document
+
+
+def _engine(values: dict[str, Any], model: Checkpoint, settings: Settings) -> dict[str, Any]:
+    other = "Qwen/Qwen2.5-0.5B" if settings.fault == "wrong_model" else values["model"]
+    return {
+        "model": other,
+        "model_path": str(values["model_path"]),
+        "engine_dir": "None",
+        "version": settings.full,
+        "backend": "Pytorch",
+        "dtype": model.dtype,
+        "kv_cache_dtype": None,
+        "quantization": model.quantization,
+    }
+
+
+def _world(values: dict[str, Any], played: Sequence[Played]) -> dict[str, Any]:
+    starts = [one.start for one in played]
+    return {
+        "tp_size": values["tp"],
+        "pp_size": values["pp"],
+        "ep_size": values["ep"] or -1,
+        "world_size": values["tp"] * values["pp"],
+        "max_batch_size": values["max_batch_size"],
+        "max_num_tokens": values["max_num_tokens"],
+        "scheduling_policy": values["scheduler_policy"].upper(),
+        "kv_cache_percentage": values["kv_cache_free_gpu_mem_fraction"],
+        "issue_rate": (max(starts) - min(starts)) / len(played) * 1e9,
+    }
+
+
+def _request_info(played: Sequence[Played]) -> dict[str, Any]:
+    count = len(played)
+    return {
+        "num_requests": count,
+        "avg_num_concurrent_requests": sum(one.end - one.start for one in played) / _span(played),
+        "avg_input_length": sum(one.input_tokens for one in played) / count,
+        "avg_output_length": sum(one.output_tokens for one in played) / count,
+    }
+
+
+def _performance(values: dict[str, Any], played: Sequence[Played]) -> dict[str, Any]:
+    seconds = _span(played) / 1e9
+    outputs = sum(one.output_tokens for one in played)
+    inputs = sum(one.input_tokens for one in played)
+    latencies = [(one.end - one.start) / NS_PER_MS for one in played]
+    return {
+        "total_latency_ms": seconds * 1e3,
+        "avg_request_latency_ms": sum(latencies) / len(latencies),
+        "request_throughput_req_s": len(played) / seconds,
+        "system_output_throughput_tok_s": outputs / seconds,
+        "system_total_throughput_tok_s": (inputs + outputs) / seconds,
+        "output_throughput_per_user_tok_s": sum(one.output_tokens / (one.end - one.start) for one in played)
+        / len(played)
+        * 1e9,
+        "output_throughput_per_gpu_tok_s": outputs / seconds / (values["tp"] * values["pp"]),
+        "request_latency_percentiles_ms": percentiles(latencies),
+    }
+
+
+def _energy(played: Sequence[Played]) -> dict[str, float]:
+    seconds = _span(played) / 1e9
+    rate = sum(one.output_tokens for one in played) / seconds
+    return {"total_energy_j": WATTS * seconds, "output_tps_per_w": rate / WATTS, "average_gpu_power": WATTS}
+
+
+def _streaming(played: Sequence[Played]) -> dict[str, Any]:
+    ttft = [(one.first - one.start) / NS_PER_MS for one in played]
+    tpot = [(one.end - one.first) / NS_PER_MS / max(1, one.output_tokens - 1) for one in played]
+    speed = [1e3 / value if value else 0.0 for value in tpot]
+    return {
+        "token_output_speed_tok_s": sum(speed) / len(speed),
+        "avg_ttft_ms": sum(ttft) / len(ttft),
+        "avg_tpot_ms": sum(tpot) / len(tpot),
+        "ttft_percentiles": percentiles(ttft),
+        "tpot_percentiles": percentiles(tpot),
+        "gen_tps_percentiles": percentiles(speed),
+    }
+
+
+def _dataset(values: dict[str, Any], played: Sequence[Played]) -> dict[str, Any]:
+    inputs, outputs = [one.input_tokens for one in played], [one.output_tokens for one in played]
+    lengths = [one.input_tokens + one.output_tokens for one in played]
+    named = (("isl", inputs), ("osl", outputs), ("sequence_length", lengths))
+    return {
+        "isl_stats": percentiles(inputs),
+        "osl_stats": percentiles(outputs),
+        "seq_len_stats": percentiles(lengths),
+        "num_requests": len(played),
+        "dataset_path": str(values["dataset"]),
+        **{f"max_{name}": max(numbers) for name, numbers in named},
+        **{f"avg_{name}": sum(numbers) // len(numbers) for name, numbers in named},
+    }
+
+
+def _span(played: Sequence[Played]) -> int:
+    return max(1, max(one.end for one in played) - min(one.start for one in played))
+
+
+def iteration_lines(values: dict[str, Any], played: Sequence[Played], kv_tokens: int, *, most: int = 200) -> list[str]:
+    """`--iteration_log`: a Python repr a line."""
+    steps = sum(one.output_tokens for one in played) // values["max_batch_size"] + 1
+    blocks = kv_tokens // BLOCK
+    each = max(1, steps // most)
+    took = _span(played) / NS_PER_MS / steps
+    return [repr(_iteration(values, step, took, blocks)) + "\n" for step in range(0, steps, each)]
+
+
+def _iteration(values: dict[str, Any], step: int, took: float, blocks: int) -> dict[str, Any]:
+    batch = values["max_batch_size"]
+    used = min(blocks, batch * 20)
+    kv_cache = {
+        "maxNumBlocks": blocks, "freeNumBlocks": blocks - used, "usedNumBlocks": used, "tokensPerBlock": BLOCK,
+        "allocTotalBlocks": used, "allocNewBlocks": used, "reusedBlocks": 0, "missedBlocks": used, "cacheHitRate": 0.0,
+    }
+    inflight = {
+        "numScheduledRequests": batch, "numContextRequests": 0, "numGenRequests": batch, "numPausedRequests": 0,
+        "numCtxTokens": 0, "microBatchId": 0, "avgNumDecodedTokensPerIter": 1.0,
+    }
+    return {
+        "timestamp": f"11-22-2026 12:00:00.{step % 1_000_000:06d}", "iter": step, "iterLatencyMS": took,
+        "newActiveRequestsQueueLatencyMS": 0.0, "numNewActiveRequests": 0, "numActiveRequests": batch,
+        "numQueuedRequests": 0, "numCompletedRequests": 0, "maxNumActiveRequests": batch, "maxBatchSizeStatic": batch,
+        "maxBatchSizeTunerRecommended": 0, "maxBatchSizeRuntime": batch, "maxNumTokensStatic": values["max_num_tokens"],
+        "maxNumTokensTunerRecommended": 0, "maxNumTokensRuntime": values["max_num_tokens"], "gpuMemUsage": 64 * 2**30,
+        "cpuMemUsage": 0, "pinnedMemUsage": 0, "kvCacheStats": kv_cache, "staticBatchingStats": None,
+        "inflightBatchingStats": inflight, "specDecodingStats": None,
+    }

@@ -1,0 +1,183 @@
+"""TensorRT-LLM through its own benchmark, `trtllm-bench`: found on the environment's PATH, never imported here.
+
+A run counts when the tool ended with status 0 *and* left a report that can be read, about as many requests as were
+asked for. Neither alone will do: interrupted, it ends with 0 and leaves nothing, and where NVML tells no memory clock
+(GB10) a whole run can end with an empty report. `_trtllm` holds the parts: `options`, `features` (asked from the tool),
+`command`, `dataset`, and the readers of `report`, `requests`, `log` and `iterations`; `double` stands in for the tool.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sparkray.engines import EngineCommand, Job, Paths
+from sparkray.engines._trtllm import command as commands
+from sparkray.engines._trtllm.features import features_of, probe_command, understand
+from sparkray.engines._trtllm.identity import identity
+from sparkray.engines._trtllm.iterations import read_iterations
+from sparkray.engines._trtllm.log import LogFacts, read_log
+from sparkray.engines._trtllm.options import TrtllmOptions, as_mapping, for_card, read_options
+from sparkray.engines._trtllm.report import Report, number, read_report
+from sparkray.engines._trtllm.requests import read_requests
+from sparkray.engines._trtllm.shipping import DOUBLE_MARKER
+from sparkray.errors import EngineFailedError, EngineOutputError, RunOutOfMemoryError
+from sparkray.records import EngineFacts, Measurement, Request
+from sparkray.units import NS_PER_S
+
+LOG = "engine.log"
+_DISAGREE = 0.02
+_SHIM = "Set engine.nvml_shim=true: it turns the one NVML call that fails into what the tool expects"
+
+
+class Engine:
+    """The TensorRT-LLM engine."""
+
+    name = "trtllm"
+    image_contents = "reference"
+
+    def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+        """See `Engine.options`."""
+        return as_mapping(read_options(mapping, source))
+
+    def probe(self) -> tuple[str, ...] | None:
+        """See `Engine.probe`."""
+        return probe_command()
+
+    def understand(self, output: str) -> Mapping[str, str]:
+        """See `Engine.understand`."""
+        return understand(output)
+
+    def command(self, job: Job, paths: Paths) -> EngineCommand:
+        """See `Engine.command`.
+
+        Raises:
+            ConfigError: Options, card and load do not fit each other.
+            RunUnreadyError: The tool lacks an option that the run cannot do without.
+        """
+        options = _options(job)
+        return commands.build(job, paths, options, features_of(job.tool, options.version))
+
+    def read(self, folder: Path, job: Job) -> Measurement:
+        """See `Engine.read`.
+
+        Raises:
+            EngineOutputError: No report, or one that cannot be read or is about another number of requests.
+            EngineFailedError: The log says that the tool failed or was interrupted.
+            RunOutOfMemoryError: The log says that memory ran out.
+        """
+        log = read_log(_text(folder / LOG))
+        data = _bytes(folder / commands.REPORT)
+        if log.failed or log.interrupted or not (data or b"").strip():
+            return _without_report(folder, job, log, data)
+        report = read_report(data or b"")
+        _expect(report.num_requests, job, "the report")
+        requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
+        _expect(len(requests), job, "the request file")
+        return _measurement(folder, job, log, report=report, requests=requests)
+
+    def salvage(self, folder: Path, job: Job) -> Measurement:
+        """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
+        log = read_log(_text(folder / LOG))
+        notes: list[str] = []
+        report: Report | None = None
+        requests: tuple[Request, ...] = ()
+        try:
+            report = read_report(_bytes(folder / commands.REPORT) or b"")
+        except EngineOutputError as error:
+            notes.append(error.message)
+        try:
+            requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
+        except EngineOutputError as error:
+            notes.append(error.message)
+        return _measurement(folder, job, log, report=report, requests=requests, notes=tuple(notes))
+
+    def identity(self, measurement: Measurement, job: Job, model_path: str | None = None) -> tuple[str, ...]:
+        """Where what ran departs from what was asked, in words; empty when it does not."""
+        return identity(measurement.facts.reported, job, _options(job), model_path=model_path)
+
+
+def _options(job: Job) -> TrtllmOptions:
+    return for_card(read_options(job.options, "engine options"), job.card)
+
+
+def _without_report(folder: Path, job: Job, log: LogFacts, data: bytes | None) -> Measurement:
+    """The run as its request file tells it, where only the report fell to NVML; else the error that fits."""
+    if _fell_to_nvml(log):
+        try:
+            requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
+            _expect(len(requests), job, "the request file")
+        except EngineOutputError:
+            when, remedy = ("before it had a report", "") if data is None else ("while it wrote its report", _SHIM)
+            raise EngineFailedError(f"NVML failed {when}: {log.last_error or 'NVMLError'}", remedy) from None
+        return _measurement(folder, job, log, requests=requests, notes=("recovered: the report fell to an NVML error",))
+    if log.interrupted:
+        raise EngineFailedError("the tool was interrupted (SIGINT): it ends with status 0 then, and leaves no report")
+    if log.out_of_memory:
+        raise RunOutOfMemoryError(f"memory ran out: {log.last_error or 'the log says so'}")
+    if log.failed:
+        raise EngineFailedError(f"the tool says it failed: {log.last_error or 'see its log'}")
+    state = f"an empty report ({len(data)} bytes)" if data is not None else f"no {commands.REPORT}"
+    raise EngineOutputError(f"the tool left {state}", f"The last error in its log: {log.last_error or 'none'}")
+
+
+def _fell_to_nvml(log: LogFacts) -> bool:
+    """Whether NVML is what ended the run, not a warning on the way to something else."""
+    return not log.interrupted and log.nvml_error and (log.last_error is None or "NVML" in log.last_error)
+
+
+def _expect(count: int, job: Job, where: str) -> None:
+    if count != job.workload.requests:
+        raise EngineOutputError(f"{where} is about {count} requests, asked for were {job.workload.requests}")
+
+
+def _measurement(
+    folder: Path,
+    job: Job,
+    log: LogFacts,
+    *,
+    report: Report | None = None,
+    requests: tuple[Request, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Measurement:
+    iterations = read_iterations(_text(folder / commands.ITERATIONS)).summary()
+    reported: dict[str, Any] = {
+        **(report.reported if report else {}),
+        "log": {name: value for name, value in asdict(log).items() if value is not None},
+        **({"iteration_log": iterations} if iterations["iterations"] or iterations["iterations_skipped"] else {}),
+    }
+    if report is not None:
+        reported["identity_mismatches"] = list(identity(reported, job, _options(job)))
+    facts = EngineFacts(
+        version=(report.text("version") if report else None) or log.version,
+        model_path=report.text("model_path") if report else None,
+        kv_cache_bytes=log.kv_cache_bytes,
+        load_s=log.load_s,
+        reported_peak_bytes=log.peak_bytes,
+        reported=reported,
+    )
+    told = (*notes, *_notes(log, report, requests))
+    return Measurement(requests, facts, simulated=(folder / DOUBLE_MARKER).exists(), notes=told)
+
+
+def _notes(log: LogFacts, report: Report | None, requests: tuple[Request, ...]) -> list[str]:
+    notes = []
+    if log.affinity_removed:
+        notes.append("the tool removed its CPU affinity: pinning acts in a container's cgroup, not in the native arm")
+    if report is not None and not report.streaming:
+        notes.append("the report has no streaming metrics: there are no times to the first token")
+    said = number(report.reported.get("system_output_throughput_tok_s")) if report else None
+    span = max((r.end_ns for r in requests), default=0) - min((r.submit_ns for r in requests), default=0)
+    if said is not None and span > 0:
+        seen = sum(r.output_tokens for r in requests) * NS_PER_S / span
+        if abs(said - seen) > _DISAGREE * seen:
+            notes.append(f"the report says {said:.2f} output tokens/s, its requests say {seen:.2f}")
+    return notes
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def _text(path: Path) -> str:
+    return (_bytes(path) or b"").decode(errors="replace")

@@ -1,0 +1,64 @@
+"""What every run must show before its numbers are believed: the right files, the right model, the right start. Pure.
+
+Each verdict is stored with the run. The checks on heat, physics and neighbours are to come; these come first, since
+without them a comparison would be of two different things.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sparkray.execute.bench import Bench
+from sparkray.plan import PlannedRun
+from sparkray.records import Measurement, Verdict
+from sparkray.runtimes._readback import differences
+
+_IDENTITY, _START, _TOKENS = "identity", "start_state", "tokens"
+
+
+def verify(
+    bench: Bench, planned: PlannedRun, measurement: Measurement, state: Mapping[str, Any], rootfs_digest: str,
+) -> tuple[Verdict, ...]:
+    """Every check's verdict on one run."""
+    card = bench.study.card(planned.model)
+    weights = bench.weights[planned.model]
+    return (
+        check_files(rootfs_digest, bench.expected_digest),
+        check_model(measurement, weights.sha256, card.engine_architecture),
+        check_start(asdict(bench.arms[planned.environment].start), state),
+        check_tokens(measurement, bench.study.experiment.workload.input_tokens),
+    )
+
+
+def check_files(found: str, expected: str) -> Verdict:
+    """Every arm runs the same bits: the digest of this arm's own files is that of the image."""
+    if found == expected:
+        return Verdict(_IDENTITY, "pass", f"files {found}")
+    return Verdict(_IDENTITY, "invalid", f"the files of this arm are not the image's: {found}, expected {expected}")
+
+
+def check_model(measurement: Measurement, sha256: str | None, architecture: str | None) -> Verdict:
+    """The engine loaded the model that was meant, by the hash it took inside the environment."""
+    facts = measurement.facts
+    if sha256 is not None and facts.model_sha256 != sha256:
+        return Verdict(_IDENTITY, "invalid", f"the engine loaded a model with SHA-256 {facts.model_sha256}, not {sha256}")
+    if architecture and not measurement.simulated and facts.model_architecture != architecture:
+        return Verdict(
+            _IDENTITY, "invalid", f"the engine reports architecture {facts.model_architecture!r}, the card {architecture!r}")
+    return Verdict(_IDENTITY, "pass", f"model {facts.model_sha256 or facts.model_path}")
+
+
+def check_start(declared: Mapping[str, Any], state: Mapping[str, Any]) -> Verdict:
+    """The process began from the state that was declared; nothing of its parent leaked."""
+    if not state:
+        return Verdict(_START, "invalid", "the engine's process had ended before its state could be read")
+    wrong = differences(declared, state)
+    return Verdict(_START, "invalid" if wrong else "pass", "; ".join(wrong) or "as declared")
+
+
+def check_tokens(measurement: Measurement, input_tokens: int) -> Verdict:
+    """The engine counted the prompt tokens that it was given."""
+    wrong = [r.index for r in measurement.requests if r.input_tokens != input_tokens]
+    if wrong:
+        return Verdict(_TOKENS, "invalid", f"prompts of {input_tokens} tokens were counted otherwise in requests {wrong[:5]}")
+    return Verdict(_TOKENS, "pass", f"{len(measurement.requests)} requests of {input_tokens} tokens")

@@ -1,0 +1,41 @@
+"""The command line: verbs, options, progress. `python -m sparkray.sweep VERB`, or `sparkray VERB`.
+
+Exit status: 0 all planned runs are ok; 1 some are not; 2 the input is wrong; 3 the machine cannot; 130 interrupted.
+This is the one room that prints, and the one place where errors become exit statuses.
+"""
+
+import os
+import sys
+
+import click
+
+from sparkray.errors import SparkrayError
+from sparkray.sweep.app import app
+from sparkray.sweep.show import error_text
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line. Returns its exit status; no traceback reaches a user.
+
+    Args:
+        argv: Arguments without the program's name; None takes the process's own.
+    """
+    try:
+        result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except SparkrayError as error:
+        click.echo(error_text(error), err=True)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,193 @@
+"""The verbs, each a few lines: options in, the rooms joined, something shown, a status out."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sparkray import __version__
+from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
+from sparkray.engines import load_engine
+from sparkray.errors import SparkrayError
+from sparkray.execute.layout import planned_command, planned_container
+from sparkray.machine.doctor import examine
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.plan import PlannedRun, Study, definition_sha256, estimated_s, make_plan
+from sparkray.spec.docker import inert, run_line
+from sparkray.store import Dataset, open_dataset
+from sparkray.sweep.options import Options, build_study, options_of, study_options, sweep_options
+from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.watch import show_status
+from sparkray.units import format_duration
+
+INTERRUPTED = 130
+_QUICK_RUNS = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="sparkray")
+def app() -> None:
+    """What does running LLM inference in a Docker container cost? A randomised, paired experiment that answers."""
+
+
+@app.command()
+@sweep_options
+def baseline(**arguments: Any) -> int:  # noqa: ANN401
+    """Phase 2A: native against container_baseline, in paired blocks. The same command again goes on where it stopped."""
+    return sweep(options_of(arguments))
+
+
+@app.command()
+@sweep_options
+def quick(**arguments: Any) -> int:  # noqa: ANN401
+    """Does everything work? One model, three runs an environment."""
+    options = options_of(arguments)
+    if options.models is None:
+        first = build_study(options).cards[0].name
+        options = replace(options, models=first)
+    return sweep(replace(options, runs=options.runs or _QUICK_RUNS))
+
+
+@app.command()
+@study_options
+def plan(**arguments: Any) -> int:  # noqa: ANN401
+    """Every run in order, its command line, and how long it will take. Starts nothing."""
+    options = options_of(arguments)
+    study = build_study(options)
+    runs = make_plan(study)
+    documents = [_planned_document(study, run, options.results_dir) for run in runs]
+    if options.json:
+        click.echo(json.dumps({"runs": documents}, indent=1))
+        return 0
+    out = console(to_stderr=False)
+    for document in documents:
+        out.print(f"{document['position'] + 1:4d}  block {document['block']:<3d} {document['environment']:<20} "
+                  f"{document['model']}  ~{format_duration(document['estimated_s'])}  {document['run_id']}",
+                  soft_wrap=True, markup=False)
+        out.print(f"      {document['docker_command'] or ' '.join(document['engine_command'])}", soft_wrap=True, markup=False)
+    for treatment in study.treatments:
+        for reason in inert(treatment.options).values():
+            out.print(f"{treatment.environment}: {reason}", markup=False)
+    total = sum(document["estimated_s"] for document in documents)
+    out.print(f"{len(runs)} runs, about {format_duration(total)}; nothing was started.", markup=False)
+    return 0
+
+
+def _planned_document(study: Study, run: PlannedRun, results_dir: Path) -> dict[str, Any]:
+    engine = load_engine(study.engine)
+    container = planned_container(study, run, engine, results_dir.absolute() / study.experiment.name)
+    return {
+        "run_id": run.run_id, "block": run.block, "position": run.position, "host": fingerprint().host,
+        "model": run.model, "environment": run.environment, "replicate": run.replicate,
+        "engine_command": list(planned_command(study, run, engine).argv),
+        "docker_command": run_line(container) if container else None,
+        "estimated_s": round(estimated_s(study, study.card(run.model)), 1),
+    }
+
+
+@app.command()
+@click.option("--site", metavar="NAME", help="The site to be fit for; recognised when not given.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor(site: str | None, *, as_json: bool) -> int:
+    """What this machine is, what would stop a sweep, and what to do about it."""
+    findings = examine(site)
+    if as_json:
+        click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
+    else:
+        out = console(to_stderr=False)
+        for finding in findings:
+            out.print(finding.text(), markup=False, soft_wrap=True)
+    return 1 if any(finding.state == "stop" for finding in findings) else 0
+
+
+@app.command()
+@click.option("--experiment", metavar="NAME", help="One experiment; all that are there when not given.")
+@click.option("--results-dir", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--watch", is_flag=True, help="Keep it open.")
+@click.option("--follow", is_flag=True, help="Show the engine's output as it comes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(experiment: str | None, results_dir: Path, *, watch: bool, follow: bool, as_json: bool) -> int:
+    """Progress, ETA and last results of a sweep, from another terminal."""
+    return show_status(results_dir, experiment, watch=watch, follow=follow, as_json=as_json)
+
+
+def sweep(options: Options) -> int:
+    """Plan, carry out what is not done, show what was found. Returns the exit status."""
+    out = console(to_stderr=options.json)
+    study = build_study(options)
+    runs = make_plan(study)
+    dataset = open_dataset(
+        options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh)
+    done = dataset.ok_run_ids()
+    todo = [run for run in runs if run.run_id not in done]
+    _announce(study, dataset, runs, todo, out.print)
+    ended_error: SparkrayError | None = None
+    interrupted = False
+    if todo:
+        _confirm(options)
+        from sparkray.sweep.drive import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
+
+        with Display(out, len(runs), len(runs) - len(todo)) as display:
+            ended = carry_out(study, dataset, todo, options, display)
+        ended_error, interrupted = ended.error, ended.interrupted
+    counts = _conclude(study, dataset, runs, options, out)
+    if ended_error is not None:
+        click.echo(error_text(ended_error), err=True)
+        return ended_error.exit_status
+    if interrupted:
+        click.echo("interrupted; the same command goes on where it stopped", err=True)
+        return INTERRUPTED
+    return 0 if counts["ok"] == counts["planned"] else 1
+
+
+def _announce(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], show: Any) -> None:  # noqa: ANN401
+    experiment = study.experiment
+    names = ", ".join(treatment.environment for treatment in study.treatments)
+    seconds = sum(estimated_s(study, study.card(run.model)) for run in todo)
+    show(f"experiment {experiment.name} on site {study.site.name}: {len(study.cards)} model(s) x {experiment.runs} runs "
+         f"x {{{names}}}", markup=False, soft_wrap=True)
+    show(f"{len(runs)} runs planned, {len(runs) - len(todo)} done, {len(todo)} to go, about {format_duration(seconds)}; "
+         f"data in {dataset.path}", markup=False, soft_wrap=True)
+
+
+def _confirm(options: Options) -> None:
+    """Ask before hours of work, where there is somebody to ask."""
+    if not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm("Go on?", default=True, abort=True)
+
+
+def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], options: Options, out: Any) -> dict[str, int]:  # noqa: ANN401
+    rows = dataset.read("runs")
+    frame = frame_of(rows, {run.run_id for run in runs})
+    metrics = shown_metrics(study.experiment.primary_metrics)
+    found = cells(frame, metrics)
+    compared = comparisons(frame, metrics, study.experiment.margins)
+    counts = counts_of(runs, rows)
+    if options.json:
+        document = {
+            "experiment": study.experiment.name, "results_dir": str(dataset.path), "runs": counts,
+            **as_document(found, compared),
+        }
+        click.echo(json.dumps(document, indent=1))
+        return counts
+    if found:
+        out.print(environment_table(found))
+    for line in comparison_lines(compared):
+        out.print(line, markup=False, soft_wrap=True)
+    simulated = frame_simulated(rows)
+    if simulated:
+        out.print(f"SIMULATED: {simulated} of these runs were made by a double, not by an engine.", style="bold")
+    out.print(f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid. "
+              f"Data: {dataset.path}", markup=False, soft_wrap=True)
+    return counts
+
+
+def frame_simulated(rows: Sequence[Any]) -> int:
+    """How many ok rows a double made."""
+    return sum(1 for row in rows if row["status"] == "ok" and row["simulated"])
+
+

@@ -1,0 +1,162 @@
+"""Carries a plan out: one run after another through the cluster's runner, resumable, stoppable, and honest at the end."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
+from sparkray.errors import DatasetError, SparkrayError
+from sparkray.plan import PlannedRun, Study, estimated_s
+from sparkray.store import Dataset
+from sparkray.sweep.options import Options
+from sparkray.sweep.show import Display
+
+_LOSSES = 3
+_REPEATED = ("invalid", "interrupted")
+
+
+@dataclass
+class Ended:
+    """How a sweep ended: stopped by the user, or by an error that made every further run impossible."""
+
+    interrupted: bool = False
+    error: SparkrayError | None = None
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM as an event: the run that goes on is stopped and stored, then the sweep ends.
+
+    A second signal ends the program at once, as it always would.
+    """
+    asked = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            signal.default_int_handler(number, frame)
+        asked.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, display: Display) -> Ended:
+    """Every run of `todo`, stored as it ends.
+
+    Returns:
+        How it ended. Rows are in the dataset.
+    """
+    ended = Ended()
+    try:
+        with connected(options.address) as cluster, interruptible() as asked:
+            if cluster.dashboard:
+                hint = login_hint()
+                display.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
+            Sweep(study, dataset, options, display, cluster, asked).carry_out(todo)
+            ended.interrupted = asked.is_set()
+    except SparkrayError as error:
+        ended.error = error
+    except KeyboardInterrupt:
+        ended.interrupted = True
+    return ended
+
+
+@dataclass
+class Sweep:
+    """A sweep under way."""
+
+    study: Study
+    dataset: Dataset
+    options: Options
+    display: Display
+    cluster: Cluster
+    asked: threading.Event
+    losses: int = 0
+
+    def carry_out(self, todo: Sequence[PlannedRun]) -> None:
+        """Run after run; a lost runner is replaced, an invalid run measured again."""
+        runner = self._ready()
+        waiting = list(todo)
+        tries: dict[str, int] = {}
+        try:
+            while waiting and not self.asked.is_set():
+                planned = waiting.pop(0)
+                tries[planned.run_id] = tries.get(planned.run_id, 0) + 1
+                try:
+                    status = self._one(runner, planned)
+                except RunnerLostError as error:
+                    runner = self._replace(error)
+                    status = "interrupted"
+                if status in _REPEATED and tries[planned.run_id] < self.study.experiment.max_attempts:
+                    waiting.insert(0, planned)
+        finally:
+            runner.release()
+
+    def _ready(self) -> Runner:
+        runner = self.cluster.runner(self.study.experiment.name, self.options.lock, self.display.say)
+        with self._stopping(runner):
+            digest = runner.prepare(self.study, self.dataset, self.options.lock, self.display.say)
+        self._same_bits(digest)
+        return runner
+
+    def _replace(self, error: RunnerLostError) -> Runner:
+        """A new runner for one that died; it clears up after it. Too many losses end the sweep."""
+        self.losses += 1
+        if self.losses > _LOSSES:
+            raise error
+        self.display.say(f"{error.message}; starting another")
+        return self._ready()
+
+    def _same_bits(self, digest: str) -> None:
+        """What is stored was made by the same files, or the dataset is another one."""
+        rows = self.dataset.read("runs", ["status", "rootfs_digest"])
+        stored = {row["rootfs_digest"] for row in rows if row["status"] == "ok"}
+        if stored - {digest}:
+            raise DatasetError(
+                f"{self.dataset.path} holds runs of other files ({min(stored - {digest})}; now {digest})",
+                "The engine or the interpreter changed since. Start a new folder: --fresh",
+            )
+
+    def _one(self, runner: Runner, planned: PlannedRun) -> str:
+        estimate = estimated_s(self.study, self.study.card(planned.model))
+        self.display.begin(planned, estimate)
+        self._tell_progress(planned)
+        began = time.monotonic()
+        with self._stopping(runner):
+            outcome = runner.run(planned, self.display.say, self.display.tick)
+        self.display.end(planned, outcome.row, estimate, time.monotonic() - began)
+        return outcome.status
+
+    @contextmanager
+    def _stopping(self, runner: Runner) -> Iterator[None]:
+        """While inside, a signal to us reaches the runner: a watcher waits for it, so that nothing has to poll."""
+        over = threading.Event()
+
+        def watch() -> None:
+            self.asked.wait()
+            if not over.is_set():
+                runner.stop()
+
+        watcher = threading.Thread(target=watch, name="sparkray-stop", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _tell_progress(self, planned: PlannedRun) -> None:
+        state: Mapping[str, Any] = {
+            "run": self.display.done + 1, "of": self.display.total, "run_id": planned.run_id,
+            "environment": planned.environment, "model": planned.model, "since": time.time(),
+            "eta_s": self.display.eta_s(estimated_s(self.study, self.study.card(planned.model))),
+        }
+        self.dataset.tell_progress(state)

@@ -1,0 +1,202 @@
+"""Options that the verbs share, and the study that they describe."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+
+from sparkray.catalog import Catalog, data_root, parse_settings
+from sparkray.engines import load_engine
+from sparkray.errors import ConfigError, InputError, UnknownNameError
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.plan import Study, Treatment
+from sparkray.spec.boundary import parse
+from sparkray.spec.docker import given, option_names
+from sparkray.spec.site import (
+    CONTAINER_BASELINE,
+    CONTAINER_ENVIRONMENTS,
+    CONTAINER_OPTIMIZED,
+    ENVIRONMENTS,
+    NATIVE,
+    Environment,
+    Site,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+PHASES: Mapping[str, tuple[str, ...]] = {
+    "baseline": (NATIVE, CONTAINER_BASELINE),
+    "optimization": (CONTAINER_OPTIMIZED,),
+    "both": (NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. None: not said."""
+
+    experiment: str | None = None
+    site: str | None = None
+    models: str | None = None
+    environments: str | None = None
+    runs: int | None = None
+    requests: int | None = None
+    seed: int | None = None
+    results_dir: Path = Path("results")
+    settings: tuple[str, ...] = ()
+    phase: str | None = None
+    mode: str | None = None
+    address: str | None = None
+    lock: Literal["wait", "fail"] = "wait"
+    fresh: bool = False
+    json: bool = False
+    yes: bool = False
+
+
+_STUDY = (
+    click.option("--experiment", metavar="NAME|FILE", help="The question; the site's own when not given."),
+    click.option("--site", metavar="NAME|FILE", help="The kind of machine; recognised when not given."),
+    click.option("--models", metavar="A,B", envvar="MODELS_TO_TEST",
+                 help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`. [env: MODELS_TO_TEST]"),
+    click.option("--environments", metavar="A,B", help="native, host, container_baseline, container_optimized."),
+    click.option("--runs", type=click.IntRange(min=1), envvar="RUNS_PER_MODEL",
+                 help="Runs per model and environment. [env: RUNS_PER_MODEL]"),
+    click.option("--requests", type=click.IntRange(min=1), help="Requests per run."),
+    click.option("--seed", type=int, help="Seed of order and prompts."),
+    click.option("--results-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("results"),
+                 show_default=True, help="Where datasets lie."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
+                 help="Override one thing: site.image=..., experiment.timeout_s=..., engine.threads=..., "
+                      "docker.container_baseline.shm_size=1g."),
+    click.option("--phase", envvar="TEST_PHASE", type=click.Choice(list(PHASES)), hidden=True),
+    click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
+    click.option("--json", is_flag=True, help="One JSON document on stdout."),
+)
+_SWEEP = (
+    click.option("--address", metavar="RAY", help="A Ray cluster to use; one of our own when not given."),
+    click.option("--lock", type=click.Choice(["wait", "fail"]), default="wait", show_default=True,
+                 help="What to do when somebody else is measuring on this machine."),
+    click.option("--fresh", is_flag=True, help="Start over in a new folder; nothing is deleted."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+)
+
+
+def study_options(function: F) -> F:
+    """The options that describe a study."""
+    for option in reversed(_STUDY):
+        function = option(function)
+    return function
+
+
+def sweep_options(function: F) -> F:
+    """Those, and how it is carried out."""
+    for option in reversed((*_STUDY, *_SWEEP)):
+        function = option(function)
+    return function
+
+
+def options_of(arguments: Mapping[str, Any]) -> Options:
+    """The dataclass from click's keyword arguments."""
+    known = {f.name for f in fields(Options)}
+    return Options(**{key: value for key, value in arguments.items() if key in known})
+
+
+def build_study(options: Options) -> Study:
+    """Site, experiment, cards and treatments as asked for, every option applied.
+
+    Raises:
+        InputError: Something that was asked for does not exist or is out of bounds.
+    """
+    catalog = Catalog(data_root())
+    rooms = parse_settings(list(options.settings))
+    site = catalog.site(options.site or fingerprint().site, rooms["site"])
+    overrides = {**rooms["experiment"], **_asked(options)}
+    experiment = catalog.experiment(options.experiment or site.experiment, overrides)
+    environments = _environments(options, experiment.environments)
+    experiment = replace(experiment, environments=environments)
+    engine_name = str(rooms["engine"].pop("name", site.engine))
+    engine = load_engine(engine_name)
+    engine_options = engine.options(
+        {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine, **rooms["engine"]}, "engine options")
+    explicit = _explicit(rooms["docker"])
+    treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
+    if unused := set(explicit) - set(environments):
+        raise ConfigError(f"--set docker.{min(unused)}: that environment is not in this sweep",
+                          f"Environments: {', '.join(environments)}")
+    cards = tuple(catalog.select(experiment.models))
+    return Study(experiment, site, cards, treatments, engine_name, engine_options)
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """Keys of the experiment that options override."""
+    asked = {
+        "models": _names(options.models),
+        "runs": options.runs,
+        "workload.requests": options.requests,
+        "seed": options.seed,
+    }
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.replace(" ", ",").split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{text!r} names nothing", "Write names with commas between: a,b")
+    return list(dict.fromkeys(names))
+
+
+def _environments(options: Options, default: tuple[str, ...]) -> tuple[str, ...]:
+    """By `--environments`, else by TEST_PHASE, else the experiment's."""
+    names = _names(options.environments)
+    if names is None:
+        names = list(PHASES[options.phase]) if options.phase else list(default)
+    for name in names:
+        if name not in ENVIRONMENTS:
+            raise UnknownNameError("environment", name, list(ENVIRONMENTS))
+    return tuple(names)
+
+
+def _explicit(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`--set docker.ENVIRONMENT.OPTION=value` by environment."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        environment, _, option = key.partition(".")
+        if environment not in CONTAINER_ENVIRONMENTS:
+            raise UnknownNameError("container environment", environment, list(CONTAINER_ENVIRONMENTS))
+        if option not in option_names():
+            raise UnknownNameError("Docker option", option, option_names())
+        found.setdefault(environment, {})[option] = value
+    return found
+
+
+def _treatment(name: str, site: Site, mode: str | None, explicit: Mapping[str, Any]) -> Treatment:
+    """An environment with its flags. A flag that the user asked for is never given up."""
+    if name not in CONTAINER_ENVIRONMENTS:
+        return Treatment(name)
+    environment = _site_environment(name, site, mode)
+    options = {option: value for option, _, value in given(environment.options)}
+    options.update(explicit)
+    adapt = tuple(option for option in environment.adapt if option not in explicit)
+    parsed = parse(Environment, {"options": options}, f"--set docker.{name}").options if explicit else environment.options
+    return Treatment(name, parsed, adapt)
+
+
+def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
+    if name not in site.environments:
+        raise UnknownNameError(f"environment of site {site.name}", name, list(site.environments))
+    environment = site.environments[name]
+    if name != CONTAINER_OPTIMIZED or mode is None:
+        return environment
+    if mode == "all":
+        raise InputError(
+            "OPTIMIZATION_MODE=all screens every configuration, which this version does not do",
+            f"Name one: {', '.join(site.modes)}",
+        )
+    if mode not in site.modes:
+        raise UnknownNameError("OPTIMIZATION_MODE", mode, list(site.modes))
+    return Environment(site.modes[mode], environment.adapt)
+
+

@@ -1,0 +1,145 @@
+"""What a user sees: progress, tables, sentences. Work and display are apart: this module is told, and never asks."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sparkray.analysis import Cell, Comparison, sentence
+from sparkray.errors import SparkrayError
+from sparkray.plan import PlannedRun
+from sparkray.stats.descriptive import Description
+from sparkray.units import format_duration
+
+WIDTH_WITHOUT_TERMINAL = 110
+
+
+def error_text(error: SparkrayError) -> str:
+    """An error for the user: what is wrong, then what to do."""
+    text = f"sparkray: {error.message}"
+    return f"{text}\n  {error.remedy}" if error.remedy else text
+
+
+def console(*, to_stderr: bool) -> Console:
+    """Where things are shown: stderr when stdout is for a JSON document."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(file=stream, width=None if stream.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False)
+
+
+class Display:
+    """Progress of a sweep: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, out: Console, total: int, done: int) -> None:
+        self.out = out
+        self.total = total
+        self.done = done
+        self.durations: list[float] = []
+        self.started = time.monotonic()
+        self.last = ""
+        self.bar = (
+            Progress(
+                TextColumn("run"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"),
+                TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), console=out, transient=True,
+            )
+            if out.is_terminal
+            else None
+        )
+        self.task = self.bar.add_task("", total=total, completed=done, eta="") if self.bar else None
+
+    def __enter__(self) -> "Display":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        self.out.print(escape(line), soft_wrap=True)
+
+    def begin(self, planned: PlannedRun, estimate_s: float) -> None:
+        """A run is about to start."""
+        if self.bar and self.task is not None:
+            eta = format_duration(self.eta_s(estimate_s))
+            what = f"{planned.environment} · {planned.model}" + (f" · last {self.last}" if self.last else "")
+            self.bar.update(self.task, completed=self.done, description=what, eta=f"ETA {eta}")
+
+    def eta_s(self, estimate_s: float) -> float:
+        """Seconds to go: by the mean of the runs so far, else by the estimate."""
+        per_run = sum(self.durations) / len(self.durations) if self.durations else estimate_s
+        return per_run * (self.total - self.done)
+
+    def tick(self) -> None:
+        """Time goes on; the bar redraws itself."""
+
+    def end(self, planned: PlannedRun, row: Mapping[str, Any], estimate_s: float, wall_s: float) -> None:
+        """A run has ended, however."""
+        self.done += 1
+        self.durations.append(wall_s)
+        throughput = row.get("output_throughput_tok_s")
+        self.last = f"{throughput:.1f} tok/s" if throughput is not None else str(row["status"])
+        temperature = row.get("gpu_temp_max_c")
+        parts = [
+            f"run {self.done}/{self.total}", planned.environment, planned.model, str(row["status"]), self.last,
+            f"{row.get('duration_s') or 0.0:.1f} s",
+        ]
+        parts += [f"{temperature:.0f} °C"] if temperature is not None else []
+        parts += [f"ETA {format_duration(self.eta_s(estimate_s))}"]
+        if self.bar is None or row["status"] != "ok":
+            self.say("  ".join(parts))
+        if row["status"] != "ok":
+            self.say(f"    {row['reason']}")
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}g}"
+
+
+def _spread(values: Description) -> list[str]:
+    cv = "–" if values.cv_pct is None else f"{values.cv_pct:.2f} %"
+    return [str(values.n), _number(values.mean), _number(values.sd, 3), cv]
+
+
+def environment_table(cells: Sequence[Cell]) -> Table:
+    """One row per model, environment and metric."""
+    table = Table(title="Runs that are ok", title_justify="left", header_style="bold")
+    for name, justify in (("model", "left"), ("environment", "left"), ("metric", "left"), ("n", "right"),
+                          ("mean", "right"), ("sd", "right"), ("CV", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    before: tuple[str, str] | None = None
+    for cell in cells:
+        head = (cell.model, cell.environment)
+        shown = head if head != before else ("", "")
+        table.add_row(escape(shown[0]), shown[1], cell.metric, *_spread(cell.values), end_section=False)
+        before = head
+    return table
+
+
+def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
+    """One sentence a comparison."""
+    return [sentence(comparison) for comparison in compared]
+
+
+def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many planned runs are ok, invalid, or otherwise failed; a run counts by its best attempt.
+
+    `unready` counts under failed.
+    """
+    best: dict[str, str] = {}
+    for row in rows:
+        if best.get(row["run_id"]) != "ok":
+            best[row["run_id"]] = row["status"]
+    statuses = [best.get(run.run_id) for run in planned]
+    return {
+        "planned": len(planned),
+        "ok": statuses.count("ok"),
+        "failed": sum(1 for status in statuses if status not in ("ok", "invalid", None)),
+        "invalid": statuses.count("invalid"),
+    }
