@@ -39,8 +39,8 @@ def default_signals() -> None:
     call = RT_SIGACTION.get(platform.machine())
     if call is not None:
         libc = ctypes.CDLL(None)
-        for number in (32, 33):
-            libc.syscall(call, number, bytes(64), None, 8)  # an all-zero action is SIG_DFL
+        for internal in (32, 33):
+            libc.syscall(call, internal, bytes(64), None, 8)  # an all-zero action is SIG_DFL
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
 
 

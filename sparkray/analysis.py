@@ -48,8 +48,13 @@ def frame_of(rows: Sequence[Mapping[str, Any]], run_ids: set[str]) -> pl.DataFra
         for row in rows
         if row["status"] == "ok" and row["run_id"] in run_ids
     ]
-    schema = {"run_id": pl.String, "model": pl.String, "environment": pl.String, "block": pl.Int64,
-              **dict.fromkeys(BY_NAME, pl.Float64)}
+    schema = {
+        "run_id": pl.String,
+        "model": pl.String,
+        "environment": pl.String,
+        "block": pl.Int64,
+        **dict.fromkeys(BY_NAME, pl.Float64),
+    }
     return pl.DataFrame(kept, schema=schema).unique("run_id", keep="first", maintain_order=True).sort("model", "block")
 
 
@@ -112,10 +117,16 @@ def sentence(comparison: Comparison) -> str:
         return f"{text}: equivalent within {margin}{real}."
     if decision.verdict == "different":
         return f"{text}: different by more than {margin}."
-    seen = "a difference is shown, its size against the margin is not" if result.excludes_one else (
-        "no difference is shown, and no equality either")
-    need = f"{decision.pairs_needed} pairs would decide if the true ratio is 1" if decision.pairs_needed else (
-        "more than 100,000 pairs would be needed")
+    seen = (
+        "a difference is shown, its size against the margin is not"
+        if result.excludes_one
+        else ("no difference is shown, and no equality either")
+    )
+    need = (
+        f"{decision.pairs_needed} pairs would decide if the true ratio is 1"
+        if decision.pairs_needed
+        else ("more than 100,000 pairs would be needed")
+    )
     return f"{text}: undecided at {margin}; {seen}; {need}."
 
 
@@ -132,15 +143,27 @@ def as_document(found: Sequence[Cell], compared: Sequence[Comparison]) -> dict[s
 def _comparison_document(comparison: Comparison) -> dict[str, Any]:
     result, decision = comparison.result, comparison.decision
     document: dict[str, Any] = {
-        "model": comparison.model, "environment": comparison.environment, "against": comparison.against,
-        "metric": comparison.metric, "better": BY_NAME[comparison.metric].better,
-        "n": None, "ratio": None, "ci95": None, "ci90": None, "excludes_one": None, "not_estimable": None,
-        "verdict": None, "margin": None, "pairs_needed": None, "sentence": sentence(comparison),
+        "model": comparison.model,
+        "environment": comparison.environment,
+        "against": comparison.against,
+        "metric": comparison.metric,
+        "better": BY_NAME[comparison.metric].better,
+        "n": None,
+        "ratio": None,
+        "ci95": None,
+        "ci90": None,
+        "excludes_one": None,
+        "not_estimable": None,
+        "verdict": None,
+        "margin": None,
+        "pairs_needed": None,
+        "sentence": sentence(comparison),
     }
     if isinstance(result, NotEstimable):
         return {**document, "not_estimable": result.reason}
-    document.update(n=result.n, ratio=result.ratio, ci95=list(result.ci95), ci90=list(result.ci90),
-                    excludes_one=result.excludes_one)
+    document.update(
+        n=result.n, ratio=result.ratio, ci95=list(result.ci95), ci90=list(result.ci90), excludes_one=result.excludes_one
+    )
     if decision is not None:
         document.update(verdict=decision.verdict, margin=decision.margin, pairs_needed=decision.pairs_needed)
     return document

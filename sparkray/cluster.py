@@ -15,38 +15,43 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-import ray  # noqa: E402 - Ray reads these variables when it is imported
-from ray.exceptions import ActorDiedError, RayActorError, RayTaskError  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
+import ray
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sparkray.errors import ClusterError, LockHeldError, SparkrayError  # noqa: E402
-from sparkray.execute import run_once, store_interrupted  # noqa: E402
-from sparkray.execute.bench import Bench, make_ready  # noqa: E402
-from sparkray.execute.leftovers import end_processes  # noqa: E402
-from sparkray.machine.fingerprint import fingerprint  # noqa: E402
-from sparkray.machine.lock import MachineLock  # noqa: E402
-from sparkray.plan import PlannedRun, Study  # noqa: E402
-from sparkray.records import Outcome  # noqa: E402
-from sparkray.runtimes import Stop  # noqa: E402
-from sparkray.store import Dataset  # noqa: E402
+from sparkray.errors import ClusterError, LockHeldError, SparkrayError
+from sparkray.execute import run_once, store_interrupted
+from sparkray.execute.bench import Bench, make_ready
+from sparkray.execute.leftovers import end_processes
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.lock import MachineLock
+from sparkray.plan import PlannedRun, Study
+from sparkray.records import Outcome
+from sparkray.runtimes import Stop
+from sparkray.store import Dataset
 
 RESOURCE = "sparkray"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
 LockMode = Literal["wait", "fail"]
 Tell = Callable[[str], None]
+Method = TypeVar("Method", bound=Callable[..., object])
 
 
 class RunnerLostError(ClusterError):
     """The actor died while it worked: killed, or its node is gone."""
 
 
-@ray.remote(num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 2})
+def _group(name: str) -> Callable[[Method], Method]:
+    """Which of the actor's thread groups a method belongs to."""
+    return cast("Callable[[Method], Method]", ray.method(concurrency_group=name))
+
+
 class BenchmarkRunner:
     """Everything that must happen on the measuring machine, one thing at a time, under the machine's lock."""
 
@@ -60,7 +65,7 @@ class BenchmarkRunner:
     def __repr__(self) -> str:
         return f"sparkray runner on {socket.gethostname()}"
 
-    @ray.method(concurrency_group="work")
+    @_group("work")
     def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> str:
         """Take the lock, deal with what a dead sweep left, make the machine ready. Returns the digest every arm shares."""
         if not (dataset.path / "dataset.json").is_file():
@@ -79,7 +84,7 @@ class BenchmarkRunner:
         self.bench = make_ready(study, machine, dataset, self._tell)
         return self.bench.expected_digest
 
-    @ray.method(concurrency_group="work")
+    @_group("work")
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt at a run. Its raw rows are in the dataset already; the row comes back for display."""
         if self.bench is None or self.lock is None:
@@ -88,29 +93,34 @@ class BenchmarkRunner:
         outcome = run_once(bench, planned, self.stop_signal, lambda name: lock.note(name, str(bench.dataset.path)))
         return Outcome(row=outcome.row)
 
-    @ray.method(concurrency_group="work")
+    @_group("work")
     def release(self) -> None:
         """Let go of the lock."""
         self.held.close()
 
-    @ray.method(concurrency_group="control")
+    @_group("control")
     def stop(self) -> None:
         """End the run that goes on, and every wait."""
         self.stop_signal.set()
 
-    @ray.method(concurrency_group="control")
+    @_group("control")
     def messages(self) -> list[str]:
         """What was said since the last call."""
         said, self.said = self.said, []
         return said
 
-    @ray.method(concurrency_group="control")
+    @_group("control")
     def identity(self) -> tuple[int, str]:
         """Process id and machine of the actor."""
         return os.getpid(), socket.gethostname()
 
     def _tell(self, line: str) -> None:
         self.said.append(line)
+
+
+_ACTOR: Any = ray.remote(
+    num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 2}
+)(BenchmarkRunner)
 
 
 @dataclass
@@ -180,7 +190,7 @@ class Cluster:
         """
         node = self._node()
         self._await_resource(mode, tell)
-        actor = BenchmarkRunner.options(
+        actor = _ACTOR.options(
             name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()})",
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         ).remote()
@@ -230,8 +240,12 @@ def connected(address: str | None) -> Iterator[Cluster]:
     settings: dict[str, Any] = {"address": wanted, "log_to_driver": False, "logging_level": "ERROR"}
     if own:
         settings.update(
-            num_cpus=0, resources={RESOURCE: 1}, include_dashboard=True, dashboard_host="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES, namespace="sparkray",
+            num_cpus=0,
+            resources={RESOURCE: 1},
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            namespace="sparkray",
         )
     try:
         context = ray.init(**settings)

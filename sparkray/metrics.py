@@ -66,7 +66,9 @@ def _ttfts_ms(data: RunData) -> list[float]:
 def _itls_ms(data: RunData) -> list[float]:
     """Gaps between tokens where every token has its time, else each request's mean gap (end less first, over OSL-1)."""
     if any(r.token_ns for r in data.requests):
-        return [gap / NS_PER_MS for r in data.requests for gap in np.diff(np.asarray(r.token_ns, dtype=np.int64)).tolist()]
+        return [
+            gap / NS_PER_MS for r in data.requests for gap in np.diff(np.asarray(r.token_ns, dtype=np.int64)).tolist()
+        ]
     return [
         (r.end_ns - r.first_token_ns) / NS_PER_MS / (r.output_tokens - 1)
         for r in data.requests
@@ -129,35 +131,49 @@ def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) ->
 
 METRICS: tuple[Metric, ...] = (
     Metric(
-        "output_throughput_tok_s", "higher", "generated tokens per second, first submission to last end",
+        "output_throughput_tok_s",
+        "higher",
+        "generated tokens per second, first submission to last end",
         _per_second(lambda d: sum(r.output_tokens for r in d.requests)),
     ),
     Metric(
-        "request_throughput_req_s", "higher", "completed requests per second, first submission to last end",
+        "request_throughput_req_s",
+        "higher",
+        "completed requests per second, first submission to last end",
         _per_second(lambda d: len(d.requests)),
     ),
     *_family("latency", "the time from submission to the last token", _latencies_ms),
     *_family("ttft", "the time from submission to the first token", _ttfts_ms),
     *_family("itl", "the time between two tokens", _itls_ms),
-    Metric("kv_cache_gib", "neither", "KV cache that the engine reserved", lambda d: _bytes_as_gib(d.facts.kv_cache_bytes)),
+    Metric(
+        "kv_cache_gib", "neither", "KV cache that the engine reserved", lambda d: _bytes_as_gib(d.facts.kv_cache_bytes)
+    ),
     Metric("gpu_util_mean_pct", "neither", "mean GPU utilisation", _sample_mean("gpu_util_pct")),
     Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w")),
     Metric("energy_j", "lower", "GPU energy by the counter, first to last sample", _energy_j),
     Metric(
-        "host_available_drop_peak_gib", "lower", "how far MemAvailable fell: the primary memory metric",
+        "host_available_drop_peak_gib",
+        "lower",
+        "how far MemAvailable fell: the primary memory metric",
         _drop("mem_available_before_gib", "mem_available_gib"),
     ),
     Metric(
-        "host_free_drop_peak_gib", "lower", "how far MemFree fell; page cache counts",
+        "host_free_drop_peak_gib",
+        "lower",
+        "how far MemFree fell; page cache counts",
         _drop("mem_free_before_gib", "mem_free_gib"),
     ),
     Metric("gpu_process_peak_gib", "lower", "peak GPU memory of the process tree", _peak("gpu_process_gib")),
     Metric("process_rss_peak_gib", "lower", "peak RSS of the process tree", _peak("process_rss_gib")),
     Metric("process_pss_peak_gib", "lower", "peak PSS of the process tree, sampled seldom", _peak("process_pss_gib")),
-    Metric("cgroup_anon_peak_gib", "lower", "peak anonymous memory of the container's cgroup", _peak("cgroup_anon_gib")),
+    Metric(
+        "cgroup_anon_peak_gib", "lower", "peak anonymous memory of the container's cgroup", _peak("cgroup_anon_gib")
+    ),
     Metric("cgroup_file_peak_gib", "lower", "peak page cache of the container's cgroup", _peak("cgroup_file_gib")),
     Metric(
-        "engine_reported_peak_gib", "lower", "peak memory as the engine reports it; on unified memory it holds page cache",
+        "engine_reported_peak_gib",
+        "lower",
+        "peak memory as the engine reports it; on unified memory it holds page cache",
         lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
     ),
     Metric("gpu_temp_start_c", "neither", "GPU temperature at the first sample", _first("gpu_temp_c")),

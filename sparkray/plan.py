@@ -85,12 +85,14 @@ def _options(options: DockerOptions) -> dict[str, Any]:
 
 def experiment_sha256(study: Study) -> str:
     """The hash of the experiment as it is run: question, factors, margins, seed, and the options applied to them."""
-    return canonical_sha256({
-        "experiment": asdict(study.experiment),
-        "definition": definition_sha256(study),
-        "environments": [t.environment for t in study.treatments],
-        "models": [card.name for card in study.cards],
-    })
+    return canonical_sha256(
+        {
+            "experiment": asdict(study.experiment),
+            "definition": definition_sha256(study),
+            "environments": [t.environment for t in study.treatments],
+            "models": [card.name for card in study.cards],
+        }
+    )
 
 
 def definition_sha256(study: Study) -> str:
@@ -100,10 +102,14 @@ def definition_sha256(study: Study) -> str:
     engine's options and the question may not.
     """
     experiment = replace(study.experiment, runs=1, models=("",), environments=("",))
-    return canonical_sha256({
-        "experiment": asdict(experiment), "engine": study.engine, "options": dict(study.engine_options),
-        "site": study.site.name,
-    })
+    return canonical_sha256(
+        {
+            "experiment": asdict(experiment),
+            "engine": study.engine,
+            "options": dict(study.engine_options),
+            "site": study.site.name,
+        }
+    )
 
 
 def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -> str:

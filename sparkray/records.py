@@ -112,7 +112,9 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("cgroup_file_gib", "float", "page-cache part of it"),
     Column("cgroup_throttled_s", "float", "time the cgroup was throttled by its CPU quota"),
     Column("gpu_util_pct", "float", "NVML GPU utilisation"),
-    Column("gpu_mem_bandwidth_util_pct", "float", "NVML memory utilisation: share of time that memory was read or written"),
+    Column(
+        "gpu_mem_bandwidth_util_pct", "float", "NVML memory utilisation: share of time that memory was read or written"
+    ),
     Column("gpu_temp_c", "float", "GPU temperature"),
     Column("gpu_power_w", "float", "GPU power"),
     Column("gpu_energy_j", "float", "NVML total energy counter; seldom, it is dear"),

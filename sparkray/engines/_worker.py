@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -121,5 +122,5 @@ def _complete(requests: tuple[Request, ...], job: Job) -> None:
                 f"request {request.index} generated {request.output_tokens} tokens of {job.workload.output_tokens}"
             )
         times = (request.submit_ns, *request.token_ns, request.end_ns)
-        if any(later < earlier for earlier, later in zip(times, times[1:], strict=False)):
+        if any(later < earlier for earlier, later in pairwise(times)):
             raise EngineOutputError(f"request {request.index}: its clock runs backwards")

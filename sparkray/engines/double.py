@@ -17,7 +17,16 @@ from sparkray.records import Measurement
 from sparkray.spec.boundary import STRICT, parse
 
 Fault = Literal[
-    "none", "crash", "signal", "hang", "missing", "garbage", "truncated", "short", "lost", "wrong_model",
+    "none",
+    "crash",
+    "signal",
+    "hang",
+    "missing",
+    "garbage",
+    "truncated",
+    "short",
+    "lost",
+    "wrong_model",
 ]
 
 

@@ -38,7 +38,7 @@ from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import container_spec
-from sparkray.spec.docker import run_line
+from sparkray.spec.container import run_line
 from sparkray.spec.site import HOST
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target, load_sampler, sampler_names
@@ -129,7 +129,9 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
     with Recorder(spool / SAMPLES, samplers) as recorder:
         trace.columns.update(_memory_before())
         cpu_before = time.process_time()
-        ended = _run_engine(arm, launch, recorder, trace, bench.study.experiment.timeout_s, stop)
+        ended = _run_engine(
+            arm, launch, recorder=recorder, trace=trace, timeout_s=bench.study.experiment.timeout_s, stop=stop
+        )
         trace.columns["observer_cpu_s"] = time.process_time() - cpu_before
     _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
     trace.measurement = bench.engine.read(spool / "out", job)
@@ -138,9 +140,7 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
         raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in refused))
 
 
-def _run_engine(
-    arm: Arm, launch: Launch, recorder: Recorder, trace: Trace, timeout_s: float, stop: Stop,
-) -> Exit:
+def _run_engine(arm: Arm, launch: Launch, *, recorder: Recorder, trace: Trace, timeout_s: float, stop: Stop) -> Exit:
     """The engine from start to end, with the wall time around the whole of it. Raises RunError, HostError."""
     trace.columns["started_at"] = datetime.now(UTC)
     began = time.monotonic_ns()
@@ -163,7 +163,9 @@ def _await(running: Running, timeout_s: float, stop: Stop) -> Exit:
         running.kill()
         running.finish()
     if how == "timeout":
-        raise RunTimeoutError(f"the engine had not ended after {timeout_s:g} s", "Raise it: --set experiment.timeout_s=N")
+        raise RunTimeoutError(
+            f"the engine had not ended after {timeout_s:g} s", "Raise it: --set experiment.timeout_s=N"
+        )
     if how == "stopped":
         raise RunInterruptedError("stopped while the engine ran")
     return running.finish()

@@ -11,9 +11,9 @@ from sparkray.catalog.weights import Located, cache_folder, locate
 from sparkray.engines import Engine, load_engine
 from sparkray.errors import ModelFileError
 from sparkray.execute.leftovers import Leftovers
+from sparkray.execute.preflight import Probe, honoured
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
-from sparkray.machine.preflight import Probe, honoured
 from sparkray.plan import Study, Treatment
 from sparkray.runtimes import Runtime, StartState
 from sparkray.runtimes._docker import connect
@@ -126,7 +126,8 @@ def _arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, A
             effective = replace(treatment, options=options)
             arm_start = StartState(rlimits=_limits(state))
             arms[treatment.environment] = Arm(
-                effective, container, image, None, image.environment, arm_start, deviations)
+                effective, container, image, None, image.environment, arm_start, deviations
+            )
             start = start or arm_start
     if start is None:
         baseline = study.site.environments[CONTAINER_BASELINE]
@@ -138,8 +139,11 @@ def _arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, A
         if treatment.environment == NATIVE:
             tell("native: exporting the image's file system, once")
             root = images.rootfs(image)
-            environment = {**image.environment, "HOME": image.environment.get("HOME", "/root"),
-                           "HOSTNAME": os.uname().nodename}
+            environment = {
+                **image.environment,
+                "HOME": image.environment.get("HOME", "/root"),
+                "HOSTNAME": os.uname().nodename,
+            }
             arms[NATIVE] = Arm(treatment, Native(), image, root, environment, reachable, lost)
         elif treatment.environment == HOST:
             arms[HOST] = _host_arm(treatment, reachable, lost)
@@ -174,7 +178,9 @@ def _reachable(start: StartState) -> tuple[StartState, tuple[str, ...]]:
         ceiling = resource.getrlimit(number)[1]
         if ceiling != -1 and (hard == -1 or hard > ceiling) and not _may_raise_limits():
             limits[name] = (ceiling if soft == -1 or soft > ceiling else soft, ceiling)
-            lost.append(f"rlimit {name}: containers get {hard}, a process outside Docker cannot get above {ceiling} here")
+            lost.append(
+                f"rlimit {name}: containers get {hard}, a process outside Docker cannot get above {ceiling} here"
+            )
         else:
             limits[name] = (soft, hard)
     return replace(start, rlimits=limits), tuple(lost)
@@ -190,9 +196,9 @@ def _may_raise_limits() -> bool:
 
 def _host_arm(treatment: Treatment, start: StartState, deviations: tuple[str, ...] = ()) -> Arm:
     environment = {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", "HOME": str(Path.home()),
-        "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1",
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(Path.home()),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
     return Arm(treatment, Host(), None, None, environment, start, deviations)
-
-

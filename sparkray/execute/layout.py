@@ -7,7 +7,7 @@ from sparkray.engines import Engine, EngineCommand, Job, Paths
 from sparkray.images import venv
 from sparkray.plan import PlannedRun, Study
 from sparkray.runtimes import INSIDE, MARKER
-from sparkray.spec.docker import ContainerSpec
+from sparkray.spec.container import ContainerSpec
 from sparkray.spec.model import ModelCard
 
 LABEL = "io.sparkray"
@@ -59,8 +59,13 @@ def labels_of(run_id: str, experiment: str) -> dict[str, str]:
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:
     """The command of a planned run as its environment will see it (host paths stand as they are inside)."""
     card = study.card(planned.model)
-    job = Job(card, study.experiment.workload, study.experiment.seed, study.engine_options,
-              {"version": str(study.engine_options["version"])} if study.engine_options.get("version") else {})
+    job = Job(
+        card,
+        study.experiment.workload,
+        study.experiment.seed,
+        study.engine_options,
+        {"version": str(study.engine_options["version"])} if study.engine_options.get("version") else {},
+    )
     return engine.command(job, inside_paths(card, engine))
 
 
@@ -72,14 +77,19 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
     card = study.card(planned.model)
     command = planned_command(study, planned, engine)
     folders = {"in": dataset / "inputs", "out": dataset / "spool" / planned.run_id / "out"}
-    model = Path(study.site.models_root) / card.weights.path if card.weights.kind == "checkpoint" else Path(
-        model_name(card))
+    model = (
+        Path(study.site.models_root) / card.weights.path
+        if card.weights.kind == "checkpoint"
+        else Path(model_name(card))
+    )
     image = "sparkray/venv:latest" if study.site.image == "venv" else study.site.image
     name = container_name(planned.run_id)
     return ContainerSpec(
-        name=name, image=image, argv=command.argv, options=treatment.options,
+        name=name,
+        image=image,
+        argv=command.argv,
+        options=treatment.options,
         environment={**command.environment, MARKER: name},
         binds=binds_of(model, inside_paths(card, engine), folders),
         labels=labels_of(planned.run_id, study.experiment.name),
     )
-

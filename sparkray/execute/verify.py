@@ -17,7 +17,11 @@ _IDENTITY, _START, _TOKENS = "identity", "start_state", "tokens"
 
 
 def verify(
-    bench: Bench, planned: PlannedRun, measurement: Measurement, state: Mapping[str, Any], rootfs_digest: str,
+    bench: Bench,
+    planned: PlannedRun,
+    measurement: Measurement,
+    state: Mapping[str, Any],
+    rootfs_digest: str,
 ) -> tuple[Verdict, ...]:
     """Every check's verdict on one run."""
     card = bench.study.card(planned.model)
@@ -41,10 +45,15 @@ def check_model(measurement: Measurement, sha256: str | None, architecture: str 
     """The engine loaded the model that was meant, by the hash it took inside the environment."""
     facts = measurement.facts
     if sha256 is not None and facts.model_sha256 != sha256:
-        return Verdict(_IDENTITY, "invalid", f"the engine loaded a model with SHA-256 {facts.model_sha256}, not {sha256}")
+        return Verdict(
+            _IDENTITY, "invalid", f"the engine loaded a model with SHA-256 {facts.model_sha256}, not {sha256}"
+        )
     if architecture and not measurement.simulated and facts.model_architecture != architecture:
         return Verdict(
-            _IDENTITY, "invalid", f"the engine reports architecture {facts.model_architecture!r}, the card {architecture!r}")
+            _IDENTITY,
+            "invalid",
+            f"the engine reports architecture {facts.model_architecture!r}, the card {architecture!r}",
+        )
     return Verdict(_IDENTITY, "pass", f"model {facts.model_sha256 or facts.model_path}")
 
 
@@ -60,5 +69,7 @@ def check_tokens(measurement: Measurement, input_tokens: int) -> Verdict:
     """The engine counted the prompt tokens that it was given."""
     wrong = [r.index for r in measurement.requests if r.input_tokens != input_tokens]
     if wrong:
-        return Verdict(_TOKENS, "invalid", f"prompts of {input_tokens} tokens were counted otherwise in requests {wrong[:5]}")
+        return Verdict(
+            _TOKENS, "invalid", f"prompts of {input_tokens} tokens were counted otherwise in requests {wrong[:5]}"
+        )
     return Verdict(_TOKENS, "pass", f"{len(measurement.requests)} requests of {input_tokens} tokens")

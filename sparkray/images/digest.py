@@ -107,8 +107,11 @@ def fingerprint(roots: Iterable[Path]) -> str:
     total = hashlib.sha256()
     for root in roots:
         for path, s in sorted(_walk(root)):
-            total.update(f"{path}\0{s.st_mode:o}\0{s.st_size}\0{s.st_ino}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\n".encode(
-                errors="surrogateescape"))
+            total.update(
+                f"{path}\0{s.st_mode:o}\0{s.st_size}\0{s.st_ino}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\n".encode(
+                    errors="surrogateescape"
+                )
+            )
     return total.hexdigest()
 
 

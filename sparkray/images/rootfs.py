@@ -58,6 +58,7 @@ class Images:
                 layer.unlink()
                 with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
                     self.client.images.load(stream)
+        self._tag_latest(reference)
         return self.find(reference)
 
     def _has(self, reference: str) -> bool:
@@ -67,6 +68,11 @@ class Images:
             except ImageNotFound:
                 return False
             return True
+
+    def _tag_latest(self, reference: str) -> None:
+        """The name that `plan` prints, which cannot know the content."""
+        with docker_errors(f"tagging {reference}"):
+            self.client.images.get(reference).tag(venv.REPOSITORY, "latest")
 
     def find(self, reference: str) -> Image:
         """An image that is there already: nothing is pulled.
@@ -107,7 +113,7 @@ class Images:
         data = driver.get("Data") or {}
         folders = [Path(p) for p in [data.get("UpperDir", ""), *data.get("LowerDir", "").split(":")] if p]
         try:
-            return folders if all([next(p.iterdir(), None) is not None for p in folders]) else []
+            return folders if all(_has_entries(folder) for folder in folders) else []
         except OSError:
             return []
 
@@ -131,7 +137,7 @@ class Images:
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
         try:
             with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                tar.extractall(partial, members=_exported(tar), filter="fully_trusted")
+                tar.extractall(partial, members=_exported(tar), filter="fully_trusted")  # noqa: S202 - the image is what will be run as root anyway
             for name in ("proc", "sys", "dev", "tmp", "sparkray"):
                 (partial / name).mkdir(exist_ok=True)
             partial.chmod(0o755)
@@ -153,6 +159,10 @@ class Images:
     def _stopped(self, image: Image) -> "_Export":
         with docker_errors(f"creating a container of {image.reference} to export it"):
             return _Export(self.client.containers.create(image.digest, command=["true"]))
+
+
+def _has_entries(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is not None
 
 
 def host_digest() -> str:
@@ -179,7 +189,7 @@ class _Export:
         self.container = container
 
     def __enter__(self) -> IO[bytes]:
-        return cast("IO[bytes]", _Stream(self.container.export()))
+        return cast("IO[bytes]", _Stream(cast("Iterable[bytes]", self.container.export())))
 
     def __exit__(self, *_: object) -> None:
         with docker_errors("removing the exported container"):

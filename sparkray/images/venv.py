@@ -37,8 +37,17 @@ ENVIRONMENT: Mapping[str, str] = {
     "PYTHONPATH": f"/{PREFIX}/packages",
 }
 _LEFT_OUT = {
-    "site-packages", "dist-packages", "__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip",
-    "lib2to3", "pydoc_data",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "test",
+    "tests",
+    "idlelib",
+    "tkinter",
+    "turtledemo",
+    "ensurepip",
+    "lib2to3",
+    "pydoc_data",
 }
 _PACKAGES = ("xllamacpp",)
 _FOLDERS = ("dev", "etc", "proc", "root", "sparkray", "sys", "tmp", "var", "var/tmp")
@@ -86,9 +95,17 @@ def _all_parts() -> Iterator[Part]:
     libraries: list[Path] = [binary]
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for key in ("stdlib", "platstdlib"):
-        root = Path(sysconfig.get_path(key, vars={"base": sys.base_prefix, "platbase": sys.base_prefix,
-                                                  "installed_base": sys.base_prefix,
-                                                  "installed_platbase": sys.base_prefix}))
+        root = Path(
+            sysconfig.get_path(
+                key,
+                vars={
+                    "base": sys.base_prefix,
+                    "platbase": sys.base_prefix,
+                    "installed_base": sys.base_prefix,
+                    "installed_platbase": sys.base_prefix,
+                },
+            )
+        )
         for path in _python_files(root):
             yield Part(f"{PREFIX}/lib/{version}/{path.relative_to(root)}", path, mode=_mode(path))
             libraries += [path] if path.suffix == ".so" else []

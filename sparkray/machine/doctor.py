@@ -48,7 +48,16 @@ def examine(site: str | None = None) -> list[Finding]:
     machine = fingerprint()
     wanted = site or machine.site
     checks: tuple[Callable[[Machine, str], Finding], ...] = (
-        _hardware, _site, _root, _docker, _cgroups, _limits, _memory, _swap, _disk, _lock,
+        _hardware,
+        _site,
+        _root,
+        _docker,
+        _cgroups,
+        _limits,
+        _memory,
+        _swap,
+        _disk,
+        _lock,
     )
     return [check(machine, wanted) for check in checks]
 
@@ -56,15 +65,19 @@ def examine(site: str | None = None) -> list[Finding]:
 def _hardware(machine: Machine, _: str) -> Finding:
     facts = machine.facts
     gpus = ", ".join(machine.gpus) or "no NVIDIA GPU"
-    value = (f"{machine.host}: {facts['cpus']} x {facts['cpu']}, {facts['memory_gib']} GiB, {gpus}; {facts['os']}, "
-             f"kernel {facts['kernel']}")
+    value = (
+        f"{machine.host}: {facts['cpus']} x {facts['cpu']}, {facts['memory_gib']} GiB, {gpus}; {facts['os']}, "
+        f"kernel {facts['kernel']}"
+    )
     return Finding("machine", "info", value, "stands in every row")
 
 
 def _site(machine: Machine, wanted: str) -> Finding:
     why = "the site decides engine, image and flags"
     if wanted in ("dgx-spark", "discrete-gpu") and wanted != machine.site:
-        return Finding("site", "stop", f"{wanted} asked for, this machine is {machine.site}", why, f"--site {machine.site}")
+        return Finding(
+            "site", "stop", f"{wanted} asked for, this machine is {machine.site}", why, f"--site {machine.site}"
+        )
     return Finding("site", "good", wanted, why)
 
 
@@ -97,8 +110,13 @@ def _limits(_: Machine, __: str) -> Finding:
         if line.startswith("CapBnd"):
             if int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1:
                 return Finding("capabilities", "good", "CAP_SYS_RESOURCE is there", why)
-            return Finding("capabilities", "warn", "CAP_SYS_RESOURCE is missing", why,
-                           "The site `cpu` leaves such flags out and records it; asked for explicitly, they stop a sweep")
+            return Finding(
+                "capabilities",
+                "warn",
+                "CAP_SYS_RESOURCE is missing",
+                why,
+                "The site `cpu` leaves such flags out and records it; asked for explicitly, they stop a sweep",
+            )
     return Finding("capabilities", "warn", "cannot be read", why)
 
 
@@ -112,7 +130,9 @@ def _swap(_: Machine, __: str) -> Finding:
     swap = psutil.swap_memory()
     why = "a run that swaps measures the disk"
     if swap.used:
-        return Finding("swap", "warn", f"{gib(swap.used):.2f} GiB in use", why, "swapoff -a && swapon -a, once memory is free")
+        return Finding(
+            "swap", "warn", f"{gib(swap.used):.2f} GiB in use", why, "swapoff -a && swapon -a, once memory is free"
+        )
     return Finding("swap", "good", "none in use", why)
 
 
@@ -127,5 +147,7 @@ def _lock(machine: Machine, _: str) -> Finding:
     why = "one benchmark at a time"
     holder = MachineLock(machine.lock_keys).holder()
     if holder is not None and holder.is_alive():
-        return Finding("lock", "warn", f"held by process {holder.pid} (user id {holder.user})", why, "--lock wait, or wait")
+        return Finding(
+            "lock", "warn", f"held by process {holder.pid} (user id {holder.user})", why, "--lock wait, or wait"
+        )
     return Finding("lock", "good", "free", why)

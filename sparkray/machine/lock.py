@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from sparkray.errors import LockHeldError
 
 LOCK_FOLDER = Path("/run/lock")
-_FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - shared by all users on purpose: the lock must be found by every one
+_FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - every user must find the lock
 _POLL_S = 0.2
 MACHINE = "machine"
 
@@ -77,7 +77,11 @@ class MachineLock:
 
     @contextmanager
     def held(
-        self, mode: Literal["wait", "fail"], *, on_wait: Callable[[str], None], should_stop: Callable[[], bool],
+        self,
+        mode: Literal["wait", "fail"],
+        *,
+        on_wait: Callable[[str], None],
+        should_stop: Callable[[], bool],
     ) -> Iterator[Holder | None]:
         """Hold every key, in sorted order so that two who want several cannot block each other.
 
@@ -96,7 +100,12 @@ class MachineLock:
             yield before
 
     def _acquire(
-        self, key: str, mode: str, *, on_wait: Callable[[str], None], should_stop: Callable[[], bool],
+        self,
+        key: str,
+        mode: str,
+        *,
+        on_wait: Callable[[str], None],
+        should_stop: Callable[[], bool],
     ) -> None:
         lock = FileLock(self._file(key), mode=0o666, thread_local=False, is_singleton=False)
         told = ""

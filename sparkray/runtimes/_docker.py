@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import docker
 import requests
@@ -59,6 +58,4 @@ def docker_errors(doing: str) -> Iterator[None]:
 
 def explanation(error: APIError) -> str:
     """What the engine said, on one line."""
-    said = error.explanation or str(error)
-    text = said.decode(errors="replace") if isinstance(said, bytes) else cast("str", said)
-    return " ".join(text.split())
+    return " ".join(str(error.explanation or error).split())

@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from typing import Any
 
 CLONE_NEWNS = 0x00020000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
@@ -28,7 +29,7 @@ def check(result: int, what: str) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2)."""
+    """The system call mount, errors raised."""
     result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, data.encode())
     check(result, f"mount {source} on {target}")
 
@@ -40,7 +41,7 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) 
         mount("none", target, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-def prepare_root(spec: dict) -> None:
+def prepare_root(spec: dict[str, Any]) -> None:
     """The rootfs read-only with proc, sys, dev, a scratch /tmp and the binds, in a namespace of its own; then chroot."""
     root = spec["rootfs"]
     check(_libc.unshare(CLONE_NEWNS), "unshare")
@@ -63,7 +64,7 @@ def prepare_root(spec: dict) -> None:
     os.chroot(root)
 
 
-def begin_state(state: dict) -> None:
+def begin_state(state: dict[str, Any]) -> None:
     """Nothing of the parent's state remains: nice, OOM score, limits, affinity, signals, umask."""
     os.setpriority(os.PRIO_PROCESS, 0, state["nice"])
     # bytes, since a codec may have to be imported and after the chroot this interpreter's library is out of reach

@@ -26,7 +26,7 @@ def marked(name: str | None = None) -> list[int]:
     """
     wanted = f"{MARKER}={name}".encode() if name else f"{MARKER}=".encode()
     found = []
-    for entry in os.listdir("/proc"):
+    for entry in (path.name for path in Path("/proc").iterdir()):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         with suppress(OSError):
@@ -126,7 +126,10 @@ def launched(launch: Launch, *, root: bool) -> Iterator[Process]:
     with launch.log.open("wb") as log:
         child = subprocess.Popen(
             as_root(command) if root else command,
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         yield Process(_engine_pid(child, launch.name, error_path), child, launch.name)

@@ -14,15 +14,31 @@ from sparkray.runtimes import INSIDE
 
 _LIMIT = re.compile(r"^Max (?P<name>.+?)\s{2,}(?P<soft>\S+)\s+(?P<hard>\S+)", re.MULTILINE)
 _LIMIT_NAMES = {
-    "cpu time": "cpu", "file size": "fsize", "data size": "data", "stack size": "stack", "core file size": "core",
-    "resident set": "rss", "processes": "nproc", "open files": "nofile", "locked memory": "memlock",
-    "address space": "as", "file locks": "locks", "pending signals": "sigpending", "msgqueue size": "msgqueue",
-    "nice priority": "nice", "realtime priority": "rtprio", "realtime timeout": "rttime",
+    "cpu time": "cpu",
+    "file size": "fsize",
+    "data size": "data",
+    "stack size": "stack",
+    "core file size": "core",
+    "resident set": "rss",
+    "processes": "nproc",
+    "open files": "nofile",
+    "locked memory": "memlock",
+    "address space": "as",
+    "file locks": "locks",
+    "pending signals": "sigpending",
+    "msgqueue size": "msgqueue",
+    "nice priority": "nice",
+    "realtime priority": "rtprio",
+    "realtime timeout": "rttime",
 }
 _NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup")
 _STATUS_FIELDS = {
-    "CapEff": "capabilities", "CapBnd": "capabilities_bounding", "Seccomp": "seccomp", "NoNewPrivs": "no_new_privs",
-    "SigBlk": "signals_blocked", "Cpus_allowed_list": "cpus_allowed",
+    "CapEff": "capabilities",
+    "CapBnd": "capabilities_bounding",
+    "Seccomp": "seccomp",
+    "NoNewPrivs": "no_new_privs",
+    "SigBlk": "signals_blocked",
+    "Cpus_allowed_list": "cpus_allowed",
 }
 
 

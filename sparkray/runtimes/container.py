@@ -18,7 +18,7 @@ from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running
 from sparkray.runtimes._docker import connect, docker_errors, explanation
 from sparkray.runtimes._process import carries
-from sparkray.spec.docker import ContainerSpec, create_arguments
+from sparkray.spec.container import ContainerSpec, create_arguments
 
 _START_PATIENCE_S = 30.0
 

@@ -9,8 +9,7 @@ with the exit status. The printed line has it, so that a pasted line leaves noth
 """
 
 import re
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast
 
@@ -150,77 +149,142 @@ class DockerOptions:
     """The flags of one container environment. None means: not given, Docker's own default."""
 
     gpus: str | None = _flag(
-        "--gpus", "device_requests", why="which GPUs the container sees", convert=_gpu_request,
+        "--gpus",
+        "device_requests",
+        why="which GPUs the container sees",
+        convert=_gpu_request,
         words=lambda v: [v if v == "all" or v.isdigit() else '"device=' + v.removeprefix("device=") + '"'],
     )
     ipc: str | None = _flag(
-        "--ipc", "ipc_mode", security="weakens", check=_check_mode("host", "private", "shareable", "none"),
+        "--ipc",
+        "ipc_mode",
+        security="weakens",
+        check=_check_mode("host", "private", "shareable", "none"),
         why="host shares /dev/shm and System V IPC with everything on the machine",
     )
     shm_size: str | None = _flag(
-        "--shm-size", "shm_size", words=_size_words, convert=parse_size, inert=_shm_inert,
-        check=lambda v: _check_size(v, 1), why="size of the container's own /dev/shm (64 MiB unless given)",
+        "--shm-size",
+        "shm_size",
+        words=_size_words,
+        convert=parse_size,
+        inert=_shm_inert,
+        check=lambda v: _check_size(v, 1),
+        why="size of the container's own /dev/shm (64 MiB unless given)",
     )
     network: str | None = _flag(
-        "--network", "network_mode", check=_check_mode("host", "none", "bridge"), security="weakens",
+        "--network",
+        "network_mode",
+        check=_check_mode("host", "none", "bridge"),
+        security="weakens",
         why="host removes the network namespace; it can act only on what talks over a network",
     )
     pid: str | None = _flag(
-        "--pid", "pid_mode", check=_check_mode("host"), security="weakens", why="host removes the PID namespace",
+        "--pid",
+        "pid_mode",
+        check=_check_mode("host"),
+        security="weakens",
+        why="host removes the PID namespace",
     )
     uts: str | None = _flag("--uts", "uts_mode", check=_check_mode("host"), why="host shares the host name")
     cgroupns: str | None = _flag(
-        "--cgroupns", "cgroupns", check=_check_mode("host", "private"), why="whether the container sees the host's cgroups",
+        "--cgroupns",
+        "cgroupns",
+        check=_check_mode("host", "private"),
+        why="whether the container sees the host's cgroups",
     )
     cgroup_parent: str | None = _flag(
-        "--cgroup-parent", "cgroup_parent", why="under which cgroup the container's own is made",
+        "--cgroup-parent",
+        "cgroup_parent",
+        why="under which cgroup the container's own is made",
     )
     cpuset_cpus: str | None = _flag(
-        "--cpuset-cpus", "cpuset_cpus", check=_check_cpuset, why="the CPUs that the container may run on",
+        "--cpuset-cpus",
+        "cpuset_cpus",
+        check=_check_cpuset,
+        why="the CPUs that the container may run on",
     )
     cpus: float | None = _flag(
-        "--cpus", "nano_cpus", check=_check_positive, convert=lambda v: round(v * 1_000_000_000),
+        "--cpus",
+        "nano_cpus",
+        check=_check_positive,
+        convert=lambda v: round(v * 1_000_000_000),
         why="CPU time per wall time, enforced by CFS quota",
     )
     cpu_shares: int | None = _flag(
-        "--cpu-shares", "cpu_shares", check=_check_positive, why="weight against other cgroups; acts only when CPUs are short",
+        "--cpu-shares",
+        "cpu_shares",
+        check=_check_positive,
+        why="weight against other cgroups; acts only when CPUs are short",
     )
     memory: str | None = _flag(
-        "--memory", "mem_limit", words=_size_words, convert=parse_size, check=lambda v: _check_size(v, _SMALLEST_MEMORY),
+        "--memory",
+        "mem_limit",
+        words=_size_words,
+        convert=parse_size,
+        check=lambda v: _check_size(v, _SMALLEST_MEMORY),
         why="limit on anonymous memory and page cache; CUDA memory of a GB10 is not counted",
     )
     memory_swap: str | None = _flag(
-        "--memory-swap", "memswap_limit", words=_size_words, convert=parse_size, inert=_swap_inert,
-        check=lambda v: _check_size(v, -1), why="limit on memory and swap together; -1 is unlimited swap",
+        "--memory-swap",
+        "memswap_limit",
+        words=_size_words,
+        convert=parse_size,
+        inert=_swap_inert,
+        check=lambda v: _check_size(v, -1),
+        why="limit on memory and swap together; -1 is unlimited swap",
     )
     ulimit_memlock: int | None = _flag(
-        "--ulimit", "ulimits", **_ulimit("memlock"), why="locked memory in bytes, -1 unlimited: pinned host buffers",
+        "--ulimit",
+        "ulimits",
+        **_ulimit("memlock"),
+        why="locked memory in bytes, -1 unlimited: pinned host buffers",
     )
     ulimit_stack: int | None = _flag("--ulimit", "ulimits", **_ulimit("stack"), why="stack size in bytes")
     ulimit_nofile: int | None = _flag("--ulimit", "ulimits", **_ulimit("nofile"), why="open files")
     oom_score_adj: int | None = _flag(
-        "--oom-score-adj", "oom_score_adj", check=lambda v: None if -1000 <= v <= 1000 else f"{v} is outside -1000..1000",  # noqa: PLR2004 - the kernel's bounds
+        "--oom-score-adj",
+        "oom_score_adj",
+        check=lambda v: None if -1000 <= v <= 1000 else f"{v} is outside -1000..1000",  # noqa: PLR2004 - the kernel's bounds
         why="how readily the kernel kills it when memory is short",
     )
     privileged: bool | None = _flag(
-        "--privileged", "privileged", words=_bare, security="dangerous",
+        "--privileged",
+        "privileged",
+        words=_bare,
+        security="dangerous",
         why="every capability and device, no seccomp, no AppArmor",
     )
     cap_add: tuple[str, ...] | None = _flag(
-        "--cap-add", "cap_add", words=list, convert=list, security="weakens", why="capabilities beyond Docker's default",
+        "--cap-add",
+        "cap_add",
+        words=list,
+        convert=list,
+        security="weakens",
+        why="capabilities beyond Docker's default",
     )
     cap_drop: tuple[str, ...] | None = _flag(
-        "--cap-drop", "cap_drop", words=list, convert=list, why="capabilities to do without",
+        "--cap-drop",
+        "cap_drop",
+        words=list,
+        convert=list,
+        why="capabilities to do without",
     )
     security_opt: tuple[str, ...] | None = _flag(
-        "--security-opt", "security_opt", words=list, convert=list, security="weakens",
+        "--security-opt",
+        "security_opt",
+        words=list,
+        convert=list,
+        security="weakens",
         why="seccomp, AppArmor and no-new-privileges",
     )
     init: bool | None = _flag("--init", "init", words=_bare, why="an init process that reaps children")
     read_only: bool | None = _flag("--read-only", "read_only", words=_bare, why="the root file system is read-only")
     log_driver: str | None = _flag(
-        "--log-driver", "log_config", check=_check_mode("json-file", "local", "none", "journald", "syslog"),
-        convert=lambda v: {"Type": v, "Config": {}}, why="where Docker copies the engine's output",
+        "--log-driver",
+        "log_config",
+        check=_check_mode("json-file", "local", "none", "journald", "syslog"),
+        convert=lambda v: {"Type": v, "Config": {}},
+        why="where Docker copies the engine's output",
     )
     runtime: str | None = _flag("--runtime", "runtime", why="the OCI runtime: runc, crun, nvidia")
 
@@ -282,56 +346,6 @@ def inert(options: DockerOptions) -> dict[str, str]:
     """Options that cannot act beside the others: name to reason."""
     reasons = ((name, flag.inert(options)) for name, flag, _ in given(options))
     return {name: reason for name, reason in reasons if reason is not None}
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """Everything that makes one container, apart from Docker itself.
-
-    `binds` are (source, target, read_only); `environment` is added to the image's own.
-    """
-
-    name: str
-    image: str
-    argv: tuple[str, ...]
-    options: DockerOptions
-    environment: Mapping[str, str] = field(default_factory=dict)
-    binds: tuple[tuple[str, str, bool], ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    workdir: str | None = None
-
-
-def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> list[str]:
-    """The `docker run` command as a list of words: what the SDK call does, for a person to repeat.
-
-    The entrypoint is cleared, as the native arm has none: what an image's entrypoint would set stands in `environment`.
-    """
-    words = ["docker", *verb, f"--name={spec.name}", *flag_words(spec.options)]
-    words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items())]
-    words += [f"--volume={source}:{target}{':ro' if ro else ''}" for source, target, ro in spec.binds]
-    words += [f"--label={name}={value}" for name, value in sorted(spec.labels.items())]
-    words += [f"--workdir={spec.workdir}"] if spec.workdir else []
-    return [*words, "--entrypoint=", spec.image, *spec.argv]
-
-
-def run_line(spec: ContainerSpec) -> str:
-    """`run_words` quoted for a shell: paste it and it runs."""
-    return shlex.join(run_words(spec))
-
-
-def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
-    """Keywords for `client.containers.create`, the same container that `run_line` makes."""
-    return {
-        "image": spec.image,
-        "command": list(spec.argv),
-        "name": spec.name,
-        "entrypoint": "",
-        "environment": dict(spec.environment),
-        "labels": dict(spec.labels),
-        "volumes": [f"{source}:{target}{':ro' if ro else ':rw'}" for source, target, ro in spec.binds],
-        **({"working_dir": spec.workdir} if spec.workdir else {}),
-        **sdk_arguments(spec.options),
-    }
 
 
 _FLAGS = {f.name: f.metadata["flag"] for f in fields(DockerOptions)}

@@ -60,7 +60,9 @@ def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio | NotEstimable
     if len(a) != len(b):
         raise ValueError(f"{len(a)} values against {len(b)}: pairs are needed")
     if len(a) < _LEAST_PAIRS:
-        return NotEstimable(f"{len(a)} complete pair{'s' if len(a) != 1 else ''}: an interval needs at least {_LEAST_PAIRS}")
+        return NotEstimable(
+            f"{len(a)} complete pair{'s' if len(a) != 1 else ''}: an interval needs at least {_LEAST_PAIRS}"
+        )
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if not (np.all(first > 0) and np.all(second > 0)):
         return NotEstimable("a value is not above 0: no ratio")

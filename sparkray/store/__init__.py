@@ -47,8 +47,12 @@ _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 _TYPES = {
-    "string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us", tz="UTC"), "int_list": pa.list_(pa.int64()),
+    "string": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "int_list": pa.list_(pa.int64()),
 }
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "runs": (*RUN_COLUMNS, *(Column(m.name, "float", m.what) for m in METRICS)),
@@ -137,7 +141,9 @@ class Dataset:
             try:
                 rows.extend(pq.ParquetFile(path).read(columns=columns).to_pylist())
             except (OSError, pa.ArrowException) as error:
-                raise DatasetError(f"{path} cannot be read: {error}", "Remove the file: its run is measured again") from None
+                raise DatasetError(
+                    f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
+                ) from None
         return rows
 
     def write(self, outcome: Outcome) -> None:
@@ -153,7 +159,9 @@ class Dataset:
             for r in (asdict(r) for r in outcome.requests)
         ]
         tables: Iterable[tuple[str, Sequence[Mapping[str, Any]]]] = (
-            ("requests", requests), ("samples", outcome.samples), ("checks", [asdict(c) for c in outcome.checks]),
+            ("requests", requests),
+            ("samples", outcome.samples),
+            ("checks", [asdict(c) for c in outcome.checks]),
         )
         for table, rows in tables:
             if rows:
@@ -187,7 +195,8 @@ class Dataset:
         free = shutil.disk_usage(self.path).free
         if free < _LEAST_FREE:
             raise StorageError(
-                f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", _GO_ON)
+                f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", _GO_ON
+            )
 
     def keep_log(self, run_id: str, attempt: int, log: Path) -> None:
         """The engine's output, beside the tables.
@@ -261,8 +270,11 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
         for table in (*TABLES, "logs", "spool"):
             (path / table).mkdir(parents=True, exist_ok=True)
     said = {
-        "format": FORMAT, "schema": SCHEMA_VERSION, "experiment": experiment,
-        "definition_sha256": definition_sha256, "created_at": datetime.now(UTC).isoformat(),
+        "format": FORMAT,
+        "schema": SCHEMA_VERSION,
+        "experiment": experiment,
+        "definition_sha256": definition_sha256,
+        "created_at": datetime.now(UTC).isoformat(),
     }
     write_atomically(path / _BALLAST, b"\0" * _BALLAST_BYTES)
     write_atomically(path / "dataset.json", json.dumps(said, indent=1).encode())

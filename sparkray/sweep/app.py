@@ -17,7 +17,8 @@ from sparkray.execute.layout import planned_command, planned_container
 from sparkray.machine.doctor import examine
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, definition_sha256, estimated_s, make_plan
-from sparkray.spec.docker import inert, run_line
+from sparkray.spec.container import run_line
+from sparkray.spec.docker import inert
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.options import Options, build_study, options_of, study_options, sweep_options
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
@@ -65,10 +66,15 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
         return 0
     out = console(to_stderr=False)
     for document in documents:
-        out.print(f"{document['position'] + 1:4d}  block {document['block']:<3d} {document['environment']:<20} "
-                  f"{document['model']}  ~{format_duration(document['estimated_s'])}  {document['run_id']}",
-                  soft_wrap=True, markup=False)
-        out.print(f"      {document['docker_command'] or ' '.join(document['engine_command'])}", soft_wrap=True, markup=False)
+        out.print(
+            f"{document['position'] + 1:4d}  block {document['block']:<3d} {document['environment']:<20} "
+            f"{document['model']}  ~{format_duration(document['estimated_s'])}  {document['run_id']}",
+            soft_wrap=True,
+            markup=False,
+        )
+        out.print(
+            f"      {document['docker_command'] or ' '.join(document['engine_command'])}", soft_wrap=True, markup=False
+        )
     for treatment in study.treatments:
         for reason in inert(treatment.options).values():
             out.print(f"{treatment.environment}: {reason}", markup=False)
@@ -81,8 +87,13 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path) -> dict[
     engine = load_engine(study.engine)
     container = planned_container(study, run, engine, results_dir.absolute() / study.experiment.name)
     return {
-        "run_id": run.run_id, "block": run.block, "position": run.position, "host": fingerprint().host,
-        "model": run.model, "environment": run.environment, "replicate": run.replicate,
+        "run_id": run.run_id,
+        "block": run.block,
+        "position": run.position,
+        "host": fingerprint().host,
+        "model": run.model,
+        "environment": run.environment,
+        "replicate": run.replicate,
         "engine_command": list(planned_command(study, run, engine).argv),
         "docker_command": run_line(container) if container else None,
         "estimated_s": round(estimated_s(study, study.card(run.model)), 1),
@@ -121,7 +132,8 @@ def sweep(options: Options) -> int:
     study = build_study(options)
     runs = make_plan(study)
     dataset = open_dataset(
-        options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh)
+        options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh
+    )
     done = dataset.ok_run_ids()
     todo = [run for run in runs if run.run_id not in done]
     _announce(study, dataset, runs, todo, out.print)
@@ -144,14 +156,24 @@ def sweep(options: Options) -> int:
     return 0 if counts["ok"] == counts["planned"] else 1
 
 
-def _announce(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], show: Any) -> None:  # noqa: ANN401
+def _announce(
+    study: Study, dataset: Dataset, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], show: Any
+) -> None:
     experiment = study.experiment
     names = ", ".join(treatment.environment for treatment in study.treatments)
     seconds = sum(estimated_s(study, study.card(run.model)) for run in todo)
-    show(f"experiment {experiment.name} on site {study.site.name}: {len(study.cards)} model(s) x {experiment.runs} runs "
-         f"x {{{names}}}", markup=False, soft_wrap=True)
-    show(f"{len(runs)} runs planned, {len(runs) - len(todo)} done, {len(todo)} to go, about {format_duration(seconds)}; "
-         f"data in {dataset.path}", markup=False, soft_wrap=True)
+    show(
+        f"experiment {experiment.name} on site {study.site.name}: {len(study.cards)} model(s) x {experiment.runs} runs "
+        f"x {{{names}}}",
+        markup=False,
+        soft_wrap=True,
+    )
+    show(
+        f"{len(runs)} runs planned, {len(runs) - len(todo)} done, {len(todo)} to go, about {format_duration(seconds)}; "
+        f"data in {dataset.path}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _confirm(options: Options) -> None:
@@ -169,7 +191,9 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     counts = counts_of(runs, rows)
     if options.json:
         document = {
-            "experiment": study.experiment.name, "results_dir": str(dataset.path), "runs": counts,
+            "experiment": study.experiment.name,
+            "results_dir": str(dataset.path),
+            "runs": counts,
             **as_document(found, compared),
         }
         click.echo(json.dumps(document, indent=1))
@@ -181,13 +205,15 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     simulated = frame_simulated(rows)
     if simulated:
         out.print(f"SIMULATED: {simulated} of these runs were made by a double, not by an engine.", style="bold")
-    out.print(f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid. "
-              f"Data: {dataset.path}", markup=False, soft_wrap=True)
+    out.print(
+        f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid. "
+        f"Data: {dataset.path}",
+        markup=False,
+        soft_wrap=True,
+    )
     return counts
 
 
 def frame_simulated(rows: Sequence[Any]) -> int:
     """How many ok rows a double made."""
     return sum(1 for row in rows if row["status"] == "ok" and row["simulated"])
-
-

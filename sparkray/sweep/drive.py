@@ -155,8 +155,12 @@ class Sweep:
 
     def _tell_progress(self, planned: PlannedRun) -> None:
         state: Mapping[str, Any] = {
-            "run": self.display.done + 1, "of": self.display.total, "run_id": planned.run_id,
-            "environment": planned.environment, "model": planned.model, "since": time.time(),
+            "run": self.display.done + 1,
+            "of": self.display.total,
+            "run_id": planned.run_id,
+            "environment": planned.environment,
+            "model": planned.model,
+            "since": time.time(),
             "eta_s": self.display.eta_s(estimated_s(self.study, self.study.card(planned.model))),
         }
         self.dataset.tell_progress(state)

@@ -57,26 +57,49 @@ class Options:
 _STUDY = (
     click.option("--experiment", metavar="NAME|FILE", help="The question; the site's own when not given."),
     click.option("--site", metavar="NAME|FILE", help="The kind of machine; recognised when not given."),
-    click.option("--models", metavar="A,B", envvar="MODELS_TO_TEST",
-                 help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`. [env: MODELS_TO_TEST]"),
+    click.option(
+        "--models",
+        metavar="A,B",
+        envvar="MODELS_TO_TEST",
+        help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`. [env: MODELS_TO_TEST]",
+    ),
     click.option("--environments", metavar="A,B", help="native, host, container_baseline, container_optimized."),
-    click.option("--runs", type=click.IntRange(min=1), envvar="RUNS_PER_MODEL",
-                 help="Runs per model and environment. [env: RUNS_PER_MODEL]"),
+    click.option(
+        "--runs",
+        type=click.IntRange(min=1),
+        envvar="RUNS_PER_MODEL",
+        help="Runs per model and environment. [env: RUNS_PER_MODEL]",
+    ),
     click.option("--requests", type=click.IntRange(min=1), help="Requests per run."),
     click.option("--seed", type=int, help="Seed of order and prompts."),
-    click.option("--results-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("results"),
-                 show_default=True, help="Where datasets lie."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",
-                 help="Override one thing: site.image=..., experiment.timeout_s=..., engine.threads=..., "
-                      "docker.container_baseline.shm_size=1g."),
+    click.option(
+        "--results-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        help="Where datasets lie.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override one thing: site.image=..., experiment.timeout_s=..., engine.threads=..., "
+        "docker.container_baseline.shm_size=1g.",
+    ),
     click.option("--phase", envvar="TEST_PHASE", type=click.Choice(list(PHASES)), hidden=True),
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
     click.option("--json", is_flag=True, help="One JSON document on stdout."),
 )
 _SWEEP = (
     click.option("--address", metavar="RAY", help="A Ray cluster to use; one of our own when not given."),
-    click.option("--lock", type=click.Choice(["wait", "fail"]), default="wait", show_default=True,
-                 help="What to do when somebody else is measuring on this machine."),
+    click.option(
+        "--lock",
+        type=click.Choice(["wait", "fail"]),
+        default="wait",
+        show_default=True,
+        help="What to do when somebody else is measuring on this machine.",
+    ),
     click.option("--fresh", is_flag=True, help="Start over in a new folder; nothing is deleted."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
@@ -118,12 +141,16 @@ def build_study(options: Options) -> Study:
     engine_name = str(rooms["engine"].pop("name", site.engine))
     engine = load_engine(engine_name)
     engine_options = engine.options(
-        {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine, **rooms["engine"]}, "engine options")
+        {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine, **rooms["engine"]},
+        "engine options",
+    )
     explicit = _explicit(rooms["docker"])
     treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
     if unused := set(explicit) - set(environments):
-        raise ConfigError(f"--set docker.{min(unused)}: that environment is not in this sweep",
-                          f"Environments: {', '.join(environments)}")
+        raise ConfigError(
+            f"--set docker.{min(unused)}: that environment is not in this sweep",
+            f"Environments: {', '.join(environments)}",
+        )
     cards = tuple(catalog.select(experiment.models))
     return Study(experiment, site, cards, treatments, engine_name, engine_options)
 
@@ -180,7 +207,9 @@ def _treatment(name: str, site: Site, mode: str | None, explicit: Mapping[str, A
     options = {option: value for option, _, value in given(environment.options)}
     options.update(explicit)
     adapt = tuple(option for option in environment.adapt if option not in explicit)
-    parsed = parse(Environment, {"options": options}, f"--set docker.{name}").options if explicit else environment.options
+    parsed = (
+        parse(Environment, {"options": options}, f"--set docker.{name}").options if explicit else environment.options
+    )
     return Treatment(name, parsed, adapt)
 
 
@@ -198,5 +227,3 @@ def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
     if mode not in site.modes:
         raise UnknownNameError("OPTIMIZATION_MODE", mode, list(site.modes))
     return Environment(site.modes[mode], environment.adapt)
-
-

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -43,15 +43,21 @@ class Display:
         self.last = ""
         self.bar = (
             Progress(
-                TextColumn("run"), MofNCompleteColumn(), BarColumn(bar_width=24), TextColumn("{task.description}"),
-                TimeElapsedColumn(), TextColumn("{task.fields[eta]}"), console=out, transient=True,
+                TextColumn("run"),
+                MofNCompleteColumn(),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[eta]}"),
+                console=out,
+                transient=True,
             )
             if out.is_terminal
             else None
         )
         self.task = self.bar.add_task("", total=total, completed=done, eta="") if self.bar else None
 
-    def __enter__(self) -> "Display":
+    def __enter__(self) -> Self:
         if self.bar:
             self.bar.start()
         return self
@@ -87,7 +93,11 @@ class Display:
         self.last = f"{throughput:.1f} tok/s" if throughput is not None else str(row["status"])
         temperature = row.get("gpu_temp_max_c")
         parts = [
-            f"run {self.done}/{self.total}", planned.environment, planned.model, str(row["status"]), self.last,
+            f"run {self.done}/{self.total}",
+            planned.environment,
+            planned.model,
+            str(row["status"]),
+            self.last,
             f"{row.get('duration_s') or 0.0:.1f} s",
         ]
         parts += [f"{temperature:.0f} °C"] if temperature is not None else []
@@ -110,8 +120,15 @@ def _spread(values: Description) -> list[str]:
 def environment_table(cells: Sequence[Cell]) -> Table:
     """One row per model, environment and metric."""
     table = Table(title="Runs that are ok", title_justify="left", header_style="bold")
-    for name, justify in (("model", "left"), ("environment", "left"), ("metric", "left"), ("n", "right"),
-                          ("mean", "right"), ("sd", "right"), ("CV", "right")):
+    for name, justify in (
+        ("model", "left"),
+        ("environment", "left"),
+        ("metric", "left"),
+        ("n", "right"),
+        ("mean", "right"),
+        ("sd", "right"),
+        ("CV", "right"),
+    ):
         table.add_column(name, justify="right" if justify == "right" else "left")
     before: tuple[str, str] | None = None
     for cell in cells:

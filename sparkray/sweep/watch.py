@@ -42,8 +42,11 @@ def show_status(results_dir: Path, experiment: str | None, *, watch: bool, follo
 
 
 def _datasets(results_dir: Path, experiment: str | None) -> list[Dataset]:
-    names = [experiment] if experiment else sorted(
-        {path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")})
+    names = (
+        [experiment]
+        if experiment
+        else sorted({path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")})
+    )
     found = [dataset for name in names for dataset in existing(results_dir, name)]
     if not found:
         raise DatasetError(
@@ -56,7 +59,9 @@ def _datasets(results_dir: Path, experiment: str | None) -> list[Dataset]:
 def state_of(dataset: Dataset) -> dict[str, Any]:
     """Counts by status, what goes on now, the last results."""
     rows = sorted(
-        dataset.read("runs", ["run_id", "status", "environment", "model", "ended_at", "output_throughput_tok_s", "reason"]),
+        dataset.read(
+            "runs", ["run_id", "status", "environment", "model", "ended_at", "output_throughput_tok_s", "reason"]
+        ),
         key=lambda row: str(row["ended_at"]),
     )
     live = [path.name for path in dataset.spool.iterdir()] if dataset.spool.is_dir() else []
@@ -75,8 +80,10 @@ def _text(state: Mapping[str, Any]) -> str:
     now = state["now"]
     if now:
         since = format_duration(time.time() - now["since"])
-        lines.append(f"  now: run {now['run']}/{now['of']}  {now['environment']}  {now['model']}  for {since}, "
-                     f"ETA {format_duration(now['eta_s'])}")
+        lines.append(
+            f"  now: run {now['run']}/{now['of']}  {now['environment']}  {now['model']}  for {since}, "
+            f"ETA {format_duration(now['eta_s'])}"
+        )
     for row in state["last"]:
         throughput = row["output_throughput_tok_s"]
         shown = f"{throughput:.1f} tok/s" if throughput is not None else (row["reason"] or "")
@@ -95,7 +102,7 @@ def _follow(dataset: Dataset) -> int:
                 continue
             if log not in shown:
                 click.echo(f"==> {log.parent.parent.name} <==")
-            new = data[shown.get(log, 0):]
+            new = data[shown.get(log, 0) :]
             if new:
                 click.echo(new.decode(errors="replace"), nl=False)
             shown[log] = len(data)

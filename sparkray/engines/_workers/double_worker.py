@@ -46,9 +46,15 @@ def one(item, options, output_tokens, rng):
         time.sleep(step_s * (1 + options["noise"] * rng.uniform(-1, 1)))
         tokens.append(time.monotonic_ns())
     return {
-        "index": item["index"], "warmup": item["warmup"], "submit_ns": submit, "first_token_ns": tokens[0],
-        "end_ns": time.monotonic_ns(), "token_ns": tokens, "input_tokens": len(item["prompt"]),
-        "output_tokens": output_tokens, "error": None,
+        "index": item["index"],
+        "warmup": item["warmup"],
+        "submit_ns": submit,
+        "first_token_ns": tokens[0],
+        "end_ns": time.monotonic_ns(),
+        "token_ns": tokens,
+        "input_tokens": len(item["prompt"]),
+        "output_tokens": output_tokens,
+        "error": None,
     }
 
 
@@ -71,9 +77,13 @@ def main():
         "format": "sparkray-worker/1",
         "simulated": True,
         "engine": {
-            "version": "double 1", "model_path": request["model"], "threads": 1, "load_s": options["load_s"],
+            "version": "double 1",
+            "model_path": request["model"],
+            "threads": 1,
+            "load_s": options["load_s"],
             "model_sha256": "0" * 64 if options["fault"] == "wrong_model" else sha256,
-            "architecture": "double", "kv_cache_bytes": options["kv_cache_bytes"],
+            "architecture": "double",
+            "kv_cache_bytes": options["kv_cache_bytes"],
         },
         "requests": requests,
     }

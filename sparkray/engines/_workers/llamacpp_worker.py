@@ -83,8 +83,14 @@ def serve_one(server, item, output_tokens):
         return False
 
     body = {
-        "prompt": item["prompt"], "n_predict": output_tokens, "temperature": 0.0, "top_k": 1, "ignore_eos": True,
-        "cache_prompt": False, "stream": True, "seed": 0,
+        "prompt": item["prompt"],
+        "n_predict": output_tokens,
+        "temperature": 0.0,
+        "top_k": 1,
+        "ignore_eos": True,
+        "cache_prompt": False,
+        "stream": True,
+        "seed": 0,
     }
     submit = time.monotonic_ns()
     server.handle_completions(body, on_chunk)
@@ -93,9 +99,14 @@ def serve_one(server, item, output_tokens):
     error = None if usage else json.dumps(last.get("error") or last)[:500]
     tokens = times[:-1] if usage else times
     return {
-        "index": item["index"], "warmup": item["warmup"], "submit_ns": submit,
-        "first_token_ns": tokens[0] if tokens else None, "end_ns": end, "token_ns": tokens,
-        "input_tokens": usage.get("prompt_tokens", 0), "output_tokens": usage.get("completion_tokens", 0),
+        "index": item["index"],
+        "warmup": item["warmup"],
+        "submit_ns": submit,
+        "first_token_ns": tokens[0] if tokens else None,
+        "end_ns": end,
+        "token_ns": tokens,
+        "input_tokens": usage.get("prompt_tokens", 0),
+        "output_tokens": usage.get("completion_tokens", 0),
         "error": error,
     }
 

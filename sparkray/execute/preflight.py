@@ -46,8 +46,14 @@ class Probe:
         with TemporaryDirectory(prefix="sparkray-probe-") as folder:
             scratch = Path(folder, "tmp")
             launch = Launch(
-                name=f"sparkray-probe-{uuid4().hex[:12]}", argv=self.idle, environment={}, log=Path(folder, "log"),
-                scratch=scratch, python="", image=self.image.reference, options=options,
+                name=f"sparkray-probe-{uuid4().hex[:12]}",
+                argv=self.idle,
+                environment={},
+                log=Path(folder, "log"),
+                scratch=scratch,
+                python="",
+                image=self.image.reference,
+                options=options,
                 labels={"io.sparkray.probe": "1"},
             )
             with self.runtime.start(launch) as running:
@@ -106,5 +112,6 @@ def _refusal(treatment: Treatment, refused: Mapping[str, str]) -> PreflightError
     leave = " and ".join(flag_of(name).text for name in refused if name)
     remedies.add(f"Leave {leave} out" if leave else "Try the printed docker run line by hand")
     return PreflightError(
-        f"this host cannot honour the flags of {treatment.environment}: {'; '.join(parts)}", ". ".join(sorted(remedies)),
+        f"this host cannot honour the flags of {treatment.environment}: {'; '.join(parts)}",
+        ". ".join(sorted(remedies)),
     )

@@ -1,0 +1,58 @@
+"""One container, apart from Docker: from the same value come the SDK call and the `docker run` line. Pure."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparkray.spec.docker import DockerOptions, flag_words, sdk_arguments
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """Everything that makes one container, apart from Docker itself.
+
+    `binds` are (source, target, read_only); `environment` is added to the image's own.
+    """
+
+    name: str
+    image: str
+    argv: tuple[str, ...]
+    options: DockerOptions
+    environment: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[tuple[str, str, bool], ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workdir: str | None = None
+
+
+def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> list[str]:
+    """The `docker run` command as a list of words: what the SDK call does, for a person to repeat.
+
+    The entrypoint is cleared, as the native arm has none: what an image's entrypoint would set stands in `environment`.
+    """
+    words = ["docker", *verb, f"--name={spec.name}", *flag_words(spec.options)]
+    words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items())]
+    words += [f"--volume={source}:{target}{':ro' if ro else ''}" for source, target, ro in spec.binds]
+    words += [f"--label={name}={value}" for name, value in sorted(spec.labels.items())]
+    words += [f"--workdir={spec.workdir}"] if spec.workdir else []
+    return [*words, "--entrypoint=", spec.image, *spec.argv]
+
+
+def run_line(spec: ContainerSpec) -> str:
+    """`run_words` quoted for a shell: paste it and it runs."""
+    return shlex.join(run_words(spec))
+
+
+def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
+    """Keywords for `client.containers.create`, the same container that `run_line` makes."""
+    return {
+        "image": spec.image,
+        "command": list(spec.argv),
+        "name": spec.name,
+        "entrypoint": "",
+        "environment": dict(spec.environment),
+        "labels": dict(spec.labels),
+        "volumes": [f"{source}:{target}{':ro' if ro else ':rw'}" for source, target, ro in spec.binds],
+        **({"working_dir": spec.workdir} if spec.workdir else {}),
+        **sdk_arguments(spec.options),
+    }
