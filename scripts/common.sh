@@ -28,15 +28,19 @@ apt_knows() {
     [ -n "$(apt-cache show "$1" 2>/dev/null)" ]
 }
 
-# Install packages system-wide, after saying so. The lists are refreshed only where that is needed.
+# A fresh machine or a slimmed image has no package lists at all.
+apt_learn() {
+    if apt_knows "$1"; then return; fi
+    say "the package lists lack $1: running apt-get update"
+    apt_get update || fail "apt-get update failed: is there a network?"
+}
+
+# Install packages system-wide, after saying so.
 apt_install() {
     command -v apt-get >/dev/null || fail "$* is missing, and there is no apt-get here to install it with"
     can_be_root || fail "$* is missing, and installing it needs root" "run: sudo apt-get install $*"
+    apt_learn "$1"
     say "installing system-wide with apt-get: $*"
-    if ! apt_knows "$1"; then
-        say "the package lists lack $1: running apt-get update"
-        apt_get update || fail "apt-get update failed: is there a network?"
-    fi
     apt_get install --no-install-recommends "$@" && return
     say "that failed; once more with fresh package lists (apt-get update)"
     { apt_get update && apt_get install --no-install-recommends "$@"; } || fail "apt-get could not install $*"

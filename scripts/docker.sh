@@ -84,6 +84,7 @@ context_address() {
 install_engine() {
     local packages=(docker.io iptables)
     say "no dockerd is installed: taking the distribution's docker.io"
+    apt_learn docker.io
     # Since Debian 13 the command-line client is a package of its own.
     if apt_knows docker-cli; then packages+=(docker-cli); fi
     if grep -qs Y /sys/module/apparmor/parameters/enabled; then packages+=(apparmor); fi

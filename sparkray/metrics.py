@@ -115,8 +115,13 @@ def _bytes_as_gib(value: int | None) -> float | None:
 
 
 def _energy_j(data: RunData) -> float | None:
-    counter = _column(data, "gpu_energy_j")
-    return counter[-1] - counter[0] if len(counter) > 1 else None
+    """Every GPU's counter stands where its driver left it: differences are taken GPU by GPU, then summed."""
+    counters: dict[object, list[float]] = {}
+    for sample in data.samples:
+        if sample.get("gpu_energy_j") is not None:
+            counters.setdefault(sample.get("device"), []).append(float(sample["gpu_energy_j"]))
+    used = [counter[-1] - counter[0] for counter in counters.values() if len(counter) > 1]
+    return sum(used) if used else None
 
 
 def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) -> tuple[Metric, ...]:
@@ -150,7 +155,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("gpu_util_mean_pct", "neither", "mean GPU utilisation", _sample_mean("gpu_util_pct")),
     Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w")),
-    Metric("energy_j", "lower", "GPU energy by the counter, first to last sample", _energy_j),
+    Metric("energy_j", "lower", "GPU energy by the counter, first to last sample, summed over GPUs", _energy_j),
     Metric(
         "host_available_drop_peak_gib",
         "lower",

@@ -125,6 +125,8 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -
         "order": experiment.order,
         "model": card.name,
         "weights": asdict(card.weights),
+        "concurrency": experiment.workload.concurrency or card.max_batch_size,
+        "card_options": dict(card.engine_options.get(study.engine, {})),
         "environment": treatment.environment,
         "docker": _options(treatment.options),
         "block": block,

@@ -102,7 +102,9 @@ class Catalog:
         inherited, _ = self._site_mapping(str(parent), (*seen, str(parent)))
         merged = {**inherited, **mapping}
         for key in MERGED_KEYS:
-            merged[key] = {**inherited.get(key, {}), **mapping.get(key, {})}
+            parts = [site[key] for site in (inherited, mapping) if key in site]
+            if all(isinstance(part, Mapping) for part in parts):
+                merged[key] = {name: value for part in parts for name, value in part.items()}
         return merged, source
 
     def cards(self) -> list[ModelCard]:

@@ -72,15 +72,19 @@ class Bench:
         return self.images.container_digest(arm.image)
 
 
-def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell) -> Bench:
+def make_ready(
+    study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, cache: Path | None = None
+) -> Bench:
     """Weights, image, export, preflight; each step says what it is about to do.
+
+    `cache` holds models, exports and digests; the user's own unless given.
 
     Raises:
         InputError: Weights are not what they should be.
         HostError: This machine cannot do it: no Docker, no root, a flag that it cannot honour.
     """
     engine = load_engine(study.engine)
-    cache = cache_folder()
+    cache = cache or cache_folder()
     weights, unready = _weights(study, cache, tell)
     if all(treatment.environment == HOST for treatment in study.treatments):
         images, expected = None, host_digest()

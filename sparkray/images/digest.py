@@ -73,18 +73,15 @@ def tar_entries(archive: tarfile.TarFile) -> Iterator[Entry]:
     hashes: dict[str, tuple[int, str]] = {}
     for member in archive:
         path = member.name.removeprefix("./")
-        if not counts(path):
-            continue
-        if member.issym():
+        if member.issym() and counts(path):
             yield Entry(path, "l", 0o777, member.linkname)
-        elif member.islnk():
-            mode, content = hashes[member.linkname.removeprefix("./")]
-            yield Entry(path, "f", mode, content)
         elif member.isreg():
             stream = archive.extractfile(member)
-            content = hash_stream(stream) if stream else ""
-            hashes[path] = (member.mode & 0o7777, content)
-            yield Entry(path, "f", member.mode & 0o7777, content)
+            hashes[path] = (member.mode & 0o7777, hash_stream(stream) if stream else "")
+        elif member.islnk():
+            hashes[path] = hashes[member.linkname.removeprefix("./")]
+        if path in hashes and counts(path):
+            yield Entry(path, "f", *hashes[path])
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -142,9 +142,11 @@ class Images:
                 (partial / name).mkdir(exist_ok=True)
             partial.chmod(0o755)
             partial.rename(target)
-        except OSError as error:
+        except (OSError, tarfile.TarError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise ImageError(f"exporting {image.reference} to {target}: {said}") from None
+        finally:
             shutil.rmtree(partial, ignore_errors=True)
-            raise ImageError(f"exporting {image.reference} to {target}: {error.strerror or error}") from None
         return target
 
     def rootfs_digest(self, root: Path) -> str:
@@ -158,7 +160,8 @@ class Images:
 
     def _stopped(self, image: Image) -> "_Export":
         with docker_errors(f"creating a container of {image.reference} to export it"):
-            return _Export(self.client.containers.create(image.digest, command=["true"]))
+            labels = {"io.sparkray.probe": "1"}
+            return _Export(self.client.containers.create(image.digest, command=["true"], labels=labels))
 
 
 def _has_entries(folder: Path) -> bool:

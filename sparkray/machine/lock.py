@@ -137,7 +137,9 @@ class MachineLock:
             write_note(self._note(key), asdict(holder))
 
     def _release(self, key: str) -> None:
-        self._note(key).unlink(missing_ok=True)
+        holder = self.holder(key)
+        if holder is not None and holder.pid == os.getpid():
+            self._note(key).unlink(missing_ok=True)
         lock = _LOCKS.pop(self._file(key), None)
         if lock is not None:
             lock.release(force=True)

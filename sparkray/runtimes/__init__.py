@@ -10,6 +10,7 @@ Adding one is one new file here: the module's name is the runtime's name, and th
 import os
 import pkgutil
 import select
+import signal
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -23,6 +24,7 @@ MARKER = "SPARKRAY_RUN"
 """Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised."""
 INSIDE = "/sparkray"
 """Where model, input and output are mounted inside a chroot or a container."""
+_SIGNALLED = 128
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,16 @@ class Exit:
 
     code: int
     out_of_memory: bool = False
+
+
+def exit_code(told: int) -> int:
+    """An exit status as a shell, sudo or Docker tells it: 128 plus a signal's number becomes that number, negative.
+
+    Statuses above that (255, most often) are the program's own. One between them that the program chose itself cannot
+    be told from a signal.
+    """
+    number = told - _SIGNALLED
+    return -number if 0 < number < signal.NSIG else told
 
 
 class Stop:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sparkray.errors import RunUnreadyError
-from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
+from sparkray.runtimes import INSIDE, MARKER, Exit, Launch, exit_code
 from sparkray.runtimes._privilege import as_root
 
 LAUNCHER = Path(__file__).with_name("_launcher.py")
@@ -88,9 +88,7 @@ class Process:
         """The exit; a kill -9 that we did not send may be the kernel's, when its OOM counter moved (see `execute`)."""
         code = self.child.wait()
         end_marked(self.name)
-        if self.child.pid != self.pid and code > 128:  # noqa: PLR2004 - sudo tells a signal the way a shell does
-            code = 128 - code
-        return Exit(code)
+        return Exit(exit_code(code) if self.child.pid != self.pid else code)
 
     def kill(self) -> None:
         """End everything that carries this run's marker."""

@@ -32,12 +32,15 @@ _LIMIT_NAMES = {
     "realtime timeout": "rttime",
 }
 _NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup")
+_INTERPRETERS_OWN = 1 << 12 | 1 << 24
+"""SIGPIPE and SIGXFSZ, which CPython ignores for itself as it starts."""
 _STATUS_FIELDS = {
     "CapEff": "capabilities",
     "CapBnd": "capabilities_bounding",
     "Seccomp": "seccomp",
     "NoNewPrivs": "no_new_privs",
     "SigBlk": "signals_blocked",
+    "SigIgn": "signals_ignored",
     "Cpus_allowed_list": "cpus_allowed",
 }
 
@@ -147,7 +150,8 @@ def differences(declared: Mapping[str, Any], effective: Mapping[str, Any]) -> li
         for name, value in declared["rlimits"].items()
         if tuple(limits.get(name, ())) != tuple(value)
     ]
-    blocked = effective.get("signals_blocked")
-    if blocked is not None and int(blocked, 16) != 0:
-        wrong.append(f"blocked signals are {blocked}, declared none")
+    for name in ("signals_blocked", "signals_ignored"):
+        mask = effective.get(name)
+        if mask is not None and int(mask, 16) & ~_INTERPRETERS_OWN:
+            wrong.append(f"{name.replace('_', ' ')} are {mask}, declared none")
     return wrong

@@ -15,7 +15,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from sparkray.errors import DockerError, RunUnreadyError
-from sparkray.runtimes import MARKER, Exit, Launch, Running
+from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes._docker import connect, docker_errors, explanation
 from sparkray.runtimes._process import carries
 from sparkray.spec.container import ContainerSpec, create_arguments
@@ -52,9 +52,8 @@ class Contained:
             status = self.container.wait()
             self.container.reload()
             self._collect_log()
-        code = int(status["StatusCode"])
         state = self.container.attrs["State"]
-        return Exit(128 - code if code > 128 else code, bool(state.get("OOMKilled")))  # noqa: PLR2004 - 128+signal
+        return Exit(exit_code(int(status["StatusCode"])), bool(state.get("OOMKilled")))
 
     def _collect_log(self) -> None:
         """Output in the order it came. A driver that cannot be read (none, syslog) leaves the file empty."""

@@ -5,7 +5,8 @@ Unknown keys are refused with the nearest known one; every message names the sou
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -13,7 +14,8 @@ from sparkray.errors import ConfigError
 from sparkray.units import did_you_mean
 
 T = TypeVar("T")
-STRICT = ConfigDict(extra="forbid")
+STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+"""YAML reads `shm_size: 67108864` and `cpuset_cpus: 0` as numbers: where text is meant, they are taken as text."""
 
 
 def parse(kind: type[T], mapping: object, source: str) -> T:
@@ -47,13 +49,19 @@ def _tell(kind: type[Any], detail: Any, source: str) -> str:  # noqa: ANN401 - p
     if detail["type"] in ("missing", "missing_argument"):
         return f"{source}: key {where!r} is missing"
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
+        return f"{source}: {where + ': ' if where else ''}{message}"  # it names the value among them itself
     return f"{source}: {where or 'value'} = {detail['input']!r}: {message}"
 
 
 def _known_keys(kind: type[Any], path: list[str]) -> list[str]:
-    """The keys of the dataclass at the end of a path; of the outermost when the path leaves the dataclasses."""
+    """The keys of the dataclass at the end of a path, through mappings and optional values."""
+    inner: Any = kind
     for part in path:
-        inner = next((f.type for f in fields(kind) if f.name == part), None) if is_dataclass(kind) else None
-        if isinstance(inner, type) and is_dataclass(inner):
-            kind = inner
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
+        if is_dataclass(inner):
+            inner = next((f.type for f in fields(inner) if f.name == part), None)
+        elif get_origin(inner) is Mapping:
+            inner = get_args(inner)[1]
+        if isinstance(inner, UnionType):
+            inner = next((choice for choice in get_args(inner) if is_dataclass(choice)), None)
+    return [f.name for f in fields(inner)] if is_dataclass(inner) else []

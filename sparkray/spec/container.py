@@ -32,10 +32,14 @@ def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> l
     """
     words = ["docker", *verb, f"--name={spec.name}", *flag_words(spec.options)]
     words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items())]
-    words += [f"--volume={source}:{target}{':ro' if ro else ''}" for source, target, ro in spec.binds]
+    words += [f"--volume={bind}" for bind in _volumes(spec)]
     words += [f"--label={name}={value}" for name, value in sorted(spec.labels.items())]
     words += [f"--workdir={spec.workdir}"] if spec.workdir else []
     return [*words, "--entrypoint=", spec.image, *spec.argv]
+
+
+def _volumes(spec: ContainerSpec) -> list[str]:
+    return [f"{source}:{target}{':ro' if read_only else ''}" for source, target, read_only in spec.binds]
 
 
 def run_line(spec: ContainerSpec) -> str:
@@ -52,7 +56,7 @@ def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
         "entrypoint": "",
         "environment": dict(spec.environment),
         "labels": dict(spec.labels),
-        "volumes": [f"{source}:{target}{':ro' if ro else ':rw'}" for source, target, ro in spec.binds],
+        "volumes": _volumes(spec),
         **({"working_dir": spec.workdir} if spec.workdir else {}),
         **sdk_arguments(spec.options),
     }

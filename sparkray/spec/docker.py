@@ -110,6 +110,22 @@ def _check_mode(*known: str) -> Callable[[str], str | None]:
     return check
 
 
+def _capabilities(value: tuple[str, ...]) -> list[str]:
+    """Full names in order, as newer command lines send them: an older one passes on what it was given."""
+    upper = {name.upper() for name in value}
+    return sorted(name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in upper)
+
+
+def _check_security_opt(value: tuple[str, ...]) -> str | None:
+    for option in value:
+        name, _, given_value = option.replace(":", "=", 1).partition("=")
+        if name == "seccomp" and given_value != "unconfined":
+            return f"{option!r}: of seccomp profiles only unconfined is known, since the command line would read a file"
+        if name not in ("seccomp", "apparmor", "label", "no-new-privileges"):
+            return f"{option!r} begins with none of seccomp, apparmor, label, no-new-privileges"
+    return None
+
+
 def _shm_inert(options: "DockerOptions") -> str | None:
     if options.ipc in ("host", "none"):
         return f"--shm-size cannot act under --ipc={options.ipc}: the container does not get a /dev/shm of its own"
@@ -257,16 +273,16 @@ class DockerOptions:
     cap_add: tuple[str, ...] | None = _flag(
         "--cap-add",
         "cap_add",
-        words=list,
-        convert=list,
+        words=_capabilities,
+        convert=_capabilities,
         security="weakens",
         why="capabilities beyond Docker's default",
     )
     cap_drop: tuple[str, ...] | None = _flag(
         "--cap-drop",
         "cap_drop",
-        words=list,
-        convert=list,
+        words=_capabilities,
+        convert=_capabilities,
         why="capabilities to do without",
     )
     security_opt: tuple[str, ...] | None = _flag(
@@ -274,6 +290,7 @@ class DockerOptions:
         "security_opt",
         words=list,
         convert=list,
+        check=_check_security_opt,
         security="weakens",
         why="seccomp, AppArmor and no-new-privileges",
     )

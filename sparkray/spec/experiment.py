@@ -1,5 +1,6 @@
 """Experiments: questions fixed before the data, readable as a pre-registration."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from annotated_types import Ge, Gt, MinLen
 from sparkray.spec.boundary import STRICT
 
 Order = Literal["random", "alternating"]
+_NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
 
 
@@ -35,7 +37,10 @@ class Experiment:
     """One question.
 
     `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
-    metric they name. `seed` fixes orders and prompts.
+    metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder.
+
+    Raises:
+        ValueError: The name could not be one.
     """
 
     __pydantic_config__ = STRICT
@@ -53,3 +58,7 @@ class Experiment:
     timeout_s: Annotated[float, Gt(0)] = 600.0
     max_attempts: Positive = 3
     engine: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")

@@ -20,6 +20,8 @@ from sparkray.stats import NotEstimable
 VerdictWord = Literal["equivalent", "different", "undecided"]
 _LEAST_PAIRS = 2
 _MOST_PAIRS = 100_000
+_CERTAIN = 1e6
+"""A noncentrality beyond which nothing is left of the tails, and the noncentral t of SciPy underflows to 0."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,9 @@ def paired_ratio(a: Sequence[float], b: Sequence[float]) -> Ratio | NotEstimable
             f"{len(a)} complete pair{'s' if len(a) != 1 else ''}: an interval needs at least {_LEAST_PAIRS}"
         )
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if not (np.all(first > 0) and np.all(second > 0)):
-        return NotEstimable("a value is not above 0: no ratio")
-    logs = np.log(second / first)
+    if not all(np.all(np.isfinite(arm) & (arm > 0)) for arm in (first, second)):
+        return NotEstimable("a value is not a finite number above 0: no ratio")
+    logs = np.log(second) - np.log(first)
     mean, sd = float(np.mean(logs)), float(np.std(logs, ddof=1))
     error = sd / math.sqrt(len(logs))
 
@@ -89,7 +91,10 @@ def decide(ratio: Ratio, margin: float) -> Decision:
 
 def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05) -> float:
     """Power of the two one-sided tests at true ratio 1, by noncentral t (Phillips 1990; error below 0.01 at 80 %)."""
-    bound = math.log1p(margin) * math.sqrt(n) / sd_log
+    width = math.log1p(margin) * math.sqrt(n)
+    if width > _CERTAIN * sd_log:
+        return 1.0
+    bound = width / sd_log
     critical = float(stats.t.ppf(1 - alpha, n - 1))
     upper = float(stats.nct.cdf(-critical, n - 1, -bound))
     lower = float(stats.nct.cdf(critical, n - 1, bound))
@@ -98,8 +103,6 @@ def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05) -> flo
 
 def pairs_needed(sd_log: float, margin: float, power: float = 0.80) -> int | None:
     """The least number of pairs with that power to call arms equivalent when they are; None beyond 100,000."""
-    if sd_log == 0:
-        return _LEAST_PAIRS
     low, high = _LEAST_PAIRS - 1, _LEAST_PAIRS
     while tost_power(high, sd_log, margin) < power:
         low, high = high, high * 2

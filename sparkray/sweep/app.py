@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import click
 
 from sparkray import __version__
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
+from sparkray.catalog import Catalog, data_root
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import planned_command, planned_container
@@ -105,7 +106,7 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path) -> dict[
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(site: str | None, *, as_json: bool) -> int:
     """What this machine is, what would stop a sweep, and what to do about it."""
-    findings = examine(site)
+    findings = examine(Catalog(data_root()).site(site).name if site else None)
     if as_json:
         click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
     else:
@@ -157,7 +158,11 @@ def sweep(options: Options) -> int:
 
 
 def _announce(
-    study: Study, dataset: Dataset, runs: Sequence[PlannedRun], todo: Sequence[PlannedRun], show: Any
+    study: Study,
+    dataset: Dataset,
+    runs: Sequence[PlannedRun],
+    todo: Sequence[PlannedRun],
+    show: Callable[..., None],
 ) -> None:
     experiment = study.experiment
     names = ", ".join(treatment.environment for treatment in study.treatments)

@@ -95,9 +95,12 @@ class Sweep:
                     status = self._one(runner, planned)
                 except RunnerLostError as error:
                     runner = self._replace(error)
+                    self.display.done += 1
                     status = "interrupted"
                 if status in _REPEATED and tries[planned.run_id] < self.study.experiment.max_attempts:
                     waiting.insert(0, planned)
+                    if not self.asked.is_set():
+                        self.display.again(status)
         finally:
             runner.release()
 

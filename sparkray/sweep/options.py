@@ -11,9 +11,11 @@ from sparkray.catalog import Catalog, data_root, parse_settings
 from sparkray.engines import load_engine
 from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.spec.boundary import parse
 from sparkray.spec.docker import given, option_names
+from sparkray.spec.experiment import Experiment
 from sparkray.spec.site import (
     CONTAINER_BASELINE,
     CONTAINER_ENVIRONMENTS,
@@ -61,14 +63,16 @@ _STUDY = (
         "--models",
         metavar="A,B",
         envvar="MODELS_TO_TEST",
-        help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`. [env: MODELS_TO_TEST]",
+        show_envvar=True,
+        help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`.",
     ),
     click.option("--environments", metavar="A,B", help="native, host, container_baseline, container_optimized."),
     click.option(
         "--runs",
         type=click.IntRange(min=1),
         envvar="RUNS_PER_MODEL",
-        help="Runs per model and environment. [env: RUNS_PER_MODEL]",
+        show_envvar=True,
+        help="Runs per model and environment.",
     ),
     click.option("--requests", type=click.IntRange(min=1), help="Requests per run."),
     click.option("--seed", type=int, help="Seed of order and prompts."),
@@ -87,7 +91,7 @@ _STUDY = (
         help="Override one thing: site.image=..., experiment.timeout_s=..., engine.threads=..., "
         "docker.container_baseline.shm_size=1g.",
     ),
-    click.option("--phase", envvar="TEST_PHASE", type=click.Choice(list(PHASES)), hidden=True),
+    click.option("--phase", envvar="TEST_PHASE", show_envvar=True, type=click.Choice(list(PHASES)), hidden=True),
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
     click.option("--json", is_flag=True, help="One JSON document on stdout."),
 )
@@ -136,6 +140,7 @@ def build_study(options: Options) -> Study:
     site = catalog.site(options.site or fingerprint().site, rooms["site"])
     overrides = {**rooms["experiment"], **_asked(options)}
     experiment = catalog.experiment(options.experiment or site.experiment, overrides)
+    _check_metrics(experiment)
     environments = _environments(options, experiment.environments)
     experiment = replace(experiment, environments=environments)
     engine_name = str(rooms["engine"].pop("name", site.engine))
@@ -183,7 +188,14 @@ def _environments(options: Options, default: tuple[str, ...]) -> tuple[str, ...]
     for name in names:
         if name not in ENVIRONMENTS:
             raise UnknownNameError("environment", name, list(ENVIRONMENTS))
-    return tuple(names)
+    return tuple(dict.fromkeys(names))
+
+
+def _check_metrics(experiment: Experiment) -> None:
+    """A metric that nobody computes would be missed only after the last run."""
+    for name in (*experiment.primary_metrics, *experiment.margins):
+        if name not in BY_NAME:
+            raise UnknownNameError("metric", name, list(BY_NAME))
 
 
 def _explicit(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

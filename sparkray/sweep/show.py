@@ -28,7 +28,7 @@ def error_text(error: SparkrayError) -> str:
 def console(*, to_stderr: bool) -> Console:
     """Where things are shown: stderr when stdout is for a JSON document."""
     stream = sys.stderr if to_stderr else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False)
+    return Console(file=stream, width=None if stream.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False, emoji=False)
 
 
 class Display:
@@ -68,7 +68,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line of its own."""
-        self.out.print(escape(line), soft_wrap=True)
+        self.out.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def begin(self, planned: PlannedRun, estimate_s: float) -> None:
         """A run is about to start."""
@@ -85,8 +85,13 @@ class Display:
     def tick(self) -> None:
         """Time goes on; the bar redraws itself."""
 
+    def again(self, why: str) -> None:
+        """The last attempt does not stand: its run is to be measured again."""
+        self.done -= 1
+        self.say(f"    {why}, measured again")
+
     def end(self, planned: PlannedRun, row: Mapping[str, Any], estimate_s: float, wall_s: float) -> None:
-        """A run has ended, however."""
+        """An attempt at a run has ended, however."""
         self.done += 1
         self.durations.append(wall_s)
         throughput = row.get("output_throughput_tok_s")

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-SCAN_PERIOD_S = 0.5
+SCAN_PERIOD_S = 1.0
 """Listing /proc costs more than reading a tree of usual size, so new children are looked for this often."""
+
+_FIELDS = 22
+"""Those of /proc/PID/stat after the name, up to the resident size."""
 
 
 class Stat(NamedTuple):
@@ -45,7 +48,9 @@ def parse_stat(pid: int, text: str) -> Stat:
     Raises:
         ValueError: The text is no such line.
     """
-    fields = text[text.rindex(")") + 2 :].split(maxsplit=22)
+    fields = text[text.rindex(")") + 2 :].split(maxsplit=_FIELDS)
+    if len(fields) < _FIELDS:
+        raise ValueError(f"{len(fields)} fields after the name in /proc/{pid}/stat, not {_FIELDS}")
     return Stat(
         pid=pid,
         state=fields[0],
@@ -101,7 +106,7 @@ class Tree:
         self._proc, self._clock = proc, clock
         self._files: dict[int, Kept] = {}
         self._members: dict[int, Stat] = {}
-        self._seen: set[int] = set()
+        self._seen: set[str] = set()
         self._next_scan = clock()
         self.lost_ticks = 0
         """CPU time of ended members whose parent is outside the tree, so that no member's children time holds it."""
@@ -129,10 +134,10 @@ class Tree:
 
     def _scan(self) -> None:
         """Adopts the new processes that belong to the tree."""
-        names = os.listdir(self._proc)  # noqa: PTH208 - a Path for every process would cost ten times as much
-        pids = {int(name) for name in names if name.isdigit()}
-        fresh = [stat for pid in pids - self._seen if (stat := self._look(pid)) is not None]
-        self._seen = pids
+        names = set(os.listdir(self._proc))  # noqa: PTH208 - a Path for each would cost ten times as much
+        pids = [int(name) for name in names - self._seen if name.isdigit()]
+        fresh = [stat for pid in pids if (stat := self._look(pid)) is not None]
+        self._seen = names
         while found := [stat for stat in fresh if self._belongs(stat)]:
             for stat in found:
                 self._adopt(stat)

@@ -17,6 +17,9 @@ from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
+_MEMINFO_BYTES = 1024
+"""The fields that count stand in the first half of this."""
+
 
 def parse_meminfo(text: str) -> dict[str, int]:
     """Bytes of the fields of /proc/meminfo that `memory_row` uses."""
@@ -103,4 +106,4 @@ class Sampler(Base):
         now = parse_cpu(stat.read(1024))
         busy = None if self._before is None else busy_pct(self._before, now)
         self._before = now
-        return [{**memory_row(parse_meminfo(meminfo.read())), "cpu_busy_pct": busy}]
+        return [{**memory_row(parse_meminfo(meminfo.read(_MEMINFO_BYTES))), "cpu_busy_pct": busy}]

@@ -26,6 +26,7 @@ from sparkray.units import NS_PER_S
 
 FLUSH_PERIOD_S = 0.8
 """Less than a second by what a batch and its fdatasync may take."""
+_FLUSH_PERIOD_NS = int(FLUSH_PERIOD_S * NS_PER_S)
 PATIENCE_S = 30.0
 """How long a sampler that hangs in the driver may hold up the run, at its start and at its end."""
 
@@ -59,6 +60,15 @@ def recover(path: Path) -> list[dict[str, Value]]:
 def next_due(due_ns: int, period_ns: int, now_ns: int) -> int:
     """The first time after now on the grid that runs through `due_ns`: no drift, and no burst after a delay."""
     return due_ns + period_ns * max(1, (now_ns - due_ns) // period_ns + 1)
+
+
+def first_due(period_ns: int, beat_ns: int, now_ns: int) -> int:
+    """About half a period from now, on a beat that all samplers share: waking costs more than most samples.
+
+    Half a period, so that one that is seldom still sees a run shorter than its period, and not before there is
+    anything to see. Samplers whose periods are whole beats fall due together from then on.
+    """
+    return now_ns + beat_ns // 2 + period_ns // 2 // beat_ns * beat_ns
 
 
 def check_row(row: Row) -> None:
@@ -197,7 +207,7 @@ class Recorder:
                 # One instant for all, so that equal periods fall due together and cost one waking.
                 now = self._clock()
                 slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), now) for sampler in opened]
-                self._flush_due_ns = now + int(FLUSH_PERIOD_S * NS_PER_S)
+                self._flush_due_ns = now + _FLUSH_PERIOD_NS
                 self._loop(slots, stream)
         finally:
             self._started.set()
@@ -232,15 +242,15 @@ class Recorder:
         return opened
 
     def _turn(self, slots: list[_Slot], target: Target) -> None:
-        """Attaches, and begins each sampler's grid anew, half a period from now.
-
-        So one that is seldom still sees a run shorter than its period, and not before there is anything to see.
-        """
-        now = self._clock()
+        """Attaches, and begins everybody's grid anew."""
         for slot in slots:
             if slot.on:
                 slot.on = self._tried(slot.sampler, partial(slot.sampler.attach, target))
-                slot.due_ns = now + slot.period_ns // 2
+        now = self._clock()
+        beat_ns = min([slot.period_ns for slot in slots if slot.ticks], default=_FLUSH_PERIOD_NS)
+        for slot in slots:
+            slot.due_ns = first_due(slot.period_ns, beat_ns, now)
+        self._flush_due_ns = first_due(_FLUSH_PERIOD_NS, beat_ns, now)
 
     def _tick(self, slots: list[_Slot], stream: _Stream) -> None:
         for slot in slots:
@@ -271,8 +281,7 @@ class Recorder:
 
     def _flush(self, stream: _Stream) -> None:
         self._written(stream.flush)
-        now = self._clock()
-        self._flush_due_ns = next_due(self._flush_due_ns, int(FLUSH_PERIOD_S * NS_PER_S), now)
+        self._flush_due_ns = next_due(self._flush_due_ns, _FLUSH_PERIOD_NS, self._clock())
         self.cpu_s = time.thread_time()
 
     def _written(self, action: Callable[[], object]) -> None:

@@ -21,6 +21,7 @@ from sparkray.engines._trtllm.options import (
     TOOL_FRACTION,
     TrtllmOptions,
     batch_size,
+    concurrency,
     fixed_kv_tokens,
     tokens_per_step,
 )
@@ -95,7 +96,7 @@ def _throughput_words(job: Job, paths: Paths, options: TrtllmOptions, features: 
         "--dataset": f"{paths.input}/{DATASET}",
         "--num_requests": load.requests,
         "--warmup": load.warmup_requests,
-        "--concurrency": job.concurrency if load.concurrency else batch_size(options, job.card),
+        "--concurrency": concurrency(options, job.card, load),
         "--max_batch_size": batch_size(options, job.card),
         "--max_num_tokens": tokens_per_step(options, job.card, load),
         "--max_seq_len": load.input_tokens + load.output_tokens,

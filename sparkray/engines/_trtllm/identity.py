@@ -12,11 +12,13 @@ from typing import Any
 from sparkray.engines import Job
 from sparkray.engines._trtllm.command import model_name
 from sparkray.engines._trtllm.features import minor_of
-from sparkray.engines._trtllm.options import TOOL_FRACTION, TrtllmOptions, batch_size, tokens_per_step
+from sparkray.engines._trtllm.options import TOOL_FRACTION, TrtllmOptions, batch_size, concurrency, tokens_per_step
 from sparkray.engines._trtllm.report import read_json
 from sparkray.errors import EngineOutputError
 from sparkray.spec.model import ModelCard
 
+_MORE = 1.05
+"""The report's mean concurrency is a quotient of measured times."""
 _NO_QUANTISATION = ("", "no_quant", "none")
 _CONFIG_KEYS = (
     ("num_hidden_layers", "layers"),
@@ -60,6 +62,9 @@ def identity(
         for name, value in wanted.items()
         if value is not None and not _same(name, value, reported.get(name))
     ]
+    limit, seen = concurrency(options, card, load), reported.get("mean_concurrency")
+    if isinstance(seen, float) and seen > _MORE * limit:
+        found.append(f"mean_concurrency: asked for at most {limit}, reported {seen!r}")
     return (*found, *_quantisation(card.quantisation, reported.get("quantization")))
 
 

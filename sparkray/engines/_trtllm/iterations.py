@@ -29,8 +29,7 @@ class Iterations:
         GPU memory is total less free, as CUDA tells it: on a GB10 it holds the page cache.
         """
         caches = [found for record in self.records if isinstance(found := record.get("kvCacheStats"), Mapping)]
-        blocks = [(number(c.get("maxNumBlocks")), number(c.get("tokensPerBlock"))) for c in caches]
-        sizes = [int(count * size) for count, size in blocks if count is not None and size is not None]
+        sizes = [found for cache in caches if (found := _tokens(cache)) is not None]
         used = [found for cache in caches if (found := number(cache.get("usedNumBlocks"))) is not None]
         memory = [found for record in self.records if (found := number(record.get("gpuMemUsage"))) is not None]
         return {
@@ -48,6 +47,12 @@ def read_iterations(text: str) -> Iterations:
     parsed = [_record(line) for line in lines]
     records = [record for record in parsed if record is not None]
     return Iterations(records, skipped=len(lines) - len(records))
+
+
+def _tokens(cache: Mapping[str, Any]) -> int | None:
+    blocks, size = number(cache.get("maxNumBlocks")), number(cache.get("tokensPerBlock"))
+    found = None if blocks is None or size is None else number(blocks * size)
+    return None if found is None else int(found)
 
 
 def _record(line: str) -> Mapping[str, Any] | None:

@@ -123,6 +123,11 @@ def batch_size(options: TrtllmOptions, card: ModelCard) -> int:
     return options.max_batch_size or card.max_batch_size
 
 
+def concurrency(options: TrtllmOptions, card: ModelCard, workload: Workload) -> int:
+    """`--concurrency`: the workload's, else the batch size. Unlimited, latency would be nothing but queueing."""
+    return workload.concurrency or batch_size(options, card)
+
+
 def tokens_per_step(options: TrtllmOptions, card: ModelCard, workload: Workload) -> int:
     """`--max_num_tokens`: the tool's usual 8192, raised where one prompt beside a full batch needs more."""
     return options.max_num_tokens or max(LEAST_TOKENS_PER_STEP, workload.input_tokens + batch_size(options, card))

@@ -11,6 +11,9 @@ from sparkray.engines._trtllm.report import read_json
 from sparkray.errors import EngineOutputError
 from sparkray.records import Request
 
+_BEYOND = 2**63
+"""No clock and no counter gets there, and no 64-bit column holds it."""
+
 
 def read_requests(data: bytes) -> tuple[Request, ...]:
     """The requests in the order of submission.
@@ -38,7 +41,7 @@ def _checked(entry: object, place: int) -> Mapping[str, Any]:
         record["output_tokens"] = record.get("num_total_output_tokens")
     for name in ("start_timestamp", "end_timestamp", "num_input_tokens", "output_tokens"):
         value = record.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _BEYOND:
             raise EngineOutputError(f"request {place} of the request file has {name} = {value!r}, no whole number")
     if record["end_timestamp"] < record["start_timestamp"]:
         raise EngineOutputError(f"request {place} of the request file ends before it starts")

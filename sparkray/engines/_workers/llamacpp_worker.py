@@ -41,14 +41,18 @@ class EngineLog:
         self.path = os.path.join(folder, "llamacpp.log")
         self.saved = os.dup(2)
         self.file = os.open(self.path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o644)
+
+    def __enter__(self):
         os.dup2(self.file, 2)
+        return self
 
     def text(self):
         with open(self.path, encoding="utf-8", errors="replace") as file:
             return file.read()
 
-    def close(self):
+    def __exit__(self, *exc):
         os.dup2(self.saved, 2)
+        sys.stderr.write(self.text())
 
 
 def load(request):
@@ -70,6 +74,12 @@ def load(request):
     began = time.monotonic()
     server = xllamacpp.Server(params)
     return server, params.cpuparams.n_threads, time.monotonic() - began
+
+
+def why_not_loaded(text):
+    """llama.cpp's own words: xllamacpp's exception says nothing of them."""
+    errors = re.findall(r"^[\d.]+ E (.*)", text, re.MULTILINE) or ["it did not say why"]
+    return next((error for error in errors if "error loading model" in error), errors[-1]).strip()
 
 
 def serve_one(server, item, output_tokens):
@@ -161,17 +171,18 @@ def main():
     request_path, folder = sys.argv[1:3]
     with open(request_path, encoding="utf-8") as file:
         request = json.load(file)
-    log = EngineLog(folder)
     import xllamacpp
 
-    server, threads, load_s = load(request)
-    mapped = mapped_model(request["model"])
-    requests = serve_all(server, request)
-    del server
-    gc.collect()
-    log.close()
+    with EngineLog(folder) as log:
+        try:
+            server, threads, load_s = load(request)
+        except RuntimeError as error:
+            sys.exit("llama.cpp could not load the model: " + why_not_loaded(log.text()) + " (" + str(error) + ")")
+        mapped = mapped_model(request["model"])
+        requests = serve_all(server, request)
+        del server
+        gc.collect()
     text = log.text()
-    sys.stderr.write(text)
     document = {
         "format": "sparkray-worker/1",
         "simulated": False,

@@ -1,0 +1,36 @@
+"""The GPUs' utilisation through NVML: share of time that a kernel ran, and that memory was read or written.
+
+The driver averages over 1/6 s to 1 s, depending on the product (NVML API reference, nvmlUtilization_t), so asking ten
+times a second would tell nothing more.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sparkray.telemetry import Value
+from sparkray.telemetry.nvml import DeviceSampler, Nvml, ask
+
+
+class Sampler(DeviceSampler):
+    """Both utilisations of every GPU."""
+
+    name = "gpu_util"
+    period_s = 0.2
+
+    def __init__(self, *, nvml: Nvml | None = None) -> None:
+        super().__init__(nvml=nvml)
+        self._with_memory: list[Any] = []
+
+    def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
+        """The columns of one GPU."""
+        rates = ask(self.nvml.nvmlDeviceGetUtilizationRates, handle)
+        if rates is None:
+            return {}
+        told = rates.memory > 0 or self._has_memory(handle)
+        return {"gpu_util_pct": rates.gpu, "gpu_mem_bandwidth_util_pct": rates.memory if told else None}
+
+    def _has_memory(self, handle: Any) -> bool:  # noqa: ANN401
+        """Whether a zero can be believed: a GPU on unified memory gives a constant 0, which is no measurement."""
+        if handle not in self._with_memory and ask(self.nvml.nvmlDeviceGetMemoryInfo, handle) is not None:
+            self._with_memory.append(handle)
+        return handle in self._with_memory

@@ -1,0 +1,38 @@
+"""What every test stands on: Hypothesis without its own clock or database, and the command line as a user meets it."""
+
+from collections.abc import Callable
+
+import click
+import pytest
+from builders import Ended
+from click.testing import CliRunner
+from hypothesis import settings
+
+from sparkray.sweep import main
+
+settings.register_profile("sparkray", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("sparkray")
+
+OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATION_MODE")
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}, add_help_option=False
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def program(context: click.Context, words: tuple[str, ...]) -> None:
+    """The whole program as one click command, so that click's own runner gives it an environment and takes its output."""
+    context.exit(main(list(words)))
+
+
+@pytest.fixture(scope="session")
+def command_line() -> Callable[..., Ended]:
+    """`command_line("plan", "--runs", "2", RUNS_PER_MODEL="3")`: exit status, stdout and stderr; an error is raised."""
+
+    def call(*words: str, **environment: str) -> Ended:
+        clean: dict[str, str | None] = dict.fromkeys(OLDER_VARIABLES)
+        done = CliRunner().invoke(program, ["--", *words], env=clean | environment, catch_exceptions=False)
+        return Ended(done.exit_code, done.stdout, done.stderr)
+
+    return call

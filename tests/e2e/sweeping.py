@@ -1,0 +1,95 @@
+"""Sweeps as a user starts them, for the tests of what survives: processes found by what they are, never by luck."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import psutil
+
+from sparkray.runtimes._process import marked
+
+DOUBLE = ["--set", "engine.name=double", "--requests", "6"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def document(self) -> dict:
+        return json.loads(self.out)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "sparkray.sweep", *arguments]
+
+
+def sparkray(*arguments: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> Done:
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=timeout_s, check=False,
+        stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
+    )
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def actor_pid(driver: int) -> int | None:
+    """The runner that belongs to a driver's own Ray: a descendant whose title Ray set."""
+    for child in _descendants(driver):
+        try:
+            if "ray::BenchmarkRunner" in " ".join(child.cmdline()):
+                return child.pid
+        except psutil.Error:
+            continue
+    return None
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def engine_pid() -> int | None:
+    """The engine that runs now, in whichever arm."""
+    pids = marked()
+    return pids[0] if pids else None
+
+
+def under_way(results: Path, began: float = 0.0) -> bool:
+    """Whether a sweep is at a run: the container of a preflight, or what a killed sweep left behind, does not count."""
+    progress = results / "local" / "progress.json"
+    return progress.exists() and progress.stat().st_mtime > began and engine_pid() is not None
+
+
+def await_true(what, timeout_s: float = 60.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if what():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def remains(results: Path) -> dict[str, list[str]]:
+    """What a sweep must not leave: containers, marked processes, mounts, spool folders, the lock's note."""
+    client = docker.from_env()
+    containers = [c.name for c in client.containers.list(all=True) if c.name.startswith("sparkray-")]
+    client.close()
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/rootfs/" in line]
+    spool = [str(path) for path in results.glob("*/spool/*")]
+    notes = [str(path) for path in Path("/run/lock").glob("sparkray-*.json")]
+    return {"containers": containers, "processes": [str(p) for p in marked()], "mounts": mounts, "spool": spool,
+            "notes": notes}
+
+
+NOTHING: dict[str, list[str]] = {"containers": [], "processes": [], "mounts": [], "spool": [], "notes": []}

@@ -1,0 +1,171 @@
+"""The command line as a user meets it: real Ray, real Docker, real chroot, and mostly the double for speed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+from sweeping import DOUBLE, NOTHING, actor_pid, await_true, command, remains, sparkray, under_way
+
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """One real sweep of three arms with llama.cpp, as the acceptance of the project runs it."""
+    results = tmp_path_factory.mktemp("real")
+    done = sparkray(
+        "baseline", "--runs", "2", "--requests", "4", "--environments", "host,native,container_baseline",
+        "--results-dir", str(results), "--json", "--yes")
+    return results, done
+
+
+def test_one_json_document_and_nothing_else_on_stdout(real):
+    results, done = real
+    document = done.document()
+    assert done.code == 0, done.err
+    assert {"experiment", "results_dir", "runs", "environments", "comparisons"} <= set(document)
+    assert document["runs"] == {"planned": 6, "ok": 6, "failed": 0, "invalid": 0}
+    assert document["results_dir"] == str(results / "local")
+    assert {row["environment"] for row in document["environments"]} == {"host", "native", "container_baseline"}
+    assert {row["against"] for row in document["comparisons"]} == {"native"}
+
+
+def test_rows_are_ok_and_every_arm_ran_the_same_files(real):
+    runs = pl.read_parquet(real[0] / "local/runs/*.parquet")
+    assert runs["status"].to_list() == ["ok"] * 6
+    assert runs["rootfs_digest"].n_unique() == 1
+    assert runs["model_sha256"].n_unique() == 1
+    assert runs["dataset_sha256"].n_unique() == 1
+    assert runs["simulated"].to_list() == [False] * 6
+    assert (runs["output_throughput_tok_s"] > 0).all()
+    assert (runs["requests_done"] == 4).all()
+    assert (runs["docker_command"].is_null() == (runs["environment"] != "container_baseline")).all()
+
+
+def test_every_arm_began_from_the_declared_state(real):
+    runs = pl.read_parquet(real[0] / "local/runs/*.parquet")
+    states = [json.loads(text) for text in runs["effective_state"].to_list()]
+    assert {state["nice"] for state in states} == {0}
+    assert {state["oom_score_adj"] for state in states} == {0}
+    assert all("OMP_NUM_THREADS" not in state["environment"] for state in states)
+    assert all(int(state["signals_blocked"], 16) == 0 for state in states)
+    in_image = [s["environment"] for s, e in zip(states, runs["environment"], strict=True) if e != "host"]
+    own = {"HOSTNAME", "SPARKRAY_RUN"}
+    assert len({json.dumps({k: v for k, v in env.items() if k not in own}, sort_keys=True) for env in in_image}) == 1
+
+
+def test_requests_and_samples_are_there(real):
+    requests = pl.read_parquet(real[0] / "local/requests/*.parquet")
+    assert requests.height == 6 * (4 + 2)
+    assert requests.filter(~pl.col("warmup"))["output_tokens"].unique().to_list() == [32]
+    samples = pl.read_parquet(real[0] / "local/samples/*.parquet")
+    assert samples["process_rss_gib"].drop_nulls().max() > 0.05
+    in_container = pl.read_parquet(real[0] / "local/runs/*.parquet").filter(
+        pl.col("environment") == "container_baseline")
+    assert (in_container["cgroup_anon_peak_gib"] > 0).all()
+
+
+def test_the_same_command_again_runs_nothing(real):
+    done = sparkray(
+        "baseline", "--runs", "2", "--requests", "4", "--environments", "host,native,container_baseline",
+        "--results-dir", str(real[0]), "--json", "--yes", timeout_s=60)
+    assert done.code == 0
+    assert "0 to go" in done.err
+    assert "Ray dashboard" not in done.err
+
+
+def test_status_tells_counts_and_last_results(real):
+    done = sparkray("status", "--results-dir", str(real[0]), "--json")
+    state = done.document()["datasets"][0]
+    assert state["counts"] == {"ok": 6}
+    assert state["now"] is None
+    assert len(state["last"]) == 5
+
+
+def test_a_printed_docker_line_can_be_pasted(real, tmp_path):
+    runs = pl.read_parquet(real[0] / "local/runs/*.parquet").filter(pl.col("docker_command").is_not_null())
+    line = runs["docker_command"][0]
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    out = Path(line.split(":/sparkray/out")[0].rpartition("--volume=")[2])
+    document = json.loads((out / "result.json").read_text())
+    assert len(document["requests"]) == 6
+    import shutil
+
+    shutil.rmtree(out.parent)
+    assert remains(real[0]) == NOTHING
+
+
+def test_ctrl_c_marks_the_run_and_cleans_up(tmp_path):
+    driver = subprocess.Popen(
+        command("baseline", "--runs", "2", "--yes", *DOUBLE, "--set", "engine.tokens_per_s=20", "--results-dir", str(tmp_path)),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, start_new_session=True)
+    assert await_true(lambda: under_way(tmp_path), 90)
+    time.sleep(0.5)
+    began = time.monotonic()
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole foreground group gets it
+    out, err = driver.communicate(timeout=60)
+    assert driver.returncode == 130, err
+    assert "interrupted" in err
+    assert "Traceback" not in out + err
+    assert time.monotonic() - began < 30
+    rows = pl.read_parquet(tmp_path / "local/runs/*.parquet")
+    assert rows["status"].to_list() == ["interrupted"]
+    assert rows["reason"].to_list() == ["stopped while the engine ran"]
+    assert remains(tmp_path) == NOTHING
+
+
+def test_a_lost_runner_is_replaced(tmp_path):
+    driver = subprocess.Popen(
+        command("baseline", "--runs", "1", "--yes", *DOUBLE, "--set", "engine.tokens_per_s=100", "--results-dir", str(tmp_path)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+    assert await_true(lambda: under_way(tmp_path) and actor_pid(driver.pid) is not None, 90)
+    os.kill(actor_pid(driver.pid), signal.SIGKILL)
+    out, _ = driver.communicate(timeout=120)
+    assert driver.returncode == 0, out
+    assert "starting another" in out
+    rows = pl.read_parquet(tmp_path / "local/runs/*.parquet")
+    assert sorted(rows["status"].to_list()) == ["interrupted", "ok", "ok"]
+    assert rows.filter(pl.col("status") == "interrupted")["reason"][0] == "sparkray died while the engine ran"
+    assert remains(tmp_path) == NOTHING
+
+
+def test_two_sweeps_never_overlap(tmp_path):
+    """Started together, each with a Ray of its own: one waits for the other, shown from the rows' times."""
+    both = [
+        subprocess.Popen(
+            command("baseline", "--runs", "2", "--yes", *DOUBLE, "--results-dir", str(tmp_path / name)),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+        for name in ("a", "b")
+    ]
+    outs = [driver.communicate(timeout=200)[0] for driver in both]
+    assert [driver.returncode for driver in both] == [0, 0], outs
+    assert any("waiting: process" in out for out in outs)
+    rows = pl.concat([pl.read_parquet(tmp_path / name / "local/runs/*.parquet") for name in ("a", "b")]).sort("started_at")
+    assert rows.height == 8
+    assert (rows["started_at"][1:] >= rows["ended_at"][:-1]).all()
+
+
+def test_a_machine_that_is_busy_can_be_refused(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         "from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
+         "import time\n"
+         "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
+         "    print('held', flush=True)\n    time.sleep(120)\n"],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        done = sparkray("baseline", "--runs", "1", "--yes", *DOUBLE, "--lock", "fail", "--results-dir", str(tmp_path))
+        assert done.code == 3
+        assert f"process {holder.pid}" in done.err
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()

@@ -1,0 +1,174 @@
+"""The GPU samplers over a double of NVML: a GB10, an H100, faults, and no NVML at all."""
+
+import os
+from pathlib import Path
+
+import pynvml
+import pytest
+
+from sparkray.records import SAMPLE_COLUMNS
+from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_process, gpu_slow, gpu_util
+from sparkray.telemetry import _fake_nvml as fake
+from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
+
+GIB = 2**30
+SAMPLERS = (gpu.Sampler, gpu_util.Sampler, gpu_slow.Sampler, gpu_energy.Sampler, gpu_process.Sampler)
+
+
+def state(device: fake.FakeDevice) -> dict[str, Value]:
+    """The rows of the samplers of a GPU's state, together; a column that none has is None."""
+    nvml = FakeNvml([device])
+    names = [column.name for column in SAMPLE_COLUMNS if column.name.startswith("gpu_")]
+    found: dict[str, Value] = dict.fromkeys(set(names) - {"gpu_energy_j", "gpu_process_gib"})
+    for module in (gpu, gpu_util, gpu_slow):
+        with module.Sampler(nvml=nvml) as sampler:
+            assert sampler.unavailable is None
+            for row in sampler.sample():
+                found.update(row)
+    return found
+
+
+def test_an_h100_tells_everything() -> None:
+    device = h100(gpu_pct=97, memory_pct=61, temp_c=55, power_mw=412_500, used_bytes=20 * GIB, reasons=4)
+    assert state(device) == {
+        "device": device.uuid,
+        "gpu_util_pct": 97,
+        "gpu_mem_bandwidth_util_pct": 61,
+        "gpu_temp_c": 55,
+        "gpu_power_w": pytest.approx(412.5),
+        "gpu_sm_clock_mhz": 1980,
+        "gpu_mem_clock_mhz": 2619,
+        "gpu_throttle_reasons": 4,
+        "gpu_used_gib": 20.0,
+    }
+
+
+def test_a_gb10_has_nulls_where_it_tells_nothing_and_numbers_where_it_does() -> None:
+    row = state(gb10(gpu_pct=90, power_mw=60_000))
+    assert {name for name, value in row.items() if value is None} == {
+        "gpu_mem_clock_mhz",
+        "gpu_used_gib",
+        "gpu_mem_bandwidth_util_pct",
+    }
+    assert row["gpu_util_pct"] == 90
+    assert row["gpu_power_w"] == pytest.approx(60.0)
+    assert row["gpu_throttle_reasons"] == 0
+
+
+def test_a_discrete_gpu_at_rest_has_a_true_zero_of_memory_utilisation() -> None:
+    device = h100(memory_pct=0)
+    with gpu_util.Sampler(nvml=FakeNvml([device, gb10(gpu_pct=50)])) as sampler:
+        for _ in range(2):
+            discrete, unified = sampler.sample()
+            assert discrete["gpu_mem_bandwidth_util_pct"] == 0
+            assert unified["gpu_mem_bandwidth_util_pct"] is None
+            device.gpu_pct += 1
+
+
+@pytest.mark.parametrize(
+    ("question", "column"),
+    [
+        (fake.UTILIZATION, "gpu_util_pct"),
+        (fake.TEMPERATURE, "gpu_temp_c"),
+        (fake.POWER, "gpu_power_w"),
+        (fake.SM_CLOCK, "gpu_sm_clock_mhz"),
+        (fake.MEMORY_CLOCK, "gpu_mem_clock_mhz"),
+        (fake.MEMORY_INFO, "gpu_used_gib"),
+    ],
+)
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND])
+def test_each_field_is_optional_alone(question: str, column: str, code: int) -> None:
+    whole = state(h100(gpu_pct=5))
+    row = state(h100(gpu_pct=5, errors={question: code}))
+    assert whole[column] is not None
+    assert row[column] is None
+    others = set(whole) - {column, "gpu_mem_bandwidth_util_pct"}
+    assert {name: row[name] for name in others} == {name: whole[name] for name in others}
+
+
+def test_an_old_driver_tells_its_reasons_by_the_old_name() -> None:
+    old = h100(reasons=8, errors={fake.EVENT_REASONS: pynvml.NVML_ERROR_FUNCTION_NOT_FOUND})
+    with gpu.Sampler(nvml=FakeNvml([old])) as sampler:
+        assert sampler.sample()[0]["gpu_throttle_reasons"] == 8
+
+
+def test_energy_is_in_joules_and_absent_without_the_counter() -> None:
+    with gpu_energy.Sampler(nvml=FakeNvml([gb10(energy_mj=1_234_567)])) as sampler:
+        assert sampler.sample() == [{"device": gb10().uuid, "gpu_energy_j": pytest.approx(1234.567)}]
+    silent = gb10(errors={fake.ENERGY: pynvml.NVML_ERROR_NOT_SUPPORTED})
+    with gpu_energy.Sampler(nvml=FakeNvml([silent])) as sampler:
+        assert sampler.sample() == []
+
+
+def stat(proc: Path, pid: int, ppid: int) -> None:
+    (proc / str(pid)).mkdir()
+    (proc / str(pid) / "stat").write_text(f"{pid} (x) S {ppid} {pid} 0 0 -1 0 0 0 0 0 1 1 0 0 20 0 1 0 5 9 3 0\n")
+
+
+def test_gpu_memory_is_that_of_the_tree_alone(tmp_path: Path) -> None:
+    stat(tmp_path, 100, 1)
+    stat(tmp_path, 101, 100)
+    stat(tmp_path, 200, 1)
+    used = gb10(processes={100: GIB, 101: 2 * GIB, 200: 64 * GIB})
+    idle = h100(processes={200: 64 * GIB})
+    with gpu_process.Sampler(nvml=FakeNvml([used, idle]), proc=tmp_path) as sampler:
+        assert sampler.sample() == []
+        sampler.attach(Target(100))
+        assert sampler.sample() == [{"device": used.uuid, "gpu_process_gib": 3.0}]
+
+
+def test_a_process_whose_memory_is_not_told_is_null_not_zero(tmp_path: Path) -> None:
+    stat(tmp_path, 100, 1)
+    with gpu_process.Sampler(nvml=FakeNvml([h100(processes={100: None})]), proc=tmp_path) as sampler:
+        sampler.attach(Target(100))
+        assert sampler.sample() == []
+
+
+def test_nothing_is_sampled_of_a_target_without_a_process() -> None:
+    with gpu_process.Sampler(nvml=FakeNvml([h100(processes={os.getpid(): GIB})])) as sampler:
+        sampler.attach(Target(os.getpid()))
+        assert len(sampler.sample()) == 1
+        sampler.attach(Target(None))
+        assert sampler.sample() == []
+
+
+@pytest.mark.parametrize("make", SAMPLERS)
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, "Library Not Found"), (pynvml.NVML_ERROR_DRIVER_NOT_LOADED, "Driver Not")],
+)
+def test_without_nvml_a_sampler_says_why_and_yields_nothing(make, code: int, says: str) -> None:
+    with make(nvml=FakeNvml([h100()], init_error=code)) as sampler:
+        sampler.attach(Target(os.getpid()))
+        assert says in str(sampler.unavailable)
+        assert sampler.sample() == []
+
+
+@pytest.mark.parametrize("make", SAMPLERS)
+def test_a_machine_whose_nvml_sees_no_gpu_says_so(make) -> None:
+    nvml = FakeNvml([])
+    with make(nvml=nvml) as sampler:
+        assert "no GPU" in str(sampler.unavailable)
+        assert nvml.opened == 1
+    assert nvml.opened == 0
+
+
+def test_a_lost_gpu_is_a_fault_not_a_null() -> None:
+    device = h100()
+    nvml = FakeNvml([device])
+    with gpu.Sampler(nvml=nvml) as sampler:
+        assert len(sampler.sample()) == 1
+        device.lost = True
+        with pytest.raises(pynvml.NVMLError, match=r"(?i)lost"):
+            sampler.sample()
+    assert nvml.opened == 0
+
+
+def test_samplers_share_nvml_without_closing_it_for_one_another() -> None:
+    nvml = FakeNvml([h100()])
+    with gpu.Sampler(nvml=nvml) as first:
+        with gpu_energy.Sampler(nvml=nvml) as second:
+            assert len(second.sample()) == 1
+        assert len(first.sample()) == 1
+    with pytest.raises(pynvml.NVMLError):
+        nvml.nvmlDeviceGetName(nvml.devices[0])
