@@ -19,6 +19,11 @@ from typing import Any, Literal, TypeVar, cast
 
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+if TOKEN.is_file():
+    # Ray 2.60 sends the token that it made itself only when this is said before it is imported: without it, a cluster
+    # at an explicit address refuses us for minutes. A cluster that asks for none ignores it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
@@ -263,5 +268,4 @@ def login_hint() -> str | None:
     """How to log in to the dashboard, where this Ray asks for a token; None when it does not."""
     if os.environ.get("RAY_AUTH_MODE", "token") != "token":
         return None
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
-    return f"log in with the token in {path}" if path.is_file() else None
+    return f"log in with the token in {TOKEN}" if TOKEN.is_file() else None

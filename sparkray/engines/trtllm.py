@@ -56,7 +56,7 @@ class Engine:
             RunUnreadyError: The tool lacks an option that the run cannot do without.
         """
         options = _options(job)
-        return commands.build(job, paths, options, features_of(job.tool, options.version))
+        return commands.build(job, paths, options=options, features=features_of(job.tool, options.version))
 
     def read(self, folder: Path, job: Job) -> Measurement:
         """See `Engine.read`.
@@ -69,12 +69,12 @@ class Engine:
         log = read_log(_text(folder / LOG))
         data = _bytes(folder / commands.REPORT)
         if log.failed or log.interrupted or not (data or b"").strip():
-            return _without_report(folder, job, log, data)
+            return _without_report(folder, job, log=log, data=data)
         report = read_report(data or b"")
         _expect(report.num_requests, job, "the report")
         requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
         _expect(len(requests), job, "the request file")
-        return _measurement(folder, job, log, report=report, requests=requests)
+        return _measurement(folder, job, log=log, report=report, requests=requests)
 
     def salvage(self, folder: Path, job: Job) -> Measurement:
         """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
@@ -90,18 +90,18 @@ class Engine:
             requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
         except EngineOutputError as error:
             notes.append(error.message)
-        return _measurement(folder, job, log, report=report, requests=requests, notes=tuple(notes))
+        return _measurement(folder, job, log=log, report=report, requests=requests, notes=tuple(notes))
 
-    def identity(self, measurement: Measurement, job: Job, model_path: str | None = None) -> tuple[str, ...]:
+    def identity(self, measurement: Measurement, job: Job, *, model_path: str | None = None) -> tuple[str, ...]:
         """Where what ran departs from what was asked, in words; empty when it does not."""
-        return identity(measurement.facts.reported, job, _options(job), model_path=model_path)
+        return identity(measurement.facts.reported, job, options=_options(job), model_path=model_path)
 
 
 def _options(job: Job) -> TrtllmOptions:
     return for_card(read_options(job.options, "engine options"), job.card)
 
 
-def _without_report(folder: Path, job: Job, log: LogFacts, data: bytes | None) -> Measurement:
+def _without_report(folder: Path, job: Job, *, log: LogFacts, data: bytes | None) -> Measurement:
     """The run as its request file tells it, where only the report fell to NVML; else the error that fits."""
     if _fell_to_nvml(log):
         try:
@@ -110,7 +110,7 @@ def _without_report(folder: Path, job: Job, log: LogFacts, data: bytes | None) -
         except EngineOutputError:
             when, remedy = ("before it had a report", "") if data is None else ("while it wrote its report", _SHIM)
             raise EngineFailedError(f"NVML failed {when}: {log.last_error or 'NVMLError'}", remedy) from None
-        return _measurement(folder, job, log, requests=requests, notes=("recovered: the report fell to an NVML error",))
+        return _measurement(folder, job, log=log, requests=requests, notes=("recovered: the report fell to an NVML error",))
     if log.interrupted:
         raise EngineFailedError("the tool was interrupted (SIGINT): it ends with status 0 then, and leaves no report")
     if log.out_of_memory:
@@ -134,8 +134,8 @@ def _expect(count: int, job: Job, where: str) -> None:
 def _measurement(
     folder: Path,
     job: Job,
-    log: LogFacts,
     *,
+    log: LogFacts,
     report: Report | None = None,
     requests: tuple[Request, ...] = (),
     notes: tuple[str, ...] = (),
@@ -147,7 +147,7 @@ def _measurement(
         **({"iteration_log": iterations} if iterations["iterations"] or iterations["iterations_skipped"] else {}),
     }
     if report is not None:
-        reported["identity_mismatches"] = list(identity(reported, job, _options(job)))
+        reported["identity_mismatches"] = list(identity(reported, job, options=_options(job)))
     facts = EngineFacts(
         version=(report.text("version") if report else None) or log.version,
         model_path=report.text("model_path") if report else None,

@@ -32,6 +32,7 @@ from sparkray.errors import (
 from sparkray.execute.bench import Arm, Bench
 from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, labels_of
 from sparkray.execute.verify import verify
+from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, experiment_sha256
 from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
@@ -282,7 +283,11 @@ def _kernel_oom_kills() -> int:
 def _outcome(trace: Trace, spool: Path) -> Outcome:
     """Row, requests and samples of an attempt, metrics computed from them."""
     samples = recover(spool / SAMPLES) if (spool / SAMPLES).exists() else []
-    row = {**trace.columns, "effective_state": json.dumps(trace.state, default=list) if trace.state else None}
+    row = {
+        **trace.columns,
+        "effective_state": json.dumps(trace.state, default=list) if trace.state else None,
+        "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG),
+    }
     requests = trace.measurement.requests if trace.measurement else ()
     facts = trace.measurement.facts if trace.measurement else EngineFacts()
     data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
@@ -291,6 +296,13 @@ def _outcome(trace: Trace, spool: Path) -> Outcome:
     if trace.measurement is not None:
         row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])
     return Outcome(row=row, requests=requests, samples=samples, checks=trace.checks)
+
+
+def _sha256_of(log: Path) -> str | None:
+    if not log.is_file():
+        return None
+    with log.open("rb") as stream:
+        return hash_stream(stream)
 
 
 def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:

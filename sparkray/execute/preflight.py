@@ -18,7 +18,7 @@ from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime
-from sparkray.spec.docker import DockerOptions, flag_of, flag_words, given, without
+from sparkray.spec.docker import DockerOptions, flag_words, given, without
 
 _REMEDIES = {
     "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",
@@ -109,7 +109,7 @@ def _refusal(treatment: Treatment, refused: Mapping[str, str]) -> PreflightError
         f"{_words(treatment.options, name) if name else 'the flags together'}: {why}" for name, why in refused.items()
     ]
     remedies = {_remedy(why) for why in refused.values()} - {""}
-    leave = " and ".join(flag_of(name).text for name in refused if name)
+    leave = " and ".join(_words(treatment.options, name) for name in refused if name)
     remedies.add(f"Leave {leave} out" if leave else "Try the printed docker run line by hand")
     return PreflightError(
         f"this host cannot honour the flags of {treatment.environment}: {'; '.join(parts)}",

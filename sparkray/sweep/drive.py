@@ -106,9 +106,13 @@ class Sweep:
 
     def _ready(self) -> Runner:
         runner = self.cluster.runner(self.study.experiment.name, self.options.lock, self.display.say)
-        with self._stopping(runner):
-            digest = runner.prepare(self.study, self.dataset, self.options.lock, self.display.say)
-        self._same_bits(digest)
+        try:
+            with self._stopping(runner):
+                digest = runner.prepare(self.study, self.dataset, self.options.lock, self.display.say)
+            self._same_bits(digest)
+        except SparkrayError:
+            runner.release()
+            raise
         return runner
 
     def _replace(self, error: RunnerLostError) -> Runner:

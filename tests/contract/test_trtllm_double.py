@@ -53,7 +53,7 @@ def test_a_run_from_end_to_end(bench):
     assert read.simulated
     assert len(read.requests) == 6
     assert {(r.input_tokens, r.output_tokens, r.error) for r in read.requests} == {(16, 8, None)}
-    assert ENGINE.identity(read, job, paths.model) == ()
+    assert ENGINE.identity(read, job, model_path=paths.model) == ()
     assert read.notes == ()
     assert read.facts.version == job.tool["version"]
     assert read.facts.kv_cache_bytes
@@ -97,7 +97,7 @@ def test_every_card_of_the_suite_ends_as_it_must(one, name):
             ENGINE.read(out, job)
         return
     read = ENGINE.read(out, job)
-    assert ENGINE.identity(read, job, paths.model) == ()
+    assert ENGINE.identity(read, job, model_path=paths.model) == ()
     rate = BY_NAME["output_throughput_tok_s"].compute(RunData(read.requests, (), read.facts, {}))
     active = (job.card.shape.params_active or job.card.shape.params_total) - job.card.shape.embedding_params
     assert rate < job.card.max_batch_size * 273e9 / (active * min(16, job.card.shape.bits_per_weight) / 8)

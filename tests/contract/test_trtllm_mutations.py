@@ -58,8 +58,8 @@ def said(bench, change, **options):
 
 NAMES = (
     "--model", "--model_path", "--workspace", "--log_level", "--backend", "--dataset", "--num_requests", "--warmup",
-    "--concurrency", "--max_batch_size", "--max_num_tokens", "--max_seq_len", "--kv_cache_free_gpu_mem_fraction",
-    "--eos_id", "--tp", "--pp", "--extra_llm_api_options", "--report_json", "--request_json", "--streaming",
+    "--concurrency", "--max_batch_size", "--max_num_tokens", "--max_seq_len", "--eos_id", "--tp", "--pp",
+    "--extra_llm_api_options", "--report_json", "--request_json", "--streaming",
 )
 
 
@@ -83,7 +83,7 @@ def test_a_misspelt_option_ends_with_2(bench, name):
         (plus("--tp"), "Option '--tp' requires an argument."),
         (renamed("--streaming", "--streaming=yes"), "Option '--streaming' does not take a value."),
         (with_value("--max_batch_size", "eight"), "Invalid value for '--max_batch_size': 'eight' is not a valid integer."),
-        (with_value("--kv_cache_free_gpu_mem_fraction", "90%"), "'90%' is not a valid float."),
+        (plus("--kv_cache_free_gpu_mem_fraction", "90%"), "'90%' is not a valid float."),
         (with_value("--backend", "trt"), "Invalid value for '--backend': 'trt' is not one of 'pytorch', '_autodeploy'"),
         (with_value("--log_level", "INFO"), "'INFO' is not one of 'internal_error'"),
         (with_value("--dataset", "/no/such/file"), "Path '/no/such/file' does not exist."),
@@ -226,6 +226,33 @@ def test_the_winner_of_a_key_set_twice_differs_between_versions(bench):
     assert bool(reported["identity_mismatches"]) == (bench.version != "1.3")
 
 
+@pytest.mark.parametrize(
+    ("kv_cache", "by_version"),
+    [
+        ({"free_gpu_memory_fraction": 0.5}, {"1.0": 0.5, "1.1": 0.5, "1.2": 0.5, "1.3": 0.8}),
+        ({"dtype": "auto"}, {"1.0": None, "1.1": None, "1.2": 0.8, "1.3": 0.8}),
+    ],
+)
+def test_a_kv_cache_set_in_two_places_means_another_thing_in_each_version(bench, kv_cache, by_version):
+    def change(words):
+        path = Path(words[words.index("--extra_llm_api_options") + 1])
+        path.write_text(json.dumps({"kv_cache_config": kv_cache}))
+        return [*words, "--kv_cache_free_gpu_mem_fraction", "0.8"]
+
+    job = bench.job(told=False, version=bench.version)
+    _, out, _ = bench.run(job, change=change)
+    assert ENGINE.read(out, job).facts.reported["kv_fraction"] == by_version[bench.version]
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.9])
+def test_a_kv_cache_set_whole_in_the_file_means_the_same_in_each_version(bench, fraction):
+    job = bench.job(told=False, version=bench.version, kv_fraction=fraction)
+    _, out, paths = bench.run(job)
+    read = ENGINE.read(out, job)
+    assert read.facts.reported["kv_fraction"] == fraction
+    assert ENGINE.identity(read, job, model_path=paths.model) == ()
+
+
 def swap_values(first, second):
     def change(words):
         one, two = words[words.index(first) + 1], words[words.index(second) + 1]
@@ -253,7 +280,6 @@ def test_accepted_by_the_tool_and_refused_by_the_reader(bench, change):
     ("change", "told"),
     [
         (without("--concurrency"), "mean_concurrency"),
-        (without("--kv_cache_free_gpu_mem_fraction"), "kv_fraction"),
         (with_value("--max_batch_size", "4"), "max_batch_size"),
         (with_value("--max_num_tokens", "4096"), "max_num_tokens"),
         (with_value("--tp", "2"), "world_size"),
@@ -274,7 +300,7 @@ def test_another_folder_is_seen_by_identity_and_by_its_files(bench):
     job = bench.job(told=False, version=bench.version)
     status, out, paths = bench.run(job, change=with_value("--model_path", str(bench.root / "other")))
     assert status == 0
-    (told,) = ENGINE.identity(ENGINE.read(out, job), job, paths.model)
+    (told,) = ENGINE.identity(ENGINE.read(out, job), job, model_path=paths.model)
     assert told.startswith("model_path")
     assert any("hidden_size" in line for line in checkpoint_identity(files["config.json"], job.card))
 

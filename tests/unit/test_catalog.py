@@ -80,7 +80,7 @@ def test_a_site_that_inherits_has_what_it_does_not_say_itself() -> None:
 
 def test_sites_do_not_inherit_in_a_circle(tmp_path: Path) -> None:
     sites = catalog_of(tmp_path, a="name: a\ninherits: b\n", b="name: b\ninherits: a\n")
-    with pytest.raises(ConfigError, match="in a circle: .*[ab] > "):
+    with pytest.raises(ConfigError, match=r"in a circle: .*[ab] > "):
         sites.site("a")
 
 

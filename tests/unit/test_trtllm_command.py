@@ -100,16 +100,19 @@ def test_the_iteration_log_is_off_unless_asked_for():
     assert words_after(argv(iteration_log=True), "--iteration_log") == "/out/iterations.log"
 
 
+WHOLE = {"dtype": "auto", "enable_block_reuse": False, "free_gpu_memory_fraction": 0.9}
+
+
 def test_the_kv_cache_sizes_itself_or_is_fixed():
-    assert api_options() == {"kv_cache_config": {"dtype": "auto"}}
-    assert api_options(kv_cache="fixed") == {"kv_cache_config": {"dtype": "auto", "max_tokens": 2 * 8 * 640}}
+    assert api_options() == {"kv_cache_config": WHOLE}
+    assert api_options(kv_cache="fixed") == {"kv_cache_config": {**WHOLE, "max_tokens": 2 * 8 * 640}}
     assert api_options(kv_cache="fixed", kv_cache_max_tokens=999)["kv_cache_config"]["max_tokens"] == 999
 
 
 def test_the_options_file_takes_more_and_merges():
     extra = {"kv_cache_config": {"enable_partial_reuse": False}, "disable_overlap_scheduler": True}
     assert api_options(extra=extra, cuda_graph=False) == {
-        "kv_cache_config": {"dtype": "auto", "enable_partial_reuse": False},
+        "kv_cache_config": {**WHOLE, "enable_partial_reuse": False},
         "disable_overlap_scheduler": True,
         "cuda_graph_config": None,
     }
@@ -123,6 +126,7 @@ def test_the_options_file_takes_more_and_merges():
         {"max_seq_len": 4},
         {"kv_cache_config": {"free_gpu_memory_fraction": 0.5}},
         {"kv_cache_config": {"max_tokens": 5}},
+        {"kv_cache_config": {"enable_block_reuse": True}},
         {"kv_cache_config": {"dtype": "fp8"}},
         {"tensor_parallel_size": 2},
         {"enable_chunked_prefill": True},
@@ -147,11 +151,16 @@ def test_bad_options_are_refused_with_a_hint():
 
 def test_the_card_asks_and_the_user_wins():
     def fraction(**options):
-        return words_after(argv("Mixtral-8x7B", **options), "--kv_cache_free_gpu_mem_fraction")
+        command = ENGINE.command(job("Mixtral-8x7B", **options), PATHS)
+        return json.loads(command.inputs["llm_api_options.yaml"])["kv_cache_config"]["free_gpu_memory_fraction"]
 
-    assert fraction() == "0.7"
-    assert fraction(kv_fraction=0.6) == "0.6"
-    assert words_after(argv(), "--kv_cache_free_gpu_mem_fraction") == "0.9"
+    assert fraction() == 0.7
+    assert fraction(kv_fraction=0.6) == 0.6
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nothing_of_the_kv_cache_stands_on_the_command_line(version):
+    assert not any("kv_cache" in word for word in argv(version=version, kv_cache="fixed", kv_fraction=0.5))
 
 
 def test_the_environment_is_offline_and_lets_mpi_run_as_root():

@@ -17,7 +17,7 @@ def lines(data):
 
 
 def test_one_object_a_line_and_no_blank_line():
-    data = jsonl(3, 32000, 1, inputs=constant(5), outputs=constant(7))
+    data = jsonl(3, 32000, seed=1, inputs=constant(5), outputs=constant(7))
     assert not data.endswith(b"\n\n")
     assert b"" not in data.rstrip(b"\n").split(b"\n")
     assert [entry["task_id"] for entry in lines(data)] == [0, 1, 2]
@@ -26,24 +26,24 @@ def test_one_object_a_line_and_no_blank_line():
 
 
 def test_lengths_may_differ_by_request():
-    data = jsonl(3, 32000, 1, inputs=lambda i: i + 1, outputs=lambda i: 10 * (i + 1))
+    data = jsonl(3, 32000, seed=1, inputs=lambda i: i + 1, outputs=lambda i: 10 * (i + 1))
     assert [(len(e["input_ids"]), e["output_tokens"]) for e in lines(data)] == [(1, 10), (2, 20), (3, 30)]
 
 
 def test_the_hash_is_pinned():
-    data, digest = uniform(2, 128256, 42, input_tokens=4, output_tokens=3)
+    data, digest = uniform(2, 128256, seed=42, input_tokens=4, output_tokens=3)
     assert digest == hashlib.sha256(data).hexdigest() == PINNED
 
 
 def test_the_seed_and_the_request_change_the_prompt():
-    one, other = (jsonl(2, 32000, seed, inputs=constant(8), outputs=constant(2)) for seed in (1, 2))
+    one, other = (jsonl(2, 32000, seed=seed, inputs=constant(8), outputs=constant(2)) for seed in (1, 2))
     assert one != other
     assert lines(one)[0]["input_ids"] != lines(one)[1]["input_ids"]
 
 
 @given(vocab=st.integers(64, 300_000), seed=st.integers(0, 2**63), size=st.integers(1, 40))
 def test_ids_are_below_the_vocabulary_and_clear_of_its_ends(vocab, seed, size):
-    for entry in lines(jsonl(2, vocab, seed, inputs=constant(size), outputs=constant(2))):
+    for entry in lines(jsonl(2, vocab, seed=seed, inputs=constant(size), outputs=constant(2))):
         assert min(entry["input_ids"]) >= vocab // 32
         assert max(entry["input_ids"]) < vocab - vocab // 32
 

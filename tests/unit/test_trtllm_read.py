@@ -161,20 +161,20 @@ def test_every_departure_is_told_once(tmp_path, section, key, value):
     document = report()
     document[section][key] = value
     read = ENGINE.read(leave(tmp_path, report=document), job())
-    (told,) = ENGINE.identity(read, job(), "/models/M")
+    (told,) = ENGINE.identity(read, job(), model_path="/models/M")
     assert repr(value) in told
 
 
 def test_what_is_not_reported_is_not_held_against_a_run():
-    assert identity({"model": "meta-llama/Meta-Llama-3-8B"}, job(), read_options({}, "test")) == ()
-    assert len(identity({}, job(), read_options({}, "test"))) == 1
+    assert identity({"model": "meta-llama/Meta-Llama-3-8B"}, job(), options=read_options({}, "test")) == ()
+    assert len(identity({}, job(), options=read_options({}, "test"))) == 1
 
 
 def test_the_family_of_a_quantisation_is_enough():
     reported = {"model": "openai/gpt-oss-120b", "quantization": "W4A8_MXFP4_MXFP8", "dtype": "torch.bfloat16"}
     options = read_options({"kv_fraction": 0.8}, "test")
-    assert identity(reported, job("GPT-OSS-120B"), options) == ()
-    assert "quantisation" in identity({**reported, "quantization": "FP8"}, job("GPT-OSS-120B"), options)[0]
+    assert identity(reported, job("GPT-OSS-120B"), options=options) == ()
+    assert "quantisation" in identity({**reported, "quantization": "FP8"}, job("GPT-OSS-120B"), options=options)[0]
 
 
 @pytest.mark.parametrize("name", ["Llama-3-8B", "GPT-OSS-120B", "Mixtral-8x7B"])

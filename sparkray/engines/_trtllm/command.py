@@ -8,6 +8,9 @@ Why each part is there:
   which a GB10 does not tell.
 * `--streaming`, or there is no time to first token; `--eos_id -1`, so that every request generates its full length.
 * The options file is given by `--extra_llm_api_options`, which every version knows (`--config` came with 1.2).
+* Everything about the KV cache stands in that file and nothing on the command line: `kv_cache_config` there replaces the
+  tool's own as a whole in some versions (the fraction of the command line is lost then, and block reuse is on) and is
+  merged with it in others. Whole in one place, it means the same in all. Block reuse is off, as the tool has it.
 * `latency` is never used: it cannot be given a batch size. Low latency is `throughput --concurrency 1`.
 """
 
@@ -37,7 +40,7 @@ def model_name(job: Job) -> str:
     return job.card.hf_id or job.card.name
 
 
-def build(job: Job, paths: Paths, options: TrtllmOptions, features: Features) -> EngineCommand:
+def build(job: Job, paths: Paths, *, options: TrtllmOptions, features: Features) -> EngineCommand:
     """The command of one run, with its input files.
 
     Raises:
@@ -48,13 +51,17 @@ def build(job: Job, paths: Paths, options: TrtllmOptions, features: Features) ->
     inputs = {DATASET: data, API_OPTIONS: api_options(job, options)}
     if options.nvml_shim:
         inputs[SHIM] = nvml_shim()
-    words = _group_words(job, paths, features) + _throughput_words(job, paths, options, features)
+    words = _group_words(job, paths, features) + _throughput_words(job, paths, options=options, features=features)
     return EngineCommand(tuple(words), _environment(paths, options), inputs, digest)
 
 
 def api_options(job: Job, options: TrtllmOptions) -> bytes:
     """The options file. JSON, which is YAML; it sets nothing that the command line sets."""
-    kv_cache: dict[str, Any] = {"dtype": options.kv_cache_dtype}
+    kv_cache: dict[str, Any] = {
+        "dtype": options.kv_cache_dtype,
+        "enable_block_reuse": options.kv_block_reuse,
+        "free_gpu_memory_fraction": options.kv_fraction or TOOL_FRACTION,
+    }
     fixed = fixed_kv_tokens(options, job.card, job.workload)
     if fixed is not None:
         kv_cache["max_tokens"] = fixed
@@ -74,7 +81,7 @@ def _dataset(job: Job) -> tuple[bytes, str]:
             f"{load.input_tokens} + {load.output_tokens} tokens exceed the context of {job.card.name}, {shape.context}"
         )
     return uniform(
-        load.requests, shape.vocab, job.seed, input_tokens=load.input_tokens, output_tokens=load.output_tokens
+        load.requests, shape.vocab, seed=job.seed, input_tokens=load.input_tokens, output_tokens=load.output_tokens
     )
 
 
@@ -89,7 +96,7 @@ def _group_words(job: Job, paths: Paths, features: Features) -> list[str]:
     return ["trtllm-bench", *_words(pairs, features.group, features), *quiet]
 
 
-def _throughput_words(job: Job, paths: Paths, options: TrtllmOptions, features: Features) -> list[str]:
+def _throughput_words(job: Job, paths: Paths, *, options: TrtllmOptions, features: Features) -> list[str]:
     load = job.workload
     pairs = {
         "--backend": options.backend,
@@ -100,7 +107,6 @@ def _throughput_words(job: Job, paths: Paths, options: TrtllmOptions, features: 
         "--max_batch_size": batch_size(options, job.card),
         "--max_num_tokens": tokens_per_step(options, job.card, load),
         "--max_seq_len": load.input_tokens + load.output_tokens,
-        "--kv_cache_free_gpu_mem_fraction": options.kv_fraction or TOOL_FRACTION,
         "--eos_id": -1,
         "--tp": options.tp,
         "--pp": options.pp,

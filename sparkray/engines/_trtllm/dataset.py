@@ -20,7 +20,7 @@ def constant(tokens: int) -> Callable[[int], int]:
     return lambda _: tokens
 
 
-def jsonl(count: int, vocab: int, seed: int, *, inputs: Callable[[int], int], outputs: Callable[[int], int]) -> bytes:
+def jsonl(count: int, vocab: int, *, seed: int, inputs: Callable[[int], int], outputs: Callable[[int], int]) -> bytes:
     """The dataset.
 
     Args:
@@ -43,7 +43,7 @@ def jsonl(count: int, vocab: int, seed: int, *, inputs: Callable[[int], int], ou
 
 
 @lru_cache(maxsize=8)
-def uniform(count: int, vocab: int, seed: int, *, input_tokens: int, output_tokens: int) -> tuple[bytes, str]:
+def uniform(count: int, vocab: int, *, seed: int, input_tokens: int, output_tokens: int) -> tuple[bytes, str]:
     """Requests of one length, and their SHA-256. Kept, because a plan asks for the same file once a run."""
-    data = jsonl(count, vocab, seed, inputs=constant(input_tokens), outputs=constant(output_tokens))
+    data = jsonl(count, vocab, seed=seed, inputs=constant(input_tokens), outputs=constant(output_tokens))
     return data, hashlib.sha256(data).hexdigest()

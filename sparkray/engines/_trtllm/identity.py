@@ -32,7 +32,7 @@ _CONFIG_KEYS = (
 
 
 def identity(
-    reported: Mapping[str, Any], job: Job, options: TrtllmOptions, *, model_path: str | None = None
+    reported: Mapping[str, Any], job: Job, *, options: TrtllmOptions, model_path: str | None = None
 ) -> tuple[str, ...]:
     """Where what the tool reports departs from what was asked.
 

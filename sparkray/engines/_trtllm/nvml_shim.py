@@ -2,7 +2,7 @@
 
 From late 2025 on the tool asks NVML for the highest memory clock when it writes its report, and is prepared for a
 RuntimeError, not for pynvml's own error, which a GB10 raises. The whole run would end with an empty report. This file,
-found by Python through PYTHONPATH under the name `sitecustomize.py`, turns that one error of that one call into the
+found by Python through PYTHONPATH under the name `sitecustomize.py`, turns what NVML raises from that one call into the
 RuntimeError that the tool expects; everything else of pynvml stays as it is.
 
 Whatever `sitecustomize` would have been found without it is run as well.

@@ -22,17 +22,18 @@ from sparkray.spec.model import ModelCard
 
 ENGINE = "trtllm"
 TOOL_FRACTION = 0.9
-"""The tool's own default of `--kv_cache_free_gpu_mem_fraction`."""
+"""The tool's own default of the share of free memory that the KV cache gets."""
 LEAST_TOKENS_PER_STEP = 8192
 TOKENS_PER_BLOCK = 64
 """The larger of the block sizes in use (32, 64): sequences are rounded up to it."""
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
-KEYS_OF_THE_COMMAND_LINE = (
+OWN_KEYS = (
     "backend",
     "enable_chunked_prefill",
     "kv_cache_config.dtype",
+    "kv_cache_config.enable_block_reuse",
     "kv_cache_config.free_gpu_memory_fraction",
     "kv_cache_config.max_tokens",
     "max_batch_size",
@@ -44,7 +45,7 @@ KEYS_OF_THE_COMMAND_LINE = (
     "scheduler_config.capacity_scheduler_policy",
     "tensor_parallel_size",
 )
-"""Keys of the options file that have an option of their own. Set in both, the winner differs between versions."""
+"""Keys of the tool that have an option of their own here. Set in two places, the winner differs between versions."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class TrtllmOptions:
     kv_cache: Literal["self", "fixed"] = "self"
     kv_cache_max_tokens: Positive | None = None
     kv_cache_dtype: str = "auto"
+    kv_block_reuse: bool = False
     kv_fraction: Fraction | None = None
     cuda_graph: bool = True
     chunked_context: bool | None = None
@@ -93,7 +95,7 @@ def read_options(mapping: Mapping[str, Any], source: str) -> TrtllmOptions:
     if not isinstance(options.extra.get("kv_cache_config", {}), Mapping):
         raise ConfigError(f"{source}: extra.kv_cache_config is no mapping of keys to values")
     for key in _leaves(options.extra):
-        if key in KEYS_OF_THE_COMMAND_LINE:
+        if key in OWN_KEYS:
             raise ConfigError(
                 f"{source}: extra.{key} has an option of its own",
                 "Set that one: with both set, the winner differs between versions of the tool",

@@ -64,7 +64,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     method = _method(folder, config)
     if method in ("awq", "gptq"):
         raise ValueError(f"quant_method {method}: the PyTorch backend expects hf_quant_config.json")
-    return _sized(folder, config, architecture, method)
+    return _sized(folder, config, architecture=architecture, method=method)
 
 
 def _method(folder: Path, config: dict[str, Any]) -> str | None:
@@ -76,7 +76,7 @@ def _method(folder: Path, config: dict[str, Any]) -> str | None:
     return str(method).lower() if method else None
 
 
-def _sized(folder: Path, config: dict[str, Any], architecture: str, method: str | None) -> Checkpoint:
+def _sized(folder: Path, config: dict[str, Any], *, architecture: str, method: str | None) -> Checkpoint:
     layers, hidden, heads = config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads", heads)
     head_dim = config.get("head_dim") or hidden // heads

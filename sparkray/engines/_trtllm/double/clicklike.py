@@ -6,6 +6,8 @@ from pathlib import Path
 from .options import Option
 
 _METAVARS = {"int": "INTEGER", "float": "FLOAT", "text": "TEXT", "path": "PATH", "file": "FILE"}
+PLAIN = ("--streaming",)
+"""Declared outside of the option groups, so it is not indented with them."""
 Values = dict[str, object]
 
 
@@ -66,12 +68,12 @@ def usage(error: UsageError, program: str, arguments: str) -> str:
     return f"Usage: {program} {arguments}\nTry '{program} --help' for help.\n\nError: {error}\n"
 
 
-def help_page(program: str, arguments: str, options: Sequence[Option], commands: Sequence[str], *, indent: int) -> str:
+def help_page(usage_line: str, options: Sequence[Option], *, indent: int, commands: Sequence[str] = ()) -> str:
     """The help page. Options of an option group are indented by 4, as click-option-group does it."""
-    lines = [f"Usage: {program} {arguments}", "", "  Played by sparkray's double.", "", "Options:"]
+    lines = [f"Usage: {usage_line}", "", "  Played by sparkray's double.", "", "Options:"]
     lines += ["  Options of this command:" + " " * 8] if indent > 2 else []  # noqa: PLR2004 - click's own indent
     for option in options:
-        column = " " * indent + _names(option)
+        column = " " * (2 if option.names[0] in PLAIN else indent) + _names(option)
         gap = " " * max(2, 34 - len(column))
         lines.append(f"{column}{gap if len(column) < 32 else chr(10) + ' ' * 34}{_told(option)}")  # noqa: PLR2004 - as click wraps
     lines.append("  --help" + " " * 26 + "Show this message and exit.")
@@ -131,7 +133,8 @@ def _filled(options: Sequence[Option], given: Values) -> Values:
     for option in options:
         if option.required and option.dest not in given:
             raise UsageError(f"Missing option {' / '.join(repr(name) for name in option.names)}.")
-    return {**{option.dest: () if option.many else option.default for option in options}, **given}
+    defaults = {option.dest: () if option.many else option.default for option in options}
+    return {**defaults, **given, "explicit": tuple(given)}
 
 
 def _names(option: Option) -> str:

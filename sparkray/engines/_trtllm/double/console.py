@@ -26,7 +26,7 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
-def memory(settings: Settings, values: dict[str, Any], model: Checkpoint, kv_bytes: float) -> None:
+def memory(settings: Settings, values: dict[str, Any], *, model: Checkpoint, kv_bytes: float) -> None:
     """Loading, profiling, and the KV cache: first the one for profiling, then the final one."""
     weights, outside = model.resident / GIB, 1.8
     peak = weights + outside + 1.1
@@ -37,7 +37,7 @@ def memory(settings: Settings, values: dict[str, Any], model: Checkpoint, kv_byt
     log(settings, f"Memory used after loading model weights (outside torch) {after}: {outside:.2f} GiB")
     log(settings, f"Memory dynamically allocated during inference (inside torch) {after}: 1.10 GiB")
     log(settings, f"Memory used outside torch (e.g., NCCL and CUDA graphs) {after}: {outside:.2f} GiB")
-    log(settings, _peak(settings, values, model, peak))
+    log(settings, _peak(settings, values, model=model, peak=peak))
     if settings.minor < PEAK_REWORDED_SINCE:
         log(settings, f"Estimated max tokens in KV cache : {int(kv_bytes // model.kv_per_token)}")
     else:
@@ -47,7 +47,7 @@ def memory(settings: Settings, values: dict[str, Any], model: Checkpoint, kv_byt
     _kv_cache(kv_bytes, model)
 
 
-def _peak(settings: Settings, values: dict[str, Any], model: Checkpoint, peak: float) -> str:
+def _peak(settings: Settings, values: dict[str, Any], *, model: Checkpoint, peak: float) -> str:
     fraction, total = values["kv_cache_free_gpu_mem_fraction"], settings.memory_gib
     start = f"Peak memory during memory usage profiling (torch + non-torch): {peak:.2f} GiB"
     kv_memory = total - peak
@@ -86,7 +86,8 @@ def _summary(document: dict[str, Any]) -> Iterator[str]:
     yield from ("", line, "= WORLD + RUNTIME INFORMATION ", line, f"TP Size:                {world['tp_size']}")
     yield f"Max Runtime Batch Size: {world['max_batch_size']}"
     yield f"Max Runtime Tokens:     {world['max_num_tokens']}"
-    yield f"KV Memory Percentage:   {world['kv_cache_percentage']:.2%}"
+    fraction = world["kv_cache_percentage"]
+    yield f"KV Memory Percentage:   {None if fraction is None else format(fraction, '.2%')}"
     yield from ("", line, "= PERFORMANCE OVERVIEW ", line)
     yield f"Request Throughput (req/sec):                     {performance['request_throughput_req_s']:.4f}"
     yield f"Total Output Throughput (tokens/sec):             {performance['system_output_throughput_tok_s']:.4f}"

@@ -40,7 +40,7 @@ def _group(settings: Settings, words: Sequence[str]) -> int:
     try:
         values, left = parse([_not_required(option) for option in known] if relaxed else known, words, group=True)
     except HelpAsked:
-        sys.stdout.write(help_page(PROGRAM, GROUP_ARGUMENTS, known, commands, indent=2))
+        sys.stdout.write(help_page(f"{PROGRAM} {GROUP_ARGUMENTS}", known, commands=commands, indent=2))
         return 0
     if not left:
         raise UsageError("Missing command.")
@@ -48,7 +48,7 @@ def _group(settings: Settings, words: Sequence[str]) -> int:
         raise UsageError(f"No such command '{left[0]}'.")
     refused = _callback(values)
     return refused or _answered(
-        f"{PROGRAM} {left[0]}", "[OPTIONS]", lambda: _subcommand(settings, left[0], left[1:], values)
+        f"{PROGRAM} {left[0]}", "[OPTIONS]", lambda: _subcommand(settings, left[0], words=left[1:], group=values)
     )
 
 
@@ -69,7 +69,7 @@ def _callback(values: Values) -> int:
     return 0
 
 
-def _subcommand(settings: Settings, name: str, words: Sequence[str], group: Values) -> int:
+def _subcommand(settings: Settings, name: str, *, words: Sequence[str], group: Values) -> int:
     if name not in ("throughput", "latency"):
         sys.stderr.write(f"sparkray's double does not play `{PROGRAM} {name}`\n")
         return 70
@@ -78,7 +78,7 @@ def _subcommand(settings: Settings, name: str, words: Sequence[str], group: Valu
     try:
         values, _ = parse(known, words, group=False)
     except HelpAsked:
-        sys.stdout.write(help_page(f"{PROGRAM} {name}", "[OPTIONS]", known, (), indent=4))
+        sys.stdout.write(help_page(f"{PROGRAM} {name} [OPTIONS]", known, indent=4))
         return 0
     everything: dict[str, Any] = {**group, **values}
     status = _latency(settings) if name == "latency" else throughput(settings, everything)

@@ -56,8 +56,8 @@ def _record(one: Played, origin: int, *, streaming: bool) -> dict[str, Any]:
 def report(
     values: dict[str, Any],
     model: Checkpoint,
-    settings: Settings,
     *,
+    settings: Settings,
     played: Sequence[Played],
     machine: dict[str, Any] | None,
 ) -> dict[str, Any]:
@@ -179,10 +179,10 @@ def iteration_lines(values: dict[str, Any], played: Sequence[Played], kv_tokens:
     blocks = kv_tokens // BLOCK
     each = max(1, steps // most)
     took = _span(played) / NS_PER_MS / steps
-    return [repr(_iteration(values, step, took, blocks)) + "\n" for step in range(0, steps, each)]
+    return [repr(_iteration(values, step, took=took, blocks=blocks)) + "\n" for step in range(0, steps, each)]
 
 
-def _iteration(values: dict[str, Any], step: int, took: float, blocks: int) -> dict[str, Any]:
+def _iteration(values: dict[str, Any], step: int, *, took: float, blocks: int) -> dict[str, Any]:
     batch = values["max_batch_size"]
     used = min(blocks, batch * 20)
     kv_cache = {

@@ -45,8 +45,8 @@ class Machine:
 def play(
     prompts: Sequence[Prompt],
     model: Checkpoint,
-    machine: Machine,
     *,
+    machine: Machine,
     slots: int,
     concurrency: int,
     noise: random.Random,

@@ -20,6 +20,9 @@ from .settings import Settings
 GIB = 2**30
 OVERHEAD_GIB = 2.9
 CLI_WINS_SINCE = (1, 3)
+KV_MERGED_SINCE = (1, 2)
+"""Before, the file's `kv_cache_config` replaced the tool's own, and the fraction of the command line with it."""
+LIBRARY_FRACTION = 0.9
 API_KEYS = (
     "batching_wait_iters", "cuda_graph_config", "disable_overlap_scheduler", "enable_attention_dp",
     "enable_chunked_prefill", "enable_iter_perf_stats", "kv_cache_config", "max_batch_size", "max_num_tokens",
@@ -44,7 +47,7 @@ def throughput(settings: Settings, values: Values) -> int:
         sys.stderr.write(traceback.format_exc())
         return 1
     try:
-        return _run(settings, values, model, prompts)
+        return _run(settings, values, model=model, prompts=prompts)
     except KeyboardInterrupt:
         log(settings, "Keyboard interrupt, exiting benchmark...")
         return 0
@@ -109,25 +112,27 @@ def _api_options(settings: Settings, values: Values) -> None:
     unknown += [f"kv_cache_config.{key}" for key in content.get("kv_cache_config", {}) if key not in KV_KEYS]
     if unknown:
         raise ValueError(f"validation error for TorchLlmArgs: {unknown[0]}: Extra inputs are not permitted")
-    given = {"kv_cache_free_gpu_mem_fraction": content.get("kv_cache_config", {}).get("free_gpu_memory_fraction")}
-    given |= {key: content.get(key) for key in ("max_batch_size", "max_num_tokens", "max_seq_len")}
-    twice = [key for key, value in given.items() if value is not None and values.get(key) is not None]
+    kv_cache = content.get("kv_cache_config")
+    given = {key: content[key] for key in ("max_batch_size", "max_num_tokens", "max_seq_len") if key in content}
+    if kv_cache is not None and ("free_gpu_memory_fraction" in kv_cache or settings.minor < KV_MERGED_SINCE):
+        given["kv_cache_free_gpu_mem_fraction"] = kv_cache.get("free_gpu_memory_fraction")
+    twice = [key for key in given if key in values["explicit"]]
     if twice and settings.minor >= CLI_WINS_SINCE:
         told = f"Explicit CLI flag(s) {twice} override the value(s) set in the YAML config; CLI takes precedence."
         log(settings, told, "W")
         given = {key: value for key, value in given.items() if key not in twice}
-    values.update({key: value for key, value in given.items() if value is not None})
-    values["kv_max_tokens"] = content.get("kv_cache_config", {}).get("max_tokens")
+    values.update(given)
+    values["kv_max_tokens"] = (kv_cache or {}).get("max_tokens")
 
 
-def _run(settings: Settings, values: Values, model: Checkpoint, prompts: Sequence[Prompt]) -> int:
+def _run(settings: Settings, values: Values, *, model: Checkpoint, prompts: Sequence[Prompt]) -> int:
     log(settings, "Setting up throughput benchmark.")
     kv_bytes = _kv_bytes(settings, values, model)
-    memory(settings, values, model, kv_bytes)
+    memory(settings, values, model=model, kv_bytes=kv_bytes)
     log(settings, "Setting up for warmup...")
     log(settings, "Running warmup.")
     log(settings, "Warmup done.")
-    played = _play(settings, values, model, prompts)
+    played = _play(settings, values, model=model, prompts=prompts)
     origin = time.perf_counter_ns()
     _pass_time(settings, max(one.end for one in played) / 1e9)
     if settings.fault == "crash":
@@ -137,7 +142,8 @@ def _run(settings: Settings, values: Values, model: Checkpoint, prompts: Sequenc
     told = f"[count={len(played)}, time=0.0100s, rate={len(played) * 100:.2f} req/s]"
     log(settings, f"Request submission complete. {told}")
     log(settings, "Benchmark done. Reporting results...")
-    _write(settings, values, model, played, origin=origin, kv_tokens=int(kv_bytes // model.kv_per_token))
+    kv_tokens = int(kv_bytes // model.kv_per_token)
+    _write(settings, values, model=model, played=played, origin=origin, kv_tokens=kv_tokens)
     return 0
 
 
@@ -145,7 +151,7 @@ def _kv_bytes(settings: Settings, values: Values, model: Checkpoint) -> float:
     left = settings.memory_gib * GIB - model.resident - OVERHEAD_GIB * GIB
     if left <= 0 or settings.fault == "oom":
         raise RuntimeError("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
-    size = left * values["kv_cache_free_gpu_mem_fraction"]
+    size = left * (values["kv_cache_free_gpu_mem_fraction"] or LIBRARY_FRACTION)
     if values["kv_max_tokens"]:
         size = min(size, values["kv_max_tokens"] * model.kv_per_token)
     if size < values["max_seq_len"] * model.kv_per_token:
@@ -153,7 +159,7 @@ def _kv_bytes(settings: Settings, values: Values, model: Checkpoint) -> float:
     return float(size)
 
 
-def _play(settings: Settings, values: Values, model: Checkpoint, prompts: Sequence[Prompt]) -> list[Played]:
+def _play(settings: Settings, values: Values, *, model: Checkpoint, prompts: Sequence[Prompt]) -> list[Played]:
     wanted = list(prompts)
     if settings.fault == "wrong_count":
         wanted = wanted[:-1]
@@ -162,7 +168,12 @@ def _play(settings: Settings, values: Values, model: Checkpoint, prompts: Sequen
     machine = Machine(settings.bandwidth, slowness=2.0 if settings.fault == "slow" else 1.0)
     noise = random.Random(settings.seed)  # noqa: S311 - noise, no secret
     return play(
-        wanted, model, machine, slots=values["max_batch_size"], concurrency=values["concurrency"], noise=noise
+        wanted,
+        model,
+        machine=machine,
+        slots=values["max_batch_size"],
+        concurrency=values["concurrency"],
+        noise=noise,
     )
 
 
@@ -197,7 +208,7 @@ def ask_memory_clock() -> float:
 
 
 def _write(
-    settings: Settings, values: Values, model: Checkpoint, played: Sequence[Played], *, origin: int, kv_tokens: int
+    settings: Settings, values: Values, *, model: Checkpoint, played: Sequence[Played], origin: int, kv_tokens: int
 ) -> None:
     """The report first: its file is opened before what it will hold is known, as the tool does it."""
     machine = None
@@ -205,10 +216,10 @@ def _write(
         log(settings, f"Writing report information to {values['report_json']}...")
         with Path(values["report_json"]).open("w") as stream:
             machine = _machine(settings) if settings.minor >= MACHINE_SINCE or settings.fault == "nvml_clock" else None
-            document = report(values, model, settings, played=played, machine=machine)
+            document = report(values, model, settings=settings, played=played, machine=machine)
             stream.write(_spoilt(settings, document))
         log(settings, f"Report information written to {values['report_json']}.")
-    summary(settings, report(values, model, settings, played=played, machine=machine))
+    summary(settings, report(values, model, settings=settings, played=played, machine=machine))
     records = request_records(played, origin, streaming=values["streaming"])
     if values["request_json"]:
         Path(values["request_json"]).write_text(json.dumps(records))

@@ -1,0 +1,103 @@
+"""A runtime with what it needs to run Python, for the contract of runtimes."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+
+from sparkray.images.rootfs import Image
+from sparkray.runtimes import INSIDE, MARKER, Exit, Launch, Runtime, Stop, await_end
+from sparkray.spec.docker import DockerOptions
+
+PATIENCE_S = 30.0
+IDLE = "import time; time.sleep(60)"
+REPORT = f"""
+import json, os, resource, sys
+umask = os.umask(0)
+json.dump({{
+    "environment": dict(os.environ), "cwd": os.getcwd(), "umask": umask, "stdin": sys.stdin.read(),
+    "descriptors": sorted(int(n) for n in os.listdir("/proc/self/fd")), "leader": os.getsid(0) == os.getpid(),
+    "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
+}}, open(sys.argv[1] + "/report.json", "w"))
+"""
+ORPHAN = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+"""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A runtime with what it needs to run Python."""
+
+    name: str
+    runtime: Runtime
+    python: str
+    environment: Mapping[str, str]
+    image: Image
+    rootfs: Path
+    folder: Path
+
+    def at(self, place: str) -> str:
+        """A place below the folder as the process sees it."""
+        return str(self.folder / place) if self.name == "host" else f"{INSIDE}/{place}"
+
+    def argv(self, code: str, *words: str) -> tuple[str, ...]:
+        return (self.python, "-c", code, *words)
+
+    def launch(self, *argv: str, **changes: Any) -> Launch:
+        scratch = self.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        values: dict[str, Any] = {
+            "name": f"contract-{uuid4().hex[:12]}",
+            "argv": argv,
+            "environment": {} if self.name == "container" else self.environment,
+            "log": self.folder / "log",
+            "scratch": scratch,
+            "python": sys.executable,
+            "rootfs": self.rootfs if self.name == "native" else None,
+            "image": self.image.reference,
+            "options": DockerOptions(network="none"),
+        }
+        return Launch(**values | changes)
+
+    def run(self, launch: Launch) -> Exit:
+        with self.runtime.start(launch) as running:
+            assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
+            return running.finish()
+
+    def report(self, **changes: Any) -> dict[str, Any]:
+        """What the process says of itself."""
+        (self.folder / "out").mkdir(exist_ok=True)
+        binds = ((str(self.folder / "out"), f"{INSIDE}/out", False),)
+        launch = self.launch(*self.argv(REPORT, self.at("out")), **{"binds": binds} | changes)
+        assert self.run(launch) == Exit(0), launch.log.read_text()
+        return json.loads((self.folder / "out" / "report.json").read_text())
+
+
+def await_true(what: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if what():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_alive(pid: int) -> bool:
+    """A zombie is not: it waits for whoever adopted it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,236 @@
+"""Every Docker option, both ways: what the SDK call makes and what the printed line makes are the same container.
+
+Containers are created and looked at, not started, so that a flag needs no GPU and no privilege to be compared.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import docker
+import pytest
+from docker.errors import NotFound
+
+from sparkray.images import venv
+from sparkray.images.rootfs import Image
+from sparkray.runtimes._docker import DEFAULT_SOCKET
+from sparkray.spec.container import ContainerSpec, create_arguments, run_line, run_words
+from sparkray.spec.docker import DockerOptions, option_names
+
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
+
+EXAMPLES: Mapping[str, tuple[Any, ...]] = {
+    "gpus": ("all", "2", "device=0,1", "GPU-a"),
+    "ipc": ("host", "private", "shareable", "none"),
+    "shm_size": ("32g", "67108865", "64m"),
+    "network": ("host", "none", "bridge"),
+    "pid": ("host",),
+    "uts": ("host",),
+    "cgroupns": ("host", "private"),
+    "cgroup_parent": ("/sparkray-flags",),
+    "cpuset_cpus": ("0", "0-0"),
+    "cpus": (0.5, 1.3),
+    "cpu_shares": (512,),
+    "memory": ("64m", "6291457"),
+    "memory_swap": ("128m", "-1"),
+    "ulimit_memlock": (-1, 65536),
+    "ulimit_stack": (67108864,),
+    "ulimit_nofile": (1024,),
+    "oom_score_adj": (500, -500, 0),
+    "privileged": (True, False),
+    "cap_add": (("SYS_NICE", "IPC_LOCK"), ("CAP_SYS_NICE",), ("all",)),
+    "cap_drop": (("ALL",), ("mknod",)),
+    "security_opt": (
+        ("seccomp=unconfined",),
+        ("no-new-privileges",),
+        ("apparmor=unconfined", "no-new-privileges:true"),
+    ),
+    "init": (True, False),
+    "read_only": (True, False),
+    "log_driver": ("none", "local", "json-file"),
+    "runtime": ("runc", "io.containerd.runc.v2"),
+}
+NEEDS: Mapping[str, Mapping[str, Any]] = {"memory_swap": {"memory": "64m"}}
+CASES = [
+    pytest.param(DockerOptions(**{name: value}, **NEEDS.get(name, {})), id=f"{name}={value}")
+    for name, values in EXAMPLES.items()
+    for value in values
+]
+TOGETHER = DockerOptions(
+    gpus="all", ipc="host", shm_size="32g", network="host", ulimit_memlock=-1, ulimit_stack=67108864, ulimit_nofile=4096
+)
+
+
+def command_lines() -> list[str]:
+    """Every `docker` on PATH, the first first: machines that were upgraded have two."""
+    found = [Path(folder, "docker") for folder in os.environ["PATH"].split(":")]
+    return list(dict.fromkeys(str(path.resolve()) for path in found if os.access(path, os.X_OK)))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "DOCKER_HOST": os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET}
+
+
+@pytest.fixture
+def name(client: docker.DockerClient) -> Iterator[str]:
+    chosen = f"flags-{uuid4().hex[:12]}"
+    yield chosen
+    try:
+        client.containers.get(chosen).remove(force=True, v=True)
+    except NotFound:
+        return
+
+
+@pytest.fixture(scope="module")
+def imposing(client: docker.DockerClient, image: Image) -> Iterator[str]:
+    """An image that brings an entrypoint, a command, a folder and a label of its own."""
+    made = client.containers.create(image.digest, command=["true"])
+    reference = f"sparkray-test/imposing:{uuid4().hex[:12]}"
+    changes = 'ENTRYPOINT ["/entry"]\nCMD ["own"]\nWORKDIR /var\nLABEL own=1\nENV OWN=1'
+    repository, tag = reference.split(":")
+    made.commit(repository=repository, tag=tag, changes=changes)
+    made.remove()
+    yield reference
+    client.images.remove(reference)
+
+
+def spec_of(name: str, image: str, options: DockerOptions, **changes: Any) -> ContainerSpec:
+    values: dict[str, Any] = {
+        "argv": ("/bin/worker", "two words", "$HOME", ""),
+        "environment": {"A": "x y", "EMPTY": "", "OWN": "2", "QUOTED": "a'b\"c"},
+        "binds": (("/proc", "/sparkray/in", True), ("/var", "/sparkray/out", False)),
+        "labels": {"io.example.flags": "a b"},
+    }
+    return ContainerSpec(name, image, options=options, **values | changes)
+
+
+def seen(client: docker.DockerClient, name: str) -> dict[str, Any]:
+    """What `docker inspect` says of a container, which is removed."""
+    found = client.api.inspect_container(name)
+    client.api.remove_container(name, force=True, v=True)
+    config = found["Config"]
+    return {
+        "host": settled(found["HostConfig"]),
+        "config": {key: settled(config[key]) for key in ("Image", "Entrypoint", "Labels", "WorkingDir", "Tty", "User")},
+        "cmd": config["Cmd"],
+        "env": sorted(config["Env"]),
+        "mounts": sorted((m["Destination"], m["Source"], m["RW"], m["Type"]) for m in found["Mounts"]),
+    }
+
+
+def settled(value: Any) -> Any:
+    """Null, empty, false and zero are Docker's ways to say nothing; so is a restart policy of `no`.
+
+    Binds and limits have no order: the command line keeps them in a map.
+    """
+    if isinstance(value, dict):
+        inner = {key: settled(item) for key, item in value.items() if key != "ContainerIDFile"}
+        unordered = {key: sorted(inner[key] or [], key=str) for key in ("Binds", "Ulimits") if key in inner}
+        return {key: item for key, item in {**inner, **unordered}.items() if item} or None
+    if isinstance(value, list):
+        items = [settled(item) for item in value]
+        return items if any(item is not None for item in items) else None
+    return None if value in ("", "no", 0, False) else value
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path: value}
+    return {name: found for key, item in value.items() for name, found in flat(item, f"{path}/{key}").items()}
+
+
+def the_same(client: docker.DockerClient, spec: ContainerSpec) -> dict[str, Any]:
+    """The container of the SDK call, which every printed line makes as well."""
+    client.containers.create(**create_arguments(spec))
+    by_sdk = seen(client, spec.name)
+    for program in command_lines():
+        words = [program, *run_words(spec, ("create",))[1:]]
+        done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        one, other = flat(by_sdk), flat(seen(client, spec.name))
+        apart = {key: (one.get(key), other.get(key)) for key in {*one, *other} if one.get(key) != other.get(key)}
+        assert apart == {}, program
+    return by_sdk
+
+
+def test_every_option_has_examples() -> None:
+    assert list(EXAMPLES) == option_names()
+
+
+def test_a_command_line_is_there() -> None:
+    assert command_lines(), "no docker on PATH: the printed line would be nobody's to paste"
+
+
+@pytest.mark.parametrize("options", CASES)
+def test_the_sdk_call_and_the_printed_line_make_the_same_container(
+    options: DockerOptions, client: docker.DockerClient, image: Image, name: str
+) -> None:
+    if options.cgroup_parent is not None and client.info()["CgroupDriver"] == "systemd":
+        options = DockerOptions(cgroup_parent="sparkray.slice")
+    the_same(client, spec_of(name, image.reference, options))
+
+
+@pytest.mark.parametrize("option", option_names())
+def test_an_option_changes_the_container(option: str, client: docker.DockerClient, image: Image, name: str) -> None:
+    """Else the comparison above would hold for a flag that neither way passes on. One value may be Docker's default."""
+
+    def made(options: DockerOptions) -> dict[str, Any]:
+        client.containers.create(**create_arguments(spec_of(name, image.reference, options)))
+        return seen(client, name)["host"]
+
+    plain = made(DockerOptions(**NEEDS.get(option, {})))
+    assert any(made(DockerOptions(**{option: value}, **NEEDS.get(option, {}))) != plain for value in EXAMPLES[option])
+
+
+@pytest.mark.parametrize("workdir", [None, "/tmp"])
+def test_nothing_of_the_image_imposes_itself(
+    client: docker.DockerClient, imposing: str, name: str, workdir: str | None
+) -> None:
+    spec = spec_of(name, imposing, TOGETHER, workdir=workdir)
+    by_sdk = the_same(client, spec)
+    assert by_sdk["cmd"] == list(spec.argv)
+    assert by_sdk["config"]["Entrypoint"] is None
+    assert by_sdk["config"]["WorkingDir"] == (workdir or "/var")
+    assert "OWN=2" in by_sdk["env"]
+    assert by_sdk["mounts"] == [
+        ("/sparkray/in", "/proc", False, "bind"),
+        ("/sparkray/out", "/var", True, "bind"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "option", ["systempaths=unconfined", "seccomp=/etc/profile.json", "seccomp={}", "mask=/proc", "unconfined"]
+)
+def test_a_security_option_that_only_one_way_knows_is_refused(option: str) -> None:
+    with pytest.raises(ValueError, match="security_opt"):
+        DockerOptions(security_opt=(option,))
+
+
+def test_a_pasted_line_runs_and_leaves_nothing(
+    client: docker.DockerClient, image: Image, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "out put").mkdir()
+    spec = ContainerSpec(
+        name=name,
+        image=image.reference,
+        argv=(venv.PYTHON, "-c", "import os; print(os.environ['A'], os.getcwd()); open('made', 'w').close()"),
+        options=DockerOptions(ipc="host", network="none", ulimit_nofile=1024, memory="256m", init=True),
+        environment={"A": "x  y'$HOME"},
+        binds=((str(tmp_path / "out put"), "/sparkray/out", False),),
+        labels={"io.example.flags": "it's"},
+        workdir="/sparkray/out",
+    )
+    before = {c.id for c in client.containers.list(all=True)}
+    volumes = {v.id for v in client.volumes.list()}
+    done = subprocess.run(
+        ["sh", "-c", run_line(spec)], env=environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "x  y'$HOME /sparkray/out\n"), done.stderr
+    assert (tmp_path / "out put" / "made").is_file()
+    with pytest.raises(NotFound):
+        client.containers.get(name)
+    assert {v.id for v in client.volumes.list()} <= volumes
+    assert name not in {c.name for c in client.containers.list(all=True) if c.id not in before}

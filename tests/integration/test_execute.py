@@ -1,0 +1,265 @@
+"""One run's whole life, in every arm: the real engine room, with the double in the engine's place."""
+
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+import pytest
+from docker.errors import NotFound
+from real_machine import require_root
+from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_of
+
+from sparkray.execute import run_once
+from sparkray.execute.bench import Bench
+from sparkray.execute.layout import container_name
+from sparkray.metrics import METRICS
+from sparkray.records import RUN_COLUMNS, STATUSES, Outcome
+from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
+from sparkray.runtimes._process import marked
+from sparkray.spec.docker import DockerOptions
+
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
+
+FAULTS: Mapping[str, tuple[str, str]] = {
+    "crash": (
+        "failed",
+        r"ended with status 1: double: terminate called after throwing an instance of 'std::bad_alloc'",
+    ),
+    "signal": ("failed", r"ended with signal 11: double: loading .*Tiny\.gguf"),
+    "hang": ("timeout", r"had not ended after 1 s\. Raise it: --set experiment\.timeout_s=N"),
+    "missing": ("failed", r"ended with status 0 but left no result\.json"),
+    "garbage": ("failed", r"result\.json cannot be read: "),
+    "truncated": ("failed", r"result\.json cannot be read: "),
+    "short": ("failed", r"request 0 generated 5 tokens of 6"),
+    "lost": ("failed", r"returned 4 requests of 5"),
+    "wrong_model": ("invalid", r"identity: the engine loaded a model with SHA-256 0{64}, not [0-9a-f]{64}"),
+}
+NO_GPU = {metric.name for metric in METRICS if metric.name.startswith(("gpu_", "power_", "energy_"))}
+ALWAYS_NULL = {"reason", "process_pss_peak_gib", "engine_reported_peak_gib", *NO_GPU}
+NULL_BY_ARM = {
+    "host": {"image", "image_digest", "docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
+    "native": {"docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
+    "container_baseline": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    require_root("native")
+    folder = tmp_path_factory.mktemp("execute")
+    cards = model_of(folder), model_of(folder, "Large", size=64 << 20)
+    return bench_of(study_of(*cards), folder / "results", cache)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(bench: Bench, client: docker.DockerClient) -> Iterator[None]:
+    yield
+    assert marked() == []
+    assert client.containers.list(all=True, filters={"label": "io.sparkray.run"}) == []
+    assert list(bench.dataset.spool.iterdir()) == []
+
+
+def stored(bench: Bench, table: str, outcome: Outcome) -> list[dict]:
+    key = outcome.row["run_id"], outcome.row["attempt"]
+    return [row for row in bench.dataset.read(table) if (row["run_id"], row["attempt"]) == key]
+
+
+def log_of(bench: Bench, outcome: Outcome) -> bytes:
+    return (bench.dataset.path / "logs" / f"{outcome.row['run_id']}-{outcome.row['attempt']}.log").read_bytes()
+
+
+@pytest.mark.parametrize("environment", ARMS)
+def test_an_ok_run_fills_its_row(bench: Bench, environment: str) -> None:
+    slow = changed(bench, tokens_per_s=60.0)
+    outcome = run(slow, environment, "Tiny")
+    assert (outcome.status, outcome.row["reason"]) == ("ok", None)
+    (row,) = stored(bench, "runs", outcome)
+    assert {*row} == {column.name for column in RUN_COLUMNS} | {metric.name for metric in METRICS}
+    device = {name for name in NO_GPU if row[name] is not None} if slow.machine.gpus else set()
+    assert {name for name, value in row.items() if value is None} == (ALWAYS_NULL - device | NULL_BY_ARM[environment])
+    assert row["simulated"] is True
+    assert row["exit_code"] == 0
+    assert (row["requests_planned"], row["requests_done"]) == (4, 4)
+    assert 0 < row["engine_lifetime_s"] < row["duration_s"]
+    assert row["dead_time_s"] == pytest.approx(row["duration_s"] - row["engine_lifetime_s"])
+    assert row["rootfs_digest"] == bench.expected_digest
+    assert row["model_sha256"] == bench.weights["Tiny"].sha256
+    assert row["log_sha256"] == hashlib.sha256(log_of(bench, outcome)).hexdigest()
+    assert row["output_throughput_tok_s"] == pytest.approx(60, rel=0.25)
+    assert row["started_at"] < row["ended_at"]
+    assert b"double: loading" in log_of(bench, outcome)
+
+
+@pytest.mark.parametrize("environment", ARMS)
+def test_an_ok_run_keeps_requests_samples_and_checks(bench: Bench, environment: str) -> None:
+    outcome = run(changed(bench, tokens_per_s=61.0), environment, "Tiny")
+    requests = stored(bench, "requests", outcome)
+    assert [(r["request"], r["warmup"], r["output_tokens"], len(r["token_ns"])) for r in requests] == [
+        (i, i == 0, 6, 6) for i in range(5)
+    ]
+    samples = stored(bench, "samples", outcome)
+    in_container = environment.startswith("container")
+    assert {s["sampler"] for s in samples} >= {"host", "process"} | ({"cgroup"} if in_container else set())
+    assert ("cgroup" in {s["sampler"] for s in samples}) == in_container
+    assert all(s["process_rss_gib"] > 0.001 for s in samples if s["sampler"] == "process")
+    checks = stored(bench, "checks", outcome)
+    assert [(c["check"], c["verdict"]) for c in checks] == [
+        ("identity", "pass"), ("identity", "pass"), ("start_state", "pass"), ("tokens", "pass"),
+    ]  # fmt: skip
+
+
+def test_every_arm_starts_alike(bench: Bench) -> None:
+    rows = {name: run(changed(bench, tokens_per_s=62.0), name, "Tiny").row for name in ARMS}
+    states = {name: json.loads(row["effective_state"]) for name, row in rows.items()}
+    native, container = states["native"], states["container_baseline"]
+    for state in states.values():
+        assert (state["nice"], state["oom_score_adj"]) == (0, 0)
+    if not json.loads(rows["native"]["deviations"]):
+        assert native["rlimits"] == container["rlimits"]
+    assert {*container["environment"]} - {*native["environment"]} == set()
+    own = {"HOSTNAME", MARKER}
+    assert {k: v for k, v in native["environment"].items() if k not in own} == {
+        k: v for k, v in container["environment"].items() if k not in own
+    }
+    assert own <= {*native["environment"]}
+    assert rows["native"]["engine_command"] == rows["container_baseline"]["engine_command"]
+    assert rows["native"]["dataset_sha256"] == rows["host"]["dataset_sha256"]
+    assert len({row["rootfs_digest"] for row in rows.values()}) == 1
+    assert (native["namespaces"]["mnt"], native["namespaces"]["pid"]) == ("own", "host")
+    assert (container["namespaces"]["pid"], container["namespaces"]["ipc"]) == ("own", "host")
+
+
+@pytest.mark.parametrize("environment", ARMS)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_becomes_a_status_with_a_reason(bench: Bench, environment: str, fault: str) -> None:
+    status, reason = FAULTS[fault]
+    faulty = changed(bench, fault=fault, timeout_s=1.0 if fault == "hang" else None)
+    outcome = run(faulty, environment, "Tiny")
+    (row,) = stored(bench, "runs", outcome)
+    assert row["status"] == status in STATUSES
+    assert row["reason"] is not None
+    assert re.search(reason, row["reason"]), row["reason"]
+    assert b"double: loading" in log_of(bench, outcome)
+    assert row["started_at"] is not None
+    assert row["duration_s"] > 0
+    assert (row["output_throughput_tok_s"] is None) == (fault != "wrong_model")
+
+
+def test_a_second_try_is_a_second_attempt(bench: Bench) -> None:
+    faulty = changed(bench, fault="crash", load_s=0.02)
+    assert [run(faulty, "native", "Tiny").row["attempt"] for _ in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("environment", ARMS)
+def test_a_stop_interrupts(bench: Bench, environment: str) -> None:
+    stop = Stop()
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    began = time.monotonic()
+    outcome = run(changed(bench, fault="hang", load_s=0.03), environment, "Tiny", stop)
+    timer.join()
+    assert time.monotonic() - began < 20
+    assert (outcome.status, outcome.row["reason"]) == ("interrupted", "stopped while the engine ran")
+    assert b"double: loading" in log_of(bench, outcome)
+    assert stored(bench, "samples", outcome) != []
+
+
+def test_the_note_is_told_before_the_start(bench: Bench) -> None:
+    told: list[str] = []
+    chosen = planned(changed(bench, fault="missing"), "native", "Tiny")
+    run_once(changed(bench, fault="missing"), chosen, Stop(), told.append)
+    assert told == [container_name(chosen.run_id)]
+
+
+@dataclass(frozen=True)
+class Leaking:
+    """A runtime that starts from another state than the one declared, as one would under a Ray actor."""
+
+    inner: Runtime
+    nice: int
+    name: str = "leaking"
+
+    def start(self, launch: Launch) -> AbstractContextManager[Running]:
+        return self.inner.start(replace(launch, start=replace(launch.start, nice=self.nice)))
+
+
+@pytest.mark.parametrize("environment", ["host", "native"])
+def test_a_start_state_that_leaked_is_refused(bench: Bench, environment: str) -> None:
+    arm = bench.arms[environment]
+    leaking = {**bench.arms, environment: replace(arm, runtime=Leaking(arm.runtime, 15))}
+    outcome = run(replace(changed(bench, load_s=0.04), arms=leaking), environment, "Tiny")
+    assert outcome.status == "invalid"
+    assert outcome.row["reason"] == "start_state: nice is 15, declared 0"
+    assert json.loads(outcome.row["effective_state"])["nice"] == 15
+    assert outcome.row["output_throughput_tok_s"] > 0, "kept, and marked"
+
+
+def test_an_altered_file_makes_that_arm_invalid(bench: Bench) -> None:
+    root = bench.arms["native"].rootfs
+    assert root is not None
+    victim = root / "etc" / "group"
+    whole = victim.read_bytes()
+    other = changed(bench, load_s=0.05)
+    try:
+        victim.write_bytes(whole.replace(b"root", b"toor"))
+        outcomes = {name: run(other, name, "Tiny") for name in ARMS}
+    finally:
+        victim.write_bytes(whole)
+    assert {name: outcome.status for name, outcome in outcomes.items()} == {
+        "host": "ok", "native": "invalid", "container_baseline": "ok",
+    }  # fmt: skip
+    reason = outcomes["native"].row["reason"]
+    assert reason.startswith("identity: the files of this arm are not the image's: sha256:")
+    assert bench.expected_digest in reason
+    assert run(other, "native", "Tiny").status == "ok"
+
+
+def test_a_container_that_somebody_kills_has_failed(bench: Bench, client: docker.DockerClient) -> None:
+    hanging = changed(bench, fault="hang", load_s=0.06)
+    name = container_name(planned(hanging, "container_baseline", "Tiny").run_id)
+
+    def kill() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                container = client.containers.get(name)
+                if container.status == "running" and b"loading" in container.logs():
+                    container.kill()
+                    return
+            except NotFound:
+                pass
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcome = run(hanging, "container_baseline", "Tiny")
+    killer.join()
+    assert outcome.status == "failed"
+    assert outcome.row["exit_code"] == -9
+    assert outcome.row["reason"].startswith("the engine ended with signal 9: double: loading")
+
+
+@pytest.mark.parametrize("init", [None, True])
+def test_too_little_memory_is_told_apart(bench: Bench, init: bool | None) -> None:
+    arm = bench.arms["container_baseline"]
+    options = DockerOptions(memory="24m", memory_swap="24m", init=init)
+    tight = {**bench.arms, "container_baseline": replace(arm, treatment=replace(arm.treatment, options=options))}
+    outcome = run(replace(changed(bench, load_s=0.07), arms=tight), "container_baseline", "Large")
+    assert outcome.status == "oom", outcome.row["reason"]
+    assert outcome.row["reason"].startswith("the engine was killed for memory (exit -9): double: loading")
+    assert "--memory=24m" in outcome.row["docker_command"]
+
+
+def test_a_model_that_is_unready_is_not_started(bench: Bench) -> None:
+    unready = replace(changed(bench, load_s=0.08), unready={"Tiny": "no checkpoint at /nowhere"})
+    outcome = run(unready, "native", "Tiny")
+    assert (outcome.status, outcome.row["reason"]) == ("unready", "no checkpoint at /nowhere")
+    assert outcome.row["started_at"] is None
+    assert outcome.row["duration_s"] is None

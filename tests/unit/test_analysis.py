@@ -1,0 +1,185 @@
+"""Rows in, sentences out: only ok runs count, pairs stand inside blocks, and no equality is claimed that was not shown."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+from builders import row
+
+from sparkray.analysis import (
+    Cell,
+    Comparison,
+    as_document,
+    cells,
+    comparisons,
+    frame_of,
+    sentence,
+    shown_metrics,
+)
+from sparkray.stats import NotEstimable
+from sparkray.stats.descriptive import Description
+from sparkray.stats.paired import Decision, Ratio
+
+METRIC = "output_throughput_tok_s"
+OTHER = "latency_mean_ms"
+ARMS = {"native": (100.0, 110.0, 90.0, 105.0), "container_baseline": (99.0, 109.5, 89.0, 104.2)}
+
+
+def rows(**arms: tuple[float | None, ...]) -> list[dict[str, Any]]:
+    """A row for every value: environment by name, block by place."""
+    return [
+        row(f"{environment}{block}", environment=environment, block=block, **{METRIC: value})
+        for environment, values in (arms or ARMS).items()
+        for block, value in enumerate(values)
+    ]
+
+
+def compared(found: list[dict[str, Any]], **margins: float) -> list[Comparison]:
+    return comparisons(frame_of(found, {r["run_id"] for r in found}), [METRIC], margins)
+
+
+def test_only_planned_runs_that_are_ok_count_once() -> None:
+    found = [*rows(), row("native0", attempt=2, **{METRIC: 1.0}), row("stranger"), row("bad", status="invalid")]
+    found.insert(0, row("native1", status="failed", block=1, **{METRIC: 1.0}))
+    frame = frame_of(found, {r["run_id"] for r in rows()} | {"bad"})
+    assert sorted(frame["run_id"]) == sorted(r["run_id"] for r in rows())
+    assert 1.0 not in frame[METRIC].to_list()
+
+
+def test_cells_describe_every_metric_of_every_environment_native_first() -> None:
+    found = [*rows(), row("h", environment="host", **{METRIC: 5.0})]
+    said = cells(frame_of(found, {r["run_id"] for r in found}), [METRIC, OTHER])
+    assert [(c.environment, c.metric, c.values.n) for c in said] == [
+        ("native", METRIC, 4),
+        ("native", OTHER, 0),
+        ("host", METRIC, 1),
+        ("host", OTHER, 0),
+        ("container_baseline", METRIC, 4),
+        ("container_baseline", OTHER, 0),
+    ]
+    assert said[0].values.mean == pytest.approx(101.25)
+    assert said[1].values == Description(0, None, None, None)
+
+
+def test_pairs_are_made_inside_blocks_and_incomplete_blocks_are_left_out() -> None:
+    [full] = compared(rows())
+    assert isinstance(full.result, Ratio)
+    logs = [math.log(b / a) for a, b in zip(ARMS["native"], ARMS["container_baseline"], strict=True)]
+    assert full.result.ratio == pytest.approx(math.exp(sum(logs) / 4))
+    [less] = compared([r for r in rows() if r["run_id"] != "native2"])
+    assert isinstance(less.result, Ratio)
+    assert less.result.n == 3
+    [null] = compared(rows(native=(100.0, None, 90.0), container_baseline=(99.0, 1.0, 89.0)))
+    assert isinstance(null.result, Ratio)
+    assert null.result.n == 2
+    [crossed] = compared(rows(native=(100.0,), container_baseline=(None, 99.0)))
+    assert crossed.result == NotEstimable("0 complete pairs: an interval needs at least 2")
+
+
+def test_the_order_of_the_rows_changes_nothing() -> None:
+    assert compared(rows(), **{METRIC: 0.01}) == compared(rows()[::-1], **{METRIC: 0.01})
+
+
+@pytest.mark.parametrize(
+    ("environments", "pairs"),
+    [
+        (("native",), []),
+        (("host", "container_baseline"), [("container_baseline", "host")]),
+        (
+            ("container_optimized", "host", "native"),
+            [("host", "native"), ("container_optimized", "native")],
+        ),
+    ],
+)
+def test_the_reference_is_native_else_the_host(environments: tuple[str, ...], pairs: list[tuple[str, str]]) -> None:
+    found = compared(rows(**dict.fromkeys(environments, (1.0, 2.0))))
+    assert [(c.environment, c.against) for c in found] == pairs
+
+
+def test_models_are_never_mixed() -> None:
+    twice = rows() + [r | {"run_id": r["run_id"] + "b", "model": "Beta", METRIC: r[METRIC] * 3} for r in rows()]
+    alpha, beta = compared(twice)
+    assert (alpha.model, beta.model) == ("Alpha", "Beta")
+    assert isinstance(alpha.result, Ratio)
+    assert isinstance(beta.result, Ratio)
+    assert alpha.result.n == beta.result.n == 4
+    assert alpha.result.ratio == pytest.approx(beta.result.ratio)
+
+
+def test_a_verdict_needs_a_margin() -> None:
+    assert compared(rows())[0].decision is None
+    decision = compared(rows(), **{METRIC: 0.05})[0].decision
+    assert decision is not None
+    assert decision.verdict == "equivalent"
+
+
+def test_nothing_at_all_compares_to_nothing() -> None:
+    assert compared([]) == []
+    assert cells(frame_of([], set()), [METRIC]) == []
+
+
+def test_shown_are_the_primary_metrics_first_and_none_twice() -> None:
+    shown = shown_metrics([OTHER, "energy_j"])
+    assert shown[:2] == [OTHER, "energy_j"]
+    assert METRIC in shown
+    assert len(set(shown)) == len(shown)
+
+
+def said_of(result: Ratio | NotEstimable, decision: Decision | None = None) -> str:
+    return sentence(Comparison("M", "container_baseline", "native", METRIC, result, decision))
+
+
+NEAR = Ratio(10, 0.999, (0.995, 1.003), (0.996, 1.002), 0.005)
+APART = Ratio(10, 0.98, (0.975, 0.985), (0.976, 0.984), 0.005)
+
+
+@pytest.mark.parametrize(
+    ("result", "decision", "end"),
+    [
+        (NotEstimable("1 complete pair"), None, "native: not estimable, 1 complete pair."),
+        (NEAR, None, "is a ratio of 0.9990 (95 % CI 0.9950 to 1.0030, 10 pairs)."),
+        (NEAR, Decision("equivalent", 0.01, None), ": equivalent within 1.0%."),
+        (APART, Decision("equivalent", 0.05, None), ": equivalent within 5.0%, though the difference is real."),
+        (APART, Decision("different", 0.01, None), ": different by more than 1.0%."),
+        (
+            NEAR,
+            Decision("undecided", 0.001, 44),
+            "0.1%; no difference is shown, and no equality either; 44 pairs would decide if the true ratio is 1.",
+        ),
+        (
+            APART,
+            Decision("undecided", 0.02, None),
+            "a difference is shown, its size against the margin is not; more than 100,000 pairs would be needed.",
+        ),
+    ],
+)
+def test_a_sentence_says_what_was_shown_and_no_more(
+    result: Ratio | NotEstimable, decision: Decision | None, end: str
+) -> None:
+    text = said_of(result, decision)
+    assert text.startswith(f"M, {METRIC}: container_baseline against native")
+    assert text.endswith(end)
+
+
+def test_only_an_equivalent_pair_is_ever_called_so() -> None:
+    for decision in (None, Decision("different", 0.01, None), Decision("undecided", 0.01, 5)):
+        text = said_of(NEAR, decision)
+        assert "equivalent" not in text
+        assert "same" not in text
+
+
+def test_the_document_is_plain_json_without_nan() -> None:
+    found = compared(rows(), **{METRIC: 0.05}) + compared(rows(native=(1.0,), host=(1.0,)))
+    cell = Cell("Alpha", "native", METRIC, Description(0, None, None, None))
+    document = json.loads(json.dumps(as_document([cell], found), allow_nan=False))
+    assert document["environments"] == [
+        {"model": "Alpha", "environment": "native", "metric": METRIC, "n": 0, "mean": None, "sd": None, "cv_pct": None}
+    ]
+    whole, none = document["comparisons"]
+    assert set(whole) == set(none)
+    assert (whole["verdict"], whole["margin"], whole["better"], whole["n"]) == ("equivalent", 0.05, "higher", 4)
+    assert whole["ci95"][0] < whole["ratio"] < whole["ci95"][1]
+    assert whole["not_estimable"] is None
+    assert none["ratio"] is None
+    assert none["not_estimable"].startswith("1 complete pair")

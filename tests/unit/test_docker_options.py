@@ -1,0 +1,220 @@
+"""Docker options: every field has its words, its SDK argument, its bounds and its reasons here, or a test fails."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from docker.models.containers import _create_container_args
+from hypothesis import given as sampled
+from hypothesis import strategies as st
+
+from sparkray.errors import ConfigError
+from sparkray.spec.boundary import parse
+from sparkray.spec.container import ContainerSpec, create_arguments
+from sparkray.spec.docker import (
+    DockerOptions,
+    flag_of,
+    flag_words,
+    given,
+    inert,
+    option_names,
+    sdk_arguments,
+    without,
+)
+from sparkray.spec.site import Environment
+from sparkray.units import GIB, MIB, parse_size
+
+
+@dataclass(frozen=True)
+class Example:
+    """One value of an option, what it becomes on either way into Docker, and values that must be refused."""
+
+    value: Any
+    words: tuple[str, ...]
+    sdk: Any
+    host_config: str
+    bad: tuple[Any, ...] = ()
+
+
+def _limit(name: str, value: int) -> list[dict[str, Any]]:
+    return [{"Name": name, "Soft": value, "Hard": value}]
+
+
+_EVERY_GPU = [{"Driver": "", "Capabilities": [["gpu"]], "Options": {}, "Count": -1}]
+EXAMPLES = {
+    "gpus": Example("all", ("--gpus=all",), _EVERY_GPU, "DeviceRequests"),
+    "ipc": Example("host", ("--ipc=host",), "host", "IpcMode", ("hots", "")),
+    "shm_size": Example("32g", ("--shm-size=32g",), 32 * GIB, "ShmSize", ("0", "-1", "5q", "1.5g")),
+    "network": Example("none", ("--network=none",), "none", "NetworkMode", ("nat",)),
+    "pid": Example("host", ("--pid=host",), "host", "PidMode", ("private",)),
+    "uts": Example("host", ("--uts=host",), "host", "UTSMode", ("private",)),
+    "cgroupns": Example("private", ("--cgroupns=private",), "private", "CgroupnsMode", ("none",)),
+    "cgroup_parent": Example("/bench", ("--cgroup-parent=/bench",), "/bench", "CgroupParent"),
+    "cpuset_cpus": Example("0,2-3", ("--cpuset-cpus=0,2-3",), "0,2-3", "CpusetCpus", ("", "0-", "a", "0;1", "-1")),
+    "cpus": Example(1.5, ("--cpus=1.5",), 1_500_000_000, "NanoCpus", (0, -1, 0.0)),
+    "cpu_shares": Example(512, ("--cpu-shares=512",), 512, "CpuShares", (0, -5)),
+    "memory": Example("2048m", ("--memory=2g",), 2 * GIB, "Memory", ("5m", "0", "-1", "lots")),
+    "memory_swap": Example("-1", ("--memory-swap=-1",), -1, "MemorySwap", ("-2", "x")),
+    "ulimit_memlock": Example(-1, ("--ulimit=memlock=-1",), _limit("memlock", -1), "Ulimits", (-2,)),
+    "ulimit_stack": Example(64 * MIB, ("--ulimit=stack=67108864",), _limit("stack", 64 * MIB), "Ulimits", (-2,)),
+    "ulimit_nofile": Example(1024, ("--ulimit=nofile=1024",), _limit("nofile", 1024), "Ulimits", (-2,)),
+    "oom_score_adj": Example(-500, ("--oom-score-adj=-500",), -500, "OomScoreAdj", (-1001, 1001)),
+    "privileged": Example(True, ("--privileged",), True, "Privileged"),
+    "cap_add": Example(
+        ("sys_nice", "CAP_IPC_LOCK", "SYS_NICE"),
+        ("--cap-add=CAP_IPC_LOCK", "--cap-add=CAP_SYS_NICE"),
+        ["CAP_IPC_LOCK", "CAP_SYS_NICE"],
+        "CapAdd",
+    ),
+    "cap_drop": Example(("ALL",), ("--cap-drop=ALL",), ["ALL"], "CapDrop"),
+    "security_opt": Example(
+        ("seccomp=unconfined", "no-new-privileges"),
+        ("--security-opt=seccomp=unconfined", "--security-opt=no-new-privileges"),
+        ["seccomp=unconfined", "no-new-privileges"],
+        "SecurityOpt",
+        (("seccomp=/p.json",), ("selinux=off",)),
+    ),
+    "init": Example(True, ("--init",), True, "Init"),
+    "read_only": Example(True, ("--read-only",), True, "ReadonlyRootfs"),
+    "log_driver": Example("none", ("--log-driver=none",), {"Type": "none", "Config": {}}, "LogConfig", ("elsewhere",)),
+    "runtime": Example("runc", ("--runtime=runc",), "runc", "Runtime"),
+}
+each_option = pytest.mark.parametrize("name", option_names())
+
+
+def only(name: str) -> DockerOptions:
+    return DockerOptions(**{name: EXAMPLES[name].value})
+
+
+def test_every_option_has_an_example_here() -> None:
+    assert list(EXAMPLES) == option_names()
+
+
+@each_option
+def test_the_flag_has_its_words(name: str) -> None:
+    assert tuple(flag_words(only(name))) == EXAMPLES[name].words
+    assert all(re.fullmatch(r"--[a-z-]+(=.+)?", word) for word in EXAMPLES[name].words)
+
+
+@each_option
+def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) -> None:
+    expected = EXAMPLES[name].sdk
+    arguments = sdk_arguments(only(name))
+    assert arguments == {flag_of(name).argument: expected}
+    spec = ContainerSpec("c", "image", ("true",), only(name))
+    config = _create_container_args({**create_arguments(spec), "version": "1.41"})["host_config"]
+    found = config[EXAMPLES[name].host_config]
+    if name == "gpus":
+        found = [{key: value for key, value in request.items() if key != "DeviceIDs"} for request in found]
+    assert found == expected
+
+
+@each_option
+def test_an_option_says_what_it_is_for_and_what_it_trades(name: str) -> None:
+    flag = flag_of(name)
+    assert len(flag.why) > 8
+    assert flag.security in ("none", "weakens", "dangerous")
+
+
+@pytest.mark.parametrize(("name", "bad"), [(name, bad) for name, e in EXAMPLES.items() for bad in e.bad])
+def test_a_value_out_of_bounds_is_refused_with_the_option_and_the_value(name: str, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{name}: ") as error:
+        DockerOptions(**{name: bad})
+    assert repr(bad[0] if isinstance(bad, tuple) else bad) in str(error.value)
+
+
+@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if not example.bad])
+def test_options_without_a_bound_have_none_to_be_tested(name: str) -> None:
+    assert flag_of(name).check(EXAMPLES[name].value) is None
+    assert flag_of(name).check("anything at all") is None
+
+
+@pytest.mark.parametrize(("name", "least"), [("shm_size", "1"), ("memory", "6m"), ("memory_swap", "-1")])
+def test_the_least_that_acts_is_accepted(name: str, least: str) -> None:
+    assert getattr(DockerOptions(**{name: least}), name) == least
+    with pytest.raises(ValueError, match="below the least that acts"):
+        DockerOptions(**{name: str(parse_size(least) - 1)})
+
+
+@pytest.mark.parametrize("name", ["privileged", "init", "read_only"])
+def test_a_bare_flag_that_is_false_has_no_word(name: str) -> None:
+    assert flag_words(DockerOptions(**{name: False})) == []
+    assert sdk_arguments(DockerOptions(**{name: False})) == {flag_of(name).argument: False}
+
+
+@pytest.mark.parametrize(
+    ("value", "word", "request_"),
+    [
+        ("2", "--gpus=2", {"Count": 2}),
+        ("device=0,2", '--gpus="device=0,2"', {"Count": 0, "DeviceIDs": ["0", "2"]}),
+        ("GPU-1a", '--gpus="device=GPU-1a"', {"Count": 0, "DeviceIDs": ["GPU-1a"]}),
+    ],
+)
+def test_gpus_are_all_a_number_or_devices(value: str, word: str, request_: dict[str, Any]) -> None:
+    options = DockerOptions(gpus=value)
+    assert flag_words(options) == [word]
+    assert sdk_arguments(options)["device_requests"] == [
+        {"Driver": "", "Capabilities": [["gpu"]], "Options": {}, **request_}
+    ]
+
+
+def test_limits_are_joined_under_one_argument() -> None:
+    options = DockerOptions(ulimit_memlock=-1, ulimit_stack=5, ulimit_nofile=7)
+    assert [limit["Name"] for limit in sdk_arguments(options)["ulimits"]] == ["memlock", "stack", "nofile"]
+
+
+@sampled(st.sets(st.sampled_from(option_names())))
+def test_options_apart_say_what_they_say_together(names: set[str]) -> None:
+    together = DockerOptions(**{name: EXAMPLES[name].value for name in names})
+    assert [name for name, _, _ in given(together)] == [name for name in option_names() if name in names]
+    assert flag_words(together) == [word for name in option_names() if name in names for word in EXAMPLES[name].words]
+    assert set(sdk_arguments(together)) == {flag_of(name).argument for name in names}
+
+
+@sampled(st.sets(st.sampled_from(option_names())), st.sets(st.sampled_from(option_names())))
+def test_options_can_be_given_up(names: set[str], lost: set[str]) -> None:
+    left = without(DockerOptions(**{name: EXAMPLES[name].value for name in names}), lost)
+    assert {name for name, _, _ in given(left)} == names - lost
+
+
+@sampled(st.sets(st.sampled_from(option_names())))
+def test_options_survive_the_file_boundary(names: set[str]) -> None:
+    written = {
+        name: list(value) if isinstance(value := EXAMPLES[name].value, tuple) else value for name in sorted(names)
+    }
+    read = parse(Environment, {"options": written}, "f").options
+    assert read == DockerOptions(**{name: EXAMPLES[name].value for name in names})
+
+
+@sampled(st.integers(1, 2**50))
+def test_a_size_is_the_same_by_either_way_into_docker(size: int) -> None:
+    options = DockerOptions(shm_size=str(size))
+    [word] = flag_words(options)
+    assert parse_size(word.removeprefix("--shm-size=")) == sdk_arguments(options)["shm_size"] == size
+
+
+@pytest.mark.parametrize(
+    ("options", "reasons"),
+    [
+        (DockerOptions(), {}),
+        (DockerOptions(shm_size="1g"), {}),
+        (DockerOptions(shm_size="1g", ipc="private"), {}),
+        (DockerOptions(ipc="host"), {}),
+        (DockerOptions(shm_size="1g", ipc="host"), {"shm_size": "--ipc=host"}),
+        (DockerOptions(shm_size="1g", ipc="none"), {"shm_size": "--ipc=none"}),
+        (DockerOptions(memory_swap="-1"), {"memory_swap": "without --memory"}),
+        (DockerOptions(memory_swap="-1", memory="1g"), {}),
+    ],
+)
+def test_what_cannot_act_says_why(options: DockerOptions, reasons: dict[str, str]) -> None:
+    found = inert(options)
+    assert set(found) == set(reasons)
+    assert all(reason in found[name] for name, reason in reasons.items())
+
+
+def test_an_option_that_is_none_is_unknown() -> None:
+    with pytest.raises(KeyError):
+        flag_of("rm")
+    with pytest.raises(ConfigError, match=r"unknown key 'options\.rm'"):
+        parse(Environment, {"options": {"rm": True}}, "f")

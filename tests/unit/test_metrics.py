@@ -1,0 +1,217 @@
+"""Metrics against values worked out by hand; no data is None."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import MS, S, request, run_data
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkray.metrics import BY_NAME, METRICS, RunData, compute_all, counted
+from sparkray.records import CHECK_COLUMNS, REQUEST_COLUMNS, RUN_COLUMNS, SAMPLE_COLUMNS
+from sparkray.units import GIB
+
+UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c")
+TWO = run_data(
+    request(0, output_tokens=5),
+    request(1, output_tokens=9, submit_ns=500 * MS, first_token_ns=560 * MS, end_ns=2000 * MS),
+)
+# first submission 0, last end 2 s; 14 tokens; latencies 100 and 1500 ms; first tokens after 20 and 60 ms;
+# gaps (100-20)/4 = 20 and (2000-560)/8 = 180 ms.
+BY_HAND = {
+    "output_throughput_tok_s": 7.0,
+    "request_throughput_req_s": 1.0,
+    "latency_mean_ms": 800.0,
+    "latency_p50_ms": 800.0,
+    "latency_p95_ms": 100 + 0.95 * 1400,
+    "latency_p99_ms": 100 + 0.99 * 1400,
+    "ttft_mean_ms": 40.0,
+    "ttft_p50_ms": 40.0,
+    "ttft_p95_ms": 58.0,
+    "ttft_p99_ms": 59.6,
+    "itl_mean_ms": 100.0,
+    "itl_p50_ms": 100.0,
+    "itl_p95_ms": 172.0,
+    "itl_p99_ms": 178.4,
+}
+SAMPLES: tuple[dict[str, Any], ...] = (
+    {"gpu_util_pct": 10.0, "gpu_power_w": 20.0, "gpu_temp_c": 50.0, "mem_available_gib": 9.0, "mem_free_gib": 4.0},
+    {"gpu_util_pct": None, "process_rss_gib": 1.0, "process_pss_gib": 0.5, "cpu_busy_pct": 30.0},
+    {"gpu_util_pct": 90.0, "gpu_power_w": 40.0, "gpu_temp_c": 70.0, "mem_available_gib": 7.5, "mem_free_gib": 5.0},
+    {"gpu_temp_c": 60.0, "process_rss_gib": 3.0, "gpu_process_gib": 2.0, "cpu_busy_pct": 50.0, "mem_free_gib": None},
+    {"cgroup_anon_gib": 0.25, "cgroup_file_gib": 0.75, "mem_available_gib": 8.0},
+)
+FROM_SAMPLES = {
+    "gpu_util_mean_pct": 50.0,
+    "power_mean_w": 30.0,
+    "gpu_temp_start_c": 50.0,
+    "gpu_temp_max_c": 70.0,
+    "host_available_drop_peak_gib": 2.5,
+    "host_free_drop_peak_gib": 2.0,
+    "process_rss_peak_gib": 3.0,
+    "process_pss_peak_gib": 0.5,
+    "gpu_process_peak_gib": 2.0,
+    "cgroup_anon_peak_gib": 0.25,
+    "cgroup_file_peak_gib": 0.75,
+    "cpu_busy_mean_pct": 40.0,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_requests_say(name: str) -> None:
+    assert BY_NAME[name].compute(TWO) == pytest.approx(BY_HAND[name], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", FROM_SAMPLES)
+def test_what_samples_say(name: str) -> None:
+    data = run_data(samples=SAMPLES, before={"mem_available_before_gib": 10.0, "mem_free_before_gib": 6.0})
+    assert BY_NAME[name].compute(data) == pytest.approx(FROM_SAMPLES[name], rel=1e-12)
+
+
+def test_what_the_engine_says() -> None:
+    said = compute_all(run_data(kv_cache_bytes=3 * GIB, reported_peak_bytes=GIB // 2))
+    assert (said["kv_cache_gib"], said["engine_reported_peak_gib"]) == (3.0, 0.5)
+
+
+def test_every_metric_is_worked_out_by_hand_somewhere_here() -> None:
+    assert {*BY_HAND, *FROM_SAMPLES, "kv_cache_gib", "engine_reported_peak_gib", "energy_j"} == set(BY_NAME)
+
+
+def test_no_data_is_none_and_never_0() -> None:
+    assert compute_all(run_data()) == dict.fromkeys(BY_NAME)
+    nothing = ({"sampler": "host", "gpu_util_pct": None, "gpu_energy_j": None, "mem_available_gib": None},)
+    assert compute_all(run_data(samples=nothing, before={"mem_available_before_gib": None})) == dict.fromkeys(BY_NAME)
+
+
+def test_a_true_zero_is_kept() -> None:
+    samples = ({"gpu_util_pct": 0.0, "mem_available_gib": 11.0},)
+    found = compute_all(run_data(samples=samples, before={"mem_available_before_gib": 10.0}, kv_cache_bytes=0))
+    assert (found["gpu_util_mean_pct"], found["kv_cache_gib"]) == (0.0, 0.0)
+    assert found["host_available_drop_peak_gib"] == 0.0  # memory was freed meanwhile: no drop below 0
+
+
+def test_a_drop_needs_both_ends() -> None:
+    assert BY_NAME["host_available_drop_peak_gib"].compute(run_data(samples=SAMPLES)) is None
+    assert BY_NAME["host_available_drop_peak_gib"].compute(run_data(before={"mem_available_before_gib": 1.0})) is None
+
+
+def test_an_engine_that_does_not_stream_has_latency_but_no_first_token() -> None:
+    found = compute_all(run_data(request(first_token_ns=None)))
+    assert found["latency_mean_ms"] == 100.0
+    assert {found[f"{kind}_{which}_ms"] for kind in ("ttft", "itl") for which in ("mean", "p50", "p95", "p99")} == {
+        None
+    }
+
+
+def test_one_token_has_no_gap_and_no_time_has_no_throughput() -> None:
+    assert BY_NAME["itl_mean_ms"].compute(run_data(request(output_tokens=1))) is None
+    assert BY_NAME["output_throughput_tok_s"].compute(run_data(request(submit_ns=5, end_ns=5))) is None
+
+
+def test_the_gaps_between_tokens_are_taken_where_every_token_has_its_time() -> None:
+    data = run_data(
+        request(0, token_ns=(20 * MS, 30 * MS, 100 * MS)), request(1, token_ns=(S + 20 * MS, S + 70 * MS, S + 100 * MS))
+    )
+    assert BY_NAME["itl_mean_ms"].compute(data) == pytest.approx((10 + 70 + 50 + 30) / 4)
+    assert BY_NAME["itl_p50_ms"].compute(data) == pytest.approx(40.0)
+
+
+def test_energy_is_the_difference_of_each_gpu_apart() -> None:
+    energy = BY_NAME["energy_j"]
+    one = [{"device": "a", "gpu_energy_j": 1000.0}, {"gpu_util_pct": 1.0}, {"device": "a", "gpu_energy_j": 1300.0}]
+    assert energy.compute(run_data(samples=tuple(one))) == 300.0
+    other = [{"device": "b", "gpu_energy_j": 5.0}, {"device": "b", "gpu_energy_j": 30.0}]
+    assert energy.compute(run_data(samples=(one[0], other[0], one[2], other[1]))) == 325.0
+    assert energy.compute(run_data(samples=(one[0], other[0]))) is None
+
+
+def test_warm_up_and_failed_requests_do_not_count() -> None:
+    requests = (request(0, warmup=True), request(1), request(2, error="lost"), request(3, warmup=True, error="both"))
+    assert [r.index for r in counted(requests)] == [1]
+    data = RunData(counted(requests), (), run_data().facts, {})
+    assert BY_NAME["output_throughput_tok_s"].compute(data) == pytest.approx(50.0)
+    assert BY_NAME["request_throughput_req_s"].compute(data) == pytest.approx(10.0)
+
+
+DURATIONS = st.lists(st.integers(1, 10**12), min_size=1, max_size=60)
+
+
+@given(DURATIONS)
+def test_percentiles_are_those_of_numpy(durations_ns: list[int]) -> None:
+    data = run_data(*(request(i, submit_ns=0, end_ns=ns, first_token_ns=ns) for i, ns in enumerate(durations_ns)))
+    values = np.array(durations_ns) / MS
+    for family in ("latency", "ttft"):
+        for q in (50, 95, 99):
+            expected = np.quantile(values, q / 100, method="linear")
+            assert BY_NAME[f"{family}_p{q}_ms"].compute(data) == pytest.approx(expected, rel=1e-12)
+
+
+@given(DURATIONS)
+def test_percentiles_are_ordered_and_inside_the_data(durations_ns: list[int]) -> None:
+    data = run_data(*(request(i, submit_ns=0, end_ns=ns) for i, ns in enumerate(durations_ns)))
+    p50, p95, p99, mean = (BY_NAME[f"latency_{which}_ms"].compute(data) for which in ("p50", "p95", "p99", "mean"))
+    assert p50 is not None
+    assert p95 is not None
+    assert p99 is not None
+    assert mean is not None
+    low, high = min(durations_ns) / MS, max(durations_ns) / MS
+    assert low <= p50 <= p95 <= p99 <= high
+    assert low * (1 - 1e-12) <= mean <= high * (1 + 1e-12)
+
+
+@given(DURATIONS, st.integers(0, 10**15))
+def test_another_start_of_the_clock_changes_nothing(durations_ns: list[int], start: int) -> None:
+    def at(zero: int) -> dict[str, float | None]:
+        return compute_all(
+            run_data(
+                *(
+                    request(i, submit_ns=zero, first_token_ns=zero, end_ns=zero + ns)
+                    for i, ns in enumerate(durations_ns)
+                )
+            )
+        )
+
+    assert at(start) == at(0)
+
+
+def test_every_metric_ends_in_its_unit_and_says_what_it_is() -> None:
+    for metric in METRICS:
+        assert metric.name.endswith(UNITS), metric.name
+        assert len(metric.what) > 8
+        assert metric.better in ("higher", "lower", "neither")
+    assert len(BY_NAME) == len(METRICS)
+    assert len({metric.what for metric in METRICS}) == len(METRICS)
+
+
+def test_a_throughput_should_be_high_and_a_time_low() -> None:
+    for metric in METRICS:
+        expected = (
+            "higher" if "throughput" in metric.name else "lower" if metric.name.endswith("_ms") else metric.better
+        )
+        assert metric.better == expected
+
+
+QUANTITIES = (*UNITS, "_s", "_ns", "_mhz", "_bytes")
+
+
+@pytest.mark.parametrize("columns", [RUN_COLUMNS, REQUEST_COLUMNS, SAMPLE_COLUMNS, CHECK_COLUMNS])
+def test_every_column_that_holds_a_quantity_ends_in_its_unit(columns: tuple[Any, ...]) -> None:
+    names = [column.name for column in columns]
+    assert len(set(names)) == len(names)
+    for column in columns:
+        assert re.fullmatch(r"[a-z][a-z0-9_]*", column.name)
+        assert len(column.what) > 4
+        if column.kind == "float":
+            assert column.name.endswith(QUANTITIES), column.name
+
+
+def test_no_column_is_declared_twice() -> None:
+    assert not {column.name for column in RUN_COLUMNS} & set(BY_NAME)
+
+
+def test_no_metric_is_ever_nan() -> None:
+    for data in (TWO, run_data(samples=SAMPLES), run_data(request(output_tokens=0))):
+        assert not [name for name, value in compute_all(data).items() if value is not None and math.isnan(value)]

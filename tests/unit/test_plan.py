@@ -1,0 +1,220 @@
+"""Plans: every environment once a block, the same anywhere, and longer plans that begin with the shorter ones."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import pytest
+from builders import card, experiment, shape, site, study, treatments
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkray.plan import (
+    PlannedRun,
+    Study,
+    Treatment,
+    canonical_sha256,
+    definition_sha256,
+    estimated_s,
+    experiment_sha256,
+    make_plan,
+)
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.experiment import Workload
+from sparkray.spec.model import Weights
+from sparkray.spec.site import ENVIRONMENTS
+
+MODELS = ("Alpha", "Beta", "Gamma", "Delta")
+
+
+def planned(
+    *, models: int = 1, environments: tuple[str, ...] = ENVIRONMENTS[:3], runs: int = 4, **changes: Any
+) -> Study:
+    asked = experiment(models=MODELS[:models], environments=environments, runs=runs, **changes)
+    return study(experiment=asked)
+
+
+STUDIES = st.builds(
+    planned,
+    models=st.integers(1, 4),
+    environments=st.lists(st.sampled_from(ENVIRONMENTS), min_size=1, unique=True).map(tuple),
+    runs=st.integers(1, 8),
+    seed=st.integers(0, 2**32),
+    order=st.sampled_from(["random", "alternating"]),
+)
+
+
+def blocks(plan: list[PlannedRun], model: str = "Alpha") -> list[tuple[str, ...]]:
+    """Environments in order, block by block, of one model."""
+    numbers = sorted({run.block for run in plan if run.model == model})
+    return [tuple(run.environment for run in plan if (run.model, run.block) == (model, n)) for n in numbers]
+
+
+def ids(one: Study) -> dict[tuple[str, str, int], str]:
+    """Run ids by what they stand for."""
+    return {(run.model, run.environment, run.block): run.run_id for run in make_plan(one)}
+
+
+@given(STUDIES)
+def test_every_block_holds_every_environment_once(one: Study) -> None:
+    plan = make_plan(one)
+    seen = Counter((run.model, run.block, run.environment) for run in plan)
+    assert set(seen.values()) == {1}
+    assert set(seen) == {
+        (model, block, environment)
+        for model in one.experiment.models
+        for block in range(one.experiment.runs)
+        for environment in one.experiment.environments
+    }
+
+
+@given(STUDIES)
+def test_positions_count_and_a_block_is_one_stretch(one: Study) -> None:
+    plan = make_plan(one)
+    assert [run.position for run in plan] == list(range(len(plan)))
+    assert len(list(groupby(plan, _block))) == len({_block(run) for run in plan})
+    assert [run.block for run in plan] == sorted(run.block for run in plan)
+    assert all(run.replicate == run.block + 1 for run in plan)
+
+
+@given(STUDIES)
+def test_ids_are_unique_and_short_and_the_same_again(one: Study) -> None:
+    plan = make_plan(one)
+    found = [run.run_id for run in plan]
+    assert len(set(found)) == len(found)
+    assert all(len(run_id) == 16 and int(run_id, 16) >= 0 for run_id in found)
+    assert make_plan(one) == plan
+
+
+@given(STUDIES, st.integers(1, 6))
+def test_a_longer_plan_begins_with_the_shorter_one(one: Study, more: int) -> None:
+    longer = replace(one, experiment=replace(one.experiment, runs=one.experiment.runs + more))
+    plan = make_plan(one)
+    assert make_plan(longer)[: len(plan)] == plan
+
+
+@given(STUDIES, st.data())
+def test_a_model_is_planned_alike_beside_others_and_alone(one: Study, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(one.experiment.models))
+    alone = replace(one, cards=(card(name),), experiment=replace(one.experiment, models=(name,)))
+    among = [run for run in make_plan(one) if run.model == name]
+    assert [(r.run_id, r.block, r.environment) for r in make_plan(alone)] == [
+        (r.run_id, r.block, r.environment) for r in among
+    ]
+
+
+def test_the_seed_changes_the_order_and_the_order_is_balanced_over_seeds() -> None:
+    orders = {seed: blocks(make_plan(planned(seed=seed, runs=10))) for seed in range(40)}
+    assert len({tuple(order) for order in orders.values()}) > 35
+    first = Counter(block[0] for order in orders.values() for block in order)
+    assert all(400 / 3 * 0.7 < count < 400 / 3 * 1.3 for count in first.values())
+
+
+def test_models_take_turns_in_another_order_each_round() -> None:
+    plan = make_plan(planned(models=4, runs=6))
+    rounds = [tuple(dict.fromkeys(run.model for run in plan if run.block == block)) for block in range(6)]
+    assert all(sorted(order) == sorted(MODELS) for order in rounds)
+    assert len(set(rounds)) > 1
+
+
+def test_alternating_rotates_by_one_place_and_needs_no_seed() -> None:
+    ab = blocks(make_plan(planned(environments=("native", "host"), order="alternating", runs=3)))
+    assert ab == [("native", "host"), ("host", "native"), ("native", "host")]
+    abc = blocks(make_plan(planned(environments=("native", "host", "container_baseline"), order="alternating", seed=1)))
+    assert abc[1] == ("host", "container_baseline", "native")
+    assert abc[3] == abc[0]
+
+
+def _identical() -> Study:
+    return planned(runs=2)
+
+
+DOCKER = (*treatments("host", "native"), Treatment("container_baseline", DockerOptions(ipc="private")))
+IDENTITY = {
+    "requests": lambda s: replace(s, experiment=replace(s.experiment, workload=Workload(5, 8, 4))),
+    "input tokens": lambda s: replace(s, experiment=replace(s.experiment, workload=Workload(4, 9, 4))),
+    "seed": lambda s: replace(s, experiment=replace(s.experiment, seed=8)),
+    "engine": lambda s: replace(s, engine="llamacpp"),
+    "engine options": lambda s: replace(s, engine_options={"threads": 3}),
+    "site": lambda s: replace(s, site=site(name="other")),
+    "model": lambda s: replace(s, cards=(card("Beta"),), experiment=replace(s.experiment, models=("Beta",))),
+    "weights": lambda s: replace(s, cards=(card(weights=Weights("file", "/models/Alpha.gguf", sha256="0")),)),
+    "batch": lambda s: replace(s, cards=(card(max_batch_size=2),)),
+    "card options": lambda s: replace(s, cards=(card(engine_options={"double": {"x": 1}}),)),
+}
+NO_IDENTITY = {
+    "runs": lambda s: replace(s, experiment=replace(s.experiment, runs=3)),
+    "question": lambda s: replace(s, experiment=replace(s.experiment, question="Again?")),
+    "timeout": lambda s: replace(s, experiment=replace(s.experiment, timeout_s=5.0)),
+    "another model": lambda s: replace(s, cards=(*s.cards, card("Beta"))),
+    "options of an engine that is not used": lambda s: replace(
+        s, cards=(card(engine_options={"trtllm": {"x": 1}}, notes=("n",)),)
+    ),
+    "an environment less": lambda s: replace(s, treatments=s.treatments[:2]),
+    "what may be given up": lambda s: replace(
+        s, treatments=tuple(replace(treatment, adapt=("shm_size",)) for treatment in s.treatments)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IDENTITY)
+def test_another_identity_is_another_run(what: str) -> None:
+    before, after = ids(_identical()), ids(IDENTITY[what](_identical()))
+    assert len(before) == len(after)
+    assert not set(before.values()) & set(after.values())
+
+
+@pytest.mark.parametrize("what", NO_IDENTITY)
+def test_what_is_no_part_of_a_run_leaves_its_id(what: str) -> None:
+    before, after = ids(_identical()), ids(NO_IDENTITY[what](_identical()))
+    shared = set(before) & set(after)
+    assert len(shared) >= 4
+    assert all(before[key] == after[key] for key in shared)
+
+
+def test_a_docker_option_changes_the_runs_of_its_own_environment_alone() -> None:
+    before, after = ids(_identical()), ids(replace(_identical(), treatments=DOCKER))
+    assert {key[1] for key in before if before[key] != after[key]} == {"container_baseline"}
+
+
+DEFINITION_STAYS = ("runs", "another model", "an environment less", "what may be given up")
+
+
+@pytest.mark.parametrize("what", {**IDENTITY, **NO_IDENTITY})
+def test_what_may_share_a_dataset_has_one_definition(what: str) -> None:
+    before, after = _identical(), {**IDENTITY, **NO_IDENTITY}[what](_identical())
+    same = what in (*DEFINITION_STAYS, "model", "weights", "batch", "card options") or "not used" in what
+    assert (definition_sha256(before) == definition_sha256(after)) is same
+
+
+@pytest.mark.parametrize("what", ["runs", "another model", "an environment less", "seed", "engine options", "question"])
+def test_the_experiment_as_it_is_run_has_a_hash_of_its_own(what: str) -> None:
+    before, after = _identical(), {**IDENTITY, **NO_IDENTITY}[what](_identical())
+    assert experiment_sha256(before) != experiment_sha256(after)
+    assert experiment_sha256(before) == experiment_sha256(_identical())
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none()))
+def test_a_hash_of_values_does_not_see_their_order(mapping: dict[str, Any]) -> None:
+    assert canonical_sha256(mapping) == canonical_sha256(dict(reversed(mapping.items())))
+    assert canonical_sha256(mapping) != canonical_sha256({**mapping, "one more\0": 1})
+
+
+def test_a_treatment_knows_whether_docker_runs_it() -> None:
+    assert [t.in_container for t in treatments(*ENVIRONMENTS)] == [False, False, True, True]
+
+
+def test_an_estimate_follows_weights_tokens_and_bandwidth() -> None:
+    one = study(site=site(bandwidth_gb_s=100.0))
+    big = card(shape=shape(params_total=3_000_000_000))
+    # 6 GB at 1 GB/s; 6 requests of 4 tokens and 8/8 prompt steps, each 6 GB at 60 GB/s; 2 s around it.
+    assert estimated_s(one, big) == pytest.approx(2 + 6 + 30 * 0.1)
+    moe = card(shape=shape(params_total=3_000_000_000, params_active=300_000_000))
+    assert estimated_s(one, moe) == pytest.approx(2 + 6 + 30 * 0.01)
+    assert estimated_s(one, replace(big, max_batch_size=2)) == pytest.approx(2 + 6 + 15 * 0.1)
+    assert estimated_s(one, card()) > 2
+
+
+def _block(run: PlannedRun) -> tuple[str, int]:
+    return run.model, run.block

@@ -1,0 +1,112 @@
+"""`plan` as a user and a script see it. `golden/plan-local.json` is what it must print, on every machine, for ever:
+
+    python -m sparkray.sweep plan --site cpu --experiment local --runs 3 --requests 8 --seed 42 \
+        --environments native,container_baseline,container_optimized --set docker.container_baseline.shm_size=1g --json
+
+A change of run ids makes every dataset out there start over: make it on purpose, and say so in the changelog.
+"""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Ended
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "plan-local.json"
+FIXED = (
+    *("--site", "cpu", "--experiment", "local", "--runs", "3", "--requests", "8", "--seed", "42"),
+    *("--environments", "native,container_baseline,container_optimized"),
+    *("--set", "docker.container_baseline.shm_size=1g", "--json"),
+)
+KEYS = {
+    "run_id",
+    "block",
+    "position",
+    "host",
+    "model",
+    "environment",
+    "replicate",
+    "engine_command",
+    "docker_command",
+    "estimated_s",
+}
+Call = Callable[..., Ended]
+
+
+def runs_of(text: str) -> list[dict[str, Any]]:
+    document = json.loads(text)
+    assert list(document) == ["runs"]
+    return document["runs"]
+
+
+def identity(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: run[key] for key in ("run_id", "block", "position", "environment")} for run in runs]
+
+
+def test_the_plan_is_the_golden_one(command_line: Call) -> None:
+    done = command_line("plan", *FIXED)
+    assert (done.status, done.err) == (0, "")
+    assert identity(runs_of(done.out)) == identity(runs_of(GOLDEN.read_text()))
+
+
+def test_another_process_with_other_hashes_plans_the_same(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sparkray.sweep", "plan", *FIXED],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert identity(runs_of(done.stdout)) == identity(runs_of(GOLDEN.read_text()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_run_has_every_key_and_a_line_that_makes_it(command_line: Call, tmp_path: Path) -> None:
+    runs = runs_of(command_line("plan", *FIXED, "--results-dir", str(tmp_path / "results")).out)
+    assert all(set(run) == KEYS for run in runs)
+    for run in runs:
+        assert run["estimated_s"] > 0
+        assert (run["docker_command"] is None) == (run["environment"] == "native")
+        if run["docker_command"]:
+            words = shlex.split(run["docker_command"])
+            assert words[-len(run["engine_command"]) :] == run["engine_command"]
+            assert f"--name=sparkray-{run['run_id']}" in words
+            assert ("--shm-size=1g" in words) == (run["environment"] == "container_baseline")
+    assert not (tmp_path / "results").exists()
+
+
+def test_for_people_it_shows_every_run_what_cannot_act_and_the_sum(command_line: Call) -> None:
+    done = command_line("plan", *FIXED[:-1])
+    lines = done.out.splitlines()
+    assert [line.split()[0] for line in lines[:18:2]] == [str(number) for number in range(1, 10)]
+    assert sum(line.strip().startswith("docker run --rm") for line in lines) == 6
+    assert sum("--shm-size cannot act under --ipc=host" in line for line in lines) == 2
+    assert lines[-1].startswith("9 runs, about ")
+    assert lines[-1].endswith("nothing was started.")
+
+
+@pytest.mark.parametrize("site", ["dgx-spark", "discrete-gpu"])
+def test_a_plan_for_another_machine_can_be_made_anywhere(command_line: Call, site: str) -> None:
+    runs = runs_of(command_line("plan", "--site", site, "--models", "Qwen2-1.5B", "--runs", "2", "--json").out)
+    assert len(runs) == 4
+    assert "--gpus=all" in next(run["docker_command"] for run in runs if run["docker_command"])
+
+
+def test_without_more_than_a_site_the_sites_own_question_is_planned(command_line: Call) -> None:
+    runs = runs_of(command_line("plan", "--site", "cpu", "--json").out)
+    assert len(runs) == 20
+    assert {run["environment"] for run in runs} == {"native", "container_baseline"}
+
+
+def test_an_environment_that_is_named_twice_is_planned_once(command_line: Call) -> None:
+    for words in (("--environments", "native,native"), ("--set", "experiment.environments=[native, native]")):
+        runs = runs_of(command_line("plan", "--site", "cpu", "--runs", "2", *words, "--json").out)
+        assert [run["block"] for run in runs] == [0, 1]

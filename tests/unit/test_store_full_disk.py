@@ -1,0 +1,101 @@
+"""A disk that is full, for real: a file system of two megabytes."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders import outcome, row
+
+from sparkray.errors import StorageError
+from sparkray.store import Dataset, open_dataset
+from sparkray.units import KIB
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a tmpfs of 2 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk: Path, name: str = "fill") -> None:
+    """Take what is left, to the last page."""
+    with (disk / name).open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4 * KIB):
+                pass
+        except OSError:
+            return
+
+
+@pytest.fixture
+def full(small_disk: Path) -> Dataset:
+    dataset = open_dataset(small_disk, "question", "d")
+    dataset.write(outcome("r1"))
+    fill(small_disk)
+    return dataset
+
+
+def test_a_full_disk_is_told_and_the_attempt_does_not_exist(full: Dataset) -> None:
+    with pytest.raises(StorageError, match="No space left on device") as error:
+        full.write(outcome("r2"))
+    assert "goes on where it stopped" in error.value.remedy
+    assert error.value.exit_status == 3
+    assert full.ok_run_ids() == {"r1"}
+    assert full.attempts("r2") == 0
+    assert [path.name for path in full.path.rglob("*.partial")] == []
+
+
+def test_the_room_that_was_kept_takes_the_last_row(full: Dataset) -> None:
+    full.write_last(row("r2", status="failed", reason="the disk is full"))
+    rows = {r["run_id"]: (r["status"], r["reason"]) for r in full.read("runs")}
+    assert rows == {"r1": ("ok", None), "r2": ("failed", "the disk is full")}
+
+
+def test_without_that_room_the_last_row_is_lost_and_nothing_else(full: Dataset, small_disk: Path) -> None:
+    (full.path / ".ballast").unlink()
+    fill(small_disk, "more")
+    full.write_last(row("r2", status="failed"))
+    assert full.ok_run_ids() == {"r1"}
+
+
+def test_once_there_is_space_again_the_run_is_stored(full: Dataset, small_disk: Path) -> None:
+    full.write_last(row("r2", status="failed"))
+    (small_disk / "fill").unlink()
+    full.write(outcome("r2", attempt=full.attempts("r2") + 1))
+    assert full.ok_run_ids() == {"r1", "r2"}
+
+
+def test_progress_and_logs_on_a_full_disk(full: Dataset, tmp_path: Path) -> None:
+    full.tell_progress({"run": 1})
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * 64 * KIB)
+    with pytest.raises(StorageError):
+        full.keep_log("r2", 1, log)
+
+
+def test_a_disk_that_is_nearly_full_is_seen_before_a_run(small_disk: Path) -> None:
+    dataset = open_dataset(small_disk, "question", "d")
+    with pytest.raises(StorageError, match=r"is full \(1 MiB free, a run needs 8\)"):
+        dataset.check_space()
+
+
+def test_a_dataset_cannot_be_opened_where_nothing_fits(small_disk: Path) -> None:
+    fill(small_disk)
+    with pytest.raises(StorageError, match="No space left on device"):
+        open_dataset(small_disk, "question", "d")
