@@ -120,6 +120,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -
         "site": study.site.name,
         "engine": study.engine,
         "engine_options": dict(study.engine_options),
+        "protocol": asdict(experiment.protocol),
         "workload": asdict(experiment.workload),
         "seed": experiment.seed,
         "order": experiment.order,

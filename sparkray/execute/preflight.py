@@ -84,9 +84,12 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
 
 
 def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:
-    """Why a flag cannot be honoured by itself, or None when it can."""
+    """Why a flag cannot be honoured by itself, or None when it can; nothing is said against one that needs another."""
+    options = DockerOptions(**{name: getattr(treatment.options, name)})
+    if inert(options):
+        return None
     try:
-        probe.state(DockerOptions(**{name: getattr(treatment.options, name)}))
+        probe.state(options)
     except RunUnreadyError as error:
         return error.message
     return None

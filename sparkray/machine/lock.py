@@ -95,7 +95,7 @@ class MachineLock:
             for key in self.keys:
                 self._acquire(key, mode, on_wait=on_wait, should_stop=should_stop)
                 stack.callback(self._release, key)
-            before = self.holder()
+            before = next((note for note in map(self.holder, self.keys) if note is not None), None)
             self.note("")
             yield before
 
@@ -137,12 +137,14 @@ class MachineLock:
             write_note(self._note(key), asdict(holder))
 
     def _release(self, key: str) -> None:
-        holder = self.holder(key)
-        if holder is not None and holder.pid == os.getpid():
-            self._note(key).unlink(missing_ok=True)
-        lock = _LOCKS.pop(self._file(key), None)
-        if lock is not None:
-            lock.release(force=True)
+        try:
+            holder = self.holder(key)
+            if holder is not None and holder.pid == os.getpid():  # a dead holder's note is for who gets every key
+                remove_note(self._note(key))
+        finally:
+            lock = _LOCKS.pop(self._file(key), None)
+            if lock is not None:
+                lock.release(force=True)
 
 
 _LOCKS: dict[Path, FileLock] = {}
@@ -159,5 +161,19 @@ def write_note(path: Path, content: Mapping[str, object]) -> None:
         partial.replace(path)
     except PermissionError:
         partial.unlink(missing_ok=True)
-        with suppress(OSError):
-            path.write_text(text)
+        _rewrite(path, text)
+
+
+def remove_note(path: Path) -> None:
+    """Take a note away; another user's in a sticky folder is emptied, which says as much."""
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:
+        _rewrite(path, "")
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Write into a file that is there: creating is refused for another user's (fs.protected_regular)."""
+    with suppress(OSError), path.open("r+") as file:
+        file.truncate()
+        file.write(text)

@@ -33,6 +33,28 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """What is done around each run so that runs are alike. Times in s, temperatures in degrees C, memory in GiB.
+
+    `page_cache`: `drop` empties it before each run, `warm` reads the weights once before it, `leave` does nothing.
+    `cooldown`: `fixed` waits `cooldown_s` and then until the GPU is cool, `adaptive` goes on as soon as it is cool,
+    `none` does not wait. Cool means below `start_below_c` and within `start_within_c` of where this experiment's runs
+    start; after `cooldown_limit_s` the run starts as it is and its row says so. `memory_floor_gib` is the MemAvailable
+    under which a run is ended before the host wedges; 0 watches nothing.
+    """
+
+    __pydantic_config__ = STRICT
+
+    page_cache: Literal["drop", "warm", "leave"] = "leave"
+    cooldown: Literal["none", "fixed", "adaptive"] = "none"
+    cooldown_s: Annotated[float, Ge(0)] = 300.0
+    cooldown_limit_s: Annotated[float, Ge(0)] = 1800.0
+    start_below_c: float = 45.0
+    start_within_c: Annotated[float, Gt(0)] = 3.0
+    memory_floor_gib: Annotated[float, Ge(0)] = 0.0
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One question.
 
@@ -57,6 +79,7 @@ class Experiment:
     order: Order = "random"
     timeout_s: Annotated[float, Gt(0)] = 600.0
     max_attempts: Positive = 3
+    protocol: Protocol = field(default_factory=Protocol)
     engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -261,5 +261,5 @@ def test_a_model_that_is_unready_is_not_started(bench: Bench) -> None:
     unready = replace(changed(bench, load_s=0.08), unready={"Tiny": "no checkpoint at /nowhere"})
     outcome = run(unready, "native", "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("unready", "no checkpoint at /nowhere")
-    assert outcome.row["started_at"] is None
-    assert outcome.row["duration_s"] is None
+    (row,) = stored(bench, "runs", outcome)
+    assert (row["started_at"], row["duration_s"], row["log_sha256"]) == (None, None, None)

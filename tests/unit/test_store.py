@@ -118,8 +118,8 @@ def test_times_are_utc_for_every_reader(dataset: Dataset) -> None:
     glob = str(dataset.path / "runs" / "*.parquet")
     assert pl.read_parquet(glob)["started_at"][0] == at
     assert pd.read_parquet(dataset.path / "runs")["started_at"][0] == at
-    micros = duckdb.connect().sql(f"select epoch_us(started_at) from read_parquet('{glob}')").fetchone()
-    assert micros == (1767323045000678,)
+    micros = duckdb.connect().sql(f"select epoch_us(started_at) from read_parquet('{glob}')").fetchall()
+    assert micros == [(1767323045000678,)]
 
 
 def test_what_a_crash_left_behind_is_no_result(dataset: Dataset) -> None:
