@@ -45,6 +45,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], run_ids: set[str]) -> pl.DataFra
     """The ok runs of a plan, one row each, in order of block."""
     kept = [
         {key: row.get(key) for key in ("run_id", "model", "environment", "block", *BY_NAME)}
+        | {"model": _cell_name(row)}
         for row in rows
         if row["status"] == "ok" and row["run_id"] in run_ids
     ]
@@ -56,6 +57,11 @@ def frame_of(rows: Sequence[Mapping[str, Any]], run_ids: set[str]) -> pl.DataFra
         **dict.fromkeys(BY_NAME, pl.Float64),
     }
     return pl.DataFrame(kept, schema=schema).unique("run_id", keep="first", maintain_order=True).sort("model", "block")
+
+
+def _cell_name(row: Mapping[str, Any]) -> str:
+    """The model, with the level of the load where an experiment has more than one."""
+    return f"{row['model']} {row['level']}" if row.get("level") else str(row["model"])
 
 
 def cells(frame: pl.DataFrame, metrics: Sequence[str]) -> list[Cell]:

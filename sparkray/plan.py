@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparkray.spec.docker import DockerOptions, given
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.model import ModelCard
+from sparkray.spec.experiment import Experiment, Level, Workload
+from sparkray.spec.model import ModelCard, refusal
 from sparkray.spec.site import CONTAINER_ENVIRONMENTS, Site
 
 _ID_LENGTH = 16
@@ -43,7 +43,10 @@ class Treatment:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One run of a plan. `replicate` counts from 1 within model and environment, `block` from 0 within a model."""
+    """One run of a plan. `replicate` counts from 1 within model, level and environment, `block` from 0 within a model.
+
+    `level` names the level of the load in words; it is empty where an experiment has but one.
+    """
 
     run_id: str
     block: int
@@ -51,6 +54,7 @@ class PlannedRun:
     model: str
     environment: str
     replicate: int
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,27 @@ class Study:
     def card(self, name: str) -> ModelCard:
         """The card of a planned run's model."""
         return next(card for card in self.cards if card.name == name)
+
+    def level(self, planned: PlannedRun) -> Level:
+        """The level of the load of a planned run."""
+        return next(level for level in self.experiment.levels if str(level) == planned.level)
+
+    def concurrency(self, planned: PlannedRun) -> int:
+        """Requests in flight: the level's, else the workload's, else the card's batch size."""
+        return (
+            self.level(planned).concurrency
+            or self.experiment.workload.concurrency
+            or self.card(planned.model).max_batch_size
+        )
+
+    def workload_of(self, planned: PlannedRun) -> Workload:
+        """The load of a planned run, its level applied."""
+        return replace(self.experiment.workload, concurrency=self.concurrency(planned))
+
+    def options_of(self, planned: PlannedRun) -> Mapping[str, Any]:
+        """The engine's options of a planned run, its level applied."""
+        batch = self.level(planned).max_batch_size
+        return self.engine_options if batch is None else {**self.engine_options, "max_batch_size": batch}
 
     def treatment(self, environment: str) -> Treatment:
         """The treatment of a planned run's environment."""
@@ -112,7 +137,7 @@ def definition_sha256(study: Study) -> str:
     )
 
 
-def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -> str:
+def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int, level: Level) -> str:
     """The content hash of one run."""
     experiment = study.experiment
     identity = {
@@ -131,6 +156,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -
         "environment": treatment.environment,
         "docker": _options(treatment.options),
         "block": block,
+        **({"level": asdict(level)} if str(level) else {}),
     }
     return canonical_sha256(identity)[:_ID_LENGTH]
 
@@ -138,19 +164,22 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, block: int) -
 def make_plan(study: Study) -> list[PlannedRun]:
     """Every run in order."""
     runs: list[PlannedRun] = []
-    for block in range(study.experiment.runs):
-        for card in _models_of_round(study, block):
-            for treatment in _order_in_block(study, card, block):
-                runs.append(
-                    PlannedRun(
-                        run_id=run_id_of(study, card, treatment, block),
-                        block=block,
-                        position=len(runs),
-                        model=card.name,
-                        environment=treatment.environment,
-                        replicate=block + 1,
+    for round_ in range(study.experiment.runs):
+        for card in _models_of_round(study, round_):
+            for number, level in enumerate(study.experiment.levels):
+                block = round_ * len(study.experiment.levels) + number
+                for treatment in _order_in_block(study, card, block):
+                    runs.append(
+                        PlannedRun(
+                            run_id=run_id_of(study, card, treatment, block=round_, level=level),
+                            block=block,
+                            position=len(runs),
+                            model=card.name,
+                            environment=treatment.environment,
+                            replicate=round_ + 1,
+                            level=str(level),
+                        )
                     )
-                )
     return runs
 
 
@@ -170,19 +199,55 @@ def _order_in_block(study: Study, card: ModelCard, block: int) -> Sequence[Treat
     return treatments[shift:] + treatments[:shift]
 
 
-def estimated_s(study: Study, card: ModelCard) -> float:
-    """A first guess at one run's duration in seconds, before anything was measured: load and decode by bandwidth.
+_START_S = 20.0
+_LOAD_BYTES_S = 1e9
+_BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.7, 0.4
+_CPU_BANDWIDTH_GB_S, _CPU_TFLOPS = 20.0, 0.25
+_LEAST_STEP_S = 0.005
 
-    Weights are read once at 1 GB/s to load, and once a decode step at 60 % of the site's bandwidth (20 GB/s when the
-    site does not say), the lower end of where sound dense decoding lands; a fixed 2 s stands for start and end.
+
+def estimated_s(study: Study, planned: PlannedRun) -> float:
+    """A first guess at one run's duration in seconds, before anything was measured; cooldown apart.
+
+    Weights are loaded at 1 GB/s; prompts cost 2 operations a parameter and token at 40 % of the site's compute; a decode
+    step reads what `Shape.step_bytes` says at 70 % of the site's bandwidth, the middle of where sound dense decoding
+    lands (60 to 90 %). A run that will be refused costs nothing. Sites without a data sheet are taken for a small CPU.
     """
+    card, workload = study.card(planned.model), study.experiment.workload
+    site = study.site
+    if refused(study, planned) is not None:
+        return 0.0
+    if card.shape is None:
+        return _START_S
+    batch = study.concurrency(planned)
+    requests = workload.requests + workload.warmup_requests
+    bandwidth = (site.bandwidth_gb_s or _CPU_BANDWIDTH_GB_S) * 1e9 * _BANDWIDTH_SHARE
+    compute = (site.compute_tflops or _CPU_TFLOPS) * 1e12 * _COMPUTE_SHARE
+    context = workload.input_tokens + workload.output_tokens / 2
+    step_s = max(card.shape.step_bytes(batch, context) / bandwidth, _LEAST_STEP_S)
+    active = card.shape.params_active or card.shape.params_total
+    prefill_s = 2 * active * workload.input_tokens * requests / compute
+    start_s = _START_S if site.bandwidth_gb_s else 1.0
+    return (
+        start_s
+        + card.shape.weight_bytes / _LOAD_BYTES_S
+        + prefill_s
+        + requests / batch * workload.output_tokens * step_s
+    )
+
+
+def refused(study: Study, planned: PlannedRun) -> str | None:
+    """Why a run will be refused as `unready` on this site, as far as that is known without the machine."""
     workload = study.experiment.workload
-    weight_bytes = card.shape.weight_bytes if card.shape else 1e9
-    active = card.shape.params_active if card.shape and card.shape.params_active else None
-    share = active / card.shape.params_total if card.shape and active else 1.0
-    bandwidth = (study.site.bandwidth_gb_s or 20.0) * 1e9 * 0.6
-    batch = workload.concurrency or card.max_batch_size
-    steps = (workload.requests + workload.warmup_requests) * workload.output_tokens / batch
-    prompt_steps = (workload.requests + workload.warmup_requests) * workload.input_tokens / 8 / batch
-    step_s = max(weight_bytes * share / bandwidth, 0.004)
-    return 2.0 + weight_bytes / 1e9 + (steps + prompt_steps) * step_s
+    return refusal(
+        study.card(planned.model),
+        study.site.memory_gib,
+        sequences=study.concurrency(planned),
+        tokens=workload.input_tokens + workload.output_tokens,
+    )
+
+
+def cooldown_s(study: Study, kind: str) -> float:
+    """Seconds of cooldown before a run, under `fixed` or `adaptive`: the protocol's own time, or a fifth of it."""
+    protocol = study.experiment.protocol
+    return 0.0 if protocol.cooldown == "none" else protocol.cooldown_s * (1.0 if kind == "fixed" else 0.2)

@@ -76,6 +76,7 @@ def site(**changes: Any) -> Site:
         "engine": "double",
         "image": "venv",
         "experiment": "question",
+        "validation": "question",
         "environments": {"container_baseline": Environment(DockerOptions(ipc="host"))},
     }
     return Site(**values | changes)

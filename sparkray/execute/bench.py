@@ -5,25 +5,36 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
+
+import psutil
 
 from sparkray.catalog.weights import Located, cache_folder, locate
 from sparkray.engines import Engine, load_engine
-from sparkray.errors import ModelFileError
+from sparkray.engines._trtllm.features import ASSUMED_VERSION
+from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
+from sparkray.errors import ModelFileError, PreflightError, RunError, RunTimeoutError
+from sparkray.execute.layout import LABEL
 from sparkray.execute.leftovers import Leftovers
 from sparkray.execute.preflight import Probe, honoured
+from sparkray.images import venv
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, Treatment
-from sparkray.runtimes import Runtime, StartState
+from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
 from sparkray.runtimes._docker import connect
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
-from sparkray.spec.site import CONTAINER_BASELINE, HOST, NATIVE
+from sparkray.spec.model import ModelCard, refusal
+from sparkray.spec.site import CONTAINER_BASELINE, HOST, NATIVE, Site
 from sparkray.store import Dataset
+from sparkray.units import gib
 
 Tell = Callable[[str], None]
+_ASK_PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -72,9 +83,7 @@ class Bench:
         return self.images.container_digest(arm.image)
 
 
-def make_ready(
-    study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, cache: Path | None = None
-) -> Bench:
+def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, cache: Path | None = None) -> Bench:
     """Weights, image, export, preflight; each step says what it is about to do.
 
     `cache` holds models, exports and digests; the user's own unless given.
@@ -93,28 +102,112 @@ def make_ready(
         images = Images(connect(), cache)
         Leftovers(images.client).clear(tell)
         tell(f"image: {study.site.image}")
-        image = images.from_venv() if study.site.image == "venv" else images.find(study.site.image)
+        image = _image(study, images)
         expected = images.container_digest(image)
-        arms = _arms(study, images, image, tell)
+        arms = _probed(_arms(study, images, image, tell), engine, cache, tell)
     return Bench(study, engine, machine, dataset, images, arms, weights, expected, unready)
+
+
+def _image(study: Study, images: Images) -> Image:
+    """The site's image: built here from the virtual environment, or with a double in it, or one that is there."""
+    if study.site.image == "venv":
+        return images.from_venv()
+    if study.site.image == "double":
+        version = str(study.engine_options.get("version") or ASSUMED_VERSION)
+        return images.from_files(double_files(version, python=venv.PYTHON), venv.DOUBLE_REPOSITORY)
+    return images.find(study.site.image)
+
+
+def _probed(arms: dict[str, Arm], engine: Engine, cache: Path, tell: Tell) -> dict[str, Arm]:
+    """Each arm with what the engine's tool says of itself there, where the engine asks for that.
+
+    Raises:
+        HostError: The tool cannot be started in an arm, or says nothing that can be used.
+    """
+    argv = engine.probe()
+    if argv is None:
+        return arms
+    found: dict[str, Arm] = {}
+    for name, arm in arms.items():
+        tell(f"{name}: asking the engine's tool for its version and options")
+        try:
+            found[name] = replace(arm, tool=engine.understand(asked(arm, argv, cache)))
+        except RunError as error:
+            raise PreflightError(f"{name}: the engine's tool does not answer: {error.message}", error.remedy) from None
+    return found
+
+
+def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
+    """What a command prints in an arm's environment.
+
+    Raises:
+        RunError: It could not be started or did not end in time.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache, prefix="ask-") as folder:
+        scratch = Path(folder, "tmp")
+        scratch.mkdir()
+        launch = Launch(
+            name=f"sparkray-ask-{uuid4().hex[:12]}",
+            argv=argv,
+            environment={} if arm.treatment.in_container else arm.environment,
+            log=Path(folder, "log"),
+            scratch=scratch,
+            python=sys.executable,
+            start=arm.start,
+            rootfs=arm.rootfs,
+            image=arm.image.reference if arm.image else None,
+            options=arm.treatment.options,
+            labels={f"{LABEL}.probe": "1"},
+        )
+        with arm.runtime.start(launch) as running:
+            if await_end(running.pid, _ASK_PATIENCE_S, Stop()) != "ended":
+                running.kill()
+                running.finish()
+                raise RunTimeoutError(f"{argv[0]} had not ended after {_ASK_PATIENCE_S:g} s")
+            running.finish()
+        return launch.log.read_text(errors="replace")
 
 
 def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located], dict[str, str]]:
     """Where each card's weights lie; a missing checkpoint or an unsupported model stops its own runs, not the others'."""
     found: dict[str, Located] = {}
     unready: dict[str, str] = {}
+    workload = study.experiment.workload
+    memory_gib = study.site.memory_gib if study.site.simulated else gib(psutil.virtual_memory().total)
     for card in study.cards:
-        if card.unsupported is not None:
-            unready[card.name] = card.unsupported + (f"; nearest that can: {card.instead}" if card.instead else "")
+        reason = refusal(
+            card,
+            memory_gib,
+            sequences=workload.concurrency or card.max_batch_size,
+            tokens=workload.input_tokens + workload.output_tokens,
+        )
+        if reason is not None:
+            unready[card.name] = reason
             continue
         tell(f"model: {card.name}")
+        root = models_root(study.site, card, cache)
         try:
-            found[card.name] = locate(card, Path(study.site.models_root), cache)
+            found[card.name] = locate(card, root, cache)
         except ModelFileError as error:
             if card.weights.kind != "checkpoint":
                 raise
             unready[card.name] = str(error)
     return found, unready
+
+
+def models_root(site: Site, card: ModelCard, cache: Path) -> Path:
+    """Where checkpoints lie; `double` makes one without weights, which is all that the double reads."""
+    if site.models_root != "double":
+        return Path(site.models_root)
+    root = cache / "double-models"
+    if card.weights.kind == "checkpoint":
+        folder = root / card.weights.path
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in checkpoint_files(card).items():
+            if not (folder / name).is_file() or (folder / name).read_bytes() != content:
+                (folder / name).write_bytes(content)
+    return root
 
 
 def _arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, Arm]:
@@ -156,8 +249,8 @@ def _arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, A
 
 def _idle(study: Study) -> tuple[str, ...]:
     """A command of the image that does nothing for a while, so that a container can be looked at."""
-    if study.site.image == "venv":
-        return ("/opt/sparkray/bin/python3", "-S", "-c", "import time; time.sleep(60)")
+    if study.site.image in ("venv", "double"):
+        return (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)")
     return ("sleep", "60")
 
 

@@ -56,17 +56,20 @@ def labels_of(run_id: str, experiment: str) -> dict[str, str]:
     return {f"{LABEL}.run": run_id, f"{LABEL}.experiment": experiment}
 
 
+def job_of(study: Study, planned: PlannedRun, tool: Mapping[str, str] | None = None) -> Job:
+    """The work of a planned run, its level applied. `tool` is what the engine's tool said of itself, when it was asked."""
+    return Job(
+        study.card(planned.model),
+        study.workload_of(planned),
+        study.experiment.seed,
+        study.options_of(planned),
+        tool or {},
+    )
+
+
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:
     """The command of a planned run as its environment will see it (host paths stand as they are inside)."""
-    card = study.card(planned.model)
-    job = Job(
-        card,
-        study.experiment.workload,
-        study.experiment.seed,
-        study.engine_options,
-        {"version": str(study.engine_options["version"])} if study.engine_options.get("version") else {},
-    )
-    return engine.command(job, inside_paths(card, engine))
+    return engine.command(job_of(study, planned), inside_paths(study.card(planned.model), engine))
 
 
 def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset: Path) -> ContainerSpec | None:

@@ -18,13 +18,14 @@ from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime
-from sparkray.spec.docker import DockerOptions, flag_words, given, without
+from sparkray.spec.docker import DockerOptions, flag_words, given, inert, without
 
 _REMEDIES = {
     "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",
     "unable to apply caps": "This host lacks capabilities that the flag asks for (CAP_SYS_RESOURCE, most likely)",
     "could not select device driver": "Install the NVIDIA Container Toolkit, or choose a site without a GPU: --site cpu",
     "unknown or invalid runtime": "Install that OCI runtime, or leave the flag out",
+    "Unknown runtime specified": "Install that OCI runtime, or leave the flag out",
 }
 
 

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from typing import Any
 
 from sparkray.execute.bench import Bench
+from sparkray.execute.layout import inside_paths, job_of
 from sparkray.plan import PlannedRun
 from sparkray.records import Measurement, Verdict
 from sparkray.runtimes._readback import differences
+from sparkray.spec.site import HOST
 
 _IDENTITY, _START, _TOKENS = "identity", "start_state", "tokens"
 
@@ -24,11 +26,13 @@ def verify(
     rootfs_digest: str,
 ) -> tuple[Verdict, ...]:
     """Every check's verdict on one run."""
-    card = bench.study.card(planned.model)
     weights = bench.weights[planned.model]
+    job = job_of(bench.study, planned, bench.arms[planned.environment].tool)
+    inside = inside_paths(job.card, bench.engine).model
+    model_path = str(weights.path) if planned.environment == HOST else inside
     return (
         check_files(rootfs_digest, bench.expected_digest),
-        check_model(measurement, weights.sha256, card.engine_architecture),
+        check_model(measurement, weights.sha256, bench.engine.identity(measurement, job, model_path=model_path)),
         check_start(asdict(bench.arms[planned.environment].start), state),
         check_tokens(measurement, bench.study.experiment.workload.input_tokens),
     )
@@ -41,19 +45,15 @@ def check_files(found: str, expected: str) -> Verdict:
     return Verdict(_IDENTITY, "invalid", f"the files of this arm are not the image's: {found}, expected {expected}")
 
 
-def check_model(measurement: Measurement, sha256: str | None, architecture: str | None) -> Verdict:
-    """The engine loaded the model that was meant, by the hash it took inside the environment."""
+def check_model(measurement: Measurement, sha256: str | None, mismatches: tuple[str, ...]) -> Verdict:
+    """The engine loaded the model that was meant: by the hash taken inside the environment, and by its own report."""
     facts = measurement.facts
     if sha256 is not None and facts.model_sha256 != sha256:
         return Verdict(
             _IDENTITY, "invalid", f"the engine loaded a model with SHA-256 {facts.model_sha256}, not {sha256}"
         )
-    if architecture and not measurement.simulated and facts.model_architecture != architecture:
-        return Verdict(
-            _IDENTITY,
-            "invalid",
-            f"the engine reports architecture {facts.model_architecture!r}, the card {architecture!r}",
-        )
+    if mismatches:
+        return Verdict(_IDENTITY, "invalid", "; ".join(mismatches))
     return Verdict(_IDENTITY, "pass", f"model {facts.model_sha256 or facts.model_path}")
 
 

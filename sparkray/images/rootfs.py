@@ -14,7 +14,8 @@ from docker.models.containers import Container
 
 from sparkray.errors import ImageError
 from sparkray.images import venv
-from sparkray.images.digest import Remembered, counts, digest_of, fingerprint, tar_entries, tree_entries
+from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
+from sparkray.images.export import extract
 from sparkray.runtimes._docker import docker_errors
 from sparkray.units import GIB
 
@@ -47,10 +48,19 @@ class Images:
             ImageError: It cannot be put together or loaded.
             DockerError: The engine refused.
         """
-        files = venv.parts()
-        reference, _ = venv.content_tag(files)
+        return self._from_parts(venv.parts(), venv.REPOSITORY)
+
+    def from_files(self, files: Mapping[str, bytes], repository: str) -> Image:
+        """An image of an interpreter and further files, by path below the prefix. Raises as `from_venv` does."""
+        return self._from_parts(venv.interpreter_parts(files), repository)
+
+    def _from_parts(self, files: list[venv.Part], repository: str) -> Image:
+        reference, _ = venv.content_tag(files, repository)
         if not self._has(reference):
-            self.cache.mkdir(parents=True, exist_ok=True)
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ImageError(f"the cache {self.cache} cannot be written: {error.strerror}") from None
             with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
                 layer, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
                 layer_sha256 = venv.write_layer(files, layer)
@@ -58,7 +68,9 @@ class Images:
                 layer.unlink()
                 with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
                     self.client.images.load(stream)
-        self._tag_latest(reference)
+        with docker_errors(f"tagging {reference}"):
+            # the name that `plan` prints, which cannot know the content
+            self.client.images.get(reference).tag(repository, "latest")
         return self.find(reference)
 
     def _has(self, reference: str) -> bool:
@@ -68,11 +80,6 @@ class Images:
             except ImageNotFound:
                 return False
             return True
-
-    def _tag_latest(self, reference: str) -> None:
-        """The name that `plan` prints, which cannot know the content."""
-        with docker_errors(f"tagging {reference}"):
-            self.client.images.get(reference).tag(venv.REPOSITORY, "latest")
 
     def find(self, reference: str) -> Image:
         """An image that is there already: nothing is pulled.
@@ -137,21 +144,25 @@ class Images:
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
         try:
             with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                tar.extractall(partial, members=_exported(tar), filter="fully_trusted")  # noqa: S202 - the image is what will be run as root anyway
+                digest = digest_of(extract(tar, partial))
             for name in ("proc", "sys", "dev", "tmp", "sparkray"):
                 (partial / name).mkdir(exist_ok=True)
             partial.chmod(0o755)
             partial.rename(target)
-        except (OSError, tarfile.TarError) as error:
+            self.remembered.put(self._rootfs_key(target), digest)
+        except (OSError, tarfile.TarError, KeyError) as error:
             said = getattr(error, "strerror", None) or error
             raise ImageError(f"exporting {image.reference} to {target}: {said}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return target
 
+    def _rootfs_key(self, root: Path) -> str:
+        return f"rootfs {root.name} {fingerprint([root])}"
+
     def rootfs_digest(self, root: Path) -> str:
         """Digest of the native arm's files; read anew when their fingerprint moved."""
-        key = f"rootfs {root.name} {fingerprint([root])}"
+        key = self._rootfs_key(root)
         known = self.remembered.get(key)
         if known is None:
             known = digest_of(tree_entries(root))
@@ -175,14 +186,6 @@ def host_digest() -> str:
         ImageError: The running virtual environment cannot be read.
     """
     return venv.content_tag(venv.parts())[1]
-
-
-def _exported(tar: tarfile.TarFile) -> Iterable[tarfile.TarInfo]:
-    """Members of an export that belong on disk: all but devices and what Docker injected."""
-    for member in tar:
-        name = member.name.removeprefix("./")
-        if member.isdir() or (counts(name) and (member.isreg() or member.issym() or member.islnk())):
-            yield member
 
 
 class _Export:

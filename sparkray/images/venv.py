@@ -14,9 +14,10 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +28,7 @@ PREFIX = "opt/sparkray"
 PYTHON = f"/{PREFIX}/bin/python3"
 WORKERS = f"/{PREFIX}/workers"
 REPOSITORY = "sparkray/venv"
+DOUBLE_REPOSITORY = "sparkray/trtllm-double"
 ENVIRONMENT: Mapping[str, str] = {
     "PATH": f"/{PREFIX}/bin:/usr/local/bin:/usr/bin:/bin",
     "HOME": "/root",
@@ -34,7 +36,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "LD_LIBRARY_PATH": f"/{PREFIX}/lib",
     "PYTHONHOME": f"/{PREFIX}",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONPATH": f"/{PREFIX}/packages",
+    "PYTHONPATH": f"/{PREFIX}/packages:/{PREFIX}/lib",
 }
 _LEFT_OUT = {
     "site-packages",
@@ -75,40 +77,56 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """Every file of the image, in order of target.
+    """Every file of the image with the embedded engine, in order of target.
 
     Raises:
         ImageError: Something of the running interpreter cannot be found or read.
     """
+    return _sorted(_engine_parts())
+
+
+def interpreter_parts(more: Mapping[str, bytes]) -> list[Part]:
+    """An interpreter and further files, by path below the prefix; those in `bin/` are executable.
+
+    Raises:
+        ImageError: Something of the running interpreter cannot be found or read.
+    """
+    added = [
+        Part(f"{PREFIX}/{path}", text=text, mode=0o755 if path.startswith("bin/") else 0o644)
+        for path, text in more.items()
+    ]
+    return _sorted(chain(_interpreter(), added))
+
+
+def _sorted(found_parts: Iterable[Part]) -> list[Part]:
     try:
-        found = {part.target: part for part in _all_parts()}
+        found = {part.target: part for part in found_parts}
     except (OSError, subprocess.CalledProcessError) as error:
         raise ImageError(f"the running virtual environment cannot be read: {error}") from None
     return [found[target] for target in sorted(found)]
 
 
-def _all_parts() -> Iterator[Part]:
+def _interpreter() -> Iterator[Part]:
+    """CPython with its standard library and what the dynamic linker needs for it."""
     binary = Path(sys.executable).resolve()
     yield Part(PYTHON.lstrip("/"), binary, mode=0o755)
     yield Part("etc/passwd", text=b"root:x:0:0:root:/root:/bin/sh\n")
     yield Part("etc/group", text=b"root:x:0:\n")
     libraries: list[Path] = [binary]
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    bases = dict.fromkeys(("base", "platbase", "installed_base", "installed_platbase"), sys.base_prefix)
     for key in ("stdlib", "platstdlib"):
-        root = Path(
-            sysconfig.get_path(
-                key,
-                vars={
-                    "base": sys.base_prefix,
-                    "platbase": sys.base_prefix,
-                    "installed_base": sys.base_prefix,
-                    "installed_platbase": sys.base_prefix,
-                },
-            )
-        )
+        root = Path(sysconfig.get_path(key, vars=bases))
         for path in _python_files(root):
             yield Part(f"{PREFIX}/lib/{version}/{path.relative_to(root)}", path, mode=_mode(path))
             libraries += [path] if path.suffix == ".so" else []
+    yield from _shared_libraries(libraries)
+
+
+def _engine_parts() -> Iterator[Part]:
+    """The interpreter, the embedded engine and sparkray's workers."""
+    yield from _interpreter()
+    libraries: list[Path] = []
     for name in _PACKAGES:
         root = _package(name)
         for path in _python_files(root):
@@ -159,12 +177,12 @@ def part_entries(files: list[Part]) -> Iterator[Entry]:
             yield Entry(part.target, "f", part.mode, hash_stream(stream))
 
 
-def content_tag(files: list[Part]) -> tuple[str, str]:
+def content_tag(files: list[Part], repository: str = REPOSITORY) -> tuple[str, str]:
     """(reference, rootfs digest) of the image that these parts make."""
     digest = digest_of(part_entries(files))
     settings = json.dumps(ENVIRONMENT, sort_keys=True)
     key = hashlib.sha256(f"{digest}\n{settings}".encode()).hexdigest()[:16]
-    return f"{REPOSITORY}:{key}", digest
+    return f"{repository}:{key}", digest
 
 
 def write_layer(files: list[Part], path: Path) -> str:

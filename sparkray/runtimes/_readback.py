@@ -48,9 +48,11 @@ _STATUS_FIELDS = {
 def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
     """The state of a process: nice, OOM score, limits, environment, namespaces, capabilities, cgroups, mounts, shm.
 
-    `namespaces` maps each kind to `host` or `own`. Sizes in bytes.
+    `namespaces` maps each kind to `host` or `own`. Sizes in bytes. Of a process that is gone there is nothing.
     """
     here = proc / str(pid)
+    if not here.is_dir():
+        return {}
     readers: Mapping[str, Callable[[], Any]] = {
         "nice": lambda: int(_stat_fields(here)[16]),
         "oom_score_adj": lambda: int((here / "oom_score_adj").read_text()),

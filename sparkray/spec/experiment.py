@@ -55,6 +55,23 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Level:
+    """One level of the load beside the environment: requests in flight and the engine's batch; None is the card's own.
+
+    Each level of each model has blocks of its own, which hold every environment once.
+    """
+
+    __pydantic_config__ = STRICT
+
+    concurrency: Positive | None = None
+    max_batch_size: Positive | None = None
+
+    def __str__(self) -> str:
+        parts = (("concurrency", self.concurrency), ("batch", self.max_batch_size))
+        return " ".join(f"{name}={value}" for name, value in parts if value is not None)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One question.
 
@@ -80,6 +97,7 @@ class Experiment:
     timeout_s: Annotated[float, Gt(0)] = 600.0
     max_attempts: Positive = 3
     protocol: Protocol = field(default_factory=Protocol)
+    levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
     engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -99,6 +99,22 @@ class Shape:
         return rows * self._kv_bytes_per_token_and_layer
 
     @property
+    def expert_params(self) -> int:
+        """Parameters of all experts together (gate, up and down projections); 0 for a dense model."""
+        return 3 * self.hidden * self.intermediate * self.experts * self.layers if self.experts > 1 else 0
+
+    def step_bytes(self, batch: int, context: float) -> float:
+        """Bytes that one decode step reads: weights once, experts as the batch routes to them, KV cache by context.
+
+        The input embedding is gathered and does not count. `batch` tokens that each choose k of E experts at random
+        reach E (1 - (1 - k/E)^batch) of them on average.
+        """
+        dense = self.params_total - self.expert_params - self.embedding_params
+        reached = 1 - (1 - self.experts_per_token / self.experts) ** batch
+        share = (dense + self.expert_params * reached) / self.params_total
+        return self.weight_bytes * share + batch * self.kv_bytes(round(context))
+
+    @property
     def embedding_params(self) -> int:
         """Parameters of the input embedding: gathered row by row, never streamed whole. 0 when tied to the output."""
         return 0 if self.tied_embeddings else self.vocab * self.hidden

@@ -32,8 +32,12 @@ class Environment:
 class Site:
     """A kind of machine.
 
-    `image` is `venv` (built from the running virtual environment) or a reference that Docker knows. `modes` are named
+    `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
+    tool in it) or a reference that Docker knows. `models_root` is the folder of the checkpoints; `double` makes ones
+    without weights for the double. `validation` is the experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
+    and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
+    `protocol` overrides keys of the experiment's protocol.
     `deviations` say in words where a site departs from the one it stands in for.
     """
 
@@ -44,6 +48,7 @@ class Site:
     engine: str
     image: str
     experiment: str
+    validation: str
     environments: Mapping[str, Environment]
     inherits: str | None = None
     modes: Mapping[str, DockerOptions] = field(default_factory=dict)
@@ -51,5 +56,7 @@ class Site:
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     memory_gib: Annotated[float, Gt(0)] | None = None
     bandwidth_gb_s: Annotated[float, Gt(0)] | None = None
+    compute_tflops: Annotated[float, Gt(0)] | None = None
     simulated: bool = False
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The verbs, each a few lines: options in, the rooms joined, something shown, a status out."""
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,12 +18,13 @@ from sparkray.errors import SparkrayError
 from sparkray.execute.layout import planned_command, planned_container
 from sparkray.machine.doctor import examine
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.plan import PlannedRun, Study, definition_sha256, estimated_s, make_plan
+from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan, refused
 from sparkray.spec.container import run_line
 from sparkray.spec.docker import inert
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.options import Options, build_study, options_of, study_options, sweep_options
+from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.timing import Timing, known_dataset
 from sparkray.sweep.watch import show_status
 from sparkray.units import format_duration
 
@@ -55,13 +57,24 @@ def quick(**arguments: Any) -> int:  # noqa: ANN401
 
 
 @app.command()
+@sweep_options
+def validate(**arguments: Any) -> int:  # noqa: ANN401
+    """Phase 2D: fresh blocks of native, container_baseline and container_optimized. Never paired with earlier runs."""
+    options = options_of(arguments)
+    if options.experiment is None:
+        options = replace(options, experiment=site_of(options).validation)
+    return sweep(options)
+
+
+@app.command()
 @study_options
 def plan(**arguments: Any) -> int:  # noqa: ANN401
     """Every run in order, its command line, and how long it will take. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
     runs = make_plan(study)
-    documents = [_planned_document(study, run, options.results_dir) for run in runs]
+    timing = Timing(study, known_dataset(study, options))
+    documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]
     if options.json:
         click.echo(json.dumps({"runs": documents}, indent=1))
         return 0
@@ -73,18 +86,34 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
             soft_wrap=True,
             markup=False,
         )
-        out.print(
-            f"      {document['docker_command'] or ' '.join(document['engine_command'])}", soft_wrap=True, markup=False
-        )
+        if document["refused"]:
+            out.print(f"      will be unready: {document['refused']}", soft_wrap=True, markup=False)
+        command = document["docker_command"] or shlex.join(document["engine_command"])
+        out.print(f"      {command}", soft_wrap=True, markup=False)
     for treatment in study.treatments:
         for reason in inert(treatment.options).values():
             out.print(f"{treatment.environment}: {reason}", markup=False)
-    total = sum(document["estimated_s"] for document in documents)
-    out.print(f"{len(runs)} runs, about {format_duration(total)}; nothing was started.", markup=False)
+    _show_cost(study, runs, timing, out)
     return 0
 
 
-def _planned_document(study: Study, run: PlannedRun, results_dir: Path) -> dict[str, Any]:
+def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: Any) -> None:  # noqa: ANN401
+    """What the plan costs, with either kind of cooldown where the protocol has one."""
+    basis = "measured runs" if timing.measured else "estimates from the cards' sizes"
+    if study.experiment.protocol.cooldown == "none":
+        total = sum(timing.run_s(run) for run in runs)
+        out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)
+        return
+    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
+    text = ", ".join(f"{value:.0f} h with {kind} cooldown" for kind, value in hours.items())
+    out.print(
+        f"{len(runs)} runs, about {text}, by {basis}; the study hoped for 80 h for 600 runs. Nothing was started.",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: Timing) -> dict[str, Any]:
     engine = load_engine(study.engine)
     container = planned_container(study, run, engine, results_dir.absolute() / study.experiment.name)
     return {
@@ -97,7 +126,9 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path) -> dict[
         "replicate": run.replicate,
         "engine_command": list(planned_command(study, run, engine).argv),
         "docker_command": run_line(container) if container else None,
-        "estimated_s": round(estimated_s(study, study.card(run.model)), 1),
+        "estimated_s": round(timing.run_s(run), 1),
+        "level": run.level,
+        "refused": refused(study, run),
     }
 
 
@@ -166,7 +197,8 @@ def _announce(
 ) -> None:
     experiment = study.experiment
     names = ", ".join(treatment.environment for treatment in study.treatments)
-    seconds = sum(estimated_s(study, study.card(run.model)) for run in todo)
+    timing = Timing(study, dataset)
+    seconds = sum(timing.total_s(run) for run in todo)
     show(
         f"experiment {experiment.name} on site {study.site.name}: {len(study.cards)} model(s) x {experiment.runs} runs "
         f"x {{{names}}}",

@@ -11,10 +11,11 @@ from typing import Any
 
 from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, SparkrayError
-from sparkray.plan import PlannedRun, Study, estimated_s
+from sparkray.plan import PlannedRun, Study
 from sparkray.store import Dataset
 from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
+from sparkray.sweep.timing import Timing
 
 _LOSSES = 3
 _REPEATED = ("invalid", "interrupted")
@@ -61,7 +62,7 @@ def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], option
             if cluster.dashboard:
                 hint = login_hint()
                 display.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
-            Sweep(study, dataset, options, display, cluster, asked).carry_out(todo)
+            Sweep(study, dataset, options, display, cluster, asked, Timing(study, dataset)).carry_out(todo)
             ended.interrupted = asked.is_set()
     except SparkrayError as error:
         ended.error = error
@@ -80,6 +81,7 @@ class Sweep:
     display: Display
     cluster: Cluster
     asked: threading.Event
+    timing: Timing
     losses: int = 0
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
@@ -134,7 +136,7 @@ class Sweep:
             )
 
     def _one(self, runner: Runner, planned: PlannedRun) -> str:
-        estimate = estimated_s(self.study, self.study.card(planned.model))
+        estimate = self.timing.run_s(planned)
         self.display.begin(planned, estimate)
         self._tell_progress(planned)
         began = time.monotonic()
@@ -168,6 +170,6 @@ class Sweep:
             "environment": planned.environment,
             "model": planned.model,
             "since": time.time(),
-            "eta_s": self.display.eta_s(estimated_s(self.study, self.study.card(planned.model))),
+            "eta_s": self.display.eta_s(self.timing.run_s(planned)),
         }
         self.dataset.tell_progress(state)

@@ -137,8 +137,9 @@ def build_study(options: Options) -> Study:
     """
     catalog = Catalog(data_root())
     rooms = parse_settings(list(options.settings))
-    site = catalog.site(options.site or fingerprint().site, rooms["site"])
-    overrides = {**rooms["experiment"], **_asked(options)}
+    site = site_of(options)
+    protocol = {f"protocol.{key}": value for key, value in site.protocol.items()}
+    overrides = {**protocol, **rooms["experiment"], **_asked(options)}
     experiment = catalog.experiment(options.experiment or site.experiment, overrides)
     _check_metrics(experiment)
     environments = _environments(options, experiment.environments)
@@ -158,6 +159,16 @@ def build_study(options: Options) -> Study:
         )
     cards = tuple(catalog.select(experiment.models))
     return Study(experiment, site, cards, treatments, engine_name, engine_options)
+
+
+def site_of(options: Options) -> Site:
+    """The site that was named, or that this machine is.
+
+    Raises:
+        InputError: There is none of that name, or a setting does not fit it.
+    """
+    settings = parse_settings(list(options.settings))["site"]
+    return Catalog(data_root()).site(options.site or fingerprint().site, settings)
 
 
 def _asked(options: Options) -> dict[str, Any]:

@@ -43,14 +43,15 @@ def study_of(*cards: ModelCard, environments: tuple[str, ...] = ARMS, **changes:
     values: dict[str, Any] = {
         "experiment": experiment,
         "cards": cards,
-        "site": builders.site(environments={"container_baseline": BASELINE}),
+        "engine": "double",
+        "site": builders.site(validation="question", environments={"container_baseline": BASELINE}),
         "treatments": tuple(
             Treatment(name, BASELINE.options, BASELINE.adapt) if name.startswith("container") else Treatment(name)
             for name in environments
         ),
         "engine_options": load_engine("double").options(FAST, "test"),
     }
-    return builders.study(**values | changes)
+    return Study(**values | changes)
 
 
 def dataset_of(study: Study, results: Path) -> Dataset:

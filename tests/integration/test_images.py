@@ -13,6 +13,7 @@ from real_machine import require_root
 
 from sparkray.errors import DockerError, ImageError
 from sparkray.images import venv
+from sparkray.images.digest import digest_of, tree_entries
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.images.venv import Part, content_tag, write_archive, write_layer
 
@@ -111,6 +112,7 @@ def test_three_arms_have_one_digest(images: Images, image: Image, rootfs: Path, 
         "host": host_digest(),
         "container": images.container_digest(image),
         "native": images.rootfs_digest(rootfs),
+        "disk": digest_of(tree_entries(rootfs)),
         "tag": content_tag(parts)[1],
     }
     assert set(digests.values()) == {digests["host"]}

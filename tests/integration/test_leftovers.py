@@ -144,9 +144,10 @@ def killed_sweep(folder: Path, cache: Path, environment: str) -> Dataset:
     sweep = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, start_new_session=True)
     dataset = dataset_of(study, folder / "results")
     try:
-        assert await_true(lambda: any(stream.stat().st_size > 2000 for stream in dataset.spool.glob("*/samples.arrow")))
-        assert await_true(lambda: marked() != [])
-        time.sleep(1.2)
+        under_way = dataset.spool.glob
+        assert await_true(lambda: bool(list(under_way("*/samples.arrow")) and marked()) or sweep.poll() is not None)
+        time.sleep(1.2)  # samples are flushed every second
+        assert sweep.poll() is None, "the sweep ended before it could be killed"
     finally:
         os.killpg(sweep.pid, signal.SIGKILL)
         sweep.wait()

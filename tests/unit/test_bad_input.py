@@ -42,7 +42,10 @@ BAD = {
         ("--set", "docker.container_baseline.shm_siz=1g"),
         ["unknown Docker option 'shm_siz'", "Did you mean 'shm_size'?"],
     ),
-    "docker value": (("--set", "docker.container_baseline.shm_size=lots"), ["shm_size: 'lots' is no size", "k, m or g"]),
+    "docker value": (
+        ("--set", "docker.container_baseline.shm_size=lots"),
+        ["shm_size: 'lots' is no size", "k, m or g"],
+    ),
     "docker environment": (("--set", "docker.native.ipc=host"), ["unknown container environment 'native'", "Known: "]),
     "docker elsewhere": (
         ("--set", "docker.container_optimized.ipc=host"),

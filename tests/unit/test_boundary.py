@@ -28,6 +28,7 @@ SITE: dict[str, Any] = {
     "engine": "double",
     "image": "venv",
     "experiment": "q",
+    "validation": "q",
     "environments": {"container_baseline": {"options": {"ipc": "host"}}},
 }
 CARD: dict[str, Any] = {

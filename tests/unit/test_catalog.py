@@ -18,6 +18,7 @@ description: d
 engine: double
 image: venv
 experiment: q
+validation: q
 environments: {{container_baseline: {{options: {{ipc: host}}}}}}
 """
 
@@ -51,7 +52,7 @@ def test_every_site_is_whole(name: str) -> None:
     site = SHIPPED.site(name)
     assert site.name == name
     assert site.engine in engine_names()
-    assert site.experiment in SHIPPED.experiment_names()
+    assert {site.experiment, site.validation} <= set(SHIPPED.experiment_names())
     assert set(site.environments) == set(CONTAINER_ENVIRONMENTS)
     assert {"baseline", "shm-32g", "host-network", "cpu-pinning", "privileged", "best"} <= set(site.modes)
     assert load_engine(site.engine).options(site.engine_options, name) is not None

@@ -205,15 +205,26 @@ def test_a_treatment_knows_whether_docker_runs_it() -> None:
     assert [t.in_container for t in treatments(*ENVIRONMENTS)] == [False, False, True, True]
 
 
-def test_an_estimate_follows_weights_tokens_and_bandwidth() -> None:
-    one = study(site=site(bandwidth_gb_s=100.0))
-    big = card(shape=shape(params_total=3_000_000_000))
-    # 6 GB at 1 GB/s; 6 requests of 4 tokens and 8/8 prompt steps, each 6 GB at 60 GB/s; 2 s around it.
-    assert estimated_s(one, big) == pytest.approx(2 + 6 + 30 * 0.1)
-    moe = card(shape=shape(params_total=3_000_000_000, params_active=300_000_000))
-    assert estimated_s(one, moe) == pytest.approx(2 + 6 + 30 * 0.01)
-    assert estimated_s(one, replace(big, max_batch_size=2)) == pytest.approx(2 + 6 + 15 * 0.1)
-    assert estimated_s(one, card()) > 2
+def estimate(weights: int = 3_000_000_000, *, requests: int = 4, bandwidth: float = 100.0, **changes: Any) -> float:
+    asked = experiment(workload=Workload(requests, 8, 4))
+    one = study(
+        experiment=asked,
+        site=site(bandwidth_gb_s=bandwidth),
+        cards=(card(shape=shape(params_total=weights), **changes),),
+    )
+    return estimated_s(one, make_plan(one)[0])
+
+
+def test_an_estimate_follows_weights_requests_batch_and_bandwidth() -> None:
+    assert estimate(weights=6_000_000_000) > estimate() > estimate(weights=1000) > 0
+    assert (
+        estimate(requests=40) > estimate() > estimate(bandwidth=1000.0) > estimate(bandwidth=1000.0, max_batch_size=8)
+    )
+    assert estimate() > 6  # 6 GB of weights are loaded at 1 GB/s
+
+
+def test_a_model_without_a_shape_has_an_estimate_too() -> None:
+    assert estimated_s(study(), make_plan(study())[0]) > 0
 
 
 def _block(run: PlannedRun) -> tuple[str, int]:

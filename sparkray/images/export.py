@@ -1,0 +1,50 @@
+"""A tar stream to disk, hashed on the way: a 30 GB image is read once, not once to write and once more to hash."""
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparkray.images.digest import Entry, counts, hash_stream
+
+
+def extract(tar: tarfile.TarFile, folder: Path) -> Iterator[Entry]:
+    """Write every member that belongs on disk, and yield the entries of the digest as they are written.
+
+    Devices are left out, as is what Docker injects. Owners are kept where we may set them.
+
+    Raises:
+        OSError: The disk is full or refuses.
+        KeyError: A hard link points to what was not there before it.
+    """
+    written: dict[str, Entry] = {}
+    for member in tar:
+        path = member.name.removeprefix("./")
+        if member.isdir():
+            tar.extract(member, folder, filter="fully_trusted")
+        elif counts(path) and member.isreg():
+            entry = _write(tar, member, folder / path)
+            written[path] = entry
+            yield entry
+        elif counts(path) and member.islnk():
+            tar.extract(member, folder, filter="fully_trusted")
+            source = written[member.linkname.removeprefix("./")]
+            yield Entry(path, "f", source.mode, source.content)
+        elif counts(path) and member.issym():
+            tar.extract(member, folder, filter="fully_trusted")
+            yield Entry(path, "l", 0o777, member.linkname)
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Entry:
+    """One regular file."""
+    stream = tar.extractfile(member)
+    if stream is None:
+        raise OSError(f"{member.name} has no content")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("wb") as file:
+        content = hash_stream(stream, file)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), member.uid, member.gid)
+        os.fchmod(file.fileno(), member.mode & 0o7777)
+    os.utime(target, (member.mtime, member.mtime))
+    return Entry(member.name.removeprefix("./"), "f", member.mode & 0o7777, content)

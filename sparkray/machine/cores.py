@@ -1,0 +1,82 @@
+"""Which CPUs are the fast ones, found from the CPU itself.
+
+On GB10 CPUs 5-9 and 15-19 are Cortex-X925, 0-4 and 10-14 Cortex-A725: `0-9`, often taken for the performance cores, is
+half efficiency cores. So nothing is known by number here.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_ARM = 0x41
+PARTS: Mapping[tuple[int, int], str] = {
+    (_ARM, 0xD44): "Cortex-X1",
+    (_ARM, 0xD48): "Cortex-X2",
+    (_ARM, 0xD4E): "Cortex-X3",
+    (_ARM, 0xD82): "Cortex-X4",
+    (_ARM, 0xD85): "Cortex-X925",
+    (_ARM, 0xD81): "Cortex-A720",
+    (_ARM, 0xD87): "Cortex-A725",
+}
+"""Cores by implementer and part number of the MIDR (their Technical Reference Manuals, `MIDR_EL1`)."""
+_FAST = frozenset(part for part, name in PARTS.items() if "-X" in name)
+_ALIKE = 0.9
+"""Capacities nearer than this are one kind: on Grace equal cores differ by 3 %, on GB10 the two kinds by 28 %."""
+_CAPACITY = "sys/devices/system/cpu/cpu[0-9]*/cpu_capacity"
+
+
+def parts_of(cpuinfo: str) -> dict[int, tuple[int, int] | None]:
+    """(implementer, part) of every CPU in a /proc/cpuinfo; None where it has none, as on x86."""
+    found: dict[int, tuple[int, int] | None] = {}
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
+        if not values.get("processor", "").isdigit():
+            continue
+        ids = values.get("CPU implementer"), values.get("CPU part")
+        found[int(values["processor"])] = None if None in ids else (int(str(ids[0]), 16), int(str(ids[1]), 16))
+    return found
+
+
+def performance_cores(cpuinfo: str, capacities: Mapping[int, int]) -> tuple[int, ...]:
+    """The CPUs of the fastest kind, in order; every CPU where there is but one kind.
+
+    Args:
+        cpuinfo: Text of /proc/cpuinfo.
+        capacities: `cpu_capacity` by CPU, 1024 for the fastest; empty where the kernel tells none.
+    """
+    parts = parts_of(cpuinfo)
+    if len(set(parts.values())) > 1 and any(part in _FAST for part in parts.values()):
+        return tuple(sorted(cpu for cpu, part in parts.items() if part in _FAST))
+    told = {cpu: capacity for cpu, capacity in capacities.items() if cpu in parts}
+    if not told or set(told) != set(parts):
+        return tuple(sorted(parts))
+    fastest = max(told.values())
+    return tuple(sorted(cpu for cpu, capacity in told.items() if capacity >= _ALIKE * fastest))
+
+
+def capacities_of(root: Path) -> dict[int, int]:
+    """`cpu_capacity` by CPU, as the kernel tells it below a root folder."""
+    found = {}
+    for path in root.glob(_CAPACITY):
+        try:
+            found[int(path.parent.name.removeprefix("cpu"))] = int(path.read_text())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def cpu_list(cpus: Iterable[int]) -> str:
+    """CPUs as Docker and taskset write them: `5-9,15-19`."""
+    spans: list[list[int]] = []
+    for cpu in sorted(set(cpus)):
+        if spans and cpu == spans[-1][1] + 1:
+            spans[-1][1] = cpu
+        else:
+            spans.append([cpu, cpu])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
+
+
+def cpus_of(text: str) -> set[int]:
+    """The CPUs of such a list."""
+    spans = (part.partition("-") for part in text.split(","))
+    return {cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)}

@@ -1,0 +1,43 @@
+"""How long a sweep will take: from the runs that were measured already, else from the roofline of each card."""
+
+from statistics import median
+
+from sparkray.plan import PlannedRun, Study, cooldown_s, definition_sha256, estimated_s, refused
+from sparkray.store import Dataset, description, existing
+from sparkray.sweep.options import Options
+
+Key = tuple[str, str]
+
+
+class Timing:
+    """Estimates for the runs of one study. Without a dataset nothing was measured yet."""
+
+    def __init__(self, study: Study, dataset: Dataset | None) -> None:
+        self.study = study
+        self.measured: dict[Key, float] = {}
+        rows = dataset.read("runs", ["model", "level", "status", "duration_s"]) if dataset else []
+        durations: dict[Key, list[float]] = {}
+        for row in rows:
+            if row["status"] == "ok" and row["duration_s"] is not None:
+                durations.setdefault((row["model"], row["level"] or ""), []).append(row["duration_s"])
+        self.measured = {key: median(values) for key, values in durations.items()}
+
+    def run_s(self, planned: PlannedRun) -> float:
+        """Seconds of a run, cooldown apart."""
+        measured = self.measured.get((planned.model, planned.level))
+        return estimated_s(self.study, planned) if measured is None else measured
+
+    def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
+        """Seconds with the cooldown of the protocol, or of another kind (`fixed`, `adaptive`)."""
+        if refused(self.study, planned) is not None:
+            return 0.0
+        return self.run_s(planned) + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
+
+
+def known_dataset(study: Study, options: Options) -> Dataset | None:
+    """The dataset that a sweep of this study would go on with, if there is one; makes none."""
+    wanted = definition_sha256(study)
+    for dataset in reversed(existing(options.results_dir.absolute(), study.experiment.name)):
+        if description(dataset).get("definition_sha256") == wanted:
+            return dataset
+    return None

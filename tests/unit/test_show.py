@@ -1,0 +1,167 @@
+"""What a user sees, into a console of the test's own."""
+
+import io
+from typing import Any
+
+import pytest
+from builders import row
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from sparkray.analysis import Cell, Comparison
+from sparkray.errors import HostError, SparkrayError
+from sparkray.plan import PlannedRun
+from sparkray.stats import NotEstimable
+from sparkray.stats.descriptive import Description
+from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+
+
+def plain() -> Console:
+    return Console(file=io.StringIO(), width=110, highlight=False)
+
+
+def shown(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def run(run_id: str = "r1", environment: str = "native") -> PlannedRun:
+    return PlannedRun(run_id, 0, 0, "Alpha", environment, 1)
+
+
+def ended(**changes: Any) -> dict[str, Any]:
+    return row(**{"output_throughput_tok_s": 123.456, "duration_s": 8.04, "gpu_temp_max_c": None} | changes)
+
+
+def test_errors_are_two_lines_when_there_is_something_to_do() -> None:
+    assert error_text(SparkrayError("it broke")) == "sparkray: it broke"
+    assert error_text(HostError("it broke", "Mend it")) == "sparkray: it broke\n  Mend it"
+
+
+def test_off_a_terminal_every_run_is_a_line() -> None:
+    out = plain()
+    with Display(out, total=3, done=1) as display:
+        display.begin(run(), 7.0)
+        display.tick()
+        display.end(run(), ended(), 7.0, 10.0)
+        display.end(run("r2", "container_baseline"), ended(gpu_temp_max_c=61.4), 7.0, 20.0)
+    assert shown(out).splitlines() == [
+        "run 2/3  native  Alpha  ok  123.5 tok/s  8.0 s  ETA 10s",
+        "run 3/3  container_baseline  Alpha  ok  123.5 tok/s  8.0 s  61 °C  ETA 0s",
+    ]
+
+
+def test_a_run_that_is_not_ok_says_why() -> None:
+    out = plain()
+    with Display(out, 2, 0) as display:
+        failed = ended(status="failed", reason="the engine ended with status 3", output_throughput_tok_s=None)
+        display.end(run(), failed | {"duration_s": None}, 5.0, 4.0)
+    assert shown(out).splitlines() == [
+        "run 1/2  native  Alpha  failed  failed  0.0 s  ETA 4s",
+        "    the engine ended with status 3",
+    ]
+
+
+def test_an_attempt_that_does_not_stand_is_not_counted() -> None:
+    out = plain()
+    with Display(out, 2, 0) as display:
+        display.end(run(), ended(status="invalid", reason="a wrong model"), 5.0, 4.0)
+        display.again("invalid")
+        display.end(run(), ended(), 5.0, 4.0)
+    lines = shown(out).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("run")] == ["1/2", "1/2"]
+    assert "measured again" in lines[2]
+
+
+def test_the_time_to_go_is_the_estimate_until_something_was_measured() -> None:
+    display = Display(plain(), total=10, done=4)
+    assert display.eta_s(7.0) == 42.0
+    display.end(run(), ended(), 7.0, 10.0)
+    display.end(run(), ended(), 7.0, 20.0)
+    assert display.eta_s(7.0) == 15.0 * 4
+
+
+def test_on_a_terminal_there_is_a_bar_and_only_failures_are_lines() -> None:
+    out = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+    with Display(out, total=2, done=0) as display:
+        display.begin(run(), 7.0)
+        display.end(run(), ended(), 7.0, 10.0)
+        display.begin(run("r2"), 7.0)
+        assert display.bar is not None
+        display.bar.refresh()
+        display.end(run("r2"), ended(status="oom", reason="killed for memory"), 7.0, 10.0)
+    text = shown(out)
+    assert "native · Alpha · last 123.5 tok/s" in text
+    assert "1/2" in text
+    assert "ETA 10s" in text
+    assert "killed for memory" in text
+    assert "run 1/2  native" not in text
+
+
+@pytest.mark.parametrize("line", ["[bold]x[/bold]", "a [/x] b", ":ok: :100:", "--volume=/a:ok:ro", "end\\", "[link=x]"])
+def test_a_line_is_shown_as_it_is(line: str) -> None:
+    out = plain()
+    Display(out, 1, 0).say(line)
+    assert shown(out) == f"{line}\n"
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=300))
+def test_any_line_is_shown_as_it_is_however_long(line: str) -> None:
+    out = plain()
+    Display(out, 1, 0).say(line)
+    assert shown(out).rstrip() == line.rstrip()
+
+
+def test_the_console_of_the_program_takes_nothing_for_an_emoji(capsys: pytest.CaptureFixture[str]) -> None:
+    console(to_stderr=False).print("image:ok:ro", markup=False)
+    console(to_stderr=True).print("to stderr", markup=False)
+    assert capsys.readouterr() == ("image:ok:ro\n", "to stderr\n")
+
+
+def test_the_table_names_a_model_once_and_shows_no_data_as_a_dash() -> None:
+    found = [
+        Cell("Alpha", "native", "latency_mean_ms", Description(3, 123.456, 1.2345, 1.0)),
+        Cell("Alpha", "native", "energy_j", Description(0, None, None, None)),
+        Cell("Alpha[b]", "host", "energy_j", Description(1, 5.0, None, None)),
+    ]
+    out = plain()
+    out.print(environment_table(found))
+    lines = [line.split() for line in shown(out).splitlines() if "_" in line]
+    words = [[word for word in line if word != "│"] for line in lines]
+    assert words == [
+        ["Alpha", "native", "latency_mean_ms", "3", "123.5", "1.23", "1.00", "%"],
+        ["energy_j", "0", "–", "–", "–"],
+        ["Alpha[b]", "host", "energy_j", "1", "5", "–", "–"],
+    ]
+
+
+def test_every_comparison_is_a_sentence() -> None:
+    one = Comparison("Alpha", "host", "native", "energy_j", NotEstimable("no pairs"), None)
+    assert comparison_lines([one, one]) == ["Alpha, energy_j: host against native: not estimable, no pairs."] * 2
+
+
+PLAN = [run(name) for name in ("r1", "r2", "r3", "r4")]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([], (0, 0, 0)),
+        ([("r1", "ok"), ("r2", "ok"), ("stranger", "ok")], (2, 0, 0)),
+        ([("r1", "failed"), ("r1", "ok")], (1, 0, 0)),
+        ([("r1", "ok"), ("r1", "failed")], (1, 0, 0)),
+        ([("r1", "invalid"), ("r2", "unready"), ("r3", "timeout"), ("r4", "oom")], (0, 3, 1)),
+        ([("r1", "interrupted"), ("r2", "ok")], (1, 1, 0)),
+    ],
+)
+def test_a_run_counts_by_its_best_attempt(statuses: list[tuple[str, str]], expected: tuple[int, int, int]) -> None:
+    counts = counts_of(PLAN, [row(run_id, status=status) for run_id, status in statuses])
+    assert (counts["planned"], counts["ok"], counts["failed"], counts["invalid"]) == (4, *expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["r1", "r2", "r3", "r4"]), st.sampled_from(["ok", "failed", "invalid"]))))
+def test_no_run_counts_twice(statuses: list[tuple[str, str]]) -> None:
+    counts = counts_of(PLAN, [row(run_id, status=status) for run_id, status in statuses])
+    assert counts["ok"] == len({run_id for run_id, status in statuses if status == "ok"})
+    assert counts["ok"] + counts["failed"] + counts["invalid"] == len({run_id for run_id, _ in statuses})
