@@ -132,10 +132,10 @@ Every column that holds a quantity ends in its unit. GiB, MiB and KiB are binary
 ## Raw rows are the record
 
 Metrics are columns of `runs` for convenience. They are computed from the raw rows of the same attempt, from `requests`,
-from `samples` and from what the engine said of itself, by the functions in `sparkray/metrics.py`; with those rows anybody
-can compute them again. Warm-up requests and failed requests do not count. Percentiles interpolate linearly between order
-statistics (Hyndman & Fan 1996, type 7). Whatever is said about several runs (means, ratios, intervals, verdicts) is
-computed when it is read and stored nowhere as a fact.
+from `samples` and from what the engine said of itself, by the functions in `sparkray/metrics.py`. With those rows anybody
+can compute them again; what the engine said is in its kept log. Warm-up requests and failed requests do not count.
+Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, type 7). Whatever is said about several runs
+(means, ratios, intervals, verdicts) is computed when it is read and stored nowhere as a fact.
 
 `better` says which direction of a metric is good; a metric with `neither` describes, and is not judged.
 
@@ -200,15 +200,19 @@ def page() -> str:
     return INTRO + REST + "\n".join(statuses) + "\n" + ATTEMPTS + "\n".join(sections) + "\n"
 
 
-def main(words: Sequence[str]) -> int:
-    """Print, write or check the page. Returns the exit status: 1 when it is stale, 2 for an unknown option."""
+def main(words: Sequence[str], target: Path = PAGE) -> int:
+    """Print, write or check the page, which lies at `target`.
+
+    Returns:
+        The exit status: 0, 1 when the page is stale, 2 for an unknown option.
+    """
     if list(words) == ["--write"]:
-        PAGE.write_text(page(), encoding="utf-8")
+        target.write_text(page(), encoding="utf-8")
         return 0
     if list(words) == ["--check"]:
-        if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
+        if target.is_file() and target.read_text(encoding="utf-8") == page():
             return 0
-        print(f"docs/data.md is not what the columns say. Run: {COMMAND}", file=sys.stderr)
+        print(f"{target} is not what the columns say. Run: {COMMAND}", file=sys.stderr)
         return 1
     if words:
         print(f"unknown option {' '.join(words)!r}: give --write, --check or nothing", file=sys.stderr)

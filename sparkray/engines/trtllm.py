@@ -79,7 +79,7 @@ class Engine:
     def salvage(self, folder: Path, job: Job) -> Measurement | None:
         """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
         log = read_log(_text(folder / LOG))
-        notes: list[str] = []
+        notes: list[str] = [_SHIM] if _fell_to_nvml(log) else []
         report: Report | None = None
         requests: tuple[Request, ...] = ()
         try:

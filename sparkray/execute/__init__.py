@@ -32,7 +32,7 @@ from sparkray.errors import (
 )
 from sparkray.execute.bench import Arm, Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
-from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, labels_of
+from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, job_of, labels_of
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
 from sparkray.images.digest import hash_stream
@@ -140,8 +140,14 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
         cpu_before = time.process_time()
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=stop)
         trace.columns["observer_cpu_s"] = time.process_time() - cpu_before
-    _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
-    trace.measurement = bench.engine.read(spool / "out", job)
+    try:
+        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
+        trace.measurement = bench.engine.read(spool / "out", job)
+    except RunError:
+        trace.measurement = bench.engine.salvage(spool / "out", job)
+        trace.deviates(*(trace.measurement.notes if trace.measurement else ()))
+        raise
+    trace.deviates(*trace.measurement.notes)
     trace.checks = verify(bench, planned, trace.measurement, trace.state, trace.columns["rootfs_digest"])
     if refused := [check for check in trace.checks if check.verdict == "invalid"]:
         raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in refused))
@@ -232,7 +238,7 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, spool: Path) -> tuple[J
     study = bench.study
     card = study.card(planned.model)
     weights = bench.weights[planned.model].path
-    job = Job(card, study.experiment.workload, study.experiment.seed, study.engine_options, arm.tool)
+    job = job_of(study, planned, arm.tool)
     on_host = planned.environment == HOST
     inputs = f"{planned.model}-host" if on_host else planned.model
     folders = {"in": bench.dataset.path / "inputs" / inputs, "out": spool / "out"}
@@ -271,6 +277,7 @@ def _first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str,
     """What is known of a run before it starts."""
     study = bench.study
     arm = bench.arms[planned.environment]
+    located = bench.weights.get(planned.model)
     return {
         **asdict(planned),
         "attempt": attempt,
@@ -282,6 +289,7 @@ def _first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str,
         "simulated": study.site.simulated,
         "engine": study.engine,
         "image": arm.image.reference if arm.image else None,
+        "checkpoint_sha256": located.checkpoint if located else None,
         "image_digest": arm.image.digest if arm.image else None,
         "start_state": json.dumps(asdict(arm.start)),
         "deviations": json.dumps([*study.site.deviations, *arm.deviations]),

@@ -1,151 +1,199 @@
-"""`doctor`: each thing a sweep needs of a machine, its state, why it matters, and what to do."""
+"""`doctor`: each thing a sweep needs of a machine, its state, why it matters, and what to do.
 
-import os
-import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+`look` gathers what can be known, once; every check is then a function of it. A site that is simulated asks for no GPU.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
-import psutil
-
-from sparkray.errors import DockerError
+from sparkray.errors import HostError
+from sparkray.machine import _gpus, _software
+from sparkray.machine._models import memory, models
+from sparkray.machine.cores import PARTS, capacities_of, cpu_list, cpus_of, parts_of, performance_cores
+from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
-from sparkray.runtimes._docker import connect
-from sparkray.units import GIB, gib
+from sparkray.spec.model import ModelCard
+from sparkray.spec.site import Site
+from sparkray.telemetry.host import memory_row, parse_meminfo
+from sparkray.telemetry.nvml import Nvml
 
-State = Literal["good", "warn", "stop", "info"]
-_LEAST_FREE_GIB = 2.0
-_MARKS = {"good": "ok  ", "warn": "WARN", "stop": "STOP", "info": "    "}
+__all__ = ["Finding", "State", "examine", "look", "must_fit", "refusals"]
 _CAP_SYS_RESOURCE = 24
+_DISCRETE = "discrete-gpu"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line. `remedy` is empty when there is nothing to do."""
+def look(
+    site: Site,
+    cards: Sequence[ModelCard] = (),
+    *,
+    machine: Machine | None = None,
+    nvml: Nvml | None = None,
+    docker: Callable[[Site], DockerFacts] = _software.docker_facts,
+    cache: Path | None = None,
+) -> Seen:
+    """What findings are made from.
 
-    name: str
-    state: State
-    value: str
-    why: str
-    remedy: str = ""
-
-    def document(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    def text(self) -> str:
-        """For people."""
-        line = f"{_MARKS[self.state]}  {self.name}: {self.value}"
-        if self.state in ("warn", "stop"):
-            line += f"\n        why: {self.why}"
-        return line + (f"\n        do:  {self.remedy}" if self.remedy and self.state != "good" else "")
-
-
-def examine(site: str | None = None) -> list[Finding]:
-    """Every finding for a site (the recognised one when None)."""
-    machine = fingerprint()
-    wanted = site or machine.site
-    checks: tuple[Callable[[Machine, str], Finding], ...] = (
-        _hardware,
-        _site,
-        _root,
-        _docker,
-        _cgroups,
-        _limits,
-        _memory,
-        _swap,
-        _disk,
-        _lock,
-    )
-    return [check(machine, wanted) for check in checks]
+    Args:
+        site: The site to be fit for.
+        cards: The models of its sweep.
+        machine: This machine, when its fingerprint was taken already.
+        nvml: Stands for NVML.
+        docker: Asks the Docker engine.
+        cache: Where models and exports are kept.
+    """
+    gpus = _gpus.gpus_of(nvml) if needs_gpu(site) else Gpus()
+    return Seen(site, cards, machine or fingerprint(), gpus, docker(site), _software.programs_of(site), cache=cache)
 
 
-def _hardware(machine: Machine, _: str) -> Finding:
+def examine(seen: Seen) -> list[Finding]:
+    """Every finding, in the order in which to read them."""
+    checks: list[Callable[[Seen], Finding]] = [_hardware, _site, _software.kernel]
+    if is_spark(seen.site):
+        checks.append(_software.dgx_os)
+    if needs_gpu(seen.site):
+        checks += [*_gpus.CHECKS, _software.toolkit]
+    checks += [_software.docker, _software.image, _software.root, _cgroups, _limits, _governor, _cores]
+    checks += [_memory, _page_cache, _swap, _software.disk, _lock]
+    return [*(check(seen) for check in checks), *models(seen)]
+
+
+def refusals(findings: Iterable[Finding]) -> list[str]:
+    """Each finding that stops a sweep, in one sentence with its remedy."""
+    return [
+        f"{finding.name}: {finding.value}" + (f" ({finding.remedy})" if finding.remedy else "")
+        for finding in findings
+        if finding.state == "stop"
+    ]
+
+
+def must_fit(
+    site: Site,
+    machine: Machine,
+    *,
+    nvml: Nvml | None = None,
+    docker: Callable[[Site], DockerFacts] = _software.docker_facts,
+) -> None:
+    """Refuse a machine that is not what a real site with a GPU is for, before anything is built or exported.
+
+    Other sites are let through: what they need is found out when it is used.
+
+    Raises:
+        HostError: With every reason.
+    """
+    if not needs_gpu(site):
+        return
+    seen = look(site, machine=machine, nvml=nvml, docker=docker)
+    checks = (_site, _gpus.driver, _gpus.gpu, _software.docker, _software.toolkit, _software.image)
+    reasons = refusals(check(seen) for check in checks)
+    if reasons:
+        raise HostError(
+            f"this machine cannot carry out a sweep of site {site.name}: {'; '.join(reasons)}",
+            f"`doctor --site {site.name}` says more; `plan` needs no such machine",
+        )
+
+
+def _hardware(seen: Seen) -> Finding:
+    machine = seen.machine
     facts = machine.facts
     gpus = ", ".join(machine.gpus) or "no NVIDIA GPU"
     value = (
-        f"{machine.host}: {facts['cpus']} x {facts['cpu']}, {facts['memory_gib']} GiB, {gpus}; {facts['os']}, "
-        f"kernel {facts['kernel']}"
+        f"{machine.host}: {facts.get('cpus')} x {facts.get('cpu')}, {facts.get('memory_gib')} GiB, {gpus}; "
+        f"{facts.get('os')}, kernel {facts.get('kernel')}"
     )
     return Finding("machine", "info", value, "stands in every row")
 
 
-def _site(machine: Machine, wanted: str) -> Finding:
+def _site(seen: Seen) -> Finding:
+    site, here = seen.site, seen.machine.site
     why = "the site decides engine, image and flags"
-    if wanted in ("dgx-spark", "discrete-gpu") and wanted != machine.site:
-        return Finding(
-            "site", "stop", f"{wanted} asked for, this machine is {machine.site}", why, f"--site {machine.site}"
-        )
-    return Finding("site", "good", wanted, why)
+    wrong = (
+        (is_spark(site) and here != SPARK)
+        or (needs_gpu(site) and not seen.machine.gpus)
+        or (site.name == _DISCRETE and here != _DISCRETE)
+    )
+    if wrong:
+        return Finding("site", "stop", f"{site.name} asked for, this machine is {here}", why, f"--site {here}")
+    return Finding("site", "good", f"{site.name}, simulated" if site.simulated else site.name, why)
 
 
-def _root(_: Machine, __: str) -> Finding:
-    why = "the native arm is a chroot, and start states are set for every process"
-    if os.geteuid() == 0:
-        return Finding("root", "good", "yes", why)
-    if shutil.which("sudo"):
-        return Finding("root", "warn", "no, sudo is there", why, "`sudo -n true` must work without a password")
-    return Finding("root", "stop", "no, and no sudo", why, "Run as root, or with passwordless sudo")
-
-
-def _docker(_: Machine, __: str) -> Finding:
-    why = "the container arms run in it, and the native arm's files are exported from its image"
-    try:
-        version = connect().version()
-    except DockerError as error:
-        return Finding("docker", "stop", error.message, why, error.remedy)
-    return Finding("docker", "good", f"{version.get('Version')} (API {version.get('ApiVersion')})", why)
-
-
-def _cgroups(machine: Machine, _: str) -> Finding:
-    version = machine.facts["cgroup_version"]
+def _cgroups(seen: Seen) -> Finding:
+    version = seen.machine.facts.get("cgroup_version")
     return Finding("cgroups", "info", f"version {version}", "where the container's memory is read")
 
 
-def _limits(_: Machine, __: str) -> Finding:
+def _limits(seen: Seen) -> Finding:
     why = "without CAP_SYS_RESOURCE no limit can be raised: --ulimit memlock=-1 and --privileged cannot start"
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in (seen.text("proc/self/status") or "").splitlines():
         if line.startswith("CapBnd"):
             if int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1:
                 return Finding("capabilities", "good", "CAP_SYS_RESOURCE is there", why)
-            return Finding(
-                "capabilities",
-                "warn",
-                "CAP_SYS_RESOURCE is missing",
-                why,
-                "The site `cpu` leaves such flags out and records it; asked for explicitly, they stop a sweep",
-            )
-    return Finding("capabilities", "warn", "cannot be read", why)
+            remedy = "The site `cpu` leaves such flags out and records it; asked for explicitly, they stop a sweep"
+            return Finding("capabilities", "warn", "CAP_SYS_RESOURCE is missing", why, remedy)
+    return Finding("capabilities", "warn", "cannot be read", why, "Mount /proc")
 
 
-def _memory(_: Machine, __: str) -> Finding:
-    memory = psutil.virtual_memory()
-    value = f"{gib(memory.available):.1f} of {gib(memory.total):.1f} GiB available"
-    return Finding("memory", "info", value, "what a model may take")
+def _governor(seen: Seen) -> Finding:
+    why = "a governor that follows the load changes the CPU's clock within a run"
+    paths = sorted(seen.root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
+    found = sorted({(seen.text(str(path.relative_to(seen.root))) or "").strip() for path in paths} - {""})
+    if not found:
+        return Finding("governor", "info", "none to be seen: the clock is not this system's to set", why)
+    if found == ["performance"]:
+        return Finding("governor", "good", "performance", why)
+    return Finding("governor", "warn", ", ".join(found), why, "sudo cpupower frequency-set -g performance")
 
 
-def _swap(_: Machine, __: str) -> Finding:
-    swap = psutil.swap_memory()
+def _cores(seen: Seen) -> Finding:
+    """The fast CPUs, and whether the site pins to any other."""
+    cpuinfo = seen.text("proc/cpuinfo") or ""
+    parts = parts_of(cpuinfo)
+    fast = performance_cores(cpuinfo, capacities_of(seen.root))
+    why = "pinned to slow cores, a container loses for a reason of its own"
+    if len(fast) == len(parts):
+        return Finding("performance cores", "info", f"all {len(parts)} CPUs are of one kind", why)
+    kinds = sorted({PARTS.get(part, "unknown part") for cpu in fast if (part := parts[cpu]) is not None})
+    value = f"{cpu_list(fast)} of {len(parts)}" + (f" ({', '.join(kinds)})" if kinds else "")
+    options = {name: environment.options for name, environment in seen.site.environments.items()}
+    options |= {f"mode {name}": mode for name, mode in seen.site.modes.items()}
+    wrong = {
+        name: option.cpuset_cpus
+        for name, option in options.items()
+        if option.cpuset_cpus and not cpus_of(option.cpuset_cpus) <= set(fast)
+    }
+    if not wrong:
+        return Finding("performance cores", "good", value, why)
+    named = ", ".join(f"{name} pins to {cpus}" for name, cpus in wrong.items())
+    return Finding("performance cores", "warn", f"{value}; {named}", why, f"Pin to {cpu_list(fast)}")
+
+
+def _meminfo(seen: Seen) -> dict[str, float | None]:
+    """GiB by the names of the samples."""
+    return memory_row(parse_meminfo(seen.text("proc/meminfo") or ""))
+
+
+def _memory(seen: Seen) -> Finding:
+    return memory(seen, _meminfo(seen)["mem_available_gib"])
+
+
+def _page_cache(seen: Seen) -> Finding:
+    why = "CUDA on a DGX Spark takes MemFree for free memory, so files that were read count as used"
+    cached = _meminfo(seen)["page_cache_gib"]
+    value = "cannot be read" if cached is None else f"{cached:.1f} GiB"
+    return Finding("page cache", "info", value, why, "A protocol with `page_cache: drop` empties it before each run")
+
+
+def _swap(seen: Seen) -> Finding:
     why = "a run that swaps measures the disk"
-    if swap.used:
-        return Finding(
-            "swap", "warn", f"{gib(swap.used):.2f} GiB in use", why, "swapoff -a && swapon -a, once memory is free"
-        )
+    used = _meminfo(seen)["swap_used_gib"]
+    if used:
+        return Finding("swap", "warn", f"{used:.2f} GiB in use", why, "swapoff -a && swapon -a, once memory is free")
     return Finding("swap", "good", "none in use", why)
 
 
-def _disk(_: Machine, __: str) -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free
-    why = "every run's samples and logs are kept"
-    state: State = "good" if free > _LEAST_FREE_GIB * GIB else "stop"
-    return Finding("disk", state, f"{free / GIB:.1f} GiB free here", why, "Free some space")
-
-
-def _lock(machine: Machine, _: str) -> Finding:
+def _lock(seen: Seen) -> Finding:
     why = "one benchmark at a time"
-    holder = MachineLock(machine.lock_keys).holder()
+    holder = MachineLock(seen.machine.lock_keys).holder()
     if holder is not None and holder.is_alive():
         return Finding(
             "lock", "warn", f"held by process {holder.pid} (user id {holder.user})", why, "--lock wait, or wait"

@@ -13,10 +13,11 @@ import click
 from sparkray import __version__
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
 from sparkray.catalog import Catalog, data_root
+from sparkray.catalog.weights import cache_folder
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import planned_command, planned_container
-from sparkray.machine.doctor import examine
+from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan, refused
 from sparkray.spec.container import run_line
@@ -137,7 +138,10 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(site: str | None, *, as_json: bool) -> int:
     """What this machine is, what would stop a sweep, and what to do about it."""
-    findings = examine(Catalog(data_root()).site(site).name if site else None)
+    catalog, machine = Catalog(data_root()), fingerprint()
+    wanted = catalog.site(site or machine.site)
+    cards = catalog.select(catalog.experiment(wanted.experiment).models)
+    findings = examine(look(wanted, cards, machine=machine, cache=cache_folder()))
     if as_json:
         click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
     else:

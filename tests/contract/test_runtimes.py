@@ -325,6 +325,26 @@ def test_the_host_sees_no_mount_of_a_run(arm: Arm) -> None:
 
 
 @only("native")
+def test_no_mount_spreads_where_mounts_are_shared(arm: Arm) -> None:
+    """As systemd has them: what is mounted in one namespace appears in all, unless one turns away."""
+    launch = arm.launch(*arm.argv(IDLE), binds=((str(arm.folder), f"{INSIDE}/out", False),))
+    (arm.folder / "launch").write_bytes(pickle.dumps(launch))
+    code = """
+import pathlib, pickle, sys
+from sparkray.runtimes.native import Runtime
+mounts = pathlib.Path("/proc/self/mountinfo")
+before = mounts.read_text()
+assert " shared:" in before
+with Runtime().start(pickle.load(open(sys.argv[1], "rb"))):
+    assert mounts.read_text() == before
+assert mounts.read_text() == before
+"""
+    command = ["unshare", "--mount", "--propagation", "shared", sys.executable, "-c", code, str(arm.folder / "launch")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@only("native")
 def test_the_chroot_is_read_only_but_for_tmp(arm: Arm) -> None:
     code = f"""
 import errno, os

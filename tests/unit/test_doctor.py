@@ -12,7 +12,9 @@ import psutil
 import pytest
 from builders import Ended
 
-from sparkray.machine.doctor import Finding, _site, examine
+from sparkray.catalog import Catalog, data_root
+from sparkray.machine.doctor import Finding, _site, examine, look
+from sparkray.machine.finding import DockerFacts, Gpus, Programs, Seen
 from sparkray.machine.fingerprint import Machine, fingerprint, site_for
 
 NAMES = {"machine", "site", "root", "docker", "cgroups", "capabilities", "memory", "swap", "disk", "lock"}
@@ -22,7 +24,7 @@ LAPTOP = Machine("laptop", (), (), {})
 
 @pytest.fixture(scope="module")
 def findings() -> list[Finding]:
-    return examine()
+    return examine(look(Catalog(data_root()).site(fingerprint().site)))
 
 
 def test_everything_a_sweep_needs_is_looked_at_once(findings: list[Finding]) -> None:
@@ -59,7 +61,8 @@ def test_what_is_found_is_so(findings: list[Finding]) -> None:
     ],
 )
 def test_a_site_with_a_gpu_needs_that_gpu(machine: Machine, wanted: str, state: str) -> None:
-    finding = _site(machine, wanted)
+    site = Catalog(data_root()).site(wanted)
+    finding = _site(Seen(site, (), machine, Gpus(), DockerFacts(), Programs()))
     assert finding.state == state
     assert state == "good" or (wanted in finding.value and finding.remedy == f"--site {machine.site}")
 

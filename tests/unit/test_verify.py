@@ -124,7 +124,11 @@ def test_what_leaked_into_the_start_is_told_with_its_value(change: dict[str, Any
 def test_a_field_that_could_not_be_read_is_not_believed() -> None:
     state = {key: value for key, value in STATE.items() if key != "nice"}
     assert check_start(asdict(START), state).evidence == "nice is None, declared 0"
-    assert check_start(asdict(START), {}).verdict == "invalid"
+    gone = check_start(asdict(START), {})
+    assert (gone.verdict, gone.evidence) == (
+        "invalid",
+        "the engine's process had ended before its state could be read",
+    )
 
 
 def test_what_a_row_holds_as_json_is_read_as_well() -> None:

@@ -1,8 +1,9 @@
-"""The tables of `docs/methodology.md` that repeat files: `methodology_tables.py [--write | --check]`.
+"""The tables in `docs` that repeat files: `doc_tables.py [--write | --check]`.
 
-The page is written by hand; what stands between `<!-- generated: NAME -->` and `<!-- end -->` is made here from
+The pages are written by hand; what stands between `<!-- generated: NAME -->` and `<!-- end -->` is made here from
 `conf/models`, `conf/sites` and `experiments`, so that no figure is typed twice. Without an option the tables are printed;
-`--write` puts them into the page, `--check` ends with 1 when the page holds others.
+`--write` puts them into the pages, `--check` ends with 1 when a page holds others. (`docs/data.md` is generated as a whole,
+by `data_dictionary.py`.)
 """
 
 import re
@@ -11,14 +12,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparkray.catalog import Catalog, data_root
+from sparkray.plan import make_plan, refused
 from sparkray.spec.docker import flag_of, flag_words, given
 from sparkray.spec.experiment import Experiment
 from sparkray.spec.model import ModelCard, Shape, refusal
 from sparkray.spec.site import CONTAINER_BASELINE, Site
+from sparkray.sweep.options import Options, build_study
+from sparkray.sweep.timing import Timing
 from sparkray.units import KIB, gib
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "methodology.md"
-COMMAND = ".venv/bin/python scripts/methodology_tables.py --write"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = (DOCS / "methodology.md", DOCS / "spark-quickstart.md")
+COMMAND = ".venv/bin/python scripts/doc_tables.py --write"
 SITE, EXPERIMENT = "dgx-spark", "phase2a"
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -73,6 +78,26 @@ def refused_table(cards: Sequence[ModelCard], site: Site, experiment: Experiment
     return [_row("model", "why it cannot run", "nearest checkpoint that can"), "|---|---|---|", *rows]
 
 
+def able_cards(cards: Sequence[ModelCard], site: Site, experiment: Experiment) -> list[ModelCard]:
+    """The models that can run as named on the site."""
+    tokens = experiment.workload.input_tokens + experiment.workload.output_tokens
+    return [
+        card for card in cards if refusal(card, site.memory_gib, sequences=card.max_batch_size, tokens=tokens) is None
+    ]
+
+
+def checkpoints_table(cards: Sequence[ModelCard], site: Site, experiment: Experiment) -> list[str]:
+    """Where each model that can run is looked for, and how much there is to download."""
+    able = able_cards(cards, site, experiment)
+    sizes = {card.name: _shape(card).weight_bytes / 1e9 for card in able}
+    rows = [
+        _row(card.name, f"`{card.hf_id}`", f"`{site.models_root}/{card.weights.path}`", f"{sizes[card.name]:.0f}")
+        for card in sorted(able, key=lambda card: sizes[card.name])
+    ]
+    total = _row("all of them", "", "", f"{sum(sizes.values()):.0f}")
+    return [_row("model", "repository", "folder", "GB"), "|---|---|---|---|", *rows, total]
+
+
 def flags_table(site: Site) -> list[str]:
     """The flags of the baseline container, with what each is for."""
     options = site.environments[CONTAINER_BASELINE].options
@@ -106,6 +131,34 @@ def protocol_table(experiment: Experiment) -> list[str]:
     return [_row("", f"`experiments/{EXPERIMENT}.yaml`"), "|---|---|", *(_row(k, str(v)) for k, v in facts.items())]
 
 
+def hours_row(what: str, options: Options) -> str:
+    """What a sweep on the site costs before anything was measured: runs, how many can run, hours by kind of cooldown."""
+    study = build_study(options)
+    runs, timing = make_plan(study), Timing(study, None)
+    able = sum(1 for run in runs if refused(study, run) is None)
+    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("adaptive", "fixed")}
+    return _row(
+        what, str(len(runs)), str(able), *(f"{value:.1f}" if value < 1 else f"{value:.0f}" for value in hours.values())
+    )
+
+
+def hours_table(able: Sequence[str]) -> list[str]:
+    """The sweeps of the quickstart. `able` are the models that can run, by name."""
+    largest = max(able, key=lambda name: _shape(Catalog(data_root()).card(name)).weight_bytes)
+    others = ",".join(name for name in able if name != largest)
+    sweeps = {
+        "`quick`, Qwen2-1.5B": Options(site=SITE, models="Qwen2-1.5B", runs=3),
+        "`baseline`": Options(site=SITE),
+        f"of it, {largest}": Options(site=SITE, models=largest),
+        "of it, all others": Options(site=SITE, models=others),
+        "`validate`": Options(site=SITE, experiment="phase2d"),
+        "`baseline --experiment low-latency`": Options(site=SITE, experiment="low-latency"),
+        "`baseline --experiment batch-concurrency`": Options(site=SITE, experiment="batch-concurrency"),
+    }
+    head = _row("sweep", "runs planned", "that can run", "hours, adaptive cooldown", "hours, fixed cooldown")
+    return [head, "|---|---|---|---|---|", *(hours_row(what, options) for what, options in sweeps.items())]
+
+
 def tables() -> dict[str, list[str]]:
     """Every generated table by the name of its block, as lines."""
     catalog = Catalog(data_root())
@@ -116,6 +169,8 @@ def tables() -> dict[str, list[str]]:
     return {
         "suite": suite_table(cards),
         "refused": refused_table(cards, site, experiment),
+        "checkpoints": checkpoints_table(cards, site, experiment),
+        "hours": hours_table([card.name for card in able_cards(cards, site, experiment)]),
         "flags": flags_table(site),
         "protocol": protocol_table(experiment),
     }
@@ -132,22 +187,21 @@ def filled(page: str) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """Print, write or check the tables. Returns the exit status: 1 when the page is stale, 2 for an unknown option."""
-    if list(words) == ["--write"]:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-        return 0
-    if list(words) == ["--check"]:
-        page = PAGE.read_text(encoding="utf-8")
-        if filled(page) == page:
-            return 0
-        print(f"docs/methodology.md does not hold what the files say. Run: {COMMAND}", file=sys.stderr)
-        return 1
-    if words:
+    """Print, write or check the tables. Returns the exit status: 1 when a page is stale, 2 for an unknown option."""
+    if words and list(words) not in (["--write"], ["--check"]):
         print(f"unknown option {' '.join(words)!r}: give --write, --check or nothing", file=sys.stderr)
         return 2
-    for name, lines in tables().items():
-        print(f"<!-- generated: {name} -->", *lines, "<!-- end -->", "", sep="\n")
-    return 0
+    if not words:
+        for name, lines in tables().items():
+            print(f"<!-- generated: {name} -->", *lines, "<!-- end -->", "", sep="\n")
+        return 0
+    stale = {page: new for page in PAGES if (new := filled(old := page.read_text(encoding="utf-8"))) != old}
+    for page, new in stale.items():
+        if list(words) == ["--write"]:
+            page.write_text(new, encoding="utf-8")
+        else:
+            print(f"{page} does not hold what the files say. Run: {COMMAND}", file=sys.stderr)
+    return 1 if stale and list(words) == ["--check"] else 0
 
 
 if __name__ == "__main__":

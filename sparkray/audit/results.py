@@ -1,0 +1,193 @@
+"""The one form that every reader produces: a frame of runs, typed, with null for what is not there. Pure.
+
+Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
+where sparkray has none). `row` is the label by which a finding names a row. Values that cannot be read are null and
+counted in `remarks`: dirty data is left out aloud.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from sparkray.audit import values
+from sparkray.audit.finding import NotJudged
+from sparkray.metrics import BY_NAME
+
+Row = Mapping[str, Any]
+
+STATE: Mapping[str, str] = {
+    "gpu_temp_start_c": "temperature at the start",
+    "gpu_temp_end_c": "temperature at the end",
+    "gpu_temp_max_c": "highest temperature",
+    "mem_free_before_gib": "free memory before the start",
+    "mem_available_before_gib": "available memory before the start",
+    "page_cache_before_gib": "page cache before the start",
+    "swap_used_before_gib": "swap in use before the start",
+}
+"""State of the machine: numbers that should be alike in the arms, and that no study reports as an effect."""
+
+_TEXT = (
+    "row",
+    "model",
+    "model_name",
+    "model_id",
+    "model_path",
+    "model_sha256",
+    "said_model",
+    "environment",
+    "status",
+    "site",
+)
+_INTEGER = ("iteration", "block", "position", "batch")
+_SCHEMA: dict[str, type[pl.DataType]] = {
+    **dict.fromkeys(_TEXT, pl.String),
+    **dict.fromkeys(_INTEGER, pl.Int64),
+    "started_s": pl.Float64,
+    "simulated": pl.Boolean,
+    **dict.fromkeys(STATE, pl.Float64),
+}
+COLUMNS = tuple(_SCHEMA)
+_POSITIVE = ("throughput", "latency", "ttft", "itl")
+_ENOUGH_NUMBERS = 0.8
+_OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the study about its numbers, as far as the input tells it.
+
+    `kind` is `difference` or `equality`; `n` what the study counted as its sample in each arm; `correction` and
+    `equivalence_test` name what was done about multiplicity and equality, empty when nothing was.
+    """
+
+    kind: str
+    said: str
+    metric: str | None = None
+    p: float | None = None
+    n: int | None = None
+    correction: str = ""
+    equivalence_test: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read."""
+
+    source: str
+    frame: pl.DataFrame
+    claims: tuple[Claim, ...] | None = None
+    remarks: tuple[NotJudged, ...] = ()
+    default_site: str | None = None
+
+    @property
+    def ok(self) -> pl.DataFrame:
+        """The rows that count: status ok, with a model and an environment."""
+        return self.frame.filter(
+            (pl.col("status") == "ok") & pl.col("model").is_not_null() & pl.col("environment").is_not_null()
+        )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metric columns that hold any value."""
+        return tuple(
+            name for name in self.frame.columns if name not in _SCHEMA and self.frame[name].null_count() < len(self.frame)
+        )
+
+
+class _Dirt:
+    """Counts values that could not be read, with one example a column."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+
+    def read(self, name: str, value: Any, parse: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+        if value is None or value == "":
+            return None
+        found = parse(value)
+        if found is None:
+            self.counts[name] += 1
+            self.examples.setdefault(name, _shown(value))
+        return found
+
+    def remarks(self) -> tuple[NotJudged, ...]:
+        return tuple(
+            NotJudged("dirty_values", f"{name}: {count} value(s) such as {self.examples[name]} cannot be used: left out")
+            for name, count in self.counts.items()
+        )
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, int) and abs(value) > values.GREATEST:
+        return "an integer beyond 1e15"
+    shown = repr(value).encode("utf-8", "replace").decode()
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"  # noqa: PLR2004
+
+
+def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # noqa: ANN401
+    """Rows under the names of this module (any other name that holds numbers is a metric) as `Results`.
+
+    Args:
+        source: What kind of input it was, for people.
+        rows: One mapping a run.
+        known: Further fields of `Results`; `remarks` are added to.
+    """
+    dirt = _Dirt()
+    parsers = _parsers() | {name: _metric_parser(name) for name in _metric_names(rows)}
+    typed = [{name: dirt.read(name, row.get(name), parse) for name, parse in parsers.items()} for row in rows]
+    frame = pl.DataFrame(typed, schema=_SCHEMA | {name: pl.Float64 for name in parsers if name not in _SCHEMA})
+    frame = frame.with_columns(
+        pl.col("status").fill_null("ok"),
+        pl.col("model_name").fill_null(pl.col("model")),
+        pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
+    )
+    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_unplaced(frame))
+    return Results(source, frame, remarks=remarks, **known)
+
+
+def _parsers() -> dict[str, Callable[[Any], Any]]:
+    return {
+        **dict.fromkeys(_TEXT, values.text),
+        "status": _status,
+        **dict.fromkeys(_INTEGER, values.integer),
+        "started_s": values.seconds,
+        "simulated": values.flag,
+        **dict.fromkeys(STATE, values.number),
+    }
+
+
+def _status(value: Any) -> str | None:  # noqa: ANN401
+    word = values.text(value)
+    return "ok" if word is not None and word.casefold() in _OK else word
+
+
+def _metric_parser(name: str) -> Callable[[Any], float | None]:
+    if not any(word in name for word in _POSITIVE):
+        return values.number
+
+    def above_zero(value: Any) -> float | None:  # noqa: ANN401
+        found = values.number(value)
+        return found if found is not None and found >= values.LEAST else None
+
+    return above_zero
+
+
+def _metric_names(rows: Sequence[Row]) -> list[str]:
+    """Names outside the normal form under which numbers stand; those of `metrics` always."""
+    names = dict.fromkeys(name for row in rows for name in row if isinstance(name, str) and name not in _SCHEMA)
+    return [name for name in names if name in BY_NAME or _holds_numbers([row.get(name) for row in rows])]
+
+
+def _holds_numbers(found: Sequence[Any]) -> bool:
+    there = [value for value in found if value is not None and value != ""]
+    return bool(there) and sum(values.number(v) is not None for v in there) >= _ENOUGH_NUMBERS * len(there)
+
+
+def _unplaced(frame: pl.DataFrame) -> list[NotJudged]:
+    lost = frame.filter(pl.col("model").is_null() | pl.col("environment").is_null())
+    if lost.is_empty():
+        return []
+    return [NotJudged("dirty_values", f"{len(lost)} row(s) name no model or no environment: left out")]

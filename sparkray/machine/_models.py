@@ -1,0 +1,157 @@
+"""What `doctor` looks at of the models: which are there, whole, and small enough."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sparkray.machine.finding import Finding, Seen, State, is_spark, needs_gpu
+from sparkray.spec.model import ModelCard, needed_gib, refusal
+from sparkray.units import gib
+
+_WHY = "a model that is not there or not whole makes its runs `unready`; the others go on"
+_SHOWN = 3
+_POINTER, _POINTER_SIZE = b"version https://git-lfs", 1024
+_LENGTH = struct.Struct("<Q")
+
+
+def memory_gib(seen: Seen) -> float | None:
+    """Memory that models may count on, GiB: of the machine where it is one with the GPU's, else of the GPUs."""
+    if seen.site.simulated:
+        return seen.site.memory_gib
+    if needs_gpu(seen.site) and not is_spark(seen.site):
+        told = [device.memory_gib for device in seen.gpus.devices]
+        return sum(size for size in told if size is not None) or None
+    size: float | None = seen.machine.facts.get("memory_gib")
+    return size
+
+
+def memory(seen: Seen, available_gib: float | None) -> Finding:
+    """What is there, against what the largest model needs."""
+    why = "what a model may take"
+    total = seen.machine.facts.get("memory_gib")
+    known = [value for value in (available_gib, total) if value is not None]
+    value = " of ".join(f"{number:.1f}" for number in known) + " GiB available"
+    sizes = {card.name: size for card in seen.cards if (size := needed_gib(card)) is not None}
+    limit = memory_gib(seen)
+    if not sizes or limit is None:
+        return Finding("memory", "info", value, why)
+    fitting = {card.name for card in seen.cards if refusal(card, limit) is None} & set(sizes)
+    if not fitting:
+        return Finding(
+            "memory", "stop", f"{value}: no model of the sweep fits", why, "Choose smaller models: --models a,b"
+        )
+    largest = max(fitting, key=lambda name: sizes[name])
+    return Finding("memory", "good", f"{value}; the largest that fits, {largest}, has {sizes[largest]:.1f} GiB", why)
+
+
+def models(seen: Seen) -> list[Finding]:
+    """One finding for all, and one for each."""
+    each = [_model(seen, card) for card in seen.cards]
+    if not each:
+        return []
+    ready = [finding for finding in each if finding.state in ("good", "info")]
+    state: State = "good" if len(ready) == len(each) else "warn" if ready else "stop"
+    remedy = "" if state == "good" else "See to them one by one, below, or choose others: --models a,b"
+    return [Finding("models", state, f"{len(ready)} of {len(each)} can run", _WHY, remedy), *each]
+
+
+def _model(seen: Seen, card: ModelCard) -> Finding:
+    name = f"model {card.name}"
+    if (reason := refusal(card, memory_gib(seen))) is not None:
+        remedy = f"Take {card.instead}" if card.instead else "Leave it out: its runs are kept as `unready`"
+        return Finding(name, "warn", reason.removeprefix(f"{card.name}: "), _WHY, remedy)
+    if card.weights.kind == "checkpoint":
+        return _checkpoint(seen, card, name)
+    if card.weights.kind == "file":
+        path = Path(card.weights.path)
+    elif seen.cache is None:
+        return Finding(name, "info", f"of the package {card.weights.package}", _WHY)
+    else:
+        path = seen.cache / "models" / Path(card.weights.member).name
+    if path.is_file():
+        return Finding(name, "good", str(path), _WHY)
+    if card.weights.kind == "wheel":
+        return Finding(name, "info", f"not there yet; the first sweep fetches {card.weights.package}", _WHY)
+    return Finding(name, "warn", f"{path} is not there", _WHY, "Restore the file")
+
+
+def _checkpoint(seen: Seen, card: ModelCard, name: str) -> Finding:
+    if seen.site.models_root == "double":
+        return Finding(name, "info", "made here, without weights, for the double", _WHY)
+    folder = Path(seen.site.models_root) / card.weights.path
+    lacking = missing(folder, weights=not seen.site.simulated)
+    if not lacking:
+        return Finding(name, "good", str(folder), _WHY)
+    more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    value = (
+        f"{folder} is not whole: {', '.join(lacking[:_SHOWN])}{more}" if folder.is_dir() else f"{folder} is not there"
+    )
+    remedy = f"Download {card.hf_id} there, or name another models folder: --set site.models_root=DIR"
+    return Finding(name, "warn", value, _WHY, remedy)
+
+
+def missing(folder: Path, *, weights: bool = True) -> list[str]:
+    """What a checkpoint's folder lacks, in words; nothing when it is whole.
+
+    Args:
+        folder: A Hugging Face checkpoint: config, tokenizer, weights as safetensors or PyTorch files, with an index that
+            names the shards when there are several.
+        weights: Whether to ask for more than its configuration.
+    """
+    if not (folder / "config.json").is_file():
+        return ["config.json"]
+    if not weights:
+        return []
+    lacking = [] if any(folder.glob("tokenizer*")) else ["tokenizer"]
+    indices = sorted(folder.glob("*.index.json"))
+    found = [_shards_missing(folder, index) for index in indices] if indices else [_single_missing(folder)]
+    return lacking + min(found, key=len)
+
+
+def _shards_missing(folder: Path, index: Path) -> list[str]:
+    """Shards that an index names and that are not whole."""
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return [f"{index.name} (unreadable)"]
+    return [problem for shard in names if (problem := _file_problem(folder / str(shard)))]
+
+
+def _single_missing(folder: Path) -> list[str]:
+    """Weights without an index."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    return [problem for file in files if (problem := _file_problem(file))] if files else ["weights"]
+
+
+def _file_problem(path: Path) -> str | None:
+    """What is wrong with one file of weights; None when it is whole as far as can be seen without reading all of it."""
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            return f"{path.name} (empty)"
+        with path.open("rb") as file:
+            head = file.read(len(_POINTER))
+            if size < _POINTER_SIZE and head == _POINTER:
+                return f"{path.name} (a Git LFS pointer)"
+            if path.suffix != ".safetensors":
+                return None
+            file.seek(0)
+            wanted = _safetensors_size(file.read)
+    except OSError:
+        return path.name
+    if wanted is None:
+        return f"{path.name} (no safetensors header)"
+    return f"{path.name} ({gib(size):.2f} of {gib(wanted):.2f} GiB)" if size < wanted else None
+
+
+def _safetensors_size(read: Callable[[int], bytes]) -> int | None:
+    """Bytes that a safetensors file has by its header: 8 of length, the header, the tensors; None when it is none."""
+    try:
+        (length,) = _LENGTH.unpack(read(_LENGTH.size))
+        header: dict[str, Any] = json.loads(read(min(length, 1 << 28)))
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+    return int(_LENGTH.size + length + max(ends, default=0))

@@ -1,0 +1,359 @@
+"""`doctor` of a DGX Spark, over its files, a double of NVML and values: what is well, and each thing that is not."""
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import builders
+import pynvml
+import pytest
+from builders import Ended
+from gb10_tree import spark_tree
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import HostError
+from sparkray.machine._gpus import gpus_of
+from sparkray.machine._models import missing
+from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
+from sparkray.machine.finding import DockerFacts, ImageFacts, Programs, Seen
+from sparkray.machine.fingerprint import Machine, fingerprint
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.model import Weights
+from sparkray.spec.site import Environment, Site
+from sparkray.telemetry import _fake_nvml as fake
+from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
+
+GIB = 2**30
+SPARK_FACTS = {"memory_gib": 121.69, "kernel": "6.17.0-1008-nvidia", "os": "Ubuntu 24.04.4 LTS", "cgroup_version": 2}
+SPARK = Machine("spark", ("NVIDIA GB10",), ("GPU-10",), SPARK_FACTS)
+LAPTOP = Machine("laptop", (), (), {"memory_gib": 16.0, "cgroup_version": 2})
+NO_NVML = FakeNvml(init_error=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+DOCKER = DockerFacts("29.2.1", "1.53", ("nvidia", "runc"), ImageFacts("sha256:ab", 30 * GIB))
+NO_DOCKER = DockerFacts(problem="no Docker engine answers", remedy="Start the engine")
+PROGRAMS = Programs("CUDA Version        : 13.0\n", "NVIDIA Container Toolkit CLI version 1.19.0\ncommit: abc\n")
+
+
+def site_of(name: str, **changes: Any) -> Site:
+    return replace(Catalog(data_root()).site(name), **changes)
+
+
+def checkpoint(folder: Path, *, shards: int = 2) -> Path:
+    """A whole checkpoint, of a few bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "tokenizer.json"):
+        (folder / name).write_text("{}")
+    names = [f"model-{n}-of-{shards}.safetensors" for n in range(1, shards + 1)]
+    for name in names:
+        header = json.dumps(
+            {"__metadata__": {}, "w": {"dtype": "BF16", "shape": [8], "data_offsets": [0, 16]}}
+        ).encode()
+        (folder / name).write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    index = {"metadata": {}, "weight_map": {f"layer{n}": name for n, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+@pytest.fixture
+def spark(tmp_path: Path) -> Seen:
+    """A Spark on which everything is well, with one model."""
+    checkpoint(tmp_path / "models" / "Alpha")
+    return Seen(
+        site_of("dgx-spark", models_root=str(tmp_path / "models")),
+        (builders.card(weights=Weights("checkpoint", "Alpha"), shape=builders.shape()),),
+        SPARK,
+        gpus_of(FakeNvml([gb10()])),
+        DOCKER,
+        PROGRAMS,
+        root=spark_tree(tmp_path / "root"),
+    )
+
+
+def by_name(seen: Seen) -> dict[str, Finding]:
+    findings = examine(seen)
+    assert len({finding.name for finding in findings}) == len(findings)
+    for finding in findings:
+        assert finding.value
+        assert finding.why
+        assert finding.state in ("good", "info") or finding.remedy, finding
+    return {finding.name: finding for finding in findings}
+
+
+def found(seen: Seen, name: str) -> tuple[str, str]:
+    finding = by_name(seen)[name]
+    return finding.state, finding.value
+
+
+def with_gpu(seen: Seen, *devices: fake.FakeDevice) -> Seen:
+    return replace(seen, gpus=gpus_of(FakeNvml(devices)))
+
+
+def with_file(seen: Seen, name: str, text: str | None) -> Seen:
+    if text is None:
+        (seen.root / name).unlink()
+    else:
+        (seen.root / name).write_text(text)
+    return seen
+
+
+def test_a_spark_where_all_is_well_is_told_so(spark: Seen) -> None:
+    told = by_name(spark)
+    not_well = {f.name: f.value for f in told.values() if f.state in ("warn", "stop")}
+    assert set(not_well) <= {"root", "disk", "lock"}, not_well  # of the machine under the test
+    values = {name: told[name].value for name in ("driver", "cuda", "gpu", "dgx os", "governor", "swap", "page cache")}
+    assert values == {
+        "driver": "580.95.05",
+        "cuda": "13.0",
+        "gpu": "NVIDIA GB10",
+        "dgx os": "NVIDIA DGX Spark 7.3.1",
+        "governor": "performance",
+        "swap": "none in use",
+        "page cache": "16.0 GiB",
+    }
+    assert told["performance cores"] == Finding(
+        "performance cores", "good", "5-9,15-19 of 20 (Cortex-X925)", told["performance cores"].why
+    )
+    assert told["container toolkit"].value == "1.19.0; a runtime of Docker"
+    assert told["image"].value == f"{spark.site.image}, sha256:ab, 30.0 GiB"
+    assert told["kernel"].value == "6.17.0-1008-nvidia, Ubuntu 24.04.4 LTS"
+    assert told["memory"].value.startswith("116.0 of 121.7 GiB available")
+    assert told["models"].value == "1 of 1 can run"
+    assert told["gpu temperature"].value == "40 degrees C"
+    assert {told[name].state for name in ("gpu processes", "throttling", "model Alpha", "site")} == {"good"}
+    assert told["nvidia-persistenced"].state == "info"
+    assert told["clock lock"].state == "info"
+
+
+def test_the_serial_number_is_nobodys_business(spark: Seen) -> None:
+    assert not [finding for finding in examine(spark) if "1990000000000" in str(finding)]
+
+
+@pytest.mark.parametrize(
+    ("sm_mhz", "busy_pct", "state", "said"),
+    [
+        (208, 0, "info", "cannot be judged"),
+        (513, 97, "warn", "513 MHz at 97 % load"),
+        (2418, 97, "good", "2418 MHz at 97 % load"),
+    ],
+)
+def test_the_low_power_latch_is_judged_under_load_alone(
+    spark: Seen, sm_mhz: int, busy_pct: int, state: str, said: str
+) -> None:
+    seen = with_gpu(spark, gb10(sm_mhz=sm_mhz, gpu_pct=busy_pct))
+    assert found(seen, "sm clock")[0] == state
+    assert said in found(seen, "sm clock")[1]
+
+
+def test_neighbours_heat_and_brakes_are_seen(spark: Seen) -> None:
+    held = pynvml.nvmlClocksThrottleReasonSwThermalSlowdown | pynvml.nvmlClocksThrottleReasonGpuIdle
+    told = by_name(with_gpu(spark, gb10(temp_c=62, processes={41: 3 * GIB, 42: None}, reasons=held)))
+    assert (told["gpu processes"].state, told["gpu processes"].value) == ("warn", "41 (3.0 GiB), 42")
+    assert (told["gpu temperature"].state, told["gpu temperature"].value) == ("warn", "62 degrees C")
+    assert (told["throttling"].state, told["throttling"].value) == ("warn", "thermal slowdown (driver)")
+
+
+def test_idleness_is_no_throttling(spark: Seen) -> None:
+    idle = with_gpu(spark, gb10(reasons=pynvml.nvmlClocksThrottleReasonGpuIdle))
+    assert found(idle, "throttling") == ("good", "none")
+
+
+def test_a_gpu_that_fell_off_the_bus_stops_with_the_drivers_words(spark: Seen) -> None:
+    seen = with_gpu(spark, gb10(lost=True))
+    assert found(seen, "driver") == ("good", "580.95.05")
+    assert found(seen, "gpu")[0] == "stop"
+    assert "lost" in found(seen, "gpu")[1].lower()
+
+
+@pytest.mark.parametrize(
+    ("said", "finding"),
+    [
+        ("| NVIDIA-SMI 610.57.04  KMD Version: 610.57.04  CUDA UMD Version: 13.3 |", ("good", "13.3")),
+        ("| NVIDIA-SMI 560.35   Driver Version: 560.35   CUDA Version: 12.6 |", ("stop", "12.6")),
+        ("rubbish", ("warn", "not told by nvidia-smi")),
+        (None, ("warn", "not told (no nvidia-smi)")),
+    ],
+)
+def test_cuda_is_read_however_nvidia_smi_spells_it(spark: Seen, said: str | None, finding: tuple[str, str]) -> None:
+    assert found(replace(spark, programs=replace(PROGRAMS, nvidia_smi=said)), "cuda") == finding
+
+
+def test_a_driver_that_is_too_old_stops(spark: Seen) -> None:
+    assert found(replace(spark, gpus=replace(spark.gpus, driver="570.86.10")), "driver") == ("stop", "570.86.10")
+
+
+def test_the_toolkit_may_be_without_a_runtime_but_not_missing(spark: Seen) -> None:
+    plain = replace(DOCKER, runtimes=("runc",))
+    assert found(replace(spark, docker=plain), "container toolkit")[0] == "good"
+    gone = replace(spark, docker=plain, programs=replace(PROGRAMS, container_toolkit=None))
+    assert found(gone, "container toolkit") == ("stop", "none")
+
+
+def test_an_image_that_is_not_there_stops_with_the_pull(spark: Seen) -> None:
+    finding = by_name(replace(spark, docker=replace(DOCKER, image=None)))["image"]
+    assert (finding.state, finding.remedy) == ("stop", f"docker pull {spark.site.image}")
+
+
+def test_an_ota_update_is_optional_and_another_system_is_named(spark: Seen) -> None:
+    release = 'DGX_PRETTY_NAME="NVIDIA DGX Spark"\nDGX_SWBUILD_VERSION="7.2.3"\n'
+    assert found(with_file(spark, "etc/dgx-release", release), "dgx os") == ("good", "NVIDIA DGX Spark 7.2.3")
+    assert found(with_file(spark, "etc/dgx-release", None), "dgx os")[0] == "warn"
+
+
+def test_a_governor_that_follows_the_load_is_named(spark: Seen) -> None:
+    seen = with_file(spark, "sys/devices/system/cpu/cpu3/cpufreq/scaling_governor", "schedutil\n")
+    assert found(seen, "governor") == ("warn", "performance, schedutil")
+
+
+def test_swap_in_use_is_named(spark: Seen) -> None:
+    text = (spark.text("proc/meminfo") or "").replace("SwapFree:        16777212", "SwapFree:        15728636")
+    assert found(with_file(spark, "proc/meminfo", text), "swap") == ("warn", "1.00 GiB in use")
+
+
+def test_a_site_that_pins_to_slow_cores_is_told_the_fast_ones(spark: Seen) -> None:
+    site = replace(spark.site, modes={"old": DockerOptions(gpus="all", cpuset_cpus="0-9")})
+    finding = by_name(replace(spark, site=site))["performance cores"]
+    assert finding.state == "warn"
+    assert "mode old pins to 0-9" in finding.value
+    assert finding.remedy == "Pin to 5-9,15-19"
+
+
+def test_models_are_judged_one_by_one(spark: Seen) -> None:
+    large = builders.card("Large", weights=Weights("checkpoint", "Large"), shape=builders.shape(params_total=10**11))
+    awq = builders.card("Awq", weights=Weights("checkpoint", "Awq"), unsupported="AutoAWQ", instead="nvidia/X-FP4")
+    lost = builders.card("Lost", weights=Weights("checkpoint", "Lost"), hf_id="some/lost")
+    told = by_name(replace(spark, cards=(*spark.cards, large, awq, lost)))
+    assert (told["models"].state, told["models"].value) == ("warn", "1 of 4 can run")
+    assert "needs 186.3 GiB" in told["model Large"].value
+    assert "of 121.7 GiB" in told["model Large"].value
+    assert told["model Awq"].remedy == "Take nvidia/X-FP4"
+    assert told["model Lost"].value.endswith("Lost is not there")
+    assert "some/lost" in told["model Lost"].remedy
+    assert by_name(replace(spark, cards=(lost,)))["models"].state == "stop"
+    assert by_name(replace(spark, cards=(large,)))["memory"].state == "stop"
+
+
+def test_a_discrete_gpu_has_its_own_memory(spark: Seen) -> None:
+    machine = Machine("box", ("NVIDIA H100 80GB HBM3",), ("GPU-100",), {"memory_gib": 1000.0})
+    large = builders.card("Large", weights=Weights("checkpoint", "Large"), shape=builders.shape(params_total=10**11))
+    seen = replace(spark, site=site_of("discrete-gpu"), machine=machine, cards=(large,))
+    told = by_name(with_gpu(seen, h100()))
+    assert "of 80.0 GiB" in told["model Large"].value
+    assert told["site"].state == "good"
+    assert "dgx os" not in told
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "lacking"),
+    [
+        (lambda _: None, []),
+        (lambda f: (f / "config.json").unlink(), ["config.json"]),
+        (lambda f: (f / "tokenizer.json").unlink(), ["tokenizer"]),
+        (lambda f: (f / "model-2-of-2.safetensors").unlink(), ["model-2-of-2.safetensors"]),
+        (lambda f: (f / "model-2-of-2.safetensors").write_bytes(b""), ["model-2-of-2.safetensors (empty)"]),
+        (lambda f: cut(f / "model-1-of-2.safetensors"), ["model-1-of-2.safetensors (0.00 of 0.00 GiB)"]),
+        (
+            lambda f: (f / "model-1-of-2.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+            ["model-1-of-2.safetensors (a Git LFS pointer)"],
+        ),
+        (
+            lambda f: (f / "model-1-of-2.safetensors").write_text("<html>not found</html>"),
+            ["model-1-of-2.safetensors (no safetensors header)"],
+        ),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": '),
+            ["model.safetensors.index.json (unreadable)"],
+        ),
+        (lambda f: [p.unlink() for p in f.glob("model*")], ["weights"]),
+    ],
+)
+def test_what_a_checkpoint_lacks_is_named(tmp_path: Path, damage: Callable[[Path], object], lacking: list[str]) -> None:
+    folder = checkpoint(tmp_path / "m")
+    damage(folder)
+    assert missing(folder) == lacking
+
+
+def test_one_whole_set_of_weights_is_enough(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "m")
+    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "pytorch_model-1.bin"}}')
+    assert missing(folder) == []
+    for path in folder.glob("model*"):
+        path.unlink()
+    assert missing(folder) == ["pytorch_model-1.bin"]
+    (folder / "pytorch_model-1.bin").write_bytes(b"x")
+    assert missing(folder) == []
+
+
+def test_a_double_needs_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert missing(tmp_path, weights=False) == []
+
+
+def test_a_simulated_site_asks_for_no_gpu() -> None:
+    site = site_of("dgx-spark", simulated=True, image="double", models_root="double")
+    seen = look(site, Catalog(data_root()).select(("all",)), machine=LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
+    told = by_name(seen)
+    assert not {"driver", "cuda", "gpu", "container toolkit", "dgx os", "sm clock"} & set(told)
+    assert told["site"] == Finding("site", "good", "dgx-spark, simulated", told["site"].why)
+    assert told["model Mixtral-8x7B"].state == "info"  # it fits the memory of the site, not this machine's
+    assert told["model Qwen2.5-72B"].state == "warn"
+    must_fit(site, LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+
+
+def test_a_site_without_a_gpu_is_let_through() -> None:
+    must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+
+
+def test_a_machine_that_is_no_spark_is_refused_with_every_reason() -> None:
+    with pytest.raises(HostError) as caught:
+        must_fit(site_of("dgx-spark"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+    assert caught.value.exit_status == 3
+    for said in (
+        "site: dgx-spark asked for, this machine is cpu",
+        "driver: none",
+        "gpu: none",
+        "docker: no Docker engine answers (Start the engine)",
+        "container toolkit: none",
+        "docker pull",
+    ):
+        assert said in caught.value.message
+    assert "doctor --site dgx-spark" in caught.value.remedy
+
+
+def test_a_machine_that_is_one_is_let_through() -> None:
+    must_fit(site_of("dgx-spark"), SPARK, nvml=FakeNvml([gb10()]), docker=lambda _: DOCKER)
+
+
+def test_a_site_that_inherits_the_spark_is_one() -> None:
+    options = {"container_baseline": Environment(DockerOptions(gpus="all"))}
+    site = replace(builders.site(environments=options), name="mine", inherits="dgx-spark")
+    box = Machine("box", ("NVIDIA H100 80GB HBM3",), ("GPU-100",), {})
+    with pytest.raises(HostError, match="mine asked for, this machine is discrete-gpu"):
+        must_fit(site, box, nvml=FakeNvml([h100()]), docker=lambda _: DOCKER)
+
+
+def test_only_what_stops_is_a_refusal() -> None:
+    findings = [
+        Finding("a", "stop", "v", "w", "r"),
+        Finding("b", "warn", "v", "w", "r"),
+        Finding("c", "stop", "v", "w"),
+    ]
+    assert refusals(findings) == ["a: v (r)", "c: v"]
+
+
+def test_the_command_names_each_thing_that_this_machine_lacks(command_line: Callable[..., Ended]) -> None:
+    if fingerprint().gpus:
+        pytest.skip("this machine lacks less")
+    done = command_line("doctor", "--site", "dgx-spark", "--json")
+    assert done.status == 1
+    states = {finding["name"]: finding["state"] for finding in json.loads(done.out)["findings"]}
+    stops = {name for name, state in states.items() if state == "stop"}
+    assert stops >= {"site", "driver", "cuda", "gpu", "container toolkit", "image", "models"}
+    seen_not = {"dgx os", "gpu processes", "gpu temperature", "sm clock", "throttling"}
+    assert {states[name] for name in seen_not} == {"warn"}
+    assert len([name for name in states if name.startswith("model ")]) == 10
