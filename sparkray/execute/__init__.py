@@ -369,6 +369,7 @@ def store_interrupted(dataset: Dataset, tell: Callable[[str], None]) -> list[str
         Their run ids.
     """
     found: list[str] = []
+    dataset.drop_partials()
     for spool in sorted(dataset.spool.iterdir()):
         try:
             row = json.loads((spool / "row.json").read_text())

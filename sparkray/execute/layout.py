@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from sparkray.catalog.weights import cache_folder, weights_path
 from sparkray.engines import Engine, EngineCommand, Job, Paths
 from sparkray.images import venv
 from sparkray.plan import PlannedRun, Study
@@ -80,11 +81,7 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
     card = study.card(planned.model)
     command = planned_command(study, planned, engine)
     folders = {"in": dataset / "inputs", "out": dataset / "spool" / planned.run_id / "out"}
-    model = (
-        Path(study.site.models_root) / card.weights.path
-        if card.weights.kind == "checkpoint"
-        else Path(model_name(card))
-    )
+    model = weights_path(card, Path(study.site.models_root), cache_folder())
     image = "sparkray/venv:latest" if study.site.image == "venv" else study.site.image
     name = container_name(planned.run_id)
     return ContainerSpec(

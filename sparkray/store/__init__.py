@@ -106,6 +106,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    known = {column.name for column in TABLES[table]}
+    if unknown := {key for row in rows for key in row} - known:
+        raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in records or metrics")
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
     return bytes(sink.getvalue())
@@ -206,6 +209,11 @@ class Dataset:
         """
         if log.is_file():
             write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", log.read_bytes())
+
+    def drop_partials(self) -> None:
+        """What a writer that was killed had not finished; only under the lock, when nobody else writes."""
+        for path in self.path.glob("*/.*.partial"):
+            path.unlink(missing_ok=True)
 
     def drop_spool(self, folder: Path) -> None:
         """An attempt's working files, once it is stored."""

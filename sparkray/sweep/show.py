@@ -150,12 +150,12 @@ def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
 
 
 def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """How many planned runs are ok, invalid, or otherwise failed; a run counts by its best attempt.
+    """How many planned runs are ok, invalid, or otherwise failed; a run counts by an attempt that is ok, else by its last.
 
     `unready` counts under failed.
     """
     best: dict[str, str] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row["attempt"]):
         if best.get(row["run_id"]) != "ok":
             best[row["run_id"]] = row["status"]
     statuses = [best.get(run.run_id) for run in planned]

@@ -28,7 +28,7 @@ def code_lines(text: str) -> list[str]:
     bare = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     indented = re.findall(r"^ {4,}(\S.*)$", bare, re.MULTILINE)
     inline = re.findall(r"(?<!`)`([^`]+)`(?!`)", bare)
-    blocks = [line for block in fenced for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+    blocks = [line for block in fenced for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()]
     return [line.strip() for line in (*blocks, *indented, *inline)]
 
 

@@ -1,0 +1,140 @@
+"""What is judged: results, and what is known beside them (model cards, the machine, the batch). Pure."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from sparkray.audit.results import Results
+from sparkray.spec.model import ModelCard
+from sparkray.spec.site import Site
+
+THROUGHPUT = "output_throughput_tok_s"
+_REFERENCES = ("native", "host")
+_BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one model in one environment, in the order of time where that is known."""
+
+    model: str
+    environment: str
+    frame: pl.DataFrame
+    in_time_order: bool
+
+    @property
+    def name(self) -> str:
+        """How a reader finds it."""
+        return f"{self.model} {self.environment}"
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Labels of its rows."""
+        return labels(self.frame)
+
+    def values(self, metric: str) -> np.ndarray:
+        """Values of a metric, nulls left out, in the cell's order."""
+        return numbers(self.frame, metric)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Results and what is known beside them.
+
+    `cards` are keyed by the `model_name` of the rows; `site` is the machine that they are said to come from, `batch`
+    the sequences in flight where no column tells it.
+    """
+
+    results: Results
+    cards: Mapping[str, ModelCard] = field(default_factory=dict)
+    site: Site | None = None
+    batch: int | None = None
+
+    @property
+    def ok(self) -> pl.DataFrame:
+        """The rows that count."""
+        return self.results.ok
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metric columns with values."""
+        return self.results.metrics
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells, by model and environment, the reference environment first."""
+        found: list[Cell] = []
+        for (model, environment), group in self.ok.group_by("model", "environment", maintain_order=True):
+            ordered = in_time_order(group)
+            found.append(Cell(str(model), str(environment), group if ordered is None else ordered, ordered is not None))
+        return sorted(found, key=lambda cell: (cell.model, _rank(cell.environment), cell.environment))
+
+    def by_model(self) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Rows that count, a model at a time."""
+        for (model,), group in self.ok.group_by("model", maintain_order=True):
+            yield str(model), group
+
+    def card(self, model_name: str) -> ModelCard | None:
+        """The card of a model, if one answers."""
+        return self.cards.get(model_name)
+
+    def params(self, model_name: str) -> tuple[float, str] | None:
+        """Parameters of a model and where the number is from: its card, else the size in its name (`72B`, `8x7B`)."""
+        card = self.card(model_name)
+        if card is not None and card.shape is not None:
+            return float(card.shape.params_total), "card"
+        match = _BILLIONS.search(model_name)
+        if match is None or not float(match[2]):
+            return None
+        return float(match[2]) * float(match[1] or 1) * 1e9, "its name"
+
+
+def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
+    """A column without its nulls."""
+    return frame[column].drop_nulls().to_numpy() if column in frame.columns else np.empty(0)
+
+
+def labels(frame: pl.DataFrame) -> tuple[str, ...]:
+    """Labels of the rows of a frame."""
+    return tuple(frame["row"].to_list())
+
+
+def reference_first(environments: list[str]) -> list[str]:
+    """Environments, the reference (native, else host, else the first by name) in front."""
+    return sorted(environments, key=lambda name: (_rank(name), name))
+
+
+def _rank(environment: str) -> int:
+    return _REFERENCES.index(environment) if environment in _REFERENCES else len(_REFERENCES)
+
+
+def in_time_order(frame: pl.DataFrame) -> pl.DataFrame | None:
+    """Rows of one cell by time: timestamps, else place in the plan, else iteration; None when none is whole."""
+    for column in ("started_s", "position", "iteration"):
+        if frame[column].null_count() == 0 and frame[column].n_unique() == len(frame):
+            return frame.sort(column)
+    return None
+
+
+def across_arms(frame: pl.DataFrame) -> tuple[pl.DataFrame, str] | None:
+    """Rows of one model by time over its arms, and what told the order; None when nothing does.
+
+    Iteration numbers tell it only if each arm counts on where another stopped: two arms that both count from 1 say
+    nothing of which came first.
+    """
+    for column, basis in (("started_s", "timestamps"), ("position", "places in the plan")):
+        if frame[column].null_count() == 0 and frame[column].n_unique() > 1:
+            return frame.sort(column, "iteration", maintain_order=True), basis
+    iterations = frame["iteration"]
+    if iterations.null_count() == 0 and iterations.n_unique() == len(frame) > 1:
+        return frame.sort("iteration"), "iteration numbers"
+    return None
+
+
+def stretches(environments: list[str]) -> int:
+    """How many unbroken stretches of one environment a sequence has (`A A B A` has three)."""
+    return sum(a != b for a, b in pairwise(environments)) + 1 if environments else 0

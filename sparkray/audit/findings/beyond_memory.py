@@ -1,0 +1,44 @@
+"""Models that the machine cannot hold, with results all the same."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from sparkray.audit.case import Case, labels
+from sparkray.audit.finding import Finding, NotJudged
+from sparkray.spec.model import RESERVE_GIB, ModelCard, needed_gib
+
+
+def judge(case: Case) -> Iterator[Finding | NotJudged]:
+    """Fatal when the weights alone exceed the memory of the site; a note when they leave no reserve."""
+    if case.site is None or case.site.memory_gib is None:
+        yield NotJudged("beyond_memory", "no machine of known memory: name one with --site")
+        return
+    for (name,), group in case.ok.group_by("model_name", maintain_order=True):
+        card = case.card(str(name))
+        needed = None if card is None else needed_gib(card)
+        if card is None or needed is None:
+            yield NotJudged("beyond_memory", f"{name}: no model card tells its size: name one with --models-as")
+        else:
+            yield from _judge_one(group, card, needed, case.site.memory_gib)
+
+
+def _judge_one(group: pl.DataFrame, card: ModelCard, needed: float, memory: float) -> Iterator[Finding]:
+    name = group["model_name"][0]
+    if needed > memory:
+        yield Finding(
+            "beyond_memory",
+            "fatal",
+            f"{name} has results on a machine that cannot hold it: either another model ran, or another checkpoint than "
+            f"the {card.quantisation or card.dtype} one of the card {card.name}; its numbers are not what they are said to be",
+            f"weights {needed:.1f} GiB, memory {memory:.1f} GiB; {len(group)} runs are said to have succeeded",
+            labels(group),
+        )
+    elif needed + RESERVE_GIB > memory:
+        yield Finding(
+            "beyond_memory",
+            "note",
+            f"{name} fills the machine: little is left for KV cache, and swapping is near",
+            f"weights {needed:.1f} GiB, memory {memory:.1f} GiB, {RESERVE_GIB:.0f} GiB should stay free",
+            labels(group),
+        )

@@ -1,0 +1,29 @@
+"""Rows that a double made: no measurement of an engine."""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from sparkray.audit.case import Case, labels
+from sparkray.audit.finding import Finding, NotJudged
+
+
+def judge(case: Case) -> Iterator[Finding | NotJudged]:
+    """Fatal beside measured rows; grave when all are simulated, since such a dataset is a rehearsal and may say so."""
+    told = case.ok["simulated"]
+    if told.null_count() == len(told):
+        yield NotJudged("simulated_rows", "no column says whether rows were simulated")
+        return
+    made = case.ok.filter(pl.col("simulated"))
+    if made.is_empty():
+        return
+    mixed = len(made) < len(case.ok)
+    yield Finding(
+        "simulated_rows",
+        "fatal" if mixed else "grave",
+        "rows made by a double stand among measured ones: no comparison over both means anything"
+        if mixed
+        else "every row was made by a double, not by an engine: this is a rehearsal, no result",
+        f"{len(made)} of {len(case.ok)} rows are marked as simulated",
+        labels(made),
+    )
