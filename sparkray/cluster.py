@@ -33,11 +33,13 @@ from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
 from sparkray.execute.bench import Bench, make_ready
 from sparkray.execute.leftovers import end_processes
+from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
+from sparkray.spec.site import HOST
 from sparkray.store import Dataset
 
 RESOURCE = "sparkray"
@@ -79,6 +81,8 @@ class BenchmarkRunner:
                 "Name one on a file system that driver and machine share: --results-dir DIR",
             )
         machine = fingerprint()
+        if any(treatment.environment != HOST for treatment in study.treatments):
+            must_fit(study.site, machine)
         self.lock = MachineLock(machine.lock_keys)
         self.held.enter_context(
             self.lock.held(mode, on_wait=lambda who: self._tell(f"waiting: {who}"), should_stop=self.stop_signal.is_set)

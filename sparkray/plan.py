@@ -124,9 +124,9 @@ def definition_sha256(study: Study) -> str:
     """The hash of what may stand in one dataset: a change here makes runs that must not be pooled.
 
     The number of runs, the choice of models and of environments may change from sweep to sweep; the workload, the
-    engine's options and the question may not.
+    engine's options and the question may not. Patience (`timeout_s`, `max_attempts`) is no part of it either.
     """
-    experiment = replace(study.experiment, runs=1, models=("",), environments=("",))
+    experiment = replace(study.experiment, runs=1, models=("",), environments=("",), timeout_s=1.0, max_attempts=1)
     return canonical_sha256(
         {
             "experiment": asdict(experiment),

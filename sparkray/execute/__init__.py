@@ -30,7 +30,8 @@ from sparkray.errors import (
     RunUnreadyError,
     StorageError,
 )
-from sparkray.execute.bench import Arm, Bench
+from sparkray.execute.arms import Arm
+from sparkray.execute.bench import Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
 from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, job_of, labels_of
 from sparkray.execute.verify import verify
@@ -249,12 +250,13 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, spool: Path) -> tuple[J
     launch = Launch(
         name=container_name(planned.run_id),
         argv=command.argv,
-        environment=command.environment if arm.treatment.in_container else {**arm.environment, **command.environment},
+        environment={**arm.environment, **command.environment},
         log=folders["out"] / ENGINE_LOG,
         scratch=spool / "tmp",
         python=sys.executable,
         start=arm.start,
-        binds=() if on_host else binds_of(weights, paths, folders),
+        binds=() if on_host else (*binds_of(weights, paths, folders), *arm.binds),
+        made=arm.made,
         rootfs=arm.rootfs,
         image=arm.image.reference if arm.image else None,
         options=arm.treatment.options,

@@ -1,13 +1,14 @@
 """What every run must show before its numbers are believed: the right files, the right model, the right start. Pure.
 
-Each verdict is stored with the run. The checks on heat, physics and neighbours are to come; these come first, since
-without them a comparison would be of two different things.
+Each verdict is stored with the run. These come first, since without them a comparison would be of two different things;
+the checks of the room `checks` follow, each where it has something to judge by.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sparkray.checks import Evidence, check_names, load_check
 from sparkray.execute.bench import Bench
 from sparkray.execute.layout import inside_paths, job_of
 from sparkray.plan import PlannedRun
@@ -30,11 +31,13 @@ def verify(
     job = job_of(bench.study, planned, bench.arms[planned.environment].tool)
     inside = inside_paths(job.card, bench.engine).model
     model_path = str(weights.path) if planned.environment == HOST else inside
+    of_checks = (load_check(name).judge(Evidence(bench.study, planned, measurement)) for name in check_names())
     return (
         check_files(rootfs_digest, bench.expected_digest),
         check_model(measurement, weights.sha256, bench.engine.identity(measurement, job, model_path=model_path)),
         check_start(asdict(bench.arms[planned.environment].start), state),
         check_tokens(measurement, bench.study.experiment.workload.input_tokens),
+        *(verdict for verdict in of_checks if verdict is not None),
     )
 
 

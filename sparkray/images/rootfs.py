@@ -17,6 +17,7 @@ from sparkray.images import venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
 from sparkray.runtimes._docker import docker_errors
+from sparkray.runtimes._driver import MOUNT_POINT as DRIVER_MOUNT_POINT
 from sparkray.units import GIB
 
 _SPACE_FACTOR = 2
@@ -31,6 +32,7 @@ class Image:
     digest: str
     environment: Mapping[str, str]
     size: int
+    has_entrypoint: bool = False
 
 
 class Images:
@@ -94,7 +96,13 @@ class Images:
                 raise ImageError(f"no image {reference!r} on this machine", f"docker pull {reference}") from None
         config = found.attrs["Config"] or {}
         pairs = (item.partition("=") for item in config.get("Env") or [])
-        return Image(reference, str(found.id), {k: v for k, _, v in pairs}, int(found.attrs["Size"]))
+        return Image(
+            reference,
+            str(found.id),
+            {k: v for k, _, v in pairs},
+            int(found.attrs["Size"]),
+            has_entrypoint=bool(config.get("Entrypoint")),
+        )
 
     def container_digest(self, image: Image) -> str:
         """Digest of the files a container of this image runs, from Docker's own storage.
@@ -145,8 +153,8 @@ class Images:
         try:
             with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
                 digest = digest_of(extract(tar, partial))
-            for name in ("proc", "sys", "dev", "tmp", "sparkray"):
-                (partial / name).mkdir(exist_ok=True)
+            for name in ("proc", "sys", "dev", "tmp", "sparkray", DRIVER_MOUNT_POINT.lstrip("/")):
+                (partial / name).mkdir(parents=True, exist_ok=True)
             partial.chmod(0o755)
             partial.rename(target)
             self.remembered.put(self._rootfs_key(target), digest)

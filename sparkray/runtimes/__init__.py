@@ -47,7 +47,8 @@ class Launch:
 
     `binds` are (source, target, read_only) as absolute paths; `environment` is complete for host and chroot, and added to
     the image's own under Docker. `log` receives stdout and stderr. `scratch` is an empty folder that becomes `/tmp` of a
-    chroot. `python` runs the launcher.
+    chroot; `made` are empty folders of the rootfs that are made anew for the run, for binds to stand in. `python` runs the
+    launcher.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Launch:
     python: str
     start: StartState = field(default_factory=StartState)
     binds: tuple[tuple[str, str, bool], ...] = ()
+    made: tuple[str, ...] = ()
     workdir: str = "/"
     rootfs: Path | None = None
     image: str | None = None

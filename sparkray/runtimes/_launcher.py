@@ -51,7 +51,8 @@ def prepare_root(spec: dict[str, Any]) -> None:
     bind("/sys", f"{root}/sys", read_only=False, recursive=True)
     bind("/dev", f"{root}/dev", read_only=False, recursive=True)
     bind(spec["scratch"], f"{root}/tmp", read_only=False)
-    mount("tmpfs", root + spec["inside"], "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
+    for place in spec["made"]:
+        mount("tmpfs", root + place, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
     for source, target, read_only in spec["binds"]:
         place = root + target
         if os.path.isdir(source):  # noqa: PTH112 - before pathlib would be worth its import

@@ -112,7 +112,7 @@ def launched(launch: Launch, *, root: bool) -> Iterator[Process]:
         "environment": {**launch.environment, MARKER: launch.name},
         "rootfs": str(launch.rootfs) if launch.rootfs else None,
         "scratch": str(launch.scratch),
-        "inside": INSIDE,
+        "made": [INSIDE, *launch.made],
         "binds": launch.binds,
         "workdir": launch.workdir,
         "start": asdict(launch.start),

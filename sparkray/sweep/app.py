@@ -23,7 +23,9 @@ from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan, refus
 from sparkray.spec.container import run_line
 from sparkray.spec.docker import inert
 from sparkray.store import Dataset, open_dataset
+from sparkray.sweep.audit import audit
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
+from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
 from sparkray.sweep.timing import Timing, known_dataset
 from sparkray.sweep.watch import show_status
@@ -39,6 +41,9 @@ def app() -> None:
     """What does running LLM inference in a Docker container cost? A randomised, paired experiment that answers."""
 
 
+app.add_command(roofline)
+
+
 @app.command()
 @sweep_options
 def baseline(**arguments: Any) -> int:  # noqa: ANN401
@@ -52,9 +57,18 @@ def quick(**arguments: Any) -> int:  # noqa: ANN401
     """Does everything work? One model, three runs an environment."""
     options = options_of(arguments)
     if options.models is None:
-        first = build_study(options).cards[0].name
-        options = replace(options, models=first)
+        options = replace(options, models=_smallest(build_study(options)))
     return sweep(replace(options, runs=options.runs or _QUICK_RUNS))
+
+
+def _smallest(study: Study) -> str:
+    """The smallest model of a study that is not refused there."""
+
+    def size(run: PlannedRun) -> tuple[bool, int]:
+        shape = study.card(run.model).shape
+        return refused(study, run) is not None, shape.weight_bytes if shape else 0
+
+    return min(make_plan(replace(study, experiment=replace(study.experiment, runs=1))), key=size).model
 
 
 @app.command()
@@ -106,7 +120,7 @@ def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: An
         out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)
         return
     hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
-    text = ", ".join(f"{value:.0f} h with {kind} cooldown" for kind, value in hours.items())
+    text = ", ".join(f"{value:.1f} h with {kind} cooldown" for kind, value in hours.items())
     out.print(
         f"{len(runs)} runs, about {text}, by {basis}; the study hoped for 80 h for 600 runs. Nothing was started.",
         markup=False,
@@ -258,3 +272,6 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
 def frame_simulated(rows: Sequence[Any]) -> int:
     """How many ok rows a double made."""
     return sum(1 for row in rows if row["status"] == "ok" and row["simulated"])
+
+
+app.add_command(audit)

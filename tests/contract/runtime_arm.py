@@ -12,19 +12,19 @@ from uuid import uuid4
 import psutil
 
 from sparkray.images.rootfs import Image
-from sparkray.runtimes import INSIDE, MARKER, Exit, Launch, Runtime, Stop, await_end
+from sparkray.runtimes import INSIDE, Exit, Launch, Runtime, Stop, await_end
 from sparkray.spec.docker import DockerOptions
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"
-REPORT = f"""
+REPORT = """
 import json, os, resource, sys
 umask = os.umask(0)
-json.dump({{
+json.dump({
     "environment": dict(os.environ), "cwd": os.getcwd(), "umask": umask, "stdin": sys.stdin.read(),
     "descriptors": sorted(int(n) for n in os.listdir("/proc/self/fd")), "leader": os.getsid(0) == os.getpid(),
     "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
-}}, open(sys.argv[1] + "/report.json", "w"))
+}, open(sys.argv[1] + "/report.json", "w"))
 """
 ORPHAN = """
 import os, time

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import card, measurement, request, study, treatments
+from builders import card, measurement, request, shape, site, study, treatments
 
 from sparkray.catalog.weights import Located
 from sparkray.engines import load_engine
@@ -80,6 +80,19 @@ def test_one_thing_that_is_wrong_makes_its_own_check_invalid(
 ) -> None:
     found = verdicts(tmp_path, **changes)
     assert [i for i, (_, verdict) in enumerate(found) if verdict == "invalid"] == [place]
+
+
+@pytest.mark.parametrize(("bandwidth_gb_s", "verdict"), [(1e-5, "invalid"), (2e-5, "pass")])
+def test_a_site_that_tells_its_bandwidth_has_its_runs_judged_by_it(
+    tmp_path: Path, bandwidth_gb_s: float, verdict: str
+) -> None:
+    """9.1 tok/s of a model that reads 1808 bytes a step, 320 of them KV cache."""
+    bench = bench_of(tmp_path)
+    known = card(engine_architecture="llama", shape=shape())
+    judged = replace(bench.study, site=site(bandwidth_gb_s=bandwidth_gb_s), cards=(known,))
+    left = measurement(request(0), request(1), model_sha256="1" * 64, model_architecture="llama")
+    found = verify(replace(bench, study=judged), make_plan(judged)[0], left, STATE, "sha256:good")
+    assert [(v.check, v.verdict) for v in found[4:]] == [("roofline", verdict)]
 
 
 def test_files_are_told_with_both_digests() -> None:

@@ -1,0 +1,244 @@
+"""The arms of a study on this machine: each environment with its flags tried out, its files, and its start state."""
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from sparkray.engines import Engine
+from sparkray.errors import PreflightError, RunError, RunTimeoutError
+from sparkray.execute.layout import LABEL, Bind
+from sparkray.execute.preflight import Probe, honoured
+from sparkray.images import venv
+from sparkray.images.entrypoint import entrypoint_variables
+from sparkray.images.rootfs import Image, Images
+from sparkray.plan import Study, Treatment
+from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
+from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_libraries
+from sparkray.runtimes.container import Runtime as Container
+from sparkray.runtimes.host import Runtime as Host
+from sparkray.runtimes.native import Runtime as Native
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.site import CONTAINER_BASELINE, HOST, NATIVE
+
+Tell = Callable[[str], None]
+_ASK_PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One environment, ready: its treatment as the host can honour it, and where its files come from.
+
+    `environment` are the variables that the arm's process starts with, apart from the engine's own; under Docker those
+    that are added to the image's. `binds` and `made` are of the native arm: the driver's libraries, where there are some.
+    """
+
+    treatment: Treatment
+    runtime: Runtime
+    image: Image | None
+    rootfs: Path | None
+    environment: Mapping[str, str]
+    start: StartState
+    deviations: tuple[str, ...] = ()
+    tool: Mapping[str, str] = field(default_factory=dict)
+    binds: tuple[Bind, ...] = ()
+    made: tuple[str, ...] = ()
+
+
+def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, Arm]:
+    """Every environment of the study but what needs no image, in the order of its treatments.
+
+    Raises:
+        HostError: A flag that this host cannot honour, no space for the export, no root.
+    """
+    container = Container(images.client)
+    probe = Probe(container, image, idle=_idle(study))
+    tried = {t.environment: _try(t, probe, tell) for t in study.treatments if t.in_container}
+    if not tried:
+        baseline = study.site.environments[CONTAINER_BASELINE]
+        tried[CONTAINER_BASELINE] = _try(Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt), probe, tell)
+    first = next(iter(tried.values()))
+    if image.has_entrypoint:
+        tell("image: asking its entrypoint what it would set")
+    added = entrypoint_variables(images.client, image, first.options)
+    start, lost = _reachable(first.start)
+    arms: dict[str, Arm] = {}
+    for treatment in study.treatments:
+        name = treatment.environment
+        if treatment.in_container:
+            effective = replace(treatment, options=tried[name].options)
+            arms[name] = Arm(
+                effective,
+                container,
+                image,
+                None,
+                environment=added,
+                start=tried[name].start,
+                deviations=tried[name].deviations,
+            )
+        elif name == NATIVE:
+            tell("native: exporting the image's file system, once")
+            bare = Arm(
+                treatment,
+                Native(),
+                image,
+                images.rootfs(image),
+                environment=_native_environment(image, added),
+                start=start,
+                deviations=lost,
+            )
+            arms[name] = _with_driver(bare, study)
+        elif name == HOST:
+            arms[name] = host_arm(treatment, start, lost)
+    return arms
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a container environment comes to on this host."""
+
+    options: DockerOptions
+    deviations: tuple[str, ...]
+    start: StartState
+
+
+def _try(treatment: Treatment, probe: Probe, tell: Tell) -> Tried:
+    """Start a container with these flags and look at it. Raises PreflightError, DockerError."""
+    tell(f"preflight: {treatment.environment}")
+    options, deviations, state = honoured(treatment, probe)
+    return Tried(options, deviations, StartState(rlimits=_limits(state)))
+
+
+def _native_environment(image: Image, added: Mapping[str, str]) -> dict[str, str]:
+    """The variables a container of the image would start with: the image's, the entrypoint's, and Docker's own two."""
+    environment = {**image.environment, **added}
+    return {"HOME": "/root", **environment, "HOSTNAME": os.uname().nodename}
+
+
+def _with_driver(arm: Arm, study: Study) -> Arm:
+    """The native arm with the driver's libraries, where the site's containers are given a GPU."""
+    if study.site.environments[CONTAINER_BASELINE].options.gpus is None:
+        return arm
+    environment, deviations = dict(arm.environment), arm.deviations
+    folders = environment.get("LD_LIBRARY_PATH", "")
+    if MOUNT_POINT not in folders.split(":"):
+        environment["LD_LIBRARY_PATH"] = f"{folders}:{MOUNT_POINT}".lstrip(":")
+        deviations = (
+            *deviations,
+            f"LD_LIBRARY_PATH of the native arm also names {MOUNT_POINT}, for the driver's files",
+        )
+    binds = driver_binds(driver_libraries())
+    if not binds:
+        deviations = (*deviations, "no libraries of an NVIDIA driver were found for the native arm")
+    return replace(arm, environment=environment, deviations=deviations, binds=binds, made=(MOUNT_POINT,))
+
+
+def probed(arms: dict[str, Arm], engine: Engine, cache: Path, tell: Tell) -> dict[str, Arm]:
+    """Each arm with what the engine's tool says of itself there, where the engine asks for that.
+
+    Raises:
+        HostError: The tool cannot be started in an arm, or says nothing that can be used.
+    """
+    argv = engine.probe()
+    if argv is None:
+        return arms
+    found: dict[str, Arm] = {}
+    for name, arm in arms.items():
+        tell(f"{name}: asking the engine's tool for its version and options")
+        try:
+            found[name] = replace(arm, tool=engine.understand(asked(arm, argv, cache)))
+        except RunError as error:
+            raise PreflightError(f"{name}: the engine's tool does not answer: {error.message}", error.remedy) from None
+    return found
+
+
+def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
+    """What a command prints in an arm's environment.
+
+    Raises:
+        RunError: It could not be started or did not end in time.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache, prefix="ask-") as folder:
+        scratch = Path(folder, "tmp")
+        scratch.mkdir()
+        launch = Launch(
+            name=f"sparkray-ask-{uuid4().hex[:12]}",
+            argv=argv,
+            environment=arm.environment,
+            log=Path(folder, "log"),
+            scratch=scratch,
+            python=sys.executable,
+            start=arm.start,
+            rootfs=arm.rootfs,
+            image=arm.image.reference if arm.image else None,
+            options=arm.treatment.options,
+            binds=arm.binds,
+            made=arm.made,
+            labels={f"{LABEL}.probe": "1"},
+        )
+        with arm.runtime.start(launch) as running:
+            if await_end(running.pid, _ASK_PATIENCE_S, Stop()) != "ended":
+                running.kill()
+                running.finish()
+                raise RunTimeoutError(f"{argv[0]} had not ended after {_ASK_PATIENCE_S:g} s")
+            running.finish()
+        return launch.log.read_text(errors="replace")
+
+
+def _idle(study: Study) -> tuple[str, ...]:
+    """A command of the image that does nothing for a while, so that a container can be looked at."""
+    if study.site.image in ("venv", "double"):
+        return (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)")
+    return ("sleep", "60")
+
+
+def _limits(state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """The limits a container's process has; the native arm gets the same, so that neither gains by them."""
+    return {name: (value[0], value[1]) for name, value in state.get("rlimits", {}).items()}
+
+
+def _reachable(start: StartState) -> tuple[StartState, tuple[str, ...]]:
+    """The start state as far as this host lets a process outside Docker reach it.
+
+    Without CAP_SYS_RESOURCE a hard limit cannot be raised: it stays where it is, and the deviation says so.
+    """
+    limits: dict[str, tuple[int, int]] = {}
+    lost: list[str] = []
+    for name, (soft, hard) in start.rlimits.items():
+        number = getattr(resource, f"RLIMIT_{name.upper()}", None)
+        if number is None:
+            continue
+        ceiling = resource.getrlimit(number)[1]
+        if ceiling != -1 and (hard == -1 or hard > ceiling) and not _may_raise_limits():
+            limits[name] = (ceiling if soft == -1 or soft > ceiling else soft, ceiling)
+            lost.append(
+                f"rlimit {name}: containers get {hard}, a process outside Docker cannot get above {ceiling} here"
+            )
+        else:
+            limits[name] = (soft, hard)
+    return replace(start, rlimits=limits), tuple(lost)
+
+
+def _may_raise_limits() -> bool:
+    """Whether CAP_SYS_RESOURCE (bit 24) is in the effective set, as root has it unless the host took it away."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapBnd"):
+            return bool(int(line.split()[1], 16) >> 24 & 1)
+    return False
+
+
+def host_arm(treatment: Treatment, start: StartState, deviations: tuple[str, ...] = ()) -> Arm:
+    """A plain process's arm: the virtual environment's own interpreter, an environment built from nothing."""
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(Path.home()),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    return Arm(treatment, Host(), None, None, environment=environment, start=start, deviations=deviations)
