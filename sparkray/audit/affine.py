@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from sparkray.audit.case import Case
+from sparkray.audit.case import THROUGHPUT, Case
 from sparkray.audit.serial import varies
 
 _LEAST_ROWS = 6
@@ -40,6 +40,14 @@ def affine_pairs(case: Case) -> Iterator[Affine]:
         found = _fit(case, x, y)
         if found is not None:
             yield found
+
+
+def distinct_metrics(case: Case) -> tuple[str, ...]:
+    """Metrics less those that say again what another one says: tests over them count no effect twice."""
+    twice = {found.y for found in affine_pairs(case)}
+    if THROUGHPUT in case.metrics:
+        twice.add("request_throughput_req_s")
+    return tuple(name for name in case.metrics if name not in twice)
 
 
 def _is_speed(metric: str) -> bool:

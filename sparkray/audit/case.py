@@ -14,6 +14,7 @@ from sparkray.spec.site import Site
 
 THROUGHPUT = "output_throughput_tok_s"
 _REFERENCES = ("native", "host")
+_MOSTLY = 0.8
 _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
 
 
@@ -113,10 +114,11 @@ def _rank(environment: str) -> int:
 
 
 def in_time_order(frame: pl.DataFrame) -> pl.DataFrame | None:
-    """Rows of one cell by time: timestamps, else place in the plan, else iteration; None when none is whole."""
+    """Rows of one cell by time: timestamps, else place in the plan, else iteration; None when none tells."""
     for column in ("started_s", "position", "iteration"):
-        if frame[column].null_count() == 0 and frame[column].n_unique() == len(frame):
-            return frame.sort(column)
+        told = _told(frame, column)
+        if told is not None:
+            return told
     return None
 
 
@@ -127,12 +129,19 @@ def across_arms(frame: pl.DataFrame) -> tuple[pl.DataFrame, str] | None:
     nothing of which came first.
     """
     for column, basis in (("started_s", "timestamps"), ("position", "places in the plan")):
-        if frame[column].null_count() == 0 and frame[column].n_unique() > 1:
-            return frame.sort(column, "iteration", maintain_order=True), basis
-    iterations = frame["iteration"]
-    if iterations.null_count() == 0 and iterations.n_unique() == len(frame) > 1:
-        return frame.sort("iteration"), "iteration numbers"
-    return None
+        told = _told(frame, column)
+        if told is not None:
+            return told, basis
+    told = _told(frame, "iteration")
+    return (told, "iteration numbers") if told is not None and told["iteration"].n_unique() == len(told) else None
+
+
+def _told(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
+    """Rows in the order of a column, where it tells one; a few rows that lack it are left out."""
+    there = frame.drop_nulls(column)
+    if len(there) < _MOSTLY * len(frame) or there[column].n_unique() < max(2, _MOSTLY * len(there)):
+        return None
+    return there.sort(column, "iteration", maintain_order=True)
 
 
 def stretches(environments: list[str]) -> int:

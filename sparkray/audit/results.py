@@ -93,7 +93,9 @@ class Results:
     def metrics(self) -> tuple[str, ...]:
         """Metric columns that hold any value."""
         return tuple(
-            name for name in self.frame.columns if name not in _SCHEMA and self.frame[name].null_count() < len(self.frame)
+            name
+            for name in self.frame.columns
+            if name not in _SCHEMA and self.frame[name].null_count() < len(self.frame)
         )
 
 
@@ -115,7 +117,9 @@ class _Dirt:
 
     def remarks(self) -> tuple[NotJudged, ...]:
         return tuple(
-            NotJudged("dirty_values", f"{name}: {count} value(s) such as {self.examples[name]} cannot be used: left out")
+            NotJudged(
+                "dirty_values", f"{name}: {count} value(s) such as {self.examples[name]} cannot be used: left out"
+            )
             for name, count in self.counts.items()
         )
 
@@ -177,7 +181,7 @@ def _metric_parser(name: str) -> Callable[[Any], float | None]:
 
 def _metric_names(rows: Sequence[Row]) -> list[str]:
     """Names outside the normal form under which numbers stand; those of `metrics` always."""
-    names = dict.fromkeys(name for row in rows for name in row if isinstance(name, str) and name not in _SCHEMA)
+    names = dict.fromkeys(name for row in rows for name in row if name not in _SCHEMA)
     return [name for name in names if name in BY_NAME or _holds_numbers([row.get(name) for row in rows])]
 
 

@@ -39,14 +39,11 @@ def pooled_lag1_p(sequences: list[np.ndarray]) -> tuple[float, float] | None:
     return sum(r for r, _, _ in found) / len(found), float(stats.norm.sf(z))
 
 
-def effective_n(values: np.ndarray) -> float:
+def effective_n(n: int, r1: float) -> float:
     """How many independent values would tell as much about the mean: n (1 - r) / (1 + r) (Bartlett 1946).
 
-    r is r1 freed of its bias, -(1 + 4 r) / n (Marriott & Pope 1954), and never taken below 0.
+    r is r1 of sequences of n >= 5 freed of its bias, -(1 + 4 r) / n (Marriott & Pope 1954), never taken below 0.
     """
-    n, r1 = len(values), lag1(values)
-    if r1 is None:
-        return float(n)
     r = min(0.95, max(0.0, (n * r1 + 1) / (n - 4)))
     return max(1.0, n * (1 - r) / (1 + r))
 

@@ -16,6 +16,8 @@ def number(value: Any) -> float | None:  # noqa: ANN401 - whatever a file held
     """A finite number below 1e15 in size, also when written as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, str) and "_" in value:  # Python reads `20251110_090000` as a number
+        return None
     try:
         found = float(value)
     except (ValueError, OverflowError):
@@ -52,9 +54,6 @@ def seconds(value: Any) -> float | None:  # noqa: ANN401
     """A moment in seconds since 1970, from a datetime, `YYYYMMDD_HHMMSS`, ISO 8601 or such seconds; no zone is UTC."""
     if isinstance(value, datetime):
         return _since_1970(value)
-    as_number = number(value)
-    if as_number is not None:
-        return as_number if _EARLIEST_S < as_number < _LATEST_S else None
     written = text(value)
     if written is None:
         return None
@@ -63,7 +62,8 @@ def seconds(value: Any) -> float | None:  # noqa: ANN401
             return _since_1970(parse())
         except (ValueError, OverflowError):
             continue
-    return None
+    as_number = number(value)
+    return as_number if as_number is not None and _EARLIEST_S < as_number < _LATEST_S else None
 
 
 def _iso(written: str) -> Any:  # noqa: ANN401

@@ -35,6 +35,20 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class StepRead:
+    """Bytes that one decode step reads: what every step streams, the experts it routes to, the KV cache."""
+
+    dense: float
+    experts: float
+    kv: float
+
+    @property
+    def total(self) -> float:
+        """All of it, bytes."""
+        return self.dense + self.experts + self.kv
+
+
+@dataclass(frozen=True)
 class Shape:
     """The numbers that fix how much memory a model needs and how much of it one decode step reads.
 
@@ -43,7 +57,7 @@ class Shape:
     `params_total` does. `experts` is 1 for a dense model.
 
     Raises:
-        ValueError: More active, 16-bit or sliding parts than there are parts at all.
+        ValueError: More active, 16-bit or sliding parts than there are parts at all, or active parts without experts.
     """
 
     __pydantic_config__ = STRICT
@@ -72,10 +86,13 @@ class Shape:
             ("params_16bit", self.params_16bit, self.params_total),
             ("experts_per_token", self.experts_per_token, self.experts),
             ("sliding_layers", self.sliding_layers, self.layers),
+            ("experts and embedding", self.expert_params + self.embedding_params, self.params_total),
         )
         for name, part, whole in parts:
             if part > whole:
                 raise ValueError(f"{name} is {part}, more than the {whole} there are")
+        if self.experts == 1 and self.params_active not in (None, self.params_total):
+            raise ValueError(f"params_active is {self.params_active}, but experts and experts_per_token are not given")
 
     @property
     def weight_bytes(self) -> int:
@@ -100,19 +117,70 @@ class Shape:
 
     @property
     def expert_params(self) -> int:
-        """Parameters of all experts together (gate, up and down projections); 0 for a dense model."""
+        """Parameters of all experts together; 0 for a dense model.
+
+        From active = rest + experts k/E and total = rest + experts where the card tells `params_active`; else the gate,
+        up and down projections of experts in every layer.
+        """
+        idle = 1 - self.experts_per_token / self.experts
+        if self.params_active is not None and idle > 0:
+            return round((self.params_total - self.params_active) / idle)
         return 3 * self.hidden * self.intermediate * self.experts * self.layers if self.experts > 1 else 0
 
-    def step_bytes(self, batch: int, context: float) -> float:
-        """Bytes that one decode step reads: weights once, experts as the batch routes to them, KV cache by context.
+    @property
+    def used_params(self) -> float:
+        """Parameters that one token is multiplied with: all but the input embedding and the experts not routed to."""
+        idle = self.expert_params * (1 - self.experts_per_token / self.experts)
+        return self.params_total - self.embedding_params - idle
 
-        The input embedding is gathered and does not count. `batch` tokens that each choose k of E experts at random
-        reach E (1 - (1 - k/E)^batch) of them on average.
+    @property
+    def least_bits(self) -> float:
+        """Bits that no weight lies below.
+
+        An engine may pack at loading what the checkpoint left at 16 bits (llama.cpp's files of gpt-oss hold it at 8.5
+        bits, builds of vLLM at MXFP4); no finer than the checkpoint's own format.
         """
-        dense = self.params_total - self.expert_params - self.embedding_params
-        reached = 1 - (1 - self.experts_per_token / self.experts) ** batch
-        share = (dense + self.expert_params * reached) / self.params_total
-        return self.weight_bytes * share + batch * self.kv_bytes(round(context))
+        return min(self.bits_per_weight, SIXTEEN_BITS) if self.params_16bit else self.bits_per_weight
+
+    def experts_reached(self, tokens: float) -> float:
+        """Experts of a layer that `tokens` route to on average if each chooses its k of E at random: E(1 - (1 - k/E)^n).
+
+        Random routing reaches the most (the expression is concave in each expert's probability): real routing is uneven.
+        """
+        missed: float = (1 - self.experts_per_token / self.experts) ** tokens
+        return self.experts * (1 - missed)
+
+    def step_read(self, batch: int, context: float, *, tokens_per_sequence: float = 1.0) -> StepRead:
+        """What one decode step of `batch` sequences of `context` tokens reads, the weights as the card has them.
+
+        Weights are read once a step whatever the batch; the input embedding is gathered and does not count; experts as
+        random routing reaches them; 16-bit KV cache of every sequence. Speculative decoding puts more than one token of
+        a sequence through a step.
+        """
+        rest = self.params_total - self.expert_params
+        experts_16bit = max(0, self.params_16bit - rest)
+        dense_16bit = max(0, self.params_16bit - experts_16bit - self.embedding_params)
+        reached = self.experts_reached(batch * tokens_per_sequence) / self.experts
+        return StepRead(
+            dense=self._bytes(rest - self.embedding_params, dense_16bit),
+            experts=self._bytes(self.expert_params, experts_16bit) * reached,
+            kv=float(batch * self.kv_bytes(round(context))),
+        )
+
+    def least_step_read(self, batch: int, context: float) -> StepRead:
+        """The least that the same step can read: every token routed to the same experts, every weight at `least_bits`."""
+        rest = self.params_total - self.expert_params - self.embedding_params
+        routed = self.expert_params * self.experts_per_token / self.experts
+        kv = float(batch * self.kv_bytes(round(context)))
+        return StepRead(rest * self.least_bits / 8, routed * self.least_bits / 8, kv)
+
+    def step_bytes(self, batch: int, context: float) -> float:
+        """Bytes that `step_read` comes to."""
+        return self.step_read(batch, context).total
+
+    def _bytes(self, params: int, sixteen: int) -> float:
+        """Bytes of some parameters, `sixteen` of them at 16 bits."""
+        return ((params - sixteen) * self.bits_per_weight + sixteen * SIXTEEN_BITS) / 8
 
     @property
     def embedding_params(self) -> int:

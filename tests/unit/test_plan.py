@@ -178,7 +178,7 @@ def test_a_docker_option_changes_the_runs_of_its_own_environment_alone() -> None
     assert {key[1] for key in before if before[key] != after[key]} == {"container_baseline"}
 
 
-DEFINITION_STAYS = ("runs", "another model", "an environment less", "what may be given up")
+DEFINITION_STAYS = ("runs", "timeout", "another model", "an environment less", "what may be given up")
 
 
 @pytest.mark.parametrize("what", {**IDENTITY, **NO_IDENTITY})

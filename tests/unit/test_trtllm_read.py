@@ -102,7 +102,8 @@ def test_what_is_left_of_a_failed_run(tmp_path):
     assert read.requests == ()
     assert read.facts.kv_cache_bytes == round(44.31 * GIB)
     assert read.facts.reported["log"]["benchmark_s"] == 8.0
-    assert len(read.notes) == 2
+    assert len(read.notes) == 3
+    assert "engine.nvml_shim=true" in read.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import polars as pl
 
 from sparkray.audit.case import Case, labels
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.checks.roofline import MEMORY_TOLERANCE
 from sparkray.spec.model import RESERVE_GIB, ModelCard, needed_gib
 
 
@@ -25,12 +26,12 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 def _judge_one(group: pl.DataFrame, card: ModelCard, needed: float, memory: float) -> Iterator[Finding]:
     name = group["model_name"][0]
-    if needed > memory:
+    if needed > memory * MEMORY_TOLERANCE:
         yield Finding(
             "beyond_memory",
             "fatal",
             f"{name} has results on a machine that cannot hold it: either another model ran, or another checkpoint than "
-            f"the {card.quantisation or card.dtype} one of the card {card.name}; its numbers are not what they are said to be",
+            f"the {card.quantisation or card.dtype} one of the card {card.name}; its numbers belong to something else",
             f"weights {needed:.1f} GiB, memory {memory:.1f} GiB; {len(group)} runs are said to have succeeded",
             labels(group),
         )

@@ -43,11 +43,9 @@ def _blocked(model: str, frame: pl.DataFrame, basis: str) -> Iterator[tuple[str,
         if min(a, b) < _LEAST_RUNS or (seen > 2 and stretches_p(a, b, seen) >= _RARE):  # noqa: PLR2004 - one switch
             continue
         first = order[0]
-        yield (
-            f"{model}: {a} {reference} and {b} {other} runs in {seen} stretches, {first} first, by {basis} "
-            f"(probability in random order {stretches_p(a, b, seen):.2g})",
-            labels(pair),
-        )
+        chance = f"probability in random order {stretches_p(a, b, seen):.2g}"
+        told = f"{a} {reference} and {b} {other} runs in {seen} stretches, {first} first"
+        yield f"{model}: {told}, by {basis} ({chance})", labels(pair)
 
 
 def stretches_p(a: int, b: int, seen: int) -> float:

@@ -60,7 +60,7 @@ def _equal(a: Cell, b: Cell) -> bool:
 def _reads_differ(case: Case, a: Cell, b: Cell) -> bool:
     cards = [case.card(_name(cell)) for cell in (a, b)]
     batch = case.batch or _ASSUMED_BATCH
-    read = [card.shape.step_bytes(batch, 0) for card in cards if card is not None and card.shape is not None]
+    read = [card.shape.step_read(batch, 0).total for card in cards if card is not None and card.shape is not None]
     return len(read) == len(cards) and max(read) >= _READS_APART * min(read)
 
 

@@ -1,0 +1,47 @@
+"""From results to a case: which card is meant by which name, and which machine it was. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from sparkray.audit.case import Case
+from sparkray.audit.results import Results
+from sparkray.errors import UnknownNameError
+from sparkray.spec.model import ModelCard
+from sparkray.spec.site import Site
+
+
+def case_of(
+    results: Results,
+    cards: Sequence[ModelCard],
+    site: Site | None = None,
+    *,
+    named: Mapping[str, ModelCard] | None = None,
+    batch: int | None = None,
+) -> Case:
+    """A case, its models joined to cards by what the user named, by id, by name, or by the last part of an id.
+
+    Raises:
+        UnknownNameError: `named` holds a model that the results do not.
+    """
+    ids = _names_and_ids(results)
+    for name in named or {}:
+        if name not in ids:
+            raise UnknownNameError("model in the results", name, list(ids))
+    matched = {name: (named or {}).get(name) or _match(cards, (*said, name)) for name, said in ids.items()}
+    return Case(results, {name: card for name, card in matched.items() if card is not None}, site, batch)
+
+
+def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    rows = results.ok.select("model_name", "model_id").unique(maintain_order=True)
+    for name, identity in rows.iter_rows():
+        found[name] = (*found.get(name, ()), *([identity] if identity else []))
+    return found
+
+
+def _match(cards: Sequence[ModelCard], names: Sequence[str]) -> ModelCard | None:
+    for name in names:
+        for card in cards:
+            tail = (card.hf_id or "").rpartition("/")[2]
+            if card.answers_to(name) or (tail and tail.casefold() == name.rpartition("/")[2].casefold()):
+                return card
+    return None

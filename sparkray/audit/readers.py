@@ -1,0 +1,249 @@
+"""The thin reader: a path in, `Results` out. Three forms: a dataset of sparkray's, the JSON of the study before, a table."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparkray.audit.finding import NotJudged
+from sparkray.audit.results import COLUMNS, STATE, Claim, Results, Row, results_of
+from sparkray.audit.values import integer, number, text
+from sparkray.errors import DatasetError, UnknownNameError
+from sparkray.metrics import BY_NAME
+from sparkray.units import did_you_mean
+
+STUDY_SITE = "dgx-spark"
+_STUDY_NAMES = {
+    "model_id": "model_id",
+    "model_path": "model_path",
+    "model_name": "said_model",
+    "iteration": "iteration",
+    "timestamp": "started_s",
+    "start_temp_celsius": "gpu_temp_start_c",
+    "end_temp_celsius": "gpu_temp_end_c",
+    "exit_code": "exit_code",
+    "throughput": "request_throughput_req_s",
+    "output_throughput": "output_throughput_tok_s",
+    "latency": "latency_mean_ms",
+    "peak_memory": "engine_reported_peak_gib",
+    "kv_cache": "kv_cache_gib",
+    "environment": "said_environment",
+}
+_DATASET_NAMES = {
+    "model": "model_name",
+    "started_at": "started_s",
+    "replicate": "iteration",
+    **{
+        name: name
+        for name in ("environment", "status", "simulated", "block", "position", "site", "model_path", "model_sha256")
+    },
+    **{name: name for name in (*STATE, *BY_NAME)},
+}
+MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "said_model")), *BY_NAME)
+_NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "said_environment", "schema")
+_UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException, pl.exceptions.PolarsError)
+_TABLES = (".csv", ".tsv", ".parquet", ".pq")
+
+
+def read(path: Path, columns: Mapping[str, str] | None = None) -> Results:
+    """Results at a path.
+
+    Args:
+        path: A folder with `runs/`, a JSON file, or a CSV, TSV or Parquet file.
+        columns: For a table, sparkray's names and the table's own: `{"model": "Model", ...}`.
+
+    Raises:
+        DatasetError: There is nothing of these forms.
+        UnknownNameError: `columns` names a column that there is not.
+    """
+    if path.is_dir():
+        return read_dataset(path)
+    if not path.is_file():
+        raise DatasetError(f"{path} is not there", "Name a dataset's folder, a JSON, a CSV or a Parquet file")
+    if path.suffix.casefold() in _TABLES:
+        return read_table(path, columns or {})
+    return study_results(_json(path), str(path))
+
+
+def _json(path: Path) -> Any:  # noqa: ANN401 - whatever it holds
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DatasetError(
+            f"{path} is no JSON: {said}", "Name a dataset's folder, a JSON, a CSV or Parquet file"
+        ) from None
+
+
+def read_dataset(folder: Path) -> Results:
+    """A dataset of sparkray's: the best attempt of every run; broken files are told and left out.
+
+    Raises:
+        DatasetError: The folder holds no runs.
+    """
+    runs = folder if folder.name == "runs" else folder / "runs"
+    remarks: list[NotJudged] = []
+    rows: list[Row] = []
+    files = sorted(runs.glob("*.parquet"))
+    for file in files:
+        try:
+            rows += pq.ParquetFile(file).read().to_pylist()
+        except _UNREADABLE as error:
+            remarks.append(NotJudged("unreadable", f"{file.name} is no Parquet: {' '.join(str(error).split())[:120]}"))
+    if not files:
+        inner = [file.parent.name for file in sorted(folder.glob("*/dataset.json"))]
+        raise DatasetError(
+            f"{folder} holds no runs",
+            f"Name one dataset, such as {folder / inner[0]}" if inner else "Name another folder",
+        )
+    sites = {name for row in rows if (name := text(row.get("site")))}
+    return results_of(
+        "sparkray dataset",
+        [_dataset_row(row) for row in _standing(rows)],
+        remarks=tuple(remarks),
+        default_site=sites.pop() if len(sites) == 1 else None,
+    )
+
+
+def _standing(rows: Iterable[Row]) -> list[Row]:
+    """One row a run: the attempt that is ok, else the last."""
+    best: dict[Any, Row] = {}
+    for index, row in enumerate(sorted(rows, key=lambda row: integer(row.get("attempt")) or 0)):
+        key = text(row.get("run_id")) or index
+        if key not in best or best[key].get("status") != "ok":
+            best[key] = row
+    return list(best.values())
+
+
+def _dataset_row(row: Row) -> Row:
+    level = f" {row['level']}" if row.get("level") else ""
+    return {
+        **{ours: row.get(name) for name, ours in _DATASET_NAMES.items()},
+        "row": f"{row.get('run_id')}-{row.get('attempt')}",
+        "model": f"{row['model']}{level}" if row.get("model") else None,
+    }
+
+
+def study_results(document: Any, source: str = "the document") -> Results:  # noqa: ANN401
+    """Results from the JSON form of the previous study, already parsed.
+
+    Raises:
+        DatasetError: It has no `models`.
+    """
+    models = document.get("models") if isinstance(document, Mapping) else None
+    if not isinstance(models, Mapping):
+        raise DatasetError(
+            f"{source} has no models", 'Expected {"models": {NAME: {"native": [RUN, ...], "container": [RUN, ...]}}}'
+        )
+    remarks: list[NotJudged] = []
+    rows = list(_study_rows(models, remarks))
+    return results_of(
+        "study JSON", rows, claims=_claims(document.get("claims")), remarks=tuple(remarks), default_site=STUDY_SITE
+    )
+
+
+def _study_rows(models: Mapping[Any, Any], remarks: list[NotJudged]) -> Iterable[Row]:
+    for name, arms in models.items():
+        if not isinstance(arms, Mapping):
+            remarks.append(NotJudged("dirty_values", f"model {text(name)}: not environments with runs, left out"))
+            continue
+        for arm, runs in arms.items():
+            listed = runs if isinstance(runs, list) else []
+            odd = sum(not isinstance(run, Mapping) for run in listed) or (not isinstance(runs, list))
+            if odd:
+                remarks.append(NotJudged("dirty_values", f"{text(name)} {text(arm)}: {int(odd)} entries are no runs"))
+            for index, run in enumerate(listed):
+                if isinstance(run, Mapping):
+                    yield _study_row(run, str(name), str(arm), index)
+
+
+def _study_row(run: Row, model: str, environment: str, index: int) -> Row:
+    unknown = {key: value for key, value in run.items() if key not in _STUDY_NAMES and key not in _NO_METRICS}
+    known = {ours: run.get(name) for name, ours in _STUDY_NAMES.items() if ours not in _NO_METRICS}
+    return {
+        **unknown,
+        **known,
+        "row": f"{model}/{environment}[{index}]",
+        "model": model,
+        "model_name": model,
+        "environment": environment,
+        "status": _status_of(run.get("exit_code")),
+    }
+
+
+def _status_of(exit_code: Any) -> str:  # noqa: ANN401
+    return "failed" if integer(exit_code) not in (None, 0) else "ok"
+
+
+def _claims(listed: Any) -> tuple[Claim, ...] | None:  # noqa: ANN401
+    """`claims`: objects of `kind` (difference, equality), `text`, `metric`, `p`, `n`, `correction`, `equivalence_test`."""
+    if not isinstance(listed, list):
+        return None
+    return tuple(
+        Claim(
+            kind=text(claim.get("kind")) or "difference",
+            said=text(claim.get("text")) or "a claim without words",
+            metric=text(claim.get("metric")),
+            p=number(claim.get("p")),
+            n=integer(claim.get("n")),
+            correction=text(claim.get("correction")) or "",
+            equivalence_test=text(claim.get("equivalence_test")) or "",
+        )
+        for claim in listed
+        if isinstance(claim, Mapping)
+    )
+
+
+def read_table(path: Path, columns: Mapping[str, str]) -> Results:
+    """A CSV, TSV or Parquet file with one row a run.
+
+    Raises:
+        DatasetError: It cannot be read, or names no model or environment.
+        UnknownNameError: The map names a column that there is not, here or there.
+    """
+    there, rows = _table(path)
+    for ours, theirs in columns.items():
+        if ours not in MAPPABLE:
+            raise UnknownNameError("column of sparkray", ours, list(MAPPABLE))
+        if theirs not in there:
+            raise UnknownNameError(f"column in {path.name}", theirs, there)
+    named = {theirs: ours for ours, theirs in columns.items()}
+    if len(named) < len(columns):
+        raise DatasetError("one column is mapped to two names", "Map every column once: --map ours=theirs,...")
+    for needed in ("model", "environment"):
+        if needed not in named.values() and needed not in there:
+            near = did_you_mean(needed, there)
+            raise DatasetError(
+                f"{path} has no column {needed!r}",
+                f"Say which it is: --map {needed}={near or 'COLUMN'}. There are: {', '.join(there)}",
+            )
+    return results_of("table", [_table_row(row, named, f"row {index}") for index, row in enumerate(rows, 1)])
+
+
+def _table(path: Path) -> tuple[list[str], Sequence[Row]]:
+    """Column names and rows."""
+    try:
+        if path.suffix.casefold() in (".parquet", ".pq"):
+            table = pq.ParquetFile(path).read()
+            return list(table.column_names), table.to_pylist()
+        separator = "\t" if path.suffix.casefold() == ".tsv" else ","
+        frame = pl.read_csv(
+            path, separator=separator, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True
+        )
+    except _UNREADABLE as error:
+        said = " ".join(str(error).split())[:200]
+        raise DatasetError(
+            f"{path} cannot be read as a table: {said}", "Give a CSV or Parquet file with a header"
+        ) from None
+    return frame.columns, frame.to_dicts()
+
+
+def _table_row(row: Row, named: Mapping[str, str], label: str) -> Row:
+    ours = {named.get(name, name): value for name, value in row.items() if name not in _NO_METRICS}
+    model = ours.get("model")
+    exit_status = {} if ours.get("status") is not None else {"status": _status_of(row.get("exit_code"))}
+    return {**ours, **exit_status, "row": label, "model": model, "model_name": model}

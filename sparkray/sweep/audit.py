@@ -1,0 +1,98 @@
+"""`audit`: would these results survive a reviewer? Also on other people's data."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from sparkray.audit import audit as judge_all
+from sparkray.audit.finding import Finding, Report
+from sparkray.audit.knowledge import case_of
+from sparkray.audit.readers import read
+from sparkray.audit.results import Results
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import ConfigError, UnknownNameError
+from sparkray.spec.site import Site
+from sparkray.sweep.show import console
+
+_SHOWN_ROWS = 4
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--map", "columns", metavar="OURS=THEIRS,...", default="", help="Which column of a table is which.")
+@click.option("--models-as", metavar="NAME=CARD,...", default="", help="Which model card a name in the results means.")
+@click.option("--site", metavar="NAME", help="The machine that the results are from.")
+@click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def audit(path: Path, columns: str, models_as: str, *, site: str | None, batch: int | None, as_json: bool) -> int:
+    """Would these results survive a reviewer? A dataset's folder, the JSON of the study before this, a CSV or Parquet."""
+    catalog = Catalog(data_root())
+    named = {name: catalog.card(card) for name, card in pairs(models_as, "--models-as").items()}
+    results = read(path, pairs(columns, "--map"))
+    machine = _site(catalog, results, site)
+    report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=batch))
+    if as_json:
+        click.echo(json.dumps(report.document(), indent=1))
+    else:
+        _show(report, results, machine)
+    return 1 if report.findings else 0
+
+
+def pairs(text: str, option: str) -> Mapping[str, str]:
+    """`a=b,c=d` as a mapping.
+
+    Raises:
+        ConfigError: A part has no `=`, or nothing on one side.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        left, equals, right = (word.strip() for word in part.partition("="))
+        if not (left and equals and right):
+            raise ConfigError(f"{option} {part!r} is not of the form a=b", f"Write {option} a=b,c=d")
+        found[left] = right
+    return found
+
+
+def _site(catalog: Catalog, results: Results, name: str | None) -> Site | None:
+    """The site that is named, else the one that the results name, if it is known here."""
+    if name is not None:
+        return catalog.site(name)
+    if results.default_site is None:
+        return None
+    try:
+        return catalog.site(results.default_site)
+    except UnknownNameError:
+        return None
+
+
+def _show(report: Report, results: Results, site: Site | None) -> None:
+    out = console(to_stderr=False)
+
+    def say(text: str) -> None:
+        out.print(text, markup=False, soft_wrap=True)
+
+    machine = f"judged as from {site.name}" if site else "from an unknown machine"
+    say(f"{results.source}: {len(results.frame)} rows, {len(results.ok)} count; {machine}\n")
+    for finding in report.findings:
+        say(_text(finding))
+    if report.not_judged:
+        say("Could not be judged:")
+        for left_open in report.not_judged:
+            say(f"  - {left_open.kind}: {left_open.reason}")
+    counts = [f"{sum(f.gravity == g for f in report.findings)} {g}" for g in ("fatal", "grave", "note")]
+    say(f"\n{len(report.findings)} findings: {', '.join(counts)}." if report.findings else "\nNothing found.")
+
+
+def _text(finding: Finding) -> str:
+    named = ", ".join(finding.rows[:_SHOWN_ROWS])
+    more = f" and {len(finding.rows) - _SHOWN_ROWS} more" if len(finding.rows) > _SHOWN_ROWS else ""
+    lines = [
+        f"{finding.gravity.upper():5s}  {finding.kind}",
+        f"       {finding.message}.",
+        f"       Seen: {finding.evidence}.",
+    ]
+    if named:
+        lines.append(f"       Rows: {named}{more}.")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,207 @@
+"""The verb `roofline`: could this throughput be true? Every number of the arithmetic is shown."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from sparkray.catalog import Catalog, data_root, parse_settings
+from sparkray.checks.roofline import Judgement, Load, Roof, judge
+from sparkray.errors import InputError
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.spec.model import SIXTEEN_BITS, ModelCard, Shape
+from sparkray.spec.site import Site
+from sparkray.units import gib
+
+_MOST = 10**9
+"""Above any batch, context or throughput there is; below where floating point gives up."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Everything that was asked, and the answer."""
+
+    card: ModelCard
+    shape: Shape
+    site: Site
+    load: Load
+    answer: Judgement
+
+
+def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """A range check lets NaN through, since it compares with nothing."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number to compute with")
+    return value
+
+
+@click.command()
+@click.option("--model", required=True, metavar="CARD", help="A model card by name, alias, id or file.")
+@click.option("--batch", required=True, type=click.IntRange(1, _MOST), help="Sequences decoded at once.")
+@click.option(
+    "--throughput",
+    required=True,
+    type=click.FloatRange(0, _MOST, min_open=True),
+    callback=_finite,
+    metavar="TOK_S",
+    help="Generated tokens per second, over all sequences.",
+)
+@click.option("--site", metavar="NAME|FILE", help="The machine; recognised when not given.")
+@click.option(
+    "--context",
+    type=click.IntRange(0, _MOST),
+    default=0,
+    show_default=True,
+    help="Tokens that each sequence attends to, its own; 0 counts no KV cache.",
+)
+@click.option(
+    "--kv-bits",
+    type=click.FloatRange(1, 32),
+    callback=_finite,
+    default=SIXTEEN_BITS,
+    show_default=True,
+    help="Bits of a number in the KV cache.",
+)
+@click.option(
+    "--tokens-per-step",
+    type=click.FloatRange(1, 1024),
+    callback=_finite,
+    default=1.0,
+    show_default=True,
+    help="Tokens that a sequence gains in one step; above 1 only with speculative decoding.",
+)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="site.bandwidth_gb_s=3350 and the like.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def roofline(**asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
+    """Could this throughput be true? The arithmetic, for any model card and site. Exit status 1 when it is doubtful."""
+    question = _asked(asked)
+    if asked["as_json"]:
+        click.echo(json.dumps(document(question), indent=1, allow_nan=False))
+    else:
+        for line in lines(question):
+            click.echo(line)
+    return 0 if question.answer.verdict == "plausible" else 1
+
+
+def _asked(asked: dict[str, Any]) -> Question:
+    """Card and site looked up, the question answered. Raises InputError."""
+    catalog = Catalog(data_root())
+    card = catalog.card(asked["model"])
+    if card.shape is None:
+        raise InputError(
+            f"the card of {card.name} tells no shape, so its bytes cannot be counted",
+            "Name a model card (a YAML file) that has one",
+        )
+    settings = parse_settings(list(asked["settings"]))
+    if others := [room for room, values in settings.items() if values and room != "site"]:
+        raise InputError(f"--set {others[0]}: this question is about a model and a site alone", "Set site.KEY=VALUE")
+    site = catalog.site(asked["site"] or fingerprint().site, settings["site"])
+    load = Load(asked["batch"], asked["context"], asked["tokens_per_step"], asked["kv_bits"])
+    return Question(
+        card, card.shape, site, load, judge(card.shape, site, load=load, throughput_tok_s=asked["throughput"])
+    )
+
+
+def document(question: Question) -> dict[str, Any]:
+    """The answer as one JSON document; `share` is of `terms.expected.tok_s`, which for dense 16-bit models is the bound."""
+    answer, load, site = question.answer, question.load, question.site
+    return {
+        "verdict": answer.verdict,
+        "bound_tok_s": answer.bound_tok_s,
+        "share": answer.share,
+        "reasons": list(answer.reasons),
+        "terms": {
+            "model": question.card.name,
+            "site": site.name,
+            "batch": load.batch,
+            "context_tokens": load.context,
+            "kv_bits": load.kv_bits,
+            "tokens_per_step": load.tokens_per_step,
+            "throughput_tok_s": answer.throughput_tok_s,
+            "steps_per_s": answer.throughput_tok_s / answer.bound.tokens,
+            "share_of_bound": answer.throughput_tok_s / answer.bound_tok_s,
+            "bandwidth_gb_s": site.bandwidth_gb_s,
+            "compute_tflops": site.compute_tflops,
+            "memory_gib": site.memory_gib,
+            "needed_gib": answer.needed_gib,
+            "bound": _roof_document(answer.bound),
+            "expected": _roof_document(answer.expected),
+        },
+    }
+
+
+def _roof_document(roof: Roof) -> dict[str, Any]:
+    return {
+        "tok_s": roof.tok_s,
+        "limit": roof.limit,
+        "dense_gb": roof.read.dense / 1e9,
+        "experts_gb": roof.read.experts / 1e9,
+        "kv_gb": roof.read.kv / 1e9,
+        "step_gb": roof.read.total / 1e9,
+        "bandwidth_s": roof.memory_s,
+        "compute_s": roof.compute_s,
+    }
+
+
+def lines(question: Question) -> Iterator[str]:
+    """The arithmetic, line by line."""
+    answer, load, site = question.answer, question.load, question.site
+    yield from _about(question)
+    fits = "no memory size is known" if site.memory_gib is None else f"of {site.memory_gib:.1f} GiB"
+    yield f"memory     weights and KV cache need at least {answer.needed_gib:.1f} GiB {fits}"
+    yield from _roof_lines("fewest", answer.bound, question)
+    yield from _roof_lines("expected", answer.expected, question)
+    steps = answer.throughput_tok_s / answer.bound.tokens
+    made = f"{load.batch} sequences" + (f" x {load.tokens_per_step:g} tokens" if load.tokens_per_step > 1 else "")
+    yield (
+        f"asked      {answer.throughput_tok_s:.4g} tok/s / {made} = {steps:.4g} steps/s, "
+        f"x {answer.expected.read.total / 1e9:.4g} GB expected = {steps * answer.expected.read.total / 1e9:.4g} GB/s"
+    )
+    yield f"bound      {answer.bound_tok_s:.4g} tok/s; asked is {answer.throughput_tok_s / answer.bound_tok_s:.1%} of it"
+    yield f"share      {answer.share:.1%} of the expected {answer.expected.tok_s:.4g} tok/s (sound runs: 60 to 90 %)"
+    if answer.share > 1 and answer.verdict == "plausible":
+        yield "           above 100 %: routing that is uneven, or an engine that packs the 16-bit parts, reads less"
+    yield f"verdict    {answer.verdict}"
+    for reason in answer.reasons:
+        yield f"           {reason}"
+
+
+def _about(question: Question) -> Iterator[str]:
+    shape, site, load = question.shape, question.site, question.load
+    embedding = (
+        "embedding tied to the output head, which is streamed"
+        if shape.tied_embeddings
+        else f"input embedding of {shape.embedding_params / 1e9:.3f} billion gathered, not streamed"
+    )
+    size = f"{shape.params_total / 1e9:.2f} billion parameters, {gib(shape.weight_bytes):.2f} GiB"
+    yield f"model      {question.card.name}: {size}; {embedding}"
+    if shape.experts > 1:
+        tokens = load.batch * load.tokens_per_step
+        yield (
+            f"routing    {shape.experts_per_token} of {shape.experts} experts a token and layer; {tokens:g} tokens reach "
+            f"at least {shape.experts_per_token}, at random {shape.experts_reached(tokens):.1f}"
+        )
+    compute = "compute unknown" if site.compute_tflops is None else f"{site.compute_tflops:g} TFLOPS at 16 bits"
+    yield f"site       {site.name}: {site.bandwidth_gb_s:g} GB/s, {compute}, by the data sheet"
+    kv = shape.kv_bytes(round(load.context)) * load.kv_bits / SIXTEEN_BITS
+    yield (
+        f"KV cache   {load.batch} x {load.context:g} tokens at {load.kv_bits:g} bits = {load.batch} x {kv / 1e6:.4g} MB"
+        + ("" if load.context else ": none counted, say --context")
+    )
+
+
+def _roof_lines(name: str, roof: Roof, question: Question) -> Iterator[str]:
+    read = roof.read
+    experts = f" + experts {read.experts / 1e9:.4g}" if question.shape.experts > 1 else ""
+    compute = "" if roof.compute_s is None else f", computing {roof.compute_s * 1e3:.4g} ms"
+    yield (
+        f"{name:<10} a step reads weights {read.dense / 1e9:.4g}{experts} + KV {read.kv / 1e9:.4g} = "
+        f"{read.total / 1e9:.4g} GB"
+    )
+    yield (
+        f"           / {question.site.bandwidth_gb_s:g} GB/s = {roof.memory_s * 1e3:.4g} ms{compute}: "
+        f"{roof.tokens:g} tokens in {roof.step_s * 1e3:.4g} ms = {roof.tok_s:.4g} tok/s, held by {roof.limit}"
+    )

@@ -1,0 +1,60 @@
+"""Cases for the tests of the audit: what is known beside the results is what ships."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sparkray.audit import audit
+from sparkray.audit.case import Case
+from sparkray.audit.finding import Finding, Report
+from sparkray.audit.knowledge import case_of
+from sparkray.audit.readers import study_results
+from sparkray.audit.results import Results, results_of
+from sparkray.catalog import Catalog, data_root
+from sparkray.spec.model import ModelCard
+from sparkray.spec.site import Site
+
+
+@cache
+def shipped() -> tuple[tuple[ModelCard, ...], Site]:
+    catalog = Catalog(data_root())
+    return tuple(catalog.cards()), catalog.site("dgx-spark")
+
+
+def case(results: Results, **changes: Any) -> Case:
+    cards, site = shipped()
+    return case_of(results, cards, changes.pop("site", site), **changes)
+
+
+def judged(document: Mapping[str, Any], **changes: Any) -> Report:
+    return audit(case(study_results(document), **changes))
+
+
+def of_kind(report: Report, kind: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.kind == kind]
+
+
+def kinds(report: Report) -> set[str]:
+    return {finding.kind for finding in report.findings}
+
+
+def rows_of(
+    order: str, metric: str = "output_throughput_tok_s", values: Sequence[float] = (), **same: Any
+) -> list[Any]:
+    """Runs of one model in the order of a text such as `ABBA`: A is native, B container; a minute apart."""
+    arms = {"A": "native", "B": "container"}
+    return [
+        {
+            "model": "m",
+            "environment": arms[letter],
+            "started_s": 1.7e9 + 60 * index,
+            "iteration": index,
+            metric: values[index] if len(values) else 100.0 + index % 3,
+            **same,
+        }
+        for index, letter in enumerate(order)
+    ]
+
+
+def judged_rows(rows: Sequence[Mapping[str, Any]], **known: Any) -> Report:
+    return audit(case(results_of("rows", rows, **known), site=None))

@@ -1,0 +1,199 @@
+"""`audit` as a user meets it, and its three forms of input."""
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from builders import Ended
+
+from sparkray.audit.readers import read
+from sparkray.audit.synthetic import previous_study, sound_study
+from sparkray.records import Outcome
+from sparkray.store import Dataset, open_dataset
+
+Call = Callable[..., Ended]
+COLUMNS = {
+    "model": "Model",
+    "environment": "Arm",
+    "started_s": "When",
+    "output_throughput_tok_s": "Tokens",
+    "engine_reported_peak_gib": "Peak",
+    "kv_cache_gib": "KV",
+}
+MAP = ",".join(f"{ours}={theirs}" for ours, theirs in COLUMNS.items())
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(previous_study()))
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "results.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Model", "Arm", "When", "Tokens", "Peak", "KV"])
+        for model, arms in previous_study()["models"].items():
+            for arm, runs in arms.items():
+                for run in runs:
+                    keys = ("timestamp", "output_throughput", "peak_memory", "kv_cache")
+                    writer.writerow([model, arm, *(run[key] for key in keys)])
+    return path
+
+
+def _dataset(folder: Path, **changes: Any) -> Dataset:
+    dataset = open_dataset(folder, "phase2a", "0" * 64)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for index, arm in enumerate(["native", "container_baseline", "container_baseline", "native"] * 3):
+        row = {
+            "run_id": f"r{index:02d}",
+            "attempt": 1,
+            "model": "Qwen2.5-72B",
+            "environment": arm,
+            "site": "dgx-spark",
+            "status": "ok",
+            "simulated": False,
+            "block": index // 2,
+            "position": index,
+            "started_at": start + timedelta(minutes=index),
+            "output_throughput_tok_s": 119.0 + index % 5,
+            **changes,
+        }
+        dataset.write(Outcome(row))
+    return dataset
+
+
+def test_text_says_gravity_evidence_rows_and_what_is_open(command_line: Call, study: Path) -> None:
+    ended = command_line("audit", str(study))
+    assert ended.status == 1
+    assert ended.out.index("FATAL  beyond_memory") < ended.out.index("GRAVE  blocked_order") < ended.out.index("NOTE ")
+    for part in (
+        "judged as from dgx-spark",
+        "Seen: weights 135.4 GiB",
+        "and 19 more",
+        "Could not be judged:",
+        "3 fatal",
+    ):
+        assert part in ended.out
+
+
+def test_json_document(command_line: Call, study: Path) -> None:
+    document = json.loads(command_line("audit", str(study), "--json", "--batch", "8").out)
+    assert set(document) == {"findings", "not_judged"}
+    for finding in document["findings"]:
+        assert set(finding) == {"kind", "gravity", "message", "evidence", "rows"}
+    assert [f["gravity"] for f in document["findings"] if f["kind"] == "beyond_roofline"] == ["fatal"]
+    assert all(set(left) == {"kind", "reason"} for left in document["not_judged"])
+
+
+def test_a_sound_study_ends_with_0(command_line: Call, tmp_path: Path) -> None:
+    path = tmp_path / "sound.json"
+    path.write_text(json.dumps(sound_study()))
+    ended = command_line("audit", str(path))
+    assert (ended.status, ended.out.splitlines()[-1]) == (0, "Nothing found.")
+
+
+def test_a_table_with_a_map(command_line: Call, table: Path) -> None:
+    said = json.loads(command_line("audit", str(table), "--map", MAP, "--site", "dgx-spark", "--json").out)
+    kinds = {finding["kind"] for finding in said["findings"]}
+    assert kinds >= {
+        "beyond_memory",
+        "blocked_order",
+        "indistinguishable_models",
+        "redundant_metrics",
+        "ambiguous_memory",
+    }
+    (memory,) = (finding for finding in said["findings"] if finding["kind"] == "beyond_memory")
+    assert memory["rows"] == [f"row {number}" for number in range(41, 64)]
+
+
+def test_a_parquet_table_says_the_same_as_the_csv(tmp_path: Path, table: Path) -> None:
+    parquet = tmp_path / "results.parquet"
+    pl.read_csv(table).write_parquet(parquet)
+    assert read(parquet, COLUMNS).frame.equals(read(table, COLUMNS).frame)
+
+
+def test_without_a_site_the_machine_is_open(command_line: Call, table: Path) -> None:
+    said = json.loads(command_line("audit", str(table), "--map", MAP, "--json").out)
+    assert {"beyond_memory", "beyond_roofline"} <= {left["kind"] for left in said["not_judged"]}
+    assert "beyond_memory" not in {finding["kind"] for finding in said["findings"]}
+
+
+def test_a_name_that_means_another_card(command_line: Call, study: Path) -> None:
+    words = ("audit", str(study), "--json", "--models-as", "Qwen2.5-72B-Instruct=Qwen2-1.5B")
+    kinds = {finding["kind"] for finding in json.loads(command_line(*words).out)["findings"]}
+    assert "beyond_memory" not in kinds
+    assert "redundant_metrics" in kinds
+
+
+def test_a_dataset_of_sparkray(command_line: Call, tmp_path: Path) -> None:
+    dataset = _dataset(tmp_path)
+    said = json.loads(command_line("audit", str(dataset.path), "--json").out)
+    (memory,) = (finding for finding in said["findings"] if finding["kind"] == "beyond_memory")
+    assert memory["rows"] == [f"r{index:02d}-1" for index in range(12)]
+    assert "blocked_order" not in {finding["kind"] for finding in said["findings"]}
+
+
+def test_the_attempt_that_is_ok_stands_for_its_run(tmp_path: Path) -> None:
+    dataset = _dataset(tmp_path, run_id="same", status="failed", attempt=1)
+    dataset.write(Outcome({"run_id": "same", "attempt": 2, "model": "m", "environment": "native", "status": "ok"}))
+    dataset.write(Outcome({"run_id": "same", "attempt": 3, "model": "m", "environment": "native", "status": "failed"}))
+    assert read(dataset.path).ok["row"].to_list() == ["same-2"]
+
+
+def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
+    dataset = _dataset(tmp_path)
+    (dataset.path / "runs" / "r03-1.parquet").write_bytes(b"PAR1 no more")
+    results = read(dataset.path)
+    assert len(results.ok) == 11
+    assert [remark.kind for remark in results.remarks] == ["unreadable"]
+    assert "r03-1.parquet" in results.remarks[0].reason
+
+
+def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
+    results = read(_dataset(tmp_path, level="batch 8").path)
+    assert results.ok["model"].unique().to_list() == ["Qwen2.5-72B batch 8"]
+    assert results.ok["model_name"].unique().to_list() == ["Qwen2.5-72B"]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["{folder}/none"], ["none is not there"]),
+        (["{folder}"], ["holds no runs"]),
+        (["{table}"], ["no column 'model'", "--map model=Model", "Tokens"]),
+        (["{table}", "--map", "model=Modl"], ["unknown column in results.csv 'Modl'", "Did you mean 'Model'?"]),
+        (["{table}", "--map", "modle=Model"], ["unknown column of sparkray 'modle'", "Did you mean 'model'?"]),
+        (["{table}", "--map", "model"], ["--map 'model' is not of the form a=b"]),
+        (["{table}", "--map", "model=Model,environment=Model"], ["mapped to two names"]),
+        (["{study}", "--site", "dgx-spar"], ["unknown site 'dgx-spar'", "Did you mean 'dgx-spark'?"]),
+        (["{study}", "--models-as", "gpt-oss-120b=gpt-os"], ["unknown model 'gpt-os'"]),
+        (["{study}", "--models-as", "gpt-os=GPT-OSS-120B"], ["unknown model in the results 'gpt-os'", "gpt-oss-120b"]),
+        (["{text}"], ["is no JSON"]),
+        (["{empty}"], ["has no models"]),
+    ],
+)
+def test_bad_input_ends_with_2(
+    command_line: Call, tmp_path: Path, study: Path, table: Path, *, words: list[str], parts: list[str]
+) -> None:
+    (tmp_path / "text.json").write_text("no JSON")
+    (tmp_path / "empty.json").write_text("{}")
+    names = {
+        "folder": tmp_path,
+        "study": study,
+        "table": table,
+        "text": tmp_path / "text.json",
+        "empty": tmp_path / "empty.json",
+    }
+    ended = command_line("audit", *(word.format(**names) for word in words))
+    assert (ended.status, ended.out) == (2, "")
+    for part in parts:
+        assert part in ended.err

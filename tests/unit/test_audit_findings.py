@@ -1,0 +1,218 @@
+"""Each question of the audit, on a case that it must see and on its neighbour that it must not."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from audit_cases import judged, judged_rows, kinds, of_kind, rows_of
+from scipy import stats
+
+from sparkray.audit.findings.blocked_order import stretches_p
+from sparkray.audit.results import Claim
+from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p, welch_p
+from sparkray.audit.synthetic import sound_study
+
+PAIRS = "ABBABAABABBAABBABAAB"
+
+
+def noise(n: int, seed: int = 0, sd: float = 1.0) -> list[float]:
+    chance = random.Random(seed)
+    return [100 + chance.gauss(0, sd) for _ in range(n)]
+
+
+def sound(**changes: Any) -> dict[str, Any]:
+    """The sound study with changes to every run."""
+    document = sound_study()
+    for arms in document["models"].values():
+        for runs in arms.values():
+            for run in runs:
+                run.update(changes)
+    return document
+
+
+def test_arms_in_blocks_and_interleaved() -> None:
+    assert "blocked_order" in kinds(judged_rows(rows_of("AAAABBBB")))
+    assert "blocked_order" in kinds(judged_rows(rows_of("AAAAABBBBBAAAAABBBBB")))
+    assert "blocked_order" not in kinds(judged_rows(rows_of(PAIRS)))
+
+
+def test_the_order_is_read_from_iterations_only_when_they_go_on() -> None:
+    on = [row | {"started_s": None} for row in rows_of("AAABBB")]
+    again = [row | {"iteration": row["iteration"] % 3} for row in on]
+    assert "blocked_order" in kinds(judged_rows(on))
+    report = judged_rows(again)
+    assert "blocked_order" not in kinds(report)
+    assert "blocked_order" in {left.kind for left in report.not_judged}
+
+
+def test_probability_of_few_stretches() -> None:
+    assert stretches_p(4, 4, 2) == pytest.approx(2 / 70)
+    assert stretches_p(3, 5, 7) == pytest.approx(1)
+    assert stretches_p(2, 2, 3) == pytest.approx(4 / 6)
+
+
+def test_drift_in_one_stretch_is_grave_and_in_pairs_a_note() -> None:
+    rising = [100 + index + wobble / 1000 for index, wobble in enumerate(noise(20))]
+    for order, gravity in (("A" * 10 + "B" * 10, "grave"), (PAIRS, "note")):
+        (drift,) = of_kind(judged_rows(rows_of(order, values=rising)), "drift")
+        (dependence,) = of_kind(judged_rows(rows_of(order, values=rising)), "autocorrelation")
+        assert (drift.gravity, dependence.gravity) == (gravity, gravity)
+        assert "10 runs as good as 1.0" in dependence.evidence
+    assert not kinds(judged_rows(rows_of(PAIRS, values=noise(20)))) & {"drift", "autocorrelation"}
+
+
+def test_halves_of_an_arm_that_differ() -> None:
+    step = [value + 50 * (index % 10 >= 5) for index, value in enumerate(noise(20))]
+    (found,) = of_kind(judged_rows(rows_of("A" * 10 + "B" * 10, values=step)), "split_halves")
+    assert "in 2 of 2 cells" in found.evidence
+    assert "split_halves" not in kinds(judged_rows(rows_of("A" * 10 + "B" * 10, values=noise(20))))
+
+
+def test_lag_1_autocorrelation_by_hand() -> None:
+    assert lag1(np.array([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(0.4)
+    assert lag1(np.array([7.0] * 8)) is None
+    assert lag1(np.array([1.0, 2.0])) is None
+
+
+def test_moments_of_lag_1_by_simulation() -> None:
+    generator = np.random.default_rng(1)
+    found = [value for row in generator.normal(size=(4000, 10)) if (value := lag1(row)) is not None]
+    mean, variance = lag1_if_independent(10)
+    assert np.mean(found) == pytest.approx(mean, abs=0.02)
+    assert np.var(found) == pytest.approx(variance, rel=0.1)
+
+
+def test_effective_sample_size() -> None:
+    assert effective_n(10, -0.1) == 10
+    assert effective_n(100, 0.5) == pytest.approx(100 * (1 - 51 / 96) / (1 + 51 / 96))
+    assert effective_n(10, 0.9) == 1
+
+
+def test_trend_and_welch() -> None:
+    assert trend_p(np.arange(10.0)) == pytest.approx(2 / 3628800)
+    assert trend_p(np.ones(10)) is None
+    a, b = np.array([1.0, 2.0, 3.0, 7.0]), np.array([4.0, 5.0, 9.0])
+    assert welch_p(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
+    assert welch_p(np.ones(3), np.ones(3)) is None
+
+
+def test_two_metrics_that_are_one() -> None:
+    speeds = noise(20)
+    tied = [row | {"power_mean_w": 2 * row["output_throughput_tok_s"] + 3} for row in rows_of(PAIRS, values=speeds)]
+    apart = [
+        row | {"power_mean_w": value} for row, value in zip(rows_of(PAIRS, values=speeds), noise(20, 1), strict=True)
+    ]
+    (found,) = of_kind(judged_rows(tied), "redundant_metrics")
+    assert "power_mean_w = 2 * output_throughput_tok_s + 3" in found.evidence
+    assert "redundant_metrics" not in kinds(judged_rows(apart))
+
+
+def test_tokens_and_requests_per_second_are_one_by_definition() -> None:
+    tied = [row | {"request_throughput_req_s": row["output_throughput_tok_s"] / 128} for row in rows_of(PAIRS)]
+    assert "redundant_metrics" not in kinds(judged_rows(tied))
+
+
+def test_memory_with_the_page_cache_beside_it_is_not_ambiguous() -> None:
+    rows = [
+        row | {"engine_reported_peak_gib": 70.0 if row["environment"] == "native" else 90.0} for row in rows_of(PAIRS)
+    ]
+    assert "ambiguous_memory" in kinds(judged_rows(rows))
+    assert "ambiguous_memory" not in kinds(judged_rows([row | {"page_cache_before_gib": 2.0} for row in rows]))
+
+
+def test_sizes_in_names_do_where_no_card_answers() -> None:
+    rows = [row | {"model": name} for name in ("tiny-1.5b", "Huge-8x7B-v2") for row in rows_of(PAIRS)]
+    (first, _) = of_kind(judged_rows(rows), "indistinguishable_models")
+    assert first.gravity == "grave"
+    assert "(1.5B by its name)" in first.evidence
+    assert "(56.0B by its name)" in first.evidence
+    near = [row | {"model": name} for name in ("one-7b", "other-8b") for row in rows_of(PAIRS)]
+    assert "indistinguishable_models" not in kinds(judged_rows(near))
+
+
+def test_one_set_of_weights_under_two_names() -> None:
+    report = judged(sound(model_path="/data/models/one"))
+    (found,) = of_kind(report, "shared_weights")
+    assert found.gravity == "fatal"
+    assert len(found.rows) == 120
+
+
+def test_rows_filed_under_another_model() -> None:
+    document = sound()
+    document["models"]["gpt-oss-120b"]["native"][3]["model_name"] = "Qwen2-1.5B"
+    (found,) = of_kind(judged(document), "misfiled_rows")
+    assert found.rows == ("gpt-oss-120b/native[3]",)
+
+
+def test_cells_that_are_missing_and_runs_that_failed() -> None:
+    document = sound()
+    del document["models"]["gpt-oss-120b"]["container"]
+    document["models"]["Qwen2-1.5B"]["native"][0]["exit_code"] = 137
+    report = judged(document)
+    (missing,) = of_kind(report, "missing_cells")
+    assert "no runs for gpt-oss-120b container" in missing.evidence
+    (failed,) = of_kind(report, "failed_runs")
+    assert failed.rows == ("Qwen2-1.5B/native[0]",)
+
+
+def test_values_that_are_missing_in_part() -> None:
+    document = sound()
+    document["models"]["Qwen2-1.5B"]["native"][0]["kv_cache"] = None
+    (found,) = of_kind(judged(document), "missing_values")
+    assert found.rows == ("Qwen2-1.5B/native[0]",)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "gravity"),
+    [
+        ("start_temp_celsius", "thermal_state", "grave"),
+        ("end_temp_celsius", "thermal_state", "note"),
+        ("page_cache_before_gib", "memory_state", "grave"),
+    ],
+)
+def test_a_state_that_differs_by_arm(key: str, kind: str, gravity: str) -> None:
+    document = sound()
+    for arms in document["models"].values():
+        for run in arms["container"]:
+            run[key] += 3
+    (found,) = of_kind(judged(document), kind)
+    assert found.gravity == gravity
+
+
+def test_simulated_rows_among_measured_ones_are_fatal() -> None:
+    assert [f.gravity for f in of_kind(judged(sound(simulated=True)), "simulated_rows")] == ["grave"]
+    document = sound()
+    document["models"]["gpt-oss-120b"]["native"][0]["simulated"] = "true"
+    (found,) = of_kind(judged(document), "simulated_rows")
+    assert (found.gravity, found.rows) == ("fatal", ("gpt-oss-120b/native[0]",))
+
+
+def test_several_rows_for_one_run_are_requests() -> None:
+    requests = [row | {"started_s": None, "iteration": 1} for row in rows_of("AAAABBBB")]
+    assert "pseudo_replication" in kinds(judged_rows(requests))
+    assert "pseudo_replication" not in kinds(judged_rows(rows_of(PAIRS)))
+
+
+CLAIMS = (Claim("difference", "KV cache falls", p=0.001), Claim("difference", "throughput", p=0.4))
+
+
+def test_p_values_without_correction() -> None:
+    (found,) = of_kind(judged_rows(rows_of(PAIRS), claims=CLAIMS), "uncorrected_p_values")
+    assert "'KV cache falls' p = 0.001" in found.evidence
+    holm = tuple(Claim(claim.kind, claim.said, p=claim.p, correction="Holm") for claim in CLAIMS)
+    assert "uncorrected_p_values" not in kinds(judged_rows(rows_of(PAIRS), claims=holm))
+
+
+def test_equality_without_an_equivalence_test() -> None:
+    bare = Claim("equality", "no cost in throughput", p=0.4)
+    shown = Claim("equality", "no cost in throughput", equivalence_test="TOST")
+    (found,) = of_kind(judged_rows(rows_of(PAIRS), claims=(bare,)), "equality_without_test")
+    assert "'no cost in throughput': p = 0.4" in found.evidence
+    assert "equality_without_test" not in kinds(judged_rows(rows_of(PAIRS), claims=(shown,)))
+
+
+def test_requests_counted_as_a_sample() -> None:
+    for n, expected in ((1000, True), (10, False)):
+        report = judged_rows(rows_of(PAIRS), claims=(Claim("difference", "latency", n=n),))
+        assert ("pseudo_replication" in kinds(report)) is expected

@@ -1,0 +1,81 @@
+"""`roofline` as a user and a script see it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Call = Callable[..., Any]
+
+
+def ask(command_line: Call, *words: str) -> tuple[int, dict[str, Any]]:
+    done = command_line("roofline", *words, "--json")
+    return done.status, json.loads(done.out)
+
+
+@pytest.mark.parametrize(
+    ("model", "throughput", "verdict"),
+    [
+        ("DeepSeek-R1-Distill-Qwen-7B", 119.79, "plausible"),
+        ("gpt-oss-120b", 120.27, "plausible"),
+        ("Qwen/Qwen2.5-72B-Instruct", 119.33, "impossible"),
+        ("Llama-3-8B", 5, "suspicious"),
+    ],
+)
+def test_anybody_can_ask(command_line: Call, model: str, throughput: float, verdict: str) -> None:
+    words = ("--model", model, "--batch", "8", "--throughput", str(throughput), "--site", "dgx-spark")
+    code, document = ask(command_line, *words)
+    assert (code, document["verdict"]) == (0 if verdict == "plausible" else 1, verdict)
+    terms = document["terms"]
+    assert document["share"] == pytest.approx(throughput / terms["expected"]["tok_s"])
+    bound = terms["bound"]
+    assert document["bound_tok_s"] == pytest.approx(8 * terms["bandwidth_gb_s"] / bound["step_gb"])
+    assert bound["step_gb"] == pytest.approx(bound["dense_gb"] + bound["experts_gb"] + bound["kv_gb"])
+
+
+def test_the_arithmetic_is_shown(command_line: Call) -> None:
+    words = ("--batch", "8", "--throughput", "119.79", "--site", "dgx-spark", "--context", "576")
+    done = command_line("roofline", "--model", "DeepSeek-R1-7B", *words)
+    assert done.status == 0
+    for number in (
+        "7.62 billion",
+        "273 GB/s",
+        "8 x 33.03 MB",
+        "14.14 + KV 0.2642 = 14.41 GB",
+        "52.77 ms",
+        "151.6 tok/s",
+    ):
+        assert number in done.out
+    assert done.out.rstrip().endswith("verdict    plausible")
+
+
+def test_a_site_can_be_given_its_bandwidth(command_line: Call) -> None:
+    words = ("--model", "Llama-3-8B", "--batch", "1", "--throughput", "150", "--site", "discrete-gpu")
+    code, document = ask(command_line, *words, "--set", "site.bandwidth_gb_s=3350")
+    assert (code, document["terms"]["compute_tflops"], document["terms"]["memory_gib"]) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"--model": "no-such-model"}, "unknown model"),
+        ({"--model": "some.gguf"}, "no shape"),
+        ({"--site": "cpu"}, "bandwidth"),
+        ({"--site": "dgx-sparc"}, "dgx-spark"),
+        ({"--batch": "0"}, "--batch"),
+        ({"--throughput": "0"}, "--throughput"),
+        ({"--throughput": "nan"}, "--throughput"),
+        ({"--throughput": "inf"}, "--throughput"),
+        ({"--context": "-1"}, "--context"),
+        ({"--kv-bits": "nan"}, "--kv-bits"),
+        ({"--set": "experiment.runs=3"}, "experiment"),
+        ({"--set": "site.bandwidth_gb_s=-1"}, "bandwidth_gb_s"),
+    ],
+)
+def test_bad_input_is_told(command_line: Call, changes: dict[str, str], said: str) -> None:
+    asked = {"--model": "Llama-3-8B", "--batch": "1", "--throughput": "10", "--site": "dgx-spark"} | changes
+    done = command_line("roofline", *(word for pair in asked.items() for word in pair))
+    assert done.status == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
