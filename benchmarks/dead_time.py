@@ -40,7 +40,9 @@ def study_of(pairs: int) -> Study:
 
 def bare(line: str) -> float:
     """Dead time of the printed line, run by the Docker command line itself."""
-    out = Path(next(w for w in shlex.split(line) if w.endswith(":/sparkray/out")).removeprefix("--volume=").split(":")[0])
+    out = Path(
+        next(w for w in shlex.split(line) if w.endswith(":/sparkray/out")).removeprefix("--volume=").split(":")[0]
+    )
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     done = subprocess.run(shlex.split(line), capture_output=True, check=False)

@@ -5,6 +5,7 @@ where sparkray has none). `row` is the label by which a finding names a row. Val
 counted in `remarks`: dirty data is left out aloud.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
         known: Further fields of `Results`; `remarks` are added to.
     """
     dirt = _Dirt()
+    rows = [{_plain(name): value for name, value in row.items()} for row in rows]
     parsers = _parsers() | {name: _metric_parser(name) for name in _metric_names(rows)}
     typed = [{name: dirt.read(name, row.get(name), parse) for name, parse in parsers.items()} for row in rows]
     frame = pl.DataFrame(typed, schema=_SCHEMA | {name: pl.Float64 for name in parsers if name not in _SCHEMA})
@@ -150,6 +152,11 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
     )
     remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_unplaced(frame))
     return Results(source, frame, remarks=remarks, **known)
+
+
+def _plain(name: str) -> str:
+    """A column's name without what polars takes for a pattern."""
+    return re.sub(r"[*^$]", "_", values.text(name) or "unnamed")
 
 
 def _parsers() -> dict[str, Callable[[Any], Any]]:

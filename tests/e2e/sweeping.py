@@ -35,8 +35,13 @@ def command(*arguments: str) -> list[str]:
 
 def sparkray(*arguments: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> Done:
     done = subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout_s, check=False,
-        stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(env or {})},
     )
     assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
     return Done(done.returncode, done.stdout, done.stderr)
@@ -89,8 +94,13 @@ def remains(results: Path) -> dict[str, list[str]]:
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/rootfs/" in line]
     spool = [str(path) for path in results.glob("*/spool/*")]
     notes = [str(path) for path in lock_folder().glob("sparkray-*.json") if not _held(path)]
-    return {"containers": containers, "processes": [str(p) for p in marked()], "mounts": mounts, "spool": spool,
-            "notes": notes}
+    return {
+        "containers": containers,
+        "processes": [str(p) for p in marked()],
+        "mounts": mounts,
+        "spool": spool,
+        "notes": notes,
+    }
 
 
 def _held(note: Path) -> bool:

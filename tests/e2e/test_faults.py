@@ -35,8 +35,20 @@ def test_the_socket_may_not_be_used(tmp_path):
     link = tmp_path / "docker.sock"
     tmp_path.chmod(0o755)
     done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "curl", "--silent", "--unix-socket", socket,
-         "http://d/_ping"], capture_output=True, check=False)
+        [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "curl",
+            "--silent",
+            "--unix-socket",
+            socket,
+            "http://d/_ping",
+        ],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode == 0:
         pytest.skip("this engine's socket is open to everyone")
     from sparkray.errors import DockerError
@@ -48,7 +60,7 @@ def test_the_socket_may_not_be_used(tmp_path):
     )
     folder = Path(socket).parent
     mode = folder.stat().st_mode
-    reachable = all(os.stat(p).st_mode & 0o001 for p in [folder, *folder.parents])
+    reachable = all(p.stat().st_mode & 0o001 for p in [folder, *folder.parents])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == DockerError.exit_status
     assert "permission" in done.stdout if reachable else "Docker" in done.stdout, (done.stdout, mode, link)
@@ -64,8 +76,8 @@ def test_a_flag_asked_for_that_the_host_cannot_honour(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "said"),
-    [("crash", "failed", "std::bad_alloc"), ("hang", "timeout", "after 2 s")])
+    ("fault", "status", "said"), [("crash", "failed", "std::bad_alloc"), ("hang", "timeout", "after 2 s")]
+)
 def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
     done = run(tmp_path, *DOUBLE, "--set", f"engine.fault={fault}", "--set", "experiment.timeout_s=2")
     assert done.code == 1
@@ -78,8 +90,16 @@ def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
 
 
 def test_a_wrong_model_is_refused_and_measured_again(tmp_path):
-    done = run(tmp_path, *DOUBLE, "--environments", "native", "--set", "engine.fault=wrong_model",
-               "--set", "experiment.max_attempts=2")
+    done = run(
+        tmp_path,
+        *DOUBLE,
+        "--environments",
+        "native",
+        "--set",
+        "engine.fault=wrong_model",
+        "--set",
+        "experiment.max_attempts=2",
+    )
     assert done.code == 1
     assert rows(tmp_path)["status"].to_list() == ["invalid", "invalid"]
     assert rows(tmp_path)["attempt"].to_list() == [1, 2]
@@ -151,8 +171,17 @@ def test_a_cluster_that_lacks_what_is_needed(tmp_path):
     ray = Path(sys.executable).with_name("ray")
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path may have 107 bytes
     env = {**os.environ, "RAY_memory_monitor_refresh_ms": "0"}
-    start = [str(ray), "start", "--head", "--port=26379", "--num-cpus=0", "--include-dashboard=false",
-             "--disable-usage-stats", "--object-store-memory=80000000", f"--temp-dir={folder}"]
+    start = [
+        str(ray),
+        "start",
+        "--head",
+        "--port=26379",
+        "--num-cpus=0",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+        "--object-store-memory=80000000",
+        f"--temp-dir={folder}",
+    ]
     started = subprocess.run(start, capture_output=True, text=True, check=False, env=env, timeout=120)
     assert started.returncode == 0, started.stdout + started.stderr
     try:

@@ -28,8 +28,11 @@ def kill_one(kind: str, results: Path, rng: random.Random) -> str:
     """Start the sweep, wait until an engine runs, then a random while, kill; wait for the driver's end."""
     with (results / "sweep.log").open("ab") as log:
         driver = subprocess.Popen(
-            command("baseline", *ARGUMENTS, "--results-dir", str(results)), stdout=log, stderr=log,
-            stdin=subprocess.DEVNULL)
+            command("baseline", *ARGUMENTS, "--results-dir", str(results)),
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
         try:
             began = time.time()
             alive = await_true(lambda: under_way(results, began) or driver.poll() is not None, 120)

@@ -12,8 +12,21 @@ pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
 @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.3"])
 def test_a_sweep_of_each_version(tmp_path, version):
     done = sparkray(
-        "baseline", "--site", "dgx-spark-double", "--set", f"engine.version={version}", "--models",
-        "Qwen2-1.5B,Llama-3-70B", "--runs", "1", "--requests", "20", "--yes", "--results-dir", str(tmp_path))
+        "baseline",
+        "--site",
+        "dgx-spark-double",
+        "--set",
+        f"engine.version={version}",
+        "--models",
+        "Qwen2-1.5B,Llama-3-70B",
+        "--runs",
+        "1",
+        "--requests",
+        "20",
+        "--yes",
+        "--results-dir",
+        str(tmp_path),
+    )
     assert done.code == 1, done.err  # the 70B is refused, and that is said
     assert "SIMULATED" in done.out
     assert "nvidia/Llama-3.3-70B-Instruct-FP4" in done.out
@@ -40,9 +53,25 @@ def test_a_sweep_of_each_version(tmp_path, version):
 def test_what_a_failed_run_left_is_salvaged(tmp_path):
     """NVML fails while the report is written: status 1, 0 bytes. The requests survive, the run does not count."""
     done = sparkray(
-        "baseline", "--site", "dgx-spark-double", "--set", "engine.version=1.3", "--models", "Qwen2-1.5B", "--runs", "1",
-        "--requests", "20", "--yes", "--results-dir", str(tmp_path), "--environments", "native",
-        "--set", "engine.environment={SPARKRAY_DOUBLE_FAULT: nvml_clock}")
+        "baseline",
+        "--site",
+        "dgx-spark-double",
+        "--set",
+        "engine.version=1.3",
+        "--models",
+        "Qwen2-1.5B",
+        "--runs",
+        "1",
+        "--requests",
+        "20",
+        "--yes",
+        "--results-dir",
+        str(tmp_path),
+        "--environments",
+        "native",
+        "--set",
+        "engine.environment={SPARKRAY_DOUBLE_FAULT: nvml_clock}",
+    )
     assert done.code == 1
     rows = pl.read_parquet(tmp_path / "phase2a/runs/*.parquet")
     assert rows["status"].to_list() == ["failed"]

@@ -20,8 +20,18 @@ def real(tmp_path_factory):
     """One real sweep of three arms with llama.cpp, as the acceptance of the project runs it."""
     results = tmp_path_factory.mktemp("real")
     done = sparkray(
-        "baseline", "--runs", "2", "--requests", "4", "--environments", "host,native,container_baseline",
-        "--results-dir", str(results), "--json", "--yes")
+        "baseline",
+        "--runs",
+        "2",
+        "--requests",
+        "4",
+        "--environments",
+        "host,native,container_baseline",
+        "--results-dir",
+        str(results),
+        "--json",
+        "--yes",
+    )
     return results, done
 
 
@@ -67,14 +77,26 @@ def test_requests_and_samples_are_there(real):
     samples = pl.read_parquet(real[0] / "local/samples/*.parquet")
     assert samples["process_rss_gib"].drop_nulls().max() > 0.05
     in_container = pl.read_parquet(real[0] / "local/runs/*.parquet").filter(
-        pl.col("environment") == "container_baseline")
+        pl.col("environment") == "container_baseline"
+    )
     assert (in_container["cgroup_anon_peak_gib"] > 0).all()
 
 
 def test_the_same_command_again_runs_nothing(real):
     done = sparkray(
-        "baseline", "--runs", "2", "--requests", "4", "--environments", "host,native,container_baseline",
-        "--results-dir", str(real[0]), "--json", "--yes", timeout_s=60)
+        "baseline",
+        "--runs",
+        "2",
+        "--requests",
+        "4",
+        "--environments",
+        "host,native,container_baseline",
+        "--results-dir",
+        str(real[0]),
+        "--json",
+        "--yes",
+        timeout_s=60,
+    )
     assert done.code == 0
     assert "0 to go" in done.err
     assert "Ray dashboard" not in done.err
@@ -104,8 +126,23 @@ def test_a_printed_docker_line_can_be_pasted(real, tmp_path):
 
 def test_ctrl_c_marks_the_run_and_cleans_up(tmp_path):
     driver = subprocess.Popen(
-        command("baseline", "--runs", "2", "--yes", *DOUBLE, "--set", "engine.tokens_per_s=20", "--results-dir", str(tmp_path)),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, start_new_session=True)
+        command(
+            "baseline",
+            "--runs",
+            "2",
+            "--yes",
+            *DOUBLE,
+            "--set",
+            "engine.tokens_per_s=20",
+            "--results-dir",
+            str(tmp_path),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     assert await_true(lambda: under_way(tmp_path), 90)
     time.sleep(0.5)
     began = time.monotonic()
@@ -123,8 +160,22 @@ def test_ctrl_c_marks_the_run_and_cleans_up(tmp_path):
 
 def test_a_lost_runner_is_replaced(tmp_path):
     driver = subprocess.Popen(
-        command("baseline", "--runs", "1", "--yes", *DOUBLE, "--set", "engine.tokens_per_s=100", "--results-dir", str(tmp_path)),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+        command(
+            "baseline",
+            "--runs",
+            "1",
+            "--yes",
+            *DOUBLE,
+            "--set",
+            "engine.tokens_per_s=100",
+            "--results-dir",
+            str(tmp_path),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert await_true(lambda: under_way(tmp_path) and actor_pid(driver.pid) is not None, 90)
     os.kill(actor_pid(driver.pid), signal.SIGKILL)
     out, _ = driver.communicate(timeout=120)
@@ -141,25 +192,36 @@ def test_two_sweeps_never_overlap(tmp_path):
     both = [
         subprocess.Popen(
             command("baseline", "--runs", "2", "--yes", *DOUBLE, "--results-dir", str(tmp_path / name)),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL)
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
         for name in ("a", "b")
     ]
     outs = [driver.communicate(timeout=200)[0] for driver in both]
     assert [driver.returncode for driver in both] == [0, 0], outs
     assert any("waiting: process" in out for out in outs)
-    rows = pl.concat([pl.read_parquet(tmp_path / name / "local/runs/*.parquet") for name in ("a", "b")]).sort("started_at")
+    rows = pl.concat([pl.read_parquet(tmp_path / name / "local/runs/*.parquet") for name in ("a", "b")]).sort(
+        "started_at"
+    )
     assert rows.height == 8
     assert (rows["started_at"][1:] >= rows["ended_at"][:-1]).all()
 
 
 def test_a_machine_that_is_busy_can_be_refused(tmp_path):
     holder = subprocess.Popen(
-        [sys.executable, "-c",
-         "from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
-         "import time\n"
-         "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
-         "    print('held', flush=True)\n    time.sleep(120)\n"],
-        stdout=subprocess.PIPE, text=True)
+        [
+            sys.executable,
+            "-c",
+            ("from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
+            "import time\n"
+            "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
+            "    print('held', flush=True)\n    time.sleep(120)\n"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         done = sparkray("baseline", "--runs", "1", "--yes", *DOUBLE, "--lock", "fail", "--results-dir", str(tmp_path))

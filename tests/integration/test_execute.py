@@ -42,7 +42,14 @@ FAULTS: Mapping[str, tuple[str, str]] = {
     "wrong_model": ("invalid", r"identity: the engine loaded a model with SHA-256 0{64}, not [0-9a-f]{64}"),
 }
 NO_GPU = {metric.name for metric in METRICS if metric.name.startswith(("gpu_", "power_", "energy_"))}
-ALWAYS_NULL = {"reason", "page_cache_dropped", "checkpoint_sha256", "process_pss_peak_gib", "engine_reported_peak_gib", *NO_GPU}
+ALWAYS_NULL = {
+    "reason",
+    "page_cache_dropped",
+    "checkpoint_sha256",
+    "process_pss_peak_gib",
+    "engine_reported_peak_gib",
+    *NO_GPU,
+}
 NULL_BY_ARM = {
     "host": {"image", "image_digest", "docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
     "native": {"docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},

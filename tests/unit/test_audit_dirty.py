@@ -115,6 +115,15 @@ def test_dirty_values_are_counted_and_left_out() -> None:
     assert "beyond_memory" in kinds(report)
 
 
+@pytest.mark.parametrize("name", ["*", "^.*$", "", "\ud800"])
+def test_any_name_of_a_metric_will_do(name: str) -> None:
+    document = copy.deepcopy(STUDY)
+    for runs in document["models"]["gpt-oss-120b"].values():
+        for index, run in enumerate(runs):
+            run[name] = index % 3
+    assert "missing_values" in kinds(judged(document))
+
+
 def test_nothing_left_is_said() -> None:
     report = judged({"models": {"gpt-oss-120b": {"native": []}}})
     assert report.findings == ()
