@@ -33,8 +33,21 @@ def audit(case: Case) -> Report:
         yield from case.results.remarks
         if case.ok.is_empty():
             yield NotJudged("everything", "no row with status ok, a model and an environment is left")
+            if len(case.results.frame):
+                yield _nothing_counts(case)
             return
         for judge in questions().values():
             yield from judge(case)
 
     return report_of(said())
+
+
+def _nothing_counts(case: Case) -> Finding:
+    statuses = case.results.frame["status"].value_counts().sort("status").iter_rows()
+    return Finding(
+        "no_results",
+        "grave",
+        "no run counts: there is nothing to conclude from",
+        ", ".join(f"{count} {status}" for status, count in statuses),
+        tuple(case.results.frame["row"].to_list()),
+    )

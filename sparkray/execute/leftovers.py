@@ -37,7 +37,7 @@ class Leftovers:
         names: list[str] = []
         with docker_errors("removing the containers of a sweep that is gone"):
             for label in _LABELS:
-                for container in self.client.containers.list(all=True, filters={"label": label}):
+                for container in self.client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
                     tell(f"removing a leftover container: {container.name}")
                     with suppress(NotFound):
                         container.remove(force=True, v=True)

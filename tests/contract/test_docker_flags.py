@@ -223,7 +223,7 @@ def test_a_pasted_line_runs_and_leaves_nothing(
         labels={"io.example.flags": "it's"},
         workdir="/sparkray/out",
     )
-    before = {c.id for c in client.containers.list(all=True)}
+    before = {c.id for c in client.containers.list(all=True, ignore_removed=True)}
     volumes = {v.id for v in client.volumes.list()}
     done = subprocess.run(
         ["sh", "-c", run_line(spec)], env=environment(), capture_output=True, text=True, timeout=60, check=False
@@ -233,4 +233,4 @@ def test_a_pasted_line_runs_and_leaves_nothing(
     with pytest.raises(NotFound):
         client.containers.get(name)
     assert {v.id for v in client.volumes.list()} <= volumes
-    assert name not in {c.name for c in client.containers.list(all=True) if c.id not in before}
+    assert name not in {c.name for c in client.containers.list(all=True, ignore_removed=True) if c.id not in before}

@@ -69,7 +69,7 @@ def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFact
 def nothing_left(bench: Bench, client: docker.DockerClient) -> Iterator[None]:
     yield
     assert marked() == []
-    assert client.containers.list(all=True, filters={"label": "io.sparkray.run"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.run"}) == []
     assert list(bench.dataset.spool.iterdir()) == []
 
 

@@ -195,7 +195,7 @@ def test_an_export_is_made_once(client: docker.DockerClient, small: Image, tmp_p
     assert images.rootfs(small) == root
     assert root.stat().st_ino == made
     assert [p.name for p in root.parent.iterdir()] == [root.name]
-    assert client.containers.list(all=True, filters={"ancestor": small.digest}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"ancestor": small.digest}) == []
 
 
 def test_an_export_without_space_is_refused(client: docker.DockerClient, image: Image, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_an_export_that_fills_the_disk_leaves_nothing(
         with pytest.raises(ImageError, match="No space left on device"):
             Images(client, disk).rootfs(replace(image, size=0))
         assert list((disk / "rootfs").iterdir()) == []
-        assert client.containers.list(all=True, filters={"label": "io.sparkray.probe"}) == []
+        assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe"}) == []
 
 
 def test_an_export_of_an_image_that_is_gone_leaves_nothing(images: Images, image: Image, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ BEYOND = [("ulimit_memlock", -1, "--ulimit=memlock=-1"), ("privileged", True, "-
 @pytest.fixture
 def probe(client: docker.DockerClient, image: Image) -> Iterator[Probe]:
     yield Probe(Runtime(client), image, (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)"))
-    assert client.containers.list(all=True, filters={"label": "io.sparkray.probe"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe"}) == []
 
 
 def asked(*adapt: str, **options: Any) -> Treatment:

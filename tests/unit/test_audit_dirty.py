@@ -130,6 +130,12 @@ def test_nothing_left_is_said() -> None:
     assert "everything" in {left.kind for left in report.not_judged}
 
 
+def test_no_run_that_counts_is_a_finding() -> None:
+    failed = {"models": {"gpt-oss-120b": {"native": [{"exit_code": 137, "output_throughput": 1.0}]}}}
+    report = judged(failed)
+    assert [(finding.kind, finding.evidence) for finding in report.findings] == [("no_results", "1 failed")]
+
+
 def test_a_study_without_times_says_what_is_open() -> None:
     document = copy.deepcopy(STUDY)
     for arms in document["models"].values():

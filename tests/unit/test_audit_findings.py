@@ -163,6 +163,16 @@ def test_values_that_are_missing_in_part() -> None:
     assert found.rows == ("Qwen2-1.5B/native[0]",)
 
 
+def test_a_metric_that_one_arm_does_not_have_is_open() -> None:
+    document = sound()
+    for arms in document["models"].values():
+        for run in arms["native"]:
+            run["kv_cache"] = None
+    report = judged(document)
+    assert "missing_values" not in kinds(report)
+    assert "kv_cache_gib: no values in native" in [left.reason for left in report.not_judged]
+
+
 @pytest.mark.parametrize(
     ("key", "kind", "gravity"),
     [

@@ -62,17 +62,19 @@ def _failures(case: Case) -> Iterator[Finding]:
 
 
 def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
+    """An arm that lacks a metric altogether does not have it (a cgroup outside Docker): that is open, no selection."""
     for metric in case.metrics:
-        lacking = case.ok.filter(pl.col(metric).is_null())
-        if 0 < len(lacking) < len(case.ok):
-            arms = ", ".join(
-                f"{count} of {arm}"
-                for arm, count in lacking.group_by("environment").len().sort("environment").iter_rows()
-            )
+        per_arm = case.ok.group_by("environment").agg(lacking=pl.col(metric).null_count(), runs=pl.len())
+        bare = per_arm.filter(pl.col("lacking") == pl.col("runs"))["environment"].sort().to_list()
+        if bare:
+            yield NotJudged("arms", f"{metric}: no values in {', '.join(bare)}")
+        lacking = case.ok.filter(pl.col(metric).is_null() & ~pl.col("environment").is_in(bare))
+        if len(lacking):
+            arms = lacking.group_by("environment").len().sort("environment").iter_rows()
             yield Finding(
                 "missing_values",
                 "note",
                 f"{metric} is missing in some runs: a mean over the rest is a mean over a selection",
-                f"{len(lacking)} of {len(case.ok)} rows lack it ({arms})",
+                f"{len(lacking)} of {len(case.ok)} rows lack it ({', '.join(f'{count} of {arm}' for arm, count in arms)})",
                 labels(lacking),
             )
