@@ -203,6 +203,7 @@ _START_S = 20.0
 _LOAD_BYTES_S = 1e9
 _BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.7, 0.4
 _CPU_BANDWIDTH_GB_S, _CPU_TFLOPS = 20.0, 0.25
+_GPU_BANDWIDTH_GB_S, _GPU_TFLOPS = 1000.0, 150.0
 _LEAST_STEP_S = 0.005
 
 
@@ -211,7 +212,8 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
 
     Weights are loaded at 1 GB/s; prompts cost 2 operations a parameter and token at 40 % of the site's compute; a decode
     step reads what `Shape.step_bytes` says at 70 % of the site's bandwidth, the middle of where sound dense decoding
-    lands (60 to 90 %). A run that will be refused costs nothing. Sites without a data sheet are taken for a small CPU.
+    lands (60 to 90 %). A run that will be refused costs nothing. A site without a data sheet is taken for a middling
+    data-centre GPU where its containers get one, else for a small CPU.
     """
     card, workload = study.card(planned.model), study.experiment.workload
     site = study.site
@@ -221,13 +223,15 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
         return _START_S
     batch = study.concurrency(planned)
     requests = workload.requests + workload.warmup_requests
-    bandwidth = (site.bandwidth_gb_s or _CPU_BANDWIDTH_GB_S) * 1e9 * _BANDWIDTH_SHARE
-    compute = (site.compute_tflops or _CPU_TFLOPS) * 1e12 * _COMPUTE_SHARE
+    on_gpu = any(environment.options.gpus for environment in site.environments.values())
+    assumed = (_GPU_BANDWIDTH_GB_S, _GPU_TFLOPS) if on_gpu else (_CPU_BANDWIDTH_GB_S, _CPU_TFLOPS)
+    bandwidth = (site.bandwidth_gb_s or assumed[0]) * 1e9 * _BANDWIDTH_SHARE
+    compute = (site.compute_tflops or assumed[1]) * 1e12 * _COMPUTE_SHARE
     context = workload.input_tokens + workload.output_tokens / 2
     step_s = max(card.shape.step_bytes(batch, context) / bandwidth, _LEAST_STEP_S)
     active = card.shape.params_active or card.shape.params_total
     prefill_s = 2 * active * workload.input_tokens * requests / compute
-    start_s = _START_S if site.bandwidth_gb_s else 1.0
+    start_s = _START_S if on_gpu or site.bandwidth_gb_s else 1.0
     return (
         start_s
         + card.shape.weight_bytes / _LOAD_BYTES_S

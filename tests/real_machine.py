@@ -3,6 +3,7 @@
 No engine is a failure here, never a skip: the command that runs the tests sees to one.
 """
 
+import resource
 import shutil
 import time
 from collections.abc import Iterator
@@ -38,6 +39,11 @@ def may_raise_limits() -> bool:
     """Whether this host lets root raise limits, told apart from the product's own reading of it."""
     line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("CapBnd:"))
     return bool(int(line.split()[1], 16) & 1 << CAP_SYS_RESOURCE)
+
+
+def may_lock_memory() -> bool:
+    """Whether a container may be given an unlimited memlock limit: it is there already, or limits may be raised."""
+    return may_raise_limits() or resource.getrlimit(resource.RLIMIT_MEMLOCK)[1] == resource.RLIM_INFINITY
 
 
 @contextmanager

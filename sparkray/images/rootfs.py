@@ -22,6 +22,7 @@ from sparkray.units import GIB
 
 _SPACE_FACTOR = 2
 _RING = 16
+_MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "sparkray", DRIVER_MOUNT_POINT.lstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Images:
         """
         target = self.cache / "rootfs" / image.digest.removeprefix("sha256:")[:_RING]
         if target.is_dir():
+            _make_mount_points(target)  # an export that an earlier version made may lack one
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
@@ -153,8 +155,7 @@ class Images:
         try:
             with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
                 digest = digest_of(extract(tar, partial))
-            for name in ("proc", "sys", "dev", "tmp", "sparkray", DRIVER_MOUNT_POINT.lstrip("/")):
-                (partial / name).mkdir(parents=True, exist_ok=True)
+            _make_mount_points(partial)
             partial.chmod(0o755)
             partial.rename(target)
             self.remembered.put(self._rootfs_key(target), digest)
@@ -181,6 +182,22 @@ class Images:
         with docker_errors(f"creating a container of {image.reference} to export it"):
             labels = {"io.sparkray.probe": "1"}
             return _Export(self.client.containers.create(image.digest, command=["true"], labels=labels))
+
+
+def _make_mount_points(root: Path) -> None:
+    """The folders that the native arm mounts something on, where the image has none of that name.
+
+    Raises:
+        ImageError: One cannot be made.
+    """
+    try:
+        for name in _MOUNT_POINTS:
+            (root / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(
+            f"no folder to mount on can be made in the export {root}: {error.strerror}",
+            "Remove that folder, so that the image is exported again",
+        ) from None
 
 
 def _has_entries(folder: Path) -> bool:

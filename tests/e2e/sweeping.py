@@ -29,8 +29,10 @@ class Done:
         return json.loads(self.out)
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "sparkray.sweep", *arguments]
+def command(verb: str, *arguments: str) -> list[str]:
+    """A sweep is of the site `cpu` unless another is named: a machine with a GPU would take another by itself."""
+    site = ["--site", "cpu"] if verb == "baseline" and "--site" not in arguments else []
+    return [sys.executable, "-m", "sparkray.sweep", verb, *site, *arguments]
 
 
 def sparkray(*arguments: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> Done:

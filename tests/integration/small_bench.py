@@ -38,7 +38,7 @@ def model_of(folder: Path, name: str = "Tiny", size: int = 4096) -> ModelCard:
 
 def study_of(*cards: ModelCard, environments: tuple[str, ...] = ARMS, **changes: Any) -> Study:
     experiment = builders.experiment(
-        models=tuple(card.name for card in cards), environments=environments, runs=1, workload=WORKLOAD, timeout_s=60
+        models=tuple(card.name for card in cards), environments=environments, runs=1, workload=WORKLOAD, timeout_s=180
     )
     values: dict[str, Any] = {
         "experiment": experiment,

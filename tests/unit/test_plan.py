@@ -23,7 +23,7 @@ from sparkray.plan import (
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.experiment import Workload
 from sparkray.spec.model import Weights
-from sparkray.spec.site import ENVIRONMENTS
+from sparkray.spec.site import ENVIRONMENTS, Environment
 
 MODELS = ("Alpha", "Beta", "Gamma", "Delta")
 
@@ -221,6 +221,18 @@ def test_an_estimate_follows_weights_requests_batch_and_bandwidth() -> None:
         estimate(requests=40) > estimate() > estimate(bandwidth=1000.0) > estimate(bandwidth=1000.0, max_batch_size=8)
     )
     assert estimate() > 6  # 6 GB of weights are loaded at 1 GB/s
+
+
+def test_without_a_data_sheet_a_gpu_is_not_taken_for_a_cpu() -> None:
+    """A 7B model on an H100: a thousand requests are minutes' to hours' work, not a day's."""
+    asked = experiment(workload=Workload(1000, 512, 128))
+    sizes = {"cards": (card(shape=shape(params_total=7_000_000_000), max_batch_size=8),), "experiment": asked}
+    with_gpu = {"container_baseline": Environment(DockerOptions(gpus="all"))}
+    on_gpu, on_cpu = (
+        estimated_s(one, make_plan(one)[0])
+        for one in (study(site=site(environments=with_gpu), **sizes), study(site=site(), **sizes))
+    )
+    assert 60 < on_gpu < 2 * 3600 < 12 * 3600 < on_cpu
 
 
 def test_a_model_without_a_shape_has_an_estimate_too() -> None:
