@@ -30,12 +30,17 @@ status_of() { # ADDRESS [SECONDS]
 # ---- the engine that the caller names, or that is there ----
 
 use_named() {
+    case "$DOCKER_HOST" in
+        unix://*) ;;
+        *) fail "DOCKER_HOST=$DOCKER_HOST is no unix:// socket: sparkray measures processes of this machine" \
+            "name the unix:// socket of an engine on this machine, or unset DOCKER_HOST" ;;
+    esac
     case "$(status_of "$DOCKER_HOST")" in
         0) say "using the Docker engine at $DOCKER_HOST (from DOCKER_HOST)" ;;
         "$forbidden") fail "no permission on $DOCKER_HOST (from DOCKER_HOST)" \
             "run: sudo usermod -aG docker $(id -un)   and log in again; or unset DOCKER_HOST" ;;
         13) fail "DOCKER_HOST=$DOCKER_HOST cannot be used: both arms run on this machine" \
-            "name a unix:// or tcp:// address of an engine on this machine, or unset DOCKER_HOST" ;;
+            "name the unix:// socket of an engine on this machine, or unset DOCKER_HOST" ;;
         *) fail "no Docker engine answers at $DOCKER_HOST (from DOCKER_HOST)" \
             "start that engine, or unset DOCKER_HOST and run: make docker" ;;
     esac

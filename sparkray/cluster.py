@@ -32,7 +32,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
 from sparkray.execute.bench import Bench, make_ready
-from sparkray.execute.leftovers import end_processes
+from sparkray.execute.leftovers import container_log, end_processes
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
@@ -73,8 +73,8 @@ class BenchmarkRunner:
         return f"sparkray runner on {socket.gethostname()}"
 
     @_group("work")
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> str:
-        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns the digest every arm shares."""
+    def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> dict[str, Any]:
+        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `Bench.identity`."""
         if not (dataset.path / "dataset.json").is_file():
             raise ClusterError(
                 f"the machine {socket.gethostname()} does not see the results folder {dataset.path}",
@@ -89,9 +89,9 @@ class BenchmarkRunner:
         )
         self.lock.note("", str(dataset.path))
         end_processes(self._tell)
-        store_interrupted(dataset, self._tell)
+        store_interrupted(dataset, machine.host, self._tell, container_log)
         self.bench = make_ready(study, machine, dataset, self._tell)
-        return self.bench.expected_digest
+        return self.bench.identity
 
     @_group("work")
     def run(self, planned: PlannedRun) -> Outcome:
@@ -140,13 +140,13 @@ class Runner:
     pid: int
     host: str
 
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> str:
+    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("str", self._await(self.actor.prepare.remote(study, dataset, mode), tell))
+        return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), tell))
 
-    def run(self, planned: PlannedRun, tell: Tell, tick: Callable[[], None]) -> Outcome:
-        """One attempt; `tick` is called now and then while it goes on. Raises RunnerLostError, HostError."""
-        return cast("Outcome", self._await(self.actor.run.remote(planned), tell, tick))
+    def run(self, planned: PlannedRun, tell: Tell) -> Outcome:
+        """One attempt. The actor is left alone while it measures. Raises RunnerLostError, HostError."""
+        return cast("Outcome", self._await(self.actor.run.remote(planned), tell, listening=False))
 
     def stop(self) -> None:
         """Ask for the end of what goes on; never waits."""
@@ -160,14 +160,12 @@ class Runner:
         with suppress(RayActorError):
             ray.kill(self.actor)
 
-    def _await(self, reference: Any, tell: Tell, tick: Callable[[], None] | None = None) -> object:  # noqa: ANN401
+    def _await(self, reference: Any, tell: Tell, *, listening: bool = True) -> object:  # noqa: ANN401
         """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning."""
         try:
             while not ray.wait([reference], timeout=_POLL_S)[0]:
-                if tick is None:
+                if listening:
                     self._pass_on(tell)
-                else:
-                    tick()
             self._pass_on(tell)
             return ray.get(reference)
         except (RayActorError, ActorDiedError) as error:
@@ -190,7 +188,7 @@ class Cluster:
     own: bool
     address: str
 
-    def runner(self, experiment: str, mode: LockMode, tell: Tell) -> Runner:
+    def runner(self, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> Runner:
         """An actor on this machine, else on the first that has the resource.
 
         Raises:
@@ -198,7 +196,7 @@ class Cluster:
             LockHeldError: Another sweep of this cluster has it, and `mode` is `fail`.
         """
         node = self._node()
-        self._await_resource(mode, tell)
+        self._await_resource(mode, tell, should_stop)
         actor = _ACTOR.options(
             name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()})",
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
@@ -225,11 +223,14 @@ class Cluster:
         here = ray.get_runtime_context().get_node_id()
         return cast("dict[str, Any]", next((node for node in able if node["NodeID"] == here), able[0]))
 
-    def _await_resource(self, mode: LockMode, tell: Tell) -> None:
-        """Wait until no other sweep of this cluster occupies the machine: an actor must never be left pending unsaid."""
+    def _await_resource(self, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> None:
+        """Wait until no other sweep of this cluster is measuring: an actor must never be left pending unsaid.
+
+        Ray tells what is free in the whole cluster, not on one node, so sweeps of one cluster take turns.
+        """
         told = False
-        while ray.available_resources().get(RESOURCE, 0) < 1:
-            if mode == "fail":
+        while ray.available_resources().get(RESOURCE, 0) < ray.cluster_resources().get(RESOURCE, 0):
+            if mode == "fail" or should_stop():
                 raise LockHeldError("another sweep of this Ray cluster is measuring", "Wait for it: --lock wait")
             if not told:
                 tell("waiting: another sweep of this Ray cluster is measuring")

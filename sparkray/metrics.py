@@ -124,6 +124,15 @@ def _energy_j(data: RunData) -> float | None:
     return sum(used) if used else None
 
 
+_THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
+"""NVML clock event reasons: software power cap, hardware slowdown, software and hardware thermal, power brake."""
+
+
+def _throttled_pct(data: RunData) -> float | None:
+    masks = _column(data, "gpu_throttle_reasons")
+    return sum(1 for mask in masks if int(mask) & _THROTTLED) / len(masks) * 100 if masks else None
+
+
 def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) -> tuple[Metric, ...]:
     """Mean and percentiles of one quantity in ms."""
 
@@ -183,6 +192,12 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("gpu_temp_start_c", "neither", "GPU temperature at the first sample", _first("gpu_temp_c")),
     Metric("gpu_temp_max_c", "neither", "highest GPU temperature", _peak("gpu_temp_c")),
+    Metric(
+        "gpu_throttled_pct",
+        "lower",
+        "share of GPU samples in which heat or power held the clock down",
+        _throttled_pct,
+    ),
     Metric("cpu_busy_mean_pct", "neither", "mean busy time over all CPUs", _sample_mean("cpu_busy_pct")),
 )
 

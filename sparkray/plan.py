@@ -168,7 +168,7 @@ def make_plan(study: Study) -> list[PlannedRun]:
         for card in _models_of_round(study, round_):
             for number, level in enumerate(study.experiment.levels):
                 block = round_ * len(study.experiment.levels) + number
-                for treatment in _order_in_block(study, card, block):
+                for treatment in _order_in_block(study, card, block, shift=round_ + number):
                     runs.append(
                         PlannedRun(
                             run_id=run_id_of(study, card, treatment, block=round_, level=level),
@@ -190,13 +190,13 @@ def _models_of_round(study: Study, block: int) -> Sequence[ModelCard]:
     return cards
 
 
-def _order_in_block(study: Study, card: ModelCard, block: int) -> Sequence[Treatment]:
+def _order_in_block(study: Study, card: ModelCard, block: int, *, shift: int) -> Sequence[Treatment]:
     treatments = list(study.treatments)
     if study.experiment.order == "random":
         random.Random(f"{study.experiment.seed} {card.name} {block}").shuffle(treatments)  # noqa: S311 - reproducible
         return treatments
-    shift = block % len(treatments)
-    return treatments[shift:] + treatments[:shift]
+    start = shift % len(treatments)
+    return treatments[start:] + treatments[:start]
 
 
 _START_S = 20.0
@@ -240,12 +240,12 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
     )
 
 
-def refused(study: Study, planned: PlannedRun) -> str | None:
-    """Why a run will be refused as `unready` on this site, as far as that is known without the machine."""
+def refused(study: Study, planned: PlannedRun, memory_gib: float | None = None) -> str | None:
+    """Why a run will be refused as `unready`: by the machine's memory, else by the site's, as far as that is known."""
     workload = study.experiment.workload
     return refusal(
         study.card(planned.model),
-        study.site.memory_gib,
+        study.site.memory_gib if memory_gib is None else memory_gib,
         sequences=study.concurrency(planned),
         tokens=workload.input_tokens + workload.output_tokens,
     )

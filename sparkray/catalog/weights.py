@@ -10,8 +10,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from sparkray.engines._trtllm.identity import checkpoint_sha256
-from sparkray.errors import HostError, ModelFileError
+from sparkray.engines._trtllm.identity import checkpoint_identity, checkpoint_sha256
+from sparkray.errors import EngineOutputError, HostError, ModelFileError
 from sparkray.spec.model import ModelCard, Weights
 
 _CHUNK = 1 << 20
@@ -67,6 +67,20 @@ def weights_path(card: ModelCard, models_root: Path, cache: Path) -> Path:
     if weights.kind == "checkpoint":
         return models_root / weights.path
     return Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
+
+
+def wrong_checkpoint(card: ModelCard, path: Path) -> tuple[str, ...]:
+    """Where a checkpoint's configuration departs from its card, in words; nothing for a single file.
+
+    Raises:
+        ModelFileError: It cannot be read.
+    """
+    if card.weights.kind != "checkpoint":
+        return ()
+    try:
+        return checkpoint_identity((path / "config.json").read_bytes(), card)
+    except (OSError, EngineOutputError) as error:
+        raise ModelFileError(f"the checkpoint {path} cannot be read: {error}") from None
 
 
 def _checkpoint_sha256(folder: Path) -> str:

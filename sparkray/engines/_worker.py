@@ -62,7 +62,7 @@ def read_result(folder: Path, job: Job) -> Measurement:
         requests = tuple(_request(item) for item in document["requests"])
         facts = _facts(document["engine"])
         simulated = bool(document["simulated"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise EngineOutputError(f"the engine's result has an unexpected shape: {error!r}") from None
     _complete(requests, job)
     return Measurement(requests=requests, facts=facts, simulated=simulated)

@@ -8,16 +8,11 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import psutil
-
-from sparkray import __version__
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
     EngineFailedError,
@@ -33,13 +28,12 @@ from sparkray.errors import (
 from sparkray.execute.arms import Arm
 from sparkray.execute.bench import Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
-from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, job_of, labels_of
-from sparkray.execute.verify import verify
+from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, job_of, labels_of, run_folders
+from sparkray.execute.row import ENGINE_LOG, SAMPLES, Trace, first_columns, memory_before, outcome_of
+from sparkray.execute.verify import check_environment, verify
 from sparkray.execute.watchdog import Watchdog
-from sparkray.images.digest import hash_stream
-from sparkray.metrics import RunData, compute_all, counted
-from sparkray.plan import PlannedRun, experiment_sha256
-from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
+from sparkray.plan import PlannedRun, refused
+from sparkray.records import Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import container_spec
@@ -48,25 +42,8 @@ from sparkray.spec.experiment import Experiment
 from sparkray.spec.site import HOST
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target, load_sampler, sampler_names
-from sparkray.telemetry.host import memory_row, parse_meminfo
-from sparkray.telemetry.recorder import Recorder, recover
-from sparkray.units import NS_PER_S, gib
-
-ENGINE_LOG, SAMPLES = "engine.log", "samples.arrow"
-
-
-@dataclass
-class Trace:
-    """What is learnt of a run while it goes on; becomes its row."""
-
-    columns: dict[str, Any]
-    state: Mapping[str, Any] = field(default_factory=dict)
-    measurement: Measurement | None = None
-    checks: tuple[Verdict, ...] = ()
-
-    def deviates(self, *notes: str) -> None:
-        """Adds to where the run departs from what was asked."""
-        self.columns["deviations"] = json.dumps([*json.loads(self.columns["deviations"]), *notes])
+from sparkray.telemetry.recorder import Recorder
+from sparkray.units import NS_PER_S
 
 
 def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str], None]) -> Outcome:
@@ -87,7 +64,7 @@ def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str]
     """
     attempt = bench.dataset.attempts(planned.run_id) + 1
     spool = bench.dataset.spool / f"{planned.run_id}-{attempt}"
-    trace = Trace(_first_columns(bench, planned, attempt))
+    trace = Trace(first_columns(bench, planned, attempt))
     broken: HostError | None = None
     note(container_name(planned.run_id))
     try:
@@ -99,6 +76,9 @@ def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str]
     except HostError as error:
         trace.columns.update(status="failed", reason=str(error))
         broken = error
+    except Exception as error:  # noqa: BLE001 - whatever it is, the attempt is stored before the sweep ends
+        trace.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
+        broken = HostError(f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}")
     outcome = _stored(bench.dataset, trace, spool)
     if broken is not None:
         raise broken
@@ -114,7 +94,7 @@ def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
         StorageError: It could not be stored as it is.
     """
     run_id, attempt = trace.columns["run_id"], trace.columns["attempt"]
-    outcome = _outcome(trace, spool)
+    outcome = outcome_of(trace, spool)
     try:
         dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG)
         dataset.write(outcome)
@@ -128,16 +108,16 @@ def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
 
 def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop: Stop) -> None:
     """Start to end of the engine, with its result read and checked. Raises RunError, HostError."""
-    if planned.model in bench.unready:
-        raise RunUnreadyError(bench.unready[planned.model])
+    if (why := bench.unready.get(planned.model) or refused(bench.study, planned, bench.memory_gib)) is not None:
+        raise RunUnreadyError(why)
     arm = bench.arms[planned.environment]
-    job, command, launch = _launch(bench, planned, arm, spool)
+    job, command, launch = _launch(bench, planned, arm, trace.columns["attempt"])
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
     _pass_gates(bench, planned, trace, stop)
     oom_before = _kernel_oom_kills()
     with _recording(trace, spool) as recorder:
-        trace.columns.update(_memory_before())
+        trace.columns.update(memory_before())
         cpu_before = time.process_time()
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=stop)
         trace.columns["observer_cpu_s"] = time.process_time() - cpu_before
@@ -149,9 +129,12 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
         trace.deviates(*(trace.measurement.notes if trace.measurement else ()))
         raise
     trace.deviates(*trace.measurement.notes)
-    trace.checks = verify(bench, planned, trace.measurement, trace.state, trace.columns["rootfs_digest"])
-    if refused := [check for check in trace.checks if check.verdict == "invalid"]:
-        raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in refused))
+    trace.checks = (
+        *verify(bench, planned, trace.measurement, trace.state, trace.columns["rootfs_digest"]),
+        check_environment(_environment_of(arm, launch), trace.state),
+    )
+    if invalid := [check for check in trace.checks if check.verdict == "invalid"]:
+        raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in invalid))
 
 
 def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> None:
@@ -187,8 +170,8 @@ def _run_engine(
     try:
         with arm.runtime.start(launch) as running:
             recorder.attach(Target(running.pid or None, running.in_container))
-            if running.pid:
-                trace.state = effective_state(running.pid)
+            if engine_pid := running.engine_pid:
+                trace.state = effective_state(engine_pid)
             with Watchdog(floor_gib, lambda _: running.kill()) as watchdog:
                 ended = _await(running, experiment.timeout_s, stop)
     finally:
@@ -234,15 +217,14 @@ def last_line(log: Path, length: int = 300) -> str:
     return lines[-1].strip()[:length] if lines else "it said nothing"
 
 
-def _launch(bench: Bench, planned: PlannedRun, arm: Arm, spool: Path) -> tuple[Job, EngineCommand, Launch]:
+def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[Job, EngineCommand, Launch]:
     """The command, its inputs on disk, and the launch of it."""
     study = bench.study
     card = study.card(planned.model)
     weights = bench.weights[planned.model].path
     job = job_of(study, planned, arm.tool)
     on_host = planned.environment == HOST
-    inputs = f"{planned.model}-host" if on_host else planned.model
-    folders = {"in": bench.dataset.path / "inputs" / inputs, "out": spool / "out"}
+    folders = run_folders(bench.dataset.path, planned, attempt)
     paths: Paths = host_paths(weights, folders, sys.executable) if on_host else inside_paths(card, bench.engine)
     command = bench.engine.command(job, paths)
     for name, content in command.inputs.items():
@@ -252,17 +234,23 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, spool: Path) -> tuple[J
         argv=command.argv,
         environment={**arm.environment, **command.environment},
         log=folders["out"] / ENGINE_LOG,
-        scratch=spool / "tmp",
+        scratch=folders["out"].with_name("tmp"),
         python=sys.executable,
         start=arm.start,
         binds=() if on_host else (*binds_of(weights, paths, folders), *arm.binds),
         made=arm.made,
         rootfs=arm.rootfs,
-        image=arm.image.reference if arm.image else None,
+        image=arm.image.digest if arm.image else None,
         options=arm.treatment.options,
         labels=labels_of(planned.run_id, study.experiment.name),
     )
     return job, command, launch
+
+
+def _environment_of(arm: Arm, launch: Launch) -> dict[str, str]:
+    """Every variable that the engine's process must have: under Docker the image's own come first."""
+    inherited = arm.image.environment if arm.image and arm.treatment.in_container else {}
+    return {**inherited, **launch.environment}
 
 
 def _make_folders(spool: Path, trace: Trace) -> None:
@@ -275,46 +263,12 @@ def _make_folders(spool: Path, trace: Trace) -> None:
     write_atomically(spool / "row.json", json.dumps(trace.columns, default=str).encode())
 
 
-def _first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, Any]:
-    """What is known of a run before it starts."""
-    study = bench.study
-    arm = bench.arms[planned.environment]
-    located = bench.weights.get(planned.model)
-    return {
-        **asdict(planned),
-        "attempt": attempt,
-        "experiment": study.experiment.name,
-        "experiment_sha256": experiment_sha256(study),
-        "site": study.site.name,
-        "host": bench.machine.host,
-        "workload": study.experiment.workload.kind,
-        "simulated": study.site.simulated,
-        "engine": study.engine,
-        "image": arm.image.reference if arm.image else None,
-        "checkpoint_sha256": located.checkpoint if located else None,
-        "image_digest": arm.image.digest if arm.image else None,
-        "start_state": json.dumps(asdict(arm.start)),
-        "deviations": json.dumps([*study.site.deviations, *arm.deviations]),
-        "machine": json.dumps(bench.machine.facts),
-        "sparkray_version": __version__,
-        "seed": study.experiment.seed,
-        "requests_planned": study.experiment.workload.requests,
-    }
-
-
 def _tell_launch(trace: Trace, arm: Arm, command: EngineCommand, launch: Launch) -> None:
     trace.columns.update(
         engine_command=json.dumps(command.argv),
         dataset_sha256=command.dataset_sha256,
         docker_command=run_line(container_spec(launch)) if arm.treatment.in_container else None,
     )
-
-
-def _memory_before() -> dict[str, float | None]:
-    """Host memory just before the start, under the names of the row."""
-    fields = parse_meminfo(Path("/proc/meminfo").read_text())
-    before = {f"{name.removesuffix('_gib')}_before_gib": value for name, value in memory_row(fields).items()}
-    return {**before, "mem_total_gib": gib(psutil.virtual_memory().total)}
 
 
 def _kernel_oom_kills() -> int:
@@ -325,47 +279,16 @@ def _kernel_oom_kills() -> int:
     return 0
 
 
-def _outcome(trace: Trace, spool: Path) -> Outcome:
-    """Row, requests and samples of an attempt, metrics computed from them."""
-    samples = recover(spool / SAMPLES) if (spool / SAMPLES).exists() else []
-    row = {
-        **trace.columns,
-        "effective_state": json.dumps(trace.state, default=list) if trace.state else None,
-        "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG),
-    }
-    requests = trace.measurement.requests if trace.measurement else ()
-    facts = trace.measurement.facts if trace.measurement else EngineFacts()
-    data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
-    row.update(compute_all(data))
-    row.update(_from_facts(facts, row))
-    if trace.measurement is not None:
-        row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])
-    return Outcome(row=row, requests=requests, samples=samples, checks=trace.checks)
+def store_interrupted(
+    dataset: Dataset, host: str, tell: Callable[[str], None], container_log: Callable[[str], bytes | None]
+) -> list[str]:
+    """Attempts that a dead sweep of this host left, stored as interrupted with the samples up to their last second.
 
-
-def _sha256_of(log: Path) -> str | None:
-    if not log.is_file():
-        return None
-    with log.open("rb") as stream:
-        return hash_stream(stream)
-
-
-def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
-    dead = row["duration_s"] - facts.lifetime_s if facts.lifetime_s is not None and row.get("duration_s") else None
-    return {
-        "engine_version": facts.version,
-        "engine_lifetime_s": facts.lifetime_s,
-        "dead_time_s": dead,
-        "model_path": facts.model_path,
-        "model_sha256": facts.model_sha256,
-        "model_architecture": facts.model_architecture,
-        "engine_load_s": facts.load_s,
-        "engine_threads": facts.threads,
-    }
-
-
-def store_interrupted(dataset: Dataset, tell: Callable[[str], None]) -> list[str]:
-    """Attempts that a dead sweep left in the spool, stored as interrupted with the samples up to their last second.
+    Args:
+        dataset: Where they lie.
+        host: This machine; the spool of another that shares the folder may be alive.
+        tell: Told of each.
+        container_log: What a run's container, by name, has said so far; None where there is none.
 
     Returns:
         Their run ids.
@@ -378,11 +301,15 @@ def store_interrupted(dataset: Dataset, tell: Callable[[str], None]) -> list[str
         except (OSError, ValueError):
             dataset.drop_spool(spool)
             continue
+        if row.get("host") != host:
+            continue
         if dataset.attempts(row["run_id"]) < row["attempt"]:
             tell(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
-            row.update(status="interrupted", reason="sparkray died while the engine ran")
+            row.update(status="interrupted", reason="sparkray died during the run")
+            if (said := container_log(container_name(row["run_id"]))) is not None:
+                (spool / "out" / ENGINE_LOG).write_bytes(said)
             dataset.keep_log(row["run_id"], row["attempt"], spool / "out" / ENGINE_LOG)
-            dataset.write(_outcome(Trace(row), spool))
+            dataset.write(outcome_of(Trace(row), spool))
             found.append(row["run_id"])
         dataset.drop_spool(spool)
     return found

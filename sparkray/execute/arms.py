@@ -111,7 +111,8 @@ def _try(treatment: Treatment, probe: Probe, tell: Tell) -> Tried:
     """Start a container with these flags and look at it. Raises PreflightError, DockerError."""
     tell(f"preflight: {treatment.environment}")
     options, deviations, state = honoured(treatment, probe)
-    return Tried(options, deviations, StartState(rlimits=_limits(state)))
+    start = StartState(rlimits=_limits(state), oom_score_adj=options.oom_score_adj or 0)
+    return Tried(options, deviations, start)
 
 
 def _native_environment(image: Image, added: Mapping[str, str]) -> dict[str, str]:
@@ -176,7 +177,7 @@ def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
             python=sys.executable,
             start=arm.start,
             rootfs=arm.rootfs,
-            image=arm.image.reference if arm.image else None,
+            image=arm.image.digest if arm.image else None,
             options=arm.treatment.options,
             binds=arm.binds,
             made=arm.made,
@@ -226,7 +227,7 @@ def _reachable(start: StartState) -> tuple[StartState, tuple[str, ...]]:
 
 
 def _may_raise_limits() -> bool:
-    """Whether CAP_SYS_RESOURCE (bit 24) is in the effective set, as root has it unless the host took it away."""
+    """Whether CAP_SYS_RESOURCE (bit 24) is in the bounding set, so that root has it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapBnd"):
             return bool(int(line.split()[1], 16) >> 24 & 1)

@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from sparkray.catalog.weights import Located, cache_folder, locate
+from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkpoint
 from sparkray.engines import Engine, load_engine
 from sparkray.engines._trtllm.features import ASSUMED_VERSION
 from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
 from sparkray.errors import ModelFileError
 from sparkray.execute.arms import Arm, Tell, host_arm, make_arms, probed
-from sparkray.execute.leftovers import Leftovers
+from sparkray.execute.layout import models_root
+from sparkray.execute.leftovers import Leftovers, drop_unfinished
 from sparkray.images import venv
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
@@ -20,7 +22,7 @@ from sparkray.plan import Study
 from sparkray.runtimes import StartState
 from sparkray.runtimes._docker import connect
 from sparkray.spec.model import ModelCard, refusal
-from sparkray.spec.site import HOST, Site
+from sparkray.spec.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.store import Dataset
 from sparkray.units import gib
 
@@ -41,6 +43,18 @@ class Bench:
     weights: Mapping[str, Located]
     expected_digest: str
     unready: Mapping[str, str] = field(default_factory=dict)
+    memory_gib: float | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must not change inside a dataset: the machine, the files of every arm, the image, each model's weights."""
+        image = next((arm.image for arm in self.arms.values() if arm.image is not None), None)
+        return {
+            "host": self.machine.host,
+            "rootfs_digest": self.expected_digest,
+            "image_digest": image.digest if image else None,
+            "weights": {name: found.sha256 or found.checkpoint for name, found in self.weights.items()},
+        }
 
     def digest_now(self, environment: str) -> str:
         """The digest of what an arm runs, from that arm's own files, as they are now."""
@@ -65,6 +79,7 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
     """
     engine = load_engine(study.engine)
     cache = cache or cache_folder()
+    drop_unfinished(cache, tell)
     weights, unready = _weights(study, cache, tell)
     if all(treatment.environment == HOST for treatment in study.treatments):
         images, expected = None, host_digest()
@@ -76,7 +91,22 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
         image = _image(study, images)
         expected = images.container_digest(image)
         arms = probed(make_arms(study, images, image, tell), engine, cache, tell)
-    return Bench(study, engine, machine, dataset, images, arms, weights, expected, unready)
+    return Bench(
+        study, engine, machine, dataset, images, arms, weights, expected, unready, memory_gib=memory_for(study.site)
+    )
+
+
+def memory_for(site: Site) -> float | None:
+    """The memory that a model must fit into, GiB.
+
+    It is the site's own where a double stands in for it, and the host's where the GPU shares it or there is none. Where
+    the GPU has its own, which is not asked here, None.
+    """
+    if site.simulated:
+        return site.memory_gib
+    baseline = site.environments.get(CONTAINER_BASELINE)
+    has_gpu = baseline is not None and baseline.options.gpus is not None
+    return None if has_gpu and site.memory_gib is None else gib(psutil.virtual_memory().total)
 
 
 def _image(study: Study, images: Images) -> Image:
@@ -93,22 +123,16 @@ def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located],
     """Where each card's weights lie; a missing checkpoint or an unsupported model stops its own runs, not the others'."""
     found: dict[str, Located] = {}
     unready: dict[str, str] = {}
-    workload = study.experiment.workload
-    memory_gib = study.site.memory_gib if study.site.simulated else gib(psutil.virtual_memory().total)
     for card in study.cards:
-        reason = refusal(
-            card,
-            memory_gib,
-            sequences=workload.concurrency or card.max_batch_size,
-            tokens=workload.input_tokens + workload.output_tokens,
-        )
-        if reason is not None:
+        if (reason := refusal(card, memory_for(study.site))) is not None:
             unready[card.name] = reason
             continue
         tell(f"model: {card.name}")
-        root = models_root(study.site, card, cache)
+        root = checkpoints(study.site, card, cache)
         try:
             found[card.name] = locate(card, root, cache)
+            if wrong := wrong_checkpoint(card, found[card.name].path):
+                unready[card.name] = f"{card.name}: the checkpoint is not what its card says: {'; '.join(wrong)}"
         except ModelFileError as error:
             if card.weights.kind != "checkpoint":
                 raise
@@ -116,12 +140,10 @@ def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located],
     return found, unready
 
 
-def models_root(site: Site, card: ModelCard, cache: Path) -> Path:
-    """Where checkpoints lie; `double` makes one without weights, which is all that the double reads."""
-    if site.models_root != "double":
-        return Path(site.models_root)
-    root = cache / "double-models"
-    if card.weights.kind == "checkpoint":
+def checkpoints(site: Site, card: ModelCard, cache: Path) -> Path:
+    """The folder of the checkpoints; for the double one is made without weights, which is all that it reads."""
+    root = models_root(site.models_root, cache)
+    if site.models_root == "double" and card.weights.kind == "checkpoint":
         folder = root / card.weights.path
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in checkpoint_files(card).items():

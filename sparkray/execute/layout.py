@@ -1,4 +1,7 @@
-"""Where things lie as each environment sees them, and the container of a planned run. Pure: `plan` prints from it too."""
+"""Where things lie as each environment sees them, and the container of a planned run.
+
+Starts and opens nothing: `plan` prints from it too.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +13,7 @@ from sparkray.plan import PlannedRun, Study
 from sparkray.runtimes import INSIDE, MARKER
 from sparkray.spec.container import ContainerSpec
 from sparkray.spec.model import ModelCard
+from sparkray.spec.site import HOST
 
 LABEL = "io.sparkray"
 WORKERS_ON_HOST = Path(__file__).resolve().parent.parent / "engines" / "_workers"
@@ -73,6 +77,21 @@ def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> Engine
     return engine.command(job_of(study, planned), inside_paths(study.card(planned.model), engine))
 
 
+def run_folders(dataset: Path, planned: PlannedRun, attempt: int) -> dict[str, Path]:
+    """`in`, kept with the dataset for every run of a model, and `out`, of one attempt alone."""
+    inputs = f"{planned.model}-host" if planned.environment == HOST else planned.model
+    level = planned.level.replace("=", "-").replace(" ", "-")
+    return {
+        "in": dataset / "inputs" / (f"{inputs}-{level}" if level else inputs),
+        "out": dataset / "spool" / f"{planned.run_id}-{attempt}" / "out",
+    }
+
+
+def models_root(root: str, cache: Path) -> Path:
+    """Where checkpoints lie; `double` names the folder of those without weights."""
+    return cache / "double-models" if root == "double" else Path(root).expanduser().absolute()
+
+
 def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset: Path) -> ContainerSpec | None:
     """The container of a planned run as it was asked for; None outside Docker."""
     treatment = study.treatment(planned.environment)
@@ -80,9 +99,11 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         return None
     card = study.card(planned.model)
     command = planned_command(study, planned, engine)
-    folders = {"in": dataset / "inputs", "out": dataset / "spool" / planned.run_id / "out"}
-    model = weights_path(card, Path(study.site.models_root), cache_folder())
-    image = "sparkray/venv:latest" if study.site.image == "venv" else study.site.image
+    folders = run_folders(dataset, planned, attempt=1)
+    model = weights_path(card, models_root(study.site.models_root, cache_folder()), cache_folder())
+    image = {"venv": f"{venv.REPOSITORY}:latest", "double": f"{venv.DOUBLE_REPOSITORY}:latest"}.get(
+        study.site.image, study.site.image
+    )
     name = container_name(planned.run_id)
     return ContainerSpec(
         name=name,

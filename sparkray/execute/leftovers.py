@@ -4,16 +4,21 @@ Containers are recognised by our label, processes by our marker in their environ
 living sweep runs anything under it. Mounts need no care: they live in a mount namespace that ends with its process.
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import docker
-from docker.errors import NotFound
+import requests
+from docker.errors import DockerException, NotFound
 
+from sparkray.errors import DockerError
 from sparkray.runtimes import MARKER
-from sparkray.runtimes._docker import docker_errors
+from sparkray.runtimes._docker import connect, docker_errors
 from sparkray.runtimes._process import end_marked, marked, name_of
 
+_UNFINISHED = ("image-*", "ask-*", "rootfs/.partial-*", "models/.fetch-*")
 _LABELS = ("io.sparkray.run", "io.sparkray.probe")
 
 
@@ -43,6 +48,28 @@ class Leftovers:
                         container.remove(force=True, v=True)
                     names.append(str(container.name))
         return names
+
+
+def container_log(name: str) -> bytes | None:
+    """What a container of ours has said so far; None where there is none of that name, or no Docker."""
+    try:
+        client = connect()
+    except DockerError:
+        return None
+    try:
+        return bytes(client.containers.get(name).logs(stdout=True, stderr=True))
+    except (DockerException, requests.RequestException):
+        return None
+    finally:
+        client.close()
+
+
+def drop_unfinished(cache: Path, tell: Callable[[str], None]) -> None:
+    """Half-made exports, images and downloads in the cache: up to twice an image's size each."""
+    for pattern in _UNFINISHED:
+        for path in cache.glob(pattern):
+            tell(f"removing what was left unfinished: {path}")
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def end_processes(tell: Callable[[str], None]) -> list[str]:

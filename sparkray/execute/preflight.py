@@ -53,7 +53,7 @@ class Probe:
                 log=Path(folder, "log"),
                 scratch=scratch,
                 python="",
-                image=self.image.reference,
+                image=self.image.digest,
                 options=options,
                 labels={"io.sparkray.probe": "1"},
             )

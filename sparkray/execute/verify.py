@@ -13,10 +13,11 @@ from sparkray.execute.bench import Bench
 from sparkray.execute.layout import inside_paths, job_of
 from sparkray.plan import PlannedRun
 from sparkray.records import Measurement, Verdict
+from sparkray.runtimes import MARKER
 from sparkray.runtimes._readback import differences
 from sparkray.spec.site import HOST
 
-_IDENTITY, _START, _TOKENS = "identity", "start_state", "tokens"
+_IDENTITY, _START, _ENVIRONMENT, _TOKENS = "identity", "start_state", "environment", "tokens"
 
 
 def verify(
@@ -66,6 +67,22 @@ def check_start(declared: Mapping[str, Any], state: Mapping[str, Any]) -> Verdic
         return Verdict(_START, "invalid", "the engine's process had ended before its state could be read")
     wrong = differences(declared, state)
     return Verdict(_START, "invalid" if wrong else "pass", "; ".join(wrong) or "as declared")
+
+
+def check_environment(declared: Mapping[str, str], state: Mapping[str, Any]) -> Verdict:
+    """The process has the variables that were declared and no others, apart from those that Docker makes itself."""
+    found = state.get("environment")
+    if found is None:
+        return Verdict(_ENVIRONMENT, "warn", "the environment could not be read back")
+    own = {MARKER, "HOSTNAME", "HOME", "PATH", "TERM", "container"}
+    wrong = [
+        f"{name} is {found.get(name)!r}, declared {declared.get(name)!r}"
+        for name in sorted({*found, *declared} - own)
+        if found.get(name) != declared.get(name)
+    ]
+    return Verdict(
+        _ENVIRONMENT, "invalid" if wrong else "pass", "; ".join(wrong) or f"{len(found)} variables as declared"
+    )
 
 
 def check_tokens(measurement: Measurement, input_tokens: int) -> Verdict:

@@ -7,6 +7,7 @@ there what a dead one left running. Files lie where every user may write, so the
 
 import json
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -47,8 +48,12 @@ def process_start(pid: int) -> int:
 
 
 def lock_folder() -> Path:
-    """Where locks lie on this machine."""
-    return LOCK_FOLDER if os.access(LOCK_FOLDER, os.W_OK) else _FALLBACK_FOLDER
+    """Where locks lie on this machine: the same for every user, or root and a user would both measure at once."""
+    try:
+        for_all = bool(LOCK_FOLDER.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        for_all = False
+    return LOCK_FOLDER if for_all else _FALLBACK_FOLDER
 
 
 class MachineLock:

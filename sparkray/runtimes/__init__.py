@@ -107,6 +107,11 @@ class Running(Protocol):
     """The engine's process as the host numbers it; 0 when it had ended before it could be seen."""
     in_container: bool
 
+    @property
+    def engine_pid(self) -> int:
+        """The engine itself, where an init process stands before it; 0 when it had ended before it could be seen."""
+        ...
+
     def finish(self) -> Exit:
         """The exit of a process that has ended, its output in the log.
 

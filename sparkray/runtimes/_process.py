@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sparkray.errors import RunUnreadyError
-from sparkray.runtimes import INSIDE, MARKER, Exit, Launch, exit_code
-from sparkray.runtimes._privilege import as_root
+from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
+from sparkray.runtimes._privilege import need_root
 
 LAUNCHER = Path(__file__).with_name("_launcher.py")
 _START_PATIENCE_S = 30.0
@@ -67,28 +67,29 @@ def _is_zombie(pid: int) -> bool:
 
 def _kill(pids: list[int]) -> None:
     for pid in pids:
-        try:
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        except PermissionError:
-            subprocess.run(as_root(["kill", "-9", str(pid)]), capture_output=True, check=False)
 
 
 @dataclass
 class Process:
-    """A `Running` that is a process of this machine. `child` is our child; `pid` the engine (they differ under sudo)."""
+    """A `Running` that is a process of this machine and a child of ours."""
 
     pid: int
     child: subprocess.Popen[bytes]
     name: str
     in_container: bool = False
 
+    @property
+    def engine_pid(self) -> int:
+        """The engine is the process itself."""
+        return self.pid
+
     def finish(self) -> Exit:
         """The exit; a kill -9 that we did not send may be the kernel's, when its OOM counter moved (see `execute`)."""
         code = self.child.wait()
         end_marked(self.name)
-        return Exit(exit_code(code) if self.child.pid != self.pid else code)
+        return Exit(code)
 
     def kill(self) -> None:
         """End everything that carries this run's marker."""
@@ -98,13 +99,14 @@ class Process:
 
 
 @contextmanager
-def launched(launch: Launch, *, root: bool) -> Iterator[Process]:
+def launched(launch: Launch) -> Iterator[Process]:
     """Start through the launcher and wait until the engine has taken its place.
 
     Raises:
         RunUnreadyError: The launcher could not get there.
         PrivilegeError: Root is needed and cannot be had.
     """
+    need_root()
     spec_path = launch.scratch.with_name(launch.scratch.name + "-launch.json")
     error_path = spec_path.with_suffix(".error")
     spec = {
@@ -123,7 +125,7 @@ def launched(launch: Launch, *, root: bool) -> Iterator[Process]:
     command = [launch.python, "-I", "-S", str(LAUNCHER), str(spec_path)]
     with launch.log.open("wb") as log:
         child = subprocess.Popen(
-            as_root(command) if root else command,
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -151,8 +153,6 @@ def _engine_pid(child: subprocess.Popen[bytes], name: str, error: Path) -> int:
             return child.pid
         if carries(child.pid, name):
             return child.pid
-        if os.geteuid() != 0 and (pids := marked(name)):
-            return pids[0]
         time.sleep(0.002)
     raise RunUnreadyError(f"the engine had not been started after {_START_PATIENCE_S:.0f} s")
 

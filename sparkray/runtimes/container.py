@@ -21,6 +21,7 @@ from sparkray.runtimes._process import carries
 from sparkray.spec.container import ContainerSpec, create_arguments
 
 _START_PATIENCE_S = 30.0
+_CHILD_PATIENCE_S = 2.0
 
 
 def container_spec(launch: Launch) -> ContainerSpec:
@@ -33,7 +34,7 @@ def container_spec(launch: Launch) -> ContainerSpec:
         environment={**launch.environment, MARKER: launch.name},
         binds=launch.binds,
         labels=launch.labels,
-        workdir=launch.workdir if launch.workdir != "/" else None,
+        workdir=launch.workdir,
     )
 
 
@@ -44,7 +45,22 @@ class Contained:
     pid: int
     container: Container
     log: Path
+    under_init: bool = False
     in_container: bool = True
+
+    @property
+    def engine_pid(self) -> int:
+        """The engine itself: under `--init` the child of the container's first process."""
+        if not self.under_init:
+            return self.pid
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        deadline = time.monotonic() + _CHILD_PATIENCE_S
+        while time.monotonic() < deadline:
+            with suppress(OSError):
+                if found := children.read_text().split():
+                    return int(found[0])
+            time.sleep(0.002)
+        return 0
 
     def finish(self) -> Exit:
         """Exit status, OOM flag and log. Raises DockerError."""
@@ -94,7 +110,7 @@ class Runtime:
                 raise RunUnreadyError(f"the container could not be started: {explanation(error)}") from None
             except (DockerException, requests.RequestException) as error:
                 raise DockerError(f"starting {launch.name}: {error}") from None
-            yield Contained(self._pid(container, launch.name), container, launch.log)
+            yield Contained(self._pid(container, launch.name), container, launch.log, bool(launch.options.init))
         finally:
             with suppress(DockerException, requests.RequestException):
                 container.remove(force=True, v=True)

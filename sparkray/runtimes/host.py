@@ -13,4 +13,4 @@ class Runtime:
 
     def start(self, launch: Launch) -> AbstractContextManager[Running]:
         """Raises RunUnreadyError, PrivilegeError."""
-        return launched(launch, root=True)
+        return launched(launch)

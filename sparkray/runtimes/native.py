@@ -21,4 +21,4 @@ class Runtime:
         """Raises RunUnreadyError, PrivilegeError."""
         if launch.rootfs is None:
             raise RunUnreadyError("the native arm has no root file system to run in")
-        return launched(launch, root=True)
+        return launched(launch)

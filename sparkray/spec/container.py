@@ -57,6 +57,7 @@ def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
         "environment": dict(spec.environment),
         "labels": dict(spec.labels),
         "volumes": _volumes(spec),
+        "use_config_proxy": False,  # variables of the user's Docker configuration would reach this arm alone
         **({"working_dir": spec.workdir} if spec.workdir else {}),
         **sdk_arguments(spec.options),
     }

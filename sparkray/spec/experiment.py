@@ -98,8 +98,12 @@ class Experiment:
     max_attempts: Positive = 3
     protocol: Protocol = field(default_factory=Protocol)
     levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
+
     engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
+        levels = [str(level) for level in self.levels]
+        if len(set(levels)) != len(levels):
+            raise ValueError(f"levels: one stands twice ({', '.join(levels)})")

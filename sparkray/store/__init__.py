@@ -263,13 +263,15 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
     """The newest dataset of this very definition, else a new one; always a new one when `fresh`.
 
     Raises:
-        DatasetError: The folder holds something else under the name.
+        DatasetError: A dataset that is there cannot be read.
         StorageError: It cannot be written.
     """
     known = existing(results_dir, experiment)
     if not fresh:
         for dataset in reversed(known):
             if description(dataset).get("definition_sha256") == definition_sha256:
+                if not (dataset.path / _BALLAST).exists():
+                    write_atomically(dataset.path / _BALLAST, b"\0" * _BALLAST_BYTES)
                 return dataset
     number = len(known) + 1
     while (path := results_dir / (experiment if number == 1 else f"{experiment}@{number}")).exists():

@@ -6,6 +6,9 @@ This is the one room that prints, and the one place where errors become exit sta
 
 import os
 import sys
+import tempfile
+import traceback
+from pathlib import Path
 
 import click
 
@@ -16,7 +19,7 @@ from sparkray.sweep.show import error_text
 INTERRUPTED = 130
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one return for each way to end
     """Run a command line. Returns its exit status; no traceback reaches a user.
 
     Args:
@@ -38,4 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:  # noqa: BLE001 - a defect of ours, told without a traceback on the screen
+        path = Path(tempfile.gettempdir(), f"sparkray-defect-{os.getpid()}.txt")
+        path.write_text("".join(traceback.format_exception(error)))
+        click.echo(f"sparkray: an unforeseen {type(error).__name__}: {error}\n  The details are in {path}", err=True)
+        return 1
     return result if isinstance(result, int) else 0

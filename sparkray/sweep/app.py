@@ -1,6 +1,7 @@
 """The verbs, each a few lines: options in, the rooms joined, something shown, a status out."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ import click
 
 from sparkray import __version__
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
-from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
@@ -20,8 +20,10 @@ from sparkray.execute.layout import planned_command, planned_container
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan, refused
+from sparkray.runtimes._privilege import through_sudo
 from sparkray.spec.container import run_line
 from sparkray.spec.docker import inert
+from sparkray.spec.site import HOST, NATIVE
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.audit import audit
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
@@ -91,7 +93,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     timing = Timing(study, known_dataset(study, options))
     documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]
     if options.json:
-        click.echo(json.dumps({"runs": documents}, indent=1))
+        hours = _hours(runs, timing)
+        click.echo(json.dumps({"hours": hours, "runs": documents}, indent=1))
         return 0
     out = console(to_stderr=False)
     for document in documents:
@@ -119,13 +122,18 @@ def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: An
         total = sum(timing.run_s(run) for run in runs)
         out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)
         return
-    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
+    hours = _hours(runs, timing)
     text = ", ".join(f"{value:.1f} h with {kind} cooldown" for kind, value in hours.items())
     out.print(
         f"{len(runs)} runs, about {text}, by {basis}; the study hoped for 80 h for 600 runs. Nothing was started.",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _hours(runs: Sequence[PlannedRun], timing: Timing) -> dict[str, float]:
+    """Hours of a plan under either kind of cooldown (the same where the protocol has none)."""
+    return {kind: round(sum(timing.total_s(run, kind) for run in runs) / 3600, 2) for kind in ("fixed", "adaptive")}
 
 
 def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: Timing) -> dict[str, Any]:
@@ -148,15 +156,13 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
 
 
 @app.command()
-@click.option("--site", metavar="NAME", help="The site to be fit for; recognised when not given.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def doctor(site: str | None, *, as_json: bool) -> int:
+@study_options
+def doctor(**arguments: Any) -> int:  # noqa: ANN401
     """What this machine is, what would stop a sweep, and what to do about it."""
-    catalog, machine = Catalog(data_root()), fingerprint()
-    wanted = catalog.site(site or machine.site)
-    cards = catalog.select(catalog.experiment(wanted.experiment).models)
-    findings = examine(look(wanted, cards, machine=machine, cache=cache_folder()))
-    if as_json:
+    options = options_of(arguments)
+    study = build_study(options)
+    findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
+    if options.json:
         click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
     else:
         out = console(to_stderr=False)
@@ -180,6 +186,10 @@ def sweep(options: Options) -> int:
     """Plan, carry out what is not done, show what was found. Returns the exit status."""
     out = console(to_stderr=options.json)
     study = build_study(options)
+    if os.geteuid() != 0 and any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
+        command = through_sudo([sys.executable, "-m", "sparkray.sweep", *sys.argv[1:]], os.environ)
+        click.echo("sparkray: the native arm needs root; going on through sudo. Results will belong to root.", err=True)
+        os.execv(command[0], command)  # noqa: S606 - this very program again, as root
     runs = make_plan(study)
     dataset = open_dataset(
         options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh
@@ -197,12 +207,12 @@ def sweep(options: Options) -> int:
             ended = carry_out(study, dataset, todo, options, display)
         ended_error, interrupted = ended.error, ended.interrupted
     counts = _conclude(study, dataset, runs, options, out)
-    if ended_error is not None:
-        click.echo(error_text(ended_error), err=True)
-        return ended_error.exit_status
     if interrupted:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         return INTERRUPTED
+    if ended_error is not None:
+        click.echo(error_text(ended_error), err=True)
+        return ended_error.exit_status
     return 0 if counts["ok"] == counts["planned"] else 1
 
 
@@ -244,11 +254,13 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     found = cells(frame, metrics)
     compared = comparisons(frame, metrics, study.experiment.margins)
     counts = counts_of(runs, rows)
+    simulated = simulated_count(rows, {run.run_id for run in runs})
     if options.json:
         document = {
             "experiment": study.experiment.name,
             "results_dir": str(dataset.path),
             "runs": counts,
+            "simulated": simulated,
             **as_document(found, compared),
         }
         click.echo(json.dumps(document, indent=1))
@@ -257,7 +269,6 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
         out.print(environment_table(found))
     for line in comparison_lines(compared):
         out.print(line, markup=False, soft_wrap=True)
-    simulated = frame_simulated(rows)
     if simulated:
         out.print(f"SIMULATED: {simulated} of these runs were made by a double, not by an engine.", style="bold")
     out.print(
@@ -269,9 +280,9 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     return counts
 
 
-def frame_simulated(rows: Sequence[Any]) -> int:
-    """How many ok rows a double made."""
-    return sum(1 for row in rows if row["status"] == "ok" and row["simulated"])
+def simulated_count(rows: Sequence[Any], run_ids: set[str]) -> int:
+    """How many ok runs of a plan a double made."""
+    return sum(1 for row in rows if row["status"] == "ok" and row["simulated"] and row["run_id"] in run_ids)
 
 
 app.add_command(audit)

@@ -30,12 +30,11 @@ class Ended:
 
 
 @contextmanager
-def interruptible() -> Iterator[threading.Event]:
+def interruptible(asked: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM as an event: the run that goes on is stopped and stored, then the sweep ends.
 
     A second signal ends the program at once, as it always would.
     """
-    asked = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
@@ -44,7 +43,7 @@ def interruptible() -> Iterator[threading.Event]:
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -57,17 +56,18 @@ def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], option
         How it ended. Rows are in the dataset.
     """
     ended = Ended()
+    asked = threading.Event()
     try:
-        with connected(options.address) as cluster, interruptible() as asked:
+        with connected(options.address) as cluster, interruptible(asked):
             if cluster.dashboard:
                 hint = login_hint()
                 display.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
             Sweep(study, dataset, options, display, cluster, asked, Timing(study, dataset)).carry_out(todo)
-            ended.interrupted = asked.is_set()
     except SparkrayError as error:
         ended.error = error
     except KeyboardInterrupt:
-        ended.interrupted = True
+        asked.set()
+    ended.interrupted = asked.is_set()
     return ended
 
 
@@ -87,14 +87,16 @@ class Sweep:
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again."""
         runner = self._ready()
-        waiting = list(todo)
+        done = self.dataset.ok_run_ids()  # another sweep into this dataset may have had its turn while we waited
+        waiting = [planned for planned in todo if planned.run_id not in done]
+        self.display.done += len(todo) - len(waiting)
         tries: dict[str, int] = {}
         try:
             while waiting and not self.asked.is_set():
                 planned = waiting.pop(0)
                 tries[planned.run_id] = tries.get(planned.run_id, 0) + 1
                 try:
-                    status = self._one(runner, planned)
+                    status = self._one(runner, planned, waiting)
                 except RunnerLostError as error:
                     runner = self._replace(error)
                     self.display.done += 1
@@ -107,11 +109,11 @@ class Sweep:
             runner.release()
 
     def _ready(self) -> Runner:
-        runner = self.cluster.runner(self.study.experiment.name, self.options.lock, self.display.say)
+        runner = self.cluster.runner(self.study.experiment.name, self.options.lock, self.display.say, self.asked.is_set)
         try:
             with self._stopping(runner):
-                digest = runner.prepare(self.study, self.dataset, self.options.lock, self.display.say)
-            self._same_bits(digest)
+                identity = runner.prepare(self.study, self.dataset, self.options.lock, self.display.say)
+            self._same_bits(identity)
         except SparkrayError:
             runner.release()
             raise
@@ -125,24 +127,35 @@ class Sweep:
         self.display.say(f"{error.message}; starting another")
         return self._ready()
 
-    def _same_bits(self, digest: str) -> None:
-        """What is stored was made by the same files, or the dataset is another one."""
-        rows = self.dataset.read("runs", ["status", "rootfs_digest"])
-        stored = {row["rootfs_digest"] for row in rows if row["status"] == "ok"}
-        if stored - {digest}:
-            raise DatasetError(
-                f"{self.dataset.path} holds runs of other files ({min(stored - {digest})}; now {digest})",
-                "The engine or the interpreter changed since. Start a new folder: --fresh",
-            )
+    def _same_bits(self, identity: Mapping[str, Any]) -> None:
+        """What is stored was made on this machine by the same files and weights, or the dataset is another one.
 
-    def _one(self, runner: Runner, planned: PlannedRun) -> str:
-        estimate = self.timing.run_s(planned)
-        self.display.begin(planned, estimate)
+        Raises:
+            DatasetError: It was not.
+        """
+        columns = ["status", "model", "host", "rootfs_digest", "image_digest", "model_sha256", "checkpoint_sha256"]
+        for row in self.dataset.read("runs", columns):
+            now = {**identity, "weights": identity["weights"].get(row["model"])}
+            then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
+            for name in ("host", "rootfs_digest", "image_digest", "weights"):
+                both = then[name] is not None and now[name] is not None
+                if row["status"] == "ok" and both and then[name] != now[name]:
+                    raise DatasetError(
+                        f"{self.dataset.path} holds runs with another {name.replace('_', ' ')} "
+                        f"({then[name]}; now {now[name]})",
+                        "Machine, engine, interpreter or weights changed since. Start a new folder: --fresh",
+                    )
+
+    def _one(self, runner: Runner, planned: PlannedRun, after: Sequence[PlannedRun]) -> str:
+        """One attempt. `after` are the runs that come then, for the time that is left."""
+        self.display.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
+        self.display.begin(planned)
         self._tell_progress(planned)
-        began = time.monotonic()
         with self._stopping(runner):
-            outcome = runner.run(planned, self.display.say, self.display.tick)
-        self.display.end(planned, outcome.row, estimate, time.monotonic() - began)
+            outcome = runner.run(planned, self.display.say)
+        self.timing.learn(planned, outcome.row)
+        self.display.expect(sum(self.timing.total_s(run) for run in after))
+        self.display.end(planned, outcome.row)
         return outcome.status
 
     @contextmanager
@@ -170,6 +183,6 @@ class Sweep:
             "environment": planned.environment,
             "model": planned.model,
             "since": time.time(),
-            "eta_s": self.display.eta_s(self.timing.run_s(planned)),
+            "eta_s": self.display.left_s,
         }
         self.dataset.tell_progress(state)

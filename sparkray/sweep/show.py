@@ -1,7 +1,6 @@
 """What a user sees: progress, tables, sentences. Work and display are apart: this module is told, and never asks."""
 
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -38,8 +37,7 @@ class Display:
         self.out = out
         self.total = total
         self.done = done
-        self.durations: list[float] = []
-        self.started = time.monotonic()
+        self.left_s = 0.0
         self.last = ""
         self.bar = (
             Progress(
@@ -70,30 +68,25 @@ class Display:
         """A line of its own."""
         self.out.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
-    def begin(self, planned: PlannedRun, estimate_s: float) -> None:
+    def begin(self, planned: PlannedRun) -> None:
         """A run is about to start."""
         if self.bar and self.task is not None:
-            eta = format_duration(self.eta_s(estimate_s))
+            eta = format_duration(self.left_s)
             what = f"{planned.environment} · {planned.model}" + (f" · last {self.last}" if self.last else "")
             self.bar.update(self.task, completed=self.done, description=what, eta=f"ETA {eta}")
 
-    def eta_s(self, estimate_s: float) -> float:
-        """Seconds to go: by the mean of the runs so far, else by the estimate."""
-        per_run = sum(self.durations) / len(self.durations) if self.durations else estimate_s
-        return per_run * (self.total - self.done)
-
-    def tick(self) -> None:
-        """Time goes on; the bar redraws itself."""
+    def expect(self, left_s: float) -> None:
+        """How long what is left will take, by the driver's reckoning, s."""
+        self.left_s = left_s
 
     def again(self, why: str) -> None:
         """The last attempt does not stand: its run is to be measured again."""
         self.done -= 1
         self.say(f"    {why}, measured again")
 
-    def end(self, planned: PlannedRun, row: Mapping[str, Any], estimate_s: float, wall_s: float) -> None:
+    def end(self, planned: PlannedRun, row: Mapping[str, Any]) -> None:
         """An attempt at a run has ended, however."""
         self.done += 1
-        self.durations.append(wall_s)
         throughput = row.get("output_throughput_tok_s")
         self.last = f"{throughput:.1f} tok/s" if throughput is not None else str(row["status"])
         temperature = row.get("gpu_temp_max_c")
@@ -106,7 +99,8 @@ class Display:
             f"{row.get('duration_s') or 0.0:.1f} s",
         ]
         parts += [f"{temperature:.0f} °C"] if temperature is not None else []
-        parts += [f"ETA {format_duration(self.eta_s(estimate_s))}"]
+        parts += [f"ETA {format_duration(self.left_s)}"]
+        self.last += f" · {temperature:.0f} °C" if temperature is not None else ""
         if self.bar is None or row["status"] != "ok":
             self.say("  ".join(parts))
         if row["status"] != "ok":

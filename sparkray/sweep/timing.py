@@ -1,6 +1,8 @@
 """How long a sweep will take: from the runs that were measured already, else from the roofline of each card."""
 
+from collections.abc import Mapping
 from statistics import median
+from typing import Any
 
 from sparkray.plan import PlannedRun, Study, cooldown_s, definition_sha256, estimated_s, refused
 from sparkray.store import Dataset, description, existing
@@ -14,18 +16,28 @@ class Timing:
 
     def __init__(self, study: Study, dataset: Dataset | None) -> None:
         self.study = study
-        self.measured: dict[Key, float] = {}
         rows = dataset.read("runs", ["model", "level", "status", "duration_s"]) if dataset else []
-        durations: dict[Key, list[float]] = {}
+        self.durations: dict[Key, list[float]] = {}
         for row in rows:
-            if row["status"] == "ok" and row["duration_s"] is not None:
-                durations.setdefault((row["model"], row["level"] or ""), []).append(row["duration_s"])
-        self.measured = {key: median(values) for key, values in durations.items()}
+            self._take((row["model"], row["level"] or ""), row)
+
+    @property
+    def measured(self) -> bool:
+        """Whether any run was."""
+        return bool(self.durations)
+
+    def learn(self, planned: PlannedRun, row: Mapping[str, Any]) -> None:
+        """What a run that has just ended tells."""
+        self._take((planned.model, planned.level), row)
+
+    def _take(self, key: Key, row: Mapping[str, Any]) -> None:
+        if row["status"] == "ok" and row["duration_s"] is not None:
+            self.durations.setdefault(key, []).append(row["duration_s"])
 
     def run_s(self, planned: PlannedRun) -> float:
         """Seconds of a run, cooldown apart."""
-        measured = self.measured.get((planned.model, planned.level))
-        return estimated_s(self.study, planned) if measured is None else measured
+        measured = self.durations.get((planned.model, planned.level))
+        return median(measured) if measured else estimated_s(self.study, planned)
 
     def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
         """Seconds with the cooldown of the protocol, or of another kind (`fixed`, `adaptive`)."""

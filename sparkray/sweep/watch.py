@@ -10,11 +10,13 @@ from typing import Any
 import click
 
 from sparkray.errors import DatasetError
+from sparkray.execute.layout import container_name
+from sparkray.execute.leftovers import container_log
 from sparkray.store import Dataset, description, existing
 from sparkray.units import format_duration
 
 _REFRESH_S = 2.0
-_FOLLOW_S = 0.3
+_FOLLOW_S = 1.0
 _LAST = 5
 
 
@@ -91,14 +93,23 @@ def _text(state: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _said(log: Path) -> bytes | None:
+    """What an engine has said so far: from its file, else from Docker, which keeps it until the container's end."""
+    try:
+        if data := log.read_bytes():
+            return data
+    except OSError:
+        pass
+    return container_log(container_name(log.parent.parent.name.rpartition("-")[0]))
+
+
 def _follow(dataset: Dataset) -> int:
     """The engine's output of the run that goes on, and of the next ones, until Ctrl-C."""
     shown: dict[Path, int] = {}
     while True:
-        for log in dataset.spool.glob("*/out/engine.log"):
-            try:
-                data = log.read_bytes()
-            except OSError:
+        for log in [folder / "out" / "engine.log" for folder in sorted(dataset.spool.glob("*"))]:
+            data = _said(log)
+            if data is None:
                 continue
             if log not in shown:
                 click.echo(f"==> {log.parent.parent.name} <==")

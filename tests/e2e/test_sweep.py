@@ -183,7 +183,7 @@ def test_a_lost_runner_is_replaced(tmp_path):
     assert "starting another" in out
     rows = pl.read_parquet(tmp_path / "local/runs/*.parquet")
     assert sorted(rows["status"].to_list()) == ["interrupted", "ok", "ok"]
-    assert rows.filter(pl.col("status") == "interrupted")["reason"][0] == "sparkray died while the engine ran"
+    assert rows.filter(pl.col("status") == "interrupted")["reason"][0] == "sparkray died during the run"
     assert remains(tmp_path) == NOTHING
 
 

@@ -140,10 +140,14 @@ def _words(pairs: dict[str, Any], known: frozenset[str], features: Features) -> 
 
 
 def _environment(paths: Paths, options: TrtllmOptions) -> dict[str, str]:
-    """Offline, so that no run downloads; Open MPI's leave to run as root, since both arms do."""
+    """Offline, so that no run downloads; caches where every arm may write; Open MPI's leave to run as root."""
     return {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        **dict.fromkeys(("XDG_CACHE_HOME", "FLASHINFER_WORKSPACE_BASE"), "/tmp/cache"),  # noqa: S108 - of the environment
+        "TRITON_CACHE_DIR": "/tmp/cache/triton",  # noqa: S108
+        "CUDA_CACHE_PATH": "/tmp/cache/cuda",  # noqa: S108
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/cache/inductor",  # noqa: S108
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         **({"TRT_LLM_DISABLE_LOAD_WEIGHTS_IN_PARALLEL": "1"} if options.serial_weight_loading else {}),

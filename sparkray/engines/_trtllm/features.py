@@ -30,9 +30,7 @@ if ask("version", sys.executable, "-c", "from importlib.metadata import version;
 ask("group", "trtllm-bench", "--help")
 ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
 """
-_VERSION = re.compile(
-    r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?", re.ASCII
-)
+_VERSION = re.compile(r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?", re.ASCII)
 _MINOR = re.compile(r"(\d{1,4}\.\d{1,4})", re.ASCII)
 _OPTION_LINE = re.compile(r"^ {2,8}(-.*)$")
 _NAMES = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)", re.ASCII)

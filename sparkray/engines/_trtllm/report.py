@@ -13,7 +13,14 @@ from typing import Any
 from sparkray.errors import EngineOutputError
 
 _SECTIONS = (
-    "engine", "machine", "world_info", "request_info", "performance", "energy", "streaming_metrics", "decoding_stats",
+    "engine",
+    "machine",
+    "world_info",
+    "request_info",
+    "performance",
+    "energy",
+    "streaming_metrics",
+    "decoding_stats",
     "dataset",
 )
 _TEXTS = ("model", "model_path", "backend", "version", "dtype", "kv_cache_dtype", "quantization")

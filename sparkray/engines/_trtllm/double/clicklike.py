@@ -124,8 +124,7 @@ def _check_alone(options: Sequence[Option], seen: Sequence[str]) -> None:
     if len(both) > 1:
         raise UsageError(
             "Mutually exclusive options from 'Request Load Control Options' option group "
-            "cannot be used at the same time:\n"
-            + "\n".join(f"  '{name}'" for name in both)
+            "cannot be used at the same time:\n" + "\n".join(f"  '{name}'" for name in both)
         )
 
 

@@ -44,9 +44,7 @@ _GROUP = (
 )
 _COMMON = (
     Option(("--engine_dir",), "path"),
-    Option(
-        ("--backend",), "choice", "pytorch", choices=("pytorch", "_autodeploy", "tensorrt"), until=NO_TENSORRT
-    ),
+    Option(("--backend",), "choice", "pytorch", choices=("pytorch", "_autodeploy", "tensorrt"), until=NO_TENSORRT),
     Option(("--backend",), "choice", "pytorch", choices=("pytorch", "_autodeploy"), since=NO_TENSORRT),
     Option(("--extra_llm_api_options",), "text", until=CONFIG_ALIAS),
     Option(("--config", "--extra_llm_api_options"), "text", since=CONFIG_ALIAS),

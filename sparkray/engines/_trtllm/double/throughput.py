@@ -24,13 +24,30 @@ KV_MERGED_SINCE = (1, 2)
 """Before, the file's `kv_cache_config` replaced the tool's own, and the fraction of the command line with it."""
 LIBRARY_FRACTION = 0.9
 API_KEYS = (
-    "batching_wait_iters", "cuda_graph_config", "disable_overlap_scheduler", "enable_attention_dp",
-    "enable_chunked_prefill", "enable_iter_perf_stats", "kv_cache_config", "max_batch_size", "max_num_tokens",
-    "max_seq_len", "moe_config", "print_iter_log", "scheduler_config", "speculative_config", "stream_interval",
+    "batching_wait_iters",
+    "cuda_graph_config",
+    "disable_overlap_scheduler",
+    "enable_attention_dp",
+    "enable_chunked_prefill",
+    "enable_iter_perf_stats",
+    "kv_cache_config",
+    "max_batch_size",
+    "max_num_tokens",
+    "max_seq_len",
+    "moe_config",
+    "print_iter_log",
+    "scheduler_config",
+    "speculative_config",
+    "stream_interval",
     "torch_compile_config",
 )
 KV_KEYS = (
-    "dtype", "enable_block_reuse", "enable_partial_reuse", "free_gpu_memory_fraction", "host_cache_size", "max_tokens",
+    "dtype",
+    "enable_block_reuse",
+    "enable_partial_reuse",
+    "free_gpu_memory_fraction",
+    "host_cache_size",
+    "max_tokens",
     "tokens_per_block",
 )
 ABORT = -1

@@ -1,0 +1,108 @@
+"""The row of a run: what is known before it starts, what is learnt while it goes on, and what is computed at its end."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sparkray import __version__
+from sparkray.execute.bench import Bench
+from sparkray.images.digest import hash_stream
+from sparkray.metrics import RunData, compute_all, counted
+from sparkray.plan import PlannedRun, experiment_sha256
+from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
+from sparkray.telemetry.host import memory_row, parse_meminfo
+from sparkray.telemetry.recorder import recover
+from sparkray.units import gib
+
+ENGINE_LOG, SAMPLES = "engine.log", "samples.arrow"
+
+
+@dataclass
+class Trace:
+    """What is learnt of a run while it goes on; becomes its row."""
+
+    columns: dict[str, Any]
+    state: Mapping[str, Any] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    checks: tuple[Verdict, ...] = ()
+
+    def deviates(self, *notes: str) -> None:
+        """Adds to where the run departs from what was asked."""
+        self.columns["deviations"] = json.dumps([*json.loads(self.columns["deviations"]), *notes])
+
+
+def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, Any]:
+    """What is known of a run before it starts."""
+    study = bench.study
+    arm = bench.arms[planned.environment]
+    located = bench.weights.get(planned.model)
+    return {
+        **asdict(planned),
+        "attempt": attempt,
+        "experiment": study.experiment.name,
+        "experiment_sha256": experiment_sha256(study),
+        "site": study.site.name,
+        "host": bench.machine.host,
+        "workload": study.experiment.workload.kind,
+        "simulated": study.site.simulated,
+        "engine": study.engine,
+        "image": arm.image.reference if arm.image else None,
+        "checkpoint_sha256": located.checkpoint if located else None,
+        "image_digest": arm.image.digest if arm.image else None,
+        "start_state": json.dumps(asdict(arm.start)),
+        "deviations": json.dumps([*study.site.deviations, *arm.deviations]),
+        "machine": json.dumps(bench.machine.facts),
+        "sparkray_version": __version__,
+        "seed": study.experiment.seed,
+        "requests_planned": study.experiment.workload.requests,
+    }
+
+
+def memory_before() -> dict[str, float | None]:
+    """Host memory just before the start, under the names of the row."""
+    fields = parse_meminfo(Path("/proc/meminfo").read_text())
+    before = {f"{name.removesuffix('_gib')}_before_gib": value for name, value in memory_row(fields).items()}
+    return {**before, "mem_total_gib": gib(psutil.virtual_memory().total)}
+
+
+def outcome_of(trace: Trace, spool: Path) -> Outcome:
+    """Row, requests and samples of an attempt, metrics computed from them."""
+    samples = recover(spool / SAMPLES) if (spool / SAMPLES).exists() else []
+    row = {
+        **trace.columns,
+        "effective_state": json.dumps(trace.state, default=list) if trace.state else None,
+        "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG),
+    }
+    requests = trace.measurement.requests if trace.measurement else ()
+    facts = trace.measurement.facts if trace.measurement else EngineFacts()
+    data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
+    row.update(compute_all(data))
+    row.update(_from_facts(facts, row))
+    if trace.measurement is not None:
+        row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])
+    return Outcome(row=row, requests=requests, samples=samples, checks=trace.checks)
+
+
+def _sha256_of(log: Path) -> str | None:
+    if not log.is_file():
+        return None
+    with log.open("rb") as stream:
+        return hash_stream(stream)
+
+
+def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
+    dead = row["duration_s"] - facts.lifetime_s if facts.lifetime_s is not None and row.get("duration_s") else None
+    return {
+        "engine_version": facts.version,
+        "engine_lifetime_s": facts.lifetime_s,
+        "dead_time_s": dead,
+        "model_path": facts.model_path,
+        "model_sha256": facts.model_sha256,
+        "model_architecture": facts.model_architecture,
+        "engine_load_s": facts.load_s,
+        "engine_threads": facts.threads,
+    }
