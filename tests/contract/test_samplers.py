@@ -43,7 +43,9 @@ def faked() -> list[Sampler]:
     return [module.Sampler(nvml=FakeNvml(devices)) for module in (gpu, gpu_util, gpu_slow, gpu_energy, gpu_process)]
 
 
-@pytest.fixture(params=[*NAMES, "faked gpu", "faked gpu_util", "faked gpu_slow", "faked gpu_energy", "faked gpu_process"])
+@pytest.fixture(
+    params=[*NAMES, "faked gpu", "faked gpu_util", "faked gpu_slow", "faked gpu_energy", "faked gpu_process"]
+)
 def sampler(request: pytest.FixtureRequest) -> Sampler:
     kind, _, name = request.param.rpartition(" ")
     return next(found for found in faked() if found.name == name) if kind else load_sampler(name)
@@ -54,7 +56,9 @@ def open_files() -> int:
 
 
 def test_the_samplers_are_found_by_their_files() -> None:
-    assert {"host", "process", "pss", "cgroup", "gpu", "gpu_util", "gpu_slow", "gpu_energy", "gpu_process"} <= set(NAMES)
+    assert {"host", "process", "pss", "cgroup", "gpu", "gpu_util", "gpu_slow", "gpu_energy", "gpu_process"} <= set(
+        NAMES
+    )
     assert not {"nvml", "recorder"} & set(NAMES)
 
 

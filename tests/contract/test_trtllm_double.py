@@ -70,7 +70,11 @@ def test_the_script_itself_needs_the_standard_library_alone(tmp_path, version):
     assert os.access(link, os.X_OK)
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-B", link, "-m", "x", "throughput", "--help"],
-        env={"SPARKRAY_DOUBLE_VERSION": version}, capture_output=True, text=True, check=True, cwd=tmp_path,
+        env={"SPARKRAY_DOUBLE_VERSION": version},
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
     )
     assert option_names(done.stdout) == KNOWN_THROUGHPUT[version]
 
@@ -83,11 +87,15 @@ def test_metrics_of_the_requests_are_those_of_the_report(one):
     data = RunData(read.requests, (), read.facts, {})
     said = document["performance"]["system_output_throughput_tok_s"]
     assert BY_NAME["output_throughput_tok_s"].compute(data) == pytest.approx(said, rel=1e-6)
-    assert BY_NAME["ttft_mean_ms"].compute(data) == pytest.approx(document["streaming_metrics"]["avg_ttft_ms"], rel=1e-6)
+    assert BY_NAME["ttft_mean_ms"].compute(data) == pytest.approx(
+        document["streaming_metrics"]["avg_ttft_ms"], rel=1e-6
+    )
     assert BY_NAME["itl_mean_ms"].compute(data) == pytest.approx(document["streaming_metrics"]["avg_tpot_ms"], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(p.stem for p in CARDS.glob("*.yaml") if card(p.stem).weights.kind == "checkpoint"))
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in CARDS.glob("*.yaml") if card(p.stem).weights.kind == "checkpoint")
+)
 def test_every_card_of_the_suite_ends_as_it_must(one, name):
     job = one.job(name, told=False, version="1.2")
     status, out, paths = one.run(job)
@@ -174,9 +182,14 @@ def test_the_shim_lets_the_other_sitecustomize_run(one):
     (one.root / "image/lib/sitecustomize.py").write_text("import os\nos.environ['SEEN'] = 'yes'\n")
     folder = one.root / "shim"
     one.lay(folder / "sitecustomize.py", shipping.nvml_shim())
-    code = "import os, pynvml; print(os.environ['SEEN'], pynvml.nvmlDeviceGetMaxClockInfo.__name__, pynvml.NVML_CLOCK_MEM)"
+    code = (
+        "import os, pynvml; print(os.environ['SEEN'], pynvml.nvmlDeviceGetMaxClockInfo.__name__, pynvml.NVML_CLOCK_MEM)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": f"{folder}:{one.root}/image/lib"}, capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{folder}:{one.root}/image/lib"},
+        capture_output=True,
+        text=True,
         check=True,
     )
     (one.root / "image/lib/sitecustomize.py").unlink()

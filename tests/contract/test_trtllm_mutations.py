@@ -57,9 +57,25 @@ def said(bench, change, **options):
 
 
 NAMES = (
-    "--model", "--model_path", "--workspace", "--log_level", "--backend", "--dataset", "--num_requests", "--warmup",
-    "--concurrency", "--max_batch_size", "--max_num_tokens", "--max_seq_len", "--eos_id", "--tp", "--pp",
-    "--extra_llm_api_options", "--report_json", "--request_json", "--streaming",
+    "--model",
+    "--model_path",
+    "--workspace",
+    "--log_level",
+    "--backend",
+    "--dataset",
+    "--num_requests",
+    "--warmup",
+    "--concurrency",
+    "--max_batch_size",
+    "--max_num_tokens",
+    "--max_seq_len",
+    "--eos_id",
+    "--tp",
+    "--pp",
+    "--extra_llm_api_options",
+    "--report_json",
+    "--request_json",
+    "--streaming",
 )
 
 
@@ -82,7 +98,10 @@ def test_a_misspelt_option_ends_with_2(bench, name):
         (plus("extra"), "Got unexpected extra argument (extra)"),
         (plus("--tp"), "Option '--tp' requires an argument."),
         (renamed("--streaming", "--streaming=yes"), "Option '--streaming' does not take a value."),
-        (with_value("--max_batch_size", "eight"), "Invalid value for '--max_batch_size': 'eight' is not a valid integer."),
+        (
+            with_value("--max_batch_size", "eight"),
+            "Invalid value for '--max_batch_size': 'eight' is not a valid integer.",
+        ),
         (plus("--kv_cache_free_gpu_mem_fraction", "90%"), "'90%' is not a valid float."),
         (with_value("--backend", "trt"), "Invalid value for '--backend': 'trt' is not one of 'pytorch', '_autodeploy'"),
         (with_value("--log_level", "INFO"), "'INFO' is not one of 'internal_error'"),
@@ -174,6 +193,7 @@ def test_latency_takes_one_of_three(bench):
 
 def spoilt(bench, name, spoil):
     """Exit status and log of a run one of whose input files was changed."""
+
     def change(words):
         folder = Path(words[words.index("--dataset") + 1]).parent
         (folder / name).write_bytes(spoil((folder / name).read_bytes()))
@@ -264,7 +284,9 @@ def swap_values(first, second):
 @pytest.mark.parametrize(
     "change",
     [
-        swap_values("--report_json", "--request_json"), without("--report_json"), without("--request_json"),
+        swap_values("--report_json", "--request_json"),
+        without("--report_json"),
+        without("--request_json"),
         with_value("--num_requests", "5"),
     ],
 )

@@ -46,8 +46,12 @@ class Bench:
 
     def ask(self):
         done = subprocess.run(
-            [*ENGINE.probe()], env={**self.environment, "PATH": f"{self.environment['PATH']}:/bin"},
-            capture_output=True, text=True, check=True, cwd="/",
+            [*ENGINE.probe()],
+            env={**self.environment, "PATH": f"{self.environment['PATH']}:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
         )
         return done.stdout
 

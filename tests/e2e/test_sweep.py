@@ -214,10 +214,12 @@ def test_a_machine_that_is_busy_can_be_refused(tmp_path):
         [
             sys.executable,
             "-c",
-            ("from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
-            "import time\n"
-            "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
-            "    print('held', flush=True)\n    time.sleep(120)\n"),
+            (
+                "from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
+                "import time\n"
+                "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
+                "    print('held', flush=True)\n    time.sleep(120)\n"
+            ),
         ],
         stdout=subprocess.PIPE,
         text=True,

@@ -78,6 +78,7 @@ def test_the_arguments_say_the_same_as_the_line() -> None:
         "environment": {"A": "it's", "B": "2"},
         "labels": {"l": "1"},
         "volumes": ["/in:/sparkray/in:ro", "/out:/sparkray/out"],
+        "use_config_proxy": False,
         "working_dir": "/w",
         "ipc_mode": "host",
         "privileged": True,

@@ -77,7 +77,20 @@ def test_what_the_engine_says() -> None:
 
 
 def test_every_metric_is_worked_out_by_hand_somewhere_here() -> None:
-    assert {*BY_HAND, *FROM_SAMPLES, "kv_cache_gib", "engine_reported_peak_gib", "energy_j"} == set(BY_NAME)
+    assert {
+        *BY_HAND,
+        *FROM_SAMPLES,
+        "kv_cache_gib",
+        "engine_reported_peak_gib",
+        "energy_j",
+        "gpu_throttled_pct",
+    } == set(BY_NAME)
+
+
+def test_throttling_is_the_share_of_samples_that_heat_or_power_held_down() -> None:
+    idle, thermal, power, clocks_setting = 0x1, 0x20, 0x4, 0x2
+    samples = [{"gpu_throttle_reasons": mask} for mask in (idle, thermal, power | idle, clocks_setting, None)]
+    assert compute_all(run_data(samples=samples))["gpu_throttled_pct"] == 50.0
 
 
 def test_no_data_is_none_and_never_0() -> None:

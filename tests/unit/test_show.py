@@ -42,10 +42,11 @@ def test_errors_are_two_lines_when_there_is_something_to_do() -> None:
 def test_off_a_terminal_every_run_is_a_line() -> None:
     out = plain()
     with Display(out, total=3, done=1) as display:
-        display.begin(run(), 7.0)
-        display.tick()
-        display.end(run(), ended(), 7.0, 10.0)
-        display.end(run("r2", "container_baseline"), ended(gpu_temp_max_c=61.4), 7.0, 20.0)
+        display.begin(run())
+        display.expect(10.0)
+        display.end(run(), ended())
+        display.expect(0.0)
+        display.end(run("r2", "container_baseline"), ended(gpu_temp_max_c=61.4))
     assert shown(out).splitlines() == [
         "run 2/3  native  Alpha  ok  123.5 tok/s  8.0 s  ETA 10s",
         "run 3/3  container_baseline  Alpha  ok  123.5 tok/s  8.0 s  61 °C  ETA 0s",
@@ -56,7 +57,8 @@ def test_a_run_that_is_not_ok_says_why() -> None:
     out = plain()
     with Display(out, 2, 0) as display:
         failed = ended(status="failed", reason="the engine ended with status 3", output_throughput_tok_s=None)
-        display.end(run(), failed | {"duration_s": None}, 5.0, 4.0)
+        display.expect(4.0)
+        display.end(run(), failed | {"duration_s": None})
     assert shown(out).splitlines() == [
         "run 1/2  native  Alpha  failed  failed  0.0 s  ETA 4s",
         "    the engine ended with status 3",
@@ -66,31 +68,24 @@ def test_a_run_that_is_not_ok_says_why() -> None:
 def test_an_attempt_that_does_not_stand_is_not_counted() -> None:
     out = plain()
     with Display(out, 2, 0) as display:
-        display.end(run(), ended(status="invalid", reason="a wrong model"), 5.0, 4.0)
+        display.end(run(), ended(status="invalid", reason="a wrong model"))
         display.again("invalid")
-        display.end(run(), ended(), 5.0, 4.0)
+        display.end(run(), ended())
     lines = shown(out).splitlines()
     assert [line.split()[1] for line in lines if line.startswith("run")] == ["1/2", "1/2"]
     assert "measured again" in lines[2]
 
 
-def test_the_time_to_go_is_the_estimate_until_something_was_measured() -> None:
-    display = Display(plain(), total=10, done=4)
-    assert display.eta_s(7.0) == 42.0
-    display.end(run(), ended(), 7.0, 10.0)
-    display.end(run(), ended(), 7.0, 20.0)
-    assert display.eta_s(7.0) == 15.0 * 4
-
-
 def test_on_a_terminal_there_is_a_bar_and_only_failures_are_lines() -> None:
     out = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
     with Display(out, total=2, done=0) as display:
-        display.begin(run(), 7.0)
-        display.end(run(), ended(), 7.0, 10.0)
-        display.begin(run("r2"), 7.0)
+        display.begin(run())
+        display.end(run(), ended())
+        display.expect(10.0)
+        display.begin(run("r2"))
         assert display.bar is not None
         display.bar.refresh()
-        display.end(run("r2"), ended(status="oom", reason="killed for memory"), 7.0, 10.0)
+        display.end(run("r2"), ended(status="oom", reason="killed for memory"))
     text = shown(out)
     assert "native · Alpha · last 123.5 tok/s" in text
     assert "1/2" in text

@@ -24,7 +24,12 @@ STAT = "cpu  100 10 40 800 50 0 0 0 30 0\ncpu0 50 5 20 400 25 0 0 0 15 0\nintr 1
 
 def test_memory_is_read_in_gib() -> None:
     row = host.memory_row(host.parse_meminfo(MEMINFO))
-    assert row == {"mem_free_gib": 4.0, "mem_available_gib": 116.0, "page_cache_gib": 8.0, "swap_used_gib": 1048576 / 2**20}
+    assert row == {
+        "mem_free_gib": 4.0,
+        "mem_available_gib": 116.0,
+        "page_cache_gib": 8.0,
+        "swap_used_gib": 1048576 / 2**20,
+    }
 
 
 def test_a_field_that_the_kernel_lacks_is_none() -> None:

@@ -87,8 +87,13 @@ def test_a_prompt_fits_into_a_step():
     assert words_after(argv("Qwen2-1.5B", input_tokens=20000), "--max_num_tokens") == "20016"
 
 
-@pytest.mark.parametrize(("version", "on", "off"), [("1.0", "--enable_chunked_context", None), *(
-    (v, "--enable_chunked_context", "--disable_chunked_context") for v in VERSIONS[1:])])
+@pytest.mark.parametrize(
+    ("version", "on", "off"),
+    [
+        ("1.0", "--enable_chunked_context", None),
+        *((v, "--enable_chunked_context", "--disable_chunked_context") for v in VERSIONS[1:]),
+    ],
+)
 def test_chunked_context(version, on, off):
     assert not any("chunked" in word for word in argv(version=version))
     assert on in argv(version=version, chunked_context=True)
@@ -168,6 +173,11 @@ def test_the_environment_is_offline_and_lets_mpi_run_as_root():
     assert environment == {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
+        "XDG_CACHE_HOME": "/tmp/cache",
+        "FLASHINFER_WORKSPACE_BASE": "/tmp/cache",
+        "TRITON_CACHE_DIR": "/tmp/cache/triton",
+        "CUDA_CACHE_PATH": "/tmp/cache/cuda",
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/cache/inductor",
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "TRT_LLM_DISABLE_LOAD_WEIGHTS_IN_PARALLEL": "1",

@@ -9,22 +9,54 @@ from sparkray.errors import ConfigError, EngineOutputError
 
 ENGINE = load_engine("trtllm")
 BASE = {
-    "--engine_dir", "--backend", "--extra_llm_api_options", "--max_batch_size", "--max_num_tokens", "--max_seq_len",
-    "--beam_width", "--kv_cache_free_gpu_mem_fraction", "--dataset", "--eos_id", "--modality", "--max_input_len",
-    "--num_requests", "--warmup", "--target_input_len", "--target_output_len", "--tp", "--pp", "--ep",
-    "--cluster_size", "--concurrency", "--streaming", "--report_json", "--iteration_log", "--output_json",
-    "--request_json", "--enable_chunked_context", "--scheduler_policy",
+    "--engine_dir",
+    "--backend",
+    "--extra_llm_api_options",
+    "--max_batch_size",
+    "--max_num_tokens",
+    "--max_seq_len",
+    "--beam_width",
+    "--kv_cache_free_gpu_mem_fraction",
+    "--dataset",
+    "--eos_id",
+    "--modality",
+    "--max_input_len",
+    "--num_requests",
+    "--warmup",
+    "--target_input_len",
+    "--target_output_len",
+    "--tp",
+    "--pp",
+    "--ep",
+    "--cluster_size",
+    "--concurrency",
+    "--streaming",
+    "--report_json",
+    "--iteration_log",
+    "--output_json",
+    "--request_json",
+    "--enable_chunked_context",
+    "--scheduler_policy",
 }
 SINCE_1_1 = {
-    "--custom_module_dirs", "--sampler_options", "--no_skip_tokenizer_init", "--image_data_format", "--data_device",
+    "--custom_module_dirs",
+    "--sampler_options",
+    "--no_skip_tokenizer_init",
+    "--image_data_format",
+    "--data_device",
     "--disable_chunked_context",
 }
 THROUGHPUT = {
-    "1.0": BASE, "1.1": BASE | SINCE_1_1, "1.2": BASE | SINCE_1_1 | {"--config"}, "1.3": BASE | SINCE_1_1 | {"--config"},
+    "1.0": BASE,
+    "1.1": BASE | SINCE_1_1,
+    "1.2": BASE | SINCE_1_1 | {"--config"},
+    "1.3": BASE | SINCE_1_1 | {"--config"},
 }
 GROUP = {"--model", "-m", "--model_path", "--workspace", "-w", "--log_level"}
 GROUPS = {
-    "1.0": GROUP, "1.1": GROUP, "1.2": GROUP | {"--revision"},
+    "1.0": GROUP,
+    "1.1": GROUP,
+    "1.2": GROUP | {"--revision"},
     "1.3": GROUP | {"--revision", "--telemetry", "--no-telemetry"},
 }
 
@@ -60,8 +92,13 @@ def test_the_table_of_versions(version):
 
 def test_names_come_from_the_left_column_only():
     assert option_names(HELP) == {
-        "--engine_dir", "--config", "--extra_llm_api_options", "--enable_chunked_context", "--disable_chunked_context",
-        "--concurrency", "--report_json",
+        "--engine_dir",
+        "--config",
+        "--extra_llm_api_options",
+        "--enable_chunked_context",
+        "--disable_chunked_context",
+        "--concurrency",
+        "--report_json",
     }
 
 

@@ -121,7 +121,9 @@ def test_lines_of_another_rank_change_nothing(order):
 
 @given(blocks=ODD, size=st.sampled_from([1e308, math.nan, None, "x", 32]))
 def test_kv_figures_of_any_kind(blocks, size):
-    read = read_iterations(repr({"kvCacheStats": {"maxNumBlocks": blocks, "tokensPerBlock": size, "usedNumBlocks": blocks}}))
+    read = read_iterations(
+        repr({"kvCacheStats": {"maxNumBlocks": blocks, "tokensPerBlock": size, "usedNumBlocks": blocks}})
+    )
     json.dumps(read.summary(), allow_nan=False)
 
 
@@ -130,7 +132,9 @@ def test_kv_figures_beyond_all_numbers():
     assert read.summary()["kv_cache_tokens"] is None
 
 
-@given(keys=st.dictionaries(st.text(max_size=8), ODD.filter(lambda v: v != 10**400), max_size=5), cut=st.integers(0, 200))
+@given(
+    keys=st.dictionaries(st.text(max_size=8), ODD.filter(lambda v: v != 10**400), max_size=5), cut=st.integers(0, 200)
+)
 def test_iterations_survive_repr_and_cut(keys, cut):
     line = repr(keys)
     read = read_iterations(f"{line}\n{line[:cut]}")

@@ -193,5 +193,7 @@ def test_another_checkpoint_in_the_folder_is_seen():
 
 
 def test_the_hash_of_a_checkpoint_covers_both_files():
-    hashes = {checkpoint_sha256(*pair) for pair in ((b"a", b"b"), (b"a", b"c"), (b"b", b"b"), (b"a", None), (b"ab", b""))}
+    hashes = {
+        checkpoint_sha256(*pair) for pair in ((b"a", b"b"), (b"a", b"c"), (b"b", b"b"), (b"a", None), (b"ab", b""))
+    }
     assert len(hashes) == 5

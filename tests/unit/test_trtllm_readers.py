@@ -78,7 +78,9 @@ def test_a_report_must_tell_its_number_of_requests(count):
         read_report(dumped({**report(), "request_info": {"num_requests": count}}))
 
 
-@pytest.mark.parametrize("data", [b"", b"  \n", b"{", b"Segmentation fault", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "data", [b"", b"  \n", b"{", b"Segmentation fault", b"[]", b"null", b"\xff\xfe", b"[" * 100_000]
+)
 def test_what_is_no_report(data):
     with pytest.raises(EngineOutputError):
         read_report(data)
@@ -113,9 +115,18 @@ def test_the_total_stands_in_for_the_count():
 @pytest.mark.parametrize(
     "entries",
     [
-        {}, None, [3], [{}], [request(0, 5), request(0, 6)], [request(0, 5, end=4, first=-1)],
-        [request(0, 5, first=4)], [request(0, float("nan"), first=1, end=9)], [request(0, 1.5, first=1, end=9)],
-        [request(0, True, first=1, end=9)], [request(0, 1, num_input_tokens=None)], [request(0, 1, output_tokens="128")],
+        {},
+        None,
+        [3],
+        [{}],
+        [request(0, 5), request(0, 6)],
+        [request(0, 5, end=4, first=-1)],
+        [request(0, 5, first=4)],
+        [request(0, float("nan"), first=1, end=9)],
+        [request(0, 1.5, first=1, end=9)],
+        [request(0, True, first=1, end=9)],
+        [request(0, 1, num_input_tokens=None)],
+        [request(0, 1, output_tokens="128")],
         [request(0, 1, first="soon")],
     ],
 )
@@ -213,7 +224,10 @@ def test_the_iteration_log_is_python_and_not_json():
     assert read.records[0]["staticBatchingStats"] is None
     assert read.records[0]["kvCacheStats"]["cacheHitRate"] is None
     assert read.summary() == {
-        "iterations": 2, "iterations_skipped": 0, "kv_cache_tokens": 320, "kv_cache_peak_blocks": 4.0,
+        "iterations": 2,
+        "iterations_skipped": 0,
+        "kv_cache_tokens": 320,
+        "kv_cache_peak_blocks": 4.0,
         "gpu_memory_peak_bytes": 2048.0,
     }
 

@@ -37,25 +37,50 @@ def words_after(argv, name):
 
 REPORT = {
     "engine": {
-        "model": "meta-llama/Meta-Llama-3-8B", "model_path": "/models/M", "engine_dir": "None", "version": "1.2.1",
-        "backend": "Pytorch", "dtype": "bfloat16", "kv_cache_dtype": None, "quantization": None,
+        "model": "meta-llama/Meta-Llama-3-8B",
+        "model_path": "/models/M",
+        "engine_dir": "None",
+        "version": "1.2.1",
+        "backend": "Pytorch",
+        "dtype": "bfloat16",
+        "kv_cache_dtype": None,
+        "quantization": None,
     },
     "world_info": {
-        "tp_size": 1, "pp_size": 1, "ep_size": -1, "world_size": 1, "max_batch_size": 8, "max_num_tokens": 8192,
-        "scheduling_policy": "GUARANTEED_NO_EVICT", "kv_cache_percentage": 0.9, "issue_rate": 1.03e14,
+        "tp_size": 1,
+        "pp_size": 1,
+        "ep_size": -1,
+        "world_size": 1,
+        "max_batch_size": 8,
+        "max_num_tokens": 8192,
+        "scheduling_policy": "GUARANTEED_NO_EVICT",
+        "kv_cache_percentage": 0.9,
+        "issue_rate": 1.03e14,
     },
     "request_info": {
-        "num_requests": 2, "avg_num_concurrent_requests": 2.0, "avg_input_length": 512.0, "avg_output_length": 128.0,
+        "num_requests": 2,
+        "avg_num_concurrent_requests": 2.0,
+        "avg_input_length": 512.0,
+        "avg_output_length": 128.0,
     },
     "performance": {
-        "total_latency_ms": 8000.0, "avg_request_latency_ms": 7900.0, "request_throughput_req_s": 0.25,
-        "system_output_throughput_tok_s": 32.0, "system_total_throughput_tok_s": 160.0,
-        "output_throughput_per_user_tok_s": 16.2, "output_throughput_per_gpu_tok_s": 32.0,
+        "total_latency_ms": 8000.0,
+        "avg_request_latency_ms": 7900.0,
+        "request_throughput_req_s": 0.25,
+        "system_output_throughput_tok_s": 32.0,
+        "system_total_throughput_tok_s": 160.0,
+        "output_throughput_per_user_tok_s": 16.2,
+        "output_throughput_per_gpu_tok_s": 32.0,
         "request_latency_percentiles_ms": {"p50": 7900.0, "p95": 8000.0, "p99": 8000.0},
     },
     "dataset": {"num_requests": 2, "dataset_path": "/in/dataset.jsonl", "max_isl": 512, "avg_isl": 512},
 }
-STREAMING = {"token_output_speed_tok_s": 16.4, "avg_ttft_ms": 110.0, "avg_tpot_ms": 61.0, "ttft_percentiles": {"p50": 1}}
+STREAMING = {
+    "token_output_speed_tok_s": 16.4,
+    "avg_ttft_ms": 110.0,
+    "avg_tpot_ms": 61.0,
+    "ttft_percentiles": {"p50": 1},
+}
 MACHINE = {"name": "NVIDIA GB10", "memory.total": 119.64, "clocks.mem": None}
 ENERGY = {"total_energy_j": 440.0, "output_tps_per_w": 0.58, "average_gpu_power": 55.0}
 DECODING = {"mode": "MTP", "acceptance_length_percentiles": {"p50": 1.7}}
@@ -67,12 +92,22 @@ def report(**sections):
 
 def request(number, start, *, first=None, end=None, **other):
     return {
-        "id": number, "num_input_tokens": 512, "error_tokens": 0, "start_timestamp": start,
+        "id": number,
+        "num_input_tokens": 512,
+        "error_tokens": 0,
+        "start_timestamp": start,
         "first_token_timestamp": start + 110_000_000 if first is None else first,
-        "end_timestamp": start + 7_900_000_000 if end is None else end, "decode_iteration": 127,
-        "num_total_output_tokens": 128, "num_generated_tokens": 127, "generation_time": 7_790_000_000,
-        "time_to_first_token": 110_000_000.0, "intertoken_latency": 61_338_582.6, "end_to_end_latency": 7_900_000_000,
-        "output": "", "output_tokens": 128, **other,
+        "end_timestamp": start + 7_900_000_000 if end is None else end,
+        "decode_iteration": 127,
+        "num_total_output_tokens": 128,
+        "num_generated_tokens": 127,
+        "generation_time": 7_790_000_000,
+        "time_to_first_token": 110_000_000.0,
+        "intertoken_latency": 61_338_582.6,
+        "end_to_end_latency": 7_900_000_000,
+        "output": "",
+        "output_tokens": 128,
+        **other,
     }
 
 
