@@ -1,7 +1,7 @@
 """How long a sweep will take: estimates first, measured runs as soon as there are some."""
 
+import pytest
 from builders import experiment, row, study
-from pytest import approx
 
 from sparkray.plan import estimated_s, make_plan
 from sparkray.spec.experiment import Protocol
@@ -31,5 +31,5 @@ def test_cooldown_comes_on_top_and_is_shorter_when_adaptive() -> None:
     asked = study(experiment=experiment(protocol=Protocol(cooldown="adaptive", cooldown_s=300.0)))
     planned = make_plan(asked)[0]
     timing = Timing(asked, None)
-    assert timing.total_s(planned, "fixed") == approx(timing.run_s(planned) + 300.0)
+    assert timing.total_s(planned, "fixed") == pytest.approx(timing.run_s(planned) + 300.0)
     assert timing.run_s(planned) < timing.total_s(planned) < timing.total_s(planned, "fixed")
