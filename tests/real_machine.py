@@ -18,7 +18,7 @@ from sparkray.images.rootfs import Image, Images
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.runtimes._docker import connect
-from sparkray.runtimes._privilege import as_root
+from sparkray.runtimes._privilege import need_root
 
 __all__ = ["cache", "client", "image", "images", "machine_lock", "require_root", "rootfs"]
 
@@ -30,7 +30,7 @@ def require_root(name: str) -> None:
     """Skip what is a chroot or a process with a declared start state, where root cannot be had."""
     if name != "container":
         try:
-            as_root([])
+            need_root()
         except PrivilegeError as error:
             pytest.skip(str(error))
 

@@ -123,7 +123,7 @@ def _cgroups(seen: Seen) -> Finding:
 
 
 def _limits(seen: Seen) -> Finding:
-    why = "without CAP_SYS_RESOURCE no limit can be raised: --ulimit memlock=-1 and --privileged cannot start"
+    why = "without CAP_SYS_RESOURCE no hard limit can be raised and --privileged cannot start"
     for line in (seen.text("proc/self/status") or "").splitlines():
         if line.startswith("CapBnd"):
             if int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1:

@@ -117,7 +117,7 @@ def test_an_ok_run_keeps_requests_samples_and_checks(bench: Bench, environment: 
     assert all(s["process_rss_gib"] > 0.001 for s in samples if s["sampler"] == "process")
     checks = stored(bench, "checks", outcome)
     assert [(c["check"], c["verdict"]) for c in checks] == [
-        ("identity", "pass"), ("identity", "pass"), ("start_state", "pass"), ("tokens", "pass"),
+        ("identity", "pass"), ("identity", "pass"), ("start_state", "pass"), ("tokens", "pass"), ("environment", "pass"),
     ]  # fmt: skip
 
 

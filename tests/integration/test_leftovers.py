@@ -19,7 +19,7 @@ from small_bench import changed, dataset_of, model_of, planned, run, study_of
 
 from sparkray.execute import store_interrupted
 from sparkray.execute.bench import make_ready
-from sparkray.execute.leftovers import Leftovers, end_processes
+from sparkray.execute.leftovers import Leftovers, container_log, end_processes
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.machine.fingerprint import fingerprint
@@ -164,22 +164,22 @@ def test_a_killed_sweep_is_recovered(
     orphans = marked()
     assert orphans != [], "the engine outlives a sweep that is killed: else there is nothing to test"
     told: list[str] = []
+    assert store_interrupted(dataset, "another-host", told.append, container_log) == []
+    (run_id,) = store_interrupted(dataset, fingerprint().host, told.append, container_log)
     assert len(Leftovers(client).clear(told.append)) == 1
     assert marked() == []
     assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in orphans)
-    (run_id,) = store_interrupted(dataset, told.append)
     (row,) = dataset.read("runs")
     assert (row["run_id"], row["attempt"], row["status"]) == (run_id, 1, "interrupted")
-    assert row["reason"] == "sparkray died while the engine ran"
+    assert row["reason"] == "sparkray died during the run"
     assert (row["environment"], row["model"], row["engine"]) == (environment, "Tiny", "double")
     assert row["output_throughput_tok_s"] is None
     samples = dataset.read("samples")
     assert {sample["run_id"] for sample in samples} == {run_id}
     assert len([s for s in samples if s["sampler"] == "host"]) > 1
-    if environment != "container_baseline":  # Docker keeps a container's output until the run has ended
-        assert (dataset.path / "logs" / f"{run_id}-1.log").read_bytes().startswith(b"double: loading")
+    assert (dataset.path / "logs" / f"{run_id}-1.log").read_bytes().startswith(b"double: loading")
     assert list(dataset.spool.iterdir()) == []
-    assert store_interrupted(dataset, told.append) == []
+    assert store_interrupted(dataset, fingerprint().host, told.append, container_log) == []
     assert dataset.attempts(run_id) == 1
 
 
@@ -191,14 +191,17 @@ def test_the_next_attempt_counts_on(image: Image, cache: Path, tmp_path: Path) -
     bench = changed(make_ready(study, fingerprint(), dataset, lambda _: None, cache=cache), load_s=0.02)
     run_id = planned(bench, "host").run_id
     for name, content in (
-        (f"{run_id}-1", json.dumps({"run_id": run_id, "attempt": 1, "model": "Tiny", "environment": "host"})),
+        (
+            f"{run_id}-1",
+            json.dumps({"run_id": run_id, "attempt": 1, "model": "Tiny", "environment": "host", "host": "here"}),
+        ),
         ("broken", "{"),
         ("empty", None),
     ):
         (dataset.spool / name).mkdir()
         if content is not None:
             (dataset.spool / name / "row.json").write_text(content)
-    assert store_interrupted(dataset, lambda _: None) == [run_id]
+    assert store_interrupted(dataset, "here", lambda _: None, lambda _: None) == [run_id]
     assert list(dataset.spool.iterdir()) == []
     outcome = run(bench, "host")
     assert (outcome.row["attempt"], outcome.status) == (2, "ok")
