@@ -22,15 +22,21 @@ def prompts(job: Job) -> list[dict[str, Any]]:
     """Fixed prompts of token ids: the same seed, lengths and vocabulary give the same ones, on any machine."""
     vocabulary = job.card.shape.vocab if job.card.shape else _DEFAULT_VOCABULARY
     rng = random.Random(f"sparkray prompts {job.seed}")  # noqa: S311 - reproducible, not secret
-    total = job.workload.warmup_requests + job.workload.requests
     return [
         {
             "index": index,
             "warmup": index < job.workload.warmup_requests,
-            "prompt": [rng.randrange(_FIRST_ORDINARY_TOKEN, vocabulary) for _ in range(job.workload.input_tokens)],
+            "prompt": [rng.randrange(_FIRST_ORDINARY_TOKEN, vocabulary) for _ in range(length)],
+            "output_tokens": output,
         }
-        for index in range(total)
+        for index, (length, output) in enumerate(_lengths(job))
     ]
+
+
+def _lengths(job: Job) -> list[tuple[int, int]]:
+    """(input, output) tokens of every request, warm-up first."""
+    load = job.workload
+    return [(load.input_tokens, load.output_tokens)] * load.warmup_requests + list(load.lengths(job.seed))
 
 
 def worker_command(job: Job, paths: Paths, script: str) -> EngineCommand:
@@ -40,7 +46,6 @@ def worker_command(job: Job, paths: Paths, script: str) -> EngineCommand:
     request = {
         "model": paths.model,
         "concurrency": job.concurrency,
-        "output_tokens": job.workload.output_tokens,
         "options": dict(job.options),
         "prompts": items,
     }
@@ -114,12 +119,15 @@ def _complete(requests: tuple[Request, ...], job: Job) -> None:
     expected = job.workload.warmup_requests + job.workload.requests
     if len(requests) != expected:
         raise EngineOutputError(f"the engine returned {len(requests)} requests of {expected}")
+    wanted = _lengths(job)
+    if sorted(request.index for request in requests) != list(range(expected)):
+        raise EngineOutputError("the engine's requests are not the ones it was given, by their numbers")
     for request in requests:
         if request.error is not None:
             raise EngineOutputError(f"request {request.index} failed: {request.error}")
-        if request.output_tokens != job.workload.output_tokens:
+        if request.output_tokens != wanted[request.index][1]:
             raise EngineOutputError(
-                f"request {request.index} generated {request.output_tokens} tokens of {job.workload.output_tokens}"
+                f"request {request.index} generated {request.output_tokens} tokens of {wanted[request.index][1]}"
             )
         times = (request.submit_ns, *request.token_ns, request.end_ns)
         if any(later < earlier for earlier, later in pairwise(times)):

@@ -54,7 +54,7 @@ class Engine:
         """The worker on this job; a context of 0 becomes what the workload needs."""
         options = dict(job.options)
         if not options["n_ctx"]:
-            need = (job.workload.input_tokens + job.workload.output_tokens) * job.concurrency
+            need = (job.workload.most_input + job.workload.most_output) * job.concurrency
             options["n_ctx"] = -(-need // _CONTEXT_STEP) * _CONTEXT_STEP
         sized = Job(job.card, job.workload, job.seed, options)
         return worker_command(sized, paths, "llamacpp_worker.py")

@@ -28,7 +28,16 @@ from sparkray.errors import (
 from sparkray.execute.arms import Arm
 from sparkray.execute.bench import Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
-from sparkray.execute.layout import binds_of, container_name, host_paths, inside_paths, job_of, labels_of, run_folders
+from sparkray.execute.layout import (
+    binds_of,
+    container_name,
+    hf_environment,
+    host_paths,
+    inside_paths,
+    job_of,
+    labels_of,
+    run_folders,
+)
 from sparkray.execute.row import ENGINE_LOG, SAMPLES, Trace, first_columns, memory_before, outcome_of
 from sparkray.execute.verify import check_environment, verify
 from sparkray.execute.watchdog import Watchdog
@@ -232,12 +241,12 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
     launch = Launch(
         name=container_name(planned.run_id),
         argv=command.argv,
-        environment={**arm.environment, **command.environment},
+        environment={**arm.environment, **hf_environment(study.site.hf_cache), **command.environment},
         log=folders["out"] / ENGINE_LOG,
         scratch=folders["out"].with_name("tmp"),
         python=sys.executable,
         start=arm.start,
-        binds=() if on_host else (*binds_of(weights, paths, folders), *arm.binds),
+        binds=() if on_host else (*binds_of(weights, paths, folders, study.site.hf_cache), *arm.binds),
         made=arm.made,
         rootfs=arm.rootfs,
         image=arm.image.digest if arm.image else None,

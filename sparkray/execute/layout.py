@@ -16,6 +16,7 @@ from sparkray.spec.model import ModelCard
 from sparkray.spec.site import HOST
 
 LABEL = "io.sparkray"
+HF_HOME = f"{INSIDE}/hf"
 WORKERS_ON_HOST = Path(__file__).resolve().parent.parent / "engines" / "_workers"
 Bind = tuple[str, str, bool]
 
@@ -47,13 +48,19 @@ def container_name(run_id: str) -> str:
     return f"sparkray-{run_id}"
 
 
-def binds_of(model: Path, paths: Paths, folders: Mapping[str, Path]) -> tuple[Bind, ...]:
-    """What is mounted: the weights and the inputs read-only, the output to be written."""
+def binds_of(model: Path, paths: Paths, folders: Mapping[str, Path], hf_cache: str = "") -> tuple[Bind, ...]:
+    """What is mounted: the weights, the inputs and a Hugging Face cache read-only, the output to be written."""
     return (
+        *(((str(Path(hf_cache).expanduser().absolute()), HF_HOME, True),) if hf_cache else ()),
         (str(model), paths.model, True),
         (str(folders["in"]), paths.input, True),
         (str(folders["out"]), paths.output, False),
     )
+
+
+def hf_environment(hf_cache: str) -> dict[str, str]:
+    """The variable that points an engine at the mounted cache; none without one."""
+    return {"HF_HOME": HF_HOME} if hf_cache else {}
 
 
 def labels_of(run_id: str, experiment: str) -> dict[str, str]:
@@ -110,7 +117,7 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         image=image,
         argv=command.argv,
         options=treatment.options,
-        environment={**command.environment, MARKER: name},
-        binds=binds_of(model, inside_paths(card, engine), folders),
+        environment={**hf_environment(study.site.hf_cache), **command.environment, MARKER: name},
+        binds=binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
         labels=labels_of(planned.run_id, study.experiment.name),
     )

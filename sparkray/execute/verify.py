@@ -37,7 +37,7 @@ def verify(
         check_files(rootfs_digest, bench.expected_digest),
         check_model(measurement, weights.sha256, bench.engine.identity(measurement, job, model_path=model_path)),
         check_start(asdict(bench.arms[planned.environment].start), state),
-        check_tokens(measurement, bench.study.experiment.workload.input_tokens),
+        check_tokens(measurement, bench.study.experiment.workload.lengths(bench.study.experiment.seed)),
         *(verdict for verdict in of_checks if verdict is not None),
     )
 
@@ -85,11 +85,14 @@ def check_environment(declared: Mapping[str, str], state: Mapping[str, Any]) -> 
     )
 
 
-def check_tokens(measurement: Measurement, input_tokens: int) -> Verdict:
-    """The engine counted the prompt tokens that it was given."""
-    wrong = [r.index for r in measurement.requests if r.input_tokens != input_tokens]
-    if wrong:
+def check_tokens(measurement: Measurement, lengths: tuple[tuple[int, int], ...]) -> Verdict:
+    """The engine counted the tokens it was given and generated those it was asked for, over all requests that count."""
+    found = sorted((r.input_tokens, r.output_tokens) for r in measurement.requests if not r.warmup)
+    if found != sorted(lengths):
         return Verdict(
-            _TOKENS, "invalid", f"prompts of {input_tokens} tokens were counted otherwise in requests {wrong[:5]}"
+            _TOKENS,
+            "invalid",
+            f"{len(found)} requests of {sum(i for i, _ in found)} tokens in and {sum(o for _, o in found)} out, "
+            f"asked for were {len(lengths)} of {sum(i for i, _ in lengths)} and {sum(o for _, o in lengths)}",
         )
-    return Verdict(_TOKENS, "pass", f"{len(measurement.requests)} requests of {input_tokens} tokens")
+    return Verdict(_TOKENS, "pass", f"{len(found)} requests, tokens in and out as asked for")

@@ -1,5 +1,6 @@
 """Experiments: questions fixed before the data, readable as a pre-registration."""
 
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ Positive = Annotated[int, Gt(0)]
 
 @dataclass(frozen=True)
 class Workload:
-    """The load of one run. Lengths in tokens, the same for every request; `warmup_requests` come first and do not count.
+    """The load of one run. Lengths in tokens; `warmup_requests` come first, have the mean lengths, and do not count.
 
+    The lengths of request k are drawn evenly from mean - spread to mean + spread, input and output apart, by the seed
+    and k alone: the same in every arm and in every run. A spread of 0 gives every request the mean.
     `offline` is the only kind so far: the engine's own benchmark or worker makes the load inside the environment.
     """
 
@@ -29,7 +32,42 @@ class Workload:
     warmup_requests: Annotated[int, Ge(0)] = 2
     concurrency: Annotated[int, Ge(0)] = 0
     """Requests in flight at once; 0 takes the model card's batch size."""
+    input_spread: Annotated[int, Ge(0)] = 0
+    output_spread: Annotated[int, Ge(0)] = 0
     kind: Literal["offline"] = "offline"
+
+    def __post_init__(self) -> None:
+        if self.input_spread >= self.input_tokens or self.output_spread >= self.output_tokens - 1:
+            raise ValueError(
+                f"input_spread {self.input_spread} and output_spread {self.output_spread} leave no tokens of "
+                f"{self.input_tokens} in and two of {self.output_tokens} out"
+            )
+
+    @property
+    def most_input(self) -> int:
+        """The longest prompt there can be, tokens."""
+        return self.input_tokens + self.input_spread
+
+    @property
+    def most_output(self) -> int:
+        """The longest output there can be, tokens."""
+        return self.output_tokens + self.output_spread
+
+    def lengths(self, seed: int) -> tuple[tuple[int, int], ...]:
+        """(input, output) tokens of each request that counts."""
+
+        def drawn(mean: int, spread: int, what: str, index: int) -> int:
+            if spread == 0:
+                return mean
+            return random.Random(f"{seed} {what} {index}").randint(mean - spread, mean + spread)  # noqa: S311 - reproducible
+
+        return tuple(
+            (
+                drawn(self.input_tokens, self.input_spread, "input", index),
+                drawn(self.output_tokens, self.output_spread, "output", index),
+            )
+            for index in range(self.requests)
+        )
 
 
 @dataclass(frozen=True)

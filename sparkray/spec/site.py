@@ -34,7 +34,9 @@ class Site:
 
     `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
     tool in it) or a reference that Docker knows. `models_root` is the folder of the checkpoints; `double` makes ones
-    without weights for the double. `validation` is the experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
+    without weights for the double. `hf_cache` is a
+    Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that look there. `validation` is the
+    experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
     and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
     `protocol` overrides keys of the experiment's protocol.
@@ -53,6 +55,7 @@ class Site:
     inherits: str | None = None
     modes: Mapping[str, DockerOptions] = field(default_factory=dict)
     models_root: str = "/data/models/huggingface"
+    hf_cache: str = ""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
     memory_gib: Annotated[float, Gt(0)] | None = None
     bandwidth_gb_s: Annotated[float, Gt(0)] | None = None

@@ -107,7 +107,9 @@ def test_an_unknown_key_at_any_depth_names_the_nearest(kind: type[Any], key: str
 
 def test_an_unknown_key_that_is_near_nothing_lists_the_known_ones_of_its_place() -> None:
     said = refused(Experiment, changed(Experiment, "workload.zzz", 1))
-    assert said.startswith("file.yaml: unknown key 'workload.zzz', known keys: concurrency, input_tokens, kind")
+    assert said.startswith(
+        "file.yaml: unknown key 'workload.zzz', known keys: concurrency, input_spread, input_tokens, kind"
+    )
     assert "question" not in said
 
 

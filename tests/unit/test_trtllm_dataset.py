@@ -6,10 +6,15 @@ from hypothesis import strategies as st
 from trtllm_samples import PATHS, cards, job
 
 from sparkray.engines import load_engine
-from sparkray.engines._trtllm.dataset import constant, jsonl, uniform
+from sparkray.engines._trtllm.dataset import dataset, jsonl
+from sparkray.spec.experiment import Workload
 
 # Changes only when every dataset_sha256 that was ever stored is given up.
 PINNED = "fea833f0aefa84130123b5a7b51f6620ce8983bde965702adb427688748d93c9"
+
+
+def constant(tokens):
+    return lambda _: tokens
 
 
 def lines(data):
@@ -31,7 +36,7 @@ def test_lengths_may_differ_by_request():
 
 
 def test_the_hash_is_pinned():
-    data, digest = uniform(2, 128256, seed=42, input_tokens=4, output_tokens=3)
+    data, digest = dataset(128256, 42, Workload(requests=2, input_tokens=4, output_tokens=3))
     assert digest == hashlib.sha256(data).hexdigest() == PINNED
 
 
@@ -63,3 +68,16 @@ def test_every_version_gets_the_same_file():
     engine = load_engine("trtllm")
     hashes = {engine.command(job(version=v), PATHS).dataset_sha256 for v in ("1.0", "1.1", "1.2", "1.3")}
     assert len(hashes) == 1
+
+
+def test_lengths_are_drawn_from_the_experiments_spread_alike_everywhere():
+    load = Workload(requests=200, input_tokens=100, output_tokens=40, input_spread=30, output_spread=10)
+    first, again = dataset(32000, 7, load), dataset(32000, 7, load)
+    assert first == again
+    entries = lines(first[0])
+    assert [(len(e["input_ids"]), e["output_tokens"]) for e in entries] == list(load.lengths(7))
+    inputs, outputs = zip(*load.lengths(7), strict=True)
+    assert (min(inputs) >= 70, max(inputs) <= 130, len(set(inputs)) > 20) == (True, True, True)
+    assert (min(outputs) >= 30, max(outputs) <= 50) == (True, True)
+    assert load.lengths(8) != load.lengths(7)
+    assert Workload(requests=3, input_tokens=5, output_tokens=4).lengths(1) == ((5, 4),) * 3

@@ -45,7 +45,7 @@ def bench_of(tmp_path: Path) -> Bench:
 def verdicts(tmp_path: Path, **changes: Any) -> list[tuple[str, str]]:
     bench = bench_of(tmp_path)
     facts = {"model_sha256": "1" * 64, "model_architecture": "llama"} | changes.get("facts", {})
-    requests = changes.get("requests", (request(0), request(1)))
+    requests = changes.get("requests", tuple(request(i, output_tokens=4) for i in range(4)))
     found = verify(
         bench,
         make_plan(bench.study)[0],
@@ -72,7 +72,7 @@ def test_a_run_that_is_as_it_should_be_passes_every_check(tmp_path: Path) -> Non
         ({"facts": {"model_sha256": "2" * 64}}, 1),
         ({"facts": {"model_architecture": "qwen"}}, 1),
         ({"state": STATE | {"nice": 15}}, 2),
-        ({"requests": (request(0), request(1, input_tokens=9))}, 3),
+        ({"requests": tuple(request(i, output_tokens=4, input_tokens=8 + (i == 3)) for i in range(4))}, 3),
     ],
 )
 def test_one_thing_that_is_wrong_makes_its_own_check_invalid(
@@ -148,7 +148,14 @@ def test_what_a_row_holds_as_json_is_read_as_well() -> None:
     assert check_start(asdict(START), STATE | {"rlimits": {"nofile": [1024, 4096]}}).verdict == "pass"
 
 
-def test_every_request_is_counted_warm_up_too() -> None:
-    wrong = measurement(request(0, warmup=True, input_tokens=7), request(1))
-    assert check_tokens(wrong, 8).evidence.endswith("in requests [0]")
-    assert check_tokens(measurement(request(0)), 8).evidence == "1 requests of 8 tokens"
+def test_tokens_are_those_that_were_asked_for_warm_up_apart() -> None:
+    asked = ((8, 5), (6, 4))
+    warm_up, first, second = (
+        request(0, warmup=True, input_tokens=7),
+        request(1),
+        request(2, input_tokens=6, output_tokens=4),
+    )
+    assert check_tokens(measurement(warm_up, second, first), asked).verdict == "pass"
+    short = request(2, input_tokens=6, output_tokens=3)
+    assert check_tokens(measurement(warm_up, first, short), asked).evidence.endswith("asked for were 2 of 14 and 9")
+    assert check_tokens(measurement(first), asked).verdict == "invalid"

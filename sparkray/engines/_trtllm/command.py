@@ -18,7 +18,7 @@ import json
 from typing import Any
 
 from sparkray.engines import EngineCommand, Job, Paths
-from sparkray.engines._trtllm.dataset import uniform
+from sparkray.engines._trtllm.dataset import dataset
 from sparkray.engines._trtllm.features import Features
 from sparkray.engines._trtllm.options import (
     TOOL_FRACTION,
@@ -76,13 +76,11 @@ def _dataset(job: Job) -> tuple[bytes, str]:
     shape, load = job.card.shape, job.workload
     if shape is None:
         raise ConfigError(f"model card {job.card.name} has no shape", "The prompts need to know its vocabulary")
-    if load.input_tokens + load.output_tokens > shape.context:
+    if load.most_input + load.most_output > shape.context:
         raise ConfigError(
-            f"{load.input_tokens} + {load.output_tokens} tokens exceed the context of {job.card.name}, {shape.context}"
+            f"{load.most_input} + {load.most_output} tokens exceed the context of {job.card.name}, {shape.context}"
         )
-    return uniform(
-        load.requests, shape.vocab, seed=job.seed, input_tokens=load.input_tokens, output_tokens=load.output_tokens
-    )
+    return dataset(shape.vocab, job.seed, load)
 
 
 def _group_words(job: Job, paths: Paths, features: Features) -> list[str]:
@@ -106,7 +104,7 @@ def _throughput_words(job: Job, paths: Paths, *, options: TrtllmOptions, feature
         "--concurrency": concurrency(options, job.card, load),
         "--max_batch_size": batch_size(options, job.card),
         "--max_num_tokens": tokens_per_step(options, job.card, load),
-        "--max_seq_len": load.input_tokens + load.output_tokens,
+        "--max_seq_len": load.most_input + load.most_output,
         "--eos_id": -1,
         "--tp": options.tp,
         "--pp": options.pp,

@@ -12,12 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from sparkray.spec.experiment import Workload
+
 _SPECIAL_SHARE = 32
-
-
-def constant(tokens: int) -> Callable[[int], int]:
-    """The length of every request, whatever its index."""
-    return lambda _: tokens
 
 
 def jsonl(count: int, vocab: int, *, seed: int, inputs: Callable[[int], int], outputs: Callable[[int], int]) -> bytes:
@@ -43,7 +40,10 @@ def jsonl(count: int, vocab: int, *, seed: int, inputs: Callable[[int], int], ou
 
 
 @lru_cache(maxsize=8)
-def uniform(count: int, vocab: int, *, seed: int, input_tokens: int, output_tokens: int) -> tuple[bytes, str]:
-    """Requests of one length, and their SHA-256. Kept, because a plan asks for the same file once a run."""
-    data = jsonl(count, vocab, seed=seed, inputs=constant(input_tokens), outputs=constant(output_tokens))
+def dataset(vocab: int, seed: int, load: Workload) -> tuple[bytes, str]:
+    """The requests of a load, and their SHA-256. Kept, because a plan asks for the same file once a run."""
+    lengths = load.lengths(seed)
+    data = jsonl(
+        load.requests, vocab, seed=seed, inputs=lambda index: lengths[index][0], outputs=lambda index: lengths[index][1]
+    )
     return data, hashlib.sha256(data).hexdigest()

@@ -43,6 +43,7 @@ def identity(
         model_path: What `--model_path` was given; None does not ask.
     """
     load, card = job.workload, job.card
+    lengths = load.lengths(job.seed)
     wanted = {
         "model": model_name(job),
         "model_path": model_path,
@@ -54,8 +55,8 @@ def identity(
         "max_num_tokens": tokens_per_step(options, card, load),
         "kv_fraction": options.kv_fraction or TOOL_FRACTION,
         "num_requests": load.requests,
-        "mean_input_tokens": load.input_tokens,
-        "mean_output_tokens": load.output_tokens,
+        "mean_input_tokens": sum(length for length, _ in lengths) / len(lengths),
+        "mean_output_tokens": sum(length for _, length in lengths) / len(lengths),
     }
     found = [
         f"{name}: asked for {value!r}, reported {reported.get(name)!r}"

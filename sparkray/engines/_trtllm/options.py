@@ -132,14 +132,14 @@ def concurrency(options: TrtllmOptions, card: ModelCard, workload: Workload) -> 
 
 def tokens_per_step(options: TrtllmOptions, card: ModelCard, workload: Workload) -> int:
     """`--max_num_tokens`: the tool's usual 8192, raised where one prompt beside a full batch needs more."""
-    return options.max_num_tokens or max(LEAST_TOKENS_PER_STEP, workload.input_tokens + batch_size(options, card))
+    return options.max_num_tokens or max(LEAST_TOKENS_PER_STEP, workload.most_input + batch_size(options, card))
 
 
 def fixed_kv_tokens(options: TrtllmOptions, card: ModelCard, workload: Workload) -> int | None:
     """`kv_cache_config.max_tokens`; None when each run sizes itself."""
     if options.kv_cache == "self":
         return None
-    blocks = -(-(workload.input_tokens + workload.output_tokens) // TOKENS_PER_BLOCK)
+    blocks = -(-(workload.most_input + workload.most_output) // TOKENS_PER_BLOCK)
     return options.kv_cache_max_tokens or 2 * batch_size(options, card) * blocks * TOKENS_PER_BLOCK
 
 

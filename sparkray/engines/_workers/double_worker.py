@@ -37,11 +37,12 @@ def play(fault, folder):
         sys.exit(0)
 
 
-def one(item, options, output_tokens, rng):
+def one(item, options, rng):
     """One simulated request: a first token, then a steady pace with a little noise."""
     submit = time.monotonic_ns()
     step_s = 1.0 / options["tokens_per_s"]
     tokens = []
+    output_tokens = item["output_tokens"] - (1 if options["fault"] == "short" else 0)
     for _ in range(output_tokens):
         time.sleep(step_s * (1 + options["noise"] * rng.uniform(-1, 1)))
         tokens.append(time.monotonic_ns())
@@ -69,8 +70,7 @@ def main():
     time.sleep(options["load_s"])
     play(options["fault"], folder)
     rng = random.Random(os.getpid())
-    tokens = request["output_tokens"] - (1 if options["fault"] == "short" else 0)
-    requests = [one(item, options, tokens, rng) for item in request["prompts"]]
+    requests = [one(item, options, rng) for item in request["prompts"]]
     if options["fault"] == "lost":
         requests = requests[:-1]
     document = {

@@ -82,7 +82,7 @@ def why_not_loaded(text):
     return next((error for error in errors if "error loading model" in error), errors[-1]).strip()
 
 
-def serve_one(server, item, output_tokens):
+def serve_one(server, item):
     """One request, greedy, EOS ignored: its times and counts."""
     times, last = [], {}
 
@@ -94,7 +94,7 @@ def serve_one(server, item, output_tokens):
 
     body = {
         "prompt": item["prompt"],
-        "n_predict": output_tokens,
+        "n_predict": item["output_tokens"],
         "temperature": 0.0,
         "top_k": 1,
         "ignore_eos": True,
@@ -123,7 +123,7 @@ def serve_one(server, item, output_tokens):
 
 def serve_all(server, request):
     """Warm-up first, one after the other; then the load with as many in flight as asked for."""
-    results = [serve_one(server, item, request["output_tokens"]) for item in request["prompts"] if item["warmup"]]
+    results = [serve_one(server, item) for item in request["prompts"] if item["warmup"]]
     waiting = queue.SimpleQueue()
     for item in request["prompts"]:
         if not item["warmup"]:
@@ -135,7 +135,7 @@ def serve_all(server, request):
                 item = waiting.get_nowait()
             except queue.Empty:
                 return
-            results.append(serve_one(server, item, request["output_tokens"]))
+            results.append(serve_one(server, item))
 
     threads = [threading.Thread(target=drain) for _ in range(request["concurrency"] - 1)]
     for thread in threads:
