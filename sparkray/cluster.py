@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
+from uuid import uuid4
 
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -198,7 +199,8 @@ class Cluster:
         node = self._node()
         self._await_resource(mode, tell, should_stop)
         actor = _ACTOR.options(
-            name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()})",
+            # the last part, since Ray frees the name of a runner that died only after a while
+            name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()}, {uuid4().hex[:4]})",
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
         ).remote()
         try:
