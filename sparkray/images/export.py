@@ -4,8 +4,12 @@ import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sparkray.images.digest import Entry, counts, hash_stream
+
+# Pythons before 3.11.4 (Debian 12 has 3.11.2) know no filters: they extract what they are given, which is what is meant.
+_TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
 
 
 def extract(tar: tarfile.TarFile, folder: Path) -> Iterator[Entry]:
@@ -21,17 +25,17 @@ def extract(tar: tarfile.TarFile, folder: Path) -> Iterator[Entry]:
     for member in tar:
         path = member.name.removeprefix("./")
         if member.isdir():
-            tar.extract(member, folder, filter="fully_trusted")
+            tar.extract(member, folder, **_TRUSTED)
         elif counts(path) and member.isreg():
             entry = _write(tar, member, folder / path)
             written[path] = entry
             yield entry
         elif counts(path) and member.islnk():
-            tar.extract(member, folder, filter="fully_trusted")
+            tar.extract(member, folder, **_TRUSTED)
             source = written[member.linkname.removeprefix("./")]
             yield Entry(path, "f", source.mode, source.content)
         elif counts(path) and member.issym():
-            tar.extract(member, folder, filter="fully_trusted")
+            tar.extract(member, folder, **_TRUSTED)
             yield Entry(path, "l", 0o777, member.linkname)
 
 
