@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("mac
 
 CUT_BYTES = 4_000_000
 
+CLOCK_TICK_S = 0.011  # an engine tells its lifetime from a start time that the kernel keeps in clock ticks of 10 ms
+
 
 @pytest.fixture(scope="module")
 def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
@@ -48,7 +50,9 @@ def test_a_real_run_is_ok_in_every_arm(bench: Bench, environment: str) -> None:
     assert [r.output_tokens for r in outcome.requests] == [6] * 5
     assert outcome.row["output_throughput_tok_s"] > 0
     assert outcome.row["kv_cache_gib"] > 0
-    assert 0 < outcome.row["engine_load_s"] < outcome.row["engine_lifetime_s"] < outcome.row["duration_s"]
+    assert (
+        0 < outcome.row["engine_load_s"] < outcome.row["engine_lifetime_s"] < outcome.row["duration_s"] + CLOCK_TICK_S
+    )
 
 
 @pytest.mark.parametrize("environment", ARMS)
