@@ -61,7 +61,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("image_digest", "string", "identity of the image; null on the host arm"),
     Column("rootfs_digest", "string", "hash of the files that this arm runs, computed from this arm's own files"),
     Column("docker_command", "string", "the docker run line that makes the same container; null outside Docker"),
-    Column("start_state", "string", "JSON: nice, oom_score_adj, rlimits, affinity, signal mask that was declared"),
+    Column("start_state", "string", "JSON: nice, oom_score_adj, umask, rlimits and affinity that were declared"),
     Column("effective_state", "string", "JSON: what the engine's process really got, read from outside"),
     Column("deviations", "string", "JSON list: where this run departs from what was asked, in words"),
     Column("machine", "string", "JSON: fingerprint of hardware and software"),

@@ -173,8 +173,3 @@ def await_end(pid: int, timeout_s: float, stop: Stop) -> str:
 def runtime_names() -> list[str]:
     """The runtimes there are."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
-
-
-def runtime_of(environment: str) -> str:
-    """Which runtime an environment runs under."""
-    return "container" if environment.startswith("container") else environment
