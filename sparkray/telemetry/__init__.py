@@ -5,6 +5,9 @@ host, never inside the environment: in a container on GB10 no per-process GPU me
 CUDA allocations. Cheap fields are read often and dear ones seldom, which is why what belongs together by subject can
 be several samplers with periods of their own. `recorder.Recorder` ticks them and streams the rows to disk.
 
+A sampler looks at its period and makes rows of what it saw later, many looks in one go: a thread that wakes ten times a
+second finds its caches cold, and parsing a line then costs three times what it costs when it is parsed beside others.
+
 Adding one is one new file here: the module's name is the sampler's name, and the module holds a class `Sampler` that
 needs no arguments (edges such as the root of /proc or NVML are keyword arguments with defaults).
 """
@@ -13,11 +16,11 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from sparkray.errors import UnknownNameError
 
-Value = str | int | float | None
+Value = str | int | float | list[int | None] | None
 Row = Mapping[str, Value]
 """Column to value. Columns are those of `records.SAMPLE_COLUMNS` without run_id, attempt, sampler and t_ns."""
 
@@ -59,11 +62,21 @@ class Sampler(Protocol):
         """Turns to a target. Host memory is sampled before an engine exists, so this comes after the first samples."""
         ...
 
-    def sample(self) -> Sequence[Row]:
-        """One row a device, or one, or none when there is nothing to see. Missing columns are null, never 0.
+    def look(self) -> Any:  # noqa: ANN401 - whatever this sampler's own `rows` takes
+        """Reads, and no more than that. None when there is nothing to see.
 
         Raises:
             Exception: Anything; the recorder notes it and leaves this sampler out from then on.
+        """
+        ...
+
+    def rows(self, seen: Any, /) -> Sequence[Row]:  # noqa: ANN401 - what `look` returned
+        """Rows of one look: one a device, or one, or none. Missing columns are null, never 0.
+
+        Called once for every look, in their order, at most a second after it and before the sampler is left.
+
+        Raises:
+            Exception: As for `look`.
         """
         ...
 

@@ -1,14 +1,16 @@
 """What samplers have alike: most have nothing to open or to close, and some follow the target's process tree."""
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from sparkray.telemetry import Target
+from sparkray.telemetry import Row, Target
 from sparkray.telemetry._proc import PROC, Stat, Tree
 
 
 class Base:
-    """Defaults for the parts of `Sampler` that a sampler does not need."""
+    """Defaults for the parts of `Sampler` that a sampler does not need, and looking and reading in one."""
 
     unavailable: str | None = None
 
@@ -20,6 +22,20 @@ class Base:
 
     def attach(self, target: Target) -> None:
         """The host looks the same whatever runs."""
+
+    @abstractmethod
+    def look(self) -> Any:  # noqa: ANN401 - see `Sampler`
+        """Reads, and no more than that. None when there is nothing to see."""
+
+    def rows(self, seen: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
+        """What was seen, for a sampler whose looks are rows already."""
+        found: Sequence[Row] = seen
+        return found
+
+    def sample(self) -> Sequence[Row]:
+        """The rows of a look taken now, for who wants to know at once."""
+        seen = self.look()
+        return [] if seen is None else self.rows(seen)
 
 
 class Follower:

@@ -14,13 +14,15 @@ from sparkray.units import GIB
 MEMORY_INFO, MEMORY_CLOCK, SM_CLOCK, POWER_LIMIT = "memory_info", "memory_clock", "sm_clock", "power_limit"
 UTILIZATION, TEMPERATURE, POWER, ENERGY = "utilization", "temperature", "power", "energy"
 EVENT_REASONS, THROTTLE_REASONS, PROCESSES = "event_reasons", "throttle_reasons", "processes"
+ECC, EVENTS = "ecc", "events"
 
 
 @dataclass
 class FakeDevice:
     """One GPU. Change it between samples; `errors` maps a question (the constants above) to an NVML error code.
 
-    `lost` makes every question but the handle's fail as for a GPU that fell off the bus.
+    `lost` makes every question but the handle's fail as for a GPU that fell off the bus. `xids` are the codes of events
+    that nobody has taken yet.
     """
 
     uuid: str
@@ -36,14 +38,17 @@ class FakeDevice:
     reasons: int = 0
     total_bytes: int = 80 * GIB
     used_bytes: int = 0
+    ecc_corrected: int = 0
+    ecc_uncorrected: int = 0
+    xids: list[int] = field(default_factory=list)
     processes: Mapping[int, int | None] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
     lost: bool = False
 
 
 def gb10(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
-    """The GPU of a DGX Spark: unified memory, so no memory info, memory clock or power limit."""
-    absent = dict.fromkeys((MEMORY_INFO, MEMORY_CLOCK, POWER_LIMIT), pynvml.NVML_ERROR_NOT_SUPPORTED)
+    """The GPU of a DGX Spark: unified memory, so no memory info, memory clock, power limit or ECC."""
+    absent = dict.fromkeys((MEMORY_INFO, MEMORY_CLOCK, POWER_LIMIT, ECC), pynvml.NVML_ERROR_NOT_SUPPORTED)
     values = {"uuid": "GPU-00000000-0000-0000-0000-000000000010", "sm_mhz": 2418, "errors": absent}
     return FakeDevice(**{"name": "NVIDIA GB10", **values, **changes})
 
@@ -62,6 +67,7 @@ class FakeNvml:
         self.devices = list(devices)
         self.init_error = init_error
         self.opened = 0
+        self.watched: list[list[FakeDevice]] = []
 
     def _told(self, handle: FakeDevice, question: str) -> FakeDevice:
         """The device, unless it does not answer this question."""
@@ -137,3 +143,29 @@ class FakeNvml:
     def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeDevice) -> list[SimpleNamespace]:
         held = self._told(handle, PROCESSES).processes
         return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in held.items()]
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: FakeDevice, kind: int, counter: int) -> int:
+        device = self._told(handle, ECC)
+        if counter != pynvml.NVML_VOLATILE_ECC:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        corrected = kind == pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED
+        return device.ecc_corrected if corrected else device.ecc_uncorrected
+
+    def nvmlEventSetCreate(self) -> list[FakeDevice]:
+        self.watched.append([])
+        return self.watched[-1]
+
+    def nvmlDeviceRegisterEvents(self, handle: FakeDevice, types: int, events: list[FakeDevice]) -> None:
+        if types != pynvml.nvmlEventTypeXidCriticalError:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        events.append(self._told(handle, EVENTS))
+
+    def nvmlEventSetWait(self, events: list[FakeDevice], timeout_ms: int) -> SimpleNamespace:
+        device = next((device for device in events if device.xids), None)
+        if device is None:
+            code = pynvml.NVML_ERROR_TIMEOUT if timeout_ms == 0 else pynvml.NVML_ERROR_INVALID_ARGUMENT
+            raise pynvml.NVMLError(code)
+        return SimpleNamespace(device=device, eventData=device.xids.pop(0))
+
+    def nvmlEventSetFree(self, events: list[FakeDevice]) -> None:
+        self.watched = [watched for watched in self.watched if watched is not events]

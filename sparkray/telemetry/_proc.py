@@ -7,13 +7,15 @@ second. The pure part (`parse_stat`) follows proc_pid_stat(5).
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sparkray.units import gib
+
 PROC = Path("/proc")
 SCAN_PERIOD_S = 1.0
-"""Listing /proc costs more than reading a tree of usual size, so new children are looked for this often."""
+"""Listing /proc costs more than reading a tree of usual size, so new children are looked for this often at most."""
 
 _FIELDS = 22
 """Those of /proc/PID/stat after the name, up to the resident size."""
@@ -82,17 +84,56 @@ class Kept:
     def __init__(self, path: str | Path) -> None:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
-    def read(self, size: int = 65536) -> str:
-        """What the file says now.
+    def raw(self, size: int = 65536) -> bytes:
+        """What the file says now, to be decoded later.
 
         Raises:
             OSError: What it spoke of is gone: ESRCH for a process, ENODEV for a cgroup.
         """
-        return os.pread(self._handle, size, 0).decode("utf-8", "replace")
+        return os.pread(self._handle, size, 0)
+
+    def read(self, size: int = 65536) -> str:
+        """What the file says now.
+
+        Raises:
+            OSError: As for `raw`.
+        """
+        return self.raw(size).decode("utf-8", "replace")
 
     def close(self) -> None:
         """Once only."""
         os.close(self._handle)
+
+
+def newest_pid(proc: Path) -> str | None:
+    """The process or thread that was made last on this machine (proc_loadavg(5)); None where that is not told.
+
+    While it is the same nobody has forked, and there is no new process to look for.
+    """
+    try:
+        return read_small(f"{proc}/loadavg", 128).split()[-1]
+    except (OSError, IndexError):
+        return None
+
+
+def processes_cost(pids: Iterable[int], *, proc: Path = PROC) -> tuple[float, float]:
+    """CPU time that processes have used so far, their children apart, s; and their RSS, GiB.
+
+    Args:
+        pids: The processes; one that has ended counts nothing.
+        proc: Root of /proc.
+    """
+    stats = [stat for pid in set(pids) if (stat := look_at(pid, proc)) is not None]
+    ticks_per_s, page_bytes = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    return sum(stat.own_ticks for stat in stats) / ticks_per_s, gib(sum(stat.rss for stat in stats) * page_bytes)
+
+
+def look_at(pid: int, proc: Path = PROC) -> Stat | None:
+    """The process now; None when it has ended or is hidden."""
+    try:
+        return parse_stat(pid, read_small(f"{proc}/{pid}/stat", 1024))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
 
 
 class Tree:
@@ -105,65 +146,80 @@ class Tree:
     def __init__(self, pid: int, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
         self._proc, self._clock = proc, clock
         self._files: dict[int, Kept] = {}
-        self._members: dict[int, Stat] = {}
+        self._sizes: dict[int, Kept] = {}
+        self._members: dict[int, bytes] = {}
         self._seen: set[str] = set()
+        self._newest: str | None = None
         self._next_scan = clock()
         self.lost_ticks = 0
         """CPU time of ended members whose parent is outside the tree, so that no member's children time holds it."""
-        if (root := self._look(pid)) is not None:
-            self._adopt(root)
+        self._adopt(pid)
 
     def read(self) -> list[Stat]:
         """The members that still exist, zombies included. Empty when the tree is gone."""
+        return [parse_stat(pid, text.decode("utf-8", "replace")) for pid, text in self.texts()]
+
+    def texts(self) -> list[tuple[int, bytes]]:
+        """The same, each as its number and its line of /proc/PID/stat, to be parsed later."""
         if self._members and self._clock() >= self._next_scan:
             self._scan()
-        now = {pid: stat for pid, file in self._files.items() if (stat := _answer(pid, file)) is not None}
+        now: dict[int, bytes] = {}
+        for pid, file in self._files.items():
+            # A kept file answers for the process it was opened for, even if its number was given to another since.
+            with contextlib.suppress(ProcessLookupError):
+                now[pid] = file.raw(1024)
         for pid in self._members.keys() - now:
-            gone = self._members[pid]
-            self._files.pop(pid).close()
+            gone = parse_stat(pid, self._members[pid].decode("utf-8", "replace"))
+            self._let_go(pid)
             if gone.ppid not in self._members:
                 self.lost_ticks += gone.ticks
         self._members = now
-        return list(now.values())
+        return list(now.items())
+
+    def sizes(self) -> list[bytes]:
+        """/proc/PID/statm of the members that were found last and that still exist, zombies included."""
+        found = []
+        for pid in self._members:
+            try:
+                if (file := self._sizes.get(pid)) is None:
+                    file = self._sizes[pid] = Kept(f"{self._proc}/{pid}/statm")
+                found.append(file.raw(128))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+        return found
 
     def close(self) -> None:
         """Lets go of the files. The tree reads as empty from then on."""
-        while self._files:
-            self._files.popitem()[1].close()
+        for pid in list(self._files):
+            self._let_go(pid)
         self._members = {}
+
+    def _let_go(self, pid: int) -> None:
+        for files in (self._files, self._sizes):
+            if (file := files.pop(pid, None)) is not None:
+                file.close()
 
     def _scan(self) -> None:
         """Adopts the new processes that belong to the tree."""
+        self._next_scan = self._clock() + SCAN_PERIOD_S
+        newest = newest_pid(self._proc)
+        if newest is not None and newest == self._newest:
+            return
+        self._newest = newest
         names = set(os.listdir(self._proc))  # noqa: PTH208 - a Path for each would cost ten times as much
         pids = [int(name) for name in names - self._seen if name.isdigit()]
-        fresh = [stat for pid in pids if (stat := self._look(pid)) is not None]
+        fresh = [stat for pid in pids if (stat := look_at(pid, self._proc)) is not None]
         self._seen = names
         while found := [stat for stat in fresh if self._belongs(stat)]:
             for stat in found:
-                self._adopt(stat)
+                self._adopt(stat.pid)
             fresh = [stat for stat in fresh if stat not in found]
-        self._next_scan = self._clock() + SCAN_PERIOD_S
 
     def _belongs(self, stat: Stat) -> bool:
         return stat.pid not in self._members and (stat.ppid in self._members or stat.session in self._members)
 
-    def _look(self, pid: int) -> Stat | None:
-        """The process now; None when it has ended or is hidden."""
-        try:
-            return parse_stat(pid, read_small(f"{self._proc}/{pid}/stat", 1024))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None
-
-    def _adopt(self, stat: Stat) -> None:
-        """Takes a process in, even one that ends meanwhile: the next reading finds that out."""
+    def _adopt(self, pid: int) -> None:
+        """Takes a process in, unless it has ended meanwhile."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            self._files[stat.pid] = Kept(f"{self._proc}/{stat.pid}/stat")
-            self._members[stat.pid] = stat
-
-
-def _answer(pid: int, file: Kept) -> Stat | None:
-    """The process now; None when it has ended, even if its number was given to another since."""
-    try:
-        return parse_stat(pid, file.read(1024))
-    except ProcessLookupError:
-        return None
+            self._files[pid] = Kept(f"{self._proc}/{pid}/stat")
+            self._members[pid] = self._files[pid].raw(1024)

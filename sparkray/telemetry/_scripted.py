@@ -28,7 +28,7 @@ class Scripted(Base):
         """Remembers the target."""
         self.target = target
 
-    def sample(self) -> Sequence[Row]:
+    def look(self) -> Sequence[Row]:
         """Whatever `answer` says."""
         self.samples += 1
         return self._answer(self.target)

@@ -1,4 +1,7 @@
-"""The container's cgroup: memory charged to it, and how long its CPU quota held it back. Versions 1 and 2.
+"""The container's cgroup: memory charged to it, kills for memory, and how long its CPU quota held it back.
+
+Versions 1 and 2. It is read seldom: only the container arm has one, and what that arm alone is asked costs that arm alone
+(to answer, version 2 adds up what every CPU has counted).
 
 A cgroup does not see CUDA allocations on unified memory, so this says what the container holds on the host's side only.
 `anon` and `file` mean the same in both versions; page cache is charged to the container that read the file first, and
@@ -6,100 +9,20 @@ files in tmpfs (/dev/shm) count as page cache. The total of version 2 holds kern
 """
 
 import errno
-import os.path
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from sparkray.runtimes._cgroup import Folder, Version, locate, parse_mounts
 from sparkray.telemetry import Row, Target
 from sparkray.telemetry._base import Base
 from sparkray.telemetry._proc import PROC, Kept
 from sparkray.units import NS_PER_S, gib
 
-Version = Literal[1, 2]
 _US_PER_S = 1_000_000
-
-
-@dataclass(frozen=True)
-class Mount:
-    """A mounted cgroup hierarchy. `controllers` is empty for version 2, whose folders say themselves what they have."""
-
-    version: Version
-    controllers: frozenset[str]
-    root: str
-    point: str
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Where one controller of one process is found."""
-
-    version: Version
-    path: Path
-
-
-def _unescaped(text: str) -> str:
-    """A path of mountinfo, where space, tab, newline and backslash stand as octal numbers."""
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text
-
-
-def parse_mounts(mountinfo: str) -> list[Mount]:
-    """The cgroup hierarchies in /proc/self/mountinfo (proc_pid_mountinfo(5))."""
-    found = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        match [*before.split()[:5], *after.split()]:
-            case [_, _, _, root, point, "cgroup", _, options, *_]:
-                found.append(Mount(1, frozenset(options.split(",")), _unescaped(root), _unescaped(point)))
-            case [_, _, _, root, point, "cgroup2", *_]:
-                found.append(Mount(2, frozenset(), _unescaped(root), _unescaped(point)))
-            case _:
-                continue
-    return found
-
-
-def parse_membership(text: str) -> Iterator[tuple[frozenset[str], str]]:
-    """Controllers and path of each line in /proc/PID/cgroup (cgroups(7)); no controllers: version 2."""
-    for line in text.splitlines():
-        _, _, rest = line.partition(":")
-        controllers, colon, path = rest.partition(":")
-        if colon:
-            yield frozenset(controllers.split(",")) - {""}, path
-
-
-def locate(controller: str, membership: str, mounts: Iterable[Mount]) -> Folder | None:
-    """Where a process's numbers of one controller lie; None where this mount namespace does not show them.
-
-    A controller belongs to one hierarchy only: to a version 1 mount if there is one, else to version 2.
-
-    Args:
-        controller: `memory`, `cpu`.
-        membership: Text of /proc/PID/cgroup.
-        mounts: What `parse_mounts` found in the reader's own mountinfo.
-    """
-    lines = list(parse_membership(membership))
-    for mount in sorted(mounts, key=lambda mount: mount.version):
-        wanted = controller if mount.version == 1 else None
-        if wanted is not None and wanted not in mount.controllers:
-            continue
-        for controllers, path in lines:
-            if (wanted in controllers if wanted else not controllers) and (place := _under(mount, path)):
-                return Folder(mount.version, place)
-    return None
-
-
-def _under(mount: Mount, path: str) -> Path | None:
-    """The folder of a cgroup path; None for a path outside the mount's root (`/../x`: outside our namespace)."""
-    relative = os.path.relpath(path, mount.root)
-    return None if relative.startswith("..") or path.startswith("/..") else Path(mount.point) / relative
-
-
 _MEMORY = re.compile(r"^(anon|file|total_rss|total_cache) (\d+)$", re.MULTILINE)
+_OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 _THROTTLED = re.compile(r"^(throttled_usec|throttled_time) (\d+)$", re.MULTILINE)
 
 
@@ -126,6 +49,18 @@ def throttled_s(stat: str) -> float | None:
     return None if match is None else int(match[2]) / (_US_PER_S if match[1] == "throttled_usec" else NS_PER_S)
 
 
+def oom_kills(events: str) -> int | None:
+    """Processes killed for memory, from memory.events or version 1's memory.oom_control; None before Linux 4.13."""
+    match = _OOM_KILL.search(events)
+    return None if match is None else int(match[1])
+
+
+_FILES: Mapping[Version, tuple[str, str, str]] = {
+    1: ("memory.usage_in_bytes", "memory.stat", "memory.oom_control"),
+    2: ("memory.current", "memory.stat", "memory.events"),
+}
+
+
 class Reader:
     """The open files of one container's cgroup."""
 
@@ -136,25 +71,29 @@ class Reader:
             FileNotFoundError: There is no memory controller in that folder.
         """
         self._version = memory.version
+        total, stat, events = (memory.path / name for name in _FILES[memory.version])
         with ExitStack() as opened:
-            total = "memory.usage_in_bytes" if memory.version == 1 else "memory.current"
-            self._total = opened.enter_context(closing(Kept(memory.path / total)))
-            self._stat = opened.enter_context(closing(Kept(memory.path / "memory.stat")))
-            self._cpu: Kept | None = None
-            if cpu is not None and (cpu.path / "cpu.stat").exists():
-                self._cpu = opened.enter_context(closing(Kept(cpu.path / "cpu.stat")))
+            self._files: list[Kept | None] = [opened.enter_context(closing(Kept(path))) for path in (total, stat)]
+            for path in (events, None if cpu is None else cpu.path / "cpu.stat"):
+                there = path is not None and path.exists()
+                self._files.append(opened.enter_context(closing(Kept(path))) if path is not None and there else None)
             self._open = opened.pop_all()
 
-    def read(self) -> Row:
-        """All columns of the room.
+    def look(self) -> list[bytes]:
+        """What the files say, in the order of `rows`; nothing for those that are not there.
 
         Raises:
             OSError: ENODEV when the cgroup is gone.
         """
-        throttled = None if self._cpu is None else throttled_s(self._cpu.read())
+        return [b"" if file is None else file.raw() for file in self._files]
+
+    def row(self, seen: list[bytes]) -> Row:
+        """All columns of the room."""
+        total, stat, events, cpu = (text.decode() for text in seen)
         return {
-            **memory_row(self._version, self._total.read(), self._stat.read()),
-            "cgroup_throttled_s": throttled,
+            **memory_row(self._version, total, stat),
+            "cgroup_oom_kills": oom_kills(events),
+            "cgroup_throttled_s": throttled_s(cpu),
         }
 
     def close(self) -> None:
@@ -163,10 +102,10 @@ class Reader:
 
 
 class Sampler(Base):
-    """Memory and throttling of the target's container."""
+    """Memory, kills and throttling of the target's container."""
 
     name = "cgroup"
-    period_s = 0.1
+    period_s = 0.5
 
     def __init__(self, *, proc: Path = PROC) -> None:
         self._proc = proc
@@ -198,11 +137,16 @@ class Sampler(Base):
         if self._reader is None:
             self.unavailable = f"the memory cgroup of process {target.pid} cannot be seen in this mount namespace"
 
-    def sample(self) -> list[Row]:
-        """One row; none outside a container or when the cgroup is gone."""
+    def look(self) -> tuple[Reader, list[bytes]] | None:
+        """What the cgroup's files say, with who can read it; None outside a container or when the cgroup is gone."""
         try:
-            return [] if self._reader is None else [self._reader.read()]
+            return None if self._reader is None else (self._reader, self._reader.look())
         except OSError as error:
             if error.errno == errno.ENODEV:
-                return []
+                return None
             raise
+
+    def rows(self, seen: tuple[Reader, list[bytes]]) -> list[Row]:
+        """One row."""
+        reader, texts = seen
+        return [reader.row(texts)]

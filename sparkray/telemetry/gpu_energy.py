@@ -13,7 +13,7 @@ class Sampler(DeviceSampler):
     """The energy counter of every GPU. It counts since the driver was loaded: only differences mean something."""
 
     name = "gpu_energy"
-    period_s = 10.0
+    period_s = 30.0
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
         """The column of one GPU."""

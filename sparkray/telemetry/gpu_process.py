@@ -1,6 +1,6 @@
 """GPU memory of the engine's process tree. On unified memory it is the only GPU memory that NVML tells."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,13 @@ class Sampler(DeviceSampler):
         self._follower.close()
         super().__exit__(*exc)
 
-    def sample(self) -> list[Row]:
+    def look(self) -> Sequence[Row]:
         """One row a GPU that the tree uses; none for the others."""
-        if not self._handles:
+        tree = self._follower.tree
+        if tree is None or not self._handles:
             return []
-        self._pids = frozenset(stat.pid for stat in self._follower.read())
-        return super().sample() if self._pids else []
+        self._pids = frozenset(pid for pid, _ in tree.texts())
+        return super().look() if self._pids else []
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
         """The column of one GPU. A tree that is not listed is null: in a PID namespace NVML lists nobody."""

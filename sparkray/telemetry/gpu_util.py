@@ -1,21 +1,23 @@
-"""The GPUs' utilisation through NVML: share of time that a kernel ran, and that memory was read or written.
+"""What the GPUs do, through NVML: share of time that a kernel ran and that memory was accessed, SM clock, what limits it.
 
-The driver averages over 1/6 s to 1 s, depending on the product (NVML API reference, nvmlUtilization_t), so asking ten
-times a second would tell nothing more.
+The driver averages utilisation over 1/6 s to 1 s, depending on the product (NVML API reference, nvmlUtilization_t), so
+asking ten times a second would tell little more.
 """
 
 from collections.abc import Mapping
 from typing import Any
+
+import pynvml
 
 from sparkray.telemetry import Value
 from sparkray.telemetry.nvml import DeviceSampler, Nvml, ask
 
 
 class Sampler(DeviceSampler):
-    """Both utilisations of every GPU."""
+    """Utilisation, SM clock and clock event reasons of every GPU."""
 
     name = "gpu_util"
-    period_s = 0.2
+    period_s = 0.3
 
     def __init__(self, *, nvml: Nvml | None = None) -> None:
         super().__init__(nvml=nvml)
@@ -24,10 +26,19 @@ class Sampler(DeviceSampler):
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
         """The columns of one GPU."""
         rates = ask(self.nvml.nvmlDeviceGetUtilizationRates, handle)
-        if rates is None:
-            return {}
-        told = rates.memory > 0 or self._has_memory(handle)
-        return {"gpu_util_pct": rates.gpu, "gpu_mem_bandwidth_util_pct": rates.memory if told else None}
+        busy: dict[str, Value] = {}
+        if rates is not None:
+            told = rates.memory > 0 or self._has_memory(handle)
+            busy = {"gpu_util_pct": rates.gpu, "gpu_mem_bandwidth_util_pct": rates.memory if told else None}
+        return {
+            **busy,
+            "gpu_sm_clock_mhz": ask(self.nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+            "gpu_throttle_reasons": self._reasons(handle),
+        }
+
+    def _reasons(self, handle: Any) -> int | None:  # noqa: ANN401
+        reasons = ask(self.nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+        return ask(self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) if reasons is None else reasons
 
     def _has_memory(self, handle: Any) -> bool:  # noqa: ANN401
         """Whether a zero can be believed: a GPU on unified memory gives a constant 0, which is no measurement."""

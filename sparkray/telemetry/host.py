@@ -17,8 +17,8 @@ from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
-_MEMINFO_BYTES = 1024
-"""The fields that count stand in the first half of this."""
+_MEMINFO_BYTES, _STAT_BYTES = 1024, 256
+"""The fields that count stand in the first half of these."""
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -43,23 +43,28 @@ def memory_row(fields: dict[str, int]) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Clock ticks of all CPUs together since boot."""
+    """Clock ticks since boot of one CPU, or of all together."""
 
     total: int
     idle: int
 
 
+def cpu_time(fields: str) -> CpuTime:
+    """The numbers of a line of /proc/stat (proc_stat(5)). Guest time is left out: user time holds it already."""
+    ticks = [int(field) for field in fields.split()[:8]]
+    return CpuTime(total=sum(ticks), idle=ticks[3] + ticks[4])
+
+
 def parse_cpu(text: str) -> CpuTime:
-    """The first line of /proc/stat (proc_stat(5)). Guest time is left out: user time holds it already.
+    """The first line of /proc/stat, the sum over all CPUs.
 
     Raises:
         ValueError: The text does not begin with that line.
     """
-    name, *fields = text.partition("\n")[0].split()
+    name, _, fields = text.partition("\n")[0].partition(" ")
     if name != "cpu":
         raise ValueError(f"/proc/stat begins with {name!r}, not with the sum over all CPUs")
-    ticks = [int(field) for field in fields[:8]]
-    return CpuTime(total=sum(ticks), idle=ticks[3] + ticks[4])
+    return cpu_time(fields)
 
 
 def busy_pct(before: CpuTime, after: CpuTime) -> float | None:
@@ -87,6 +92,7 @@ class Sampler(Base):
 
     def __enter__(self) -> Self:
         """Opens both files."""
+        self._before = None
         meminfo, stat = (Kept(self._proc / name) for name in ("meminfo", "stat"))
         for file in (meminfo, stat):
             self._open.callback(file.close)
@@ -98,12 +104,17 @@ class Sampler(Base):
         self._files = None
         self._open.close()
 
-    def sample(self) -> list[Row]:
-        """One row. Busy time is null in the first, since it is a difference."""
+    def look(self) -> tuple[bytes, bytes] | None:
+        """The beginnings of /proc/meminfo and /proc/stat."""
         if self._files is None:
-            return []
+            return None
         meminfo, stat = self._files
-        now = parse_cpu(stat.read(1024))
+        return meminfo.raw(_MEMINFO_BYTES), stat.raw(_STAT_BYTES)
+
+    def rows(self, seen: tuple[bytes, bytes]) -> list[Row]:
+        """One row. Busy time is null in the first, since it is a difference."""
+        meminfo, stat = (text.decode() for text in seen)
+        now = parse_cpu(stat)
         busy = None if self._before is None else busy_pct(self._before, now)
         self._before = now
-        return [{**memory_row(parse_meminfo(meminfo.read(_MEMINFO_BYTES))), "cpu_busy_pct": busy}]
+        return [{**memory_row(parse_meminfo(meminfo)), "cpu_busy_pct": busy}]

@@ -100,6 +100,24 @@ class Nvml(Protocol):
         """`pid` and `usedGpuMemory` (bytes or None) of each."""
         ...
 
+    def nvmlDeviceGetTotalEccErrors(self, handle: Any, kind: int, counter: int, /) -> int:  # noqa: ANN401
+        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*), by a counter (NVML_VOLATILE_ECC: since the driver was loaded)."""
+        ...
+
+    def nvmlEventSetCreate(self) -> Any:  # noqa: ANN401 - an opaque pointer
+        """A set of events, empty."""
+        ...
+
+    def nvmlDeviceRegisterEvents(self, handle: Any, types: int, events: Any, /) -> None:  # noqa: ANN401
+        """Adds a GPU's events of some types (a bit mask) to a set."""
+
+    def nvmlEventSetWait(self, events: Any, timeout_ms: int, /) -> Any:  # noqa: ANN401
+        """The next event, `device` and `eventData` (of an Xid event its code); NVML_ERROR_TIMEOUT when none came."""
+        ...
+
+    def nvmlEventSetFree(self, events: Any, /) -> None:  # noqa: ANN401
+        """Gives a set up."""
+
 
 def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """What NVML answers, or None for what this device, driver or user is not told.
@@ -136,6 +154,7 @@ class DeviceSampler(Base):
             self._open = True
             handles = [self.nvml.nvmlDeviceGetHandleByIndex(i) for i in range(self.nvml.nvmlDeviceGetCount())]
             self._handles = {self.nvml.nvmlDeviceGetUUID(handle): handle for handle in handles}
+            self.prepare(self._handles)
             self.unavailable = None if handles else "NVML sees no GPU"
         except pynvml.NVMLError as error:
             self.unavailable = f"NVML: {error}"
@@ -150,10 +169,20 @@ class DeviceSampler(Base):
             except pynvml.NVMLError as error:
                 self.unavailable = f"NVML: {error}"
 
-    def sample(self) -> list[Row]:
+    def look(self) -> Sequence[Row]:
         """One row a GPU that tells anything."""
         rows = ((uuid, self.read(handle)) for uuid, handle in self._handles.items())
         return [{"device": uuid, **row} for uuid, row in rows if any(value is not None for value in row.values())]
+
+    def prepare(self, handles: Mapping[str, Any]) -> None:
+        """Opens what a sampler needs beside NVML itself.
+
+        Args:
+            handles: The GPUs by UUID.
+
+        Raises:
+            pynvml.NVMLError: It cannot be had, and the sampler yields nothing without it.
+        """
 
     @abstractmethod
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401 - an opaque pointer

@@ -1,16 +1,60 @@
-"""The engine's process tree: RSS, CPU seconds, threads.
+"""The engine's process tree: RSS often, CPU seconds and threads less often.
 
 RSS counts a page shared by two processes twice and is kept by the kernel per CPU, so that it can be off by some dozens
-of pages a CPU; it is cheap, which is why it is the one that is read often. PSS (`pss`) is exact and dear.
+of pages a CPU; it is cheap, which is why it is the one that is read often. PSS (`pss`) is exact and dear. RSS is read
+from `statm`, for which the kernel looks at one structure; for `stat` it adds up every thread of the process under a lock
+that the process needs too. What `stat` tells, CPU time and the number of threads, loses nothing by being read seldom.
 """
 
 import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from sparkray.telemetry import Row, Target
+from sparkray.telemetry import Row, Target, Value
 from sparkray.telemetry._base import TreeSampler
-from sparkray.telemetry._proc import PROC
+from sparkray.telemetry._proc import PROC, Stat, parse_stat
 from sparkray.units import gib
+
+CPU_PERIOD_S = 0.2
+_EARLY = 0.9
+"""Of the period: a tick that comes a little early is not let pass."""
+
+
+def resident_pages(statm: bytes) -> int:
+    """Pages of /proc/PID/statm that are in memory (proc_pid_statm(5)); 0 for a zombie, which has none."""
+    return int(statm.split(maxsplit=2)[1])
+
+
+class _Clock:
+    """CPU time of one target, which never runs backwards.
+
+    What a parent has not yet been credited with when a child ends is held until it is.
+    """
+
+    def __init__(self) -> None:
+        self._most_ticks = 0
+        self._ticks_per_s = os.sysconf("SC_CLK_TCK")
+
+    def columns(self, stats: Sequence[Stat], lost_ticks: int) -> Row:
+        """CPU time holds children that ended, through the parents that waited for them."""
+        self._most_ticks = max(self._most_ticks, lost_ticks + sum(stat.ticks for stat in stats))
+        alive = [stat for stat in stats if stat.alive]
+        return {
+            "process_cpu_s": self._most_ticks / self._ticks_per_s,
+            "process_threads": sum(stat.threads for stat in alive) if alive else None,
+        }
+
+
+@dataclass(frozen=True)
+class Look:
+    """`statm` of every process; and `stat` where it was due, with the ticks of those that ended and whose clock it is."""
+
+    sizes: Sequence[bytes]
+    stats: Sequence[tuple[int, bytes]] | None
+    lost_ticks: int
+    clock: _Clock
 
 
 class Sampler(TreeSampler):
@@ -19,31 +63,44 @@ class Sampler(TreeSampler):
     name = "process"
     period_s = 0.1
 
-    def __init__(self, *, proc: Path = PROC) -> None:
+    def __init__(
+        self, *, proc: Path = PROC, cpu_period_s: float = CPU_PERIOD_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes where processes are found, and how often their CPU time is asked for.
+
+        Args:
+            proc: Root of /proc.
+            cpu_period_s: Time between two readings of CPU time and threads, s.
+            clock: Monotonic s.
+        """
         super().__init__(proc=proc)
-        self._page_bytes, self._ticks_per_s = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
-        self._most_ticks = 0
+        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+        self._cpu_period_s, self._clock = cpu_period_s, clock
+        self._cpu_due = 0.0
+        self._cpu = _Clock()
 
     def attach(self, target: Target) -> None:
         """Follows the tree of the target's process, its CPU time counted from nothing."""
         super().attach(target)
-        self._most_ticks = 0
+        self._cpu, self._cpu_due = _Clock(), 0.0
 
-    def sample(self) -> list[Row]:
-        """One row; none before a target is attached or when its tree is gone.
+    def look(self) -> Look | None:
+        """None without a tree, or when it is gone."""
+        tree = self.follower.tree
+        if tree is None:
+            return None
+        stats = None
+        if (now := self._clock()) >= self._cpu_due:
+            self._cpu_due = now + self._cpu_period_s * _EARLY
+            stats = tree.texts()
+        sizes = tree.sizes()
+        return Look(sizes, stats, tree.lost_ticks, self._cpu) if sizes else None
 
-        CPU time holds children that ended, through the parents that waited for them. It never runs backwards: what a
-        parent has not yet been credited with when a child ends is held until it is.
-        """
-        stats, tree = self.follower.read(), self.follower.tree
-        if not stats or tree is None:
-            return []
-        self._most_ticks = max(self._most_ticks, tree.lost_ticks + sum(stat.ticks for stat in stats))
-        alive = [stat for stat in stats if stat.alive]
-        return [
-            {
-                "process_rss_gib": gib(sum(stat.rss for stat in alive) * self._page_bytes) if alive else None,
-                "process_cpu_s": self._most_ticks / self._ticks_per_s,
-                "process_threads": sum(stat.threads for stat in alive) if alive else None,
-            }
-        ]
+    def rows(self, seen: Look) -> list[Row]:
+        """One row; RSS is null for a tree of zombies, CPU time and threads where they were not due."""
+        pages = sum(map(resident_pages, seen.sizes))
+        row: dict[str, Value] = {"process_rss_gib": gib(pages * self._page_bytes) if pages else None}
+        if seen.stats is not None:
+            stats = [parse_stat(pid, text.decode("utf-8", "replace")) for pid, text in seen.stats]
+            row.update(seen.clock.columns(stats, seen.lost_ticks))
+        return [row] if any(value is not None for value in row.values()) else []

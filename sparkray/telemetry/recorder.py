@@ -1,17 +1,19 @@
 """Ticks the samplers and streams their rows to disk, so that a crash costs at most the last second.
 
 One thread does all of it: samplers need no locks, its CPU time is the whole cost, and nothing of it runs while it
-waits. A sampler that takes long (PSS of a large process) delays the others; ticks missed meanwhile are left out rather
-than made up for in a burst. The file is an Arrow IPC stream, whose batches stand on their own: what was written before
-a kill can be read whatever happened after (`recover`).
+waits. At a tick it only looks; rows are made, checked and written together at each flush. A sampler that takes long (PSS
+of a large process) delays the others; ticks missed meanwhile are left out rather than made up for in a burst. The file is
+an Arrow IPC stream, whose batches stand on their own: what was written before a kill can be read whatever happened after
+(`recover`).
 """
 
+import collections
 import contextlib
 import os
-import queue
+import select
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +22,11 @@ from typing import Any, Self
 import pyarrow as pa
 
 from sparkray.errors import StorageError
-from sparkray.records import SAMPLE_COLUMNS, Column, Kind
-from sparkray.telemetry import Row, Sampler, Target, Value
-from sparkray.units import NS_PER_S
+from sparkray.telemetry import Sampler, Target
+from sparkray.telemetry._stream import Stream, check_row, recover, sample_schema
+from sparkray.units import NS_PER_MS, NS_PER_S
+
+__all__ = ["PATIENCE_S", "Recorder", "check_row", "first_due", "next_due", "recover", "sample_schema"]
 
 FLUSH_PERIOD_S = 0.8
 """Less than a second by what a batch and its fdatasync may take."""
@@ -30,31 +34,7 @@ _FLUSH_PERIOD_NS = int(FLUSH_PERIOD_S * NS_PER_S)
 PATIENCE_S = 30.0
 """How long a sampler that hangs in the driver may hold up the run, at its start and at its end."""
 
-COLUMNS: tuple[Column, ...] = tuple(column for column in SAMPLE_COLUMNS if column.name not in ("run_id", "attempt"))
-"""The columns of the stream; whoever stores it adds the run."""
-
-_FITTING: Mapping[Kind, tuple[type, ...]] = {"string": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
-
-
-def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
-    """The stream's `pyarrow.Schema`, made of `records.SAMPLE_COLUMNS` less run_id and attempt."""
-    types = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
-    return pa.schema([pa.field(column.name, types[column.kind]) for column in COLUMNS])
-
-
-def recover(path: Path) -> list[dict[str, Value]]:
-    """The rows of a stream that may end anywhere: all of its complete batches, in order.
-
-    A file that is not there, or has not even its schema, holds no rows. Every row has every column; missing is None.
-    """
-    rows: list[dict[str, Value]] = []
-    with contextlib.suppress(pa.ArrowInvalid, OSError, StopIteration), pa.OSFile(str(path)) as source:
-        reader = pa.ipc.open_stream(source)
-        while True:
-            batch = reader.read_next_batch()
-            batch.validate(full=True)
-            rows.extend(batch.to_pylist())
-    return rows
+_NEVER_NS = 2**63
 
 
 def next_due(due_ns: int, period_ns: int, now_ns: int) -> int:
@@ -71,66 +51,37 @@ def first_due(period_ns: int, beat_ns: int, now_ns: int) -> int:
     return now_ns + beat_ns // 2 + period_ns // 2 // beat_ns * beat_ns
 
 
-def check_row(row: Row) -> None:
-    """Refuses what the stream has no column for, before it spoils a whole batch.
+class _Bell:
+    """Wakes the thread before its time. Waiting on a lock, as queues do, costs a third more CPU for each time-out."""
 
-    Raises:
-        TypeError: An unknown column, or a value of the wrong type.
-    """
-    for name, value in row.items():
-        if name not in _KINDS:
-            raise TypeError(f"there is no column {name!r} for samples")
-        if value is not None and type(value) not in _FITTING[_KINDS[name]]:
-            raise TypeError(f"column {name!r} holds {_KINDS[name]}s, not {value!r}")
+    def __init__(self) -> None:
+        self._handle = os.eventfd(0, os.EFD_CLOEXEC)
+        self._poll = select.poll()
+        self._poll.register(self._handle, select.POLLIN)
 
+    def ring(self) -> None:
+        os.eventfd_write(self._handle, 1)
 
-_KINDS: Mapping[str, Kind] = {column.name: column.kind for column in COLUMNS if column.name not in ("sampler", "t_ns")}
-
-
-class _Stream:
-    """The file: rows in, a batch on disk at every flush."""
-
-    def __init__(self, path: Path) -> None:
-        self._schema = sample_schema()
-        self._rows: list[Row] = []
-        # The first conversion loads what pyarrow finds installed (pandas: 0.3 s of CPU). That is paid before the run.
-        pa.RecordBatch.from_pylist([{}], schema=self._schema)
-        self._file = path.open("wb")
-        try:
-            self._writer = pa.ipc.new_stream(self._file, self._schema)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def add(self, row: Row) -> None:
-        self._rows.append(row)
-
-    def flush(self) -> None:
-        """Writes what was added since and waits until the disk has it."""
-        if self._rows:
-            self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
-            self._rows = []
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+    def wait(self, timeout_ns: int) -> bool:
+        """True when it rang, False when the time is over, to the next millisecond."""
+        rang = bool(self._poll.poll(-(-timeout_ns // NS_PER_MS) if timeout_ns > 0 else 0))
+        if rang:
+            os.eventfd_read(self._handle)
+        return rang
 
     def close(self) -> None:
-        """Flushes, ends the stream and closes the file, which happens even if the disk is full."""
-        try:
-            self.flush()
-            self._writer.close()
-        finally:
-            # Closing tries once more to write what is buffered: on a full disk that fails as the write before did.
-            self._file.close()
+        os.close(self._handle)
 
 
 @dataclass
 class _Slot:
-    """A sampler and when it is due next."""
+    """A sampler, when it is due next, and what it has cost so far."""
 
     sampler: Sampler
     period_ns: int
     due_ns: int
     on: bool = True
+    cost_ns: int = 0
 
     @property
     def ticks(self) -> bool:
@@ -160,7 +111,11 @@ class Recorder:
             clock: Monotonic ns, the same clock as the requests'.
         """
         self._path, self._samplers, self._clock = path, tuple(samplers), clock
-        self._inbox: queue.SimpleQueue[Target | None] = queue.SimpleQueue()
+        self._inbox: collections.deque[Target | None] = collections.deque()
+        self._bell: _Bell | None = None
+        self._slots: list[_Slot] = []
+        self._live: list[_Slot] = []
+        self._seen: list[tuple[_Slot, int, Any]] = []
         self._started = threading.Event()
         self._flush_due_ns = 0
         self._thread: threading.Thread | None = None
@@ -177,10 +132,13 @@ class Recorder:
             StorageError: The file cannot be made.
         """
         try:
-            stream = _Stream(self._path)
+            stream = Stream(self._path)
         except OSError as error:
             raise StorageError(f"samples cannot be written to {self._path}: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._record, args=(stream,), name="sparkray-recorder", daemon=True)
+        self._bell = _Bell()
+        self._thread = threading.Thread(
+            target=self._record, args=(stream, self._bell), name="sparkray-recorder", daemon=True
+        )
         self._thread.start()
         if not self._started.wait(PATIENCE_S):
             self.problems.append(f"a sampler has not answered within {PATIENCE_S:.0f} s of the start")
@@ -188,100 +146,151 @@ class Recorder:
 
     def __exit__(self, *exc: object) -> None:
         """Takes the last samples, ends the stream, leaves the samplers."""
-        self._inbox.put(None)
-        if self._thread is not None:
+        self._tell(None)
+        if self._thread is not None and self._bell is not None:
             self._thread.join(PATIENCE_S)
             if self._thread.is_alive():
                 self.problems.append(f"a sampler has not answered within {PATIENCE_S:.0f} s of the end")
+            else:
+                self._bell.close()
+            self._bell = None
 
     def attach(self, target: Target) -> None:
         """Turns every sampler to a target. Returns at once; the first samples of it come half a period later."""
-        self._inbox.put(target)
+        self._tell(target)
 
-    def _record(self, stream: _Stream) -> None:
+    def _tell(self, target: Target | None) -> None:
+        self._inbox.append(target)
+        if self._bell is not None:
+            self._bell.ring()
+
+    def _record(self, stream: Stream, bell: _Bell) -> None:
         """The thread. Its CPU time is counted up to the last thing it does."""
         try:
             with contextlib.ExitStack() as stack:
-                opened = [sampler for sampler in self._samplers if self._opened(sampler, stack)]
+                self._slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), 0) for sampler in self._samplers]
+                for slot in self._slots:
+                    self._open(slot, stack)
                 stack.callback(self._written, stream.close)
+                stack.callback(self._make_rows, stream)
                 # One instant for all, so that equal periods fall due together and cost one waking.
                 now = self._clock()
-                slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), now) for sampler in opened]
+                for slot in self._slots:
+                    slot.due_ns = now
                 self._flush_due_ns = now + _FLUSH_PERIOD_NS
-                self._loop(slots, stream)
+                self._loop(stream, bell)
         finally:
+            self._count_costs()
             self._started.set()
-            self.cpu_s = time.thread_time()
 
-    def _loop(self, slots: list[_Slot], stream: _Stream) -> None:
-        self._tick(slots, stream)
+    def _loop(self, stream: Stream, bell: _Bell) -> None:
+        self._live = [slot for slot in self._slots if slot.ticks]
+        due_ns = min(self._tick(self._clock()), self._flush_due_ns)
         self._started.set()
         while self.write_error is None:
-            until_ns = min([slot.due_ns for slot in slots if slot.ticks] + [self._flush_due_ns])
-            try:
-                target = self._inbox.get(timeout=max(0, until_ns - self._clock()) / NS_PER_S)
-            except queue.Empty:
-                self._work(slots, stream)
-            else:
-                if target is None:
-                    self._tick(slots, stream)
+            if not bell.wait(due_ns - self._clock()):
+                now = self._clock()
+                look_ns = self._tick(now)
+                if self._flush_due_ns <= now:
+                    self._flush(stream)
+                due_ns = min(look_ns, self._flush_due_ns)
+            while self._inbox:
+                if (target := self._inbox.popleft()) is None:
+                    self._tick(None)
                     return
-                self._turn(slots, target)
+                due_ns = self._turn(target)
 
-    def _work(self, slots: list[_Slot], stream: _Stream) -> None:
-        """Does what is due."""
-        now = self._clock()
-        self._tick([slot for slot in slots if slot.due_ns <= now], stream)
-        if self._flush_due_ns <= now:
-            self._flush(stream)
+    def _open(self, slot: _Slot, stack: contextlib.ExitStack) -> None:
+        slot.on = self._tried(slot, slot.sampler.__enter__)
+        if slot.on:
+            stack.callback(self._tried, slot, partial(slot.sampler.__exit__, None, None, None))
 
-    def _opened(self, sampler: Sampler, stack: contextlib.ExitStack) -> bool:
-        opened = self._tried(sampler, sampler.__enter__)
-        if opened:
-            stack.callback(self._tried, sampler, partial(sampler.__exit__, None, None, None))
-        return opened
-
-    def _turn(self, slots: list[_Slot], target: Target) -> None:
-        """Attaches, and begins everybody's grid anew."""
-        for slot in slots:
+    def _turn(self, target: Target) -> int:
+        """Attaches, and begins everybody's grid anew; returns when it begins."""
+        for slot in self._slots:
             if slot.on:
-                slot.on = self._tried(slot.sampler, partial(slot.sampler.attach, target))
+                slot.on = self._tried(slot, partial(slot.sampler.attach, target))
+        self._live = [slot for slot in self._slots if slot.ticks]
         now = self._clock()
-        beat_ns = min([slot.period_ns for slot in slots if slot.ticks], default=_FLUSH_PERIOD_NS)
-        for slot in slots:
+        beat_ns = min([slot.period_ns for slot in self._live], default=_FLUSH_PERIOD_NS)
+        for slot in self._slots:
             slot.due_ns = first_due(slot.period_ns, beat_ns, now)
         self._flush_due_ns = first_due(_FLUSH_PERIOD_NS, beat_ns, now)
+        return min([slot.due_ns for slot in self._live] + [self._flush_due_ns])
 
-    def _tick(self, slots: list[_Slot], stream: _Stream) -> None:
-        for slot in slots:
-            if slot.ticks:
-                slot.on = self._tried(slot.sampler, partial(self._sample, slot.sampler, stream))
-                slot.due_ns = next_due(slot.due_ns, slot.period_ns, self._clock())
+    def _tick(self, now: int | None) -> int:
+        """Has those look that are due now, everybody for None; returns when somebody is due next.
 
-    def _sample(self, sampler: Sampler, stream: _Stream) -> None:
+        Between two ticks the caches go cold: what is done here ten times a second is kept short.
+        """
+        clock, all_well, dues = time.thread_time_ns, True, [_NEVER_NS]
+        before = clock()
+        for slot in self._live:
+            if now is None or slot.due_ns <= now:
+                all_well &= self._looked(slot)
+                after = clock()
+                slot.cost_ns += after - before
+                before = after
+            dues.append(slot.due_ns)
+        if not all_well:
+            self._live = [slot for slot in self._live if slot.ticks]
+        return min(dues)
+
+    def _looked(self, slot: _Slot) -> bool:
+        """Looks; False when the sampler is not to be asked again."""
         t_ns = self._clock()
-        for row in sampler.sample():
+        try:
+            seen = slot.sampler.look()
+        except Exception as error:  # noqa: BLE001 - a sampler must never end a run, whatever is wrong with it
+            self._fail(slot, error)
+            return False
+        if seen is not None:
+            self._seen.append((slot, t_ns, seen))
+        slot.due_ns = next_due(slot.due_ns, slot.period_ns, self._clock())
+        if slot.sampler.unavailable is not None:
+            self.unavailable[slot.sampler.name] = slot.sampler.unavailable
+            return False
+        return True
+
+    def _make_rows(self, stream: Stream) -> None:
+        """Makes rows of everything that was seen since, but of what a sampler saw that has failed."""
+        for slot, t_ns, seen in self._seen:
+            if slot.on and not self._tried(slot, partial(self._add, stream, slot.sampler, t_ns, seen)):
+                slot.on = False
+                self._live = [slot for slot in self._live if slot.ticks]
+        self._seen.clear()
+
+    def _add(self, stream: Stream, sampler: Sampler, t_ns: int, seen: Any) -> None:  # noqa: ANN401 - see `Sampler`
+        for row in sampler.rows(seen):
             check_row(row)
             stream.add({**row, "sampler": sampler.name, "t_ns": t_ns})
 
-    def _tried(self, sampler: Sampler, action: Callable[[], object]) -> bool:
+    def _tried(self, slot: _Slot, action: Callable[[], object]) -> bool:
         """Counts what a sampler costs, and turns whatever it raises into a problem; False when it raised."""
-        before = time.thread_time()
+        before = time.thread_time_ns()
         try:
             action()
         except Exception as error:  # noqa: BLE001 - a sampler must never end a run, whatever is wrong with it
-            self.problems.append(f"sampler {sampler.name}: {type(error).__name__}: {error}")
+            self._fail(slot, error)
             return False
-        else:
-            return True
         finally:
-            self.cost_s[sampler.name] += time.thread_time() - before
-            if sampler.unavailable is not None:
-                self.unavailable[sampler.name] = sampler.unavailable
+            slot.cost_ns += time.thread_time_ns() - before
+            if slot.sampler.unavailable is not None:
+                self.unavailable[slot.sampler.name] = slot.sampler.unavailable
+        return True
 
-    def _flush(self, stream: _Stream) -> None:
+    def _fail(self, slot: _Slot, error: Exception) -> None:
+        slot.on = False
+        self.problems.append(f"sampler {slot.sampler.name}: {type(error).__name__}: {error}")
+
+    def _flush(self, stream: Stream) -> None:
+        self._make_rows(stream)
         self._written(stream.flush)
         self._flush_due_ns = next_due(self._flush_due_ns, _FLUSH_PERIOD_NS, self._clock())
+        self._count_costs()
+
+    def _count_costs(self) -> None:
+        self.cost_s = {slot.sampler.name: slot.cost_ns / NS_PER_S for slot in self._slots}
         self.cpu_s = time.thread_time()
 
     def _written(self, action: Callable[[], object]) -> None:

@@ -25,6 +25,7 @@ from sparkray.telemetry import (
     cgroup,
     gpu,
     gpu_energy,
+    gpu_errors,
     gpu_process,
     gpu_slow,
     gpu_util,
@@ -35,17 +36,16 @@ from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 from sparkray.telemetry.recorder import Recorder, check_row, recover
 
 NAMES = sampler_names()
+GPU_MODULES = (gpu, gpu_util, gpu_slow, gpu_energy, gpu_process, gpu_errors)
 
 
 def faked() -> list[Sampler]:
     """The GPU samplers once more, where GPUs are."""
     devices = [gb10(processes={os.getpid(): 2**30}), h100(gpu_pct=3, processes={os.getpid(): 2**31})]
-    return [module.Sampler(nvml=FakeNvml(devices)) for module in (gpu, gpu_util, gpu_slow, gpu_energy, gpu_process)]
+    return [module.Sampler(nvml=FakeNvml(devices)) for module in GPU_MODULES]
 
 
-@pytest.fixture(
-    params=[*NAMES, "faked gpu", "faked gpu_util", "faked gpu_slow", "faked gpu_energy", "faked gpu_process"]
-)
+@pytest.fixture(params=[*NAMES, *(f"faked {module.__name__.rpartition('.')[2]}" for module in GPU_MODULES)])
 def sampler(request: pytest.FixtureRequest) -> Sampler:
     kind, _, name = request.param.rpartition(" ")
     return next(found for found in faked() if found.name == name) if kind else load_sampler(name)
@@ -56,9 +56,8 @@ def open_files() -> int:
 
 
 def test_the_samplers_are_found_by_their_files() -> None:
-    assert {"host", "process", "pss", "cgroup", "gpu", "gpu_util", "gpu_slow", "gpu_energy", "gpu_process"} <= set(
-        NAMES
-    )
+    host = {"host", "host_slow", "cores", "spark_hwmon", "process", "pss", "cgroup"}
+    assert host | {module.__name__.rpartition(".")[2] for module in GPU_MODULES} <= set(NAMES)
     assert not {"nvml", "recorder"} & set(NAMES)
 
 
@@ -82,6 +81,18 @@ def test_rows_fit_the_stream(sampler: Sampler) -> None:
         assert any(value is not None for name, value in row.items() if name != "device"), "a row that says nothing"
     if not rows and sampler.name not in ("cgroup", "gpu_process"):  # this process is no container and uses no GPU
         assert sampler.unavailable, "a sampler that yields nothing says why"
+
+
+def test_what_was_seen_can_be_read_later(sampler: Sampler) -> None:
+    with sampler:
+        sampler.attach(Target(os.getpid()))
+        seen = [sampler.look() for _ in range(3)]
+        told = [sampler.rows(look) for look in seen if look is not None]
+    for rows in told:
+        for row in rows:
+            check_row(row)
+    if sampler.unavailable is None and sampler.name not in ("cgroup", "gpu_process"):
+        assert any(told), "later is not never"
 
 
 def test_a_period_is_positive_and_pss_is_seldom(sampler: Sampler) -> None:
@@ -123,7 +134,7 @@ def test_all_of_them_together(tmp_path: Path) -> None:
         time.sleep(0.5)
     assert recorder.problems == []
     rows = recover(path)
-    assert {"host", "process", "pss"} <= {row["sampler"] for row in rows}
+    assert {"host", "process", "pss", "cores", "host_slow"} <= {row["sampler"] for row in rows}
     assert all(row["mem_free_gib"] for row in rows if row["sampler"] == "host")
     assert recorder.cpu_s > 0
 
@@ -195,6 +206,7 @@ def test_the_cgroup_of_a_real_container() -> None:
     assert 20 <= float(row["cgroup_anon_gib"] or 0) * 1024 < 100
     assert float(row["cgroup_memory_gib"] or 0) * 1024 >= 68
     assert float(row["cgroup_throttled_s"] or 0) > 0
+    assert row["cgroup_oom_kills"] == 0
 
 
 def first_gpu() -> Any:
@@ -207,7 +219,7 @@ def first_gpu() -> Any:
 
 def test_real_nvml_answers_as_the_double_does(tmp_path: Path) -> None:
     handle = first_gpu()
-    with Recorder(tmp_path / "s", [module.Sampler() for module in (gpu, gpu_util, gpu_slow, gpu_energy)]) as recorder:
+    with Recorder(tmp_path / "s", [module.Sampler() for module in GPU_MODULES]) as recorder:
         time.sleep(1.5)
     uuid = pynvml.nvmlDeviceGetUUID(handle)
     pynvml.nvmlShutdown()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sparkray.runtimes import _cgroup
 from sparkray.telemetry import Target, cgroup
 
 ID = "4f5d" * 16
@@ -24,6 +25,8 @@ V2_MEMBER = f"0::/system.slice/docker-{ID}.scope\n"
 
 V2_STAT = "anon 1073741824\nfile 2147483648\nkernel 4096\nfile_mapped 12\ninactive_anon 5\n"
 V1_STAT = "cache 1\nrss 2\nmapped_file 3\ntotal_cache 2147483648\ntotal_rss 1073741824\ntotal_rss_huge 0\n"
+V2_EVENTS = "low 0\nhigh 3\nmax 9\noom 4\noom_kill 2\noom_group_kill 1\n"
+V1_EVENTS = "oom_kill_disable 0\nunder_oom 1\noom_kill 2\n"
 
 
 def put(folder: Path, **files: str) -> None:
@@ -38,13 +41,14 @@ def process(proc: Path, member: str, mounts: str, point: Path) -> None:
 
 
 def v1(point: Path) -> None:
-    put(point / "memory" / "docker" / ID, memory__usage_in_bytes="3221225472\n", memory__stat=V1_STAT)
+    folder = point / "memory" / "docker" / ID
+    put(folder, memory__usage_in_bytes="3221225472\n", memory__stat=V1_STAT, memory__oom_control=V1_EVENTS)
     put(point / "cpu,cpuacct" / "docker" / ID, cpu__stat="nr_periods 9\nnr_throttled 3\nthrottled_time 1500000000\n")
 
 
 def v2(point: Path) -> None:
     scope = point / "system.slice" / f"docker-{ID}.scope"
-    put(scope, memory__current="3221225472\n", memory__stat=V2_STAT)
+    put(scope, memory__current="3221225472\n", memory__stat=V2_STAT, memory__events=V2_EVENTS)
     put(scope, cpu__stat="usage_usec 77\nnr_throttled 3\nthrottled_usec 1500000\n")
 
 
@@ -52,6 +56,7 @@ EXPECTED = {
     "cgroup_memory_gib": 3.0,
     "cgroup_anon_gib": 1.0,
     "cgroup_file_gib": 2.0,
+    "cgroup_oom_kills": 2,
     "cgroup_throttled_s": 1.5,
 }
 
@@ -113,30 +118,58 @@ def test_without_the_cpu_controller_throttling_is_none(tmp_path: Path) -> None:
         assert sampler.sample() == [{**EXPECTED, "cgroup_throttled_s": None}]
 
 
-def mount(version, controllers: set[str], root: str, point: str) -> cgroup.Mount:
-    return cgroup.Mount(version, frozenset(controllers), root, point)
+def test_a_kernel_that_does_not_count_kills_is_none_and_none_so_far_is_a_zero(tmp_path: Path) -> None:
+    v1(tmp_path)
+    process(tmp_path / "proc", V1_MEMBER, V1_MOUNTS, tmp_path)
+    control = tmp_path / "memory" / "docker" / ID / "memory.oom_control"
+    with cgroup.Sampler(proc=tmp_path / "proc") as sampler:
+        sampler.attach(Target(42, in_container=True))
+        for text, kills in (("oom_kill_disable 0\nunder_oom 0\n", None), ("oom_kill 0\n", 0), ("oom_kill 1\n", 1)):
+            control.write_text(text)
+            assert sampler.sample() == [{**EXPECTED, "cgroup_oom_kills": kills}]
+        control.unlink()
+        sampler.attach(Target(42, in_container=True))
+        assert sampler.sample() == [{**EXPECTED, "cgroup_oom_kills": None}]
+
+
+def test_what_was_seen_is_read_by_who_saw_it_even_after_another_was_attached(tmp_path: Path) -> None:
+    v2(tmp_path / "two")
+    process(tmp_path / "proc", V2_MEMBER, V2_MOUNTS, tmp_path / "two")
+    with cgroup.Sampler(proc=tmp_path / "proc") as sampler:
+        sampler.attach(Target(42, in_container=True))
+        seen = sampler.look()
+        assert seen is not None
+        v1(tmp_path / "one")
+        process(tmp_path / "proc", V1_MEMBER, V1_MOUNTS, tmp_path / "one")
+        sampler.attach(Target(42, in_container=True))
+        assert sampler.rows(seen) == [EXPECTED]
+        assert sampler.sample() == [EXPECTED]
+
+
+def mount(version, controllers: set[str], root: str, point: str) -> _cgroup.Mount:
+    return _cgroup.Mount(version, frozenset(controllers), root, point)
 
 
 def test_a_mount_that_shows_a_part_of_the_hierarchy() -> None:
     mounts = [mount(2, set(), "/docker/outer", "/sys/fs/cgroup")]
-    inside = cgroup.locate("memory", "0::/docker/outer/inner\n", mounts)
-    assert inside == cgroup.Folder(2, Path("/sys/fs/cgroup/inner"))
-    assert cgroup.locate("memory", "0::/docker/outer\n", mounts) == cgroup.Folder(2, Path("/sys/fs/cgroup"))
-    assert cgroup.locate("memory", "0::/docker/outermost\n", mounts) is None
-    assert cgroup.locate("memory", "0::/../sibling\n", mounts) is None
+    inside = _cgroup.locate("memory", "0::/docker/outer/inner\n", mounts)
+    assert inside == _cgroup.Folder(2, Path("/sys/fs/cgroup/inner"))
+    assert _cgroup.locate("memory", "0::/docker/outer\n", mounts) == _cgroup.Folder(2, Path("/sys/fs/cgroup"))
+    assert _cgroup.locate("memory", "0::/docker/outermost\n", mounts) is None
+    assert _cgroup.locate("memory", "0::/../sibling\n", mounts) is None
 
 
 def test_version_1_wins_where_it_has_the_controller() -> None:
     mounts = [mount(2, set(), "/", "/u"), mount(1, {"rw", "memory"}, "/", "/m"), mount(1, {"cpuacct"}, "/", "/a")]
     member = "4:memory:/a\n1:cpuacct:/b\n0::/c\n"
-    assert cgroup.locate("memory", member, mounts) == cgroup.Folder(1, Path("/m/a"))
-    assert cgroup.locate("cpu", member, mounts) == cgroup.Folder(2, Path("/u/c"))
+    assert _cgroup.locate("memory", member, mounts) == _cgroup.Folder(1, Path("/m/a"))
+    assert _cgroup.locate("cpu", member, mounts) == _cgroup.Folder(2, Path("/u/c"))
 
 
 def test_a_path_with_colons_is_kept_whole() -> None:
-    assert list(cgroup.parse_membership("0::/x:y:z\n\nnonsense\n")) == [(frozenset(), "/x:y:z")]
+    assert list(_cgroup.parse_membership("0::/x:y:z\n\nnonsense\n")) == [(frozenset(), "/x:y:z")]
 
 
 def test_lines_of_mountinfo_that_are_no_cgroups_are_passed_over() -> None:
     text = "nonsense\n22 1 0:21 / /proc rw - proc proc rw\n31 24 0:27 / /c rw shared:9 master:2 - cgroup2 x rw\n"
-    assert cgroup.parse_mounts(text) == [mount(2, set(), "/", "/c")]
+    assert _cgroup.parse_mounts(text) == [mount(2, set(), "/", "/c")]

@@ -7,12 +7,12 @@ import pynvml
 import pytest
 
 from sparkray.records import SAMPLE_COLUMNS
-from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_process, gpu_slow, gpu_util
+from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_errors, gpu_process, gpu_slow, gpu_util
 from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
 GIB = 2**30
-SAMPLERS = (gpu.Sampler, gpu_util.Sampler, gpu_slow.Sampler, gpu_energy.Sampler, gpu_process.Sampler)
+SAMPLERS = tuple(module.Sampler for module in (gpu, gpu_util, gpu_slow, gpu_energy, gpu_process, gpu_errors))
 
 
 def state(device: fake.FakeDevice) -> dict[str, Value]:
@@ -20,7 +20,7 @@ def state(device: fake.FakeDevice) -> dict[str, Value]:
     nvml = FakeNvml([device])
     names = [column.name for column in SAMPLE_COLUMNS if column.name.startswith("gpu_")]
     found: dict[str, Value] = dict.fromkeys(set(names) - {"gpu_energy_j", "gpu_process_gib"})
-    for module in (gpu, gpu_util, gpu_slow):
+    for module in (gpu, gpu_util, gpu_slow, gpu_errors):
         with module.Sampler(nvml=nvml) as sampler:
             assert sampler.unavailable is None
             for row in sampler.sample():
@@ -30,6 +30,7 @@ def state(device: fake.FakeDevice) -> dict[str, Value]:
 
 def test_an_h100_tells_everything() -> None:
     device = h100(gpu_pct=97, memory_pct=61, temp_c=55, power_mw=412_500, used_bytes=20 * GIB, reasons=4)
+    device.ecc_corrected, device.xids = 7, [31, 43]
     assert state(device) == {
         "device": device.uuid,
         "gpu_util_pct": 97,
@@ -40,6 +41,10 @@ def test_an_h100_tells_everything() -> None:
         "gpu_mem_clock_mhz": 2619,
         "gpu_throttle_reasons": 4,
         "gpu_used_gib": 20.0,
+        "gpu_ecc_corrected": 7,
+        "gpu_ecc_uncorrected": 0,
+        "gpu_xid_events": 2,
+        "gpu_xid": 43,
     }
 
 
@@ -49,7 +54,11 @@ def test_a_gb10_has_nulls_where_it_tells_nothing_and_numbers_where_it_does() -> 
         "gpu_mem_clock_mhz",
         "gpu_used_gib",
         "gpu_mem_bandwidth_util_pct",
+        "gpu_ecc_corrected",
+        "gpu_ecc_uncorrected",
+        "gpu_xid",
     }
+    assert row["gpu_xid_events"] == 0
     assert row["gpu_util_pct"] == 90
     assert row["gpu_power_w"] == pytest.approx(60.0)
     assert row["gpu_throttle_reasons"] == 0
@@ -88,7 +97,7 @@ def test_each_field_is_optional_alone(question: str, column: str, code: int) -> 
 
 def test_an_old_driver_tells_its_reasons_by_the_old_name() -> None:
     old = h100(reasons=8, errors={fake.EVENT_REASONS: pynvml.NVML_ERROR_FUNCTION_NOT_FOUND})
-    with gpu.Sampler(nvml=FakeNvml([old])) as sampler:
+    with gpu_util.Sampler(nvml=FakeNvml([old])) as sampler:
         assert sampler.sample()[0]["gpu_throttle_reasons"] == 8
 
 
@@ -98,6 +107,45 @@ def test_energy_is_in_joules_and_absent_without_the_counter() -> None:
     silent = gb10(errors={fake.ENERGY: pynvml.NVML_ERROR_NOT_SUPPORTED})
     with gpu_energy.Sampler(nvml=FakeNvml([silent])) as sampler:
         assert sampler.sample() == []
+
+
+def test_an_xid_event_is_counted_once_and_its_code_stays() -> None:
+    quiet, noisy = h100(), gb10()
+    nvml = FakeNvml([quiet, noisy])
+    with gpu_errors.Sampler(nvml=nvml) as sampler:
+        counts = []
+        for arriving in ([], [79], [], [13, 31]):
+            noisy.xids += arriving
+            counts.append([(row["gpu_xid_events"], row["gpu_xid"]) for row in sampler.sample()])
+        assert nvml.watched
+    assert counts == [[(0, None), (0, None)], [(0, None), (1, 79)], [(0, None), (1, 79)], [(0, None), (3, 31)]]
+    assert nvml.watched == []
+
+
+@pytest.mark.parametrize("code", [pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_NO_PERMISSION])
+def test_events_that_a_gpu_does_not_send_are_null_and_ecc_is_still_told(code: int) -> None:
+    device = h100(errors={fake.EVENTS: code}, ecc_uncorrected=2)
+    with gpu_errors.Sampler(nvml=FakeNvml([device])) as sampler:
+        (row,) = sampler.sample()
+    assert row == {"device": device.uuid, "gpu_ecc_corrected": 0, "gpu_ecc_uncorrected": 2}
+    silent = gb10(errors={fake.EVENTS: code, fake.ECC: code})
+    with gpu_errors.Sampler(nvml=FakeNvml([silent])) as sampler:
+        assert sampler.sample() == []
+
+
+def test_a_fault_when_asking_for_events_is_said_and_nvml_is_closed() -> None:
+    nvml = FakeNvml([h100(errors={fake.EVENTS: pynvml.NVML_ERROR_UNKNOWN})])
+    with gpu_errors.Sampler(nvml=nvml) as sampler:
+        assert "Unknown" in str(sampler.unavailable)
+        assert nvml.opened == 1
+    assert (nvml.opened, nvml.watched) == (0, [])
+
+
+def test_a_flood_of_events_does_not_hold_the_sampler() -> None:
+    device = h100(xids=[13] * 1000)
+    with gpu_errors.Sampler(nvml=FakeNvml([device])) as sampler:
+        assert sampler.sample()[0]["gpu_xid_events"] == gpu_errors.MOST_EVENTS
+        assert sampler.sample()[0]["gpu_xid_events"] == 2 * gpu_errors.MOST_EVENTS
 
 
 def stat(proc: Path, pid: int, ppid: int) -> None:

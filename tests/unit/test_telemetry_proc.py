@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.telemetry import Target, process, pss
-from sparkray.telemetry._proc import Kept, Tree, parse_stat
+from sparkray.telemetry._proc import Kept, Tree, parse_stat, processes_cost
 
 MIB = 2**20
 
@@ -31,6 +31,8 @@ def line(pid: int, ppid: int, *, name: str = "python", state: str = "S", session
 def put(proc: Path, pid: int, text: str) -> None:
     (proc / str(pid)).mkdir(exist_ok=True)
     (proc / str(pid) / "stat").write_text(text)
+    rss = text.split()[-8]
+    (proc / str(pid) / "statm").write_text(f"99 {rss} 5 1 0 9 0\n")
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\n"), max_size=16))
@@ -72,6 +74,60 @@ def test_children_born_later_are_found_at_the_next_look(tmp_path: Path) -> None:
     tree.close()
 
 
+def test_nobody_is_looked_for_while_nobody_has_forked(tmp_path: Path) -> None:
+    now = 0.0
+    put(tmp_path, 100, line(100, 1))
+    loadavg = tmp_path / "loadavg"
+    loadavg.write_text("0.20 0.18 0.12 1/80 100\n")
+    tree = Tree(100, proc=tmp_path, clock=lambda: now)
+    assert len(tree.read()) == 1
+    put(tmp_path, 101, line(101, 100))
+    now = 1.1
+    assert len(tree.read()) == 1, "the kernel says that there is nobody new"
+    loadavg.write_text("0.20 0.18 0.12 1/80 101\n")
+    assert len(tree.read()) == 1, "it is asked once a second"
+    now = 2.2
+    assert len(tree.read()) == 2
+    tree.close()
+
+
+def test_the_sizes_are_those_of_the_members(tmp_path: Path) -> None:
+    put(tmp_path, 100, line(100, 1, rss=11))
+    put(tmp_path, 101, line(101, 100, rss=22))
+    put(tmp_path, 200, line(200, 1, rss=44))
+    tree = Tree(100, proc=tmp_path)
+    assert tree.sizes() == [b"99 11 5 1 0 9 0\n"], "children are found by `read`"
+    tree.read()
+    assert sorted(map(process.resident_pages, tree.sizes())) == [11, 22]
+    tree.close()
+    assert tree.sizes() == []
+
+
+def test_cpu_time_is_asked_for_less_often_than_memory(tmp_path: Path) -> None:
+    now = 100.0
+    put(tmp_path, 100, line(100, 1, utime=200, rss=8))
+    with process.Sampler(proc=tmp_path, cpu_period_s=0.2, clock=lambda: now) as sampler:
+        sampler.attach(Target(100))
+        told = []
+        for _ in range(5):
+            (row,) = sampler.sample()
+            assert row["process_rss_gib"] == 8 * os.sysconf("SC_PAGE_SIZE") / 2**30
+            told.append("process_cpu_s" in row)
+            now += 0.1
+        assert told == [True, False, True, False, True]
+        sampler.attach(Target(100))
+        assert "process_cpu_s" in sampler.sample()[0], "a new target is asked at once"
+
+
+def test_the_cost_of_some_processes_counts_each_once_and_the_ended_not_at_all(tmp_path: Path) -> None:
+    put(tmp_path, 100, line(100, 1, utime=100, stime=20, cutime=5, cstime=1, rss=1000))
+    put(tmp_path, 300, line(300, 1, utime=50, rss=24))
+    cpu_s, rss_gib = processes_cost([100, 300, 300, 999], proc=tmp_path)
+    assert cpu_s == pytest.approx(170 / os.sysconf("SC_CLK_TCK"))
+    assert rss_gib == pytest.approx(1024 * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    assert processes_cost([], proc=tmp_path) == (0, 0)
+
+
 def test_a_target_that_has_ended_is_an_empty_tree(tmp_path: Path) -> None:
     assert Tree(100, proc=tmp_path).read() == []
 
@@ -80,7 +136,7 @@ def test_the_sums_over_a_tree(tmp_path: Path) -> None:
     put(tmp_path, 100, line(100, 1, utime=100, stime=20, cutime=5, cstime=1, threads=4, rss=1000))
     put(tmp_path, 101, line(101, 100, utime=50, threads=2, rss=24))
     put(tmp_path, 102, line(102, 100, state="Z", utime=7, threads=1, rss=0))
-    with process.Sampler(proc=tmp_path) as sampler:
+    with process.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
         assert sampler.sample() == []
         sampler.attach(Target(100))
         (row,) = sampler.sample()
@@ -91,7 +147,7 @@ def test_the_sums_over_a_tree(tmp_path: Path) -> None:
 
 def test_a_zombie_has_cpu_time_but_no_memory(tmp_path: Path) -> None:
     put(tmp_path, 100, line(100, 1, state="Z", utime=200))
-    with process.Sampler(proc=tmp_path) as sampler:
+    with process.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
         sampler.attach(Target(100))
         (row,) = sampler.sample()
     assert row["process_cpu_s"] == 200 / os.sysconf("SC_CLK_TCK")
@@ -101,13 +157,25 @@ def test_a_zombie_has_cpu_time_but_no_memory(tmp_path: Path) -> None:
 
 def test_cpu_time_never_runs_backwards(tmp_path: Path) -> None:
     put(tmp_path, 100, line(100, 1, utime=200))
-    with process.Sampler(proc=tmp_path) as sampler:
+    with process.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
         sampler.attach(Target(100))
         before = sampler.sample()[0]["process_cpu_s"]
         put(tmp_path, 100, line(100, 1, utime=150))
         assert sampler.sample()[0]["process_cpu_s"] == before
         put(tmp_path, 100, line(100, 1, utime=300))
         assert sampler.sample()[0]["process_cpu_s"] == 300 / os.sysconf("SC_CLK_TCK")
+
+
+def test_looks_at_one_target_do_not_count_for_the_next(tmp_path: Path) -> None:
+    put(tmp_path, 100, line(100, 1, utime=900, rss=8))
+    put(tmp_path, 200, line(200, 1, utime=5, rss=8))
+    with process.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
+        looks = []
+        for pid in (100, 200):
+            sampler.attach(Target(pid))
+            looks.append(sampler.look())
+        ticks_per_s = os.sysconf("SC_CLK_TCK")
+        assert [sampler.rows(seen)[0]["process_cpu_s"] for seen in looks] == [900 / ticks_per_s, 5 / ticks_per_s]
 
 
 def test_pss_is_read_from_the_rollup() -> None:
@@ -167,7 +235,7 @@ def say(parent: subprocess.Popen[str]) -> None:
 
 
 def test_a_real_family_and_its_finished_child() -> None:
-    with family() as (parent, child), process.Sampler() as sampler, pss.Sampler() as dear:
+    with family() as (parent, child), process.Sampler(cpu_period_s=0) as sampler, pss.Sampler() as dear:
         sampler.attach(Target(parent.pid))
         dear.attach(Target(parent.pid))
         both = sampler.sample()[0]

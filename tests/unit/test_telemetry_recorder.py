@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sparkray.errors import StorageError
 from sparkray.records import SAMPLE_COLUMNS
-from sparkray.telemetry import Row, Target, recorder
+from sparkray.telemetry import Row, Target, _stream
 from sparkray.telemetry._scripted import Scripted
 from sparkray.telemetry.recorder import Recorder, check_row, first_due, next_due, recover, sample_schema
 
@@ -65,6 +65,62 @@ def test_rows_come_back_with_every_column(tmp_path: Path) -> None:
     assert rows[0]["sampler"] == "gpu"
     times = [int(row["t_ns"] or 0) for row in rows]
     assert before <= times[0] == times[1] < times[2] <= time.monotonic_ns()
+
+
+def test_a_list_comes_back_with_its_gaps(tmp_path: Path) -> None:
+    rows = [{"core_busy_pct": [5, None, 100]}, {"cpu_busy_pct": 1.0}]
+    with Recorder(tmp_path / "s", [Scripted("cores", 60, lambda _: rows)]):
+        pass
+    assert [row["core_busy_pct"] for row in recover(tmp_path / "s")] == [[5, None, 100], None] * 2
+
+
+class Deferred(Scripted):
+    """Makes its rows late, and tells when."""
+
+    def __init__(self, period_s: float, fault: Exception | None = None) -> None:
+        super().__init__("deferred", period_s, lambda _: [{"cpu_busy_pct": 1.0}])
+        self.read, self.fault = 0, fault
+
+    def rows(self, seen: Sequence[Row]) -> Sequence[Row]:
+        if self.fault is not None:
+            raise self.fault
+        self.read += 1
+        return seen
+
+
+def test_at_a_tick_a_sampler_only_looks_and_its_rows_are_made_at_the_flush(tmp_path: Path) -> None:
+    sampler = Deferred(0.02)
+    with Recorder(tmp_path / "s", [sampler]):
+        assert until(lambda: sampler.samples > 5)
+        assert sampler.read == 0, "less than a flush has passed"
+        assert until(lambda: sampler.read > 5)
+        assert sampler.samples >= sampler.read
+    assert sampler.read == sampler.samples == len(recover(tmp_path / "s"))
+
+
+def test_a_look_that_cannot_be_read_is_one_problem_and_ends_that_sampler(tmp_path: Path) -> None:
+    bad, sound = Deferred(0.02, ValueError("no such line")), steady(0.02)
+    with Recorder(tmp_path / "s", [bad, sound]) as running:
+        assert until(lambda: len(running.problems) > 0)
+        looks = bad.samples
+        time.sleep(0.1)
+        assert bad.samples == looks
+    assert running.problems == ["sampler deferred: ValueError: no such line"]
+    assert {row["sampler"] for row in recover(tmp_path / "s")} == {"steady"}
+
+
+def test_no_handle_stays_open(tmp_path: Path) -> None:
+    def handles() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    def record() -> None:
+        with Recorder(tmp_path / "s", [steady(60)]):
+            pass
+
+    record()
+    before = handles()
+    record()
+    assert handles() == before
 
 
 def test_each_sampler_is_asked_at_its_own_period_first_and_last(tmp_path: Path) -> None:
@@ -147,7 +203,8 @@ def test_a_sampler_that_raises_is_a_problem_and_left_out_and_the_others_go_on(tm
 
 @pytest.mark.parametrize(
     "row",
-    [{"cpu_busy": 1.0}, {"cpu_busy_pct": "1"}, {"process_threads": 1.5}, {"process_threads": True}, {"device": 3},
+    [{"cpu_busy": 1.0}, {"core_busy_pct": 5},
+     {"cpu_busy_pct": "1"}, {"process_threads": 1.5}, {"process_threads": True}, {"device": 3},
      {"t_ns": 3}, {"sampler": "x"}],
 )  # fmt: skip
 def test_a_row_that_has_no_place_in_the_stream_spoils_no_other(tmp_path: Path, row: Row) -> None:
@@ -233,7 +290,7 @@ def test_the_body_of_the_with_statement_may_raise(tmp_path: Path) -> None:
 
 def stream_of_batches(path: Path, sizes: Sequence[int]) -> list[int]:
     """Writes batches of so many rows; where in the file each batch ends."""
-    stream = recorder._Stream(path)
+    stream = _stream.Stream(path)
     ends = []
     count = 0
     for size in sizes:

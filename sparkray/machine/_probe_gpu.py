@@ -1,0 +1,201 @@
+"""Times fixed work on every visible GPU through the CUDA driver, and writes what it found as JSON.
+
+A program of its own (the control probe, `probe`, starts it), since a process that has once opened CUDA holds memory on
+every GPU until it ends. It needs Python's standard library and libcuda alone: nothing that comes with an engine, so that
+the probe cannot differ because an engine does.
+"""
+
+import ctypes
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+COPY_BYTES = 256 << 20
+"""Of each of two buffers: beyond any GPU's cache, and little enough for a GPU that others use too."""
+COPIES = 8
+THREADS, BLOCKS_PER_SM = 256, 4
+ROUNDS = 65_536
+"""Of 32 multiply-adds a thread: some 8 ms at 2 GHz on an SM with 128 lanes, whatever the number of SMs."""
+LEAST_REPEATS, MOST_REPEATS = 3, 50
+MEMORY_BUDGET_MS, COMPUTE_BUDGET_MS = 100.0, 250.0
+"""A GPU at rest takes a while to raise its clocks: the best of this much work is taken."""
+
+_NO_DEVICE, _MULTIPROCESSORS = 100, 16
+"""CUDA_ERROR_NO_DEVICE and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h."""
+
+_FMA = "\n".join(f"  fma.rn.f32 %f{chain}, %f{chain}, %f8, %f9;" for _ in range(4) for chain in range(8))
+PTX = f"""
+.version 6.3
+.target sm_70
+.address_size 64
+
+.visible .entry work(.param .u64 out, .param .u32 rounds)
+{{
+  .reg .pred %p0;
+  .reg .b32 %r<6>;
+  .reg .f32 %f<10>;
+  .reg .b64 %a<3>;
+  ld.param.u64 %a0, [out];
+  ld.param.u32 %r0, [rounds];
+  cvta.to.global.u64 %a0, %a0;
+  mov.u32 %r1, %tid.x;
+  mov.u32 %r2, %ctaid.x;
+  mov.u32 %r3, %ntid.x;
+  mad.lo.u32 %r4, %r2, %r3, %r1;
+  cvt.rn.f32.u32 %f0, %r1;
+  add.f32 %f1, %f0, 0f3F800000;
+  add.f32 %f2, %f1, 0f3F800000;
+  add.f32 %f3, %f2, 0f3F800000;
+  add.f32 %f4, %f3, 0f3F800000;
+  add.f32 %f5, %f4, 0f3F800000;
+  add.f32 %f6, %f5, 0f3F800000;
+  add.f32 %f7, %f6, 0f3F800000;
+  mov.f32 %f8, 0f3F7FFFF0;
+  mov.f32 %f9, 0f3A83126F;
+LOOP:
+{_FMA}
+  sub.u32 %r0, %r0, 1;
+  setp.ne.u32 %p0, %r0, 0;
+  @%p0 bra LOOP;
+  add.f32 %f0, %f0, %f1;
+  add.f32 %f2, %f2, %f3;
+  add.f32 %f4, %f4, %f5;
+  add.f32 %f6, %f6, %f7;
+  add.f32 %f0, %f0, %f2;
+  add.f32 %f4, %f4, %f6;
+  add.f32 %f0, %f0, %f4;
+  mul.wide.u32 %a1, %r4, 4;
+  add.u64 %a2, %a0, %a1;
+  st.global.f32 [%a2], %f0;
+  ret;
+}}
+"""
+"""Eight chains of multiply-adds in registers: their time is that of the SM clock, and the driver compiles it for any GPU."""
+
+
+class CudaError(Exception):
+    """A call of the driver that failed."""
+
+    def __init__(self, call: str, code: int) -> None:
+        super().__init__(f"{call}: CUDA error {code}")
+        self.code = code
+
+
+class Cuda:
+    """The driver's functions; what they return through a pointer is returned.
+
+    Args:
+        library: libcuda, or `_fake_cuda.FakeCuda`.
+    """
+
+    def __init__(self, library: Any) -> None:  # noqa: ANN401 - functions by name
+        self._library = library
+
+    def call(self, name: str, *args: Any) -> None:  # noqa: ANN401 - ctypes values
+        """Calls a function.
+
+        Raises:
+            CudaError: It answered another code than 0, or the library has no such function.
+        """
+        try:
+            function = getattr(self._library, name)
+        except AttributeError:
+            raise CudaError(name, -1) from None
+        if (code := function(*args)) != 0:
+            raise CudaError(name, code)
+
+    def made(self, kind: Any, name: str, *args: Any) -> Any:  # noqa: ANN401 - ctypes values
+        """What a function writes through its first argument, a pointer to a ctypes `kind`. Raises CudaError."""
+        value = kind()
+        self.call(name, ctypes.byref(value), *args)
+        return value
+
+
+def best_ms(cuda: Cuda, work: Callable[[], None], budget_ms: float) -> float:
+    """The least time of some work, ms by the GPU's own clock, over repetitions that fill the budget. Raises CudaError."""
+    begin, end = (cuda.made(ctypes.c_void_p, "cuEventCreate", 0) for _ in range(2))
+    times: list[float] = []
+    while len(times) < LEAST_REPEATS or (sum(times) < budget_ms and len(times) < MOST_REPEATS):
+        cuda.call("cuEventRecord", begin, None)
+        work()
+        cuda.call("cuEventRecord", end, None)
+        cuda.call("cuEventSynchronize", end)
+        times.append(float(cuda.made(ctypes.c_float, "cuEventElapsedTime", begin, end).value))
+    return min(times)
+
+
+def device_ms(cuda: Cuda, device: int) -> dict[str, float]:
+    """`gpu_memory_ms` and `gpu_compute_ms` of one GPU. Raises CudaError."""
+    context = cuda.made(ctypes.c_void_p, "cuDevicePrimaryCtxRetain", device)
+    try:
+        cuda.call("cuCtxSetCurrent", context)
+        size = ctypes.c_size_t(COPY_BYTES)
+        source, target = (cuda.made(ctypes.c_uint64, "cuMemAlloc_v2", size) for _ in range(2))
+        for buffer in (source, target):
+            cuda.call("cuMemsetD8_v2", buffer, ctypes.c_ubyte(1), size)
+
+        def copy() -> None:
+            for _ in range(COPIES):
+                cuda.call("cuMemcpyDtoDAsync_v2", target, source, size, None)
+
+        compute = _kernel(cuda, device, target)
+        # The computation goes first: it raises the clocks of a GPU at rest.
+        computed = best_ms(cuda, compute, COMPUTE_BUDGET_MS)
+        return {"gpu_memory_ms": best_ms(cuda, copy, MEMORY_BUDGET_MS), "gpu_compute_ms": computed}
+    finally:
+        cuda.call("cuDevicePrimaryCtxRelease_v2", device)
+
+
+def _kernel(cuda: Cuda, device: int, buffer: Any) -> Callable[[], None]:  # noqa: ANN401 - a device pointer
+    module = cuda.made(ctypes.c_void_p, "cuModuleLoadData", ctypes.c_char_p(PTX.encode()))
+    function = cuda.made(ctypes.c_void_p, "cuModuleGetFunction", module, ctypes.c_char_p(b"work"))
+    blocks = BLOCKS_PER_SM * cuda.made(ctypes.c_int, "cuDeviceGetAttribute", _MULTIPROCESSORS, device).value
+    rounds = ctypes.c_uint32(ROUNDS)
+    arguments = (ctypes.c_void_p * 2)(*(ctypes.cast(ctypes.pointer(a), ctypes.c_void_p) for a in (buffer, rounds)))
+    grid = (blocks, 1, 1, THREADS, 1, 1)
+
+    def launch() -> None:
+        cuda.call("cuLaunchKernel", function, *grid, 0, None, arguments, None)
+
+    return launch
+
+
+def slowest(library: Any) -> dict[str, Any]:  # noqa: ANN401 - functions by name
+    """Of every visible GPU the slowest time of each kind, and what went wrong.
+
+    Returns:
+        `gpu_memory_ms` and `gpu_compute_ms` (None without a GPU that answered), `notes`.
+    """
+    cuda = Cuda(library)
+    found: list[dict[str, float]] = []
+    notes: list[str] = []
+    try:
+        cuda.call("cuInit", 0)
+        count = cuda.made(ctypes.c_int, "cuDeviceGetCount").value
+    except CudaError as error:
+        count = 0
+        notes += [] if error.code == _NO_DEVICE else [str(error)]
+    for ordinal in range(count):
+        try:
+            found.append(device_ms(cuda, cuda.made(ctypes.c_int, "cuDeviceGet", ordinal).value))
+        except CudaError as error:
+            notes.append(f"GPU {ordinal}: {error}")
+    worst = {kind: max((times[kind] for times in found), default=None) for kind in ("gpu_memory_ms", "gpu_compute_ms")}
+    return {**worst, "notes": notes}
+
+
+def main() -> int:
+    """Writes the result to standard output."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:  # no driver, so no GPU: nothing is wrong
+        told: dict[str, Any] = {"gpu_memory_ms": None, "gpu_compute_ms": None, "notes": []}
+    else:
+        told = slowest(library)
+    sys.stdout.write(json.dumps(told))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

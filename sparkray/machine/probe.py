@@ -1,0 +1,185 @@
+"""The control probe: fixed work that no engine has a part in, timed before and after each run.
+
+A machine can be slow without a counter that tells: a GB10 whose power supply latched it low, or that flips between a fast
+and a slow state, looks the same to nvidia-smi. The same work at another speed shows it. The parts of the machine that an
+engine lives on are timed apart: one core, host memory, the GPUs' memory, the GPUs' arithmetic.
+
+On the CPU the time is CPU time of this thread, the best of a few repetitions on one and the same core of the fastest
+kind: so neither the nice value of whoever calls nor a passing neighbour is taken for a slow machine (a neighbour that
+stays is `exclusive`'s to find). On the GPUs it is the GPU's own clock, in a process that is gone afterwards.
+"""
+
+import ctypes
+import hashlib
+import json
+import mmap
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sparkray.machine import _probe_gpu
+from sparkray.machine.cores import capacities_of, performance_cores
+from sparkray.units import MIB, NS_PER_MS
+
+HASH_ROUNDS = 50_000
+"""Of PBKDF2 with SHA-256: 10 to 40 ms of integer work that fits the first-level caches, outside the interpreter."""
+BUFFER_BYTES = 128 * MIB
+"""Of each of two buffers: together more than a core's share of any cache."""
+REPEATS = 5
+PATIENCE_S = 30.0
+"""A driver that was unloaded takes seconds to open; one that hangs would take for ever."""
+_WORKER = (sys.executable, "-I", "-S", _probe_gpu.__file__)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Times of fixed work, ms; None where the machine has no such part or it could not be timed, which `notes` say."""
+
+    cpu_ms: float | None = None
+    memory_ms: float | None = None
+    gpu_memory_ms: float | None = None
+    gpu_compute_ms: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def times(self) -> dict[str, float | None]:
+        """The times alone, ms, by name."""
+        return {name: value for name, value in asdict(self).items() if name != "notes"}
+
+
+def control_probe() -> dict[str, float | None]:
+    """`cpu_ms`, `memory_ms`, `gpu_memory_ms` and `gpu_compute_ms` of this machine now, as `take_probe` times them."""
+    return take_probe().times()
+
+
+def take_probe(
+    *, cpu: int | None = None, worker: Sequence[str] = _WORKER, patience_s: float = PATIENCE_S, root: Path = Path("/")
+) -> Probe:
+    """Times fixed work on one core, in host memory and on every visible GPU, of which the slowest counts.
+
+    Takes half a second on the CPU and one to two where there is a GPU. Nothing is raised: what goes wrong is a note.
+
+    Args:
+        cpu: The core to use; None takes the last of the fastest kind that this thread may use.
+        worker: Command of the GPUs' part, which writes JSON.
+        patience_s: The longest that the GPUs' part may take, s.
+        root: Where /proc and /sys are found.
+    """
+    notes: list[str] = []
+    with _pinned(_last_fast_core(root) if cpu is None else cpu, notes):
+        cpu_ms = _timed("CPU", _best_hashing_ms, notes)
+        memory_ms = _timed("memory", _best_copying_ms, notes)
+    gpus, gpu_notes = _gpus(worker, patience_s)
+    return Probe(cpu_ms, memory_ms, gpus.get("gpu_memory_ms"), gpus.get("gpu_compute_ms"), (*notes, *gpu_notes))
+
+
+def _last_fast_core(root: Path) -> int:
+    """The last, since the first is the one that most interrupts go to."""
+    allowed = os.sched_getaffinity(0)
+    try:
+        fast = allowed & set(performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root)))
+    except (OSError, ValueError):
+        fast = set()
+    return max(fast or allowed)
+
+
+@contextmanager
+def _pinned(cpu: int, notes: list[str]) -> Iterator[None]:
+    """This thread on one core, and where it was before afterwards."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {cpu})
+    except OSError as error:
+        notes.append(f"probe: CPU {cpu} may not be used ({error.strerror}): another one was")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, before)
+
+
+def _timed(what: str, best_ms: Callable[[], float], notes: list[str]) -> float | None:
+    try:
+        return best_ms()
+    except (OSError, MemoryError, ValueError) as error:
+        notes.append(f"probe of the {what}: {type(error).__name__}: {error}")
+        return None
+
+
+def _best_ms(work: Callable[[], object]) -> float:
+    """The least CPU time of this thread over a few repetitions, ms, after one that does not count."""
+    work()
+    times = []
+    for _ in range(REPEATS):
+        before = time.thread_time_ns()
+        work()
+        times.append(time.thread_time_ns() - before)
+    return min(times) / NS_PER_MS
+
+
+def _best_hashing_ms() -> float:
+    return _best_ms(lambda: hashlib.pbkdf2_hmac("sha256", b"sparkray", b"control probe", HASH_ROUNDS))
+
+
+def _best_copying_ms() -> float:
+    """Pages of one size always: huge ones are there or not, as it happens, and are faster."""
+    with mmap.mmap(-1, BUFFER_BYTES) as source, mmap.mmap(-1, BUFFER_BYTES) as target:
+        addresses = []
+        for buffer in (source, target):
+            with suppress(OSError):  # a kernel without huge pages
+                buffer.madvise(mmap.MADV_NOHUGEPAGE)
+            view = ctypes.c_char.from_buffer(buffer)
+            addresses.append(ctypes.addressof(view))
+            del view
+        ctypes.memset(addresses[0], 1, BUFFER_BYTES)
+        return _best_ms(lambda: ctypes.memmove(addresses[1], addresses[0], BUFFER_BYTES))
+
+
+def _gpus(worker: Sequence[str], patience_s: float) -> tuple[Mapping[str, float | None], list[str]]:
+    """Times and notes of the worker."""
+    try:
+        process = subprocess.Popen(
+            worker,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(os.environ),
+        )
+    except OSError as error:
+        return {}, [f"probe of the GPUs: {error}"]
+    try:
+        said, complained = process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot even be killed
+            process.communicate(timeout=1)
+        return {}, [f"probe of the GPUs: it had not ended after {patience_s:g} s"]
+    if process.returncode != 0:
+        last = complained.decode(errors="replace").strip().rpartition("\n")[2]
+        return {}, [f"probe of the GPUs: it ended with status {process.returncode}: {last}"]
+    return _understood(said)
+
+
+def _understood(said: bytes) -> tuple[Mapping[str, float | None], list[str]]:
+    try:
+        told: dict[str, Any] = json.loads(said)
+        times = {
+            name: None if told[name] is None else float(told[name]) for name in ("gpu_memory_ms", "gpu_compute_ms")
+        }
+        return times, [f"probe of the GPUs: {note}" for note in told["notes"]]
+    except (ValueError, KeyError, TypeError):
+        return {}, [f"probe of the GPUs: it said {said[:80]!r}"]
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The worker's variables: it leaves nothing behind, and sees the GPUs that the user lets be seen.
+
+    An empty CUDA_VISIBLE_DEVICES is Ray's, for actors that ask for no GPU; it would hide them all.
+    """
+    kept = {name: value for name, value in environ.items() if name != "CUDA_VISIBLE_DEVICES" or value.strip()}
+    return {**kept, "CUDA_CACHE_DISABLE": "1"}

@@ -1,0 +1,119 @@
+"""The host as a whole, what loses nothing by being read seldom: counters since boot. Differences mean something.
+
+Pressure stall information (PSI, Documentation/accounting/psi.rst of the kernel) is taken as its totals, not as its
+averages, which still remember the run before. `full` is not defined for the CPUs of a whole machine. Swap and disk
+traffic are those of the machine, whoever caused them.
+"""
+
+import os
+import re
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+
+from sparkray.telemetry import Row
+from sparkray.telemetry._base import Base
+from sparkray.telemetry._proc import PROC, Kept
+from sparkray.telemetry.cores import SYS
+from sparkray.units import gib
+
+_US_PER_S = 1_000_000
+_SECTOR_BYTES = 512
+"""Of /proc/diskstats, whatever the disk's own are (Documentation/admin-guide/iostats.rst)."""
+_PSI = re.compile(r"^(some|full) .*\btotal=(\d+)$", re.MULTILINE)
+_VMSTAT = re.compile(r"^(pgfault|pgmajfault|pswpin|pswpout) (\d+)$", re.MULTILINE)
+_PRESSURES = ("cpu", "memory", "io")
+_STALLS = (("cpu", "some"), ("memory", "some"), ("memory", "full"), ("io", "some"), ("io", "full"))
+
+
+def parse_psi(text: str) -> dict[str, float]:
+    """Seconds since boot by `some` and `full`, from a file of /proc/pressure."""
+    return {kind: int(total) / _US_PER_S for kind, total in _PSI.findall(text)}
+
+
+def parse_vmstat(text: str) -> dict[str, int]:
+    """The counters of /proc/vmstat that `paging_row` uses."""
+    return {name: int(value) for name, value in _VMSTAT.findall(text)}
+
+
+def paging_row(counters: dict[str, int], page_bytes: int) -> dict[str, float | int | None]:
+    """The columns of page faults and swap, GiB, from what `parse_vmstat` read. What the kernel lacks is None."""
+
+    def size(name: str) -> float | None:
+        return gib(counters[name] * page_bytes) if name in counters else None
+
+    return {
+        "page_faults": counters.get("pgfault"),
+        "page_faults_major": counters.get("pgmajfault"),
+        "swap_in_gib": size("pswpin"),
+        "swap_out_gib": size("pswpout"),
+    }
+
+
+def disk_row(text: str, disks: frozenset[str]) -> dict[str, float | None]:
+    """The columns of disk traffic, GiB, from /proc/diskstats; None without a disk.
+
+    Args:
+        text: Of the file.
+        disks: Names of whole disks; others (partitions, what is stacked on disks, RAM) would be counted twice or wrongly.
+    """
+    lines = [fields for line in text.splitlines() if len(fields := line.split()) > 9 and fields[2] in disks]  # noqa: PLR2004
+    if not lines:
+        return {"disk_read_gib": None, "disk_written_gib": None}
+    return {
+        "disk_read_gib": gib(sum(int(fields[5]) for fields in lines) * _SECTOR_BYTES),
+        "disk_written_gib": gib(sum(int(fields[9]) for fields in lines) * _SECTOR_BYTES),
+    }
+
+
+def whole_disks(sys: Path = SYS) -> frozenset[str]:
+    """Block devices that are hardware: those with a device behind them, so no loops, RAM disks, volumes or arrays."""
+    return frozenset(path.parent.name for path in (sys / "block").glob("*/device"))
+
+
+class Sampler(Base):
+    """Pressure, page faults, swap and disk traffic of the whole machine."""
+
+    name = "host_slow"
+    period_s = 1.0
+
+    def __init__(self, *, proc: Path = PROC, sys: Path = SYS) -> None:
+        self._proc, self._sys = proc, sys
+        self._files: dict[str, Kept] = {}
+        self._disks: frozenset[str] = frozenset()
+        self._open = ExitStack()
+        self._page_bytes = os.sysconf("SC_PAGE_SIZE")
+
+    def __enter__(self) -> Self:
+        """Opens what there is: a kernel may be built or booted without PSI."""
+        self._disks = whole_disks(self._sys)
+        for name in ("vmstat", "diskstats", *(f"pressure/{name}" for name in _PRESSURES)):
+            with suppress(OSError):
+                self._files[name] = Kept(self._proc / name)
+                self._open.callback(self._files[name].close)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes them."""
+        self._files = {}
+        self._open.close()
+
+    def look(self) -> dict[str, bytes] | None:
+        """What the files say, by name; without those that cannot be read, as PSI's are where it is switched off."""
+        seen = {}
+        for name, file in self._files.items():
+            with suppress(OSError):
+                seen[name] = file.raw()
+        return seen or None
+
+    def rows(self, seen: dict[str, bytes]) -> list[Row]:
+        """One row."""
+        texts = {name: text.decode() for name, text in seen.items()}
+        stalls = {name: parse_psi(texts.get(f"pressure/{name}", "")) for name in _PRESSURES}
+        return [
+            {
+                **paging_row(parse_vmstat(texts.get("vmstat", "")), self._page_bytes),
+                **disk_row(texts.get("diskstats", ""), self._disks),
+                **{f"psi_{name}_{kind}_s": stalls[name].get(kind) for name, kind in _STALLS},
+            }
+        ]

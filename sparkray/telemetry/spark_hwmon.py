@@ -1,0 +1,96 @@
+"""What the third-party driver `spark_hwmon` tells of a DGX Spark: power of the whole system and its rails, limits in force.
+
+NVML sees the GPU alone there; the power limits that hold a GB10 down (pl1, syspl1, prochot) can be read nowhere else. The
+driver (github.com/antheas/spark_hwmon) registers as `spbm`. Which channels it has depends on its version and on the
+firmware, so all that there are go into one column as JSON, by kind and by the driver's own labels.
+"""
+
+import json
+import re
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+
+from sparkray.telemetry import Row
+from sparkray.telemetry._base import Base
+from sparkray.telemetry._proc import Kept
+from sparkray.telemetry.cores import SYS
+
+DRIVERS = frozenset({"spbm", "spark_hwmon"})
+_KINDS = {"power": ("power_w", 1e-6), "energy": ("energy_j", 1e-6), "temp": ("temp_c", 1e-3)}
+"""Kind and factor by what hwmon calls it (Documentation/hwmon/sysfs-interface.rst): it counts in µW, µJ and m°C."""
+_INPUT = re.compile(r"(power|energy|temp)\d+_input")
+_STATUS = ("prochot", "pl_level")
+
+
+def devices(sys: Path = SYS) -> list[Path]:
+    """Folders of the hwmon devices that this driver made."""
+    found = []
+    for path in sorted((sys / "class/hwmon").glob("hwmon*")):
+        with suppress(OSError):
+            if (path / "name").read_text().strip() in DRIVERS:
+                found.append(path)
+    return found
+
+
+class _Channel:
+    """One file: where its value goes, and what makes it of the unit."""
+
+    def __init__(self, path: Path, kind: str, label: str, factor: float) -> None:
+        self.kind, self.label, self.factor = kind, label, factor
+        self.file = Kept(path)
+
+
+def _opened(path: Path) -> _Channel | None:
+    """The channel of a file; None when it is none, or may not be read."""
+    try:
+        if match := _INPUT.fullmatch(path.name):
+            kind, factor = _KINDS[match[1]]
+            stem = path.name.removesuffix("_input")
+            label = path.with_name(f"{stem}_label")
+            return _Channel(path, kind, label.read_text().strip() if label.exists() else stem, factor)
+        return _Channel(path, "status", path.name, 1) if path.name in _STATUS else None
+    except OSError:
+        return None
+
+
+class Sampler(Base):
+    """Every power, energy and temperature channel, and whether the system is held down."""
+
+    name = "spark_hwmon"
+    period_s = 1.0
+
+    def __init__(self, *, sys: Path = SYS) -> None:
+        self._sys = sys
+        self._channels: list[_Channel] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Opens the channels; says so where there are none."""
+        paths = [path for device in devices(self._sys) for path in sorted(device.iterdir())]
+        self._channels = [channel for path in paths if (channel := _opened(path)) is not None]
+        for channel in self._channels:
+            self._open.callback(channel.file.close)
+        self.unavailable = None if self._channels else "there is no device of the driver spark_hwmon"
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Closes them."""
+        self._channels = []
+        self._open.close()
+
+    def look(self) -> list[tuple[_Channel, bytes]] | None:
+        """What the channels say; without those that the firmware does not fill."""
+        seen = []
+        for channel in self._channels:
+            with suppress(OSError):
+                seen.append((channel, channel.file.raw(64)))
+        return seen or None
+
+    def rows(self, seen: list[tuple[_Channel, bytes]]) -> list[Row]:
+        """One row."""
+        told: dict[str, dict[str, float]] = {}
+        for channel, text in seen:
+            with suppress(ValueError):
+                told.setdefault(channel.kind, {})[channel.label] = round(int(text) * channel.factor, 6)
+        return [{"spark_hwmon": json.dumps(told, separators=(",", ":"))}] if told else []
