@@ -124,6 +124,55 @@ def _energy_j(data: RunData) -> float | None:
     return sum(used) if used else None
 
 
+_AGREE_WITHIN = 0.05
+_LEAST_POWER_SAMPLES = 100
+"""Ten seconds at the samplers' rate. Some drivers tell the mean of the last second, which in less time is much."""
+
+
+def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float]]]:
+    """(time in s, value) of a column, by GPU."""
+    found: dict[object, list[tuple[float, float]]] = {}
+    for sample in data.samples:
+        if (value := sample.get(name)) is not None and sample.get("t_ns") is not None:
+            found.setdefault(sample.get("device"), []).append((sample["t_ns"] / NS_PER_S, float(value)))
+    return found
+
+
+def _energy_integrated_j(data: RunData) -> float | None:
+    """Power over time by the trapezoid rule, GPU by GPU."""
+    series = [np.asarray(points).T for points in _by_device(data, "gpu_power_w").values() if len(points) > 1]
+    return sum(float(np.trapezoid(power, times)) for times, power in series) if series else None
+
+
+def power_valid(data: RunData) -> bool | None:
+    """Whether the power that was sampled explains the energy that was counted: then figures of either can be believed.
+
+    Between the first and the last reading of each GPU's energy counter its power is integrated (trapezoid rule, the
+    nearest sample's power beyond the first and last) and must come within 5 % of what was counted.
+
+    Returns:
+        False where it does not on any GPU; None where no GPU has both a counter that was read twice and at least 100
+        power samples in between.
+    """
+    counters, powers = _by_device(data, "gpu_energy_j"), _by_device(data, "gpu_power_w")
+    agreements = [
+        agrees
+        for device, counted_j in counters.items()
+        if (agrees := _agree(counted_j, powers.get(device, []))) is not None
+    ]
+    return all(agreements) if agreements else None
+
+
+def _agree(counter: Sequence[tuple[float, float]], power: Sequence[tuple[float, float]]) -> bool | None:
+    (begin, first_j), (end, last_j) = counter[0], counter[-1]
+    inside = [(t, watts) for t, watts in power if begin < t < end]
+    if len(inside) < _LEAST_POWER_SAMPLES:
+        return None
+    times, watts = np.asarray([(begin, inside[0][1]), *inside, (end, inside[-1][1])]).T
+    counted_j = last_j - first_j
+    return bool(abs(float(np.trapezoid(watts, times)) - counted_j) <= _AGREE_WITHIN * counted_j)
+
+
 _THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 """NVML clock event reasons: software power cap, hardware slowdown, software and hardware thermal, power brake."""
 
@@ -131,6 +180,54 @@ _THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 def _throttled_pct(data: RunData) -> float | None:
     masks = _column(data, "gpu_throttle_reasons")
     return sum(1 for mask in masks if int(mask) & _THROTTLED) / len(masks) * 100 if masks else None
+
+
+_COVERED = 0.8
+"""Of the time in which the requests ran, samples must reach over this share, else they were of something else."""
+_IN_USE_PCT = 10.0
+
+
+def _serving(data: RunData, name: str, device: object = None) -> list[tuple[float, float]]:
+    """(time in s, value) of a column from the first submission to the last end; nothing where samples cover too little."""
+    span = _span_s(data)
+    if span is None:
+        return []
+    begin, end = min(r.submit_ns for r in data.requests), max(r.end_ns for r in data.requests)
+    found = [
+        (sample["t_ns"] / NS_PER_S, float(value))
+        for sample in data.samples
+        if (value := sample.get(name)) is not None
+        and begin <= sample.get("t_ns", -1) <= end
+        and sample.get("device") == device
+    ]
+    return found if found and found[-1][0] - found[0][0] >= _COVERED * span else []
+
+
+def _busy_serving_pct(data: RunData) -> float | None:
+    """Each sample tells the time since the one before, so it weighs as much as that time."""
+    found = _serving(data, "cpu_busy_pct")
+    if len(found) < 2:  # noqa: PLR2004 - a time between needs two
+        return None
+    times, busy = np.asarray(found).T
+    return float(np.average(busy[1:], weights=np.diff(times)))
+
+
+def _engine_cpu_serving_pct(data: RunData) -> float | None:
+    found = _serving(data, "process_cpu_s")
+    if len(found) < 2:  # noqa: PLR2004 - a rate needs two
+        return None
+    (began, before), (ended, after) = found[0], found[-1]
+    return (after - before) / (ended - began) * 100
+
+
+def _sm_clock_mean_mhz(data: RunData) -> float | None:
+    """Of GPUs that were at work for a tenth of the time at the least: an idle one's clock says nothing."""
+    clocks: list[float] = []
+    for device in dict.fromkeys(sample.get("device") for sample in data.samples):
+        used = _mean([value for _, value in _serving(data, "gpu_util_pct", device)])
+        if used is not None and used >= _IN_USE_PCT:
+            clocks += [value for _, value in _serving(data, "gpu_sm_clock_mhz", device)]
+    return _mean(clocks)
 
 
 def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) -> tuple[Metric, ...]:
@@ -166,6 +263,12 @@ METRICS: tuple[Metric, ...] = (
     Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w")),
     Metric("energy_j", "lower", "GPU energy by the counter, first to last sample, summed over GPUs", _energy_j),
     Metric(
+        "energy_integrated_j",
+        "lower",
+        "GPU energy as the integral of sampled power (trapezoid rule), first to last sample, summed over GPUs",
+        _energy_integrated_j,
+    ),
+    Metric(
         "host_available_drop_peak_gib",
         "lower",
         "how far MemAvailable fell: the primary memory metric",
@@ -199,6 +302,24 @@ METRICS: tuple[Metric, ...] = (
         _throttled_pct,
     ),
     Metric("cpu_busy_mean_pct", "neither", "mean busy time over all CPUs", _sample_mean("cpu_busy_pct")),
+    Metric(
+        "cpu_busy_serving_pct",
+        "neither",
+        "busy time over all CPUs while the requests ran, 100 = all of them",
+        _busy_serving_pct,
+    ),
+    Metric(
+        "engine_cpu_serving_pct",
+        "neither",
+        "CPU time of the engine's process tree while the requests ran, 100 = one CPU",
+        _engine_cpu_serving_pct,
+    ),
+    Metric(
+        "gpu_sm_clock_mean_mhz",
+        "higher",
+        "mean SM clock of the GPUs in use while the requests ran",
+        _sm_clock_mean_mhz,
+    ),
 )
 
 BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
 Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list"]
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
@@ -79,7 +79,29 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("mem_available_before_gib", "float", "MemAvailable just before the start"),
     Column("page_cache_before_gib", "float", "Cached just before the start"),
     Column("swap_used_before_gib", "float", "SwapTotal less SwapFree just before the start"),
+    *(
+        Column(f"probe_{what}_{when}_ms", "float", f"control probe {when} the run: {meaning}")
+        for what, meaning in (
+            ("cpu", "time of a fixed computation on one core"),
+            ("memory", "time of fixed copies in host memory"),
+            ("gpu_memory", "time of fixed copies in GPU memory"),
+            ("gpu_compute", "time of a fixed computation on the GPU"),
+        )
+        for when in ("before", "after")
+    ),
+    Column("wall_clock_step_s", "float", "how far the wall clock moved during the run beyond the monotonic clock"),
     Column("observer_cpu_s", "float", "CPU seconds that sparkray's own process on the machine used during the run"),
+    Column("observer_memory_gib", "float", "RSS of sparkray's own process on the machine as the run ended"),
+    Column(
+        "sampler_cpu_s", "float", "CPU seconds of the samplers and of writing what they saw; part of observer_cpu_s"
+    ),
+    Column("ray_cpu_s", "float", "CPU seconds of Ray's own processes on the machine during the run, the runner apart"),
+    Column("ray_memory_gib", "float", "RSS of Ray's own processes on the machine as the run ended, the runner apart"),
+    Column(
+        "power_valid",
+        "bool",
+        "whether integrated power and the energy counter agree; null where one of them is missing",
+    ),
 )
 
 REQUEST_COLUMNS: tuple[Column, ...] = (
@@ -107,6 +129,21 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("page_cache_gib", "float", "Cached"),
     Column("swap_used_gib", "float", "SwapTotal less SwapFree"),
     Column("cpu_busy_pct", "float", "busy time over all CPUs since the sample before, 100 = all of them"),
+    Column("core_busy_pct", "int_list", "busy time of each CPU since the sample before, by number; null if offline"),
+    Column("core_freq_mhz", "int_list", "frequency of each CPU as the kernel tells it, by CPU number"),
+    Column("context_switches", "int", "context switches since boot"),
+    Column("page_faults", "int", "page faults since boot, minor and major"),
+    Column("page_faults_major", "int", "page faults since boot that had to wait for a disk"),
+    Column("swap_in_gib", "float", "read back from swap since boot"),
+    Column("swap_out_gib", "float", "written to swap since boot"),
+    Column("disk_read_gib", "float", "read from the machine's disks since boot"),
+    Column("disk_written_gib", "float", "written to the machine's disks since boot"),
+    Column("psi_cpu_some_s", "float", "pressure stall time since boot: some task waited for a CPU"),
+    Column("psi_memory_some_s", "float", "pressure stall time since boot: some task waited for memory"),
+    Column("psi_memory_full_s", "float", "pressure stall time since boot: all tasks that had work waited for memory"),
+    Column("psi_io_some_s", "float", "pressure stall time since boot: some task waited for I/O"),
+    Column("psi_io_full_s", "float", "pressure stall time since boot: all tasks that had work waited for I/O"),
+    Column("spark_hwmon", "string", "JSON: what the spark_hwmon driver tells, by kind (with its unit) and label"),
     Column("process_rss_gib", "float", "RSS summed over the engine's process tree"),
     Column("process_cpu_s", "float", "CPU seconds of the process tree since its start"),
     Column("process_threads", "int", "threads of the process tree"),
@@ -115,6 +152,7 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("cgroup_anon_gib", "float", "anonymous part of it"),
     Column("cgroup_file_gib", "float", "page-cache part of it"),
     Column("cgroup_throttled_s", "float", "time the cgroup was throttled by its CPU quota"),
+    Column("cgroup_oom_kills", "int", "processes of the cgroup that the kernel has killed for memory"),
     Column("gpu_util_pct", "float", "NVML GPU utilisation"),
     Column(
         "gpu_mem_bandwidth_util_pct", "float", "NVML memory utilisation: share of time that memory was read or written"
@@ -127,6 +165,10 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("gpu_throttle_reasons", "int", "NVML bit mask of clock event reasons"),
     Column("gpu_process_gib", "float", "GPU memory of the engine's process tree, seen from the host"),
     Column("gpu_used_gib", "float", "used GPU memory; null on GB10"),
+    Column("gpu_ecc_corrected", "int", "ECC errors that were corrected, since the driver was loaded; null on GB10"),
+    Column("gpu_ecc_uncorrected", "int", "ECC errors that could not be corrected, since the driver was loaded"),
+    Column("gpu_xid_events", "int", "Xid errors of the GPU since the recording began"),
+    Column("gpu_xid", "int", "code of the last of them"),
 )
 
 CHECK_COLUMNS: tuple[Column, ...] = (
@@ -193,12 +235,14 @@ class Outcome:
     """What a run left behind: everything that will be stored.
 
     `row` holds the columns of `runs` (missing ones are null), `samples` rows of `samples` without run_id and attempt.
+    `refused` are earlier runs that count no more, with why, now that this one is known.
     """
 
     row: Mapping[str, Any]
     requests: tuple[Request, ...] = ()
     samples: Sequence[Mapping[str, Any]] = ()
     checks: tuple[Verdict, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def status(self) -> Status:

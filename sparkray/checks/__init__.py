@@ -1,28 +1,71 @@
-"""Checks: one reason to refuse a run a file. Pure: what was planned and measured in, a verdict with its evidence out.
+"""Validity checks: what a run must show before its number is believed. Pure; the verdicts are stored with the run.
 
-A check sees what its run left and nothing else: no file, no clock, no process. `execute` stores every verdict with the
-run, and a run that one of them calls invalid does not count.
-
-Adding one is one new file here: the module's name is the check's name, and the module holds a class `Check`.
+Adding one is one new file here: the module's name is the check's name. The module holds a class `Check`, which judges one
+run by itself and by those before it, or a class `Review`, which looks back over all runs of a model whenever one has
+ended (an outlier is often seen late), or both. Each says what it found at its full weight; the experiment's policy for it
+decides what that means: `invalid` lets it stand (the run is measured again), `warn` holds it down to a warning, `off`
+does not ask.
 """
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
-from typing import Protocol, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, cast
 
 from sparkray.errors import UnknownNameError
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Measurement, Verdict
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.experiment import Policy
+
+Row = Mapping[str, Any]
+"""Columns of `runs`, metrics included; what is missing is null or absent."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run was to be, as far as the plan alone does not say it.
+
+    `rootfs_digest` and `model_sha256` (None where it cannot be known before) are what every arm must show, `mismatches`
+    what the engine itself says is not as it was told, `environment` the variables and `start` the start state
+    (`runtimes.StartState` as a dictionary) that were declared, `options` the Docker flags that were really given.
+    """
+
+    rootfs_digest: str = ""
+    model_sha256: str | None = None
+    mismatches: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    start: Mapping[str, Any] = field(default_factory=dict)
+    options: DockerOptions = field(default_factory=DockerOptions)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run as it was planned, and what its engine left."""
+    """One run as it was planned, and everything that is known of it when it has ended.
+
+    `row` is the run's row as it will be stored, metrics computed, but for its status; `samples` are rows of `samples` in
+    time order; `state` is the effective state of its process; `earlier` are the rows of ok runs of the same model and
+    level on this machine, of every environment, oldest first.
+    """
 
     study: Study
     planned: PlannedRun
     measurement: Measurement
+    row: Row = field(default_factory=dict)
+    samples: Sequence[Row] = ()
+    state: Mapping[str, Any] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
+    earlier: Sequence[Row] = ()
+
+
+@dataclass(frozen=True)
+class Late:
+    """A verdict on a run that had ended before."""
+
+    run_id: str
+    attempt: int
+    verdict: Verdict
 
 
 class Check(Protocol):
@@ -30,9 +73,29 @@ class Check(Protocol):
 
     name: str
     """The module's name."""
+    policy: Policy
+    """What holds where the experiment says nothing."""
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict on one run; None when there is nothing to judge it by."""
+        ...
+
+
+class Review(Protocol):
+    """What a check module's class `Review` does."""
+
+    name: str
+    """The module's name."""
+    policy: Policy
+    """What holds where the experiment says nothing."""
+
+    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+        """Verdicts other than `pass` on runs that have ended.
+
+        Args:
+            study: The study.
+            rows: Rows of ok runs of one model and level, oldest first.
+        """
         ...
 
 
@@ -41,12 +104,59 @@ def check_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def load_check(name: str) -> Check:
-    """The check of that name.
+def _class_of(name: str, kind: str) -> Any:  # noqa: ANN401 - a class of whatever module
+    if name not in check_names():
+        raise UnknownNameError("check", name, check_names())
+    return getattr(importlib.import_module(f"{__name__}.{name}"), kind, None)
+
+
+def load_check(name: str) -> Check | None:
+    """The check of that name; None where it only looks back.
 
     Raises:
         UnknownNameError: There is none.
     """
-    if name not in check_names():
-        raise UnknownNameError("check", name, check_names())
-    return cast("Check", importlib.import_module(f"{__name__}.{name}").Check())
+    made = _class_of(name, "Check")
+    return None if made is None else cast("Check", made())
+
+
+def load_review(name: str) -> Review | None:
+    """The review of that name; None where the check judges runs one by one only.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    made = _class_of(name, "Review")
+    return None if made is None else cast("Review", made())
+
+
+def policy_of(study: Study, check: Check | Review) -> Policy:
+    """The experiment's policy for a check, else the check's own."""
+    return study.experiment.checks.get(check.name, check.policy)
+
+
+def held(verdict: Verdict, policy: Policy) -> Verdict:
+    """A verdict as the policy has it: never graver than that."""
+    if verdict.verdict == "invalid" and policy == "warn":
+        return replace(verdict, verdict="warn")
+    return verdict
+
+
+def judge_all(evidence: Evidence) -> tuple[Verdict, ...]:
+    """Every check's verdict on one run, as the experiment's policies have them."""
+    found = []
+    for check in filter(None, map(load_check, check_names())):
+        policy = policy_of(evidence.study, check)
+        if policy != "off" and (verdict := check.judge(evidence)) is not None:
+            found.append(held(verdict, policy))
+    return tuple(found)
+
+
+def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
+    """Every review's verdicts, as the experiment's policies have them."""
+    found: list[Late] = []
+    for review in filter(None, map(load_review, check_names())):
+        policy = policy_of(study, review)
+        if policy != "off":
+            found += [replace(late, verdict=held(late.verdict, policy)) for late in review.look_back(study, rows)]
+    return tuple(found)

@@ -27,6 +27,7 @@ from sparkray.checks import Evidence
 from sparkray.errors import InputError
 from sparkray.metrics import BY_NAME, RunData, counted
 from sparkray.records import Verdict
+from sparkray.spec.experiment import Policy
 from sparkray.spec.model import SIXTEEN_BITS, ModelCard, Shape, StepRead
 from sparkray.spec.site import Site
 from sparkray.units import gib
@@ -201,6 +202,7 @@ class Check:
     """The roofline of each run on a site that tells its bandwidth: `impossible` is invalid, `suspicious` a warning."""
 
     name = "roofline"
+    policy: Policy = "invalid"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without a bandwidth, a shape or a throughput, or when decoding is speculative.

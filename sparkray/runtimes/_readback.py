@@ -5,12 +5,13 @@ Fields that may not be read are absent. Nothing here asks the container what it 
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparkray.runtimes import INSIDE
+from sparkray.runtimes._cgroup import limits, parse_mounts, unescaped
 
 _LIMIT = re.compile(r"^Max (?P<name>.+?)\s{2,}(?P<soft>\S+)\s+(?P<hard>\S+)", re.MULTILINE)
 _LIMIT_NAMES = {
@@ -42,13 +43,25 @@ _STATUS_FIELDS = {
     "SigBlk": "signals_blocked",
     "SigIgn": "signals_ignored",
     "Cpus_allowed_list": "cpus_allowed",
+    "Umask": "umask",
 }
 
 
-def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
-    """The state of a process: nice, OOM score, limits, environment, namespaces, capabilities, cgroups, mounts, shm.
+class Mounted(NamedTuple):
+    """One mount as a process sees it: where, what kind, from which device or other source, and whether to be read only."""
 
-    `namespaces` maps each kind to `host` or `own`. Sizes in bytes. Of a process that is gone there is nothing.
+    place: str
+    kind: str
+    source: str
+    read_only: bool
+
+
+def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
+    """The state of a process: nice, OOM score, limits, environment, namespaces, capabilities, cgroups, mounts, network.
+
+    `namespaces` maps each kind to `host` or `own`; `cgroup_limits` is what `_cgroup.limits` tells; `pid_inside` is the
+    process's number in its own PID namespace; `model_*` are of the mount that the model lies on and None where it has
+    none. Sizes in bytes, -1 for unlimited, CPUs as lists (`0-3`). Of a process that is gone there is nothing.
     """
     here = proc / str(pid)
     if not here.is_dir():
@@ -60,15 +73,19 @@ def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
         "environment": lambda: parse_environment((here / "environ").read_bytes()),
         "namespaces": lambda: _namespaces(here, proc),
         "cgroups": lambda: (here / "cgroup").read_text().split(),
+        "cgroup_limits": lambda: _cgroup_limits(here, proc),
         "apparmor": lambda: (here / "attr/current").read_text().strip("\0\n ") or None,
         "shm_bytes": lambda: _filesystem_bytes(here / "root/dev/shm"),
-        "rootfs": lambda: _mount_of(here, "/"),
-        "model_filesystem": lambda: _mount_of(here, f"{INSIDE}/model"),
+        "interfaces": lambda: parse_interfaces((here / "net/dev").read_text()),
+        "pid_inside": lambda: parse_pid_inside((here / "status").read_text()),
+        "cpus_online": lambda: parse_online((proc / "stat").read_text()),
     }
     state: dict[str, Any] = {}
     for name, read in readers.items():
         with suppress(OSError, ValueError, IndexError):
             state[name] = read()
+    with suppress(OSError):
+        state.update(_mounts_told((here / "mountinfo").read_text()))
     with suppress(OSError):
         state.update(parse_status((here / "status").read_text()))
     return state
@@ -81,12 +98,12 @@ def _stat_fields(here: Path) -> list[str]:
 
 def parse_limits(text: str) -> dict[str, tuple[int, int]]:
     """(soft, hard) by name as `StartState.rlimits` has them, from the text of /proc/PID/limits."""
-    limits = {}
+    found = {}
     for match in _LIMIT.finditer(text):
         name = _LIMIT_NAMES.get(match["name"])
         if name is not None:
-            limits[name] = (_limit(match["soft"]), _limit(match["hard"]))
-    return limits
+            found[name] = (_limit(match["soft"]), _limit(match["hard"]))
+    return found
 
 
 def _limit(text: str) -> int:
@@ -124,34 +141,100 @@ def _filesystem_bytes(path: Path) -> int:
     return size.f_blocks * size.f_frsize
 
 
-def _mount_of(here: Path, target: str) -> str | None:
-    """File system type of the last mount on a target or below it, from mountinfo."""
-    kind = None
-    for line in (here / "mountinfo").read_text().splitlines():
+def _cgroup_limits(here: Path, proc: Path) -> dict[str, Any]:
+    """Raises OSError, or IndexError where the process's groups are not to be seen from here."""
+    found = limits((here / "cgroup").read_text(), parse_mounts((proc / "self/mountinfo").read_text()))
+    if not found:
+        raise IndexError("no cgroup of the process is mounted here")
+    return found
+
+
+def parse_interfaces(text: str) -> list[str]:
+    """Names of the network interfaces that a process sees, sorted, from the text of /proc/PID/net/dev."""
+    return sorted(line.partition(":")[0].strip() for line in text.splitlines() if ":" in line)
+
+
+def parse_pid_inside(text: str) -> int:
+    """The process's number in the innermost PID namespace, from the text of /proc/PID/status.
+
+    Raises:
+        ValueError: The kernel does not tell (before 4.1).
+    """
+    for line in text.splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    raise ValueError("no NSpid")
+
+
+def parse_online(text: str) -> str:
+    """The machine's CPUs that are on, as a list (`0-3,6`), from the text of /proc/stat, which has a line for each."""
+    numbers = sorted(int(name) for name in re.findall(r"^cpu(\d+) ", text, re.MULTILINE))
+    if not numbers:
+        raise ValueError("no CPU in /proc/stat")
+    stretches: list[list[int]] = []
+    for number in numbers:
+        if stretches and stretches[-1][-1] == number - 1:
+            stretches[-1][1:] = [number]
+        else:
+            stretches.append([number])
+    return ",".join("-".join(map(str, stretch)) for stretch in stretches)
+
+
+def parse_mountinfo(text: str) -> list[Mounted]:
+    """The mounts of a process in order, from the text of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
+    found = []
+    for line in text.splitlines():
         before, _, after = line.partition(" - ")
-        place = before.split()[4]
-        if place == target or (target != "/" and place.startswith(f"{target}/")):
-            kind = after.split()[0]
-    return kind
+        match [before.split(), after.split()]:
+            case [[_, _, _, _, place, options, *_], [kind, source, *more]]:
+                read_only = "ro" in options.split(",") or any("ro" in words.split(",") for words in more)
+                found.append(Mounted(unescaped(place), kind, unescaped(source), read_only))
+            case _:
+                continue
+    return found
+
+
+def _mounts_told(text: str) -> dict[str, Any]:
+    """What the mounts tell of a run: the root, /dev/shm, and what the model is read from."""
+    mounts = parse_mountinfo(text)
+    root, shm = _last(mounts, "/"), _last(mounts, "/dev/shm")  # noqa: S108 - the mount, not a file in it
+    model = _last(mounts, f"{INSIDE}/model", below=True)
+    return {
+        "rootfs": root and root.kind,
+        "root_read_only": root and root.read_only,
+        "shm_filesystem": shm and shm.kind,
+        "model_filesystem": model and model.kind,
+        "model_source": model and model.source,
+        "model_read_only": model and model.read_only,
+    }
+
+
+def _last(mounts: Sequence[Mounted], target: str, *, below: bool = False) -> Mounted | None:
+    """The last mount on a target, which hides those before it; with `below`, or on something in it."""
+    places = [m for m in mounts if m.place == target or (below and m.place.startswith(f"{target}/"))]
+    return places[-1] if places else None
 
 
 def differences(declared: Mapping[str, Any], effective: Mapping[str, Any]) -> list[str]:
     """Where a process does not have the start state that was declared for it, in words.
 
     Only what was declared is compared; a field that could not be read back counts as a difference, since a number that
-    cannot be checked is not believed.
+    cannot be checked is not believed. Masks of signals and of files are compared where the kernel tells them.
     """
     wrong = [
         f"{name} is {effective.get(name)!r}, declared {declared[name]!r}"
         for name in ("nice", "oom_score_adj")
         if effective.get(name) != declared[name]
     ]
-    limits = effective.get("rlimits", {})
+    resources = effective.get("rlimits", {})
     wrong += [
-        f"rlimit {name} is {limits.get(name)}, declared {tuple(value)}"
+        f"rlimit {name} is {resources.get(name)}, declared {tuple(value)}"
         for name, value in declared["rlimits"].items()
-        if tuple(limits.get(name, ())) != tuple(value)
+        if tuple(resources.get(name, ())) != tuple(value)
     ]
+    umask = effective.get("umask")
+    if umask is not None and "umask" in declared and int(umask, 8) != declared["umask"]:
+        wrong.append(f"umask is {umask}, declared {declared['umask']:04o}")
     for name in ("signals_blocked", "signals_ignored"):
         mask = effective.get(name)
         if mask is not None and int(mask, 16) & ~_INTERPRETERS_OWN:

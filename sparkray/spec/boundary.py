@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from sparkray.errors import ConfigError
 from sparkray.units import did_you_mean
@@ -16,6 +16,9 @@ from sparkray.units import did_you_mean
 T = TypeVar("T")
 STRICT = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 """YAML reads `shm_size: 67108864` and `cpuset_cpus: 0` as numbers: where text is meant, they are taken as text."""
+
+YAML_WORD = BeforeValidator(lambda value: {False: "off", True: "on"}[value] if isinstance(value, bool) else value)
+"""YAML reads a bare `off` as false: where a word is meant, it is taken as the word."""
 
 
 def parse(kind: type[T], mapping: object, source: str) -> T:

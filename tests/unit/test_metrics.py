@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sparkray.metrics import BY_NAME, METRICS, RunData, compute_all, counted
 from sparkray.records import CHECK_COLUMNS, REQUEST_COLUMNS, RUN_COLUMNS, SAMPLE_COLUMNS
 from sparkray.units import GIB
 
-UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c")
+UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c", "_mhz")
 TWO = run_data(
     request(0, output_tokens=5),
     request(1, output_tokens=9, submit_ns=500 * MS, first_token_ns=560 * MS, end_ns=2000 * MS),
@@ -83,8 +84,42 @@ def test_every_metric_is_worked_out_by_hand_somewhere_here() -> None:
         "kv_cache_gib",
         "engine_reported_peak_gib",
         "energy_j",
+        "energy_integrated_j",  # with `power_valid` in test_power
         "gpu_throttled_pct",
+        *WHILE_SERVING,
     } == set(BY_NAME)
+
+
+WHILE_SERVING = ("cpu_busy_serving_pct", "engine_cpu_serving_pct", "gpu_sm_clock_mean_mhz")
+SERVED = (
+    {"t_ns": -100 * MS, "cpu_busy_pct": 90.0, "process_cpu_s": 1.0},
+    {"t_ns": 0, "cpu_busy_pct": 80.0, "process_cpu_s": 2.0},
+    {"t_ns": 500 * MS, "cpu_busy_pct": 50.0, "process_cpu_s": 2.5},
+    {"t_ns": 1000 * MS, "cpu_busy_pct": 70.0, "process_cpu_s": 3.0},
+    {"t_ns": 2000 * MS, "cpu_busy_pct": 20.0, "process_cpu_s": 5.0},
+    {"t_ns": 2100 * MS, "cpu_busy_pct": 99.0, "process_cpu_s": 6.0},
+)
+# 0.5 s at 50, 0.5 s at 70, 1 s at 20 %; 3 CPU seconds in 2 s.
+
+
+def test_what_is_taken_while_the_requests_ran_leaves_the_start_and_the_end_out() -> None:
+    said = compute_all(replace(TWO, samples=SERVED))
+    assert [said[name] for name in WHILE_SERVING] == [pytest.approx(40.0), pytest.approx(150.0), None]
+
+
+def test_samples_that_end_long_before_the_requests_say_nothing_of_them() -> None:
+    said = compute_all(replace(TWO, samples=SERVED[:4]))
+    assert [said[name] for name in WHILE_SERVING] == [None, None, None]
+
+
+@pytest.mark.parametrize(("idle_pct", "mean"), [(0.0, 1500.0), (20.0, 1000.0)])
+def test_the_clock_is_that_of_gpus_that_worked(idle_pct: float, mean: float) -> None:
+    samples = tuple(
+        {"t_ns": t, "device": device, "gpu_util_pct": util, "gpu_sm_clock_mhz": clock}
+        for t in (0, 2000 * MS)
+        for device, util, clock in (("a", 90.0, 1500.0), ("b", idle_pct, 500.0))
+    )
+    assert compute_all(replace(TWO, samples=samples))["gpu_sm_clock_mean_mhz"] == mean
 
 
 def test_throttling_is_the_share_of_samples_that_heat_or_power_held_down() -> None:
@@ -207,7 +242,7 @@ def test_a_throughput_should_be_high_and_a_time_low() -> None:
         assert metric.better == expected
 
 
-QUANTITIES = (*UNITS, "_s", "_ns", "_mhz", "_bytes")
+QUANTITIES = (*UNITS, "_s", "_ns", "_bytes")
 
 
 @pytest.mark.parametrize("columns", [RUN_COLUMNS, REQUEST_COLUMNS, SAMPLE_COLUMNS, CHECK_COLUMNS])

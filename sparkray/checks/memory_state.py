@@ -1,0 +1,156 @@
+"""Did the run start from the same memory as the runs it is compared with? Page cache, MemFree, MemAvailable, swap.
+
+What is in the page cache decides whether weights are read from disk, and what is free decides what an engine on unified
+memory takes, so a pair that differs in either compares memory states and not environments.
+
+A run is held against its partners in the block, and against the median of the last three runs. It is at fault only when it
+is unlike both: where a partner alone is different, the partner was. While the page cache is left as it is, the first runs
+fill it, so until there are three runs nobody is blamed for it; the review settles the pair afterwards.
+
+Some changes stay: what was swapped out remains so, and another program's file remains cached. A run that is measured again
+and finds the machine still changed is not to be refused forever. It stands with a warning, and `Review` marks the partners
+that started from the older state, so that the pair is measured in one state or the other. Swapping during a run and a page
+cache that could not be dropped are refused every time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sparkray.checks import Evidence, Late, Row
+from sparkray.checks._finding import Finding, combined, median, number, numbers
+from sparkray.plan import Study
+from sparkray.records import Verdict
+from sparkray.spec.experiment import Policy
+from sparkray.units import GIB, MIB
+
+MOST_SWAP_GIB = 64 * MIB / GIB
+RECENT = 3
+_DROPPED = "page_cache_dropped"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A memory column of `runs`, and how far it may be off: `share` of MemTotal, `least_gib` at the least."""
+
+    column: str
+    what: str
+    share: float
+    least_gib: float
+    direction: Literal["either", "lower"] = "either"
+    settles: bool = False
+
+    def limit_gib(self, row: Row) -> float:
+        """The most it may be off on the machine of a row, GiB."""
+        return max(self.least_gib, self.share * (number(row, "mem_total_gib") or 0.0))
+
+    def unlike(self, value: float, reference: float, row: Row) -> bool:
+        """Whether a value is too far from a reference, both GiB."""
+        off = reference - value if self.direction == "lower" else abs(value - reference)
+        return off > self.limit_gib(row)
+
+
+QUANTITIES = (
+    Quantity("page_cache_before_gib", "page cache", 0.05, 0.5, settles=True),
+    Quantity("mem_free_before_gib", "MemFree", 0.10, 1.0, settles=True),
+    Quantity("mem_available_before_gib", "MemAvailable", 0.10, 0.5, direction="lower"),
+    Quantity("swap_used_before_gib", "used swap", 0.0, MOST_SWAP_GIB),
+)
+"""`settles`: the first runs change it by themselves, while the page cache is left as it is."""
+
+
+class Check:
+    """See the module."""
+
+    name = "memory_state"
+    policy: Policy = "invalid"
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """The verdict; None where the row tells no memory and no swap."""
+        found = [finding for quantity in QUANTITIES for finding in _before(evidence, quantity)]
+        return combined(self.name, (*found, *_swapping(evidence), *_dropped(evidence)))
+
+
+class Review:
+    """Marks runs that started from another state than the latest run of their block: that is how the machine is now."""
+
+    name = "memory_state"
+    policy: Policy = "invalid"
+
+    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+        """See `checks.Review`."""
+        del study
+        blocks: dict[object, list[Row]] = {}
+        for row in rows:
+            blocks.setdefault(row.get("block"), []).append(row)
+        return [late for block in blocks.values() for row in block[:-1] for late in self._against(row, block[-1])]
+
+    def _against(self, row: Row, latest: Row) -> Iterator[Late]:
+        findings = [found for quantity in QUANTITIES if (found := _unlike_latest(quantity, row, latest)) is not None]
+        verdict = combined(self.name, findings)
+        if verdict is not None:
+            yield Late(row["run_id"], row["attempt"], verdict)
+
+
+def _unlike_latest(quantity: Quantity, row: Row, latest: Row) -> Finding | None:
+    mine, now = number(row, quantity.column), number(latest, quantity.column)
+    if mine is None or now is None:
+        return None
+    if not (quantity.unlike(mine, now, row) or quantity.unlike(now, mine, row)):
+        return None
+    said = f"{quantity.what} {mine:.2f} GiB before this run, {now:.2f} before its partner in block {row.get('block')}"
+    return Finding("invalid", f"{said} ({latest.get('environment')}), limit {quantity.limit_gib(row):.2f} apart")
+
+
+def _before(evidence: Evidence, quantity: Quantity) -> Iterator[Finding]:
+    """One quantity against the partners and the last runs."""
+    value = number(evidence.row, quantity.column)
+    if value is None:
+        return
+    said = f"{quantity.what} {value:.2f} GiB before the run"
+    references = _references(evidence, quantity)
+    if not references:
+        yield Finding("pass", said)
+        return
+    against = " and ".join(f"{reference:.2f} {whose}" for whose, reference in references)
+    told = f"{said}, {against}, limit {quantity.limit_gib(evidence.row):.2f} apart"
+    if not all(quantity.unlike(value, reference, evidence.row) for _, reference in references):
+        yield Finding("pass", told)
+    elif (number(evidence.row, "attempt") or 1) > 1:
+        yield Finding("warn", f"{told}: it has stayed so, measured again")
+    else:
+        yield Finding("invalid", told)
+
+
+def _references(evidence: Evidence, quantity: Quantity) -> list[tuple[str, float]]:
+    """Whose values a run is held against, GiB; none while nobody can be blamed."""
+    earlier = [row for row in evidence.earlier if number(row, quantity.column) is not None]
+    waits = quantity.settles and evidence.study.experiment.protocol.page_cache == "leave"
+    if not earlier or (waits and len(earlier) < RECENT):
+        return []
+    found = [("before the last runs", median(numbers(earlier[-RECENT:], quantity.column)))]
+    if partners := [row for row in earlier if row.get("block") == evidence.planned.block]:
+        found.insert(0, ("before its partner", median(numbers(partners, quantity.column))))
+    return found
+
+
+def _swapping(evidence: Evidence) -> Iterator[Finding]:
+    """Swap that grew while the run went on."""
+    before, during = number(evidence.row, "swap_used_before_gib"), numbers(evidence.samples, "swap_used_gib")
+    if before is None or not during:
+        return
+    grown = max(during) - before
+    said = f"swap grew by {max(0.0, grown) * GIB / MIB:.0f} MiB during the run"
+    limit = f"limit {MOST_SWAP_GIB * GIB / MIB:.0f}"
+    yield Finding("invalid", f"{said}, {limit}") if grown > MOST_SWAP_GIB else Finding("pass", said)
+
+
+def _dropped(evidence: Evidence) -> Iterator[Finding]:
+    if evidence.study.experiment.protocol.page_cache != "drop":
+        return
+    mine = evidence.row.get(_DROPPED)
+    others = [row[_DROPPED] for row in evidence.earlier if row.get(_DROPPED) is not None]
+    if mine is False and any(others):
+        yield Finding("invalid", f"the page cache was not dropped before the run, {sum(others)} earlier runs had it so")
+    elif mine is not None:
+        yield Finding("pass", f"page cache {'' if mine else 'not '}dropped, as before {len(others)} earlier runs")

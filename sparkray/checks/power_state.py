@@ -1,0 +1,155 @@
+"""Was the machine as fast as it usually is? By a control probe before and after the run, which no engine takes part in.
+
+Some slow states show nowhere else: a GPU held at 513 MHz by its power supply, or one that decodes at 94 ms a step in place
+of 63 with every counter as usual. A probe does fixed work and takes its time, so a slow state makes it longer.
+
+All is done on the log scale. A run's *level* is the mean over its probes before and after, its *drift* the change between
+them. Both are held against the median of the runs before it, which takes out what is usual (a GPU that is warm after a
+run). The limit is six robust standard deviations of those runs, never below a floor and never above a cap: on a shared
+machine CPU probes scatter by 10 % and now and then by 30, a GPU's by 1.
+
+A faster level blames nobody. That a pair is unlike is for `Review`, which marks every run of a block whose levels do not
+agree, since it cannot be told which of them was usual.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from sparkray.checks import Evidence, Late, Row
+from sparkray.checks._finding import Finding, combined, median, number, robust_sd
+from sparkray.plan import Study
+from sparkray.records import Verdict
+from sparkray.spec.experiment import Policy
+
+SPREADS = 6.0
+FEWEST_EARLIER, FEWEST_DRIFTS = 3, 8
+"""Runs before a level, and a drift, count as usual: a drift is usually none, and few noisy ones would only mislead."""
+_ROOT_2 = math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One control probe. Factors of time: `floor` and `cap` bound a level's limit, `change` and `cap` those of differences.
+
+    `unknown` is the limit of a drift before it is known what is usual.
+    """
+
+    name: str
+    what: str
+    floor: float
+    change: float
+    unknown: float
+    cap: float
+
+    def _times(self, row: Row) -> list[float | None]:
+        return [_log(number(row, f"probe_{self.name}_{when}_ms")) for when in ("before", "after")]
+
+    def level(self, row: Row) -> float | None:
+        """Log of the geometric mean time, ms, of those before and after; None where there are none."""
+        known = [time for time in self._times(row) if time is not None]
+        return sum(known) / len(known) if known else None
+
+    def drift(self, row: Row) -> float | None:
+        """Log of the time after over the time before; None unless there are both."""
+        before, after = self._times(row)
+        return None if before is None or after is None else after - before
+
+    def limit(self, floor: float, sd: float) -> float:
+        """Six standard deviations on the log scale, within floor and cap."""
+        return min(math.log(self.cap), max(math.log(floor), SPREADS * sd))
+
+
+PROBES = (
+    Probe("gpu_memory", "GPU memory probe", 1.25, 1.25, unknown=1.4, cap=1.4),
+    Probe("gpu_compute", "GPU compute probe", 1.25, 1.25, unknown=1.4, cap=1.4),
+    Probe("cpu", "CPU probe", 1.6, 1.6**_ROOT_2, unknown=1.6**_ROOT_2, cap=3.0),
+    Probe("memory", "memory probe", 1.6, 1.6**_ROOT_2, unknown=1.6**_ROOT_2, cap=3.0),
+)
+
+
+class Check:
+    """See the module."""
+
+    name = "power_state"
+    policy: Policy = "invalid"
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """The verdict; None without probes."""
+        return combined(self.name, (finding for probe in PROBES for finding in _judged(evidence, probe)))
+
+
+class Review:
+    """Within a block the probes of all environments agree, or all runs of the block are measured again."""
+
+    name = "power_state"
+    policy: Policy = "invalid"
+
+    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+        """See `checks.Review`."""
+        del study
+        found: dict[tuple[str, int], list[Finding]] = {}
+        for probe in PROBES:
+            for row, finding in _disagreeing(probe, rows):
+                found.setdefault((row["run_id"], row["attempt"]), []).append(finding)
+        told = ((key, combined(self.name, findings)) for key, findings in found.items())
+        return [Late(*key, verdict) for key, verdict in told if verdict is not None]
+
+
+def _log(time_ms: float | None) -> float | None:
+    return math.log(time_ms) if time_ms is not None and time_ms > 0 else None
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _judged(evidence: Evidence, probe: Probe) -> Iterator[Finding]:
+    level, drift = probe.level(evidence.row), probe.drift(evidence.row)
+    if level is not None:
+        yield _of_level(probe, level, _known([probe.level(row) for row in evidence.earlier]))
+    if drift is not None:
+        yield _of_drift(probe, drift, _known([probe.drift(row) for row in evidence.earlier]))
+
+
+def _of_level(probe: Probe, level: float, earlier: Sequence[float]) -> Finding:
+    said = f"{probe.what} took {math.exp(level):.4g} ms"
+    if len(earlier) < FEWEST_EARLIER:
+        return Finding("pass", said)
+    usual, limit = median(earlier), probe.limit(probe.floor, robust_sd(earlier))
+    told = f"{said}, {math.exp(level - usual):.2f} times the usual {math.exp(usual):.4g} ({len(earlier)} runs)"
+    if level - usual > limit:
+        return Finding("invalid", f"{told}, limit {math.exp(limit):.2f}")
+    return Finding("pass", told)
+
+
+def _of_drift(probe: Probe, drift: float, earlier: Sequence[float]) -> Finding:
+    said = f"{probe.what} took {math.exp(drift):.2f} times as long after the run as before it"
+    if len(earlier) < FEWEST_DRIFTS:
+        limit = math.log(probe.unknown)
+        return Finding("invalid", f"{said}, limit {probe.unknown:.2f}") if drift > limit else Finding("pass", said)
+    usual, limit = median(earlier), probe.limit(probe.change, robust_sd(earlier))
+    told = f"{said}, usually {math.exp(usual):.2f} times"
+    if abs(drift - usual) > limit:
+        return Finding("invalid", f"{told}, limit {math.exp(limit):.2f} times off that")
+    return Finding("pass", told)
+
+
+def _disagreeing(probe: Probe, rows: Sequence[Row]) -> Iterator[tuple[Row, Finding]]:
+    """Runs of one block whose levels differ by more than those of the other blocks scatter."""
+    told = [(row, level) for row in rows if (level := probe.level(row)) is not None]
+    for block in dict.fromkeys(row.get("block") for row, _ in told):
+        within = [(row, level) for row, level in told if row.get("block") == block]
+        elsewhere = [level for row, level in told if row.get("block") != block]
+        limit = probe.limit(probe.change, robust_sd(elsewhere) * _ROOT_2)
+        for (one, a), (other, b) in combinations(within, 2):
+            if abs(a - b) > limit:
+                yield one, _pair(probe, (a, b), other, limit)
+                yield other, _pair(probe, (b, a), one, limit)
+
+
+def _pair(probe: Probe, levels: tuple[float, float], partner: Row, limit: float) -> Finding:
+    mine, its = (math.exp(level) for level in levels)
+    said = f"{probe.what} took {mine:.4g} ms here and {its:.4g} in {partner.get('environment')} of the same block"
+    return Finding("invalid", f"{said}, limit {math.exp(limit):.2f} times: the pair is measured again")

@@ -1,0 +1,124 @@
+"""Was the warm-up over when counting began, and did the run stay as it was? From the order of its own requests.
+
+Asked is the pace of each request, ms per generated token. With one request in flight that is its whole time over its
+tokens. With more, the first wave prefills together and the last one ends alone, so as many requests as are in flight are
+left out at either end; and where an engine was handed everything at once, a request's time holds its wait, so only times
+after its first token mean something.
+
+- *Drift*: means of up to 20 batches of successive requests (batch means: Law & Kelton, Simulation Modeling and Analysis)
+  are put to the test of Mann and Kendall (Mann 1945, Econometrica 13:245) against their order. It is told when p is below
+  0.001 and the last third's pace is more than 10 % off the first third's: neither alone says anything.
+- *Warm-up*: the first request took 1.5 times the others' median or more, and is an outlier by its modified z score.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import stats
+
+from sparkray.checks import Evidence
+from sparkray.checks._finding import Finding, combined, median, robust_sd
+from sparkray.metrics import counted
+from sparkray.records import Request, Verdict
+from sparkray.spec.experiment import Policy
+from sparkray.units import NS_PER_MS
+
+FEWEST_REQUESTS = 8
+MOST_BATCHES = 20
+DRIFT = 1.10
+DRIFT_P = 0.001
+SLOW_START = 1.5
+_OUTLYING = 5.0
+_THIRD = 3
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the pace changed: last third over first third, and the two-sided p of the trend over batch means."""
+
+    ratio: float
+    p: float
+    batches: int
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is both too regular for chance and large enough to matter."""
+        return self.p < DRIFT_P and abs(math.log(self.ratio)) > math.log(DRIFT)
+
+
+class Check:
+    """See the module. A run that drifts is one to look at, seldom one to throw away: the policy is to warn."""
+
+    name = "steady"
+    policy: Policy = "warn"
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """The verdict; None with fewer than 8 requests that can tell."""
+        alone = evidence.study.concurrency(evidence.planned) == 1
+        paces = paces_ms(counted(evidence.measurement.requests), evidence.study.concurrency(evidence.planned))
+        if len(paces) < FEWEST_REQUESTS:
+            return None
+        return combined(self.name, (*(_warm_up(paces) if alone else ()), *_drift(paces)))
+
+
+def paces_ms(requests: Sequence[Request], in_flight: int) -> list[float]:
+    """Ms per generated token of the requests that can be compared, in the order of submission.
+
+    Args:
+        requests: Those that count.
+        in_flight: How many are in flight at once.
+    """
+    ordered = sorted(requests, key=lambda request: request.submit_ns)
+    if in_flight > 1:
+        ordered = ordered[in_flight:-in_flight]
+    queued = _most_at_once(requests) > in_flight
+    found = [_pace_ms(request, after_first=in_flight > 1 or queued) for request in ordered]
+    if queued and any(request.first_token_ns is None for request in ordered):
+        return []
+    return [pace for pace in found if pace is not None]
+
+
+def _pace_ms(request: Request, *, after_first: bool) -> float | None:
+    begin, tokens = request.submit_ns, request.output_tokens
+    if after_first and request.first_token_ns is not None:
+        begin, tokens = request.first_token_ns, tokens - 1
+    return (request.end_ns - begin) / NS_PER_MS / tokens if tokens > 0 and request.end_ns > begin else None
+
+
+def _most_at_once(requests: Sequence[Request]) -> int:
+    events = sorted([(r.submit_ns, 1) for r in requests] + [(r.end_ns, -1) for r in requests])
+    return int(np.max(np.cumsum([change for _, change in events]), initial=0))
+
+
+def drift_of(paces: Sequence[float]) -> Drift:
+    """The drift of at least 8 paces, ms, in order; see the module."""
+    batches = batch_means(paces)
+    trend = stats.kendalltau(np.arange(len(batches)), batches).pvalue
+    third = len(paces) // _THIRD
+    ratio = median(paces[-third:]) / median(paces[:third])
+    return Drift(ratio, float(trend) if math.isfinite(trend) else 1.0, len(batches))
+
+
+def batch_means(values: Sequence[float]) -> list[float]:
+    """Means of successive batches of like size, up to 20 of them; sizes differ by one at most."""
+    count = min(MOST_BATCHES, len(values))
+    edges = np.linspace(0, len(values), count + 1).round().astype(int).tolist()
+    return [float(np.mean(values[begin:end])) for begin, end in pairwise(edges)]
+
+
+def _drift(paces: Sequence[float]) -> Iterator[Finding]:
+    drift = drift_of(paces)
+    changed = f"the last third of the requests took {drift.ratio:.3f} times the first third's ms per token"
+    p = f"p {drift.p:.2g} over {drift.batches} batch means"
+    yield Finding("invalid" if drift.is_there else "pass", f"{changed}, {p}")
+
+
+def _warm_up(paces: Sequence[float]) -> Iterator[Finding]:
+    first, rest = paces[0], paces[1:]
+    usual, sd = median(rest), robust_sd(rest)
+    said = f"the first request took {first:.4g} ms per token, the others {usual:.4g}"
+    slow = first > SLOW_START * usual and first - usual > _OUTLYING * sd
+    yield Finding("invalid", f"{said}: the warm-up was not over") if slow else Finding("pass", said)

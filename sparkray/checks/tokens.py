@@ -1,0 +1,110 @@
+"""Did the engine do the work it was given, and are its times times? Tokens, completeness, clocks.
+
+The engine counted the tokens it was given and generated those it was asked for, over all requests that count; none was in
+error. Each request's times run forwards, all of them lie inside the run, and the machine's wall clock was not set
+meanwhile (it dates the run, and what writes logs by it would be misread). The times of a double are made up and are not
+held against the run's.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise
+
+from sparkray.checks import Evidence
+from sparkray.checks._finding import Finding, combined, number, numbers
+from sparkray.records import Request, Verdict
+from sparkray.spec.experiment import Policy
+from sparkray.units import NS_PER_MS, NS_PER_S
+
+MOST_STEP_S = 0.5
+"""Of the wall clock beyond the monotonic one. NTP slews by 0.5 ms a second at most; what is more is a step."""
+_SLACK_S = 0.1
+
+
+class Check:
+    """See the module."""
+
+    name = "tokens"
+    policy: Policy = "invalid"
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """The verdict, whatever the evidence."""
+        return combined(
+            self.name,
+            (*_counts(evidence), *_errors(evidence), *_backwards(evidence), *_inside(evidence), *_wall(evidence)),
+        )
+
+
+def _counts(evidence: Evidence) -> Iterator[Finding]:
+    experiment = evidence.study.experiment
+    asked = Counter(experiment.workload.lengths(experiment.seed))
+    found = Counter((r.input_tokens, r.output_tokens) for r in evidence.measurement.requests if not r.warmup)
+    count, tokens_in, tokens_out = _totals(found)
+    if found == asked:
+        yield Finding("pass", f"{count} requests, {tokens_in} tokens in and {tokens_out} out, as asked for")
+        return
+    wanted, wanted_in, wanted_out = _totals(asked)
+    yield Finding(
+        "invalid",
+        f"{count} requests of {tokens_in} tokens in and {tokens_out} out, "
+        f"asked for were {wanted} of {wanted_in} and {wanted_out}",
+    )
+
+
+def _totals(lengths: Counter[tuple[int, int]]) -> tuple[int, int, int]:
+    """Requests, tokens in, tokens out."""
+    return (
+        lengths.total(),
+        sum(count * length[0] for length, count in lengths.items()),
+        sum(count * length[1] for length, count in lengths.items()),
+    )
+
+
+def _errors(evidence: Evidence) -> Iterator[Finding]:
+    failed = [request for request in evidence.measurement.requests if request.error is not None]
+    if failed:
+        yield Finding("invalid", f"{len(failed)} requests failed, the first, {failed[0].index}: {failed[0].error}")
+
+
+def _backwards(evidence: Evidence) -> Iterator[Finding]:
+    found = [(request, back) for request in evidence.measurement.requests if (back := _back_ns(request)) > 0]
+    if found:
+        request, back = found[0]
+        said = f"request {request.index}: its clock runs backwards by {back / NS_PER_MS:.3g} ms"
+        yield Finding("invalid", f"{said}, {len(found)} requests in all")
+
+
+def _back_ns(request: Request) -> int:
+    """The furthest that a request's times run backwards, ns; 0 where they do not."""
+    first: tuple[int, ...] = () if request.first_token_ns is None else (request.first_token_ns,)
+    paths = ((request.submit_ns, *first, request.end_ns), (request.submit_ns, *request.token_ns, request.end_ns))
+    return max(0, *(before - after for path in paths for before, after in pairwise(path)))
+
+
+def _inside(evidence: Evidence) -> Iterator[Finding]:
+    """The times are of this machine's clock: no longer than the run, and not on another stretch than its samples."""
+    requests, duration_s = evidence.measurement.requests, number(evidence.row, "duration_s")
+    if not requests or duration_s is None or evidence.measurement.simulated:
+        return
+    begin, end = min(r.submit_ns for r in requests), max(r.end_ns for r in requests)
+    span_s = (end - begin) / NS_PER_S
+    if span_s > duration_s + _SLACK_S:
+        yield Finding("invalid", f"the requests span {span_s:.2f} s, the run took {duration_s:.2f} s")
+        return
+    seen = numbers(evidence.samples, "t_ns")
+    apart_s = max(begin - max(seen), min(seen) - end) / NS_PER_S if seen else 0.0
+    if apart_s > duration_s:
+        yield Finding("invalid", f"the requests lie {apart_s:.3g} s apart from the samples: another clock")
+    else:
+        yield Finding("pass", f"times within the run, {span_s:.2f} of {duration_s:.2f} s")
+
+
+def _wall(evidence: Evidence) -> Iterator[Finding]:
+    step_s = number(evidence.row, "wall_clock_step_s")
+    if step_s is None:
+        return
+    if abs(step_s) > MOST_STEP_S:
+        said = f"clock jump: the wall clock moved {step_s:+.3f} s beyond the monotonic clock during the run"
+        yield Finding("invalid", f"{said}, limit {MOST_STEP_S:g} s")
+    else:
+        yield Finding("pass", f"wall clock within {abs(step_s):.3f} s")

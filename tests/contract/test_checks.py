@@ -1,0 +1,152 @@
+"""What every check keeps, whatever it looks at."""
+
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from builders import measurement, study
+from check_cases import ASKED, STATE, evidence, question, rows
+
+from sparkray.checks import (
+    Asked,
+    Check,
+    Evidence,
+    Review,
+    check_names,
+    held,
+    judge_all,
+    load_check,
+    load_review,
+    look_back_all,
+    policy_of,
+)
+from sparkray.errors import UnknownNameError
+from sparkray.plan import make_plan
+from sparkray.records import RUN_COLUMNS, EngineFacts, Measurement, Verdict
+
+NAMES = check_names()
+WORDS = ("pass", "warn", "invalid")
+NULLS = {column.name: None for column in RUN_COLUMNS} | {"run_id": "a" * 16, "attempt": 1, "environment": "native"}
+NANS = {c.name: math.nan for c in RUN_COLUMNS if c.kind in ("float", "int")} | {"run_id": "a" * 16, "attempt": 1}
+BARE = Evidence(study(), make_plan(study())[0], Measurement((), EngineFacts()))
+SOUND = evidence()
+EVIDENCE = {
+    "bare": BARE,
+    "nulls": replace(BARE, row=NULLS, earlier=(NULLS, NULLS, NULLS), samples=({},), state={"rlimits": {}}),
+    "not numbers": replace(SOUND, row=SOUND.row | NANS, earlier=[SOUND.row | NANS] * 9, samples=({"t_ns": math.nan},)),
+    "sound": SOUND,
+    "with a past": replace(SOUND, earlier=rows(question(), [{}] * 8)),
+    "another environment's state": replace(SOUND, state=STATE | {"cpus_allowed": "0"}, asked=replace(ASKED, start={})),
+    "nothing asked": replace(SOUND, asked=Asked()),
+    "no requests": replace(SOUND, measurement=measurement()),
+}
+
+
+@pytest.fixture(params=NAMES)
+def made(request: pytest.FixtureRequest) -> list[Check | Review]:
+    return [found for found in (load_check(request.param), load_review(request.param)) if found is not None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_holds_a_check_or_a_review_or_both(name: str) -> None:
+    assert load_check(name) is not None or load_review(name) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_and_policy(name: str) -> None:
+    found = [made for made in (load_check(name), load_review(name)) if made is not None]
+    assert {made.name for made in found} == {name}
+    assert len({made.policy for made in found}) == 1, "a check and its review are of one policy"
+    assert {made.policy for made in found} <= {"invalid", "warn", "off"}
+    assert all(made.__doc__ for made in found)
+
+
+def test_those_that_the_room_is_known_for_are_there() -> None:
+    assert {
+        *("identity", "start_state", "environment", "tokens", "roofline", "thermal", "memory_state"),
+        *("exclusive", "power_state", "steady", "outliers"),
+    } <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["rooflin", "_finding", ""])
+def test_an_unknown_check_is_said(name: str) -> None:
+    with pytest.raises(UnknownNameError, match="check"):
+        load_check(name)
+    with pytest.raises(UnknownNameError, match="check"):
+        load_review(name)
+
+
+def whole(verdict: Verdict, name: str) -> None:
+    assert verdict.check == name
+    assert verdict.verdict in WORDS
+    assert verdict.evidence.strip() == verdict.evidence != ""
+    assert re.search(r"\b(nan|inf)\b", verdict.evidence) is None
+
+
+@pytest.mark.parametrize("kind", EVIDENCE)
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_is_known_of_a_run_there_is_a_whole_verdict_or_none(name: str, kind: str) -> None:
+    check = load_check(name)
+    verdict = None if check is None else check.judge(EVIDENCE[kind])
+    if verdict is not None:
+        whole(verdict, name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_judging_changes_nothing_and_says_the_same_again(name: str) -> None:
+    check = load_check(name)
+    if check is not None:
+        before = repr(SOUND)
+        assert check.judge(SOUND) == check.judge(SOUND)
+        assert repr(SOUND) == before
+
+
+@pytest.mark.parametrize("stored", [(), (NULLS,), (NULLS, NULLS), (NULLS | NANS,) * 8], ids=["none", "1", "2", "nan"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_review_says_nothing_where_there_is_nothing(name: str, stored: tuple[dict[str, Any], ...]) -> None:
+    review = load_review(name)
+    if review is not None:
+        assert list(review.look_back(study(), stored)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_review_of_even_runs_says_nothing(name: str) -> None:
+    review = load_review(name)
+    if review is not None:
+        assert list(review.look_back(question(), rows(question(), [{}] * 8))) == []
+
+
+def test_policies_hold_a_verdict_down_and_never_up() -> None:
+    invalid, warn, fine = (Verdict("tokens", word, "seen") for word in ("invalid", "warn", "pass"))  # type: ignore[arg-type]
+    assert [held(v, "warn").verdict for v in (invalid, warn, fine)] == ["warn", "warn", "pass"]
+    assert [held(v, "invalid") for v in (invalid, warn, fine)] == [invalid, warn, fine]
+
+
+@pytest.mark.parametrize(("policy", "words"), [("invalid", ["invalid"]), ("warn", ["warn"]), ("off", [])])
+def test_the_experiment_has_the_last_word(policy: str, words: list[str]) -> None:
+    asked = question(checks={"tokens": policy})
+    found = judge_all(evidence(asked, row={"wall_clock_step_s": 9.0}))
+    assert [verdict.verdict for verdict in found if verdict.check == "tokens"] == words
+
+
+@pytest.mark.parametrize(("policy", "words"), [("invalid", {"invalid"}), ("warn", {"warn"}), ("off", set())])
+def test_and_over_what_is_seen_late(policy: str, words: set[str]) -> None:
+    asked = question(checks={"power_state": policy})
+    stored = rows(asked, [{"probe_gpu_memory_before_ms": 30.0 + 30 * (place == 3)} for place in range(4)])
+    assert {late.verdict.verdict for late in look_back_all(asked, stored)} == words
+
+
+def test_a_check_that_the_experiment_does_not_name_has_its_own_policy(made: list[Check | Review]) -> None:
+    assert all(policy_of(study(), found) == found.policy for found in made)
+
+
+def test_all_together_there_is_one_verdict_a_check_on_a_sound_run() -> None:
+    found = judge_all(SOUND)
+    assert len({verdict.check for verdict in found}) == len(found)
+    ours = [verdict for verdict in found if verdict.check != "readback"]
+    assert [verdict for verdict in ours if verdict.verdict != "pass"] == []
+    assert {"identity", "start_state", "environment", "tokens", "memory_state", "exclusive", "steady"} <= {
+        verdict.check for verdict in ours
+    }

@@ -1,0 +1,139 @@
+"""CPU time and GPU memory that are neither the engine's nor sparkray's."""
+
+import json
+from typing import Any
+
+import pytest
+from builders import S
+from check_cases import evidence, measured, question, rows, samples_of, verdict_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparkray.checks.exclusive import Check, foreign_cores
+from sparkray.records import EngineFacts, Measurement
+
+CHECK = Check()
+BUSY = "cpu_busy_serving_pct"
+ENGINE = "engine_cpu_serving_pct"
+
+
+def usual(*cores: float, cpus: int = 2) -> list[dict[str, Any]]:
+    """Rows of runs in which others used so many cores beside an engine that used one."""
+    own = [
+        {BUSY: (1 + value) / cpus * 100, ENGINE: 100.0, "duration_s": 10.0, "observer_cpu_s": 0.0} for value in cores
+    ]
+    return rows(question(max(4, len(cores))), own)
+
+
+@given(st.floats(0, 2), st.floats(0, 2), st.floats(0, 5), st.floats(0, 5))
+def test_what_is_left_is_that_of_others(others: float, engine: float, observer: float, ray: float) -> None:
+    row = {
+        BUSY: (others + engine + (observer + ray) / 10) / 64 * 100,
+        ENGINE: engine * 100,
+        "observer_cpu_s": observer,
+        "ray_cpu_s": ray,
+        "duration_s": 10.0,
+    }
+    assert foreign_cores(row, 64) == pytest.approx(others, abs=1e-9)
+    assert foreign_cores({**row, "ray_cpu_s": None}, 64) == pytest.approx(others + ray / 10, abs=1e-9)
+
+
+@pytest.mark.parametrize("missing", [BUSY, ENGINE, "duration_s"])
+def test_what_is_not_known_is_not_judged(missing: str) -> None:
+    assert foreign_cores({**usual(0.1)[0], missing: None}, 2) is None
+    assert CHECK.judge(evidence(row={missing: None})) is None
+
+
+def test_samples_become_cores() -> None:
+    quiet = samples_of(measured().requests, foreign=0.1, engine=1.5)
+    verdict = verdict_of(CHECK, evidence(samples=quiet))
+    assert (verdict.verdict, verdict.evidence.split(",")[0]) == (
+        "pass",
+        "others used 0.09 cores while the requests ran",
+    )
+
+
+@pytest.mark.parametrize(
+    ("foreign", "engine", "expected"),
+    [
+        (0.6, 1.0, "pass"),  # some idle was left: three quarters of a core are allowed
+        (1.0, 0.9, "invalid"),
+        (0.3, 1.7, "pass"),
+        (2 / 3, 4 / 3, "invalid"),  # a program that spins, beside two threads on two cores
+        (0.5, 1.5, "invalid"),
+    ],
+)
+def test_the_first_run_of_all(foreign: float, engine: float, expected: str) -> None:
+    samples = samples_of(measured().requests, foreign=foreign, engine=engine)
+    assert verdict_of(CHECK, evidence(samples=samples)).verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("past", "foreign", "expected"),
+    [
+        ((0.05, 0.07, 0.06), 0.24, "pass"),
+        ((0.05, 0.07, 0.06), 0.5, "invalid"),
+        ((0.2, 0.13, 0.26, 0.19, 0.22), 0.45, "pass"),
+        ((0.2, 0.13, 0.26, 0.19, 0.22), 1.2, "invalid"),
+        ((0.9, 0.7, 1.1, 0.8, 1.0), 1.3, "pass"),  # other tenants, always there
+        ((0.9, 0.7, 1.1, 0.8, 1.0), 2.2, "invalid"),
+    ],
+)
+def test_against_what_is_usual_here(past: tuple[float, ...], foreign: float, expected: str) -> None:
+    own = {**usual(foreign, cpus=16)[0], "machine": json.dumps({"cpus": 16})}
+    found = evidence(row=own, earlier=usual(*past, cpus=16))
+    verdict = verdict_of(CHECK, found)
+    assert verdict.verdict == expected
+    assert f"({len(past)} runs)" in verdict.evidence
+
+
+def test_the_runs_of_the_same_environment_are_the_measure_where_there_are_enough() -> None:
+    past = usual(0.1, 0.1, 0.1, 0.6, 0.6, 0.6)
+    for row, environment in zip(past, ("native",) * 3 + ("container_baseline",) * 3, strict=True):
+        row["environment"] = environment
+    own = usual(0.55)[0]
+    asked = question()
+    found = {
+        evidence(asked, position=k).planned.environment: verdict_of(
+            CHECK,
+            evidence(
+                asked, position=k, earlier=past, row={name: own[name] for name in (BUSY, ENGINE, "observer_cpu_s")}
+            ),
+        ).verdict
+        for k in (0, 1)
+    }
+    assert found == {"native": "invalid", "container_baseline": "pass"}
+
+
+def test_a_blink_of_an_eye_is_too_short_to_tell() -> None:
+    brief = Measurement(tuple(measured([0.2, 0.2]).requests), EngineFacts())
+    found = evidence(measurement=brief, samples=(), row={BUSY: 100.0, ENGINE: 0.0})
+    assert CHECK.judge(found) is None
+
+
+def gpu(used: list[float | None], held: list[float | None]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for second, (u, h) in enumerate(zip(used, held, strict=True)):
+        found.append({"t_ns": second * S, "device": "a", "gpu_process_gib": h})
+        found.append({"t_ns": second * S + 1, "device": "a", "gpu_used_gib": u})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("used", "held", "expected"),
+    [
+        ([0.6, 9.0, 40.6, 40.6], [None, 8.0, 40.0, 40.0], "pass"),
+        ([5.6, 14.0, 45.6, 45.6], [None, 8.0, 40.0, 40.0], "invalid"),
+        ([0.6, 40.6, 40.6], [None, None, None], "pass"),  # in a PID namespace NVML lists nobody
+        ([5.6, 40.6, 40.6], [None, None, None], "invalid"),
+        ([0.6, 9.0, 40.6, 0.6], [None, 39.0, 40.0, None], "pass"),  # one reading taken before a great allocation
+    ],
+)
+def test_gpu_memory_of_others(used: list[float | None], held: list[float | None], expected: str) -> None:
+    verdict = verdict_of(CHECK, evidence(samples=gpu(used, held)))
+    assert verdict.verdict == expected
+    assert "GPU a: " in verdict.evidence
+
+
+def test_a_gpu_that_tells_no_memory_is_not_judged() -> None:
+    assert CHECK.judge(evidence(samples=gpu([None] * 3, [1.0] * 3))) is None
