@@ -26,14 +26,16 @@ if TOKEN.is_file():
     # at an explicit address refuses us for minutes. A cluster that asks for none ignores it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+import psutil
 import ray
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
-from sparkray.execute.bench import Bench, make_ready
+from sparkray.execute.bench import Bench, make_ready, turned
 from sparkray.execute.leftovers import container_log, end_processes
+from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
@@ -58,6 +60,23 @@ class RunnerLostError(ClusterError):
 def _group(name: str) -> Callable[[Method], Method]:
     """Which of the actor's thread groups a method belongs to."""
     return cast("Callable[[Method], Method]", ray.method(concurrency_group=name))
+
+
+def ray_processes() -> list[int]:
+    """Ray's own processes on this machine, for an actor: those that name its session, and its raylet's other children.
+
+    The actor itself is not one of them. Another Ray on the machine has a session of its own.
+    """
+    me = psutil.Process()
+    raylet = me.parent()
+    if raylet is None:
+        return []
+    session = next((word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session-name=")), "")
+    found = {raylet.pid, *(child.pid for child in raylet.children(recursive=True))}
+    for process in psutil.process_iter(["cmdline"]):
+        if session and any(session in word for word in process.info["cmdline"] or ()):
+            found.add(process.pid)
+    return sorted(found - {me.pid, *(child.pid for child in me.children(recursive=True))})
 
 
 class BenchmarkRunner:
@@ -89,9 +108,22 @@ class BenchmarkRunner:
             self.lock.held(mode, on_wait=lambda who: self._tell(f"waiting: {who}"), should_stop=self.stop_signal.is_set)
         )
         self.lock.note("", str(dataset.path))
+        if study.site.engine_cpus:
+            keep_to(observers_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
         end_processes(self._tell)
         store_interrupted(dataset, machine.host, self._tell, container_log)
         self.bench = make_ready(study, machine, dataset, self._tell)
+        return self.bench.identity
+
+    @_group("work")
+    def adopt(self, study: Study, dataset: Dataset) -> dict[str, Any]:
+        """Turn to another study of the same site and models, whose arms may be others. Returns `Bench.identity`."""
+        if self.bench is None or self.lock is None:
+            raise ClusterError("the runner was given another study before it was made ready")
+        if dataset != self.bench.dataset:
+            self.lock.note("", str(dataset.path))
+            store_interrupted(dataset, self.bench.machine.host, self._tell, container_log)
+        self.bench = turned(self.bench, study, dataset, self._tell)
         return self.bench.identity
 
     @_group("work")
@@ -100,8 +132,14 @@ class BenchmarkRunner:
         if self.bench is None or self.lock is None:
             raise ClusterError("the runner was asked to run before it was made ready")
         bench, lock = self.bench, self.lock
-        outcome = run_once(bench, planned, self.stop_signal, lambda name: lock.note(name, str(bench.dataset.path)))
-        return Outcome(row=outcome.row)
+        outcome = run_once(
+            bench,
+            planned,
+            self.stop_signal,
+            lambda name: lock.note(name, str(bench.dataset.path)),
+            companions=ray_processes,
+        )
+        return Outcome(row=outcome.row, refused=outcome.refused)
 
     @_group("work")
     def release(self) -> None:
@@ -144,6 +182,10 @@ class Runner:
     def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
         return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), tell))
+
+    def adopt(self, study: Study, dataset: Dataset, tell: Tell) -> dict[str, Any]:
+        """See the actor. Raises what it raises, and RunnerLostError."""
+        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), tell))
 
     def run(self, planned: PlannedRun, tell: Tell) -> Outcome:
         """One attempt. The actor is left alone while it measures. Raises RunnerLostError, HostError."""
@@ -241,8 +283,10 @@ class Cluster:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Cluster]:
+def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluster]:
     """A Ray of our own, gone at the end, or the one at an address (`auto`, `host:port`), which stays.
+
+    Without its dashboard a Ray of our own idles at less (about a third less CPU time).
 
     Raises:
         ClusterError: None can be started or reached.
@@ -254,7 +298,7 @@ def connected(address: str | None) -> Iterator[Cluster]:
         settings.update(
             num_cpus=0,
             resources={RESOURCE: 1},
-            include_dashboard=True,
+            include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             object_store_memory=_OBJECT_STORE_BYTES,
             namespace="sparkray",

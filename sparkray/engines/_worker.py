@@ -4,7 +4,6 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,7 +59,7 @@ def read_result(folder: Path, job: Job) -> Measurement:
     """The worker's document as a measurement.
 
     Raises:
-        EngineOutputError: There is none, it is no JSON of the known format, or requests or tokens are missing.
+        EngineOutputError: There is none, it is no JSON of the known format, or requests are missing.
     """
     document = _load(folder / RESULT_FILE)
     try:
@@ -115,20 +114,13 @@ def _facts(engine: Mapping[str, Any]) -> EngineFacts:
 
 
 def _complete(requests: tuple[Request, ...], job: Job) -> None:
-    """Every request that was asked for is there, whole, with sane clocks: otherwise throughput would be a fiction."""
+    """Every request that was asked for is there. Whether its tokens and clocks are right is for the check `tokens`."""
     expected = job.workload.warmup_requests + job.workload.requests
     if len(requests) != expected:
         raise EngineOutputError(f"the engine returned {len(requests)} requests of {expected}")
-    wanted = _lengths(job)
     if sorted(request.index for request in requests) != list(range(expected)):
         raise EngineOutputError("the engine's requests are not the ones it was given, by their numbers")
     for request in requests:
         if request.error is not None:
             raise EngineOutputError(f"request {request.index} failed: {request.error}")
-        if request.output_tokens != wanted[request.index][1]:
-            raise EngineOutputError(
-                f"request {request.index} generated {request.output_tokens} tokens of {wanted[request.index][1]}"
-            )
-        times = (request.submit_ns, *request.token_ns, request.end_ns)
-        if any(later < earlier for earlier, later in pairwise(times)):
-            raise EngineOutputError(f"request {request.index}: its clock runs backwards")
+

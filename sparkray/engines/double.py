@@ -25,6 +25,7 @@ Fault = Literal[
     "garbage",
     "truncated",
     "short",
+    "clock",
     "lost",
     "wrong_model",
 ]
@@ -32,7 +33,9 @@ Fault = Literal[
 
 @dataclass(frozen=True)
 class Options:
-    """How the double behaves. `fault`: what it plays; `short` one token too few, `lost` one request too few."""
+    """How the double behaves. `fault`: what it plays; `short` one token too few, `lost` one request too few,
+    `clock` one that jumps back by five seconds in the middle of a request.
+    """
 
     __pydantic_config__ = STRICT
 

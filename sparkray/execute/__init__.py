@@ -8,8 +8,9 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from sparkray.errors import (
 from sparkray.execute.arms import Arm
 from sparkray.execute.bench import Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
+from sparkray.execute.history import look_back, reason_of
 from sparkray.execute.layout import (
     binds_of,
     container_name,
@@ -38,9 +40,11 @@ from sparkray.execute.layout import (
     labels_of,
     run_folders,
 )
+from sparkray.execute.observer import Observer
 from sparkray.execute.row import ENGINE_LOG, SAMPLES, Trace, first_columns, memory_before, outcome_of
-from sparkray.execute.verify import check_environment, verify
+from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
+from sparkray.machine.probe import control_probe
 from sparkray.plan import PlannedRun, refused
 from sparkray.records import Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
@@ -55,7 +59,13 @@ from sparkray.telemetry.recorder import Recorder
 from sparkray.units import NS_PER_S
 
 
-def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str], None]) -> Outcome:
+def run_once(
+    bench: Bench,
+    planned: PlannedRun,
+    stop: Stop,
+    note: Callable[[str], None],
+    companions: Callable[[], Iterable[int]] = tuple,
+) -> Outcome:
     """One attempt at a planned run, stored.
 
     Args:
@@ -63,9 +73,10 @@ def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str]
         planned: The run.
         stop: Asks for an early end.
         note: Told the run's name before anything is started, so that the next holder of the lock can find it.
+        companions: Processes that are there for sparkray's sake beside this one (Ray's), whose cost stands in the row.
 
     Returns:
-        The outcome as it was stored.
+        The outcome as it was stored, with the earlier runs that count no more now that this one is known.
 
     Raises:
         HostError: Docker no longer answers, or the disk is full: the attempt is stored as failed, and no further run
@@ -78,7 +89,7 @@ def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str]
     note(container_name(planned.run_id))
     try:
         _make_folders(spool, trace)
-        _attempt(bench, planned, trace, spool, stop)
+        _attempt(bench, planned, trace, spool, Hands(stop, Observer(companions)))
         trace.columns.update(status="ok", reason=None)
     except RunError as error:
         trace.columns.update(status=error.status, reason=str(error))
@@ -93,7 +104,17 @@ def run_once(bench: Bench, planned: PlannedRun, stop: Stop, note: Callable[[str]
         raise broken
     if outcome.status != "ok":
         bench.dataset.check_space()
-    return outcome
+        return outcome
+    return _looked_back(bench, planned, outcome)
+
+
+def _looked_back(bench: Bench, planned: PlannedRun, outcome: Outcome) -> Outcome:
+    """The outcome after every review of its kind of runs, which may find fault with earlier ones and with itself."""
+    bench.history.add(outcome.row)
+    refused = look_back(bench.study, bench.history, planned)
+    own = refused.pop(planned.run_id, None)
+    row = outcome.row if own is None else {**outcome.row, "status": "invalid", "reason": own}
+    return replace(outcome, row=row, refused=refused)
 
 
 def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
@@ -115,7 +136,15 @@ def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
     return outcome
 
 
-def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop: Stop) -> None:
+@dataclass(frozen=True)
+class Hands:
+    """What a run is held by: a request to stop, and an eye on what sparkray itself costs."""
+
+    stop: Stop
+    observer: Observer
+
+
+def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands: Hands) -> None:
     """Start to end of the engine, with its result read and checked. Raises RunError, HostError."""
     if (why := bench.unready.get(planned.model) or refused(bench.study, planned, bench.memory_gib)) is not None:
         raise RunUnreadyError(why)
@@ -123,13 +152,19 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
     job, command, launch = _launch(bench, planned, arm, trace.columns["attempt"])
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
-    _pass_gates(bench, planned, trace, stop)
+    _pass_gates(bench, planned, trace, hands.stop)
+    probing = bench.study.experiment.checks.get("power_state") != "off"
+    if probing:
+        _probe(trace, "before")
     oom_before = _kernel_oom_kills()
     with _recording(trace, spool) as recorder:
         trace.columns.update(memory_before())
-        cpu_before = time.process_time()
-        ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=stop)
-        trace.columns["observer_cpu_s"] = time.process_time() - cpu_before
+        hands.observer.begin()
+        ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
+        trace.columns.update(hands.observer.end())
+    trace.columns["sampler_cpu_s"] = recorder.cpu_s
+    if probing:
+        _probe(trace, "after")
     try:
         _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
         trace.measurement = bench.engine.read(spool / "out", job)
@@ -138,12 +173,16 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, stop:
         trace.deviates(*(trace.measurement.notes if trace.measurement else ()))
         raise
     trace.deviates(*trace.measurement.notes)
-    trace.checks = (
-        *verify(bench, planned, trace.measurement, trace.state, trace.columns["rootfs_digest"]),
-        check_environment(_environment_of(arm, launch), trace.state),
-    )
+    so_far = outcome_of(trace, spool)
+    trace.checks = verify(bench, planned, launch, measurement=trace.measurement, outcome=so_far, state=trace.state)
     if invalid := [check for check in trace.checks if check.verdict == "invalid"]:
-        raise RunInvalidError("; ".join(f"{check.check}: {check.evidence}" for check in invalid))
+        raise RunInvalidError(reason_of(invalid))
+
+
+def _probe(trace: Trace, when: str) -> None:
+    """The control probe's times, into the row."""
+    found = control_probe()
+    trace.columns.update({f"probe_{name.removesuffix('_ms')}_{when}_ms": value for name, value in found.items()})
 
 
 def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> None:
@@ -175,7 +214,7 @@ def _run_engine(
     """The engine from start to end, with the wall time around the whole of it. Raises RunError, HostError."""
     floor_gib = experiment.protocol.memory_floor_gib
     trace.columns["started_at"] = datetime.now(UTC)
-    began = time.monotonic_ns()
+    began, wall_began = time.monotonic_ns(), time.time_ns()
     try:
         with arm.runtime.start(launch) as running:
             recorder.attach(Target(running.pid or None, running.in_container))
@@ -184,7 +223,9 @@ def _run_engine(
             with Watchdog(floor_gib, lambda _: running.kill()) as watchdog:
                 ended = _await(running, experiment.timeout_s, stop)
     finally:
-        trace.columns["duration_s"] = (time.monotonic_ns() - began) / NS_PER_S
+        took = time.monotonic_ns() - began
+        trace.columns["duration_s"] = took / NS_PER_S
+        trace.columns["wall_clock_step_s"] = (time.time_ns() - wall_began - took) / NS_PER_S
         trace.columns["ended_at"] = datetime.now(UTC)
     trace.columns["exit_code"] = ended.code
     if watchdog.reason is not None:
@@ -254,12 +295,6 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
         labels=labels_of(planned.run_id, study.experiment.name),
     )
     return job, command, launch
-
-
-def _environment_of(arm: Arm, launch: Launch) -> dict[str, str]:
-    """Every variable that the engine's process must have: under Docker the image's own come first."""
-    inherited = arm.image.environment if arm.image and arm.treatment.in_container else {}
-    return {**inherited, **launch.environment}
 
 
 def _make_folders(spool: Path, trace: Trace) -> None:

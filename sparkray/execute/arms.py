@@ -17,7 +17,7 @@ from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.entrypoint import entrypoint_variables
 from sparkray.images.rootfs import Image, Images
-from sparkray.plan import Study, Treatment
+from sparkray.plan import Study, Treatment, measured
 from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
 from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_libraries
 from sparkray.runtimes.container import Runtime as Container
@@ -58,7 +58,8 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
     """
     container = Container(images.client)
     probe = Probe(container, image, idle=_idle(study))
-    tried = {t.environment: _try(t, probe, tell) for t in study.treatments if t.in_container}
+    treatments = measured(study)
+    tried = {t.environment: _try(t, probe, tell) for t in treatments if t.in_container}
     if not tried:
         baseline = study.site.environments[CONTAINER_BASELINE]
         tried[CONTAINER_BASELINE] = _try(Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt), probe, tell)
@@ -68,7 +69,7 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
     added = entrypoint_variables(images.client, image, first.options)
     start, lost = _reachable(first.start)
     arms: dict[str, Arm] = {}
-    for treatment in study.treatments:
+    for treatment in treatments:
         name = treatment.environment
         if treatment.in_container:
             effective = replace(treatment, options=tried[name].options)

@@ -1,7 +1,8 @@
 """A machine made ready for a study: images, root file systems, weights, and what each arm really gets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from sparkray.engines._trtllm.features import ASSUMED_VERSION
 from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
 from sparkray.errors import ModelFileError
 from sparkray.execute.arms import Arm, Tell, host_arm, make_arms, probed
+from sparkray.execute.history import History
 from sparkray.execute.layout import models_root
 from sparkray.execute.leftovers import Leftovers, drop_unfinished
 from sparkray.images import venv
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
-from sparkray.plan import Study
+from sparkray.plan import Study, measured
 from sparkray.runtimes import StartState
 from sparkray.runtimes._docker import connect
 from sparkray.spec.model import ModelCard, refusal
@@ -44,6 +46,11 @@ class Bench:
     expected_digest: str
     unready: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float | None = None
+
+    @cached_property
+    def history(self) -> History:
+        """What this machine's runs of the dataset have shown so far."""
+        return History(self.dataset, self.machine.host)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -94,6 +101,25 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
     return Bench(
         study, engine, machine, dataset, images, arms, weights, expected, unready, memory_gib=memory_for(study.site)
     )
+
+
+def turned(bench: Bench, study: Study, dataset: Dataset, tell: Tell, *, cache: Path | None = None) -> Bench:
+    """A bench for another study of the same engine, site and models: only the arms that are new are made.
+
+    Raises:
+        HostError: This machine cannot do it, such as a flag that it cannot honour.
+    """
+    known = {treatment.environment: treatment for treatment in bench.study.treatments}
+    arms = {name: arm for name, arm in bench.arms.items() if name in known}
+    fresh = tuple(t for t in measured(study) if known.get(t.environment) != t or t.environment not in arms)
+    image = next((arm.image for arm in bench.arms.values() if arm.image is not None), None)
+    if fresh and (image is None or bench.images is None):
+        return make_ready(study, bench.machine, dataset, tell, cache=cache)
+    if fresh and image is not None and bench.images is not None:
+        made = make_arms(replace(study, treatments=fresh), bench.images, image, tell)
+        arms.update(probed(made, bench.engine, cache or cache_folder(), tell))
+    wanted = {treatment.environment: arms[treatment.environment] for treatment in measured(study)}
+    return replace(bench, study=study, dataset=dataset, arms=wanted)
 
 
 def memory_for(site: Site) -> float | None:

@@ -11,7 +11,7 @@ import psutil
 from sparkray import __version__
 from sparkray.execute.bench import Bench
 from sparkray.images.digest import hash_stream
-from sparkray.metrics import RunData, compute_all, counted
+from sparkray.metrics import RunData, compute_all, counted, power_valid
 from sparkray.plan import PlannedRun, experiment_sha256
 from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
 from sparkray.telemetry.host import memory_row, parse_meminfo
@@ -81,6 +81,7 @@ def outcome_of(trace: Trace, spool: Path) -> Outcome:
     facts = trace.measurement.facts if trace.measurement else EngineFacts()
     data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
     row.update(compute_all(data))
+    row["power_valid"] = power_valid(data)
     row.update(_from_facts(facts, row))
     if trace.measurement is not None:
         row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])

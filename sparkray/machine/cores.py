@@ -65,6 +65,11 @@ def capacities_of(root: Path) -> dict[int, int]:
     return found
 
 
+def machine_performance_cores(root: Path = Path("/")) -> tuple[int, ...]:
+    """`performance_cores` of the machine whose files lie below a root folder."""
+    return performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root))
+
+
 def cpu_list(cpus: Iterable[int]) -> str:
     """CPUs as Docker and taskset write them: `5-9,15-19`."""
     spans: list[list[int]] = []

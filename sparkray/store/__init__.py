@@ -3,6 +3,7 @@
 Layout of `<results-dir>/<experiment>/`::
 
     dataset.json    what the folder is: experiment, definition hash, schema version
+    experiment.json the experiment, cards and site that the runs are of, options applied
     runs/ requests/ samples/ checks/    one Parquet file per attempt, `<run_id>-<attempt>.parquet`
     logs/           the engine's output of every attempt
     inputs/         what the engines were given, so that a printed command can be repeated
@@ -38,6 +39,8 @@ from sparkray.records import (
     SCHEMA_VERSION,
     Column,
     Outcome,
+    Status,
+    Verdict,
 )
 from sparkray.units import KIB, MIB
 
@@ -170,6 +173,44 @@ class Dataset:
             if rows:
                 write_atomically(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
         write_atomically(self.path / "runs" / name, _parquet("runs", [outcome.row]))
+
+    def write_late(self, run_id: str, attempt: int, verdicts: Sequence[Verdict]) -> None:
+        """What is now said of a run that had ended before; it replaces what was said so before.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        path = self.path / "checks" / f"{run_id}-{attempt}-late.parquet"
+        if verdicts:
+            rows = [{"run_id": run_id, "attempt": attempt, **asdict(verdict)} for verdict in verdicts]
+            write_atomically(path, _parquet("checks", rows))
+        elif path.exists():
+            with storage_errors(path):
+                path.unlink()
+
+    def revise(self, run_id: str, attempt: int, *, status: Status, reason: str) -> None:
+        """Another status for a run that had ended before. All else of its row stays as it was.
+
+        Raises:
+            DatasetError: There is no such row, or it cannot be read.
+            StorageError: It could not be written.
+        """
+        path = self.path / "runs" / f"{run_id}-{attempt}.parquet"
+        try:
+            (row,) = pq.ParquetFile(path).read().to_pylist()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DatasetError(
+                f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
+            ) from None
+        write_atomically(path, _parquet("runs", [{**row, "status": status, "reason": reason}]))
+
+    def describe_study(self, document: Mapping[str, Any]) -> None:
+        """The experiment, cards and site that the runs are of, as they were for the last sweep: `experiment.json`.
+
+        Raises:
+            StorageError: It could not be written.
+        """
+        self.put_input(self.path / "experiment.json", json.dumps(document, indent=1, default=str).encode())
 
     def put_input(self, path: Path, content: bytes) -> None:
         """An input of the engine, kept with the dataset so that a printed command can be repeated.

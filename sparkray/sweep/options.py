@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from sparkray.catalog import Catalog, data_root, parse_settings
+from sparkray.checks import check_names
 from sparkray.engines import load_engine
 from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.machine.fingerprint import fingerprint
@@ -50,6 +51,7 @@ class Options:
     phase: str | None = None
     mode: str | None = None
     address: str | None = None
+    dashboard: bool = True
     lock: Literal["wait", "fail"] = "wait"
     fresh: bool = False
     json: bool = False
@@ -104,6 +106,12 @@ _SWEEP = (
         show_default=True,
         help="What to do when somebody else is measuring on this machine.",
     ),
+    click.option(
+        "--dashboard/--no-dashboard",
+        default=True,
+        show_default=True,
+        help="Whether a Ray of our own has its dashboard, which costs CPU time.",
+    ),
     click.option("--fresh", is_flag=True, help="Start over in a new folder; nothing is deleted."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
@@ -141,7 +149,7 @@ def build_study(options: Options) -> Study:
     protocol = {f"protocol.{key}": value for key, value in site.protocol.items()}
     overrides = {**protocol, **rooms["experiment"], **_asked(options)}
     experiment = catalog.experiment(options.experiment or site.experiment, overrides)
-    _check_metrics(experiment)
+    _check_names(experiment)
     environments = _environments(options, experiment.environments)
     experiment = replace(experiment, environments=environments)
     engine_name = str(rooms["engine"].pop("name", site.engine))
@@ -202,8 +210,11 @@ def _environments(options: Options, default: tuple[str, ...]) -> tuple[str, ...]
     return tuple(dict.fromkeys(names))
 
 
-def _check_metrics(experiment: Experiment) -> None:
-    """A metric that nobody computes would be missed only after the last run."""
+def _check_names(experiment: Experiment) -> None:
+    """A metric that nobody computes, or a check that there is not, would be missed only after the last run."""
+    for name in experiment.checks:
+        if name not in check_names():
+            raise UnknownNameError("check", name, check_names())
     for name in (*experiment.primary_metrics, *experiment.margins):
         if name not in BY_NAME:
             raise UnknownNameError("metric", name, list(BY_NAME))

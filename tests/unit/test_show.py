@@ -69,11 +69,11 @@ def test_an_attempt_that_does_not_stand_is_not_counted() -> None:
     out = plain()
     with Display(out, 2, 0) as display:
         display.end(run(), ended(status="invalid", reason="a wrong model"))
-        display.again("invalid")
+        display.again(run(), "identity: a wrong model")
         display.end(run(), ended())
     lines = shown(out).splitlines()
     assert [line.split()[1] for line in lines if line.startswith("run")] == ["1/2", "1/2"]
-    assert "measured again" in lines[2]
+    assert lines[2].strip() == "native of block 0 is measured again: identity: a wrong model"
 
 
 def test_on_a_terminal_there_is_a_bar_and_only_failures_are_lines() -> None:

@@ -46,6 +46,8 @@ def one(item, options, rng):
     for _ in range(output_tokens):
         time.sleep(step_s * (1 + options["noise"] * rng.uniform(-1, 1)))
         tokens.append(time.monotonic_ns())
+    if options["fault"] == "clock" and item["index"] == 2:
+        tokens = [t - (5_000_000_000 if i else 0) for i, t in enumerate(tokens)]
     return {
         "index": item["index"],
         "warmup": item["warmup"],

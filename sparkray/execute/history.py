@@ -1,0 +1,83 @@
+"""What this machine's runs of a dataset have shown so far: what a run is compared with, and looked back upon."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparkray.checks import Late, look_back_all
+from sparkray.plan import PlannedRun, Study
+from sparkray.records import Verdict
+from sparkray.store import TABLES, Dataset
+
+_TEXTS = frozenset({"machine", "effective_state", "start_state", "engine_command", "docker_command", "deviations"})
+"""Long, and nothing that a run is compared by."""
+Row = Mapping[str, Any]
+
+
+@dataclass
+class History:
+    """Rows of the ok runs of one machine, oldest first, read once and kept: a sweep of 600 runs has 600 files."""
+
+    dataset: Dataset
+    host: str
+    rows: list[Row] = field(default_factory=list)
+    loaded: bool = False
+
+    def of(self, planned: PlannedRun) -> list[Row]:
+        """Those of a planned run's model and level."""
+        return [row for row in self._all() if _kind(row) == (planned.model, planned.level)]
+
+    def add(self, row: Row) -> None:
+        """A run that has just ended well."""
+        self._all().append(row)
+
+    def drop(self, run_id: str) -> None:
+        """A run that counts no more."""
+        self.rows = [row for row in self._all() if row["run_id"] != run_id]
+
+    def _all(self) -> list[Row]:
+        if not self.loaded:
+            rows = self.dataset.read("runs", [c.name for c in TABLES["runs"] if c.name not in _TEXTS])
+            mine = [row for row in rows if row["status"] == "ok" and row["host"] == self.host]
+            self.rows = sorted(mine, key=lambda row: row["started_at"])
+            self.loaded = True
+        return self.rows
+
+
+def _kind(row: Row) -> tuple[str, str]:
+    return row["model"], row.get("level") or ""
+
+
+def look_back(
+    study: Study, history: History, planned: PlannedRun, reviews: Callable[..., Sequence[Late]] = look_back_all
+) -> dict[str, str]:
+    """Every review over the runs of a planned run's kind; what they say now replaces what they said before.
+
+    A warning stands as long as the runs bear it out. A run that is found invalid is stored so, and counts no more.
+
+    Returns:
+        Why, by run id, for the runs that count no more.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    rows = history.of(planned)
+    dataset = history.dataset
+    found: dict[tuple[str, int], list[Verdict]] = {}
+    for late in reviews(study, rows):
+        found.setdefault((late.run_id, late.attempt), []).append(late.verdict)
+    refused: dict[str, str] = {}
+    for row in rows:
+        key = row["run_id"], row["attempt"]
+        verdicts = found.get(key, [])
+        dataset.write_late(*key, verdicts)
+        if wrong := [verdict for verdict in verdicts if verdict.verdict == "invalid"]:
+            refused[row["run_id"]] = reason_of(wrong)
+            dataset.revise(*key, status="invalid", reason=refused[row["run_id"]])
+            history.drop(row["run_id"])
+    return refused
+
+
+def reason_of(verdicts: Sequence[Verdict]) -> str:
+    """Why a run is invalid, in words."""
+    return "; ".join(f"{verdict.check}: {verdict.evidence}" for verdict in verdicts)

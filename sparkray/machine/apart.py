@@ -1,0 +1,53 @@
+"""Keeps sparkray and Ray off the CPUs that a site leaves to the engine, so that what observes does not disturb."""
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from sparkray.errors import ConfigError
+from sparkray.machine.cores import cpus_of, machine_performance_cores
+
+PERFORMANCE = "performance"
+
+
+def apart_from(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[], Iterable[int]]) -> frozenset[int]:
+    """The CPUs that are left for observing; all of them where the engine is given none, or every one.
+
+    Args:
+        engine_cpus: A CPU list such as `5-9,15-19`, `performance` for the fastest kind found, empty for none.
+        all_cpus: The machine's.
+        fast: Finds the fastest kind.
+
+    Raises:
+        ConfigError: It is no CPU list, or names a CPU that is not there.
+    """
+    every = frozenset(all_cpus)
+    if not engine_cpus:
+        return every
+    try:
+        engine = frozenset(fast()) if engine_cpus == PERFORMANCE else frozenset(cpus_of(engine_cpus))
+    except ValueError:
+        raise ConfigError(
+            f"site.engine_cpus {engine_cpus!r} is no CPU list", "Write 5-9,15-19 or performance"
+        ) from None
+    if missing := engine - every:
+        raise ConfigError(
+            f"site.engine_cpus {engine_cpus!r} names CPU {min(missing)}, which this machine does not have",
+            f"It has {min(every)} to {max(every)}; or write --set site.engine_cpus={PERFORMANCE}",
+        )
+    return (every - engine) or every
+
+
+def keep_to(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("/proc")) -> None:
+    """Every thread of these processes runs on these CPUs alone; what they start later inherits it. Best effort."""
+    for pid in pids:
+        with suppress(OSError):
+            for task in (proc / str(pid) / "task").iterdir():
+                with suppress(OSError):
+                    os.sched_setaffinity(int(task.name), cpus)
+
+
+def observers_cpus(engine_cpus: str) -> frozenset[int]:
+    """`apart_from` on this machine. Raises ConfigError."""
+    return apart_from(engine_cpus, range(os.sysconf("SC_NPROCESSORS_CONF")), machine_performance_cores)

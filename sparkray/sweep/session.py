@@ -1,0 +1,149 @@
+"""One connection to the cluster and one runner on its machine, kept for as many studies as a command has."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
+from sparkray.errors import DatasetError, SparkrayError
+from sparkray.plan import PlannedRun, Study
+from sparkray.records import Outcome
+from sparkray.store import Dataset
+from sparkray.sweep.options import Options
+from sparkray.sweep.show import Display
+
+_LOSSES = 3
+
+
+@contextmanager
+def interruptible(asked: threading.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM as an event: the run that goes on is stopped and stored, then the command ends.
+
+    A second signal ends the program at once, as it always would.
+    """
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            signal.default_int_handler(number, frame)
+        asked.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Session:
+    """A connection under way. `display` is told what happens and may be exchanged; `asked` is set by a signal."""
+
+    cluster: Cluster
+    options: Options
+    display: Display
+    asked: threading.Event
+    runner: Runner | None = None
+    losses: int = 0
+
+    def turn(self, study: Study, dataset: Dataset) -> None:
+        """The runner is ready for a study: a new one for the first, the same for those after it.
+
+        Raises:
+            SparkrayError: The machine cannot do it, or the dataset was made of other bits.
+        """
+        say, mode = self.display.say, self.options.lock
+        if self.runner is None:
+            self.runner = self.cluster.runner(study.experiment.name, mode, say, self.asked.is_set)
+            try:
+                with self._stopping(self.runner):
+                    identity = self.runner.prepare(study, dataset, mode, say)
+                same_bits(dataset, identity)
+            except SparkrayError:
+                self.release()
+                raise
+        else:
+            with self._stopping(self.runner):
+                identity = self.runner.adopt(study, dataset, say)
+            same_bits(dataset, identity)
+
+    def run(self, planned: PlannedRun) -> Outcome:
+        """One attempt. Raises RunnerLostError, HostError."""
+        if self.runner is None:
+            raise RunnerLostError("there is no runner")
+        with self._stopping(self.runner):
+            return self.runner.run(planned, self.display.say)
+
+    def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
+        """A new runner for one that died; it clears up after it. Too many losses end the command. Raises `error`."""
+        self.losses += 1
+        if self.losses > _LOSSES:
+            raise error
+        self.display.say(f"{error.message}; starting another")
+        self.runner = None
+        self.turn(study, dataset)
+
+    def release(self) -> None:
+        """Let go of the machine."""
+        if self.runner is not None:
+            with suppress(SparkrayError):
+                self.runner.release()
+            self.runner = None
+
+    @contextmanager
+    def _stopping(self, runner: Runner) -> Iterator[None]:
+        """While inside, a signal to us reaches the runner: a watcher waits for it, so that nothing has to poll."""
+        over = threading.Event()
+
+        def watch() -> None:
+            self.asked.wait()
+            if not over.is_set():
+                runner.stop()
+
+        watcher = threading.Thread(target=watch, name="sparkray-stop", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+
+@contextmanager
+def opened(options: Options, display: Display, asked: threading.Event) -> Iterator[Session]:
+    """A session; at its end the machine is free and a Ray of our own is gone.
+
+    Raises:
+        ClusterError: Ray cannot be started or reached.
+    """
+    with connected(options.address, dashboard=options.dashboard) as cluster, interruptible(asked):
+        if cluster.dashboard:
+            hint = login_hint()
+            display.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
+        session = Session(cluster, options, display, asked)
+        try:
+            yield session
+        finally:
+            session.release()
+
+
+def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
+    """What is stored was made on this machine by the same files and weights, or the dataset is another one.
+
+    Raises:
+        DatasetError: It was not.
+    """
+    columns = ["status", "model", "host", "rootfs_digest", "image_digest", "model_sha256", "checkpoint_sha256"]
+    for row in dataset.read("runs", columns):
+        now = {**identity, "weights": identity["weights"].get(row["model"])}
+        then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
+        for name in ("host", "rootfs_digest", "image_digest", "weights"):
+            both = then[name] is not None and now[name] is not None
+            if row["status"] == "ok" and both and then[name] != now[name]:
+                raise DatasetError(
+                    f"{dataset.path} holds runs with another {name.replace('_', ' ')} ({then[name]}; now {now[name]})",
+                    "Machine, engine, interpreter or weights changed since. Start a new folder: --fresh",
+                )

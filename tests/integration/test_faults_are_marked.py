@@ -1,0 +1,187 @@
+"""A sweep in which every fault happens once: exactly the runs that it touched are marked, by the check that is for it."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from real_machine import require_root
+from small_bench import bench_of, changed, model_of, study_of
+
+from sparkray.execute import run_once
+from sparkray.execute.bench import Bench
+from sparkray.plan import PlannedRun, make_plan
+from sparkray.runtimes import Launch, Running, Runtime, Stop
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.experiment import Workload
+
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
+
+ARMS = ("native", "container_baseline")
+WORKLOAD = Workload(requests=12, input_tokens=8, output_tokens=6, warmup_requests=1)
+PACE_TOK_S = 60.0
+CACHED_BYTES = 3 << 30
+QUIET = 6
+"""Blocks before the first fault: what is usual must be known before something is unusual."""
+NOISY = {"exclusive", "memory_state", "power_state", "steady", "outliers"}
+"""Checks that a neighbour of this machine can set off at any time."""
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
+@contextmanager
+def busy_core(_: Path) -> Iterator[None]:
+    process = multiprocessing.get_context("fork").Process(target=spin, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+@contextmanager
+def fuller_page_cache(folder: Path) -> Iterator[None]:
+    path = folder / "large"
+    chunk = b"\1" * (16 << 20)
+    with path.open("wb") as file:
+        for _ in range(CACHED_BYTES // len(chunk)):
+            file.write(chunk)
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@dataclass(frozen=True)
+class Nicer:
+    """A runtime through which the worker's nice value leaks into the engine."""
+
+    runtime: Runtime
+    name: str = "native"
+
+    @contextmanager
+    def start(self, launch: Launch) -> Iterator[Running]:
+        with self.runtime.start(launch) as running:
+            os.setpriority(os.PRIO_PROCESS, running.engine_pid, 5)
+            yield running
+
+
+def other_weights(bench: Bench, folder: Path, _: str) -> Bench:
+    path = folder / "other" / "Tiny.gguf"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"GGUF" + b"another model")
+    return replace(bench, weights={"Tiny": replace(bench.weights["Tiny"], path=path)})
+
+
+def leaking(bench: Bench, _: Path, environment: str) -> Bench:
+    arm = bench.arms[environment]
+    return replace(bench, arms={**bench.arms, environment: replace(arm, runtime=Nicer(arm.runtime))})
+
+
+def idle_flag(bench: Bench, _: Path, environment: str) -> Bench:
+    arm = bench.arms[environment]
+    treatment = replace(arm.treatment, options=replace(arm.treatment.options, shm_size="8g"))
+    return replace(bench, arms={**bench.arms, environment: replace(arm, treatment=treatment)})
+
+
+def playing(**options: object) -> Callable[[Bench, Path, str], Bench]:
+    return lambda bench, _folder, _environment: changed(bench, **options)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens in one run, the check that is for it, and its verdict there."""
+
+    environment: str
+    check: str
+    verdict: str
+    bench: Callable[[Bench, Path, str], Bench] = lambda bench, _folder, _environment: bench
+    beside: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext()
+
+
+FAULTS: Mapping[str, Fault] = {
+    "wrong GGUF in one arm": Fault("native", "identity", "invalid", other_weights),
+    "busy core": Fault("container_baseline", "exclusive", "invalid", beside=busy_core),
+    "page cache changed": Fault("native", "memory_state", "invalid", beside=fuller_page_cache),
+    "shm flag under host IPC": Fault("container_baseline", "readback", "warn", idle_flag),
+    "leaked nice value": Fault("native", "start_state", "invalid", leaking),
+    "truncated generation": Fault("container_baseline", "tokens", "invalid", playing(fault="short")),
+    "twice as slow": Fault("native", "outliers", "warn", playing(tokens_per_s=PACE_TOK_S / 2)),
+    "clock jump": Fault("container_baseline", "tokens", "invalid", playing(fault="clock")),
+}
+
+
+@pytest.fixture(scope="module")
+def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    require_root("native")
+    folder = tmp_path_factory.mktemp("marked")
+    study = study_of(model_of(folder), environments=ARMS)
+    study = replace(study, experiment=replace(study.experiment, runs=QUIET + len(FAULTS) + 1, workload=WORKLOAD))
+    return changed(bench_of(study, folder / "results", cache), tokens_per_s=PACE_TOK_S)
+
+
+def faulty(planned: PlannedRun) -> Fault | None:
+    """The fault of a planned run: one a block, after the quiet ones."""
+    number = planned.block - QUIET
+    fault = [*FAULTS.values()][number] if 0 <= number < len(FAULTS) else None
+    return fault if fault is not None and fault.environment == planned.environment else None
+
+
+def sweep(bench: Bench, folder: Path) -> dict[str, str]:
+    """Every run of the plan, once, each in its turn; the names of what happened, by run id."""
+    happened: dict[str, str] = {}
+    names = {id(fault): name for name, fault in FAULTS.items()}
+    for planned in make_plan(bench.study):
+        fault = faulty(planned)
+        with ExitStack() as stack:
+            here = bench
+            if fault is not None:
+                stack.enter_context(fault.beside(folder))
+                here = fault.bench(bench, folder, planned.environment)
+                happened[planned.run_id] = names[id(fault)]
+            here.__dict__["history"] = bench.history
+            run_once(here, planned, Stop(), lambda _: None)
+        time.sleep(0.05)
+    return happened
+
+
+def test_exactly_the_touched_runs_are_marked_by_the_check_that_is_for_it(bench: Bench, tmp_path: Path) -> None:
+    happened = sweep(bench, tmp_path)
+    assert sorted(happened.values()) == sorted(FAULTS)
+    marked: dict[str, dict[str, str]] = {}
+    said: dict[tuple[str, str], str] = {}
+    for row in bench.dataset.read("checks"):
+        if row["verdict"] != "pass":
+            marked.setdefault(row["run_id"], {})[row["check"]] = row["verdict"]
+            said[row["run_id"], row["check"]] = row["evidence"]
+    for run_id, name in happened.items():
+        fault = FAULTS[name]
+        assert marked.get(run_id, {}).get(fault.check) == fault.verdict, (name, marked.get(run_id), said)
+    sound = {run_id: checks for run_id, checks in marked.items() if run_id not in happened}
+    certain = {run_id: checks for run_id, checks in sound.items() if set(checks) - NOISY}
+    assert certain == {}, said
+    assert len(sound) <= 2, said
+    invalid = {row["run_id"] for row in bench.dataset.read("runs") if row["status"] == "invalid"}
+    assert {happened[run_id] for run_id in invalid if run_id in happened} == {
+        name for name, fault in FAULTS.items() if fault.verdict == "invalid"
+    }
+
+
+def test_a_flag_that_cannot_act_is_named(bench: Bench) -> None:
+    """Runs after the sweep: what it stored is what a user reads."""
+    told = [
+        row["evidence"]
+        for row in bench.dataset.read("checks")
+        if row["check"] == "readback" and row["verdict"] == "warn"
+    ]
+    assert told
+    assert all("--shm-size" in evidence for evidence in told)
+    assert DockerOptions(ipc="host", shm_size="8g") != DockerOptions(ipc="host")

@@ -1,0 +1,85 @@
+"""Earlier runs: what a run is compared with, and how a late verdict reaches what is stored."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import outcome, study
+
+from sparkray.checks import Late
+from sparkray.errors import DatasetError
+from sparkray.execute.history import History, look_back
+from sparkray.plan import make_plan
+from sparkray.records import Outcome, Verdict
+from sparkray.store import Dataset, open_dataset
+
+START = datetime(2026, 1, 2, tzinfo=UTC)
+SLOW = Verdict("outliers", "warn", "0.5 of its pair")
+WRONG = Verdict("outliers", "invalid", "0.5 of its pair")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    dataset = open_dataset(tmp_path, "question", "d" * 64)
+    for position, planned in reversed(list(enumerate(make_plan(study())[:4]))):
+        dataset.write(stored(planned.run_id, position))
+    return dataset
+
+
+def stored(run_id: str, position: int, **changes: Any) -> Outcome:
+    values = {"model": "Alpha", "level": "", "host": "here", "started_at": START + timedelta(minutes=position)}
+    return outcome(run_id, **values | changes)
+
+
+def says(**verdicts: Verdict) -> Any:
+    def reviews(_: object, rows: Sequence[Mapping[str, Any]]) -> list[Late]:
+        present = {row["run_id"]: row["attempt"] for row in rows}
+        return [Late(run_id, present[run_id], found) for run_id, found in verdicts.items() if run_id in present]
+
+    return reviews
+
+
+def lates(dataset: Dataset) -> list[tuple[str, str]]:
+    return [(row["run_id"], row["verdict"]) for row in dataset.read("checks") if row["check"] == "outliers"]
+
+
+def test_runs_of_the_same_kind_on_this_machine_are_known_oldest_first(dataset: Dataset) -> None:
+    plan = make_plan(study())
+    dataset.write(stored("elsewhere", 9, host="there"))
+    dataset.write(stored("other", 9, model="Beta"))
+    dataset.write(stored("levelled", 9, level="batch=2"))
+    dataset.write(stored("failed", 9, status="failed"))
+    history = History(dataset, "here")
+    assert [row["run_id"] for row in history.of(plan[4])] == [run.run_id for run in plan[:4]]
+
+
+def test_a_warning_is_stored_beside_the_run_and_goes_when_it_is_no_longer_said(dataset: Dataset) -> None:
+    plan = make_plan(study())
+    history = History(dataset, "here")
+    run_id = plan[1].run_id
+    assert look_back(study(), history, plan[3], says(**{run_id: SLOW})) == {}
+    assert lates(dataset) == [(run_id, "warn")]
+    assert run_id in dataset.ok_run_ids()
+    look_back(study(), history, plan[3], says())
+    assert lates(dataset) == []
+
+
+def test_a_run_that_is_found_invalid_late_counts_no_more_and_keeps_all_else_of_its_row(dataset: Dataset) -> None:
+    plan = make_plan(study())
+    history = History(dataset, "here")
+    run_id = plan[0].run_id
+    before = next(row for row in dataset.read("runs") if row["run_id"] == run_id)
+    assert look_back(study(), history, plan[3], says(**{run_id: WRONG})) == {run_id: "outliers: 0.5 of its pair"}
+    after = next(row for row in dataset.read("runs") if row["run_id"] == run_id)
+    assert after == before | {"status": "invalid", "reason": "outliers: 0.5 of its pair"}
+    assert run_id not in dataset.ok_run_ids()
+    assert run_id not in {row["run_id"] for row in history.of(plan[3])}
+    look_back(study(), history, plan[3], says(**{run_id: WRONG}))
+    assert lates(dataset) == [(run_id, "invalid")]
+
+
+def test_a_run_that_is_not_there_cannot_be_revised(dataset: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"nobody-1\.parquet cannot be read"):
+        dataset.revise("nobody", 1, status="invalid", reason="")
