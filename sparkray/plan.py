@@ -7,6 +7,9 @@ environments rotate by one place from block to block (AB, BA, AB), the protocol 
 
 `run_id` hashes what the run *is* (treatment, model, workload, engine options, seed, replicate), not how many there are:
 raising N keeps what is measured already.
+
+A treatment that is effectively one before it (`spec.folding`) has no runs, and the plan is that of the study without it:
+no position in a block is held for it, so that alternation stays balanced. Where the experiment says `fold: false` it has.
 """
 
 import hashlib
@@ -18,8 +21,10 @@ from typing import Any
 
 from sparkray.spec.docker import DockerOptions, given
 from sparkray.spec.experiment import Experiment, Level, Workload
+from sparkray.spec.folding import Fold, acting, fold
+from sparkray.spec.isolation import Ladder
 from sparkray.spec.model import ModelCard, refusal
-from sparkray.spec.site import CONTAINER_ENVIRONMENTS, Site
+from sparkray.spec.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
 
 _ID_LENGTH = 16
 
@@ -28,17 +33,24 @@ _ID_LENGTH = 16
 class Treatment:
     """One environment with its Docker options as asked (defaults outside Docker).
 
-    `adapt` names the options that may be given up when the host cannot honour them.
+    `adapt` names the options that may be given up when the host cannot honour them. `isolation` are layers that are
+    added to a chroot (`spec.isolation`); the options then say with what (`shm_size` of an own /dev/shm).
     """
 
     environment: str
     options: DockerOptions = DockerOptions()  # noqa: RUF009 - frozen, all None
     adapt: tuple[str, ...] = ()
+    isolation: tuple[str, ...] = ()
 
     @property
     def in_container(self) -> bool:
         """Whether Docker runs it."""
-        return self.environment in CONTAINER_ENVIRONMENTS
+        return is_container(self.environment)
+
+    @property
+    def in_chroot(self) -> bool:
+        """Whether it is a chroot into the image's files."""
+        return is_native(self.environment)
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,9 @@ def definition_sha256(study: Study) -> str:
     The number of runs, the choice of models and of environments may change from sweep to sweep; the workload, the
     engine's options and the question may not. Patience (`timeout_s`, `max_attempts`) is no part of it either.
     """
-    experiment = replace(study.experiment, runs=1, models=("",), environments=("",), timeout_s=1.0, max_attempts=1)
+    experiment = replace(
+        study.experiment, runs=1, models=("",), environments=("",), timeout_s=1.0, max_attempts=1, fold=True
+    )
     return canonical_sha256(
         {
             "experiment": asdict(experiment),
@@ -157,18 +171,52 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
         "docker": _options(treatment.options),
         "block": block,
         **({"level": asdict(level)} if str(level) else {}),
+        **({"isolation": list(treatment.isolation)} if treatment.isolation else {}),
     }
     return canonical_sha256(identity)[:_ID_LENGTH]
 
 
+def folds(study: Study) -> tuple[Fold, ...]:
+    """Container environments that by their flags are effectively another of the study, the baseline first of all.
+
+    Two that may not give up the same flags are kept apart: one of them may lose a flag on a host where the other stops.
+    """
+    in_order = sorted((t for t in study.treatments if t.in_container), key=_rank)
+    contained = {treatment.environment: treatment for treatment in in_order}
+
+    def adaptable(environment: str) -> list[str]:
+        treatment = contained[environment]
+        return [name for name in acting(treatment.options) if name in treatment.adapt]
+
+    return fold({name: treatment.options for name, treatment in contained.items()}, apart=adaptable)
+
+
+def _rank(treatment: Treatment) -> int:
+    """The site's own first, then those that a search or a ladder made, in the order of the study."""
+    known = {name: place for place, name in enumerate(CONTAINER_ENVIRONMENTS)}
+    return known.get(treatment.environment, len(known))
+
+
+def treatments_of(ladder: Ladder) -> tuple[Treatment, ...]:
+    """The treatments of a ladder, in its order: host, native, layers added, layers taken away, the container."""
+    return tuple(Treatment(rung.environment, rung.options, rung.adapt, rung.isolation) for rung in ladder.rungs)
+
+
+def measured(study: Study) -> tuple[Treatment, ...]:
+    """The treatments that have runs: all but those that another one stands for."""
+    left_out = {found.treatment for found in folds(study)} if study.experiment.fold else set()
+    return tuple(t for t in study.treatments if t.environment not in left_out)
+
+
 def make_plan(study: Study) -> list[PlannedRun]:
     """Every run in order."""
+    treatments = measured(study)
     runs: list[PlannedRun] = []
     for round_ in range(study.experiment.runs):
         for card in _models_of_round(study, round_):
             for number, level in enumerate(study.experiment.levels):
                 block = round_ * len(study.experiment.levels) + number
-                for treatment in _order_in_block(study, card, block, shift=round_ + number):
+                for treatment in _order_in_block(study, treatments, f"{card.name} {block}", shift=round_ + number):
                     runs.append(
                         PlannedRun(
                             run_id=run_id_of(study, card, treatment, block=round_, level=level),
@@ -190,10 +238,11 @@ def _models_of_round(study: Study, block: int) -> Sequence[ModelCard]:
     return cards
 
 
-def _order_in_block(study: Study, card: ModelCard, block: int, *, shift: int) -> Sequence[Treatment]:
-    treatments = list(study.treatments)
+def _order_in_block(study: Study, arms: Sequence[Treatment], block: str, *, shift: int) -> Sequence[Treatment]:
+    """The treatments as one block has them; `block` names it, over all models."""
+    treatments = list(arms)
     if study.experiment.order == "random":
-        random.Random(f"{study.experiment.seed} {card.name} {block}").shuffle(treatments)  # noqa: S311 - reproducible
+        random.Random(f"{study.experiment.seed} {block}").shuffle(treatments)  # noqa: S311 - reproducible
         return treatments
     start = shift % len(treatments)
     return treatments[start:] + treatments[:start]

@@ -53,7 +53,8 @@ def test_runs_per_model_and_the_command_line_that_wins(command_line: Call) -> No
     ],
 )
 def test_test_phase_chooses_environments(command_line: Call, phase: str, environments: set[str]) -> None:
-    assert names(runs_of(command_line(*PLAN, TEST_PHASE=phase)), "environment") == environments
+    apart = ("--set", "experiment.fold=false")
+    assert names(runs_of(command_line(*PLAN, *apart, TEST_PHASE=phase)), "environment") == environments
     named = runs_of(command_line(*PLAN, "--environments", "host", TEST_PHASE=phase))
     assert names(named, "environment") == {"host"}
 
@@ -68,11 +69,20 @@ def test_test_phase_chooses_environments(command_line: Call, phase: str, environ
     ],
 )
 def test_optimization_mode_chooses_flags(command_line: Call, mode: str, there: list[str], gone: list[str]) -> None:
-    runs = runs_of(command_line(*PLAN, "--runs", "1", TEST_PHASE="both", OPTIMIZATION_MODE=mode))
+    apart = ("--runs", "1", "--set", "experiment.fold=false")
+    runs = runs_of(command_line(*PLAN, *apart, TEST_PHASE="both", OPTIMIZATION_MODE=mode))
     words = {run["environment"]: (run["docker_command"] or "").split() for run in runs}
     assert set(there) <= set(words["container_optimized"])
     assert not set(gone) & set(words["container_optimized"])
     assert words["container_baseline"][4:7] == ["--ipc=host", "--ulimit=memlock=-1", "--ulimit=stack=67108864"]
+
+
+@pytest.mark.parametrize(("mode", "measured"), [("baseline", False), ("shm-60g", False), ("host-network", True)])
+def test_a_mode_that_does_nothing_is_the_baseline_and_is_not_measured(
+    command_line: Call, mode: str, measured: bool
+) -> None:
+    runs = runs_of(command_line(*PLAN, "--runs", "1", TEST_PHASE="both", OPTIMIZATION_MODE=mode))
+    assert ("container_optimized" in names(runs, "environment")) is measured
 
 
 def test_the_mode_on_the_command_line_wins_and_a_flag_wins_over_both(command_line: Call) -> None:

@@ -18,7 +18,9 @@ from sparkray.plan import (
     definition_sha256,
     estimated_s,
     experiment_sha256,
+    folds,
     make_plan,
+    measured,
 )
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.experiment import Workload
@@ -31,7 +33,8 @@ MODELS = ("Alpha", "Beta", "Gamma", "Delta")
 def planned(
     *, models: int = 1, environments: tuple[str, ...] = ENVIRONMENTS[:3], runs: int = 4, **changes: Any
 ) -> Study:
-    asked = experiment(models=MODELS[:models], environments=environments, runs=runs, **changes)
+    """Every environment measured, also where two containers have the same flags."""
+    asked = experiment(models=MODELS[:models], environments=environments, runs=runs, **{"fold": False} | changes)
     return study(experiment=asked)
 
 
@@ -124,6 +127,58 @@ def test_alternating_rotates_by_one_place_and_needs_no_seed() -> None:
     abc = blocks(make_plan(planned(environments=("native", "host", "container_baseline"), order="alternating", seed=1)))
     assert abc[1] == ("host", "container_baseline", "native")
     assert abc[3] == abc[0]
+
+
+CONTAINERS = ("container_baseline", "container_optimized")
+
+
+def contained(
+    baseline: DockerOptions, optimized: DockerOptions, *, adapt: tuple[tuple[str, ...], ...] = ((), ()), **changes: Any
+) -> Study:
+    """Native beside two containers, folded unless asked otherwise."""
+    one = planned(environments=("native", *CONTAINERS), **{"fold": True} | changes)
+    options = zip(CONTAINERS, (baseline, optimized), adapt, strict=True)
+    return replace(one, treatments=(Treatment("native"), *(Treatment(*given) for given in options)))
+
+
+SHM = DockerOptions(ipc="host", shm_size="32g")
+
+
+@pytest.mark.parametrize("order", ["random", "alternating"])
+def test_a_folded_plan_is_that_of_the_study_without_it(order: str) -> None:
+    folded = contained(DockerOptions(ipc="host"), SHM, order=order, runs=6)
+    without = replace(folded, treatments=folded.treatments[:2])
+    assert [t.environment for t in measured(folded)] == ["native", "container_baseline"]
+    assert make_plan(folded) == make_plan(without)
+    assert {run.environment for run in make_plan(folded)} == {"native", "container_baseline"}
+
+
+def test_folding_keeps_the_ids_of_all_other_runs() -> None:
+    folded = contained(DockerOptions(ipc="host"), SHM)
+    apart = replace(folded, experiment=replace(folded.experiment, fold=False))
+    before, after = ids(apart), ids(folded)
+    assert {key[1] for key in before} - {key[1] for key in after} == {"container_optimized"}
+    assert after == {key: before[key] for key in after}
+    assert definition_sha256(apart) == definition_sha256(folded)
+    assert folds(apart) == folds(folded) != ()
+
+
+def test_the_baseline_stands_for_the_other_whatever_comes_first() -> None:
+    one = contained(SHM, DockerOptions(ipc="host"))
+    turned = replace(one, treatments=tuple(reversed(one.treatments)))
+    assert [(found.treatment, found.like) for found in folds(turned)] == [CONTAINERS[::-1]]
+    assert [t.environment for t in measured(turned)] == ["container_baseline", "native"]
+
+
+def test_flags_that_differ_are_not_folded_and_environments_outside_docker_never() -> None:
+    assert folds(contained(DockerOptions(ipc="host"), DockerOptions(shm_size="32g"))) == ()
+    assert folds(planned(environments=("host", "native"), fold=True)) == ()
+
+
+def test_containers_that_may_not_lose_the_same_flags_are_kept_apart() -> None:
+    same = DockerOptions(ipc="host", ulimit_stack=67108864)
+    assert folds(contained(same, same, adapt=(("ulimit_stack",), ()))) == ()
+    assert len(folds(contained(same, same, adapt=(("ulimit_stack",), ("ulimit_stack", "shm_size"))))) == 1
 
 
 def _identical() -> Study:

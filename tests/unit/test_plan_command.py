@@ -19,8 +19,9 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "plan-local.json"
 FIXED = (
     *("--site", "cpu", "--experiment", "local", "--runs", "3", "--requests", "8", "--seed", "42"),
     *("--environments", "native,container_baseline,container_optimized"),
-    *("--set", "docker.container_baseline.shm_size=1g", "--json"),
+    *("--set", "docker.container_baseline.shm_size=1g", "--set", "experiment.fold=false", "--json"),
 )
+FOLDED = (*FIXED[:-3], "--json")
 KEYS = {
     "run_id",
     "block",
@@ -85,8 +86,48 @@ def test_for_people_it_shows_every_run_what_cannot_act_and_the_sum(command_line:
     assert [line.split()[0] for line in lines[:18:2]] == [str(number) for number in range(1, 10)]
     assert sum(line.strip().startswith("docker run --rm") for line in lines) == 6
     assert sum("--shm-size cannot act under --ipc=host" in line for line in lines) == 2
+    assert lines[-2].startswith("container_optimized is effectively container_baseline: ")
+    assert lines[-2].endswith("Measured all the same.")
     assert lines[-1].startswith("9 runs, about ")
     assert lines[-1].endswith("nothing was started.")
+
+
+def test_an_environment_that_is_another_one_by_its_flags_has_no_runs_and_the_others_keep_theirs(
+    command_line: Call,
+) -> None:
+    done = command_line("plan", *FOLDED)
+    runs = runs_of(done.out)
+    golden = {run["run_id"]: run for run in runs_of(GOLDEN.read_text())}
+    assert {run["environment"] for run in runs} == {"native", "container_baseline"}
+    assert [run["run_id"] for run in golden.values() if run["environment"] == "container_optimized"] == [
+        run_id for run_id in golden if run_id not in {run["run_id"] for run in runs}
+    ]
+    assert all(golden[run["run_id"]]["block"] == run["block"] for run in runs)
+    assert [run["position"] for run in runs] == list(range(6))
+    [folded] = json.loads(done.out)["folded"]
+    assert (folded["environment"], folded["like"], folded["measured"]) == (
+        "container_optimized",
+        "container_baseline",
+        False,
+    )
+    assert "--shm-size cannot act under --ipc=host" in folded["reasons"][0]
+
+
+def test_what_was_folded_is_said_with_the_reason_and_the_way_out(command_line: Call) -> None:
+    lines = command_line("plan", *FOLDED[:-1]).out.splitlines()
+    [said] = [line for line in lines if "effectively" in line]
+    assert said.startswith(
+        "container_optimized is effectively container_baseline: --shm-size cannot act under --ipc=host"
+    )
+    assert said.endswith("Measured once; --set experiment.fold=false measures both.")
+    assert lines[-1].startswith("6 runs, about ")
+
+
+def test_treatments_that_differ_are_measured_apart_and_nothing_is_said(command_line: Call) -> None:
+    words = ("--site", "cpu", "--experiment", "local-validate", "--runs", "1")
+    done = command_line("plan", *words, "--set", "docker.container_optimized.network=host", "--json")
+    assert {run["environment"] for run in runs_of(done.out)} == {"native", "container_baseline", "container_optimized"}
+    assert json.loads(done.out)["folded"] == []
 
 
 @pytest.mark.parametrize("site", ["dgx-spark", "discrete-gpu"])
