@@ -1,9 +1,15 @@
-"""What a sample looks like: n, mean, sd, CV."""
+"""What a sample looks like: its middle, its spread, its tails, each with the interval that the sample allows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from scipy import special
+
+from sparkray.stats import NotEstimable
+from sparkray.stats.samples import Estimate, Values, Vector, from_log, sample
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,41 @@ class Description:
     cv_pct: float | None
 
 
+@dataclass(frozen=True)
+class Summary:
+    """A sample as a table shows it. Everything is in the unit of the values, `cv_pct` in per cent.
+
+    Attributes:
+        n: How many values.
+        mean: With Student's t interval; without an interval for one value.
+        median: With its order-statistic interval (`quantile`), as p5, p95 and p99.
+        sd: With n-1 in its denominator; None for one value.
+        minimum: The least value.
+        maximum: The greatest value.
+        q1: Lower quartile.
+        q3: Upper quartile.
+        cv_pct: sd over the absolute mean; None for one value or a mean of 0.
+        p5: 5th percentile.
+        p95: 95th percentile. Its upper bound needs 72 values.
+        p99: 99th percentile. Its upper bound needs 368 values.
+        geometric_mean: With Student's t interval of the mean logarithm; not estimable with values that are not above 0.
+    """
+
+    n: int
+    mean: Estimate
+    median: Estimate
+    sd: float | None
+    minimum: float
+    maximum: float
+    q1: float
+    q3: float
+    cv_pct: float | None
+    p5: Estimate
+    p95: Estimate
+    p99: Estimate
+    geometric_mean: Estimate | NotEstimable
+
+
 def describe(values: Sequence[float]) -> Description:
     """Description of a sample of any size; an empty one has nothing but n = 0."""
     if not len(values):
@@ -26,3 +67,97 @@ def describe(values: Sequence[float]) -> Description:
     mean = float(np.mean(values))
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return Description(len(values), mean, sd, abs(sd / mean) * 100 if sd is not None and mean else None)
+
+
+def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
+    """Everything about a sample of at least one finite value.
+
+    Args:
+        values: Shape (n,), any unit.
+        level: Confidence of every interval.
+
+    Returns:
+        The summary, or why there is none (no value, one that is not finite).
+    """
+    found = sample(values)
+    if isinstance(found, NotEstimable):
+        return found
+    n, ordered = len(found), np.sort(found)
+    mean = mean_interval(found, level)
+    sd = float(np.std(found, ddof=1)) if n > 1 else None
+    q1, q3 = np.quantile(ordered, [0.25, 0.75])
+    return Summary(
+        n=n,
+        mean=mean,
+        median=_quantile(ordered, 0.5, level),
+        sd=sd,
+        minimum=float(ordered[0]),
+        maximum=float(ordered[-1]),
+        q1=float(q1),
+        q3=float(q3),
+        cv_pct=sd / abs(mean.value) * 100 if sd is not None and mean.value else None,
+        p5=_quantile(ordered, 0.05, level),
+        p95=_quantile(ordered, 0.95, level),
+        p99=_quantile(ordered, 0.99, level),
+        geometric_mean=geometric_mean(found, level),
+    )
+
+
+def mean_interval(values: Vector, level: float = 0.95) -> Estimate:
+    """The mean of at least one finite value, with Student's t interval from two values on (Student 1908)."""
+    mean, n = float(np.mean(values)), len(values)
+    if n == 1:
+        return Estimate(mean, None, None)
+    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def geometric_mean(values: Values, level: float = 0.95) -> Estimate | NotEstimable:
+    """The exponential of the mean logarithm, with Student's t interval taken on the log scale; values above 0."""
+    found = sample(values, positive=True)
+    if isinstance(found, NotEstimable):
+        return found
+    logs = mean_interval(np.log(found), level)
+    if logs.low is None or logs.high is None:
+        return Estimate(from_log(logs.value), None, None)
+    return Estimate(from_log(logs.value), from_log(logs.low), from_log(logs.high))
+
+
+def quantile(values: Values, q: float, level: float = 0.95) -> Estimate | NotEstimable:
+    """A quantile with its order-statistic interval, which assumes no distribution.
+
+    The quantile itself is NumPy's (linear, type 7 of Hyndman and Fan 1996). The interval's bounds are values of the
+    sample, at the ranks that `interval_ranks` gives; one that the sample is too small for is None.
+
+    Args:
+        values: Shape (n,), any unit, at least one.
+        q: Between 0 and 1, neither included.
+        level: Confidence, at least this much.
+    """
+    found = sample(values)
+    return found if isinstance(found, NotEstimable) else _quantile(np.sort(found), q, level)
+
+
+@lru_cache(maxsize=4096)
+def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, int | None]:
+    """Ranks (1 is the least value) that bound a quantile of any continuous distribution.
+
+    The number of values below the quantile is binomial(n, q). The lower rank l is the greatest with
+    P(fewer than l below) <= (1 - level) / 2, the upper rank u the least with P(at least u below) <= (1 - level) / 2.
+    Conover (1999), "Practical Nonparametric Statistics", section 3.2; Hahn and Meeker (1991), section 5.2. A rank is
+    None where no value of the sample is far enough out.
+    """
+    tail = (1 - level) / 2
+    below = special.bdtr(np.arange(n + 1, dtype=np.float64), n, q)  # below[k] = P(at most k values below)
+    lower = int(np.sum(below <= tail))
+    upper = 1 + int(np.sum(1 - below[:n] > tail))
+    return (lower or None), (upper if upper <= n else None)
+
+
+def _quantile(ordered: Vector, q: float, level: float) -> Estimate:
+    lower, upper = interval_ranks(len(ordered), q, level)
+    return Estimate(
+        float(np.quantile(ordered, q)),
+        None if lower is None else float(ordered[lower - 1]),
+        None if upper is None else float(ordered[upper - 1]),
+    )

@@ -1,0 +1,149 @@
+"""Critical values of Student's t at several looks at one growing sample, exact for normal values of unknown variance.
+
+Under the hypothesis at its bound, values less that bound are x_1, x_2, ... with mean 0 and any variance. With
+S = x_1 + ... + x_n and Q = x_1^2 + ... + x_n^2 the statistic is a function of r_n = S / sqrt(Q) alone:
+T_n = r_n sqrt((n - 1) / (n - r_n^2)). The direction of (x_1, ..., x_n) is uniform on the sphere, so r_n and Q are
+independent, and with sqrt(Q_n) = R cos(a), x_(n+1) = R sin(a) the angle a has a density in proportion to cos(a)^(n-1) on
+(-pi/2, pi/2), whence r_(n+1) = r_n cos(a) + sin(a): a Markov chain with a kernel in closed form. Its density among the
+samples that have crossed no bound yet is carried from n to n + 1 by one-dimensional quadrature, as Armitage, McPherson &
+Rowe (1969, J. R. Stat. Soc. A 132:235-244) do for a known variance. That the t-test allows it is Jennison & Turnbull's
+(1991, Biometrika 78:133-141). The usual remedy, bounds for a known variance with quantiles of t put in, needs large n.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from scipy.optimize import brentq
+from scipy.special import betaln
+from scipy.stats import t as student_t
+
+Array = NDArray[np.float64]
+LEAST_LOOK = 3
+"""Two values leave one degree of freedom: no bound of use, and a density without bound at its ends."""
+MOST_ALPHA = 0.15
+"""One-sided; above it a bound can lie at |r| < 1, where the density of the next r is not smooth."""
+_NODES = 400
+_TINY = 1e-9
+_FAR = 9.0
+"""|r| beyond it has a probability below 1e-15 once there are so many values that it can be reached."""
+_POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+
+@dataclass(frozen=True)
+class _Survivors:
+    """Density of r_n over [low, high] for the samples that crossed no bound before n.
+
+    `spline` is the density times dr/du at r = low + (high - low) (1 - cos(u)) / 2, which is smooth where the density has
+    square roots at its ends.
+    """
+
+    n: int
+    low: float
+    high: float
+    spline: Any
+    integral: Any
+
+    def _u(self, r: Array | float) -> Array:
+        return np.asarray(np.arccos(np.clip(1 - 2 * (r - self.low) / (self.high - self.low), -1.0, 1.0)))
+
+    def at(self, r: Array) -> Array:
+        """The density; 0 outside."""
+        u = self._u(r)
+        slope = (self.high - self.low) * np.maximum(np.sin(u), 1e-12) / 2
+        return np.where((r >= self.low) & (r <= self.high), self.spline(u) / slope, 0.0)
+
+    def above(self, r: float) -> float:
+        """Probability of r_n >= r without a crossing before."""
+        return float(self.integral(math.pi) - self.integral(self._u(r)))
+
+
+def _survivors(n: int, low: float, high: float, density: Callable[[Array], Array]) -> _Survivors:
+    u = (np.arange(_NODES) + 0.5) * math.pi / _NODES
+    values = density(low + (high - low) * (1 - np.cos(u)) / 2) * (high - low) * np.sin(u) / 2
+    spline = CubicSpline(u, values)
+    return _Survivors(n, low, high, spline, spline.antiderivative())
+
+
+def _first() -> _Survivors:
+    """Two values: their direction is uniform on the circle."""
+    end = math.sqrt(2)
+    return _survivors(2, -end, end, lambda r: 1 / (math.pi * np.sqrt(2 - r**2)))
+
+
+def _next(now: _Survivors, top: float) -> _Survivors:
+    """From n to n + 1 values for the samples with r_n <= top.
+
+    For r_(n+1) = y and the angle a, r_n = (y - sin(a)) / cos(a) must lie in [low, top]: an interval of a.
+    """
+    norm = math.exp(-float(betaln(now.n / 2, 0.5)))
+    reach_up, reach_down = math.hypot(1, top), math.hypot(1, now.low)
+    peak_up, peak_down = math.atan2(1, top), math.atan2(1, -now.low)
+    widest = min(math.pi / 2, 10 / math.sqrt(now.n))
+
+    def density(y: Array) -> Array:
+        up = np.arccos(np.clip(y / reach_up, -1.0, 1.0))
+        down = math.pi - np.arccos(np.clip(y / reach_down, -1.0, 1.0))
+        left = np.clip(np.maximum(peak_up - up, -peak_down - down), -widest, widest)[:, None]
+        right = np.clip(np.minimum(peak_up + up, -peak_down + down), -widest, widest)[:, None]
+        half = np.maximum(right - left, 0.0) / 2
+        angle = left + half * (1 + np.sin(_POINTS * math.pi / 2))
+        weight = half * np.cos(_POINTS * math.pi / 2) * _WEIGHTS * math.pi / 2
+        before = (y[:, None] - np.sin(angle)) / np.cos(angle)
+        inside = now.at(np.clip(before, now.low, top))
+        return np.asarray(np.sum(weight * norm * np.cos(angle) ** (now.n - 2) * inside, axis=1))
+
+    return _survivors(now.n + 1, max(-reach_down, -_FAR), min(reach_up, _FAR), density)
+
+
+@lru_cache(maxsize=256)
+def critical_values(looks: tuple[int, ...], spent: tuple[float, ...]) -> tuple[float, ...]:
+    """Bounds of a one-sided t-test at each look, so that the chance of a crossing by then is what may be spent by then.
+
+    Args:
+        looks: Numbers of values at the looks, ascending, from `LEAST_LOOK` on.
+        spent: Probability of type I error that may be spent by each look, ascending, at most `MOST_ALPHA`.
+
+    Returns:
+        One bound for T a look; an increment too small to be integrated (below 1e-9) is spent without regard to the looks
+        before it, which is conservative.
+
+    Raises:
+        ValueError: Looks or probabilities are not as asked.
+    """
+    steps = [b - a for a, b in pairwise((0, *looks))]
+    if not looks or looks[0] < LEAST_LOOK or min(steps) < 1 or len(looks) != len(spent):
+        raise ValueError(f"looks {looks} must ascend from {LEAST_LOOK}, with a probability for each of them")
+    if not spent[0] > 0 or spent[-1] > MOST_ALPHA or any(b < a for a, b in pairwise(spent)):
+        raise ValueError(f"probabilities {spent} must ascend from above 0 to at most {MOST_ALPHA}")
+    now = _first()
+    bounds: list[float] = []
+    top, before = now.high, 0.0
+    for n in range(LEAST_LOOK, looks[-1] + 1):
+        now = _next(now, top)
+        top = now.high
+        if n in looks:
+            upto = spent[len(bounds)]
+            bound, top = _bound(now, upto - before)
+            bounds.append(bound)
+            before = upto
+    return tuple(bounds)
+
+
+def _bound(now: _Survivors, chance: float) -> tuple[float, float]:
+    """The bound of T, and of r, that this share of all samples crosses now."""
+    if chance < _TINY:
+        bound = float(student_t.isf(chance, now.n - 1)) if chance > 0 else math.inf
+        return bound, min(now.high, _r_of(bound, now.n))
+    r = float(brentq(lambda r: now.above(r) - chance, 0.0, now.high, xtol=1e-13))
+    return r * math.sqrt((now.n - 1) / (now.n - r * r)), r
+
+
+def _r_of(bound: float, n: int) -> float:
+    return math.sqrt(n) if math.isinf(bound) else bound * math.sqrt(n / (n - 1 + bound * bound))

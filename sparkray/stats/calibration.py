@@ -1,0 +1,278 @@
+"""A/A: how often a design sees a difference between an arm and itself, and what the noise of a machine lets it see.
+
+A sequence of runs of one arm is cut into pseudo-experiments of 2m consecutive runs, none used twice. Each is analysed
+by two designs as if two arms had been measured:
+
+paired
+    Blocks of two consecutive runs, the arms' labels drawn inside each block: the design of this package, judged as it
+    judges, by whether the 95 % interval of the ratio (`stats.paired`) excludes 1.
+blocked
+    The first m runs are one arm, the next m the other: the design of the study before this one, judged by Student's t
+    test of two independent samples at 5 %. With equal variances and sizes, which hold here by construction, that test is
+    exact for independent normal runs, so what exceeds 5 % is the design's fault and not the test's.
+
+Both differ from an arm to itself in 5 % of experiments when they work. Rejections are binomial, since experiments share
+no run, and the interval of their rate is that of Clopper & Pearson (1934), which never covers less than it says.
+
+The experiments of different m are cut from the same runs: their rates are not independent of each other, and one m must be
+named before the data (`HEADLINE_PAIRS`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from sparkray.stats import NotEstimable
+from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
+from sparkray.stats.power import minimum_detectable
+
+LEVEL = 0.05
+"""What a sound design's false-positive rate is."""
+PAIRS = (3, 5, 10, 30)
+"""Pairs of a pseudo-experiment, m."""
+HEADLINE_PAIRS = 3
+"""The m that a calibration stands or falls by, fixed here and not by the data. It is the least m of which a t interval is
+of any use (m = 2 has one degree of freedom), so it makes the most experiments of given runs: 20 of 120."""
+_LEAST_EXPERIMENTS = 2
+_SUSPICIOUS = 0.01
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Rejections among independent experiments; `low` and `high` are the Clopper-Pearson 95 % interval, all shares of 1."""
+
+    experiments: int
+    rejections: int
+    rate: float
+    low: float
+    high: float
+
+    @property
+    def excludes_level(self) -> bool:
+        """Whether the interval excludes the 5 % that a sound design has."""
+        return not self.low <= LEVEL <= self.high
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Pseudo-experiments of `pairs` pairs under both designs.
+
+    `paired_reused` and `blocked_reused` are the shares of rejections over all `windows` of 2m consecutive runs. Windows
+    overlap and so reuse runs: a diagnostic with less noise, of which no interval can be given.
+    """
+
+    pairs: int
+    paired: Rate
+    blocked: Rate
+    windows: int
+    paired_reused: float
+    blocked_reused: float
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The noise of a sequence. `sd_log` is the sd of the log ratio of two consecutive runs, over `pairs` disjoint ones.
+
+    It is taken about 0, the true log ratio of an arm against itself, so an effect of the order inside a block is part of
+    it, as it is part of what a design with random order meets. `cv_pct` is sd over mean of all runs, drift included.
+    """
+
+    runs: int
+    mean: float
+    cv_pct: float
+    pairs: int
+    sd_log: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a sequence did over time; None where too few runs, or no variation, tell nothing.
+
+    `lag1_p` is two-sided against independence, `drift_p` Kendall's against no trend; `drift_pct_per_run` is the slope of
+    Theil and Sen in per cent of the median.
+    """
+
+    lag1: float | None = None
+    lag1_p: float | None = None
+    effective_n: float | None = None
+    drift_pct_per_run: float | None = None
+    drift_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a paired comparison can do with this noise.
+
+    `smallest_pct` is the least effect, in per cent, that a paired t test of `planned_pairs` pairs shows with 80 % power
+    (`stats.power`), None if there is no number; `pairs_needed` is the number with 80 % power to call equal arms equivalent
+    within `margin`, None beyond 100,000 and without a margin or noise.
+    """
+
+    planned_pairs: int
+    smallest_pct: float | None
+    margin: float | None
+    pairs_needed: int | None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One metric of one arm against itself. `cause` says in words why the paired design misses its 5 %; None if it keeps it.
+
+    Whether it does is judged by the first trial, the headline's.
+    """
+
+    trials: tuple[Trial, ...]
+    noise: Noise
+    course: Course
+    reach: Reach
+    cause: str | None
+
+    @property
+    def headline(self) -> Trial:
+        """The trial that was named before the data."""
+        return self.trials[0]
+
+
+def calibrate(
+    values: Sequence[float], course: Course, *, planned_pairs: int, margin: float | None, seed: int
+) -> Calibration | NotEstimable:
+    """Everything that runs of one arm tell of one metric.
+
+    Args:
+        values: Of consecutive runs, in the order of measurement, above 0; 6 or more.
+        course: What the sequence did over time.
+        planned_pairs: Pairs that experiments on this machine are planned with.
+        margin: Relative margin of equivalence, if there is one.
+        seed: Of the labels inside blocks.
+    """
+    found, noise = trials(values, seed=seed), noise_of(values)
+    if isinstance(found, NotEstimable):
+        return found
+    if isinstance(noise, NotEstimable):
+        return noise
+    headline = found[0].paired
+    cause = likely_cause(headline, course, noise) if headline.excludes_level else None
+    return Calibration(found, noise, course, reach_of(noise, planned_pairs, margin), cause)
+
+
+def rate_of(rejections: int, experiments: int) -> Rate:
+    """The rate with its exact interval, of at least one experiment."""
+    interval = stats.binomtest(rejections, experiments).proportion_ci(0.95, method="exact")
+    return Rate(experiments, rejections, rejections / experiments, float(interval.low), float(interval.high))
+
+
+def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> bool:
+    """Whether the paired design sees a difference.
+
+    Args:
+        values: 2m consecutive runs, all above 0.
+        swapped: m truth values; in such a block the second run is of the reference arm.
+    """
+    blocks = values.reshape(-1, 2)
+    first, second = np.where(swapped, blocks[:, 1], blocks[:, 0]), np.where(swapped, blocks[:, 0], blocks[:, 1])
+    found = paired_ratio(first.tolist(), second.tolist())
+    return isinstance(found, Ratio) and found.excludes_one
+
+
+def blocked_rejects(values: np.ndarray) -> bool:
+    """Whether Student's t test at 5 % tells the first half of 2m runs from the second. Halves alike in all do not differ."""
+    first, second = np.split(values, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = stats.ttest_ind_from_stats(
+            *(first.mean(), first.std(ddof=1), len(first)), *(second.mean(), second.std(ddof=1), len(second))
+        )
+    return bool(found.pvalue < LEVEL)
+
+
+def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) -> tuple[Trial, ...] | NotEstimable:
+    """Pseudo-experiments of every size that the runs suffice for at least twice, the first size once.
+
+    Args:
+        values: One metric of consecutive runs of one arm, in the order of measurement, above 0.
+        seed: Of the labels; the same for every metric, as the order of a block is.
+        sizes: Pairs of an experiment.
+
+    Returns:
+        One trial a size, or why there is none.
+    """
+    runs = np.asarray(values, dtype=float)
+    if bad := int(np.sum(~(np.isfinite(runs) & (runs > 0)))):
+        return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio")
+    if len(runs) < 2 * sizes[0]:
+        return NotEstimable(f"{len(runs)} runs: one experiment of {sizes[0]} pairs needs {2 * sizes[0]}")
+    usable = [m for m in sizes if m == sizes[0] or len(runs) >= 2 * m * _LEAST_EXPERIMENTS]
+    return tuple(_trial(runs, m, seed) for m in usable)
+
+
+def _trial(runs: np.ndarray, m: int, seed: int) -> Trial:
+    """Experiments of m pairs without reuse; then all windows, which reuse."""
+    swapped = np.random.default_rng(seed).random(len(runs) // 2) < 0.5  # noqa: PLR2004 - a fair coin a block
+    count = len(runs) // (2 * m)
+    experiments = np.split(runs[: count * 2 * m], count)
+    paired = sum(paired_rejects(part, swapped[k * m : (k + 1) * m]) for k, part in enumerate(experiments))
+    blocked = sum(blocked_rejects(part) for part in experiments)
+    windows = np.lib.stride_tricks.sliding_window_view(runs, 2 * m)
+    coins = np.random.default_rng([seed, m]).random((len(windows), m)) < 0.5  # noqa: PLR2004
+    return Trial(
+        m,
+        rate_of(paired, count),
+        rate_of(blocked, count),
+        len(windows),
+        float(np.mean([paired_rejects(*window) for window in zip(windows, coins, strict=True)])),
+        float(np.mean([blocked_rejects(window) for window in windows])),
+    )
+
+
+def noise_of(values: Sequence[float]) -> Noise | NotEstimable:
+    """The noise of consecutive runs of one arm, above 0; at least 4 of them."""
+    runs = np.asarray(values, dtype=float)
+    if len(runs) < 2 * _LEAST_EXPERIMENTS:
+        return NotEstimable(f"{len(runs)} runs: two pairs are needed")
+    if bad := int(np.sum(~(np.isfinite(runs) & (runs > 0)))):
+        return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio")
+    logs = np.diff(np.log(runs[: len(runs) // 2 * 2].reshape(-1, 2)))
+    mean = float(runs.mean())
+    cv_pct = 100 * float(runs.std(ddof=1)) / mean
+    return Noise(len(runs), mean, cv_pct, len(logs), math.sqrt(float(np.mean(logs**2))))
+
+
+def reach_of(noise: Noise, planned_pairs: int, margin: float | None) -> Reach:
+    """What `planned_pairs` pairs can show with this noise, and how many a relative margin needs."""
+    smallest = minimum_detectable(planned_pairs, noise.sd_log)
+    needed = None if margin is None or not noise.sd_log else pairs_needed(noise.sd_log, margin)
+    return Reach(planned_pairs, None if isinstance(smallest, NotEstimable) else 100 * smallest, margin, needed)
+
+
+def drift_pct_per_run(values: Sequence[float]) -> float | None:
+    """Slope over the runs (Theil 1950, Sen 1968: the median over all pairs) in per cent of the median; None below 2 runs."""
+    if len(values) < 2:  # noqa: PLR2004 - a line needs two
+        return None
+    middle = float(np.median(values))
+    return 100 * float(stats.theilslopes(values)[0]) / middle if middle else None
+
+
+def likely_cause(rate: Rate, course: Course, noise: Noise) -> str:
+    """Why a paired design may miss its 5 %, in words: drift, autocorrelation, alternation, or none that is seen."""
+    causes: list[str] = []
+    if course.drift_p is not None and course.drift_p < _SUSPICIOUS and course.drift_pct_per_run is not None:
+        causes.append(
+            f"drift: {course.drift_pct_per_run:+.2g} % from run to run (Kendall p = {course.drift_p:.1g}), beside a noise "
+            f"of {100 * noise.sd_log:.2g} % between the runs of a block"
+        )
+    if course.lag1 is not None and course.lag1_p is not None and course.lag1_p < _SUSPICIOUS:
+        what = (
+            "autocorrelation: the state of the machine lasts from run to run"
+            if course.lag1 > 0
+            else "alternation: a run is unlike the one before it, as if each left something to the next"
+        )
+        causes.append(f"{what} (lag 1: {course.lag1:+.2f}, p = {course.lag1_p:.1g})")
+    if causes:
+        return "; ".join(causes)
+    chance = float(stats.binom.sf(rate.rejections - 1, rate.experiments, LEVEL))
+    return (
+        "neither drift nor autocorrelation is seen: a jump, a few runs far off, or chance (which makes "
+        f"{rate.rejections} or more of {rate.experiments} with probability {chance:.2g})"
+    )

@@ -1,0 +1,109 @@
+"""Where the variance of a run's value comes from: its block, the run itself, or the requests inside it.
+
+It tells where to spend time: more requests a run cannot calm what differs from run to run, and more runs in a block cannot
+calm what differs from block to block. Kalibera and Jones (2013), "Rigorous benchmarking in reasonable time", ISMM, plan
+repetitions by it. Estimates are those of the analysis of variance, negative ones taken as 0: Searle, Casella and McCulloch
+(1992), "Variance Components", chapters 3 and 4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sparkray.stats import NotEstimable
+from sparkray.stats.samples import Values, Vector, sample
+
+_LEAST = 2
+
+
+@dataclass(frozen=True)
+class Components:
+    """Variances that add up to the variance of one run's value, in the squared unit of the values.
+
+    Attributes:
+        n: Runs.
+        between_blocks: From block to block.
+        within_block: From run to run in the same block, requests apart where their variance is known.
+        requests: What the scatter of requests leaves in the mean of a run; None where it is not known.
+    """
+
+    n: int
+    between_blocks: float
+    within_block: float
+    requests: float | None
+
+    @property
+    def shares_pct(self) -> tuple[float, float, float | None]:
+        """Between blocks, within a block, requests, in per cent of their sum."""
+        total = self.between_blocks + self.within_block + (self.requests or 0.0)
+        requests = None if self.requests is None else self.requests / total * 100
+        return self.between_blocks / total * 100, self.within_block / total * 100, requests
+
+
+def crossed(table: ArrayLike, *, request_share: float | None = None) -> Components | NotEstimable:
+    """Components of a design in which each block holds every arm once: two-way, blocks random, arms fixed.
+
+    With k arms the mean square of blocks estimates within + k between, the residual one within, whatever the arms differ
+    by.
+
+    Args:
+        table: Shape (blocks, arms), at least 2 by 2. Blocks with a value that is missing must be left out before.
+        request_share: Mean over runs of s^2 / m, the variance of the requests of a run over their number, for a metric
+            that is a mean over requests.
+    """
+    cells = np.asarray(table, dtype=np.float64)
+    if cells.ndim != _LEAST or min(cells.shape) < _LEAST:
+        return NotEstimable(f"a table of shape {cells.shape}: at least 2 blocks with 2 arms are needed")
+    checked = sample(cells.ravel())
+    if isinstance(checked, NotEstimable):
+        return checked
+    blocks, arms = cells.shape
+    by_block = np.mean(cells, axis=1, keepdims=True)
+    residual = cells - by_block - np.mean(cells, axis=0, keepdims=True) + np.mean(cells)
+    within = float(np.sum(residual**2)) / ((blocks - 1) * (arms - 1))
+    between = (arms * float(np.var(by_block, ddof=1)) - within) / arms
+    return _components(checked, between, within, request_share)
+
+
+def nested(
+    values: Values, blocks: Sequence[object], *, request_share: float | None = None
+) -> Components | NotEstimable:
+    """Components of one arm with several runs in its blocks: one-way, blocks random, their sizes may differ.
+
+    Args:
+        values: One a run, shape (n,).
+        blocks: The block of each run, any names; at least 2 different ones, one of them with at least 2 runs.
+        request_share: As in `crossed`.
+    """
+    found = sample(values, _LEAST)
+    if isinstance(found, NotEstimable):
+        return found
+    if len(blocks) != len(found):
+        return NotEstimable(f"{len(found)} values in {len(blocks)} blocks: one block a value is needed")
+    names = {name: place for place, name in enumerate(dict.fromkeys(blocks))}
+    which = np.array([names[name] for name in blocks])
+    sizes = np.bincount(which).astype(np.float64)
+    n, k = len(found), len(sizes)
+    if k < _LEAST or n == k:
+        return NotEstimable(f"{n} runs in {k} blocks: at least 2 blocks and 2 runs in one of them are needed")
+    means = np.bincount(which, weights=found) / sizes
+    within = float(np.sum((found - means[which]) ** 2)) / (n - k)
+    between = float(np.sum(sizes * (means - np.mean(found)) ** 2)) / (k - 1)
+    size = (n - float(np.sum(sizes**2)) / n) / (k - 1)
+    return _components(found, (between - within) / size, within, request_share)
+
+
+def _components(
+    values: Vector, between: float, within: float, request_share: float | None
+) -> Components | NotEstimable:
+    """Negative components as 0; the requests' share is inside the within component and is taken out of it."""
+    between, within = max(0.0, between), max(0.0, within)
+    if between + within <= (np.finfo(np.float64).eps * float(np.max(np.abs(values)))) ** 2:
+        return NotEstimable("all values are alike: no variance to divide")
+    if request_share is None:
+        return Components(len(values), between, within, None)
+    if not 0 <= request_share < np.inf:
+        return NotEstimable("the variance of requests is not a finite number from 0 on")
+    return Components(len(values), between, max(0.0, within - request_share), request_share)

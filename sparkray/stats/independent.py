@@ -1,0 +1,144 @@
+"""The study's own protocol: two arms as independent samples, the test chosen by checks of its assumptions.
+
+Beside the paired ratio, never instead of it: the protocol was published before the data, and a reader may want its
+numbers. It throws the blocks away, so what drifts between blocks widens it.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import special, stats
+
+from sparkray.stats import NotEstimable
+from sparkray.stats import bootstrap as resampling
+from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
+from sparkray.stats.variance import brown_forsythe
+
+TestName = Literal["student", "welch", "mann_whitney"]
+_LEAST = 3
+_MOST_SHAPIRO = 5000
+
+
+@dataclass(frozen=True)
+class Independent:
+    """The protocol's test of two arms.
+
+    Attributes:
+        test: The one that was chosen.
+        rule: Why, in a sentence with the numbers that chose it.
+        statistic: t of (b - a), or U of b.
+        df: Degrees of freedom of t; None for U.
+        p: Two-sided.
+        shapiro_p_a: Of normality of the reference arm (Shapiro and Wilk 1965); None where it cannot be tested.
+        shapiro_p_b: Of the other arm.
+        levene_p: Of equal spread (Brown and Forsythe 1974); None where it cannot be tested.
+        bootstrap: mean(b) / mean(a) with its BCa interval, only where Mann and Whitney's test was chosen; None otherwise
+            and where there is none (a value not above 0).
+    """
+
+    test: TestName
+    rule: str
+    statistic: float
+    df: float | None
+    p: float
+    shapiro_p_a: float | None
+    shapiro_p_b: float | None
+    levene_p: float | None
+    bootstrap: Estimate | None
+
+
+def independent(
+    a: Values, b: Values, *, alpha: float = 0.05, seed: int = 0, resamples: int = resampling.RESAMPLES
+) -> Independent | NotEstimable:
+    """Test two independent arms after the protocol.
+
+    Student's t where both arms pass Shapiro and Wilk and their spreads pass Levene; Welch's t where the spreads differ;
+    Mann and Whitney's U with a BCa interval of the ratio of means where normality fails or cannot be tested.
+
+    Args:
+        a: Values of the reference arm, shape (n_a,), at least 3.
+        b: Values of the other arm, shape (n_b,), likewise.
+        alpha: Level of the checks.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap.
+
+    Returns:
+        The test, or why there is none (too few values, one that is not finite, no variation at all).
+    """
+    arms = two_samples(a, b, _LEAST)
+    if isinstance(arms, NotEstimable):
+        return arms
+    if alike(arms[0]) and alike(arms[1]):
+        return NotEstimable("in each arm all values are alike: a test has no noise to measure a difference by")
+    normal = normality(arms[0]), normality(arms[1])
+    p_a, p_b = (None if isinstance(p, NotEstimable) else p for p in normal)
+    equal = brown_forsythe(*arms)
+    levene_p = None if isinstance(equal, NotEstimable) else equal
+    test, rule = _choice(normal, equal, alpha)
+    if test == "mann_whitney":
+        found = resampling.ratio_of_means(*arms, seed=seed, resamples=resamples)
+        statistic, p = mann_whitney(*arms)
+        interval = None if isinstance(found, NotEstimable) else found
+        return Independent(test, rule, statistic, None, p, p_a, p_b, levene_p, interval)
+    statistic, df, p = student(*arms) if test == "student" else welch(*arms)
+    return Independent(test, rule, statistic, df, p, p_a, p_b, levene_p, None)
+
+
+def normality(values: Vector) -> float | NotEstimable:
+    """The p-value of normality by Shapiro and Wilk (1965), Royston's algorithm (1995) as SciPy has it."""
+    if not _LEAST <= len(values) <= _MOST_SHAPIRO:
+        return NotEstimable(f"{len(values)} values: normality is tested with {_LEAST} to {_MOST_SHAPIRO}")
+    if alike(values):
+        return NotEstimable("all values are alike")
+    scaled = (values - np.mean(values)) / np.std(values)  # SciPy takes a range below 1e-19 for none, whatever the unit
+    return float(stats.shapiro(scaled).pvalue)
+
+
+def student(a: Vector, b: Vector) -> tuple[float, float, float]:
+    """Student's t of (b - a), its degrees of freedom and p, with pooled variance (Student 1908). Arms must vary."""
+    df = len(a) + len(b) - 2
+    pooled = ((len(a) - 1) * np.var(a, ddof=1) + (len(b) - 1) * np.var(b, ddof=1)) / df
+    t = float((np.mean(b) - np.mean(a)) / math.sqrt(pooled * (1 / len(a) + 1 / len(b))))
+    return t, float(df), 2 * float(special.stdtr(df, -abs(t)))
+
+
+def welch(a: Vector, b: Vector) -> tuple[float, float, float]:
+    """Welch's t of (b - a), its degrees of freedom and p, variances apart. Arms must vary.
+
+    Welch (1947), "The generalization of 'Student's' problem when several different population variances are involved",
+    Biometrika 34.
+    """
+    first, second = float(np.var(a, ddof=1)) / len(a), float(np.var(b, ddof=1)) / len(b)
+    t = float(np.mean(b) - np.mean(a)) / math.sqrt(first + second)
+    share = first / (first + second)
+    df = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
+    return t, df, 2 * float(special.stdtr(df, -abs(t)))
+
+
+def mann_whitney(a: Vector, b: Vector) -> tuple[float, float]:
+    """U of b (pairs of values in which b is greater, ties half) and two-sided p.
+
+    Mann and Whitney (1947), Annals of Mathematical Statistics 18. Exact up to 8 values an arm without ties, else normal
+    with correction for ties and continuity, as SciPy has it.
+    """
+    found = stats.mannwhitneyu(b, a, alternative="two-sided")
+    return float(found.statistic), float(found.pvalue)
+
+
+def _choice(
+    normal: tuple[float | NotEstimable, float | NotEstimable], equal: float | NotEstimable, alpha: float
+) -> tuple[TestName, str]:
+    """The test and the sentence that says why."""
+    for name, p in zip(("reference arm", "other arm"), normal, strict=True):
+        if isinstance(p, NotEstimable):
+            return "mann_whitney", f"Mann-Whitney U: normality of the {name} cannot be tested ({p.reason})"
+        if p < alpha:
+            return "mann_whitney", f"Mann-Whitney U: the {name} fails Shapiro-Wilk (p = {p:.2g} < {alpha:g})"
+    shapiro = f"both arms pass Shapiro-Wilk (p = {normal[0]:.2g} and {normal[1]:.2g})"
+    if isinstance(equal, NotEstimable):
+        return "welch", f"Welch's t: {shapiro}; equal spread cannot be tested ({equal.reason})"
+    if equal < alpha:
+        return "welch", f"Welch's t: {shapiro}, Levene finds unequal variances (p = {equal:.2g} < {alpha:g})"
+    return "student", f"Student's t: {shapiro}, Levene finds no unequal variances (p = {equal:.2g})"

@@ -1,0 +1,109 @@
+"""What a group-sequential design does in the long run, by simulation: error rates, power, pairs until the end.
+
+Normal log ratios are drawn as sums and sums of squares of the pairs between two looks, which is all that a t statistic
+asks for; values of any other law are given as they are. The rule is that of `sparkray.stats.sequential`, for many samples
+at once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sparkray.stats.sequential import Design, bounds
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Shares of simulated experiments by verdict, and the mean number of pairs until each ended."""
+
+    experiments: int
+    equivalent: float
+    different: float
+    mean_pairs: float
+
+    @property
+    def undecided(self) -> float:
+        """The share that no look decided."""
+        return 1.0 - self.equivalent - self.different
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How each sample of many ended: arrays of the same length."""
+
+    equivalent: NDArray[np.bool_]
+    different: NDArray[np.bool_]
+    pairs: NDArray[np.int64]
+
+    @property
+    def rates(self) -> Operating:
+        """Shares and means."""
+        return Operating(
+            len(self.pairs), float(self.equivalent.mean()), float(self.different.mean()), float(self.pairs.mean())
+        )
+
+
+def sd_log_of(cv_pct: float) -> float:
+    """The sd of the log ratio of two runs that vary log-normally with that CV in per cent each: sqrt(2 ln(1 + CV^2))."""
+    return math.sqrt(2 * math.log1p((cv_pct / 100) ** 2))
+
+
+def ends_of(design: Design, log_ratios: Array) -> Ends:
+    """Where each sample ends. `log_ratios` has a row a sample and a column a pair, as many as the last look has."""
+    at = np.array(design.looks) - 1
+    return _ends(design, np.cumsum(log_ratios, axis=1)[:, at], np.cumsum(log_ratios**2, axis=1)[:, at])
+
+
+def operating(
+    design: Design, *, sd_log: float, ratio: float = 1.0, experiments: int = 10_000, seed: int = 0
+) -> Operating:
+    """The operating characteristics for normal log ratios of that sd about the log of a true ratio."""
+    rng = np.random.default_rng(seed)
+    steps = np.diff([0, *design.looks])
+    sums = rng.standard_normal((experiments, len(steps))) * np.sqrt(steps)
+    within = 2 * rng.standard_gamma((steps - 1) / 2, (experiments, len(steps)))
+    mean = math.log(ratio)
+    squares = sd_log**2 * (within + sums**2 / steps) + 2 * mean * sd_log * sums + steps * mean**2
+    return _ends(design, np.cumsum(sd_log * sums + steps * mean, axis=1), np.cumsum(squares, axis=1)).rates
+
+
+def expected_pairs(
+    designs: Sequence[Design], *, cv_pct: float, arms: int = 2, experiments: int = 4_000, seed: int = 0
+) -> float:
+    """Mean number of blocks until every metric of every arm is decided, when all arms are alike.
+
+    Args:
+        designs: One a metric; all have the same looks. Metrics are taken for independent, which overstates the number.
+        cv_pct: CV of a run in per cent, of every metric.
+        arms: Environments in a block, the first of them the reference of the others.
+        experiments: How many are simulated.
+        seed: Of the simulation.
+    """
+    rng = np.random.default_rng(seed)
+    sd = sd_log_of(cv_pct) / math.sqrt(2)
+    last = np.zeros(experiments, dtype=np.int64)
+    for design in designs:
+        runs = rng.standard_normal((arms, experiments, design.looks[-1])) * sd
+        for other in range(1, arms):
+            last = np.maximum(last, ends_of(design, runs[other] - runs[0]).pairs)
+    return float(last.mean())
+
+
+def _ends(design: Design, sums: Array, squares: Array) -> Ends:
+    """The rule of `look` for sums and sums of squares at the looks, shape (samples, looks)."""
+    n = np.array(design.looks)
+    known = bounds(design)
+    mean = sums / n
+    error = np.sqrt(np.maximum(squares - sums * mean, 0.0) / (n - 1) / n)
+    margin = math.log1p(design.margin)
+    inside = np.abs(mean) + np.array([bound.equivalence_t for bound in known]) * error <= margin
+    outside = np.abs(mean) - np.array([bound.difference_t for bound in known]) * error > margin
+    over = inside | outside
+    number = np.where(over.any(axis=1), over.argmax(axis=1), len(n) - 1)
+    rows = np.arange(len(number))
+    return Ends(inside[rows, number], outside[rows, number], n[number])

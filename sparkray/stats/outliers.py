@@ -1,0 +1,102 @@
+"""Values that stand far from the rest, found by median and MAD, which they cannot hide from; and what they change.
+
+An outlier is shown, never dropped in silence: the comparison counts every pair, and beside it stands what it would be
+without.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparkray.stats import NotEstimable
+from sparkray.stats.paired import Ratio, ratio_of_logs
+from sparkray.stats.samples import Values, Vector, paired_logs, sample
+
+BOUND = 3.5
+_LEAST = 5
+_LEAST_RATIO = 2
+_MAD_OF_NORMAL = 0.6744897501960817
+"""MAD over sd of a normal distribution: its upper quartile."""
+_MEAN_DEVIATION_OF_NORMAL = 0.7978845608028654
+"""Mean absolute deviation over sd of a normal distribution: sqrt(2/pi)."""
+
+
+@dataclass(frozen=True)
+class WithAndWithout:
+    """A paired ratio with every pair, and without those whose log ratio is an outlier.
+
+    Attributes:
+        every: With every pair.
+        without: Without the outliers; the same where there are none.
+        dropped: Places of the outliers among the pairs.
+    """
+
+    every: Ratio
+    without: Ratio | NotEstimable
+    dropped: tuple[int, ...]
+
+
+def modified_z(values: Values) -> Vector | NotEstimable:
+    """How far each value stands from the median, in robust standard deviations: 0.6745 (x - median) / MAD.
+
+    Iglewicz and Hoaglin (1993), "How to Detect and Handle Outliers", who call a value beyond 3.5 an outlier.
+    Where more than half of the values are alike the MAD is 0, and the mean absolute deviation serves in its place.
+
+    Args:
+        values: Shape (n,), at least 5.
+
+    Returns:
+        Shape (n,), without unit; all 0 where all values are alike.
+    """
+    found = sample(values, _LEAST)
+    if isinstance(found, NotEstimable):
+        return found
+    away = found - np.median(found)
+    rounding = 4 * np.finfo(np.float64).eps * float(np.max(np.abs(found)))
+    mad, mean_deviation = float(np.median(np.abs(away))), float(np.mean(np.abs(away)))
+    if mad > rounding:
+        return np.asarray(_MAD_OF_NORMAL * away / mad)
+    if mean_deviation > rounding:
+        return np.asarray(_MEAN_DEVIATION_OF_NORMAL * away / mean_deviation)
+    return np.zeros(len(found))
+
+
+def outlying(values: Values, bound: float = BOUND) -> tuple[int, ...] | NotEstimable:
+    """The places of the values whose modified z is beyond the bound."""
+    found = modified_z(values)
+    return found if isinstance(found, NotEstimable) else _beyond(found, bound)
+
+
+def first_is_apart(values: Values, bound: float = BOUND) -> bool | NotEstimable:
+    """Whether the first value is an outlier: a warm-up that the protocol did not catch. At least 5 values, in order."""
+    found = outlying(values, bound)
+    return found if isinstance(found, NotEstimable) else 0 in found
+
+
+def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWithout | NotEstimable:
+    """The paired ratio b/a with and without the pairs whose log ratio is an outlier.
+
+    The log ratio decides, since a block that is odd in both arms alike leaves the comparison whole.
+
+    Args:
+        a: Values of the reference arm, one a block, shape (n,), above 0, at least 5.
+        b: Values of the other arm in the same blocks.
+        bound: In modified z.
+    """
+    logs = paired_logs(a, b, _LEAST)
+    if isinstance(logs, NotEstimable):
+        return logs
+    every, scores = ratio_of_logs(logs), modified_z(logs)
+    if isinstance(scores, NotEstimable):
+        return scores
+    dropped = _beyond(scores, bound)
+    return WithAndWithout(every, _ratio(np.delete(logs, dropped)) if dropped else every, dropped)
+
+
+def _ratio(logs: Vector) -> Ratio | NotEstimable:
+    few = len(logs) < _LEAST_RATIO
+    return NotEstimable(f"{len(logs)} pair without the outliers") if few else ratio_of_logs(logs)
+
+
+def _beyond(scores: Vector, bound: float) -> tuple[int, ...]:
+    return tuple(int(place) for place in np.flatnonzero(np.abs(scores) > bound))

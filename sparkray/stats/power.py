@@ -1,0 +1,128 @@
+"""How likely a test sees what is there, before the data; and what the protocol calls power after them.
+
+Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scipy import optimize, special
+
+from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats.effect import Effect
+
+LABEL = (
+    "post hoc: computed from the difference that was observed, it is the p-value in other clothes and says nothing more "
+    "(Hoenig and Heisey 2001)"
+)
+_LEAST = 2
+_MOST = 100_000
+_LARGEST_LOG = 50.0
+
+
+@dataclass(frozen=True)
+class PostHocPower:
+    """Power at the observed effect. `label` must stand wherever the number does."""
+
+    power: float
+    label: str = LABEL
+
+
+def two_sample_power(d: float, n_a: int, n_b: int | None = None, *, alpha: float = 0.05) -> float:
+    """Power of the two-sided, two-sample t test (Cohen 1988, chapter 2), by the noncentral t distribution.
+
+    Args:
+        d: The true difference in standard deviations of a run.
+        n_a: Runs of the reference arm, at least 2.
+        n_b: Runs of the other arm; as many by default.
+        alpha: Level of the test.
+
+    Raises:
+        ValueError: Fewer than 2 runs.
+    """
+    other = n_a if n_b is None else n_b
+    if min(n_a, other) < _LEAST:
+        raise ValueError(f"{min(n_a, other)} runs in an arm: a t test needs at least {_LEAST}")
+    return _two_sided(d * math.sqrt(n_a * other / (n_a + other)), n_a + other - 2, alpha)
+
+
+def paired_power(ratio: float, sd_log: float, n: int, *, alpha: float = 0.05) -> float:
+    """Power of the two-sided paired t test on log ratios to exclude 1.
+
+    Args:
+        ratio: The true ratio, above 0.
+        sd_log: Standard deviation of the log ratios, above 0; sqrt(2) times the CV of a run where blocks do nothing.
+        n: Pairs, at least 2.
+        alpha: Level of the test.
+
+    Raises:
+        ValueError: Fewer than 2 pairs, a ratio or a deviation not above 0.
+    """
+    if n < _LEAST or ratio <= 0 or sd_log <= 0:
+        raise ValueError(f"{n} pairs, ratio {ratio}, sd {sd_log}: at least {_LEAST} pairs, the others above 0")
+    return _two_sided(math.log(ratio) / sd_log * math.sqrt(n), n - 1, alpha)
+
+
+def two_sample_runs(d: float, *, power: float = 0.80, alpha: float = 0.05) -> int | None:
+    """The least number of runs an arm with that power to see d; None beyond 100,000."""
+    return _least(lambda n: two_sample_power(d, n, alpha=alpha) >= power)
+
+
+def paired_runs(ratio: float, sd_log: float, *, power: float = 0.80, alpha: float = 0.05) -> int | None:
+    """The least number of pairs with that power to tell the ratio from 1; None beyond 100,000."""
+    return _least(lambda n: paired_power(ratio, sd_log, n, alpha=alpha) >= power)
+
+
+def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: float = 0.05) -> float | NotEstimable:
+    """The least increase, ratio - 1, that n pairs tell from 1 with that power.
+
+    A decrease to 1 / (1 + it) is told as well.
+
+    Args:
+        n: Pairs.
+        sd_log: Standard deviation of the log ratios.
+        power: Asked for.
+        alpha: Level of the test.
+
+    Returns:
+        ratio - 1 (0.004 is 0.4 %), or why there is none (fewer than 2 pairs, no noise, an absurd one).
+    """
+    if n < _LEAST:
+        return NotEstimable(f"{n} pair{'s' if n != 1 else ''}: at least {_LEAST} are needed")
+    if not 0 < sd_log < math.inf:
+        return NotEstimable("the log ratios do not vary: there is no noise to see through")
+    found = _noncentrality_for(power, n - 1, alpha) * sd_log / math.sqrt(n)
+    return math.expm1(found) if found < _LARGEST_LOG else NotEstimable("so noisy that no ratio would be seen")
+
+
+def post_hoc_power(effect: Effect, n_a: int, n_b: int, *, alpha: float = 0.05) -> PostHocPower:
+    """The protocol's post-hoc power: that of the two-sample t test, were the observed d (`effect.cohen`) the true one."""
+    return PostHocPower(two_sample_power(effect.d.value, n_a, n_b, alpha=alpha))
+
+
+def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
+    critical = float(special.stdtrit(df, 1 - alpha / 2))
+    above = 1.0 - noncentral.cdf(critical, df, noncentrality)
+    return min(1.0, above + noncentral.cdf(-critical, df, noncentrality))
+
+
+def _noncentrality_for(power: float, df: int, alpha: float) -> float:
+    """The noncentrality at which the two-sided t test has that power."""
+    high = 4.0
+    while _two_sided(high, df, alpha) < power:
+        high *= 2
+    return float(optimize.brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12))
+
+
+def _least(enough: Callable[[int], bool]) -> int | None:
+    """The least n from 2 on that is enough, by doubling and halving."""
+    low, high = _LEAST - 1, _LEAST
+    while not enough(high):
+        low, high = high, high * 2
+        if high > _MOST:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
