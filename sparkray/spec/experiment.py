@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
-from sparkray.spec.boundary import STRICT
+from sparkray.spec.boundary import STRICT, YAML_WORD
 
 Order = Literal["random", "alternating"]
+Policy = Literal["invalid", "warn", "off"]
+"""What a check's finding means: the run is measured again, it is warned of, or the check is not asked."""
+Spending = Literal["linear", "pocock", "obrien_fleming"]
 _NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
 
@@ -110,11 +113,36 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Sequential:
+    """A group-sequential design: a model needs no further runs once every primary metric is decided at a look.
+
+    `looks` are numbers of complete pairs, ascending; the last is where a model stops, decided or not. `spending` is how
+    the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first looks, `obrien_fleming` nearly
+    all to the last.
+
+    Raises:
+        ValueError: The looks do not ascend.
+    """
+
+    __pydantic_config__ = STRICT
+
+    looks: Annotated[tuple[Annotated[int, Ge(3)], ...], MinLen(1)]
+    spending: Spending = "linear"
+
+    def __post_init__(self) -> None:
+        if list(self.looks) != sorted(set(self.looks)):
+            raise ValueError(f"looks {list(self.looks)} must ascend")
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One question.
 
     `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
-    metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder.
+    metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each
+    validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in all.
+    With `sequential`, `runs` is the most there can be. An environment that by its flags is effectively another one is
+    not measured beside it unless `fold` is false, as a comparison of an arm with itself wants it.
 
     Raises:
         ValueError: The name could not be one.
@@ -132,16 +160,22 @@ class Experiment:
     primary_metrics: tuple[str, ...]
     seed: int = 0
     order: Order = "random"
+    fold: bool = True
     timeout_s: Annotated[float, Gt(0)] = 600.0
     max_attempts: Positive = 3
     protocol: Protocol = field(default_factory=Protocol)
     levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
+    sequential: Sequential | None = None
+    checks: Mapping[str, Annotated[Policy, YAML_WORD]] = field(default_factory=dict)
 
     engine: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
+        bare = [name for name in self.primary_metrics if name not in self.margins]
+        if self.sequential is not None and bare:
+            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so no look could decide it")
         levels = [str(level) for level in self.levels]
         if len(set(levels)) != len(levels):
             raise ValueError(f"levels: one stands twice ({', '.join(levels)})")

@@ -79,10 +79,16 @@ class Display:
         """How long what is left will take, by the driver's reckoning, s."""
         self.left_s = left_s
 
-    def again(self, why: str) -> None:
-        """The last attempt does not stand: its run is to be measured again."""
+    def again(self, planned: PlannedRun, why: str) -> None:
+        """An attempt does not stand: its run is to be measured again."""
         self.done -= 1
-        self.say(f"    {why}, measured again")
+        self.say(f"    {planned.environment} of block {planned.block} is measured again: {why}")
+
+    def leave_out(self, count: int, lines: Sequence[str]) -> None:
+        """Runs that are needed no more, and why."""
+        self.done += count
+        for line in lines:
+            self.say(line)
 
     def end(self, planned: PlannedRun, row: Mapping[str, Any]) -> None:
         """An attempt at a run has ended, however."""

@@ -13,6 +13,7 @@ from sparkray.errors import DatasetError
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import container_log
 from sparkray.store import Dataset, description, existing
+from sparkray.sweep.looks import decided_in
 from sparkray.units import format_duration
 
 _REFRESH_S = 2.0
@@ -71,6 +72,7 @@ def state_of(dataset: Dataset) -> dict[str, Any]:
         "dataset": str(dataset.path),
         "experiment": description(dataset)["experiment"],
         "counts": dict(Counter(row["status"] for row in rows)),
+        "decided": decided_in(dataset),
         "now": dict(dataset.progress() or {}) if live else None,
         "last": rows[-_LAST:],
     }
@@ -86,6 +88,7 @@ def _text(state: Mapping[str, Any]) -> str:
             f"  now: run {now['run']}/{now['of']}  {now['environment']}  {now['model']}  for {since}, "
             f"ETA {format_duration(now['eta_s'])}"
         )
+    lines += [f"  decided: {line}" for line in state["decided"]]
     for row in state["last"]:
         throughput = row["output_throughput_tok_s"]
         shown = f"{throughput:.1f} tok/s" if throughput is not None else (row["reason"] or "")
