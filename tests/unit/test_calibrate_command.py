@@ -1,0 +1,370 @@
+"""`calibrate` as a user meets it: from a dataset, from a sweep, and what later sweeps say of it."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import Ended
+from click.testing import CliRunner
+from rich.console import Console
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import InputError
+from sparkray.plan import definition_sha256, make_plan
+from sparkray.records import Outcome
+from sparkray.store import Dataset, open_dataset
+from sparkray.sweep.calibrate import (
+    FILE,
+    Conclude,
+    against_itself,
+    calibrate_command,
+    calibration_beside,
+    calibration_line,
+    load_calibration,
+    machine_file,
+    series_of,
+)
+from sparkray.sweep.options import Options, build_study
+
+Call = Callable[..., Ended]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def row(index: int, throughput: float, **changes: Any) -> dict[str, Any]:
+    values = {
+        "run_id": f"r{index:04d}",
+        "attempt": 1,
+        "experiment": "aa",
+        "model": "SmolLM2-135M",
+        "environment": "native",
+        "site": "cpu",
+        "host": "box",
+        "level": "",
+        "status": "ok",
+        "simulated": False,
+        "block": index,
+        "position": index,
+        "started_at": START + timedelta(minutes=index),
+        "output_throughput_tok_s": throughput,
+        "latency_mean_ms": 30_000 / throughput,
+        "host_available_drop_peak_gib": 0.3,
+    }
+    return values | changes
+
+
+def steady(count: int, seed: int = 3) -> list[float]:
+    return (100 * np.exp(0.02 * np.random.default_rng(seed).normal(size=count))).tolist()
+
+
+def steep(count: int) -> list[float]:
+    """Drift beside which the noise is nothing: three blocks in a row agree whenever their three coins do."""
+    return [100 * 1.002**k * (1 + 1e-9 * (-1) ** (k // 2)) for k in range(count)]
+
+
+def dataset(results: Path, values: list[float], name: str = "aa", **changes: Any) -> Dataset:
+    made = open_dataset(results, name, "0" * 64)
+    for index, value in enumerate(values):
+        made.write(Outcome(row(index, value, experiment=name, **changes)))
+    return made
+
+
+@pytest.fixture
+def quick(command_line: Call, tmp_path: Path) -> Call:
+    """`calibrate --quick` on what lies in the temporary folder, with a cache of its own."""
+
+    def call(*words: str) -> Ended:
+        return command_line(
+            "calibrate", "--quick", "--results-dir", str(tmp_path), *words, XDG_CACHE_HOME=str(tmp_path / "cache")
+        )
+
+    return call
+
+
+def cache_of(folder: Path) -> Path:
+    return folder / "cache" / "sparkray"
+
+
+def test_text_has_rates_noise_reach_and_the_verdict(quick: Call, tmp_path: Path) -> None:
+    dataset(tmp_path, steady(120))
+    ended = quick()
+    assert ended.status == 0, ended.err
+    for part in (
+        "A/A: 120 runs of SmolLM2-135M in native against themselves, on box (site cpu), experiment aa",
+        " 3*  ",
+        " of 20 (",
+        "REUSE runs",
+        "output_throughput_tok_s: 10 pairs show an effect of ",
+        "to call equal arms equivalent within 1.0% takes ",
+        "output_throughput_tok_s, 3 pairs: the blocked design is wrong in ",
+        "Passed: the interval of the paired design holds 5 % in every metric.",
+    ):
+        assert part in ended.out
+    assert all(len(line) <= 110 for line in ended.out.splitlines() if " of 20 (" in line and "design" not in line)
+
+
+def test_json_is_one_document_and_is_what_is_stored_in_both_places(quick: Call, tmp_path: Path) -> None:
+    made = dataset(tmp_path, steady(60))
+    ended = quick("--json")
+    document = json.loads(ended.out)
+    assert (document["runs"], document["sound"], document["headline_pairs"], document["source"]) == (
+        60,
+        True,
+        3,
+        "dataset",
+    )
+    first = document["metrics"]["output_throughput_tok_s"]["trials"][0]
+    assert (first["pairs"], first["paired"]["experiments"]) == (3, 10)
+    assert json.loads((made.path / FILE).read_text()) == document
+    assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) == document
+    assert load_calibration("box", "dgx-spark", cache=cache_of(tmp_path)) is None
+
+
+def test_a_machine_that_drifts_fails_with_the_cause(quick: Call, tmp_path: Path) -> None:
+    dataset(tmp_path, steep(150))
+    ended = quick()
+    assert ended.status == 1
+    assert "FAILED: output_throughput_tok_s: the paired design tells the arm from itself in " in ended.out
+    assert "Likely cause: drift: +0.2 % from run to run" in ended.out
+    assert "Passed" not in ended.out
+    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    assert line is not None
+    assert line.startswith("FAILED calibration of box (150 runs of SmolLM2-135M in native")
+    assert "likely cause: drift" in line
+
+
+def test_too_few_runs_pass_nothing(quick: Call, tmp_path: Path) -> None:
+    made = dataset(tmp_path, steady(5))
+    ended = quick()
+    assert ended.status == 1
+    assert "not estimable, 5 runs: one experiment of 3 pairs needs 6" in ended.out
+    assert "Nothing could be judged" in ended.out
+    assert json.loads((made.path / FILE).read_text())["sound"] is None
+    assert not machine_file("box", "cpu", cache_of(tmp_path)).exists()
+
+
+def test_a_metric_without_a_ratio_is_told_and_the_others_are_judged(quick: Call, tmp_path: Path) -> None:
+    made = dataset(tmp_path, steady(12))
+    made.write(Outcome(row(12, 100.0, host_available_drop_peak_gib=-0.01)))
+    made.write(Outcome(row(13, 100.0, latency_mean_ms=None)))
+    document = json.loads(quick("--json").out)
+    reasons = {name: metric["not_estimable"] for name, metric in document["metrics"].items()}
+    assert reasons == {
+        "output_throughput_tok_s": None,
+        "latency_mean_ms": "some runs have no value of it",
+        "host_available_drop_peak_gib": "1 of 14 values are not finite numbers above 0: no ratio",
+    }
+    assert document["sound"] is True
+
+
+def test_a_dataset_of_two_arms_is_judged_by_one_of_them(quick: Call, tmp_path: Path) -> None:
+    made = open_dataset(tmp_path, "local", "0" * 64)
+    for index, value in enumerate(steady(48)):
+        arm = "native" if index % 2 else "container_baseline"
+        made.write(Outcome(row(index, value, experiment="local", environment=arm)))
+    document = {
+        "experiment": {"name": "local", "runs": 24, "seed": 1, "margins": {}, "primary_metrics": ["latency_mean_ms"]}
+    }
+    made.describe_study(document)
+    ended = quick()
+    assert "A/A: 24 runs of SmolLM2-135M in native" in ended.out
+    assert "2 runs were made for each of these" in ended.out
+    assert "latency_mean_ms: 24 pairs show an effect" in ended.out
+    assert "output_throughput" not in ended.out
+    other = json.loads(quick("--json", "--environments", "container_baseline", "--pairs", "7").out)
+    assert (other["environment"], other["planned_pairs"], other["every"]) == ("container_baseline", 7, 2.0)
+
+
+def test_runs_of_a_dataset_do_not_replace_a_calibration_that_was_measured(quick: Call, tmp_path: Path) -> None:
+    dataset(tmp_path, steady(12))
+    path = machine_file("box", "cpu", cache_of(tmp_path))
+    quick()
+    assert json.loads(path.read_text())["runs"] == 12
+    measured = {**json.loads(path.read_text()), "source": "sweep", "runs": 120}
+    path.write_text(json.dumps(measured))
+    quick()
+    assert json.loads(path.read_text()) == measured
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [((), "no dataset in "), (("--experiment", "phase2a"), "no dataset of phase2a in ")],
+)
+def test_without_a_dataset_it_says_where_it_looked(quick: Call, words: tuple[str, ...], said: str) -> None:
+    ended = quick(*words)
+    assert ended.status == 2
+    assert said in ended.err
+
+
+def test_a_dataset_without_such_runs_is_refused(quick: Call, tmp_path: Path) -> None:
+    dataset(tmp_path, steady(6))
+    ended = quick("--models", "Gemma-2B")
+    assert ended.status == 2
+    assert "holds no ok runs of what was asked for" in ended.err
+
+
+def test_runs_are_taken_in_the_order_of_measurement_and_one_a_run() -> None:
+    again = row(1, 7.0, attempt=2, started_at=START + timedelta(hours=9))
+    rows = [row(3, 4.0), row(1, 2.0, status="invalid"), again, row(2, 3.0), row(0, 1.0), row(9, 9.0, model="Gemma-2B")]
+    found = series_of(rows)
+    assert found is not None
+    assert [r["output_throughput_tok_s"] for r in found.rows] == [1.0, 3.0, 4.0, 7.0]
+    assert found.every == pytest.approx(5 / 4)
+    assert series_of([row(0, 1.0, status="failed")]) is None
+
+
+def test_the_sweep_is_one_environment_in_a_dataset_of_its_own() -> None:
+    asked = against_itself(Options(site="cpu"), lambda study: study.cards[0].name)
+    assert (asked.experiment, asked.environments, asked.runs) == ("aa", "native", 120)
+    study = build_study(asked)
+    assert study.experiment == Catalog(data_root()).experiment("aa")
+    assert {run.environment for run in make_plan(study)} == {"native"}
+    local = build_study(against_itself(Options(site="cpu", experiment="local", runs=30), lambda _: "SmolLM2-135M"))
+    assert (local.experiment.name, local.experiment.runs) == ("aa-local", 30)
+
+
+def test_a_site_with_an_image_is_calibrated_under_its_own_load() -> None:
+    asked = against_itself(Options(site="dgx-spark"), lambda _: "Qwen2-1.5B")
+    study = build_study(asked)
+    assert (study.experiment.name, study.experiment.runs) == ("aa-phase2a", 120)
+    assert study.experiment.workload == Catalog(data_root()).experiment("phase2a").workload
+    assert [card.name for card in study.cards] == ["Qwen2-1.5B"]
+
+
+def test_the_load_that_ships_is_that_of_the_sites_own_experiment() -> None:
+    catalog = Catalog(data_root())
+    ours, local = catalog.experiment("aa"), catalog.experiment("local")
+    same = ("name", "question", "environments", "runs")
+    assert replace(ours, **{key: getattr(local, key) for key in same}) == local
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (Options(site="cpu", environments="native,container_baseline"), "2 environments"),
+        (Options(site="dgx-spark", models="Gemma-2B,Qwen2-1.5B"), "2 models"),
+        (Options(site="dgx-spark", experiment="batch-concurrency"), "7 levels of the load"),
+    ],
+)
+def test_more_than_one_arm_is_refused(asked: Options, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        against_itself(asked, lambda study: study.cards[0].name)
+
+
+def sweep_of(folder: Path, values: list[float], status: int = 0) -> Callable[[Options, Conclude], int]:
+    """A sweep that stores these runs, the first of its plan, and ends as told."""
+
+    def sweep(options: Options, conclude: Conclude) -> int:
+        study = build_study(options)
+        made = open_dataset(folder, study.experiment.name, definition_sha256(study))
+        plan = make_plan(study)
+        for index, (planned, value) in enumerate(zip(plan, values, strict=False)):
+            made.write(Outcome(row(index, value, run_id=planned.run_id)))
+        out = Console(quiet=True) if options.json else Console(width=110)
+        counts = conclude(study, made, plan, options, out)
+        assert counts["planned"] == len(plan)
+        return status or int(counts["ok"] != counts["planned"])
+
+    return sweep
+
+
+def measured(folder: Path, values: list[float], *words: str, status: int = 0) -> tuple[int, Mapping[str, Any]]:
+    command = calibrate_command(sweep_of(folder, values, status), lambda study: study.cards[0].name)
+    arguments = ["--site", "cpu", "--json", "--results-dir", str(folder), *words]
+    clean = {"RUNS_PER_MODEL": None, "MODELS_TO_TEST": None, "XDG_CACHE_HOME": str(folder / "cache")}
+    done = CliRunner().invoke(command, arguments, env=clean, catch_exceptions=False, standalone_mode=False)
+    return done.return_value, json.loads(done.stdout)
+
+
+def test_a_whole_sweep_is_judged_and_kept_for_the_machine(tmp_path: Path) -> None:
+    status, document = measured(tmp_path, steady(120))
+    assert status == 0
+    assert (document["runs"], document["source"], document["planned_pairs"]) == (120, "sweep", 10)
+    assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) == document
+    assert json.loads((tmp_path / "aa" / FILE).read_text()) == document
+
+
+def test_a_sweep_that_was_cut_short_is_shown_and_not_kept_for_the_machine(tmp_path: Path) -> None:
+    status, document = measured(tmp_path, steady(30), status=130)
+    assert (status, document["runs"]) == (130, 30)
+    assert (tmp_path / "aa" / FILE).exists()
+    assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) is None
+
+
+def test_a_sweep_of_a_machine_that_drifts_ends_with_1(tmp_path: Path) -> None:
+    status, document = measured(tmp_path, steep(150), "--runs", "150")
+    assert (status, document["sound"]) == (1, False)
+    causes = [metric.get("cause") for metric in document["metrics"].values()]
+    assert causes[0].startswith("drift: +0.2 %")
+    assert causes[2] is None
+
+
+def test_a_later_dataset_keeps_the_calibration_beside_its_runs(tmp_path: Path) -> None:
+    _, document = measured(tmp_path, steady(12), "--runs", "12")
+    later = dataset(tmp_path, [], name="local")
+    cache = cache_of(tmp_path)
+    assert calibration_beside(later, "box", "cpu", cache=cache) == document
+    assert json.loads((later.path / FILE).read_text()) == document
+    assert calibration_beside(later, "elsewhere", "cpu", cache=cache) is None
+
+
+def test_the_line_says_whose_runs_and_what_both_designs_do(tmp_path: Path) -> None:
+    measured(tmp_path, steady(12), "--runs", "12")
+    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    assert line is not None
+    assert line.startswith("Calibration of box (12 runs of SmolLM2-135M in native against themselves, 20")
+    assert " of 2 experiments (95 % CI " in line
+    assert ", blocked " in line
+    assert "10 pairs see " in line
+    assert calibration_line("nobody", "cpu", cache=cache_of(tmp_path)) is None
+
+
+def test_a_calibration_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    path = machine_file("a/../b", "cpu", tmp_path)
+    assert path.parent == tmp_path / "calibration"
+    path.parent.mkdir()
+    for content in ("{", "[]", '{"format": "other"}'):
+        path.write_text(content)
+        assert load_calibration("a/../b", "cpu", cache=tmp_path) is None
+
+
+def test_a_sweep_prints_it_beside_its_verdicts(command_line: Call, tmp_path: Path) -> None:
+    """A sweep whose runs are all there measures nothing: it concludes."""
+    options = Options(site="cpu", runs=3, environments="container_baseline", results_dir=tmp_path)
+    study = build_study(options)
+    made = open_dataset(tmp_path, study.experiment.name, definition_sha256(study))
+    for index, planned in enumerate(make_plan(study)):
+        made.write(Outcome(row(index, 100.0 + index, run_id=planned.run_id, environment=planned.environment)))
+    words = (
+        "baseline",
+        "--site",
+        "cpu",
+        "--runs",
+        "3",
+        "--environments",
+        "container_baseline",
+        "--results-dir",
+        str(tmp_path),
+    )
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert "alibration of" not in command_line(*words, **cache).out
+    measured(tmp_path, steady(12), "--runs", "12")
+    told = " ".join(command_line(*words, **cache).out.split())
+    assert "Calibration of box (12 runs of SmolLM2-135M in native" in told
+    assert json.loads(command_line(*words, "--json", **cache).out)["calibration"]["runs"] == 12
+
+
+def test_a_sweep_without_any_run_is_one_document_all_the_same(tmp_path: Path) -> None:
+    status, document = measured(tmp_path, [], status=3)
+    assert (status, document["runs"], document["sound"]) == (3, 0, None)
+    assert not (tmp_path / "aa" / FILE).exists()
+
+
+def test_a_dataset_that_has_no_runs_yet_is_not_the_newest(quick: Call, tmp_path: Path) -> None:
+    dataset(tmp_path, steady(12))
+    open_dataset(tmp_path, "aa", "1" * 64)
+    assert json.loads(quick("--json").out)["runs"] == 12
