@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from sparkray.analysis.frames import REFERENCE_ORDER
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.descriptive import Description, describe
 from sparkray.stats.paired import Decision, Ratio, decide, paired_ratio
 
-REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
 ALWAYS_SHOWN = ("output_throughput_tok_s", "latency_mean_ms", "ttft_mean_ms", "host_available_drop_peak_gib")
 
 

@@ -1,0 +1,398 @@
+# ruff: noqa: PD010, PD101, PLR2004 - pivot is the faster of its kind, and statistics are full of numbers
+"""The same statistics as `analyze`, by pandas and SciPy without sparkray: what `benchmarks/analysis.py` compares with.
+
+Written as a careful person would: every table read once with the columns that are needed, groupby, SciPy's functions over
+whole matrices wherever they take an axis (bootstrap and permutation test too), ufuncs inside root finders. Text (sentences,
+questions, LaTeX) is not made.    python benchmarks/pandas_analysis.py DATASET OUT
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special, stats
+
+CELL = ["model", "environment"]
+REFERENCE = "native"
+MARGINS = {"output_throughput_tok_s": 0.01, "latency_mean_ms": 0.01, "host_available_drop_peak_gib": 0.02}
+RESAMPLES = 10_000
+ALPHA = 0.05
+PAIRS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
+KEYS = ["run_id", "attempt"]
+SAMPLED = ["gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu_busy_pct"]
+
+
+def read_runs(path: Path, metrics: list[str]) -> pd.DataFrame:
+    columns = [*KEYS, *CELL, "block", "started_at", "status", *metrics]
+    runs = pd.read_parquet(path / "runs", columns=columns)
+    runs["order"] = runs["started_at"].rank(method="first") - 1
+    ok = runs[runs["status"] == "ok"].sort_values("attempt").drop_duplicates("run_id")
+    return ok.sort_values([*CELL, "block"])
+
+
+def descriptive(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    """One row a cell and metric."""
+    long = runs.melt([*CELL], metrics, var_name="metric").dropna(subset="value")
+    long["log"] = np.log(long["value"].where(long["value"] > 0))
+    groups = long.groupby([*CELL, "metric"])
+    found = groups["value"].agg(["count", "mean", "median", "std", "min", "max"])
+    quantiles = groups["value"].quantile([0.05, 0.25, 0.75, 0.95, 0.99]).unstack()
+    found[["p5", "q1", "q3", "p95", "p99"]], n = quantiles, found["count"]
+    half = special.stdtrit(n - 1, 0.975) * found["std"] / np.sqrt(n)
+    found["mean_low"], found["mean_high"] = found["mean"] - half, found["mean"] + half
+    found["cv_pct"] = found["std"] / found["mean"].abs() * 100
+    logs = groups["log"].agg(["mean", "std"])
+    positive = groups["value"].min() > 0
+    half = special.stdtrit(n - 1, 0.975) * logs["std"] / np.sqrt(n)
+    for name, values in (("geometric_mean", logs["mean"]), ("low", logs["mean"] - half), ("high", logs["mean"] + half)):
+        found[f"geometric_{name}".replace("geometric_geometric", "geometric")] = np.exp(values).where(positive)
+    lower = stats.binom.ppf(0.025, n, 0.5).astype(int)
+    ordered = groups["value"].apply(lambda values: np.sort(values.to_numpy()))
+    ends = [(v[k - 1], v[len(v) - k]) for v, k in zip(ordered, lower, strict=True)]
+    found[["median_low", "median_high"]] = ends
+    return found.reset_index()
+
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(200)
+
+
+def tost_power(n: int, sd: float, margin: float) -> float:
+    """Exact (Owen 1965): the chance that the mean falls into what the margin leaves, over the distribution of the sd."""
+    critical = special.stdtrit(n - 1, 1 - ALPHA)
+    bound = math.log1p(margin) * math.sqrt(n) / sd
+    chi = stats.chi(n - 1, scale=1 / math.sqrt(n - 1))
+    high = min(bound / critical, chi.isf(1e-15))
+    s = high / 2 * (NODES + 1)
+    inside = special.ndtr(bound - critical * s) - special.ndtr(critical * s - bound)
+    return float(high / 2 * WEIGHTS @ (inside * chi.pdf(s)))
+
+
+def pairs_needed(sd: float, margin: float) -> int | None:
+    low, high = 1, 2
+    while tost_power(high, sd, margin) < 0.8:
+        low, high = high, high * 2
+        if high > 100_000:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if tost_power(middle, sd, margin) >= 0.8 else (middle, high)
+    return high
+
+
+def two_sided_power(noncentrality: float, df: int) -> float:
+    critical = special.stdtrit(df, 1 - ALPHA / 2)
+    return float(1 - special.nctdtr(df, noncentrality, critical) + special.nctdtr(df, noncentrality, -critical))
+
+
+def noncentral_interval(t: float, df: int) -> tuple[float, float]:
+    def bound(p: float) -> float:
+        step = 4 + abs(t) / 2
+        return optimize.brentq(lambda nc: special.nctdtr(df, nc, t) - p, t - step, t + step, xtol=1e-11)
+
+    try:
+        return bound(0.975), bound(0.025)
+    except ValueError:
+        return math.nan, math.nan  # SciPy's distribution function gives out at large noncentralities
+
+
+def protocol(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
+    """Both arms as independent samples: matrices (n, metrics) in, a row a metric out."""
+    shapiro_a, shapiro_b = (stats.shapiro(arm, axis=0).pvalue for arm in (a, b))
+    levene = stats.levene(a, b, center="median", axis=0).pvalue
+    student, welch = (stats.ttest_ind(b, a, axis=0, equal_var=equal) for equal in (True, False))
+    mann = stats.mannwhitneyu(b, a, axis=0)
+    normal = (shapiro_a >= ALPHA) & (shapiro_b >= ALPHA)
+    choice = np.where(~normal, "mann_whitney", np.where(levene < ALPHA, "welch", "student"))
+    pick = [choice == "mann_whitney", choice == "welch"]
+    n_a, n_b = len(a), len(b)
+    pooled = np.sqrt(((n_a - 1) * a.var(0, ddof=1) + (n_b - 1) * b.var(0, ddof=1)) / (n_a + n_b - 2))
+    d = (b.mean(0) - a.mean(0)) / pooled
+    root, df = math.sqrt(n_a * n_b / (n_a + n_b)), n_a + n_b - 2
+    bounds = np.array([noncentral_interval(value * root, df) for value in d]) / root
+    factor = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
+    interval = bootstrap(a, b)
+    return pd.DataFrame(
+        {
+            "test": choice,
+            "statistic": np.select(pick, [mann.statistic, welch.statistic], student.statistic),
+            "p": np.select(pick, [mann.pvalue, welch.pvalue], student.pvalue),
+            "shapiro_p_a": shapiro_a,
+            "shapiro_p_b": shapiro_b,
+            "levene_p": levene,
+            "bootstrap_low": interval[0],
+            "bootstrap_high": interval[1],
+            "cohen_d": d,
+            "d_low": bounds[:, 0],
+            "d_high": bounds[:, 1],
+            "hedges_g": d * factor,
+            "g_low": bounds[:, 0] * factor,
+            "g_high": bounds[:, 1] * factor,
+            "power_post_hoc": [two_sided_power(value * root, df) for value in d],
+        }
+    )
+
+
+def bootstrap(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """BCa of the log ratio of means, all metrics at once."""
+    found = stats.bootstrap(
+        (a.T, b.T),
+        lambda x, y, axis: np.log(np.mean(y, axis=axis)) - np.log(np.mean(x, axis=axis)),
+        n_resamples=RESAMPLES,
+        batch=250,
+        method="BCa",
+        axis=-1,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    )
+    return np.exp(found.confidence_interval.low), np.exp(found.confidence_interval.high)
+
+
+def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None]) -> pd.DataFrame:
+    """The primary comparison and what is robust about it: matrices (pairs, metrics) in."""
+    n, logs = len(a), np.log(b) - np.log(a)
+    mean, sd = logs.mean(0), logs.std(0, ddof=1)
+    found: dict[str, object] = {"n": n, "ratio": np.exp(mean), "sd_log": sd}
+    for low, high, level in (("low", "high", 0.95), ("low90", "high90", 0.90)):
+        half = special.stdtrit(n - 1, 0.5 + level / 2) * sd / math.sqrt(n)
+        found[low], found[high] = np.exp(mean - half), np.exp(mean + half)
+    found["permutation_p"] = stats.permutation_test(
+        (np.log(b).T, np.log(a).T),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=RESAMPLES,
+        batch=250,
+        axis=-1,
+        vectorized=True,
+        rng=np.random.default_rng(0),
+    ).pvalue
+    least = optimize.brentq(lambda nc: two_sided_power(nc, n - 1) - 0.8, 0, 8)
+    found["minimum_detectable"] = np.expm1(least * sd / math.sqrt(n))
+    verdicts = [
+        verdict(*row) for row in zip(*(found[k] for k in ("low", "high", "low90", "high90")), margins, strict=True)
+    ]
+    found["verdict"] = verdicts
+    found["pairs_needed"] = [
+        pairs_needed(s, m) if m and v == "undecided" else None for s, m, v in zip(sd, margins, verdicts, strict=True)
+    ]
+    found["power_planned"] = [tost_power(n, s, m) if m else None for s, m in zip(sd, margins, strict=True)]
+    return pd.DataFrame(found | without_outliers(logs) | spread(np.log(a), np.log(b)))
+
+
+def verdict(low: float, high: float, low90: float, high90: float, margin: float | None) -> str | None:
+    if margin is None:
+        return None
+    if 1 / (1 + margin) <= low90 and high90 <= 1 + margin:
+        return "equivalent"
+    return "different" if high < 1 / (1 + margin) or low > 1 + margin else "undecided"
+
+
+def outlying(values: np.ndarray) -> np.ndarray:
+    """Iglewicz and Hoaglin, down the columns."""
+    away = values - np.median(values, axis=0)
+    mad, mean = np.median(np.abs(away), axis=0), np.abs(away).mean(0)
+    with np.errstate(all="ignore"):
+        z = np.where(mad > 0, special.ndtri(0.75) * away / mad, math.sqrt(2 / math.pi) * away / mean)
+    return np.abs(z) > 3.5
+
+
+def without_outliers(logs: np.ndarray) -> dict[str, np.ndarray]:
+    out = outlying(logs)
+    kept = np.where(out, np.nan, logs)
+    n, mean, sd = (~out).sum(0), np.nanmean(kept, axis=0), np.nanstd(kept, axis=0, ddof=1)
+    half = special.stdtrit(n - 1, 0.975) * sd / np.sqrt(n)
+    names = ("outliers", "ratio_without_outliers", "low_without_outliers", "high_without_outliers")
+    return dict(zip(names, (out.sum(0), np.exp(mean), np.exp(mean - half), np.exp(mean + half)), strict=True))
+
+
+def spread(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
+    """Pitman and Morgan."""
+    df = len(a) - 2
+    ratio = b.std(0, ddof=1) / a.std(0, ddof=1)
+    centred = a - a.mean(0), b - b.mean(0)
+    r = (centred[0] * centred[1]).sum(0) / np.sqrt((centred[0] ** 2).sum(0) * (centred[1] ** 2).sum(0))
+    wide = 1 + 2 * (1 - r * r) * special.stdtrit(df, 0.975) ** 2 / df
+    factor = np.sqrt(wide + np.sqrt(wide * wide - 1))
+    return {"sd_ratio": ratio, "sd_ratio_low": ratio / factor, "sd_ratio_high": ratio * factor}
+
+
+def comparisons(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+    parts = []
+    for model, of_model in runs.groupby("model"):
+        arms = {name: frame.set_index("block") for name, frame in of_model.groupby("environment")}
+        for environment, arm in arms.items():
+            if environment == REFERENCE:
+                continue
+            native = arms[REFERENCE]
+            usable = [
+                m for m in metrics if native[m].notna().all() and arm[m].notna().all() and native[m].nunique() > 1
+            ]
+            blocks = native.index.intersection(arm.index).sort_values()
+            a, b = native.loc[blocks, usable].to_numpy(float), arm.loc[blocks, usable].to_numpy(float)
+            part = pd.concat([paired(a, b, [MARGINS.get(m) for m in usable]), protocol(a, b)], axis=1)
+            parts.append(part.assign(model=model, environment=environment, metric=usable))
+    found = pd.concat(parts, ignore_index=True)
+    family = found["metric"].isin(list(MARGINS))
+    p = found.loc[family, "p"].to_numpy()
+    order = np.argsort(p)
+    holm = np.empty(len(p))
+    holm[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    found.loc[family, "p_bonferroni"] = np.minimum(p * len(p), 1)
+    found.loc[family, "p_holm"] = holm
+    found.loc[family, "p_bh"] = stats.false_discovery_control(p)
+    return found
+
+
+def diagnostics(runs: pd.DataFrame, metrics: list[str], shares: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for model, of_model in runs.groupby("model"):
+        names = sorted(of_model["environment"].unique())
+        cells = {name: frame.sort_values("order") for name, frame in of_model.groupby("environment")}
+        tables = of_model.pivot(index="block", columns="environment", values=metrics)
+        for metric in metrics:
+            components = between_and_within(tables[metric].dropna(axis=1, how="all").dropna(), shares, model, metric)
+            for name in names:
+                frame = cells[name].dropna(subset=metric)
+                values, places = frame[metric].to_numpy(), frame["order"].to_numpy()
+                row = {"model": model, "environment": name, "metric": metric, "n": len(values), **components}
+                if len(values) > 3 and np.ptp(values) > 4e-16 * np.abs(values).max():
+                    slope = stats.theilslopes(values, places)
+                    centred = values - values.mean()
+                    lag1 = centred[:-1] @ centred[1:] / (centred @ centred)
+                    row |= {
+                        "drift_pct_per_run": slope.slope / np.median(values) * 100,
+                        "drift_p": stats.kendalltau(places, values).pvalue,
+                        "lag1": lag1,
+                        "effective_n": min(len(values), max(1, len(values) * (1 - lag1) / (1 + lag1))),
+                        "outliers": int(outlying(values[:, None]).sum()),
+                    }
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def between_and_within(table: pd.DataFrame, shares: pd.DataFrame, model: str, metric: str) -> dict[str, float]:
+    blocks, arms = table.shape
+    if blocks < 2 or arms < 2:
+        return {}
+    cells = table.to_numpy()
+    by_block = cells.mean(1, keepdims=True)
+    residual = cells - by_block - cells.mean(0) + cells.mean()
+    within = (residual**2).sum() / ((blocks - 1) * (arms - 1))
+    between = max(0.0, by_block.var(ddof=1) - within / arms)
+    requests = shares.loc[model, metric].mean() if metric in shares.columns else 0.0
+    rest = max(0.0, within - requests)
+    if (total := between + rest + requests) <= 0:
+        return {}
+    return {"share_between_blocks_pct": between / total * 100, "share_within_pct": rest / total * 100}
+
+
+def verdict_by_n(runs: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for model, of_model in runs.groupby("model"):
+        for metric, margin in MARGINS.items():
+            table = np.log(of_model.pivot(index="block", columns="environment", values=metric)).sort_index()
+            for environment in table.columns.drop(REFERENCE):
+                logs = (table[environment] - table[REFERENCE]).dropna().to_numpy()
+                for n in sorted({*range(5, len(logs), 5), len(logs)}):
+                    mean, error = logs[:n].mean(), logs[:n].std(ddof=1) / math.sqrt(n)
+                    ends = [
+                        math.exp(mean + sign * special.stdtrit(n - 1, q) * error)
+                        for q in (0.975, 0.95)
+                        for sign in (-1, 1)
+                    ]
+                    row = {
+                        "model": model,
+                        "environment": environment,
+                        "metric": metric,
+                        "n": n,
+                        "ratio": math.exp(mean),
+                    }
+                    rows.append(row | {"low": ends[0], "high": ends[1], "verdict": verdict(*ends, margin)})
+    return pd.DataFrame(rows)
+
+
+def power_curve(compared: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for (environment, metric), group in compared[compared["metric"].isin(list(MARGINS))].groupby(
+        ["environment", "metric"]
+    ):
+        for spread_name, sd in group["sd_log"].agg(["min", "median", "max"]).items():
+            head = {"environment": environment, "metric": metric, "spread": spread_name}
+            rows += [head | {"n": n, "power": tost_power(n, sd, MARGINS[str(metric)])} for n in PAIRS]
+    return pd.DataFrame(rows)
+
+
+def slopes(compared: pd.DataFrame, params: dict[str, float]) -> pd.DataFrame:
+    rows = []
+    for (environment, metric), group in compared[compared["metric"].isin(list(MARGINS))].groupby(
+        ["environment", "metric"]
+    ):
+        found = stats.linregress(np.log10(group["model"].map(params)), np.log(group["ratio"]))
+        half = special.stdtrit(len(group) - 2, 0.975) * found.stderr
+        row = {"environment": environment, "metric": metric, "slope": found.slope, "p": found.pvalue}
+        rows.append(row | {"slope_low": found.slope - half, "slope_high": found.slope + half})
+    return pd.DataFrame(rows)
+
+
+def requests(path: Path, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Quantiles by cell; mean over runs of the variance of a run's requests over their number, by cell."""
+    columns = [*KEYS, "warmup", "submit_ns", "first_token_ns", "end_ns", "error"]
+    rows = pd.read_parquet(path / "requests", columns=columns)
+    rows = rows[~rows["warmup"] & rows["error"].isna()].merge(runs[[*KEYS, *CELL]], on=KEYS)
+    rows["latency_ms"] = (rows["end_ns"] - rows["submit_ns"]) / 1e6
+    rows["ttft_ms"] = (rows["first_token_ns"] - rows["submit_ns"]) / 1e6
+    times = ["latency_ms", "ttft_ms"]
+    quantiles = rows.groupby(CELL)[times].quantile(np.arange(101) / 100)
+    by_run = rows.groupby([*CELL, "run_id"])[times].agg(["var", "count"])
+    shares = pd.DataFrame({f"{t[:-3]}_mean_ms": by_run[t]["var"] / by_run[t]["count"] for t in times})
+    return quantiles.reset_index(names=[*CELL, "quantile"]), shares.groupby(CELL).mean()
+
+
+def temperatures(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
+    rows = pd.read_parquet(path / "samples", columns=[*KEYS, "t_ns", *SAMPLED, "mem_available_gib"])
+    span = rows.groupby(KEYS)["t_ns"].agg(["min", "max"]).reset_index()
+    rows = rows.merge(runs[[*KEYS, *CELL]].merge(span, on=KEYS), on=KEYS)
+    share = (rows["t_ns"] - rows["min"]) / (rows["max"] - rows["min"] + 1)
+    rows["progress_pct"] = np.floor(share * 20) * 5
+    groups = rows.groupby([*CELL, "progress_pct"])
+    found = groups[SAMPLED].mean()
+    found["mem_available_gib"] = groups["mem_available_gib"].min()
+    found["n"] = groups.size()
+    return found.reset_index()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    document = json.loads((given.dataset / "experiment.json").read_text())
+    columns = pd.read_parquet(next((given.dataset / "runs").glob("*.parquet"))).columns
+    metrics = list(columns[list(columns).index("output_throughput_tok_s") :])
+    runs = read_runs(given.dataset, metrics)
+    metrics = [metric for metric in metrics if runs[metric].notna().any()]
+    curves, shares = requests(given.dataset, runs)
+    compared = comparisons(runs, metrics)
+    params = {card["name"]: card["shape"]["params_total"] / 1e9 for card in document["cards"]}
+    checks = pd.read_parquet(given.dataset / "checks", columns=["check", "verdict"])
+    tables = {
+        "descriptive": descriptive(runs, metrics),
+        "comparisons": compared,
+        "diagnostics": diagnostics(runs, metrics, shares),
+        "verdict_by_n": verdict_by_n(runs),
+        "power_curve": power_curve(compared),
+        "slope": slopes(compared, params),
+        "requests": curves,
+        "temperatures": temperatures(given.dataset, runs),
+        "checks": checks.groupby(["check", "verdict"]).size().reset_index(name="count"),
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_parquet(given.out / f"{name}.parquet", index=False)
+        table.to_csv(given.out / f"{name}.csv", index=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""What was done: everything about a study that its report must tell and its tables do not hold."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from sparkray import __version__
+from sparkray.analysis.frames import Frames, rank
+from sparkray.catalog import Catalog, data_root
+from sparkray.spec.experiment import Sequential
+
+DEFAULT_MARGINS: Mapping[str, float] = {
+    "output_throughput_tok_s": 0.01,
+    "latency_mean_ms": 0.01,
+    "host_available_drop_peak_gib": 0.02,
+}
+"""What holds where neither the dataset nor the caller says: 1 % for throughput and latency, 2 % for memory."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What was fixed before the data.
+
+    `planned` is None where the dataset does not tell how many pairs were planned, `sequential` where the number was fixed.
+    """
+
+    margins: Mapping[str, float]
+    primary: tuple[str, ...]
+    planned: int | None
+    seed: int
+    sequential: Sequential | None = None
+
+    def margin(self, metric: str) -> float | None:
+        """The relative margin of a metric, if it has one."""
+        return self.margins.get(metric)
+
+
+def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) -> Protocol:
+    """Margins and primary metrics of the experiment; margins that the caller gives win."""
+    experiment = frames.document.get("experiment", {})
+    own = experiment.get("margins") or DEFAULT_MARGINS
+    primary = tuple(experiment.get("primary_metrics") or own)
+    said = experiment.get("sequential")
+    looks = Sequential(tuple(said["looks"]), said["spending"]) if said else None
+    return Protocol({**own, **(margins or {})}, primary, experiment.get("runs"), seed, looks)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the questions ask of a model: parameters (10^9), architecture and precision; None where no card tells it."""
+
+    name: str
+    params_b: float | None
+    architecture: str | None
+    precision: str | None
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The cards of a study: those stored with it, else those that ship."""
+
+    stored: Sequence[Mapping[str, Any]]
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Mapping[str, Any]]:
+        return {str(card.get("name")): card for card in self.stored}
+
+    @cached_property
+    def _shipped(self) -> Mapping[str, Card]:
+        found = {}
+        for card in Catalog(data_root()).cards():
+            params = card.shape.params_total / 1e9 if card.shape else None
+            found[card.name] = Card(card.name, params, card.architecture, card.quantisation or card.dtype)
+        return found
+
+    def of(self, model: str) -> Card:
+        """The card of a model; one that knows nothing where there is none."""
+        stored = self._by_name.get(model)
+        if stored is None:
+            return self._shipped.get(model, Card(model, None, None, None))
+        params = (stored.get("shape") or {}).get("params_total")
+        return Card(
+            model,
+            params / 1e9 if params else None,
+            stored.get("architecture"),
+            stored.get("quantisation") or stored.get("dtype"),
+        )
+
+
+def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
+    """What was done, as plain values: see the keys below. What the dataset does not tell is None or empty."""
+    attempts, document = frames.attempts, frames.document
+    experiment = document.get("experiment", {})
+    return {
+        "experiment": _only(attempts, "experiment") or frames.path.name,
+        "question": experiment.get("question"),
+        "site": document.get("site", {}).get("name") or _only(attempts, "site"),
+        "hosts": _distinct(attempts, "host"),
+        "engines": _engines(attempts),
+        "image_digests": _distinct(attempts, "image_digest"),
+        "rootfs_digests": _distinct(attempts, "rootfs_digest"),
+        "model_digests": _digests(attempts),
+        "margins": dict(protocol.margins),
+        "margins_declared": experiment.get("margins"),
+        "primary_metrics": list(protocol.primary),
+        "order": experiment.get("order"),
+        "pairs_planned": protocol.planned,
+        "sequential": experiment.get("sequential"),
+        "workload": experiment.get("workload"),
+        "cooldown": (experiment.get("protocol") or {}).get("cooldown"),
+        "protocol": experiment.get("protocol"),
+        "seed": experiment.get("seed", _only(attempts, "seed")),
+        "analysis_seed": protocol.seed,
+        "started_at": _moment(attempts, "started_at", "min"),
+        "ended_at": _moment(attempts, "ended_at", "max"),
+        "machines": [json.loads(text) for text in _distinct(attempts, "machine")],
+        "environments": sorted(_distinct(attempts, "environment"), key=rank),
+        "models": _distinct(attempts, "model"),
+        "levels": _distinct(attempts, "level"),
+        "docker_commands": _examples(attempts, "docker_command"),
+        "engine_commands": _examples(attempts, "engine_command"),
+        "deviations": _deviations(attempts),
+        "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
+        "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
+        "runs_used": frames.ok.height,
+        "sparkray_versions": _distinct(attempts, "sparkray_version"),
+        "analysed_with": __version__,
+        "calibration": _calibration(frames),
+        "cards": list(document.get("cards", [])),
+    }
+
+
+def _distinct(frame: pl.DataFrame, column: str) -> list[Any]:
+    return list(frame[column].drop_nulls().unique().sort().to_list())
+
+
+def _only(frame: pl.DataFrame, column: str) -> Any:  # noqa: ANN401 - a value of whatever column
+    """The value of a column that should have but one; the first where it has more."""
+    found = _distinct(frame, column)
+    return found[0] if found else None
+
+
+def _engines(attempts: pl.DataFrame) -> list[dict[str, Any]]:
+    return attempts.select("engine", "engine_version").drop_nulls("engine").unique().sort(pl.all()).to_dicts()
+
+
+def _digests(attempts: pl.DataFrame) -> dict[str, list[str]]:
+    """Identities of the weights by model."""
+    found = attempts.drop_nulls("model_sha256").group_by("model").agg(pl.col("model_sha256").unique().sort())
+    return {row["model"]: row["model_sha256"] for row in found.sort("model").to_dicts()}
+
+
+def _moment(attempts: pl.DataFrame, column: str, which: str) -> str | None:
+    found = getattr(attempts[column], which)()
+    return found.isoformat() if found is not None else None
+
+
+def _examples(attempts: pl.DataFrame, column: str) -> dict[str, str]:
+    """One line an environment: that of its first run."""
+    rows = attempts.drop_nulls(column).sort("position").unique("environment", keep="first", maintain_order=True)
+    return {row["environment"]: row[column] for row in rows.select("environment", column).to_dicts()}
+
+
+def _deviations(attempts: pl.DataFrame) -> dict[str, int]:
+    """How many attempts departed in what way."""
+    counts: Counter[str] = Counter()
+    listed = attempts.drop_nulls("deviations").group_by("deviations").len()
+    for text, count in listed.iter_rows():
+        for deviation in json.loads(text):
+            counts[str(deviation)] += count
+    return dict(sorted(counts.items()))
+
+
+def _calibration(frames: Frames) -> Any:  # noqa: ANN401 - a JSON document of another verb
+    """What `calibrate` left beside the dataset, if it was run on this machine."""
+    file = frames.path / "calibration.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None

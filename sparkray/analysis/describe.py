@@ -1,0 +1,170 @@
+"""Cell by cell: what each metric looks like, how it behaved over the runs, and how much memory there was of each kind."""
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sparkray.analysis.frames import Cell, CellRuns, Frames
+from sparkray.analysis.keys import key
+from sparkray.analysis.schema import MEMORY_PARTS
+from sparkray.metrics import BY_NAME
+from sparkray.stats import NotEstimable
+from sparkray.stats.components import Components, crossed
+from sparkray.stats.descriptive import mean_interval, summary
+from sparkray.stats.outliers import outlying
+from sparkray.stats.samples import Vector
+from sparkray.stats.serial import drift, memory
+
+_LEAST_ARMS = 2
+OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms": "ttft_ms"}
+"""The metrics that are means over requests, and of what."""
+Row = dict[str, Any]
+
+
+def why_none(frames: Frames, cell: Cell) -> str:
+    """Why a cell has no value, in words."""
+    if len(frames.runs_of(cell)):
+        return "no run of this cell has a value"
+    of_cell = frames.attempts.filter(pl.all_horizontal(pl.col(name) == value for name, value in cell.columns.items()))
+    counts = of_cell.group_by("status").len().sort("status")
+    listed = ", ".join(f"{count} {status}" for status, count in counts.iter_rows())
+    return f"no run of this cell is ok ({listed or 'none was made'})"
+
+
+def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
+    """A row of `descriptive`."""
+    head: Row = {**cell.columns, "metric": metric, "trace": key("descriptive", *cell.columns.values(), metric)}
+    values = frames.runs_of(cell).of(metric)
+    if not len(values):
+        return {**head, "n": 0, "not_estimable": why_none(frames, cell)}
+    found = summary(values)
+    if isinstance(found, NotEstimable):
+        return {**head, "n": len(values), "not_estimable": found.reason}
+    row = {
+        **head,
+        "n": found.n,
+        "mean": found.mean.value,
+        "mean_low": found.mean.low,
+        "mean_high": found.mean.high,
+        "median": found.median.value,
+        "median_low": found.median.low,
+        "median_high": found.median.high,
+        "sd": found.sd,
+        "min": found.minimum,
+        "max": found.maximum,
+        "q1": found.q1,
+        "q3": found.q3,
+        "cv_pct": found.cv_pct,
+        "p5": found.p5.value,
+        "p95": found.p95.value,
+        "p99": found.p99.value,
+    }
+    geometric = found.geometric_mean
+    if not isinstance(geometric, NotEstimable):
+        row |= {
+            "geometric_mean": geometric.value,
+            "geometric_low": geometric.low,
+            "geometric_high": geometric.high,
+        }
+    return row
+
+
+def memory_rows(frames: Frames) -> list[Row]:
+    """`memory`: every part of every cell that has it."""
+    rows: list[Row] = []
+    for cell in frames.cells:
+        for part in MEMORY_PARTS:
+            values = frames.runs_of(cell).of(part)
+            if len(values):
+                mean = mean_interval(values)
+                numbers = {"mean": mean.value, "low": mean.low, "high": mean.high, "n": len(values)}
+                trace = key("memory", *cell.columns.values(), part)
+                rows.append({**cell.columns, "part": part, **numbers, "trace": trace})
+    return rows
+
+
+def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[tuple[Cell, str], float]) -> list[Row]:
+    """`diagnostics` of every cell and metric.
+
+    Args:
+        frames: The dataset.
+        metrics: Which metrics.
+        request_shares: By cell and metric, the mean over runs of the variance of a run's requests over their number.
+    """
+    rows: list[Row] = []
+    for (model, level), cells in _families(frames).items():
+        for metric in metrics:
+            shares = _shares(frames, cells, metric, request_shares)
+            for cell in cells:
+                trace = key("diagnostics", model, level, cell.environment, metric)
+                rows.append(
+                    {**cell.columns, "metric": metric, "trace": trace, **_behaviour(frames, cell, metric), **shares}
+                )
+    return rows
+
+
+def _families(frames: Frames) -> dict[tuple[str, str], list[Cell]]:
+    """Cells that share blocks: those of one model and level."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for cell in frames.cells:
+        found.setdefault((cell.model, cell.level), []).append(cell)
+    return found
+
+
+def _behaviour(frames: Frames, cell: Cell, metric: str) -> Row:
+    """Drift, memory of the run before, and outliers of one metric, in the order in which runs were made."""
+    runs = frames.runs_of(cell)
+    in_time = np.argsort(runs.order)
+    values, places = runs.column(metric)[in_time], runs.order[in_time]
+    there = ~np.isnan(values)
+    values, places = values[there], places[there]
+    if not len(values):
+        return {"n": 0, "not_estimable": why_none(frames, cell)}
+    trend, past, apart = drift(values, places), memory(values), outlying(values)
+    row: Row = {"n": len(values)}
+    if isinstance(trend, NotEstimable):
+        row["not_estimable"] = trend.reason
+    else:
+        row |= {"drift_pct_per_run": trend.pct_per_run.value, "drift_p": trend.p}
+    if not isinstance(past, NotEstimable):
+        row |= {"lag1": past.lag1, "effective_n": past.effective_n}
+    if not isinstance(apart, NotEstimable):
+        row |= {"outliers": len(apart), "first_run_slow": 0 in apart and _worse(values, metric)}
+    return row
+
+
+def _worse(values: Vector, metric: str) -> bool:
+    """Whether the first value lies on the bad side of the middle; either side where neither is better."""
+    better = BY_NAME[metric].better
+    above = bool(values[0] > np.median(values))
+    return better == "neither" or above == (better == "lower")
+
+
+def _shares(frames: Frames, cells: list[Cell], metric: str, request_shares: Mapping[tuple[Cell, str], float]) -> Row:
+    """Variance components over the blocks that have every environment with data; nothing where there is but one."""
+    sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
+    if len(sides) < _LEAST_ARMS:
+        return {}
+    shared = reduce(np.intersect1d, [block for block, _ in sides])
+    table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])
+    known = [share for cell in cells if (share := request_shares.get((cell, metric))) is not None]
+    found = crossed(table, request_share=float(np.mean(known)) if known else None)
+    return _share_columns(found)
+
+
+def _side(runs: CellRuns, metric: str) -> tuple[NDArray[np.int64], Vector]:
+    """Blocks that have a value, ascending, and the values."""
+    column = runs.column(metric)
+    there = ~np.isnan(column)
+    return runs.block[there], column[there]
+
+
+def _share_columns(found: Components | NotEstimable) -> Row:
+    if isinstance(found, NotEstimable):
+        return {}
+    between, within, requests = found.shares_pct
+    return {"share_between_blocks_pct": between, "share_within_pct": within, "share_requests_pct": requests}

@@ -1,0 +1,264 @@
+"""A dataset's folder as frames: which attempt stands for a run, and where its requests and samples lie.
+
+Only what is asked for is read, column by column, and requests and samples are never held whole. A file of an attempt is
+named after it (`<run_id>-<attempt>.parquet`); files of other names (several attempts merged into one) are filtered.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sparkray.errors import DatasetError
+from sparkray.metrics import METRICS
+from sparkray.store import TABLES, Dataset, description
+
+REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
+CELL = ("model", "level", "environment")
+_TYPES: Mapping[str, pl.DataType] = {
+    "string": pl.String(),
+    "int": pl.Int64(),
+    "float": pl.Float64(),
+    "bool": pl.Boolean(),
+    "timestamp": pl.Datetime("us", "UTC"),
+    "int_list": pl.List(pl.Int64()),
+}
+_REMEDY = "Remove the file: its run is measured again"
+KEYS = ("run_id", "attempt")
+Vector = NDArray[np.float64]
+_COLUMN_OF: Mapping[str, int] = {metric.name: number for number, metric in enumerate(METRICS)}
+
+
+def rank(environment: str) -> int:
+    """Place of an environment in tables; the first that is there is the reference."""
+    return REFERENCE_ORDER.index(environment) if environment in REFERENCE_ORDER else len(REFERENCE_ORDER)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a run belongs beside its block."""
+
+    model: str
+    level: str
+    environment: str
+
+    @property
+    def key(self) -> str:
+        """The part of a trace that names it."""
+        return f"{self.model}/{self.level}/{self.environment}"
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The three columns that every table begins with."""
+        return {"model": self.model, "level": self.level, "environment": self.environment}
+
+
+@dataclass(frozen=True)
+class CellRuns:
+    """The ok runs of a cell as arrays, in order of block.
+
+    Attributes:
+        block: Shape (n,), each block once.
+        order: Shape (n,), place in time among all attempts.
+        ended: Shape (n,), when each had ended, microseconds; 0 where the row does not say.
+        cluster: Shape (n,), what each block nests in.
+        values: Shape (n, metrics), a column for each of `sparkray.metrics`; NaN where a run has no value.
+    """
+
+    block: NDArray[np.int64]
+    order: Vector
+    ended: NDArray[np.int64]
+    cluster: NDArray[np.str_]
+    values: Vector
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def column(self, metric: str) -> Vector:
+        """One metric, shape (n,), NaN where a run has no value."""
+        return self.values[:, _COLUMN_OF[metric]]
+
+    def of(self, metric: str) -> Vector:
+        """The values that there are of one metric."""
+        column = self.column(metric)
+        return column[~np.isnan(column)]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A dataset, opened.
+
+    Attributes:
+        path: Its folder.
+        document: `experiment.json`: the experiment, its cards, its site; empty for a dataset without it.
+        attempts: Every attempt that is stored, one row each, with all columns of `runs` and two more: `order`, its place
+            in time among all attempts, and `cluster`, what its block nests in: the machine where there are several, else
+            the day (UTC).
+    """
+
+    path: Path
+    document: Mapping[str, Any]
+    attempts: pl.DataFrame
+
+    @cached_property
+    def ok(self) -> pl.DataFrame:
+        """The runs that count, one row each, in order of model, level and block.
+
+        Of several attempts the first that is ok stands for a run; of several runs in one place of one block (the same
+        place was planned again with other flags) the newest.
+        """
+        return (
+            self.attempts.filter(pl.col("status") == "ok")
+            .sort("attempt")
+            .unique("run_id", keep="first", maintain_order=True)
+            .sort("order")
+            .unique([*CELL, "block"], keep="last", maintain_order=True)
+            .sort("model", "level", "block", "environment")
+        )
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every cell that an attempt was made for, ok or not, the reference first within model and level."""
+        found = (Cell(*row) for row in self.attempts.select(CELL).unique().iter_rows())
+        return sorted(found, key=lambda cell: (cell.model, cell.level, rank(cell.environment), cell.environment))
+
+    @cached_property
+    def _frames_by_cell(self) -> Mapping[Cell, pl.DataFrame]:
+        parts = self.ok.partition_by(CELL, as_dict=True, maintain_order=True)
+        return {Cell(*map(str, key)): frame for key, frame in parts.items()}
+
+    @cached_property
+    def _arrays_by_cell(self) -> Mapping[Cell, CellRuns]:
+        return {cell: _arrays(self.frame_of(cell)) for cell in self.cells}
+
+    def frame_of(self, cell: Cell) -> pl.DataFrame:
+        """The ok runs of a cell, in order of block; an empty frame when there are none."""
+        return self._frames_by_cell.get(cell, self.ok.clear())
+
+    def runs_of(self, cell: Cell) -> CellRuns:
+        """The same as arrays."""
+        return self._arrays_by_cell[cell]
+
+    def reference_of(self, cell: Cell) -> Cell | None:
+        """The cell that this one is compared with; None for the reference itself."""
+        alike = [other for other in self.cells if (other.model, other.level) == (cell.model, cell.level)]
+        return alike[0] if alike and alike[0] != cell else None
+
+    def scan(self, table: str, runs: pl.DataFrame) -> pl.LazyFrame | None:
+        """The rows of some attempts in `requests` or `samples`, lazily; None when nothing of them is stored.
+
+        Args:
+            table: `requests`, `samples` or `checks`.
+            runs: Attempts, columns run_id and attempt at least.
+        """
+        folder = self.path / table
+        there = self._listings[table]
+        own = [folder / name for name in sorted(_file_names(runs) & there)]
+        merged = [folder / name for name in sorted(there - self._names)]
+        parts = [_scan(own, table)] if own else []
+        if merged:
+            parts.append(_scan(merged, table).join(runs.lazy().select(KEYS), on=KEYS, how="semi"))
+        return pl.concat(parts) if parts else None
+
+    @cached_property
+    def _listings(self) -> Mapping[str, frozenset[str]]:
+        """Names of the files of every table."""
+        return {table: frozenset(path.name for path in (self.path / table).glob("*.parquet")) for table in TABLES}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names of the files of single attempts."""
+        return _file_names(self.attempts)
+
+
+def _arrays(frame: pl.DataFrame) -> CellRuns:
+    values = frame.select(metric.name for metric in METRICS).to_numpy()
+    return CellRuns(
+        frame["block"].fill_null(-1).to_numpy(),
+        frame["order"].cast(pl.Float64).to_numpy(),
+        frame["ended_at"].dt.epoch("us").fill_null(0).to_numpy(),
+        frame["cluster"].to_numpy().astype(np.str_),
+        values.astype(np.float64),
+    )
+
+
+def _file_names(attempts: pl.DataFrame) -> frozenset[str]:
+    return frozenset(f"{run_id}-{attempt}.parquet" for run_id, attempt in attempts.select(KEYS).iter_rows())
+
+
+def _scan(paths: Sequence[Path], table: str) -> pl.LazyFrame:
+    """Files of a table, a column that an older version did not write being null."""
+    schema = {column.name: _TYPES[column.kind] for column in TABLES[table]}
+    return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
+
+
+@contextmanager
+def reading(files: Sequence[Path]) -> Iterator[None]:
+    """A file that is no Parquet as DatasetError, by its name."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DatasetError(f"{_broken(files) or files[0].parent} cannot be read: {error}", _REMEDY) from None
+
+
+def _broken(files: Sequence[Path]) -> Path | None:
+    """The first file that is no Parquet."""
+    for path in files:
+        try:
+            pl.read_parquet_schema(path)
+        except (pl.exceptions.PolarsError, OSError):
+            return path
+    return None
+
+
+def open_frames(path: Path) -> Frames:
+    """A dataset's folder, its runs read.
+
+    Raises:
+        DatasetError: It is no dataset, or a file in it cannot be read.
+    """
+    description(Dataset(path))
+    files = sorted((path / "runs").glob("*.parquet"))
+    with reading(files):
+        frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
+    return Frames(path, _document(path), _completed(frame))
+
+
+def _completed(attempts: pl.DataFrame) -> pl.DataFrame:
+    """The attempts in the order in which they were made, with `order` and `cluster`."""
+    machines = attempts["host"].n_unique() > 1
+    cluster = pl.col("host") if machines else pl.col("started_at").dt.date().cast(pl.String)
+    return (
+        attempts.with_columns(pl.col("level").fill_null(""), cluster.fill_null("").alias("cluster"))
+        .sort("started_at", "position", "run_id", "attempt", nulls_last=True)
+        .with_row_index("order")
+    )
+
+
+def _runs_schema() -> dict[str, pl.DataType]:
+    return {column.name: _TYPES[column.kind] for column in TABLES["runs"]}
+
+
+def _document(path: Path) -> Mapping[str, Any]:
+    """`experiment.json`, or nothing where an older version wrote none."""
+    file = path / "experiment.json"
+    if not file.is_file():
+        return {}
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{file} cannot be read: {error}", "Remove it: margins are then the defaults") from None
+    return document if isinstance(document, dict) else {}
+
+
+def metrics_with_data(frames: Frames) -> list[str]:
+    """The metrics that at least one ok run has, in the order of `metrics`."""
+    present = frames.ok.select(pl.col(metric.name).is_not_null().any() for metric in METRICS)
+    return [name for name in present.columns if present[name].item()] if frames.ok.height else []

@@ -1,0 +1,271 @@
+"""From a number back to its rows: which table of the dataset, which filter, which rows.
+
+A filter is written as SQL, so that it can be put to the dataset's Parquet by any tool; it is also what is executed here
+(Polars reads it), so the words and the rows cannot part. One thing it cannot say: of several attempts at a run the first
+that is ok stands for it, which `runs` already is.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from sparkray.analysis.context import Cards
+from sparkray.analysis.frames import Cell, Frames, open_frames
+from sparkray.analysis.keys import parts_of
+from sparkray.analysis.study import Analysis
+from sparkray.errors import InputError, UnknownNameError
+from sparkray.spec.site import CONTAINER_BASELINE
+from sparkray.store import TABLES
+
+MOST_ROWS = 1000
+_WHERE = ("run_id", "attempt", "model", "level", "environment", "block", "position")
+_REQUEST = ("run_id", "attempt", "request", "submit_ns", "first_token_ns", "end_ns")
+_SAMPLE = ("run_id", "attempt", "sampler", "t_ns", "gpu_temp_c", "gpu_power_w", "gpu_util_pct", "cpu_busy_pct")
+_CHECK = ("run_id", "attempt", "check", "verdict", "evidence")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The evidence of a number.
+
+    Attributes:
+        id: Its key.
+        table: Table of the dataset: runs, requests, samples or checks.
+        filter: SQL over that table (over `runs` joined to it by run_id and attempt, where it names the run's columns).
+        columns: The columns that went in.
+        rows: The rows, at most 1000 of them.
+        count: How many rows there are.
+    """
+
+    id: str
+    table: str
+    filter: str
+    columns: tuple[str, ...]
+    rows: pl.DataFrame
+    count: int
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What a key asks for: a table, a filter over runs and one over the table's own rows, columns."""
+
+    runs: str
+    columns: tuple[str, ...]
+    table: str = "runs"
+    own: str = ""
+
+    @property
+    def text(self) -> str:
+        return " AND ".join(part for part in (self.runs, self.own) if part) or "TRUE"
+
+
+def trace(analysis: Analysis | Path, trace_id: str) -> Trace:
+    """The rows that a number was computed from.
+
+    Args:
+        analysis: An analysis, or the dataset's folder.
+        trace_id: A value of a table's column `trace`.
+
+    Raises:
+        InputError: It is no such key.
+        DatasetError: The dataset cannot be read.
+    """
+    frames = _frames_of(analysis)
+    table, parts = parts_of(trace_id)
+    if table not in _RULES:
+        raise UnknownNameError("table", table, list(_RULES))
+    try:
+        evidence = _RULES[table](frames, parts)
+    except (ValueError, IndexError):
+        raise InputError(
+            f"{trace_id!r} is no trace", f"Take one from the column `trace` of the table {table!r}"
+        ) from None
+    return _open(frames, trace_id, evidence)
+
+
+def _frames_of(analysis: Analysis | Path) -> Frames:
+    if isinstance(analysis, Path):
+        return open_frames(analysis)
+    return analysis.frames or open_frames(analysis.path)
+
+
+def _open(frames: Frames, trace_id: str, evidence: _Evidence) -> Trace:
+    source = frames.attempts if evidence.table == "checks" or trace_id.startswith("order/") else frames.ok
+    runs = _filtered(source.lazy(), evidence.runs).collect()
+    if evidence.table == "runs":
+        rows, count = runs.select(evidence.columns), runs.height
+    else:
+        lazy = frames.scan(evidence.table, runs)
+        if lazy is None:
+            rows, count = pl.DataFrame(schema=dict.fromkeys(evidence.columns, pl.String)), 0
+        else:
+            found = _filtered(lazy, evidence.own)
+            count = int(found.select(pl.len()).collect(engine="streaming").item())
+            rows = found.select(evidence.columns).head(MOST_ROWS).collect()
+    return Trace(trace_id, evidence.table, evidence.text, evidence.columns, rows.head(MOST_ROWS), count)
+
+
+def _filtered(lazy: pl.LazyFrame, sql: str) -> pl.LazyFrame:
+    return lazy.filter(pl.sql_expr(sql)) if sql else lazy
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _is(**values: str) -> str:
+    return " AND ".join(f"{name} = {_quoted(value)}" for name, value in values.items())
+
+
+def _known(frames: Frames, model: str, level: str, environment: str) -> Cell:
+    """Raises ValueError for a cell that the dataset does not have."""
+    cell = Cell(model, level, environment)
+    if cell not in frames.cells:
+        raise ValueError(cell)
+    return cell
+
+
+def _metric(name: str) -> str:
+    """Raises ValueError for a column that `runs` does not have."""
+    if name not in {column.name for column in TABLES["runs"]}:
+        raise ValueError(name)
+    return name
+
+
+_OK = "status = 'ok'"
+
+
+def _cell(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    """The runs of a cell that have a metric."""
+    model, level, environment, metric = parts
+    _known(frames, model, level, environment)
+    where = _is(model=model, level=level, environment=environment)
+    return _Evidence(f"{_OK} AND {where} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
+
+
+def _blocks(frames: Frames, cell: Cell, against: Cell, metric: str, first: int | None = None) -> _Evidence:
+    """The runs of two arms, in the blocks that have both."""
+    both = []
+    for arm in (against, cell):
+        frame = frames.frame_of(arm)
+        both.append(set(frame.drop_nulls(metric)["block"].to_list()))
+    blocks = sorted(both[0] & both[1])[:first]
+    arms = f"environment IN ({_quoted(against.environment)}, {_quoted(cell.environment)})"
+    listed = f"block IN ({', '.join(map(str, blocks))})" if blocks else "FALSE"
+    where = f"{_OK} AND {_is(model=cell.model, level=cell.level)} AND {arms} AND {metric} IS NOT NULL AND {listed}"
+    return _Evidence(where, (*_WHERE, metric))
+
+
+def _comparison(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    model, level, environment, metric, *first = parts
+    cell = _known(frames, model, level, environment)
+    against = frames.reference_of(cell) or cell
+    return _blocks(frames, cell, against, _metric(metric), int(first[0]) if first else None)
+
+
+def _gap(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    model, level, environment, metric = parts
+    cell = _known(frames, model, level, environment)
+    return _blocks(frames, cell, Cell(model, level, CONTAINER_BASELINE), _metric(metric))
+
+
+def _diagnostics(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    """The runs of every environment of the model: variance between blocks is theirs together."""
+    model, level, environment, metric = parts
+    _known(frames, model, level, environment)
+    return _Evidence(f"{_OK} AND {_is(model=model, level=level)} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
+
+
+def _across(frames: Frames, models: Sequence[str], environment: str, metric: str) -> _Evidence:
+    """The runs of an environment and of its references, of some models."""
+    references = {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
+    arms = ", ".join(_quoted(name) for name in sorted({*references, environment}))
+    listed = ", ".join(_quoted(model) for model in models)
+    names = f"model IN ({listed})" if listed else "FALSE"
+    return _Evidence(
+        f"{_OK} AND {names} AND environment IN ({arms}) AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric)
+    )
+
+
+def _power(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    environment, metric, _, _ = parts
+    return _across(frames, _models(frames), environment, metric)
+
+
+def _models(frames: Frames) -> list[str]:
+    return sorted({cell.model for cell in frames.cells})
+
+
+def _size(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    environment, metric, group_by, level, group = parts
+    cards = Cards(frames.document.get("cards", []))
+    models = _models(frames)
+    if group_by in ("architecture", "precision"):
+        models = [model for model in models if str(getattr(cards.of(model), group_by)) == group]
+    elif group_by == "size":
+        models = [group]
+    found = _across(frames, models, environment, metric)
+    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns) if group_by == "size" else found
+
+
+def _request_rows(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    model, level, environment, metric, _ = parts
+    _known(frames, model, level, environment)
+    own = "NOT warmup AND error IS NULL" + (" AND first_token_ns IS NOT NULL" if metric == "ttft_ms" else "")
+    return _Evidence(f"{_OK} AND {_is(model=model, level=level, environment=environment)}", _REQUEST, "requests", own)
+
+
+def _sample_rows(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    """Every sample of the cell: which stretch of its run one lies in follows from the run's first and last."""
+    model, level, environment, _ = parts
+    _known(frames, model, level, environment)
+    return _Evidence(f"{_OK} AND {_is(model=model, level=level, environment=environment)}", _SAMPLE, "samples")
+
+
+def _run(_: Frames, parts: Sequence[str]) -> _Evidence:
+    where = _is(run_id=parts[0]) + (f" AND attempt = {int(parts[1])}" if len(parts) > 1 else f" AND {_OK}")
+    return _Evidence(where, tuple(column.name for column in TABLES["runs"]))
+
+
+def _check(_: Frames, parts: Sequence[str]) -> _Evidence:
+    check, verdict = parts
+    return _Evidence("", _CHECK, "checks", _is(check=check, verdict=verdict))
+
+
+def _question(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    """Every ok run of the environments and metric that an answer is of."""
+    number, environment, metric = parts
+    int(number)
+    where = [_OK]
+    if environment:
+        references = {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
+        where.append(f"environment IN ({', '.join(_quoted(name) for name in sorted({*references, environment}))})")
+    if metric:
+        where.append(f"{_metric(metric)} IS NOT NULL")
+    return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))
+
+
+_RULES: Mapping[str, Callable[[Frames, Sequence[str]], _Evidence]] = {
+    "descriptive": _cell,
+    "comparisons": _comparison,
+    "diagnostics": _diagnostics,
+    "verdict_by_n": _comparison,
+    "power_curve": _power,
+    "size": _size,
+    "gap": _gap,
+    "memory": _cell,
+    "order": _run,
+    "requests": _request_rows,
+    "temperatures": _sample_rows,
+    "questions": _question,
+    "checks": _check,
+    "runs": _run,
+}
+
+
+def supports(row: Mapping[str, object]) -> list[str]:
+    """The traces that an answer of `questions` stands on."""
+    return [str(trace_id) for trace_id in json.loads(str(row["supports"]))]

@@ -1,0 +1,129 @@
+"""Every number finds its rows: every trace opens, the rows give the number again, and the filter is SQL that others read."""
+
+import math
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from sparkray.analysis import Analysis, analyse, trace
+from sparkray.analysis.keys import key, parts_of
+from sparkray.analysis.synthetic import small_study
+from sparkray.analysis.tracing import MOST_ROWS, supports
+from sparkray.errors import InputError
+from sparkray.store import Dataset
+
+LATENCY = "latency_mean_ms"
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, requests=100))
+
+
+def test_every_trace_of_every_table_opens(analysis: Analysis) -> None:
+    for name, frame in analysis.tables.items():
+        step = max(1, frame.height // 40)
+        for row in frame.gather_every(step).to_dicts():
+            found = trace(analysis, row["trace"])
+            assert found.id == row["trace"]
+            assert found.count > 0 or row["not_estimable"], name
+            assert found.rows.height == min(found.count, MOST_ROWS)
+            assert tuple(found.rows.columns) == found.columns
+
+
+def test_the_folder_alone_gives_the_same(analysis: Analysis) -> None:
+    trace_id = analysis.tables["comparisons"]["trace"][0]
+    from_folder, from_analysis = trace(analysis.path, trace_id), trace(analysis, trace_id)
+    assert from_folder.rows.equals(from_analysis.rows)
+    assert from_folder.filter == from_analysis.filter
+
+
+def test_rows_of_a_description_give_its_mean(analysis: Analysis) -> None:
+    for row in analysis.tables["descriptive"].filter(pl.col("n") > 0).to_dicts():
+        found = trace(analysis, row["trace"])
+        assert found.count == row["n"]
+        assert found.rows[row["metric"]].mean() == pytest.approx(row["mean"], rel=1e-9, abs=1e-12)
+
+
+def ratio_of(rows: pl.DataFrame, environment: str, metric: str) -> float:
+    pairs = rows.pivot("environment", index="block", values=metric)
+    [against] = set(rows["environment"]) - {environment}
+    logs = [math.log(b / a) for a, b in pairs.select(against, environment).iter_rows()]
+    return math.exp(sum(logs) / len(logs))
+
+
+@pytest.mark.parametrize("table", ["comparisons", "verdict_by_n", "gap"])
+def test_rows_of_a_ratio_give_it_again(table: str, analysis: Analysis) -> None:
+    for row in analysis.tables[table].filter(metric=LATENCY).to_dicts():
+        found = trace(analysis, row["trace"])
+        assert found.count == 2 * row["n"]
+        assert ratio_of(found.rows, row["environment"], LATENCY) == pytest.approx(row["ratio"])
+
+
+def test_rows_of_a_quantile_hold_it(analysis: Analysis) -> None:
+    where = {"model": "Qwen2-1.5B", "environment": "native", "metric": "latency_ms"}
+    [row] = analysis.tables["requests"].filter(**where, quantile=0.5).to_dicts()
+    found = trace(analysis, row["trace"])
+    assert (found.table, found.count) == ("requests", 600)
+    times = found.rows.select((pl.col("end_ns") - pl.col("submit_ns")) / 1e6).to_series()
+    assert times.median() == pytest.approx(row["value"])
+
+
+def test_more_rows_than_are_shown_are_counted(tmp_path: Path) -> None:
+    found = trace(small_study(tmp_path, models=1, requests=300), "requests/Qwen2-1.5B//native/latency_ms/0.50")
+    assert (found.count, found.rows.height) == (1800, MOST_ROWS)
+
+
+@pytest.mark.parametrize("table", ["descriptive", "comparisons", "diagnostics", "size", "memory", "questions", "runs"])
+def test_the_filter_is_sql_that_another_engine_reads_alike(table: str, analysis: Analysis) -> None:
+    for trace_id in analysis.tables[table]["trace"].gather_every(7):
+        found = trace(analysis, trace_id)
+        files = str(analysis.path / "runs" / "*.parquet")
+        rows = duckdb.sql(f"SELECT run_id FROM '{files}' WHERE {found.filter}").fetchall()
+        assert sorted(run_id for (run_id,) in rows) == sorted(found.rows["run_id"])
+
+
+def test_what_an_answer_stands_on_opens_too(analysis: Analysis) -> None:
+    for row in analysis.tables["questions"].to_dicts():
+        listed = supports(row)
+        assert listed
+        assert trace(analysis, listed[0]).count > 0
+        assert trace(analysis, listed[-1]).count > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "comparisons",
+        "",
+        "nothing/at/all",
+        "comparisons/Qwen2-1.5B//container_baseline",
+        "comparisons/Nobody//container_baseline/latency_mean_ms",
+        "comparisons/Qwen2-1.5B//container_baseline/status; DROP",
+        "descriptive/Qwen2-1.5B//native/latency_mean_ms/9",
+        "verdict_by_n/Qwen2-1.5B//container_baseline/latency_mean_ms/five",
+        "requests/Qwen2-1.5B//native",
+        "order/abc/x",
+    ],
+)
+def test_a_key_that_is_none_is_refused(wrong: str, analysis: Analysis) -> None:
+    with pytest.raises(InputError):
+        trace(analysis, wrong)
+
+
+def test_keys_keep_slashes_and_empty_parts() -> None:
+    made = key("comparisons", "a/b 100%", "", "native")
+    assert made == "comparisons/a%2Fb 100%25//native"
+    assert parts_of(made) == ("comparisons", ["a/b 100%", "", "native"])
+
+
+def test_a_name_with_a_quote_is_no_way_into_the_filter(analysis: Analysis, tmp_path: Path) -> None:
+    for row in Dataset(analysis.path).read("runs")[:1]:
+        (tmp_path / "runs").mkdir()
+        (tmp_path / "dataset.json").write_text((analysis.path / "dataset.json").read_text())
+        name = "O'Model' OR TRUE --"
+        pl.DataFrame([row | {"model": name}]).write_parquet(tmp_path / "runs" / "a-1.parquet")
+        found = trace(tmp_path, key("descriptive", name, row["level"], row["environment"], LATENCY))
+        assert found.rows["model"].to_list() == [name]
