@@ -14,6 +14,9 @@ import psutil
 from sparkray.machine.lock import Holder, lock_folder
 from sparkray.runtimes._process import marked
 
+SWEEPS = ("baseline", "quick", "validate")
+NEIGHBOURLY = "{exclusive: warn, memory_state: warn, power_state: warn}"
+"""Checks that a neighbour of this machine can set off at any time: they must not decide whether these tests pass."""
 DOUBLE = ["--set", "engine.name=double", "--requests", "6"]
 
 
@@ -32,7 +35,8 @@ class Done:
 def command(verb: str, *arguments: str) -> list[str]:
     """A sweep is of the site `cpu` unless another is named: a machine with a GPU would take another by itself."""
     site = ["--site", "cpu"] if verb == "baseline" and "--site" not in arguments else []
-    return [sys.executable, "-m", "sparkray.sweep", verb, *site, *arguments]
+    patient = ["--set", f"experiment.checks={NEIGHBOURLY}"] if verb in SWEEPS else []
+    return [sys.executable, "-m", "sparkray.sweep", verb, *site, *patient, *arguments]
 
 
 def sparkray(*arguments: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> Done:
