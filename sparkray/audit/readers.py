@@ -100,11 +100,16 @@ def read_dataset(folder: Path) -> Results:
             f"{folder} holds no runs",
             f"Name one dataset, such as {folder / inner[0]}" if inner else "Name another folder",
         )
+    return dataset_results(rows, tuple(remarks))
+
+
+def dataset_results(rows: Sequence[Row], remarks: tuple[NotJudged, ...] = ()) -> Results:
+    """Results from the rows of `runs` of a dataset, already read: the best attempt of every run."""
     sites = {name for row in rows if (name := text(row.get("site")))}
     return results_of(
         "sparkray dataset",
         [_dataset_row(row) for row in _standing(rows)],
-        remarks=tuple(remarks),
+        remarks=remarks,
         default_site=sites.pop() if len(sites) == 1 else None,
     )
 

@@ -13,20 +13,27 @@ import click
 
 from sparkray import __version__
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
+from sparkray.analysis.sequential import standings
 from sparkray.catalog.weights import cache_folder
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import planned_command, planned_container
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan, refused
+from sparkray.plan import PlannedRun, Study, definition_sha256, folds, make_plan, refused
 from sparkray.runtimes._privilege import through_sudo
 from sparkray.spec.container import run_line
-from sparkray.spec.docker import inert
+from sparkray.spec.effect import cannot_act
 from sparkray.spec.site import HOST, NATIVE
 from sparkray.store import Dataset, open_dataset
+from sparkray.sweep.analyze import analyze
 from sparkray.sweep.audit import audit
+from sparkray.sweep.calibrate import Conclude, calibrate_command, calibration_beside
+from sparkray.sweep.calibration_text import calibration_sentence
+from sparkray.sweep.folded import folded_document, folded_lines, folded_results
+from sparkray.sweep.looks import count_decided, left_out, protocol_hours, protocol_lines, standing_document
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
+from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
 from sparkray.sweep.timing import Timing, known_dataset
@@ -94,7 +101,9 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]
     if options.json:
         hours = _hours(runs, timing)
-        click.echo(json.dumps({"hours": hours, "runs": documents}, indent=1))
+        protocols = protocol_hours(study, runs, timing)
+        plan_document = {"hours": hours, "protocols": protocols, "folded": folded_document(study), "runs": documents}
+        click.echo(json.dumps(plan_document, indent=1))
         return 0
     out = console(to_stderr=False)
     for document in documents:
@@ -108,9 +117,12 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
             out.print(f"      will be unready: {document['refused']}", soft_wrap=True, markup=False)
         command = document["docker_command"] or shlex.join(document["engine_command"])
         out.print(f"      {command}", soft_wrap=True, markup=False)
+    folded = {found.treatment for found in folds(study)}
     for treatment in study.treatments:
-        for reason in inert(treatment.options).values():
-            out.print(f"{treatment.environment}: {reason}", markup=False)
+        for reason in () if treatment.environment in folded else cannot_act(treatment.options).values():
+            out.print(f"{treatment.environment}: {reason}", markup=False, soft_wrap=True)
+    for line in folded_lines(study):
+        out.print(line, markup=False, soft_wrap=True)
     _show_cost(study, runs, timing, out)
     return 0
 
@@ -118,6 +130,9 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
 def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: Any) -> None:  # noqa: ANN401
     """What the plan costs, with either kind of cooldown where the protocol has one."""
     basis = "measured runs" if timing.measured else "estimates from the cards' sizes"
+    if study.experiment.protocol.cooldown != "none" or study.experiment.sequential is not None:
+        for line in protocol_lines(protocol_hours(study, runs, timing)):
+            out.print(line, markup=False, soft_wrap=True)
     if study.experiment.protocol.cooldown == "none":
         total = sum(timing.run_s(run) for run in runs)
         out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)
@@ -182,8 +197,8 @@ def status(experiment: str | None, results_dir: Path, *, watch: bool, follow: bo
     return show_status(results_dir, experiment, watch=watch, follow=follow, as_json=as_json)
 
 
-def sweep(options: Options) -> int:
-    """Plan, carry out what is not done, show what was found. Returns the exit status."""
+def sweep(options: Options, conclude: Conclude | None = None) -> int:
+    """Plan, carry out what is not done, show what was found (`conclude` in its own way). Returns the exit status."""
     out = console(to_stderr=options.json)
     study = build_study(options)
     if os.geteuid() != 0 and any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
@@ -195,8 +210,11 @@ def sweep(options: Options) -> int:
         options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh
     )
     done = dataset.ok_run_ids()
-    todo = [run for run in runs if run.run_id not in done]
+    unneeded, why = left_out(study, dataset, [run for run in runs if run.run_id not in done])
+    todo = [run for run in runs if run.run_id not in done | unneeded]
     _announce(study, dataset, runs, todo, out.print)
+    for line in why:
+        out.print(line, markup=False, soft_wrap=True)
     ended_error: SparkrayError | None = None
     interrupted = False
     if todo:
@@ -206,14 +224,14 @@ def sweep(options: Options) -> int:
         with Display(out, len(runs), len(runs) - len(todo)) as display:
             ended = carry_out(study, dataset, todo, options, display)
         ended_error, interrupted = ended.error, ended.interrupted
-    counts = _conclude(study, dataset, runs, options, out)
+    counts = (conclude or _conclude)(study, dataset, runs, options, out)
     if interrupted:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         return INTERRUPTED
     if ended_error is not None:
         click.echo(error_text(ended_error), err=True)
         return ended_error.exit_status
-    return 0 if counts["ok"] == counts["planned"] else 1
+    return 0 if counts["ok"] + counts.get("decided", 0) == counts["planned"] else 1
 
 
 def _announce(
@@ -239,6 +257,8 @@ def _announce(
         markup=False,
         soft_wrap=True,
     )
+    for line in folded_lines(study):
+        show(line, markup=False, soft_wrap=True)
 
 
 def _confirm(options: Options) -> None:
@@ -254,25 +274,37 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     found = cells(frame, metrics)
     compared = comparisons(frame, metrics, study.experiment.margins)
     counts = counts_of(runs, rows)
+    looks = standings(study.experiment, runs, rows)
+    count_decided(counts, looks, runs, {row["run_id"] for row in rows})
     simulated = simulated_count(rows, {run.run_id for run in runs})
+    host = next((str(row["host"]) for row in rows), None)
+    calibration = calibration_beside(dataset, host, study.site.name) if host else None
     if options.json:
         document = {
             "experiment": study.experiment.name,
             "results_dir": str(dataset.path),
             "runs": counts,
             "simulated": simulated,
+            "folded": folded_document(study),
+            "calibration": calibration,
+            **({"looks": [standing_document(standing) for standing in looks]} if looks else {}),
             **as_document(found, compared),
         }
         click.echo(json.dumps(document, indent=1))
         return counts
     if found:
         out.print(environment_table(found))
-    for line in comparison_lines(compared):
+    for line in (*comparison_lines(compared), *folded_results(study)):
         out.print(line, markup=False, soft_wrap=True)
+    for standing in looks:
+        out.print(f"by the looks, which count: {standing}", markup=False, soft_wrap=True)
+    if calibration:
+        out.print(calibration_sentence(calibration), markup=False, soft_wrap=True)
     if simulated:
         out.print(f"SIMULATED: {simulated} of these runs were made by a double, not by an engine.", style="bold")
     out.print(
-        f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid. "
+        f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid"
+        f"{', ' + str(counts['decided']) + ' not needed' if 'decided' in counts else ''}. "
         f"Data: {dataset.path}",
         markup=False,
         soft_wrap=True,
@@ -285,4 +317,7 @@ def simulated_count(rows: Sequence[Any], run_ids: set[str]) -> int:
     return sum(1 for row in rows if row["status"] == "ok" and row["simulated"] and row["run_id"] in run_ids)
 
 
+app.add_command(analyze)
 app.add_command(audit)
+app.add_command(report)
+app.add_command(calibrate_command(sweep, _smallest))

@@ -1,0 +1,90 @@
+"""Estimates to tables, figures and documents. Renders; computes no statistic of its own.
+
+`write_report` makes one folder of one analysis: `index.html` (self-contained), `figures/` (PDF, SVG, PNG at the widths of
+IEEE's templates), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper/` (a manuscript whose numbers are macros).
+A `Book` quotes the numbers and keeps the evidence of each; `text` carries numbers and words together to every form.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparkray.analysis import Analysis, write
+from sparkray.errors import StorageError
+from sparkray.report.against import differences
+from sparkray.report.book import Book
+from sparkray.report.derived import derived
+from sparkray.report.figures import NoFigure, Saved, save_all
+from sparkray.report.page import answer_lines, page
+from sparkray.report.paper import write_paper
+
+TABLE_FORMATS = ("parquet", "csv", "json", "tex")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report left on disk. `answer` is the answer in sentences; `missing` has the figures that the data lack."""
+
+    page: Path
+    figures: tuple[Saved, ...]
+    missing: tuple[tuple[str, NoFigure], ...]
+    tables: Path
+    paper: Path | None
+    answer: tuple[str, ...]
+
+
+def open_book(analysis: Analysis, against: Analysis | None = None) -> Book:
+    """A book with everything that a report of this analysis may quote.
+
+    Args:
+        analysis: What the report is about.
+        against: Another study to hold it against.
+    """
+    own = dict(derived(analysis))
+    if against is not None:
+        own["between"] = differences(analysis, against)
+    return Book(analysis, own)
+
+
+def write_report(analysis: Analysis, folder: Path, *, against: Analysis | None = None, paper: bool = False) -> Written:
+    """Make a report in a folder, over whatever report is there.
+
+    Args:
+        analysis: What it is about.
+        folder: Where it goes; made if need be.
+        against: Another study to hold it against.
+        paper: Whether to write the manuscript too.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    book = open_book(analysis, against)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = list(save_all(book, folder / "figures"))
+        index = folder / "index.html"
+        index.write_text(page(book, drawn), encoding="utf-8")
+        _write_tables(book, folder / "tables")
+        manuscript = (
+            write_paper(book, [one for one in drawn if isinstance(one, Saved)], folder / "paper") if paper else None
+        )
+    except OSError as error:
+        raise StorageError(
+            f"{folder} cannot be written: {error.strerror or error}", "Free some space, or name another: --output DIR"
+        ) from None
+    return Written(
+        index,
+        tuple(one for one in drawn if isinstance(one, Saved)),
+        tuple(one for one in drawn if isinstance(one, tuple)),
+        folder / "tables",
+        manuscript,
+        tuple(answer_lines(book)),
+    )
+
+
+def _write_tables(book: Book, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
+    """The analysis's tables, and beside them what the report derived, as Parquet and CSV."""
+    write(book.analysis, folder, formats)
+    for name, frame in book.own.items():
+        frame.write_parquet(folder / f"report-{name}.parquet")
+        frame.write_csv(folder / f"report-{name}.csv")

@@ -1,0 +1,145 @@
+"""What one needs to do it again: command lines, digests, fingerprint of hardware and software."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sparkray.report.book import CONTEXT, Book
+from sparkray.report.grid import Grid
+from sparkray.report.labels import arm_in_full, metric_name
+from sparkray.report.text import Say, Text, number_of, say
+
+CHROOT = 'chroot "$ROOTFS" '
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line, verbatim, and what it starts."""
+
+    what: str
+    line: str
+
+
+def commands(book: Book) -> Iterator[Command]:
+    """The lines of the first run of every environment; the native one inside the image's own files."""
+    docker: Mapping[str, str] = book.context.get("docker_commands") or {}
+    engines: Mapping[str, str] = book.context.get("engine_commands") or {}
+    for environment in book.context.get("environments") or []:
+        if environment in docker:
+            yield Command(arm_in_full(environment), docker[environment])
+        elif environment in engines:
+            prefix = CHROOT if environment == "native" else ""
+            yield Command(arm_in_full(environment), prefix + shell_line(engines[environment]))
+
+
+def shell_line(argv: str) -> str:
+    """An argv stored as JSON, quoted for a shell; anything else as it is."""
+    try:
+        words = json.loads(argv)
+    except ValueError:
+        return argv
+    return shlex.join(map(str, words)) if isinstance(words, list) else argv
+
+
+def repeat_line(book: Book) -> str:
+    """The command that measures the same question again."""
+    words = ["python", "-m", "sparkray.sweep", "baseline", "--experiment", str(book.context.get("experiment"))]
+    if book.context.get("site"):
+        words += ["--site", str(book.context["site"])]
+    if book.context.get("seed") is not None:
+        words += ["--seed", str(book.context["seed"])]
+    return shlex.join(words)
+
+
+def fingerprints(book: Book) -> Iterator[Grid]:
+    """One table for each machine that measured."""
+    machines = book.context.get("machines") or []
+    for index, machine in enumerate(machines):
+        rows = tuple(_facts(machine, f"machines/{index}"))
+        yield Grid(
+            f"machine-{index}", ("Fingerprint of the machine, as stored with every run.",), ("what", "value"), rows
+        )
+
+
+def identities(book: Book) -> Grid:
+    """Digests and versions."""
+    rows: list[tuple[Say, ...]] = []
+    for name, path in (
+        ("image", "image_digests"),
+        ("files that the arms ran", "rootfs_digests"),
+        ("sparkray that measured", "sparkray_versions"),
+    ):
+        for index, value in enumerate(book.context.get(path) or []):
+            rows.append((name, number_of(str(value), "", trace=f"{CONTEXT}{path}/{index}", column="value")))
+    for model, digests in (book.context.get("model_digests") or {}).items():
+        for index, value in enumerate(digests):
+            trace = f"{CONTEXT}model_digests/{model}/{index}"
+            rows.append((f"weights of {model}", number_of(str(value), "", trace=trace, column="value")))
+    rows.append(("sparkray that analysed", book.fact("analysed_with")))
+    return Grid("identities", ("Identities, as computed where the runs were made.",), ("what", "identity"), tuple(rows))
+
+
+def _facts(value: object, path: str, name: str = "") -> Iterator[tuple[Say, ...]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _facts(inner, f"{path}/{key}", f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _facts(inner, f"{path}/{index}", name)
+    else:
+        yield name, number_of(value, "number", trace=CONTEXT + path, column="value")
+
+
+def calibration(book: Book) -> Grid | None:
+    """What `calibrate` found on this machine; None when it was not run.
+
+    A document of another form than `calibrate` writes today is shown value by value.
+    """
+    told: Mapping[str, Any] | None = book.context.get("calibration")
+    if not told:
+        return None
+    metrics = told.get("metrics")
+    if not isinstance(metrics, Mapping) or not {"runs", "model", "environment", "host", "sound"} <= set(told):
+        caption: Text = ("The same arm against itself, on this machine and with this pipeline.",)
+        return Grid("calibration", caption, ("what", "value"), tuple(_facts(told, "calibration")))
+    rows = tuple(_calibrated(book, name) for name, one in metrics.items() if one.get("trials"))
+    verdict = {True: "It held.", False: "It FAILED: see the cause."}.get(told["sound"], "Nothing could be judged.")
+    caption = say(
+        "{runs} runs of {model} in {environment} against themselves, on {host}: how often the pipeline finds a "
+        "difference where there is none (sound is {alpha}). {verdict}",
+        runs=book.fact("calibration/runs"),
+        model=str(told["model"]),
+        environment=str(told["environment"]),
+        host=str(told["host"]),
+        alpha=book.constant("alpha"),
+        verdict=verdict,
+    )
+    head = (
+        "metric",
+        "paired design",
+        "95 % CI",
+        "arms one after the other",
+        "smallest effect seen",
+        "likely cause of failure",
+    )
+    return Grid("calibration", caption, head, rows)
+
+
+def _calibrated(book: Book, name: str) -> tuple[Say, ...]:
+    path = f"calibration/metrics/{name}"
+
+    def rate(design: str) -> Text:
+        trial = f"{path}/trials/0/{design}"
+        return say("{k} of {n}", k=book.fact(f"{trial}/rejections"), n=book.fact(f"{trial}/experiments"))
+
+    paired = f"{path}/trials/0/paired"
+    return (
+        metric_name(name),
+        rate("paired"),
+        say("{low} to {high}", low=book.fact(f"{paired}/low", "share"), high=book.fact(f"{paired}/high", "share")),
+        rate("blocked"),
+        book.fact(f"{path}/reach/smallest_pct", "per_cent"),
+        book.linked(book.facts.get(f"{path}/cause"), f"{CONTEXT}{path}/cause") or "–",
+    )

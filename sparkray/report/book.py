@@ -1,0 +1,214 @@
+"""The book of a report: the tables that it may quote, and the evidence of every number that it does quote.
+
+Numbers come out of here and from nowhere else. `number` quotes a row's value, `count` tallies rows, `fact` quotes what was
+done (the analysis's context), `linked` puts the evidence to numbers that stand inside a row's own sentence. What was
+quoted is remembered by its trace id, and `evidence` tells for each id which table, which rows, how many.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from sparkray.analysis import Analysis, trace
+from sparkray.errors import InputError
+from sparkray.report.text import Number, Part, Text, joined, number_of
+
+TALLY = "tally/"
+CONTEXT = "context/"
+NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
+"""A number that stands alone in a sentence: not part of a name (`Qwen2-1.5B`), a path, a time or an image's tag."""
+_EMPTY = pl.DataFrame(schema={"trace": pl.String})
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where a number comes from.
+
+    Attributes:
+        trace: Its id; `report --trace ID` prints the rows.
+        table: The table whose rows they are.
+        where: Which rows, in words.
+        count: How many; None where the source is no table.
+        how: What was done with them, where that is not plain.
+    """
+
+    trace: str
+    table: str
+    where: str
+    count: int | None
+    how: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Id of its entry in the page."""
+        return "ev-" + hashlib.sha256(self.trace.encode()).hexdigest()[:10]
+
+    @property
+    def line(self) -> str:
+        """All of it in a line."""
+        rows = "" if self.count is None else f", {self.count} row{'' if self.count == 1 else 's'}"
+        return f"{self.table}: {self.where}{rows}{f'. {self.how}' if self.how else ''}"
+
+
+@dataclass
+class Book:
+    """What one report quotes from.
+
+    Args:
+        analysis: Estimates and verdicts.
+        own: Tables that the report derives from them and from the model cards, by name, in the same form: a `trace` column,
+            and a `source` column that says in words how the row came to be.
+    """
+
+    analysis: Analysis
+    own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    quoted: dict[str, Evidence] = field(default_factory=dict)
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """What was done."""
+        return self.analysis.context
+
+    @cached_property
+    def facts(self) -> Mapping[str, Any]:
+        """Every value of the context by its path (`margins/latency_mean_ms`)."""
+        return dict(_leaves(self.context))
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table by name; one without rows when there is none of that name."""
+        return self.own[name] if name in self.own else self.analysis.tables.get(name, _EMPTY)
+
+    def rows(self, name: str, /, **where: object) -> list[Row]:
+        """Rows of a table that have these values, in the table's order."""
+        frame = self.table(name)
+        if any(column not in frame.columns for column in where):
+            return []
+        return list(chosen(frame, where).iter_rows(named=True))
+
+    def number(self, row: Row, column: str, form: str) -> Part:
+        """A value of a row, as a number with the row's evidence; a dash where there is none."""
+        return number_of(row[column], form, trace=str(row["trace"]), column=column)
+
+    def count(self, name: str, /, **where: object) -> Part:
+        """How many rows of a table have these values."""
+        return number_of(len(self.rows(name, **where)), "count", trace=tally_id(name, where), column="count")
+
+    def fact(self, path: str, form: str = "count") -> Part:
+        """What was done, by its path in the context; a dash where it is not known."""
+        value = self.facts.get(path)
+        return number_of(value, form, trace=CONTEXT + path, column="value")
+
+    def count_of(self, path: str) -> Part:
+        """How many things the context lists under a path."""
+        return number_of(len(self.context.get(path) or ()), "count", trace=CONTEXT + path, column="count")
+
+    def constant(self, name: str, form: str = "level") -> Part:
+        """A constant of the method (`derived.method`) by its name."""
+        return self.number(self.rows("method", name=name)[0], "value", form)
+
+    def linked(self, text: str | None, trace_id: str) -> Text:
+        """A sentence of a row: every number in it gets that row's evidence."""
+        found: list[Part] = []
+        end = 0
+        for match in NUMERAL.finditer(text or ""):
+            found += [(text or "")[end : match.start()], Number(match[0], trace_id)]
+            end = match.end()
+        return joined([*found, (text or "")[end:]])
+
+    def evidence(self, trace_id: str) -> Evidence:
+        """Where the number of that id comes from, remembered.
+
+        Raises:
+            InputError: Nothing has that id.
+        """
+        if trace_id not in self.quoted:
+            self.quoted[trace_id] = self._evidence(trace_id)
+        return self.quoted[trace_id]
+
+    def _evidence(self, trace_id: str) -> Evidence:
+        if trace_id.startswith(TALLY):
+            name, where = tally_of(trace_id)
+            words = " AND ".join(map(_condition, where.items())) or "all rows"
+            return Evidence(trace_id, name, words, len(self.rows(name, **where)), "The number counts these rows")
+        if trace_id.startswith(CONTEXT):
+            path = trace_id.removeprefix(CONTEXT)
+            return Evidence(trace_id, "context", path, None, "As the experiment's definition and its runs tell it")
+        for name, frame in self.own.items():
+            found = frame.filter(pl.col("trace") == trace_id) if "trace" in frame.columns else frame.clear()
+            if len(found):
+                return Evidence(trace_id, name, f"trace = {trace_id}", len(found), str(found["source"][0]))
+        seen = trace(self.analysis, trace_id)
+        return Evidence(trace_id, seen.table, seen.filter, seen.count)
+
+    def open(self, trace_id: str) -> tuple[Evidence, pl.DataFrame]:
+        """The evidence and the rows themselves.
+
+        Raises:
+            InputError: Nothing has that id.
+        """
+        evidence = self.evidence(trace_id)
+        if trace_id.startswith(TALLY):
+            name, where = tally_of(trace_id)
+            return evidence, chosen(self.table(name), where)
+        if trace_id.startswith(CONTEXT):
+            return evidence, self._told(trace_id.removeprefix(CONTEXT))
+        if evidence.table in self.own:
+            return evidence, self.own[evidence.table].filter(pl.col("trace") == trace_id)
+        return evidence, trace(self.analysis, trace_id).rows
+
+    def _told(self, path: str) -> pl.DataFrame:
+        values = {key: value for key, value in self.facts.items() if key == path or key.startswith(f"{path}/")}
+        if not values:
+            raise InputError(f"nothing in the context has the path {path!r}", "The paths stand in analysis.json")
+        return pl.DataFrame({"path": list(values), "value": [str(value) for value in values.values()]})
+
+
+def chosen(frame: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:
+    """Rows that have these values; None asks for null."""
+    for column, value in where.items():
+        frame = frame.filter(pl.col(column).is_null() if value is None else pl.col(column) == value)
+    return frame
+
+
+def _condition(pair: tuple[str, object]) -> str:
+    """A condition as SQL has it."""
+    column, value = pair
+    if value is None:
+        return f"{column} IS NULL"
+    return f"{column} = '{value}'" if isinstance(value, str) else f"{column} = {json.dumps(value)}"
+
+
+def tally_id(name: str, where: Mapping[str, object]) -> str:
+    """Id of a count of rows: the table and the values that its rows have."""
+    return TALLY + name + "".join(f"&{column}={json.dumps(value)}" for column, value in where.items())
+
+
+def tally_of(trace_id: str) -> tuple[str, dict[str, object]]:
+    """Table and values of a count of rows.
+
+    Raises:
+        InputError: The id is not well-formed.
+    """
+    name, *parts = trace_id.removeprefix(TALLY).split("&")
+    try:
+        return name, {column: json.loads(value) for column, _, value in (part.partition("=") for part in parts)}
+    except ValueError:
+        raise InputError(f"{trace_id!r} is no trace id", "Copy one from the report's page") from None
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}/{key}" if path else str(key))
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{path}/{index}")
+    else:
+        yield path, value

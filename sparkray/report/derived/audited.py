@@ -1,0 +1,41 @@
+"""What the audit says of the same dataset, as a table."""
+
+import json
+
+import polars as pl
+
+from sparkray.analysis import Analysis
+from sparkray.audit import audit
+from sparkray.audit.knowledge import case_of
+from sparkray.audit.readers import dataset_results
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import UnknownNameError
+
+_SCHEMA = {name: pl.String() for name in ("trace", "kind", "gravity", "message", "evidence", "rows", "source")}
+NOT_JUDGED = "not judged"
+
+
+def audited(analysis: Analysis) -> pl.DataFrame:
+    """One row a finding, gravest first, then what could not be judged; no rows where there is nothing to read."""
+    catalog = Catalog(data_root())
+    if analysis.frames is None or analysis.frames.attempts.is_empty():
+        return pl.DataFrame(schema=_SCHEMA)
+    results = dataset_results(analysis.frames.attempts.to_dicts())
+    try:
+        site = catalog.site(results.default_site) if results.default_site else None
+    except UnknownNameError:
+        site = None
+    said = audit(case_of(results, catalog.cards(), site))
+    source = "sparkray audit, the question in sparkray/audit/findings of that name"
+    rows = [
+        {"kind": f.kind, "gravity": f.gravity, "message": f.message, "evidence": f.evidence, "rows": json.dumps(f.rows)}
+        for f in said.findings
+    ]
+    rows += [
+        {"kind": left.kind, "gravity": NOT_JUDGED, "message": left.reason, "evidence": "", "rows": "[]"}
+        for left in said.not_judged
+    ]
+    return pl.DataFrame(
+        [{"trace": f"audit/{index}/{row['kind']}", **row, "source": source} for index, row in enumerate(rows, 1)],
+        schema=_SCHEMA,
+    )

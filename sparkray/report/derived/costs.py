@@ -1,0 +1,67 @@
+"""What a ratio of throughput comes to in a day, and what tokens cost in energy: arithmetic on estimates."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from sparkray.analysis import Analysis
+
+THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
+_DAY_S = 86_400
+_KWH_PER_MILLION = 1e6 / 3.6e6
+_SCHEMA = {
+    "trace": pl.String(),
+    "model": pl.String(),
+    "level": pl.String(),
+    "environment": pl.String(),
+    "reference_tok_s": pl.Float64(),
+    "tokens_day": pl.Float64(),
+    "tokens_day_low": pl.Float64(),
+    "tokens_day_high": pl.Float64(),
+    "kwh_per_million": pl.Float64(),
+    "reference_kwh_per_million": pl.Float64(),
+    "source": pl.String(),
+}
+
+
+def costs(analysis: Analysis) -> pl.DataFrame:
+    """One row a comparison of throughput: tokens a day gained (or lost, below 0) and kWh for 10^6 tokens in either arm."""
+    described = {
+        (row["model"], row["level"], row["environment"], row["metric"]): row["mean"]
+        for row in analysis.tables["descriptive"].iter_rows(named=True)
+        if row["metric"] in (THROUGHPUT, POWER)
+    }
+    compared = analysis.tables["comparisons"].filter((pl.col("metric") == THROUGHPUT) & pl.col("ratio").is_not_null())
+    return pl.DataFrame([_row(row, described) for row in compared.iter_rows(named=True)], schema=_SCHEMA)
+
+
+def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], float | None]) -> dict[str, Any]:
+    cell = (row["model"], row["level"])
+    reference = described.get((*cell, row["against"], THROUGHPUT))
+
+    def day(ratio: float) -> float | None:
+        return None if reference is None else reference * _DAY_S * (ratio - 1)
+
+    def energy(environment: str) -> float | None:
+        power = described.get((*cell, environment, POWER))
+        speed = described.get((*cell, environment, THROUGHPUT))
+        return power / speed * _KWH_PER_MILLION if power and speed else None
+
+    return {
+        "trace": f"costs/{row['model']}/{row['level']}/{row['environment']}",
+        "model": row["model"],
+        "level": row["level"],
+        "environment": row["environment"],
+        "reference_tok_s": reference,
+        "tokens_day": day(row["ratio"]),
+        "tokens_day_low": day(row["low"]),
+        "tokens_day_high": day(row["high"]),
+        "kwh_per_million": energy(row["environment"]),
+        "reference_kwh_per_million": energy(row["against"]),
+        "source": (
+            f"{row['trace']}: mean throughput of {row['against']} x 86,400 s x (ratio - 1), and the same for the "
+            "interval's ends. kWh for 10^6 tokens: mean GPU power / mean throughput x 10^6 / 3.6e6; the GPU alone, "
+            "not the machine"
+        ),
+    }

@@ -1,0 +1,112 @@
+"""Which models fit into this machine's memory, and from which precision on: arithmetic on the cards."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sparkray.analysis import Analysis
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import SparkrayError, UnknownNameError
+from sparkray.spec.boundary import parse
+from sparkray.spec.model import RESERVE_GIB, ModelCard, Shape
+from sparkray.units import gib
+
+_SCHEMA = {
+    "trace": pl.String(),
+    "model": pl.String(),
+    "architecture": pl.String(),
+    "precision": pl.String(),
+    "measured": pl.Boolean(),
+    "params_b": pl.Float64(),
+    "weights_gib": pl.Float64(),
+    "kv_gib": pl.Float64(),
+    "sequences": pl.Int64(),
+    "tokens": pl.Int64(),
+    "needed_gib": pl.Float64(),
+    "memory_gib": pl.Float64(),
+    "fits": pl.Boolean(),
+    "needed_16_gib": pl.Float64(),
+    "needed_8_gib": pl.Float64(),
+    "needed_4_gib": pl.Float64(),
+    "advice": pl.String(),
+    "most_sequences": pl.Int64(),
+    "source": pl.String(),
+}
+_BITS = (16, 8, 4)
+
+
+def fit(analysis: Analysis) -> pl.DataFrame:
+    """One row a model that has a shape; without a known memory no rows."""
+    memory = memory_gib(analysis.context)
+    workload = analysis.context.get("workload") or {}
+    tokens = int(workload.get("input_tokens") or 0) + int(workload.get("output_tokens") or 0)
+    rows: list[dict[str, Any]] = []
+    if memory is not None:
+        measured = set(analysis.context.get("models") or [])
+        for card in _cards(analysis.context.get("cards") or []):
+            if card.shape is not None:
+                sequences = int(workload.get("concurrency") or card.max_batch_size)
+                row = _row(card, card.shape, memory, sequences=sequences, tokens=tokens)
+                rows.append(row | {"measured": card.name in measured})
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def memory_gib(context: Mapping[str, Any]) -> float | None:
+    """MemTotal of the smallest machine that measured, else the site's as its data sheet has it, GiB."""
+    told = [machine["memory_gib"] for machine in context.get("machines") or [] if machine.get("memory_gib")]
+    if told:
+        return float(min(told))
+    try:
+        return Catalog(data_root()).site(str(context.get("site"))).memory_gib
+    except UnknownNameError:
+        return None
+
+
+def _cards(stored: Sequence[Mapping[str, Any]]) -> list[ModelCard]:
+    """The cards that the dataset holds, and those that ship beside them, small models first."""
+    found = {card.name: card for card in Catalog(data_root()).cards() if card.tier > 0}
+    for document in stored:
+        try:
+            card = parse(ModelCard, document, "experiment.json")
+        except SparkrayError:
+            continue  # written by a version whose cards had other keys; the shipped card of that name stands
+        found[card.name] = card
+    return sorted(found.values(), key=lambda card: (card.shape.params_total if card.shape else 0, card.name))
+
+
+def _row(card: ModelCard, shape: Shape, memory: float, *, sequences: int, tokens: int) -> dict[str, Any]:
+    kv_one = gib(shape.kv_bytes(tokens))
+    weights = gib(shape.weight_bytes)
+    needed = weights + sequences * kv_one + RESERVE_GIB
+    at = {bits: gib(shape.params_total * bits / 8) + sequences * kv_one + RESERVE_GIB for bits in _BITS}
+    left = memory - RESERVE_GIB - weights
+    return {
+        "trace": f"fit/{card.name}",
+        "model": card.name,
+        "architecture": card.architecture,
+        "precision": card.quantisation or card.dtype,
+        "params_b": shape.params_total / 1e9,
+        "weights_gib": weights,
+        "kv_gib": sequences * kv_one,
+        "sequences": sequences,
+        "tokens": tokens,
+        "needed_gib": needed,
+        "memory_gib": memory,
+        "fits": needed <= memory,
+        **{f"needed_{bits}_gib": at[bits] for bits in _BITS},
+        "advice": next(
+            (_advice(bits) for bits in _BITS if at[bits] <= memory), "does not fit at any of these precisions"
+        ),
+        "most_sequences": int(left // kv_one) if left > 0 and kv_one > 0 else 0,
+        "source": (
+            f"conf/models card {card.name}: weights at its own precision + KV cache of {sequences} sequences of "
+            f"{tokens} tokens (16-bit keys and values) + {RESERVE_GIB:g} GiB that must stay free, against "
+            f"{memory:g} GiB. At 16, 8 and 4 bits: parameters x bits / 8 in place of the weights. Most sequences: "
+            "(memory - reserve - weights) / KV cache of one"
+        ),
+    }
+
+
+def _advice(bits: int) -> str:
+    return "quantisation is not necessary" if bits == _BITS[0] else f"necessary: {bits}-bit weights or fewer"

@@ -1,0 +1,35 @@
+"""The constants of the method, so that they too can be asked where they come from."""
+
+import polars as pl
+
+from sparkray.spec.model import RESERVE_GIB
+
+_CONSTANTS = (
+    ("confidence", 95.0, "two-sided confidence of every interval; docs/methods.md"),
+    ("confidence_of_equivalence", 90.0, "the two one-sided tests at 5 % read the 90 % interval (Schuirmann 1987)"),
+    ("alpha", 5.0, "risk of calling arms equivalent that differ by just the margin; docs/methods.md"),
+    ("power", 80.0, "power at which numbers of pairs are given; docs/methods.md"),
+    ("resamples", 10_000.0, "resamples of the BCa bootstrap; docs/methods.md"),
+    (
+        "reserve_gib",
+        RESERVE_GIB,
+        "memory that no model may count on: 8 GiB for the host, 4 for CUDA; sparkray.spec.model",
+    ),
+    ("bits_16", 16.0, "unquantised weights"),
+    ("bits_8", 8.0, "weights of 8 bits, scales left out"),
+    ("bits_4", 4.0, "weights of 4 bits, scales left out"),
+    ("seconds_a_day", 86_400.0, "24 hours of 3600 s"),
+    ("million", 1_000_000.0, "tokens that energy is given for"),
+)
+
+
+def method() -> pl.DataFrame:
+    """One row a constant."""
+    return pl.DataFrame(
+        {
+            "trace": [f"method/{name}" for name, _, _ in _CONSTANTS],
+            "name": [name for name, _, _ in _CONSTANTS],
+            "value": [value for _, value, _ in _CONSTANTS],
+            "source": [source for _, _, source in _CONSTANTS],
+        }
+    )

@@ -1,0 +1,105 @@
+"""The ratio over model size, with the regression's slope: does the cost of the container grow or shrink?"""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from sparkray.report.book import Book, Row
+from sparkray.report.cells import arms_of, primary_metrics
+from sparkray.report.figures import Drawn, NoFigure
+from sparkray.report.figures._frame import arm_lines, legend_above, plain_figure
+from sparkray.report.labels import arm, metric_name
+from sparkray.report.style import BAND, COLUMN_IN, INK, look
+from sparkray.report.text import Text, enumerated, say
+
+TITLE = "The ratio over model size"
+ORDER = 80
+_PANELS = 3
+
+
+def draw(book: Book) -> Drawn | NoFigure:
+    """A panel a primary metric; a point a model, at its parameters."""
+    metrics = primary_metrics(book)[:_PANELS]
+    rows = [
+        row
+        for row in book.rows("size", group_by="size")
+        if row["params_b"] is not None and row["ratio"] is not None and row["metric"] in metrics
+    ]
+    metrics = [metric for metric in metrics if any(row["metric"] == metric for row in rows)]
+    if not rows:
+        return NoFigure("no model with a known number of parameters has a ratio")
+    environments = arms_of(rows)
+    figure, axes = plain_figure(COLUMN_IN, 0.6 + 1.25 * len(metrics), len(metrics), 1, sharex=True)
+    for axis, metric in zip(axes, metrics, strict=True):
+        _panel(axis, [row for row in rows if row["metric"] == metric], environments)
+        margin = next((row["margin"] for row in book.rows("comparisons", metric=metric) if row["margin"]), None)
+        if margin is not None:
+            axis.axhspan(1 / (1 + margin), 1 + margin, color=BAND, zorder=0, linewidth=0)
+        axis.set_ylabel(f"ratio, {metric_name(metric)}".replace(" of ", "\nof "))
+    axes[-1].set_xlabel("parameters (10⁹, logarithmic)")
+    legend_above(figure, arm_lines(environments))
+    return Drawn(figure, _caption(book, metrics), _alt(rows))
+
+
+def _panel(axis: Axes, rows: Sequence[Row], environments: Sequence[str]) -> None:
+    axis.set_xscale("log")
+    for place, name in enumerate(environments):
+        face = look(name)
+        for row in (row for row in rows if row["environment"] == name):
+            x = row["params_b"] * 1.05 ** (place - (len(environments) - 1) / 2)
+            if row["low"] is not None:
+                axis.plot([x, x], [row["low"], row["high"]], color=face.colour, linewidth=1.0)
+            axis.plot([x], [row["ratio"]], face.marker, color=face.colour, markeredgecolor="k", markeredgewidth=0.4)
+    axis.axhline(1.0, color=INK, linewidth=0.5)
+    sizes = [row["params_b"] for row in rows]
+    axis.set_xlim(min(sizes) / 1.4, max(sizes) * 1.4)
+    ticks = [
+        tick
+        for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500)
+        if min(sizes) / 1.4 <= tick <= max(sizes) * 1.4
+    ]
+    axis.set_xticks(ticks or [min(sizes)])
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_major_locator(MaxNLocator(4))
+    axis.ticklabel_format(axis="y", useOffset=False)
+
+
+def _caption(book: Book, metrics: Sequence[str]) -> Text:
+    slopes = [
+        row for row in book.rows("size", group_by="slope") if row["metric"] in metrics and row["slope"] is not None
+    ]
+    if not slopes:
+        lost = next(iter(book.rows("size", group_by="slope")), None)
+        why = book.linked(lost["not_estimable"], lost["trace"]) if lost else ()
+        return say("There is no slope{why}.", why=say(": {why}", why=why) if why else "")
+    return say(
+        "Change of the logarithm of the ratio when parameters grow tenfold, over {n} models: {said}.",
+        n=book.number(slopes[0], "n_models", "count"),
+        said=enumerated((_slope(book, row) for row in slopes), "and"),
+    )
+
+
+def _slope(book: Book, row: Row) -> Text:
+    clear = "excludes zero" if row["slope_low"] > 0 or row["slope_high"] < 0 else "holds zero"
+    return say(
+        "{name}, {arm}, {slope} ({low} to {high}: {clear})",
+        name=metric_name(row["metric"]),
+        arm=arm(row["environment"]),
+        slope=book.number(row, "slope", "slope"),
+        low=book.number(row, "slope_low", "slope"),
+        high=book.number(row, "slope_high", "slope"),
+        clear=clear,
+    )
+
+
+def _alt(rows: Sequence[Row]) -> str:
+    ends = sorted(rows, key=lambda row: row["params_b"])
+    said = "; ".join(
+        f"{row['group']} ({row['params_b']:.3g} billion), {metric_name(row['metric'])}: {row['ratio']:.4f}"
+        for row in ends
+        if math.isfinite(row["ratio"])
+    )
+    return f"Ratios over the number of parameters. {said}."

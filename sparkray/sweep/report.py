@@ -1,0 +1,124 @@
+"""`report`: figures, tables and the page of a dataset; the evidence of one number; the manuscript."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import polars as pl
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.errors import DatasetError
+from sparkray.sweep.analyze import newest
+from sparkray.sweep.show import console
+
+if TYPE_CHECKING:
+    from sparkray.report import Written
+
+FOLDER = "report"
+
+
+@click.command()
+@click.option("--experiment", metavar="NAME", help="Whose newest dataset; that of any experiment when not given.")
+@click.option(
+    "--results-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("results"),
+    show_default=True,
+    help="Where datasets lie.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the report goes; `report` in the dataset's folder when not given.",
+)
+@click.option("--paper", is_flag=True, help="A LaTeX manuscript too, every number of it a macro.")
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Another dataset to hold this one against: before an update, another machine.",
+)
+@click.option("--trace", "trace_id", metavar="ID", help="Print the rows behind one number, and make nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def report(
+    experiment: str | None,
+    results_dir: Path,
+    *,
+    output: Path | None,
+    paper: bool,
+    against: Path | None,
+    trace_id: str | None,
+    as_json: bool,
+) -> int:
+    """Figures, tables and one self-contained HTML page, every number of which is a link to its evidence."""
+    dataset = newest(results_dir, experiment)
+    analysis = analyse(dataset.path)
+    other = analyse(_dataset(against)) if against is not None else None
+    if trace_id is not None:
+        return _show_evidence(analysis, other, trace_id, as_json=as_json)
+    from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
+
+    written = write_report(analysis, output or dataset.path / FOLDER, against=other, paper=paper)
+    if as_json:
+        click.echo(json.dumps(_document(dataset.path, written), indent=1))
+    else:
+        _show(written)
+    return 0
+
+
+def _dataset(folder: Path) -> Path:
+    """Raises DatasetError for a folder without runs."""
+    if not (folder / "runs").is_dir():
+        raise DatasetError(f"{folder} is no dataset: it has no folder `runs`", "Name one, such as results/local")
+    return folder
+
+
+def _show(written: "Written") -> None:
+    out = console(to_stderr=False)
+    lines = [
+        *written.answer,
+        "",
+        f"page:    {written.page}",
+        f"figures: {written.page.parent / 'figures'} ({len(written.figures)}, each as PDF, SVG and PNG)",
+        f"tables:  {written.tables}",
+    ]
+    lines += [f"paper:   {written.paper} (build it: latexmk -pdf -cd {written.paper})"] if written.paper else []
+    lines += [f"not drawn: {title}: {missing.reason}" for title, missing in written.missing]
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _document(dataset: Path, written: "Written") -> dict[str, Any]:
+    return {
+        "dataset": str(dataset),
+        "answer": list(written.answer),
+        "page": str(written.page),
+        "figures": {one.name: {form: str(path) for form, path in one.files.items()} for one in written.figures},
+        "not_drawn": {title: missing.reason for title, missing in written.missing},
+        "tables": str(written.tables),
+        "paper": str(written.paper) if written.paper else None,
+    }
+
+
+def _show_evidence(analysis: Analysis, other: Analysis | None, trace_id: str, *, as_json: bool) -> int:
+    """The rows of one number. Nothing is written."""
+    from sparkray.report import open_book  # noqa: PLC0415 - as above
+
+    evidence, rows = open_book(analysis, other).open(trace_id)
+    if as_json:
+        document = {
+            "trace": trace_id,
+            "table": evidence.table,
+            "filter": evidence.where,
+            "count": evidence.count,
+            "how": evidence.how,
+            "rows": json.loads(rows.write_json()),
+        }
+        click.echo(json.dumps(document, indent=1))
+        return 0
+    click.echo(f"{trace_id}\n{evidence.line}\n")
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=-1, fmt_str_lengths=200, tbl_hide_dataframe_shape=True):
+        click.echo(str(rows))
+    return 0

@@ -1,0 +1,145 @@
+"""Two studies against each other: Welch's interval on logarithms, against SciPy; and the sentences on real differences."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.synthetic import small_study
+from sparkray.report import open_book
+from sparkray.report.against import differences
+from sparkray.stats import NotEstimable
+from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
+
+A, B = LogSample(0.010, 0.004, 30), LogSample(0.002, 0.009, 12)
+samples = st.builds(
+    LogSample,
+    st.floats(-2, 2),
+    st.floats(1e-6, 1),
+    st.integers(2, 200),
+)
+
+
+def estimated(a: LogSample, b: LogSample) -> Between:
+    found = between(a, b)
+    assert isinstance(found, Between)
+    return found
+
+
+def test_the_interval_is_that_of_scipys_welch_test() -> None:
+    rng = np.random.default_rng(5)
+    one, other = np.exp(rng.normal(0, 0.01, 30)), np.exp(rng.normal(0.004, 0.03, 11))
+    a, b = log_sample(one), log_sample(other)
+    assert isinstance(a, LogSample)
+    assert isinstance(b, LogSample)
+    found = estimated(a, b)
+    test = stats.ttest_ind(np.log(other), np.log(one), equal_var=False)
+    interval = test.confidence_interval(0.95)
+    assert found.df == pytest.approx(test.df, rel=1e-12)
+    assert found.ratio == pytest.approx(stats.gmean(other) / stats.gmean(one), rel=1e-12)
+    assert np.log(found.ci95) == pytest.approx([interval.low, interval.high], rel=1e-8)
+    assert found.excludes_one == (test.pvalue < 0.05)
+
+
+@given(samples, samples)
+def test_swapping_the_studies_turns_the_ratio_over(a: LogSample, b: LogSample) -> None:
+    there, back = estimated(a, b), estimated(b, a)
+    assert there.ratio * back.ratio == pytest.approx(1)
+    assert there.ci95[0] * back.ci95[1] == pytest.approx(1)
+    assert (there.df, there.sd_log) == pytest.approx((back.df, back.sd_log))
+
+
+@given(samples, samples, st.floats(-1, 1))
+def test_another_unit_changes_nothing(a: LogSample, b: LogSample, shift: float) -> None:
+    moved = estimated(replace(a, mean=a.mean + shift), replace(b, mean=b.mean + shift))
+    assert moved.ratio == pytest.approx(estimated(a, b).ratio)
+    assert moved.ci90[0] >= moved.ci95[0]
+
+
+@given(samples, samples)
+def test_degrees_of_freedom_lie_between_the_smaller_study_and_both(a: LogSample, b: LogSample) -> None:
+    found = estimated(a, b)
+    assert min(a.n, b.n) - 1 - 1e-6 <= found.df <= a.n + b.n - 2 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "why"),
+    [
+        (replace(A, n=1), B, "first study has 1 value:"),
+        (A, replace(B, n=0), "second study has 0 values"),
+        (replace(A, sd=0.0), replace(B, sd=0.0), "no interval"),
+        (replace(A, mean=math.nan), B, "not a finite number"),
+        (A, replace(B, sd=math.inf), "not a finite number"),
+    ],
+)
+def test_what_cannot_be_estimated_says_why(a: LogSample, b: LogSample, why: str) -> None:
+    found = between(a, b)
+    assert isinstance(found, NotEstimable)
+    assert why in found.reason
+
+
+def test_values_without_logarithm_are_no_sample() -> None:
+    assert isinstance(log_sample([1.0, 0.0]), NotEstimable)
+    assert isinstance(log_sample([1.0]), NotEstimable)
+    assert log_sample([1.0, math.e]) == LogSample(0.5, pytest.approx(math.sqrt(0.5)), 2)
+
+
+def test_verdicts_at_a_margin() -> None:
+    same = estimated(LogSample(0.0, 0.002, 30), LogSample(0.0005, 0.002, 30))
+    assert decide_between(same, 0.01).verdict == "equivalent"
+    other = estimated(LogSample(0.0, 0.002, 30), LogSample(0.03, 0.002, 30))
+    assert decide_between(other, 0.01).verdict == "different"
+    wide = decide_between(estimated(LogSample(0.0, 0.02, 10), LogSample(0.0, 0.02, 10)), 0.01)
+    assert wide.verdict == "undecided"
+    # An sd of 0.0283 of differences is what arms with a CV of 2 % give: 71 pairs by the design's table.
+    assert wide.pairs_needed == pytest.approx(71, abs=1)
+    with pytest.raises(ValueError, match="margin"):
+        decide_between(same, 0.0)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Analysis, Analysis]:
+    """Before: the container costs 3 %. After: it costs nothing."""
+    before = small_study(tmp_path_factory.mktemp("before"), models=2, runs=8, cv=0.001)
+    after = small_study(
+        tmp_path_factory.mktemp("after"),
+        models=2,
+        runs=8,
+        seed=3,
+        cv=0.001,
+        speed_ratio={"container_baseline": 1.0, "container_optimized": 0.999},
+    )
+    return analyse(before), analyse(after)
+
+
+def test_a_planted_change_is_found_where_it_is(studies: tuple[Analysis, Analysis]) -> None:
+    before, after = studies
+    frame = differences(after, before)
+    rows = {(r["kind"], r["model"], r["environment"], r["metric"]): r for r in frame.iter_rows(named=True)}
+    for model in ("Qwen2-1.5B", "Mistral-7B-v0.3"):
+        changed = rows["overhead", model, "container_baseline", "latency_mean_ms"]
+        assert changed["verdict"] == "different"
+        assert changed["ratio"] == pytest.approx(0.97, abs=0.004)
+        assert rows["overhead", model, "container_optimized", "latency_mean_ms"]["verdict"] == "equivalent"
+        assert rows["arm", model, "native", "latency_mean_ms"]["verdict"] == "equivalent"
+        assert rows["arm", model, "container_baseline", "latency_mean_ms"]["verdict"] == "different"
+
+
+def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysis]) -> None:
+    frame = differences(studies[0], studies[0])
+    assert len(frame) == len(frame["trace"].unique()) > 10
+    assert frame["ratio"].drop_nulls().to_list() == pytest.approx([1.0] * len(frame))
+
+
+def test_the_page_says_it_with_evidence(studies: tuple[Analysis, Analysis]) -> None:
+    book = open_book(studies[1], studies[0])
+    row = next(row for row in book.rows("between", kind="overhead", verdict="different"))
+    evidence, rows = book.open(row["trace"])
+    assert "Satterthwaite" in evidence.how
+    assert rows["ratio"].to_list() == [row["ratio"]]
+    assert "different by more than" in row["sentence"]

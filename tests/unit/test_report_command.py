@@ -1,0 +1,126 @@
+"""`report` as a user meets it."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from builders import Ended
+
+from sparkray.analysis.synthetic import small_study
+
+CommandLine = Callable[..., Ended]
+RATIO = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    small_study(folder, models=1, runs=3, environments=("native", "container_baseline"), flaky=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def document(command_line: CommandLine, results: Path) -> dict[str, object]:
+    ended = command_line("report", "--results-dir", str(results), "--json")
+    assert (ended.status, ended.err) == (0, "")
+    found: dict[str, object] = json.loads(ended.out)
+    return found
+
+
+def test_it_writes_page_figures_and_tables(document: dict[str, object], results: Path) -> None:
+    folder = results / "small" / "report"
+    assert document["page"] == str(folder / "index.html")
+    assert (folder / "index.html").read_text().startswith("<!DOCTYPE html>")
+    for files in document["figures"].values():  # type: ignore[attr-defined]
+        assert all(Path(path).stat().st_size > 1000 for path in files.values())
+    assert (folder / "tables" / "comparisons.parquet").is_file()
+    assert (folder / "tables" / "report-decisions.csv").is_file()
+    assert document["paper"] is None
+    assert any("SIMULATED" in line for line in document["answer"])  # type: ignore[attr-defined]
+
+
+def test_a_figure_that_was_not_drawn_says_why(document: dict[str, object]) -> None:
+    assert "--against" in document["not_drawn"]["This study over the other"]  # type: ignore[index]
+
+
+def test_a_second_report_of_the_same_data_is_the_same(
+    document: dict[str, object], command_line: CommandLine, results: Path, tmp_path: Path
+) -> None:
+    ended = command_line(
+        "report", "--results-dir", str(results), "--experiment", "small", "--output", str(tmp_path / "new")
+    )
+    assert ended.status == 0
+    assert str(tmp_path / "new" / "index.html") in ended.out
+    assert "Container against native" in ended.out
+    first = Path(str(document["page"]))
+    assert (tmp_path / "new" / "index.html").read_bytes() == first.read_bytes()
+
+
+def test_the_rows_of_a_number_are_printed(command_line: CommandLine, results: Path) -> None:
+    ended = command_line("report", "--results-dir", str(results), "--trace", RATIO)
+    assert ended.status == 0
+    assert "6 rows" in ended.out
+    assert ended.out.count("container_baseline ┆") == 3
+    told = json.loads(command_line("report", "--results-dir", str(results), "--trace", RATIO, "--json").out)
+    assert told["count"] == len(told["rows"]) == 6
+    assert {row["environment"] for row in told["rows"]} == {"native", "container_baseline"}
+
+
+@pytest.mark.parametrize(
+    ("trace", "told"),
+    [
+        ("tally/comparisons&primary=true", "primary = true"),
+        ("context/margins", "latency_mean_ms"),
+        ("fit/Qwen2-1.5B", "conf/models card"),
+        ("method/alpha", "docs/methods.md"),
+    ],
+)
+def test_numbers_that_the_report_derives_have_rows_too(
+    command_line: CommandLine, results: Path, trace: str, told: str
+) -> None:
+    ended = command_line("report", "--results-dir", str(results), "--trace", trace)
+    assert ended.status == 0
+    assert told in ended.out
+
+
+@pytest.mark.parametrize(
+    "trace", ["nothing", "comparisons/Nobody//native/latency_mean_ms", "tally/x&y=", "context/no/such"]
+)
+def test_a_trace_that_is_none_is_refused(command_line: CommandLine, results: Path, trace: str) -> None:
+    ended = command_line("report", "--results-dir", str(results), "--trace", trace)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("sparkray: ")
+
+
+def test_without_a_dataset_there_is_a_remedy(command_line: CommandLine, tmp_path: Path) -> None:
+    ended = command_line("report", "--results-dir", str(tmp_path))
+    assert ended.status == 2
+    assert "sparkray quick" in ended.err
+
+
+def test_against_a_folder_that_is_no_dataset(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
+    ended = command_line("report", "--results-dir", str(results), "--against", str(tmp_path))
+    assert ended.status == 2
+    assert "is no dataset" in ended.err
+
+
+def test_a_folder_that_cannot_be_written(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    ended = command_line("report", "--results-dir", str(results), "--output", str(tmp_path / "file" / "sub"))
+    assert ended.status == 3
+    assert "--output" in ended.err
+
+
+def test_paper_and_another_study(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(results / "small", other)
+    ended = command_line(
+        "report", "--results-dir", str(results), "--output", str(tmp_path / "out"), "--paper", "--against", str(other)
+    )
+    assert ended.status == 0
+    assert "latexmk" in ended.out
+    assert (tmp_path / "out" / "paper" / "main.tex").is_file()
+    assert (tmp_path / "out" / "figures" / "between_studies.pdf").is_file()
+    assert "This study against the other" in (tmp_path / "out" / "index.html").read_text()

@@ -1,0 +1,246 @@
+"""The page of a small study: every number has evidence, it needs no network, and it is sound for whoever reads it how."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import polars as pl
+import pytest
+from report_page import Page, derived
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.synthetic import small_study
+from sparkray.report import Written, open_book, write_report
+from sparkray.report.book import Book
+from sparkray.report.html import template
+from sparkray.report.page import page
+
+
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5, levels=("",)))
+
+
+@pytest.fixture(scope="module")
+def book(analysis: Analysis) -> Book:
+    return open_book(analysis)
+
+
+@pytest.fixture(scope="module")
+def written(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    return write_report(analysis, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def html(written: Written) -> str:
+    return written.page.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def parsed(html: str) -> Page:
+    return Page(html)
+
+
+def test_no_number_stands_without_evidence(parsed: Page) -> None:
+    assert parsed.loose == []
+    assert len(parsed.links) > 500
+
+
+def test_every_number_is_one_of_its_evidence(parsed: Page, book: Book) -> None:
+    assert [link for link in set(parsed.links) if not derived(book, link)] == []
+
+
+@pytest.mark.parametrize("planted", ["<p>It is 42.7 % faster.</p>", "<ul><li>n = 30</li></ul>", "<td>1.0042</td>"])
+def test_a_planted_number_is_found(html: str, planted: str) -> None:
+    assert len(Page(html.replace("<main", f"{planted}<main", 1)).loose) == 1
+
+
+def test_a_changed_number_is_found(html: str, book: Book) -> None:
+    ratio = next(row for row in book.rows("comparisons", primary=True))
+    shown = f"{ratio['ratio']:.4f}"
+    assert f">{shown}</a>" in html
+    wrong = Page(html.replace(f">{shown}</a>", ">1.2345</a>", 1))
+    assert [link.text for link in wrong.links if not derived(book, link)] == ["1.2345"]
+
+
+def test_changed_rows_change_the_page(analysis: Analysis) -> None:
+    frame = analysis.tables["comparisons"]
+    tables = {**analysis.tables, "comparisons": frame.with_columns(ratio=frame["ratio"] + 0.1)}
+    changed = page(open_book(replace(analysis, tables=tables)), [])
+    shown = {link.text for link in Page(changed).links if (link.column, link.form) == ("ratio", "ratio")}
+    ratios = frame.filter("primary")["ratio"].drop_nulls().to_list()
+    assert {f"{ratio + 0.1:.4f}" for ratio in ratios} <= shown
+    assert not {f"{ratio:.4f}" for ratio in ratios} & shown
+
+
+def test_every_link_leads_to_its_evidence_once(parsed: Page) -> None:
+    counts = Counter(parsed.ids)
+    assert [name for name, count in counts.items() if count > 1] == []
+    targets = {link.href.removeprefix("#") for link in parsed.links}
+    targets |= {given["href"][1:] for tag, given in parsed.tags if tag == "a" and given["href"].startswith("#")}
+    assert targets <= set(parsed.ids)
+
+
+def test_hovering_tells_table_and_rows(parsed: Page, book: Book) -> None:
+    link = next(link for link in parsed.links if link.column == "ratio")
+    row = next(row for row in book.rows("comparisons") if row["trace"] == link.trace)
+    assert link.title.startswith("runs: status = 'ok'")
+    assert row["metric"] in link.title
+    assert link.title.endswith(f"{2 * row['n']} rows")
+
+
+def test_every_evidence_can_be_opened(parsed: Page, book: Book) -> None:
+    for trace in sorted({link.trace for link in parsed.links}):
+        evidence, rows = book.open(trace)
+        assert evidence.line
+        assert len(rows) > 0 or evidence.count == 0, trace
+
+
+def test_files_that_the_page_names_are_there(parsed: Page, written: Written) -> None:
+    named = [given["href"] for tag, given in parsed.tags if tag == "a" and not given["href"].startswith("#")]
+    assert len(named) > 30
+    assert [name for name in named if not (written.page.parent / name).exists()] == []
+
+
+def test_it_needs_neither_network_nor_script(html: str, parsed: Page) -> None:
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert not re.search(r"@import|url\((?!#)", html)
+    outside = [
+        value
+        for _, given in parsed.tags
+        for name, value in given.items()
+        if name in ("src", "href", "xlink:href", "srcset") and re.match(r"(?:[a-z]+:)?//", value)
+    ]
+    assert outside == []
+    policy = next(given["content"] for tag, given in parsed.tags if given.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+
+
+def test_structure_for_screen_readers(parsed: Page) -> None:
+    tags = Counter(tag for tag, _ in parsed.tags)
+    assert tags["main"] == tags["h1"] == tags["nav"] == tags["header"] == tags["footer"] == 1
+    levels = [level for level, _ in parsed.headings]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert next(given for tag, given in parsed.tags if tag == "html") == {"lang": "en"}
+    assert next(given for tag, given in parsed.tags if tag == "a")["class"] == "skip"
+    assert tags["caption"] == tags["table"] > 5
+    assert {given.get("scope") for tag, given in parsed.tags if tag == "th"} == {"col", "row"}
+    assert tags["figcaption"] == tags["figure"] == tags["svg"] > 8
+    for tag, given in parsed.tags:
+        if tag == "svg":
+            assert given["role"] == "img"
+            assert set(given["aria-labelledby"].split()) <= set(parsed.ids)
+        if given.get("class") in ("scroll", "drawing"):
+            assert given["tabindex"] == "0"
+            assert given["aria-label"]
+    labelled = [given["aria-labelledby"] for _, given in parsed.tags if "aria-labelledby" in given]
+    assert {name for names in labelled for name in names.split()} <= set(parsed.ids)
+
+
+def test_the_answer_comes_first(parsed: Page) -> None:
+    second = [text for level, text in parsed.headings if level == 2]
+    assert second[0] == "The answer"
+    assert second[-1] == "Evidence"
+
+
+def test_a_simulated_study_says_so_and_another_does_not(html: str, analysis: Analysis) -> None:
+    assert "SIMULATED" in html
+    measured = replace(analysis, context={**analysis.context, "simulated": False})
+    assert "SIMULATED" not in page(open_book(measured), [])
+
+
+def test_incomplete_data_are_told(analysis: Analysis) -> None:
+    comparisons = analysis.tables["comparisons"]
+    short = comparisons.with_columns(pairs_planned=comparisons["n"] + 1)
+    assert "Not complete" in page(open_book(replace(analysis, tables={**analysis.tables, "comparisons": short})), [])
+    assert "Not complete" not in page(open_book(analysis), [])
+
+
+EDGES: Mapping[str, Mapping[str, object]] = {
+    "one run": {"models": 1, "runs": 1},
+    "two runs": {"models": 1, "runs": 2},
+    "no container came up": {"models": 1, "runs": 3, "failing": ("Qwen2-1.5B",)},
+    "one environment": {"models": 1, "runs": 3, "environments": ("native",)},
+    "no gpu, no requests, no samples": {"models": 1, "runs": 3, "gpu": False, "requests": 0, "samples": 0},
+    "levels": {"models": 1, "runs": 3, "levels": ("concurrency=1", "concurrency=4 batch=8")},
+    "no noise": {"models": 2, "runs": 3, "cv": 0.0, "block_cv": 0.0},
+}
+
+
+@pytest.mark.parametrize("changes", EDGES.values(), ids=EDGES.keys())
+def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[str, object]) -> None:
+    found = analyse(small_study(tmp_path, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
+    book = open_book(found)
+    parsed = Page(page(book, []))
+    assert parsed.loose == []
+    assert [link for link in set(parsed.links) if not derived(book, link)] == []
+    words = re.sub(r"<style>.*?</style>|<[^>]*>", "", parsed.source, flags=re.DOTALL)
+    words = words.replace("GPU temperature None", "")  # what a planted check says of a machine without a GPU
+    assert not re.search(r"\b(nan|None|inf)\b", words)
+
+
+def test_a_dataset_without_its_experiment_makes_a_page(tmp_path: Path) -> None:
+    folder = small_study(tmp_path, models=1, runs=3)
+    (folder / "experiment.json").unlink()
+    assert Page(page(open_book(analyse(folder)), [])).loose == []
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.1) of `#rrggbb` or `#rgb`."""
+    digits = colour.lstrip("#")
+    digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_double_a_by_day_and_by_night() -> None:
+    themes = re.findall(r":root \{(.*?)\}", template("page.css"), re.DOTALL)
+    assert len(themes) == 3
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]+)", theme))
+        for ink in ("ink", "soft", "link", "equivalent", "different", "undecided"):
+            for paper in ("paper", "sheet"):
+                assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)
+        assert contrast(colours["warn-ink"], colours["warn"]) >= 4.5
+
+
+def test_the_measure_of_contrast_is_the_published_one() -> None:
+    assert contrast("#000", "#fff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+
+
+def test_a_sequential_study_tells_its_looks_and_is_not_called_incomplete(analysis: Analysis) -> None:
+    comparisons = analysis.tables["comparisons"]
+    early = comparisons.with_columns(pairs_planned=comparisons["n"] + 25).filter(pl.col("verdict") != "undecided")
+    context = {**analysis.context, "sequential": {"looks": [4, 6], "spending": "linear"}}
+    book = open_book(replace(analysis, tables={**analysis.tables, "comparisons": early}, context=context))
+    parsed = Page(page(book, []))
+    assert "Not complete" not in parsed.source
+    assert [link.text for link in parsed.links if link.trace.startswith("context/sequential/looks")] == ["4", "6"]
+
+
+def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
+    words = "not those that the experiment declared"
+    assert words not in page(open_book(analysis), [])
+    other = {**analysis.context, "margins": {**analysis.context["margins"], "latency_mean_ms": 0.2}}
+    assert words in page(open_book(replace(analysis, context=other)), [])
+
+
+def test_answers_in_the_same_words_are_told_once(analysis: Analysis) -> None:
+    rows = analysis.tables["questions"]
+    alike = rows.with_columns(
+        answer=pl.when(pl.col("question") == 1).then(pl.lit("Nobody knows.")).otherwise("answer"),
+        verdict=pl.when(pl.col("question") == 1).then(pl.lit("unanswered")).otherwise("verdict"),
+    )
+    text = page(open_book(replace(analysis, tables={**analysis.tables, "questions": alike})), [])
+    assert len(rows.filter(pl.col("question") == 1)) > 1
+    assert text.count("Nobody knows.") == 1

@@ -1,0 +1,122 @@
+"""The manuscript: every number a macro of the data, and LaTeX takes it."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sparkray.analysis import analyse
+from sparkray.analysis.synthetic import small_study
+from sparkray.report import open_book
+from sparkray.report.book import NUMERAL, Book
+from sparkray.report.figures import Drawn, Saved, draw, figures, rendered
+from sparkray.report.latex import Macros, body, defined, escaped
+from sparkray.report.paper import write_paper
+from sparkray.report.text import Number, say
+
+DRAWN = ("forest", "power_curve")
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    book = open_book(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
+    folder = tmp_path_factory.mktemp("report")
+    return write_paper(book, [saved(book, name, folder) for name in DRAWN], folder / "paper")
+
+
+def saved(book: Book, name: str, folder: Path) -> Saved:
+    """One figure on disk."""
+    drawn = draw(name, book)
+    assert isinstance(drawn, Drawn)
+    contents = rendered(name, drawn.figure)
+    (folder / f"{name}.pdf").write_bytes(contents["pdf"])
+    files = {"pdf": folder / f"{name}.pdf"}
+    return Saved(name, figures()[name].TITLE, drawn.caption, drawn.alt, contents["svg"].decode(), files)
+
+
+def sources(paper: Path) -> str:
+    """The text of the manuscript and of its tables."""
+    return "\n".join(path.read_text() for path in [paper, *sorted((paper.parent / "tables").glob("*.tex"))])
+
+
+def test_every_number_is_a_macro(paper: Path) -> None:
+    text = sources(paper).partition("\\begin{document}")[2]
+    text = re.sub(r"(?m)^%.*$|\\begin\{lstlisting\}.*?\\end\{lstlisting\}", "", text, flags=re.DOTALL)
+    text = re.sub(r"\\begin\{thebibliography\}.*?\\end\{thebibliography\}", "", text, flags=re.DOTALL)
+    text = re.sub(r"\\sr\{[^{}]*\}|\\(?:includegraphics|label|ref|input|cite|begin)(?:\[[^\]]*\])?\{[^{}]*\}", "", text)
+    text = re.sub(r"\\setlength\{[^{}]*\}\{[^{}]*\}|\\parbox\{[^{}]*\}", "", text)
+    assert NUMERAL.findall(text) == []
+
+
+def test_every_macro_is_defined_and_used(paper: Path) -> None:
+    used = set(re.findall(r"\\sr\{([^{}]*)\}", sources(paper)))
+    numbers = defined((paper.parent / "numbers.tex").read_text())
+    assert used == set(numbers)
+    assert len(used) > 100
+
+
+def test_figures_and_tables_stand_in_their_places(paper: Path) -> None:
+    text = paper.read_text()
+    for name in re.findall(r"\\includegraphics\[[^\]]*\]\{([^{}]*)\}", text):
+        assert (paper.parent / "figures" / f"{name}.pdf").is_file()
+    for name in re.findall(r"\\input\{(tables/[^{}]*)\}", text):
+        assert (paper.parent / f"{name}.tex").read_text().count("\\toprule") == 1
+    assert re.findall(r"\\begin\{(figure\*?)\}", text) == ["figure*", "figure"]
+    assert "SIMULATED" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine (Debian: texlive-publishers)")
+def test_latex_takes_it(paper: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", paper.name],
+            cwd=paper.parent,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=120,
+        )
+        if "IEEEtran.cls' not found" in done.stdout or "siunitx.sty' not found" in done.stdout:
+            pytest.skip("pdflatex lacks IEEEtran or siunitx (Debian: texlive-publishers, texlive-science)")
+        assert done.returncode == 0, done.stdout[-3000:]
+    log = (paper.parent / "main.log").read_text(errors="replace")
+    assert "undefined references" not in log
+    wide = [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", log)]
+    assert [points for points in wide if points > 15] == []
+    assert (paper.parent / "main.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_missing_number_stops_the_compiler() -> None:
+    assert "PackageError" in Macros().definitions()
+
+
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("1.0042", r"\num{1.0042}"),
+        ("11,716", r"\num{11716}"),
+        ("-3.48 %", r"\qty{-3.48}{\percent}"),
+        ("< 0.001", r"\textless{} 0.001"),
+        ("1.0.0", "1.0.0"),
+        ("yes", "yes"),
+        ("a" * 26, r"aaaaaaaa\allowbreak aaaaaaaa\allowbreak aaaaaaaa\allowbreak aa"),
+    ],
+)
+def test_what_a_macro_expands_to(text: str, tex: str) -> None:
+    assert body(text) == tex
+
+
+def test_words_are_escaped() -> None:
+    assert escaped("50 % of a_b & {c} – 45 °C…") == r"50 \% of a\_b \& \{c\} -- 45 \textdegree{}C\ldots{}"
+    assert escaped("naïve 数") == "naive "
+
+
+def test_two_values_never_share_a_key() -> None:
+    macros = Macros()
+    first, second = (macros.tex(say("{n}", n=Number(text, "a b", "x", "ratio"))) for text in ("1.1", "2.2"))
+    assert first != second
+    assert set(macros.values.values()) == {r"\num{1.1}", r"\num{2.2}"}
+    assert macros.tex(say("{n}", n=Number("1.1", "a b", "x", "ratio"))) == first
