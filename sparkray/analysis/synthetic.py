@@ -247,9 +247,10 @@ def _measure(
         _write(dataset, "requests", run, row["attempt"], requests)
     if planted.samples:
         _write(dataset, "samples", run, row["attempt"], samples)
-    hot = row["gpu_temp_max_c"] is not None and row["gpu_temp_max_c"] > _WARM_C
+    hottest = row["gpu_temp_max_c"]
     verdicts = [("tokens", "pass", f"{planted.requests} of {planted.requests} requests have {_OUTPUT_TOKENS} tokens")]
-    verdicts += [("thermal", "warn" if hot else "pass", f"highest GPU temperature {row['gpu_temp_max_c']} degrees C")]
+    if hottest is not None:
+        verdicts.append(("thermal", "warn" if hottest > _WARM_C else "pass", f"at most {hottest:.0f} degrees C"))
     columns = dict(zip(("check", "verdict", "evidence"), map(list, zip(*verdicts, strict=True)), strict=True))
     _write(dataset, "checks", run, row["attempt"], columns)
     _write(dataset, "runs", run, row["attempt"], {key: [value] for key, value in row.items()})

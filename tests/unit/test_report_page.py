@@ -178,7 +178,6 @@ def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[s
     assert parsed.loose == []
     assert [link for link in set(parsed.links) if not derived(book, link)] == []
     words = re.sub(r"<style>.*?</style>|<[^>]*>", "", parsed.source, flags=re.DOTALL)
-    words = words.replace("GPU temperature None", "")  # what a planted check says of a machine without a GPU
     assert not re.search(r"\b(nan|None|inf)\b", words)
 
 
