@@ -16,7 +16,8 @@ from sparkray.records import Verdict
 from sparkray.spec.docker import DockerOptions, given
 from sparkray.spec.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, readings, words_of
 from sparkray.spec.experiment import Policy
-from sparkray.spec.site import CONTAINER_ENVIRONMENTS, NATIVE
+from sparkray.spec.layer_effect import missing, own_namespaces
+from sparkray.spec.site import is_container, is_native
 from sparkray.units import GIB, format_size, parse_size
 
 Gravity = str
@@ -44,10 +45,10 @@ class Check:
         state = evidence.state
         if not state:
             return None
-        if evidence.planned.environment in CONTAINER_ENVIRONMENTS:
+        if is_container(evidence.planned.environment):
             found = [*_flags(evidence.asked.options, state), *_useless(evidence), *_unasked(evidence)]
         else:
-            found = [*_outside(evidence.planned.environment, state), *_inherited(evidence)]
+            found = [*_layers(evidence), *_outside(evidence), *_inherited(evidence)]
         found += _model(evidence)
         told = [_HEADS[kind] + "; ".join(texts) for kind in _HEADS if (texts := _of(found, kind))]
         if _of(found, _WRONG):
@@ -120,18 +121,33 @@ def _missing_cpus(state: Mapping[str, Any], allowed: str | None) -> str:
     return ",".join(str(number) for number in sorted(cpu_numbers(online) - cpu_numbers(allowed)))
 
 
-def _outside(environment: str, state: Mapping[str, Any]) -> Iterator[_Said]:
-    """The host's namespaces but for the mounts of the chroot, a root that no run can alter, no filter of a sandbox."""
-    own = {"mnt"} if environment == NATIVE else set()
+def _isolation(evidence: Evidence) -> tuple[str, ...]:
+    """Layers of isolation that the plan adds to a chroot."""
+    environment = evidence.planned.environment
+    return next((t.isolation for t in evidence.study.treatments if t.environment == environment), ())
+
+
+def _layers(evidence: Evidence) -> Iterator[_Said]:
+    """Layers that were added and do not act."""
+    wrong = missing(_isolation(evidence), evidence.asked.options, evidence.state)
+    yield from (_Said(_WRONG, said) for said in wrong)
+
+
+def _outside(evidence: Evidence) -> Iterator[_Said]:
+    """The host's namespaces but for those of the chroot, a root that no run can alter, no filter that none asked for."""
+    state, layers = evidence.state, _isolation(evidence)
+    in_chroot = is_native(evidence.planned.environment)
+    own = own_namespaces(layers) if in_chroot else frozenset()
     kinds = state.get("namespaces", {})
     wrong = [kind for kind, whose in kinds.items() if whose != ("own" if kind in own else "host")]
     yield from (_Said(_WRONG, f"its {kind} namespace is {_whose(kinds[kind])}") for kind in wrong)
     if not wrong:
-        whose = f"of the host{' but for mounts' if own else ''}" if kinds else "not to be seen"
+        but = f" but for {', '.join(sorted(own - {'mnt'} | {'mounts'}))}" if own else ""
+        whose = f"of the host{but}" if kinds else "not to be seen"
         yield _Said(_FINE, f"namespaces {whose}")
-    if environment == NATIVE and state.get("root_read_only") is False:
+    if in_chroot and state.get("root_read_only") is False:
         yield _Said(_WRONG, "the root of the chroot can be written on")
-    if state.get("seccomp", "0") != "0":
+    if state.get("seccomp", "0") != "0" and "seccomp" not in layers:
         yield _Said(_IDLE, f"a seccomp filter of whoever started sparkray is on (mode {state['seccomp']})")
     if state.get("no_new_privs", "0") != "0":
         yield _Said(_IDLE, "no_new_privs of whoever started sparkray is on")
@@ -158,7 +174,8 @@ def _inherited(evidence: Evidence) -> Iterator[_Said]:
 def _model(evidence: Evidence) -> Iterator[_Said]:
     """In a chroot and in a container the model is a mount of its own, read-only, of the same kind in every arm."""
     state = evidence.state
-    if evidence.planned.environment not in (NATIVE, *CONTAINER_ENVIRONMENTS) or "model_filesystem" not in state:
+    environment = evidence.planned.environment
+    if not (is_native(environment) or is_container(environment)) or "model_filesystem" not in state:
         return
     if state["model_filesystem"] is None:
         yield _Said(_WRONG, "the model is not mounted")

@@ -293,6 +293,7 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
         image=arm.image.digest if arm.image else None,
         options=arm.treatment.options,
         labels=labels_of(planned.run_id, study.experiment.name),
+        isolation=arm.treatment.isolation,
     )
     return job, command, launch
 

@@ -24,7 +24,7 @@ from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
 from sparkray.spec.docker import DockerOptions
-from sparkray.spec.site import CONTAINER_BASELINE, HOST, NATIVE
+from sparkray.spec.site import CONTAINER_BASELINE, HOST
 
 Tell = Callable[[str], None]
 _ASK_PATIENCE_S = 300.0
@@ -82,8 +82,8 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
                 start=tried[name].start,
                 deviations=tried[name].deviations,
             )
-        elif name == NATIVE:
-            tell("native: exporting the image's file system, once")
+        elif treatment.in_chroot:
+            tell(f"{name}: exporting the image's file system, once")
             bare = Arm(
                 treatment,
                 Native(),
@@ -183,6 +183,7 @@ def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
             binds=arm.binds,
             made=arm.made,
             labels={f"{LABEL}.probe": "1"},
+            isolation=arm.treatment.isolation,
         )
         with arm.runtime.start(launch) as running:
             if await_end(running.pid, _ASK_PATIENCE_S, Stop()) != "ended":

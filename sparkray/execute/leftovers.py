@@ -1,7 +1,8 @@
 """What a dead sweep left behind, dealt with at the next start, under the machine's lock; nobody else's is touched.
 
-Containers are recognised by our label, processes by our marker in their environment. Whoever holds the lock knows that no
-living sweep runs anything under it. Mounts need no care: they live in a mount namespace that ends with its process.
+Containers are recognised by our label, processes by our marker in their environment, control groups by their place.
+Whoever holds the lock knows that no living sweep runs anything under it. Mounts need no care: they live in a mount
+namespace that ends with its process.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from docker.errors import DockerException, NotFound
 from sparkray.errors import DockerError
 from sparkray.runtimes import MARKER
 from sparkray.runtimes._docker import connect, docker_errors
+from sparkray.runtimes._isolation import clear_groups
 from sparkray.runtimes._process import end_marked, marked, name_of
 
 _UNFINISHED = ("image-*", "ask-*", "rootfs/.partial-*", "models/.fetch-*")
@@ -78,4 +80,5 @@ def end_processes(tell: Callable[[str], None]) -> list[str]:
     for name in names:
         tell(f"ending a leftover process: {MARKER}={name}")
         end_marked(name)
+    clear_groups()
     return names

@@ -1,16 +1,19 @@
 """Becomes the engine: mounts, chroot, start state, then exec. Run as `python -I -S _launcher.py SPEC.json`.
 
 It stands alone (standard library only) since it may run as root through sudo, and it ends by replacing itself, so the
-engine's process is nobody's wrapper. The mounts live in a mount namespace of its own: they vanish with the last process,
+engine's process is nobody's wrapper; only before a PID namespace of its own a process stays behind, to tell how the
+engine ended. The mounts live in a mount namespace of its own: they vanish with the last process,
 whatever happens. What goes wrong before the exec is written to the file that the spec names as `error`.
 """
 
 import ctypes
+import importlib
 import json
 import os
 import resource
 import signal
 import sys
+from types import ModuleType
 from typing import Any
 
 CLONE_NEWNS = 0x00020000
@@ -41,12 +44,15 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) 
         mount("none", target, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-def prepare_root(spec: dict[str, Any]) -> None:
+def prepare_root(spec: dict[str, Any], isolate: ModuleType | None = None) -> None:
     """The rootfs read-only with proc, sys, dev, a scratch /tmp and the binds, in a namespace of its own; then chroot."""
     root = spec["rootfs"]
     check(_libc.unshare(CLONE_NEWNS), "unshare")
     mount("none", "/", "none", MS_REC | MS_PRIVATE)
-    bind(root, root, read_only=False)
+    if isolate is not None and "overlay" in spec["isolation"]:
+        isolate.overlay(root, spec["upper"])
+    else:
+        bind(root, root, read_only=False)
     mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     bind("/sys", f"{root}/sys", read_only=False, recursive=True)
     bind("/dev", f"{root}/dev", read_only=False, recursive=True)
@@ -61,6 +67,8 @@ def prepare_root(spec: dict[str, Any]) -> None:
             os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
         bind(source, place, read_only=read_only)
+    if isolate is not None:
+        isolate.dress(spec["isolation"], root, spec["shm_bytes"])
     mount("none", root, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
     os.chroot(root)
 
@@ -91,9 +99,17 @@ def begin_state(state: dict[str, Any]) -> None:
         if number is not None:
             resource.setrlimit(number, (soft, hard))
     cpus = state["affinity"]
-    os.sched_setaffinity(0, cpus if cpus is not None else range(os.cpu_count() or 1))
+    os.sched_setaffinity(0, cpus if cpus is not None else range(os.sysconf("SC_NPROCESSORS_CONF")))
     default_signals()
     os.umask(state["umask"])
+
+
+def isolation_of(spec: dict[str, Any]) -> ModuleType | None:
+    """What puts layers of isolation on; it lies beside this file, and is read only where a layer is asked for."""
+    if not spec["isolation"]:
+        return None
+    sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    return importlib.import_module("_isolate")
 
 
 def main() -> None:
@@ -102,10 +118,20 @@ def main() -> None:
         spec = json.load(file)
     error = os.open(spec["error"], os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
+        isolate = isolation_of(spec)
+        program = b""
+        if isolate is not None:
+            if "seccomp" in spec["isolation"]:
+                program = importlib.import_module("_filter").seccomp_program(os.uname().machine)
+            if "pid" in spec["isolation"]:
+                isolate.enter_pid_namespace()
+            isolate.enter(spec["isolation"], spec)
         if spec["rootfs"]:
-            prepare_root(spec)
+            prepare_root(spec, isolate)
         begin_state(spec["start"])
         os.chdir(spec["workdir"])
+        if isolate is not None:
+            isolate.confine(spec["isolation"], program, spec["capabilities"])
         os.execvpe(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606
     except (OSError, ValueError, KeyError) as problem:
         os.write(error, f"{problem}".encode())

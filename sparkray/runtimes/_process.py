@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
+from sparkray.runtimes._isolation import isolated
 from sparkray.runtimes._privilege import need_root
 
 LAUNCHER = Path(__file__).with_name("_launcher.py")
@@ -73,7 +75,7 @@ def _kill(pids: list[int]) -> None:
 
 @dataclass
 class Process:
-    """A `Running` that is a process of this machine and a child of ours."""
+    """A `Running` that is a process of this machine: `child`, or in a PID namespace of its own a child of that."""
 
     pid: int
     child: subprocess.Popen[bytes]
@@ -109,7 +111,24 @@ def launched(launch: Launch) -> Iterator[Process]:
     need_root()
     spec_path = launch.scratch.with_name(launch.scratch.name + "-launch.json")
     error_path = spec_path.with_suffix(".error")
-    spec = {
+    with isolated(launch) as layers:
+        spec_path.write_text(json.dumps({**_spec(launch, error_path), **layers}))
+        error_path.unlink(missing_ok=True)
+        child = _launch([launch.python, "-I", "-S", str(LAUNCHER), str(spec_path)], launch.log)
+        try:
+            yield Process(_engine_pid(child, launch.name, error_path), child, launch.name)
+        finally:
+            end_marked(launch.name)
+            if child.poll() is None:
+                _kill([child.pid])
+            child.wait()
+            end_marked(launch.name)  # a child of the launcher that took its place in between
+            spec_path.unlink(missing_ok=True)
+            error_path.unlink(missing_ok=True)
+
+
+def _spec(launch: Launch, error: Path) -> dict[str, Any]:
+    return {
         "argv": launch.argv,
         "environment": {**launch.environment, MARKER: launch.name},
         "rootfs": str(launch.rootfs) if launch.rootfs else None,
@@ -118,32 +137,26 @@ def launched(launch: Launch) -> Iterator[Process]:
         "binds": launch.binds,
         "workdir": launch.workdir,
         "start": asdict(launch.start),
-        "error": str(error_path),
+        "error": str(error),
     }
-    spec_path.write_text(json.dumps(spec))
-    error_path.unlink(missing_ok=True)
-    command = [launch.python, "-I", "-S", str(LAUNCHER), str(spec_path)]
-    with launch.log.open("wb") as log:
-        child = subprocess.Popen(
+
+
+def _launch(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as output:
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        yield Process(_engine_pid(child, launch.name, error_path), child, launch.name)
-    finally:
-        end_marked(launch.name)
-        if child.poll() is None:
-            _kill([child.pid])
-        child.wait()
-        spec_path.unlink(missing_ok=True)
-        error_path.unlink(missing_ok=True)
 
 
 def _engine_pid(child: subprocess.Popen[bytes], name: str, error: Path) -> int:
-    """The pid of the engine, once the launcher has become it: the marker appears in its environment with the exec."""
+    """The pid of the engine, once the launcher has become it: the marker appears in its environment with the exec.
+
+    The engine is the launcher itself, or where that stays behind before a PID namespace, its child.
+    """
     deadline = time.monotonic() + _START_PATIENCE_S
     while time.monotonic() < deadline:
         ended = child.poll()
@@ -151,10 +164,18 @@ def _engine_pid(child: subprocess.Popen[bytes], name: str, error: Path) -> int:
             raise RunUnreadyError(f"the engine could not be started: {reason}")
         if ended is not None:
             return child.pid
-        if carries(child.pid, name):
-            return child.pid
+        for pid in (child.pid, *_children(child.pid)):
+            if carries(pid, name):
+                return pid
         time.sleep(0.002)
     raise RunUnreadyError(f"the engine had not been started after {_START_PATIENCE_S:.0f} s")
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def carries(pid: int, name: str) -> bool | None:

@@ -110,7 +110,9 @@ class Runtime:
                 raise RunUnreadyError(f"the container could not be started: {explanation(error)}") from None
             except (DockerException, requests.RequestException) as error:
                 raise DockerError(f"starting {launch.name}: {error}") from None
-            yield Contained(self._pid(container, launch.name), container, launch.log, bool(launch.options.init))
+            # under --pid=host Docker starts no init process, since the host has one
+            under_init = bool(launch.options.init) and launch.options.pid != "host"
+            yield Contained(self._pid(container, launch.name), container, launch.log, under_init)
         finally:
             with suppress(DockerException, requests.RequestException):
                 container.remove(force=True, v=True)

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager
 
+from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch, Running
 from sparkray.runtimes._process import launched
 
@@ -13,4 +14,6 @@ class Runtime:
 
     def start(self, launch: Launch) -> AbstractContextManager[Running]:
         """Raises RunUnreadyError, PrivilegeError."""
+        if launch.isolation:
+            raise RunUnreadyError(f"a plain process takes on no layers of isolation: {', '.join(launch.isolation)}")
         return launched(launch)

@@ -3,6 +3,9 @@
 Why a chroot and not a plain process: both arms then run the same bits, and what differs is the container and nothing
 else. The rootfs is mounted read-only, with proc, sys and dev of the host, so that no run can alter what the next one
 runs; /tmp is a fresh folder on disk.
+
+Layers of isolation that a container has and a chroot has not may be added to a launch, one or several, so that each can
+be measured by itself (`spec.isolation`).
 """
 
 from contextlib import AbstractContextManager

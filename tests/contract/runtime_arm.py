@@ -39,7 +39,7 @@ os.wait()
 
 @dataclass(frozen=True)
 class Arm:
-    """A runtime with what it needs to run Python."""
+    """A runtime with what it needs to run Python; `isolation` are layers that its launches add."""
 
     name: str
     runtime: Runtime
@@ -48,6 +48,7 @@ class Arm:
     image: Image
     rootfs: Path
     folder: Path
+    isolation: tuple[str, ...] = ()
 
     def at(self, place: str) -> str:
         """A place below the folder as the process sees it."""
@@ -69,6 +70,7 @@ class Arm:
             "rootfs": self.rootfs if self.name == "native" else None,
             "image": self.image.reference,
             "options": DockerOptions(network="none"),
+            "isolation": self.isolation,
         }
         return Launch(**values | changes)
 

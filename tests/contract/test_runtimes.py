@@ -32,9 +32,11 @@ from sparkray.runtimes import (
     exit_code,
     runtime_names,
 )
+from sparkray.runtimes._isolation import kernel_facts
 from sparkray.runtimes._process import marked
 from sparkray.runtimes._readback import effective_state
 from sparkray.spec.docker import DockerOptions
+from sparkray.spec.isolation import BY_NAME
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
@@ -63,16 +65,22 @@ print(json.dumps({"code": code, "state": state}))
 """
 
 
-@pytest.fixture(params=runtime_names())
+ISOLATED = "isolated"
+"""The chroot with every layer of isolation that this machine can add: the same holds for it."""
+
+
+@pytest.fixture(params=[*runtime_names(), ISOLATED])
 def arm(request: pytest.FixtureRequest, image: Image, rootfs: Path, tmp_path: Path) -> Arm:
-    name = request.param
+    name = "native" if request.param == ISOLATED else request.param
     require_root(name)
     runtime = importlib.import_module(f"sparkray.runtimes.{name}").Runtime()
     on_host = name == "host"
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"} if on_host else image.environment
     tmp_path.chmod(0o755)
     python = sys.executable if on_host else venv.PYTHON
-    return Arm(name, runtime, python, environment, image, rootfs, tmp_path)
+    refused = kernel_facts().refused if request.param == ISOLATED else BY_NAME
+    isolation = tuple(layer for layer in BY_NAME if layer not in refused)
+    return Arm(name, runtime, python, environment, image, rootfs, tmp_path, isolation)
 
 
 def only(*names: str) -> pytest.MarkDecorator:
@@ -165,7 +173,7 @@ def test_stdin_is_empty_and_nothing_is_inherited(arm: Arm) -> None:
     assert report["leader"] is True
 
 
-@only("native", "container")
+@only("native", ISOLATED, "container")
 def test_binds_are_read_only_or_not(arm: Arm) -> None:
     model = arm.folder / "model.gguf"
     model.write_text("weights")
@@ -222,7 +230,7 @@ def test_nothing_of_the_parents_state_leaks(arm: Arm) -> None:
     assert report["cwd"] == "/"
 
 
-@only("host", "native")
+@only("host", "native", ISOLATED)
 @pytest.mark.parametrize("limits", [{"nofile": (512, 1024)}, {"core": (0, 0), "stack": (1 << 22, 1 << 22)}])
 def test_limits_are_set_where_no_docker_sets_them(arm: Arm, limits: dict[str, tuple[int, int]]) -> None:
     with arm.runtime.start(arm.launch(*arm.argv(IDLE), start=StartState(nice=5, rlimits=limits))) as running:
@@ -330,7 +338,7 @@ def test_the_host_sees_no_mount_of_a_run(arm: Arm) -> None:
     assert await_true(lambda: Path("/proc/self/mountinfo").read_text() == before)
 
 
-@only("native")
+@only("native", ISOLATED)
 def test_no_mount_spreads_where_mounts_are_shared(arm: Arm) -> None:
     """As systemd has them: what is mounted in one namespace appears in all, unless one turns away."""
     launch = arm.launch(*arm.argv(IDLE), binds=((str(arm.folder), f"{INSIDE}/out", False),))
@@ -350,7 +358,7 @@ assert mounts.read_text() == before
     assert done.returncode == 0, done.stderr
 
 
-@only("native")
+@only("native", ISOLATED)
 def test_the_chroot_is_read_only_but_for_tmp(arm: Arm) -> None:
     code = f"""
 import errno, os
