@@ -34,6 +34,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
 from sparkray.execute.bench import Bench, make_ready, turned
+from sparkray.execute.history import look_back_over_all
 from sparkray.execute.leftovers import container_log, end_processes
 from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.machine.doctor import must_fit
@@ -113,6 +114,7 @@ class BenchmarkRunner:
         end_processes(self._tell)
         store_interrupted(dataset, machine.host, self._tell, container_log)
         self.bench = make_ready(study, machine, dataset, self._tell)
+        look_back_over_all(study, self.bench.history)
         return self.bench.identity
 
     @_group("work")
@@ -124,6 +126,7 @@ class BenchmarkRunner:
             self.lock.note("", str(dataset.path))
             store_interrupted(dataset, self.bench.machine.host, self._tell, container_log)
         self.bench = turned(self.bench, study, dataset, self._tell)
+        look_back_over_all(study, self.bench.history)
         return self.bench.identity
 
     @_group("work")

@@ -165,7 +165,7 @@ def clean_run(of: Study, planned: PlannedRun, random: Random, *, drifted_gib: fl
         mem_free_before_gib=22.0 - cached + random.gauss(0, 0.1),
         mem_available_before_gib=22.0 + random.gauss(0, 0.1),
         swap_used_before_gib=0.01,
-        gpu_temp_start_c=float(random.randint(40, 43)),
+        gpu_temp_gate_c=float(random.randint(40, 43)),
         gpu_throttled_pct=0.0,
         gpu_sm_clock_mean_mhz=2400.0 * math.exp(random.gauss(0, 0.01)),
         **probes,

@@ -147,9 +147,17 @@ def judge_all(evidence: Evidence) -> tuple[Verdict, ...]:
     found = []
     for check in filter(None, map(load_check, check_names())):
         policy = policy_of(evidence.study, check)
-        if policy != "off" and (verdict := check.judge(evidence)) is not None:
+        if policy != "off" and (verdict := _judged(check, evidence)) is not None:
             found.append(held(verdict, policy))
     return tuple(found)
+
+
+def _judged(check: Check, evidence: Evidence) -> Verdict | None:
+    """A check that fails has no say; the run stands, with a warning."""
+    try:
+        return check.judge(evidence)
+    except Exception as error:  # noqa: BLE001 - hours of a sweep are not lost to a check that met what it did not foresee
+        return Verdict(check.name, "warn", f"could not judge: {type(error).__name__}: {error}")
 
 
 def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:

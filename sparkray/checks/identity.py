@@ -3,7 +3,8 @@
 What was planned comes first: the digest of the arm's own files, and the hash of the weights taken inside the environment.
 Where the plan cannot know a value before (an engine's version, a checkpoint's hash), a run must show what the runs before
 it showed, whatever their environment. A wrong file in one arm is told by the plan, so it marks the runs of that arm and
-no others. The vocabulary lies within the files whose hashes are compared.
+no others. The vocabulary of a model file lies within it. Of a checkpoint the configuration and the index of its weights are
+hashed; its tokenizer and the weights themselves are not.
 """
 
 from collections import Counter

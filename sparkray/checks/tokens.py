@@ -17,7 +17,7 @@ from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_MS, NS_PER_S
 
 MOST_STEP_S = 0.5
-"""Of the wall clock beyond the monotonic one. NTP slews by 0.5 ms a second at most; what is more is a step."""
+"""Of the wall clock beyond the monotonic one. Both are slewed alike, so what parts them is a step."""
 _SLACK_S = 0.1
 
 

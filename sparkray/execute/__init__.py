@@ -44,7 +44,7 @@ from sparkray.execute.observer import Observer
 from sparkray.execute.row import ENGINE_LOG, SAMPLES, Trace, first_columns, memory_before, outcome_of
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
-from sparkray.machine.probe import control_probe
+from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
 from sparkray.records import Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
@@ -57,6 +57,8 @@ from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target, load_sampler, sampler_names
 from sparkray.telemetry.recorder import Recorder
 from sparkray.units import NS_PER_S
+
+PROBED = ("cpu", "memory", "gpu_memory", "gpu_compute")
 
 
 def run_once(
@@ -153,9 +155,6 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
     _pass_gates(bench, planned, trace, hands.stop)
-    probing = bench.study.experiment.checks.get("power_state") != "off"
-    if probing:
-        _probe(trace, "before")
     oom_before = _kernel_oom_kills()
     with _recording(trace, spool) as recorder:
         trace.columns.update(memory_before())
@@ -163,8 +162,7 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
         trace.columns.update(hands.observer.end())
     trace.columns["sampler_cpu_s"] = recorder.cpu_s
-    if probing:
-        _probe(trace, "after")
+    _probe(bench, trace, "after")
     try:
         _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
         trace.measurement = bench.engine.read(spool / "out", job)
@@ -179,10 +177,13 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
         raise RunInvalidError(reason_of(invalid))
 
 
-def _probe(trace: Trace, when: str) -> None:
-    """The control probe's times, into the row."""
-    found = control_probe()
-    trace.columns.update({f"probe_{name.removesuffix('_ms')}_{when}_ms": value for name, value in found.items()})
+def _probe(bench: Bench, trace: Trace, when: str) -> None:
+    """The control probe's times, into the row, and what went wrong with it; nothing where nobody will judge them."""
+    if bench.study.experiment.checks.get("power_state") == "off":
+        return
+    probe = take_probe()
+    trace.columns.update({f"probe_{name}_{when}_ms": getattr(probe, f"{name}_ms") for name in PROBED})
+    trace.deviates(*probe.notes)
 
 
 def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> None:
@@ -190,10 +191,18 @@ def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> 
     protocol = bench.study.experiment.protocol
     reference_c = None
     if protocol.cooldown != "none":
-        reference_c = reference_of(bench.dataset.read("runs", ["started_at", "gpu_temp_start_c"]), protocol)
+        rows = bench.dataset.read("runs", ["started_at", "gpu_temp_gate_c", "host"])
+        reference_c = reference_of([row for row in rows if row["host"] == bench.machine.host], protocol)
     with thermometer() as temperature:
-        record = Gates(protocol, temperature=temperature).before(bench.weights[planned.model].path, stop, reference_c)
-    trace.columns.update(gate_wait_s=record.waited_s, page_cache_dropped=record.page_cache_dropped)
+        record = Gates(protocol, temperature=temperature).before(
+            bench.weights[planned.model].path, stop, reference_c, once_cool=lambda: _probe(bench, trace, "before")
+        )
+    trace.columns.update(
+        gate_wait_s=record.waited_s,
+        gpu_temp_gate_c=record.temp_start_c,
+        gpu_temp_reference_c=record.reference_c,
+        page_cache_dropped=record.page_cache_dropped,
+    )
     trace.deviates(*record.notes)
 
 

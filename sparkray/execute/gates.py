@@ -6,6 +6,7 @@ of it: a pair that differs in it can be told from one that does not.
 
 import os
 import select
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,11 +29,12 @@ POLL_S = 2.0
 _ALL_CACHES = b"3\n"  # page cache, dentries and inodes: proc_sys_vm(5)
 _CHUNK = 16 << 20
 _SUDO_PATIENCE_S = 120
+_FIRST = 3
 
 
 @dataclass(frozen=True)
 class GateRecord:
-    """What the gates did before one run. Times in s, temperatures in degrees C of the hottest GPU.
+    """What the gates did before one run. Times in s, temperatures in degrees C of the hottest GPU as the first let go.
 
     `waited_s` is all that was spent before the gates. `reference_c` is where this experiment's runs start, as far as it
     was known. `page_cache_dropped` is None when that was not asked for, False when it could not be done. `notes` say in
@@ -89,20 +91,22 @@ def thermometer(nvml: Nvml | None = None) -> Iterator[Callable[[], float | None]
 
 
 def reference_of(rows: Iterable[Mapping[str, Any]], protocol: Protocol) -> float | None:
-    """Where an experiment's runs start, degrees C: the first start below the protocol's threshold; None before it.
+    """Where an experiment's runs start, degrees C: the median of the first three gates below the protocol's threshold.
 
-    One that started above it, because the wait ran out, would be a place that no later run could be near to.
+    One that started above it, because the wait ran out, would be a place that no later run could be near to; and the
+    first of all may have been colder than any that follows a run. None before there is one.
 
     Args:
-        rows: Stored rows with `started_at` and `gpu_temp_start_c`, in any order; so it survives a resume.
+        rows: Stored rows with `started_at` and `gpu_temp_gate_c`, in any order; so it survives a resume.
         protocol: Has the threshold.
     """
-    starts = [
-        (row["started_at"], row["gpu_temp_start_c"])
+    starts = sorted(
+        (row["started_at"], row["gpu_temp_gate_c"])
         for row in rows
-        if row["started_at"] is not None and row["gpu_temp_start_c"] is not None
-    ]
-    return next((temp for _, temp in sorted(starts) if temp < protocol.start_below_c), None)
+        if row["started_at"] is not None and row["gpu_temp_gate_c"] is not None
+    )
+    cool = [temp for _, temp in starts if temp < protocol.start_below_c]
+    return statistics.median(cool[:_FIRST]) if cool else None
 
 
 class Gates:
@@ -128,19 +132,29 @@ class Gates:
         self._protocol, self._temperature = protocol, temperature
         self._clock, self._wait, self._drop = clock, wait, drop
 
-    def before(self, weights: Path, stop: Stop, reference_c: float | None = None) -> GateRecord:
+    def before(
+        self,
+        weights: Path,
+        stop: Stop,
+        reference_c: float | None = None,
+        *,
+        once_cool: Callable[[], None] = lambda: None,
+    ) -> GateRecord:
         """Wait until a run may start.
 
         Args:
             weights: File or folder that `warm` reads.
             stop: Ends the wait.
             reference_c: Where this experiment's runs start (`reference_of`); None for the first.
+            once_cool: What is done between the two gates: it may warm the GPU a little and fill the page cache.
 
         Raises:
             RunInterruptedError: Stopped.
         """
         began = self._clock()
         notes = [self._cool_down(stop, reference_c), None]
+        temperature = self._temperature()
+        once_cool()
         dropped: bool | None = None
         if self._protocol.page_cache == "drop":
             why_not = self._drop()
@@ -150,7 +164,7 @@ class Gates:
             notes[1] = read_once(weights, stop)
         return GateRecord(
             self._clock() - began,
-            self._temperature(),
+            temperature,
             reference_c,
             dropped,
             tuple(note for note in notes if note is not None),

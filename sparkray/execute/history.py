@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparkray.checks import Late, look_back_all
-from sparkray.plan import PlannedRun, Study
+from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
 from sparkray.store import TABLES, Dataset
 
-_TEXTS = frozenset({"machine", "effective_state", "start_state", "engine_command", "docker_command", "deviations"})
+_TEXTS = frozenset({"machine", "start_state", "engine_command", "docker_command", "deviations"})
 """Long, and nothing that a run is compared by."""
+_COLUMNS = [column.name for column in TABLES["runs"] if column.name not in _TEXTS]
 Row = Mapping[str, Any]
 
 
@@ -28,8 +29,8 @@ class History:
         return [row for row in self._all() if _kind(row) == (planned.model, planned.level)]
 
     def add(self, row: Row) -> None:
-        """A run that has just ended well."""
-        self._all().append(row)
+        """A run that has just ended well, as it will be read when the sweep is resumed."""
+        self._all().append({name: row.get(name) for name in _COLUMNS})
 
     def drop(self, run_id: str) -> None:
         """A run that counts no more."""
@@ -37,7 +38,7 @@ class History:
 
     def _all(self) -> list[Row]:
         if not self.loaded:
-            rows = self.dataset.read("runs", [c.name for c in TABLES["runs"] if c.name not in _TEXTS])
+            rows = self.dataset.read("runs", _COLUMNS)
             mine = [row for row in rows if row["status"] == "ok" and row["host"] == self.host]
             self.rows = sorted(mine, key=lambda row: row["started_at"])
             self.loaded = True
@@ -53,7 +54,9 @@ def look_back(
 ) -> dict[str, str]:
     """Every review over the runs of a planned run's kind; what they say now replaces what they said before.
 
-    A warning stands as long as the runs bear it out. A run that is found invalid is stored so, and counts no more.
+    A warning stands as long as the runs bear it out. A run that is found invalid is stored so, and counts no more. Runs of
+    the dataset that the study does not plan (of other flags, or of arms left out) are let be: nobody would measure them
+    again.
 
     Returns:
         Why, by run id, for the runs that count no more.
@@ -61,7 +64,8 @@ def look_back(
     Raises:
         StorageError: It could not be written.
     """
-    rows = history.of(planned)
+    in_plan = {run.run_id for run in make_plan(study)}
+    rows = [row for row in history.of(planned) if row["run_id"] in in_plan]
     dataset = history.dataset
     found: dict[tuple[str, int], list[Verdict]] = {}
     for late in reviews(study, rows):
@@ -70,11 +74,23 @@ def look_back(
     for row in rows:
         key = row["run_id"], row["attempt"]
         verdicts = found.get(key, [])
-        dataset.write_late(*key, verdicts)
         if wrong := [verdict for verdict in verdicts if verdict.verdict == "invalid"]:
+            # the row first: if this dies in between, the run is measured again, and its reason says why
             refused[row["run_id"]] = reason_of(wrong)
             dataset.revise(*key, status="invalid", reason=refused[row["run_id"]])
             history.drop(row["run_id"])
+        dataset.write_late(*key, verdicts)
+    return refused
+
+
+def look_back_over_all(
+    study: Study, history: History, reviews: Callable[..., Sequence[Late]] = look_back_all
+) -> dict[str, str]:
+    """`look_back` once for every kind of runs: what a sweep that died had not come to. Raises StorageError."""
+    kinds = {(run.model, run.level): run for run in make_plan(study)}
+    refused: dict[str, str] = {}
+    for planned in kinds.values():
+        refused.update(look_back(study, history, planned, reviews))
     return refused
 
 

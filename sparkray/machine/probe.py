@@ -65,7 +65,7 @@ def take_probe(
     Takes half a second on the CPU and one to two where there is a GPU. Nothing is raised: what goes wrong is a note.
 
     Args:
-        cpu: The core to use; None takes the last of the fastest kind that this thread may use.
+        cpu: The core to use; None takes the last of the fastest kind.
         worker: Command of the GPUs' part, which writes JSON.
         patience_s: The longest that the GPUs' part may take, s.
         root: Where /proc and /sys are found.
@@ -79,13 +79,15 @@ def take_probe(
 
 
 def _last_fast_core(root: Path) -> int:
-    """The last, since the first is the one that most interrupts go to."""
-    allowed = os.sched_getaffinity(0)
+    """The last, since the first is the one that most interrupts go to.
+
+    Also where this thread is kept off it, so as not to disturb an engine: nothing runs there before and after a run.
+    """
     try:
-        fast = allowed & set(performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root)))
+        fast = set(performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root)))
     except (OSError, ValueError):
         fast = set()
-    return max(fast or allowed)
+    return max(fast or os.sched_getaffinity(0))
 
 
 @contextmanager

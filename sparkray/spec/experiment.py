@@ -140,7 +140,7 @@ class Experiment:
 
     `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
     metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each
-    validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in all.
+    validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.
     With `sequential`, `runs` is the most there can be. An environment that by its flags is effectively another one is
     not measured beside it unless `fold` is false, as a comparison of an arm with itself wants it.
 

@@ -183,7 +183,9 @@ class Dataset:
         path = self.path / "checks" / f"{run_id}-{attempt}-late.parquet"
         if verdicts:
             rows = [{"run_id": run_id, "attempt": attempt, **asdict(verdict)} for verdict in verdicts]
-            write_atomically(path, _parquet("checks", rows))
+            told = _parquet("checks", rows)
+            if not path.is_file() or path.read_bytes() != told:
+                write_atomically(path, told)
         elif path.exists():
             with storage_errors(path):
                 path.unlink()

@@ -50,12 +50,13 @@ def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], option
 
 @dataclass
 class Sweep:
-    """A sweep under way."""
+    """A sweep under way. `plan` are all runs of the study where they are not those of `make_plan`."""
 
     study: Study
     dataset: Dataset
     session: Session
     timing: Timing
+    plan: Sequence[PlannedRun] | None = None
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again.
@@ -70,10 +71,13 @@ class Sweep:
                 "site": asdict(self.study.site),
             }
         )
+        before = self.dataset.ok_run_ids()
         self.session.turn(self.study, self.dataset)
         display = self.session.display
-        done = self.dataset.ok_run_ids()  # another sweep into this dataset may have had its turn while we waited
-        left = [planned for planned in todo if planned.run_id not in done]
+        # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
+        done = self.dataset.ok_run_ids()
+        lost = [run for run in self._planned() if run.run_id in before - done]
+        left = lost + [planned for planned in todo if planned.run_id not in done]
         display.done += len(todo) - len(left)
         queue = Queue(left, self.study.experiment.max_attempts)
         self._leave_out(queue)
@@ -85,15 +89,22 @@ class Sweep:
                 if outcome.status in _REPEATED:
                     doubtful[planned.run_id] = outcome.status
             except RunnerLostError as error:
+                before = self.dataset.ok_run_ids()
                 self.session.replace(error, self.study, self.dataset)
                 display.done += 1
-                doubtful = {planned.run_id: "interrupted"}
+                ok = (
+                    self.dataset.ok_run_ids()
+                )  # it may have died after it had stored the run, or found fault with others
+                doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
             self._again(queue, doubtful)
             self._leave_out(queue, planned)
 
+    def _planned(self) -> Sequence[PlannedRun]:
+        return make_plan(self.study) if self.plan is None else self.plan
+
     def _again(self, queue: Queue, doubtful: Mapping[str, str]) -> None:
         """Runs that do not stand, by id with why, are measured next, in the order of the plan."""
-        planned = [run for run in make_plan(self.study) if run.run_id in doubtful] if doubtful else []
+        planned = [run for run in self._planned() if run.run_id in doubtful] if doubtful else []
         again = queue.again(planned)
         for run in again if not self.session.asked.is_set() else ():
             self.session.display.again(run, doubtful[run.run_id])

@@ -16,7 +16,6 @@ from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.runtimes import Launch, Running, Runtime, Stop
-from sparkray.spec.docker import DockerOptions
 from sparkray.spec.experiment import Workload
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
@@ -184,4 +183,3 @@ def test_a_flag_that_cannot_act_is_named(bench: Bench) -> None:
     ]
     assert told
     assert all("--shm-size" in evidence for evidence in told)
-    assert DockerOptions(ipc="host", shm_size="8g") != DockerOptions(ipc="host")

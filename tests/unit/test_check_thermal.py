@@ -1,5 +1,6 @@
 """A start as cool as the protocol asks and as warm as the others, no throttling, the usual clock."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ from builders import S
 from check_cases import evidence, question, rows
 
 from sparkray.checks.thermal import Check
+from sparkray.execute.gates import Gates
 from sparkray.records import Verdict
+from sparkray.runtimes import Stop
 from sparkray.spec.experiment import Protocol
 
 CHECK = Check()
@@ -31,29 +34,44 @@ def test_without_a_gpu_there_is_nothing_to_judge() -> None:
     ("start", "first", "expected"),
     [
         (44.0, None, "pass"),
-        (49.0, None, "pass"),
-        (50.0, None, "invalid"),
-        (44.0, 40.0, "pass"),
-        (45.0, 40.0, "invalid"),
-        (36.0, 40.0, "pass"),
-        (35.0, 40.0, "invalid"),
+        (45.0, None, "invalid"),
+        (43.0, 40.0, "pass"),
+        (44.0, 40.0, "invalid"),
+        (37.0, 40.0, "pass"),
+        (36.0, 40.0, "invalid"),
     ],
 )
 def test_the_start_in_both_directions(start: float, first: float | None, expected: str) -> None:
-    """Below 45 and 5 more for the probe; within 3 of the first run's, and 1 for the reading."""
-    earlier = () if first is None else ({"gpu_temp_start_c": first}, {"gpu_temp_start_c": 44.0})
-    verdict = judged({"gpu_temp_start_c": start}, earlier)
+    verdict = judged({"gpu_temp_gate_c": start, "gpu_temp_reference_c": first})
     assert word(verdict) == expected
     assert verdict is not None
     assert f"{start:g} degrees C" in verdict.evidence
 
 
 def test_a_protocol_that_does_not_wait_asks_for_no_start() -> None:
-    assert judged({"gpu_temp_start_c": 80.0}, protocol=Protocol()) is None
+    assert judged({"gpu_temp_gate_c": 80.0}, protocol=Protocol()) is None
 
 
-def test_a_first_run_that_was_hot_is_no_place_to_be_near_to() -> None:
-    assert word(judged({"gpu_temp_start_c": 42.0}, ({"gpu_temp_start_c": 70.0}, {"gpu_temp_start_c": 41.0}))) == "pass"
+def test_a_start_that_stays_off_is_how_the_room_is_now() -> None:
+    assert word(judged({"gpu_temp_gate_c": 36.0, "gpu_temp_reference_c": 40.0, "attempt": 2})) == "warn"
+
+
+@pytest.mark.parametrize("warmed_by", [0.0, 2.0, 6.0])
+def test_what_the_gate_lets_go_the_check_lets_pass_however_much_the_probe_warms(warmed_by: float) -> None:
+    now = [43.0]
+
+    def probe() -> None:
+        now[0] += warmed_by
+
+    gates = Gates(COOLED, temperature=lambda: now[0])
+    record = gates.before(Path("/nowhere"), Stop(), 40.0, once_cool=probe)
+    row = {
+        "gpu_temp_gate_c": record.temp_start_c,
+        "gpu_temp_reference_c": record.reference_c,
+        "gpu_temp_start_c": now[0],
+    }
+    assert word(judged(row)) == "pass"
+    assert record.notes == ()
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, "pass"), (5.0, "warn"), (5.1, "invalid")])

@@ -260,14 +260,14 @@ def test_no_nvml_is_no_temperature() -> None:
     ("rows", "reference_c"),
     [
         ([], None),
-        ([(2, 41.0), (1, 38.0), (3, 44.0)], 38.0),
-        ([(1, 52.0), (2, 43.0), (3, 39.0)], 43.0),
+        ([(2, 41.0), (1, 38.0), (3, 44.0), (4, 30.0), (5, 30.0)], 41.0),
+        ([(1, 52.0), (2, 43.0), (3, 39.0)], 41.0),
         ([(1, 45.0)], None),
         ([(1, None), (None, 40.0), (2, 41.0)], 41.0),
     ],
 )
-def test_the_reference_is_the_first_start_that_was_cool(
+def test_the_reference_is_the_middle_of_the_first_starts_that_were_cool(
     rows: list[tuple[int | None, float | None]], reference_c: float | None
 ) -> None:
-    stored = [{"started_at": at, "gpu_temp_start_c": temp} for at, temp in rows]
+    stored = [{"started_at": at, "gpu_temp_gate_c": temp} for at, temp in rows]
     assert reference_of(stored, ADAPTIVE) == reference_c

@@ -10,7 +10,7 @@ from builders import outcome, study
 
 from sparkray.checks import Late
 from sparkray.errors import DatasetError
-from sparkray.execute.history import History, look_back
+from sparkray.execute.history import History, look_back, look_back_over_all
 from sparkray.plan import make_plan
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
@@ -83,3 +83,31 @@ def test_a_run_that_is_found_invalid_late_counts_no_more_and_keeps_all_else_of_i
 def test_a_run_that_is_not_there_cannot_be_revised(dataset: Dataset) -> None:
     with pytest.raises(DatasetError, match=r"nobody-1\.parquet cannot be read"):
         dataset.revise("nobody", 1, status="invalid", reason="")
+
+
+def test_a_run_that_the_study_does_not_plan_is_let_be(dataset: Dataset) -> None:
+    dataset.write(stored("of other flags", 0))
+    history = History(dataset, "here")
+    assert look_back(study(), history, make_plan(study())[3], says(**{"of other flags": WRONG})) == {}
+    assert "of other flags" in dataset.ok_run_ids()
+
+
+def test_what_a_sweep_that_died_had_not_come_to_is_looked_back_upon(dataset: Dataset) -> None:
+    """The order of the two writes: a row that is refused and not yet explained is measured again all the same."""
+    run_id = make_plan(study())[2].run_id
+    assert look_back_over_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {
+        run_id: "outliers: 0.5 of its pair"
+    }
+    assert run_id not in dataset.ok_run_ids()
+    assert look_back_over_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {}
+
+
+def test_a_run_is_known_alike_in_the_sweep_that_made_it_and_in_a_later_one(dataset: Dataset) -> None:
+    planned = make_plan(study())[4]
+    history = History(dataset, "here")
+    history.of(planned)
+    outcome = stored(planned.run_id, 9, effective_state="{}", machine="{}")
+    dataset.write(outcome)
+    history.add(outcome.row)
+    assert history.of(planned)[-1] == History(dataset, "here").of(planned)[-1]
+    assert history.of(planned)[-1]["effective_state"] == "{}"
