@@ -9,6 +9,8 @@ SHELL := /bin/bash
 export PYTHON
 BIN := .venv/bin
 ARGS ?=
+# two processes: one for the tests that need the machine to themselves, one for all others
+PARALLEL ?= -n 2 --dist loadgroup
 
 # scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
 WITH_ENGINE = if [ -z "$${DOCKER_HOST:-}" ] && [ -f .docker-engine/env ]; then set -a; . .docker-engine/env; set +a; fi;
@@ -32,8 +34,8 @@ baseline: install docker ## measure: native against container, and print the com
 	@$(WITH_ENGINE) $(BIN)/python -m sparkray.sweep baseline --yes $(ARGS)
 
 test: install docker ## run the whole test suite, real Docker and chroot included
-	@echo "sparkray: running the test suite ($(BIN)/python -m pytest $(ARGS))"
-	@$(WITH_ENGINE) $(BIN)/python -m pytest $(ARGS)
+	@echo "sparkray: running the test suite ($(BIN)/python -m pytest $(PARALLEL) $(ARGS))"
+	@$(WITH_ENGINE) $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: install ## run ruff, mypy --strict and the import contract
 	@echo "sparkray: ruff check"

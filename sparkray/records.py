@@ -73,7 +73,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("engine_load_s", "float", "time the engine took to load the model, by its own clock"),
     Column("engine_threads", "int", "threads that the engine computes with"),
     Column("gate_wait_s", "float", "spent before the start on cooling down and on the page cache"),
-    Column("gpu_temp_gate_c", "float", "temperature of the hottest GPU as the cooldown let go, before the control probe"),
+    Column(
+        "gpu_temp_gate_c", "float", "temperature of the hottest GPU as the cooldown let go, before the control probe"
+    ),
     Column("gpu_temp_reference_c", "float", "where this experiment's runs start, as known then; null for the first"),
     Column("page_cache_dropped", "bool", "whether the page cache was emptied before; null when that was not asked for"),
     Column("mem_total_gib", "float", "MemTotal"),
@@ -94,9 +96,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("wall_clock_step_s", "float", "how far the wall clock moved during the run beyond the monotonic clock"),
     Column("observer_cpu_s", "float", "CPU seconds that sparkray's own process on the machine used during the run"),
     Column("observer_memory_gib", "float", "RSS of sparkray's own process on the machine as the run ended"),
-    Column(
-        "sampler_cpu_s", "float", "CPU seconds of the samplers and of writing what they saw, from first to last"
-    ),
+    Column("sampler_cpu_s", "float", "CPU seconds of the samplers and of writing what they saw, from first to last"),
     Column("ray_cpu_s", "float", "CPU seconds of Ray's own processes on the machine during the run, the runner apart"),
     Column("ray_memory_gib", "float", "RSS of Ray's own processes on the machine as the run ended, the runner apart"),
     Column(

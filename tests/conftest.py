@@ -1,5 +1,6 @@
 """What every test stands on: Hypothesis without its own clock or database, and the command line as a user meets it."""
 
+import os
 from collections.abc import Callable
 
 import click
@@ -13,7 +14,21 @@ from sparkray.sweep import main
 settings.register_profile("sparkray", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("sparkray")
 
+ONE_AT_A_TIME = ("contract", "integration", "e2e")
+"""Folders of tests that start containers, chroots and sweeps: they share the machine, and run one after another."""
 OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATION_MODE")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes run the suite, the tests that need the machine stay together in one of them.
+
+    Tests of minutes are left out unless the environment asks for them: SPARKRAY_SLOW=1.
+    """
+    for item in items:
+        if item.get_closest_marker("slow") and not os.environ.get("SPARKRAY_SLOW"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: run it with SPARKRAY_SLOW=1"))
+        if item.path.parent.name in ONE_AT_A_TIME:
+            item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @click.command(

@@ -26,7 +26,6 @@ from sparkray.stats.paired import Decision, Ratio, decide, paired_ratio, tost_po
 from sparkray.stats.permutation import sign_flip
 from sparkray.stats.power import minimum_detectable, two_sample_power
 from sparkray.stats.samples import Vector
-from sparkray.stats.sequential import Design, look
 from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
@@ -165,6 +164,8 @@ def _sequential(arms: Arms, protocol: Protocol) -> Row:
     margin = protocol.margin(arms.metric)
     if protocol.sequential is None or margin is None or arms.metric not in protocol.primary:
         return {}
+    from sparkray.stats.sequential import Design, look  # noqa: PLC0415 - SciPy's splines, which a fixed design does not need
+
     a, b = arms.paired
     design = Design(protocol.sequential.looks, margin, spending=protocol.sequential.spending)
     found = look(design, (np.log(b[arms.completed]) - np.log(a[arms.completed])).tolist())

@@ -11,7 +11,6 @@ import polars as pl
 
 from sparkray import __version__
 from sparkray.analysis.frames import Frames, rank
-from sparkray.catalog import Catalog, data_root
 from sparkray.spec.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -72,6 +71,8 @@ class Cards:
 
     @cached_property
     def _shipped(self) -> Mapping[str, Card]:
+        from sparkray.catalog import Catalog, data_root  # noqa: PLC0415 - for datasets without cards alone
+
         found = {}
         for card in Catalog(data_root()).cards():
             params = card.shape.params_total / 1e9 if card.shape else None

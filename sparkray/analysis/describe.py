@@ -16,7 +16,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.components import Components, crossed
 from sparkray.stats.descriptive import mean_interval, summary
 from sparkray.stats.outliers import outlying
-from sparkray.stats.samples import Vector
+from sparkray.stats.samples import Vector, median
 from sparkray.stats.serial import drift, memory
 
 _LEAST_ARMS = 2
@@ -140,7 +140,7 @@ def _behaviour(frames: Frames, cell: Cell, metric: str) -> Row:
 def _worse(values: Vector, metric: str) -> bool:
     """Whether the first value lies on the bad side of the middle; either side where neither is better."""
     better = BY_NAME[metric].better
-    above = bool(values[0] > np.median(values))
+    above = bool(values[0] > median(values))
     return better == "neither" or above == (better == "lower")
 
 

@@ -200,17 +200,17 @@ def _scan(paths: Sequence[Path], table: str) -> pl.LazyFrame:
 
 
 @contextmanager
-def reading(files: Sequence[Path]) -> Iterator[None]:
-    """A file that is no Parquet as DatasetError, by its name."""
+def reading(folder: Path) -> Iterator[None]:
+    """A file of a folder that is no Parquet as DatasetError, by its name."""
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DatasetError(f"{_broken(files) or files[0].parent} cannot be read: {error}", _REMEDY) from None
+        raise DatasetError(f"{_broken(folder) or folder} cannot be read: {error}", _REMEDY) from None
 
 
-def _broken(files: Sequence[Path]) -> Path | None:
+def _broken(folder: Path) -> Path | None:
     """The first file that is no Parquet."""
-    for path in files:
+    for path in sorted(folder.glob("*.parquet")):
         try:
             pl.read_parquet_schema(path)
         except (pl.exceptions.PolarsError, OSError):
@@ -226,7 +226,7 @@ def open_frames(path: Path) -> Frames:
     """
     description(Dataset(path))
     files = sorted((path / "runs").glob("*.parquet"))
-    with reading(files):
+    with reading(path / "runs"):
         frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
     return Frames(path, _document(path), _completed(frame))
 

@@ -1,23 +1,27 @@
 """What lies inside of runs: quantiles of requests, the variance they leave in a run's mean, the course of the samples.
 
-Requests are gone through cell by cell, so that memory follows the largest cell and not the study; samples by Polars'
-streaming engine, which keeps sums and no rows.
+Requests are gone through cell by cell, so that memory follows the largest cell and not the study; samples a few runs at a
+time, of which sums are kept and no rows.
 """
 
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from sparkray.analysis.describe import OF_REQUESTS
-from sparkray.analysis.frames import CELL, Cell, Frames, reading
+from sparkray.analysis.frames import Cell, Frames, reading
 from sparkray.analysis.keys import key
 from sparkray.analysis.schema import REQUEST_METRICS
+from sparkray.stats.samples import of_ordered
 from sparkray.units import NS_PER_MS
 
 Row = dict[str, Any]
-_QUANTILES = np.arange(101) / 100
+_QUANTILES = tuple(percent / 100 for percent in range(101))
 _BINS = 20
+_AT_ONCE = 15
+"""Runs whose samples are in memory together."""
 _MEANS = ("gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu_busy_pct")
 
 
@@ -29,14 +33,11 @@ def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], floa
         lazy = frames.scan("requests", frames.frame_of(cell))
         if lazy is None:
             continue
-        with reading(sorted((frames.path / "requests").glob("*.parquet"))):
+        with reading(frames.path / "requests"):
             found = _request_times(lazy).collect()
         for metric in REQUEST_METRICS:
             rows += _quantiles(cell, metric, found[metric].drop_nulls().to_numpy())
-        for name, metric in OF_REQUESTS.items():
-            share = _request_share(found, metric)
-            if share is not None:
-                shares[cell, name] = share
+        shares |= {(cell, name): share for name, share in _request_shares(found).items()}
     return rows, shares
 
 
@@ -53,56 +54,81 @@ def _request_times(lazy: pl.LazyFrame) -> pl.LazyFrame:
 def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
     if not len(values):
         return []
-    found = np.quantile(values, _QUANTILES)
+    ordered = np.sort(values)
     return [
         {
             **cell.columns,
             "metric": metric,
-            "quantile": float(q),
-            "value": float(value),
+            "quantile": q,
+            "value": of_ordered(ordered, q),
             "trace": key("requests", *cell.columns.values(), metric, f"{q:.2f}"),
         }
-        for q, value in zip(_QUANTILES, found, strict=True)
+        for q in _QUANTILES
     ]
 
 
-def _request_share(times: pl.DataFrame, metric: str) -> float | None:
-    """Mean over runs of s^2 / m; None when no run has two requests."""
-    one = pl.col(metric)
-    by_run = times.drop_nulls(metric).group_by("run_id").agg((one.var() / one.len()).alias("share")).sort("run_id")
-    found = by_run["share"].drop_nulls().mean()
-    return float(found) if isinstance(found, float) else None
+def _request_shares(times: pl.DataFrame) -> dict[str, float]:
+    """By metric, the mean over runs of s^2 / m; without those of which no run has two requests."""
+    variances = [(pl.col(of).var() / pl.col(of).count()).alias(name) for name, of in OF_REQUESTS.items()]
+    by_run = times.group_by("run_id").agg(variances).sort("run_id")
+    means = by_run.select(pl.col(list(OF_REQUESTS)).drop_nulls().mean()).row(0, named=True)
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def temperature_rows(frames: Frames) -> list[Row]:
     """`temperatures`: the samples of a run in twenty stretches of equal length, averaged over the runs of a cell."""
-    lazy = frames.scan("samples", frames.ok)
+    rows: list[Row] = []
+    for cell in frames.cells:
+        parts = [
+            part for runs in frames.frame_of(cell).iter_slices(_AT_ONCE) if (part := _course(frames, runs)) is not None
+        ]
+        if parts:
+            rows += [_temperatures(cell, row) for row in _averaged(pl.concat(parts)).iter_rows(named=True)]
+    return rows
+
+
+def _temperatures(cell: Cell, row: Row) -> Row:
+    trace = key("temperatures", *cell.columns.values(), f"{row['progress_pct']:.0f}")
+    return {**cell.columns, **row, "trace": trace}
+
+
+def _course(frames: Frames, runs: pl.DataFrame) -> pl.DataFrame | None:
+    """Counts, sums and the least available memory by stretch, of some attempts; None when none of them has samples."""
+    lazy = frames.scan("samples", runs)
     if lazy is None:
-        return []
-    cells = pl.DataFrame([cell.columns for cell in frames.cells]).with_row_index("cell")
-    with reading(sorted((frames.path / "samples").glob("*.parquet"))):
-        spans = lazy.group_by("run_id").agg(pl.col("t_ns").min().alias("first"), pl.col("t_ns").max().alias("last"))
-        runs = frames.ok.lazy().join(cells.lazy(), on=CELL).select("run_id", "cell").join(spans, on="run_id")
-        found = _binned(lazy, runs.collect(engine="streaming")).collect(engine="streaming")
-    named = found.join(cells, on="cell").drop("cell").with_columns(pl.col("progress_pct") * (100 / _BINS))
-    rows = named.sort(*CELL, "progress_pct").to_dicts()
-    return [
-        {**row, "trace": key("temperatures", *(row[c] for c in CELL), f"{row['progress_pct']:.0f}")} for row in rows
-    ]
-
-
-def _binned(lazy: pl.LazyFrame, runs: pl.DataFrame) -> pl.LazyFrame:
-    """Means and the least available memory by cell and stretch; one small group each, whatever the number of samples.
-
-    A run is found by its id alone, since but one attempt of each is scanned. The means of the parts are sums of 64-bit
-    numbers, so their order may change the last digit.
-    """
-    stretch = (pl.col("t_ns") - pl.col("first")) * _BINS // (pl.col("last") - pl.col("first") + 1)
+        return None
+    with reading(frames.path / "samples"):
+        found = lazy.select("run_id", "t_ns", *_MEANS, "mem_available_gib").collect()
+    pieces = found["run_id"].rle()  # rows of a run lie together, and places are grouped faster than names
+    if pieces.struct.field("value").n_unique() < len(pieces):
+        found = found.sort("run_id")
+        pieces = found["run_id"].rle()
+    stretch = _stretches(found["t_ns"].to_numpy(), pieces.struct.field("len").to_numpy().astype(np.int64))
+    means = pl.col(_MEANS)
     return (
-        lazy.select("run_id", "t_ns", *_MEANS, "mem_available_gib")
-        .join(runs.lazy(), on="run_id", how="inner")
-        .group_by("cell", stretch.alias("progress_pct"))
-        .agg(pl.len().cast(pl.Int64).alias("n"), pl.col(_MEANS).mean(), pl.col("mem_available_gib").min())
+        found.drop("run_id", "t_ns")
+        .with_columns(pl.Series("stretch", stretch))
+        .group_by("stretch")
+        .agg(pl.len(), means.sum(), means.count().name.suffix("_count"), pl.col("mem_available_gib").min())
+    )
+
+
+def _stretches(t: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Which twentieth of its run each time lies in, shape of `t`; the runs follow each other, with so many rows each."""
+    starts = np.cumsum(lengths) - lengths
+    first, last = np.minimum.reduceat(t, starts), np.maximum.reduceat(t, starts)
+    since = t - np.repeat(first, lengths)
+    return np.asarray(since * _BINS // np.repeat(last - first + 1, lengths), dtype=np.uint8)
+
+
+def _averaged(parts: pl.DataFrame) -> pl.DataFrame:
+    """Several parts of a cell as one, a row a stretch."""
+    means = [(pl.col(name).sum() / pl.col(f"{name}_count").sum()).fill_nan(None) for name in _MEANS]
+    return (
+        parts.group_by("stretch")
+        .agg(pl.col("len").sum().cast(pl.Int64).alias("n"), *means, pl.col("mem_available_gib").min())
+        .sort("stretch")
+        .select((pl.col("stretch") * (100 / _BINS)).alias("progress_pct"), pl.exclude("stretch"))
     )
 
 
@@ -112,7 +138,7 @@ def check_rows(frames: Frames) -> list[Row]:
     if lazy is None:
         return []
     example = pl.concat_str(pl.col("run_id"), pl.lit(": "), pl.col("evidence").fill_null("")).min()
-    with reading(sorted((frames.path / "checks").glob("*.parquet"))):
+    with reading(frames.path / "checks"):
         found = lazy.group_by("check", "verdict").agg(pl.len().cast(pl.Int64).alias("count"), example.alias("example"))
         rows = found.sort("check", "verdict").collect(engine="streaming").to_dicts()
     return [{**row, "trace": key("checks", row["check"], row["verdict"])} for row in rows]

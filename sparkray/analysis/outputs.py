@@ -45,7 +45,7 @@ def write(analysis: Analysis, folder: Path, formats: Sequence[str] = FORMATS) ->
             if content is not None:
                 contents[folder / f"{table}.{name}"] = content
     for path, content in contents.items():
-        write_atomically(path, content)
+        write_atomically(path, content, durable=False)  # another analysis makes it again
     return list(contents)
 
 

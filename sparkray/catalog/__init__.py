@@ -15,6 +15,7 @@ from sparkray.spec.boundary import parse
 from sparkray.spec.experiment import Experiment
 from sparkray.spec.model import ModelCard, Weights
 from sparkray.spec.site import Site
+from sparkray.spec.space import Space
 from sparkray.units import did_you_mean
 
 T = TypeVar("T")
@@ -118,6 +119,15 @@ class Catalog:
             if all(isinstance(part, Mapping) for part in parts):
                 merged[key] = {name: value for part in parts for name, value in part.items()}
         return merged, source
+
+    def space(self, name: str) -> Space:
+        """What may be searched, by name or file.
+
+        Raises:
+            UnknownNameError, ConfigError: No such space, or it is not well-formed.
+        """
+        mapping, source = self._mapping("conf/spaces", "space", name)
+        return parse(Space, mapping, source)
 
     def cards(self) -> list[ModelCard]:
         """Every model card that ships.

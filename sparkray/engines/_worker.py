@@ -123,4 +123,3 @@ def _complete(requests: tuple[Request, ...], job: Job) -> None:
     for request in requests:
         if request.error is not None:
             raise EngineOutputError(f"request {request.index} failed: {request.error}")
-

@@ -33,8 +33,10 @@ Fault = Literal[
 
 @dataclass(frozen=True)
 class Options:
-    """How the double behaves. `fault`: what it plays; `short` one token too few, `lost` one request too few,
-    `clock` one that jumps back by five seconds in the middle of a request.
+    """How the double behaves.
+
+    `fault`: what it plays; `short` one token too few, `lost` one request too few, `clock` one that jumps back by five
+    seconds in the middle of a request.
     """
 
     __pydantic_config__ = STRICT

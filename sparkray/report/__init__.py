@@ -5,15 +5,17 @@ IEEE's templates), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper
 A `Book` quotes the numbers and keeps the evidence of each; `text` carries numbers and words together to every form.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparkray.analysis import Analysis, write
 from sparkray.errors import StorageError
 from sparkray.report.against import differences
 from sparkray.report.book import Book
 from sparkray.report.derived import derived
+from sparkray.report.derived.optimisation import optimisation
 from sparkray.report.figures import NoFigure, Saved, save_all
 from sparkray.report.page import answer_lines, page
 from sparkray.report.paper import write_paper
@@ -33,32 +35,43 @@ class Written:
     answer: tuple[str, ...]
 
 
-def open_book(analysis: Analysis, against: Analysis | None = None) -> Book:
+def open_book(
+    analysis: Analysis, against: Analysis | None = None, *, optimised: Mapping[str, Any] | None = None
+) -> Book:
     """A book with everything that a report of this analysis may quote.
 
     Args:
         analysis: What the report is about.
         against: Another study to hold it against.
+        optimised: The document of its optimisation (`analysis.optimized.read`).
     """
-    own = dict(derived(analysis))
+    own = {**derived(analysis), **optimisation(optimised)}
     if against is not None:
         own["between"] = differences(analysis, against)
     return Book(analysis, own)
 
 
-def write_report(analysis: Analysis, folder: Path, *, against: Analysis | None = None, paper: bool = False) -> Written:
+def write_report(
+    analysis: Analysis,
+    folder: Path,
+    *,
+    against: Analysis | None = None,
+    optimised: Mapping[str, Any] | None = None,
+    paper: bool = False,
+) -> Written:
     """Make a report in a folder, over whatever report is there.
 
     Args:
         analysis: What it is about.
         folder: Where it goes; made if need be.
         against: Another study to hold it against.
+        optimised: The document of its optimisation, which gets a section of its own.
         paper: Whether to write the manuscript too.
 
     Raises:
         StorageError: It cannot be written.
     """
-    book = open_book(analysis, against)
+    book = open_book(analysis, against, optimised=optimised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drawn = list(save_all(book, folder / "figures"))

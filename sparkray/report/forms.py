@@ -51,6 +51,7 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "significant": significant,
     "slope": lambda value: f"{value:+.5f}",
     "effect": lambda value: f"{value:+.2f}",
+    "effect_pct": lambda value: f"{value:+.2f} %",
     "p": probability,
     "p_is": lambda value: probability(value) if value < _LEAST_P else f"= {probability(value)}",
     "size": lambda value: f"{value:.1f}",
@@ -58,7 +59,8 @@ FORMS: Mapping[str, Callable[[float], str]] = {
 """`ratio` has four decimals; `change` of a ratio from 1 in per cent is signed, `size_of_change` is not. `per_cent`: the
 value is one; `fine_per_cent` signed with three decimals; `level`, of a constant; `share` of 1. `number` as it is,
 `number3` in three digits; `count` in groups of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five
-decimals and `effect` two, signed; `p` a probability, `p_is` with the sign in front; `size` one decimal."""
+decimals and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one
+decimal."""
 
 
 def shown(value: object, form: str) -> str:

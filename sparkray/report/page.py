@@ -14,6 +14,7 @@ from sparkray.report import advice, answer, appendix, methods, threats
 from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
 from sparkray.report.figures import NoFigure, Saved
+from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.grid import Grid, full_tables
 from sparkray.report.html import environment, inline_svg, template
 from sparkray.report.labels import VERDICTS, arm
@@ -47,13 +48,15 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         title=f"What does a container cost? {book.context.get('experiment')}",
         question=book.context.get("question"),
         style=Markup(template("page.css")),  # noqa: S704 - our own
-        simulated=bool(book.context.get("simulated")),
+        simulated=bool(book.context.get("simulated")) or bool(book.rows("flag_facts", name="simulated", text="yes")),
         incomplete=incomplete(book),
         headlines=answer.headlines(book),
         cards=answer.cards(book),
         verdicts=VERDICTS,
         first=[one for one in pictures if one.name == FIRST_FIGURE],
-        pictures=[one for one in pictures if one.name != FIRST_FIGURE],
+        pictures=[one for one in pictures if one.name not in (FIRST_FIGURE, *FIGURES)],
+        flags=flags_section(book),
+        flag_pictures={one.name: one for one in pictures if one.name in FIGURES},
         absent=[(title, one.reason) for title, one in (pair for pair in drawn if isinstance(pair, tuple))],
         between=_between(book),
         questions=answer.answers(book),

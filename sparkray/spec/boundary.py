@@ -58,13 +58,15 @@ def _tell(kind: type[Any], detail: Any, source: str) -> str:  # noqa: ANN401 - p
 
 
 def _known_keys(kind: type[Any], path: list[str]) -> list[str]:
-    """The keys of the dataclass at the end of a path, through mappings and optional values."""
+    """The keys of the dataclass at the end of a path, through mappings, sequences and optional values."""
     inner: Any = kind
     for part in path:
         if is_dataclass(inner):
             inner = next((f.type for f in fields(inner) if f.name == part), None)
         elif get_origin(inner) is Mapping:
             inner = get_args(inner)[1]
+        elif get_origin(inner) is tuple:
+            inner = get_args(inner)[0]
         if isinstance(inner, UnionType):
             inner = next((choice for choice in get_args(inner) if is_dataclass(choice)), None)
     return [f.name for f in fields(inner)] if is_dataclass(inner) else []

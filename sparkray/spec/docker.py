@@ -126,6 +126,12 @@ def _check_security_opt(value: tuple[str, ...]) -> str | None:
     return None
 
 
+def _check_device(value: tuple[str, ...]) -> str | None:
+    """Paths of the host, the same inside; a CDI name goes another way into the API than the other devices."""
+    wrong = next((name for name in value if ":" in name or not name.startswith("/dev/")), None)
+    return None if wrong is None else f"{wrong!r} is no path below /dev"
+
+
 def _shm_inert(options: "DockerOptions") -> str | None:
     if options.ipc in ("host", "none"):
         return f"--shm-size cannot act under --ipc={options.ipc}: the container does not get a /dev/shm of its own"
@@ -304,6 +310,15 @@ class DockerOptions:
         why="where Docker copies the engine's output",
     )
     runtime: str | None = _flag("--runtime", "runtime", why="the OCI runtime: runc, crun, nvidia")
+    device: tuple[str, ...] | None = _flag(
+        "--device",
+        "devices",
+        words=list,
+        convert=lambda v: [f"{name}:{name}:rwm" for name in v],
+        check=_check_device,
+        security="weakens",
+        why="device files, in place of --gpus",
+    )
 
     def __post_init__(self) -> None:
         for name, flag, value in given(self):

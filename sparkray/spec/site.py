@@ -14,6 +14,16 @@ ENVIRONMENTS = (HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
 CONTAINER_ENVIRONMENTS = (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
 
 
+def is_container(environment: str) -> bool:
+    """Whether Docker runs an environment of that name: the site's own, or one of a search or a ladder (`container:...`)."""
+    return environment.startswith("container")
+
+
+def is_native(environment: str) -> bool:
+    """Whether it is a chroot: the site's own, or one with a layer of isolation added (`native:...`)."""
+    return environment.startswith(NATIVE)
+
+
 @dataclass(frozen=True)
 class Environment:
     """A container environment of a site.
@@ -39,7 +49,10 @@ class Site:
     experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
     and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
-    `protocol` overrides keys of the experiment's protocol.
+    `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or `performance` for the fastest
+    kind of core that the machine has; empty: nobody keeps off anything).
+    `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
+    (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not offered there.
     `deviations` say in words where a site departs from the one it stands in for.
     """
 
@@ -60,6 +73,9 @@ class Site:
     memory_gib: Annotated[float, Gt(0)] | None = None
     bandwidth_gb_s: Annotated[float, Gt(0)] | None = None
     compute_tflops: Annotated[float, Gt(0)] | None = None
+    engine_cpus: str = ""
+    space: str = ""
+    optimization: str = ""
     simulated: bool = False
     protocol: Mapping[str, Any] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()

@@ -89,9 +89,7 @@ def between(a: LogSample, b: LogSample) -> Between | NotEstimable:
         half = float(special.stdtrit(df, 0.5 + level / 2)) * error
         return from_log(difference - half), from_log(difference + half)
 
-    return Between(
-        from_log(difference), interval(0.95), interval(0.90), df, min(a.n, b.n), math.hypot(a.sd, b.sd)
-    )
+    return Between(from_log(difference), interval(0.95), interval(0.90), df, min(a.n, b.n), math.hypot(a.sd, b.sd))
 
 
 def decide_between(found: Between, margin: float) -> Decision:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, alike, from_log, sample, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, from_log, of_ordered, sample, two_samples
 
 RESAMPLES = 10_000
 _LEAST = 3
@@ -92,8 +92,10 @@ def bca(
         The estimate, or that the resamples all lie on one side of the observed value, where the bias has no measure.
     """
     rounding = _TIE * float(np.std(distribution))
-    below, not_above = distribution < observed - rounding, distribution <= observed + rounding
-    share = float(np.mean(below) + np.mean(not_above)) / 2
+    ordered = np.sort(distribution)
+    below = np.searchsorted(ordered, observed - rounding, "left")
+    not_above = np.searchsorted(ordered, observed + rounding, "right")
+    share = float(below + not_above) / (2 * len(ordered))
     if not 0 < share < 1:
         return NotEstimable("every resample lies on one side of the sample's value: the bias cannot be measured")
     bias, acceleration = float(special.ndtri(share)), _acceleration(jackknifed)
@@ -101,8 +103,8 @@ def bca(
     for tail in ((1 - level) / 2, (1 + level) / 2):
         deviate = bias + float(special.ndtri(tail))
         bounds.append(float(special.ndtr(bias + deviate / (1 - acceleration * deviate))))
-    low, high = np.quantile(distribution, bounds)
-    return Estimate(observed, float(low), float(high))
+    low, high = (of_ordered(ordered, bound) for bound in bounds)
+    return Estimate(observed, low, high)
 
 
 def resampled_means(columns: Vector, resamples: int, stream: tuple[int, int]) -> Vector:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, from_log, sample
+from sparkray.stats.samples import Estimate, Values, Vector, from_log, of_ordered, sample
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
     n, ordered = len(found), np.sort(found)
     mean = mean_interval(found, level)
     sd = float(np.std(found, ddof=1)) if n > 1 else None
-    q1, q3 = np.quantile(ordered, [0.25, 0.75])
     return Summary(
         n=n,
         mean=mean,
@@ -93,8 +92,8 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
         sd=sd,
         minimum=float(ordered[0]),
         maximum=float(ordered[-1]),
-        q1=float(q1),
-        q3=float(q3),
+        q1=of_ordered(ordered, 0.25),
+        q3=of_ordered(ordered, 0.75),
         cv_pct=sd / abs(mean.value) * 100 if sd is not None and mean.value else None,
         p5=_quantile(ordered, 0.05, level),
         p95=_quantile(ordered, 0.95, level),
@@ -157,7 +156,7 @@ def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, i
 def _quantile(ordered: Vector, q: float, level: float) -> Estimate:
     lower, upper = interval_ranks(len(ordered), q, level)
     return Estimate(
-        float(np.quantile(ordered, q)),
+        of_ordered(ordered, q),
         None if lower is None else float(ordered[lower - 1]),
         None if upper is None else float(ordered[upper - 1]),
     )

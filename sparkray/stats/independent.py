@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, shapiro
 from sparkray.stats import bootstrap as resampling
+from sparkray.stats._ranks import tie_sizes, wins
 from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
 from sparkray.stats.variance import brown_forsythe
 
 TestName = Literal["student", "welch", "mann_whitney"]
 _LEAST = 3
-_MOST_SHAPIRO = 5000
+_EXACT_UP_TO = 8
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,10 @@ def independent(
 
 
 def normality(values: Vector) -> float | NotEstimable:
-    """The p-value of normality by Shapiro and Wilk (1965), Royston's algorithm (1995) as SciPy has it."""
-    if not _LEAST <= len(values) <= _MOST_SHAPIRO:
-        return NotEstimable(f"{len(values)} values: normality is tested with {_LEAST} to {_MOST_SHAPIRO}")
-    if alike(values):
-        return NotEstimable("all values are alike")
-    scaled = (values - np.mean(values)) / np.std(values)  # SciPy takes a range below 1e-19 for none, whatever the unit
-    return float(stats.shapiro(scaled).pvalue)
+    """The p-value of normality by Shapiro and Wilk (1965), Royston's algorithm (1995): `sparkray.stats.shapiro`."""
+    if not shapiro.LEAST <= len(values) <= shapiro.MOST:
+        return NotEstimable(f"{len(values)} values: normality is tested with {shapiro.LEAST} to {shapiro.MOST}")
+    return NotEstimable("all values are alike") if alike(values) else shapiro.shapiro_wilk(values)[1]
 
 
 def student(a: Vector, b: Vector) -> tuple[float, float, float]:
@@ -120,11 +118,19 @@ def welch(a: Vector, b: Vector) -> tuple[float, float, float]:
 def mann_whitney(a: Vector, b: Vector) -> tuple[float, float]:
     """U of b (pairs of values in which b is greater, ties half) and two-sided p.
 
-    Mann and Whitney (1947), Annals of Mathematical Statistics 18. Exact up to 8 values an arm without ties, else normal
-    with correction for ties and continuity, as SciPy has it.
+    Mann and Whitney (1947), Annals of Mathematical Statistics 18. Exact where an arm has up to 8 values and none are tied,
+    else normal with correction for ties (Hollander and Wolfe 1999, "Nonparametric Statistical Methods", section 4.1) and
+    continuity.
     """
-    found = stats.mannwhitneyu(b, a, alternative="two-sided")
-    return float(found.statistic), float(found.pvalue)
+    ordered, n_a, n_b = np.sort(a), len(a), len(b)
+    u = float(np.sum(np.searchsorted(ordered, b, "left") + np.searchsorted(ordered, b, "right"))) / 2
+    more, n = max(u, n_a * n_b - u), n_a + n_b
+    ties = tie_sizes(np.concatenate([a, b]))
+    if not len(ties) and min(n_a, n_b) <= _EXACT_UP_TO:
+        return u, min(1.0, 2 * float(wins(n_a, n_b)[int(more)]))
+    variance = n_a * n_b / 12 * (n + 1 - float(np.sum(ties**3 - ties)) / (n * (n - 1)))
+    excess = more - n_a * n_b / 2 - 0.5
+    return u, min(1.0, 2 * float(special.ndtr(-excess / math.sqrt(variance)))) if variance > 0 else 1.0
 
 
 def _choice(

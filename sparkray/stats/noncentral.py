@@ -6,11 +6,12 @@ Own quadrature, since SciPy's (1.17) gives NaN or a wrong tail from a noncentral
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
+from sparkray.stats._root import root
 from sparkray.stats.samples import Vector
 
 _NODES = 80
@@ -47,7 +48,7 @@ def interval(t: float, df: float, level: float = 0.95) -> tuple[float, float]:
 
 
 def _noncentrality(t: float, df: float, probability: float) -> float:
-    """The noncentrality under which P(T <= t) is that probability, by bracketing and Brent's method."""
+    """The noncentrality under which P(T <= t) is that probability, by bracketing and regula falsi."""
     deviate, spread = float(special.ndtri(probability)), math.sqrt(1 + t * t / (2 * df))
     near = t - deviate * spread  # Johnson and Welch's (1940) normal approximation
     low, high, step = near - spread / 4, near + spread / 4, spread / 2
@@ -55,7 +56,7 @@ def _noncentrality(t: float, df: float, probability: float) -> float:
         low, step = low - step, step * 2
     while cdf(t, df, high) > probability:
         high, step = high + step, step * 2
-    return float(optimize.brentq(lambda nc: cdf(t, df, nc) - probability, low, high, xtol=1e-11, rtol=1e-13))
+    return root(lambda nc: cdf(t, df, nc) - probability, low, high)
 
 
 def over_deviation(function: Callable[[Vector], Vector], df: float, most: float = math.inf) -> float:
@@ -66,16 +67,34 @@ def over_deviation(function: Callable[[Vector], Vector], df: float, most: float 
         df: Degrees of freedom of the estimate, at least 1.
         most: Where the function ends.
     """
-    low = math.sqrt(2 * float(special.gammaincinv(df / 2, _TAIL)) / df)
-    high = min(most, math.sqrt(2 * float(special.gammainccinv(df / 2, _TAIL)) / df))
+    places, weights = _deviations(df) if math.isinf(most) else _deviations_up_to(df, most)
+    return float(weights @ function(places)) if len(places) else 0.0
+
+
+@lru_cache(maxsize=256)
+def _deviations(df: float) -> tuple[Vector, Vector]:
+    """All values of S that matter and their weights, which many means share."""
+    return _deviations_up_to(df, math.inf)
+
+
+def _deviations_up_to(df: float, most: float) -> tuple[Vector, Vector]:
+    """Nodes of the quadrature over S, and their weights times the density; none where S cannot be that small."""
+    low, high = _range(df)
+    high = min(most, high)
     if high <= low:
-        return 0.0
+        return np.empty(0), np.empty(0)
+    nodes, weights = _legendre()
+    half = (high - low) / 2
+    s = low + half * (nodes + 1)
     constant = math.log(2) + df / 2 * math.log(df / 2) - math.lgamma(df / 2)
+    return s, half * weights * np.exp(constant + (df - 1) * np.log(s) - df * s * s / 2)
 
-    def integrand(s: Vector) -> Vector:
-        return np.asarray(np.exp(constant + (df - 1) * np.log(s) - df * s * s / 2) * function(s))
 
-    return _integral(integrand, low, high)
+@lru_cache(maxsize=256)
+def _range(df: float) -> tuple[float, float]:
+    """Where S lies but for a chance of 1e-18 on each side."""
+    low, high = special.gammaincinv(df / 2, _TAIL), special.gammainccinv(df / 2, _TAIL)
+    return math.sqrt(2 * float(low) / df), math.sqrt(2 * float(high) / df)
 
 
 def _over_chi(t: float, df: float, noncentrality: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, ratio_of_logs
-from sparkray.stats.samples import Values, Vector, paired_logs, sample
+from sparkray.stats.samples import Values, Vector, median, paired_logs, sample
 
 BOUND = 3.5
 _LEAST = 5
@@ -51,9 +51,9 @@ def modified_z(values: Values) -> Vector | NotEstimable:
     found = sample(values, _LEAST)
     if isinstance(found, NotEstimable):
         return found
-    away = found - np.median(found)
+    away = found - median(found)
     rounding = 4 * np.finfo(np.float64).eps * float(np.max(np.abs(found)))
-    mad, mean_deviation = float(np.median(np.abs(away))), float(np.mean(np.abs(away)))
+    mad, mean_deviation = median(np.abs(away)), float(np.mean(np.abs(away)))
     if mad > rounding:
         return np.asarray(_MAD_OF_NORMAL * away / mad)
     if mean_deviation > rounding:

@@ -6,10 +6,12 @@ Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
-from scipy import optimize, special
+from scipy import special
 
 from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats._root import root
 from sparkray.stats.effect import Effect
 
 LABEL = (
@@ -107,12 +109,13 @@ def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
     return min(1.0, above + noncentral.cdf(-critical, df, noncentrality))
 
 
+@lru_cache(maxsize=256)
 def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     """The noncentrality at which the two-sided t test has that power."""
     high = 4.0
     while _two_sided(high, df, alpha) < power:
         high *= 2
-    return float(optimize.brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12))
+    return root(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high)
 
 
 def _least(enough: Callable[[int], bool]) -> int | None:

@@ -88,6 +88,19 @@ def alike(values: Vector, scale: float | None = None) -> bool:
     return bool(np.ptp(values) <= max(4 * np.finfo(np.float64).eps * size, _SMALLEST))
 
 
+def of_ordered(ordered: Vector, q: float) -> float:
+    """The quantile (type 7) of values in ascending order, shape (n,); NumPy's own function sorts, and asks much else."""
+    place = q * (len(ordered) - 1)
+    below = min(int(place), len(ordered) - 1)
+    low, high, share = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)]), place - below
+    return low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)  # noqa: PLR2004 - a half
+
+
+def median(values: Vector) -> float:
+    """The median of at least one value."""
+    return of_ordered(np.sort(values), 0.5)
+
+
 def from_log(logarithm: float) -> float:
     """The exponential, held between 1e-304 and 1e304: the interval of two wild values has no other end."""
     return math.exp(min(max(logarithm, -_LARGEST_LOG), _LARGEST_LOG))

@@ -13,7 +13,7 @@ from scipy import special
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.bootstrap import RESAMPLES, bca, exponential, resampled_means
-from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, median, two_samples
 
 _LEAST = 3
 _LEAST_RESAMPLED = 5
@@ -59,7 +59,7 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     arms = two_samples(a, b, _LEAST)
     if isinstance(arms, NotEstimable):
         return arms
-    distances = [np.abs(arm - np.median(arm)) for arm in arms]
+    distances = [np.abs(arm - median(arm)) for arm in arms]
     n = [len(each) for each in distances]
     df = sum(n) - 2
     means = [float(np.mean(each)) for each in distances]

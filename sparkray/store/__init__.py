@@ -83,8 +83,13 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write, fsync, rename: the file is there whole, or not at all.
+
+    Args:
+        path: The file.
+        data: What is in it.
+        durable: Whether it must be there after a power cut; without fsync for what can be made again.
 
     Raises:
         StorageError: The disk is full or refuses.
@@ -95,12 +100,15 @@ def write_atomically(path: Path, data: bytes) -> None:
             with partial.open("wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             partial.rename(path)
         except OSError:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             raise
+        if not durable:
+            return
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

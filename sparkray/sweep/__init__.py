@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 from sparkray.errors import SparkrayError
-from sparkray.sweep.app import app
-from sparkray.sweep.show import error_text
+from sparkray.sweep.verbs import program
 
 INTERRUPTED = 130
 
@@ -26,7 +25,9 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one return fo
         argv: Arguments without the program's name; None takes the process's own.
     """
     try:
-        result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
+        result = program(sys.argv[1:] if argv is None else argv).main(
+            args=argv, prog_name="sparkray", standalone_mode=False
+        )
     except click.exceptions.Exit as done:
         return done.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one return fo
         error.show()
         return error.exit_code
     except SparkrayError as error:
+        from sparkray.sweep.show import error_text  # noqa: PLC0415 - it imports what some verbs do not need
+
         click.echo(error_text(error), err=True)
         return error.exit_status
     except BrokenPipeError:

@@ -32,11 +32,14 @@ from sparkray.sweep.calibrate import Conclude, calibrate_command, calibration_be
 from sparkray.sweep.calibration_text import calibration_sentence
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
 from sparkray.sweep.looks import count_decided, left_out, protocol_hours, protocol_lines, standing_document
+from sparkray.sweep.optimize import optimize, plan_optimisation
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.stages.scene import is_optimisation
 from sparkray.sweep.timing import Timing, known_dataset
+from sparkray.sweep.verbs import CONTEXT
 from sparkray.sweep.watch import show_status
 from sparkray.units import format_duration
 
@@ -44,7 +47,7 @@ INTERRUPTED = 130
 _QUICK_RUNS = 3
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(context_settings=dict(CONTEXT))
 @click.version_option(__version__, prog_name="sparkray")
 def app() -> None:
     """What does running LLM inference in a Docker container cost? A randomised, paired experiment that answers."""
@@ -82,6 +85,11 @@ def _smallest(study: Study) -> str:
 
 @app.command()
 @sweep_options
+@click.option(
+    "--optimized",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The flags of container_optimized, as `optimize` wrote them; the site's own if not given.",
+)
 def validate(**arguments: Any) -> int:  # noqa: ANN401
     """Phase 2D: fresh blocks of native, container_baseline and container_optimized. Never paired with earlier runs."""
     options = options_of(arguments)
@@ -96,6 +104,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     """Every run in order, its command line, and how long it will take. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
+    if is_optimisation(study.experiment.name):
+        return plan_optimisation(options)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options))
     documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]
@@ -318,6 +328,7 @@ def simulated_count(rows: Sequence[Any], run_ids: set[str]) -> int:
 
 
 app.add_command(analyze)
+app.add_command(optimize)
 app.add_command(audit)
 app.add_command(report)
 app.add_command(calibrate_command(sweep, _smallest))

@@ -26,6 +26,7 @@ from sparkray.spec.site import (
     Environment,
     Site,
 )
+from sparkray.sweep.optimized_file import with_environment
 
 F = TypeVar("F", bound=Callable[..., Any])
 PHASES: Mapping[str, tuple[str, ...]] = {
@@ -56,6 +57,7 @@ class Options:
     fresh: bool = False
     json: bool = False
     yes: bool = False
+    optimized: Path | None = None
 
 
 _STUDY = (
@@ -146,6 +148,8 @@ def build_study(options: Options) -> Study:
     catalog = Catalog(data_root())
     rooms = parse_settings(list(options.settings))
     site = site_of(options)
+    if options.optimized is not None:
+        site = replace(site, environments={**site.environments, **_optimized(site, options)})
     protocol = {f"protocol.{key}": value for key, value in site.protocol.items()}
     overrides = {**protocol, **rooms["experiment"], **_asked(options)}
     experiment = catalog.experiment(options.experiment or site.experiment, overrides)
@@ -247,6 +251,15 @@ def _treatment(name: str, site: Site, mode: str | None, explicit: Mapping[str, A
     return Treatment(name, parsed, adapt)
 
 
+def _optimized(site: Site, options: Options) -> dict[str, Environment]:
+    """The optimised environment of a file, in place of the site's own."""
+    if options.mode is not None:
+        raise InputError(
+            f"OPTIMIZATION_MODE={options.mode} and --optimized both name the optimised flags", "Leave one of them out"
+        )
+    return {CONTAINER_OPTIMIZED: with_environment(site, options.optimized)} if options.optimized else {}
+
+
 def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
     if name not in site.environments:
         raise UnknownNameError(f"environment of site {site.name}", name, list(site.environments))
@@ -255,8 +268,8 @@ def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
         return environment
     if mode == "all":
         raise InputError(
-            "OPTIMIZATION_MODE=all screens every configuration, which this version does not do",
-            f"Name one: {', '.join(site.modes)}",
+            "OPTIMIZATION_MODE=all screens every configuration, which is what the verb `optimize` does",
+            f"Name one: {', '.join(site.modes)}; or run optimize",
         )
     if mode not in site.modes:
         raise UnknownNameError("OPTIMIZATION_MODE", mode, list(site.modes))

@@ -1,6 +1,8 @@
 """`report`: figures, tables and the page of a dataset; the evidence of one number; the manuscript."""
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +10,9 @@ import click
 import polars as pl
 
 from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
+from sparkray.store import Dataset, existing
 from sparkray.sweep.analyze import newest
 from sparkray.sweep.show import console
 
@@ -53,19 +57,49 @@ def report(
     as_json: bool,
 ) -> int:
     """Figures, tables and one self-contained HTML page, every number of which is a link to its evidence."""
-    dataset = newest(results_dir, experiment)
+    dataset, optimised = _subject(results_dir, experiment)
     analysis = analyse(dataset.path)
     other = analyse(_dataset(against)) if against is not None else None
     if trace_id is not None:
-        return _show_evidence(analysis, other, trace_id, as_json=as_json)
+        return _show_evidence(analysis, other, optimised, trace_id, as_json=as_json)
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
 
-    written = write_report(analysis, output or dataset.path / FOLDER, against=other, paper=paper)
+    folder = output or dataset.path / FOLDER
+    written = write_report(analysis, folder, against=other, optimised=optimised, paper=paper)
     if as_json:
         click.echo(json.dumps(_document(dataset.path, written), indent=1))
     else:
         _show(written)
     return 0
+
+
+def _subject(results_dir: Path, experiment: str | None) -> tuple[Dataset, Mapping[str, Any] | None]:
+    """The dataset, and the document of its experiment's optimisation where there is one.
+
+    An experiment that was only optimised has a dataset for each stage and none of its own name: then it is the
+    confirmation's, or that of the last stage that was reached.
+
+    Raises:
+        DatasetError: There is no dataset, or the document cannot be read.
+    """
+    if experiment is None:
+        dataset = newest(results_dir, None)
+        return dataset, _document_of(results_dir, dataset.path.name.partition("@")[0])
+    optimised = _document_of(results_dir, experiment)
+    if optimised is not None and not existing(results_dir, experiment):
+        for stage in ("confirm", *reversed(STAGES)):
+            with suppress(DatasetError):
+                return newest(results_dir, f"{optimised['experiment']}-{stage}"), optimised
+    return newest(results_dir, experiment), optimised
+
+
+def _document_of(results_dir: Path, name: str) -> Mapping[str, Any] | None:
+    """The document of an optimisation by the name of its experiment, or of one of its stages."""
+    for end in ("", "-optimize", *(f"-{stage}" for stage in STAGES)):
+        path = file_of(results_dir, name.removesuffix(end))
+        if name.endswith(end) and path.is_file():
+            return read(path)
+    return None
 
 
 def _dataset(folder: Path) -> Path:
@@ -102,11 +136,18 @@ def _document(dataset: Path, written: "Written") -> dict[str, Any]:
     }
 
 
-def _show_evidence(analysis: Analysis, other: Analysis | None, trace_id: str, *, as_json: bool) -> int:
+def _show_evidence(
+    analysis: Analysis,
+    other: Analysis | None,
+    optimised: Mapping[str, Any] | None,
+    trace_id: str,
+    *,
+    as_json: bool,
+) -> int:
     """The rows of one number. Nothing is written."""
     from sparkray.report import open_book  # noqa: PLC0415 - as above
 
-    evidence, rows = open_book(analysis, other).open(trace_id)
+    evidence, rows = open_book(analysis, other, optimised=optimised).open(trace_id)
     if as_json:
         document = {
             "trace": trace_id,

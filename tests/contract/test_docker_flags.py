@@ -52,6 +52,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "read_only": (True, False),
     "log_driver": ("none", "local", "json-file"),
     "runtime": ("runc", "io.containerd.runc.v2"),
+    "device": (("/dev/null",), ("/dev/null", "/dev/zero")),
 }
 NEEDS: Mapping[str, Mapping[str, Any]] = {"memory_swap": {"memory": "64m"}}
 CASES = [

@@ -235,6 +235,18 @@ def test_merged_files_and_leftovers_change_nothing(small: Path, analysis: Analys
         assert_frame_equal(frame, found.tables[name], rel_tol=1e-9)
 
 
+def test_rows_of_runs_that_lie_between_each_other_change_nothing(
+    small: Path, analysis: Analysis, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(small, tmp_path / "copy")
+    files = sorted((copy / "samples").glob("*.parquet"))
+    pl.concat([pl.read_parquet(file) for file in files]).sort("t_ns").write_parquet(copy / "samples" / "all.parquet")
+    for file in files:
+        file.unlink()
+    found = analyse(copy).tables["temperatures"]
+    assert_frame_equal(analysis.tables["temperatures"], found, rel_tol=1e-9)
+
+
 def test_a_dataset_of_an_older_version_has_nulls_where_it_had_no_columns(small: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(small, tmp_path / "copy")
     for file in (copy / "runs").glob("*.parquet"):

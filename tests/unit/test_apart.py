@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_a_process_and_its_threads_are_kept_to_cpus() -> None:
         child.stdout.readline()
         first = min(os.sched_getaffinity(0))
         keep_to(frozenset({first}), [child.pid, 2**22 + 1])
-        tasks = [int(name) for name in os.listdir(f"/proc/{child.pid}/task")]
+        tasks = [int(task.name) for task in Path(f"/proc/{child.pid}/task").iterdir()]
         assert len(tasks) > 1
         assert [os.sched_getaffinity(task) for task in tasks] == [{first}] * len(tasks)
     finally:

@@ -10,7 +10,7 @@ import pytest
 from sparkray.analysis import Analysis
 from sparkray.report.book import Book
 from sparkray.report.derived.attribution import attribution
-from sparkray.report.figures import Drawn, NoFigure, _waterfall
+from sparkray.report.figures import Drawn, NoFigure, waterfall
 from sparkray.report.text import numbers_of
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.isolation import KernelFacts, Ladder, Step, ladder
@@ -255,7 +255,7 @@ def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     table = attribution({"Alpha": found}, "latency_mean_ms")
     assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 2 + 1
     book = Book(Analysis(Path(), {}, {}), own={"attribution": table})
-    drawn = _waterfall.draw(book)
+    drawn = waterfall.draw(book)
     assert isinstance(drawn, Drawn)
     labels = [text.get_text() for text in drawn.figure.axes[0].get_yticklabels()]
     assert labels[0] == "chroot, image's files"
@@ -265,4 +265,4 @@ def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     assert ends[-2] == pytest.approx(ends[-1])  # with what is not attributed the layers make the whole
     assert [bar.get_x() for bar in bars[1:-1]] == pytest.approx(ends[:-2])
     assert all(book.evidence(number.trace).line for number in numbers_of(drawn.caption))
-    assert isinstance(_waterfall.draw(Book(Analysis(Path(), {}, {}))), NoFigure)
+    assert isinstance(waterfall.draw(Book(Analysis(Path(), {}, {}))), NoFigure)

@@ -79,6 +79,13 @@ EXAMPLES = {
     "read_only": Example(True, ("--read-only",), True, "ReadonlyRootfs"),
     "log_driver": Example("none", ("--log-driver=none",), {"Type": "none", "Config": {}}, "LogConfig", ("elsewhere",)),
     "runtime": Example("runc", ("--runtime=runc",), "runc", "Runtime"),
+    "device": Example(
+        ("/dev/null", "/dev/zero"),
+        ("--device=/dev/null", "--device=/dev/zero"),
+        ["/dev/null:/dev/null:rwm", "/dev/zero:/dev/zero:rwm"],
+        "Devices",
+        (("/etc/passwd",), ("/dev/null:/dev/zero",), ("nvidia.com/gpu=all",)),
+    ),
 }
 each_option = pytest.mark.parametrize("name", option_names())
 
@@ -105,6 +112,10 @@ def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) ->
     spec = ContainerSpec("c", "image", ("true",), only(name))
     config = _create_container_args({**create_arguments(spec), "version": "1.41"})["host_config"]
     found = config[EXAMPLES[name].host_config]
+    if name == "device":
+        found = [
+            ":".join(device[key] for key in ("PathOnHost", "PathInContainer", "CgroupPermissions")) for device in found
+        ]
     if name == "gpus":
         found = [{key: value for key, value in request.items() if key != "DeviceIDs"} for request in found]
     assert found == expected

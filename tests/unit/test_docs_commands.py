@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -57,7 +58,7 @@ def understood(words: list[str]) -> None:
     assert command is not None
     with command.make_context(verb, rest, parent=parent) as context:
         if verb in STUDIES:
-            build_study(options_of(context.params))
+            build_study(replace(options_of(context.params), optimized=None))  # a file that a sweep will have written
         elif context.params.get("site"):
             Catalog(data_root()).site(context.params["site"])
 

@@ -28,7 +28,7 @@ SECTIONS = {
     title: re.sub(r"\s+", " ", body)
     for title, body in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
-PARTS = {"__init__", "samples", "noncentral", "_crossing"}
+PARTS = {"__init__", "samples", "noncentral", "_crossing", "_ranks", "_root", "shapiro"}
 """Modules that are parts of others, not statistics."""
 
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
+from optimised_document import document
 from PIL import Image
 
 from sparkray.analysis import Analysis, analyse
@@ -32,7 +33,7 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 @pytest.fixture(scope="module")
 def book(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Book:
     other = analyse(small_study(tmp_path_factory.mktemp("other"), models=3, runs=6, seed=1))
-    return open_book(analysis, other)
+    return open_book(analysis, other, optimised=document())
 
 
 @pytest.fixture(scope="module")

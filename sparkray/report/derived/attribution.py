@@ -4,12 +4,12 @@ No part of `derived`, which knows the analysis alone: whoever has climbed a ladd
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 import polars as pl
 
-from sparkray.stats import NotEstimable
-from sparkray.stats.attribution import Attribution, Balance, Effect, Share
+from sparkray.stats.attribution import LEVEL, Attribution
 
 SCHEMA = {
     **{name: pl.String() for name in ("trace", "metric", "model", "layer", "direction", "before", "after", "role")},
@@ -21,47 +21,55 @@ SCHEMA = {
 }
 """`role` is `step`, `attributed` (the sum of a direction's steps), `residual` or `total`; effects in the metric's unit."""
 _SOURCE = "differences inside blocks, sparkray.stats.attribution"
+Plain = Mapping[str, Any]
+"""An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`."""
 
 
 def attribution(found: Mapping[str, Attribution], metric: str) -> pl.DataFrame:
     """One row a step, a sum, a residual and a total, for each model in order."""
-    rows = [row for model, one in found.items() for row in _rows(one, metric, model)]
+    told = {model: asdict(replace(one, interactions={})) for model, one in found.items()}
+    return attribution_of((model, metric, one, _SOURCE) for model, one in told.items())
+
+
+def attribution_of(found: Iterator[tuple[str, str, Plain, str]]) -> pl.DataFrame:
+    """The same table of plain values, each with its model, its metric, and the words on where its numbers come from."""
+    rows = [{**row, "source": source} for model, metric, one, source in found for row in _rows(one, metric, model)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _rows(found: Attribution, metric: str, model: str) -> Iterator[dict[str, Any]]:
-    ends = {"metric": metric, "model": model, "before": found.first, "after": found.last}
-    for each in found.steps:
+def _rows(found: Plain, metric: str, model: str) -> Iterator[dict[str, Any]]:
+    ends = {"metric": metric, "model": model, "before": found["first"], "after": found["last"]}
+    for each in found["steps"]:
+        step, adjusted = each["step"], each["p_adjusted"]
         yield {
-            **_row(each.effect, {**ends, "role": "step", "layer": each.step.layer, "direction": each.step.direction}),
-            **_share(each.share),
-            "p_adjusted": each.p_adjusted,
-            "shown": each.shows,
-            "before": each.step.before,
-            "after": each.step.after,
+            **_row(each["effect"], {**ends, "role": "step", "layer": step["layer"], "direction": step["direction"]}),
+            **_share(each["share"]),
+            "p_adjusted": adjusted,
+            "shown": adjusted is not None and adjusted < 1 - LEVEL,
+            "before": step["before"],
+            "after": step["after"],
         }
-    for balance in found.balances:
+    for balance in found["balances"]:
         yield from _sums(balance, ends)
-    yield _row(found.total, {**ends, "role": "total", "layer": None, "direction": None})
+    yield _row(found["total"], {**ends, "role": "total", "layer": None, "direction": None})
 
 
-def _sums(balance: Balance, ends: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    about = {**ends, "layer": None, "direction": balance.direction}
-    yield {**_row(balance.attributed, {**about, "role": "attributed"}), **_share(balance.share)}
-    yield _row(balance.residual, {**about, "role": "residual"})
+def _sums(balance: Plain, ends: Plain) -> Iterator[dict[str, Any]]:
+    about = {**ends, "layer": None, "direction": balance["direction"]}
+    yield {**_row(balance["attributed"], {**about, "role": "attributed"}), **_share(balance["share"])}
+    yield _row(balance["residual"], {**about, "role": "residual"})
 
 
-def _row(effect: Effect | NotEstimable, about: Mapping[str, Any]) -> dict[str, Any]:
+def _row(effect: Plain, about: Plain) -> dict[str, Any]:
     """Numbers, or why there are none."""
     names = [about[key] for key in ("metric", "model", "role", "direction", "layer")]
     told: dict[str, Any] = dict.fromkeys(SCHEMA)
-    told.update(about, source=_SOURCE, trace="/".join(["attribution", *(str(name) for name in names if name)]))
-    if isinstance(effect, NotEstimable):
-        return {**told, "reason": effect.reason}
-    return {**told, "value": effect.value, "low": effect.low, "high": effect.high, "n": effect.n}
+    told.update(about, trace="/".join(["attribution", *(str(name) for name in names if name)]))
+    if "reason" in effect:
+        return {**told, "reason": effect["reason"]}
+    return {**told, "value": effect["value"], "low": effect["low"], "high": effect["high"], "n": effect["n"]}
 
 
-def _share(share: Share | NotEstimable) -> dict[str, float | None]:
-    if isinstance(share, NotEstimable):
-        return {"share": None, "share_low": None, "share_high": None}
-    return {"share": share.value, "share_low": share.low, "share_high": share.high}
+def _share(share: Plain) -> dict[str, float | None]:
+    """Fieller's interval, or nothing."""
+    return {"share": share.get("value"), "share_low": share.get("low"), "share_high": share.get("high")}

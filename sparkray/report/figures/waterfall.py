@@ -21,6 +21,8 @@ TITLE = "Where the difference comes from"
 ORDER = 55
 _TABLE = "attribution"
 _COLUMNS = 2
+_HIGHEST = 8.8
+"""Inches of a page; panels beyond it stand in the table alone."""
 _SHOWN, _NOT_SHOWN, _WHOLE = (BLUE, ""), ("#FFFFFF", ""), (ORANGE, "///")
 _KEY = (
     "Each bar begins where the one before ends; its line is the confidence interval of its own length. A diamond is what "
@@ -35,7 +37,9 @@ def draw(book: Book) -> Drawn | NoFigure:
     if not totals:
         return NoFigure("no ladder was climbed from the host to the container, or too few blocks of it are complete")
     panels = [(total, _parts(book, total)) for total in totals]
-    height = 0.5 + 0.15 * max(len(parts) for _, parts in panels)
+    height = max(1.6, 0.5 + 0.15 * max(len(parts) for _, parts in panels))
+    panels = panels[: _COLUMNS * max(1, int(_HIGHEST // height))]
+    totals = [total for total, _ in panels]
     figure, axes = grid(len(panels), height=height, columns=_COLUMNS, width=PAGE_IN)
     for index, (axis, (total, parts)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, total, parts, book.rows(_TABLE, model=total["model"], metric=total["metric"], direction="leave"))

@@ -1,0 +1,99 @@
+"""What this machine and its Docker engine can honour, for a space of flags: CPUs by kind, GPU, runtimes, what it lacks.
+
+Asked, never tried; what cannot be learnt is None, and nothing is struck out for it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sparkray.errors import DockerError
+from sparkray.machine.cores import cpu_list, machine_performance_cores, parts_of
+from sparkray.machine.fingerprint import Machine
+from sparkray.runtimes._docker import connect, docker_errors
+from sparkray.spec.privilege import CAPABILITIES, capability_names
+from sparkray.spec.space import HostFacts, Space
+from sparkray.units import gib
+
+_ENGINE = "dockerd"
+_LEAST_CAPABILITIES = 38
+"""Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed."""
+
+
+def engine_info() -> Mapping[str, Any] | None:
+    """What the local Docker engine says of itself (`docker info`); None where none answers."""
+    try:
+        client = connect()
+        with docker_errors("asking the Docker engine about itself"):
+            info: Mapping[str, Any] = client.info()
+        client.close()
+    except DockerError:
+        return None
+    return info
+
+
+def host_facts(
+    space: Space, machine: Machine, info: Mapping[str, Any] | None = None, *, root: Path = Path("/")
+) -> HostFacts:
+    """The facts by which levels of a space are offered or struck out.
+
+    Args:
+        space: Names the devices to look for.
+        machine: The fingerprint of this machine.
+        info: What the Docker engine says of itself; None where none answers.
+        root: Where /proc, /sys and /dev lie.
+    """
+    every = parts_of((root / "proc/cpuinfo").read_text())
+    named = {name for factor in space.factors for level in factor.levels.values() for name in level.get("device") or ()}
+    told = info or {}
+    return HostFacts(
+        cpus=cpu_list(every) or None,
+        performance_cpus=cpu_list(machine_performance_cores(root)) or None,
+        has_gpu=bool(machine.gpus),
+        memory_gib=round(gib(psutil.virtual_memory().total), 2),
+        runtimes=tuple(sorted(told["Runtimes"])) if told.get("Runtimes") else None,
+        security=security_of(told) if info is not None else None,
+        cdi=_resolves_cdi(told) if info is not None else None,
+        devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
+        lacks=lacking(_engine_bounds(root)),
+    )
+
+
+def security_of(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the engine's security options: `name=seccomp,profile=default` is seccomp."""
+    words = (text.split(",")[0].removeprefix("name=") for text in info.get("SecurityOptions") or ())
+    return tuple(sorted(words))
+
+
+def _resolves_cdi(info: Mapping[str, Any]) -> bool:
+    """Engines from 25 on name the folders where they look for CDI descriptions, older ones have none."""
+    return bool(info.get("CDISpecDirs"))
+
+
+def lacking(mask: str | None) -> tuple[str, ...]:
+    """Capabilities that a process with this bounding set (`CapBnd`, hexadecimal) can give to nobody."""
+    if mask is None:
+        return ()
+    has = capability_names(mask)
+    return tuple(name for name in CAPABILITIES[:_LEAST_CAPABILITIES] if name not in has)
+
+
+def _engine_bounds(root: Path) -> str | None:
+    """The bounding set of the Docker engine's process, else of our own, which is its parent's more often than not."""
+    for comm in root.glob("proc/[0-9]*/comm"):
+        try:
+            if comm.read_text().strip() == _ENGINE:
+                return _bounds(comm.with_name("status"))
+        except OSError:
+            continue
+    return _bounds(root / "proc/self/status")
+
+
+def _bounds(status: Path) -> str | None:
+    try:
+        lines = status.read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.split()[1] for line in lines if line.startswith("CapBnd")), None)

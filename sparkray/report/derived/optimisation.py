@@ -1,0 +1,244 @@
+"""What `optimize` found, as tables of a book: levels, factors, trials, candidates, the ladder, hypotheses.
+
+They are read from the document of the optimisation (`sparkray.analysis.optimized`) and repeat its estimates; only per cent
+are made of factors here. `source` says which part of the document a row is, and by which condition on which stage's dataset
+the runs behind it are found: `SELECT * FROM runs WHERE ...` over the Parquet files of that folder gives them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sparkray.report.derived.attribution import attribution_of
+
+Document = Mapping[str, Any]
+GRADES = ("none", "weakens", "dangerous")
+_EFFECT = (
+    "ratio", "low", "high", "gain_pct", "gain_low_pct", "gain_high_pct", "p", "p_holm", "margin", "sd_ratio", "sd_low",
+    "sd_high", "sd_p", "levene_p",
+)  # fmt: skip
+_WORDS = ("verdict", "not_estimable")
+
+
+def _schema(words: str, floats: str = "", counts: str = "", flags: str = "") -> dict[str, pl.DataType]:
+    kinds = ((words, pl.String()), (floats, pl.Float64()), (counts, pl.Int64()), (flags, pl.Boolean()))
+    return {name: kind for names, kind in kinds for name in names.split()}
+
+
+_LEVELS = _schema(
+    "trace factor level environment flags security why state reason advice verdict not_estimable source",
+    " ".join(_EFFECT),
+    "n",
+)
+_FACTORS = _schema("trace factor best worst source", "best_pct worst_pct importance")
+_TRIED = _schema(
+    "trace environment trials flags security state reason run_ids docker_command label source",
+    "gain_pct estimate_pct memory_gib kv_cache_gib",
+    "n isolation",
+    "on_front",
+)
+_CANDIDATES = _schema(
+    "trace environment flags security why reason wins verdict not_estimable source",
+    "expected_pct beyond_p_holm native_ratio native_low native_high memory_ratio memory_low memory_high "
+    + " ".join(_EFFECT),
+    "n",
+)
+_FACTS = _schema("trace name text verdict not_estimable source", "value " + " ".join(_EFFECT), "n")
+_STRUCK = _schema("trace layer direction reason source")
+_HYPOTHESES = _schema("trace name claim judged reason seen source")
+MEMORY, KV_CACHE = "host_available_drop_peak_gib", "kv_cache_gib"
+
+
+def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
+    """Every table of an optimisation by its name; none without a document."""
+    if document is None:
+        return {}
+    ladder = document["ladder"] or {"found": (), "struck": ()}
+    return {
+        "flag_levels": _frame(_levels(document), _LEVELS),
+        "flag_factors": _frame(_factors(document), _FACTORS),
+        "flag_trials": _frame(_tried(document), _TRIED),
+        "flag_candidates": _frame(_candidates(document), _CANDIDATES),
+        "flag_facts": _frame(_facts(document), _FACTS),
+        "attribution": attribution_of(
+            (
+                one["model"],
+                one["metric"],
+                one["found"],
+                _from(document, "ladder/found", "attribute", metric=one["metric"]),
+            )
+            for one in ladder["found"]
+        ),
+        "layers_struck": _frame(_struck(document, ladder["struck"]), _STRUCK),
+        "hypotheses": _frame(_hypotheses(document), _HYPOTHESES),
+    }
+
+
+def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
+
+
+def condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
+    """SQL over the runs of a dataset: those that count, of these environments or of these ids."""
+    column, names = ("run_id", runs) if runs else ("environment", environments)
+    listed = ", ".join(f"'{name}'" for name in names)
+    return f"status = 'ok' AND {column} IN ({listed})" if names else "status = 'ok'"
+
+
+def _from(document: Document, part: str, stage: str, where: str = "status = 'ok'", metric: str | None = None) -> str:
+    """Where a row comes from, in words."""
+    folder = document["datasets"].get(stage)
+    if folder is None:
+        return f"{document['experiment']}-optimize.json, {part}"
+    of = f"; column {metric or document['metric']}" if stage != "search" else ""
+    query = f"SELECT * FROM runs WHERE {where}"  # noqa: S608 - to be read, not executed
+    return f"{document['experiment']}-optimize.json, {part}; the runs: {Path(folder).name}, {query}{of}"
+
+
+def _effect(found: Document | None) -> dict[str, Any]:
+    return {} if found is None else {name: found.get(name) for name in (*_EFFECT, *_WORDS, "n")}
+
+
+def _levels(document: Document) -> Iterator[dict[str, Any]]:
+    """In the order of the space."""
+    for place, level in enumerate(document["levels"]):
+        against = [level["effect"]["against"]] if level["effect"] else []
+        where = condition([level["environment"], *against])
+        yield {
+            **level,
+            **_effect(level["effect"]),
+            "trace": f"flag_levels/{level['factor']}={level['level']}",
+            "source": _from(document, f"levels/{place}", "screen", where),
+        }
+
+
+def _factors(document: Document) -> Iterator[dict[str, Any]]:
+    """Of each factor what its levels did alone, and its share in the search; in the order of the space."""
+    shares = (document["search"] or {}).get("importance") or {}
+    for factor in dict.fromkeys(level["factor"] for level in document["levels"]):
+        mine = [one for one in document["levels"] if one["factor"] == factor and one["state"] == "measured"]
+        gains = {
+            one["level"]: one["effect"]["gain_pct"]
+            for one in mine
+            if one["effect"] and one["effect"]["gain_pct"] is not None
+        }
+        if not gains and factor not in shares:
+            continue
+        best, worst = (max(gains, key=gains.__getitem__), min(gains, key=gains.__getitem__)) if gains else (None, None)
+        yield {
+            "trace": f"flag_factors/{factor}",
+            "factor": factor,
+            "best": best,
+            "worst": worst,
+            "best_pct": gains.get(str(best)),
+            "worst_pct": gains.get(str(worst)),
+            "importance": shares.get(factor),
+            "source": _from(document, f"levels of {factor} and search/importance/{factor}", "screen"),
+        }
+
+
+def _pct(factor: float | None) -> float | None:
+    return None if factor is None else 100 * (factor - 1)
+
+
+def _tried(document: Document) -> Iterator[dict[str, Any]]:
+    """The best first; `label` is the letter of a configuration on the front."""
+    front = 0
+    for place, one in enumerate((document["search"] or {}).get("tried", ())):
+        label = _letters(front) if one["on_front"] else None
+        front += one["on_front"]
+        yield {
+            **one,
+            "trace": f"flag_trials/{one['environment']}",
+            "trials": ", ".join(map(str, one["trials"])),
+            "isolation": GRADES.index(one["security"]),
+            "gain_pct": _pct(one["ratio"]),
+            "estimate_pct": _pct(one["estimate"]),
+            "memory_gib": one["metrics"].get(MEMORY),
+            "kv_cache_gib": one["metrics"].get(KV_CACHE),
+            "run_ids": " ".join(one["run_ids"]),
+            "label": label,
+            "source": _from(
+                document, f"search/tried/{place}", "search", condition([one["environment"]], one["run_ids"])
+            ),
+        }
+
+
+def _letters(place: int) -> str:
+    """A to Z, then AA, AB, and so on."""
+    return (_letters(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)  # noqa: PLR2004 - letters
+
+
+def _candidates(document: Document) -> Iterator[dict[str, Any]]:
+    for place, one in enumerate((document["confirmation"] or {}).get("candidates", ())):
+        sides = {
+            f"{name}_{key}": one[part][key]
+            for name, part in (("native", "to_native"), ("memory", "memory"))
+            for key in ("ratio", "low", "high")
+        }
+        where = condition([one["environment"], one["effect"]["against"], one["to_native"]["against"]])
+        yield {
+            **one,
+            **_effect(one["effect"]),
+            **sides,
+            "wins": "yes" if one["wins"] else "no",
+            "trace": f"flag_candidates/{one['environment']}",
+            "source": _from(document, f"confirmation/candidates/{place}", "confirm", where),
+        }
+
+
+def _facts(document: Document) -> Iterator[dict[str, Any]]:
+    """Single values of the document, one a row."""
+    for name in ("metric", "better", "host", "site", "made_at", "baseline_flags", "output"):
+        yield _fact(document, name, text=document[name])
+    for name in ("simulated", "complete"):
+        yield _fact(document, name, text="yes" if document[name] else "no")
+    yield _fact(document, "margin", value=document["margin"])
+    for name, value in document["settings"].items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        yield _fact(document, f"settings/{name}", **({"value": float(value)} if number else {"text": str(value)}))
+    if document["overhead"]:
+        made = document["overhead"]
+        where = condition([made["environment"], made["against"]])
+        yield {**_fact(document, "overhead"), **_effect(made), "source": _from(document, "overhead", "screen", where)}
+    yield from _stage_facts(document)
+
+
+def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
+    """Those of search, confirmation and ladder, as far as they were reached."""
+    search, confirmation = document["search"], document["confirmation"]
+    if search:
+        for name in ("evaluations", "noise_pct", "abandoned"):
+            yield _fact(document, f"search/{name}", value=search[name])
+        for name in ("study", "storage", "importance_reason"):
+            yield _fact(document, f"search/{name}", text=search[name])
+    if confirmation:
+        yield _fact(document, "confirmation/blocks", value=confirmation["blocks"])
+        where = condition([one["environment"] for one in confirmation["candidates"]])
+        source = _from(document, "confirmation/sentence", "confirm", where)
+        yield {**_fact(document, "confirmation/sentence", text=confirmation["sentence"]), "source": source}
+        yield _fact(document, "confirmation/winner", text=confirmation["winner"])
+    for place, one in enumerate((document["ladder"] or {}).get("found", ())):
+        for way, words in one["sentences"].items():
+            source = _from(document, f"ladder/found/{place}/sentences/{way}", "attribute", metric=one["metric"])
+            yield {**_fact(document, f"ladder/{one['model']}/{one['metric']}/{way}", text=words), "source": source}
+
+
+def _fact(document: Document, name: str, value: float | None = None, text: str | None = None) -> dict[str, Any]:
+    source = f"{document['experiment']}-optimize.json, {name}"
+    number = None if value is None else float(value)
+    return {"trace": f"flag_facts/{name}", "name": name, "value": number, "text": text, "source": source}
+
+
+def _struck(document: Document, struck: Iterable[Document]) -> Iterator[dict[str, Any]]:
+    for place, one in enumerate(struck):
+        source = _from(document, f"ladder/struck/{place}", "none")
+        yield {**one, "trace": f"layers_struck/{one['direction']}/{one['layer']}", "source": source}
+
+
+def _hypotheses(document: Document) -> Iterator[dict[str, Any]]:
+    for place, one in enumerate(document["hypotheses"]):
+        stage = "confirm" if one["name"] == "combination" else "screen"
+        yield {**one, "trace": f"hypotheses/{one['name']}", "source": _from(document, f"hypotheses/{place}", stage)}

@@ -1,0 +1,29 @@
+"""The search of Docker options with Optuna: the only room that imports it. It starts nothing: it is handed a `submit`."""
+
+from sparkray.search.ground import Axis, Ground, ground
+from sparkray.search.importance import importance
+from sparkray.search.loop import open_study, read, search
+from sparkray.search.shortlist import Candidate, shortlist
+from sparkray.search.storage import default_storage, open_storage
+from sparkray.search.words import Evaluated, Found, Instance, Result, Settings, Submit, Trial
+
+__all__ = [
+    "Axis",
+    "Candidate",
+    "Evaluated",
+    "Found",
+    "Ground",
+    "Instance",
+    "Result",
+    "Settings",
+    "Submit",
+    "Trial",
+    "default_storage",
+    "ground",
+    "importance",
+    "open_storage",
+    "open_study",
+    "read",
+    "search",
+    "shortlist",
+]

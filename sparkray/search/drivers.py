@@ -1,0 +1,134 @@
+"""Who is at work on a study, and what a driver that died has left.
+
+A driver signs each trial that it takes. One that is dead is known by its process on this machine, by its last sign of life
+on another. Its trial is put into the queue again before it is closed, so that being killed between the two loses nothing;
+two trials of one configuration are one (`search.history`), so that being killed there doubles nothing either.
+"""
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+BEAT_S, SILENT_S = 30.0, 300.0
+UNSIGNED_S = 60.0
+"""A trial without a signature is that of a driver that has just taken it, or that died there."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PREFIX = "driver "
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process: host, boot of it, process id, start of the process (s since the epoch), and a count within it."""
+
+    host: str
+    boot: str
+    pid: int
+    started: float
+    serial: int = 0
+
+    @property
+    def name(self) -> str:
+        """One word."""
+        return f"{self.host}/{self.boot[:8]}/{self.pid}/{self.started:.2f}/{self.serial}"
+
+
+def this_driver(serial: int = 0) -> Driver:
+    """The process that asks."""
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
+    return Driver(platform.node(), boot, os.getpid(), psutil.Process().create_time(), serial)
+
+
+def is_alive(name: str, last_sign: float | None, *, now: float) -> bool:
+    """Whether the driver of that name still works: its process on this machine and boot, its last sign of life elsewhere.
+
+    Args:
+        name: As `Driver.name`.
+        last_sign: When it last signed, s since the epoch; None never.
+        now: s since the epoch.
+    """
+    host, boot, pid, started, _ = name.rsplit("/", 4)
+    here = this_driver()
+    if host != here.host or not boot:
+        return last_sign is not None and now - last_sign < SILENT_S
+    if boot != here.boot[:8]:
+        return False
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(started)) < 1.0
+    except (psutil.Error, ValueError):
+        return False
+
+
+@contextmanager
+def at_work(study: optuna.Study, driver: str, *, clock: Callable[[], float] = time.time) -> Iterator[None]:
+    """Signs of life in the study's attributes while the body runs; none is left after it."""
+    key, done = f"{_PREFIX}{driver}", threading.Event()
+    study.set_user_attr(key, clock())
+
+    def beat() -> None:
+        while not done.wait(BEAT_S):
+            with suppress(Exception):  # a storage that is away for a moment is no reason to stop
+                study.set_user_attr(key, clock())
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        study.set_user_attr(key, None)
+
+
+def signs_of_life(study: optuna.Study) -> dict[str, float]:
+    """When each driver that has not left last signed."""
+    return {
+        name.removeprefix(_PREFIX): float(value)
+        for name, value in study.user_attrs.items()
+        if name.startswith(_PREFIX) and value is not None
+    }
+
+
+def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, now: float) -> int:
+    """Puts the trials of dead drivers into the queue again and closes them; how many there were.
+
+    Args:
+        study: The study.
+        trials: All of it.
+        mine: Name of the driver that asks; its own trials are alive.
+        now: s since the epoch.
+    """
+    signs = signs_of_life(study)
+    alive = {name for name, sign in signs.items() if name == mine or is_alive(name, sign, now=now)}
+    taken = {trial.user_attrs.get("retry_of") for trial in trials}
+    left = [trial for trial in trials if trial.state == TrialState.RUNNING and _abandoned(trial, alive, mine, now)]
+    for trial in left:
+        if trial.params and trial.number not in taken:
+            attrs = {name: trial.user_attrs[name] for name in ("again",) if name in trial.user_attrs}
+            study.enqueue_trial(trial.params, user_attrs={**attrs, "retry_of": trial.number})
+        _close(study, trial)
+    return len(left)
+
+
+def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bool:
+    driver = trial.user_attrs.get("driver")
+    if driver is not None:
+        return driver not in alive
+    started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+    return alive <= {mine} or now - started > UNSIGNED_S
+
+
+def _close(study: optuna.Study, trial: FrozenTrial) -> None:
+    with suppress(UpdateFinishedTrialError, ValueError):  # another driver was faster
+        storage = study._storage  # noqa: SLF001 - a frozen trial of another driver has no public setter
+        storage.set_trial_user_attr(trial._trial_id, "abandoned", True)  # noqa: SLF001
+        study.tell(trial.number, state=TrialState.FAIL)

@@ -1,0 +1,215 @@
+"""Which levels of a space are worth measuring on a host, and the reason beside each that is not. Pure.
+
+A level is struck out for the first of: it is no flag and nothing sets it yet; the host has no such part; it cannot act
+under the workload; it is dangerous and that was not allowed; beside the baseline's options it makes the same container.
+The last is not asked of opinion but of `spec.folding`: equal signatures make equal containers. A level that does nothing
+alone but would with another choice (`--shm-size` with `--ipc=private`) is kept for the search and left out of the screen.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparkray.spec.docker import DockerOptions, Security, flag_of
+from sparkray.spec.effect import cpu_numbers
+from sparkray.spec.folding import fold, signature
+from sparkray.spec.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, unmet
+from sparkray.units import GIB, parse_size
+
+_RAISED = ("ulimit_memlock", "ulimit_stack", "ulimit_nofile")
+_SUPPORT = {
+    "protocol": "it is a matter of the runs' protocol, not a flag: every arm of an experiment has the same",
+    "model_from": "the model lies on a read-only bind mount in every arm; other places are not supported yet",
+    "cdi": "CDI names need another engine than the flag was tested with: not supported yet",
+    "host": "it is a setting of the host, which sparkray does not change",
+}
+
+
+@dataclass(frozen=True)
+class LevelVerdict:
+    """What is done with one level on one host.
+
+    Attributes:
+        factor: Name of its factor.
+        level: Its label.
+        offered: Whether the search may choose it.
+        alone: Whether it can act as the only change to the baseline, so that a screen measures it.
+        reason: Why not, or under what; empty when there is nothing to say.
+        security: Its grade.
+        options: What it changes, symbols resolved as far as the host is known.
+    """
+
+    factor: str
+    level: str
+    offered: bool
+    alone: bool
+    reason: str
+    security: Security
+    options: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """`factor=level`."""
+        return f"{self.factor}={self.level}"
+
+
+def judge(
+    space: Space, baseline: DockerOptions, *, workload: str, host: HostFacts, allow_insecure: bool = False
+) -> tuple[LevelVerdict, ...]:
+    """A verdict on every level, in the order of the space.
+
+    Args:
+        space: What may be searched.
+        baseline: The options of the arm that every level changes.
+        workload: Kind of workload, `offline` or `serve`.
+        host: What is known of the machine.
+        allow_insecure: Whether dangerous levels are offered.
+    """
+    first = [
+        _judged(factor, label, baseline, workload=workload, host=host, allow_insecure=allow_insecure)
+        for factor in space.factors
+        for label in factor.levels
+    ]
+    apart = _without_doubles(first, baseline)
+    usable = [verdict for verdict in apart if verdict.alone]
+    return tuple(_conditional(space, verdict, baseline, usable) for verdict in apart)
+
+
+def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions) -> list[LevelVerdict]:
+    """Levels that make the same container as one before them are not offered."""
+    able = {v.name: apply_level(baseline, v.options) for v in verdicts if v.alone and not unresolved(v.options)}
+    doubles = {found.treatment: found.sentence for found in fold(able)}
+    return [
+        replace(v, offered=False, alone=False, reason=doubles[v.name]) if v.name in doubles else v for v in verdicts
+    ]
+
+
+def unresolved(options: Mapping[str, Any]) -> bool:
+    """Whether a level still names CPUs by a symbol, since the machine is not known."""
+    return options.get("cpuset_cpus") in SYMBOLS
+
+
+def _judged(
+    factor: Factor, label: str, baseline: DockerOptions, *, workload: str, host: HostFacts, allow_insecure: bool
+) -> LevelVerdict:
+    options = _resolved(factor.levels[label], host)
+    security = factor.security_of(label)
+    verdict = LevelVerdict(factor.name, label, False, False, "", security, options)
+    reasons = _reasons(factor, options, workload, host)
+    refused = next(reasons, None)
+    if refused is not None:
+        return replace(verdict, reason=refused)
+    if security == "dangerous" and not allow_insecure:
+        return replace(verdict, reason=f"dangerous ({_trades(options)}): offered only with --allow-insecure")
+    if unresolved(options):
+        what = SYMBOLS[options["cpuset_cpus"]]
+        return replace(verdict, offered=True, alone=True, reason=f"{what}: found on the machine when it runs there")
+    idle = _idle(factor, label, baseline, options)
+    return replace(verdict, offered=idle is None, alone=idle is None, reason=idle or "")
+
+
+def _conditional(
+    space: Space, verdict: LevelVerdict, baseline: DockerOptions, usable: Sequence[LevelVerdict]
+) -> LevelVerdict:
+    """A level that cannot act beside the baseline, offered if another choice lets it act."""
+    factor = space.factor(verdict.factor)
+    if verdict.offered or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline):
+        return verdict
+    for other in usable:
+        if other.factor == verdict.factor or unresolved(other.options):
+            continue
+        beside = apply_level(baseline, other.options)
+        together = apply_level(beside, verdict.options)
+        if unmet(factor.needs, together) is None and signature(together) != signature(beside):
+            return replace(verdict, offered=True, reason=f"{verdict.reason}; it can act together with {other.name}")
+    return verdict
+
+
+def _only_idle(factor: Factor, verdict: LevelVerdict, baseline: DockerOptions) -> bool:
+    """Whether a level was struck out only because it makes no difference beside the baseline."""
+    if unresolved(verdict.options) or verdict.options.get("cpuset_cpus") == "":
+        return False
+    return verdict.reason == _idle(factor, verdict.level, baseline, verdict.options)
+
+
+def _idle(factor: Factor, label: str, baseline: DockerOptions, changes: Mapping[str, Any]) -> str | None:
+    """Why a level makes no difference beside the baseline; None when it may."""
+    changed = apply_level(baseline, changes)
+    found = fold({"the baseline": baseline, f"{factor.name}={label}": changed})
+    if found:
+        return "; ".join(found[0].reasons) or "the baseline has it already"
+    return unmet(factor.needs, changed)
+
+
+def _trades(options: Mapping[str, Any]) -> str:
+    return "; ".join(flag_of(name).why for name in options if name not in OUTSIDE)
+
+
+def _resolved(changes: Mapping[str, Any], host: HostFacts) -> Mapping[str, Any]:
+    """CPU symbols as the host's own CPUs, where they are known."""
+    symbol = str(changes.get("cpuset_cpus"))
+    if symbol not in SYMBOLS or host.cpus is None or host.performance_cpus is None:
+        return changes
+    fast, every = cpu_numbers(host.performance_cpus), cpu_numbers(host.cpus)
+    chosen = {"performance": fast, "efficiency": every - fast, "one": frozenset({min(fast)})}[symbol]
+    return {**changes, "cpuset_cpus": _listed(chosen)}
+
+
+def _listed(cpus: frozenset[int]) -> str:
+    """CPUs with spans (`5-9,15-19`)."""
+    starts = sorted(cpu for cpu in cpus if cpu - 1 not in cpus)
+    ends = sorted(cpu for cpu in cpus if cpu + 1 not in cpus)
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
+
+
+def _reasons(factor: Factor, options: Mapping[str, Any], workload: str, host: HostFacts) -> Iterator[str]:
+    """Why a host or a workload has no use for a level, beside what its neighbours do."""
+    if "cdi" in options and host.cdi is False:
+        yield "the Docker engine of this machine knows no CDI"
+    yield from (_SUPPORT[key] for key in OUTSIDE if key in options)
+    if factor.acts_under is not None and factor.acts_under != workload:
+        yield f"it can act only under a {factor.acts_under} workload, and this one is {workload}"
+    if (factor.acts_on == "gpu" or options.get("gpus")) and host.has_gpu is False:
+        yield "it acts on a GPU, and this machine has none"
+    yield from _cpu_reasons(options, host)
+    yield from _engine_reasons(options, host)
+    yield from _limit_reasons(options, host)
+
+
+def _cpu_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
+    asked = options.get("cpuset_cpus")
+    if host.cpus is None:
+        return
+    every = cpu_numbers(host.cpus)
+    if asked == "":
+        yield "every CPU of this machine is of the fastest kind"
+    elif asked is not None and asked not in SYMBOLS:
+        if cpu_numbers(asked) - every:
+            yield f"this machine has the CPUs {host.cpus}, not all of {asked}"
+        if cpu_numbers(asked) == every:
+            yield f"{asked} is every CPU of this machine"
+    if (options.get("cpus") or 0) >= len(every):
+        yield f"a quota of {options['cpus']} CPUs cannot bind: this machine has {len(every)}"
+
+
+def _engine_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
+    runtime = options.get("runtime")
+    if runtime is not None and host.runtimes is not None and runtime not in host.runtimes:
+        yield f"the Docker engine has no OCI runtime {runtime!r}: it knows {', '.join(host.runtimes)}"
+    for text in options.get("security_opt") or ():
+        name = text.replace(":", "=", 1).partition("=")[0]
+        if name in ("seccomp", "apparmor") and host.security is not None and name not in host.security:
+            yield f"the Docker engine of this machine uses no {name}"
+    for device in options.get("device") or ():
+        if host.devices is not None and device not in host.devices:
+            yield f"this machine has no {device}"
+
+
+def _limit_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
+    memory = options.get("memory")
+    if memory is not None and host.memory_gib is not None and parse_size(memory) >= host.memory_gib * GIB:
+        yield f"a limit of {memory} cannot bind: this machine has {host.memory_gib:.1f} GiB"
+    if "SYS_RESOURCE" in host.lacks and any(options.get(name) == -1 for name in _RAISED):
+        yield "the Docker engine lacks CAP_SYS_RESOURCE and can raise no limit"
+    if host.lacks and options.get("privileged"):
+        yield f"the Docker engine lacks CAP_{host.lacks[0]}, which --privileged would have to give"

@@ -1,0 +1,75 @@
+"""The optimised environment as a file: the flags, and beside them the evidence that they are for. `validate` takes it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from sparkray.catalog import read_yaml
+from sparkray.errors import ConfigError, InputError
+from sparkray.spec.boundary import parse
+from sparkray.spec.docker import given
+from sparkray.spec.site import Environment, Site
+from sparkray.store import storage_errors, write_atomically
+
+NAME = "container_optimized.yaml"
+FORMAT = "sparkray-environment/1"
+_HEAD = """\
+# The optimised container environment, as `optimize` confirmed it on fresh runs.
+# Use it: python -m sparkray.sweep validate --optimized {name}
+"""
+
+
+def write_environment(path: Path, environment: Environment, evidence: Mapping[str, Any]) -> None:
+    """The file, whole or not at all.
+
+    Raises:
+        StorageError: It could not be written.
+    """
+    options = {
+        name: list(value) if isinstance(value, tuple) else value for name, _, value in given(environment.options)
+    }
+    document = {
+        "format": FORMAT,
+        "options": options,
+        "adapt": list(environment.adapt),
+        "evidence": dict(evidence),
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (_HEAD.format(name=path.name) + text).encode())
+
+
+def read_environment(path: Path) -> tuple[Environment, Mapping[str, Any]]:
+    """The environment of a file, and its evidence.
+
+    Raises:
+        ConfigError: It cannot be read, or is no such file.
+    """
+    document = read_yaml(path)
+    if document.get("format") != FORMAT:
+        raise ConfigError(f"{path} is not of the format {FORMAT!r}", "Make it with: optimize --output FILE")
+    fields = {key: document[key] for key in ("options", "adapt") if key in document}
+    evidence = document.get("evidence")
+    return parse(Environment, fields, str(path)), cast(
+        "Mapping[str, Any]", evidence if isinstance(evidence, dict) else {}
+    )
+
+
+def with_environment(site: Site, path: Path) -> Environment:
+    """The environment of a file, for a site.
+
+    Raises:
+        ConfigError: See `read_environment`.
+        InputError: It was found on another site, whose flags say nothing of this one.
+    """
+    environment, evidence = read_environment(path)
+    found_on = evidence.get("site")
+    if found_on is not None and found_on != site.name:
+        raise InputError(
+            f"{path} was found on site {found_on}, and this is {site.name}",
+            f"Optimise here, or name the site: --site {found_on}",
+        )
+    return environment

@@ -1,0 +1,172 @@
+"""The screen: native, the baseline, and every level that can act alone, each once in every block."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sparkray.analysis.optimized import Effect, Level, LevelState
+from sparkray.plan import Treatment, definition_sha256
+from sparkray.spec.offer import LevelVerdict, unresolved
+from sparkray.spec.site import CONTAINER_BASELINE, NATIVE
+from sparkray.spec.space import apply_level
+from sparkray.stats.screen import LevelEffect
+from sparkray.store import Dataset
+from sparkray.sweep.stages.effects import effect, effects
+from sparkray.sweep.stages.measuring import Measuring, Rows, must_run, rows_of
+from sparkray.sweep.stages.scene import Scene, changed_words
+
+NO_OP = "the process gets just what the baseline's gets"
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What the screen found.
+
+    Attributes:
+        dataset: Its own.
+        levels: Every level of the space.
+        measured: Effects by level (`factor=level`), as the room of statistics has them.
+        overhead: Baseline against native.
+        models: Those that the baseline runs.
+        verdicts: What is offered now that the screen is known: no no-op, nothing that fails or does harm.
+        simulated: Whether a double stood in for the engine.
+    """
+
+    dataset: Dataset
+    levels: tuple[Level, ...]
+    measured: Mapping[str, LevelEffect]
+    overhead: Effect
+    models: tuple[str, ...]
+    verdicts: tuple[LevelVerdict, ...]
+    simulated: bool
+
+
+def screen(scene: Scene, measuring: Measuring) -> Screened:
+    """Measures what is left of the screen, and judges.
+
+    Raises:
+        SparkrayError: No further run is possible, or an arm that everything is compared with does not run.
+        InterruptedSweepError: Somebody asked for the end.
+    """
+    ends = (Treatment(NATIVE), scene.baseline)
+    alone = {f"container:{v.name}": v for v in scene.verdicts if v.alone and not unresolved(v.options)}
+    levels = {name: scene.level(verdict) for name, verdict in alone.items()}
+    study = scene.stage("screen", ends, scene.runs)
+    dataset = measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
+    struck = measuring.able(study, dataset, list(levels.values()))
+    kept = {name: treatment for name, treatment in levels.items() if name not in struck}
+    measuring.say(
+        f"screen: {len(kept)} levels beside native and the baseline, {scene.runs} blocks a model; data in {dataset.path}"
+    )
+
+    def idle(rows: Rows) -> dict[str, str]:
+        return {name: NO_OP for name, treatment in kept.items() if rows.same_state(treatment, scene.baseline)}
+
+    whole = scene.stage("screen", (*ends, *kept.values()), scene.runs)
+    failed = measuring.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
+    rows = rows_of(dataset)
+    return _judged(scene, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
+
+
+def _judged(scene: Scene, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]) -> Screened:
+    """Rows of a finished screen, and why environments are out of it."""
+    must_run(rows, CONTAINER_BASELINE, dataset.path)
+    base = rows.values(CONTAINER_BASELINE, scene.metric)
+    arms = {
+        v.name: rows.values(f"container:{v.name}", scene.metric)
+        for v in scene.verdicts
+        if v.alone and f"container:{v.name}" not in out and f"container:{v.name}" not in idle
+    }
+    found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
+    told = {name: made for name, (made, _) in found.items()}
+    levels = tuple(_level(scene, verdict, told.get(verdict.name), idle=idle, out=out) for verdict in scene.verdicts)
+    native = rows.values(NATIVE, scene.metric)
+    overhead = effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin)
+    return Screened(
+        dataset,
+        levels,
+        {name: one for name, (_, one) in found.items()},
+        overhead,
+        tuple(card.name for card in scene.study.cards if any(model == card.name for model, _ in base)),
+        tuple(_offered(v, level) for v, level in zip(scene.verdicts, levels, strict=True)),
+        any(row["simulated"] for row in rows.ok),
+    )
+
+
+def _level(
+    scene: Scene, verdict: LevelVerdict, made: Effect | None, *, idle: set[str], out: Mapping[str, str]
+) -> Level:
+    environment = f"container:{verdict.name}"
+    factor = scene.space.factor(verdict.factor)
+    state, reason = _state(verdict, environment, idle=idle, out=out)
+    before = scene.baseline.options
+    flags = "" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options))
+    level = Level(
+        factor=verdict.factor,
+        level=verdict.level,
+        environment=environment,
+        flags=flags,
+        security=verdict.security,
+        why=factor.why,
+        state=state,
+        reason=reason,
+        effect=replace(made, environment=environment) if made is not None else None,
+        advice="",
+    )
+    return replace(level, advice=advice_of(level))
+
+
+def _state(
+    verdict: LevelVerdict, environment: str, *, idle: set[str], out: Mapping[str, str]
+) -> tuple[LevelState, str | None]:
+    if environment in idle:
+        return "no-op", NO_OP
+    if environment in out:
+        ran = out[environment].startswith("none of its")
+        return ("failed" if ran else "struck"), out[environment]
+    if not verdict.offered:
+        return "struck", verdict.reason
+    return ("measured", None) if verdict.alone else ("search only", verdict.reason)
+
+
+def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
+    """A verdict with what the screen says against it: the search is spared what is known."""
+    if not verdict.offered or level.state == "search only":
+        return verdict
+    effect_ = level.effect
+    reason = level.reason if level.state != "measured" else None
+    if effect_ is not None and effect_.harms and effect_.verdict == "different":
+        reason = f"it does harm alone: {effect_.gain_pct:+.1f} %"
+    return verdict if reason is None else replace(verdict, offered=False, alone=False, reason=reason)
+
+
+def advice_of(level: Level) -> str:
+    """What to do about a level in production, in a sentence."""
+    if level.state == "no-op":
+        return "leave it out: it changes nothing here"
+    if level.state == "failed":
+        return "do not use it: the container does not work with it"
+    if level.state == "struck":
+        return "not measured"
+    if level.state == "search only":
+        return "nothing alone; see the search"
+    return _price(level, _measured_advice(level.effect))
+
+
+def _measured_advice(found: Effect | None) -> str:
+    if found is None or found.ratio is None:
+        return "too few runs to say anything"
+    if found.harms:
+        return "avoid it: it costs performance" + ("" if found.verdict == "different" else ", though little")
+    if found.helps and found.verdict == "different":
+        return "a candidate: what the confirmation says of it counts"
+    if found.helps:
+        return "a gain is shown, its size against the margin is not"
+    if found.verdict == "equivalent":
+        return "no cost, no gain: choose it by what it does for security"
+    return "nothing is shown either way: leave it as the baseline has it"
+
+
+def _price(level: Level, said: str) -> str:
+    if level.security == "dangerous":
+        return f"{said}; gives root on the host away: never in production"
+    return f"{said}; weakens isolation" if level.security == "weakens" else said

@@ -1,0 +1,131 @@
+"""Who wins a confirmation: what is shown to be better by more than the margin on fresh runs, and nobody else."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from pretended import scene_in
+
+from sparkray.metrics import BY_NAME
+from sparkray.search import Candidate
+from sparkray.spec.docker import DockerOptions
+from sparkray.sweep.stages.confirming import decide_among
+from sparkray.sweep.stages.measuring import Rows
+from sparkray.sweep.stages.scene import Scene
+
+NAMES = ("container:combined-a", "container:combined-b", "container:combined-c")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    return scene_in(tmp_path_factory.mktemp("scene"))
+
+
+def candidate(name: str, security: Any = "none") -> Candidate:
+    return Candidate(name, DockerOptions(init=True), {"init": "yes"}, security, 0.01, "a test")
+
+
+def rows(logs: Mapping[str, np.ndarray], memory: Mapping[str, float] | None = None) -> Rows:
+    """Runs of a throughput, blocks that move all arms alike, memory with hardly any noise."""
+    rng = np.random.default_rng(1)
+    blocks = 0.05 * rng.normal(size=40)
+    found = []
+    for name, values in logs.items():
+        for block, value in enumerate(values):
+            row: dict[str, Any] = dict.fromkeys(BY_NAME)
+            row |= {"run_id": f"{name}{block}", "attempt": 1, "status": "ok", "reason": None, "environment": name}
+            row |= {"model": "SmolLM2-135M", "block": block, "effective_state": None, "simulated": True, "host": "box"}
+            row["output_throughput_tok_s"] = math.exp(4 + value + blocks[block])
+            row["host_available_drop_peak_gib"] = (memory or {}).get(name, 1.0) + 1e-4 * rng.normal()
+            found.append(row)
+    return Rows(found)
+
+
+def arms(rng: np.random.Generator, noise: float, n: int = 8, **gains: float) -> dict[str, np.ndarray]:
+    names = ("native", "container_baseline", *(f"container:combined-{key}" for key in gains))
+    true = (0.05, 0.0, *gains.values())
+    return {name: gain + noise * rng.normal(size=n) for name, gain in zip(names, true, strict=True)}
+
+
+def test_the_best_that_is_beyond_the_margin_wins(scene: Scene) -> None:
+    made = rows(arms(np.random.default_rng(2), 0.002, a=0.03, b=0.05, c=0.004))
+    found = decide_among(scene, [candidate(name) for name in NAMES], made)
+    assert found.winner == NAMES[1]
+    assert [one.wins for one in found.candidates] == [True, True, False]
+    assert found.candidates[2].reason == "equivalent to the baseline within 1.0%"
+    assert found.candidates[1].effect.gain_pct == pytest.approx(5.1, abs=0.5)
+    assert found.candidates[1].to_native.gain_pct == pytest.approx(0, abs=0.4)
+    assert found.baseline.gain_pct == pytest.approx(-4.9, abs=0.5)
+    assert "no isolation is given up" in found.sentence
+
+
+def test_a_gain_that_is_real_and_below_the_margin_does_not_win(scene: Scene) -> None:
+    found = decide_among(scene, [candidate(NAMES[0])], rows(arms(np.random.default_rng(2), 0.002, n=20, a=0.0098)))
+    [one] = found.candidates
+    assert one.effect.helps
+    assert (found.winner, one.wins) == (None, False)
+    assert one.reason == "a gain is shown, but no gain above the margin of 1.0% is shown"
+    assert found.sentence.startswith(
+        "The baseline is as good as it gets: on 12 fresh blocks a model none of 1 candidate is"
+    )
+
+
+def test_a_candidate_that_is_worse_is_called_so(scene: Scene) -> None:
+    [one] = decide_among(scene, [candidate(NAMES[0])], rows(arms(np.random.default_rng(2), 0.002, a=-0.2))).candidates
+    assert (one.wins, one.reason) == (False, "worse than the baseline")
+
+
+def test_speed_is_not_bought_with_memory(scene: Scene) -> None:
+    made = rows(arms(np.random.default_rng(2), 0.002, a=0.05), {NAMES[0]: 1.5})
+    [one] = decide_among(scene, [candidate(NAMES[0])], made).candidates
+    assert one.wins is False
+    assert one.reason == "it takes more memory: host_available_drop_peak_gib is 1.500 times the baseline's"
+
+
+def test_one_that_was_given_up_or_has_no_pairs_does_not_win(scene: Scene) -> None:
+    made = rows(arms(np.random.default_rng(2), 0.002, a=0.05))
+    out = {NAMES[0]: "none of its 2 runs was ok"}
+    given_up, unmeasured = decide_among(scene, [candidate(NAMES[0]), candidate(NAMES[1])], made, out=out).candidates
+    assert (given_up.wins, given_up.reason) == (False, out[NAMES[0]])
+    assert unmeasured.wins is False
+    assert unmeasured.reason == "0 complete pairs: an interval needs at least 2"
+
+
+def test_among_equals_the_safer_wins(scene: Scene) -> None:
+    logs = arms(np.random.default_rng(2), 0.002, a=0.05, b=0.05)
+    logs[NAMES[1]] = logs[NAMES[0]]
+    made = rows(logs, {NAMES[0]: 1.0, NAMES[1]: 1.0})
+    found = decide_among(scene, [candidate(NAMES[0], "weakens"), candidate(NAMES[1], "none")], made)
+    assert found.winner == NAMES[1]
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01, 0.1])
+def test_flags_that_do_nothing_are_crowned_in_at_most_five_per_cent(scene: Scene, noise: float) -> None:
+    """At the margin itself, which is the worst there is: 2.5 % over all candidates, so up to 13 of 200 by chance."""
+    false, at_margin = 0, 0
+    for seed in range(200):
+        rng = np.random.default_rng([seed, 7])
+        null = decide_among(scene, [candidate(n) for n in NAMES], rows(arms(rng, noise, a=0.0, b=0.0, c=0.0)))
+        false += null.winner is not None
+        edge = math.log(1.01)
+        worst = decide_among(scene, [candidate(n) for n in NAMES], rows(arms(rng, noise, a=edge, b=edge, c=edge)))
+        at_margin += worst.winner is not None
+    assert false <= 5
+    assert 0 < at_margin <= 13
+
+
+def test_for_latency_less_is_better(scene: Scene) -> None:
+    experiment = replace(scene.study.experiment, primary_metrics=("latency_mean_ms",))
+    other = replace(scene, study=replace(scene.study, experiment=experiment))
+    made = rows(arms(np.random.default_rng(2), 0.002, a=0.05))
+    turned = Rows([{**row, "latency_mean_ms": 1e4 / row["output_throughput_tok_s"]} for row in made.rows])
+    [one] = decide_among(other, [candidate(NAMES[0])], turned).candidates
+    assert one.wins
+    assert one.effect.ratio == pytest.approx(math.exp(-0.05), abs=0.005)
+    assert one.effect.gain_pct == pytest.approx(5.1, abs=0.5)
+    assert one.effect.gain_low_pct is not None
+    assert one.effect.gain_high_pct is not None
+    assert one.effect.gain_low_pct < one.effect.gain_pct < one.effect.gain_high_pct

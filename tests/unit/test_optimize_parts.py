@@ -1,0 +1,309 @@
+"""The parts of an optimisation apart: its plan, blocks of the search, hypotheses, the file, facts of a host, the options."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Ended
+from pretended import options_in, scene_in
+
+from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import ConfigError, InputError
+from sparkray.machine.fingerprint import Machine
+from sparkray.machine.offered import host_facts, lacking, security_of
+from sparkray.metrics import BY_NAME
+from sparkray.plan import Treatment
+from sparkray.spec.docker import DockerOptions
+from sparkray.spec.site import Environment
+from sparkray.sweep.optimized_file import read_environment, with_environment, write_environment
+from sparkray.sweep.options import build_study
+from sparkray.sweep.stages.hypotheses import hypotheses
+from sparkray.sweep.stages.measuring import Rows
+from sparkray.sweep.stages.scene import Asked, changed_words, set_scene
+from sparkray.sweep.stages.searching import block_of, plan_of, result_of
+
+Call = Callable[..., Ended]
+SPARK = ("plan", "--experiment", "phase2b", "--site", "dgx-spark")
+
+
+def spark_plan(command_line: Call, *words: str) -> dict[str, Any]:
+    done = command_line(*SPARK, *words, "--json")
+    assert (done.status, done.err) == (0, "")
+    document: dict[str, Any] = json.loads(done.out)
+    return document
+
+
+def test_the_plan_of_phase_2b_says_of_each_level_what_is_done_and_why(command_line: Call) -> None:
+    document = spark_plan(command_line)
+    levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
+    space = Catalog(data_root()).space("dgx-spark")
+    assert list(levels) == [f"{factor.name}={level}" for factor in space.factors for level in factor.levels]
+    assert levels["shm_size=32g"]["done"] == "search only"
+    assert "--shm-size cannot act under --ipc=host" in levels["shm_size=32g"]["reason"]
+    assert levels["network=host"]["reason"].startswith("it can act only under a serve workload")
+    assert levels["privileged=yes"]["reason"].endswith("offered only with --allow-insecure")
+    assert levels["cpuset=performance"]["flags"] == "--cpuset-cpus=5-9,15-19"
+    assert all(one["reason"] for one in levels.values() if one["done"] != "screen")
+
+
+def test_its_runs_and_hours_are_the_sums_of_its_stages(command_line: Call) -> None:
+    document = spark_plan(command_line)
+    stages = {one["stage"]: one for one in document["stages"]}
+    screened = sum(one["done"] == "screen" for one in document["levels"])
+    assert list(stages) == ["screen", "search", "confirm", "attribute"]
+    assert stages["screen"]["runs"] == (screened + 2) * 10 * 3
+    assert stages["search"]["runs"] == 2 * 3 * 20
+    assert stages["confirm"]["runs"] == 5 * 30 * 3
+    assert stages["attribute"]["runs"] == len(document["ladder"]["rungs"]) * 10 * 3
+    assert document["runs"] == sum(one["runs"] for one in stages.values())
+    for kind in ("adaptive", "fixed"):
+        assert document["hours"][kind] == pytest.approx(sum(one["hours"][kind] for one in stages.values()), abs=0.05)
+    assert document["hours"]["fixed"] > document["hours"]["adaptive"] > 0
+
+
+def test_fewer_runs_and_models_cost_less_in_proportion(command_line: Call) -> None:
+    document = spark_plan(command_line, "--runs", "4", "--models", "Qwen2-1.5B")
+    stages = {one["stage"]: one for one in document["stages"]}
+    assert stages["confirm"]["runs"] == 5 * 12
+    assert stages["screen"]["blocks"] == stages["attribute"]["blocks"] == 4
+
+
+def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hoped_for(command_line: Call) -> None:
+    lines = command_line(*SPARK).out.splitlines()
+    [privileged] = [line for line in lines if "privileged=yes" in line]
+    assert privileged.split()[0] == "struck"
+    assert "[dangerous]" in privileged
+    assert lines[-2].endswith("the study hoped for 20 h")
+    assert lines[-1] == "Nothing was started."
+
+
+def test_a_site_without_a_space_is_told_how_to_get_one(tmp_path: Path) -> None:
+    options = replace(options_in(tmp_path), settings=('site.space=""',))
+    with pytest.raises(InputError, match="site cpu names no space"):
+        set_scene(options, Asked(), measuring=False)
+
+
+def test_an_experiment_without_a_margin_has_nothing_to_optimise(tmp_path: Path) -> None:
+    options = replace(options_in(tmp_path), settings=("experiment.margins={}",))
+    with pytest.raises(InputError, match="no primary metric with a margin"):
+        set_scene(options, Asked(), measuring=False)
+
+
+def test_a_space_with_a_wrong_option_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("name: bad\ndescription: x\nfactors:\n  - {name: a, levels: {x: {shm_siz: 1g}}, why: y}\n")
+    with pytest.raises(ConfigError, match=r"bad\.yaml.*shm_siz.*did you mean 'shm_size'"):
+        Catalog(data_root()).space(str(path))
+
+
+def test_a_treatment_may_give_up_what_the_baseline_may_as_far_as_it_is_the_same(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    assert scene.treatment("container:x", replace(scene.baseline.options, ulimit_stack=8)).adapt == ("ulimit_memlock",)
+    assert scene.name == "local"
+    assert scene.stage("search", (scene.baseline,), 1).experiment.name == "local-search"
+
+
+def test_changed_words_say_what_was_added_and_what_was_taken() -> None:
+    before = DockerOptions(ipc="host", ulimit_stack=1)
+    assert changed_words(before, DockerOptions(ipc="host", init=True)) == "--init (without --ulimit=stack=1)"
+    assert changed_words(before, before) == ""
+
+
+def test_an_evaluation_has_a_block_of_its_own_in_random_order(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    trial = Treatment("container:trial-0a1b2c3d4e", DockerOptions(init=True))
+    other = Treatment("container:trial-ffffffffff", DockerOptions(pid="host"))
+    study = scene.stage("search", (scene.baseline, trial), 4)
+    blocks = [block_of(t.environment, n) for t in (trial, other) for n in range(4)]
+    assert len(set(blocks)) == 8
+    plans = [plan_of(study, "SmolLM2-135M", block) for block in blocks]
+    assert plans == [plan_of(study, "SmolLM2-135M", block) for block in blocks]
+    assert len({run.run_id for plan in plans for run in plan}) == 16
+    assert {plan[0].environment for plan in plans} == {"container_baseline", trial.environment}
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    known = {"run_id": "r", "status": "ok", "reason": None, "docker_command": "docker run", "effective_state": "{}"}
+    return {**dict.fromkeys(BY_NAME), **known, "output_throughput_tok_s": 100.0, **changes}
+
+
+def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    base = row(host_available_drop_peak_gib=2.0)
+    found = result_of(scene, row(output_throughput_tok_s=110.0, host_available_drop_peak_gib=2.7), base)
+    assert found.log_ratio == pytest.approx(0.0953, abs=1e-4)
+    assert found.constraints == {"memory_over_limit_gib": pytest.approx(0.25)}
+    experiment = replace(scene.study.experiment, primary_metrics=("latency_mean_ms",))
+    slower = replace(scene, study=replace(scene.study, experiment=experiment))
+    found = result_of(slower, row(latency_mean_ms=110.0), row(latency_mean_ms=100.0))
+    assert found.log_ratio == pytest.approx(-0.0953, abs=1e-4)
+    assert found.constraints == {}
+
+
+@pytest.mark.parametrize(
+    ("mine", "reason"),
+    [
+        (row(status="oom", reason="killed"), "oom: killed"),
+        (row(output_throughput_tok_s=None), "output_throughput_tok_s is None, the baseline's 100.0: no ratio"),
+    ],
+)
+def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any], reason: str) -> None:
+    found = result_of(scene_in(tmp_path), mine, row())
+    assert (found.log_ratio, found.reason, found.run_ids) == (None, reason, ("r", "r"))
+
+
+def level(factor: str, label: str, state: Any = "measured", reason: str | None = None, **effect: Any) -> Level:
+    name = f"container:{factor}={label}"
+    made = Effect(name, "container_baseline", "output_throughput_tok_s", 4, **effect) if effect else None
+    return Level(factor, label, name, "", "none", "", state, reason, made, "")
+
+
+def three_arms(environment: str, removed: float, overhead: float = 10.0, noise: float = 0.05) -> Rows:
+    """Throughputs of native, baseline, and one that takes a share of the overhead away."""
+    values = {"native": 100.0, "container_baseline": 100.0 - overhead, environment: 100.0 - overhead * (1 - removed)}
+    wiggle = [0.4, -1.0, 0.9, -0.3]
+    return Rows(
+        [
+            row(run_id=f"{name}{n}", environment=name, model="M", block=n, attempt=1)
+            | {"output_throughput_tok_s": value + noise * wiggle[(n + place) % 4] + n}
+            for place, (name, value) in enumerate(values.items())
+            for n in range(4)
+        ]
+    )
+
+
+def judged(levels: tuple[Level, ...], rows: Rows, name: str, **more: Any) -> Any:
+    found = hypotheses(
+        levels,
+        rows,
+        metric="output_throughput_tok_s",
+        confirmation=more.get("confirmation"),
+        confirmed=more.get("confirmed"),
+    )
+    return next(one for one in found if one.name == name)
+
+
+SHM = level("shm_size", "32g")
+
+
+@pytest.mark.parametrize(("removed", "verdict"), [(0.4, "supported"), (0.05, "contradicted"), (0.5, "undecided")])
+def test_the_share_that_shm_removes_is_held_against_what_was_expected(removed: float, verdict: str) -> None:
+    found = judged((SHM,), three_arms(SHM.environment, removed), "shm-32g")
+    assert found.judged == verdict
+    assert f"{100 * removed:.0f} % removed" in found.seen
+
+
+def test_without_an_overhead_no_share_of_it_is_claimed() -> None:
+    found = judged((SHM,), three_arms(SHM.environment, 0.4, overhead=0.0), "shm-32g")
+    assert found.judged == "cannot be judged"
+    assert found.reason == (
+        "cannot be judged here, because no overhead of the baseline is shown that anything could be removed of"
+    )
+
+
+def test_a_level_that_was_not_measured_is_the_reason() -> None:
+    struck = level("shm_size", "32g", "search only", "--shm-size cannot act under --ipc=host")
+    found = judged((struck,), Rows([]), "shm-32g")
+    assert found.reason == "cannot be judged here, because --shm-size cannot act under --ipc=host"
+
+
+PINNED = {"ratio": 1.001, "gain_pct": 0.1, "gain_low_pct": -0.1, "gain_high_pct": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("spread", "verdict", "said"),
+    [
+        ((0.4, 0.2, 0.8), "equivalent", "supported"),
+        ((1.9, 1.2, 3.0), "equivalent", "contradicted"),
+        ((0.4, 0.2, 0.8), "different", "contradicted"),
+        ((0.9, 0.5, 1.6), "equivalent", "undecided"),
+        ((0.4, 0.2, 0.8), "undecided", "undecided"),
+    ],
+)
+def test_pinning_is_judged_by_spread_and_mean(spread: tuple[float, float, float], verdict: str, said: str) -> None:
+    sd = dict(zip(("sd_ratio", "sd_low", "sd_high"), spread, strict=True))
+    found = judged((level("cpuset", "performance", **PINNED, **sd, verdict=verdict),), Rows([]), "cpu-pinning")
+    assert found.judged == said
+
+
+def test_the_combination_is_judged_by_the_confirmation() -> None:
+    name = "container:combined-x"
+    made = Effect(name, "container_baseline", "output_throughput_tok_s", 4, gain_pct=7.0)
+    one = Confirmed(name, "", {}, "none", "", 1.0, made, 0.001, made, made, wins=True, reason=None)
+    told = Confirmation(4, made, (one,), name, "")
+    found = judged((), Rows([]), "combination", confirmation=told, confirmed=three_arms(name, 0.7))
+    assert found.judged == "supported"
+    assert judged((), Rows([]), "combination").judged == "cannot be judged"
+
+
+OPTIMISED = Environment(DockerOptions(ipc="private", security_opt=("seccomp=unconfined",)), ())
+
+
+def test_the_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "made.yaml"
+    write_environment(path, OPTIMISED, {"site": "cpu", "runs": 12})
+    assert read_environment(path) == (OPTIMISED, {"site": "cpu", "runs": 12})
+    assert "validate --optimized made.yaml" in path.read_text()
+
+
+def test_validate_takes_the_flags_of_the_file(tmp_path: Path, command_line: Call) -> None:
+    path = tmp_path / "made.yaml"
+    write_environment(path, OPTIMISED, {"site": "cpu"})
+    options = replace(options_in(tmp_path), settings=(), experiment="local-validate", optimized=path)
+    treatment = build_study(options).treatment("container_optimized")
+    assert (treatment.options, treatment.adapt) == (OPTIMISED.options, ())
+    done = command_line(
+        "validate", "--site", "dgx-spark", "--optimized", str(path), "--results-dir", str(tmp_path / "r")
+    )
+    assert done.status == 2
+    assert "was found on site cpu, and this is dgx-spark" in done.err
+
+
+def test_two_names_for_the_optimised_flags_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "made.yaml"
+    write_environment(path, OPTIMISED, {})
+    assert with_environment(Catalog(data_root()).site("dgx-spark"), path) == OPTIMISED
+    with pytest.raises(InputError, match="OPTIMIZATION_MODE=best and --optimized both"):
+        build_study(replace(options_in(tmp_path), optimized=path, mode="best"))
+
+
+def test_another_yaml_is_no_such_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text("options: {ipc: host}\n")
+    with pytest.raises(ConfigError, match="is not of the format"):
+        read_environment(path)
+
+
+def test_the_facts_of_a_host_come_from_its_files_and_its_engine(tmp_path: Path) -> None:
+    (tmp_path / "proc/77").mkdir(parents=True)
+    (tmp_path / "proc/77/comm").write_text("dockerd\n")
+    (tmp_path / "proc/77/status").write_text("Name:\tdockerd\nCapBnd:\t000001fffeffffff\n")
+    cpuinfo = "\n\n".join(
+        f"processor : {n}\nCPU implementer : 0x41\nCPU part : {0xD85 + 2 * (n % 2):#x}" for n in range(4)
+    )
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidia0").touch()
+    info = {
+        "Runtimes": {"runc": {}, "nvidia": {}},
+        "SecurityOptions": ["name=seccomp,profile=default", "name=cgroupns"],
+    }
+    space = Catalog(data_root()).space("dgx-spark")
+    found = host_facts(space, Machine("spark", ("NVIDIA GB10",), (), {}), info, root=tmp_path)
+    assert (found.cpus, found.performance_cpus, found.has_gpu) == ("0-3", "0,2", True)
+    assert (found.runtimes, found.security, found.cdi) == (("nvidia", "runc"), ("cgroupns", "seccomp"), False)
+    assert found.devices == ("/dev/nvidia0",)
+    assert found.lacks == ("SYS_RESOURCE",)
+
+
+def test_without_an_engine_nothing_is_said_of_it(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor : 0\n")
+    found = host_facts(Catalog(data_root()).space("local"), Machine("box", (), (), {}), None, root=tmp_path)
+    assert (found.runtimes, found.security, found.cdi, found.lacks) == (None, None, None, ())
+    assert lacking("0000003fffffffff") == ()
+    assert security_of({}) == ()

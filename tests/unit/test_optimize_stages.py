@@ -1,0 +1,242 @@
+"""The whole pipeline on a pretended machine of known truth: harm is found, noise is not crowned, kills lose nothing."""
+
+import json
+import random
+from collections import Counter
+from contextlib import ExitStack
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pretended import KilledError, Pretending, Truth, pretending, scene_in
+from rich.console import Console
+
+from sparkray.analysis.optimized import Optimized, document_of, file_of, read
+from sparkray.errors import DatasetError, HostError
+from sparkray.search import default_storage, open_storage
+from sparkray.store import Dataset
+from sparkray.sweep.optimize import carry_out
+from sparkray.sweep.optimized_file import read_environment
+from sparkray.sweep.stages.measuring import rows_of
+from sparkray.sweep.stages.shown import show
+
+HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
+
+
+def optimised(folder: Path, truth: Truth, **asked: Any) -> tuple[Optimized, Pretending]:
+    scene = scene_in(folder, **asked)
+    with ExitStack() as stack:
+        measuring = pretending(folder, stack, truth)
+        return carry_out(scene, measuring), measuring
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Optimized:
+    return optimised(tmp_path_factory.mktemp("found"), HARM_AND_HELP, trials=8)[0]
+
+
+def level(found: Optimized, name: str) -> Any:
+    return next(one for one in found.levels if f"{one.factor}={one.level}" == name)
+
+
+def test_harm_and_help_are_found_and_ranked(found: Optimized) -> None:
+    assert level(found, "cpus=half").effect.harms
+    assert level(found, "cpus=half").effect.gain_pct == pytest.approx(-50, abs=2)
+    assert level(found, "cpus=half").advice.startswith("avoid it")
+    assert level(found, "pid=host").effect.helps
+    assert level(found, "pid=host").advice == "a candidate: what the confirmation says of it counts; weakens isolation"
+    assert not level(found, "init=yes").effect.helps
+    measured = [f"{one.factor}={one.level}" for one in found.ranking if one.state == "measured"]
+    assert (measured[0], measured[-1]) == ("pid=host", "cpus=half")
+    assert found.overhead is not None
+    assert found.overhead.gain_pct == pytest.approx(-4.9, abs=0.5)
+
+
+def test_a_level_whose_process_gets_the_baselines_state_is_called_so_and_measured_once(found: Optimized) -> None:
+    assert level(found, "cgroupns=host").state == "no-op"
+    assert level(found, "cgroupns=host").advice == "leave it out: it changes nothing here"
+    rows = rows_of(Dataset(Path(found.datasets["screen"]))).rows
+    assert sum(row["environment"] == "container:cgroupns=host" for row in rows) == 1
+
+
+def test_a_level_that_kills_is_given_up_after_two_blocks_with_the_reason(found: Optimized) -> None:
+    assert level(found, "memory=tight").state == "failed"
+    assert "killed for memory" in level(found, "memory=tight").reason
+    rows = rows_of(Dataset(Path(found.datasets["screen"]))).rows
+    assert sum(row["environment"] == "container:memory=tight" for row in rows) == 2
+
+
+def test_a_level_that_the_host_refuses_is_struck_with_its_words(found: Optimized) -> None:
+    assert level(found, "nofile=many").state == "struck"
+    assert "this host cannot honour the flags of container:nofile=many" in level(found, "nofile=many").reason
+
+
+def test_a_dangerous_level_is_offered_only_when_that_was_allowed(found: Optimized, tmp_path: Path) -> None:
+    assert level(found, "privileged=yes").state == "struck"
+    allowed = {v.name: v for v in scene_in(tmp_path, allow_insecure=True).verdicts}["privileged=yes"]
+    assert allowed.offered or "lacks" in allowed.reason
+
+
+def test_the_search_keeps_away_from_harm_and_from_what_does_nothing(found: Optimized) -> None:
+    assert found.search is not None
+    named = {name for one in found.search.tried for name in one.choices}
+    assert named == {"pid", "init", "seccomp"}
+    best = found.search.tried[0]
+    assert {best.choices["pid"], best.choices["seccomp"]} == {"host", "unconfined"}
+    assert best.on_front
+    shares = found.search.importance
+    assert found.search.importance_reason if shares is None else sum(shares.values()) == pytest.approx(1)
+
+
+def test_the_confirmation_decides_on_fresh_runs_and_the_file_holds_the_flags_with_evidence(found: Optimized) -> None:
+    confirmation = found.confirmation
+    assert confirmation is not None
+    winner = next(one for one in confirmation.candidates if one.environment == confirmation.winner)
+    assert winner.effect.gain_pct == pytest.approx(5.1, abs=0.6)
+    assert (winner.wins, winner.reason, winner.security) == (True, None, "weakens")
+    assert "it weakens isolation" in confirmation.sentence
+    environment, evidence = read_environment(Path(str(found.output)))
+    assert (environment.options.pid, environment.options.security_opt) == ("host", ("seccomp=unconfined",))
+    assert environment.options.ipc == "host"
+    assert environment.adapt == ("ulimit_memlock", "ulimit_stack")
+    rows = rows_of(Dataset(Path(found.datasets["confirm"])))
+    assert evidence["run_ids"] == sorted(row["run_id"] for row in rows.of(winner.environment).values())
+    assert evidence["runs"] == 12
+    searched = {row["run_id"] for row in rows_of(Dataset(Path(found.datasets["search"]))).rows}
+    assert not searched & set(evidence["run_ids"])
+
+
+def test_the_trials_of_the_search_equal_their_rows(found: Optimized) -> None:
+    assert found.search is not None
+    rows = {row["run_id"]: row for row in rows_of(Dataset(Path(found.datasets["search"]))).rows}
+    for one in found.search.tried:
+        pairs = list(zip(one.run_ids[::2], one.run_ids[1::2], strict=True))
+        assert len(pairs) == one.n
+        ratios = [rows[a]["output_throughput_tok_s"] / rows[b]["output_throughput_tok_s"] for a, b in pairs]
+        assert all(rows[b]["environment"] == "container_baseline" for _, b in pairs)
+        assert all(rows[a]["block"] == rows[b]["block"] for a, b in pairs)
+        if pairs:
+            assert one.ratio == pytest.approx(float(np.exp(np.log(ratios).mean())))
+
+
+def test_the_ladder_is_attributed_and_hypotheses_are_judged(found: Optimized) -> None:
+    assert found.ladder is not None
+    [told] = [one for one in found.ladder.found if one.metric == "latency_mean_ms"]
+    assert "is not attributed" in told.sentences["add"] or "not attributed" in told.sentences["add"]
+    assert told.found["total"]["value"] > 0
+    judged = {one.name: one for one in found.hypotheses}
+    assert judged["combination"].judged in ("supported", "contradicted", "undecided")
+    assert judged["shm-32g"].reason == "cannot be judged here, because this space has no level shm_size=32g"
+
+
+def test_the_document_is_stored_whole_and_is_what_is_shown(found: Optimized) -> None:
+    path = file_of(Path(found.datasets["screen"]).parent, "local")
+    stored = read(path)
+    assert stored["complete"] is True
+    assert stored == document_of(found)
+    out = Console(record=True, width=200, file=StringIO())
+    show(found, out)
+    text = out.export_text()
+    for part in (
+        "cpus=half",
+        "avoid it",
+        "no-op",
+        "does not work",
+        "not measured alone",
+        "SIMULATED",
+        "optuna-dashboard",
+    ):
+        assert part in text
+    (path.parent / "other.json").write_text(json.dumps({"format": "else"}))
+    with pytest.raises(DatasetError, match="is not of the format"):
+        read(path.parent / "other.json")
+
+
+def test_noise_is_not_crowned(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path, runs=3, trials=4, storage="memory:")
+    with ExitStack() as stack:
+        found = carry_out(scene, pretending(tmp_path, stack, Truth(noise=0.1)))
+    assert found.confirmation is not None
+    assert found.confirmation.winner is None
+    environment, evidence = read_environment(Path(str(found.output)))
+    assert environment.options == scene.baseline.options
+    assert evidence["decision"] == "the baseline is as good as it gets"
+
+
+def test_memory_beyond_the_limit_is_infeasible_in_the_search(tmp_path: Path) -> None:
+    truth = Truth(gains={"pid": 0.05}, memory={"pid": 0.5}, noise=0.002)
+    found, _ = optimised(tmp_path, truth, runs=2, trials=4, storage="memory:")
+    assert found.search is not None
+    with_pid = [one for one in found.search.tried if one.choices.get("pid") == "host"]
+    assert with_pid
+    assert {one.state for one in with_pid} == {"infeasible"}
+    assert found.confirmation is not None
+    assert all(one.choices.get("pid") != "host" or not one.wins for one in found.confirmation.candidates)
+
+
+def test_without_a_baseline_that_runs_nothing_is_compared(tmp_path: Path) -> None:
+    truth = Truth(kills=("ipc",))
+    with ExitStack() as stack, pytest.raises(HostError, match="no run of container_baseline is ok"):
+        carry_out(scene_in(tmp_path, runs=2), pretending(tmp_path, stack, truth))
+
+
+def test_killed_at_random_moments_nothing_is_lost_or_made_twice(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    scene = scene_in(tmp_path, runs=2, trials=3)
+    made: list[tuple[str, str, int]] = []
+    kills = 0
+    for _ in range(100):
+        with ExitStack() as stack:
+            measuring = pretending(tmp_path, stack, HARM_AND_HELP, lives=rng.randint(0, 20))
+            try:
+                found = carry_out(scene, measuring)
+            except KilledError:
+                kills += 1
+                continue
+            finally:
+                made += measuring.made
+            break
+    assert kills >= 5
+    assert max(Counter(run_id for run_id, _, _ in made).values()) == 1
+    dataset = Dataset(Path(found.datasets["search"]))
+    assert found.search is not None
+    assert {run for one in found.search.tried for run in one.run_ids} == {
+        row["run_id"] for row in rows_of(dataset).rows
+    }
+    storage = open_storage(default_storage(dataset.path))
+    [study] = storage.get_all_studies()
+    states = Counter(trial.state.name for trial in storage.get_all_trials(study._study_id))
+    assert states["RUNNING"] == states["WAITING"] == 0
+    whole = optimised_anew(tmp_path / "whole")
+    assert [one.environment for one in whole.levels] == [one.environment for one in found.levels]
+    assert [one.effect for one in whole.levels] == [one.effect for one in found.levels]
+
+
+def optimised_anew(folder: Path) -> Optimized:
+    folder.mkdir()
+    return optimised(folder, HARM_AND_HELP, runs=2, trials=3)[0]
+
+
+def test_the_same_command_again_measures_nothing(tmp_path: Path) -> None:
+    first, _ = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)
+    again, measuring = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)
+    assert measuring.made == []
+    assert measuring.turned == set()
+    assert {**document_of(again), "made_at": ""} == {**document_of(first), "made_at": ""}
+
+
+def test_other_candidates_are_confirmed_in_a_dataset_of_their_own(tmp_path: Path) -> None:
+    first, _ = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)
+    changed = Truth(gains={"cpus": -0.7, "pid": -0.2, "init": 0.04}, noise=0.003)
+    folder = Path(first.datasets["screen"])
+    searched = Path(first.datasets["search"])
+    for path in (*(folder / "runs").glob("*"), *(searched / "runs").glob("*"), searched / "optuna.db"):
+        path.unlink()
+    second, _ = optimised(tmp_path, changed, runs=2, trials=3)
+    assert first.confirmation is not None
+    assert second.confirmation is not None
+    names = [sorted(one.environment for one in found.candidates) for found in (first.confirmation, second.confirmation)]
+    assert names[0] != names[1]
+    assert second.datasets["confirm"] != first.datasets["confirm"]

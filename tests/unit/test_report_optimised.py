@@ -1,0 +1,180 @@
+"""The section of an optimisation: all of the document is told, every number of it has evidence, what lacks says so."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from builders import Ended
+from optimised_document import LEVELS, MEANS, METRIC, TRIED, confirmation, document
+from report_page import Page, derived
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.synthetic import small_study
+from sparkray.report import open_book, write_report
+from sparkray.report.book import Book
+from sparkray.report.derived.optimisation import condition
+from sparkray.report.figures import Drawn, NoFigure, draw
+from sparkray.report.flags_section import FIGURES, flags_section
+from sparkray.report.page import page
+from sparkray.report.text import numbers_of, plain
+
+CommandLine = Callable[..., Ended]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    environments = ("native", "container_baseline")
+    return small_study(tmp_path_factory.mktemp("study"), models=1, runs=3, environments=environments, flaky=0)
+
+
+@pytest.fixture(scope="module")
+def analysis(study: Path) -> Analysis:
+    return analyse(study)
+
+
+@pytest.fixture(scope="module")
+def book(analysis: Analysis) -> Book:
+    return open_book(analysis, optimised=document())
+
+
+@pytest.fixture(scope="module")
+def html(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> str:
+    written = write_report(analysis, tmp_path_factory.mktemp("report"), optimised=document())
+    return written.page.read_text(encoding="utf-8")
+
+
+def told(book: Book) -> str:
+    """The section's words."""
+    return "\n".join(
+        plain(text)
+        for piece in flags_section(book)
+        for text in (*piece.texts, *(cell for grid in piece.grids for row in grid.rows for cell in row))
+    )
+
+
+def test_every_number_of_the_page_has_its_evidence(html: str, book: Book) -> None:
+    parsed = Page(html)
+    assert parsed.loose == []
+    mine = {link for link in parsed.links if link.trace.startswith(("flag_", "attribution/", "hypotheses/", "layers_"))}
+    assert len(mine) > 150
+    assert [link for link in mine if not derived(book, link)] == []
+    for trace in {link.trace for link in mine}:
+        evidence, rows = book.open(trace)
+        assert evidence.how.startswith("small-optimize.json, ")
+        assert len(rows) == 1
+
+
+def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysis) -> None:
+    changed = document()
+    level = next(level for level in changed["levels"] if level["factor"] == "seccomp")
+    level["effect"]["gain_pct"] = 3.77
+    assert "+3.77 %" in told(open_book(analysis, optimised=changed))
+    assert "+3.77 %" not in told(open_book(analysis, optimised=document()))
+
+
+def test_all_of_the_document_is_told(book: Book) -> None:
+    pieces = {piece.title: piece for piece in flags_section(book)}
+    assert list(pieces)[:2] == ["The decision", "Ranking"]
+    grids = {grid.name: grid for piece in pieces.values() for grid in piece.grids}
+    assert [plain(row[0]) for row in grids["flag-ranking"].rows] == ["seccomp", "init", "cpuset"]
+    assert [plain(row[0]) for row in grids["flags-struck"].rows] == ["shm_size", "privileged"]
+    assert [plain(row[0]) for row in grids["flags-no-op"].rows] == ["pid"]
+    assert [plain(row[0]) for row in grids["pareto-front"].rows] == ["A", "B"]
+    assert len(grids["candidates"].rows) == len(confirmation().candidates)
+    assert plain(grids["importance"].rows[0][0]) == "seccomp"
+    assert plain(grids["importance"].rows[0][5]) == "71 %"
+    assert [plain(row[1]) for row in grids["hypotheses"].rows] == ["cannot be judged", "contradicted", "supported"]
+    words = told(book)
+    for reason in [level.reason for level in LEVELS if level.reason] + [one.reason for one in TRIED if one.reason]:
+        assert reason in words
+    assert "better than the baseline by 2.9 %" in words
+    assert "The optimum is confirmed, on 12 fresh blocks" in words
+
+
+def test_a_refused_optimum_an_unfinished_and_a_simulated_one_say_so(analysis: Analysis) -> None:
+    refused = told(open_book(analysis, optimised=document(confirmation=confirmation(wins=False))))
+    assert "refused: the tuned container is the baseline" in refused
+    assert "as good as it gets" in refused
+    early = document(confirmation=None, search=None, ladder=None, hypotheses=(), output=None, complete=False,
+                     datasets={"screen": "results/small-screen"})  # fmt: skip
+    begun = open_book(analysis, optimised=early)
+    assert "Not complete" in told(begun)
+    assert "the confirmation was not reached" in told(begun)
+    assert isinstance(draw("pareto", begun), NoFigure)
+    assert isinstance(draw("waterfall", begun), NoFigure)
+    assert Page(page(begun, [])).loose == []
+    simulated = page(open_book(analysis, optimised=document(simulated=True)), [])
+    assert "SIMULATED: a double" in simulated
+
+
+def test_the_layers_and_what_is_left_make_the_whole(book: Book) -> None:
+    def value(**where: object) -> float:
+        return float(book.rows("attribution", **where)[0]["value"])
+
+    whole = value(role="total")
+    assert whole == pytest.approx(MEANS["container_baseline"] - MEANS["host"], abs=0.2)
+    for way in ("add", "leave"):
+        parts = value(role="attributed", direction=way) + value(role="residual", direction=way)
+        assert parts == pytest.approx(whole)
+        steps = [row["value"] for row in book.rows("attribution", role="step") if row["direction"] in ("start", way)]
+        assert sum(steps) == pytest.approx(value(role="attributed", direction=way))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_quote_what_the_book_holds(name: str, book: Book, analysis: Analysis) -> None:
+    drawn = draw(name, book)
+    assert isinstance(drawn, Drawn)
+    assert all(book.evidence(number.trace).line for number in numbers_of(drawn.caption))
+    assert not re.search(r"\bnan\b|\bNone\b", plain(drawn.caption) + drawn.alt)
+    without = draw(name, open_book(analysis))
+    assert isinstance(without, NoFigure)
+    assert len(without.reason) > 15
+
+
+def test_a_condition_leads_to_the_rows_of_a_dataset(study: Path) -> None:
+    runs = pl.read_parquet(study / "runs", hive_partitioning=True)
+    with pl.SQLContext(runs=runs) as sql:
+        rows = sql.execute(f"SELECT * FROM runs WHERE {condition(['container_baseline'])}").collect()
+        one = sql.execute(f"SELECT * FROM runs WHERE {condition((), [runs['run_id'][0]])}").collect()
+    assert len(rows) == 3
+    assert set(rows["environment"]) == {"container_baseline"}
+    assert one["run_id"].to_list() == [runs["run_id"][0]]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    small_study(tmp_path, models=1, runs=2, environments=("native", "container_baseline"), flaky=0)
+    (tmp_path / "small-optimize.json").write_text(json.dumps(document()))
+    return tmp_path
+
+
+def test_report_finds_the_document_beside_the_dataset(command_line: CommandLine, results: Path) -> None:
+    trace = "flag_levels/seccomp=unconfined"
+    ended = command_line("report", "--results-dir", str(results), "--trace", trace, "--json")
+    assert (ended.status, ended.err) == (0, "")
+    found: Mapping[str, Any] = json.loads(ended.out)
+    assert found["rows"][0]["gain_pct"] == pytest.approx(3.1)
+    assert "small-screen, SELECT * FROM runs WHERE" in found["how"]
+
+
+def test_an_experiment_that_was_only_optimised_is_reported_by_its_stages(
+    command_line: CommandLine, results: Path
+) -> None:
+    (results / "small").rename(results / "small-confirm")
+    for name in ("small", "small-optimize", "small-confirm"):
+        ended = command_line(
+            "report", "--results-dir", str(results), "--experiment", name, "--trace", "flag_facts/metric", "--json"
+        )
+        assert ended.status == 0, ended.err
+        assert json.loads(ended.out)["rows"][0]["text"] == METRIC
+
+
+def test_a_document_of_another_format_is_refused(command_line: CommandLine, results: Path) -> None:
+    (results / "small-optimize.json").write_text("{}")
+    ended = command_line("report", "--results-dir", str(results), "--trace", "flag_facts/metric")
+    assert ended.status == 2
+    assert "not of the format" in ended.err

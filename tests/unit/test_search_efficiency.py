@@ -1,0 +1,66 @@
+"""The benchmark of the search, small: that the simulated machines are what they say, and that the search pays."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+_PATH = Path(__file__).resolve().parents[2] / "benchmarks" / "search_efficiency.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("search_efficiency", _PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_best_is_best_and_the_baseline_is_not(benchmark: ModuleType) -> None:
+    ground, rng = benchmark.make_ground(), np.random.default_rng(1)
+    for _ in range(5):
+        machine = benchmark.draw(rng, 0.003)
+        best = benchmark.best_truth(ground, machine)
+        tried = [ground.choose(lambda _, labels: str(rng.choice(labels))) for _ in range(300)]
+        truths = [value for choices in tried if (value := machine.truth(choices)) is not None]
+        assert max(truths) <= best + 1e-12
+        assert benchmark.loss(ground, machine, {}, best) > 0.01
+        forbidden = next(iter(machine.fails))
+        assert benchmark.loss(ground, machine, dict([forbidden]), best) == 1.0
+
+
+def test_runs_of_the_baseline_are_counted(benchmark: ModuleType) -> None:
+    ground = benchmark.make_ground()
+    bench = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
+    benchmark.ofat(ground, bench)
+    full, third = benchmark.budget_of(ground, 1 / 3)
+    assert bench.runs == full
+    small = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
+    benchmark.ours(ground, small, runs=third, seed=1)
+    assert 0.8 * third < small.runs <= third
+
+
+def test_a_third_of_the_runs_is_enough_where_noise_is_small(benchmark: ModuleType) -> None:
+    ours = benchmark.measured("ours", 0.003, 8, 1 / 3)
+    tpe = benchmark.measured("tpe", 0.003, 8, 1 / 3)
+    assert ours.within >= 0.75
+    assert np.mean(ours.losses) < np.mean(tpe.losses)
+
+
+def test_noise_is_not_crowned(benchmark: ModuleType) -> None:
+    assert benchmark.false_winners(0.1, 6, 1 / 3) == 0.0
+
+
+def test_a_real_gain_is_confirmed(benchmark: ModuleType) -> None:
+    """Else never crowning anything would pass the test above."""
+    ground = benchmark.make_ground()
+    machine = benchmark.Machine({("init", "yes"): 0.05}, {}, frozenset(), frozenset(), 0.01)
+    bench = benchmark.Bench(machine, np.random.default_rng(1))
+    found = benchmark.found_by(ground, bench, runs=60, seed=1)
+    assert benchmark.confirmed(ground, found, bench)
