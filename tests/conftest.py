@@ -14,20 +14,13 @@ from sparkray.sweep import main
 settings.register_profile("sparkray", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("sparkray")
 
-ONE_AT_A_TIME = ("contract", "integration", "e2e")
-"""Folders of tests that start containers, chroots and sweeps: they share the machine, and run one after another."""
 OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATION_MODE")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where two processes run the suite, the tests that need the machine stay together in one of them.
-
-    Tests of minutes are left out unless the environment asks for them: SPARKRAY_SLOW=1.
-    """
+    """Tests of minutes are left out unless the environment asks for them: SPARKRAY_SLOW=1."""
     if item.get_closest_marker("slow") and not os.environ.get("SPARKRAY_SLOW"):
         item.add_marker(pytest.mark.skip(reason="takes minutes: run it with SPARKRAY_SLOW=1"))
-    if item.path.parent.name in ONE_AT_A_TIME:
-        item.add_marker(pytest.mark.xdist_group("machine"))
 
 
 @click.command(
