@@ -18,6 +18,8 @@ from search_driver import INSTANCES, answer, settings_for, small_ground
 from sparkray.errors import ConfigError
 from sparkray.search import Found, Instance, Result, Settings, Trial, open_storage, open_study, read, search
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("optuna.db", "optuna.journal", "memory:")
 FILES = KINDS[:2]
 
@@ -183,7 +185,6 @@ def progressed(log: Path, more: int, driver: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(kind: str, tmp_path: Path) -> None:
     where, log, rng = str(tmp_path / kind), tmp_path / "log", random.Random(kind)
@@ -202,7 +203,6 @@ def test_killed_at_random_moments_nothing_is_lost_and_nothing_doubled(kind: str,
     assert sum(begun.values()) <= stored + 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_two_drivers_share_the_work(kind: str, tmp_path: Path) -> None:
     where, logs = str(tmp_path / kind), (tmp_path / "one", tmp_path / "two")

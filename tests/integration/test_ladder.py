@@ -37,7 +37,7 @@ from sparkray.spec.privilege import DEFAULT_CAPABILITIES, capability_names
 from sparkray.spec.site import Environment
 from sparkray.spec.space import HostFacts
 
-pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
+pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
 IDLE = "import time; time.sleep(60)"
 CALLS = """
