@@ -44,7 +44,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {
 CLOCK_TICK_S = 0.011  # an engine tells its lifetime from a start time that the kernel keeps in clock ticks of 10 ms
 NO_GPU = {
     *(metric.name for metric in METRICS if metric.name.startswith(("gpu_", "power_", "energy_"))),
-    *(column.name for column in RUN_COLUMNS if column.name.startswith(("probe_gpu_", "power_"))),
+    *(column.name for column in RUN_COLUMNS if column.name.startswith(("probe_gpu_", "gpu_", "power_"))),
 }
 ALWAYS_NULL = {
     "reason",
