@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
-from sparkray.runtimes import MARKER
-from sparkray.runtimes._process import LAUNCHER
+from sparkray.runtimes import Launch
+from sparkray.runtimes._process import LAUNCHER, launch_spec
 from sparkray.spec.site import HOST
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
@@ -93,18 +93,19 @@ def bare(bench: Bench, planned: PlannedRun) -> tuple[Values, list[str]]:
     command = bench.engine.command(job, host_paths(bench.weights[planned.model].path, folders, sys.executable))
     for name, content in command.inputs.items():
         bench.dataset.put_input(folders["in"] / name, content)
+    launch = Launch(
+        name=container_name(planned.run_id),
+        argv=command.argv,
+        environment={**arm.environment, **command.environment},
+        log=out / "engine.log",
+        scratch=folders["out"].with_name("tmp"),
+        python=sys.executable,
+        start=arm.start,
+    )
     spec = out.with_name("launch.json")
-    said = {
-        "argv": command.argv,
-        "environment": {**arm.environment, **command.environment, MARKER: container_name(planned.run_id)},
-        "rootfs": None,
-        "workdir": "/",
-        "start": asdict(arm.start),
-        "error": str(spec.with_suffix(".error")),
-    }
-    spec.write_text(json.dumps(said))
+    spec.write_text(json.dumps(launch_spec(launch, spec.with_suffix(".error"))))
     machine = MachineLock(bench.machine.lock_keys)
-    with machine.held("wait", on_wait=print, should_stop=lambda: False), (out / "engine.log").open("wb") as log:
+    with machine.held("wait", on_wait=print, should_stop=lambda: False), launch.log.open("wb") as log:
         time.sleep(SETTLE_S)
         subprocess.run(
             [sys.executable, "-I", "-S", str(LAUNCHER), str(spec)],

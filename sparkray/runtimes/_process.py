@@ -112,7 +112,7 @@ def launched(launch: Launch) -> Iterator[Process]:
     spec_path = launch.scratch.with_name(launch.scratch.name + "-launch.json")
     error_path = spec_path.with_suffix(".error")
     with isolated(launch) as layers:
-        spec_path.write_text(json.dumps({**_spec(launch, error_path), **layers}))
+        spec_path.write_text(json.dumps({**launch_spec(launch, error_path), **layers}))
         error_path.unlink(missing_ok=True)
         child = _launch([launch.python, "-I", "-S", str(LAUNCHER), str(spec_path)], launch.log)
         try:
@@ -127,7 +127,8 @@ def launched(launch: Launch) -> Iterator[Process]:
             error_path.unlink(missing_ok=True)
 
 
-def _spec(launch: Launch, error: Path) -> dict[str, Any]:
+def launch_spec(launch: Launch, error: Path) -> dict[str, Any]:
+    """What the launcher reads of a launch, but for layers of isolation. `error` is where it says what went wrong."""
     return {
         "argv": launch.argv,
         "environment": {**launch.environment, MARKER: launch.name},
@@ -137,6 +138,7 @@ def _spec(launch: Launch, error: Path) -> dict[str, Any]:
         "binds": launch.binds,
         "workdir": launch.workdir,
         "start": asdict(launch.start),
+        "isolation": launch.isolation,
         "error": str(error),
     }
 
