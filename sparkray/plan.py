@@ -116,6 +116,16 @@ def canonical_sha256(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_LATER: Mapping[str, object] = {"families": {}, "planned_effect": None}
+"""Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was."""
+
+
+def _said(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as it is hashed."""
+    said = asdict(experiment)
+    return {key: value for key, value in said.items() if key not in _LATER or value != _LATER[key]}
+
+
 def _options(options: DockerOptions) -> dict[str, Any]:
     return {name: value for name, _, value in given(options)}
 
@@ -124,7 +134,7 @@ def experiment_sha256(study: Study) -> str:
     """The hash of the experiment as it is run: question, factors, margins, seed, and the options applied to them."""
     return canonical_sha256(
         {
-            "experiment": asdict(study.experiment),
+            "experiment": _said(study.experiment),
             "definition": definition_sha256(study),
             "environments": [t.environment for t in study.treatments],
             "models": [card.name for card in study.cards],
@@ -143,7 +153,7 @@ def definition_sha256(study: Study) -> str:
     )
     return canonical_sha256(
         {
-            "experiment": asdict(experiment),
+            "experiment": _said(experiment),
             "engine": study.engine,
             "options": dict(study.engine_options),
             "site": study.site.name,

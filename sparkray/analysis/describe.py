@@ -59,10 +59,9 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
         "q1": found.q1,
         "q3": found.q3,
         "cv_pct": found.cv_pct,
-        "p5": found.p5.value,
-        "p95": found.p95.value,
-        "p99": found.p99.value,
     }
+    for name, at in (("p5", found.p5), ("p95", found.p95), ("p99", found.p99)):
+        row |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
     geometric = found.geometric_mean
     if not isinstance(geometric, NotEstimable):
         row |= {
