@@ -27,7 +27,9 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, looks: Looks) -> 
         taken = looks.of(arms)
         for n, found in _looked(taken) if taken else _counted(arms, margin):
             head = {**arms.cell.columns, "metric": arms.metric, "n": n}
-            rows.append({**head, "trace": key("verdict_by_n", *arms.cell.columns.values(), arms.metric, n), **found})
+            trace = key("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
+            verdict = found.get("verdict")
+            rows.append({**head, "trace": trace, "decided": verdict and verdict != "undecided", **found})
     return rows
 
 

@@ -106,6 +106,8 @@ _EFFECT = (
     number("p_paired_bonferroni", "p_paired adjusted over the family (Bonferroni)"),
     number("p_paired_holm", "the same by Holm"),
     number("p_paired_bh", "the same by Benjamini and Hochberg"),
+    flag("significant", "whether p_holm is below 0.05; null where there is none"),
+    flag("significant_paired", "whether p_paired_holm is"),
 )
 _POWER = (
     number("minimum_detectable", "smallest relative difference that this n and spread find with 80 % power"),

@@ -7,6 +7,7 @@ from sparkray.analysis.context import Protocol
 from sparkray.stats.multiplicity import benjamini_hochberg, bonferroni, holm
 
 Row = dict[str, Any]
+_ALPHA = 0.05
 _RULES = (("bonferroni", bonferroni), ("holm", holm), ("bh", benjamini_hochberg))
 
 
@@ -24,3 +25,6 @@ def adjust(rows: Sequence[Row], protocol: Protocol) -> None:
             for ending, rule in _RULES:
                 for row, value in zip(members, rule(p_values), strict=True):
                     row[f"{p}_{ending}"] = value
+    for row in rows:
+        for column, p in (("significant", "p_holm"), ("significant_paired", "p_paired_holm")):
+            row[column] = row[p] < _ALPHA if row.get(p) is not None else None

@@ -1,6 +1,6 @@
 """`gap`: the optimised container against the baseline container, in mean and in spread, and how much of the gap is left."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import paired_ratio
 
 Row = dict[str, Any]
+_ALPHA = 0.05
 _CLOSED = ("closed_pct", "closed_low_pct", "closed_high_pct")
 
 
-def gap_rows(frames: Frames, protocol: Protocol) -> list[Row]:
+def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> list[Row]:
     """The primary metrics of every model and level that has both containers; spreads with Holm over those of a metric."""
+    known = {(row["model"], row["level"], row["environment"], row["metric"]): row for row in comparisons}
     rows: list[Row] = []
     for cell in frames.cells:
         baseline = Cell(cell.model, cell.level, CONTAINER_BASELINE)
@@ -33,7 +35,23 @@ def gap_rows(frames: Frames, protocol: Protocol) -> list[Row]:
         alike = [row for row in rows if row["metric"] == metric]
         for row, p in zip(alike, holm([row.get("sd_ratio_p") for row in alike]), strict=True):
             row["sd_ratio_p_holm"] = p
+            if p is not None:
+                row |= {"calmer": p < _ALPHA and row["sd_ratio"] < 1, "wilder": p < _ALPHA and row["sd_ratio"] > 1}
+    for row in rows:
+        before, after = (
+            known.get((row["model"], row["level"], name, row["metric"]), {})
+            for name in (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+        )
+        row["gap_shown"] = _is_worse(before)
+        row["closed"] = row["gap_shown"] and after.get("verdict") == "equivalent"
     return rows
+
+
+def _is_worse(row: Mapping[str, Any]) -> bool:
+    """Whether a comparison shows the environment on the bad side of its reference."""
+    if not row.get("excludes_one") or row["better"] == "neither":
+        return False
+    return bool((row["ratio"] < 1) == (row["better"] == "higher"))
 
 
 def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> Row:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from sparkray.analysis.columns import (
     COMPARISONS,
+    LEVEL,
     METRIC,
     RATIO,
     SPREAD,
@@ -101,6 +102,7 @@ _VERDICT_BY_N = Table(
         count("n", "pairs, the first ones in order of block; of a look, in the order in which they were completed"),
         *RATIO,
         text("verdict", "equivalent, different, undecided"),
+        flag("decided", "whether that is a decision"),
         WHY_NOT,
         TRACE,
     ),
@@ -111,6 +113,7 @@ _POWER_CURVE = Table(
     (
         text("environment", "environment, against the reference"),
         text("metric", "metric"),
+        LEVEL,
         number("margin", "relative margin"),
         text("spread", "which model's spread: min, median, max"),
         number("cv_pct", "spread of one run that the log ratios show (their sd over the root of 2), per cent"),
@@ -121,22 +124,54 @@ _POWER_CURVE = Table(
 )
 _SIZE = Table(
     "size",
-    "the ratio by model size, architecture and precision, and its slope on the logarithm of parameters",
+    "ratios by size, architecture and precision, and the slope on the logarithm of parameters; each level by itself",
     (
         text("environment", "environment, against the reference"),
         text("metric", "metric"),
-        text("group_by", "size (one model a row), architecture, precision, slope"),
-        text("group", "the model, architecture or precision; `all` for the slope"),
-        text("level", "level of the load"),
-        number("params_b", "parameters, 10^9; null unless a row is one model"),
-        count("n_models", "models in the group"),
-        number("ratio", "ratio of the model, or geometric mean of the models' ratios"),
-        number("low", "lower end of its 95 % interval; over models, the model being the unit"),
+        LEVEL,
+        text("group_by", "size (one model a row), architecture, precision, all (models), slope"),
+        text("group", "the model, architecture or precision; `all` for all models and for the slope"),
+        number("params_b", "parameters, 10^9: of the model; of a slope the middle of its models (geometric mean)"),
+        count("n_models", "models that the row rests on"),
+        count("models_left_out", "models of the group that have no ratio"),
+        number(
+            "ratio",
+            "ratio of the model; of several, random-effects mean; of a slope, the height of its line at params_b",
+        ),
+        number("low", "lower end of its 95 % interval; over models (Knapp and Hartung), the model being the unit"),
         number("high", "upper end of it"),
+        number("q", "Cochran's Q of the group's models: how far they scatter beyond their own noise"),
+        number("q_p", "its p: the chance of so much scatter if all had one ratio"),
+        number(
+            "i2_pct", "share of the scatter inside the groups that is not the models' own noise (I squared), per cent"
+        ),
+        number("tau", "sd of the true log ratios from model to model, pooled inside the groups of a row's kind"),
         number("slope", "change of the log ratio when parameters grow tenfold; `slope` rows alone"),
         number("slope_low", "lower end of its 95 % interval"),
         number("slope_high", "upper end of it"),
         number("p", "its two-sided p against 0"),
+        WHY_NOT,
+        TRACE,
+    ),
+)
+_CONTRASTS = Table(
+    "contrasts",
+    "two architectures or two precisions against each other, at one level of the load, models being the unit",
+    (
+        text("environment", "environment, against the reference"),
+        text("metric", "metric"),
+        LEVEL,
+        text("group_by", "architecture, precision"),
+        text("first", "one group"),
+        text("second", "the other"),
+        count("n_models", "models in both"),
+        number("ratio", "ratio of the second group over that of the first"),
+        number("low", "lower end of its 95 % interval (random effects; Knapp and Hartung)"),
+        number("high", "upper end of it"),
+        count("df", "degrees of freedom: models of all groups less groups"),
+        number("tau", "sd of the true log ratios from model to model inside a group, pooled over groups"),
+        number("p", "two-sided p of no difference"),
+        number("p_holm", "the same by Holm over all contrasts of environment, metric and level"),
         WHY_NOT,
         TRACE,
     ),
@@ -154,6 +189,8 @@ _GAP = Table(
         number("high", "upper end of its 95 % interval"),
         flag("helps", "whether the interval lies wholly on the better side of 1"),
         flag("harms", "whether it lies wholly on the worse side"),
+        flag("gap_shown", "whether the baseline container is shown worse than the reference"),
+        flag("closed", "whether it is, and the optimised container is equivalent to the reference"),
         number(
             "closed_pct",
             "share of the baseline's log ratio to the reference that is gone, in the blocks that hold all three; null where "
@@ -164,6 +201,8 @@ _GAP = Table(
         number("sd_ratio", "total sd of the log values, blocks included, over the baseline's"),
         *SPREAD,
         number("sd_ratio_p_holm", "the same by Holm over the models and levels of the metric"),
+        flag("calmer", "whether the spread is shown smaller, after Holm at 5 %"),
+        flag("wilder", "whether it is shown larger"),
         WHY_NOT,
         WHY_NULL,
         TRACE,
@@ -233,9 +272,19 @@ _QUESTIONS = Table(
         count("question", "1 to 5"),
         text("environment", "environment that the answer is of"),
         text("metric", "metric that the answer is of; empty where it is of all"),
+        text(
+            "level",
+            "level of the load that the answer is of; empty where the experiment has but one, and where it is of all",
+        ),
+        text("aspect", "mean, variance; empty where the question has but one"),
         text("answer", "one paragraph"),
+        text("parts", "the same as JSON: words, and each number with its trace, column and form"),
         text("supports", "JSON list of the traces that it stands on"),
-        text("verdict", "yes, no, partly, undecided, unanswered"),
+        text(
+            "verdict",
+            "yes, no, partly, undecided, unanswered; of question 2 also: no difference shown, cannot be told; of question 3 "
+            "also: no gap shown, no difference shown",
+        ),
         TRACE,
     ),
 )
@@ -273,6 +322,7 @@ TABLES: Mapping[str, Table] = {
         _VERDICT_BY_N,
         _POWER_CURVE,
         _SIZE,
+        _CONTRASTS,
         _GAP,
         _MEMORY,
         _ORDER,

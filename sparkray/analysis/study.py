@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.across import power_rows, size_rows
+from sparkray.analysis.across import contrast_rows, power_rows, size_rows
 from sparkray.analysis.arms import arms_of
 from sparkray.analysis.by_n import verdict_rows
 from sparkray.analysis.compare import comparison_rows
@@ -93,7 +93,8 @@ def _rows(frames: Frames, protocol: Protocol, metrics: list[str]) -> dict[str, l
             "verdict_by_n": verdict_rows(compared, protocol, looks),
             "power_curve": power_rows(comparisons, protocol),
             "size": size_rows(comparisons, cards),
-            "gap": gap_rows(frames, protocol),
+            "contrasts": contrast_rows(comparisons, cards),
+            "gap": gap_rows(frames, comparisons, protocol),
             "memory": memory_rows(frames),
         }
         inside, request_shares = observed.result()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from sparkray.analysis.across import GROUPINGS
 from sparkray.analysis.context import Cards
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.keys import parts_of
@@ -191,8 +192,12 @@ def _across(frames: Frames, models: Sequence[str], environment: str, metric: str
 
 
 def _power(frames: Frames, parts: Sequence[str]) -> _Evidence:
-    environment, metric, _, _ = parts
-    return _across(frames, _models(frames), environment, metric)
+    environment, metric, level, _, _ = parts
+    return _at_level(_across(frames, _models(frames), environment, metric), level)
+
+
+def _at_level(found: _Evidence, level: str) -> _Evidence:
+    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns)
 
 
 def _models(frames: Frames) -> list[str]:
@@ -201,14 +206,26 @@ def _models(frames: Frames) -> list[str]:
 
 def _size(frames: Frames, parts: Sequence[str]) -> _Evidence:
     environment, metric, group_by, level, group = parts
-    cards = Cards(frames.document.get("cards", []))
     models = _models(frames)
-    if group_by in ("architecture", "precision"):
-        models = [model for model in models if str(getattr(cards.of(model), group_by)) == group]
+    if group_by in GROUPINGS:
+        models = _members(frames, group_by, (group,))
     elif group_by == "size":
         models = [group]
-    found = _across(frames, models, environment, metric)
-    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns) if group_by == "size" else found
+    return _at_level(_across(frames, models, environment, metric), level)
+
+
+def _members(frames: Frames, group_by: str, groups: Sequence[str]) -> list[str]:
+    """Models of some architectures or precisions."""
+    cards = Cards(frames.document.get("cards", []))
+    return [model for model in _models(frames) if str(getattr(cards.of(model), group_by)) in groups]
+
+
+def _contrast(frames: Frames, parts: Sequence[str]) -> _Evidence:
+    """The runs of both groups; how models scatter inside of the others has a part in the interval too."""
+    environment, metric, level, group_by, first, second = parts
+    if group_by not in GROUPINGS:
+        raise ValueError(group_by)
+    return _at_level(_across(frames, _members(frames, group_by, (first, second)), environment, metric), level)
 
 
 def _request_rows(frames: Frames, parts: Sequence[str]) -> _Evidence:
@@ -237,9 +254,9 @@ def _check(_: Frames, parts: Sequence[str]) -> _Evidence:
 
 def _question(frames: Frames, parts: Sequence[str]) -> _Evidence:
     """Every ok run of the environments and metric that an answer is of."""
-    number, environment, metric = parts
+    number, environment, metric, level, _ = parts
     int(number)
-    where = [_OK]
+    where = [_OK, *([_is(level=level)] if level else [])]
     if environment:
         references = {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
         where.append(f"environment IN ({', '.join(_quoted(name) for name in sorted({*references, environment}))})")
@@ -255,6 +272,7 @@ _RULES: Mapping[str, Callable[[Frames, Sequence[str]], _Evidence]] = {
     "verdict_by_n": _comparison,
     "power_curve": _power,
     "size": _size,
+    "contrasts": _contrast,
     "gap": _gap,
     "memory": _cell,
     "order": _run,

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Say, Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.derived.decisions import RULE
 from sparkray.report.derived.flags import PRICES
 from sparkray.report.grid import Grid
 from sparkray.report.labels import arm, cell, metric_name
-from sparkray.report.text import Say, Text, say
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sparkray.report.book import CONTEXT, Book
+from sparkray.analysis.keys import CONTEXT
+from sparkray.analysis.text import Say, Text, number_of, say
+from sparkray.report.book import Book
 from sparkray.report.grid import Grid
 from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.text import Say, Text, number_of, say
 
 CHROOT = 'chroot "$ROOTFS" '
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Say, Text, enumerated, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of
 from sparkray.report.labels import arm, cell, metric_name
-from sparkray.report.text import Say, Text, enumerated, say
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from sparkray.analysis.text import Number, Part, Say
 from sparkray.report.book import Book
-from sparkray.report.text import Number, Part, Say
 
 _LINK = Markup(
     '<a class="n" href="#{anchor}" data-trace="{trace}" data-column="{column}" data-form="{form}" title="{line}">{text}</a>'

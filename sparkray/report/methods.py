@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book
 from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.text import Text, enumerated, say, sentences
 from sparkray.report.threats import Point
 
 _SPENDING = {"pocock": "as by Pocock", "obrien_fleming": "as by O'Brien and Fleming"}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sparkray import __version__
+from sparkray.analysis.text import Text, plain, say
 from sparkray.report import advice, answer, appendix, methods, threats
 from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
@@ -18,7 +19,6 @@ from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.grid import Grid, full_tables
 from sparkray.report.html import environment, inline_svg, template
 from sparkray.report.labels import VERDICTS, arm
-from sparkray.report.text import Text, plain, say
 
 EVIDENCE = "@@evidence@@"
 FIRST_FIGURE = "forest"

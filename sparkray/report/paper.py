@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
+from sparkray.analysis.text import Say, say
 from sparkray.report import advice, answer, appendix, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
@@ -18,7 +19,6 @@ from sparkray.report.html import template
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.latex import Macros, escaped, table
 from sparkray.report.style import COLUMN_IN
-from sparkray.report.text import Say, say
 from sparkray.store import write_atomically
 
 MAIN = "main.tex"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Text, enumerated, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import primary_metrics
 from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.text import Text, enumerated, say
 from sparkray.report.words import where_of
 
 

@@ -19,7 +19,7 @@ from sparkray.errors import StorageError, UnknownNameError
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("small"), models=2, failing=("Mistral-7B-v0.3",)))
+    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, failing=("Mistral-7B-v0.3",)))
 
 
 @pytest.fixture(scope="module")

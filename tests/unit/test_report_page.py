@@ -237,7 +237,7 @@ def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
 def test_answers_in_the_same_words_are_told_once(analysis: Analysis) -> None:
     rows = analysis.tables["questions"]
     alike = rows.with_columns(
-        answer=pl.when(pl.col("question") == 1).then(pl.lit("Nobody knows.")).otherwise("answer"),
+        parts=pl.when(pl.col("question") == 1).then(pl.lit('["Nobody knows."]')).otherwise("parts"),
         verdict=pl.when(pl.col("question") == 1).then(pl.lit("unanswered")).otherwise("verdict"),
     )
     text = page(open_book(replace(analysis, tables={**analysis.tables, "questions": alike})), [])

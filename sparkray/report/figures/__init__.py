@@ -19,9 +19,9 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from sparkray.analysis.text import Text
 from sparkray.report.book import Book
 from sparkray.report.style import RC
-from sparkray.report.text import Text
 
 FORMATS = ("pdf", "svg", "png")
 PNG_DPI, POINTS = 300, 72

@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import legend_above, plain_figure
 from sparkray.report.labels import metric_name
 from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "What each flag does alone"
 ORDER = 52

@@ -5,13 +5,13 @@ from statistics import median
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, legend_above, plain_figure
 from sparkray.report.labels import axis_label, cell
 from sparkray.report.style import COLUMN_IN, look
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "KV cache against memory"
 ORDER = 70

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import COLUMNS, arm_patches, grid, legend_above, name_of
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.style import look
-from sparkray.report.text import Text, enumerated, say, sentences
 
 TITLE = "Memory, by what is measured"
 ORDER = 50

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from sparkray.analysis.text import Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, first_metric
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import name_of, plain_figure
 from sparkray.report.labels import cell, metric_name
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
-from sparkray.report.text import Text, say
 
 TITLE = "Where the variance comes from"
 ORDER = 100
