@@ -281,11 +281,13 @@ def between_and_within(table: pd.DataFrame, shares: pd.DataFrame, model: str, me
     residual = cells - by_block - cells.mean(0) + cells.mean()
     within = (residual**2).sum() / ((blocks - 1) * (arms - 1))
     between = max(0.0, by_block.var(ddof=1) - within / arms)
-    requests = shares.loc[model, metric].mean() if metric in shares.columns else 0.0
+    known = metric in shares.columns
+    requests = shares.loc[model, metric].mean() if known else 0.0
     rest = max(0.0, within - requests)
     if (total := between + rest + requests) <= 0:
         return {}
-    return {"share_between_blocks_pct": between / total * 100, "share_within_pct": rest / total * 100}
+    found = {"share_between_blocks_pct": between / total * 100, "share_within_pct": rest / total * 100}
+    return found | ({"share_run_request_pct": requests / total * 100} if known else {})
 
 
 def verdict_by_n(runs: pd.DataFrame) -> pd.DataFrame:
@@ -337,17 +339,27 @@ def slopes(compared: pd.DataFrame, params: dict[str, float]) -> pd.DataFrame:
 
 
 def requests(path: Path, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Quantiles by cell; mean over runs of the variance of a run's requests over their number, by cell."""
-    columns = [*KEYS, "warmup", "submit_ns", "first_token_ns", "end_ns", "error"]
+    """Quantiles by cell; what single requests leave in a run's mean (residual of run x request), by cell."""
+    columns = [*KEYS, "request", "warmup", "submit_ns", "first_token_ns", "end_ns", "error"]
     rows = pd.read_parquet(path / "requests", columns=columns)
     rows = rows[~rows["warmup"] & rows["error"].isna()].merge(runs[[*KEYS, *CELL]], on=KEYS)
     rows["latency_ms"] = (rows["end_ns"] - rows["submit_ns"]) / 1e6
     rows["ttft_ms"] = (rows["first_token_ns"] - rows["submit_ns"]) / 1e6
     times = ["latency_ms", "ttft_ms"]
     quantiles = rows.groupby(CELL)[times].quantile(np.arange(101) / 100)
-    by_run = rows.groupby([*CELL, "run_id"])[times].agg(["var", "count"])
-    shares = pd.DataFrame({f"{t[:-3]}_mean_ms": by_run[t]["var"] / by_run[t]["count"] for t in times})
-    return quantiles.reset_index(names=[*CELL, "quantile"]), shares.groupby(CELL).mean()
+    shares = {
+        cell: {f"{t[:-3]}_mean_ms": residual_share(group, t) for t in times} for cell, group in rows.groupby(CELL)
+    }
+    index = pd.MultiIndex.from_tuples(shares, names=CELL)
+    return quantiles.reset_index(names=[*CELL, "quantile"]), pd.DataFrame(list(shares.values()), index=index)
+
+
+def residual_share(rows: pd.DataFrame, times: str) -> float:
+    """Mean square of the residual of a two-way table, of the requests that every run has, over their number."""
+    table = rows.pivot(index="run_id", columns="request", values=times).dropna(axis=1).to_numpy()
+    runs, each = table.shape
+    residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    return (residual**2).sum() / ((runs - 1) * (each - 1)) / each
 
 
 def temperatures(path: Path, runs: pd.DataFrame) -> pd.DataFrame:

@@ -86,11 +86,18 @@ _DIAGNOSTICS = Table(
         number("lag1", "lag-1 autocorrelation in run order"),
         number("effective_n", "independent runs that these are worth"),
         number("share_between_blocks_pct", "share of variance between blocks, over all environments of the model"),
-        number("share_within_pct", "share of variance between runs within blocks"),
-        number("share_requests_pct", "share of variance from requests within runs; null where requests tell nothing"),
+        number(
+            "share_within_pct", "share of variance from run to run within blocks, beyond what single requests leave"
+        ),
+        number(
+            "share_run_request_pct",
+            "share of variance that single requests leave in a run's mean: the residual of run x request, what a request "
+            "takes beyond its own mean and its run's; of metrics over requests alone",
+        ),
         flag("first_run_slow", "whether the cell's first run is an outlier on the bad side"),
         count("outliers", "runs that are outliers in their cell"),
         WHY_NOT,
+        WHY_NULL,
         TRACE,
     ),
 )

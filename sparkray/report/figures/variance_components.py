@@ -17,8 +17,8 @@ TITLE = "Where the variance comes from"
 ORDER = 100
 _PARTS = (
     ("share_between_blocks_pct", "between blocks (pairing removes it)", BLUE, ""),
-    ("share_within_pct", "between runs within blocks", ORANGE, "///"),
-    ("share_requests_pct", "from the requests of a run", "#FFFFFF", "..."),
+    ("share_within_pct", "from run to run within blocks", ORANGE, "///"),
+    ("share_run_request_pct", "residual of run × request", "#FFFFFF", "..."),
 )
 
 
@@ -46,7 +46,7 @@ def draw(book: Book) -> Drawn | NoFigure:
 
 def _metric(book: Book) -> str | None:
     """Latency, which requests have too; else the first primary metric."""
-    there = {row["metric"] for row in book.rows("diagnostics") if row["share_requests_pct"] is not None}
+    there = {row["metric"] for row in book.rows("diagnostics") if row["share_run_request_pct"] is not None}
     return next(iter(sorted(there)), first_metric(book))
 
 
