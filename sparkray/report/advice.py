@@ -7,6 +7,7 @@ from sparkray.analysis.text import Say, Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.derived.decisions import RULE
+from sparkray.report.derived.fit import memory_of
 from sparkray.report.derived.flags import PRICES
 from sparkray.report.grid import Grid
 from sparkray.report.labels import arm, cell, metric_name
@@ -93,14 +94,18 @@ def _fit(book: Book) -> Advice:
     )
     rows = tuple(_fit_row(book, row) for row in found)
     if not found:
-        return Advice("Which models fit, and when to quantise", ("The memory of the machine is not known.",), None)
+        whose = memory_of(book.context)
+        return Advice(
+            "Which models fit, and when to quantise", say("The memory of {whose} is not known.", whose=whose), None
+        )
     rule = say(
         "Rule. A model fits if its weights, the 16-bit KV cache of the workload's sequences and {reserve} GiB that "
-        "must stay free are no more than the machine's {memory} GiB. Quantisation is necessary where unquantised "
+        "must stay free are no more than the {memory} GiB of {whose}. Quantisation is necessary where unquantised "
         "weights break that rule. Sequences: what is left after weights and reserve, over the cache of one "
         "sequence of {tokens} tokens.",
         reserve=book.constant("reserve_gib", "number"),
         memory=book.number(found[0], "memory_gib", "significant"),
+        whose=found[0]["memory_of"],
         tokens=book.number(found[0], "tokens", "count"),
     )
     grid = Grid("fit", ("From the model cards; measured models and others of the suite.",), head, rows)

@@ -120,6 +120,30 @@ def test_the_memory_is_the_machines_then_the_sites() -> None:
     assert fit(analysis({"site": "nowhere"})).is_empty()
 
 
+def test_gpus_with_memory_of_their_own_bound_a_model_and_the_host_does_not() -> None:
+    h100 = {"memory_gib": 2015.0, "gpus": ["NVIDIA H100 80GB HBM3"], "gpu_memory_gib": [79.65]}
+    context = {"machines": [h100], "site": "discrete-gpu", "models": ["Qwen2.5-72B"]}
+    assert memory_gib(context) == 79.65
+    rows = {row["model"]: row for row in fit(analysis(context)).iter_rows(named=True)}
+    assert not rows["Qwen2.5-72B"]["fits"]
+    assert rows["Qwen2.5-72B"]["memory_of"] == "the GPUs"
+    two = {**h100, "gpus": h100["gpus"] * 2, "gpu_memory_gib": [79.65, 79.65]}
+    assert memory_gib({**context, "machines": [two]}) == pytest.approx(159.3)
+    assert memory_gib({**context, "site": "nowhere"}) == 79.65
+    assert memory_gib({**context, "site": "cpu"}) == 2015.0  # llama.cpp on that machine's CPU
+
+
+def test_where_no_machine_told_its_gpus_memory_nothing_is_said_of_what_fits() -> None:
+    older = {"memory_gib": 2015.0, "gpus": ["NVIDIA H100 80GB HBM3"]}
+    context = {"machines": [older], "site": "discrete-gpu"}
+    assert memory_gib(context) is None
+    assert fit(analysis(context)).is_empty()
+
+
+def test_a_double_has_the_memory_of_what_it_stands_for() -> None:
+    assert memory_gib({"machines": [{"memory_gib": 8.0}], "site": "dgx-spark-double"}) == 119.6
+
+
 LINE = (
     "docker run --rm --name=x --gpus=all --ipc=host --shm-size=32g --ulimit=memlock=-1 --ulimit=stack=67108864 "
     "--cpuset-cpus=5-9,15-19 --privileged --cap-add=CAP_SYS_NICE --env=A=1 --volume=/a:/b:ro --entrypoint= image:1.0 x --y=1"
