@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sparkray import __version__
+from sparkray.analysis.conduct import conduct_of
 from sparkray.analysis.frames import Frames, rank
 from sparkray.spec.experiment import Sequential
 
@@ -163,6 +164,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "deviations": _deviations(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
+        "conduct": conduct_of(frames),
         "attempts": attempts.height,
         "runs_used": frames.ok.height,
         "sparkray_versions": _distinct(attempts, "sparkray_version"),

@@ -107,7 +107,10 @@ class Book:
 
     def count_of(self, path: str) -> Part:
         """How many things the context lists under a path."""
-        return number_of(len(self.context.get(path) or ()), "count", trace=CONTEXT + path, column="count")
+        found: Any = self.context
+        for step in path.split("/"):
+            found = (found or {}).get(step)
+        return number_of(len(found or ()), "count", trace=CONTEXT + path, column="count")
 
     def constant(self, name: str, form: str = "level") -> Part:
         """A constant of the method (`derived.method`) by its name."""

@@ -49,7 +49,7 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         question=book.context.get("question"),
         style=Markup(template("page.css")),  # noqa: S704 - our own
         simulated=bool(book.context.get("simulated")) or bool(book.rows("flag_facts", name="simulated", text="yes")),
-        incomplete=incomplete(book),
+        notices=[text for text in (incomplete(book), undeclared(book)) if text],
         headlines=answer.headlines(book),
         cards=answer.cards(book),
         verdicts=VERDICTS,
@@ -101,6 +101,13 @@ def incomplete(book: Book) -> Text:
         least=f"{least['model']}{' ' + least['level'] if least['level'] else ''} ({arm(least['environment'])})",
         n=book.number(least, "n", "count"),
     )
+
+
+def undeclared(book: Book) -> Text:
+    """That the margins are nobody's but this program's; nothing where an experiment declared some."""
+    if book.context.get("margins_declared") is not None:
+        return ()
+    return ("The dataset does not say which margins were fixed before it: those used are this program's defaults.",)
 
 
 def _checks(book: Book) -> Grid | None:

@@ -64,6 +64,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         experiment=str(book.context.get("experiment")),
         question=str(book.context.get("question") or ""),
         simulated=bool(book.context.get("simulated")),
+        declared=book.context.get("margins_declared") is not None,
         headlines=answer.headlines(book),
         methods=methods.methods(book),
         questions=answer.answers(book),
@@ -104,7 +105,7 @@ def _by_cell(book: Book, macros: Macros, name: str, metrics: Sequence[str]) -> s
             lines.append((cell(*key), arm(environment), *(_ratio(book, by_metric.get(metric)) for metric in metrics)))
     caption = say(
         "Ratio to the reference with its {confidence} confidence interval and verdict: E equivalent, D different, "
-        "U undecided at the margin fixed before the data.",
+        "U undecided at the margin.",
         confidence=book.constant("confidence"),
     )
     return table(macros, name, ("Model", "Environment", *map(_head, metrics)), tuple(lines), caption)

@@ -112,7 +112,34 @@ def _size(book: Book, row: Row) -> Text:
 
 def _judgement(book: Book, row: Row) -> Text:
     if row["verdict"] is None or row["margin"] is None:
-        return ("No margin was fixed before the data, so whether that matters is left to the reader.",)
+        return ("No margin was fixed, so whether that matters is left to the reader.",)
+    return sentences(_verdict(book, row), caution(book, row))
+
+
+def caution(book: Book, row: Row) -> Text:
+    """That the verdict hangs on outlying pairs, or would be another over machines or days; nothing where it does not."""
+    said: Text = ()
+    if row["verdict_without_outliers"] not in (None, row["verdict"]):
+        said = say(
+            "CAUTION: without {k} outlying pairs it would be {verdict}.",
+            k=book.number(row, "outliers", "count"),
+            verdict=row["verdict_without_outliers"],
+        )
+    if row["cluster_verdict"] not in (None, row["verdict"]):
+        unit = "machines" if len(book.context.get("hosts") or []) > 1 else "days"
+        over = say(
+            "CAUTION: over other {unit} it would be {verdict} ({low} to {high} by {n} {unit}).",
+            unit=unit,
+            verdict=row["cluster_verdict"],
+            low=book.number(row, "cluster_low", "ratio"),
+            high=book.number(row, "cluster_high", "ratio"),
+            n=book.number(row, "clusters", "count"),
+        )
+        said = sentences(said, over)
+    return said
+
+
+def _verdict(book: Book, row: Row) -> Text:
     margin = book.number(row, "margin", "share")
     if row["verdict"] == "equivalent":
         kind = "The difference is real, and" if row["excludes_one"] else "Whatever difference there is"

@@ -122,7 +122,11 @@ def values_of(book: Book, link: Link) -> Iterator[object]:
     for frame in (*book.analysis.tables.values(), *book.own.values()):
         if "trace" in frame.columns:
             for row in frame.filter(pl.col("trace") == link.trace).iter_rows(named=True):
-                yield from [row[link.column]] if link.column else row.values()
+                column, _, inside = link.column.partition("/")
+                if inside:
+                    yield json.loads(row[column])[inside]
+                else:
+                    yield from [row[column]] if column else row.values()
 
 
 def derived(book: Book, link: Link) -> bool:
@@ -134,6 +138,8 @@ def derived(book: Book, link: Link) -> bool:
 
 
 def _shown(value: object, form: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
         return str(value)
     return FORMS[form](value) if math.isfinite(value) else ""

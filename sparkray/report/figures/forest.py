@@ -13,7 +13,7 @@ from sparkray.report.figures._frame import arm_lines, legend_above, name_of, pla
 from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import BAND, INK, PAGE_IN, look
 
-TITLE = "Ratio of every model, with the margin fixed before the data"
+TITLE = "Ratio of every model, with its margin"
 ORDER = 10
 _ROW_IN = 0.2
 _PANELS = 3
