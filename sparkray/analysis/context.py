@@ -12,6 +12,7 @@ import polars as pl
 from sparkray import __version__
 from sparkray.analysis.conduct import conduct_of
 from sparkray.analysis.frames import Frames, rank
+from sparkray.analysis.launches import launches_of
 from sparkray.spec.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -161,6 +162,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "levels": _distinct(attempts, "level"),
         "docker_commands": _examples(attempts, "docker_command"),
         "engine_commands": _examples(attempts, "engine_command"),
+        "launches": launches_of(frames),
         "deviations": _deviations(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
@@ -171,6 +173,8 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "analysed_with": __version__,
         "calibration": _calibration(frames),
         "cards": list(document.get("cards", [])),
+        "definition": dict(experiment),
+        "site_definition": {key: value for key, value in document.get("site", {}).items() if key != "environments"},
     }
 
 

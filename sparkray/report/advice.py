@@ -11,6 +11,7 @@ from sparkray.report.derived.fit import memory_of
 from sparkray.report.derived.flags import PRICES
 from sparkray.report.grid import Grid
 from sparkray.report.labels import arm, cell, metric_name
+from sparkray.spec.site import NATIVE
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 
@@ -47,15 +48,18 @@ def _native_or_container(book: Book) -> Advice:
         (
             cell(row["model"], row["level"]),
             arm(row["environment"]),
+            arm(row["against"]),
             row["advice"],
             book.linked(row["because"], row["trace"]),
             book.number(row, "extra_gib", "effect"),
         )
         for row in in_order(book, "decisions")
     )
-    head = ("model", "environment", "advice", "because", "memory beside native (GiB)")
+    head = ("model", "environment", "reference", "advice", "because", "memory beside the reference (GiB)")
     grid = Grid("decisions", ("A rule applied to the verdicts.",), head, rows, headers=2)
-    return Advice("Native or container?", (f"Rule. {RULE}",), grid if rows else None)
+    references = {row["against"] for row in book.rows("decisions")}
+    title = "Native or container?" if references <= {NATIVE} else "Which environment?"
+    return Advice(title, (f"Rule. {RULE}",), grid if rows else None)
 
 
 def _flags(book: Book) -> Advice:

@@ -1,6 +1,6 @@
 """Methods: what was declared, and beside it what the runs tell was really done. Words and quoted numbers, no layout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book
@@ -213,28 +213,29 @@ def _cooldown(book: Book, kind: str) -> Text:
 
 def _seen(book: Book) -> Text:
     """Waits, temperatures and page cache of the runs that count."""
-    conduct = book.context.get("conduct") or {}
-    dropped = conduct.get("page_cache_dropped") or {}
-    said = say(
-        "The page cache was emptied before {yes} runs{no}; {rest} do not tell, since it was not asked for.",
-        yes=book.fact("conduct/page_cache_dropped/yes"),
-        no=say(" and could not be before {n}", n=book.fact("conduct/page_cache_dropped/no"))
-        if dropped.get("no")
-        else "",
-        rest=book.fact("conduct/page_cache_dropped/not_told"),
-    )
+    dropped = (book.context.get("conduct") or {}).get("page_cache_dropped") or {}
     return sentences(
         _range(
             book, "gate_wait_s", "Waited before the start", "s", "No row tells how long was waited before the start."
         ),
         _range(
-            book,
-            "gate_temp_c",
-            "The hottest GPU as the wait ended",
-            "°C",
-            "No GPU temperature was read before the start.",
+            book, "gate_temp_c", "The hottest GPU as the wait ended", "°C", "No temperature was read before the start."
         ),
-        said if dropped else (),
+        _dropped(book, dropped),
+    )
+
+
+def _dropped(book: Book, dropped: Mapping[str, int]) -> Text:
+    """Whether the page cache was emptied, as far as rows tell."""
+    if not dropped.get("yes") and not dropped.get("no"):
+        return ("No run tells that the page cache was emptied before it.",)
+    return say(
+        "The page cache was emptied before {yes} runs{no}; {rest} do not tell.",
+        yes=book.fact("conduct/page_cache_dropped/yes"),
+        no=say(" and could not be before {n}", n=book.fact("conduct/page_cache_dropped/no"))
+        if dropped.get("no")
+        else "",
+        rest=book.fact("conduct/page_cache_dropped/not_told"),
     )
 
 
@@ -242,7 +243,7 @@ def _range(book: Book, key: str, what: str, unit: str, otherwise: str) -> Text:
     if not ((book.context.get("conduct") or {}).get(key) or {}).get("runs"):
         return (otherwise,)
     return say(
-        "{what}: median {median} {unit}, from {low} to {high}, over {n} runs.",
+        "{what}: median {median} {unit}, from {low} to {high} {unit}, over {n} runs.",
         what=what,
         unit=unit,
         median=book.fact(f"conduct/{key}/median", "significant"),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sparkray import __version__
 from sparkray.analysis.text import Text, plain, say
-from sparkray.report import advice, answer, appendix, methods, threats
+from sparkray.report import advice, answer, appendix, launches, methods, repeat, threats
 from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
 from sparkray.report.figures import NoFigure, Saved
@@ -67,8 +67,9 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         calibration=appendix.calibration(book),
         methods=methods.methods(book),
         advice=list(advice.advice(book)),
-        commands=list(appendix.commands(book)),
-        repeat=appendix.repeat_line(book),
+        commands=list(launches.commands(book)),
+        repeat=repeat.repeat_line(book),
+        left_open=repeat.left_open(book),
         machines=list(appendix.fingerprints(book)),
         identities=appendix.identities(book),
         tables=full_tables(book, primary_metrics(book)),

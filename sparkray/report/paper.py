@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
 from sparkray.analysis.text import Say, say
-from sparkray.report import advice, answer, appendix, methods, threats
+from sparkray.report import advice, answer, appendix, launches, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
 from sparkray.report.figures import Saved
@@ -72,7 +72,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         advice=[(one.title, one.rule) for one in advice.advice(book)],
         tables=tables,
         figures=[(one.name, one.title, one.caption, _wide(one)) for one in drawn],
-        commands=list(appendix.commands(book)),
+        commands=list(launches.commands(book)),
         identities=appendix.identities(book).rows,
         version=__version__,
     )

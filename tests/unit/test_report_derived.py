@@ -69,6 +69,15 @@ def test_native_or_container(rows: list[dict[str, Any]], advice: str) -> None:
     assert decisions(analysis(comparisons=rows))["advice"].to_list() == [advice]
 
 
+def test_between_two_containers_the_advice_names_them_and_not_native() -> None:
+    two = {"environment": "container_optimized", "against": "container_baseline"}
+    slower = [compared(THROUGHPUT, "different", 0.95, **two), compared(MEMORY, "equivalent", **two)]
+    (row,) = decisions(analysis(comparisons=slower)).iter_rows(named=True)
+    assert (row["advice"], row["against"]) == ("container, where speed counts", "container_baseline")
+    alike = [compared(THROUGHPUT, "equivalent", **two)]
+    assert decisions(analysis(comparisons=alike))["advice"].to_list() == ["tuned container"]
+
+
 def test_the_extra_memory_is_the_difference_of_the_means() -> None:
     made = analysis(
         comparisons=[compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 1.2)],
