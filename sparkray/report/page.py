@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sparkray import __version__
-from sparkray.analysis.text import Text, plain, say
+from sparkray.analysis.text import Text, enumerated, plain, say
 from sparkray.report import advice, answer, appendix, launches, methods, repeat, threats
+from sparkray.report.against import of_another_load, told
 from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
 from sparkray.report.figures import NoFigure, Saved
@@ -59,6 +60,9 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         flag_pictures={one.name: one for one in pictures if one.name in FIGURES},
         absent=[(title, one.reason) for title, one in (pair for pair in drawn if isinstance(pair, tuple))],
         between=_between(book),
+        studies=_studies(book),
+        load_differs=_load_differs(book),
+        other_simulated=bool(book.rows("studies", what="simulated", there="yes")),
         questions=answer.answers(book),
         threats=threats.threats(book),
         checks=_checks(book),
@@ -143,7 +147,33 @@ def _between(book: Book) -> list[Text]:
     """The sentences on the other study, the decided ones first."""
     rank = {"different": 0, "undecided": 1, None: 2, "equivalent": 3}
     rows = sorted(book.rows("between"), key=lambda row: (row["kind"] != "overhead", rank[row["verdict"]]))
-    return [book.linked(row["sentence"], row["trace"]) for row in rows]
+    return [told(row) for row in rows]
+
+
+def _studies(book: Book) -> Grid | None:
+    """What the two studies are of."""
+    rows = tuple(
+        (
+            row["what"],
+            "yes" if row["same"] else "no",
+            book.linked(row["here"], row["trace"]),
+            book.linked(row["there"], row["trace"]),
+        )
+        for row in book.rows("studies")
+    )
+    caption: Text = ("What both studies are of.",)
+    return Grid("studies", caption, ("what", "the same", "this study", "the other"), rows) if rows else None
+
+
+def _load_differs(book: Book) -> Text:
+    """That the studies are of another load; nothing where they are not."""
+    found = of_another_load({row["what"]: row for row in book.rows("studies")})
+    if not found:
+        return ()
+    return say(
+        "These studies differ in {what}: what changed is not the machine's or its software's alone.",
+        what=enumerated(found),
+    )
 
 
 def answer_lines(book: Book) -> list[str]:
