@@ -13,6 +13,7 @@ from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit, memory_gib
 from sparkray.report.derived.flags import flags, options_of_line
+from sparkray.report.derived.memory_split import memory_split
 from sparkray.spec.docker import DockerOptions
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
@@ -88,6 +89,35 @@ def test_the_extra_memory_is_the_difference_of_the_means() -> None:
 
 def test_metrics_that_are_not_primary_decide_nothing() -> None:
     assert decisions(analysis(comparisons=[compared(THROUGHPUT, "different", 0.5, primary=False)])).is_empty()
+
+
+def remembered(**parts: float) -> list[dict[str, Any]]:
+    where = {"model": "A", "level": "", "environment": "native"}
+    return [{**where, "part": part, "mean": mean, "n": 3} for part, mean in parts.items()]
+
+
+MEASURED = {"host_available_drop_peak_gib": 20.0, "host_free_drop_peak_gib": 23.5, "process_pss_peak_gib": 3.0}
+
+
+def test_memory_is_split_into_what_is_known_and_what_is_left() -> None:
+    context = {"site": "dgx-spark"}
+    frame = memory_split(analysis(context, memory=remembered(**MEASURED, gpu_process_peak_gib=15.5)))
+    assert frame.select("part", "begin_gib", "value_gib").rows() == [
+        ("gpu_process_peak_gib", 0.0, 15.5),
+        ("process_pss_peak_gib", 15.5, 3.0),
+        ("unexplained", 18.5, 1.5),
+        ("host_available_drop_peak_gib", 0.0, 20.0),
+        ("page_cache", 20.0, 3.5),
+        ("host_free_drop_peak_gib", 0.0, 23.5),
+    ]
+    assert frame["trace"].n_unique() == 6
+
+
+def test_memory_of_a_gpu_of_its_own_is_no_part_of_what_the_host_lacks() -> None:
+    frame = memory_split(analysis({"site": "discrete-gpu"}, memory=remembered(**MEASURED, gpu_process_peak_gib=70.0)))
+    assert frame["part"].to_list()[:2] == ["process_pss_peak_gib", "unexplained"]
+    assert frame["value_gib"].to_list()[:2] == [3.0, 17.0]
+    assert memory_split(analysis({}, memory=remembered(process_pss_peak_gib=3.0))).is_empty()
 
 
 def test_tokens_a_day_and_energy() -> None:
