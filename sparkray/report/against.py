@@ -6,6 +6,7 @@ leaves the overhead alone). Studies share no blocks, so both are unpaired (`stat
 has no estimate in one of them, has a row that says so.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key as trace_key
 from sparkray.analysis.text import Part, Text, number_of, plain, say
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.stats import NotEstimable
@@ -43,6 +45,7 @@ _SCHEMA = {
     "needed": pl.Int64(),
     "not_estimable": pl.String(),
     "sentence": pl.String(),
+    "supports": pl.String(),
     "source": pl.String(),
 }
 Row = dict[str, Any]
@@ -96,6 +99,7 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
     model, level, place, metric = key
     environment = place.partition(" against ")[0]
+    behind = trace_key("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
     row: Row = {
         **dict.fromkeys(_SCHEMA),
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
@@ -105,6 +109,7 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         "environment": environment,
         "metric": metric,
         "margin": context["margins"].get(metric),
+        "supports": json.dumps([] if sides["this"] is _ABSENT else [behind]),
         "source": _SOURCES[kind],
     }
     for name, side in (("there", sides["the other"]), ("here", sides["this"])):
@@ -137,11 +142,13 @@ def _numbers(found: Between, margin: float | None) -> Row:
 _SOURCES = {
     OVERHEAD: (
         "comparisons of that cell and metric in both datasets: exp(difference of the mean log ratios), standard "
-        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
+        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
+        "what this study has, the other has the like"
     ),
     ARM: (
         "runs of that cell in both datasets: exp(difference of the mean logarithms), standard error sqrt(s1^2/n1 + "
-        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
+        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
+        "what this study has, the other has the like"
     ),
 }
 

@@ -18,6 +18,7 @@ import polars as pl
 from sparkray.analysis import Analysis, trace
 from sparkray.analysis.keys import CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
 from sparkray.analysis.text import Number, Part, Text, number_of
+from sparkray.analysis.tracing import scope_of
 from sparkray.errors import InputError
 
 NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
@@ -37,6 +38,7 @@ class Evidence:
         where: Which rows, in words.
         count: How many; None where the source is no table.
         how: What was done with them, where that is not plain.
+        supports: Where the row was derived from others, their traces.
     """
 
     trace: str
@@ -44,6 +46,7 @@ class Evidence:
     where: str
     count: int | None
     how: str = ""
+    supports: tuple[str, ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -70,6 +73,7 @@ class Book:
     analysis: Analysis
     own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     quoted: dict[str, Evidence] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -127,15 +131,28 @@ class Book:
             return ()
         return (Number(text, trace_id),) if NUMERAL.search(text) else (text,)
 
-    def evidence(self, trace_id: str) -> Evidence:
-        """Where the number of that id comes from, remembered.
+    def evidence(self, trace_id: str, column: str = "") -> Evidence:
+        """Where the number of that id comes from, remembered; a column of a row may rest on other rows than most of it.
 
         Raises:
             InputError: Nothing has that id.
         """
-        if trace_id not in self.quoted:
-            self.quoted[trace_id] = self._evidence(trace_id)
-        return self.quoted[trace_id]
+        key = trace_id + scope_of(trace_id.partition("/")[0], column)
+        if key not in self.quoted:
+            self.quoted[key] = self._evidence(key)
+        return self.quoted[key]
+
+    def first_place(self, evidence: Evidence) -> str:
+        """The id of a number's place in the page, the first time that its evidence is quoted; later nothing."""
+        if evidence.trace in self.places:
+            return ""
+        self.places[evidence.trace] = evidence.anchor.replace("ev-", "at-", 1)
+        return self.places[evidence.trace]
+
+    def behind(self, trace_id: str) -> Iterator[tuple[Evidence, pl.DataFrame]]:
+        """The evidence, with rows, of what a derived row was made from; nothing where a row was made from runs."""
+        for support in self.evidence(trace_id).supports:
+            yield self.open(support)
 
     def _evidence(self, trace_id: str) -> Evidence:
         if trace_id.startswith((TALLY, DISTINCT)):
@@ -149,7 +166,9 @@ class Book:
         for name, frame in self.own.items():
             found = frame.filter(pl.col("trace") == trace_id) if "trace" in frame.columns else frame.clear()
             if len(found):
-                return Evidence(trace_id, name, f"trace = {trace_id}", len(found), str(found["source"][0]))
+                supports = json.loads(found["supports"][0] or "[]") if "supports" in found.columns else ()
+                how = str(found["source"][0])
+                return Evidence(trace_id, name, f"trace = '{trace_id}'", len(found), how, tuple(supports))
         seen = trace(self.analysis, trace_id)
         return Evidence(trace_id, seen.table, seen.filter, seen.count)
 

@@ -31,7 +31,7 @@ def _design(book: Book) -> Iterator[Point]:
                 seed=book.fact("seed", "plain"),
                 n=book.fact("pairs_planned"),
                 levels=" and level of the load" if len(book.context.get("levels") or []) > 1 else "",
-                used=book.fact("runs_used"),
+                used=book.count("runs"),
             ),
             _counts(book),
         ),

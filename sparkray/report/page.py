@@ -34,13 +34,14 @@ class Picture:
     caption: Text
     svg: Markup
     files: tuple[str, ...]
+    drawn_from: Text
 
 
 def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
     """The whole page as HTML."""
     pictures = [
         Picture(one.name, one.title, one.caption, inline_svg(one.name, one.svg, one.title, one.alt),
-                tuple(f"figures/{path.name}" for path in one.files.values()))
+                tuple(f"figures/{path.name}" for path in one.files.values()), _drawn_from(book, one))
         for one in drawn
         if isinstance(one, Saved)
     ]  # fmt: skip
@@ -81,10 +82,19 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         evidence=EVIDENCE,
         version=__version__,
     )
+    behind = {one.trace: [book.evidence(trace) for trace in one.supports] for one in list(book.quoted.values())}
     listed = made.from_string(template("evidence.html.j2")).render(
-        quoted=sorted(book.quoted.values(), key=lambda e: e.trace)
+        quoted=sorted(book.quoted.values(), key=lambda e: e.trace),
+        behind=lambda one: [(other.anchor, other.trace) for other in behind.get(one.trace, ())],
+        places=book.places,
     )
     return text.replace(EVIDENCE, listed)
+
+
+def _drawn_from(book: Book, one: Saved) -> Text:
+    """The tables that a drawing's marks and its description are rows of."""
+    tables = enumerated(say("{name} ({n} rows)", name=name, n=book.count(name)) for name in one.tables)
+    return say("Drawn from the table {tables}.", tables=tables) if tables else ()
 
 
 def incomplete(book: Book) -> Text:

@@ -164,12 +164,12 @@ def _ratios_over_time(book: Book) -> Iterator[Point]:
 
 def _attempts(book: Book) -> Text:
     counts = book.context.get("status_counts") or {}
-    said = enumerated(say("{n} {status}", n=book.fact(f"status_counts/{name}"), status=name) for name in counts)
+    said = enumerated(say("{n} {status}", n=book.count("order", status=name), status=name) for name in counts)
     return say(
         "Attempts: {said}. Only ok counts; the others are kept, never dropped in silence. Estimates rest on {used} "
         "runs.",
         said=said or "none",
-        used=book.fact("runs_used"),
+        used=book.count("runs"),
     )
 
 

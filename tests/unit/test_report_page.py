@@ -86,7 +86,7 @@ def test_every_link_leads_to_its_evidence_once(parsed: Page) -> None:
 
 
 def test_hovering_tells_table_and_rows(parsed: Page, book: Book) -> None:
-    link = next(link for link in parsed.links if link.column == "ratio")
+    link = next(link for link in parsed.links if link.column == "ratio" and link.trace.startswith("comparisons/"))
     row = next(row for row in book.rows("comparisons") if row["trace"] == link.trace)
     assert link.title.startswith("runs: status = 'ok'")
     assert row["metric"] in link.title
@@ -98,6 +98,51 @@ def test_every_evidence_can_be_opened(parsed: Page, book: Book) -> None:
         evidence, rows = book.open(trace)
         assert evidence.line
         assert len(rows) > 0 or evidence.count == 0, trace
+
+
+def test_what_is_computed_from_all_runs_says_so_and_not_from_the_pairs_alone(analysis: Analysis) -> None:
+    frame = analysis.frames
+    assert frame is not None
+    trace = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"
+    book = open_book(analysis)
+    paired, arms = book.evidence(trace, "ratio"), book.evidence(trace, "cohen_d")
+    assert (paired.trace, arms.trace) == (trace, f"{trace}#arms")
+    assert "block IN" in paired.where
+    assert "block IN" not in arms.where
+    shares = book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "share_within_pct")
+    assert (shares.count, book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "lag1").count) == (15, 5)
+    assert book.open(f"{trace}#arms")[1].height == arms.count
+
+
+def test_each_evidence_leads_back_to_where_it_is_quoted(parsed: Page) -> None:
+    places = {given["id"] for tag, given in parsed.tags if tag == "a" and given.get("class") == "n" and "id" in given}
+    back = {given["href"][1:] for tag, given in parsed.tags if tag == "a" and given.get("class") == "back"}
+    assert back == places
+    assert len(back) > 100
+
+
+def test_nothing_that_can_be_followed_stands_in_what_folds(html: str) -> None:
+    assert [one for one in re.findall(r"<summary>(.*?)</summary>", html, re.DOTALL) if "<a" in one] == []
+
+
+def test_evidence_is_shown_to_who_moves_by_keyboard() -> None:
+    assert re.search(r"a\.n:focus-visible::after \{ content: [^}]*attr\(title\)", template("page.css"))
+
+
+def test_every_drawing_names_the_rows_that_it_is_drawn_from(html: str, parsed: Page) -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
+    assert len(captions) > 8
+    assert all("Drawn from the table" in caption for caption in captions)
+
+
+def test_a_derived_row_leads_to_the_rows_behind_it(book: Book) -> None:
+    for name in ("decisions", "costs", "memory_split"):
+        for row in book.rows(name):
+            behind = list(book.behind(row["trace"]))
+            assert behind, row["trace"]
+            for evidence, rows in behind:
+                assert evidence.table == "runs"
+                assert len(rows) == evidence.count
 
 
 def test_files_that_the_page_names_are_there(parsed: Page, written: Written) -> None:

@@ -1,11 +1,13 @@
 """What a ratio of throughput comes to in a day, and what tokens cost in energy: arithmetic on estimates."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key
 
 THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
 _DAY_S = 86_400
@@ -21,6 +23,7 @@ _SCHEMA = {
     "tokens_day_high": pl.Float64(),
     "kwh_per_million": pl.Float64(),
     "reference_kwh_per_million": pl.Float64(),
+    "supports": pl.String(),
     "source": pl.String(),
 }
 
@@ -38,6 +41,8 @@ def costs(analysis: Analysis) -> pl.DataFrame:
 
 def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], float | None]) -> dict[str, Any]:
     cell = (row["model"], row["level"])
+    asked = [(name, metric) for name in (row["against"], row["environment"]) for metric in (THROUGHPUT, POWER)]
+    used = [one for one in asked if described.get((*cell, *one)) is not None]
     reference = described.get((*cell, row["against"], THROUGHPUT))
 
     def day(ratio: float) -> float | None:
@@ -59,6 +64,7 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "tokens_day_high": day(row["high"]),
         "kwh_per_million": energy(row["environment"]),
         "reference_kwh_per_million": energy(row["against"]),
+        "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
         "source": (
             f"{row['trace']}: mean throughput of {row['against']} x 86,400 s x (ratio - 1), and the same for the "
             "interval's ends. kWh for 10^6 tokens: mean GPU power / mean throughput x 10^6 / 3.6e6; the GPU alone, "

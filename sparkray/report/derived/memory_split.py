@@ -4,12 +4,14 @@ Arithmetic on means of peaks. Peaks of different parts need not fall together an
 over may lie below 0; it is told and not hidden. Where the GPU has memory of its own, that is no part of what the host lacks.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key
 from sparkray.report.derived.fit import GPUS, memory_of
 
 AVAILABLE, FREE = "host_available_drop_peak_gib", "host_free_drop_peak_gib"
@@ -32,6 +34,7 @@ _SCHEMA = {
     "part": pl.String(),
     "begin_gib": pl.Float64(),
     "value_gib": pl.Float64(),
+    "supports": pl.String(),
     "source": pl.String(),
 }
 
@@ -43,7 +46,7 @@ def memory_split(analysis: Analysis) -> pl.DataFrame:
         means.setdefault((row["model"], row["level"], row["environment"]), {})[row["part"]] = row["mean"]
     unified = memory_of(analysis.context) != GPUS
     rows = [
-        _row(cell, part, begin, value)
+        _row(cell, part, (begin, value), found)
         for cell, found in means.items()
         if AVAILABLE in found
         for part, begin, value in _stacked(found, unified=unified)
@@ -71,8 +74,13 @@ _SOURCES = {
 }
 
 
-def _row(cell: tuple[str, str, str], part: str, begin: float, value: float) -> dict[str, Any]:
+def _row(cell: tuple[str, str, str], part: str, ends: tuple[float, float], measured: Collection[str]) -> dict[str, Any]:
+    begin, value = ends
     where = dict(zip(("model", "level", "environment"), cell, strict=True))
     source = f"means over runs in `memory`: {_SOURCES.get(part, part)}; peaks need not fall together"
-    numbers = {"begin_gib": begin, "value_gib": value, "source": source}
+    used = (
+        (part,) if part in PARTS and part not in _SOURCES else (GPU, PSS, AVAILABLE) if part == UNEXPLAINED else TOTALS
+    )
+    supports = json.dumps([key("memory", *cell, one) for one in used if one in measured])
+    numbers = {"begin_gib": begin, "value_gib": value, "supports": supports, "source": source}
     return {"trace": f"memory_split/{'/'.join(cell)}/{part}", **where, "part": part, **numbers}

@@ -14,6 +14,7 @@ from sparkray.report.style import BAND, INK, PAGE_IN, look
 
 TITLE = "This study over the other"
 ORDER = 15
+TABLES = ("between",)
 _PANELS = 3
 _HEADS = {"overhead": "overhead", "arm": "the arm itself"}
 

@@ -15,6 +15,7 @@ from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION
 
 TITLE = "What each flag does alone"
 ORDER = 52
+TABLES = ("flag_levels",)
 GRADES = {"none": (BLUE, "o"), "weakens": (ORANGE, "s"), "dangerous": (VERMILLION, "D")}
 """Colour and marker of a security grade; the same in every figure."""
 _MOST = 50

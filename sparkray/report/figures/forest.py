@@ -15,6 +15,7 @@ from sparkray.report.style import BAND, INK, PAGE_IN, look
 
 TITLE = "Ratio of every model, with its margin"
 ORDER = 10
+TABLES = ("comparisons",)
 _ROW_IN = 0.2
 _PANELS = 3
 _WIDEST = 4.0

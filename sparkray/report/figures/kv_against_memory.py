@@ -15,6 +15,7 @@ from sparkray.report.style import COLUMN_IN, look
 
 TITLE = "KV cache against memory"
 ORDER = 70
+TABLES = ("runs",)
 KV, MEMORY = "kv_cache_gib", "host_available_drop_peak_gib"
 
 

@@ -15,6 +15,7 @@ from sparkray.report.style import look
 
 TITLE = "Memory, by what is measured"
 ORDER = 50
+TABLES = ("memory",)
 PRIMARY = "host_available_drop_peak_gib"
 _SHORT = {
     "host_available_drop_peak_gib": "available, drop",

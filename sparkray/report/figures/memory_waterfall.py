@@ -16,6 +16,7 @@ from sparkray.report.style import look
 
 TITLE = "Memory of each arm, part upon part"
 ORDER = 51
+TABLES = ("memory_split",)
 _SHORT = dict(
     zip(
         PARTS,

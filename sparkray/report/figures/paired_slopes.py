@@ -16,6 +16,7 @@ from sparkray.report.style import look
 
 TITLE = "Block by block"
 ORDER = 30
+TABLES = ("runs",)
 _FULL_NAMES = 2
 
 

@@ -15,6 +15,7 @@ from sparkray.report.style import COLUMN_IN, INK, PAGE_IN
 
 TITLE = "What the search tried, and its Pareto front"
 ORDER = 53
+TABLES = ("flag_trials",)
 _MEASURES = (("memory_gib", "host_available_drop_peak_gib"), ("kv_cache_gib", "kv_cache_gib"))
 _HEIGHT = 2.6
 _KEY = (

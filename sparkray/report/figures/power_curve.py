@@ -14,6 +14,7 @@ from sparkray.report.style import BLACK, BLUE, COLUMN_IN, INK, ORANGE, PAGE_IN
 
 TITLE = "Power of the equivalence test over the number of pairs"
 ORDER = 90
+TABLES = ("power_curve",)
 _PANELS = 3
 _ENOUGH, _CERTAIN = 0.8, 0.99
 _LOOKS = ((BLUE, "-"), (BLACK, "--"), (ORANGE, "-."))

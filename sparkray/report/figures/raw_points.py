@@ -17,6 +17,7 @@ from sparkray.report.style import PAGE_IN, look
 
 TITLE = "Every run"
 ORDER = 20
+TABLES = ("runs",)
 _METRICS = 3
 
 

@@ -16,6 +16,7 @@ from sparkray.report.style import PAGE_IN, look
 
 TITLE = "Latency and time to first token, request by request"
 ORDER = 60
+TABLES = ("requests",)
 LATENCY, TTFT = "latency_ms", "ttft_ms"
 _NAMES = {TTFT: "TTFT", LATENCY: "latency"}
 _MEDIAN = 0.5

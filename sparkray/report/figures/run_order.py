@@ -14,6 +14,7 @@ from sparkray.report.style import INK, PAGE_IN, VERMILLION, look
 
 TITLE = "Over the order of the runs"
 ORDER = 40
+TABLES = ("order",)
 _LIKELY = 0.05
 
 

@@ -17,6 +17,7 @@ from sparkray.report.style import BAND, COLUMN_IN, INK, look
 
 TITLE = "The ratio over model size"
 ORDER = 80
+TABLES = ("size",)
 _PANELS = 3
 _POINTS = 40
 

@@ -15,6 +15,7 @@ from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
 
 TITLE = "Where the variance comes from"
 ORDER = 100
+TABLES = ("diagnostics",)
 _PARTS = (
     ("share_between_blocks_pct", "between blocks (pairing removes it)", BLUE, ""),
     ("share_within_pct", "from run to run within blocks", ORANGE, "///"),

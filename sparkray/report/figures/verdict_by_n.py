@@ -16,6 +16,7 @@ from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
 
 TITLE = "The verdict after fewer blocks"
 ORDER = 95
+TABLES = ("verdict_by_n",)
 _MARKS = {"equivalent": ("o", BLUE, BLUE), "different": ("X", ORANGE, "black"), "undecided": ("o", "white", "#777777")}
 
 

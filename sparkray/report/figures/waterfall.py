@@ -19,6 +19,7 @@ from sparkray.spec.isolation import BY_NAME
 
 TITLE = "Where the difference comes from"
 ORDER = 55
+TABLES = ("attribution",)
 _TABLE = "attribution"
 _COLUMNS = 2
 _HIGHEST = 8.8
