@@ -13,6 +13,7 @@ from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit, memory_gib
 from sparkray.report.derived.flags import flags, options_of_line
+from sparkray.report.derived.load import load, size_of
 from sparkray.report.derived.memory_split import memory_split
 from sparkray.spec.docker import DockerOptions
 
@@ -133,6 +134,54 @@ def test_tokens_a_day_and_energy() -> None:
     assert (row["tokens_day"], row["tokens_day_low"], row["tokens_day_high"]) == pytest.approx((-86_400, -172_800, 0))
     assert row["reference_kwh_per_million"] == pytest.approx(72 / 100 * 1e6 / 3.6e6)
     assert row["kwh_per_million"] is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "ratio", "advice"),
+    [
+        ("equivalent", 0.995, "nothing to weigh"),
+        ("different", 0.95, "only where what it brings is worth that"),
+        ("different", 1.05, "take it"),
+        ("undecided", 0.99, "open: measure on where the interval matters"),
+        (None, 0.99, "open: measure on where the interval matters"),
+    ],
+)
+def test_what_a_cost_comes_to(verdict: str | None, ratio: float, advice: str) -> None:
+    made = analysis(comparisons=[compared(THROUGHPUT, verdict, ratio, low=ratio - 0.01, high=ratio + 0.01)])
+    assert costs(made)["advice"].to_list() == [advice]
+
+
+def loaded(**speeds: float) -> list[dict[str, Any]]:
+    levels = {name.replace("_", "="): value for name, value in speeds.items()}
+    return [{**described("native", THROUGHPUT, value), "level": level} for level, value in levels.items()]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "level", "left"),
+    [
+        ({"concurrency_1": 10.0, "concurrency_8": 70.0, "concurrency_16": 70.5}, "concurrency=8", 0.714),
+        ({"concurrency_16": 120.0, "concurrency_2": 20.0, "concurrency_8": 70.0}, "concurrency=16", 0.0),
+        ({"concurrency_1": 10.0, "concurrency_8": 9.0}, "concurrency=1", 0.0),
+        ({"concurrency_1": 10.0, "concurrency_8": 10.05, "concurrency_16": 30.0}, "concurrency=16", 0.0),
+    ],
+    ids=["flattens", "grows on", "falls", "flat, then grows"],
+)
+def test_the_smallest_load_beyond_which_throughput_grows_no_more(
+    speeds: dict[str, float], level: str, left: float
+) -> None:
+    frame = load(analysis({"margins": {THROUGHPUT: 0.01}}, descriptive=loaded(**speeds)))
+    [row] = frame.to_dicts()
+    assert (row["level"], row["left_pct"]) == (level, pytest.approx(left, abs=1e-3))
+    largest = max(speeds, key=lambda name: int(name.partition("_")[2]))
+    assert row["advice"].startswith("the largest") == (level == largest.replace("_", "="))
+
+
+def test_without_levels_or_a_margin_no_load_is_advised() -> None:
+    assert load(
+        analysis({"margins": {THROUGHPUT: 0.01}}, descriptive=[described("native", THROUGHPUT, 1.0)])
+    ).is_empty()
+    assert load(analysis({}, descriptive=loaded(concurrency_1=1.0, concurrency_2=2.0))).is_empty()
+    assert size_of("concurrency=16 batch=8") < size_of("concurrency=16 batch=16") < size_of("concurrency=32")
 
 
 def test_which_models_fit_a_spark() -> None:

@@ -23,6 +23,7 @@ _SCHEMA = {
     "tokens_day_high": pl.Float64(),
     "kwh_per_million": pl.Float64(),
     "reference_kwh_per_million": pl.Float64(),
+    "advice": pl.String(),
     "supports": pl.String(),
     "source": pl.String(),
 }
@@ -64,6 +65,7 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "tokens_day_high": day(row["high"]),
         "kwh_per_million": energy(row["environment"]),
         "reference_kwh_per_million": energy(row["against"]),
+        "advice": _advice(row),
         "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
         "source": (
             f"{row['trace']}: mean throughput of {row['against']} x 86,400 s x (ratio - 1), and the same for the "
@@ -71,3 +73,19 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
             "not the machine"
         ),
     }
+
+
+RULE = (
+    "Inside the margin there is nothing to weigh: take it for what it brings. Slower beyond the margin: take it only where "
+    "isolation, one fixed environment and easy rollback are worth the tokens a day that it costs. Faster beyond the margin: "
+    "take it. Undecided: the interval says what it may cost at most; measure on where that matters."
+)
+
+
+def _advice(row: Mapping[str, Any]) -> str:
+    """The rule applied to a comparison of throughput."""
+    if row["verdict"] == "equivalent":
+        return "nothing to weigh"
+    if row["verdict"] == "different":
+        return "take it" if row["ratio"] > 1 else "only where what it brings is worth that"
+    return "open: measure on where the interval matters"
