@@ -86,7 +86,11 @@ _PROTOCOL = (
     number("levene_p", "Levene's p for equal variances"),
     number("bootstrap_low", "lower end of the 95 % BCa interval of the ratio of means, 10,000 resamples of either arm"),
     number("bootstrap_high", "upper end of it"),
-    number("permutation_p", "p of the permutation test inside blocks; null where looks were taken"),
+    number(
+        "permutation_p",
+        "p of flipping signs inside blocks: a permutation test where lots were drawn, else one that assumes exchangeable "
+        "arms; null where looks were taken",
+    ),
 )
 _EFFECT = (
     number("cohen_d", "Cohen's d of the two arms, pooled sd"),

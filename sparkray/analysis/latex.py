@@ -104,6 +104,34 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
             ("metric",),
             _primary,
         ),
+        View(
+            "{metric}: the paired test on log ratios, $p$ adjusted within its family",
+            (
+                *_WHO,
+                Col("Family", "family"),
+                Col("$p$", "p_paired", 4),
+                Col("Bonf.", "p_paired_bonferroni", 4),
+                Col("Holm", "p_paired_holm", 4),
+                Col("BH", "p_paired_bh", 4),
+            ),
+            ("metric",),
+            _primary,
+        ),
+        View(
+            "{metric}: the ratio over machines or days (t of their means; bootstrap of whole clusters; random intercept)",
+            (
+                *_WHO,
+                Col("Clusters", "clusters", 0),
+                Col("Low", "cluster_low", 4),
+                Col("High", "cluster_high", 4),
+                Col("Low", "cluster_bootstrap_low", 4),
+                Col("High", "cluster_bootstrap_high", 4),
+                Col("Ratio", "intercept_ratio", 4),
+                Col("Verdict", "cluster_verdict"),
+            ),
+            ("metric",),
+            lambda row: _primary(row) and row["cluster_low"] is not None,
+        ),
     ),
     "diagnostics": (
         View(

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
-from sparkray.analysis.text import Say, say
+from sparkray.analysis.text import Say, enumerated, say
 from sparkray.report import advice, answer, appendix, launches, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
@@ -152,7 +152,13 @@ def _effects(book: Book, macros: Macros, metrics: Sequence[str]) -> str:
     )
     head = ("Model", "Environment", "Test", "p", "Holm", "BH", "Cohen's d", "Hedges' g", "Permutation", "Power")
     name = metric_name(metrics[0]) if metrics else ""
-    return table(macros, "effects", head, lines, f"The study's own protocol for {name}: arms as independent samples.")
+    families = enumerated(sorted({row["family"] for row in rows if row["family"]})) or "none"
+    caption = say(
+        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}.",
+        name=name,
+        families=families,
+    )
+    return table(macros, "effects", head, lines, caption)
 
 
 def _described(book: Book, macros: Macros, metrics: Sequence[str]) -> str:
