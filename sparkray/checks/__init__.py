@@ -9,7 +9,7 @@ does not ask.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
@@ -46,7 +46,8 @@ class Evidence:
 
     `row` is the run's row as it will be stored, metrics computed, but for its status; `samples` are rows of `samples` in
     time order; `state` is the effective state of its process; `earlier` are the rows of ok runs of the same model and
-    level on this machine, of every environment, oldest first.
+    level on this machine, of every environment, oldest first. `refused_by` are the checks that the last attempt at this
+    very run fell to (`refused_before`): what one of them finds again has stayed so.
     """
 
     study: Study
@@ -57,6 +58,7 @@ class Evidence:
     state: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
     earlier: Sequence[Row] = ()
+    refused_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,31 @@ def _judged(check: Check, evidence: Evidence) -> Verdict | None:
         return Verdict(check.name, "warn", f"could not judge: {type(error).__name__}: {error}")
 
 
+def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
+    """Checks whose last word on a run was to refuse it; a warning is no word, and an attempt that was not judged none.
+
+    Args:
+        verdicts: Rows of `checks` of every attempt at the run, late ones included, in any order.
+    """
+    in_order = sorted(verdicts, key=lambda row: (row["attempt"], row["verdict"] == "invalid"))
+    last = {row["check"]: row["verdict"] for row in in_order if row["verdict"] != "warn"}
+    return frozenset(check for check, word in last.items() if word == "invalid")
+
+
 def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
     """Every review's verdicts, as the experiment's policies have them."""
     found: list[Late] = []
     for review in filter(None, map(load_review, check_names())):
         policy = policy_of(study, review)
         if policy != "off":
-            found += [replace(late, verdict=held(late.verdict, policy)) for late in review.look_back(study, rows)]
+            found += [replace(late, verdict=held(late.verdict, policy)) for late in _looked_back(review, study, rows)]
     return tuple(found)
+
+
+def _looked_back(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    """A review that fails has no say, as a check has none; the latest run carries the warning."""
+    try:
+        return review.look_back(study, rows)
+    except Exception as error:  # noqa: BLE001 - as for a check; and the rows that it fell over are there in every later sweep
+        said = Verdict(review.name, "warn", f"could not look back: {type(error).__name__}: {error}")
+        return [Late(row["run_id"], row["attempt"], said) for row in rows[-1:]]

@@ -2,7 +2,7 @@
 
 - *Start*, where the protocol waits for it: below `start_below_c`, and within `start_within_c` of where this experiment's
   runs start, in both directions: a GPU that starts colder boosts for longer. Both are the gate's own, by which it let go.
-  A start that is off when the run is measured again is how the room is now: a warning.
+  A start that is off again, after this check has refused the run before, is how the room is now: a warning.
 - *Throttling*: heat, hardware slowdown and power brake are a warning, beyond 5 % of the samples invalid. A power cap is a
   property of the machine, alike in every arm, and measuring again would not lift it: a warning.
 - *Clock*: the mean SM clock while the requests ran, below 75 % of its median over the runs before, is invalid; a median
@@ -52,7 +52,7 @@ def _start(evidence: Evidence) -> Iterator[Finding]:
         off = f"{said}, not within {within:g} of the {reference:g} where the runs start"
     if off is None:
         yield Finding("pass", said)
-    elif (number(evidence.row, "attempt") or 1) > 1:
+    elif Check.name in evidence.refused_by:
         yield Finding("warn", f"{off}: it has stayed so, measured again")
     else:
         yield Finding("invalid", off)

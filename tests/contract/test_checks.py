@@ -21,6 +21,7 @@ from sparkray.checks import (
     load_review,
     look_back_all,
     policy_of,
+    refused_before,
 )
 from sparkray.errors import UnknownNameError
 from sparkray.plan import make_plan
@@ -150,3 +151,35 @@ def test_all_together_there_is_one_verdict_a_check_on_a_sound_run() -> None:
     assert {"identity", "start_state", "environment", "tokens", "memory_state", "exclusive", "steady"} <= {
         verdict.check for verdict in ours
     }
+
+
+def said(*words: tuple[int, str, str]) -> list[dict[str, Any]]:
+    return [{"attempt": attempt, "check": check, "verdict": word} for attempt, check, word in words]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([], set()),
+        ([(1, "thermal", "invalid"), (1, "tokens", "pass")], {"thermal"}),
+        ([(2, "thermal", "pass"), (1, "thermal", "invalid")], set()),
+        ([(1, "thermal", "invalid"), (2, "thermal", "warn"), (2, "tokens", "invalid")], {"thermal", "tokens"}),
+        ([(1, "memory_state", "invalid"), (1, "memory_state", "pass")], {"memory_state"}),
+    ],
+    ids=["none", "refused", "passed since", "let pass with a warning", "found late"],
+)
+def test_who_refused_a_run_last(verdicts: list[tuple[int, str, str]], expected: set[str]) -> None:
+    assert refused_before(said(*verdicts)) == expected
+
+
+def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
+    """Rows of no environment: the outliers of a pair cannot be looked for, probes that disagree can."""
+    stored = [
+        {"run_id": f"{place:016}", "attempt": 1, "block": 0, "output_throughput_tok_s": 50.0, **slow}
+        for place, slow in enumerate(({"probe_gpu_memory_before_ms": time} for time in (30.0, 60.0)))
+    ]
+    found = look_back_all(question(), stored)
+    (failed,) = [late for late in found if late.verdict.check == "outliers"]
+    assert (failed.run_id, failed.verdict.verdict) == (stored[-1]["run_id"], "warn")
+    assert failed.verdict.evidence == "could not look back: KeyError: 'environment'"
+    assert {late.run_id for late in found if late.verdict.check == "power_state"} == {row["run_id"] for row in stored}

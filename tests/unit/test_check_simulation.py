@@ -9,7 +9,7 @@ import pytest
 from builders import MS, S
 from check_cases import STATE, WEIGHTS, clean_run, measured, question, row_of, samples_of
 
-from sparkray.checks import Evidence, check_names, held, load_check, load_review
+from sparkray.checks import Evidence, check_names, held, load_check, load_review, refused_before
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
 from sparkray.spec.experiment import Protocol
@@ -34,6 +34,7 @@ class Sweep:
     """From which position on another program's file is in the page cache, and how much of it."""
     marks: dict[Mark, str] = field(default_factory=dict)
     kept: list[dict[str, Any]] = field(default_factory=list)
+    said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random, self.plan = Random(self.seed), make_plan(self.study)
@@ -50,6 +51,7 @@ class Sweep:
         found = self._run(planned, now, attempt)
         verdicts = list(_judged(found))
         self._mark(planned, attempt, verdicts)
+        self._say(planned, attempt, verdicts)
         if any(verdict.verdict == "invalid" for verdict in verdicts):
             self._until_ok(planned, now, attempt + 1)
             return
@@ -61,8 +63,15 @@ class Sweep:
         begin, stays = self.stays_gib
         drifted = GROWTH_GIB * now + (stays if now >= begin else 0.0)
         found = clean_run(self.study, planned, self.random, drifted_gib=drifted)
-        found = replace(found, row={**found.row, "attempt": attempt}, earlier=tuple(self.kept))
+        refused_by = refused_before(self.said.get(planned.run_id, ()))
+        row = {**found.row, "attempt": attempt}
+        found = replace(found, row=row, earlier=tuple(self.kept), refused_by=refused_by)
         return self.spoil.get((planned.position, attempt), lambda same: same)(found)
+
+    def _say(self, planned: PlannedRun, attempt: int, verdicts: list[Verdict]) -> None:
+        """As `checks/` would hold it."""
+        rows = [{"attempt": attempt, "check": verdict.check, "verdict": verdict.verdict} for verdict in verdicts]
+        self.said.setdefault(planned.run_id, []).extend(rows)
 
     def _mark(self, planned: PlannedRun, attempt: int, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
@@ -76,6 +85,7 @@ class Sweep:
             for late in review.look_back(self.study, self.kept):
                 verdict = held(late.verdict, review.policy)
                 self._mark(by_id[late.run_id], late.attempt, [verdict])
+                self._say(by_id[late.run_id], late.attempt, [verdict])
                 if verdict.verdict == "invalid":
                     lost[late.run_id] = late.attempt
         self.kept = [row for row in self.kept if row["run_id"] not in lost]

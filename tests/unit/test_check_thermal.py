@@ -19,7 +19,7 @@ COOLED = Protocol(cooldown="adaptive", start_below_c=45.0, start_within_c=3.0)
 
 def judged(row: dict[str, Any], earlier: tuple[dict[str, Any], ...] = (), **changes: Any) -> Verdict | None:
     asked = question(protocol=changes.pop("protocol", COOLED))
-    return CHECK.judge(evidence(asked, row=row, earlier=rows(asked, earlier), samples=changes.pop("samples", ())))
+    return CHECK.judge(evidence(asked, row=row, earlier=rows(asked, earlier), **{"samples": (), **changes}))
 
 
 def word(verdict: Verdict | None) -> str | None:
@@ -52,8 +52,12 @@ def test_a_protocol_that_does_not_wait_asks_for_no_start() -> None:
     assert judged({"gpu_temp_gate_c": 80.0}, protocol=Protocol()) is None
 
 
-def test_a_start_that_stays_off_is_how_the_room_is_now() -> None:
-    assert word(judged({"gpu_temp_gate_c": 36.0, "gpu_temp_reference_c": 40.0, "attempt": 2})) == "warn"
+@pytest.mark.parametrize(
+    ("refused_by", "expected"), [({"thermal"}, "warn"), ({"tokens", "memory_state"}, "invalid"), ((), "invalid")]
+)
+def test_a_start_that_stays_off_is_how_the_room_is_now_for_this_check_alone(refused_by: Any, expected: str) -> None:
+    row = {"gpu_temp_gate_c": 36.0, "gpu_temp_reference_c": 40.0, "attempt": 2}
+    assert word(judged(row, refused_by=frozenset(refused_by))) == expected
 
 
 @pytest.mark.parametrize("warmed_by", [0.0, 2.0, 6.0])
