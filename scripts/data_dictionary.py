@@ -24,6 +24,7 @@ UNITS = {
     "_gib": "GiB",
     "_mhz": "MHz",
     "_pct": "%",
+    "_ratio": "1",
     "_ms": "ms",
     "_ns": "ns",
     "_c": "°C",

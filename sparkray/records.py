@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list"]
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
@@ -40,6 +40,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("environment", "string", "native, host, container_baseline, container_optimized"),
     Column("replicate", "int", "1 to N within model, level and environment"),
     Column("level", "string", "level of the load beside the environment; empty where there is but one"),
+    Column("concurrency", "int", "requests that are in flight at once, as it was asked for"),
     Column("status", "string", "ok, failed, timeout, oom, unready, invalid, interrupted; ok alone counts"),
     Column("reason", "string", "why it is not ok, in words"),
     Column("simulated", "bool", "true when a double stood in for the engine"),
@@ -70,6 +71,11 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("log_sha256", "string", "hash of the engine's kept output"),
     Column("requests_planned", "int", "requests asked for, warm-up apart"),
     Column("requests_done", "int", "requests completed, warm-up apart"),
+    Column(
+        "pace_drift_ratio",
+        "float",
+        "median ms per token of the last third of the requests over the first third's; null with fewer than 8 that tell",
+    ),
     Column("engine_load_s", "float", "time the engine took to load the model, by its own clock"),
     Column("engine_threads", "int", "threads that the engine computes with"),
     Column("gate_wait_s", "float", "spent before the start on cooling down and on the page cache"),

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from sparkray import __version__
+from sparkray.checks.steady import pace_drift_ratio
 from sparkray.execute.bench import Bench
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
@@ -59,6 +60,7 @@ def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, 
         "sparkray_version": __version__,
         "seed": study.experiment.seed,
         "requests_planned": study.experiment.workload.requests,
+        "concurrency": study.concurrency(planned),
     }
 
 
@@ -82,6 +84,8 @@ def outcome_of(trace: Trace, spool: Path) -> Outcome:
     data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
     row.update(compute_all(data))
     row["power_valid"] = power_valid(data)
+    if row.get("concurrency") is not None:
+        row["pace_drift_ratio"] = pace_drift_ratio(data.requests, row["concurrency"])
     row.update(_from_facts(facts, row))
     if trace.measurement is not None:
         row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])

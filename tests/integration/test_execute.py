@@ -49,6 +49,7 @@ NO_GPU = {
 ALWAYS_NULL = {
     "reason",
     "page_cache_dropped",
+    "pace_drift_ratio",
     "checkpoint_sha256",
     "process_pss_peak_gib",
     "engine_reported_peak_gib",
