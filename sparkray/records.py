@@ -50,6 +50,10 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("engine_lifetime_s", "float", "from the engine's own start to its own end, as it says itself"),
     Column("dead_time_s", "float", "duration less the engine's lifetime: what the environment costs around it"),
     Column("exit_code", "int", "exit status of the engine; negative for a signal"),
+    Column("oom_kills", "int", "processes of the whole machine that the kernel killed for memory during the run"),
+    Column(
+        "container_oom_killed", "bool", "whether Docker says that a process of it was killed for memory; null elsewhere"
+    ),
     Column("engine", "string", "engine's name"),
     Column("engine_version", "string", "version as the engine reports it"),
     Column("engine_command", "string", "argv as JSON, as seen inside the environment"),

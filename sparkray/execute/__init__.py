@@ -162,9 +162,10 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
         trace.columns.update(hands.observer.end())
     trace.columns["sampler_cpu_s"] = recorder.cpu_s
+    _tell_kills(trace, arm, ended, oom_before)
     _probe(bench, trace, "after")
     try:
-        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
+        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or bool(trace.columns["oom_kills"]))
         trace.measurement = bench.engine.read(spool / "out", job)
     except RunError:
         trace.measurement = bench.engine.salvage(spool / "out", job)
@@ -325,12 +326,19 @@ def _tell_launch(trace: Trace, arm: Arm, command: EngineCommand, launch: Launch)
     )
 
 
-def _kernel_oom_kills() -> int:
-    """The kernel's count of processes killed for memory since boot; 0 where it does not tell."""
+def _kernel_oom_kills() -> int | None:
+    """The kernel's count of processes killed for memory since boot; None where it does not tell."""
     for line in Path("/proc/vmstat").read_text().splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
-    return 0
+    return None
+
+
+def _tell_kills(trace: Trace, arm: Arm, ended: Exit, before: int | None) -> None:
+    """An engine can end well although a process of its tree was killed: what is known of that goes into the row."""
+    after = _kernel_oom_kills()
+    trace.columns["oom_kills"] = None if before is None or after is None else after - before
+    trace.columns["container_oom_killed"] = ended.out_of_memory if arm.treatment.in_container else None
 
 
 def store_interrupted(

@@ -59,8 +59,11 @@ ALWAYS_NULL = {
 }
 MAYBE_NULL = {"cpu_busy_serving_pct", "engine_cpu_serving_pct"}  # half a second of load holds few samples
 NULL_BY_ARM = {
-    "host": {"image", "image_digest", "docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
-    "native": {"docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
+    "host": {
+        *("image", "image_digest", "docker_command", "container_oom_killed"),
+        *("cgroup_anon_peak_gib", "cgroup_file_peak_gib"),
+    },
+    "native": {"docker_command", "container_oom_killed", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
     "container_baseline": set(),
 }
 

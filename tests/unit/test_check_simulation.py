@@ -165,6 +165,11 @@ def backwards(found: Evidence) -> Evidence:
     return replace(found, measurement=replace(found.measurement, requests=(broken, *rest)))
 
 
+def fallen_off(found: Evidence) -> Evidence:
+    events = [{"t_ns": place * S, "device": "a", "gpu_xid_events": place // 2, "gpu_xid": 79} for place in range(4)]
+    return replace(found, samples=[*found.samples, *events])
+
+
 def throttled(found: Evidence) -> Evidence:
     masks = [{"t_ns": place * S, "device": "a", "gpu_throttle_reasons": 0x20 * (place < 5)} for place in range(50)]
     return replace(found, samples=[*found.samples, *masks])
@@ -186,6 +191,8 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "a clock that runs backwards": (backwards, "tokens"),
     "a slow GPU": (slow_gpu, "power_state"),
     "a throttled GPU": (throttled, "thermal"),
+    "a GPU error": (fallen_off, "hardware"),
+    "a kill for memory": (with_row(oom_kills=1, container_oom_killed=True), "hardware"),
     "a low clock": (with_row(gpu_sm_clock_mean_mhz=513.0), "thermal"),
 }
 
