@@ -69,6 +69,7 @@ def samples_of(
     end = max(request.end_ns for request in requests) + S
     return [
         {
+            "sampler": "host",
             "t_ns": t,
             "device": None,
             "cpu_busy_pct": min(100.0, (foreign + engine) / 2 * 100),

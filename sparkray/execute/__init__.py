@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sparkray.checks.sampled import LOST
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
     EngineFailedError,
@@ -215,7 +216,7 @@ def _recording(trace: Trace, spool: Path) -> Iterator[Recorder]:
         with recorder:
             yield recorder
     finally:
-        trace.deviates(*(f"samples lost: {problem}" for problem in recorder.problems))
+        trace.deviates(*(f"{LOST}{problem}" for problem in recorder.problems))
 
 
 def _run_engine(
