@@ -53,6 +53,14 @@ _SCHEMA: dict[str, type[pl.DataType]] = {
 COLUMNS = tuple(_SCHEMA)
 _POSITIVE = ("throughput", "latency", "ttft", "itl")
 _ENOUGH_NUMBERS = 0.8
+_EDGE = "(start|begin|end|finish|stop|submit|creat|complet)(ed|ing|ning|e|s)?"
+_MOMENT = re.compile(
+    rf"(^|_)(timestamp|datetime|date|epoch)(_|$)|^(run_|job_)?{_EDGE}_?(time|at|ts|date|utc|unix|epoch)(_(s|ms|us|ns))?$"
+    rf"|^{_EDGE}(_(s|ms|us|ns))?$"
+)
+_TIME_WORD = re.compile(rf"time|when|clock|_at$|_ts$|(^|_){_EDGE}(_|$)")
+_EPOCHS = ((1e9, 3e9), (1e12, 3e12))
+"""Seconds and milliseconds since 1970 from 2001 to 2065."""
 _OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
 
 
@@ -142,7 +150,9 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
     """
     dirt = _Dirt()
     rows = [{_plain(name): value for name, value in row.items()} for row in rows]
-    parsers = _parsers() | {name: _metric_parser(name) for name in _metric_names(rows)}
+    names = _metric_names(rows)
+    moments = [name for name in names if _is_moment(name, [row.get(name) for row in rows])]
+    parsers = _parsers() | {name: _metric_parser(name) for name in names if name not in moments}
     typed = [{name: dirt.read(name, row.get(name), parse) for name, parse in parsers.items()} for row in rows]
     frame = pl.DataFrame(typed, schema=_SCHEMA | {name: pl.Float64 for name in parsers if name not in _SCHEMA})
     frame = frame.with_columns(
@@ -150,7 +160,7 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
         pl.col("model_name").fill_null(pl.col("model")),
         pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
     )
-    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_unplaced(frame))
+    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_told_moments(moments), *_unplaced(frame))
     return Results(source, frame, remarks=remarks, **known)
 
 
@@ -195,6 +205,24 @@ def _metric_names(rows: Sequence[Row]) -> list[str]:
 def _holds_numbers(found: Sequence[Any]) -> bool:
     there = [value for value in found if value is not None and value != ""]
     return bool(there) and sum(values.number(v) is not None for v in there) >= _ENOUGH_NUMBERS * len(there)
+
+
+def _is_moment(name: str, found: Sequence[Any]) -> bool:
+    """Whether a column tells when something was, by its name, or by a hint in it and values that are dates.
+
+    Moments rise from run to run by themselves, so that as a metric they would be drift, and no other finding.
+    """
+    if name in BY_NAME:
+        return False
+    lowered = name.casefold().replace(" ", "_").replace("-", "_")
+    numbers = [number for value in found if (number := values.number(value)) is not None]
+    dated = all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
+    return bool(_MOMENT.search(lowered)) or (dated and bool(_TIME_WORD.search(lowered)))
+
+
+def _told_moments(names: Sequence[str]) -> list[NotJudged]:
+    told = [f"{name} says when something was: taken for no metric" for name in names]
+    return [NotJudged("columns", reason) for reason in told]
 
 
 def _unplaced(frame: pl.DataFrame) -> list[NotJudged]:

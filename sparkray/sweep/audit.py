@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,18 +23,19 @@ _SHOWN_ROWS = 4
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--map", "columns", metavar="OURS=THEIRS,...", default="", help="Which column of a table is which.")
+@click.option("--ignore", "ignored", metavar="COLUMN,...", default="", help="Columns of a table to take as not there.")
 @click.option("--models-as", metavar="NAME=CARD,...", default="", help="Which model card a name in the results means.")
 @click.option("--site", metavar="NAME", help="The machine that the results are from.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def audit(path: Path, columns: str, models_as: str, *, site: str | None, batch: int | None, as_json: bool) -> int:
+def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
     """Would these results survive a reviewer? A dataset's folder, the JSON of the study before this, a CSV or Parquet."""
     catalog = Catalog(data_root())
-    named = {name: catalog.card(card) for name, card in pairs(models_as, "--models-as").items()}
-    results = read(path, pairs(columns, "--map"))
-    machine = _site(catalog, results, site)
-    report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=batch))
-    if as_json:
+    named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
+    results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
+    machine = _site(catalog, results, asked["site"])
+    report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=asked["batch"]))
+    if asked["as_json"]:
         click.echo(json.dumps(report.document(), indent=1))
     else:
         _show(report, results, machine)
@@ -47,12 +49,16 @@ def pairs(text: str, option: str) -> Mapping[str, str]:
         ConfigError: A part has no `=`, or nothing on one side.
     """
     found: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in _words(text):
         left, equals, right = (word.strip() for word in part.partition("="))
         if not (left and equals and right):
             raise ConfigError(f"{option} {part!r} is not of the form a=b", f"Write {option} a=b,c=d")
         found[left] = right
     return found
+
+
+def _words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
 
 
 def _site(catalog: Catalog, results: Results, name: str | None) -> Site | None:

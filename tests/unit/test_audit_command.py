@@ -121,6 +121,57 @@ def test_a_parquet_table_says_the_same_as_the_csv(tmp_path: Path, table: Path) -
     assert read(parquet, COLUMNS).frame.equals(read(table, COLUMNS).frame)
 
 
+def written(path: Path, header: str, rows: list[str]) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_what_is_mapped_is_kept_whatever_it_is_called(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "model,environment,run,index", ["m,native,7,1", "m,native,8,2"])
+    results = read(path, {"iteration": "run"})
+    assert results.frame["iteration"].to_list() == [7, 8]
+    assert results.metrics == ()
+
+
+def test_what_is_mapped_stands_before_a_column_of_that_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "Name,environment,model", ["right,native,wrong"])
+    results = read(path, {"model": "Name"})
+    assert (results.frame["model"].to_list(), results.frame["model_name"].to_list()) == (["right"], ["right"])
+
+
+ARMS = ("native", "container", "container", "native") * 5
+
+
+def timed(path: Path, name: str, first: float, step: float) -> Path:
+    rows = [f"m,{arm},{index},{first + step * index},{100 + index % 3}" for index, arm in enumerate(ARMS)]
+    return written(path / "t.csv", f"model,environment,position,{name},output_throughput_tok_s", rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("end_time", 1.7e9), ("end_time", 0.0), ("Finished At", 3.0), ("timestamp_ms", 1.7e12), ("wall_clock", 1.7e9)],
+)
+def test_when_something_was_is_no_metric(command_line: Call, tmp_path: Path, name: str, first: float) -> None:
+    said = json.loads(command_line("audit", str(timed(tmp_path, name, first, 60.0)), "--json").out)
+    assert [finding for finding in said["findings"] if name in finding["message"] + finding["evidence"]] == []
+    assert [left["reason"] for left in said["not_judged"] if left["kind"] == "columns"] == [
+        f"{name} says when something was: taken for no metric"
+    ]
+
+
+@pytest.mark.parametrize(("name", "first"), [("response_time", 3.0), ("peak_bytes", 1.7e9), ("load_time_s", 2.0)])
+def test_how_long_something_took_is_one(tmp_path: Path, name: str, first: float) -> None:
+    assert name in read(timed(tmp_path, name, first, 60.0)).metrics
+
+
+def test_a_column_can_be_left_out(command_line: Call, tmp_path: Path) -> None:
+    path = timed(tmp_path, "battery", 3.0, 1.0)
+    drifts = [finding["kind"] for finding in json.loads(command_line("audit", str(path), "--json").out)["findings"]]
+    assert "drift" in drifts
+    ended = command_line("audit", str(path), "--ignore", "battery", "--json")
+    assert "drift" not in {finding["kind"] for finding in json.loads(ended.out)["findings"]}
+
+
 def test_without_a_site_the_machine_is_open(command_line: Call, table: Path) -> None:
     said = json.loads(command_line("audit", str(table), "--map", MAP, "--json").out)
     assert {"beyond_memory", "beyond_roofline"} <= {left["kind"] for left in said["not_judged"]}
@@ -174,6 +225,9 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
         (["{table}", "--map", "modle=Model"], ["unknown column of sparkray 'modle'", "Did you mean 'model'?"]),
         (["{table}", "--map", "model"], ["--map 'model' is not of the form a=b"]),
         (["{table}", "--map", "model=Model,environment=Model"], ["mapped to two names"]),
+        (["{table}", "--ignore", "Peek"], ["unknown column in results.csv 'Peek'", "Did you mean 'Peak'?"]),
+        (["{table}", "--map", "model=Model", "--ignore", "Model"], ["unknown column in results.csv 'Model'"]),
+        (["{study}", "--ignore", "latency"], ["is no table", "Leave --map and --ignore out"]),
         (["{study}", "--site", "dgx-spar"], ["unknown site 'dgx-spar'", "Did you mean 'dgx-spark'?"]),
         (["{study}", "--models-as", "gpt-oss-120b=gpt-os"], ["unknown model 'gpt-os'"]),
         (["{study}", "--models-as", "gpt-os=GPT-OSS-120B"], ["unknown model in the results 'gpt-os'", "gpt-oss-120b"]),
