@@ -82,6 +82,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     ),
     Column("engine_load_s", "float", "time the engine took to load the model, by its own clock"),
     Column("engine_threads", "int", "threads that the engine computes with"),
+    Column("engine_devices", "int", "GPUs that the engine shards the model over, as it says itself"),
     Column("gate_wait_s", "float", "spent before the start on cooling down and on the page cache"),
     Column(
         "gpu_temp_gate_c", "float", "temperature of the hottest GPU as the cooldown let go, before the control probe"

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkray.audit.finding import NotJudged
+from sparkray.audit.planned import Planned
 from sparkray.audit.results import COLUMNS, STATE, Claim, Results, Row, results_of
 from sparkray.audit.values import integer, number, text
+from sparkray.checks.roofline import gpus_of
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.units import did_you_mean
@@ -39,9 +41,9 @@ _DATASET_NAMES = {
     "replicate": "iteration",
     **{
         name: name
-        for name in ("environment", "status", "simulated", "block", "position", "site", "model_path", "model_sha256")
+        for name in ("environment", "level", "status", "simulated", "block", "position", "site")
     },
-    **{name: name for name in (*STATE, *BY_NAME)},
+    **{name: name for name in ("model_path", "model_sha256", *STATE, *BY_NAME)},
 }
 MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "said_model")), *BY_NAME)
 _NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "said_environment", "schema")
@@ -104,18 +106,49 @@ def read_dataset(folder: Path) -> Results:
             f"{folder} holds no runs",
             f"Name one dataset, such as {folder / inner[0]}" if inner else "Name another folder",
         )
-    return dataset_results(rows, tuple(remarks))
+    return dataset_results(rows, _experiment_of(runs.parent, remarks), tuple(remarks))
 
 
-def dataset_results(rows: Sequence[Row], remarks: tuple[NotJudged, ...] = ()) -> Results:
-    """Results from the rows of `runs` of a dataset, already read: the best attempt of every run."""
+def _experiment_of(folder: Path, remarks: list[NotJudged]) -> Mapping[str, Any]:
+    """`experiment.json`; empty where it is not there, with a remark where it cannot be read."""
+    path = folder / "experiment.json"
+    if not path.is_file():
+        return {}
+    try:
+        document = _json(path)
+    except DatasetError as error:
+        remarks.append(NotJudged("unreadable", error.message))
+        return {}
+    return document if isinstance(document, Mapping) else {}
+
+
+def dataset_results(
+    rows: Sequence[Row], document: Mapping[str, Any] | None = None, remarks: tuple[NotJudged, ...] = ()
+) -> Results:
+    """Results from the rows of `runs` of a dataset, already read: the best attempt of every run.
+
+    Args:
+        rows: Of every attempt.
+        document: The dataset's `experiment.json`.
+        remarks: What was found unreadable.
+    """
+    planned = Planned(document or {})
     sites = {name for row in rows if (name := text(row.get("site")))}
     return results_of(
         "sparkray dataset",
-        [_dataset_row(row) for row in _standing(rows)],
+        [_dataset_row(row, planned) for row in _standing(rows)],
         remarks=remarks,
         default_site=sites.pop() if len(sites) == 1 else None,
+        planned=planned.cells,
+        gpus=tuple(dict.fromkeys(name for row in rows for name in _gpus(row))),
     )
+
+
+def _gpus(row: Row) -> tuple[str, ...]:
+    try:
+        return gpus_of(row)
+    except (ValueError, TypeError, AttributeError):
+        return ()
 
 
 def _standing(rows: Iterable[Row]) -> list[Row]:
@@ -128,12 +161,12 @@ def _standing(rows: Iterable[Row]) -> list[Row]:
     return list(best.values())
 
 
-def _dataset_row(row: Row) -> Row:
-    level = f" {row['level']}" if row.get("level") else ""
+def _dataset_row(row: Row, planned: Planned) -> Row:
     return {
         **{ours: row.get(name) for name, ours in _DATASET_NAMES.items()},
+        **planned.load(row),
         "row": f"{row.get('run_id')}-{row.get('attempt')}",
-        "model": f"{row['model']}{level}" if row.get("model") else None,
+        "model": row.get("model"),
     }
 
 

@@ -1,6 +1,7 @@
 """The one form that every reader produces: a frame of runs, typed, with null for what is not there. Pure.
 
-Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
+`level` is the level of the load (batch, concurrency), where the rows are of several; `model` names it too, so that a cell
+is of one level, while `model_name` does not. Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
 where sparkray has none). `row` is the label by which a finding names a row. Values that cannot be read are null and
 counted in `remarks`: dirty data is left out aloud.
 """
@@ -39,15 +40,17 @@ _TEXT = (
     "model_sha256",
     "said_model",
     "environment",
+    "level",
     "status",
     "site",
 )
-_INTEGER = ("iteration", "block", "position", "batch")
+_INTEGER = ("iteration", "block", "position", "batch", "devices")
 _SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(_TEXT, pl.String),
     **dict.fromkeys(_INTEGER, pl.Int64),
     "started_s": pl.Float64,
     "simulated": pl.Boolean,
+    "speculative": pl.Boolean,
     **dict.fromkeys(STATE, pl.Float64),
 }
 COLUMNS = tuple(_SCHEMA)
@@ -83,13 +86,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read."""
+    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read.
+
+    `planned` are the cells that were meant to be measured, where the input tells; `gpus` the machine's, by name.
+    """
 
     source: str
     frame: pl.DataFrame
     claims: tuple[Claim, ...] | None = None
     remarks: tuple[NotJudged, ...] = ()
     default_site: str | None = None
+    planned: tuple[tuple[str, str], ...] = ()
+    gpus: tuple[str, ...] = ()
 
     @property
     def ok(self) -> pl.DataFrame:
@@ -160,8 +168,17 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
         pl.col("model_name").fill_null(pl.col("model")),
         pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
     )
+    frame = _levelled(frame)
     remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_told_moments(moments), *_unplaced(frame))
     return Results(source, frame, remarks=remarks, **known)
+
+
+def _levelled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each level of the load under a name of its own: what was measured at one batch is no replicate of another's."""
+    if frame["level"].null_count() == len(frame) and frame["batch"].drop_nulls().n_unique() > 1:
+        frame = frame.with_columns(level=pl.format("batch={}", "batch"))
+    named = pl.format("{} {}", "model", "level")
+    return frame.with_columns(model=pl.when(pl.col("level").is_null()).then("model").otherwise(named))
 
 
 def _plain(name: str) -> str:
@@ -176,6 +193,7 @@ def _parsers() -> dict[str, Callable[[Any], Any]]:
         **dict.fromkeys(_INTEGER, values.integer),
         "started_s": values.seconds,
         "simulated": values.flag,
+        "speculative": values.flag,
         **dict.fromkeys(STATE, values.number),
     }
 

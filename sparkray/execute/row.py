@@ -110,4 +110,5 @@ def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
         "model_architecture": facts.model_architecture,
         "engine_load_s": facts.load_s,
         "engine_threads": facts.threads,
+        "engine_devices": facts.reported.get("world_size"),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import SparkrayError
-from sparkray.plan import PlannedRun, Study, make_plan
+from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.records import Outcome
 from sparkray.store import Dataset
 from sparkray.sweep.looks import left_out
@@ -69,6 +69,8 @@ class Sweep:
                 "experiment": asdict(self.study.experiment),
                 "cards": [asdict(card) for card in self.study.cards],
                 "site": asdict(self.study.site),
+                "environments": [treatment.environment for treatment in measured(self.study)],
+                "engine_options": dict(self.study.engine_options),
             }
         )
         before = self.dataset.ok_run_ids()

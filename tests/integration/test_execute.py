@@ -52,6 +52,7 @@ ALWAYS_NULL = {
     "pace_drift_ratio",
     "checkpoint_sha256",
     "process_pss_peak_gib",
+    "engine_devices",
     "engine_reported_peak_gib",
     "ray_cpu_s",
     "ray_memory_gib",

@@ -3,18 +3,17 @@
 import csv
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from audit_cases import dataset_in
 from builders import Ended
 
 from sparkray.audit.readers import read
 from sparkray.audit.synthetic import previous_study, sound_study
 from sparkray.records import Outcome
-from sparkray.store import Dataset, open_dataset
 
 Call = Callable[..., Ended]
 COLUMNS = {
@@ -47,28 +46,6 @@ def table(tmp_path: Path) -> Path:
                     keys = ("timestamp", "output_throughput", "peak_memory", "kv_cache")
                     writer.writerow([model, arm, *(run[key] for key in keys)])
     return path
-
-
-def _dataset(folder: Path, **changes: Any) -> Dataset:
-    dataset = open_dataset(folder, "phase2a", "0" * 64)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    for index, arm in enumerate(["native", "container_baseline", "container_baseline", "native"] * 3):
-        row = {
-            "run_id": f"r{index:02d}",
-            "attempt": 1,
-            "model": "Qwen2.5-72B",
-            "environment": arm,
-            "site": "dgx-spark",
-            "status": "ok",
-            "simulated": False,
-            "block": index // 2,
-            "position": index,
-            "started_at": start + timedelta(minutes=index),
-            "output_throughput_tok_s": 119.0 + index % 5,
-            **changes,
-        }
-        dataset.write(Outcome(row))
-    return dataset
 
 
 def test_text_says_gravity_evidence_rows_and_what_is_open(command_line: Call, study: Path) -> None:
@@ -186,7 +163,7 @@ def test_a_name_that_means_another_card(command_line: Call, study: Path) -> None
 
 
 def test_a_dataset_of_sparkray(command_line: Call, tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path)
+    dataset = dataset_in(tmp_path)
     said = json.loads(command_line("audit", str(dataset.path), "--json").out)
     (memory,) = (finding for finding in said["findings"] if finding["kind"] == "beyond_memory")
     assert memory["rows"] == [f"r{index:02d}-1" for index in range(12)]
@@ -194,14 +171,14 @@ def test_a_dataset_of_sparkray(command_line: Call, tmp_path: Path) -> None:
 
 
 def test_the_attempt_that_is_ok_stands_for_its_run(tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path, run_id="same", status="failed", attempt=1)
+    dataset = dataset_in(tmp_path, run_id="same", status="failed", attempt=1)
     dataset.write(Outcome({"run_id": "same", "attempt": 2, "model": "m", "environment": "native", "status": "ok"}))
     dataset.write(Outcome({"run_id": "same", "attempt": 3, "model": "m", "environment": "native", "status": "failed"}))
     assert read(dataset.path).ok["row"].to_list() == ["same-2"]
 
 
 def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path)
+    dataset = dataset_in(tmp_path)
     (dataset.path / "runs" / "r03-1.parquet").write_bytes(b"PAR1 no more")
     results = read(dataset.path)
     assert len(results.ok) == 11
@@ -210,7 +187,7 @@ def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
 
 
 def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
-    results = read(_dataset(tmp_path, level="batch 8").path)
+    results = read(dataset_in(tmp_path, level="batch 8").path)
     assert results.ok["model"].unique().to_list() == ["Qwen2.5-72B batch 8"]
     assert results.ok["model_name"].unique().to_list() == ["Qwen2.5-72B"]
 
