@@ -160,3 +160,12 @@ def _told(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
 def stretches(environments: list[str]) -> int:
     """How many unbroken stretches of one environment a sequence has (`A A B A` has three)."""
     return sum(a != b for a, b in pairwise(environments)) + 1 if environments else 0
+
+
+def interleaved(case: Case) -> bool:
+    """Whether every model's arms take turns: then what drifts is common to a pair. False where nothing tells the order."""
+    for _, frame in case.by_model():
+        told = across_arms(frame)
+        if told is None or stretches(told[0]["environment"].to_list()) <= 2 * frame["environment"].n_unique():
+            return False
+    return True

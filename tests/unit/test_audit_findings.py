@@ -10,6 +10,7 @@ from scipy import stats
 
 from sparkray.audit import audit
 from sparkray.audit.findings.blocked_order import stretches_p
+from sparkray.audit.findings.split_halves import chance_of
 from sparkray.audit.results import Claim, results_of
 from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p, welch_p
 from sparkray.audit.synthetic import sound_study
@@ -68,6 +69,29 @@ def test_halves_of_an_arm_that_differ() -> None:
     (found,) = of_kind(judged_rows(rows_of("A" * 10 + "B" * 10, values=step)), "split_halves")
     assert "in 2 of 2 cells" in found.evidence
     assert "split_halves" not in kinds(judged_rows(rows_of("A" * 10 + "B" * 10, values=noise(20))))
+
+
+@pytest.mark.parametrize(("order", "gravity"), [("A" * 20, "grave"), (PAIRS, "note")])
+def test_one_arm_is_enough_where_its_halves_are_far_apart(order: str, gravity: str) -> None:
+    step = [value + 9 * (index >= 10) for index, value in enumerate(noise(20))]
+    (found,) = of_kind(judged_rows(rows_of(order, values=step)), "split_halves")
+    assert found.gravity == gravity
+    near = [value + 1.2 * (index >= 10) for index, value in enumerate(noise(20))]
+    assert "split_halves" not in kinds(judged_rows(rows_of(order, values=near)))
+
+
+@pytest.mark.parametrize(
+    ("ps", "chance"),
+    [([0.04], 0.08), ([1e-10], 2e-10), ([0.04, 0.04], 0.005), ([0.2, 1e-6], 4e-6), ([0.9, 0.8], 1.0)],
+)
+def test_chance_by_hand(ps: list[float], chance: float) -> None:
+    assert chance_of(ps) == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("cells", [1, 2, 6, 20])
+def test_the_chance_is_kept(cells: int) -> None:
+    drawn = np.random.default_rng(cells).random((3_000, cells))
+    assert np.mean([chance_of(row.tolist()) < 0.01 for row in drawn]) <= 0.016
 
 
 def test_lag_1_autocorrelation_by_hand() -> None:
