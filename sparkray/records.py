@@ -177,6 +177,8 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("gpu_mem_clock_mhz", "float", "memory clock; null on GB10"),
     Column("gpu_throttle_reasons", "int", "NVML bit mask of clock event reasons"),
     Column("gpu_process_gib", "float", "GPU memory of the engine's process tree, seen from the host"),
+    Column("gpu_foreign_gib", "float", "GPU memory of all other processes that compute on it; null where none can be listed"),
+    Column("gpu_foreign_processes", "int", "how many these are"),
     Column("gpu_used_gib", "float", "used GPU memory; null on GB10"),
     Column("gpu_ecc_corrected", "int", "ECC errors that were corrected, since the driver was loaded; null on GB10"),
     Column("gpu_ecc_uncorrected", "int", "ECC errors that could not be corrected, since the driver was loaded"),
