@@ -6,7 +6,9 @@
 - *Throttling*: heat, hardware slowdown and power brake are a warning, beyond 5 % of the samples invalid. A power cap is a
   property of the machine, alike in every arm, and measuring again would not lift it: a warning.
 - *Clock*: the mean SM clock while the requests ran, below 75 % of its median over the runs before, is invalid; a median
-  below 75 % of what the same run showed at its best is a warning, since that may have been a short boost.
+  below 75 % of what the same run showed at its best is a warning, since that may have been a short boost. Where the site
+  states a floor (`least_sm_clock_mhz`), a median below it is invalid from the first run on: a machine that is held down
+  before the sweep begins would be its own usual.
 """
 
 from collections.abc import Iterator, Sequence
@@ -87,10 +89,17 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
         said = f"mean SM clock {clock:.0f} MHz, usually {usual:.0f}"
         yield Finding("invalid" if clock < LEAST_CLOCK * usual else "pass", said)
     loaded = _clocks_under_load(evidence.samples)
+    yield from _floor(evidence, median(loaded) if loaded else clock)
     if loaded:
         middle, best = median(loaded), float(np.percentile(loaded, _BEST))
         said = f"median SM clock under load {middle:.0f} MHz, at its best {best:.0f}"
         yield Finding("warn" if middle < LEAST_CLOCK * best else "pass", said)
+
+
+def _floor(evidence: Evidence, clock: float | None) -> Iterator[Finding]:
+    least = evidence.study.site.least_sm_clock_mhz
+    if least is not None and clock is not None and clock < least:
+        yield Finding("invalid", f"SM clock {clock:.0f} MHz under load, never below {least:g} on this kind of machine")
 
 
 def _clocks_under_load(samples: Sequence[Row]) -> list[float]:

@@ -45,6 +45,7 @@ def verify(
         state=state,
         asked=_asked(bench, planned, launch, measurement),
         earlier=earlier,
+        of_machine=bench.history.every,
         refused_by=_refused_by(bench.dataset, planned.run_id),
     )
     return judge_all(evidence)

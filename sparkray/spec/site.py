@@ -61,7 +61,8 @@ class Site:
     and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them; where the kind of GPU is open,
     `devices` has them by the names that NVML tells. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
-    `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or `performance` for the fastest
+    `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
+    should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or `performance` for the fastest
     kind of core that the machine has; empty: nobody keeps off anything).
     `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
     (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not offered there.
@@ -86,6 +87,7 @@ class Site:
     bandwidth_gb_s: Annotated[float, Gt(0)] | None = None
     compute_tflops: Annotated[float, Gt(0)] | None = None
     devices: Mapping[str, Device] = field(default_factory=dict)
+    least_sm_clock_mhz: Annotated[float, Gt(0)] | None = None
     engine_cpus: str = ""
     space: str = ""
     optimization: str = ""

@@ -38,7 +38,7 @@ EVIDENCE = {
     "nulls": replace(BARE, row=NULLS, earlier=(NULLS, NULLS, NULLS), samples=({},), state={"rlimits": {}}),
     "not numbers": replace(SOUND, row=SOUND.row | NANS, earlier=[SOUND.row | NANS] * 9, samples=({"t_ns": math.nan},)),
     "sound": SOUND,
-    "with a past": replace(SOUND, earlier=rows(question(), [{}] * 8)),
+    "with a past": replace(SOUND, earlier=rows(question(), [{}] * 8), of_machine=rows(question(), [{}] * 8)),
     "another environment's state": replace(SOUND, state=STATE | {"cpus_allowed": "0"}, asked=replace(ASKED, start={})),
     "nothing asked": replace(SOUND, asked=Asked()),
     "no requests": replace(SOUND, measurement=measurement()),

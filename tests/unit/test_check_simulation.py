@@ -64,8 +64,8 @@ class Sweep:
         drifted = GROWTH_GIB * now + (stays if now >= begin else 0.0)
         found = clean_run(self.study, planned, self.random, drifted_gib=drifted)
         refused_by = refused_before(self.said.get(planned.run_id, ()))
-        row = {**found.row, "attempt": attempt}
-        found = replace(found, row=row, earlier=tuple(self.kept), refused_by=refused_by)
+        row, past = {**found.row, "attempt": attempt}, tuple(self.kept)
+        found = replace(found, row=row, earlier=past, of_machine=past, refused_by=refused_by)
         return self.spoil.get((planned.position, attempt), lambda same: same)(found)
 
     def _say(self, planned: PlannedRun, attempt: int, verdicts: list[Verdict]) -> None:

@@ -1,12 +1,14 @@
 """A start as cool as the protocol asks and as warm as the others, no throttling, the usual clock."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import S
+from builders import S, site
 from check_cases import evidence, question, rows
 
+from sparkray.catalog import Catalog, data_root
 from sparkray.checks.thermal import Check
 from sparkray.execute.gates import Gates
 from sparkray.records import Verdict
@@ -122,3 +124,24 @@ def test_a_clock_that_fell_within_the_run(slow: int, util: float, expected: str 
         {"t_ns": k * S, "device": "a", "gpu_sm_clock_mhz": 900.0 if k < slow else 2400.0} for k in range(1, 101)
     ]
     assert word(judged({}, samples=samples)) == expected
+
+
+def clocks(mhz: float) -> list[dict[str, Any]]:
+    busy = {"t_ns": 0, "device": "a", "gpu_util_pct": 99.0}
+    return [busy, *({"t_ns": k * S, "device": "a", "gpu_sm_clock_mhz": mhz} for k in range(1, 21))]
+
+
+@pytest.mark.parametrize(
+    ("mhz", "floor", "expected"),
+    [(513.0, 1400.0, "invalid"), (2400.0, 1400.0, "pass"), (513.0, None, "pass")],
+)
+def test_a_machine_that_is_slow_from_the_first_run_on(mhz: float, floor: float | None, expected: str) -> None:
+    asked = replace(question(), site=site(least_sm_clock_mhz=floor))
+    assert word(CHECK.judge(evidence(asked, samples=clocks(mhz)))) == expected
+    by_the_row = CHECK.judge(evidence(asked, samples=(), row={"gpu_sm_clock_mean_mhz": mhz}))
+    assert word(by_the_row) == ("invalid" if expected == "invalid" else None)
+
+
+def test_the_spark_that_ships_states_its_floor() -> None:
+    assert Catalog(data_root()).site("dgx-spark").least_sm_clock_mhz == 1400
+    assert Catalog(data_root()).site("discrete-gpu").least_sm_clock_mhz is None
