@@ -79,6 +79,8 @@ class Check(Protocol):
     """The module's name."""
     policy: Policy
     """What holds where the experiment says nothing."""
+    remedy: str
+    """What to do where it refuses run after run."""
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict on one run; None when there is nothing to judge it by."""
@@ -92,6 +94,8 @@ class Review(Protocol):
     """The module's name."""
     policy: Policy
     """What holds where the experiment says nothing."""
+    remedy: str
+    """What to do where it refuses run after run."""
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """Verdicts other than `pass` on runs that have ended.
@@ -132,6 +136,16 @@ def load_review(name: str) -> Review | None:
     """
     made = _class_of(name, "Review")
     return None if made is None else cast("Review", made())
+
+
+def remedy_of(name: str) -> str:
+    """What to do where a check refuses run after run.
+
+    Raises:
+        UnknownNameError: There is no check of that name.
+    """
+    found = load_check(name) or load_review(name)
+    return found.remedy if found is not None else ""
 
 
 def policy_of(study: Study, check: Check | Review) -> Policy:

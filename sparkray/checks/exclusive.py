@@ -39,6 +39,7 @@ class Check:
 
     name = "exclusive"
     policy: Policy = "invalid"
+    remedy = "End what else runs here, or say that the machine is shared: --set 'experiment.checks={exclusive: warn}'"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where neither CPU time nor GPU memory is known."""

@@ -25,6 +25,7 @@ class Check:
 
     name = "hardware"
     policy: Policy = "invalid"
+    remedy = "Look into the kernel's log (dmesg) for Xid, ECC and killed processes"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where nothing tells of any of it."""

@@ -29,6 +29,10 @@ class Check:
 
     name = "identity"
     policy: Policy = "invalid"
+    remedy = (
+        "Find out which arm's files, weights or engine are not those that were planned; after a wanted "
+        "change: --fresh"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where neither the plan nor an earlier run says what to expect."""

@@ -60,11 +60,15 @@ QUANTITIES = (
 """`settles`: the first runs change it by themselves, while the page cache is left as it is."""
 
 
+_REMEDY = "Free memory and swap, or have the page cache dropped: --set experiment.protocol.page_cache=drop"
+
+
 class Check:
     """See the module."""
 
     name = "memory_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where the row tells no memory and no swap."""
@@ -77,6 +81,7 @@ class Review:
 
     name = "memory_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`."""

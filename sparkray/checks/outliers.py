@@ -70,6 +70,7 @@ class Review:
 
     name = "outliers"
     policy: Policy = "warn"
+    remedy = "See what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`. Nothing with fewer than 5 complete pairs."""

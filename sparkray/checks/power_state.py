@@ -69,11 +69,17 @@ PROBES = (
 )
 
 
+_REMEDY = (
+    "Shut down, pull the power cord for a minute and start again; if the machine is to be as it is now, begin anew: --fresh"
+)
+
+
 class Check:
     """See the module."""
 
     name = "power_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without probes."""
@@ -85,6 +91,7 @@ class Review:
 
     name = "power_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`."""

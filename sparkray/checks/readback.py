@@ -41,6 +41,10 @@ class Check:
 
     name = "readback"
     policy: Policy = "invalid"
+    remedy = (
+        "Leave the flag out, or see what keeps it from acting: the daemon's configuration, a limit on "
+        "sparkray's own group"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no state was read, which is another check's business."""

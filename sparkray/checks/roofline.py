@@ -204,6 +204,7 @@ class Check:
 
     name = "roofline"
     policy: Policy = "invalid"
+    remedy = "Check the model card, the site's data sheet and the batch: the verb roofline shows the arithmetic"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without a bandwidth, a shape or a throughput, or when decoding is speculative.

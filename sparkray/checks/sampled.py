@@ -32,6 +32,7 @@ class Check:
 
     name = "sampled"
     policy: Policy = "invalid"
+    remedy = "See `deviations` of the last run: is the disk full, or the driver gone?"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None for a run without samples that was too short for them."""

@@ -63,6 +63,7 @@ class Check:
 
     name = "steady"
     policy: Policy = "warn"
+    remedy = "Give the runs more warm-up requests, and see what else the machine does meanwhile"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None with fewer than 8 requests that can tell."""

@@ -35,6 +35,10 @@ class Check:
 
     name = "thermal"
     policy: Policy = "invalid"
+    remedy = (
+        "Give the machine cooler air or time (experiment.protocol.cooldown_limit_s); a Spark whose clock "
+        "stays low: pull its power cord for a minute"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no GPU tells anything."""

@@ -22,6 +22,7 @@ from sparkray.checks import (
     look_back_all,
     policy_of,
     refused_before,
+    remedy_of,
 )
 from sparkray.errors import UnknownNameError
 from sparkray.plan import make_plan
@@ -62,6 +63,9 @@ def test_name_and_policy(name: str) -> None:
     assert len({made.policy for made in found}) == 1, "a check and its review are of one policy"
     assert {made.policy for made in found} <= {"invalid", "warn", "off"}
     assert all(made.__doc__ for made in found)
+    assert {made.remedy for made in found} == {remedy_of(name)}
+    assert len(remedy_of(name)) > 20
+    assert not remedy_of(name).endswith(".")
 
 
 def test_those_that_the_room_is_known_for_are_there() -> None:
