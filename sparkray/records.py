@@ -30,7 +30,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "content hash of what the run is; the same in every plan that holds it"),
     Column("attempt", "int", "1 for the first try at this run; failed tries are kept"),
     Column("experiment", "string", "name of the experiment"),
-    Column("experiment_sha256", "string", "hash of the experiment as it was run, options applied"),
+    Column("experiment_sha256", "string", "hash of the experiment as it was run, options applied and every check's policy"),
     Column("site", "string", "name of the site"),
     Column("block", "int", "the block, counted from 0 within a model; comparisons are made inside blocks"),
     Column("position", "int", "place of the run in the plan, from 0"),

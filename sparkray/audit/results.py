@@ -1,9 +1,9 @@
 """The one form that every reader produces: a frame of runs, typed, with null for what is not there. Pure.
 
-`level` is the level of the load (batch, concurrency), where the rows are of several; `model` names it too, so that a cell
-is of one level, while `model_name` does not. Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
-where sparkray has none). `row` is the label by which a finding names a row. Values that cannot be read are null and
-counted in `remarks`: dirty data is left out aloud.
+Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
+where sparkray has none). `row` is the label by which a finding names a row. `level` is the level of the load (batch,
+concurrency) where the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does
+not. Values that cannot be read are null and counted in `remarks`: dirty data is left out aloud.
 """
 
 import re

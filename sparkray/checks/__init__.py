@@ -153,6 +153,12 @@ def policy_of(study: Study, check: Check | Review) -> Policy:
     return study.experiment.checks.get(check.name, check.policy)
 
 
+def policies_of(study: Study) -> dict[str, Policy]:
+    """The policy of every check there is, as it holds in a study."""
+    found = [load_check(name) or load_review(name) for name in check_names()]
+    return {check.name: policy_of(study, check) for check in found if check is not None}
+
+
 def held(verdict: Verdict, policy: Policy) -> Verdict:
     """A verdict as the policy has it: never graver than that."""
     if verdict.verdict == "invalid" and policy == "warn":

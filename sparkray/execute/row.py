@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 
 from sparkray import __version__
+from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
 from sparkray.execute.bench import Bench
 from sparkray.images.digest import hash_stream
@@ -45,7 +46,7 @@ def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, 
         **asdict(planned),
         "attempt": attempt,
         "experiment": study.experiment.name,
-        "experiment_sha256": experiment_sha256(study),
+        "experiment_sha256": experiment_sha256(study, policies_of(study)),
         "site": study.site.name,
         "host": bench.machine.host,
         "workload": study.experiment.workload.kind,

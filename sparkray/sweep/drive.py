@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sparkray.checks import policies_of
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun, Study, make_plan, measured
@@ -74,6 +75,7 @@ class Sweep:
                 "site": asdict(self.study.site),
                 "environments": [treatment.environment for treatment in measured(self.study)],
                 "engine_options": dict(self.study.engine_options),
+                "policies": policies_of(self.study),
             }
         )
         before = self.dataset.ok_run_ids()

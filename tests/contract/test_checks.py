@@ -20,6 +20,7 @@ from sparkray.checks import (
     load_check,
     load_review,
     look_back_all,
+    policies_of,
     policy_of,
     refused_before,
     remedy_of,
@@ -141,6 +142,11 @@ def test_and_over_what_is_seen_late(policy: str, words: set[str]) -> None:
     asked = question(checks={"power_state": policy})
     stored = rows(asked, [{"probe_gpu_memory_before_ms": 30.0 + 30 * (place == 3)} for place in range(4)])
     assert {late.verdict.verdict for late in look_back_all(asked, stored)} == words
+
+
+def test_the_policies_of_a_study_are_those_of_every_check() -> None:
+    assert set(policies_of(question())) == set(NAMES)
+    assert policies_of(question(checks={"tokens": "warn"})) == policies_of(question()) | {"tokens": "warn"}
 
 
 def test_a_check_that_the_experiment_does_not_name_has_its_own_policy(made: list[Check | Review]) -> None:

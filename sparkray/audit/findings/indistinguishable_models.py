@@ -20,9 +20,9 @@ _ASSUMED_BATCH = 8
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Pairs at one level of the load whose parameter counts differ by 4 or more, their mean throughput equal within noise.
 
-    Models that are said to have run in batches of different size are not compared. Equal is a log ratio within 3 sd of single runs, at least 2 % and at most 10 %. It is fatal when the bytes that a
-    decode step reads differ by 2 or more by the cards (a mixture of experts may read as little as a small dense model),
-    else grave.
+    Models that are said to have run in batches of different size are not compared. Equal is a log ratio within 3 sd of
+    single runs, at least 2 % and at most 10 %. It is fatal when the bytes that a decode step reads differ by 2 or more by
+    the cards (a mixture of experts may read as little as a small dense model), else grave.
     """
     if THROUGHPUT not in case.metrics:
         yield NotJudged("indistinguishable_models", f"no {THROUGHPUT}: map a column to it")
