@@ -27,8 +27,8 @@ from sparkray.plan import PlannedRun, Study
 from sparkray.spec.site import NATIVE, Site
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, Course, calibrate, drift_pct_per_run
-from sparkray.store import Dataset, existing, storage_errors, write_atomically
-from sparkray.sweep.calibration_text import calibration_sentence, show
+from sparkray.store import Dataset, description, existing, storage_errors, write_atomically
+from sparkray.sweep.calibration_text import calibration_sentence, is_whole, show
 from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
 from sparkray.sweep.show import console, counts_of
 
@@ -330,12 +330,17 @@ def _store(document: Mapping[str, Any], dataset: Dataset, *, for_machine: bool) 
 
 
 def load_calibration(host: str, site: str, *, cache: Path | None = None) -> Mapping[str, Any] | None:
-    """The calibration of a machine as it was stored last; None where there is none that can be read."""
+    """The calibration of a machine as it was stored last; None where there is none that can be read and is whole."""
+    return _read(machine_file(host, site, cache))
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
     try:
-        document = json.loads(machine_file(host, site, cache).read_text())
+        document = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return document if isinstance(document, dict) and document.get("format") == FORMAT else None
+    known = isinstance(document, dict) and document.get("format") == FORMAT and "source" in document
+    return document if known and is_whole(document) else None
 
 
 def calibration_line(host: str, site: str, *, cache: Path | None = None) -> str | None:
@@ -359,3 +364,20 @@ def calibration_beside(
         except SparkrayError:
             return document
     return document
+
+
+def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Mapping[str, Any] | None:
+    """What stands beside the verdicts of a dataset that was measured before.
+
+    It is the calibration that its own runs made, else the machine's as it is now, which may be newer than the runs. None
+    where there is none.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    own = _read(dataset.path / FILE)
+    if own is not None and own["experiment"] == description(dataset).get("experiment"):
+        return own
+    rows = dataset.read("runs", ["host", "site"])
+    told = next(((row["host"], row["site"]) for row in rows if row["host"] and row["site"]), None)
+    return own if told is None else calibration_beside(dataset, *told, cache=cache) or own

@@ -181,3 +181,12 @@ def calibration_sentence(document: Document) -> str:
             + (f", likely cause: {metric['cause']}" if metric["cause"] else "")
         )
     return f"{of}: the paired design finds a difference where there is none in: {'; '.join(parts)}. Sound is 5 %."
+
+
+def is_whole(document: Document) -> bool:
+    """Whether everything is there that a sentence beside a verdict says: a file can be cut short or be of another version."""
+    try:
+        calibration_sentence(document)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return False
+    return True
