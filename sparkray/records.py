@@ -60,6 +60,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("model_path", "string", "model file or folder as the engine reports it"),
     Column("model_sha256", "string", "identity of the weights as computed inside the environment"),
     Column("checkpoint_sha256", "string", "hash of the checkpoint's config and weight index on the host"),
+    Column("weights_digest", "string", "hash of every file of the checkpoint, as it lay before the run; null for a file"),
     Column("model_architecture", "string", "architecture as the engine reports it"),
     Column("dataset_sha256", "string", "hash of the prompts that were given"),
     Column("image", "string", "image reference that was resolved; null on the host arm"),

@@ -27,13 +27,15 @@ Row = Mapping[str, Any]
 class Asked:
     """What a run was to be, as far as the plan alone does not say it.
 
-    `rootfs_digest` and `model_sha256` (None where it cannot be known before) are what every arm must show, `mismatches`
+    `rootfs_digest`, `weights_digest` and `model_sha256` (None where they cannot be known before) are what every arm must
+    show, `mismatches`
     what the engine itself says is not as it was told, `environment` the variables and `start` the start state
     (`runtimes.StartState` as a dictionary) that were declared, `options` the Docker flags that were really given.
     """
 
     rootfs_digest: str = ""
     model_sha256: str | None = None
+    weights_digest: str | None = None
     mismatches: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     start: Mapping[str, Any] = field(default_factory=dict)

@@ -155,6 +155,7 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
     job, command, launch = _launch(bench, planned, arm, trace.columns["attempt"])
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
+    trace.columns["weights_digest"] = bench.weights_now(planned.model)
     _pass_gates(bench, planned, trace, hands.stop)
     oom_before = _kernel_oom_kills()
     with _recording(trace, spool) as recorder:

@@ -68,6 +68,7 @@ def _asked(bench: Bench, planned: PlannedRun, launch: Launch, measurement: Measu
     return Asked(
         rootfs_digest=bench.expected_digest,
         model_sha256=weights.sha256,
+        weights_digest=weights.digest,
         mismatches=bench.engine.identity(measurement, job, model_path=model_path),
         environment=_environment_of(arm, launch),
         start=asdict(arm.start),

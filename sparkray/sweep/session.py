@@ -137,11 +137,12 @@ def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
         DatasetError: It was not.
     """
     columns = ["status", "model", "host", "rootfs_digest", "image_digest", "model_sha256", "checkpoint_sha256"]
-    for row in dataset.read("runs", columns):
-        now = {**identity, "weights": identity["weights"].get(row["model"])}
+    for row in dataset.read("runs", [*columns, "weights_digest"]):
+        of_model = {name: identity.get(name, {}).get(row["model"]) for name in ("weights", "weights_digest")}
+        now = {**identity, **of_model}
         then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
-        for name in ("host", "rootfs_digest", "image_digest", "weights"):
-            both = then[name] is not None and now[name] is not None
+        for name in ("host", "rootfs_digest", "image_digest", "weights", "weights_digest"):
+            both = then.get(name) is not None and now[name] is not None
             if row["status"] == "ok" and both and then[name] != now[name]:
                 raise DatasetError(
                     f"{dataset.path} holds runs with another {name.replace('_', ' ')} ({then[name]}; now {now[name]})",

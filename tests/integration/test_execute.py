@@ -51,6 +51,7 @@ ALWAYS_NULL = {
     "page_cache_dropped",
     "pace_drift_ratio",
     "checkpoint_sha256",
+    "weights_digest",
     "process_pss_peak_gib",
     "engine_devices",
     "engine_reported_peak_gib",
