@@ -1,6 +1,8 @@
 """One connection to the cluster and one runner on its machine, kept for as many studies as a command has."""
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +12,7 @@ from typing import Any
 
 from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, SparkrayError
+from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.store import Dataset
@@ -62,6 +65,7 @@ class Session:
             try:
                 with self._stopping(self.runner):
                     identity = self.runner.prepare(study, dataset, mode, say)
+                step_aside(study.site.engine_cpus, self.runner)
                 same_bits(dataset, identity)
             except SparkrayError:
                 self.release()
@@ -110,6 +114,12 @@ class Session:
             yield
         finally:
             over.set()
+
+
+def step_aside(engine_cpus: str, runner: Runner) -> None:
+    """Keeps this process off the engine's CPUs, where it is on the machine that measures: it waits, draws and reads meanwhile."""
+    if engine_cpus and runner.host == socket.gethostname():
+        keep_to(observers_cpus(engine_cpus), [os.getpid()])
 
 
 @contextmanager
