@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
 from audit_cases import dataset_in
 from builders import Ended
+from markupsafe import escape
 
 from sparkray.audit.readers import read
 from sparkray.audit.synthetic import previous_study, sound_study
@@ -69,6 +72,39 @@ def test_json_document(command_line: Call, study: Path) -> None:
         assert set(finding) == {"kind", "gravity", "message", "evidence", "rows"}
     assert [f["gravity"] for f in document["findings"] if f["kind"] == "beyond_roofline"] == ["fatal"]
     assert all(set(left) == {"kind", "reason"} for left in document["not_judged"])
+
+
+@pytest.mark.parametrize("kind", ["study", "table", "dataset"])
+def test_a_page_of_any_input(command_line: Call, tmp_path: Path, study: Path, table: Path, kind: str) -> None:
+    words = {
+        "study": [str(study)],
+        "table": [str(table), "--map", MAP, "--site", "dgx-spark"],
+        "dataset": [str(dataset_in(tmp_path).path)],
+    }[kind]
+    page = tmp_path / "audit.html"
+    said = json.loads(command_line("audit", *words, "--json", "--output", str(page)).out)
+    html = page.read_text()
+    ET.fromstring(re.sub(r"<meta[^>]*>|<!DOCTYPE html>", "", html))  # every tag is closed
+    assert not re.search(r"https?://|<script|<link|src=", html), "it needs nothing else"
+    for finding in said["findings"]:
+        assert finding["kind"].replace("_", " ") in html
+        assert escape(finding["evidence"]) in html
+    assert all(escape(left["reason"]) in html for left in said["not_judged"])
+
+
+def test_a_name_from_the_data_is_no_markup(command_line: Call, tmp_path: Path) -> None:
+    document = sound_study()
+    document["models"]["<script>alert(1)</script>-7b"] = {"native": [{"exit_code": 1}]}
+    path, page = tmp_path / "odd.json", tmp_path / "audit.html"
+    path.write_text(json.dumps(document))
+    command_line("audit", str(path), "--output", str(page))
+    assert "<script" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_said(command_line: Call, tmp_path: Path, study: Path) -> None:
+    ended = command_line("audit", str(study), "--output", str(tmp_path / "nowhere" / "audit.html"))
+    assert (ended.status, "cannot be written" in ended.err) == (3, True)
 
 
 def test_a_sound_study_ends_with_0(command_line: Call, tmp_path: Path) -> None:
