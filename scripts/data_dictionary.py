@@ -79,7 +79,7 @@ REST = """
 
     <results-dir>/<experiment>/
       dataset.json   what the folder is: experiment, hash of its definition, schema version
-      experiment.json  experiment, cards and site as of the last sweep; what was planned, engine options, policies of the checks
+      experiment.json  the last sweep's experiment, cards, site, environments, engine options, policies of checks
       runs/          one Parquet file an attempt, <run_id>-<attempt>.parquet; so in the three folders below
       requests/
       samples/
@@ -149,8 +149,9 @@ Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, t
 
 ATTEMPTS = """
 A run that is `invalid` or `interrupted` is measured again, up to the experiment's `max_attempts` in one sweep; it is tried
-again, as is one that ended otherwise, when the same command is given again. Every attempt keeps its row, with `attempt` counting from 1, and
-`run_id` stays the same. A run is done when one attempt at it is `ok`; a plan needs one `ok` attempt for every run.
+again, as is one that ended otherwise, when the same command is given again. Every attempt keeps its row, with `attempt`
+counting from 1, and `run_id` stays the same. A run is done when one attempt at it is `ok`; a plan needs one `ok` attempt
+for every run.
 
 ## Columns
 """

@@ -84,7 +84,10 @@ def ray_processes() -> list[int]:
 class _Process(Protocol):
     """The part of `psutil.Process` that is asked."""
 
-    pid: int
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        ...
 
     def cmdline(self) -> list[str]:
         """Its words; of a worker the title that Ray gives it."""

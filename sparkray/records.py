@@ -30,7 +30,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "content hash of what the run is; the same in every plan that holds it"),
     Column("attempt", "int", "1 for the first try at this run; failed tries are kept"),
     Column("experiment", "string", "name of the experiment"),
-    Column("experiment_sha256", "string", "hash of the experiment as it was run, options applied and every check's policy"),
+    Column(
+        "experiment_sha256", "string", "hash of the experiment as it was run, options applied and every check's policy"
+    ),
     Column("site", "string", "name of the site"),
     Column("block", "int", "the block, counted from 0 within a model; comparisons are made inside blocks"),
     Column("position", "int", "place of the run in the plan, from 0"),
@@ -60,7 +62,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("model_path", "string", "model file or folder as the engine reports it"),
     Column("model_sha256", "string", "identity of the weights as computed inside the environment"),
     Column("checkpoint_sha256", "string", "hash of the checkpoint's config and weight index on the host"),
-    Column("weights_digest", "string", "hash of every file of the checkpoint, as it lay before the run; null for a file"),
+    Column(
+        "weights_digest", "string", "hash of every file of the checkpoint, as it lay before the run; null for a file"
+    ),
     Column("model_architecture", "string", "architecture as the engine reports it"),
     Column("dataset_sha256", "string", "hash of the prompts that were given"),
     Column("image", "string", "image reference that was resolved; null on the host arm"),
@@ -178,7 +182,11 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("gpu_mem_clock_mhz", "float", "memory clock; null on GB10"),
     Column("gpu_throttle_reasons", "int", "NVML bit mask of clock event reasons"),
     Column("gpu_process_gib", "float", "GPU memory of the engine's process tree, seen from the host"),
-    Column("gpu_foreign_gib", "float", "GPU memory of all other processes that compute on it; null where none can be listed"),
+    Column(
+        "gpu_foreign_gib",
+        "float",
+        "GPU memory of all other processes that compute on it; null where none can be listed",
+    ),
     Column("gpu_foreign_processes", "int", "how many these are"),
     Column("gpu_used_gib", "float", "used GPU memory; null on GB10"),
     Column("gpu_ecc_corrected", "int", "ECC errors that were corrected, since the driver was loaded; null on GB10"),

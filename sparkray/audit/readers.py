@@ -39,10 +39,7 @@ _DATASET_NAMES = {
     "model": "model_name",
     "started_at": "started_s",
     "replicate": "iteration",
-    **{
-        name: name
-        for name in ("environment", "level", "status", "simulated", "block", "position", "site")
-    },
+    **{name: name for name in ("environment", "level", "status", "simulated", "block", "position", "site")},
     **{name: name for name in ("model_path", "model_sha256", *STATE, *BY_NAME)},
 }
 MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "said_model")), *BY_NAME)

@@ -23,8 +23,8 @@ _FETCH_PATIENCE_S = 600
 class Located:
     """Weights on this machine.
 
-    `sha256` is of the file; None for a folder. Of that `checkpoint` hashes the config and the index, and `digest` every file,
-    where somebody has taken the time.
+    `sha256` is of the file; None for a folder. Of that `checkpoint` hashes the config and the index, and `digest` every
+    file, where somebody has taken the time.
     """
 
     path: Path

@@ -49,8 +49,8 @@ class Evidence:
     `row` is the run's row as it will be stored, metrics computed, but for its status; `samples` are rows of `samples` in
     time order; `state` is the effective state of its process; `earlier` are the rows of ok runs of the same model and
     level on this machine, of every environment, oldest first; `of_machine` are those of every model and level, for what
-    does not depend on them. `refused_by` are the checks that the last attempt at this
-    very run fell to (`refused_before`): what one of them finds again has stayed so.
+    does not depend on them. `refused_by` are the checks that the last attempt at this very run fell to (`refused_before`):
+    what one of them finds again has stayed so.
     """
 
     study: Study

@@ -30,8 +30,7 @@ class Check:
     name = "identity"
     policy: Policy = "invalid"
     remedy = (
-        "Find out which arm's files, weights or engine are not those that were planned; after a wanted "
-        "change: --fresh"
+        "Find out which arm's files, weights or engine are not those that were planned; after a wanted change: --fresh"
     )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -69,7 +68,9 @@ def _checkpoint(evidence: Evidence) -> Iterator[Finding]:
     if found == expected:
         yield Finding("pass", f"checkpoint {found}")
     else:
-        yield Finding("invalid", f"the checkpoint's files are no longer those of the sweep: {found}, expected {expected}")
+        yield Finding(
+            "invalid", f"the checkpoint's files are no longer those of the sweep: {found}, expected {expected}"
+        )
 
 
 def _alike(evidence: Evidence) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ fill it, so until there are three runs nobody is blamed for it; the review settl
 Some changes stay: what was swapped out remains so, and another program's file remains cached. A run that this check has
 refused and that finds the machine still changed is not to be refused forever. It stands with a warning, and `Review` marks
 the partners that started from the older state, so that the pair is measured in one state or the other. An attempt that
-ended for another reason earns no such leave. Swapping during a run and a page
-cache that could not be dropped are refused every time.
+ended for another reason earns no such leave. Swapping during a run and a page cache that could not be dropped are refused
+every time.
 """
 
 from collections.abc import Iterator, Sequence

@@ -14,9 +14,9 @@ themselves are taken.
 
 The noise of a shared machine is skewed: a neighbour makes runs slower and none faster. In a ratio of two runs the skew
 cancels, a single run has it, and a spread over both sides knows nothing of the long one. Among single runs the MAD is
-therefore that of the values on the run's own side of the median, where that is the wider one. It is the semi-interquartile
-range of that side, by which Kimber (1990, Applied Statistics 39:21) sets the fences of skewed samples. A quarter of the
-runs may be wild before it breaks down, in place of a half.
+therefore that of the other values on the run's own side of the median, where that is the wider one. It is the
+semi-interquartile range of that side, by which Kimber (1990, Applied Statistics 39:21) sets the fences of skewed samples. A
+quarter of the runs may be wild before it breaks down, in place of a half.
 
 The policy is to warn. A measurement is not wrong for being far off, and to leave out what is far off makes every interval
 too narrow; the reader is told, and the reports can show the result without it.
@@ -99,10 +99,13 @@ def modified_z(values: Sequence[float], value: float) -> float:
 
 
 def sided_z(values: Sequence[float], value: float) -> float:
-    """`modified_z`, by the spread of the values on its own side of the median where that is the wider one: never above it."""
+    """`modified_z` of one of the values by the spread of the others on its side of the median, where that is wider."""
     middle = median(values)
-    beyond = [abs(each - middle) for each in values if (each - middle) * (value - middle) >= 0]
-    return min(modified_z(values, value), _z(abs(value - middle), SIGMA_PER_MAD * median(beyond)))
+    others = [*values]
+    others.remove(value)
+    beyond = [abs(each - middle) for each in others if (each - middle) * (value - middle) >= 0]
+    sd = SIGMA_PER_MAD * median(beyond) if beyond else 0.0
+    return _z(abs(value - middle), max(sd, robust_sd(values)))
 
 
 def _z(off: float, sd: float) -> float:

@@ -79,7 +79,9 @@ class Bench:
         try:
             return self.checkpoints.digest(located.path)
         except OSError as error:
-            raise RunUnreadyError(f"{model}: {error.filename or located.path} cannot be read: {error.strerror}") from None
+            raise RunUnreadyError(
+                f"{model}: {error.filename or located.path} cannot be read: {error.strerror}"
+            ) from None
 
     def digest_now(self, environment: str) -> str:
         """The digest of what an arm runs, from that arm's own files, as they are now."""

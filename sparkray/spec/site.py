@@ -62,8 +62,8 @@ class Site:
     `devices` has them by the names that NVML tells. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
     `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
-    should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or `performance` for the fastest
-    kind of core that the machine has; empty: nobody keeps off anything).
+    should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or
+    `performance` for the fastest kind of core that the machine has; empty: nobody keeps off anything).
     `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
     (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not offered there.
     `deviations` say in words where a site departs from the one it stands in for.

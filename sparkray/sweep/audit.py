@@ -29,7 +29,10 @@ _SHOWN_ROWS = 4
 @click.option("--site", metavar="NAME", help="The machine that the results are from.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The findings as one HTML page too."
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The findings as one HTML page too.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments

@@ -20,7 +20,7 @@ MOST = 3
 
 @dataclass
 class Breaker:
-    """How the last planned runs ended, in order: the evidence of the checks that refused them, by name; none for one that is ok.
+    """How the last planned runs ended, in order: what the checks that refused them saw, by name; nothing for one that is ok.
 
     A run that ended in another way (failed, interrupted) is not in it: it says nothing of any check.
     """

@@ -184,7 +184,7 @@ def calibration_sentence(document: Document) -> str:
 
 
 def is_whole(document: Document) -> bool:
-    """Whether everything is there that a sentence beside a verdict says: a file can be cut short or be of another version."""
+    """Whether all is there that a sentence beside a verdict says: a file can be cut short, or be of another version."""
     try:
         calibration_sentence(document)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):

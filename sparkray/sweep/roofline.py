@@ -51,7 +51,9 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     help="Generated tokens per second, over all sequences.",
 )
 @click.option("--site", metavar="NAME|FILE", help="The machine; recognised when not given.")
-@click.option("--gpu", metavar="NAME", help="Which GPU a site means that has several, as NVML names it; else this machine's.")
+@click.option(
+    "--gpu", metavar="NAME", help="Which GPU a site means that has several, as NVML names it; else this machine's."
+)
 @click.option(
     "--devices",
     type=click.IntRange(1, 1024),

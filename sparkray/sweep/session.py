@@ -117,7 +117,7 @@ class Session:
 
 
 def step_aside(engine_cpus: str, runner: Runner) -> None:
-    """Keeps this process off the engine's CPUs, where it is on the machine that measures: it waits, draws and reads meanwhile."""
+    """Keeps this process off the engine's CPUs, where it is on the machine that measures: it draws and reads meanwhile."""
     if engine_cpus and runner.host == socket.gethostname():
         keep_to(observers_cpus(engine_cpus), [os.getpid()])
 

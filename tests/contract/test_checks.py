@@ -186,7 +186,7 @@ def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
     """Rows of no environment: the outliers of a pair cannot be looked for, probes that disagree can."""
     stored = [
         {"run_id": f"{place:016}", "attempt": 1, "block": 0, "output_throughput_tok_s": 50.0, **slow}
-        for place, slow in enumerate(({"probe_gpu_memory_before_ms": time} for time in (30.0, 60.0)))
+        for place, slow in enumerate({"probe_gpu_memory_before_ms": time} for time in (30.0, 60.0))
     ]
     found = look_back_all(question(), stored)
     (failed,) = [late for late in found if late.verdict.check == "outliers"]

@@ -253,7 +253,9 @@ def test_a_throughput_is_held_against_the_batch_and_the_devices_of_its_own_run(
     batch: int, speed: float, more: dict[str, Any], told: str | None
 ) -> None:
     """A 7B of 16 bits reads 14.1 GB a step: 19.3 steps a second at the 273 GB/s of one device."""
-    runs = rows_of(PAIRS, model="DeepSeek-R1-7B", values=[speed + index % 3 for index in range(20)], batch=batch, **more)
+    runs = rows_of(
+        PAIRS, model="DeepSeek-R1-7B", values=[speed + index % 3 for index in range(20)], batch=batch, **more
+    )
     report = audit(case(results_of("rows", runs)))
     assert [finding.gravity for finding in of_kind(report, "beyond_roofline")] == ([told] if told else [])
     speculates = "DeepSeek-R1-7B: decoding is speculative, so what a step yields is not known"

@@ -92,8 +92,10 @@ class Machine:
         refusals = self.fate(planned, attempt)
         checks = tuple(Verdict(check, "invalid", evidence) for check, evidence in refusals.items())
         status = "invalid" if refusals else "ok"
-        stored = row(planned.run_id, attempt=attempt, status=status, reason="a test", model="Alpha")
-        self.dataset.write(Outcome(stored | {"environment": planned.environment}, checks=checks))
+        stored = row(planned.run_id, attempt=attempt, status=status, reason="a test", duration_s=1.0)
+        self.dataset.write(
+            Outcome(stored | {"environment": planned.environment, "block": planned.block}, checks=checks)
+        )
         return Outcome(stored)
 
     def stop(self) -> None:

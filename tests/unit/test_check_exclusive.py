@@ -142,7 +142,13 @@ def test_a_gpu_that_tells_no_memory_is_not_judged() -> None:
 def listed(*others: tuple[float | None, int | None]) -> list[dict[str, Any]]:
     """On a GB10: no memory but that of processes, second by second."""
     return [
-        {"t_ns": second * S, "device": "a", "gpu_process_gib": 40.0, "gpu_foreign_gib": held, "gpu_foreign_processes": count}
+        {
+            "t_ns": second * S,
+            "device": "a",
+            "gpu_process_gib": 40.0,
+            "gpu_foreign_gib": held,
+            "gpu_foreign_processes": count,
+        }
         for second, (held, count) in enumerate(others)
     ]
 

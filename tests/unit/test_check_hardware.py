@@ -73,7 +73,9 @@ def test_a_kill_for_memory_though_the_engine_ended_well(
     assert judged(environment, samples, oom_kills=kills, container_oom_killed=docker)[0] == word
 
 
-@pytest.mark.parametrize(("throttled_s", "cpus", "word"), [(0.0, None, "pass"), (0.4, None, "warn"), (0.4, 1.5, "pass")])
+@pytest.mark.parametrize(
+    ("throttled_s", "cpus", "word"), [(0.0, None, "pass"), (0.4, None, "warn"), (0.4, 1.5, "pass")]
+)
 def test_a_quota_that_nobody_asked_for(throttled_s: float, cpus: float | None, word: str) -> None:
     samples = [{"t_ns": S, "cgroup_throttled_s": throttled_s}]
     assert judged("container_baseline", samples, asked=Asked(options=DockerOptions(cpus=cpus)))[0] == word

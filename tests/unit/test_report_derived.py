@@ -12,11 +12,11 @@ from builders import row as row_of
 from sparkray.analysis import Analysis
 from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
+from sparkray.records import Outcome
 from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit, memory_gib
 from sparkray.report.derived.flags import flags, options_of_line
-from sparkray.records import Outcome
 from sparkray.spec.docker import DockerOptions
 from sparkray.store import open_dataset
 
@@ -111,7 +111,9 @@ def test_tokens_a_day_and_energy() -> None:
         ((None, None), "not checked"),
     ],
 )
-def test_energy_says_whether_its_power_can_be_believed(tmp_path: Path, valid: tuple[bool | None, ...], said: str) -> None:
+def test_energy_says_whether_its_power_can_be_believed(
+    tmp_path: Path, valid: tuple[bool | None, ...], said: str
+) -> None:
     dataset = open_dataset(tmp_path, "question", "0" * 64)
     for environment, power_valid in zip(("native", "container_baseline"), valid, strict=True):
         values = {"model": "A", "level": "", "environment": environment, "power_valid": power_valid}

@@ -41,8 +41,8 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             yield Finding(
                 "split_halves",
                 gravity,
-                f"an arm differs from itself in {metric}: a test that compares the arms as a whole finds effects where there "
-                "are none, so what it finds between arms is worth nothing",
+                f"an arm differs from itself in {metric}: a test that compares the arms as a whole finds effects where "
+                "there are none, so what it finds between arms is worth nothing",
                 f"first against second half differs at 5 % in {len(differ)} of {len(tested)} cells (chance {chance:.1g}): "
                 + ", ".join(f"{cell.name} p = {p:.2g}" for cell, p in differ),
                 tuple(row for cell, _ in differ for row in cell.rows),

@@ -34,7 +34,9 @@ def costs(analysis: Analysis) -> pl.DataFrame:
         if row["metric"] in (THROUGHPUT, POWER)
     }
     compared = analysis.tables["comparisons"].filter((pl.col("metric") == THROUGHPUT) & pl.col("ratio").is_not_null())
-    rows = ({**_row(row, described), "power_checked": _checked(analysis, row)} for row in compared.iter_rows(named=True))
+    rows = (
+        {**_row(row, described), "power_checked": _checked(analysis, row)} for row in compared.iter_rows(named=True)
+    )
     return pl.DataFrame(list(rows), schema=_SCHEMA)
 
 
