@@ -12,8 +12,7 @@ from sparkray.analysis import Analysis, analyse, write
 from sparkray.errors import ConfigError, DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.store import Dataset, existing
-from sparkray.sweep.calibrate import calibration_for
-from sparkray.sweep.calibration_text import calibration_sentence
+from sparkray.sweep.calibration_file import calibration_for, calibration_sentence
 from sparkray.sweep.show import console
 
 FOLDER = "analysis"

@@ -21,7 +21,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes._privilege import through_sudo
 from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
-from sparkray.sweep.calibrate import calibration_line
+from sparkray.sweep.calibration_file import calibration_line
 from sparkray.sweep.optimized_file import NAME, write_environment
 from sparkray.sweep.options import Options, options_of, sweep_options
 from sparkray.sweep.show import console

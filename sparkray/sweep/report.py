@@ -14,7 +14,7 @@ from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
 from sparkray.sweep.analyze import newest
-from sparkray.sweep.calibrate import calibration_for
+from sparkray.sweep.calibration_file import calibration_for
 from sparkray.sweep.show import console
 
 if TYPE_CHECKING:

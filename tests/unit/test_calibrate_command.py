@@ -18,17 +18,14 @@ from sparkray.errors import InputError
 from sparkray.plan import definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.calibrate import (
+from sparkray.sweep.calibrate import Conclude, against_itself, calibrate_command, series_of
+from sparkray.sweep.calibration_file import (
     FILE,
-    Conclude,
-    against_itself,
-    calibrate_command,
     calibration_beside,
     calibration_for,
     calibration_line,
     load_calibration,
     machine_file,
-    series_of,
 )
 from sparkray.sweep.options import Options, build_study
 
@@ -378,17 +375,8 @@ def test_a_sweep_prints_it_beside_its_verdicts(command_line: Call, tmp_path: Pat
     made = open_dataset(tmp_path, study.experiment.name, definition_sha256(study))
     for index, planned in enumerate(make_plan(study)):
         made.write(Outcome(row(index, 100.0 + index, run_id=planned.run_id, environment=planned.environment)))
-    words = (
-        "baseline",
-        "--site",
-        "cpu",
-        "--runs",
-        "3",
-        "--environments",
-        "container_baseline",
-        "--results-dir",
-        str(tmp_path),
-    )
+    what = ("--site", "cpu", "--runs", "3", "--environments", "container_baseline")
+    words = ("baseline", *what, "--results-dir", str(tmp_path))
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert "alibration of" not in command_line(*words, **cache).out
     measured(tmp_path, steady(12), "--runs", "12")
