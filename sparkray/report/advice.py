@@ -168,10 +168,11 @@ def _costs(book: Book) -> Advice:
             ),
             book.number(row, "kwh_per_million", "number3"),
             book.number(row, "reference_kwh_per_million", "number3"),
+            book.linked(row["power_checked"], row["trace"]),
         )
         for row in in_order(book, "costs")
     )
-    head = ("model", "environment", "tokens a day", "95 % CI", "kWh per million tokens", "the same, reference")
+    head = ("model", "environment", "tokens a day", "95 % CI", "kWh per million tokens", "the same, reference", "power")
     rule = say(
         "Rule. Tokens a day gained or lost against the reference at full load: mean throughput of the reference "
         "times {seconds} s times the ratio less one. An interval on both sides of zero: the data do not say which. "

@@ -233,6 +233,7 @@ def test_a_docker_option_changes_the_runs_of_its_own_environment_alone() -> None
     assert {key[1] for key in before if before[key] != after[key]} == {"container_baseline"}
 
 
+POLICIES = {"tokens": "invalid", "steady": "warn"}
 DEFINITION_STAYS = ("runs", "timeout", "another model", "an environment less", "what may be given up")
 
 
@@ -246,8 +247,16 @@ def test_what_may_share_a_dataset_has_one_definition(what: str) -> None:
 @pytest.mark.parametrize("what", ["runs", "another model", "an environment less", "seed", "engine options", "question"])
 def test_the_experiment_as_it_is_run_has_a_hash_of_its_own(what: str) -> None:
     before, after = _identical(), {**IDENTITY, **NO_IDENTITY}[what](_identical())
-    assert experiment_sha256(before) != experiment_sha256(after)
-    assert experiment_sha256(before) == experiment_sha256(_identical())
+    assert experiment_sha256(before, POLICIES) != experiment_sha256(after, POLICIES)
+    assert experiment_sha256(before, POLICIES) == experiment_sha256(_identical(), POLICIES)
+
+
+def test_another_policy_by_default_is_another_experiment_and_no_other_dataset() -> None:
+    """`definition_sha256` is asked for no policies: what an earlier version began goes on."""
+    one = _identical()
+    assert experiment_sha256(one, POLICIES) != experiment_sha256(one, POLICIES | {"steady": "invalid"})
+    named = replace(one, experiment=replace(one.experiment, checks={"steady": "off"}))
+    assert definition_sha256(named) != definition_sha256(one)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none()))
