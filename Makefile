@@ -9,9 +9,9 @@ SHELL := /bin/bash
 export PYTHON
 BIN := .venv/bin
 ARGS ?=
-# unit tests run in two processes; those that start containers, chroots and sweeps share the machine, one after another
+# what is marked so starts containers, chroots and sweeps, and has the machine alone; the rest runs in two processes
 PARALLEL ?= -n 2
-MACHINE_TESTS := tests/contract tests/integration tests/e2e
+MACHINE := docker or root or ray
 
 # scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
 WITH_ENGINE = if [ -z "$${DOCKER_HOST:-}" ] && [ -f .docker-engine/env ]; then set -a; . .docker-engine/env; set +a; fi;
@@ -35,12 +35,13 @@ baseline: install docker ## measure: native against container, and print the com
 	@$(WITH_ENGINE) $(BIN)/python -m sparkray.sweep baseline --yes $(ARGS)
 
 test: install docker ## run the whole test suite, real Docker and chroot included
-	@echo "sparkray: running the test suite ($(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL) tests/unit; then $(MACHINE_TESTS)))"
 ifneq ($(strip $(ARGS)),)
+	@echo "sparkray: running tests ($(BIN)/python -m pytest $(ARGS))"
 	@$(WITH_ENGINE) $(BIN)/python -m pytest $(ARGS)
 else
-	@$(WITH_ENGINE) status=0; $(BIN)/python -m pytest $(PARALLEL) tests/unit || status=1; \
-	    $(BIN)/python -m pytest $(MACHINE_TESTS) || status=1; exit $$status
+	@echo "sparkray: running the test suite, first what needs no machine, then what is marked $(MACHINE)"
+	@$(WITH_ENGINE) status=0; $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" || status=1; \
+	    $(BIN)/python -m pytest -m "$(MACHINE)" || status=1; exit $$status
 endif
 
 lint: install ## run ruff, mypy --strict and the import contract

@@ -24,6 +24,7 @@ UNITS = {
     "_gib": "GiB",
     "_mhz": "MHz",
     "_pct": "%",
+    "_ratio": "1",
     "_ms": "ms",
     "_ns": "ns",
     "_c": "°C",
@@ -78,6 +79,7 @@ REST = """
 
     <results-dir>/<experiment>/
       dataset.json   what the folder is: experiment, hash of its definition, schema version
+      experiment.json  the last sweep's experiment, cards, site, environments, engine options, policies of checks
       runs/          one Parquet file an attempt, <run_id>-<attempt>.parquet; so in the three folders below
       requests/
       samples/
@@ -146,9 +148,10 @@ Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, t
 """
 
 ATTEMPTS = """
-A run that is `invalid` or `interrupted` is measured again, up to the experiment's `max_attempts`; one that ended otherwise
-is tried again when the same command is given again. Every attempt keeps its row, with `attempt` counting from 1, and
-`run_id` stays the same. A run is done when one attempt at it is `ok`; a plan needs one `ok` attempt for every run.
+A run that is `invalid` or `interrupted` is measured again, up to the experiment's `max_attempts` in one sweep; it is tried
+again, as is one that ended otherwise, when the same command is given again. Every attempt keeps its row, with `attempt`
+counting from 1, and `run_id` stays the same. A run is done when one attempt at it is `ok`; a plan needs one `ok` attempt
+for every run.
 
 ## Columns
 """

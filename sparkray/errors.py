@@ -15,6 +15,7 @@
     |   |-- PreflightError             a flag that this host cannot honour
     |   |-- ClusterError               Ray is not there, or lacks what is needed
     |   |-- LockHeldError              somebody else is measuring on this machine
+    |   |-- RefusedError               run after run is refused by one and the same check
     |   `-- StorageError               a result could not be written (disk full, read-only)
     `-- RunError                       one run failed: becomes the status of its row, never ends a sweep
         |-- EngineFailedError          the engine ended with an error or a signal
@@ -112,6 +113,10 @@ class ClusterError(HostError):
 
 class LockHeldError(HostError):
     """Somebody else is measuring on this machine."""
+
+
+class RefusedError(HostError):
+    """Run after run is refused by one and the same check: what lasts, no further attempt mends."""
 
 
 class StorageError(HostError):

@@ -130,11 +130,20 @@ def _options(options: DockerOptions) -> dict[str, Any]:
     return {name: value for name, _, value in given(options)}
 
 
-def experiment_sha256(study: Study) -> str:
-    """The hash of the experiment as it is run: question, factors, margins, seed, and the options applied to them."""
+def experiment_sha256(study: Study, policies: Mapping[str, str]) -> str:
+    """The hash of the experiment as it is run: question, factors, margins, seed, the options applied to them, the checks.
+
+    A check's own policy holds where the experiment says nothing, so another default is another experiment, and its rows say
+    so. It is no other dataset (`definition_sha256`): a later version of sparkray goes on with what an earlier one began.
+
+    Args:
+        study: The study.
+        policies: The policy of every check there is, by its name.
+    """
     return canonical_sha256(
         {
             "experiment": _said(study.experiment),
+            "policies": dict(policies),
             "definition": definition_sha256(study),
             "environments": [t.environment for t in study.treatments],
             "models": [card.name for card in study.cards],
@@ -146,7 +155,8 @@ def definition_sha256(study: Study) -> str:
     """The hash of what may stand in one dataset: a change here makes runs that must not be pooled.
 
     The number of runs, the choice of models and of environments may change from sweep to sweep; the workload, the
-    engine's options and the question may not. Patience (`timeout_s`, `max_attempts`) is no part of it either.
+    engine's options, the policies that the experiment itself names and the question may not. Patience (`timeout_s`,
+    `max_attempts`) is no part of it either.
     """
     experiment = replace(
         study.experiment, runs=1, models=("",), environments=("",), timeout_s=1.0, max_attempts=1, fold=True

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
 Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list"]
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
@@ -30,7 +30,9 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "content hash of what the run is; the same in every plan that holds it"),
     Column("attempt", "int", "1 for the first try at this run; failed tries are kept"),
     Column("experiment", "string", "name of the experiment"),
-    Column("experiment_sha256", "string", "hash of the experiment as it was run, options applied"),
+    Column(
+        "experiment_sha256", "string", "hash of the experiment as it was run, options applied and every check's policy"
+    ),
     Column("site", "string", "name of the site"),
     Column("block", "int", "the block, counted from 0 within a model; comparisons are made inside blocks"),
     Column("position", "int", "place of the run in the plan, from 0"),
@@ -40,6 +42,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("environment", "string", "native, host, container_baseline, container_optimized"),
     Column("replicate", "int", "1 to N within model, level and environment"),
     Column("level", "string", "level of the load beside the environment; empty where there is but one"),
+    Column("concurrency", "int", "requests that are in flight at once, as it was asked for"),
     Column("status", "string", "ok, failed, timeout, oom, unready, invalid, interrupted; ok alone counts"),
     Column("reason", "string", "why it is not ok, in words"),
     Column("simulated", "bool", "true when a double stood in for the engine"),
@@ -49,12 +52,19 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("engine_lifetime_s", "float", "from the engine's own start to its own end, as it says itself"),
     Column("dead_time_s", "float", "duration less the engine's lifetime: what the environment costs around it"),
     Column("exit_code", "int", "exit status of the engine; negative for a signal"),
+    Column("oom_kills", "int", "processes of the whole machine that the kernel killed for memory during the run"),
+    Column(
+        "container_oom_killed", "bool", "whether Docker says that a process of it was killed for memory; null elsewhere"
+    ),
     Column("engine", "string", "engine's name"),
     Column("engine_version", "string", "version as the engine reports it"),
     Column("engine_command", "string", "argv as JSON, as seen inside the environment"),
     Column("model_path", "string", "model file or folder as the engine reports it"),
     Column("model_sha256", "string", "identity of the weights as computed inside the environment"),
     Column("checkpoint_sha256", "string", "hash of the checkpoint's config and weight index on the host"),
+    Column(
+        "weights_digest", "string", "hash of every file of the checkpoint, as it lay before the run; null for a file"
+    ),
     Column("model_architecture", "string", "architecture as the engine reports it"),
     Column("dataset_sha256", "string", "hash of the prompts that were given"),
     Column("image", "string", "image reference that was resolved; null on the host arm"),
@@ -70,8 +80,14 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("log_sha256", "string", "hash of the engine's kept output"),
     Column("requests_planned", "int", "requests asked for, warm-up apart"),
     Column("requests_done", "int", "requests completed, warm-up apart"),
+    Column(
+        "pace_drift_ratio",
+        "float",
+        "median ms per token of the last third of the requests over the first third's; null with fewer than 8 that tell",
+    ),
     Column("engine_load_s", "float", "time the engine took to load the model, by its own clock"),
     Column("engine_threads", "int", "threads that the engine computes with"),
+    Column("engine_devices", "int", "GPUs that the engine shards the model over, as it says itself"),
     Column("gate_wait_s", "float", "spent before the start on cooling down and on the page cache"),
     Column(
         "gpu_temp_gate_c", "float", "temperature of the hottest GPU as the cooldown let go, before the control probe"
@@ -166,6 +182,12 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("gpu_mem_clock_mhz", "float", "memory clock; null on GB10"),
     Column("gpu_throttle_reasons", "int", "NVML bit mask of clock event reasons"),
     Column("gpu_process_gib", "float", "GPU memory of the engine's process tree, seen from the host"),
+    Column(
+        "gpu_foreign_gib",
+        "float",
+        "GPU memory of all other processes that compute on it; null where none can be listed",
+    ),
+    Column("gpu_foreign_processes", "int", "how many these are"),
     Column("gpu_used_gib", "float", "used GPU memory; null on GB10"),
     Column("gpu_ecc_corrected", "int", "ECC errors that were corrected, since the driver was loaded; null on GB10"),
     Column("gpu_ecc_uncorrected", "int", "ECC errors that could not be corrected, since the driver was loaded"),

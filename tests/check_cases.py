@@ -10,6 +10,7 @@ from typing import Any
 from builders import MS, S, card, experiment, study
 
 from sparkray.checks import Asked, Evidence, Late, Row
+from sparkray.checks.steady import pace_drift_ratio
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import EngineFacts, Measurement, Request, Verdict
@@ -68,6 +69,7 @@ def samples_of(
     end = max(request.end_ns for request in requests) + S
     return [
         {
+            "sampler": "host",
             "t_ns": t,
             "device": None,
             "cpu_busy_pct": min(100.0, (foreign + engine) / 2 * 100),
@@ -105,6 +107,7 @@ def row_of(
         "page_cache_before_gib": 1.8,
         "swap_used_before_gib": 0.0,
         "page_cache_dropped": None,
+        "pace_drift_ratio": pace_drift_ratio(data.requests, 1),
         **compute_all(data),
     }
     return values | changes

@@ -13,6 +13,8 @@ from sparkray.spec.model import ModelCard
 from sparkray.spec.site import Site
 
 THROUGHPUT = "output_throughput_tok_s"
+MOST_BATCH = 65536
+"""What is said beyond it is no batch."""
 _REFERENCES = ("native", "host")
 _MOSTLY = 0.8
 _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
@@ -20,7 +22,7 @@ _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)
 
 @dataclass(frozen=True)
 class Cell:
-    """The runs of one model in one environment, in the order of time where that is known."""
+    """The runs of one model at one level of the load in one environment, in the order of time where that is known."""
 
     model: str
     environment: str
@@ -31,6 +33,17 @@ class Cell:
     def name(self) -> str:
         """How a reader finds it."""
         return f"{self.model} {self.environment}"
+
+    @property
+    def level(self) -> str:
+        """Its level of the load; empty where there is but one."""
+        return str(self.frame["level"][0] or "")
+
+    @property
+    def batch(self) -> int | None:
+        """Sequences in a step, the most that its rows tell; None where they do not."""
+        told = [batch for batch in self.frame["batch"].to_list() if batch is not None and 0 < batch <= MOST_BATCH]
+        return max(told, default=None)
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -147,3 +160,12 @@ def _told(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
 def stretches(environments: list[str]) -> int:
     """How many unbroken stretches of one environment a sequence has (`A A B A` has three)."""
     return sum(a != b for a, b in pairwise(environments)) + 1 if environments else 0
+
+
+def interleaved(case: Case) -> bool:
+    """Whether every model's arms take turns: then what drifts is common to a pair. False where nothing tells the order."""
+    for _, frame in case.by_model():
+        told = across_arms(frame)
+        if told is None or stretches(told[0]["environment"].to_list()) <= 2 * frame["environment"].n_unique():
+            return False
+    return True

@@ -19,6 +19,8 @@ def case_of(
 ) -> Case:
     """A case, its models joined to cards by what the user named, by id, by name, or by the last part of an id.
 
+    A site that leaves the kind of GPU open gets the data sheet of the GPU that the results name.
+
     Raises:
         UnknownNameError: `named` holds a model that the results do not.
     """
@@ -27,7 +29,8 @@ def case_of(
         if name not in ids:
             raise UnknownNameError("model in the results", name, list(ids))
     matched = {name: (named or {}).get(name) or _match(cards, (*said, name)) for name, said in ids.items()}
-    return Case(results, {name: card for name, card in matched.items() if card is not None}, site, batch)
+    machine = None if site is None else site.with_gpus(results.gpus)
+    return Case(results, {name: card for name, card in matched.items() if card is not None}, machine, batch)
 
 
 def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """The thin reader: a path in, `Results` out. Three forms: a dataset of sparkray's, the JSON of the study before, a table."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkray.audit.finding import NotJudged
+from sparkray.audit.planned import Planned
 from sparkray.audit.results import COLUMNS, STATE, Claim, Results, Row, results_of
 from sparkray.audit.values import integer, number, text
+from sparkray.checks.roofline import gpus_of
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.units import did_you_mean
@@ -37,11 +39,8 @@ _DATASET_NAMES = {
     "model": "model_name",
     "started_at": "started_s",
     "replicate": "iteration",
-    **{
-        name: name
-        for name in ("environment", "status", "simulated", "block", "position", "site", "model_path", "model_sha256")
-    },
-    **{name: name for name in (*STATE, *BY_NAME)},
+    **{name: name for name in ("environment", "level", "status", "simulated", "block", "position", "site")},
+    **{name: name for name in ("model_path", "model_sha256", *STATE, *BY_NAME)},
 }
 MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "said_model")), *BY_NAME)
 _NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "said_environment", "schema")
@@ -49,23 +48,27 @@ _UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException, pl.excepti
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 
-def read(path: Path, columns: Mapping[str, str] | None = None) -> Results:
+def read(path: Path, columns: Mapping[str, str] | None = None, ignored: Collection[str] = ()) -> Results:
     """Results at a path.
 
     Args:
         path: A folder with `runs/`, a JSON file, or a CSV, TSV or Parquet file.
         columns: For a table, sparkray's names and the table's own: `{"model": "Model", ...}`.
+        ignored: Columns of a table that are to be taken as not there, by its own names.
 
     Raises:
-        DatasetError: There is nothing of these forms.
-        UnknownNameError: `columns` names a column that there is not.
+        DatasetError: There is nothing of these forms, or a map of columns for what is no table.
+        UnknownNameError: `columns` or `ignored` name a column that there is not.
     """
+    table = path.is_file() and path.suffix.casefold() in _TABLES
+    if (columns or ignored) and path.exists() and not table:
+        raise DatasetError(f"{path} is no table: its columns are known", "Leave --map and --ignore out")
     if path.is_dir():
         return read_dataset(path)
     if not path.is_file():
         raise DatasetError(f"{path} is not there", "Name a dataset's folder, a JSON, a CSV or a Parquet file")
-    if path.suffix.casefold() in _TABLES:
-        return read_table(path, columns or {})
+    if table:
+        return read_table(path, columns or {}, ignored)
     return study_results(_json(path), str(path))
 
 
@@ -100,18 +103,49 @@ def read_dataset(folder: Path) -> Results:
             f"{folder} holds no runs",
             f"Name one dataset, such as {folder / inner[0]}" if inner else "Name another folder",
         )
-    return dataset_results(rows, tuple(remarks))
+    return dataset_results(rows, _experiment_of(runs.parent, remarks), tuple(remarks))
 
 
-def dataset_results(rows: Sequence[Row], remarks: tuple[NotJudged, ...] = ()) -> Results:
-    """Results from the rows of `runs` of a dataset, already read: the best attempt of every run."""
+def _experiment_of(folder: Path, remarks: list[NotJudged]) -> Mapping[str, Any]:
+    """`experiment.json`; empty where it is not there, with a remark where it cannot be read."""
+    path = folder / "experiment.json"
+    if not path.is_file():
+        return {}
+    try:
+        document = _json(path)
+    except DatasetError as error:
+        remarks.append(NotJudged("unreadable", error.message))
+        return {}
+    return document if isinstance(document, Mapping) else {}
+
+
+def dataset_results(
+    rows: Sequence[Row], document: Mapping[str, Any] | None = None, remarks: tuple[NotJudged, ...] = ()
+) -> Results:
+    """Results from the rows of `runs` of a dataset, already read: the best attempt of every run.
+
+    Args:
+        rows: Of every attempt.
+        document: The dataset's `experiment.json`.
+        remarks: What was found unreadable.
+    """
+    planned = Planned(document or {})
     sites = {name for row in rows if (name := text(row.get("site")))}
     return results_of(
         "sparkray dataset",
-        [_dataset_row(row) for row in _standing(rows)],
+        [_dataset_row(row, planned) for row in _standing(rows)],
         remarks=remarks,
         default_site=sites.pop() if len(sites) == 1 else None,
+        planned=planned.cells,
+        gpus=tuple(dict.fromkeys(name for row in rows for name in _gpus(row))),
     )
+
+
+def _gpus(row: Row) -> tuple[str, ...]:
+    try:
+        return gpus_of(row)
+    except (ValueError, TypeError, AttributeError):
+        return ()
 
 
 def _standing(rows: Iterable[Row]) -> list[Row]:
@@ -124,12 +158,12 @@ def _standing(rows: Iterable[Row]) -> list[Row]:
     return list(best.values())
 
 
-def _dataset_row(row: Row) -> Row:
-    level = f" {row['level']}" if row.get("level") else ""
+def _dataset_row(row: Row, planned: Planned) -> Row:
     return {
         **{ours: row.get(name) for name, ours in _DATASET_NAMES.items()},
+        **planned.load(row),
         "row": f"{row.get('run_id')}-{row.get('attempt')}",
-        "model": f"{row['model']}{level}" if row.get("model") else None,
+        "model": row.get("model"),
     }
 
 
@@ -203,14 +237,21 @@ def _claims(listed: Any) -> tuple[Claim, ...] | None:  # noqa: ANN401
     )
 
 
-def read_table(path: Path, columns: Mapping[str, str]) -> Results:
+def read_table(path: Path, columns: Mapping[str, str], ignored: Collection[str] = ()) -> Results:
     """A CSV, TSV or Parquet file with one row a run.
+
+    What is mapped comes first: a mapped column stands in the place of one that has sparkray's name by itself, and is kept
+    whatever it is called.
 
     Raises:
         DatasetError: It cannot be read, or names no model or environment.
-        UnknownNameError: The map names a column that there is not, here or there.
+        UnknownNameError: The map, or what is to be ignored, names a column that there is not, here or there.
     """
-    there, rows = _table(path)
+    every, rows = _table(path)
+    for name in ignored:
+        if name not in every:
+            raise UnknownNameError(f"column in {path.name}", name, every)
+    there = [name for name in every if name not in ignored]
     for ours, theirs in columns.items():
         if ours not in MAPPABLE:
             raise UnknownNameError("column of sparkray", ours, list(MAPPABLE))
@@ -219,14 +260,16 @@ def read_table(path: Path, columns: Mapping[str, str]) -> Results:
     named = {theirs: ours for ours, theirs in columns.items()}
     if len(named) < len(columns):
         raise DatasetError("one column is mapped to two names", "Map every column once: --map ours=theirs,...")
+    kept = [name for name in there if name not in named and name not in (*_NO_METRICS, *columns)]
+    own = {**named, **{name: name for name in kept}}
     for needed in ("model", "environment"):
-        if needed not in named.values() and needed not in there:
+        if needed not in own.values():
             near = did_you_mean(needed, there)
             raise DatasetError(
                 f"{path} has no column {needed!r}",
                 f"Say which it is: --map {needed}={near or 'COLUMN'}. There are: {', '.join(there)}",
             )
-    return results_of("table", [_table_row(row, named, f"row {index}") for index, row in enumerate(rows, 1)])
+    return results_of("table", [_table_row(row, own, f"row {index}") for index, row in enumerate(rows, 1)])
 
 
 def _table(path: Path) -> tuple[list[str], Sequence[Row]]:
@@ -248,7 +291,8 @@ def _table(path: Path) -> tuple[list[str], Sequence[Row]]:
 
 
 def _table_row(row: Row, named: Mapping[str, str], label: str) -> Row:
-    ours = {named.get(name, name): value for name, value in row.items() if name not in _NO_METRICS}
+    """A row under sparkray's names; `named` has them by those of the table, and nothing else is taken."""
+    ours = {name: row.get(theirs) for theirs, name in named.items()}
     model = ours.get("model")
     exit_status = {} if ours.get("status") is not None else {"status": _status_of(row.get("exit_code"))}
     return {**ours, **exit_status, "row": label, "model": model, "model_name": model}

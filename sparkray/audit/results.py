@@ -1,8 +1,9 @@
 """The one form that every reader produces: a frame of runs, typed, with null for what is not there. Pure.
 
 Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
-where sparkray has none). `row` is the label by which a finding names a row. Values that cannot be read are null and
-counted in `remarks`: dirty data is left out aloud.
+where sparkray has none). `row` is the label by which a finding names a row. `level` is the level of the load (batch,
+concurrency) where the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does
+not. Values that cannot be read are null and counted in `remarks`: dirty data is left out aloud.
 """
 
 import re
@@ -39,20 +40,30 @@ _TEXT = (
     "model_sha256",
     "said_model",
     "environment",
+    "level",
     "status",
     "site",
 )
-_INTEGER = ("iteration", "block", "position", "batch")
+_INTEGER = ("iteration", "block", "position", "batch", "devices")
 _SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(_TEXT, pl.String),
     **dict.fromkeys(_INTEGER, pl.Int64),
     "started_s": pl.Float64,
     "simulated": pl.Boolean,
+    "speculative": pl.Boolean,
     **dict.fromkeys(STATE, pl.Float64),
 }
 COLUMNS = tuple(_SCHEMA)
 _POSITIVE = ("throughput", "latency", "ttft", "itl")
 _ENOUGH_NUMBERS = 0.8
+_EDGE = "(start|begin|end|finish|stop|submit|creat|complet)(ed|ing|ning|e|s)?"
+_MOMENT = re.compile(
+    rf"(^|_)(timestamp|datetime|date|epoch)(_|$)|^(run_|job_)?{_EDGE}_?(time|at|ts|date|utc|unix|epoch)(_(s|ms|us|ns))?$"
+    rf"|^{_EDGE}(_(s|ms|us|ns))?$"
+)
+_TIME_WORD = re.compile(rf"time|when|clock|_at$|_ts$|(^|_){_EDGE}(_|$)")
+_EPOCHS = ((1e9, 3e9), (1e12, 3e12))
+"""Seconds and milliseconds since 1970 from 2001 to 2065."""
 _OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
 
 
@@ -75,13 +86,18 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read."""
+    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read.
+
+    `planned` are the cells that were meant to be measured, where the input tells; `gpus` the machine's, by name.
+    """
 
     source: str
     frame: pl.DataFrame
     claims: tuple[Claim, ...] | None = None
     remarks: tuple[NotJudged, ...] = ()
     default_site: str | None = None
+    planned: tuple[tuple[str, str], ...] = ()
+    gpus: tuple[str, ...] = ()
 
     @property
     def ok(self) -> pl.DataFrame:
@@ -142,7 +158,9 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
     """
     dirt = _Dirt()
     rows = [{_plain(name): value for name, value in row.items()} for row in rows]
-    parsers = _parsers() | {name: _metric_parser(name) for name in _metric_names(rows)}
+    names = _metric_names(rows)
+    moments = [name for name in names if _is_moment(name, [row.get(name) for row in rows])]
+    parsers = _parsers() | {name: _metric_parser(name) for name in names if name not in moments}
     typed = [{name: dirt.read(name, row.get(name), parse) for name, parse in parsers.items()} for row in rows]
     frame = pl.DataFrame(typed, schema=_SCHEMA | {name: pl.Float64 for name in parsers if name not in _SCHEMA})
     frame = frame.with_columns(
@@ -150,8 +168,17 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
         pl.col("model_name").fill_null(pl.col("model")),
         pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
     )
-    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_unplaced(frame))
+    frame = _levelled(frame)
+    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_told_moments(moments), *_unplaced(frame))
     return Results(source, frame, remarks=remarks, **known)
+
+
+def _levelled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Each level of the load under a name of its own: what was measured at one batch is no replicate of another's."""
+    if frame["level"].null_count() == len(frame) and frame["batch"].drop_nulls().n_unique() > 1:
+        frame = frame.with_columns(level=pl.format("batch={}", "batch"))
+    named = pl.format("{} {}", "model", "level")
+    return frame.with_columns(model=pl.when(pl.col("level").is_null()).then("model").otherwise(named))
 
 
 def _plain(name: str) -> str:
@@ -166,6 +193,7 @@ def _parsers() -> dict[str, Callable[[Any], Any]]:
         **dict.fromkeys(_INTEGER, values.integer),
         "started_s": values.seconds,
         "simulated": values.flag,
+        "speculative": values.flag,
         **dict.fromkeys(STATE, values.number),
     }
 
@@ -195,6 +223,24 @@ def _metric_names(rows: Sequence[Row]) -> list[str]:
 def _holds_numbers(found: Sequence[Any]) -> bool:
     there = [value for value in found if value is not None and value != ""]
     return bool(there) and sum(values.number(v) is not None for v in there) >= _ENOUGH_NUMBERS * len(there)
+
+
+def _is_moment(name: str, found: Sequence[Any]) -> bool:
+    """Whether a column tells when something was, by its name, or by a hint in it and values that are dates.
+
+    Moments rise from run to run by themselves, so that as a metric they would be drift, and no other finding.
+    """
+    if name in BY_NAME:
+        return False
+    lowered = name.casefold().replace(" ", "_").replace("-", "_")
+    numbers = [number for value in found if (number := values.number(value)) is not None]
+    dated = all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
+    return bool(_MOMENT.search(lowered)) or (dated and bool(_TIME_WORD.search(lowered)))
+
+
+def _told_moments(names: Sequence[str]) -> list[NotJudged]:
+    told = [f"{name} says when something was: taken for no metric" for name in names]
+    return [NotJudged("columns", reason) for reason in told]
 
 
 def _unplaced(frame: pl.DataFrame) -> list[NotJudged]:

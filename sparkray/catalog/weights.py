@@ -21,11 +21,16 @@ _FETCH_PATIENCE_S = 600
 
 @dataclass(frozen=True)
 class Located:
-    """Weights on this machine. `sha256` is of the file; None for a folder, whose config and index `checkpoint` hashes."""
+    """Weights on this machine.
+
+    `sha256` is of the file; None for a folder. Of that `checkpoint` hashes the config and the index, and `digest` every
+    file, where somebody has taken the time.
+    """
 
     path: Path
     sha256: str | None
     checkpoint: str | None = None
+    digest: str | None = None
 
 
 def cache_folder() -> Path:

@@ -9,7 +9,7 @@ does not ask.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
@@ -27,13 +27,15 @@ Row = Mapping[str, Any]
 class Asked:
     """What a run was to be, as far as the plan alone does not say it.
 
-    `rootfs_digest` and `model_sha256` (None where it cannot be known before) are what every arm must show, `mismatches`
+    `rootfs_digest`, `weights_digest` and `model_sha256` (None where they cannot be known before) are what every arm must
+    show, `mismatches`
     what the engine itself says is not as it was told, `environment` the variables and `start` the start state
     (`runtimes.StartState` as a dictionary) that were declared, `options` the Docker flags that were really given.
     """
 
     rootfs_digest: str = ""
     model_sha256: str | None = None
+    weights_digest: str | None = None
     mismatches: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     start: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +48,9 @@ class Evidence:
 
     `row` is the run's row as it will be stored, metrics computed, but for its status; `samples` are rows of `samples` in
     time order; `state` is the effective state of its process; `earlier` are the rows of ok runs of the same model and
-    level on this machine, of every environment, oldest first.
+    level on this machine, of every environment, oldest first; `of_machine` are those of every model and level, for what
+    does not depend on them. `refused_by` are the checks that the last attempt at this very run fell to (`refused_before`):
+    what one of them finds again has stayed so.
     """
 
     study: Study
@@ -57,6 +61,8 @@ class Evidence:
     state: Mapping[str, Any] = field(default_factory=dict)
     asked: Asked = field(default_factory=Asked)
     earlier: Sequence[Row] = ()
+    of_machine: Sequence[Row] = ()
+    refused_by: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class Check(Protocol):
     """The module's name."""
     policy: Policy
     """What holds where the experiment says nothing."""
+    remedy: str
+    """What to do where it refuses run after run."""
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict on one run; None when there is nothing to judge it by."""
@@ -88,6 +96,8 @@ class Review(Protocol):
     """The module's name."""
     policy: Policy
     """What holds where the experiment says nothing."""
+    remedy: str
+    """What to do where it refuses run after run."""
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """Verdicts other than `pass` on runs that have ended.
@@ -130,9 +140,25 @@ def load_review(name: str) -> Review | None:
     return None if made is None else cast("Review", made())
 
 
+def remedy_of(name: str) -> str:
+    """What to do where a check refuses run after run.
+
+    Raises:
+        UnknownNameError: There is no check of that name.
+    """
+    found = load_check(name) or load_review(name)
+    return found.remedy if found is not None else ""
+
+
 def policy_of(study: Study, check: Check | Review) -> Policy:
     """The experiment's policy for a check, else the check's own."""
     return study.experiment.checks.get(check.name, check.policy)
+
+
+def policies_of(study: Study) -> dict[str, Policy]:
+    """The policy of every check there is, as it holds in a study."""
+    found = [load_check(name) or load_review(name) for name in check_names()]
+    return {check.name: policy_of(study, check) for check in found if check is not None}
 
 
 def held(verdict: Verdict, policy: Policy) -> Verdict:
@@ -160,11 +186,31 @@ def _judged(check: Check, evidence: Evidence) -> Verdict | None:
         return Verdict(check.name, "warn", f"could not judge: {type(error).__name__}: {error}")
 
 
+def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
+    """Checks whose last word on a run was to refuse it; a warning is no word, and an attempt that was not judged none.
+
+    Args:
+        verdicts: Rows of `checks` of every attempt at the run, late ones included, in any order.
+    """
+    in_order = sorted(verdicts, key=lambda row: (row["attempt"], row["verdict"] == "invalid"))
+    last = {row["check"]: row["verdict"] for row in in_order if row["verdict"] != "warn"}
+    return frozenset(check for check, word in last.items() if word == "invalid")
+
+
 def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
     """Every review's verdicts, as the experiment's policies have them."""
     found: list[Late] = []
     for review in filter(None, map(load_review, check_names())):
         policy = policy_of(study, review)
         if policy != "off":
-            found += [replace(late, verdict=held(late.verdict, policy)) for late in review.look_back(study, rows)]
+            found += [replace(late, verdict=held(late.verdict, policy)) for late in _looked_back(review, study, rows)]
     return tuple(found)
+
+
+def _looked_back(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    """A review that fails has no say, as a check has none; the latest run carries the warning."""
+    try:
+        return review.look_back(study, rows)
+    except Exception as error:  # noqa: BLE001 - as for a check; and the rows that it fell over are there in every later sweep
+        said = Verdict(review.name, "warn", f"could not look back: {type(error).__name__}: {error}")
+        return [Late(row["run_id"], row["attempt"], said) for row in rows[-1:]]

@@ -12,7 +12,8 @@ from sparkray.records import Verdict
 
 Word: TypeAlias = Literal["pass", "warn", "invalid"]
 _GRAVITY: tuple[Word, ...] = ("pass", "warn", "invalid")
-_SIGMA_PER_MAD = 1.4826
+SIGMA_PER_MAD = 1.4826
+"""Of normal values."""
 
 
 @dataclass(frozen=True)
@@ -66,4 +67,4 @@ def robust_sd(values: Sequence[float]) -> float:
     if not len(values):
         return 0.0
     array = np.asarray(values, dtype=np.float64)
-    return _SIGMA_PER_MAD * float(np.median(np.abs(array - np.median(array))))
+    return SIGMA_PER_MAD * float(np.median(np.abs(array - np.median(array))))

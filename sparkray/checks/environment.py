@@ -16,6 +16,7 @@ class Check:
 
     name = "environment"
     policy: Policy = "invalid"
+    remedy = "Look at what sets these variables: the image, its entrypoint, or Docker's own configuration"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict, whatever the evidence."""

@@ -6,15 +6,16 @@ the median of the runs before it and their robust spread; a program that keeps o
 the engine takes every core and the scheduler shares. Before there are runs to be held against, three quarters of a core
 are too much, and 0.4 where nothing was left idle.
 
-GPU memory that is used and is not the engine's is held against what a driver keeps for itself. Where NVML tells no memory
-(GB10) that is not judged.
+GPU memory that is used and is not the engine's is held against what a driver keeps for itself, and so is the memory of the
+other processes that the driver lists; the latter is told on unified memory too (GB10), where the former is not. A process
+of others that holds little may compute all the same: a warning.
 """
 
 import json
 from collections.abc import Iterator, Sequence
 
 from sparkray.checks import Evidence, Row
-from sparkray.checks._finding import Finding, combined, median, number, robust_sd
+from sparkray.checks._finding import Finding, combined, median, number, numbers, robust_sd
 from sparkray.records import Verdict
 from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_S
@@ -38,6 +39,7 @@ class Check:
 
     name = "exclusive"
     policy: Policy = "invalid"
+    remedy = "End what else runs here, or say that the machine is shared: --set 'experiment.checks={exclusive: warn}'"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where neither CPU time nor GPU memory is known."""
@@ -99,12 +101,27 @@ def _served_s(evidence: Evidence) -> float:
 
 def _gpu(samples: Sequence[Row]) -> Iterator[Finding]:
     for device in dict.fromkeys(sample.get("device") for sample in samples):
-        foreign = _foreign_gpu_gib([sample for sample in samples if sample.get("device") == device])
+        of_device = [sample for sample in samples if sample.get("device") == device]
+        foreign = _foreign_gpu_gib(of_device)
         if foreign:
             most = median(foreign)
             said = f"GPU {device}: {most:.2f} GiB that are not the engine's"
             beyond = most > MOST_GPU_GIB
             yield Finding("invalid", f"{said}, limit {MOST_GPU_GIB:g} GiB") if beyond else Finding("pass", said)
+        yield from _listed(device, of_device)
+
+
+def _listed(device: object, samples: Sequence[Row]) -> Iterator[Finding]:
+    """Processes of others on one GPU, by the driver's own list."""
+    counts, held = numbers(samples, "gpu_foreign_processes"), numbers(samples, "gpu_foreign_gib")
+    if not counts:
+        return
+    count, most = median(counts), median(held) if held else 0.0
+    said = f"GPU {device}: {count:g} processes of others, {most:.2f} GiB"
+    if most > MOST_GPU_GIB:
+        yield Finding("invalid", f"{said}, limit {MOST_GPU_GIB:g} GiB")
+    else:
+        yield Finding("warn" if count > 0 else "pass", said)
 
 
 def _foreign_gpu_gib(samples: Sequence[Row]) -> list[float]:

@@ -3,8 +3,8 @@
 What was planned comes first: the digest of the arm's own files, and the hash of the weights taken inside the environment.
 Where the plan cannot know a value before (an engine's version, a checkpoint's hash), a run must show what the runs before
 it showed, whatever their environment. A wrong file in one arm is told by the plan, so it marks the runs of that arm and
-no others. The vocabulary of a model file lies within it. Of a checkpoint the configuration and the index of its weights are
-hashed; its tokenizer and the weights themselves are not.
+no others. The vocabulary of a model file lies within it. A checkpoint is a folder: every file of it, weights and tokenizer
+too, is hashed when a sweep begins, and again before a run where its times or sizes have moved since.
 """
 
 from collections import Counter
@@ -29,10 +29,13 @@ class Check:
 
     name = "identity"
     policy: Policy = "invalid"
+    remedy = (
+        "Find out which arm's files, weights or engine are not those that were planned; after a wanted change: --fresh"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where neither the plan nor an earlier run says what to expect."""
-        return combined(self.name, (*_files(evidence), *_model(evidence), *_alike(evidence)))
+        return combined(self.name, (*_files(evidence), *_model(evidence), *_checkpoint(evidence), *_alike(evidence)))
 
 
 def _files(evidence: Evidence) -> Iterator[Finding]:
@@ -55,6 +58,19 @@ def _model(evidence: Evidence) -> Iterator[Finding]:
         yield from (Finding("invalid", mismatch) for mismatch in evidence.asked.mismatches)
     elif known := facts.model_sha256 or facts.model_path:
         yield Finding("pass", f"model {known}")
+
+
+def _checkpoint(evidence: Evidence) -> Iterator[Finding]:
+    """The files that the engine was given are those that the sweep began with."""
+    expected, found = evidence.asked.weights_digest, evidence.row.get("weights_digest")
+    if expected is None:
+        return
+    if found == expected:
+        yield Finding("pass", f"checkpoint {found}")
+    else:
+        yield Finding(
+            "invalid", f"the checkpoint's files are no longer those of the sweep: {found}, expected {expected}"
+        )
 
 
 def _alike(evidence: Evidence) -> Iterator[Finding]:

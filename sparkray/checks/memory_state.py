@@ -7,10 +7,11 @@ A run is held against its partners in the block, and against the median of the l
 is unlike both: where a partner alone is different, the partner was. While the page cache is left as it is, the first runs
 fill it, so until there are three runs nobody is blamed for it; the review settles the pair afterwards.
 
-Some changes stay: what was swapped out remains so, and another program's file remains cached. A run that is measured again
-and finds the machine still changed is not to be refused forever. It stands with a warning, and `Review` marks the partners
-that started from the older state, so that the pair is measured in one state or the other. Swapping during a run and a page
-cache that could not be dropped are refused every time.
+Some changes stay: what was swapped out remains so, and another program's file remains cached. A run that this check has
+refused and that finds the machine still changed is not to be refused forever. It stands with a warning, and `Review` marks
+the partners that started from the older state, so that the pair is measured in one state or the other. An attempt that
+ended for another reason earns no such leave. Swapping during a run and a page cache that could not be dropped are refused
+every time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,11 +60,15 @@ QUANTITIES = (
 """`settles`: the first runs change it by themselves, while the page cache is left as it is."""
 
 
+_REMEDY = "Free memory and swap, or have the page cache dropped: --set experiment.protocol.page_cache=drop"
+
+
 class Check:
     """See the module."""
 
     name = "memory_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where the row tells no memory and no swap."""
@@ -76,6 +81,7 @@ class Review:
 
     name = "memory_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`."""
@@ -116,7 +122,7 @@ def _before(evidence: Evidence, quantity: Quantity) -> Iterator[Finding]:
     told = f"{said}, {against}, limit {quantity.limit_gib(evidence.row):.2f} apart"
     if not all(quantity.unlike(value, reference, evidence.row) for _, reference in references):
         yield Finding("pass", told)
-    elif (number(evidence.row, "attempt") or 1) > 1:
+    elif Check.name in evidence.refused_by:
         yield Finding("warn", f"{told}: it has stayed so, measured again")
     else:
         yield Finding("invalid", told)

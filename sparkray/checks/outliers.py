@@ -12,6 +12,12 @@ noise a run that is twice as slow is missed three times in ten by ratios alone, 
 are needed since the MAD of few runs, or of very even ones, is close to nothing. With one environment alone the logs
 themselves are taken.
 
+The noise of a shared machine is skewed: a neighbour makes runs slower and none faster. In a ratio of two runs the skew
+cancels, a single run has it, and a spread over both sides knows nothing of the long one. Among single runs the MAD is
+therefore that of the other values on the run's own side of the median, where that is the wider one. It is the
+semi-interquartile range of that side, by which Kimber (1990, Applied Statistics 39:21) sets the fences of skewed samples. A
+quarter of the runs may be wild before it breaks down, in place of a half.
+
 The policy is to warn. A measurement is not wrong for being far off, and to leave out what is far off makes every interval
 too narrow; the reader is told, and the reports can show the result without it.
 """
@@ -21,7 +27,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sparkray.checks import Late, Row
-from sparkray.checks._finding import median, number, robust_sd
+from sparkray.checks._finding import SIGMA_PER_MAD, median, number, robust_sd
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study
 from sparkray.records import Verdict
@@ -64,6 +70,7 @@ class Review:
 
     name = "outliers"
     policy: Policy = "warn"
+    remedy = "See what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`. Nothing with fewer than 5 complete pairs."""
@@ -88,8 +95,20 @@ def _only_first(found: dict[tuple[str, int], list[Apart]], rows: Sequence[Row]) 
 
 def modified_z(values: Sequence[float], value: float) -> float:
     """The modified z score of a value among values, without its sign; 99.9 at the most."""
-    sd = robust_sd(values)
-    off = abs(value - median(values))
+    return _z(abs(value - median(values)), robust_sd(values))
+
+
+def sided_z(values: Sequence[float], value: float) -> float:
+    """`modified_z` of one of the values by the spread of the others on its side of the median, where that is wider."""
+    middle = median(values)
+    others = [*values]
+    others.remove(value)
+    beyond = [abs(each - middle) for each in others if (each - middle) * (value - middle) >= 0]
+    sd = SIGMA_PER_MAD * median(beyond) if beyond else 0.0
+    return _z(abs(value - middle), max(sd, robust_sd(values)))
+
+
+def _z(off: float, sd: float) -> float:
     return min(_ENDLESS, off / sd) if sd > 0 else (_ENDLESS if off > 0 else 0.0)
 
 
@@ -122,7 +141,7 @@ def _alone(arm: Arm, metric: str) -> Iterator[Apart]:
     if len(values) < FEWEST:
         return
     for row, value in arm.values():
-        off, z = value - median(values), modified_z(values, value)
+        off, z = value - median(values), sided_z(values, value)
         if _far(off) and z > MOST_Z:
             yield Apart(row, metric, off, z, math.exp(median(values)), len(values))
 
@@ -139,7 +158,7 @@ def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Apart]:
         row, value = arm[block]
         z = modified_z(ratios, ratio)
         if _far(off, FLOOR_OF_ARM):
-            z = max(z, modified_z(_logs(arm), value))
+            z = max(z, sided_z(_logs(arm), value))
         if z > MOST_Z:
             yield Apart(row, metric, off, z, math.exp(value - off), len(arm))
 

@@ -5,8 +5,9 @@ of 63 with every counter as usual. A probe does fixed work and takes its time, s
 
 All is done on the log scale. A run's *level* is the mean over its probes before and after, its *drift* the change between
 them. Both are held against the median of the runs before it, which takes out what is usual (a GPU that is warm after a
-run). The limit is six robust standard deviations of those runs, never below a floor and never above a cap: on a shared
-machine CPU probes scatter by 10 % and now and then by 30, a GPU's by 1.
+run). These are the runs of every model on this machine, since a probe knows of none: a second model does not begin anew.
+The limit is six robust standard deviations of those runs, never below a floor and never above a cap: on a shared machine
+CPU probes scatter by 10 % and now and then by 30, a GPU's by 1.
 
 A faster level blames nobody. That a pair is unlike is for `Review`, which marks every run of a block whose levels do not
 agree, since it cannot be told which of them was usual.
@@ -69,11 +70,15 @@ PROBES = (
 )
 
 
+_REMEDY = "Shut down, pull the power cord for a minute and start again; if the machine is to be as it is now: --fresh"
+
+
 class Check:
     """See the module."""
 
     name = "power_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without probes."""
@@ -85,6 +90,7 @@ class Review:
 
     name = "power_state"
     policy: Policy = "invalid"
+    remedy = _REMEDY
 
     def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`."""
@@ -108,9 +114,9 @@ def _known(values: Sequence[float | None]) -> list[float]:
 def _judged(evidence: Evidence, probe: Probe) -> Iterator[Finding]:
     level, drift = probe.level(evidence.row), probe.drift(evidence.row)
     if level is not None:
-        yield _of_level(probe, level, _known([probe.level(row) for row in evidence.earlier]))
+        yield _of_level(probe, level, _known([probe.level(row) for row in evidence.of_machine]))
     if drift is not None:
-        yield _of_drift(probe, drift, _known([probe.drift(row) for row in evidence.earlier]))
+        yield _of_drift(probe, drift, _known([probe.drift(row) for row in evidence.of_machine]))
 
 
 def _of_level(probe: Probe, level: float, earlier: Sequence[float]) -> Finding:

@@ -21,8 +21,10 @@ from sparkray.spec.site import is_container, is_native
 from sparkray.units import GIB, format_size, parse_size
 
 Gravity = str
-_WRONG, _IDLE, _UNREAD, _FINE = "wrong", "idle", "unread", "fine"
-_HEADS = {_WRONG: "", _IDLE: "flags that did not act: ", _UNREAD: "could not be read back: ", _FINE: ""}
+_WRONG, _IDLE, _ODD, _UNREAD, _FINE = "wrong", "idle", "odd", "unread", "fine"
+_HEADS = {_WRONG: "", _IDLE: "flags that did not act: ", _ODD: "", _UNREAD: "could not be read back: ", _FINE: ""}
+_WARNED = (_IDLE, _ODD, _UNREAD)
+"""`_ODD` is a state that no flag has to do with."""
 _MODEL = ("model_filesystem", "model_source")
 
 
@@ -39,6 +41,10 @@ class Check:
 
     name = "readback"
     policy: Policy = "invalid"
+    remedy = (
+        "Leave the flag out, or see what keeps it from acting: the daemon's configuration, a limit on "
+        "sparkray's own group"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no state was read, which is another check's business."""
@@ -53,7 +59,8 @@ class Check:
         told = [_HEADS[kind] + "; ".join(texts) for kind in _HEADS if (texts := _of(found, kind))]
         if _of(found, _WRONG):
             return Verdict(self.name, "invalid", "; ".join(told))
-        return Verdict(self.name, "warn" if _of(found, _IDLE) or _of(found, _UNREAD) else "pass", "; ".join(told))
+        warned = any(said.gravity in _WARNED for said in found)
+        return Verdict(self.name, "warn" if warned else "pass", "; ".join(told))
 
 
 def _of(found: list[_Said], gravity: Gravity) -> list[str]:
@@ -96,7 +103,7 @@ def _unasked(evidence: Evidence) -> Iterator[_Said]:
             yield _Said(_WRONG, f"{text}, which no flag asked for")
     missing = _missing_cpus(state, state.get("cpus_allowed"))
     if missing and options.cpuset_cpus is None and "cpuset" not in limits:
-        yield _Said(_IDLE, f"none asked for an affinity, and the process keeps off CPUs {missing}")
+        yield _Said(_ODD, f"none asked for an affinity, and the process keeps off CPUs {missing}")
 
 
 def _limits(evidence: Evidence) -> dict[str, str]:
@@ -148,9 +155,9 @@ def _outside(evidence: Evidence) -> Iterator[_Said]:
     if in_chroot and state.get("root_read_only") is False:
         yield _Said(_WRONG, "the root of the chroot can be written on")
     if state.get("seccomp", "0") != "0" and "seccomp" not in layers:
-        yield _Said(_IDLE, f"a seccomp filter of whoever started sparkray is on (mode {state['seccomp']})")
+        yield _Said(_ODD, f"a seccomp filter of whoever started sparkray is on (mode {state['seccomp']})")
     if state.get("no_new_privs", "0") != "0":
-        yield _Said(_IDLE, "no_new_privs of whoever started sparkray is on")
+        yield _Said(_ODD, "no_new_privs of whoever started sparkray is on")
 
 
 def _whose(value: str) -> str:
@@ -185,7 +192,7 @@ def _model(evidence: Evidence) -> Iterator[_Said]:
     now, before = _source(state), _source_before(evidence)
     yield _Said(_FINE, f"model on {now}")
     if before is not None and before != now:
-        yield _Said(_IDLE, f"the model is read from {now}, in the run before from {before}")
+        yield _Said(_ODD, f"the model is read from {now}, in the run before from {before}")
 
 
 def _source(state: Mapping[str, Any]) -> str:

@@ -19,11 +19,12 @@ Bandwidth and compute are those of the data sheet, never measured ones, which so
 of MB are nothing to a model of GB), a prompt's KV cache shared between sequences (`context` is what each has of its own).
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sparkray.checks import Evidence
+from sparkray.checks import Evidence, Row
 from sparkray.errors import InputError
 from sparkray.metrics import BY_NAME, RunData, counted
 from sparkray.records import Verdict
@@ -165,7 +166,7 @@ def _roof(shape: Shape, site: Site, *, load: Load, read: StepRead, speedup: floa
     if site.bandwidth_gb_s is None:
         raise InputError(
             f"site {site.name} does not tell its memory bandwidth, so there is no bound",
-            "Name a site that does, or give it: --set site.bandwidth_gb_s=3350",
+            "Name a site or a GPU (--gpu) that does, or give it: --set site.bandwidth_gb_s=3350",
         )
     tokens = load.batch * load.tokens_per_step
     compute_s = None
@@ -199,10 +200,11 @@ def _far_off(share: float, expected: Roof) -> tuple[str, ...]:
 
 
 class Check:
-    """The roofline of each run on a site that tells its bandwidth: `impossible` is invalid, `suspicious` a warning."""
+    """The roofline of each run where site or GPU tell a bandwidth: `impossible` is invalid, `suspicious` a warning."""
 
     name = "roofline"
     policy: Policy = "invalid"
+    remedy = "Check the model card, the site's data sheet and the batch: the verb roofline shows the arithmetic"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without a bandwidth, a shape or a throughput, or when decoding is speculative.
@@ -214,10 +216,9 @@ class Check:
         data = RunData(counted(measurement.requests), (), measurement.facts, {})
         throughput = BY_NAME["output_throughput_tok_s"].compute(data)
         options = study.options_of(planned)
-        if card.shape is None or study.site.bandwidth_gb_s is None or not throughput or _speculates(options):
+        site = machine_of(study.site, gpus_of(evidence.row), measurement.facts.reported.get("world_size") or 1)
+        if card.shape is None or site.bandwidth_gb_s is None or not throughput or speculates(options):
             return None
-        reported = measurement.facts.reported
-        site = _of_devices(study.site, reported.get("world_size") or 1)
         found = judge(card.shape, site, load=_load(evidence, card), throughput_tok_s=throughput)
         said = "; ".join(found.reasons) or (
             f"{throughput:.4g} tok/s, {found.share:.1%} of the expected roof of {found.expected.tok_s:.4g}, "
@@ -254,20 +255,34 @@ def kv_bits(dtype: str | None, card: ModelCard) -> float:
     return 8.0 if name == "auto" and card.quantisation is not None else SIXTEEN_BITS
 
 
-def _of_devices(site: Site, count: int) -> Site:
-    """The site's data sheet is of one device; engines that shard a model use several."""
+def gpus_of(row: Row) -> tuple[str, ...]:
+    """The GPUs of the machine of a row of `runs`, by their names."""
+    told = json.loads(row.get("machine") or "{}").get("gpus")
+    return tuple(map(str, told)) if isinstance(told, list) else ()
+
+
+def machine_of(site: Site, gpus: Iterable[str], count: int) -> Site:
+    """The data sheet that bounds a run, with the GPU's own where the site leaves it open.
+
+    Args:
+        site: Its data sheet is of one device.
+        gpus: The machine's, by the names that NVML tells.
+        count: Devices that the engine shards the model over.
+    """
+    sheet = site.with_gpus(gpus)
 
     def all_of(value: float | None) -> float | None:
         return None if value is None else value * count
 
     return replace(
-        site,
-        bandwidth_gb_s=all_of(site.bandwidth_gb_s),
-        compute_tflops=all_of(site.compute_tflops),
-        memory_gib=all_of(site.memory_gib),
+        sheet,
+        bandwidth_gb_s=all_of(sheet.bandwidth_gb_s),
+        compute_tflops=all_of(sheet.compute_tflops),
+        memory_gib=all_of(sheet.memory_gib),
     )
 
 
-def _speculates(options: Mapping[str, Any]) -> bool:
+def speculates(options: Mapping[str, Any]) -> bool:
+    """Whether an engine's options ask for speculative decoding: then nobody knows what a step yields."""
     extra = options.get("extra")
     return any("speculative" in str(key) for key in (*options, *(extra if isinstance(extra, Mapping) else ())))

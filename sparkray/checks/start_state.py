@@ -22,6 +22,7 @@ class Check:
 
     name = "start_state"
     policy: Policy = "invalid"
+    remedy = "Start sparkray from a plain shell: without nice, with its limits and its affinity untouched"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no start state was declared."""

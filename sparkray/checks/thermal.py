@@ -2,11 +2,13 @@
 
 - *Start*, where the protocol waits for it: below `start_below_c`, and within `start_within_c` of where this experiment's
   runs start, in both directions: a GPU that starts colder boosts for longer. Both are the gate's own, by which it let go.
-  A start that is off when the run is measured again is how the room is now: a warning.
+  A start that is off again, after this check has refused the run before, is how the room is now: a warning.
 - *Throttling*: heat, hardware slowdown and power brake are a warning, beyond 5 % of the samples invalid. A power cap is a
   property of the machine, alike in every arm, and measuring again would not lift it: a warning.
 - *Clock*: the mean SM clock while the requests ran, below 75 % of its median over the runs before, is invalid; a median
-  below 75 % of what the same run showed at its best is a warning, since that may have been a short boost.
+  below 75 % of what the same run showed at its best is a warning, since that may have been a short boost. Where the site
+  states a floor (`least_sm_clock_mhz`), a median below it is invalid from the first run on: a machine that is held down
+  before the sweep begins would be its own usual.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,10 @@ class Check:
 
     name = "thermal"
     policy: Policy = "invalid"
+    remedy = (
+        "Give the machine cooler air or time (experiment.protocol.cooldown_limit_s); a Spark whose clock "
+        "stays low: pull its power cord for a minute"
+    )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no GPU tells anything."""
@@ -52,7 +58,7 @@ def _start(evidence: Evidence) -> Iterator[Finding]:
         off = f"{said}, not within {within:g} of the {reference:g} where the runs start"
     if off is None:
         yield Finding("pass", said)
-    elif (number(evidence.row, "attempt") or 1) > 1:
+    elif Check.name in evidence.refused_by:
         yield Finding("warn", f"{off}: it has stayed so, measured again")
     else:
         yield Finding("invalid", off)
@@ -87,10 +93,17 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
         said = f"mean SM clock {clock:.0f} MHz, usually {usual:.0f}"
         yield Finding("invalid" if clock < LEAST_CLOCK * usual else "pass", said)
     loaded = _clocks_under_load(evidence.samples)
+    yield from _floor(evidence, median(loaded) if loaded else clock)
     if loaded:
         middle, best = median(loaded), float(np.percentile(loaded, _BEST))
         said = f"median SM clock under load {middle:.0f} MHz, at its best {best:.0f}"
         yield Finding("warn" if middle < LEAST_CLOCK * best else "pass", said)
+
+
+def _floor(evidence: Evidence, clock: float | None) -> Iterator[Finding]:
+    least = evidence.study.site.least_sm_clock_mhz
+    if least is not None and clock is not None and clock < least:
+        yield Finding("invalid", f"SM clock {clock:.0f} MHz under load, never below {least:g} on this kind of machine")
 
 
 def _clocks_under_load(samples: Sequence[Row]) -> list[float]:

@@ -26,6 +26,7 @@ class Check:
 
     name = "tokens"
     policy: Policy = "invalid"
+    remedy = "Look into logs/ of the dataset, and at what sets this machine's clock (timedatectl)"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict, whatever the evidence."""

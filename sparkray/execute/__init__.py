@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sparkray.checks.sampled import LOST
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
     EngineFailedError,
@@ -154,6 +155,7 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
     job, command, launch = _launch(bench, planned, arm, trace.columns["attempt"])
     _tell_launch(trace, arm, command, launch)
     trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
+    trace.columns["weights_digest"] = bench.weights_now(planned.model)
     _pass_gates(bench, planned, trace, hands.stop)
     oom_before = _kernel_oom_kills()
     with _recording(trace, spool) as recorder:
@@ -162,9 +164,10 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
         trace.columns.update(hands.observer.end())
     trace.columns["sampler_cpu_s"] = recorder.cpu_s
+    _tell_kills(trace, arm, ended, oom_before)
     _probe(bench, trace, "after")
     try:
-        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or _kernel_oom_kills() > oom_before)
+        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or bool(trace.columns["oom_kills"]))
         trace.measurement = bench.engine.read(spool / "out", job)
     except RunError:
         trace.measurement = bench.engine.salvage(spool / "out", job)
@@ -214,7 +217,7 @@ def _recording(trace: Trace, spool: Path) -> Iterator[Recorder]:
         with recorder:
             yield recorder
     finally:
-        trace.deviates(*(f"samples lost: {problem}" for problem in recorder.problems))
+        trace.deviates(*(f"{LOST}{problem}" for problem in recorder.problems))
 
 
 def _run_engine(
@@ -325,12 +328,19 @@ def _tell_launch(trace: Trace, arm: Arm, command: EngineCommand, launch: Launch)
     )
 
 
-def _kernel_oom_kills() -> int:
-    """The kernel's count of processes killed for memory since boot; 0 where it does not tell."""
+def _kernel_oom_kills() -> int | None:
+    """The kernel's count of processes killed for memory since boot; None where it does not tell."""
     for line in Path("/proc/vmstat").read_text().splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
-    return 0
+    return None
+
+
+def _tell_kills(trace: Trace, arm: Arm, ended: Exit, before: int | None) -> None:
+    """An engine can end well although a process of its tree was killed: what is known of that goes into the row."""
+    after = _kernel_oom_kills()
+    trace.columns["oom_kills"] = None if before is None or after is None else after - before
+    trace.columns["container_oom_killed"] = ended.out_of_memory if arm.treatment.in_container else None
 
 
 def store_interrupted(

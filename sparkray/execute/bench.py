@@ -12,12 +12,14 @@ from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkp
 from sparkray.engines import Engine, load_engine
 from sparkray.engines._trtllm.features import ASSUMED_VERSION
 from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
-from sparkray.errors import ModelFileError
+from sparkray.errors import ModelFileError, RunUnreadyError
 from sparkray.execute.arms import Arm, Tell, host_arm, make_arms, probed
+from sparkray.execute.checkpoint import Checkpoints
 from sparkray.execute.history import History
 from sparkray.execute.layout import models_root
 from sparkray.execute.leftovers import Leftovers, drop_unfinished
 from sparkray.images import venv
+from sparkray.images.digest import Remembered
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, measured
@@ -46,6 +48,7 @@ class Bench:
     expected_digest: str
     unready: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float | None = None
+    checkpoints: Checkpoints | None = None
 
     @cached_property
     def history(self) -> History:
@@ -61,7 +64,24 @@ class Bench:
             "rootfs_digest": self.expected_digest,
             "image_digest": image.digest if image else None,
             "weights": {name: found.sha256 or found.checkpoint for name, found in self.weights.items()},
+            "weights_digest": {name: found.digest for name, found in self.weights.items()},
         }
+
+    def weights_now(self, model: str) -> str | None:
+        """The digest of a checkpoint's files as they are now; None for a single file, which is hashed inside each run.
+
+        Raises:
+            RunUnreadyError: A file cannot be read.
+        """
+        located = self.weights[model]
+        if self.checkpoints is None or located.digest is None:
+            return None
+        try:
+            return self.checkpoints.digest(located.path)
+        except OSError as error:
+            raise RunUnreadyError(
+                f"{model}: {error.filename or located.path} cannot be read: {error.strerror}"
+            ) from None
 
     def digest_now(self, environment: str) -> str:
         """The digest of what an arm runs, from that arm's own files, as they are now."""
@@ -87,7 +107,8 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
     engine = load_engine(study.engine)
     cache = cache or cache_folder()
     drop_unfinished(cache, tell)
-    weights, unready = _weights(study, cache, tell)
+    checkpoints = Checkpoints(Remembered(cache / "checkpoints.json"), tell)
+    weights, unready = _weights(study, cache, tell, checkpoints)
     if all(treatment.environment == HOST for treatment in study.treatments):
         images, expected = None, host_digest()
         arms = {HOST: host_arm(study.treatments[0], StartState())}
@@ -99,7 +120,17 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
         expected = images.container_digest(image)
         arms = probed(make_arms(study, images, image, tell), engine, cache, tell)
     return Bench(
-        study, engine, machine, dataset, images, arms, weights, expected, unready, memory_gib=memory_for(study.site)
+        study,
+        engine,
+        machine,
+        dataset,
+        images,
+        arms,
+        weights,
+        expected,
+        unready,
+        memory_gib=memory_for(study.site),
+        checkpoints=checkpoints,
     )
 
 
@@ -145,7 +176,9 @@ def _image(study: Study, images: Images) -> Image:
     return images.find(study.site.image)
 
 
-def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located], dict[str, str]]:
+def _weights(
+    study: Study, cache: Path, tell: Tell, checkpoints: Checkpoints
+) -> tuple[dict[str, Located], dict[str, str]]:
     """Where each card's weights lie; a missing checkpoint or an unsupported model stops its own runs, not the others'."""
     found: dict[str, Located] = {}
     unready: dict[str, str] = {}
@@ -154,11 +187,13 @@ def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located],
             unready[card.name] = reason
             continue
         tell(f"model: {card.name}")
-        root = checkpoints(study.site, card, cache)
+        root = checkpoints_root(study.site, card, cache)
         try:
             found[card.name] = locate(card, root, cache)
             if wrong := wrong_checkpoint(card, found[card.name].path):
                 unready[card.name] = f"{card.name}: the checkpoint is not what its card says: {'; '.join(wrong)}"
+            elif card.weights.kind == "checkpoint":
+                found[card.name] = replace(found[card.name], digest=_digest(checkpoints, found[card.name].path))
         except ModelFileError as error:
             if card.weights.kind != "checkpoint":
                 raise
@@ -166,7 +201,15 @@ def _weights(study: Study, cache: Path, tell: Tell) -> tuple[dict[str, Located],
     return found, unready
 
 
-def checkpoints(site: Site, card: ModelCard, cache: Path) -> Path:
+def _digest(checkpoints: Checkpoints, folder: Path) -> str:
+    """Raises ModelFileError."""
+    try:
+        return checkpoints.digest(folder)
+    except OSError as error:
+        raise ModelFileError(f"the checkpoint {folder} cannot be read: {error.strerror}") from None
+
+
+def checkpoints_root(site: Site, card: ModelCard, cache: Path) -> Path:
     """The folder of the checkpoints; for the double one is made without weights, which is all that it reads."""
     root = models_root(site.models_root, cache)
     if site.models_root == "double" and card.weights.kind == "checkpoint":

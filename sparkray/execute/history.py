@@ -24,6 +24,11 @@ class History:
     rows: list[Row] = field(default_factory=list)
     loaded: bool = False
 
+    @property
+    def every(self) -> list[Row]:
+        """Those of every model and level."""
+        return list(self._all())
+
     def of(self, planned: PlannedRun) -> list[Row]:
         """Those of a planned run's model and level."""
         return [row for row in self._all() if _kind(row) == (planned.model, planned.level)]

@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 
 from sparkray import __version__
+from sparkray.checks import policies_of
+from sparkray.checks.steady import pace_drift_ratio
 from sparkray.execute.bench import Bench
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
@@ -44,7 +46,7 @@ def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, 
         **asdict(planned),
         "attempt": attempt,
         "experiment": study.experiment.name,
-        "experiment_sha256": experiment_sha256(study),
+        "experiment_sha256": experiment_sha256(study, policies_of(study)),
         "site": study.site.name,
         "host": bench.machine.host,
         "workload": study.experiment.workload.kind,
@@ -59,6 +61,7 @@ def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, 
         "sparkray_version": __version__,
         "seed": study.experiment.seed,
         "requests_planned": study.experiment.workload.requests,
+        "concurrency": study.concurrency(planned),
     }
 
 
@@ -82,6 +85,8 @@ def outcome_of(trace: Trace, spool: Path) -> Outcome:
     data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
     row.update(compute_all(data))
     row["power_valid"] = power_valid(data)
+    if row.get("concurrency") is not None:
+        row["pace_drift_ratio"] = pace_drift_ratio(data.requests, row["concurrency"])
     row.update(_from_facts(facts, row))
     if trace.measurement is not None:
         row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])
@@ -106,4 +111,5 @@ def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
         "model_architecture": facts.model_architecture,
         "engine_load_s": facts.load_s,
         "engine_threads": facts.threads,
+        "engine_devices": facts.reported.get("world_size"),
     }

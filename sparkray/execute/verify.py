@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sparkray.checks import Asked, Evidence, Row, judge_all
+from sparkray.checks import Asked, Evidence, Row, judge_all, refused_before
+from sparkray.errors import DatasetError
 from sparkray.execute.arms import Arm
 from sparkray.execute.bench import Bench
 from sparkray.execute.layout import inside_paths, job_of
@@ -12,6 +13,7 @@ from sparkray.plan import PlannedRun
 from sparkray.records import Measurement, Outcome, Verdict
 from sparkray.runtimes import Launch
 from sparkray.spec.site import HOST
+from sparkray.store import Dataset
 
 
 def verify(
@@ -43,8 +45,18 @@ def verify(
         state=state,
         asked=_asked(bench, planned, launch, measurement),
         earlier=earlier,
+        of_machine=bench.history.every,
+        refused_by=_refused_by(bench.dataset, planned.run_id),
     )
     return judge_all(evidence)
+
+
+def _refused_by(dataset: Dataset, run_id: str) -> frozenset[str]:
+    """A file that cannot be read tells of no refusal."""
+    try:
+        return refused_before(dataset.read("checks", run_id=run_id))
+    except DatasetError:
+        return frozenset()
 
 
 def _asked(bench: Bench, planned: PlannedRun, launch: Launch, measurement: Measurement) -> Asked:
@@ -56,6 +68,7 @@ def _asked(bench: Bench, planned: PlannedRun, launch: Launch, measurement: Measu
     return Asked(
         rootfs_digest=bench.expected_digest,
         model_sha256=weights.sha256,
+        weights_digest=weights.digest,
         mismatches=bench.engine.identity(measurement, job, model_path=model_path),
         environment=_environment_of(arm, launch),
         start=asdict(arm.start),

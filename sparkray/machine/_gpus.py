@@ -12,8 +12,6 @@ from sparkray.spec.experiment import Protocol
 from sparkray.telemetry.nvml import Nvml, ask
 from sparkray.units import gib
 
-LATCHED_MHZ = 1400
-"""A GB10 under load runs at about 2400 MHz; one held down by its power supply's latch at 500 to 850."""
 _UNDER_LOAD_PCT = 50
 _LEAST_DRIVER, _LEAST_CUDA = 580, 13
 _CUDA = re.compile(r"CUDA(?: UMD)? Version\s*:\s*(\d+)\.(\d+)")
@@ -132,7 +130,8 @@ def clocks(seen: Seen) -> Finding:
         return Finding("sm clock", "warn", "cannot be seen", why, _DRIVER_FIRST)
     loaded = [mhz for mhz, busy in clocked if busy >= _UNDER_LOAD_PCT]
     value = ", ".join(f"{mhz:g} MHz at {busy:g} % load" for mhz, busy in clocked)
-    if not is_spark(seen.site):
+    least_mhz = seen.site.least_sm_clock_mhz
+    if least_mhz is None:
         return Finding("sm clock", "info", value, "it stands in the samples of every run")
     if not loaded:
         return Finding(
@@ -140,9 +139,9 @@ def clocks(seen: Seen) -> Finding:
             "info",
             f"{value}: at idle, the low-power latch cannot be judged",
             why,
-            f"Run `quick` and look at gpu_sm_clock_mhz of its samples: under load it must be above {LATCHED_MHZ}",
+            f"Nothing: a run that is below {least_mhz:g} MHz under load is refused by the check `thermal`",
         )
-    if min(loaded) < LATCHED_MHZ:
+    if min(loaded) < least_mhz:
         remedy = "Shut down, pull the power cord out of the supply for a minute, and start again"
         return Finding("sm clock", "warn", value, why, remedy)
     return Finding("sm clock", "good", value, why)

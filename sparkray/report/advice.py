@@ -212,6 +212,7 @@ def _costs(book: Book) -> Advice:
             row["advice"],
             book.number(row, "kwh_per_million", "number3"),
             book.number(row, "reference_kwh_per_million", "number3"),
+            book.linked(row["power_checked"], row["trace"]),
         )
         for row in in_order(book, "costs")
     )
@@ -223,6 +224,7 @@ def _costs(book: Book) -> Advice:
         "advice",
         "kWh per million tokens",
         "the same, reference",
+        "power",
     )
     rule = say(
         "Rule. Tokens a day gained or lost against the reference at full load: mean throughput of the reference "

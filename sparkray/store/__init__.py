@@ -144,14 +144,14 @@ class Dataset:
         """How many attempts at a run are stored."""
         return len(list((self.path / "runs").glob(f"{run_id}-*.parquet")))
 
-    def read(self, table: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
-        """Rows of a table as dictionaries, in no particular order. Broken files are refused.
+    def read(self, table: str, columns: list[str] | None = None, *, run_id: str = "") -> list[dict[str, Any]]:
+        """Rows of a table, or of all attempts at one run, as dictionaries in no particular order. Broken files are refused.
 
         Raises:
             DatasetError: A file is no Parquet.
         """
         rows: list[dict[str, Any]] = []
-        for path in sorted((self.path / table).glob("*.parquet")):
+        for path in sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet")):
             try:
                 rows.extend(pq.ParquetFile(path).read(columns=columns).to_pylist())
             except (OSError, pa.ArrowException) as error:

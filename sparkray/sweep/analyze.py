@@ -12,6 +12,7 @@ from sparkray.analysis import Analysis, analyse, write
 from sparkray.errors import ConfigError, DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.store import Dataset, existing
+from sparkray.sweep.calibration_file import calibration_for, calibration_sentence
 from sparkray.sweep.show import console
 
 FOLDER = "analysis"
@@ -52,13 +53,17 @@ def analyze(
 ) -> int:
     """Phase 2C: statistics of the newest dataset into Parquet, CSV, JSON and LaTeX."""
     dataset = newest(results_dir, experiment)
+    calibration = calibration_for(dataset)
     analysis = analyse(dataset.path, margins=margins_of(margins), seed=seed)
     folder = output or dataset.path / FOLDER
     files = write(analysis, folder)
     if as_json:
-        click.echo(json.dumps(_document(analysis, files), indent=1, default=str, allow_nan=False))
+        document = {**_document(analysis, files), "calibration": calibration}
+        click.echo(json.dumps(document, indent=1, default=str, allow_nan=False))
     else:
         _show(analysis, folder, files)
+        if calibration is not None:
+            click.echo(calibration_sentence(calibration))
     return 0 if analysis.context["runs_used"] else 1
 
 

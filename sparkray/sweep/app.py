@@ -28,8 +28,8 @@ from sparkray.spec.site import HOST, NATIVE
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.analyze import analyze
 from sparkray.sweep.audit import audit
-from sparkray.sweep.calibrate import Conclude, calibrate_command, calibration_beside
-from sparkray.sweep.calibration_text import calibration_sentence
+from sparkray.sweep.calibrate import Conclude, calibrate_command
+from sparkray.sweep.calibration_file import calibration_beside, calibration_sentence
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
 from sparkray.sweep.looks import count_decided, left_out, protocol_hours, protocol_lines, standing_document
 from sparkray.sweep.optimize import optimize, plan_optimisation

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +15,7 @@ from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.spec.site import Site
+from sparkray.store import write_atomically
 from sparkray.sweep.show import console
 
 _SHOWN_ROWS = 4
@@ -22,22 +24,39 @@ _SHOWN_ROWS = 4
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--map", "columns", metavar="OURS=THEIRS,...", default="", help="Which column of a table is which.")
+@click.option("--ignore", "ignored", metavar="COLUMN,...", default="", help="Columns of a table to take as not there.")
 @click.option("--models-as", metavar="NAME=CARD,...", default="", help="Which model card a name in the results means.")
 @click.option("--site", metavar="NAME", help="The machine that the results are from.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The findings as one HTML page too.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def audit(path: Path, columns: str, models_as: str, *, site: str | None, batch: int | None, as_json: bool) -> int:
+def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
     """Would these results survive a reviewer? A dataset's folder, the JSON of the study before this, a CSV or Parquet."""
     catalog = Catalog(data_root())
-    named = {name: catalog.card(card) for name, card in pairs(models_as, "--models-as").items()}
-    results = read(path, pairs(columns, "--map"))
-    machine = _site(catalog, results, site)
-    report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=batch))
-    if as_json:
+    named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
+    results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
+    machine = _site(catalog, results, asked["site"])
+    report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=asked["batch"]))
+    output: Path | None = asked["output"]
+    if output is not None:
+        _write_page(output, report, results, name=path.name, site=machine)
+    if asked["as_json"]:
         click.echo(json.dumps(report.document(), indent=1))
     else:
         _show(report, results, machine)
     return 1 if report.findings else 0
+
+
+def _write_page(output: Path, report: Report, results: Results, *, name: str, site: Site | None) -> None:
+    """Raises StorageError."""
+    from sparkray.sweep.audit_page import audit_page  # noqa: PLC0415 - the report's room takes long to import
+
+    write_atomically(output.absolute(), audit_page(report, results, name=name, site=site).encode())
 
 
 def pairs(text: str, option: str) -> Mapping[str, str]:
@@ -47,12 +66,16 @@ def pairs(text: str, option: str) -> Mapping[str, str]:
         ConfigError: A part has no `=`, or nothing on one side.
     """
     found: dict[str, str] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in _words(text):
         left, equals, right = (word.strip() for word in part.partition("="))
         if not (left and equals and right):
             raise ConfigError(f"{option} {part!r} is not of the form a=b", f"Write {option} a=b,c=d")
         found[left] = right
     return found
+
+
+def _words(text: str) -> list[str]:
+    return [word for part in text.split(",") if (word := part.strip())]
 
 
 def _site(catalog: Catalog, results: Results, name: str | None) -> Site | None:

@@ -20,20 +20,18 @@ from sparkray import __version__
 from sparkray.analysis import REFERENCE_ORDER
 from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p
 from sparkray.catalog import Catalog, data_root
-from sparkray.catalog.weights import cache_folder
 from sparkray.engines import load_engine
-from sparkray.errors import DatasetError, InputError, SparkrayError, UnknownNameError
+from sparkray.errors import DatasetError, InputError, UnknownNameError
 from sparkray.plan import PlannedRun, Study
 from sparkray.spec.site import NATIVE, Site
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, Course, calibrate, drift_pct_per_run
 from sparkray.store import Dataset, existing, storage_errors, write_atomically
-from sparkray.sweep.calibration_text import calibration_sentence, show
+from sparkray.sweep.calibration_file import FILE, FORMAT, load_calibration, machine_file
+from sparkray.sweep.calibration_text import show
 from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
 from sparkray.sweep.show import console, counts_of
 
-FORMAT = "sparkray-calibration/1"
-FILE = "calibration.json"
 EXPERIMENT = "aa"
 RUNS = 120
 """So that 20 experiments of the headline's 3 pairs share no run."""
@@ -312,12 +310,6 @@ def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # n
     return document["sound"] is True
 
 
-def machine_file(host: str, site: str, cache: Path | None = None) -> Path:
-    """Where the calibration of a machine lies: in the user's own cache unless another is given."""
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{host}-{site}")
-    return (cache or cache_folder()) / "calibration" / f"{name}.json"
-
-
 def _store(document: Mapping[str, Any], dataset: Dataset, *, for_machine: bool) -> None:
     """Beside the runs, and for later sweeps of the machine. Raises StorageError."""
     content = json.dumps(document, indent=1, allow_nan=False).encode()
@@ -327,35 +319,3 @@ def _store(document: Mapping[str, Any], dataset: Dataset, *, for_machine: bool) 
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
-
-
-def load_calibration(host: str, site: str, *, cache: Path | None = None) -> Mapping[str, Any] | None:
-    """The calibration of a machine as it was stored last; None where there is none that can be read."""
-    try:
-        document = json.loads(machine_file(host, site, cache).read_text())
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) and document.get("format") == FORMAT else None
-
-
-def calibration_line(host: str, site: str, *, cache: Path | None = None) -> str | None:
-    """What is said of a machine's calibration beside every verdict, in one paragraph; None where there is none."""
-    document = load_calibration(host, site, cache=cache)
-    return None if document is None else calibration_sentence(document)
-
-
-def calibration_beside(
-    dataset: Dataset, host: str, site: str, *, cache: Path | None = None
-) -> Mapping[str, Any] | None:
-    """The machine's calibration, kept with a dataset of its runs too, so that a report made elsewhere has it.
-
-    Returns:
-        It; None where there is none. A dataset that cannot be written to is left as it is.
-    """
-    document = load_calibration(host, site, cache=cache)
-    if document is not None:
-        try:
-            write_atomically(dataset.path / FILE, json.dumps(document, indent=1).encode())
-        except SparkrayError:
-            return document
-    return document

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sparkray.stats.calibration import LEVEL
+from sparkray.sweep.calibration_file import Document, rate_words
 
-Document = Mapping[str, Any]
 _SEVERAL = 1.05
 _BLOCK = 2
 
@@ -136,12 +136,12 @@ def _verdicts(document: Document, metrics: Mapping[str, Any]) -> Iterator[str]:
         paired, blocked = trial["paired"], trial["blocked"]
         if metric["cause"] is not None:
             yield (
-                f"FAILED: {name}: the paired design tells the arm from itself in {_rate_words(paired)}, an interval that "
+                f"FAILED: {name}: the paired design tells the arm from itself in {rate_words(paired)}, an interval that "
                 f"excludes 5 %. Likely cause: {metric['cause']}."
             )
         worse = "which lies above 5 %" if blocked["low"] > LEVEL else "which holds 5 %"
         yield (
-            f"{name}, {trial['pairs']} pairs: the blocked design is wrong in {_rate_words(blocked)}, {worse}; over all "
+            f"{name}, {trial['pairs']} pairs: the blocked design is wrong in {rate_words(blocked)}, {worse}; over all "
             f"windows in {trial['blocked_reused']:.1%}, the paired one in {trial['paired_reused']:.1%}."
         )
     if document["sound"]:
@@ -152,32 +152,3 @@ def _verdicts(document: Document, metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     elif document["sound"] is None:
         yield "Nothing could be judged: measure more runs."
-
-
-def _rate_words(rate: Mapping[str, Any]) -> str:
-    low, high = 100 * rate["low"], 100 * rate["high"]
-    return f"{rate['rejections']} of {rate['experiments']} experiments (95 % CI {low:.1f} to {high:.1f} %)"
-
-
-def calibration_sentence(document: Document) -> str:
-    """One paragraph to stand beside a verdict of the same machine."""
-    begin = "Calibration" if document["sound"] else "FAILED calibration"
-    of = (
-        f"{begin} of {document['host']} ({document['runs']} runs of {document['model']} in {document['environment']} "
-        f"against themselves, {document['made_at'][:10]}{', SIMULATED' if document['simulated'] else ''})"
-    )
-    parts = []
-    for name, metric in document["metrics"].items():
-        if metric["not_estimable"] is not None:
-            continue
-        trial, reach = metric["trials"][0], metric["reach"]
-        sees = (
-            ""
-            if reach["smallest_pct"] is None
-            else f", {reach['planned_pairs']} pairs see {reach['smallest_pct']:.2g} %"
-        )
-        parts.append(
-            f"{name} {_rate_words(trial['paired'])}, blocked {trial['blocked']['rejections']}{sees}"
-            + (f", likely cause: {metric['cause']}" if metric["cause"] else "")
-        )
-    return f"{of}: the paired design finds a difference where there is none in: {'; '.join(parts)}. Sound is 5 %."

@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from sparkray.checks import policies_of
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import SparkrayError
-from sparkray.plan import PlannedRun, Study, make_plan
+from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.records import Outcome
 from sparkray.store import Dataset
+from sparkray.sweep.breaker import Breaker, refusals_of
 from sparkray.sweep.looks import left_out
 from sparkray.sweep.options import Options
 from sparkray.sweep.queue import Queue
@@ -57,11 +59,13 @@ class Sweep:
     session: Session
     timing: Timing
     plan: Sequence[PlannedRun] | None = None
+    breaker: Breaker = field(default_factory=Breaker)
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again.
 
         Raises:
+            RefusedError: One check refuses run after run.
             SparkrayError: No further run is possible.
         """
         self.dataset.describe_study(
@@ -69,6 +73,9 @@ class Sweep:
                 "experiment": asdict(self.study.experiment),
                 "cards": [asdict(card) for card in self.study.cards],
                 "site": asdict(self.study.site),
+                "environments": [treatment.environment for treatment in measured(self.study)],
+                "engine_options": dict(self.study.engine_options),
+                "policies": policies_of(self.study),
             }
         )
         before = self.dataset.ok_run_ids()
@@ -88,6 +95,8 @@ class Sweep:
                 doubtful = dict(outcome.refused)
                 if outcome.status in _REPEATED:
                     doubtful[planned.run_id] = outcome.status
+                elif outcome.status == "ok":
+                    self.breaker.stands(planned)
             except RunnerLostError as error:
                 before = self.dataset.ok_run_ids()
                 self.session.replace(error, self.study, self.dataset)
@@ -103,11 +112,16 @@ class Sweep:
         return make_plan(self.study) if self.plan is None else self.plan
 
     def _again(self, queue: Queue, doubtful: Mapping[str, str]) -> None:
-        """Runs that do not stand, by id with why, are measured next, in the order of the plan."""
+        """Runs that do not stand, by id with why, are measured next, in the order of the plan. Raises RefusedError."""
         planned = [run for run in self._planned() if run.run_id in doubtful] if doubtful else []
         again = queue.again(planned)
-        for run in again if not self.session.asked.is_set() else ():
-            self.session.display.again(run, doubtful[run.run_id])
+        for run in again:
+            self.breaker.doubted(run)
+            if not self.session.asked.is_set():
+                self.session.display.again(run, doubtful[run.run_id])
+        for run in planned:
+            if run not in again and doubtful[run.run_id] != "interrupted":
+                self.breaker.gave_up(run, refusals_of(self.dataset, run))
 
     def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
         """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""

@@ -21,6 +21,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes._privilege import through_sudo
 from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
+from sparkray.sweep.calibration_file import calibration_line
 from sparkray.sweep.optimized_file import NAME, write_environment
 from sparkray.sweep.options import Options, options_of, sweep_options
 from sparkray.sweep.show import console
@@ -71,6 +72,8 @@ def optimize(
         click.echo(json.dumps(document_of(found), indent=1, allow_nan=False))
     else:
         show(found, out)
+        if calibration := calibration_line(found.host, found.site):
+            out.print(calibration, markup=False, soft_wrap=True)
         out.print(
             f"Document: {file_of(options.results_dir, scene.name)}. Environment: {found.output}; measure the suite with "
             f"it: validate --optimized {found.output}",

@@ -14,6 +14,7 @@ from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
 from sparkray.sweep.analyze import newest
+from sparkray.sweep.calibration_file import calibration_for
 from sparkray.sweep.show import console
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def report(
 ) -> int:
     """Figures, tables and one self-contained HTML page, every number of which is a link to its evidence."""
     dataset, optimised = _subject(results_dir, experiment)
+    if trace_id is None:
+        calibration_for(dataset)  # the page tells what lies beside the runs: the machine may have been calibrated since
     analysis = analyse(dataset.path)
     other = analyse(_dataset(against)) if against is not None else None
     if trace_id is not None:

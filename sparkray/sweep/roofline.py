@@ -2,15 +2,15 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from sparkray.catalog import Catalog, data_root, parse_settings
-from sparkray.checks.roofline import Judgement, Load, Roof, judge
-from sparkray.errors import InputError
+from sparkray.checks.roofline import Judgement, Load, Roof, judge, machine_of
+from sparkray.errors import InputError, UnknownNameError
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.spec.model import SIXTEEN_BITS, ModelCard, Shape
 from sparkray.spec.site import Site
@@ -29,6 +29,7 @@ class Question:
     site: Site
     load: Load
     answer: Judgement
+    devices: int = 1
 
 
 def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -50,6 +51,16 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     help="Generated tokens per second, over all sequences.",
 )
 @click.option("--site", metavar="NAME|FILE", help="The machine; recognised when not given.")
+@click.option(
+    "--gpu", metavar="NAME", help="Which GPU a site means that has several, as NVML names it; else this machine's."
+)
+@click.option(
+    "--devices",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="GPUs that the engine shards the model over.",
+)
 @click.option(
     "--context",
     type=click.IntRange(0, _MOST),
@@ -98,11 +109,19 @@ def _asked(asked: dict[str, Any]) -> Question:
     settings = parse_settings(list(asked["settings"]))
     if others := [room for room, values in settings.items() if values and room != "site"]:
         raise InputError(f"--set {others[0]}: this question is about a model and a site alone", "Set site.KEY=VALUE")
-    site = catalog.site(asked["site"] or fingerprint().site, settings["site"])
+    site = _machine(catalog, asked, settings["site"])
     load = Load(asked["batch"], asked["context"], asked["tokens_per_step"], asked["kv_bits"])
-    return Question(
-        card, card.shape, site, load, judge(card.shape, site, load=load, throughput_tok_s=asked["throughput"])
-    )
+    answer = judge(card.shape, site, load=load, throughput_tok_s=asked["throughput"])
+    return Question(card, card.shape, site, load, answer, asked["devices"])
+
+
+def _machine(catalog: Catalog, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> Site:
+    """The data sheet of so many devices. Raises InputError."""
+    here = fingerprint()
+    site, gpu = catalog.site(asked["site"] or here.site, settings), asked["gpu"]
+    if gpu is not None and gpu not in site.devices:
+        raise UnknownNameError(f"GPU of site {site.name}", gpu, list(site.devices))
+    return machine_of(site, here.gpus if gpu is None else (gpu,), asked["devices"])
 
 
 def document(question: Question) -> dict[str, Any]:
@@ -116,6 +135,7 @@ def document(question: Question) -> dict[str, Any]:
         "terms": {
             "model": question.card.name,
             "site": site.name,
+            "devices": question.devices,
             "batch": load.batch,
             "context_tokens": load.context,
             "kv_bits": load.kv_bits,
@@ -185,7 +205,8 @@ def _about(question: Question) -> Iterator[str]:
             f"at least {shape.experts_per_token}, at random {shape.experts_reached(tokens):.1f}"
         )
     compute = "compute unknown" if site.compute_tflops is None else f"{site.compute_tflops:g} TFLOPS at 16 bits"
-    yield f"site       {site.name}: {site.bandwidth_gb_s:g} GB/s, {compute}, by the data sheet"
+    sheet = "the data sheet" if question.devices == 1 else f"{question.devices} times the data sheet"
+    yield f"site       {site.name}: {site.bandwidth_gb_s:g} GB/s, {compute}, by {sheet}"
     kv = shape.kv_bytes(round(load.context)) * load.kv_bits / SIXTEEN_BITS
     yield (
         f"KV cache   {load.batch} x {load.context:g} tokens at {load.kv_bits:g} bits = {load.batch} x {kv / 1e6:.4g} MB"

@@ -1,6 +1,8 @@
 """One connection to the cluster and one runner on its machine, kept for as many studies as a command has."""
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,6 +12,7 @@ from typing import Any
 
 from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, SparkrayError
+from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.store import Dataset
@@ -62,6 +65,7 @@ class Session:
             try:
                 with self._stopping(self.runner):
                     identity = self.runner.prepare(study, dataset, mode, say)
+                step_aside(study.site.engine_cpus, self.runner)
                 same_bits(dataset, identity)
             except SparkrayError:
                 self.release()
@@ -112,6 +116,12 @@ class Session:
             over.set()
 
 
+def step_aside(engine_cpus: str, runner: Runner) -> None:
+    """Keeps this process off the engine's CPUs, where it is on the machine that measures: it draws and reads meanwhile."""
+    if engine_cpus and runner.host == socket.gethostname():
+        keep_to(observers_cpus(engine_cpus), [os.getpid()])
+
+
 @contextmanager
 def opened(options: Options, display: Display, asked: threading.Event) -> Iterator[Session]:
     """A session; at its end the machine is free and a Ray of our own is gone.
@@ -137,11 +147,12 @@ def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
         DatasetError: It was not.
     """
     columns = ["status", "model", "host", "rootfs_digest", "image_digest", "model_sha256", "checkpoint_sha256"]
-    for row in dataset.read("runs", columns):
-        now = {**identity, "weights": identity["weights"].get(row["model"])}
+    for row in dataset.read("runs", [*columns, "weights_digest"]):
+        of_model = {name: identity.get(name, {}).get(row["model"]) for name in ("weights", "weights_digest")}
+        now = {**identity, **of_model}
         then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
-        for name in ("host", "rootfs_digest", "image_digest", "weights"):
-            both = then[name] is not None and now[name] is not None
+        for name in ("host", "rootfs_digest", "image_digest", "weights", "weights_digest"):
+            both = then.get(name) is not None and now[name] is not None
             if row["status"] == "ok" and both and then[name] != now[name]:
                 raise DatasetError(
                     f"{dataset.path} holds runs with another {name.replace('_', ' ')} ({then[name]}; now {now[name]})",

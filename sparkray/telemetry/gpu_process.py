@@ -1,6 +1,12 @@
-"""GPU memory of the engine's process tree. On unified memory it is the only GPU memory that NVML tells."""
+"""GPU memory of the engine's process tree, and of everybody else. On unified memory NVML tells no other.
 
-from collections.abc import Mapping, Sequence
+The driver lists the processes that compute on a GPU. What is not of the tree is foreign; the list is asked for anyhow, so
+that costs a few lookups in /proc. A list that names nobody says nothing, since in a PID namespace it names nobody ever;
+neither does one of processes that are not to be seen here.
+"""
+
+import os
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +18,14 @@ from sparkray.units import gib
 
 
 class Sampler(DeviceSampler):
-    """Memory that the target's tree holds on every GPU, seen from the host's PID namespace."""
+    """Memory that the target's tree holds on every GPU, and that others hold, seen from the host's PID namespace."""
 
     name = "gpu_process"
     period_s = 1.0
 
     def __init__(self, *, nvml: Nvml | None = None, proc: Path = PROC) -> None:
         super().__init__(nvml=nvml)
+        self._proc = proc
         self._follower = Follower(proc)
         self._pids: frozenset[int] = frozenset()
 
@@ -32,7 +39,7 @@ class Sampler(DeviceSampler):
         super().__exit__(*exc)
 
     def look(self) -> Sequence[Row]:
-        """One row a GPU that the tree uses; none for the others."""
+        """One row a GPU that anybody uses, as long as there is a tree."""
         tree = self._follower.tree
         if tree is None or not self._handles:
             return []
@@ -40,8 +47,19 @@ class Sampler(DeviceSampler):
         return super().look() if self._pids else []
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
-        """The column of one GPU. A tree that is not listed is null: in a PID namespace NVML lists nobody."""
+        """The columns of one GPU. A tree that is not listed is null."""
         listed = ask(self.nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
-        sizes = [entry.usedGpuMemory for entry in listed if entry.pid in self._pids]
-        known = [size for size in sizes if size is not None]
-        return {"gpu_process_gib": gib(sum(known)) if known else None}
+        own = [entry.usedGpuMemory for entry in listed if entry.pid in self._pids]
+        foreign = {entry.pid: entry.usedGpuMemory for entry in listed if entry.pid not in self._pids}
+        seen = bool(listed) and all(os.path.exists(f"{self._proc}/{pid}") for pid in foreign)  # noqa: PTH110 - as cheap as it gets
+        return {
+            "gpu_process_gib": _total_gib(own, of_none=None),
+            "gpu_foreign_gib": _total_gib(foreign.values(), of_none=0.0) if seen else None,
+            "gpu_foreign_processes": len(foreign) if seen else None,
+        }
+
+
+def _total_gib(sizes: Collection[int | None], *, of_none: float | None) -> float | None:
+    """The sum of those that are told; null where there are some and none is."""
+    known = [size for size in sizes if size is not None]
+    return gib(sum(known)) if known else None if sizes else of_none

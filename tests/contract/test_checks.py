@@ -20,7 +20,10 @@ from sparkray.checks import (
     load_check,
     load_review,
     look_back_all,
+    policies_of,
     policy_of,
+    refused_before,
+    remedy_of,
 )
 from sparkray.errors import UnknownNameError
 from sparkray.plan import make_plan
@@ -37,7 +40,7 @@ EVIDENCE = {
     "nulls": replace(BARE, row=NULLS, earlier=(NULLS, NULLS, NULLS), samples=({},), state={"rlimits": {}}),
     "not numbers": replace(SOUND, row=SOUND.row | NANS, earlier=[SOUND.row | NANS] * 9, samples=({"t_ns": math.nan},)),
     "sound": SOUND,
-    "with a past": replace(SOUND, earlier=rows(question(), [{}] * 8)),
+    "with a past": replace(SOUND, earlier=rows(question(), [{}] * 8), of_machine=rows(question(), [{}] * 8)),
     "another environment's state": replace(SOUND, state=STATE | {"cpus_allowed": "0"}, asked=replace(ASKED, start={})),
     "nothing asked": replace(SOUND, asked=Asked()),
     "no requests": replace(SOUND, measurement=measurement()),
@@ -61,6 +64,9 @@ def test_name_and_policy(name: str) -> None:
     assert len({made.policy for made in found}) == 1, "a check and its review are of one policy"
     assert {made.policy for made in found} <= {"invalid", "warn", "off"}
     assert all(made.__doc__ for made in found)
+    assert {made.remedy for made in found} == {remedy_of(name)}
+    assert len(remedy_of(name)) > 20
+    assert not remedy_of(name).endswith(".")
 
 
 def test_those_that_the_room_is_known_for_are_there() -> None:
@@ -138,6 +144,11 @@ def test_and_over_what_is_seen_late(policy: str, words: set[str]) -> None:
     assert {late.verdict.verdict for late in look_back_all(asked, stored)} == words
 
 
+def test_the_policies_of_a_study_are_those_of_every_check() -> None:
+    assert set(policies_of(question())) == set(NAMES)
+    assert policies_of(question(checks={"tokens": "warn"})) == policies_of(question()) | {"tokens": "warn"}
+
+
 def test_a_check_that_the_experiment_does_not_name_has_its_own_policy(made: list[Check | Review]) -> None:
     assert all(policy_of(study(), found) == found.policy for found in made)
 
@@ -150,3 +161,35 @@ def test_all_together_there_is_one_verdict_a_check_on_a_sound_run() -> None:
     assert {"identity", "start_state", "environment", "tokens", "memory_state", "exclusive", "steady"} <= {
         verdict.check for verdict in ours
     }
+
+
+def said(*words: tuple[int, str, str]) -> list[dict[str, Any]]:
+    return [{"attempt": attempt, "check": check, "verdict": word} for attempt, check, word in words]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ([], set()),
+        ([(1, "thermal", "invalid"), (1, "tokens", "pass")], {"thermal"}),
+        ([(2, "thermal", "pass"), (1, "thermal", "invalid")], set()),
+        ([(1, "thermal", "invalid"), (2, "thermal", "warn"), (2, "tokens", "invalid")], {"thermal", "tokens"}),
+        ([(1, "memory_state", "invalid"), (1, "memory_state", "pass")], {"memory_state"}),
+    ],
+    ids=["none", "refused", "passed since", "let pass with a warning", "found late"],
+)
+def test_who_refused_a_run_last(verdicts: list[tuple[int, str, str]], expected: set[str]) -> None:
+    assert refused_before(said(*verdicts)) == expected
+
+
+def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
+    """Rows of no environment: the outliers of a pair cannot be looked for, probes that disagree can."""
+    stored = [
+        {"run_id": f"{place:016}", "attempt": 1, "block": 0, "output_throughput_tok_s": 50.0, **slow}
+        for place, slow in enumerate({"probe_gpu_memory_before_ms": time} for time in (30.0, 60.0))
+    ]
+    found = look_back_all(question(), stored)
+    (failed,) = [late for late in found if late.verdict.check == "outliers"]
+    assert (failed.run_id, failed.verdict.verdict) == (stored[-1]["run_id"], "warn")
+    assert failed.verdict.evidence == "could not look back: KeyError: 'environment'"
+    assert {late.run_id for late in found if late.verdict.check == "power_state"} == {row["run_id"] for row in stored}

@@ -49,8 +49,11 @@ NO_GPU = {
 ALWAYS_NULL = {
     "reason",
     "page_cache_dropped",
+    "pace_drift_ratio",
     "checkpoint_sha256",
+    "weights_digest",
     "process_pss_peak_gib",
+    "engine_devices",
     "engine_reported_peak_gib",
     "ray_cpu_s",
     "ray_memory_gib",
@@ -58,8 +61,11 @@ ALWAYS_NULL = {
 }
 MAYBE_NULL = {"cpu_busy_serving_pct", "engine_cpu_serving_pct"}  # half a second of load holds few samples
 NULL_BY_ARM = {
-    "host": {"image", "image_digest", "docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
-    "native": {"docker_command", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
+    "host": {
+        *("image", "image_digest", "docker_command", "container_oom_killed"),
+        *("cgroup_anon_peak_gib", "cgroup_file_peak_gib"),
+    },
+    "native": {"docker_command", "container_oom_killed", "cgroup_anon_peak_gib", "cgroup_file_peak_gib"},
     "container_baseline": set(),
 }
 

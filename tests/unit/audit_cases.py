@@ -1,7 +1,9 @@
 """Cases for the tests of the audit: what is known beside the results is what ships."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sparkray.audit import audit
@@ -11,8 +13,10 @@ from sparkray.audit.knowledge import case_of
 from sparkray.audit.readers import study_results
 from sparkray.audit.results import Results, results_of
 from sparkray.catalog import Catalog, data_root
+from sparkray.records import Outcome
 from sparkray.spec.model import ModelCard
 from sparkray.spec.site import Site
+from sparkray.store import Dataset, open_dataset
 
 
 @cache
@@ -58,3 +62,26 @@ def rows_of(
 
 def judged_rows(rows: Sequence[Mapping[str, Any]], **known: Any) -> Report:
     return audit(case(results_of("rows", rows, **known), site=None))
+
+
+def dataset_in(folder: Path, **changes: Any) -> Dataset:
+    """A dataset of twelve runs in pairs, a minute apart."""
+    dataset = open_dataset(folder, "phase2a", "0" * 64)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    for index, arm in enumerate(["native", "container_baseline", "container_baseline", "native"] * 3):
+        row = {
+            "run_id": f"r{index:02d}",
+            "attempt": 1,
+            "model": "Qwen2.5-72B",
+            "environment": arm,
+            "site": "dgx-spark",
+            "status": "ok",
+            "simulated": False,
+            "block": index // 2,
+            "position": index,
+            "started_at": start + timedelta(minutes=index),
+            "output_throughput_tok_s": 119.0 + index % 5,
+            **changes,
+        }
+        dataset.write(Outcome(row))
+    return dataset

@@ -2,19 +2,20 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
+from audit_cases import dataset_in
 from builders import Ended
+from markupsafe import escape
 
 from sparkray.audit.readers import read
 from sparkray.audit.synthetic import previous_study, sound_study
 from sparkray.records import Outcome
-from sparkray.store import Dataset, open_dataset
 
 Call = Callable[..., Ended]
 COLUMNS = {
@@ -49,28 +50,6 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def _dataset(folder: Path, **changes: Any) -> Dataset:
-    dataset = open_dataset(folder, "phase2a", "0" * 64)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    for index, arm in enumerate(["native", "container_baseline", "container_baseline", "native"] * 3):
-        row = {
-            "run_id": f"r{index:02d}",
-            "attempt": 1,
-            "model": "Qwen2.5-72B",
-            "environment": arm,
-            "site": "dgx-spark",
-            "status": "ok",
-            "simulated": False,
-            "block": index // 2,
-            "position": index,
-            "started_at": start + timedelta(minutes=index),
-            "output_throughput_tok_s": 119.0 + index % 5,
-            **changes,
-        }
-        dataset.write(Outcome(row))
-    return dataset
-
-
 def test_text_says_gravity_evidence_rows_and_what_is_open(command_line: Call, study: Path) -> None:
     ended = command_line("audit", str(study))
     assert ended.status == 1
@@ -92,6 +71,39 @@ def test_json_document(command_line: Call, study: Path) -> None:
         assert set(finding) == {"kind", "gravity", "message", "evidence", "rows"}
     assert [f["gravity"] for f in document["findings"] if f["kind"] == "beyond_roofline"] == ["fatal"]
     assert all(set(left) == {"kind", "reason"} for left in document["not_judged"])
+
+
+@pytest.mark.parametrize("kind", ["study", "table", "dataset"])
+def test_a_page_of_any_input(command_line: Call, tmp_path: Path, study: Path, table: Path, kind: str) -> None:
+    words = {
+        "study": [str(study)],
+        "table": [str(table), "--map", MAP, "--site", "dgx-spark"],
+        "dataset": [str(dataset_in(tmp_path).path)],
+    }[kind]
+    page = tmp_path / "audit.html"
+    said = json.loads(command_line("audit", *words, "--json", "--output", str(page)).out)
+    html = page.read_text()
+    ET.fromstring(re.sub(r"<meta[^>]*>|<!DOCTYPE html>", "", html))  # every tag is closed
+    assert not re.search(r"https?://|<script|<link|src=", html), "it needs nothing else"
+    for finding in said["findings"]:
+        assert finding["kind"].replace("_", " ") in html
+        assert escape(finding["evidence"]) in html
+    assert all(escape(left["reason"]) in html for left in said["not_judged"])
+
+
+def test_a_name_from_the_data_is_no_markup(command_line: Call, tmp_path: Path) -> None:
+    document = sound_study()
+    document["models"]["<script>alert(1)</script>-7b"] = {"native": [{"exit_code": 1}]}
+    path, page = tmp_path / "odd.json", tmp_path / "audit.html"
+    path.write_text(json.dumps(document))
+    command_line("audit", str(path), "--output", str(page))
+    assert "<script" not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+
+
+def test_a_page_that_cannot_be_written_is_said(command_line: Call, tmp_path: Path, study: Path) -> None:
+    ended = command_line("audit", str(study), "--output", str(tmp_path / "nowhere" / "audit.html"))
+    assert (ended.status, "cannot be written" in ended.err) == (3, True)
 
 
 def test_a_sound_study_ends_with_0(command_line: Call, tmp_path: Path) -> None:
@@ -121,6 +133,57 @@ def test_a_parquet_table_says_the_same_as_the_csv(tmp_path: Path, table: Path) -
     assert read(parquet, COLUMNS).frame.equals(read(table, COLUMNS).frame)
 
 
+def written(path: Path, header: str, rows: list[str]) -> Path:
+    path.write_text("\n".join([header, *rows]) + "\n")
+    return path
+
+
+def test_what_is_mapped_is_kept_whatever_it_is_called(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "model,environment,run,index", ["m,native,7,1", "m,native,8,2"])
+    results = read(path, {"iteration": "run"})
+    assert results.frame["iteration"].to_list() == [7, 8]
+    assert results.metrics == ()
+
+
+def test_what_is_mapped_stands_before_a_column_of_that_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "Name,environment,model", ["right,native,wrong"])
+    results = read(path, {"model": "Name"})
+    assert (results.frame["model"].to_list(), results.frame["model_name"].to_list()) == (["right"], ["right"])
+
+
+ARMS = ("native", "container", "container", "native") * 5
+
+
+def timed(path: Path, name: str, first: float, step: float) -> Path:
+    rows = [f"m,{arm},{index},{first + step * index},{100 + index % 3}" for index, arm in enumerate(ARMS)]
+    return written(path / "t.csv", f"model,environment,position,{name},output_throughput_tok_s", rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("end_time", 1.7e9), ("end_time", 0.0), ("Finished At", 3.0), ("timestamp_ms", 1.7e12), ("wall_clock", 1.7e9)],
+)
+def test_when_something_was_is_no_metric(command_line: Call, tmp_path: Path, name: str, first: float) -> None:
+    said = json.loads(command_line("audit", str(timed(tmp_path, name, first, 60.0)), "--json").out)
+    assert [finding for finding in said["findings"] if name in finding["message"] + finding["evidence"]] == []
+    assert [left["reason"] for left in said["not_judged"] if left["kind"] == "columns"] == [
+        f"{name} says when something was: taken for no metric"
+    ]
+
+
+@pytest.mark.parametrize(("name", "first"), [("response_time", 3.0), ("peak_bytes", 1.7e9), ("load_time_s", 2.0)])
+def test_how_long_something_took_is_one(tmp_path: Path, name: str, first: float) -> None:
+    assert name in read(timed(tmp_path, name, first, 60.0)).metrics
+
+
+def test_a_column_can_be_left_out(command_line: Call, tmp_path: Path) -> None:
+    path = timed(tmp_path, "battery", 3.0, 1.0)
+    drifts = [finding["kind"] for finding in json.loads(command_line("audit", str(path), "--json").out)["findings"]]
+    assert "drift" in drifts
+    ended = command_line("audit", str(path), "--ignore", "battery", "--json")
+    assert "drift" not in {finding["kind"] for finding in json.loads(ended.out)["findings"]}
+
+
 def test_without_a_site_the_machine_is_open(command_line: Call, table: Path) -> None:
     said = json.loads(command_line("audit", str(table), "--map", MAP, "--json").out)
     assert {"beyond_memory", "beyond_roofline"} <= {left["kind"] for left in said["not_judged"]}
@@ -135,7 +198,7 @@ def test_a_name_that_means_another_card(command_line: Call, study: Path) -> None
 
 
 def test_a_dataset_of_sparkray(command_line: Call, tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path)
+    dataset = dataset_in(tmp_path)
     said = json.loads(command_line("audit", str(dataset.path), "--json").out)
     (memory,) = (finding for finding in said["findings"] if finding["kind"] == "beyond_memory")
     assert memory["rows"] == [f"r{index:02d}-1" for index in range(12)]
@@ -143,14 +206,14 @@ def test_a_dataset_of_sparkray(command_line: Call, tmp_path: Path) -> None:
 
 
 def test_the_attempt_that_is_ok_stands_for_its_run(tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path, run_id="same", status="failed", attempt=1)
+    dataset = dataset_in(tmp_path, run_id="same", status="failed", attempt=1)
     dataset.write(Outcome({"run_id": "same", "attempt": 2, "model": "m", "environment": "native", "status": "ok"}))
     dataset.write(Outcome({"run_id": "same", "attempt": 3, "model": "m", "environment": "native", "status": "failed"}))
     assert read(dataset.path).ok["row"].to_list() == ["same-2"]
 
 
 def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
-    dataset = _dataset(tmp_path)
+    dataset = dataset_in(tmp_path)
     (dataset.path / "runs" / "r03-1.parquet").write_bytes(b"PAR1 no more")
     results = read(dataset.path)
     assert len(results.ok) == 11
@@ -159,7 +222,7 @@ def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
 
 
 def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
-    results = read(_dataset(tmp_path, level="batch 8").path)
+    results = read(dataset_in(tmp_path, level="batch 8").path)
     assert results.ok["model"].unique().to_list() == ["Qwen2.5-72B batch 8"]
     assert results.ok["model_name"].unique().to_list() == ["Qwen2.5-72B"]
 
@@ -174,6 +237,9 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
         (["{table}", "--map", "modle=Model"], ["unknown column of sparkray 'modle'", "Did you mean 'model'?"]),
         (["{table}", "--map", "model"], ["--map 'model' is not of the form a=b"]),
         (["{table}", "--map", "model=Model,environment=Model"], ["mapped to two names"]),
+        (["{table}", "--ignore", "Peek"], ["unknown column in results.csv 'Peek'", "Did you mean 'Peak'?"]),
+        (["{table}", "--map", "model=Model", "--ignore", "Model"], ["unknown column in results.csv 'Model'"]),
+        (["{study}", "--ignore", "latency"], ["is no table", "Leave --map and --ignore out"]),
         (["{study}", "--site", "dgx-spar"], ["unknown site 'dgx-spar'", "Did you mean 'dgx-spark'?"]),
         (["{study}", "--models-as", "gpt-oss-120b=gpt-os"], ["unknown model 'gpt-os'"]),
         (["{study}", "--models-as", "gpt-os=GPT-OSS-120B"], ["unknown model in the results 'gpt-os'", "gpt-oss-120b"]),

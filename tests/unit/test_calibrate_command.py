@@ -18,16 +18,14 @@ from sparkray.errors import InputError
 from sparkray.plan import definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.calibrate import (
+from sparkray.sweep.calibrate import Conclude, against_itself, calibrate_command, series_of
+from sparkray.sweep.calibration_file import (
     FILE,
-    Conclude,
-    against_itself,
-    calibrate_command,
     calibration_beside,
+    calibration_for,
     calibration_line,
     load_calibration,
     machine_file,
-    series_of,
 )
 from sparkray.sweep.options import Options, build_study
 
@@ -332,6 +330,44 @@ def test_a_calibration_that_cannot_be_read_is_none(tmp_path: Path) -> None:
         assert load_calibration("a/../b", "cpu", cache=tmp_path) is None
 
 
+def test_a_calibration_that_is_cut_short_is_none(tmp_path: Path) -> None:
+    _, document = measured(tmp_path, steady(12), "--runs", "12")
+    path = machine_file("box", "cpu", cache_of(tmp_path))
+    short: dict[str, Any] = dict(document)
+    for name in ("source", "made_at", "metrics"):
+        path.write_text(json.dumps({key: value for key, value in short.items() if key != name}))
+        assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) is None
+    first = next(iter(document["metrics"]))
+    path.write_text(json.dumps({**document, "metrics": {first: {"not_estimable": None, "trials": []}}}))
+    assert calibration_line("box", "cpu", cache=cache_of(tmp_path)) is None
+
+
+def test_a_dataset_has_its_own_calibration_or_the_machines_as_it_is_now(tmp_path: Path) -> None:
+    local = dataset(tmp_path, [], name="local")
+    local.write(Outcome(row(0, 100.0, experiment="local")))
+    cache = cache_of(tmp_path)
+    assert calibration_for(local, cache=cache) is None
+    _, document = measured(tmp_path, steady(12), "--runs", "12")
+    assert calibration_for(local, cache=cache) == document
+    assert json.loads((local.path / FILE).read_text()) == document, "for whoever reads the dataset elsewhere"
+    own = Dataset(tmp_path / "aa")
+    newer = {**document, "experiment": "aa-phase2a"}
+    machine_file("box", "cpu", cache).write_text(json.dumps(newer))
+    assert calibration_for(own, cache=cache) == document
+    assert calibration_for(local, cache=cache) == newer
+
+
+def test_a_calibration_made_after_a_sweep_stands_beside_its_verdicts_too(command_line: Call, tmp_path: Path) -> None:
+    local = dataset(tmp_path, [], name="local")
+    local.write(Outcome(row(0, 100.0, experiment="local")))
+    measured(tmp_path, steady(12), "--runs", "12")
+    words = ("analyze", "--experiment", "local", "--results-dir", str(tmp_path))
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    told = " ".join(command_line(*words, **cache).out.split())
+    assert "Calibration of box (12 runs of SmolLM2-135M in native" in told
+    assert json.loads(command_line(*words, "--json", **cache).out)["calibration"]["runs"] == 12
+
+
 def test_a_sweep_prints_it_beside_its_verdicts(command_line: Call, tmp_path: Path) -> None:
     """A sweep whose runs are all there measures nothing: it concludes."""
     options = Options(site="cpu", runs=3, environments="container_baseline", results_dir=tmp_path)
@@ -339,17 +375,8 @@ def test_a_sweep_prints_it_beside_its_verdicts(command_line: Call, tmp_path: Pat
     made = open_dataset(tmp_path, study.experiment.name, definition_sha256(study))
     for index, planned in enumerate(make_plan(study)):
         made.write(Outcome(row(index, 100.0 + index, run_id=planned.run_id, environment=planned.environment)))
-    words = (
-        "baseline",
-        "--site",
-        "cpu",
-        "--runs",
-        "3",
-        "--environments",
-        "container_baseline",
-        "--results-dir",
-        str(tmp_path),
-    )
+    what = ("--site", "cpu", "--runs", "3", "--environments", "container_baseline")
+    words = ("baseline", *what, "--results-dir", str(tmp_path))
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     assert "alibration of" not in command_line(*words, **cache).out
     measured(tmp_path, steady(12), "--runs", "12")

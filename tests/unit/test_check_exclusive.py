@@ -137,3 +137,39 @@ def test_gpu_memory_of_others(used: list[float | None], held: list[float | None]
 
 def test_a_gpu_that_tells_no_memory_is_not_judged() -> None:
     assert CHECK.judge(evidence(samples=gpu([None] * 3, [1.0] * 3))) is None
+
+
+def listed(*others: tuple[float | None, int | None]) -> list[dict[str, Any]]:
+    """On a GB10: no memory but that of processes, second by second."""
+    return [
+        {
+            "t_ns": second * S,
+            "device": "a",
+            "gpu_process_gib": 40.0,
+            "gpu_foreign_gib": held,
+            "gpu_foreign_processes": count,
+        }
+        for second, (held, count) in enumerate(others)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([(0.0, 0)] * 3, "pass"),
+        ([(20.0, 1)] * 3, "invalid"),
+        ([(0.4, 1)] * 3, "warn"),
+        ([(None, 2)] * 3, "warn"),
+        ([(0.0, 0), (20.0, 1), (0.0, 0)], "pass"),  # a worker of the engine's, before it was known to be one
+    ],
+)
+def test_processes_of_others_where_the_gpu_tells_no_memory(
+    others: list[tuple[float | None, int | None]], expected: str
+) -> None:
+    verdict = verdict_of(CHECK, evidence(samples=listed(*others)))
+    assert verdict.verdict == expected
+    assert "processes of others" in verdict.evidence
+
+
+def test_processes_that_cannot_be_listed_are_not_judged() -> None:
+    assert CHECK.judge(evidence(samples=listed(*[(None, None)] * 3))) is None

@@ -71,3 +71,10 @@ def test_weights_whose_hash_is_not_planned_are_held_against_the_runs_before() ->
 
 def test_the_plan_stands_above_what_earlier_runs_loaded() -> None:
     assert verdict_of(CHECK, evidence(earlier=past(model_sha256="2" * 64))).verdict == "pass"
+
+
+@pytest.mark.parametrize(("found", "word"), [("sha256:a", "pass"), ("sha256:b", "invalid"), (None, "invalid")])
+def test_a_checkpoint_that_changed_during_the_sweep_is_seen(found: str | None, word: str) -> None:
+    asked = replace(ASKED, weights_digest="sha256:a")
+    verdict = verdict_of(CHECK, evidence(asked=asked, row={"weights_digest": found}))
+    assert (verdict.verdict, "no longer those of the sweep" in verdict.evidence) == (word, word == "invalid")

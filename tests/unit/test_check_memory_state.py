@@ -18,11 +18,16 @@ DROP = Protocol(page_cache="drop")
 
 
 def judged(
-    row: dict[str, Any], earlier: tuple[dict[str, Any], ...] = ({}, {}, {}), *, protocol: Protocol | None = None
+    row: dict[str, Any],
+    earlier: tuple[dict[str, Any], ...] = ({}, {}, {}),
+    *,
+    protocol: Protocol | None = None,
+    refused_by: tuple[str, ...] = (),
 ) -> tuple[str, str]:
     """The first run of block 2, or of the block that there are partners for, after those that are given."""
     asked = question(protocol=protocol or Protocol())
-    verdict = verdict_of(CHECK, evidence(asked, position=4, row=row, earlier=rows(asked, earlier)))
+    known = {"earlier": rows(asked, earlier), "refused_by": frozenset(refused_by)}
+    verdict = verdict_of(CHECK, evidence(asked, position=4, row=row, **known))
     return verdict.verdict, verdict.evidence
 
 
@@ -81,9 +86,14 @@ def test_where_the_partner_alone_is_different_the_partner_was() -> None:
     assert verdict_of(CHECK, like_none).verdict == "invalid"
 
 
-def test_what_has_stayed_so_is_a_warning_when_it_is_measured_again() -> None:
-    word, said = judged({SWAP: 0.5, "attempt": 2})
-    assert (word, "it has stayed so" in said) == ("warn", True)
+@pytest.mark.parametrize(
+    ("refused_by", "expected"), [(("memory_state",), "warn"), (("tokens", "thermal"), "invalid"), ((), "invalid")]
+)
+def test_what_has_stayed_so_since_this_check_refused_it_is_a_warning(
+    refused_by: tuple[str, ...], expected: str
+) -> None:
+    word, said = judged({SWAP: 0.5, "attempt": 2}, refused_by=refused_by)
+    assert (word, "it has stayed so" in said) == (expected, expected == "warn")
 
 
 @pytest.mark.parametrize(("during", "word"), [(0.05, "pass"), (0.2, "invalid")])

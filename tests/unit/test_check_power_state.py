@@ -22,8 +22,8 @@ def probes(name: str, before: float | None, after: float | None) -> dict[str, fl
 
 def judged(name: str, times: tuple[float | None, float | None], past: list[tuple[float, float]]) -> Verdict | None:
     asked = question(max(4, len(past)))
-    earlier = rows(asked, [probes(name, *both) for both in past])
-    return CHECK.judge(evidence(asked, row=probes(name, *times), earlier=earlier))
+    known = rows(asked, [probes(name, *both) for both in past])
+    return CHECK.judge(evidence(asked, row=probes(name, *times), of_machine=known))
 
 
 def word(verdict: Verdict | None) -> str | None:
@@ -50,6 +50,13 @@ def test_without_probes_there_is_nothing_to_judge() -> None:
 def test_a_gpu_against_the_runs_before(name: str, times: tuple[float, float], expected: str) -> None:
     past = [(63.0 + 0.3 * (k % 3), 63.2 - 0.2 * (k % 4)) for k in range(8)]
     assert word(judged(name, times, past)) == expected
+
+
+def test_a_second_model_does_not_begin_anew() -> None:
+    asked = question()
+    others = [row | {"model": "Other"} for row in rows(asked, [probes("gpu_memory", 63.0, 63.0)] * 8)]
+    found = evidence(asked, row=probes("gpu_memory", 94.0, 94.0), earlier=(), of_machine=others)
+    assert verdict_of(CHECK, found).verdict == "invalid"
 
 
 def test_evidence_has_the_times_and_the_limit() -> None:

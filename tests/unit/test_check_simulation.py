@@ -9,7 +9,7 @@ import pytest
 from builders import MS, S
 from check_cases import STATE, WEIGHTS, clean_run, measured, question, row_of, samples_of
 
-from sparkray.checks import Evidence, check_names, held, load_check, load_review
+from sparkray.checks import Evidence, check_names, held, load_check, load_review, refused_before
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
 from sparkray.spec.experiment import Protocol
@@ -34,6 +34,7 @@ class Sweep:
     """From which position on another program's file is in the page cache, and how much of it."""
     marks: dict[Mark, str] = field(default_factory=dict)
     kept: list[dict[str, Any]] = field(default_factory=list)
+    said: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.random, self.plan = Random(self.seed), make_plan(self.study)
@@ -50,6 +51,7 @@ class Sweep:
         found = self._run(planned, now, attempt)
         verdicts = list(_judged(found))
         self._mark(planned, attempt, verdicts)
+        self._say(planned, attempt, verdicts)
         if any(verdict.verdict == "invalid" for verdict in verdicts):
             self._until_ok(planned, now, attempt + 1)
             return
@@ -61,8 +63,15 @@ class Sweep:
         begin, stays = self.stays_gib
         drifted = GROWTH_GIB * now + (stays if now >= begin else 0.0)
         found = clean_run(self.study, planned, self.random, drifted_gib=drifted)
-        found = replace(found, row={**found.row, "attempt": attempt}, earlier=tuple(self.kept))
+        refused_by = refused_before(self.said.get(planned.run_id, ()))
+        row, past = {**found.row, "attempt": attempt}, tuple(self.kept)
+        found = replace(found, row=row, earlier=past, of_machine=past, refused_by=refused_by)
         return self.spoil.get((planned.position, attempt), lambda same: same)(found)
+
+    def _say(self, planned: PlannedRun, attempt: int, verdicts: list[Verdict]) -> None:
+        """As `checks/` would hold it."""
+        rows = [{"attempt": attempt, "check": verdict.check, "verdict": verdict.verdict} for verdict in verdicts]
+        self.said.setdefault(planned.run_id, []).extend(rows)
 
     def _mark(self, planned: PlannedRun, attempt: int, verdicts: list[Verdict]) -> None:
         for verdict in verdicts:
@@ -76,6 +85,7 @@ class Sweep:
             for late in review.look_back(self.study, self.kept):
                 verdict = held(late.verdict, review.policy)
                 self._mark(by_id[late.run_id], late.attempt, [verdict])
+                self._say(by_id[late.run_id], late.attempt, [verdict])
                 if verdict.verdict == "invalid":
                     lost[late.run_id] = late.attempt
         self.kept = [row for row in self.kept if row["run_id"] not in lost]
@@ -155,6 +165,11 @@ def backwards(found: Evidence) -> Evidence:
     return replace(found, measurement=replace(found.measurement, requests=(broken, *rest)))
 
 
+def fallen_off(found: Evidence) -> Evidence:
+    events = [{"t_ns": place * S, "device": "a", "gpu_xid_events": place // 2, "gpu_xid": 79} for place in range(4)]
+    return replace(found, samples=[*found.samples, *events])
+
+
 def throttled(found: Evidence) -> Evidence:
     masks = [{"t_ns": place * S, "device": "a", "gpu_throttle_reasons": 0x20 * (place < 5)} for place in range(50)]
     return replace(found, samples=[*found.samples, *masks])
@@ -176,6 +191,8 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "a clock that runs backwards": (backwards, "tokens"),
     "a slow GPU": (slow_gpu, "power_state"),
     "a throttled GPU": (throttled, "thermal"),
+    "a GPU error": (fallen_off, "hardware"),
+    "a kill for memory": (with_row(oom_kills=1, container_oom_killed=True), "hardware"),
     "a low clock": (with_row(gpu_sm_clock_mean_mhz=513.0), "thermal"),
 }
 

@@ -1,23 +1,29 @@
 """Warm-up over, and no drift inside the run."""
 
+import math
 from dataclasses import replace
 from random import Random
 
 import pytest
 from builders import MS, S
-from check_cases import evidence, measured, question, requests_of, verdict_of
+from check_cases import evidence, measured, question, requests_of, rows, verdict_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.checks.steady import Check, batch_means, drift_of, paces_ms
+from sparkray.checks.steady import Check, batch_means, drift_limit, drift_of, pace_drift_ratio, paces_ms
 from sparkray.records import EngineFacts, Measurement, Request
 from sparkray.spec.experiment import Workload
 
 CHECK = Check()
 
 
-def judged(paces: list[float]) -> tuple[str, str]:
-    verdict = verdict_of(CHECK, evidence(measurement=measured(paces)))
+EVEN = (1.0, 0.99, 1.01, 1.02, 0.98)
+
+
+def judged(paces: list[float], past: tuple[float, ...] = EVEN) -> tuple[str, str]:
+    """After runs whose pace drifted by these ratios."""
+    earlier = rows(question(), [{"pace_drift_ratio": ratio} for ratio in past])
+    verdict = verdict_of(CHECK, evidence(measurement=measured(paces), earlier=earlier))
     return verdict.verdict, verdict.evidence
 
 
@@ -45,8 +51,63 @@ def test_a_trend_that_is_regular_and_small_is_left_alone() -> None:
     paces = [20 * (1 + 0.002 * k) for k in range(40)]
     drift = drift_of(paces)
     assert drift.p < 1e-6
-    assert not drift.is_there
+    assert not drift.beyond(1.1)
     assert judged(paces)[0] == "pass"
+
+
+SLOWING = [20 * (1 + 0.03 * k) for k in range(12)]
+"""The last third takes 1.23 times the first's."""
+
+
+@pytest.mark.parametrize(
+    ("past", "word", "limit"),
+    [
+        (EVEN, "invalid", "limit 1.10 by the scatter of 5 runs"),
+        (EVEN[:4], "pass", ""),
+        ((), "pass", ""),
+        ((1.0, 1.03, 0.97, 1.04, 0.96, 1.0), "invalid", "limit 1.19 by the scatter of 6 runs"),
+        ((1.0, 1.1, 0.9, 1.2, 0.8, 1.15, 0.85), "pass", ""),
+    ],
+)
+def test_what_drifts_is_known_by_the_machine(past: tuple[float, ...], word: str, limit: str) -> None:
+    found, said = judged(SLOWING, past)
+    assert (found, limit in said) == (word, True)
+
+
+@pytest.mark.parametrize("past", [(), EVEN])
+def test_a_third_is_a_drift_from_the_first_run_on(past: tuple[float, ...]) -> None:
+    assert judged([20 * (1 + 0.05 * k) for k in range(12)], past)[0] == "invalid"
+
+
+def test_the_limit_by_hand() -> None:
+    """Median 1, deviations of the logs 0 0.1 0.1 0.2 0.2: MAD 0.1."""
+    ratios = [math.exp(log) for log in (0.0, 0.1, -0.1, 0.2, -0.2)]
+    assert drift_limit(ratios)[0] == pytest.approx(math.exp(4 * 1.4826 * 0.1))
+    assert drift_limit([1.0] * 5)[0] == 1.1
+    assert drift_limit(ratios[:4])[0] == 1.3
+
+
+def test_the_ratio_of_a_row_is_that_of_the_check() -> None:
+    requests = requests_of(SLOWING)[1:]
+    assert pace_drift_ratio(requests, 1) == pytest.approx(drift_of(SLOWING).ratio, rel=1e-3)
+    assert pace_drift_ratio(requests[:7], 1) is None
+    assert pace_drift_ratio(requests[:8], 2) is None
+
+
+def test_noise_that_lasts_within_a_run_is_seldom_called_drift() -> None:
+    """A neighbour that takes a quarter of the speed for half a minute at a time: 1 of 120 sound runs at the most."""
+    random = Random(1)
+    told: list[float] = []
+    alarms = 0
+    for _ in range(120):
+        slow, paces = random.random() < 0.3, []
+        for _ in range(36):
+            slow = slow if random.random() < 0.9 else not slow
+            paces.append(20 * (1.25 if slow else 1.0) * (1 + random.uniform(-0.03, 0.03)))
+        alarms += drift_of(paces).beyond(drift_limit(told)[0])
+        told.append(drift_of(paces).ratio)
+    assert sum(abs(math.log(ratio)) > math.log(1.1) for ratio in told) > 20, "else 10 % would do"
+    assert alarms <= 1
 
 
 def test_a_change_that_is_large_and_irregular_is_left_alone() -> None:
@@ -107,5 +168,5 @@ def test_a_faster_machine_drifts_as_much(paces: list[float], factor: float) -> N
 
 
 def test_even_runs_seldom_drift() -> None:
-    alarms = sum(drift_of(around(20, 12, seed, 0.3)).is_there for seed in range(300))
+    alarms = sum(drift_of(around(20, 12, seed, 0.3)).beyond(1.1) for seed in range(300))
     assert alarms <= 1

@@ -1,12 +1,14 @@
 """A start as cool as the protocol asks and as warm as the others, no throttling, the usual clock."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import S
+from builders import S, site
 from check_cases import evidence, question, rows
 
+from sparkray.catalog import Catalog, data_root
 from sparkray.checks.thermal import Check
 from sparkray.execute.gates import Gates
 from sparkray.records import Verdict
@@ -19,7 +21,7 @@ COOLED = Protocol(cooldown="adaptive", start_below_c=45.0, start_within_c=3.0)
 
 def judged(row: dict[str, Any], earlier: tuple[dict[str, Any], ...] = (), **changes: Any) -> Verdict | None:
     asked = question(protocol=changes.pop("protocol", COOLED))
-    return CHECK.judge(evidence(asked, row=row, earlier=rows(asked, earlier), samples=changes.pop("samples", ())))
+    return CHECK.judge(evidence(asked, row=row, earlier=rows(asked, earlier), **{"samples": (), **changes}))
 
 
 def word(verdict: Verdict | None) -> str | None:
@@ -52,8 +54,12 @@ def test_a_protocol_that_does_not_wait_asks_for_no_start() -> None:
     assert judged({"gpu_temp_gate_c": 80.0}, protocol=Protocol()) is None
 
 
-def test_a_start_that_stays_off_is_how_the_room_is_now() -> None:
-    assert word(judged({"gpu_temp_gate_c": 36.0, "gpu_temp_reference_c": 40.0, "attempt": 2})) == "warn"
+@pytest.mark.parametrize(
+    ("refused_by", "expected"), [({"thermal"}, "warn"), ({"tokens", "memory_state"}, "invalid"), ((), "invalid")]
+)
+def test_a_start_that_stays_off_is_how_the_room_is_now_for_this_check_alone(refused_by: Any, expected: str) -> None:
+    row = {"gpu_temp_gate_c": 36.0, "gpu_temp_reference_c": 40.0, "attempt": 2}
+    assert word(judged(row, refused_by=frozenset(refused_by))) == expected
 
 
 @pytest.mark.parametrize("warmed_by", [0.0, 2.0, 6.0])
@@ -118,3 +124,24 @@ def test_a_clock_that_fell_within_the_run(slow: int, util: float, expected: str 
         {"t_ns": k * S, "device": "a", "gpu_sm_clock_mhz": 900.0 if k < slow else 2400.0} for k in range(1, 101)
     ]
     assert word(judged({}, samples=samples)) == expected
+
+
+def clocks(mhz: float) -> list[dict[str, Any]]:
+    busy = {"t_ns": 0, "device": "a", "gpu_util_pct": 99.0}
+    return [busy, *({"t_ns": k * S, "device": "a", "gpu_sm_clock_mhz": mhz} for k in range(1, 21))]
+
+
+@pytest.mark.parametrize(
+    ("mhz", "floor", "expected"),
+    [(513.0, 1400.0, "invalid"), (2400.0, 1400.0, "pass"), (513.0, None, "pass")],
+)
+def test_a_machine_that_is_slow_from_the_first_run_on(mhz: float, floor: float | None, expected: str) -> None:
+    asked = replace(question(), site=site(least_sm_clock_mhz=floor))
+    assert word(CHECK.judge(evidence(asked, samples=clocks(mhz)))) == expected
+    by_the_row = CHECK.judge(evidence(asked, samples=(), row={"gpu_sm_clock_mean_mhz": mhz}))
+    assert word(by_the_row) == ("invalid" if expected == "invalid" else None)
+
+
+def test_the_spark_that_ships_states_its_floor() -> None:
+    assert Catalog(data_root()).site("dgx-spark").least_sm_clock_mhz == 1400
+    assert Catalog(data_root()).site("discrete-gpu").least_sm_clock_mhz is None

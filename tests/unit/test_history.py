@@ -53,6 +53,7 @@ def test_runs_of_the_same_kind_on_this_machine_are_known_oldest_first(dataset: D
     dataset.write(stored("failed", 9, status="failed"))
     history = History(dataset, "here")
     assert [row["run_id"] for row in history.of(plan[4])] == [run.run_id for run in plan[:4]]
+    assert {row["run_id"] for row in history.every} == {run.run_id for run in plan[:4]} | {"other", "levelled"}
 
 
 def test_a_warning_is_stored_beside_the_run_and_goes_when_it_is_no_longer_said(dataset: Dataset) -> None:

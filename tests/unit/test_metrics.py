@@ -242,7 +242,7 @@ def test_a_throughput_should_be_high_and_a_time_low() -> None:
         assert metric.better == expected
 
 
-QUANTITIES = (*UNITS, "_s", "_ns", "_bytes")
+QUANTITIES = (*UNITS, "_s", "_ns", "_bytes", "_ratio")
 
 
 @pytest.mark.parametrize("columns", [RUN_COLUMNS, REQUEST_COLUMNS, SAMPLE_COLUMNS, CHECK_COLUMNS])

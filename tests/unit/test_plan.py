@@ -236,6 +236,7 @@ def test_a_docker_option_changes_the_runs_of_its_own_environment_alone() -> None
     assert {key[1] for key in before if before[key] != after[key]} == {"container_baseline"}
 
 
+POLICIES = {"tokens": "invalid", "steady": "warn"}
 DEFINITION_STAYS = ("runs", "timeout", "another model", "an environment less", "what may be given up")
 
 
@@ -249,8 +250,16 @@ def test_what_may_share_a_dataset_has_one_definition(what: str) -> None:
 @pytest.mark.parametrize("what", ["runs", "another model", "an environment less", "seed", "engine options", "question"])
 def test_the_experiment_as_it_is_run_has_a_hash_of_its_own(what: str) -> None:
     before, after = _identical(), {**IDENTITY, **NO_IDENTITY}[what](_identical())
-    assert experiment_sha256(before) != experiment_sha256(after)
-    assert experiment_sha256(before) == experiment_sha256(_identical())
+    assert experiment_sha256(before, POLICIES) != experiment_sha256(after, POLICIES)
+    assert experiment_sha256(before, POLICIES) == experiment_sha256(_identical(), POLICIES)
+
+
+def test_another_policy_by_default_is_another_experiment_and_no_other_dataset() -> None:
+    """`definition_sha256` is asked for no policies: what an earlier version began goes on."""
+    one = _identical()
+    assert experiment_sha256(one, POLICIES) != experiment_sha256(one, POLICIES | {"steady": "invalid"})
+    named = replace(one, experiment=replace(one.experiment, checks={"steady": "off"}))
+    assert definition_sha256(named) != definition_sha256(one)
 
 
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans() | st.none()))
@@ -304,7 +313,8 @@ def _block(run: PlannedRun) -> tuple[str, int]:
 def test_keys_that_came_later_leave_the_hash_of_a_file_without_them_what_it_was() -> None:
     plain = study()
     assert definition_sha256(plain) == "1a08c0174aa24eff1ffc4af5e453473ab4f9676ab477e1e18985a64908f70944"
-    assert experiment_sha256(plain) == "16f5f74a45464defc3ac4de3efe5d3b20abeea117cc550faa6b132706092c0b6"
+    told = experiment_sha256(plain, {"power": "flag"})
+    assert told == "9f20c241ce6fa4c479849e0635a2a9112acf5a2eb82c9d6f6f98760556cb993f"
     for change in ({"families": {"speed": ("output_throughput_tok_s",)}}, {"planned_effect": 0.005}):
         other = study(experiment=experiment(**change))
         assert definition_sha256(other) != definition_sha256(plain)

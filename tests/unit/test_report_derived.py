@@ -1,14 +1,18 @@
 """Tables that a report derives: rules on rows that were made by hand, so that each rule can be seen to act."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from builders import row as row_of
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
+from sparkray.records import Outcome
 from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit, memory_gib
@@ -16,6 +20,7 @@ from sparkray.report.derived.flags import flags, options_of_line
 from sparkray.report.derived.load import load, size_of
 from sparkray.report.derived.memory_split import memory_split
 from sparkray.spec.docker import DockerOptions
+from sparkray.store import open_dataset
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
 
@@ -134,6 +139,28 @@ def test_tokens_a_day_and_energy() -> None:
     assert (row["tokens_day"], row["tokens_day_low"], row["tokens_day_high"]) == pytest.approx((-86_400, -172_800, 0))
     assert row["reference_kwh_per_million"] == pytest.approx(72 / 100 * 1e6 / 3.6e6)
     assert row["kwh_per_million"] is None
+    assert row["power_checked"] == "not checked"
+
+
+@pytest.mark.parametrize(
+    ("valid", "said"),
+    [
+        ((True, True), "agrees in 2 runs"),
+        ((True, False), "disagrees with the counter in 1 of 2 runs"),
+        ((True, None), "agrees in 1 runs"),
+        ((None, None), "not checked"),
+    ],
+)
+def test_energy_says_whether_its_power_can_be_believed(
+    tmp_path: Path, valid: tuple[bool | None, ...], said: str
+) -> None:
+    dataset = open_dataset(tmp_path, "question", "0" * 64)
+    for environment, power_valid in zip(("native", "container_baseline"), valid, strict=True):
+        values = {"model": "A", "level": "", "environment": environment, "power_valid": power_valid}
+        dataset.write(Outcome(row_of(environment.ljust(16, "x"), **values)))
+    made = analysis(comparisons=[compared(THROUGHPUT, "different", 0.99, low=0.98, high=1.0)])
+    (found,) = costs(replace(made, frames=open_frames(dataset.path))).iter_rows(named=True)
+    assert found["power_checked"] == said
 
 
 @pytest.mark.parametrize(

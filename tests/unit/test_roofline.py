@@ -1,5 +1,6 @@
 """Could it be true? Published measurements are never refused, and what the bytes forbid always is."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sparkray.spec.site import Site
 CATALOG = Catalog(Path(__file__).parents[2])
 CARDS = {found.name: found for found in CATALOG.cards()}
 SPARK = CATALOG.site("dgx-spark")
+DISCRETE = CATALOG.site("discrete-gpu")
 H100 = replace(SPARK, bandwidth_gb_s=3350, compute_tflops=989, memory_gib=79.6)
 CONTEXT = 528.0
 """llama.cpp's batched benchmark: prompts of 512 tokens, 32 generated."""
@@ -302,7 +304,7 @@ def verdict_of(name: str, step_s: float, *, place: Site = SPARK, count: int = 8,
         for i in range(count)
     )
     left = measurement(*requests, reported=changes.pop("reported", {}))
-    return load_check("roofline").judge(Evidence(whole, make_plan(whole)[0], left))
+    return load_check("roofline").judge(Evidence(whole, make_plan(whole)[0], left, row=changes.pop("row", {})))
 
 
 @pytest.mark.parametrize(
@@ -327,6 +329,33 @@ def test_two_devices_have_twice_the_bandwidth() -> None:
     found = verdict_of("DeepSeek-R1-7B", 0.040, reported={"world_size": 2})
     assert found is not None
     assert found.verdict == "pass"
+
+
+H100_NAME, H200_NAME = "NVIDIA H100 80GB HBM3", "NVIDIA H200"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "step_s", "verdict"),
+    [
+        ([H100_NAME], 0.0042, "invalid"),
+        ([H100_NAME], 0.0055, "pass"),
+        ([H200_NAME], 0.0042, "pass"),
+        ([H100_NAME] * 8, 0.0042, "invalid"),
+        ([H100_NAME, H200_NAME], 0.0042, "pass"),
+        (["NVIDIA L4"], 0.0042, None),
+        ([H100_NAME, "NVIDIA L4"], 0.0042, None),
+        ([], 0.0042, None),
+    ],
+)
+def test_a_discrete_gpu_is_known_by_its_name(gpus: list[str], step_s: float, verdict: str | None) -> None:
+    """A step reads 14.4 GB: 4.30 ms at 3350 GB/s, 3.0 at 4800."""
+    found = verdict_of("DeepSeek-R1-7B", step_s, place=DISCRETE, row={"machine": json.dumps({"gpus": gpus})})
+    assert (None if found is None else found.verdict) == verdict
+
+
+def test_what_a_site_says_itself_stands_above_its_gpus() -> None:
+    place = CATALOG.site("discrete-gpu", {"bandwidth_gb_s": 2000})
+    assert place.with_gpus([H100_NAME]) == place
 
 
 @pytest.mark.parametrize(

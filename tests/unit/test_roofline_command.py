@@ -56,6 +56,15 @@ def test_a_site_can_be_given_its_bandwidth(command_line: Call) -> None:
     assert (code, document["terms"]["compute_tflops"], document["terms"]["memory_gib"]) == (0, None, None)
 
 
+def test_a_gpu_can_be_named_and_counted(command_line: Call) -> None:
+    words = ("--model", "Llama-3-8B", "--batch", "1", "--throughput", "150", "--site", "discrete-gpu")
+    one = ask(command_line, *words, "--gpu", "NVIDIA H200")[1]
+    four = ask(command_line, *words, "--gpu", "NVIDIA H200", "--devices", "4")[1]
+    assert (one["terms"]["bandwidth_gb_s"], four["terms"]["bandwidth_gb_s"]) == (4800, 19200)
+    assert four["bound_tok_s"] == pytest.approx(4 * one["bound_tok_s"])
+    assert four["terms"]["memory_gib"] == 4 * 141
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -63,6 +72,8 @@ def test_a_site_can_be_given_its_bandwidth(command_line: Call) -> None:
         ({"--model": "some.gguf"}, "no shape"),
         ({"--site": "cpu"}, "bandwidth"),
         ({"--site": "dgx-sparc"}, "dgx-spark"),
+        ({"--site": "discrete-gpu", "--gpu": "NVIDIA H20"}, "NVIDIA H200"),
+        ({"--gpu": "NVIDIA H200"}, "unknown GPU of site dgx-spark"),
         ({"--batch": "0"}, "--batch"),
         ({"--throughput": "0"}, "--throughput"),
         ({"--throughput": "nan"}, "--throughput"),

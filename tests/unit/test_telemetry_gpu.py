@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pynvml
 import pytest
@@ -12,6 +13,7 @@ from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
 GIB = 2**30
+PROCESSES = ("gpu_process_gib", "gpu_foreign_gib", "gpu_foreign_processes")
 SAMPLERS = tuple(module.Sampler for module in (gpu, gpu_util, gpu_slow, gpu_energy, gpu_process, gpu_errors))
 
 
@@ -19,7 +21,7 @@ def state(device: fake.FakeDevice) -> dict[str, Value]:
     """The rows of the samplers of a GPU's state, together; a column that none has is None."""
     nvml = FakeNvml([device])
     names = [column.name for column in SAMPLE_COLUMNS if column.name.startswith("gpu_")]
-    found: dict[str, Value] = dict.fromkeys(set(names) - {"gpu_energy_j", "gpu_process_gib"})
+    found: dict[str, Value] = dict.fromkeys(set(names) - {"gpu_energy_j", *PROCESSES})
     for module in (gpu, gpu_util, gpu_slow, gpu_errors):
         with module.Sampler(nvml=nvml) as sampler:
             assert sampler.unavailable is None
@@ -162,14 +164,41 @@ def test_gpu_memory_is_that_of_the_tree_alone(tmp_path: Path) -> None:
     with gpu_process.Sampler(nvml=FakeNvml([used, idle]), proc=tmp_path) as sampler:
         assert sampler.sample() == []
         sampler.attach(Target(100))
-        assert sampler.sample() == [{"device": used.uuid, "gpu_process_gib": 3.0}]
+        assert sampler.sample() == [row_of(used, 3.0, 64.0, 1), row_of(idle, None, 64.0, 1)]
+        used.processes = {100: GIB}
+        idle.processes = {}
+        assert sampler.sample() == [row_of(used, 1.0, 0.0, 0)]
+
+
+def row_of(device: fake.FakeDevice, own: float | None, foreign: float | None, count: int | None) -> dict[str, Any]:
+    return {
+        "device": device.uuid,
+        **dict(zip(PROCESSES, (own, foreign, count), strict=True)),
+    }
+
+
+def test_a_list_of_processes_that_cannot_be_seen_says_nothing_of_others(tmp_path: Path) -> None:
+    """Numbers of another PID namespace: the engine itself may be among them."""
+    stat(tmp_path, 100, 1)
+    stat(tmp_path, 200, 1)
+    device = gb10(processes={100: GIB, 4711: 8 * GIB})
+    with gpu_process.Sampler(nvml=FakeNvml([device]), proc=tmp_path) as sampler:
+        sampler.attach(Target(100))
+        assert sampler.sample() == [row_of(device, 1.0, None, None)]
+        device.processes = {4711: 8 * GIB}
+        assert sampler.sample() == []
+        device.processes = {100: GIB, 200: None}
+        assert sampler.sample() == [row_of(device, 1.0, None, 1)]
+        device.errors = {**device.errors, fake.PROCESSES: pynvml.NVML_ERROR_NO_PERMISSION}
+        assert sampler.sample() == []
 
 
 def test_a_process_whose_memory_is_not_told_is_null_not_zero(tmp_path: Path) -> None:
     stat(tmp_path, 100, 1)
-    with gpu_process.Sampler(nvml=FakeNvml([h100(processes={100: None})]), proc=tmp_path) as sampler:
+    device = h100(processes={100: None})
+    with gpu_process.Sampler(nvml=FakeNvml([device]), proc=tmp_path) as sampler:
         sampler.attach(Target(100))
-        assert sampler.sample() == []
+        assert sampler.sample() == [row_of(device, None, 0.0, 0)]
 
 
 def test_nothing_is_sampled_of_a_target_without_a_process() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import card, measurement, request, shape, site, study, treatments
+from builders import S, card, measurement, request, shape, site, study, treatments
 
 from sparkray.catalog.weights import Located
 from sparkray.engines import load_engine
@@ -29,6 +29,7 @@ STATE: dict[str, Any] = {
     "environment": {"LANG": "C.UTF-8", MARKER: "sparkray-1"},
     "cpus_allowed": "0-1",
 }
+SEEN = tuple({"sampler": "host", "t_ns": second * S} for second in range(5))
 REQUESTS = tuple(request(i, output_tokens=4) for i in range(4))
 
 
@@ -59,7 +60,7 @@ def judged(bench: Bench, **changes: Any) -> Mapping[str, str]:
         planned,
         launch,
         measurement=measurement(*changes.get("requests", REQUESTS), **facts),
-        outcome=Outcome(row=row),
+        outcome=Outcome(row=row, samples=SEEN),
         state=STATE | changes.get("state", {}),
     )
     return {verdict.check: verdict.verdict for verdict in found}

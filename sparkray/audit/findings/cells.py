@@ -1,6 +1,10 @@
-"""Cells that are missing or unequal, runs that failed, values that are missing in part."""
+"""Cells that are missing or unequal, runs that failed, values that are missing in part.
 
-from collections.abc import Iterator
+What is missing is held against the plan where the input carries one; else against every model and environment that a row
+names, however its run ended.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -11,23 +15,53 @@ from sparkray.audit.finding import Finding, NotJudged
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Grave for a missing cell, a note for unequal ones, for failures and for metrics that some runs lack."""
     sizes = {(cell.model, cell.environment): len(cell.frame) for cell in case.cells}
-    models, arms = (list(dict.fromkeys(key[i] for key in sizes)) for i in (0, 1))
-    if len(arms) < 2:  # noqa: PLR2004 - a comparison
-        yield NotJudged("arms", f"only one environment, {arms[0]}: nothing about the comparison of arms can be judged")
-    missing = [f"{model} {arm}" for model in models for arm in arms if (model, arm) not in sizes]
-    if missing:
+    told = list(dict.fromkeys(arm for _, arm in sizes))
+    if len(told) < 2:  # noqa: PLR2004 - a comparison
+        yield NotJudged("arms", f"only one environment, {told[0]}: nothing about the comparison of arms can be judged")
+    models, arms = _meant(case, sizes)
+    absent = [model for model in models if not any((model, arm) in sizes for arm in arms)]
+    holes = [(model, arm) for model in models for arm in arms if model not in absent and (model, arm) not in sizes]
+    yield from _holes(case, holes)
+    yield from _absent(case, absent)
+    yield from _unequal(case, sizes)
+    yield from _failures(case)
+    yield from _gaps(case)
+
+
+def _meant(case: Case, sizes: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Models and environments that were meant to be measured, each with each."""
+    named = case.results.frame.drop_nulls(["model", "environment"]).select("model", "environment").unique()
+    cells = [*(case.results.planned or sorted(named.iter_rows())), *sizes]
+    return list(dict.fromkeys(model for model, _ in cells)), list(dict.fromkeys(arm for _, arm in cells))
+
+
+def _holes(case: Case, holes: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    if holes:
         yield Finding(
             "missing_cells",
             "grave",
             "some models were not measured in every environment: nothing can be said of the environment over models there",
-            f"no runs for {', '.join(missing)}",
-            labels(
-                case.ok.filter(pl.col("model").is_in([m for m in models if any((m, a) not in sizes for a in arms)]))
-            ),
+            f"no runs that count for {', '.join(map(' '.join, holes))}",
+            labels(case.ok.filter(pl.col("model").is_in([model for model, _ in holes]))),
         )
-    yield from _unequal(case, sizes)
-    yield from _failures(case)
-    yield from _gaps(case)
+
+
+def _absent(case: Case, models: Sequence[str]) -> Iterator[Finding]:
+    """Models without a run that counts: a note where each was refused before its start, since none was lost then."""
+    if not models:
+        return
+    tried = case.results.frame.filter(pl.col("model").is_in(models))
+    statuses = tried["status"].value_counts().sort("status").iter_rows()
+    told = ", ".join(f"{count} {status}" for status, count in statuses) or "no rows at all"
+    refused = len(tried) > 0 and tried["model"].n_unique() == len(models) and set(tried["status"]) == {"unready"}
+    yield Finding(
+        "missing_cells",
+        "note" if refused else "grave",
+        "some models that were meant to be measured have no run that counts in any environment: what is said over models is "
+        "said of a selection",
+        f"nothing of {', '.join(models)} ({told})",
+        labels(tried),
+    )
 
 
 def _unequal(case: Case, sizes: dict[tuple[str, str], int]) -> Iterator[Finding]:

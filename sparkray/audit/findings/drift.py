@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sparkray.audit.affine import distinct_metrics
-from sparkray.audit.case import Case, Cell, across_arms, stretches
+from sparkray.audit.case import Case, Cell, interleaved
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.audit.serial import effective_n, lag1, pooled_lag1_p, trend_p
 
@@ -24,18 +24,10 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             yield NotJudged("drift", f"{cell.name}: nothing tells the order of its runs")
         elif len(cell.frame) < _LEAST_RUNS:
             yield NotJudged("drift", f"{cell.name}: {len(cell.frame)} runs are too few to see drift")
-    gravity: Gravity = "note" if _interleaved(case) else "grave"
+    gravity: Gravity = "note" if interleaved(case) else "grave"
     metrics = distinct_metrics(case)
     yield from _trends(metrics, ordered, gravity)
     yield from _autocorrelation(metrics, ordered, gravity)
-
-
-def _interleaved(case: Case) -> bool:
-    for _, frame in case.by_model():
-        told = across_arms(frame)
-        if told is None or stretches(told[0]["environment"].to_list()) <= 2 * frame["environment"].n_unique():
-            return False
-    return True
 
 
 def _trends(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from sparkray.audit.case import THROUGHPUT, Case, Cell
 from sparkray.audit.finding import Finding, Gravity, NotJudged
+from sparkray.audit.planned import label
 
 _FAR_APART = 4.0
 _READS_APART = 2.0
@@ -17,11 +18,11 @@ _ASSUMED_BATCH = 8
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
-    """Pairs whose parameter counts differ by 4 or more and whose mean throughput is equal within noise.
+    """Pairs at one level of the load whose parameter counts differ by 4 or more, their mean throughput equal within noise.
 
-    Equal is a log ratio within 3 sd of single runs, at least 2 % and at most 10 %. It is fatal when the bytes that a
-    decode step reads differ by 2 or more by the cards (a mixture of experts may read as little as a small dense model),
-    else grave.
+    Models that are said to have run in batches of different size are not compared. Equal is a log ratio within 3 sd of
+    single runs, at least 2 % and at most 10 %. It is fatal when the bytes that a decode step reads differ by 2 or more by
+    the cards (a mixture of experts may read as little as a small dense model), else grave.
     """
     if THROUGHPUT not in case.metrics:
         yield NotJudged("indistinguishable_models", f"no {THROUGHPUT}: map a column to it")
@@ -30,14 +31,11 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     names = {_name(cell) for cell in cells}
     for name in sorted(name for name in names if case.params(name) is None and len(names) > 1):
         yield NotJudged("indistinguishable_models", f"{name}: neither a card nor its name tells its size")
-    for environment in dict.fromkeys(cell.environment for cell in cells):
-        alike = [
-            pair
-            for pair in combinations([cell for cell in cells if cell.environment == environment], 2)
-            if _params_ratio(case, *pair) >= _FAR_APART and _equal(*pair)
-        ]
+    for environment, level in dict.fromkeys((cell.environment, cell.level) for cell in cells):
+        there = [cell for cell in cells if (cell.environment, cell.level) == (environment, level)]
+        alike = [pair for pair in combinations(there, 2) if _params_ratio(case, *pair) >= _FAR_APART and _equal(*pair)]
         if alike:
-            yield _finding(case, environment, alike)
+            yield _finding(case, label(environment, level), alike)
 
 
 def _name(cell: Cell) -> str:
@@ -51,6 +49,8 @@ def _params_ratio(case: Case, a: Cell, b: Cell) -> float:
 
 
 def _equal(a: Cell, b: Cell) -> bool:
+    if a.batch is not None and b.batch is not None and a.batch != b.batch:
+        return False  # a small model in a small batch may well be as fast as a large one in a large batch
     logs = [np.log(cell.values(THROUGHPUT)) for cell in (a, b)]
     spread = math.sqrt(sum(float(np.var(values, ddof=1)) if len(values) > 1 else 0.0 for values in logs) / 2)
     tolerance = min(max(_SURELY_EQUAL, _SIGMAS * spread), _MOST_EQUAL)
@@ -59,12 +59,12 @@ def _equal(a: Cell, b: Cell) -> bool:
 
 def _reads_differ(case: Case, a: Cell, b: Cell) -> bool:
     cards = [case.card(_name(cell)) for cell in (a, b)]
-    batch = case.batch or _ASSUMED_BATCH
+    batch = a.batch or b.batch or case.batch or _ASSUMED_BATCH
     read = [card.shape.step_read(batch, 0).total for card in cards if card is not None and card.shape is not None]
     return len(read) == len(cards) and max(read) >= _READS_APART * min(read)
 
 
-def _finding(case: Case, environment: str, alike: list[tuple[Cell, Cell]]) -> Finding:
+def _finding(case: Case, where: str, alike: list[tuple[Cell, Cell]]) -> Finding:
     cells = list({cell.model: cell for pair in alike for cell in pair}.values())
     gravity: Gravity = "fatal" if any(_reads_differ(case, *pair) for pair in alike) else "grave"
     parts = []
@@ -77,7 +77,7 @@ def _finding(case: Case, environment: str, alike: list[tuple[Cell, Cell]]) -> Fi
     return Finding(
         "indistinguishable_models",
         gravity,
-        f"{environment}: {', '.join(cell.model for cell in cells)} cannot be told apart by throughput though their sizes "
+        f"{where}: {', '.join(cell.model for cell in cells)} cannot be told apart by throughput though their sizes "
         "are far apart: one model may have run under every name, and nothing can be said by model",
         "; ".join(parts),
         tuple(row for cell in cells for row in cell.rows),

@@ -20,7 +20,7 @@ def audited(analysis: Analysis) -> pl.DataFrame:
     catalog = Catalog(data_root())
     if analysis.frames is None or analysis.frames.attempts.is_empty():
         return pl.DataFrame(schema=_SCHEMA)
-    results = dataset_results(analysis.frames.attempts.to_dicts())
+    results = dataset_results(analysis.frames.attempts.to_dicts(), analysis.frames.document)
     try:
         site = catalog.site(results.default_site) if results.default_site else None
     except UnknownNameError:

@@ -25,6 +25,7 @@ _SCHEMA = {
     "reference_kwh_per_million": pl.Float64(),
     "advice": pl.String(),
     "supports": pl.String(),
+    "power_checked": pl.String(),
     "source": pl.String(),
 }
 
@@ -37,7 +38,23 @@ def costs(analysis: Analysis) -> pl.DataFrame:
         if row["metric"] in (THROUGHPUT, POWER)
     }
     compared = analysis.tables["comparisons"].filter((pl.col("metric") == THROUGHPUT) & pl.col("ratio").is_not_null())
-    return pl.DataFrame([_row(row, described) for row in compared.iter_rows(named=True)], schema=_SCHEMA)
+    rows = (
+        {**_row(row, described), "power_checked": _checked(analysis, row)} for row in compared.iter_rows(named=True)
+    )
+    return pl.DataFrame(list(rows), schema=_SCHEMA)
+
+
+def _checked(analysis: Analysis, row: Mapping[str, Any]) -> str:
+    """Whether the power that the energy is of agreed with the energy counter, in the runs of both arms (`power_valid`)."""
+    if analysis.frames is None:
+        return "not checked"
+    cell = (pl.col("model") == row["model"]) & (pl.col("level") == row["level"])
+    arms = pl.col("environment").is_in([row["environment"], row["against"]])
+    told = analysis.frames.ok.filter(cell & arms)["power_valid"].drop_nulls()
+    wrong = len(told) - int(told.sum())
+    if not len(told):
+        return "not checked"
+    return f"disagrees with the counter in {wrong} of {len(told)} runs" if wrong else f"agrees in {len(told)} runs"
 
 
 def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], float | None]) -> dict[str, Any]:

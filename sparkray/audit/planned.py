@@ -1,0 +1,84 @@
+"""What a dataset says of itself beside its rows (`experiment.json`): the cells it was meant to have, the load of each. Pure.
+
+The load is what `checks.roofline` goes by when it judges a run: sequences in a step, devices, whether decoding is
+speculative. A row tells it by its own columns; where those are missing, since it was made before they were, by the words of
+its level and by the experiment.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparkray.audit.values import integer, text
+from sparkray.checks.roofline import speculates
+
+Row = Mapping[str, Any]
+Cell = tuple[str, str]
+"""Model, its level of the load added where there is one, and environment."""
+_LEVEL = re.compile(r"\b(concurrency|batch)=(\d+)")
+
+
+def label(model: str, level: str | None) -> str:
+    """How a model is called under a level of the load."""
+    return f"{model} {level}" if level else model
+
+
+@dataclass(frozen=True)
+class Planned:
+    """`experiment.json` as it was read; empty for a dataset without it, and never trusted to be whole."""
+
+    document: Mapping[str, Any]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell that has runs in the plan; nothing where it does not say which environments are measured."""
+        models = [text(card.get("name")) for card in _mappings(self.document.get("cards"))]
+        levels = [_named(level) for level in _mappings(self._experiment.get("levels"))] or [""]
+        arms = self.document.get("environments")
+        if not isinstance(arms, Sequence) or isinstance(arms, str):
+            return ()
+        return tuple(
+            (label(model, level), arm) for model in models if model for level in levels for arm in map(str, arms)
+        )
+
+    def load(self, row: Row) -> dict[str, Any]:
+        """`batch`, `devices` and `speculative` of a row of `runs`, under the names of `results`; None for what is open."""
+        options = self._options
+        said = {name: int(value) for name, value in _LEVEL.findall(text(row.get("level")) or "")}
+        in_flight = integer(row.get("concurrency")) or said.get("concurrency") or self._in_flight(row)
+        largest = said.get("batch") or integer(options.get("max_batch_size"))
+        told = [batch for batch in (in_flight, largest) if batch]
+        shards = (integer(options.get("tp")) or 1) * (integer(options.get("pp")) or 1)
+        return {
+            "batch": min(told, default=None),
+            "devices": integer(row.get("engine_devices")) or shards,
+            "speculative": speculates(options),
+        }
+
+    @property
+    def _experiment(self) -> Mapping[str, Any]:
+        found = self.document.get("experiment")
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        """The engine's, as they were resolved; of an older document what the experiment itself asked for."""
+        found = self.document.get("engine_options") or self._experiment.get("engine")
+        return found if isinstance(found, Mapping) else {}
+
+    def _in_flight(self, row: Row) -> int | None:
+        workload = self._experiment.get("workload")
+        asked = integer(workload.get("concurrency")) if isinstance(workload, Mapping) else None
+        cards = {card.get("name"): card for card in _mappings(self.document.get("cards"))}
+        return asked or integer(cards.get(row.get("model"), {}).get("max_batch_size"))
+
+
+def _named(level: Mapping[str, Any]) -> str:
+    parts = (("concurrency", level.get("concurrency")), ("batch", level.get("max_batch_size")))
+    return " ".join(f"{name}={value}" for name, value in parts if value is not None)
+
+
+def _mappings(listed: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - whatever a file held
+    if isinstance(listed, Sequence) and not isinstance(listed, str):
+        yield from (one for one in listed if isinstance(one, Mapping))
