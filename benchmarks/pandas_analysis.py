@@ -26,7 +26,7 @@ SAMPLED = ["gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu
 
 
 def read_runs(path: Path, metrics: list[str]) -> pd.DataFrame:
-    columns = [*KEYS, *CELL, "block", "started_at", "status", *metrics]
+    columns = [*KEYS, *CELL, "block", "started_at", "ended_at", "status", *metrics]
     runs = pd.read_parquet(path / "runs", columns=columns)
     runs["order"] = runs["started_at"].rank(method="first") - 1
     ok = runs[runs["status"] == "ok"].sort_values("attempt").drop_duplicates("run_id")
@@ -178,7 +178,26 @@ def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None]) -> pd.Data
         pairs_needed(s, m) if m and v == "undecided" else None for s, m, v in zip(sd, margins, verdicts, strict=True)
     ]
     found["power_planned"] = [tost_power(n, s, m) if m else None for s, m in zip(sd, margins, strict=True)]
+    found["p_paired"] = stats.ttest_1samp(logs, 0, axis=0).pvalue
     return pd.DataFrame(found | without_outliers(logs) | spread(np.log(a), np.log(b)))
+
+
+def over_time(logs: np.ndarray, completed: np.ndarray) -> pd.DataFrame:
+    """Drift and lag-1 autocorrelation of the ratios in the order in which pairs were completed: a row a metric."""
+    rows = []
+    for column in logs[completed].T:
+        ratios, places = np.exp(column), np.arange(len(column))
+        centred = column - column.mean()
+        lag1 = centred[:-1] @ centred[1:] / (centred @ centred)
+        rows.append(
+            {
+                "ratio_drift_pct_per_pair": stats.theilslopes(ratios, places).slope / np.median(ratios) * 100,
+                "ratio_drift_p": stats.kendalltau(places, ratios).pvalue,
+                "ratio_lag1": lag1,
+                "ratio_effective_n": min(len(column), max(1, len(column) * (1 - lag1) / (1 + lag1))),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def verdict(low: float, high: float, low90: float, high90: float, margin: float | None) -> str | None:
@@ -231,17 +250,20 @@ def comparisons(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
             ]
             blocks = native.index.intersection(arm.index).sort_values()
             a, b = native.loc[blocks, usable].to_numpy(float), arm.loc[blocks, usable].to_numpy(float)
-            part = pd.concat([paired(a, b, [MARGINS.get(m) for m in usable]), protocol(a, b)], axis=1)
+            ended = np.maximum(native.loc[blocks, "ended_at"], arm.loc[blocks, "ended_at"]).to_numpy()
+            in_time = over_time(np.log(b) - np.log(a), np.argsort(ended, kind="stable"))
+            part = pd.concat([paired(a, b, [MARGINS.get(m) for m in usable]), protocol(a, b), in_time], axis=1)
             parts.append(part.assign(model=model, environment=environment, metric=usable))
     found = pd.concat(parts, ignore_index=True)
     family = found["metric"].isin(list(MARGINS))
-    p = found.loc[family, "p"].to_numpy()
-    order = np.argsort(p)
-    holm = np.empty(len(p))
-    holm[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
-    found.loc[family, "p_bonferroni"] = np.minimum(p * len(p), 1)
-    found.loc[family, "p_holm"] = holm
-    found.loc[family, "p_bh"] = stats.false_discovery_control(p)
+    for name in ("p", "p_paired"):
+        p = found.loc[family, name].to_numpy()
+        order = np.argsort(p)
+        holm = np.empty(len(p))
+        holm[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+        found.loc[family, f"{name}_bonferroni"] = np.minimum(p * len(p), 1)
+        found.loc[family, f"{name}_holm"] = holm
+        found.loc[family, f"{name}_bh"] = stats.false_discovery_control(p)
     return found
 
 
@@ -266,8 +288,9 @@ def diagnostics(runs: pd.DataFrame, metrics: list[str], shares: pd.DataFrame) ->
                         "drift_p": stats.kendalltau(places, values).pvalue,
                         "lag1": lag1,
                         "effective_n": min(len(values), max(1, len(values) * (1 - lag1) / (1 + lag1))),
-                        "outliers": int(outlying(values[:, None]).sum()),
                     }
+                if len(values) > 4:
+                    row["outliers"] = int(outlying(values[:, None]).sum())
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -281,11 +304,13 @@ def between_and_within(table: pd.DataFrame, shares: pd.DataFrame, model: str, me
     residual = cells - by_block - cells.mean(0) + cells.mean()
     within = (residual**2).sum() / ((blocks - 1) * (arms - 1))
     between = max(0.0, by_block.var(ddof=1) - within / arms)
-    requests = shares.loc[model, metric].mean() if metric in shares.columns else 0.0
+    known = metric in shares.columns
+    requests = shares.loc[model, metric].mean() if known else 0.0
     rest = max(0.0, within - requests)
     if (total := between + rest + requests) <= 0:
         return {}
-    return {"share_between_blocks_pct": between / total * 100, "share_within_pct": rest / total * 100}
+    found = {"share_between_blocks_pct": between / total * 100, "share_within_pct": rest / total * 100}
+    return found | ({"share_run_request_pct": requests / total * 100} if known else {})
 
 
 def verdict_by_n(runs: pd.DataFrame) -> pd.DataFrame:
@@ -337,17 +362,27 @@ def slopes(compared: pd.DataFrame, params: dict[str, float]) -> pd.DataFrame:
 
 
 def requests(path: Path, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Quantiles by cell; mean over runs of the variance of a run's requests over their number, by cell."""
-    columns = [*KEYS, "warmup", "submit_ns", "first_token_ns", "end_ns", "error"]
+    """Quantiles by cell; what single requests leave in a run's mean (residual of run x request), by cell."""
+    columns = [*KEYS, "request", "warmup", "submit_ns", "first_token_ns", "end_ns", "error"]
     rows = pd.read_parquet(path / "requests", columns=columns)
     rows = rows[~rows["warmup"] & rows["error"].isna()].merge(runs[[*KEYS, *CELL]], on=KEYS)
     rows["latency_ms"] = (rows["end_ns"] - rows["submit_ns"]) / 1e6
     rows["ttft_ms"] = (rows["first_token_ns"] - rows["submit_ns"]) / 1e6
     times = ["latency_ms", "ttft_ms"]
     quantiles = rows.groupby(CELL)[times].quantile(np.arange(101) / 100)
-    by_run = rows.groupby([*CELL, "run_id"])[times].agg(["var", "count"])
-    shares = pd.DataFrame({f"{t[:-3]}_mean_ms": by_run[t]["var"] / by_run[t]["count"] for t in times})
-    return quantiles.reset_index(names=[*CELL, "quantile"]), shares.groupby(CELL).mean()
+    shares = {
+        cell: {f"{t[:-3]}_mean_ms": residual_share(group, t) for t in times} for cell, group in rows.groupby(CELL)
+    }
+    index = pd.MultiIndex.from_tuples(shares, names=CELL)
+    return quantiles.reset_index(names=[*CELL, "quantile"]), pd.DataFrame(list(shares.values()), index=index)
+
+
+def residual_share(rows: pd.DataFrame, times: str) -> float:
+    """Mean square of the residual of a two-way table, of the requests that every run has, over their number."""
+    table = rows.pivot(index="run_id", columns="request", values=times).dropna(axis=1).to_numpy()
+    runs, each = table.shape
+    residual = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    return (residual**2).sum() / ((runs - 1) * (each - 1)) / each
 
 
 def temperatures(path: Path, runs: pd.DataFrame) -> pd.DataFrame:

@@ -116,6 +116,16 @@ def canonical_sha256(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+_LATER: Mapping[str, object] = {"families": {}, "planned_effect": None}
+"""Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was."""
+
+
+def _said(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as it is hashed."""
+    said = asdict(experiment)
+    return {key: value for key, value in said.items() if key not in _LATER or value != _LATER[key]}
+
+
 def _options(options: DockerOptions) -> dict[str, Any]:
     return {name: value for name, _, value in given(options)}
 
@@ -132,7 +142,7 @@ def experiment_sha256(study: Study, policies: Mapping[str, str]) -> str:
     """
     return canonical_sha256(
         {
-            "experiment": asdict(study.experiment),
+            "experiment": _said(study.experiment),
             "policies": dict(policies),
             "definition": definition_sha256(study),
             "environments": [t.environment for t in study.treatments],
@@ -153,7 +163,7 @@ def definition_sha256(study: Study) -> str:
     )
     return canonical_sha256(
         {
-            "experiment": asdict(experiment),
+            "experiment": _said(experiment),
             "engine": study.engine,
             "options": dict(study.engine_options),
             "site": study.site.name,

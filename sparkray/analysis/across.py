@@ -1,4 +1,7 @@
-"""Across models: the ratio by size, architecture and precision, and what number of pairs would have been enough."""
+"""Across models, at one level of the load: the ratio by size, architecture and precision, and what number of pairs would do.
+
+The model is the unit. A level of the load is no further model: each has its own regression and its own groups.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,116 +12,164 @@ import numpy as np
 from sparkray.analysis.context import Card, Cards, Protocol
 from sparkray.analysis.keys import key
 from sparkray.stats import NotEstimable
+from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import tost_power
 from sparkray.stats.regression import line, pooled
+from sparkray.stats.samples import Estimate, from_log
+from sparkray.stats.subgroups import Group, Subgroups, subgroups
 
 Row = dict[str, Any]
+Member = tuple[Row, Card]
+GROUPINGS = ("architecture", "precision")
 _PAIRS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
 
 
 def size_rows(comparisons: Sequence[Row], cards: Cards) -> list[Row]:
-    """`size` of the primary comparisons: each model, each group of models, and the slope over the logarithm of size."""
+    """`size` of the primary comparisons: each model, each group of models, all of them, and the slope over their size."""
     rows: list[Row] = []
-    for (environment, metric), found in _by_environment_and_metric(comparisons).items():
+    for head, found in _apart(comparisons):
         known = [(row, cards.of(str(row["model"]))) for row in found]
-        head = {"environment": environment, "metric": metric}
-        rows += [_one(head, "size", str(row["model"]), (row, card)) for row, card in known]
-        for group_by in ("architecture", "precision"):
-            for group, members in _grouped(known, group_by):
-                rows.append({**head, **_group(group_by, group, members)})
-        rows.append({**head, **_slope(known)})
+        rows += [{**head, **_one(member)} for member in known]
+        for group_by in GROUPINGS:
+            groups = _grouped(known, group_by)
+            fit = _fit(groups)
+            rows += [{**head, **_group(group_by, name, members, fit)} for name, members in groups.items()]
+        rows += [{**head, **_all(known)}, {**head, **_slope(known)}]
     return [{**row, "trace": _trace(row)} for row in rows]
 
 
-def _by_environment_and_metric(comparisons: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
-    found: dict[tuple[str, str], list[Row]] = {}
+def _trace(row: Row) -> str:
+    return key("size", row["environment"], row["metric"], row["group_by"], row["level"], row["group"])
+
+
+def _apart(comparisons: Sequence[Row]) -> Iterator[tuple[Row, list[Row]]]:
+    """The primary comparisons by environment, metric and level of the load."""
+    found: dict[tuple[str, str, str], list[Row]] = {}
     for row in comparisons:
         if row["primary"]:
-            found.setdefault((row["environment"], row["metric"]), []).append(row)
-    return found
+            found.setdefault((row["environment"], row["metric"], row["level"]), []).append(row)
+    for (environment, metric, level), rows in found.items():
+        yield {"environment": environment, "metric": metric, "level": level}, rows
 
 
-def _trace(row: Row) -> str:
-    return key("size", row["environment"], row["metric"], row["group_by"], row.get("level") or "", row["group"])
-
-
-def _one(head: Row, group_by: str, group: str, member: tuple[Row, Card]) -> Row:
+def _one(member: Member) -> Row:
     """One model: the ratio of its comparison."""
     row, card = member
     numbers = {name: row.get(name) for name in ("ratio", "low", "high", "not_estimable")}
-    return {
-        **head,
-        "group_by": group_by,
-        "group": group,
-        "level": row["level"],
-        "params_b": card.params_b,
-        "n_models": 1 if row.get("ratio") is not None else 0,
-        **numbers,
-    }
+    estimated = row.get("ratio") is not None
+    head = {"group_by": "size", "group": row["model"], "params_b": card.params_b}
+    return {**head, "n_models": int(estimated), "models_left_out": int(not estimated), **numbers}
 
 
-def _grouped(known: Sequence[tuple[Row, Card]], group_by: str) -> Iterator[tuple[str, list[tuple[Row, Card]]]]:
-    """Members of each architecture or precision that a card tells."""
-    groups: dict[str, list[tuple[Row, Card]]] = {}
+def _grouped(known: Sequence[Member], group_by: str) -> dict[str, list[Member]]:
+    """Members of each architecture or precision that a card tells, in order of name."""
+    groups: dict[str, list[Member]] = {}
     for row, card in known:
         name = getattr(card, group_by)
         if name is not None:
             groups.setdefault(str(name), []).append((row, card))
-    yield from sorted(groups.items())
+    return dict(sorted(groups.items()))
 
 
-def _group(group_by: str, group: str, members: Sequence[tuple[Row, Card]]) -> Row:
-    """What the models of a group say together: the random-effects mean of their log ratios."""
-    head: Row = {"group_by": group_by, "group": group, "level": ""}
-    rows = [row for row, _ in members if row.get("ratio") is not None]
-    if not rows:
-        return {**head, "n_models": 0, "not_estimable": "no model of this group has a ratio"}
-    if len(rows) == 1:
-        return {**head, "n_models": 1, **{name: rows[0][name] for name in ("ratio", "low", "high")}}
-    effects = [math.log(row["ratio"]) for row in rows]
-    found = pooled(effects, [row["sd_log"] / math.sqrt(row["n"]) for row in rows])
-    if isinstance(found, NotEstimable):
-        return {**head, "n_models": len(rows), "not_estimable": found.reason}
-    low, high = found.mean.low, found.mean.high
-    return {
-        **head,
-        "n_models": len(rows),
-        "ratio": math.exp(found.mean.value),
-        "low": None if low is None else math.exp(low),
-        "high": None if high is None else math.exp(high),
+def _effects(members: Sequence[Member]) -> list[tuple[float, float]]:
+    """Log ratio and its standard error of each model that has one."""
+    there = [row for row, _ in members if row.get("ratio") is not None]
+    return [(math.log(row["ratio"]), row["sd_log"] / math.sqrt(row["n"])) for row in there]
+
+
+def _fit(groups: Mapping[str, Sequence[Member]]) -> Subgroups | NotEstimable:
+    """The groups that have a model with a ratio, together: they share the variance between models."""
+    there = {name: effects for name, members in groups.items() if (effects := _effects(members))}
+    return subgroups(there) if there else NotEstimable("no model has a ratio")
+
+
+def _group(group_by: str, name: str, members: Sequence[Member], fit: Subgroups | NotEstimable) -> Row:
+    """What the models of a group say together."""
+    count = len(_effects(members))
+    head: Row = {"group_by": group_by, "group": name, "n_models": count, "models_left_out": len(members) - count}
+    if not count:
+        return {**head, "not_estimable": "no model of this group has a ratio"}
+    if isinstance(fit, NotEstimable):
+        return {**head, "not_estimable": fit.reason}
+    found: Group = fit.groups[name]
+    spread = {"q": found.q, "q_p": found.q_p, "i2_pct": fit.i2_pct, "tau": fit.tau}
+    return {**head, **_ratio(found.mean), **spread}
+
+
+def _ratio(mean: Estimate) -> Row:
+    """A mean log ratio turned back."""
+    ends = (mean.value, mean.low, mean.high)
+    return dict(zip(("ratio", "low", "high"), (None if end is None else from_log(end) for end in ends), strict=True))
+
+
+def _all(known: Sequence[Member]) -> Row:
+    """What all models say together, allowing that they differ."""
+    effects = _effects(known)
+    head: Row = {
+        "group_by": "all",
+        "group": "all",
+        "n_models": len(effects),
+        "models_left_out": len(known) - len(effects),
     }
+    found = pooled([effect for effect, _ in effects], [error for _, error in effects])
+    if isinstance(found, NotEstimable):
+        return {**head, "not_estimable": found.reason}
+    spread = {"q": found.q, "q_p": found.p, "i2_pct": found.i2_pct, "tau": found.tau}
+    return {**head, **_ratio(found.mean), **spread}
 
 
-def _slope(known: Sequence[tuple[Row, Card]]) -> Row:
+def _slope(known: Sequence[Member]) -> Row:
     """The line through the log ratios over log10 of the parameters; models are its points."""
     points = [(card.params_b, row["ratio"]) for row, card in known if card.params_b and row.get("ratio") is not None]
-    head: Row = {"group_by": "slope", "group": "all", "level": "", "n_models": len(points)}
+    head: Row = {"group_by": "slope", "group": "all"}
+    head |= {"n_models": len(points), "models_left_out": len(known) - len(points)}
     found = line([math.log10(params) for params, _ in points], [math.log(ratio) for _, ratio in points])
     if isinstance(found, NotEstimable):
         return {**head, "not_estimable": found.reason}
-    return {
-        **head,
-        "slope": found.slope.value,
-        "slope_low": found.slope.low,
-        "slope_high": found.slope.high,
-        "p": found.p,
-    }
+    slope = {"slope": found.slope.value, "slope_low": found.slope.low, "slope_high": found.slope.high, "p": found.p}
+    return {**head, "params_b": 10**found.centre_x, **_ratio(found.centre), **slope}
+
+
+def contrast_rows(comparisons: Sequence[Row], cards: Cards) -> list[Row]:
+    """`contrasts`: every pair of architectures and of precisions, p with Holm over all of them at one level."""
+    rows: list[Row] = []
+    for head, found in _apart(comparisons):
+        known = [(row, cards.of(str(row["model"]))) for row in found]
+        asked = [row for group_by in GROUPINGS for row in _contrasts(known, group_by)]
+        for row, p in zip(asked, holm([row.get("p") for row in asked]), strict=True):
+            trace = key("contrasts", *head.values(), row["group_by"], row["first"], row["second"])
+            rows.append({**head, **row, "p_holm": p, "trace": trace})
+    return rows
+
+
+def _contrasts(known: Sequence[Member], group_by: str) -> Iterator[Row]:
+    groups = {name: members for name, members in _grouped(known, group_by).items() if _effects(members)}
+    fit = _fit(groups)
+    names = list(groups)
+    if isinstance(fit, NotEstimable):
+        for place, first in enumerate(names):
+            for second in names[place + 1 :]:
+                yield {"group_by": group_by, "first": first, "second": second, "not_estimable": fit.reason}
+        return
+    for found in fit.contrasts:
+        models = fit.groups[found.first].n + fit.groups[found.second].n
+        head: Row = {"group_by": group_by, "first": found.first, "second": found.second, "n_models": models}
+        yield {**head, **_ratio(found.difference), "df": fit.df, "tau": fit.tau, "p": found.p}
 
 
 def power_rows(comparisons: Sequence[Row], protocol: Protocol) -> list[Row]:
     """`power_curve`: the equivalence test at true ratio 1, for the least, middle and greatest spread of the models."""
     rows: list[Row] = []
-    for (environment, metric), found in _by_environment_and_metric(comparisons).items():
-        margin = protocol.margin(metric)
+    for head, found in _apart(comparisons):
+        margin = protocol.margin(head["metric"])
         spreads = [row["sd_log"] for row in found if row.get("sd_log") is not None]
         if margin is None or not spreads:
             continue
         for name, sd_log in _named(spreads).items():
-            head = {"environment": environment, "metric": metric, "margin": margin, "spread": name}
-            head["cv_pct"] = sd_log / math.sqrt(2) * 100
+            curve = {**head, "margin": margin, "spread": name, "cv_pct": sd_log / math.sqrt(2) * 100}
             for n in sorted({*_PAIRS, max(protocol.planned or 0, _PAIRS[0])}):
-                trace = key("power_curve", environment, metric, name, n)
-                rows.append({**head, "n": n, "power": tost_power(n, sd_log, margin), "trace": trace})
+                trace = key("power_curve", *head.values(), name, n)
+                rows.append({**curve, "n": n, "power": tost_power(n, sd_log, margin), "trace": trace})
     return rows
 
 

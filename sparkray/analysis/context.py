@@ -3,14 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import polars as pl
 
 from sparkray import __version__
+from sparkray.analysis.conduct import conduct_of
 from sparkray.analysis.frames import Frames, rank
+from sparkray.analysis.launches import launches_of
 from sparkray.spec.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -19,6 +21,8 @@ DEFAULT_MARGINS: Mapping[str, float] = {
     "host_available_drop_peak_gib": 0.02,
 }
 """What holds where neither the dataset nor the caller says: 1 % for throughput and latency, 2 % for memory."""
+PRIMARY = "primary"
+"""The family of an experiment that declares none: all of its primary metrics."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,9 @@ class Protocol:
     """What was fixed before the data.
 
     `planned` is None where the dataset does not tell how many pairs were planned, `sequential` where the number was fixed.
+    `families` are the metrics that p-values are adjusted over, by the family's name. `planned_effect` is the relative
+    difference that the number of pairs was planned for; None takes the margin. `calibrated_sd_log` is by metric what a
+    calibration of the machine found a pair of runs of one arm to vary by.
     """
 
     margins: Mapping[str, float]
@@ -33,10 +40,22 @@ class Protocol:
     planned: int | None
     seed: int
     sequential: Sequential | None = None
+    families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    planned_effect: float | None = None
+    calibrated_sd_log: Mapping[str, float] = field(default_factory=dict)
 
     def margin(self, metric: str) -> float | None:
         """The relative margin of a metric, if it has one."""
         return self.margins.get(metric)
+
+    def effect(self, metric: str) -> float | None:
+        """The relative difference that was planned for, of a metric that has a margin."""
+        margin = self.margin(metric)
+        return margin if margin is None or self.planned_effect is None else self.planned_effect
+
+    def family(self, metric: str) -> str | None:
+        """The family that a metric's p-values belong to, if it is in one."""
+        return next((name for name, metrics in self.families.items() if metric in metrics), None)
 
 
 def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) -> Protocol:
@@ -46,7 +65,23 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
     primary = tuple(experiment.get("primary_metrics") or own)
     said = experiment.get("sequential")
     looks = Sequential(tuple(said["looks"]), said["spending"]) if said else None
-    return Protocol({**own, **(margins or {})}, primary, experiment.get("runs"), seed, looks)
+    return Protocol(
+        {**own, **(margins or {})},
+        primary,
+        experiment.get("runs"),
+        seed,
+        looks,
+        families={name: tuple(metrics) for name, metrics in (experiment.get("families") or {PRIMARY: primary}).items()},
+        planned_effect=experiment.get("planned_effect"),
+        calibrated_sd_log=_calibrated(_calibration(frames)),
+    )
+
+
+def _calibrated(document: Any) -> dict[str, float]:  # noqa: ANN401 - a JSON document of another verb
+    """The noise of a pair by metric, as far as a calibration tells it."""
+    metrics = document.get("metrics") if isinstance(document, dict) else None
+    noise = {name: (one.get("noise") or {}).get("sd_log") for name, one in (metrics or {}).items()}
+    return {name: float(sd_log) for name, sd_log in noise.items() if sd_log}
 
 
 @dataclass(frozen=True)
@@ -112,6 +147,8 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "order": experiment.get("order"),
         "pairs_planned": protocol.planned,
         "sequential": experiment.get("sequential"),
+        "families": {name: list(metrics) for name, metrics in protocol.families.items()},
+        "planned_effect": protocol.planned_effect,
         "workload": experiment.get("workload"),
         "cooldown": (experiment.get("protocol") or {}).get("cooldown"),
         "protocol": experiment.get("protocol"),
@@ -125,14 +162,19 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "levels": _distinct(attempts, "level"),
         "docker_commands": _examples(attempts, "docker_command"),
         "engine_commands": _examples(attempts, "engine_command"),
+        "launches": launches_of(frames),
         "deviations": _deviations(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
+        "conduct": conduct_of(frames),
+        "attempts": attempts.height,
         "runs_used": frames.ok.height,
         "sparkray_versions": _distinct(attempts, "sparkray_version"),
         "analysed_with": __version__,
         "calibration": _calibration(frames),
         "cards": list(document.get("cards", [])),
+        "definition": dict(experiment),
+        "site_definition": {key: value for key, value in document.get("site", {}).items() if key != "environments"},
     }
 
 

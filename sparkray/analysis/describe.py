@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, CellRuns, Frames
 from sparkray.analysis.keys import key
+from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
-from sparkray.stats.components import Components, crossed
+from sparkray.stats.components import crossed
 from sparkray.stats.descriptive import mean_interval, summary
 from sparkray.stats.outliers import outlying
 from sparkray.stats.samples import Vector, median
 from sparkray.stats.serial import drift, memory
 
 _LEAST_ARMS = 2
+_SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
 OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms": "ttft_ms"}
 """The metrics that are means over requests, and of what."""
 Row = dict[str, Any]
@@ -59,10 +61,9 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
         "q1": found.q1,
         "q3": found.q3,
         "cv_pct": found.cv_pct,
-        "p5": found.p5.value,
-        "p95": found.p95.value,
-        "p99": found.p99.value,
     }
+    for name, at in (("p5", found.p5), ("p95", found.p95), ("p99", found.p99)):
+        row |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
     geometric = found.geometric_mean
     if not isinstance(geometric, NotEstimable):
         row |= {
@@ -93,17 +94,19 @@ def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[
     Args:
         frames: The dataset.
         metrics: Which metrics.
-        request_shares: By cell and metric, the mean over runs of the variance of a run's requests over their number.
+        request_shares: By cell and metric, what single requests leave in a run's mean.
     """
     rows: list[Row] = []
     for (model, level), cells in _families(frames).items():
         for metric in metrics:
-            shares = _shares(frames, cells, metric, request_shares)
+            lost: Why = {}
+            shares = _shares(frames, cells, metric, request_shares, why=lost)
             for cell in cells:
                 trace = key("diagnostics", model, level, cell.environment, metric)
-                rows.append(
-                    {**cell.columns, "metric": metric, "trace": trace, **_behaviour(frames, cell, metric), **shares}
-                )
+                why = dict(lost)
+                behaviour = _behaviour(frames, cell, metric, why)
+                head = {**cell.columns, "metric": metric, "trace": trace}
+                rows.append({**head, **behaviour, **shares, "why_null": as_text(why)})
     return rows
 
 
@@ -115,7 +118,7 @@ def _families(frames: Frames) -> dict[tuple[str, str], list[Cell]]:
     return found
 
 
-def _behaviour(frames: Frames, cell: Cell, metric: str) -> Row:
+def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
     """Drift, memory of the run before, and outliers of one metric, in the order in which runs were made."""
     runs = frames.runs_of(cell)
     in_time = np.argsort(runs.order)
@@ -128,11 +131,16 @@ def _behaviour(frames: Frames, cell: Cell, metric: str) -> Row:
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable):
         row["not_estimable"] = trend.reason
+        note(why, ("drift_pct_per_run", "drift_p"), trend)
     else:
         row |= {"drift_pct_per_run": trend.pct_per_run.value, "drift_p": trend.p}
-    if not isinstance(past, NotEstimable):
+    if isinstance(past, NotEstimable):
+        note(why, ("lag1", "effective_n"), past)
+    else:
         row |= {"lag1": past.lag1, "effective_n": past.effective_n}
-    if not isinstance(apart, NotEstimable):
+    if isinstance(apart, NotEstimable):
+        note(why, ("outliers", "first_run_slow"), apart)
+    else:
         row |= {"outliers": len(apart), "first_run_slow": 0 in apart and _worse(values, metric)}
     return row
 
@@ -144,16 +152,26 @@ def _worse(values: Vector, metric: str) -> bool:
     return better == "neither" or above == (better == "lower")
 
 
-def _shares(frames: Frames, cells: list[Cell], metric: str, request_shares: Mapping[tuple[Cell, str], float]) -> Row:
+def _shares(
+    frames: Frames, cells: list[Cell], metric: str, request_shares: Mapping[tuple[Cell, str], float], *, why: Why
+) -> Row:
     """Variance components over the blocks that have every environment with data; nothing where there is but one."""
     sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
     if len(sides) < _LEAST_ARMS:
+        note(why, _SHARES, "there is but one environment with data: blocks cannot be told from runs")
         return {}
     shared = reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])
     known = [share for cell in cells if (share := request_shares.get((cell, metric))) is not None]
     found = crossed(table, request_share=float(np.mean(known)) if known else None)
-    return _share_columns(found)
+    if isinstance(found, NotEstimable):
+        note(why, _SHARES, found)
+        return {}
+    if found.requests is None:
+        note(
+            why, _SHARES[-1:], "no metric over requests" if metric not in OF_REQUESTS else "requests tell nothing of it"
+        )
+    return dict(zip(_SHARES, found.shares_pct, strict=True))
 
 
 def _side(runs: CellRuns, metric: str) -> tuple[NDArray[np.int64], Vector]:
@@ -161,10 +179,3 @@ def _side(runs: CellRuns, metric: str) -> tuple[NDArray[np.int64], Vector]:
     column = runs.column(metric)
     there = ~np.isnan(column)
     return runs.block[there], column[there]
-
-
-def _share_columns(found: Components | NotEstimable) -> Row:
-    if isinstance(found, NotEstimable):
-        return {}
-    between, within, requests = found.shares_pct
-    return {"share_between_blocks_pct": between, "share_within_pct": within, "share_requests_pct": requests}

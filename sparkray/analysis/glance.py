@@ -14,7 +14,7 @@ from sparkray.analysis.frames import REFERENCE_ORDER
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.descriptive import Description, describe
-from sparkray.stats.paired import Decision, Ratio, decide, paired_ratio
+from sparkray.stats.paired import Decision, Ratio, decide, outlook, paired_ratio
 
 ALWAYS_SHOWN = ("output_throughput_tok_s", "latency_mean_ms", "ttft_mean_ms", "host_available_drop_peak_gib")
 
@@ -128,12 +128,7 @@ def sentence(comparison: Comparison) -> str:
         if result.excludes_one
         else ("no difference is shown, and no equality either")
     )
-    need = (
-        f"{decision.pairs_needed} pairs would decide if the true ratio is 1"
-        if decision.pairs_needed
-        else ("more than 100,000 pairs would be needed")
-    )
-    return f"{text}: undecided at {margin}; {seen}; {need}."
+    return f"{text}: undecided at {margin}; {seen}; {outlook(decision.pairs_needed, result.n)}."
 
 
 def as_document(found: Sequence[Cell], compared: Sequence[Comparison]) -> dict[str, Any]:

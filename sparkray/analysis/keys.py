@@ -1,10 +1,16 @@
-"""Traces: the keys by which every number finds the rows it was computed from.
+"""Traces: the keys by which every number finds the rows it was computed from; and those of counts of rows.
 
 A key is a table's name and what names the row in it, with slashes between: `comparisons/Mistral-7B//native/ttft_mean_ms`
 (the empty part is the level of an experiment that has but one).
 """
 
+import json
+from collections.abc import Mapping
+
 from sparkray.errors import InputError
+
+TALLY, DISTINCT, CONTEXT, METHOD = "tally/", "distinct/", "context/", "method/"
+"""How traces begin that a report opens: counts of rows, counts of different values, what was done, constants."""
 
 
 def key(table: str, *parts: object) -> str:
@@ -22,3 +28,34 @@ def parts_of(trace_id: str) -> tuple[str, list[str]]:
     if not parts:
         raise InputError(f"{trace_id!r} is no trace", "Write TABLE/..., as in the tables' column `trace`")
     return table, [part.replace("%2F", "/").replace("%25", "%") for part in parts]
+
+
+def tally_id(name: str, where: Mapping[str, object]) -> str:
+    """Id of a count of rows: the table and the values that its rows have."""
+    return TALLY + _chosen(name, where)
+
+
+def distinct_id(name: str, column: str, where: Mapping[str, object]) -> str:
+    """Id of a count of the different values of a column, over the rows that have these values."""
+    return f"{DISTINCT}{column}/{_chosen(name, where)}"
+
+
+def _chosen(name: str, where: Mapping[str, object]) -> str:
+    return name + "".join(f"&{column}={json.dumps(value)}" for column, value in where.items())
+
+
+def tally_of(trace_id: str) -> tuple[str, str | None, dict[str, object]]:
+    """Table, column whose values are told apart (None where rows are counted), and values, of a count's id.
+
+    Raises:
+        InputError: The id is not well-formed.
+    """
+    column: str | None = None
+    rest = trace_id.removeprefix(TALLY)
+    if trace_id.startswith(DISTINCT):
+        column, _, rest = trace_id.removeprefix(DISTINCT).partition("/")
+    name, *parts = rest.split("&")
+    try:
+        return name, column, {key: json.loads(value) for key, _, value in (part.partition("=") for part in parts)}
+    except ValueError:
+        raise InputError(f"{trace_id!r} is no trace id", "Copy one from the report's page") from None

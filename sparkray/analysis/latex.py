@@ -104,6 +104,34 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
             ("metric",),
             _primary,
         ),
+        View(
+            "{metric}: the paired test on log ratios, $p$ adjusted within its family",
+            (
+                *_WHO,
+                Col("Family", "family"),
+                Col("$p$", "p_paired", 4),
+                Col("Bonf.", "p_paired_bonferroni", 4),
+                Col("Holm", "p_paired_holm", 4),
+                Col("BH", "p_paired_bh", 4),
+            ),
+            ("metric",),
+            _primary,
+        ),
+        View(
+            "{metric}: the ratio over machines or days (t of their means; bootstrap of whole clusters; random intercept)",
+            (
+                *_WHO,
+                Col("Clusters", "clusters", 0),
+                Col("Low", "cluster_low", 4),
+                Col("High", "cluster_high", 4),
+                Col("Low", "cluster_bootstrap_low", 4),
+                Col("High", "cluster_bootstrap_high", 4),
+                Col("Ratio", "intercept_ratio", 4),
+                Col("Verdict", "cluster_verdict"),
+            ),
+            ("metric",),
+            lambda row: _primary(row) and row["cluster_low"] is not None,
+        ),
     ),
     "diagnostics": (
         View(
@@ -147,6 +175,20 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
             lambda row: row["group_by"] != "slope",
         ),
         View(
+            "{metric}, {environment}: how models scatter beyond their own noise (Cochran's $Q$, $I^2$, $\\tau$)",
+            (
+                Col("By", "group_by"),
+                Col("Group", "group"),
+                Col("Models", "n_models", 0),
+                Col("$Q$", "q", 2),
+                Col("$p$", "q_p", 3),
+                Col("$I^2$, %", "i2_pct", 0),
+                Col(r"$\tau$", "tau", 5),
+            ),
+            ("metric", "environment"),
+            lambda row: row["group_by"] in ("architecture", "precision", "all"),
+        ),
+        View(
             "{metric}: slope of the log ratio over $\\log_{10}$ of the parameters",
             (
                 Col("Env.", "environment"),
@@ -158,6 +200,20 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
             ),
             ("metric",),
             lambda row: row["group_by"] == "slope",
+        ),
+    ),
+    "contrasts": (
+        View(
+            "{metric}, {environment}: groups of models against each other (random effects; $p$ after Holm)",
+            (
+                Col("Over", "first"),
+                Col("Group", "second"),
+                Col("Models", "n_models", 0),
+                *_CI,
+                Col("df", "df", 0),
+                Col("$p$", "p_holm", 3),
+            ),
+            ("metric", "environment"),
         ),
     ),
     "gap": (
@@ -231,8 +287,8 @@ def _float(view: View, rows: Sequence[Row], where: Mapping[str, str], label: str
 
 
 def _with_level(columns: tuple[Col, ...], rows: Sequence[Row]) -> tuple[Col, ...]:
-    """The columns, with the level of the load after the model where there is more than one."""
-    if len({row.get("level") or "" for row in rows}) < 2 or columns[0].name != "model":  # noqa: PLR2004 - one is none
+    """The columns, with the level of the load after the first where there is more than one."""
+    if len({row.get("level") or "" for row in rows}) < 2:  # noqa: PLR2004 - one is none
         return columns
     return (columns[0], Col("Level", "level"), *columns[1:])
 

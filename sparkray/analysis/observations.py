@@ -1,4 +1,4 @@
-"""What lies inside of runs: quantiles of requests, the variance they leave in a run's mean, the course of the samples.
+"""What lies inside of runs: quantiles of requests, what single ones leave in a run's mean, the course of the samples.
 
 Requests are gone through cell by cell, so that memory follows the largest cell and not the study; samples a few runs at a
 time, of which sums are kept and no rows.
@@ -14,6 +14,8 @@ from sparkray.analysis.describe import OF_REQUESTS
 from sparkray.analysis.frames import Cell, Frames, reading
 from sparkray.analysis.keys import key
 from sparkray.analysis.schema import REQUEST_METRICS
+from sparkray.stats import NotEstimable
+from sparkray.stats.components import residual_share
 from sparkray.stats.samples import of_ordered
 from sparkray.units import NS_PER_MS
 
@@ -26,7 +28,7 @@ _MEANS = ("gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu_
 
 
 def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], float]]:
-    """`requests`, and by cell and metric the mean over runs of the variance of a run's requests over their number."""
+    """`requests`, and by cell and metric what single requests leave in a run's mean."""
     rows: list[Row] = []
     shares: dict[tuple[Cell, str], float] = {}
     for cell in frames.cells:
@@ -46,6 +48,7 @@ def _request_times(lazy: pl.LazyFrame) -> pl.LazyFrame:
     submit = pl.col("submit_ns")
     return lazy.filter(~pl.col("warmup") & pl.col("error").is_null()).select(
         "run_id",
+        "request",
         ((pl.col("end_ns") - submit) / NS_PER_MS).alias("latency_ms"),
         ((pl.col("first_token_ns") - submit) / NS_PER_MS).alias("ttft_ms"),
     )
@@ -68,11 +71,22 @@ def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
 
 
 def _request_shares(times: pl.DataFrame) -> dict[str, float]:
-    """By metric, the mean over runs of s^2 / m; without those of which no run has two requests."""
-    variances = [(pl.col(of).var() / pl.col(of).count()).alias(name) for name, of in OF_REQUESTS.items()]
-    by_run = times.group_by("run_id").agg(variances).sort("run_id")
-    means = by_run.select(pl.col(list(OF_REQUESTS)).drop_nulls().mean()).row(0, named=True)
-    return {name: mean for name, mean in means.items() if mean is not None}
+    """By metric, what single requests leave in a run's mean; without those that tell nothing."""
+    shares: dict[str, float] = {}
+    for name, of in OF_REQUESTS.items():
+        known = times.drop_nulls((of, "request"))
+        found = residual_share(known[of].to_numpy(), _runs(known["run_id"]), known["request"].to_numpy())
+        if not isinstance(found, NotEstimable):
+            shares[name] = found
+    return shares
+
+
+def _runs(run_ids: pl.Series) -> NDArray[np.int64]:
+    """Which run each row is of, numbered from 0. Rows of a run lie together, as a rule, and stretches are found fastest."""
+    stretches = run_ids.rle()
+    apart = stretches.struct.field("value").n_unique() < len(stretches)
+    numbers = run_ids.rank("dense") - 1 if apart else run_ids.rle_id()
+    return numbers.cast(pl.Int64).to_numpy()
 
 
 def temperature_rows(frames: Frames) -> list[Row]:

@@ -9,12 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from sparkray.analysis.frames import rank
 from sparkray.plan import PlannedRun
 from sparkray.spec.experiment import Experiment
-from sparkray.stats.sequential import Design, Look, look
+from sparkray.stats.sequential import Design, Look, look, pair_logs
 
 Row = Mapping[str, Any]
 Group = tuple[str, str]
@@ -101,14 +99,14 @@ def _ok_rows(rows: Sequence[Row], run_ids: set[str]) -> dict[Group, dict[tuple[i
 
 
 def _log_ratios(ok: Mapping[tuple[int, str], Row], against: str, environment: str, metric: str) -> list[float]:
-    """log(b/a) of the complete pairs, in order of completion."""
-    pairs: list[tuple[str, int, float]] = []
+    """log(b/a) of the complete pairs, in order of completion; NaN where a value has no logarithm."""
+    pairs: list[tuple[str, int, float, float]] = []
     for (block, name), other in ok.items():
         reference = ok.get((block, against))
         if name != environment or reference is None:
             continue
         a, b = reference.get(metric), other.get(metric)
-        if a is not None and b is not None and a > 0 and b > 0:
-            completed = max(str(reference["ended_at"]), str(other["ended_at"]))
-            pairs.append((completed, block, float(np.log(b) - np.log(a))))
-    return [ratio for _, _, ratio in sorted(pairs)]
+        if a is not None and b is not None:
+            pairs.append((max(str(reference["ended_at"]), str(other["ended_at"])), block, a, b))
+    in_time = sorted(pairs)
+    return list(map(float, pair_logs([a for *_, a, _ in in_time], [b for *_, b in in_time])))

@@ -8,12 +8,16 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.across import power_rows, size_rows
-from sparkray.analysis.compare import arms_of, comparison_rows, gap_rows, verdict_rows
+from sparkray.analysis.across import contrast_rows, power_rows, size_rows
+from sparkray.analysis.arms import arms_of
+from sparkray.analysis.by_n import verdict_rows
+from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
+from sparkray.analysis.gap import gap_rows
 from sparkray.analysis.keys import key
+from sparkray.analysis.looks import Looks
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
 from sparkray.analysis.questions import question_rows
 from sparkray.analysis.schema import TABLES
@@ -80,14 +84,16 @@ def _rows(frames: Frames, protocol: Protocol, metrics: list[str]) -> dict[str, l
     with ThreadPoolExecutor(1) as aside:
         observed = aside.submit(_observed, frames)
         compared = arms_of(frames, metrics, protocol.primary)
-        comparisons = comparison_rows(frames, compared, protocol)
+        looks = Looks(frames, protocol)
+        comparisons = comparison_rows(frames, compared, protocol, looks)
         cards = Cards(frames.document.get("cards", []))
         rows = {
             "descriptive": [description_row(frames, cell, metric) for cell in frames.cells for metric in metrics],
             "comparisons": comparisons,
-            "verdict_by_n": verdict_rows(compared, protocol),
+            "verdict_by_n": verdict_rows(compared, protocol, looks),
             "power_curve": power_rows(comparisons, protocol),
             "size": size_rows(comparisons, cards),
+            "contrasts": contrast_rows(comparisons, cards),
             "gap": gap_rows(frames, comparisons, protocol),
             "memory": memory_rows(frames),
         }

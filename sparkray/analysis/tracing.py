@@ -3,6 +3,10 @@
 A filter is written as SQL, so that it can be put to the dataset's Parquet by any tool; it is also what is executed here
 (Polars reads it), so the words and the rows cannot part. One thing it cannot say: of several attempts at a run the first
 that is ok stands for it, which `runs` already is.
+
+Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: the protocol's
+tests of a comparison take every run of both arms (`comparisons/...#arms`), shares of variance take every arm
+(`diagnostics/...#blocks`).
 """
 
 import json
@@ -12,15 +16,19 @@ from pathlib import Path
 
 import polars as pl
 
-from sparkray.analysis.context import Cards
+from sparkray.analysis.across import GROUPINGS
+from sparkray.analysis.arms import arms_between
+from sparkray.analysis.context import Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.keys import parts_of
+from sparkray.analysis.looks import Looks
 from sparkray.analysis.study import Analysis
 from sparkray.errors import InputError, UnknownNameError
 from sparkray.spec.site import CONTAINER_BASELINE
 from sparkray.store import TABLES
 
 MOST_ROWS = 1000
+SCOPE = "#"
 _WHERE = ("run_id", "attempt", "model", "level", "environment", "block", "position")
 _REQUEST = ("run_id", "attempt", "request", "submit_ns", "first_token_ns", "end_ns")
 _SAMPLE = ("run_id", "attempt", "sampler", "t_ns", "gpu_temp_c", "gpu_power_w", "gpu_util_pct", "cpu_busy_pct")
@@ -74,16 +82,24 @@ def trace(analysis: Analysis | Path, trace_id: str) -> Trace:
         DatasetError: The dataset cannot be read.
     """
     frames = _frames_of(analysis)
-    table, parts = parts_of(trace_id)
-    if table not in _RULES:
-        raise UnknownNameError("table", table, list(_RULES))
+    key, _, scope = trace_id.partition(SCOPE)
+    table, parts = parts_of(key)
+    rules = _RULES if not scope else _SCOPES.get(scope, {})
+    if table not in rules:
+        raise UnknownNameError("table", f"{table}{SCOPE if scope else ''}{scope}", list(rules))
+    margins = None if isinstance(analysis, Path) else analysis.context.get("margins")
     try:
-        evidence = _RULES[table](frames, parts)
+        evidence = rules[table](_Dataset(frames, margins), parts)
     except (ValueError, IndexError):
         raise InputError(
             f"{trace_id!r} is no trace", f"Take one from the column `trace` of the table {table!r}"
         ) from None
     return _open(frames, trace_id, evidence)
+
+
+def scope_of(table: str, column: str) -> str:
+    """The scope of a column's evidence, with its mark in front; empty where it is the row's own."""
+    return next((f"{SCOPE}{scope}" for scope, columns in _SCOPED.get(table, {}).items() if column in columns), "")
 
 
 def _frames_of(analysis: Analysis | Path) -> Frames:
@@ -106,6 +122,26 @@ def _open(frames: Frames, trace_id: str, evidence: _Evidence) -> Trace:
             count = int(found.select(pl.len()).collect(engine="streaming").item())
             rows = found.select(evidence.columns).head(MOST_ROWS).collect()
     return Trace(trace_id, evidence.table, evidence.text, evidence.columns, rows.head(MOST_ROWS), count)
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """A dataset with the margins that its analysis was made with: looks end by them."""
+
+    frames: Frames
+    margins: Mapping[str, float] | None
+
+    def used(self, cell: Cell, against: Cell, metric: str, first: int | None) -> list[int]:
+        """The blocks whose pairs went into a comparison, or into its verdict after the first so many."""
+        protocol = protocol_of(self.frames, self.margins, 0)
+        looks = Looks(self.frames, protocol)
+        arms = arms_between(self.frames, cell, against, metric)
+        looked = bool(looks.of(arms))
+        if first is not None:
+            arms = arms.completed_first(first) if looked else arms.first(first)
+        elif looked:
+            arms = looks.used(arms)
+        return list(map(int, arms.blocks))
 
 
 def _filtered(lazy: pl.LazyFrame, sql: str) -> pl.LazyFrame:
@@ -138,44 +174,55 @@ def _metric(name: str) -> str:
 _OK = "status = 'ok'"
 
 
-def _cell(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _cell(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """The runs of a cell that have a metric."""
     model, level, environment, metric = parts
-    _known(frames, model, level, environment)
+    _known(data.frames, model, level, environment)
     where = _is(model=model, level=level, environment=environment)
     return _Evidence(f"{_OK} AND {where} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
 
 
-def _blocks(frames: Frames, cell: Cell, against: Cell, metric: str, first: int | None = None) -> _Evidence:
-    """The runs of two arms, in the blocks that have both."""
-    both = []
-    for arm in (against, cell):
-        frame = frames.frame_of(arm)
-        both.append(set(frame.drop_nulls(metric)["block"].to_list()))
-    blocks = sorted(both[0] & both[1])[:first]
+def _of_arms(cell: Cell, against: Cell, metric: str, blocks: Sequence[int] | None) -> _Evidence:
+    """The runs of two arms; of some blocks, or whatever block they are in."""
     arms = f"environment IN ({_quoted(against.environment)}, {_quoted(cell.environment)})"
-    listed = f"block IN ({', '.join(map(str, blocks))})" if blocks else "FALSE"
-    where = f"{_OK} AND {_is(model=cell.model, level=cell.level)} AND {arms} AND {metric} IS NOT NULL AND {listed}"
+    where = f"{_OK} AND {_is(model=cell.model, level=cell.level)} AND {arms} AND {metric} IS NOT NULL"
+    if blocks is not None:
+        where += f" AND block IN ({', '.join(map(str, blocks))})" if blocks else " AND FALSE"
     return _Evidence(where, (*_WHERE, metric))
 
 
-def _comparison(frames: Frames, parts: Sequence[str]) -> _Evidence:
-    model, level, environment, metric, *first = parts
-    cell = _known(frames, model, level, environment)
-    against = frames.reference_of(cell) or cell
-    return _blocks(frames, cell, against, _metric(metric), int(first[0]) if first else None)
-
-
-def _gap(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _compared(data: _Dataset, parts: Sequence[str]) -> tuple[Cell, Cell, str]:
+    """Cell, reference and metric of a comparison."""
     model, level, environment, metric = parts
-    cell = _known(frames, model, level, environment)
-    return _blocks(frames, cell, Cell(model, level, CONTAINER_BASELINE), _metric(metric))
+    cell = _known(data.frames, model, level, environment)
+    return cell, data.frames.reference_of(cell) or cell, _metric(metric)
 
 
-def _diagnostics(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _comparison(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The pairs that the verdict rests on; those after so many where the key names a number."""
+    cell, against, metric = _compared(data, parts[:4])
+    first = int(parts[4]) if len(parts) > 4 else None  # noqa: PLR2004 - what a comparison's key has
+    if len(parts) > 5:  # noqa: PLR2004 - likewise
+        raise ValueError(parts)
+    return _of_arms(cell, against, metric, data.used(cell, against, metric, first))
+
+
+def _both_arms(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """Every run of both arms, paired or not: what the protocol's own tests take."""
+    return _of_arms(*_compared(data, parts), None)
+
+
+def _gap(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    model, level, environment, metric = parts
+    cell, baseline = _known(data.frames, model, level, environment), Cell(model, level, CONTAINER_BASELINE)
+    arms = arms_between(data.frames, cell, baseline, _metric(metric))
+    return _of_arms(cell, baseline, metric, list(map(int, arms.blocks)))
+
+
+def _every_arm(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """The runs of every environment of the model: variance between blocks is theirs together."""
     model, level, environment, metric = parts
-    _known(frames, model, level, environment)
+    _known(data.frames, model, level, environment)
     return _Evidence(f"{_OK} AND {_is(model=model, level=level)} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
 
 
@@ -190,71 +237,89 @@ def _across(frames: Frames, models: Sequence[str], environment: str, metric: str
     )
 
 
-def _power(frames: Frames, parts: Sequence[str]) -> _Evidence:
-    environment, metric, _, _ = parts
-    return _across(frames, _models(frames), environment, metric)
+def _power(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    environment, metric, level, _, _ = parts
+    return _at_level(_across(data.frames, _models(data.frames), environment, metric), level)
+
+
+def _at_level(found: _Evidence, level: str) -> _Evidence:
+    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns)
 
 
 def _models(frames: Frames) -> list[str]:
     return sorted({cell.model for cell in frames.cells})
 
 
-def _size(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _size(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     environment, metric, group_by, level, group = parts
-    cards = Cards(frames.document.get("cards", []))
-    models = _models(frames)
-    if group_by in ("architecture", "precision"):
-        models = [model for model in models if str(getattr(cards.of(model), group_by)) == group]
+    models = _models(data.frames)
+    if group_by in GROUPINGS:
+        models = _members(data.frames, group_by, (group,))
     elif group_by == "size":
         models = [group]
-    found = _across(frames, models, environment, metric)
-    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns) if group_by == "size" else found
+    return _at_level(_across(data.frames, models, environment, metric), level)
 
 
-def _request_rows(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _members(frames: Frames, group_by: str, groups: Sequence[str]) -> list[str]:
+    """Models of some architectures or precisions."""
+    cards = Cards(frames.document.get("cards", []))
+    return [model for model in _models(frames) if str(getattr(cards.of(model), group_by)) in groups]
+
+
+def _contrast(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The runs of both groups; how models scatter inside of the others has a part in the interval too."""
+    environment, metric, level, group_by, first, second = parts
+    if group_by not in GROUPINGS:
+        raise ValueError(group_by)
+    return _at_level(_across(data.frames, _members(data.frames, group_by, (first, second)), environment, metric), level)
+
+
+def _request_rows(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     model, level, environment, metric, _ = parts
-    _known(frames, model, level, environment)
+    _known(data.frames, model, level, environment)
     own = "NOT warmup AND error IS NULL" + (" AND first_token_ns IS NOT NULL" if metric == "ttft_ms" else "")
     return _Evidence(f"{_OK} AND {_is(model=model, level=level, environment=environment)}", _REQUEST, "requests", own)
 
 
-def _sample_rows(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _sample_rows(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """Every sample of the cell: which stretch of its run one lies in follows from the run's first and last."""
     model, level, environment, _ = parts
-    _known(frames, model, level, environment)
+    _known(data.frames, model, level, environment)
     return _Evidence(f"{_OK} AND {_is(model=model, level=level, environment=environment)}", _SAMPLE, "samples")
 
 
-def _run(_: Frames, parts: Sequence[str]) -> _Evidence:
+def _run(_: _Dataset, parts: Sequence[str]) -> _Evidence:
     where = _is(run_id=parts[0]) + (f" AND attempt = {int(parts[1])}" if len(parts) > 1 else f" AND {_OK}")
     return _Evidence(where, tuple(column.name for column in TABLES["runs"]))
 
 
-def _check(_: Frames, parts: Sequence[str]) -> _Evidence:
+def _check(_: _Dataset, parts: Sequence[str]) -> _Evidence:
     check, verdict = parts
     return _Evidence("", _CHECK, "checks", _is(check=check, verdict=verdict))
 
 
-def _question(frames: Frames, parts: Sequence[str]) -> _Evidence:
+def _question(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """Every ok run of the environments and metric that an answer is of."""
-    number, environment, metric = parts
+    number, environment, metric, level, _ = parts
     int(number)
-    where = [_OK]
+    where = [_OK, *([_is(level=level)] if level else [])]
     if environment:
-        references = {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
+        references = {found.environment for cell in data.frames.cells if (found := data.frames.reference_of(cell))}
         where.append(f"environment IN ({', '.join(_quoted(name) for name in sorted({*references, environment}))})")
     if metric:
         where.append(f"{_metric(metric)} IS NOT NULL")
     return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))
 
 
-_RULES: Mapping[str, Callable[[Frames, Sequence[str]], _Evidence]] = {
+_Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
+_RULES: Mapping[str, _Rule] = {
     "descriptive": _cell,
     "comparisons": _comparison,
-    "diagnostics": _diagnostics,
+    "diagnostics": _cell,
     "verdict_by_n": _comparison,
     "power_curve": _power,
     "size": _size,
+    "contrasts": _contrast,
     "gap": _gap,
     "memory": _cell,
     "order": _run,
@@ -263,6 +328,21 @@ _RULES: Mapping[str, Callable[[Frames, Sequence[str]], _Evidence]] = {
     "questions": _question,
     "checks": _check,
     "runs": _run,
+}
+
+
+_SCOPES: Mapping[str, Mapping[str, _Rule]] = {
+    "arms": {"comparisons": _both_arms},
+    "blocks": {"diagnostics": _every_arm},
+}
+_ARMS = (
+    *("test", "rule", "statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "bootstrap_low", "bootstrap_high"),
+    *("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high", "power_post_hoc", "p_bonferroni", "p_holm", "p_bh"),
+)
+_SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
+_SCOPED: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "comparisons": {"arms": _ARMS},
+    "diagnostics": {"blocks": _SHARES},
 }
 
 

@@ -46,7 +46,7 @@ def site_for(gpus: tuple[str, ...]) -> str:
 
 def fingerprint() -> Machine:
     """Look at this machine; what cannot be seen is left out."""
-    gpus, uuids, driver = _gpus()
+    gpus, uuids, driver, gpu_memory = _gpus()
     virtual = psutil.virtual_memory()
     facts = {
         "kernel": platform.release(),
@@ -56,6 +56,7 @@ def fingerprint() -> Machine:
         "cpus": os.cpu_count(),
         "memory_gib": round(gib(virtual.total), 2),
         "gpus": list(gpus),
+        "gpu_memory_gib": list(gpu_memory),
         "driver": driver,
         "cgroup_version": 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         "python": platform.python_version(),
@@ -78,21 +79,34 @@ def _cpu_name() -> str | None:
     return platform.processor() or None
 
 
-def _gpus() -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
-    """Names, UUIDs and driver of the NVIDIA GPUs; nothing where NVML is not there."""
+def _gpus() -> tuple[tuple[str, ...], tuple[str, ...], str | None, tuple[float | None, ...]]:
+    """Names, UUIDs, driver and memory of the NVIDIA GPUs; nothing where NVML is not there.
+
+    Memory in GiB, None where the GPU has none of its own (GB10).
+    """
     import pynvml  # noqa: PLC0415 - the library is looked for only when asked
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return (), (), None
+        return (), (), None, ()
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         names = tuple(str(pynvml.nvmlDeviceGetName(h)) for h in handles)
         uuids = tuple(str(pynvml.nvmlDeviceGetUUID(h)) for h in handles)
-        return names, uuids, str(pynvml.nvmlSystemGetDriverVersion())
+        return names, uuids, str(pynvml.nvmlSystemGetDriverVersion()), tuple(map(_memory_gib, handles))
     except pynvml.NVMLError:
-        return (), (), None
+        return (), (), None, ()
     finally:
         with suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def _memory_gib(handle: object) -> float | None:
+    """Memory of one GPU; None where its driver tells none."""
+    import pynvml  # noqa: PLC0415 - as above
+
+    try:
+        return round(gib(pynvml.nvmlDeviceGetMemoryInfo(handle).total), 2)
+    except pynvml.NVMLError:
+        return None

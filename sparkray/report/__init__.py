@@ -12,7 +12,7 @@ from typing import Any
 
 from sparkray.analysis import Analysis, write
 from sparkray.errors import StorageError
-from sparkray.report.against import differences
+from sparkray.report.against import differences, studies
 from sparkray.report.book import Book
 from sparkray.report.derived import derived
 from sparkray.report.derived.optimisation import optimisation
@@ -47,7 +47,7 @@ def open_book(
     """
     own = {**derived(analysis), **optimisation(optimised)}
     if against is not None:
-        own["between"] = differences(analysis, against)
+        own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
     return Book(analysis, own)
 
 

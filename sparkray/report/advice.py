@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Say, Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
+from sparkray.report.derived.costs import RULE as WEIGHED
 from sparkray.report.derived.decisions import RULE
+from sparkray.report.derived.fit import memory_of
 from sparkray.report.derived.flags import PRICES
+from sparkray.report.derived.load import RULE as LOAD_RULE
 from sparkray.report.grid import Grid
-from sparkray.report.labels import arm, cell, metric_name
-from sparkray.report.text import Say, Text, say
+from sparkray.report.labels import arm, cell
+from sparkray.spec.site import NATIVE
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 
@@ -46,15 +50,18 @@ def _native_or_container(book: Book) -> Advice:
         (
             cell(row["model"], row["level"]),
             arm(row["environment"]),
+            arm(row["against"]),
             row["advice"],
             book.linked(row["because"], row["trace"]),
             book.number(row, "extra_gib", "effect"),
         )
         for row in in_order(book, "decisions")
     )
-    head = ("model", "environment", "advice", "because", "memory beside native (GiB)")
+    head = ("model", "environment", "reference", "advice", "because", "memory beside the reference (GiB)")
     grid = Grid("decisions", ("A rule applied to the verdicts.",), head, rows, headers=2)
-    return Advice("Native or container?", (f"Rule. {RULE}",), grid if rows else None)
+    references = {row["against"] for row in book.rows("decisions")}
+    title = "Native or container?" if references <= {NATIVE} else "Which environment?"
+    return Advice(title, (f"Rule. {RULE}",), grid if rows else None)
 
 
 def _flags(book: Book) -> Advice:
@@ -65,16 +72,48 @@ def _flags(book: Book) -> Advice:
             book.linked(row["why"], row["trace"]),
             PRICES[row["security"]],
             book.linked(row["cannot_act"], row["trace"]) or "can act",
+            _gain(book, row),
+            _worth(book, row),
         )
         for row in book.rows("flags")
     )
-    head = ("environment", "flag", "what it is for", "security price", "in this combination")
+    head = ("environment", "flag", "what it is for", "security price", "in this combination", "gain alone", "worth it")
     grid = Grid("flags", ("Flags that the containers really had.",), head, rows, headers=2)
     rule = say(
-        "Rule. A flag that this experiment did not show to gain anything beyond a margin is not worth a security "
-        "price; one that cannot act is worth nothing at all. Flags are read from the first run's own line."
+        "Rule. A flag that was not shown to gain anything beyond the margin is not worth a security price; one that "
+        "cannot act is worth nothing at all; one without a price costs nothing to keep. Gains are those of an "
+        "optimisation that measured the flag alone; flags are read from the first run's own line."
     )
     return Advice("What the flags cost in security", rule, grid if rows else None)
+
+
+def _level(book: Book, row: Row) -> Row | None:
+    """What an optimisation found of a flag alone, where it measured it."""
+    return next((level for level in book.rows("flag_levels") if level["flags"] == row["flag"] and level["n"]), None)
+
+
+def _gain(book: Book, row: Row) -> Say:
+    level = _level(book, row)
+    if level is None or level["gain_pct"] is None:
+        return "not measured alone"
+    return say(
+        "{gain} ({low} to {high}), {verdict}",
+        gain=book.number(level, "gain_pct", "effect_pct"),
+        low=book.number(level, "gain_low_pct", "effect_pct"),
+        high=book.number(level, "gain_high_pct", "effect_pct"),
+        verdict=level["verdict"] or "no verdict",
+    )
+
+
+def _worth(book: Book, row: Row) -> str:
+    """The rule applied to a flag."""
+    if row["cannot_act"]:
+        return "no: it cannot act"
+    if row["security"] == "none":
+        return "costs nothing to keep"
+    level = _level(book, row)
+    gains = level is not None and level["verdict"] == "different" and (level["gain_pct"] or 0.0) > 0
+    return "its gain stands against its price" if gains else "not worth its price, as far as was measured"
 
 
 def _fit(book: Book) -> Advice:
@@ -93,14 +132,18 @@ def _fit(book: Book) -> Advice:
     )
     rows = tuple(_fit_row(book, row) for row in found)
     if not found:
-        return Advice("Which models fit, and when to quantise", ("The memory of the machine is not known.",), None)
+        whose = memory_of(book.context)
+        return Advice(
+            "Which models fit, and when to quantise", say("The memory of {whose} is not known.", whose=whose), None
+        )
     rule = say(
         "Rule. A model fits if its weights, the 16-bit KV cache of the workload's sequences and {reserve} GiB that "
-        "must stay free are no more than the machine's {memory} GiB. Quantisation is necessary where unquantised "
+        "must stay free are no more than the {memory} GiB of {whose}. Quantisation is necessary where unquantised "
         "weights break that rule. Sequences: what is left after weights and reserve, over the cache of one "
         "sequence of {tokens} tokens.",
         reserve=book.constant("reserve_gib", "number"),
         memory=book.number(found[0], "memory_gib", "significant"),
+        whose=found[0]["memory_of"],
         tokens=book.number(found[0], "tokens", "count"),
     )
     grid = Grid("fit", ("From the model cards; measured models and others of the suite.",), head, rows)
@@ -132,27 +175,27 @@ def _load(book: Book) -> Advice:
             "throughput stops growing."
         )
         return Advice(title, text, None)
+    found = book.rows("load")
+    if not found:
+        return Advice(
+            title, ("Levels of the load are there, but no margin or no two of them with a throughput.",), None
+        )
     rows = tuple(
         (
             row["model"],
-            row["level"],
             arm(row["environment"]),
-            metric_name(row["metric"]),
-            book.number(row, "mean", "significant"),
-            say(
-                "{low} to {high}",
-                low=book.number(row, "mean_low", "significant"),
-                high=book.number(row, "mean_high", "significant"),
-            ),
+            row["level"],
+            row["advice"],
+            book.number(row, "throughput_tok_s", "significant"),
+            book.number(row, "latency_ms", "significant"),
+            book.number(row, "left_pct", "effect_pct"),
+            row["most_level"],
         )
-        for row in described
+        for row in found
     )
-    rule = say(
-        "Rule. Take the smallest load beyond which throughput no longer grows by more than its margin: past it, "
-        "more sequences buy latency alone."
-    )
-    head = ("model", "load", "environment", "metric", "mean", "95 % CI")
-    return Advice(title, rule, Grid("load", ("Throughput and latency by load.",), head, rows, headers=4))
+    head = ("model", "environment", "load to take", "why", "tok/s there", "latency there (ms)", "most beyond it", "at")
+    caption: Text = ("The rule applied to means; levels share no blocks, so nothing here is paired.",)
+    return Advice(title, (f"Rule. {LOAD_RULE}",), Grid("load", caption, head, rows, headers=2))
 
 
 def _costs(book: Book) -> Advice:
@@ -166,19 +209,28 @@ def _costs(book: Book) -> Advice:
                 low=book.number(row, "tokens_day_low", "count_signed"),
                 high=book.number(row, "tokens_day_high", "count_signed"),
             ),
+            row["advice"],
             book.number(row, "kwh_per_million", "number3"),
             book.number(row, "reference_kwh_per_million", "number3"),
             book.linked(row["power_checked"], row["trace"]),
         )
         for row in in_order(book, "costs")
     )
-    head = ("model", "environment", "tokens a day", "95 % CI", "kWh per million tokens", "the same, reference", "power")
+    head = (
+        "model",
+        "environment",
+        "tokens a day",
+        "95 % CI",
+        "advice",
+        "kWh per million tokens",
+        "the same, reference",
+        "power",
+    )
     rule = say(
         "Rule. Tokens a day gained or lost against the reference at full load: mean throughput of the reference "
-        "times {seconds} s times the ratio less one. An interval on both sides of zero: the data do not say which. "
-        "Against it stand the things that a container brings and no throughput pays for: isolation, one fixed "
-        "environment, easy rollback.",
+        "times {seconds} s times the ratio less one. {weighed}",
         seconds=book.constant("seconds_a_day", "count"),
+        weighed=WEIGHED,
     )
     grid = Grid("costs", ("What the ratio comes to.",), head, rows, headers=2)
     return Advice("Cost and benefit", rule, grid if rows else None)

@@ -1,10 +1,12 @@
-"""Two studies side by side: what changed between them, in the language of the verdicts.
+"""Two studies side by side: what changed between them, in the language of the verdicts, and what else differs.
 
-Two things are asked of each model, level, environment and metric that both have: whether the *overhead* changed (the ratio
-of the two paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both
-arms faster leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`).
+Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
+paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
+leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
+has no estimate in one of them, has a row that says so.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,12 +14,14 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key as trace_key
+from sparkray.analysis.text import Part, Text, number_of, plain, say
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
-from sparkray.stats.paired import Decision
 
 OVERHEAD, ARM = "overhead", "arm"
+UNITS = {OVERHEAD: "pairs", ARM: "runs"}
 _SCHEMA = {
     "trace": pl.String(),
     "kind": pl.String(),
@@ -38,120 +42,215 @@ _SCHEMA = {
     "excludes_one": pl.Boolean(),
     "margin": pl.Float64(),
     "verdict": pl.String(),
-    "pairs_needed": pl.Int64(),
+    "needed": pl.Int64(),
     "not_estimable": pl.String(),
     "sentence": pl.String(),
+    "supports": pl.String(),
     "source": pl.String(),
 }
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
+Side = LogSample | NotEstimable
+_ABSENT = NotEstimable("has no such cell")
 
 
 def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
-    """One row for each overhead and each arm that both studies have, this study over the other.
+    """One row for each overhead and each arm that either study has, this study over the other.
 
     Args:
         here: The study that the report is about.
         there: The one that it is held against (before an update, another machine).
     """
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
-    rows = [*_overheads(here, there, metrics), *_arms(here, there, metrics)]
+    rows = [
+        _row(kind, key, {"the other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
+        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms))
+        for sides in ([find(study, metrics) for study in (there, here)],)
+        for key in dict.fromkeys((*sides[1], *sides[0]))
+    ]
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _overheads(here: Analysis, there: Analysis, metrics: list[str]) -> Iterator[Row]:
-    found = [
-        {
-            (row["model"], row["level"], row["environment"], row["metric"]): row
-            for row in side.tables["comparisons"].iter_rows(named=True)
-            if row["metric"] in metrics and row["ratio"] is not None
-        }
-        for side in (there, here)
-    ]
-    for key in found[1]:
-        if key in found[0] and found[0][key]["against"] == found[1][key]["against"]:
-            a, b = (LogSample(math.log(side[key]["ratio"]), side[key]["sd_log"], side[key]["n"]) for side in found)
-            yield _row(OVERHEAD, key, (a, b), here.context)
-
-
-def _arms(here: Analysis, there: Analysis, metrics: list[str]) -> Iterator[Row]:
-    for metric in metrics:
-        sides = [_samples(side.tables["runs"], metric) for side in (there, here)]
-        for key in sides[1]:
-            if key in sides[0]:
-                yield _row(ARM, key, (sides[0][key], sides[1][key]), here.context)
-
-
-def _samples(runs: pl.DataFrame, metric: str) -> dict[Key, LogSample]:
-    """Logarithms of a metric by cell; a cell without two values above 0 is left out."""
-    found: dict[Key, LogSample] = {}
-    for (model, level, environment), group in runs.group_by("model", "level", "environment", maintain_order=True):
-        logs = log_sample(group[metric].drop_nulls().to_numpy())
-        if isinstance(logs, LogSample):
-            found[str(model), str(level), str(environment), metric] = logs
+def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
+    """Log ratios of a study's comparisons, or why there is none. Another reference is another comparison."""
+    found: dict[Key, Side] = {}
+    for row in study.tables["comparisons"].iter_rows(named=True):
+        if row["metric"] in metrics:
+            place = (row["model"], row["level"], f"{row['environment']} against {row['against']}", row["metric"])
+            found[place] = (
+                NotEstimable(row["not_estimable"] or "has no ratio")
+                if row["ratio"] is None
+                else LogSample(math.log(row["ratio"]), row["sd_log"], row["n"])
+            )
     return found
 
 
-def _row(kind: str, key: Key, sides: tuple[LogSample, LogSample], context: Mapping[str, Any]) -> Row:
-    model, level, environment, metric = key
-    a, b = sides
-    margin = context["margins"].get(metric)
-    found = between(a, b)
-    decision = decide_between(found, margin) if isinstance(found, Between) and margin else None
+def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
+    """Logarithms of a metric by cell, or why there are none."""
+    found: dict[Key, Side] = {}
+    runs = study.tables["runs"]
+    for metric in metrics:
+        for (model, level, environment), group in runs.group_by("model", "level", "environment", maintain_order=True):
+            values = group[metric].drop_nulls().to_numpy()
+            found[str(model), str(level), str(environment), metric] = log_sample(values)
+    return found
+
+
+def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
+    model, level, place, metric = key
+    environment = place.partition(" against ")[0]
+    behind = trace_key("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
     row: Row = {
-        "trace": f"between/{kind}/{model}/{level}/{environment}/{metric}",
+        **dict.fromkeys(_SCHEMA),
+        "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,
         "model": model,
         "level": level,
         "environment": environment,
         "metric": metric,
-        "there": math.exp(a.mean),
-        "here": math.exp(b.mean),
-        "n_there": a.n,
-        "n_here": b.n,
-        "margin": margin,
-        "sentence": _sentence(kind, key, found, decision),
+        "margin": context["margins"].get(metric),
+        "supports": json.dumps([] if sides["this"] is _ABSENT else [behind]),
         "source": _SOURCES[kind],
     }
+    for name, side in (("there", sides["the other"]), ("here", sides["this"])):
+        if isinstance(side, LogSample):
+            row |= {name: math.exp(side.mean), f"n_{name}": side.n}
+    row |= _judged(sides, row["margin"])
+    return {**row, "sentence": plain(told(row))}
+
+
+def _judged(sides: Mapping[str, Side], margin: float | None) -> Row:
+    lacking = [f"{name} study: {side.reason}" for name, side in sides.items() if isinstance(side, NotEstimable)]
+    a, b = sides["the other"], sides["this"]
+    if isinstance(a, NotEstimable) or isinstance(b, NotEstimable):
+        return {"not_estimable": "; ".join(lacking)}
+    found = between(a, b)
     if isinstance(found, NotEstimable):
-        return row | {"not_estimable": found.reason}
-    row |= {"ratio": found.ratio, "low": found.ci95[0], "high": found.ci95[1], "df": found.df}
+        return {"not_estimable": found.reason}
+    return _numbers(found, margin)
+
+
+def _numbers(found: Between, margin: float | None) -> Row:
+    row: Row = {"ratio": found.ratio, "low": found.ci95[0], "high": found.ci95[1], "df": found.df}
     row |= {"low90": found.ci90[0], "high90": found.ci90[1], "excludes_one": found.excludes_one}
-    if decision is not None:
-        row |= {"verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
+    if margin:
+        decision = decide_between(found, margin)
+        row |= {"verdict": decision.verdict, "needed": decision.pairs_needed}
     return row
 
 
 _SOURCES = {
     OVERHEAD: (
         "comparisons of that cell and metric in both datasets: exp(difference of the mean log ratios), standard "
-        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
+        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
+        "what this study has, the other has the like"
     ),
     ARM: (
         "runs of that cell in both datasets: exp(difference of the mean logarithms), standard error sqrt(s1^2/n1 + "
-        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
+        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
+        "what this study has, the other has the like"
     ),
 }
 
 
-def _sentence(kind: str, key: Key, found: Between | NotEstimable, decision: Decision | None) -> str:
-    model, level, environment, metric = key
-    subject = f"the overhead of the {arm(environment)}" if kind == OVERHEAD else f"the {arm(environment)} arm itself"
-    what = f"{cell(model, level)}, {metric_name(metric)}: {subject}, this study over the other"
-    if isinstance(found, NotEstimable):
-        return f"{what}: not estimable, {found.reason}."
-    text = f"{what}, is a ratio of {found.ratio:.4f} (95 % CI {found.ci95[0]:.4f} to {found.ci95[1]:.4f})"
-    if decision is None:
-        return f"{text}; no margin was fixed."
-    real = ", though the change is real" if found.excludes_one else ""
-    judged = {
-        "equivalent": f"equivalent within {decision.margin:.1%}{real}",
-        "different": f"different by more than {decision.margin:.1%}",
-        "undecided": f"undecided at {decision.margin:.1%}; "
-        + (
-            f"{decision.pairs_needed} pairs in each study would decide if nothing changed"
-            if decision.pairs_needed
-            else "more than 100,000 pairs would be needed"
-        ),
-    }
-    return f"{text}: {judged[decision.verdict]}."
+def told(row: Mapping[str, Any]) -> Text:
+    """What a row says, in a sentence whose numbers are the row's."""
+
+    def number(column: str, form: str) -> Part:
+        return number_of(row[column], form, trace=row["trace"], column=column)
+
+    subject = "the overhead of the {arm}" if row["kind"] == OVERHEAD else "the {arm} arm itself"
+    what = f"{cell(row['model'], row['level'])}, {metric_name(row['metric'])}: " + subject.format(
+        arm=arm(row["environment"])
+    )
+    if row["ratio"] is None:
+        return say("{what}: not estimable, {why}.", what=what, why=number("not_estimable", "words"))
+    return say(
+        "{what}, this study over the other, is a ratio of {ratio} ({confidence} CI {low} to {high}; {here} {unit} against "
+        "{there}): {judged}.",
+        what=what,
+        ratio=number("ratio", "ratio"),
+        confidence=number_of(95.0, "level", trace="method/confidence", column="value"),
+        low=number("low", "ratio"),
+        high=number("high", "ratio"),
+        here=number("n_here", "count"),
+        unit=UNITS[row["kind"]],
+        there=number("n_there", "count"),
+        judged=_judgement(row, number("margin", "share"), number("needed", "count")),
+    )
+
+
+def _judgement(row: Mapping[str, Any], margin: Part, needed: Part) -> Text:
+    if row["verdict"] is None:
+        return ("no margin was fixed",)
+    if row["verdict"] == "equivalent":
+        real = ", though the change is real" if row["excludes_one"] else ""
+        return say("equivalent within {margin}{real}", margin=margin, real=real)
+    if row["verdict"] == "different":
+        return say("different by more than {margin}", margin=margin)
+    unit = UNITS[row["kind"]]
+    if row["needed"] is None:
+        more = say("no number of {unit} that anybody would run decides it", unit=unit)
+    elif row["needed"] <= min(row["n_here"], row["n_there"]):
+        more = say(
+            "{needed} {unit} in each study would have decided if nothing had changed: the change lies near the edge of the "
+            "margin",
+            needed=needed,
+            unit=unit,
+        )
+    else:
+        more = say("{needed} {unit} in each study would decide if nothing changed", needed=needed, unit=unit)
+    return say("undecided at {margin}; {more}", margin=margin, more=more)
+
+
+_STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here", "source")} | {"same": pl.Boolean()}
+_OF_LOAD = ("workload", "levels", "weights")
+"""What makes two studies ones of another load: then a difference is not the machine's alone."""
+
+
+def studies(here: Analysis, there: Analysis) -> pl.DataFrame:
+    """What the two studies are of, line by line: the same, or not."""
+    rows = []
+    for (what, own), (_, other) in zip(_described(here.context), _described(there.context), strict=True):
+        row = {"trace": f"studies/{what}", "what": what, "there": other, "here": own, "same": own == other}
+        rows.append(row | {"source": "context of both analyses"})
+    return pl.DataFrame(rows, schema=_STUDIES)
+
+
+def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    workload: Mapping[str, Any] = context.get("workload") or {}
+    weights: Mapping[str, Any] = context.get("model_digests") or {}
+    machines = context.get("machines") or []
+
+    def each(key: str) -> str:
+        return _line(dict.fromkeys(_line(machine.get(key)) for machine in machines))
+
+    yield "experiment", str(context.get("experiment"))
+    yield "site", str(context.get("site"))
+    yield "workload", _line(f"{key} {value}" for key, value in workload.items())
+    yield "levels", _line(context.get("levels"))
+    yield "weights", _line(f"{model} {_line(digests)}" for model, digests in weights.items())
+    yield "margins", _line(f"{key} {value:g}" for key, value in (context.get("margins") or {}).items())
+    yield "order", str(context.get("order"))
+    yield "engines", _line(f"{one.get('engine')} {one.get('engine_version')}" for one in context.get("engines") or [])
+    yield "images", _line(context.get("image_digests"))
+    yield "files", _line(context.get("rootfs_digests"))
+    yield "GPUs", each("gpus")
+    yield "driver", each("driver")
+    yield "kernel", each("kernel")
+    yield "CPU", each("cpu")
+    yield "sparkray", _line(context.get("sparkray_versions"))
+    yield "simulated", "yes" if context.get("simulated") else "no"
+
+
+def _line(values: Any) -> str:  # noqa: ANN401 - whatever a context holds
+    if values is None:
+        return "not told"
+    if isinstance(values, str):
+        return values
+    return ", ".join(map(str, values)) or "none"
+
+
+def of_another_load(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which of workload, levels and weights are not the same; from the rows of `studies` by `what`."""
+    return [what for what in _OF_LOAD if what in rows and not rows[what]["same"]]

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass, replace
 
+from sparkray.analysis.text import Text, parsed, plain, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, cells_of, primary_metrics
 from sparkray.report.labels import ARCHITECTURES, arm, capital, cell, metric_name, readable
-from sparkray.report.text import Text, plain, say
 from sparkray.report.words import estimate, headline, meaning
 
 QUESTIONS = {
@@ -110,7 +110,7 @@ def _about(book: Book, model: str) -> Text:
 def answers(book: Book) -> list[tuple[str, list[Answer]]]:
     """The five research questions, each with its answers."""
     return [
-        (f"{number}. {question}", _together([_answer(book, row) for row in book.rows("questions", question=number)]))
+        (f"{number}. {question}", _together([_answer(row) for row in book.rows("questions", question=number)]))
         for number, question in QUESTIONS.items()
     ]
 
@@ -130,13 +130,13 @@ def _together(found: list[Answer]) -> list[Answer]:
     ]
 
 
-def _answer(book: Book, row: Row) -> Answer:
-    heading = ", ".join(
-        part for part in (arm(row["environment"] or ""), metric_name(row["metric"]) if row["metric"] else "") if part
+def _answer(row: Row) -> Answer:
+    named = (
+        arm(row["environment"] or ""),
+        metric_name(row["metric"]) if row["metric"] else "",
+        row["level"],
+        row["aspect"],
     )
-    return Answer(
-        heading,
-        row["verdict"] or "unanswered",
-        book.linked(readable(row["answer"]), row["trace"]),
-        tuple(json.loads(row["supports"] or "[]")),
-    )
+    told = tuple(readable(part) if isinstance(part, str) else part for part in parsed(row["parts"]))
+    supports = tuple(json.loads(row["supports"] or "[]"))
+    return Answer(", ".join(part for part in named if part), row["verdict"] or "unanswered", told, supports)

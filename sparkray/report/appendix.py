@@ -1,56 +1,13 @@
-"""What one needs to do it again: command lines, digests, fingerprint of hardware and software."""
+"""What one needs to know to do it again: digests, fingerprint of hardware and software, the machine's calibration."""
 
-import json
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from sparkray.report.book import CONTEXT, Book
+from sparkray.analysis.keys import CONTEXT
+from sparkray.analysis.text import Say, Text, number_of, say
+from sparkray.report.book import Book
 from sparkray.report.grid import Grid
-from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.text import Say, Text, number_of, say
-
-CHROOT = 'chroot "$ROOTFS" '
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command line, verbatim, and what it starts."""
-
-    what: str
-    line: str
-
-
-def commands(book: Book) -> Iterator[Command]:
-    """The lines of the first run of every environment; the native one inside the image's own files."""
-    docker: Mapping[str, str] = book.context.get("docker_commands") or {}
-    engines: Mapping[str, str] = book.context.get("engine_commands") or {}
-    for environment in book.context.get("environments") or []:
-        if environment in docker:
-            yield Command(arm_in_full(environment), docker[environment])
-        elif environment in engines:
-            prefix = CHROOT if environment == "native" else ""
-            yield Command(arm_in_full(environment), prefix + shell_line(engines[environment]))
-
-
-def shell_line(argv: str) -> str:
-    """An argv stored as JSON, quoted for a shell; anything else as it is."""
-    try:
-        words = json.loads(argv)
-    except ValueError:
-        return argv
-    return shlex.join(map(str, words)) if isinstance(words, list) else argv
-
-
-def repeat_line(book: Book) -> str:
-    """The command that measures the same question again."""
-    words = ["python", "-m", "sparkray.sweep", "baseline", "--experiment", str(book.context.get("experiment"))]
-    if book.context.get("site"):
-        words += ["--site", str(book.context["site"])]
-    if book.context.get("seed") is not None:
-        words += ["--seed", str(book.context["seed"])]
-    return shlex.join(words)
+from sparkray.report.labels import metric_name
 
 
 def fingerprints(book: Book) -> Iterator[Grid]:

@@ -1,8 +1,8 @@
 """The book of a report: the tables that it may quote, and the evidence of every number that it does quote.
 
 Numbers come out of here and from nowhere else. `number` quotes a row's value, `count` tallies rows, `fact` quotes what was
-done (the analysis's context), `linked` puts the evidence to numbers that stand inside a row's own sentence. What was
-quoted is remembered by its trace id, and `evidence` tells for each id which table, which rows, how many.
+done (the analysis's context), `linked` quotes a cell that is a sentence with numbers in it, as a whole. What was quoted is
+remembered by its trace id, and `evidence` tells for each id which table, which rows, how many.
 """
 
 import hashlib
@@ -16,13 +16,14 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis, trace
+from sparkray.analysis.keys import CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
+from sparkray.analysis.text import Number, Part, Text, number_of
+from sparkray.analysis.tracing import scope_of
 from sparkray.errors import InputError
-from sparkray.report.text import Number, Part, Text, joined, number_of
 
-TALLY = "tally/"
-CONTEXT = "context/"
 NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
 """A number that stands alone in a sentence: not part of a name (`Qwen2-1.5B`), a path, a time or an image's tag."""
+_CONTEXT_HOW = "As the experiment's definition and its runs tell it; the values stand in analysis.json under context"
 _EMPTY = pl.DataFrame(schema={"trace": pl.String})
 Row = Mapping[str, Any]
 
@@ -37,6 +38,7 @@ class Evidence:
         where: Which rows, in words.
         count: How many; None where the source is no table.
         how: What was done with them, where that is not plain.
+        supports: Where the row was derived from others, their traces.
     """
 
     trace: str
@@ -44,6 +46,7 @@ class Evidence:
     where: str
     count: int | None
     how: str = ""
+    supports: tuple[str, ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -70,6 +73,7 @@ class Book:
     analysis: Analysis
     own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     quoted: dict[str, Evidence] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -107,43 +111,64 @@ class Book:
 
     def count_of(self, path: str) -> Part:
         """How many things the context lists under a path."""
-        return number_of(len(self.context.get(path) or ()), "count", trace=CONTEXT + path, column="count")
+        found: Any = self.context
+        for step in path.split("/"):
+            found = (found or {}).get(step)
+        return number_of(len(found or ()), "count", trace=CONTEXT + path, column="count")
 
     def constant(self, name: str, form: str = "level") -> Part:
         """A constant of the method (`derived.method`) by its name."""
         return self.number(self.rows("method", name=name)[0], "value", form)
 
-    def linked(self, text: str | None, trace_id: str) -> Text:
-        """A sentence of a row: every number in it gets that row's evidence."""
-        found: list[Part] = []
-        end = 0
-        for match in NUMERAL.finditer(text or ""):
-            found += [(text or "")[end : match.start()], Number(match[0], trace_id)]
-            end = match.end()
-        return joined([*found, (text or "")[end:]])
+    def distinct(self, name: str, column: str, /, **where: object) -> Part:
+        """How many different values a column has in the rows that have these values."""
+        found = len({row[column] for row in self.rows(name, **where)})
+        return number_of(found, "count", trace=distinct_id(name, column, where), column="count")
 
-    def evidence(self, trace_id: str) -> Evidence:
-        """Where the number of that id comes from, remembered.
+    def linked(self, text: str | None, trace_id: str) -> Text:
+        """A cell that is a sentence. With numbers in it the whole of it is quoted, with the row's evidence."""
+        if not text:
+            return ()
+        return (Number(text, trace_id),) if NUMERAL.search(text) else (text,)
+
+    def evidence(self, trace_id: str, column: str = "") -> Evidence:
+        """Where the number of that id comes from, remembered; a column of a row may rest on other rows than most of it.
 
         Raises:
             InputError: Nothing has that id.
         """
-        if trace_id not in self.quoted:
-            self.quoted[trace_id] = self._evidence(trace_id)
-        return self.quoted[trace_id]
+        key = trace_id + scope_of(trace_id.partition("/")[0], column)
+        if key not in self.quoted:
+            self.quoted[key] = self._evidence(key)
+        return self.quoted[key]
+
+    def first_place(self, evidence: Evidence) -> str:
+        """The id of a number's place in the page, the first time that its evidence is quoted; later nothing."""
+        if evidence.trace in self.places:
+            return ""
+        self.places[evidence.trace] = evidence.anchor.replace("ev-", "at-", 1)
+        return self.places[evidence.trace]
+
+    def behind(self, trace_id: str) -> Iterator[tuple[Evidence, pl.DataFrame]]:
+        """The evidence, with rows, of what a derived row was made from; nothing where a row was made from runs."""
+        for support in self.evidence(trace_id).supports:
+            yield self.open(support)
 
     def _evidence(self, trace_id: str) -> Evidence:
-        if trace_id.startswith(TALLY):
-            name, where = tally_of(trace_id)
+        if trace_id.startswith((TALLY, DISTINCT)):
+            name, column, where = tally_of(trace_id)
             words = " AND ".join(map(_condition, where.items())) or "all rows"
-            return Evidence(trace_id, name, words, len(self.rows(name, **where)), "The number counts these rows")
+            how = f"The number counts the different values of {column} in" if column else "The number counts"
+            return Evidence(trace_id, name, words, len(self.rows(name, **where)), f"{how} these rows")
         if trace_id.startswith(CONTEXT):
             path = trace_id.removeprefix(CONTEXT)
-            return Evidence(trace_id, "context", path, None, "As the experiment's definition and its runs tell it")
+            return Evidence(trace_id, "context", f"path = '{path}' or below", len(self._below(path)), _CONTEXT_HOW)
         for name, frame in self.own.items():
             found = frame.filter(pl.col("trace") == trace_id) if "trace" in frame.columns else frame.clear()
             if len(found):
-                return Evidence(trace_id, name, f"trace = {trace_id}", len(found), str(found["source"][0]))
+                supports = json.loads(found["supports"][0] or "[]") if "supports" in found.columns else ()
+                how = str(found["source"][0])
+                return Evidence(trace_id, name, f"trace = '{trace_id}'", len(found), how, tuple(supports))
         seen = trace(self.analysis, trace_id)
         return Evidence(trace_id, seen.table, seen.filter, seen.count)
 
@@ -154,8 +179,8 @@ class Book:
             InputError: Nothing has that id.
         """
         evidence = self.evidence(trace_id)
-        if trace_id.startswith(TALLY):
-            name, where = tally_of(trace_id)
+        if trace_id.startswith((TALLY, DISTINCT)):
+            name, _, where = tally_of(trace_id)
             return evidence, chosen(self.table(name), where)
         if trace_id.startswith(CONTEXT):
             return evidence, self._told(trace_id.removeprefix(CONTEXT))
@@ -163,8 +188,12 @@ class Book:
             return evidence, self.own[evidence.table].filter(pl.col("trace") == trace_id)
         return evidence, trace(self.analysis, trace_id).rows
 
+    def _below(self, path: str) -> Mapping[str, Any]:
+        """Every value of the context at a path or below it."""
+        return {key: value for key, value in self.facts.items() if key == path or key.startswith(f"{path}/")}
+
     def _told(self, path: str) -> pl.DataFrame:
-        values = {key: value for key, value in self.facts.items() if key == path or key.startswith(f"{path}/")}
+        values = self._below(path)
         if not values:
             raise InputError(f"nothing in the context has the path {path!r}", "The paths stand in analysis.json")
         return pl.DataFrame({"path": list(values), "value": [str(value) for value in values.values()]})
@@ -183,24 +212,6 @@ def _condition(pair: tuple[str, object]) -> str:
     if value is None:
         return f"{column} IS NULL"
     return f"{column} = '{value}'" if isinstance(value, str) else f"{column} = {json.dumps(value)}"
-
-
-def tally_id(name: str, where: Mapping[str, object]) -> str:
-    """Id of a count of rows: the table and the values that its rows have."""
-    return TALLY + name + "".join(f"&{column}={json.dumps(value)}" for column, value in where.items())
-
-
-def tally_of(trace_id: str) -> tuple[str, dict[str, object]]:
-    """Table and values of a count of rows.
-
-    Raises:
-        InputError: The id is not well-formed.
-    """
-    name, *parts = trace_id.removeprefix(TALLY).split("&")
-    try:
-        return name, {column: json.loads(value) for column, _, value in (part.partition("=") for part in parts)}
-    except ValueError:
-        raise InputError(f"{trace_id!r} is no trace id", "Copy one from the report's page") from None
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Say, Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.grid import Field, Grid, quoted
 from sparkray.report.labels import arm, metric_name, readable, unit_of
-from sparkray.report.text import Say, Text, say, sentences
 
 FIGURES = ("flag_effects", "pareto", "waterfall")
 _GAIN = Field("gain", "gain_pct", "effect_pct")

@@ -7,12 +7,14 @@ from xml.etree import ElementTree as ET
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from sparkray.analysis.text import Number, Part, Say
 from sparkray.report.book import Book
-from sparkray.report.text import Number, Part, Say
 
 _LINK = Markup(
-    '<a class="n" href="#{anchor}" data-trace="{trace}" data-column="{column}" data-form="{form}" title="{line}">{text}</a>'
+    '<a class="n"{place} href="#{anchor}" data-trace="{trace}" data-column="{column}" data-form="{form}" title="{line}">'
+    "{text}</a>"
 )
+_PLACE = Markup(' id="{place}"')
 SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
@@ -27,9 +29,16 @@ def markup(book: Book, text: Say) -> Markup:
 def _part(book: Book, part: Part) -> Markup:
     if not isinstance(part, Number):
         return escape(part)
-    evidence = book.evidence(part.trace)
+    evidence = book.evidence(part.trace, part.column)
+    place = book.first_place(evidence)
     return _LINK.format(
-        anchor=evidence.anchor, trace=part.trace, column=part.column, form=part.form, line=evidence.line, text=part.text
+        place=_PLACE.format(place=place) if place else "",
+        anchor=evidence.anchor,
+        trace=part.trace,
+        column=part.column,
+        form=part.form,
+        line=evidence.line,
+        text=part.text,
     )
 
 

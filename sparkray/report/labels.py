@@ -52,7 +52,7 @@ _LONG: Mapping[str, str] = {
     "container_optimized": "container with the tuned flags",
 }
 VERDICTS: Mapping[str, str] = {
-    "equivalent": "inside the margin that was fixed before the data",
+    "equivalent": "inside the margin",
     "different": "outside that margin",
     "undecided": "these runs cannot tell",
 }

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sparkray.report.text import Number, Part, Say
+from sparkray.analysis.text import Number, Part, Say
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",

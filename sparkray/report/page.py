@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from sparkray import __version__
-from sparkray.report import advice, answer, appendix, methods, threats
+from sparkray.analysis.text import Text, enumerated, plain, say
+from sparkray.report import advice, answer, appendix, launches, methods, repeat, threats
+from sparkray.report.against import of_another_load, told
 from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
 from sparkray.report.figures import NoFigure, Saved
@@ -18,7 +20,6 @@ from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.grid import Grid, full_tables
 from sparkray.report.html import environment, inline_svg, template
 from sparkray.report.labels import VERDICTS, arm
-from sparkray.report.text import Text, plain, say
 
 EVIDENCE = "@@evidence@@"
 FIRST_FIGURE = "forest"
@@ -33,13 +34,14 @@ class Picture:
     caption: Text
     svg: Markup
     files: tuple[str, ...]
+    drawn_from: Text
 
 
 def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
     """The whole page as HTML."""
     pictures = [
         Picture(one.name, one.title, one.caption, inline_svg(one.name, one.svg, one.title, one.alt),
-                tuple(f"figures/{path.name}" for path in one.files.values()))
+                tuple(f"figures/{path.name}" for path in one.files.values()), _drawn_from(book, one))
         for one in drawn
         if isinstance(one, Saved)
     ]  # fmt: skip
@@ -49,7 +51,7 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         question=book.context.get("question"),
         style=Markup(template("page.css")),  # noqa: S704 - our own
         simulated=bool(book.context.get("simulated")) or bool(book.rows("flag_facts", name="simulated", text="yes")),
-        incomplete=incomplete(book),
+        notices=[text for text in (incomplete(book), undeclared(book)) if text],
         headlines=answer.headlines(book),
         cards=answer.cards(book),
         verdicts=VERDICTS,
@@ -59,6 +61,9 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         flag_pictures={one.name: one for one in pictures if one.name in FIGURES},
         absent=[(title, one.reason) for title, one in (pair for pair in drawn if isinstance(pair, tuple))],
         between=_between(book),
+        studies=_studies(book),
+        load_differs=_load_differs(book),
+        other_simulated=bool(book.rows("studies", what="simulated", there="yes")),
         questions=answer.answers(book),
         threats=threats.threats(book),
         checks=_checks(book),
@@ -67,8 +72,9 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         calibration=appendix.calibration(book),
         methods=methods.methods(book),
         advice=list(advice.advice(book)),
-        commands=list(appendix.commands(book)),
-        repeat=appendix.repeat_line(book),
+        commands=list(launches.commands(book)),
+        repeat=repeat.repeat_line(book),
+        left_open=repeat.left_open(book),
         machines=list(appendix.fingerprints(book)),
         identities=appendix.identities(book),
         tables=full_tables(book, primary_metrics(book)),
@@ -76,10 +82,19 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         evidence=EVIDENCE,
         version=__version__,
     )
+    behind = {one.trace: [book.evidence(trace) for trace in one.supports] for one in list(book.quoted.values())}
     listed = made.from_string(template("evidence.html.j2")).render(
-        quoted=sorted(book.quoted.values(), key=lambda e: e.trace)
+        quoted=sorted(book.quoted.values(), key=lambda e: e.trace),
+        behind=lambda one: [(other.anchor, other.trace) for other in behind.get(one.trace, ())],
+        places=book.places,
     )
     return text.replace(EVIDENCE, listed)
+
+
+def _drawn_from(book: Book, one: Saved) -> Text:
+    """The tables that a drawing's marks and its description are rows of."""
+    tables = enumerated(say("{name} ({n} rows)", name=name, n=book.count(name)) for name in one.tables)
+    return say("Drawn from the table {tables}.", tables=tables) if tables else ()
 
 
 def incomplete(book: Book) -> Text:
@@ -101,6 +116,13 @@ def incomplete(book: Book) -> Text:
         least=f"{least['model']}{' ' + least['level'] if least['level'] else ''} ({arm(least['environment'])})",
         n=book.number(least, "n", "count"),
     )
+
+
+def undeclared(book: Book) -> Text:
+    """That the margins are nobody's but this program's; nothing where an experiment declared some."""
+    if book.context.get("margins_declared") is not None:
+        return ()
+    return ("The dataset does not say which margins were fixed before it: those used are this program's defaults.",)
 
 
 def _checks(book: Book) -> Grid | None:
@@ -135,7 +157,33 @@ def _between(book: Book) -> list[Text]:
     """The sentences on the other study, the decided ones first."""
     rank = {"different": 0, "undecided": 1, None: 2, "equivalent": 3}
     rows = sorted(book.rows("between"), key=lambda row: (row["kind"] != "overhead", rank[row["verdict"]]))
-    return [book.linked(row["sentence"], row["trace"]) for row in rows]
+    return [told(row) for row in rows]
+
+
+def _studies(book: Book) -> Grid | None:
+    """What the two studies are of."""
+    rows = tuple(
+        (
+            row["what"],
+            "yes" if row["same"] else "no",
+            book.linked(row["here"], row["trace"]),
+            book.linked(row["there"], row["trace"]),
+        )
+        for row in book.rows("studies")
+    )
+    caption: Text = ("What both studies are of.",)
+    return Grid("studies", caption, ("what", "the same", "this study", "the other"), rows) if rows else None
+
+
+def _load_differs(book: Book) -> Text:
+    """That the studies are of another load; nothing where they are not."""
+    found = of_another_load({row["what"]: row for row in book.rows("studies")})
+    if not found:
+        return ()
+    return say(
+        "These studies differ in {what}: what changed is not the machine's or its software's alone.",
+        what=enumerated(found),
+    )
 
 
 def answer_lines(book: Book) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
-from sparkray.report import advice, answer, appendix, methods, threats
+from sparkray.analysis.text import Say, enumerated, say
+from sparkray.report import advice, answer, appendix, launches, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
 from sparkray.report.figures import Saved
@@ -18,7 +19,6 @@ from sparkray.report.html import template
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.latex import Macros, escaped, table
 from sparkray.report.style import COLUMN_IN
-from sparkray.report.text import Say, say
 from sparkray.store import write_atomically
 
 MAIN = "main.tex"
@@ -64,6 +64,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         experiment=str(book.context.get("experiment")),
         question=str(book.context.get("question") or ""),
         simulated=bool(book.context.get("simulated")),
+        declared=book.context.get("margins_declared") is not None,
         headlines=answer.headlines(book),
         methods=methods.methods(book),
         questions=answer.answers(book),
@@ -71,7 +72,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         advice=[(one.title, one.rule) for one in advice.advice(book)],
         tables=tables,
         figures=[(one.name, one.title, one.caption, _wide(one)) for one in drawn],
-        commands=list(appendix.commands(book)),
+        commands=list(launches.commands(book)),
         identities=appendix.identities(book).rows,
         version=__version__,
     )
@@ -104,7 +105,7 @@ def _by_cell(book: Book, macros: Macros, name: str, metrics: Sequence[str]) -> s
             lines.append((cell(*key), arm(environment), *(_ratio(book, by_metric.get(metric)) for metric in metrics)))
     caption = say(
         "Ratio to the reference with its {confidence} confidence interval and verdict: E equivalent, D different, "
-        "U undecided at the margin fixed before the data.",
+        "U undecided at the margin.",
         confidence=book.constant("confidence"),
     )
     return table(macros, name, ("Model", "Environment", *map(_head, metrics)), tuple(lines), caption)
@@ -151,7 +152,13 @@ def _effects(book: Book, macros: Macros, metrics: Sequence[str]) -> str:
     )
     head = ("Model", "Environment", "Test", "p", "Holm", "BH", "Cohen's d", "Hedges' g", "Permutation", "Power")
     name = metric_name(metrics[0]) if metrics else ""
-    return table(macros, "effects", head, lines, f"The study's own protocol for {name}: arms as independent samples.")
+    families = enumerated(sorted({row["family"] for row in rows if row["family"]})) or "none"
+    caption = say(
+        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}.",
+        name=name,
+        families=families,
+    )
+    return table(macros, "effects", head, lines, caption)
 
 
 def _described(book: Book, macros: Macros, metrics: Sequence[str]) -> str:

@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparkray.analysis.text import Text, enumerated, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import primary_metrics
+from sparkray.report.derived.audited import NOT_JUDGED
+from sparkray.report.derived.fit import UNIFIED
+from sparkray.report.files import same_files
 from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.text import Text, enumerated, say
 from sparkray.report.words import where_of
+
+PASSED = "pass"
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,9 @@ class Point:
 
 
 def threats(book: Book) -> list[tuple[str, list[Point]]]:
-    """Threats to validity by kind, each with what these data say of it."""
+    """Threats to validity by kind, each with what these data, their checks and their audit say of it."""
     return [
-        ("Internal", list(_internal(book))),
+        ("Internal", [*_internal(book), *_checked(book), *_audited(book)]),
         ("Construct", list(_construct(book))),
         ("External", list(_external(book))),
         ("Statistical", list(_statistical(book))),
@@ -36,17 +41,63 @@ def _internal(book: Book) -> Iterator[Point]:
         row = max(moved, key=lambda row: abs(row["ratio_without_outliers"] / row["ratio"] - 1))
         said = say(
             "None is dropped. Without the {k} outlying pairs of {where}, {metric}, the ratio would be {without} "
-            "instead of {ratio}; nowhere would a primary ratio move more.",
+            "instead of {ratio}; nowhere would a primary ratio move more. {hangs}",
             k=book.number(row, "outliers", "count"),
             where=where_of(row),
             metric=metric_name(row["metric"]),
             without=book.number(row, "ratio_without_outliers", "ratio"),
             ratio=book.number(row, "ratio", "ratio"),
+            hangs=_hangs(moved),
         )
         yield Point("Outliers", said)
     for name in book.context.get("deviations") or {}:
         what = book.linked(name, f"context/deviations/{name}")
         yield Point("Deviation", say("{what} ({n} attempts).", what=what, n=book.fact(f"deviations/{name}")))
+
+
+def _hangs(moved: list[Row]) -> str:
+    """Which verdicts would be others without the outlying pairs."""
+    others = [
+        f"{where_of(row)}, {metric_name(row['metric'])} ({row['verdict']}; without them {row['verdict_without_outliers']})"
+        for row in moved
+        if row["verdict_without_outliers"] not in (None, row["verdict"])
+    ]
+    return f"Verdicts that hang on outliers: {'; '.join(others)}." if others else "No verdict hangs on them."
+
+
+def _checked(book: Book) -> Iterator[Point]:
+    """What the validity checks found, check by check."""
+    for name in dict.fromkeys(row["check"] for row in book.rows("checks") if row["verdict"] != PASSED):
+        mine = [row for row in book.rows("checks", check=name) if row["verdict"] != PASSED]
+        said = enumerated(
+            say("{n} {verdict}", n=book.number(row, "count", "count"), verdict=row["verdict"]) for row in mine
+        )
+        what = say(
+            "{said}. Invalid runs do not count; a warning leaves its run in. For instance: {example}.",
+            said=said,
+            example=book.linked(mine[0]["example"], mine[0]["trace"]) or "no evidence was stored",
+        )
+        yield Point(f"Check {name.replace('_', ' ')}", what)
+    if not book.rows("checks"):
+        yield Point("Checks", ("No check left a verdict with these runs.",))
+    elif not any(row["verdict"] != PASSED for row in book.rows("checks")):
+        yield Point("Checks", ("Every check passed every run that it judged.",))
+
+
+def _audited(book: Book) -> Iterator[Point]:
+    """What an audit of the dataset finds, gravest first; what it could not judge is counted."""
+    found = [row for row in book.rows("audit") if row["gravity"] != NOT_JUDGED]
+    for row in found:
+        what = say("{message} ({gravity})", message=book.linked(row["message"], row["trace"]), gravity=row["gravity"])
+        yield Point(f"Audit: {row['kind'].replace('_', ' ')}", what)
+    if not found:
+        yield Point("Audit", ("The audit found nothing to object to.",))
+    left = book.rows("audit", gravity=NOT_JUDGED)
+    if left:
+        said = say(
+            "{n} questions of the audit could not be judged from these data.", n=book.count("audit", gravity=NOT_JUDGED)
+        )
+        yield Point("Audit, not judged", said)
 
 
 def _primary(book: Book) -> list[Row]:
@@ -68,6 +119,7 @@ def _over_time(book: Book) -> Iterator[Point]:
             p=book.number(row, "drift_p", "p_is"),
         )
         yield Point("Drift", said)
+    yield from _ratios_over_time(book)
     for metric in primary_metrics(book)[:1]:
         slow = book.rows("diagnostics", metric=metric, first_run_slow=True)
         if slow:
@@ -82,14 +134,42 @@ def _over_time(book: Book) -> Iterator[Point]:
             yield Point("First runs", said)
 
 
+def _ratios_over_time(book: Book) -> Iterator[Point]:
+    """The series that verdicts rest on: did the ratios themselves drift, or remember the pair before?"""
+    rows = [row for row in book.rows("comparisons", primary=True) if row["ratio_drift_p"] is not None]
+    if not rows:
+        return
+    row = min(rows, key=lambda row: row["ratio_drift_p"])
+    known = [one for one in rows if one["ratio_effective_n"] is not None]
+    said = say(
+        "The clearest trend of a ratio over its pairs is {slope} a pair ({where}, {metric}; p {p}).",
+        slope=book.number(row, "ratio_drift_pct_per_pair", "fine_per_cent"),
+        where=where_of(row),
+        metric=metric_name(row["metric"]),
+        p=book.number(row, "ratio_drift_p", "p_is"),
+    )
+    if known:
+        least = min(known, key=lambda one: one["ratio_effective_n"] / one["n"])
+        said += say(
+            " Ratios resemble the one before most in {where}, {metric}: {n} pairs are worth {worth} (lag-one "
+            "autocorrelation {lag}).",
+            where=where_of(least),
+            metric=metric_name(least["metric"]),
+            n=book.number(least, "n", "count"),
+            worth=book.number(least, "ratio_effective_n", "size"),
+            lag=book.number(least, "ratio_lag1", "effect"),
+        )
+    yield Point("Ratios over time", said)
+
+
 def _attempts(book: Book) -> Text:
     counts = book.context.get("status_counts") or {}
-    said = enumerated(say("{n} {status}", n=book.fact(f"status_counts/{name}"), status=name) for name in counts)
+    said = enumerated(say("{n} {status}", n=book.count("order", status=name), status=name) for name in counts)
     return say(
         "Attempts: {said}. Only ok counts; the others are kept, never dropped in silence. Estimates rest on {used} "
         "runs.",
         said=said or "none",
-        used=book.fact("runs_used"),
+        used=book.count("runs"),
     )
 
 
@@ -107,20 +187,24 @@ def _construct(book: Book) -> Iterator[Point]:
             names=names,
         ),
     )
-    yield Point(
-        "Memory",
-        say(
-            "On unified memory, what CUDA calls free is the kernel's free memory, so page cache counts as used; "
-            "the primary metric is the drop of available memory, which it does not move. cgroups do not see CUDA "
-            "allocations of a GB10."
-        ),
-    )
-    digests = book.context.get("rootfs_digests") or []
-    if digests:
-        same = "every arm ran the same files" if len(digests) == 1 else "more than one set of files was run: see below"
-        yield Point(
-            "Same bits", say("Digests of what the arms ran: {n}; {same}.", same=same, n=book.count_of("rootfs_digests"))
+    yield Point("Memory", (_memory(book),))
+    yield Point("Same bits", same_files(book))
+
+
+def _memory(book: Book) -> str:
+    """What the memory metrics can tell on the machines that measured."""
+    gpus = [str(name) for machine in book.context.get("machines") or [] for name in machine.get("gpus") or []]
+    drop = "The primary metric is the drop of available memory, which page cache does not move."
+    if any(UNIFIED in name for name in gpus):
+        return (
+            "GPU and host share memory here: what CUDA calls free is the kernel's free memory, so page cache counts as "
+            f"used. {drop} cgroups do not see CUDA allocations of this GPU."
         )
+    if gpus:
+        return (
+            f"The GPU has memory of its own, which no host metric sees: GPU memory of the processes tells of it. {drop}"
+        )
+    return f"No GPU was used, as far as the fingerprint tells: all memory is the host's. {drop}"
 
 
 def _external(book: Book) -> Iterator[Point]:
@@ -139,7 +223,35 @@ def _external(book: Book) -> Iterator[Point]:
         yield Point("Load", ("Offline load says nothing about serving over a network.",))
 
 
+def _clustered(book: Book) -> Iterator[Point]:
+    """Blocks that nest in machines or days: what the intervals over these say, and where a verdict would be another."""
+    rows = [row for row in book.rows("comparisons", primary=True) if row["cluster_low"] is not None]
+    if not rows:
+        return
+    changed = [row for row in rows if row["cluster_verdict"] not in (None, row["verdict"])]
+    unit = "machines" if len(book.context.get("hosts") or []) > 1 else "days"
+    where = enumerated(
+        say(
+            "{where}, {metric} ({clusters} {unit}: {verdict} instead of {paired})",
+            where=where_of(row),
+            metric=metric_name(row["metric"]),
+            clusters=book.number(row, "clusters", "count"),
+            unit=unit,
+            verdict=row["cluster_verdict"],
+            paired=row["verdict"],
+        )
+        for row in changed
+    )
+    said = (
+        say("CAUTION: over other {unit} the verdict would be another in {where}.", unit=unit, where=where)
+        if changed
+        else say("By the intervals over {unit} every verdict would be the same.", unit=unit)
+    )
+    yield Point(f"Blocks of several {unit}", said)
+
+
 def _statistical(book: Book) -> Iterator[Point]:
+    yield from _clustered(book)
     yield Point("Unit", ("The run is the unit, a fresh start of the engine; requests inside it are never replicates.",))
     worth = [row for row in _primary(book) if row["effective_n"] is not None and row["n"]]
     if worth:
@@ -159,9 +271,13 @@ def _statistical(book: Book) -> Iterator[Point]:
     yield Point(
         "Many comparisons",
         say(
-            "{n} primary comparisons make the family over which p-values are adjusted. Verdicts are not adjusted: "
-            "each is about one model and metric, at {alpha}.",
-            n=book.count("comparisons", primary=True),
+            "P-values are adjusted within families ({families}). Verdicts are not adjusted: each is about one model and "
+            "metric, at {alpha}.",
+            families=enumerated(
+                say("{name}, of {n} comparisons", name=name, n=book.count("comparisons", family=name))
+                for name in book.context.get("families") or {}
+            )
+            or "none",
             alpha=book.constant("alpha"),
         ),
     )

@@ -3,9 +3,9 @@
 Nothing here says "no difference": an interval that holds 1 shows no equality, and only a verdict against a margin does.
 """
 
+from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.labels import arm, better, capital, cell, metric_name
-from sparkray.report.text import Text, enumerated, say, sentences
 
 
 def headline(book: Book, metric: str, environment: str) -> Text:
@@ -30,14 +30,26 @@ def headline(book: Book, metric: str, environment: str) -> Text:
         return say("{metric}: no margin was fixed, so there is no verdict; {ratios}.", metric=name, ratios=ratios)
     margin = next(row for row in rows if row["margin"] is not None)
     return say(
-        "{metric} (margin {margin}): of {total} {noun}, {said}; {ratios}.",
+        "{metric} (margin {margin}): of {total}, {said}; {ratios}.",
         metric=name,
         margin=book.number(margin, "margin", "share"),
-        total=book.count("comparisons", **where),
-        noun="models" if len(rows) != 1 else "model",
+        total=_models(book, where, rows),
         said=enumerated(_spread(book, where, rows)),
         ratios=ratios,
     )
+
+
+def _models(book: Book, where: dict[str, object], rows: list[Row]) -> Text:
+    """`10 models`; with levels of the load `70 comparisons (10 models at 7 levels of the load)`."""
+    models = book.distinct("comparisons", "model", **where)
+    if len({row["level"] for row in rows}) > 1:
+        return say(
+            "{all} comparisons ({models} models at {levels} levels of the load)",
+            all=book.count("comparisons", **where),
+            models=models,
+            levels=book.distinct("comparisons", "level", **where),
+        )
+    return say("{models} {noun}", models=models, noun="models" if len(rows) != 1 else "model")
 
 
 def _spread(book: Book, where: dict[str, object], rows: list[Row]) -> list[Text]:
@@ -100,7 +112,34 @@ def _size(book: Book, row: Row) -> Text:
 
 def _judgement(book: Book, row: Row) -> Text:
     if row["verdict"] is None or row["margin"] is None:
-        return ("No margin was fixed before the data, so whether that matters is left to the reader.",)
+        return ("No margin was fixed, so whether that matters is left to the reader.",)
+    return sentences(_verdict(book, row), caution(book, row))
+
+
+def caution(book: Book, row: Row) -> Text:
+    """That the verdict hangs on outlying pairs, or would be another over machines or days; nothing where it does not."""
+    said: Text = ()
+    if row["verdict_without_outliers"] not in (None, row["verdict"]):
+        said = say(
+            "CAUTION: without {k} outlying pairs it would be {verdict}.",
+            k=book.number(row, "outliers", "count"),
+            verdict=row["verdict_without_outliers"],
+        )
+    if row["cluster_verdict"] not in (None, row["verdict"]):
+        unit = "machines" if len(book.context.get("hosts") or []) > 1 else "days"
+        over = say(
+            "CAUTION: over other {unit} it would be {verdict} ({low} to {high} by {n} {unit}).",
+            unit=unit,
+            verdict=row["cluster_verdict"],
+            low=book.number(row, "cluster_low", "ratio"),
+            high=book.number(row, "cluster_high", "ratio"),
+            n=book.number(row, "clusters", "count"),
+        )
+        said = sentences(said, over)
+    return said
+
+
+def _verdict(book: Book, row: Row) -> Text:
     margin = book.number(row, "margin", "share")
     if row["verdict"] == "equivalent":
         kind = "The difference is real, and" if row["excludes_one"] else "Whatever difference there is"

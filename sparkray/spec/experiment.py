@@ -143,9 +143,12 @@ class Experiment:
     validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.
     With `sequential`, `runs` is the most there can be. An environment that by its flags is effectively another one is
     not measured beside it unless `fold` is false, as a comparison of an arm with itself wants it.
+    `families` are the metrics that p-values are adjusted over, by a name for each family, over models, levels and arms;
+    without any, all primary metrics are one family, `primary`. `planned_effect` is the relative difference that the number
+    of runs is planned for; the margin where it is not given.
 
     Raises:
-        ValueError: The name could not be one.
+        ValueError: The name could not be one, a metric stands in two families, or levels or looks contradict themselves.
     """
 
     __pydantic_config__ = STRICT
@@ -169,6 +172,8 @@ class Experiment:
     checks: Mapping[str, Annotated[Policy, YAML_WORD]] = field(default_factory=dict)
 
     engine: Mapping[str, Any] = field(default_factory=dict)
+    families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)
+    planned_effect: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -176,6 +181,10 @@ class Experiment:
         bare = [name for name in self.primary_metrics if name not in self.margins]
         if self.sequential is not None and bare:
             raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so no look could decide it")
+        grouped = [name for metrics in self.families.values() for name in metrics]
+        if len(set(grouped)) != len(grouped):
+            twice = next(name for name in grouped if grouped.count(name) > 1)
+            raise ValueError(f"families: {twice} stands in more than one place; a p-value is adjusted over one family")
         levels = [str(level) for level in self.levels]
         if len(set(levels)) != len(levels):
             raise ValueError(f"levels: one stands twice ({', '.join(levels)})")

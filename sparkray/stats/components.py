@@ -1,4 +1,4 @@
-"""Where the variance of a run's value comes from: its block, the run itself, or the requests inside it.
+"""Where the variance of a run's value comes from: its block, the run itself, or single requests inside it.
 
 It tells where to spend time: more requests a run cannot calm what differs from run to run, and more runs in a block cannot
 calm what differs from block to block. Kalibera and Jones (2013), "Rigorous benchmarking in reasonable time", ISMM, plan
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.samples import Values, Vector, sample
@@ -26,7 +26,7 @@ class Components:
         n: Runs.
         between_blocks: From block to block.
         within_block: From run to run in the same block, requests apart where their variance is known.
-        requests: What the scatter of requests leaves in the mean of a run; None where it is not known.
+        requests: What the residual of run and request leaves in the mean of a run; None where it is not known.
     """
 
     n: int
@@ -50,8 +50,7 @@ def crossed(table: ArrayLike, *, request_share: float | None = None) -> Componen
 
     Args:
         table: Shape (blocks, arms), at least 2 by 2. Blocks with a value that is missing must be left out before.
-        request_share: Mean over runs of s^2 / m, the variance of the requests of a run over their number, for a metric
-            that is a mean over requests.
+        request_share: What single requests leave in a run's mean (`residual_share`), for a metric that is one over requests.
     """
     cells = np.asarray(table, dtype=np.float64)
     if cells.ndim != _LEAST or min(cells.shape) < _LEAST:
@@ -107,3 +106,31 @@ def _components(
     if not 0 <= request_share < np.inf:
         return NotEstimable("the variance of requests is not a finite number from 0 on")
     return Components(len(values), between, max(0.0, within - request_share), request_share)
+
+
+def residual_share(values: Values, runs: NDArray[np.int64], requests: NDArray[np.int64]) -> float | NotEstimable:
+    """What single requests leave in a run's mean: the mean square of the run x request residual over the requests of a run.
+
+    Every run sends the same requests: the same prompts and lengths in the same places of the queue. What one request differs
+    by from the next is the same in every run and leaves nothing in the difference of two runs, so it is no noise. Noise is
+    what a request takes beyond its own mean over runs and its run's mean over requests: the residual of a two-way table
+    without replication, whose mean square has (runs - 1)(requests - 1) degrees of freedom (Searle, Casella and McCulloch
+    1992, chapter 4). Requests of a run that wait for each other are not independent; then it is a part of what they leave.
+
+    Args:
+        values: One a request, shape (n,), in the metric's unit.
+        runs: Which run, shape (n,), numbered from 0.
+        requests: Which request of it, shape (n,), numbered from 0; each at most once a run.
+
+    Returns:
+        The variance in the squared unit, of the requests that every run has; or why there is none.
+    """
+    count = int(runs.max()) + 1 if len(runs) else 0
+    everywhere = (np.bincount(requests) == count)[requests] if count else np.zeros(0, dtype=bool)
+    table, row, column = np.asarray(values, dtype=np.float64)[everywhere], runs[everywhere], requests[everywhere]
+    each = len(table) // count if count else 0
+    if min(count, each) < _LEAST:
+        return NotEstimable(f"{count} runs with {each} requests in common: at least {_LEAST} of both are needed")
+    by_run, by_request = np.bincount(row, table) / each, np.bincount(column, table) / count
+    residual = table - by_run[row] - by_request[column] + np.mean(table)
+    return float(np.sum(residual**2)) / ((count - 1) * (each - 1)) / each

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.bootstrap import RESAMPLES, bca, exponential, resampled_means
-from sparkray.stats.paired import Ratio, ratio_of_logs
+from sparkray.stats.paired import Ratio, estimated
+from sparkray.stats.regression import pooled
 from sparkray.stats.samples import Estimate, Values, Vector, alike, paired_logs
 
 _LEAST_CLUSTERS = 2
-_LEAST_RESAMPLED = 5
-"""With fewer clusters a bootstrap of them has too few distinct resamples to be believed."""
+LEAST_RESAMPLED = 5
+"""With fewer clusters a bootstrap of them has too few distinct resamples, and a variance between them too few values."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class ClusteredRatio:
         clusters: Machines or days.
         ratio: From the cluster means; its `n` counts clusters, so the verdict's pairs needed are clusters too.
         bootstrap: Clusters resampled as a whole, each with the weight of its blocks; BCa.
+        intercept: The fixed part of a model with a random intercept for each cluster.
     """
 
     pairs: int
     clusters: int
     ratio: Ratio
     bootstrap: Estimate | NotEstimable
+    intercept: Estimate | NotEstimable
 
 
 def clustered_ratio(
@@ -43,7 +47,9 @@ def clustered_ratio(
 
     Student's t over the cluster means of log ratios is the random-effects analysis for clusters of like size, and stays
     honest for unlike ones: Donner and Klar (2000), "Design and Analysis of Cluster Randomization Trials". The
-    cluster bootstrap (Davison and Hinkley 1997, section 3.8) drops normality, and wants more clusters.
+    cluster bootstrap (Davison and Hinkley 1997, section 3.8) drops normality, and wants more clusters. The random intercept
+    (Searle, Casella and McCulloch 1992, chapter 3) weighs clusters of unlike size; its variances are those of the moments
+    (DerSimonian and Laird 1986), its interval is that of Hartung and Knapp (2001).
 
     Args:
         a: Values of the reference arm, one a block, shape (n,), above 0.
@@ -62,15 +68,34 @@ def clustered_ratio(
         return NotEstimable("all blocks lie in one cluster: nothing is known of others")
     which = np.array([names[name] for name in clusters])
     sums, sizes = np.bincount(which, weights=logs).astype(np.float64), np.bincount(which).astype(np.float64)
-    return ClusteredRatio(len(logs), len(names), ratio_of_logs(sums / sizes), _bootstrap(sums, sizes, seed, resamples))
+    ratio = estimated(sums / sizes, np.concatenate([a, b]))
+    if isinstance(ratio, NotEstimable):
+        return ratio
+    bootstrap = _bootstrap(sums, sizes, seed, resamples)
+    return ClusteredRatio(len(logs), len(names), ratio, bootstrap, _random_intercept(logs, which))
 
 
 def _bootstrap(sums: Vector, sizes: Vector, seed: int, resamples: int) -> Estimate | NotEstimable:
-    if len(sums) < _LEAST_RESAMPLED:
-        return NotEstimable(f"{len(sums)} clusters: a bootstrap of clusters needs at least {_LEAST_RESAMPLED}")
+    if len(sums) < LEAST_RESAMPLED:
+        return NotEstimable(f"{len(sums)} clusters: a bootstrap of clusters needs at least {LEAST_RESAMPLED}")
     if alike(sums / sizes, scale=max(1.0, float(np.max(np.abs(sums / sizes))))):
         return NotEstimable("all clusters are alike: nothing to resample")
     drawn = resampled_means(np.column_stack([sums, sizes]), resamples, (seed, 0))
     jackknifed = (np.sum(sums) - sums) / (np.sum(sizes) - sizes)
     found = bca(drawn[:, 0] / drawn[:, 1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
     return found if isinstance(found, NotEstimable) else exponential(found)
+
+
+def _random_intercept(logs: Vector, which: NDArray[np.int64]) -> Estimate | NotEstimable:
+    """The mean log ratio where each cluster has its own, turned back; within clusters one variance for all."""
+    sizes = np.bincount(which).astype(np.float64)
+    if len(sizes) < LEAST_RESAMPLED:
+        return NotEstimable(f"{len(sizes)} clusters: a random intercept needs at least {LEAST_RESAMPLED}")
+    if len(logs) == len(sizes):
+        return NotEstimable("one block a cluster: what differs inside of clusters is not known")
+    means = np.bincount(which, weights=logs) / sizes
+    within = float(np.sum((logs - means[which]) ** 2)) / (len(logs) - len(sizes))
+    if within <= 0:
+        return NotEstimable("inside of every cluster all ratios are alike")
+    found = pooled(means, np.sqrt(within / sizes))
+    return found if isinstance(found, NotEstimable) else exponential(found.mean)

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sparkray.stats.sequential import Design, bounds
 
 Array = NDArray[np.float64]
+_ROUNDING = 1e-13
+"""Relative: what is left of a sum of squares about the mean where nothing varies."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def _ends(design: Design, sums: Array, squares: Array) -> Ends:
     margin = math.log1p(design.margin)
     inside = np.abs(mean) + np.array([bound.equivalence_t for bound in known]) * error <= margin
     outside = np.abs(mean) - np.array([bound.difference_t for bound in known]) * error > margin
+    noisy = squares - sums * mean > _ROUNDING * squares  # pairs that are all alike have no interval
+    inside, outside = inside & noisy, outside & noisy
     over = inside | outside
     number = np.where(over.any(axis=1), over.argmax(axis=1), len(n) - 1)
     rows = np.arange(len(number))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, ratio_of_logs
+from sparkray.stats.paired import Ratio, estimated
 from sparkray.stats.samples import Values, Vector, median, paired_logs, sample
 
 BOUND = 3.5
@@ -86,16 +86,19 @@ def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWitho
     logs = paired_logs(a, b, _LEAST)
     if isinstance(logs, NotEstimable):
         return logs
-    every, scores = ratio_of_logs(logs), modified_z(logs)
+    values = np.concatenate([a, b])
+    every, scores = estimated(logs, values), modified_z(logs)
+    if isinstance(every, NotEstimable):
+        return every
     if isinstance(scores, NotEstimable):
         return scores
     dropped = _beyond(scores, bound)
-    return WithAndWithout(every, _ratio(np.delete(logs, dropped)) if dropped else every, dropped)
+    return WithAndWithout(every, _ratio(np.delete(logs, dropped), values) if dropped else every, dropped)
 
 
-def _ratio(logs: Vector) -> Ratio | NotEstimable:
+def _ratio(logs: Vector, values: Vector) -> Ratio | NotEstimable:
     few = len(logs) < _LEAST_RATIO
-    return NotEstimable(f"{len(logs)} pair without the outliers") if few else ratio_of_logs(logs)
+    return NotEstimable(f"{len(logs)} pair without the outliers") if few else estimated(logs, values)
 
 
 def _beyond(scores: Vector, bound: float) -> tuple[int, ...]:

@@ -5,6 +5,9 @@ the same whichever arm is called the first. The verdict follows the two one-side
 margin on the log scale: `equivalent` if the 90 % interval lies inside [1/(1+m), 1+m], `different` if the 95 % interval
 lies wholly outside it, else `undecided`. Whether the 95 % interval excludes 1 is told apart: an effect can be real and
 negligible, and an interval that holds 1 shows no equality.
+
+Ratios that are all alike have no noise to build an interval from: one without width would decide anything after two pairs.
+They are not estimable, however many there are.
 """
 
 import math
@@ -15,11 +18,12 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats.samples import Values, Vector, from_log
+from sparkray.stats.samples import Values, Vector, alike, from_log
 
 VerdictWord = Literal["equivalent", "different", "undecided"]
 _LEAST_PAIRS = 2
 _MOST_PAIRS = 100_000
+NO_SPREAD = "all ratios alike: no noise to build an interval from"
 _NO_NOISE = 1e-9
 """A standard error below this share of the margin is none."""
 _CERTAIN = 1 - 1e-12
@@ -41,6 +45,14 @@ class Ratio:
         """Whether the 95 % interval excludes 1."""
         return not self.ci95[0] <= 1.0 <= self.ci95[1]
 
+    @property
+    def p(self) -> float:
+        """Two-sided p of a ratio of 1: Student's (1908) paired t test on the logarithms; 1 or 0 where nothing varies."""
+        mean, error = math.log(self.ratio), self.sd_log / math.sqrt(self.n)
+        if error == 0:
+            return 0.0 if mean else 1.0
+        return 2 * float(special.stdtr(self.n - 1, -abs(mean / error)))
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -59,7 +71,8 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
         b: Values of the other arm in the same blocks.
 
     Returns:
-        The ratio with its intervals, or why there is none (arms of unequal length, fewer than 2 pairs, a value not above 0).
+        The ratio with its intervals, or why there is none (arms of unequal length, fewer than 2 pairs, a value not above 0,
+        ratios that are all alike).
     """
     if len(a) != len(b):
         return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
@@ -70,11 +83,26 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if not all(np.all(np.isfinite(arm) & (arm > 0)) for arm in (first, second)):
         return NotEstimable("a value is not a finite number above 0: no ratio")
-    return ratio_of_logs(np.log(second) - np.log(first))
+    return estimated(np.log(second) - np.log(first), np.concatenate([first, second]))
+
+
+def estimated(logs: Vector, values: Values) -> Ratio | NotEstimable:
+    """The ratio from its log ratios, shape (n,), finite, at least 2; or that they are alike to the precision of a double.
+
+    Args:
+        logs: Log ratios.
+        values: What they were computed from, above 0: their size says what rounding alone may do.
+    """
+    return NotEstimable(NO_SPREAD) if without_spread(logs, values) else ratio_of_logs(logs)
+
+
+def without_spread(logs: Vector, values: Values) -> bool:
+    """Whether log ratios are alike to the precision of a double; `values` as in `estimated`."""
+    return alike(logs, scale=max(1.0, float(np.max(np.abs(np.log(values))))))
 
 
 def ratio_of_logs(logs: Vector) -> Ratio:
-    """The ratio from its log ratios, shape (n,), finite, at least 2."""
+    """The ratio from its log ratios, shape (n,), finite, at least 2; without a look at whether they vary (`estimated`)."""
     mean, sd = float(np.mean(logs)), float(np.std(logs, ddof=1))
     error = sd / math.sqrt(len(logs))
 
@@ -124,14 +152,33 @@ def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05, *, rat
     return 1.0 if found > _CERTAIN else max(0.0, found)
 
 
-def pairs_needed(sd_log: float, margin: float, power: float = 0.80) -> int | None:
+def pairs_needed(sd_log: float, margin: float, power: float = 0.80, *, alpha: float = 0.05) -> int | None:
     """The least number of pairs with that power to call arms equivalent when they are; None beyond 100,000."""
     low, high = _LEAST_PAIRS - 1, _LEAST_PAIRS
-    while tost_power(high, sd_log, margin) < power:
+    while tost_power(high, sd_log, margin, alpha) < power:
         low, high = high, high * 2
         if high > _MOST_PAIRS:
             return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if tost_power(middle, sd_log, margin) >= power else (middle, high)
+        low, high = (low, middle) if tost_power(middle, sd_log, margin, alpha) >= power else (middle, high)
     return high
+
+
+def outlook(needed: int | None, n: int, *, at_most: bool = False) -> str:
+    """What would decide, in words, of an undecided comparison that has n pairs.
+
+    Args:
+        needed: Pairs that would decide if the true ratio is 1; None beyond 100,000.
+        n: Pairs that are there. Where they are enough already, the ratio lies near the edge of the margin.
+        at_most: Whether fewer than `needed` may do.
+    """
+    if needed is None:
+        return f"more than {_MOST_PAIRS:,} pairs would be needed"
+    most = "at most " if at_most else ""
+    if needed <= n:
+        return (
+            f"a true ratio of 1 would have been decided by {most}{needed} pairs: this one lies near the edge of the margin, "
+            "where more pairs help slowly"
+        )
+    return f"{most}{needed} pairs would decide if the true ratio is 1"

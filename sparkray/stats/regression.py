@@ -26,6 +26,9 @@ class Line:
         intercept: y at x = 0, likewise.
         p: Of slope 0, two-sided.
         r_squared: Share of the (weighted) variance of y that the line explains; None where y does not vary.
+        centre_x: The (weighted) mean of x. There the line's height and its slope are independent, so that half the width of
+            the line's interval at any x is the root of the sum of squares of both halves there.
+        centre: The line's height at it, with Student's t interval.
     """
 
     n: int
@@ -33,6 +36,8 @@ class Line:
     intercept: Estimate
     p: float
     r_squared: float | None
+    centre_x: float
+    centre: Estimate
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ def _line(x: Vector, y: Vector, weights: Vector, level: float) -> Line:
     residual = float(weights @ (dy - slope * dx) ** 2)
     error = math.sqrt(residual / df / spread_x)
     error_at_0 = math.sqrt(residual / df * (1 / total + centre_x**2 / spread_x))
+    error_at_centre = math.sqrt(residual / df / total)
     intercept, critical = centre_y - slope * centre_x, float(special.stdtrit(df, 0.5 + level / 2))
     return Line(
         n=len(x),
@@ -123,6 +129,8 @@ def _line(x: Vector, y: Vector, weights: Vector, level: float) -> Line:
         intercept=Estimate(intercept, intercept - critical * error_at_0, intercept + critical * error_at_0),
         p=_two_sided_p(slope, error, df),
         r_squared=None if alike(y) else min(1.0, max(0.0, 1 - residual / spread_y)),
+        centre_x=centre_x,
+        centre=Estimate(centre_y, centre_y - critical * error_at_centre, centre_y + critical * error_at_centre),
     )
 
 

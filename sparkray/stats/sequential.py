@@ -16,19 +16,21 @@ the intervals are not.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from sparkray.spec.experiment import Spending
 from sparkray.stats._crossing import LEAST_LOOK, MOST_ALPHA, critical_values
-from sparkray.stats.paired import VerdictWord
-from sparkray.stats.samples import from_log
+from sparkray.stats.paired import NO_SPREAD, VerdictWord, outlook, pairs_needed
+from sparkray.stats.samples import Values, alike, from_log
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
+_LARGEST_LOG = 16.0
+"""Of what is measured: the size of the logarithms whose rounding may tell ratios apart that are alike."""
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
@@ -74,8 +76,10 @@ class Bound:
 class Look:
     """What is known at the look that decided, else at the last look taken.
 
-    `ci90` and `ci95` are (low, high) of the ratio and hold at all looks at once; None before the first look. `stop`:
-    decided, or no look is left. `n` is the number of pairs used, `alpha_spent` what the equivalence test has spent.
+    `ci90` and `ci95` are (low, high) of the ratio and hold at all looks at once; None before the first look, and at one
+    whose pairs have no ratio. `stop`: decided, or no look is left. `n` is the number of pairs used, `alpha_spent` what the
+    equivalence test has spent, `sd_log` the sd of those pairs' log ratios. `pairs_needed`, of an undecided look, would
+    decide at 80 % power if the true ratio is 1, at the level of the last look alone: the looks before it can only help.
     """
 
     verdict: VerdictWord
@@ -86,6 +90,8 @@ class Look:
     ci90: Interval | None
     ci95: Interval | None
     reason: str
+    sd_log: float | None = None
+    pairs_needed: int | None = None
 
 
 def alpha_spent(spending: Spending, alpha: float, share: float) -> float:
@@ -111,40 +117,69 @@ def bounds(design: Design, closed_at: int | None = None) -> tuple[Bound, ...]:
     return tuple(Bound(*values) for values in zip(looks, spent, equivalence, difference, strict=True))
 
 
+def pair_logs(a: Values, b: Values) -> Array:
+    """log(b/a), shape (n,), of arms whose values of one block stand at the same place.
+
+    A pair with a value that is not a finite number above 0 has NaN: it is a pair, and from there on there is no ratio.
+    """
+    arms = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    sound = np.all([np.isfinite(arm) & (arm > 0) for arm in arms], axis=0)
+    return np.asarray(np.log(np.where(sound, arms[1], np.nan)) - np.log(np.where(sound, arms[0], np.nan)))
+
+
 def look(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> Look:
     """The verdict that the pairs so far allow, from them alone: the same pairs in the same order say the same again.
 
     Args:
         design: The design.
-        log_ratios: log(b/a) of each complete pair, in the order in which the pairs were completed.
+        log_ratios: log(b/a) of each complete pair, in the order in which the pairs were completed (`pair_logs`).
         closed: Whether no further pair can come, as when planned runs are all tried and some failed.
 
     Returns:
         The first look that decides stands, whatever came after it; else the last look taken.
     """
+    return looks_taken(design, log_ratios, closed=closed)[-1]
+
+
+def looks_taken(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> list[Look]:
+    """Every look in turn, up to the first that decides; where none was taken yet, one that waits for its pairs.
+
+    Args:
+        design: The design.
+        log_ratios: As in `look`.
+        closed: As in `look`.
+    """
     values = np.asarray(log_ratios, dtype=float)
-    if not np.all(np.isfinite(values)):
-        return Look("undecided", False, 0, 0.0, None, None, None, "a log ratio is not a finite number")
     there = len(values)
     known = bounds(design, there if closed else None)
     taken = [bound for bound in known if bound.n <= there]
     if not taken:
         reason = f"{there} of the {known[0].n} pairs of the first look are there"
-        return Look("undecided", closed, 0, 0.0, None, None, None, reason)
-    looks = [_at(design, bound, values[: bound.n]) for bound in taken]
-    decided = next((number for number, found in enumerate(looks) if found.verdict != "undecided"), None)
-    number = len(looks) - 1 if decided is None else decided
-    found = looks[number]
-    stop = decided is not None or len(taken) == len(known)
-    return _told(found, f"look {number + 1} of {len(known)}", design.margin, stop=stop)
+        return [Look("undecided", closed, 0, 0.0, None, None, None, reason)]
+    looks: list[Look] = []
+    for number, bound in enumerate(taken, 1):
+        found = _at(design, bound, values[: bound.n])
+        decided = found.verdict != "undecided"
+        if number == len(taken) and found.sd_log is not None and not decided:
+            level = float(t.sf(known[-1].equivalence_t, known[-1].n - 1))
+            found = replace(found, pairs_needed=pairs_needed(found.sd_log, design.margin, alpha=level))
+        told = _told(found, f"look {number} of {len(known)}", design.margin, last=number == len(taken))
+        looks.append(replace(found, stop=decided or number == len(known), reason=told))
+        if decided:
+            break
+    return looks
 
 
 def _at(design: Design, bound: Bound, values: Array) -> Look:
-    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(bound.n)
+    """A look without its place among the others."""
+    why = _why_none(values)
+    if why is not None:
+        return Look("undecided", False, bound.n, bound.alpha_spent, None, None, None, why)
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    error = sd / math.sqrt(bound.n)
 
     def interval(critical: float) -> Interval:
-        half = critical * error if error > 0 else 0.0
-        return from_log(mean - half), from_log(mean + half)
+        return from_log(mean - critical * error), from_log(mean + critical * error)
 
     ci90, ci95 = interval(bound.equivalence_t), interval(bound.difference_t)
     low, high = 1 / (1 + design.margin), 1 + design.margin
@@ -153,17 +188,24 @@ def _at(design: Design, bound: Bound, values: Array) -> Look:
         verdict = "equivalent"
     elif ci95[1] < low or ci95[0] > high:
         verdict = "different"
-    return Look(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "")
+    return Look(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "", sd)
 
 
-def _told(found: Look, where: str, margin: float, *, stop: bool) -> Look:
-    level, interval = ("95 %", found.ci95) if found.verdict == "different" else ("90 %", found.ci90)
-    low, high = interval or (math.nan, math.nan)
+def _why_none(values: Array) -> str | None:
+    """Why pairs have no ratio with an interval; None where they have one."""
+    if not np.all(np.isfinite(values)):
+        return "a value is not a finite number above 0: no ratio"
+    return NO_SPREAD if alike(values, scale=max(_LARGEST_LOG, float(np.max(np.abs(values))))) else None
+
+
+def _told(found: Look, where: str, margin: float, *, last: bool) -> str:
+    """What a look says, in words; the last one taken, where it decides nothing, also what would."""
     said = {"equivalent": "equivalent within", "different": "different by more than", "undecided": "undecided at"}
-    text = (
-        f"{said[found.verdict]} {margin:.1%} at {where} ({found.n} pairs): ratio {found.ratio:.4f}, "
-        f"{level} CI at all looks {low:.4f} to {high:.4f}"
-    )
-    return Look(
-        found.verdict, stop, found.n, found.alpha_spent, found.ratio, ci90=found.ci90, ci95=found.ci95, reason=text
-    )
+    text = f"{said[found.verdict]} {margin:.1%} at {where} ({found.n} pairs): "
+    confidence, interval = ("95 %", found.ci95) if found.verdict == "different" else ("90 %", found.ci90)
+    if interval is None:
+        return text + found.reason
+    text += f"ratio {found.ratio:.4f}, {confidence} CI at all looks {interval[0]:.4f} to {interval[1]:.4f}"
+    if found.verdict != "undecided" or not last:
+        return text
+    return f"{text}; {outlook(found.pairs_needed, found.n, at_most=True)}"

@@ -219,7 +219,8 @@ def _check_names(experiment: Experiment) -> None:
     for name in experiment.checks:
         if name not in check_names():
             raise UnknownNameError("check", name, check_names())
-    for name in (*experiment.primary_metrics, *experiment.margins):
+    grouped = [name for metrics in experiment.families.values() for name in metrics]
+    for name in (*experiment.primary_metrics, *experiment.margins, *grouped):
         if name not in BY_NAME:
             raise UnknownNameError("metric", name, list(BY_NAME))
 

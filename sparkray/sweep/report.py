@@ -19,6 +19,7 @@ from sparkray.sweep.show import console
 
 if TYPE_CHECKING:
     from sparkray.report import Written
+    from sparkray.report.book import Evidence
 
 FOLDER = "report"
 
@@ -150,19 +151,30 @@ def _show_evidence(
     """The rows of one number. Nothing is written."""
     from sparkray.report import open_book  # noqa: PLC0415 - as above
 
-    evidence, rows = open_book(analysis, other, optimised=optimised).open(trace_id)
+    book = open_book(analysis, other, optimised=optimised)
+    found, behind = book.open(trace_id), list(book.behind(trace_id))
     if as_json:
-        document = {
-            "trace": trace_id,
-            "table": evidence.table,
-            "filter": evidence.where,
-            "count": evidence.count,
-            "how": evidence.how,
-            "rows": json.loads(rows.write_json()),
-        }
+        document = {**_evidence_document(*found), "behind": [_evidence_document(*one) for one in behind]}
         click.echo(json.dumps(document, indent=1))
         return 0
-    click.echo(f"{trace_id}\n{evidence.line}\n")
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=-1, fmt_str_lengths=200, tbl_hide_dataframe_shape=True):
-        click.echo(str(rows))
+    for evidence, rows in (found, *behind):
+        click.echo(f"{evidence.trace}\n{evidence.line}\n")
+        with pl.Config(
+            tbl_rows=-1, tbl_cols=-1, tbl_width_chars=-1, fmt_str_lengths=200, tbl_hide_dataframe_shape=True
+        ):
+            click.echo(f"{rows}\n")
+        if evidence.count is not None and len(rows) < evidence.count:
+            click.echo(f"These are the first {len(rows)} of {evidence.count} rows; the filter finds them all.\n")
     return 0
+
+
+def _evidence_document(evidence: "Evidence", rows: pl.DataFrame) -> dict[str, Any]:
+    return {
+        "trace": evidence.trace,
+        "table": evidence.table,
+        "filter": evidence.where,
+        "count": evidence.count,
+        "shown": len(rows),
+        "how": evidence.how,
+        "rows": json.loads(rows.write_json()),
+    }

@@ -16,8 +16,9 @@ from html.parser import HTMLParser
 
 import polars as pl
 
+from sparkray.analysis.forms import FORMS
 from sparkray.report.book import Book
-from sparkray.report.forms import FORMS
+from sparkray.report.labels import readable
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use", "rect"}
 EXEMPT = {"code", "pre", "style", "svg", "h1", "h2", "h3", "h4", "th", "summary", "nav", "title", "footer"}
@@ -108,29 +109,37 @@ def values_of(book: Book, link: Link) -> Iterator[object]:
         yield len(found) if isinstance(found, list) else found
         yield path or link.trace.rpartition("/")[2]  # a deviation's own words are its key
         return
-    if link.trace.startswith("tally/"):
-        name, *where = link.trace.removeprefix("tally/").split("&")
+    if link.trace.startswith(("tally/", "distinct/")):
+        told = link.trace.removeprefix("tally/").removeprefix("distinct/")
+        apart, _, told = told.partition("/") if link.trace.startswith("distinct/") else ("", "", told)
+        name, *where = told.split("&")
         frame = book.table(name)
         for column, _, text in (part.partition("=") for part in where):
             wanted = json.loads(text)
             frame = frame.filter(pl.col(column).is_null() if wanted is None else pl.col(column) == wanted)
-        yield len(frame)
+        yield frame[apart].n_unique() if apart else len(frame)
         return
     for frame in (*book.analysis.tables.values(), *book.own.values()):
         if "trace" in frame.columns:
             for row in frame.filter(pl.col("trace") == link.trace).iter_rows(named=True):
-                yield from [row[link.column]] if link.column else row.values()
+                column, _, inside = link.column.partition("/")
+                if inside:
+                    yield json.loads(row[column])[inside]
+                else:
+                    yield from [row[column]] if column else row.values()
 
 
 def derived(book: Book, link: Link) -> bool:
-    """Whether the number that is shown is one of its evidence."""
+    """Whether what is shown is the cell that it names, formatted; where it names none, a whole cell in a reader's words."""
     values = [value for value in values_of(book, link) if value is not None]
     if not link.column:
-        return any(link.text in str(value) for value in values)
+        return any(link.text in (value, readable(value)) for value in values if isinstance(value, str))
     return any(_shown(value, link.form) == link.text for value in values)
 
 
 def _shown(value: object, form: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, int | float):
         return str(value)
     return FORMS[form](value) if math.isfinite(value) else ""

@@ -19,7 +19,7 @@ from sparkray.errors import StorageError, UnknownNameError
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("small"), models=2, failing=("Mistral-7B-v0.3",)))
+    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, failing=("Mistral-7B-v0.3",)))
 
 
 @pytest.fixture(scope="module")
@@ -142,4 +142,4 @@ def test_a_level_of_the_load_gets_a_column_of_its_own(tmp_path: Path) -> None:
     text = latex("comparisons", found.tables["comparisons"], ["latency_mean_ms"])
     assert text is not None
     assert "{Model} & {Level} & {Env.}" in text
-    assert text.count("concurrency=8") == 4
+    assert text.count("concurrency=8") == 6

@@ -1,5 +1,6 @@
 """Every number finds its rows: every trace opens, the rows give the number again, and the filter is SQL that others read."""
 
+import json
 import math
 from pathlib import Path
 
@@ -93,9 +94,39 @@ def test_what_an_answer_stands_on_opens_too(analysis: Analysis) -> None:
         assert trace(analysis, listed[-1]).count > 0
 
 
+def test_rows_of_a_sequential_ratio_are_those_of_its_look(tmp_path: Path) -> None:
+    folder = small_study(tmp_path, models=1, runs=8, flaky=0)
+    document = json.loads((folder / "experiment.json").read_text())
+    document["experiment"]["sequential"] = {"looks": [3, 5, 8], "spending": "linear"}
+    (folder / "experiment.json").write_text(json.dumps(document))
+    found = analyse(folder)
+    seen = set()
+    for row in found.tables["comparisons"].filter("primary").to_dicts():
+        rows = trace(found, row["trace"]).rows
+        seen.add(row["n"])
+        assert rows.height == 2 * row["n"]
+        assert ratio_of(rows, row["environment"], row["metric"]) == pytest.approx(row["ratio"])
+        assert trace(found, f"{row['trace']}#arms").count == 16
+    assert min(seen) < 8
+    for row in found.tables["verdict_by_n"].to_dicts():
+        assert trace(found, row["trace"]).count == 2 * row["n"]
+        assert ratio_of(trace(found, row["trace"]).rows, row["environment"], row["metric"]) == pytest.approx(
+            row["ratio"]
+        )
+
+
+def test_rows_of_a_diagnosis_are_those_of_its_cell(analysis: Analysis) -> None:
+    for row in analysis.tables["diagnostics"].filter(metric=LATENCY).to_dicts():
+        assert trace(analysis, row["trace"]).count == row["n"]
+        assert trace(analysis, f"{row['trace']}#blocks").count == 3 * row["n"]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms#blocks",
+        "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms/5/6",
+        "contrasts/container_baseline/latency_mean_ms//colour/a/b",
         "comparisons",
         "",
         "nothing/at/all",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.text import numbers_of
 from sparkray.report.book import Book
 from sparkray.report.derived.attribution import attribution
 from sparkray.report.figures import Drawn, NoFigure, waterfall
-from sparkray.report.text import numbers_of
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.isolation import KernelFacts, Ladder, Step, ladder
 from sparkray.spec.site import Environment

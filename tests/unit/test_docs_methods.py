@@ -20,6 +20,7 @@ from sparkray.stats.power import minimum_detectable, paired_power, post_hoc_powe
 from sparkray.stats.regression import line, pooled
 from sparkray.stats.samples import Estimate
 from sparkray.stats.serial import drift, memory
+from sparkray.stats.subgroups import subgroups
 from sparkray.stats.variance import paired_spread_ratio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,6 +149,20 @@ def of_the_sizes() -> list[str]:
     ]
 
 
+def of_the_groups() -> list[str]:
+    found = subgroups({
+        "dense": [(float(np.log(ratio)), 0.001) for ratio in (0.998, 0.995, 0.996)],
+        "mixture": [(float(np.log(ratio)), 0.001) for ratio in (0.990, 0.993)],
+    })  # fmt: skip
+    (contrast,) = found.contrasts
+    over = Estimate(*np.exp([contrast.difference.value, contrast.difference.low, contrast.difference.high]))
+    assert found.df == 3
+    return [
+        f"τ = {found.tau:.4f}",
+        f"is {over.value:.4f} times the dense ones' ({between(over, 4)}), p = {contrast.p:.3f}",
+    ]
+
+
 def of_the_machines() -> list[str]:
     found = clustered_ratio(A, B, [1, 1, 2, 2, 3, 3]).ratio
     return [f"{found.ratio:.4f} ({found.ci95[0]:.4f} to {found.ci95[1]:.4f})"]
@@ -180,6 +195,7 @@ EXAMPLES = {
     ],
     "Several machines or days": of_the_machines,
     "Does size matter": of_the_sizes,
+    "Do groups of models differ": of_the_groups,
     "Calmer, not faster": of_the_spreads,
 }
 

@@ -1,7 +1,8 @@
 """Plans: every environment once a block, the same anywhere, and longer plans that begin with the shorter ones."""
 
+import json
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from typing import Any
 
@@ -10,6 +11,7 @@ from builders import card, experiment, shape, site, study, treatments
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparkray.errors import ConfigError
 from sparkray.plan import (
     PlannedRun,
     Study,
@@ -22,8 +24,9 @@ from sparkray.plan import (
     make_plan,
     measured,
 )
+from sparkray.spec.boundary import parse
 from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Workload
+from sparkray.spec.experiment import Experiment, Workload
 from sparkray.spec.model import Weights
 from sparkray.spec.site import ENVIRONMENTS, Environment
 
@@ -305,3 +308,27 @@ def test_a_model_without_a_shape_has_an_estimate_too() -> None:
 
 def _block(run: PlannedRun) -> tuple[str, int]:
     return run.model, run.block
+
+
+def test_keys_that_came_later_leave_the_hash_of_a_file_without_them_what_it_was() -> None:
+    plain = study()
+    assert definition_sha256(plain) == "1a08c0174aa24eff1ffc4af5e453473ab4f9676ab477e1e18985a64908f70944"
+    told = experiment_sha256(plain, {"power": "flag"})
+    assert told == "9f20c241ce6fa4c479849e0635a2a9112acf5a2eb82c9d6f6f98760556cb993f"
+    for change in ({"families": {"speed": ("output_throughput_tok_s",)}}, {"planned_effect": 0.005}):
+        other = study(experiment=experiment(**change))
+        assert definition_sha256(other) != definition_sha256(plain)
+        assert [run.run_id for run in make_plan(other)] == [run.run_id for run in make_plan(plain)]
+
+
+def test_what_a_file_may_say_of_families_and_the_planned_effect() -> None:
+    said = json.loads(json.dumps(asdict(experiment())))
+    found = parse(Experiment, said | {"families": {"speed": ["a_ms", "b_ms"]}, "planned_effect": 0.01}, "a.yaml")
+    assert (found.families, found.planned_effect) == ({"speed": ("a_ms", "b_ms")}, 0.01)
+    for change, why in (
+        ({"families": {"one": ["a_ms"], "two": ["b_ms", "a_ms"]}}, "a_ms stands in more than one place"),
+        ({"families": {"one": []}}, "at least 1"),
+        ({"planned_effect": 0}, "greater than 0"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            parse(Experiment, said | change, "a.yaml")

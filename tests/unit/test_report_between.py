@@ -4,15 +4,19 @@ import math
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_page import Page, derived
 from scipy import stats
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
 from sparkray.report import open_book
 from sparkray.report.against import differences
+from sparkray.report.against import studies as told_apart
+from sparkray.report.page import page
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 
@@ -128,6 +132,57 @@ def test_a_planted_change_is_found_where_it_is(studies: tuple[Analysis, Analysis
         assert rows["overhead", model, "container_optimized", "latency_mean_ms"]["verdict"] == "equivalent"
         assert rows["arm", model, "native", "latency_mean_ms"]["verdict"] == "equivalent"
         assert rows["arm", model, "container_baseline", "latency_mean_ms"]["verdict"] == "different"
+
+
+def test_what_one_study_lacks_has_a_row_that_says_so(studies: tuple[Analysis, Analysis]) -> None:
+    here, there = studies
+    model = "Mistral-7B-v0.3"
+    compared, runs = there.tables["comparisons"], there.tables["runs"]
+    lost = (pl.col("model") == model) & (pl.col("environment") == "container_baseline")
+    nulls = {name: pl.when(lost).then(None).otherwise(name).alias(name) for name in ("ratio", "low", "high")}
+    failed = compared.with_columns(
+        *nulls.values(), not_estimable=pl.when(lost).then(pl.lit("3 failed")).otherwise("not_estimable")
+    )
+    other = replace(there, tables={**there.tables, "comparisons": failed, "runs": runs.filter(~lost)})
+    frame = differences(here, other)
+    assert frame.height == differences(here, there).height
+    gone = frame.filter(lost)
+    assert set(gone.filter(kind="overhead")["not_estimable"]) == {"the other study: 3 failed"}
+    assert set(gone.filter(kind="arm")["not_estimable"]) == {"the other study: has no such cell"}
+    back = differences(other, here).filter(lost, kind="arm")
+    assert set(back["not_estimable"]) == {"this study: has no such cell"}
+    assert gone["sentence"].str.contains("not estimable, the other study").all()
+
+
+def test_units_are_pairs_of_overheads_and_runs_of_arms(studies: tuple[Analysis, Analysis]) -> None:
+    frame = differences(*studies)
+    assert frame.filter(kind="overhead")["sentence"].str.contains("8 pairs against 8").all()
+    assert frame.filter(kind="arm")["sentence"].str.contains("8 runs against 8").all()
+    assert not frame.filter(kind="arm")["sentence"].str.contains("pairs").any()
+
+
+def test_what_studies_are_of_is_compared_line_by_line(studies: tuple[Analysis, Analysis]) -> None:
+    here, there = studies
+    workload = {**there.context["workload"], "output_tokens": 999}
+    digests = {**there.context["model_digests"], "Mistral-7B-v0.3": ["another"]}
+    other = replace(
+        there, context={**there.context, "workload": workload, "model_digests": digests, "simulated": False}
+    )
+    rows = {row["what"]: row for row in told_apart(here, other).to_dicts()}
+    assert [what for what, row in rows.items() if not row["same"]] == ["workload", "weights", "simulated"]
+    text = page(open_book(here, other), [])
+    assert "These studies differ in workload and weights" in text
+    assert "In the other study a double stood in" not in text
+    assert "In the other study a double stood in" in page(open_book(other, here), [])
+    assert "These studies differ" not in page(open_book(here, there), [])
+
+
+def test_every_number_of_the_page_on_two_studies_is_a_cell(studies: tuple[Analysis, Analysis]) -> None:
+    book = open_book(*studies)
+    parsed = Page(page(book, []))
+    assert parsed.loose == []
+    assert [link for link in set(parsed.links) if not derived(book, link)] == []
+    assert len([link for link in parsed.links if link.trace.startswith("between/")]) > 50
 
 
 def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysis]) -> None:

@@ -85,6 +85,26 @@ def test_numbers_that_the_report_derives_have_rows_too(
     assert told in ended.out
 
 
+def test_of_many_rows_it_is_said_how_many_are_shown(command_line: CommandLine, tmp_path: Path) -> None:
+    small_study(tmp_path, models=1, runs=3, requests=500, environments=("native",), flaky=0)
+    trace = "requests/Qwen2-1.5B//native/latency_ms/0.50"
+    ended = command_line("report", "--results-dir", str(tmp_path), "--trace", trace)
+    assert "These are the first 1000 of 1500 rows" in ended.out
+    told = json.loads(command_line("report", "--results-dir", str(tmp_path), "--trace", trace, "--json").out)
+    assert (told["count"], told["shown"], len(told["rows"])) == (1500, 1000, 1000)
+
+
+def test_behind_a_derived_number_stand_the_runs(command_line: CommandLine, results: Path) -> None:
+    trace = "decisions/Qwen2-1.5B//container_baseline"
+    told = json.loads(command_line("report", "--results-dir", str(results), "--trace", trace, "--json").out)
+    assert [one["trace"].rpartition("/")[2] for one in told["behind"]] == [
+        "output_throughput_tok_s",
+        "latency_mean_ms",
+        "host_available_drop_peak_gib",
+    ]
+    assert all(len(one["rows"]) == 6 for one in told["behind"])
+
+
 @pytest.mark.parametrize(
     "trace", ["nothing", "comparisons/Nobody//native/latency_mean_ms", "tally/x&y=", "context/no/such"]
 )

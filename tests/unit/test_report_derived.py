@@ -17,6 +17,8 @@ from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit, memory_gib
 from sparkray.report.derived.flags import flags, options_of_line
+from sparkray.report.derived.load import load, size_of
+from sparkray.report.derived.memory_split import memory_split
 from sparkray.spec.docker import DockerOptions
 from sparkray.store import open_dataset
 
@@ -74,6 +76,15 @@ def test_native_or_container(rows: list[dict[str, Any]], advice: str) -> None:
     assert decisions(analysis(comparisons=rows))["advice"].to_list() == [advice]
 
 
+def test_between_two_containers_the_advice_names_them_and_not_native() -> None:
+    two = {"environment": "container_optimized", "against": "container_baseline"}
+    slower = [compared(THROUGHPUT, "different", 0.95, **two), compared(MEMORY, "equivalent", **two)]
+    (row,) = decisions(analysis(comparisons=slower)).iter_rows(named=True)
+    assert (row["advice"], row["against"]) == ("container, where speed counts", "container_baseline")
+    alike = [compared(THROUGHPUT, "equivalent", **two)]
+    assert decisions(analysis(comparisons=alike))["advice"].to_list() == ["tuned container"]
+
+
 def test_the_extra_memory_is_the_difference_of_the_means() -> None:
     made = analysis(
         comparisons=[compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 1.2)],
@@ -84,6 +95,35 @@ def test_the_extra_memory_is_the_difference_of_the_means() -> None:
 
 def test_metrics_that_are_not_primary_decide_nothing() -> None:
     assert decisions(analysis(comparisons=[compared(THROUGHPUT, "different", 0.5, primary=False)])).is_empty()
+
+
+def remembered(**parts: float) -> list[dict[str, Any]]:
+    where = {"model": "A", "level": "", "environment": "native"}
+    return [{**where, "part": part, "mean": mean, "n": 3} for part, mean in parts.items()]
+
+
+MEASURED = {"host_available_drop_peak_gib": 20.0, "host_free_drop_peak_gib": 23.5, "process_pss_peak_gib": 3.0}
+
+
+def test_memory_is_split_into_what_is_known_and_what_is_left() -> None:
+    context = {"site": "dgx-spark"}
+    frame = memory_split(analysis(context, memory=remembered(**MEASURED, gpu_process_peak_gib=15.5)))
+    assert frame.select("part", "begin_gib", "value_gib").rows() == [
+        ("gpu_process_peak_gib", 0.0, 15.5),
+        ("process_pss_peak_gib", 15.5, 3.0),
+        ("unexplained", 18.5, 1.5),
+        ("host_available_drop_peak_gib", 0.0, 20.0),
+        ("page_cache", 20.0, 3.5),
+        ("host_free_drop_peak_gib", 0.0, 23.5),
+    ]
+    assert frame["trace"].n_unique() == 6
+
+
+def test_memory_of_a_gpu_of_its_own_is_no_part_of_what_the_host_lacks() -> None:
+    frame = memory_split(analysis({"site": "discrete-gpu"}, memory=remembered(**MEASURED, gpu_process_peak_gib=70.0)))
+    assert frame["part"].to_list()[:2] == ["process_pss_peak_gib", "unexplained"]
+    assert frame["value_gib"].to_list()[:2] == [3.0, 17.0]
+    assert memory_split(analysis({}, memory=remembered(process_pss_peak_gib=3.0))).is_empty()
 
 
 def test_tokens_a_day_and_energy() -> None:
@@ -123,6 +163,54 @@ def test_energy_says_whether_its_power_can_be_believed(
     assert found["power_checked"] == said
 
 
+@pytest.mark.parametrize(
+    ("verdict", "ratio", "advice"),
+    [
+        ("equivalent", 0.995, "nothing to weigh"),
+        ("different", 0.95, "only where what it brings is worth that"),
+        ("different", 1.05, "take it"),
+        ("undecided", 0.99, "open: measure on where the interval matters"),
+        (None, 0.99, "open: measure on where the interval matters"),
+    ],
+)
+def test_what_a_cost_comes_to(verdict: str | None, ratio: float, advice: str) -> None:
+    made = analysis(comparisons=[compared(THROUGHPUT, verdict, ratio, low=ratio - 0.01, high=ratio + 0.01)])
+    assert costs(made)["advice"].to_list() == [advice]
+
+
+def loaded(**speeds: float) -> list[dict[str, Any]]:
+    levels = {name.replace("_", "="): value for name, value in speeds.items()}
+    return [{**described("native", THROUGHPUT, value), "level": level} for level, value in levels.items()]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "level", "left"),
+    [
+        ({"concurrency_1": 10.0, "concurrency_8": 70.0, "concurrency_16": 70.5}, "concurrency=8", 0.714),
+        ({"concurrency_16": 120.0, "concurrency_2": 20.0, "concurrency_8": 70.0}, "concurrency=16", 0.0),
+        ({"concurrency_1": 10.0, "concurrency_8": 9.0}, "concurrency=1", 0.0),
+        ({"concurrency_1": 10.0, "concurrency_8": 10.05, "concurrency_16": 30.0}, "concurrency=16", 0.0),
+    ],
+    ids=["flattens", "grows on", "falls", "flat, then grows"],
+)
+def test_the_smallest_load_beyond_which_throughput_grows_no_more(
+    speeds: dict[str, float], level: str, left: float
+) -> None:
+    frame = load(analysis({"margins": {THROUGHPUT: 0.01}}, descriptive=loaded(**speeds)))
+    [row] = frame.to_dicts()
+    assert (row["level"], row["left_pct"]) == (level, pytest.approx(left, abs=1e-3))
+    largest = max(speeds, key=lambda name: int(name.partition("_")[2]))
+    assert row["advice"].startswith("the largest") == (level == largest.replace("_", "="))
+
+
+def test_without_levels_or_a_margin_no_load_is_advised() -> None:
+    assert load(
+        analysis({"margins": {THROUGHPUT: 0.01}}, descriptive=[described("native", THROUGHPUT, 1.0)])
+    ).is_empty()
+    assert load(analysis({}, descriptive=loaded(concurrency_1=1.0, concurrency_2=2.0))).is_empty()
+    assert size_of("concurrency=16 batch=8") < size_of("concurrency=16 batch=16") < size_of("concurrency=32")
+
+
 def test_which_models_fit_a_spark() -> None:
     context = {"machines": [{"memory_gib": 119.6}], "models": ["Qwen2.5-72B"], "workload": {"input_tokens": 512}}
     rows = {row["model"]: row for row in fit(analysis(context)).iter_rows(named=True)}
@@ -145,6 +233,30 @@ def test_the_memory_is_the_machines_then_the_sites() -> None:
     assert memory_gib({"machines": [], "site": "dgx-spark"}) == 119.6
     assert memory_gib({"site": "nowhere"}) is None
     assert fit(analysis({"site": "nowhere"})).is_empty()
+
+
+def test_gpus_with_memory_of_their_own_bound_a_model_and_the_host_does_not() -> None:
+    h100 = {"memory_gib": 2015.0, "gpus": ["NVIDIA H100 80GB HBM3"], "gpu_memory_gib": [79.65]}
+    context = {"machines": [h100], "site": "discrete-gpu", "models": ["Qwen2.5-72B"]}
+    assert memory_gib(context) == 79.65
+    rows = {row["model"]: row for row in fit(analysis(context)).iter_rows(named=True)}
+    assert not rows["Qwen2.5-72B"]["fits"]
+    assert rows["Qwen2.5-72B"]["memory_of"] == "the GPUs"
+    two = {**h100, "gpus": h100["gpus"] * 2, "gpu_memory_gib": [79.65, 79.65]}
+    assert memory_gib({**context, "machines": [two]}) == pytest.approx(159.3)
+    assert memory_gib({**context, "site": "nowhere"}) == 79.65
+    assert memory_gib({**context, "site": "cpu"}) == 2015.0  # llama.cpp on that machine's CPU
+
+
+def test_where_no_machine_told_its_gpus_memory_nothing_is_said_of_what_fits() -> None:
+    older = {"memory_gib": 2015.0, "gpus": ["NVIDIA H100 80GB HBM3"]}
+    context = {"machines": [older], "site": "discrete-gpu"}
+    assert memory_gib(context) is None
+    assert fit(analysis(context)).is_empty()
+
+
+def test_a_double_has_the_memory_of_what_it_stands_for() -> None:
+    assert memory_gib({"machines": [{"memory_gib": 8.0}], "site": "dgx-spark-double"}) == 119.6
 
 
 LINE = (

@@ -14,11 +14,11 @@ from PIL import Image
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.schema import TABLES
 from sparkray.analysis.synthetic import small_study
+from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.figures import Drawn, NoFigure, draw, figures, rendered, save_all
 from sparkray.report.style import COLUMN_IN, PAGE_IN, look
-from sparkray.report.text import numbers_of, plain
 from sparkray.spec.site import ENVIRONMENTS
 
 NAMES = list(figures())

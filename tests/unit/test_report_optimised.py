@@ -14,13 +14,13 @@ from report_page import Page, derived
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
+from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book, write_report
 from sparkray.report.book import Book
 from sparkray.report.derived.optimisation import condition
 from sparkray.report.figures import Drawn, NoFigure, draw
 from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.page import page
-from sparkray.report.text import numbers_of, plain
 
 CommandLine = Callable[..., Ended]
 

@@ -70,7 +70,8 @@ def test_changed_rows_change_the_page(analysis: Analysis) -> None:
     frame = analysis.tables["comparisons"]
     tables = {**analysis.tables, "comparisons": frame.with_columns(ratio=frame["ratio"] + 0.1)}
     changed = page(open_book(replace(analysis, tables=tables)), [])
-    shown = {link.text for link in Page(changed).links if (link.column, link.form) == ("ratio", "ratio")}
+    links = [link for link in Page(changed).links if link.trace.startswith("comparisons/")]
+    shown = {link.text for link in links if (link.column, link.form) == ("ratio", "ratio")}
     ratios = frame.filter("primary")["ratio"].drop_nulls().to_list()
     assert {f"{ratio + 0.1:.4f}" for ratio in ratios} <= shown
     assert not {f"{ratio:.4f}" for ratio in ratios} & shown
@@ -85,7 +86,7 @@ def test_every_link_leads_to_its_evidence_once(parsed: Page) -> None:
 
 
 def test_hovering_tells_table_and_rows(parsed: Page, book: Book) -> None:
-    link = next(link for link in parsed.links if link.column == "ratio")
+    link = next(link for link in parsed.links if link.column == "ratio" and link.trace.startswith("comparisons/"))
     row = next(row for row in book.rows("comparisons") if row["trace"] == link.trace)
     assert link.title.startswith("runs: status = 'ok'")
     assert row["metric"] in link.title
@@ -97,6 +98,51 @@ def test_every_evidence_can_be_opened(parsed: Page, book: Book) -> None:
         evidence, rows = book.open(trace)
         assert evidence.line
         assert len(rows) > 0 or evidence.count == 0, trace
+
+
+def test_what_is_computed_from_all_runs_says_so_and_not_from_the_pairs_alone(analysis: Analysis) -> None:
+    frame = analysis.frames
+    assert frame is not None
+    trace = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"
+    book = open_book(analysis)
+    paired, arms = book.evidence(trace, "ratio"), book.evidence(trace, "cohen_d")
+    assert (paired.trace, arms.trace) == (trace, f"{trace}#arms")
+    assert "block IN" in paired.where
+    assert "block IN" not in arms.where
+    shares = book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "share_within_pct")
+    assert (shares.count, book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "lag1").count) == (15, 5)
+    assert book.open(f"{trace}#arms")[1].height == arms.count
+
+
+def test_each_evidence_leads_back_to_where_it_is_quoted(parsed: Page) -> None:
+    places = {given["id"] for tag, given in parsed.tags if tag == "a" and given.get("class") == "n" and "id" in given}
+    back = {given["href"][1:] for tag, given in parsed.tags if tag == "a" and given.get("class") == "back"}
+    assert back == places
+    assert len(back) > 100
+
+
+def test_nothing_that_can_be_followed_stands_in_what_folds(html: str) -> None:
+    assert [one for one in re.findall(r"<summary>(.*?)</summary>", html, re.DOTALL) if "<a" in one] == []
+
+
+def test_evidence_is_shown_to_who_moves_by_keyboard() -> None:
+    assert re.search(r"a\.n:focus-visible::after \{ content: [^}]*attr\(title\)", template("page.css"))
+
+
+def test_every_drawing_names_the_rows_that_it_is_drawn_from(html: str, parsed: Page) -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", html, re.DOTALL)
+    assert len(captions) > 8
+    assert all("Drawn from the table" in caption for caption in captions)
+
+
+def test_a_derived_row_leads_to_the_rows_behind_it(book: Book) -> None:
+    for name in ("decisions", "costs", "memory_split"):
+        for row in book.rows(name):
+            behind = list(book.behind(row["trace"]))
+            assert behind, row["trace"]
+            for evidence, rows in behind:
+                assert evidence.table == "runs"
+                assert len(rows) == evidence.count
 
 
 def test_files_that_the_page_names_are_there(parsed: Page, written: Written) -> None:
@@ -237,7 +283,7 @@ def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
 def test_answers_in_the_same_words_are_told_once(analysis: Analysis) -> None:
     rows = analysis.tables["questions"]
     alike = rows.with_columns(
-        answer=pl.when(pl.col("question") == 1).then(pl.lit("Nobody knows.")).otherwise("answer"),
+        parts=pl.when(pl.col("question") == 1).then(pl.lit('["Nobody knows."]')).otherwise("parts"),
         verdict=pl.when(pl.col("question") == 1).then(pl.lit("unanswered")).otherwise("verdict"),
     )
     text = page(open_book(replace(analysis, tables={**analysis.tables, "questions": alike})), [])

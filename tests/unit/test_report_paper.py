@@ -9,14 +9,14 @@ import pytest
 
 from sparkray.analysis import analyse
 from sparkray.analysis.synthetic import small_study
+from sparkray.analysis.text import Number, say
 from sparkray.report import open_book
 from sparkray.report.book import NUMERAL, Book
 from sparkray.report.figures import Drawn, Saved, draw, figures, rendered
 from sparkray.report.latex import Macros, body, defined, escaped
 from sparkray.report.paper import write_paper
-from sparkray.report.text import Number, say
 
-DRAWN = ("forest", "power_curve")
+DRAWN = ("forest", "size_overhead")
 
 
 @pytest.fixture(scope="module")

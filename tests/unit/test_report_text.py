@@ -4,10 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.report.book import NUMERAL, tally_id, tally_of
-from sparkray.report.forms import FORMS, MISSING, probability, shown, significant
+from sparkray.analysis.forms import FORMS, MISSING, probability, shown, significant
+from sparkray.analysis.keys import distinct_id, tally_id, tally_of
+from sparkray.analysis.text import (
+    Number,
+    enumerated,
+    joined,
+    number_of,
+    numbers_of,
+    parsed,
+    plain,
+    say,
+    sentences,
+    serialised,
+)
+from sparkray.report.book import NUMERAL
 from sparkray.report.labels import axis_label, metric_name, readable, unit_of
-from sparkray.report.text import Number, enumerated, joined, number_of, numbers_of, plain, say, sentences
 
 PAIRS = Number("30", "comparisons/A", "n", "count")
 
@@ -99,7 +111,13 @@ def test_numbers_that_stand_alone_are_found(text: str, found: list[str]) -> None
 
 def test_a_tally_is_read_back_from_its_id() -> None:
     where: dict[str, object] = {"verdict": "different", "primary": True, "margin": None}
-    assert tally_of(tally_id("comparisons", where)) == ("comparisons", where)
+    assert tally_of(tally_id("comparisons", where)) == ("comparisons", None, where)
+    assert tally_of(distinct_id("comparisons", "model", where)) == ("comparisons", "model", where)
+
+
+def test_a_text_is_read_back_from_its_json() -> None:
+    text = say("{n} pairs, {why}", n=PAIRS, why="naïve")
+    assert parsed(serialised(text)) == text
 
 
 def test_names_for_readers() -> None:

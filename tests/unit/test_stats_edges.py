@@ -69,7 +69,7 @@ OF_LOGS |= {"clustered_ratio"}
 ANSWER_FOR_ONE = {"summary", "geometric_mean", "quantile"}
 ANSWER_FOR_TWO = {*ANSWER_FOR_ONE, "cohen", "paired_ratio", "sign_flip", "clustered_ratio", "pooled", "crossed"}
 ANSWER_FOR_CONSTANT = {"summary", "geometric_mean", "quantile", "modified_z", "outlying", "first_is_apart"}
-ANSWER_FOR_CONSTANT |= {"paired_ratio", "sign_flip", "with_and_without", "clustered_ratio", "pooled"}
+ANSWER_FOR_CONSTANT |= {"sign_flip", "pooled"}
 PLAIN = [10.0, 11.0, 9.5, 10.5, 10.2, 9.9, 10.7, 10.1]
 OTHER = [20.5, 21.0, 19.5, 22.0, 20.1, 20.9, 21.7, 20.2]
 

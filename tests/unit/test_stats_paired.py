@@ -12,10 +12,17 @@ from scipy import stats
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.descriptive import Description, describe
-from sparkray.stats.paired import Ratio, decide, paired_ratio, pairs_needed, tost_power
+from sparkray.stats.paired import Ratio, decide, outlook, paired_ratio, pairs_needed, tost_power
 
 VALUE = st.floats(1e-3, 1e3)
-PAIRS = st.lists(st.tuples(VALUE, VALUE), min_size=2, max_size=40)
+
+
+def noisy(pairs: Sequence[tuple[float, ...]]) -> bool:
+    """Whether the ratios differ by more than rounding: alike ones have no interval."""
+    return float(np.ptp([math.log(b / a) for a, b, *_ in pairs])) > 1e-9
+
+
+PAIRS = st.lists(st.tuples(VALUE, VALUE), min_size=2, max_size=40).filter(noisy)
 MARGIN = 0.05
 LOW, HIGH = 1 / (1 + MARGIN), 1 + MARGIN
 
@@ -77,7 +84,7 @@ def test_another_unit_leaves_the_ratio(pairs: list[tuple[float, float]], factor:
     )
 
 
-@given(st.lists(st.tuples(VALUE, VALUE, st.floats(0.1, 10)), min_size=2, max_size=20))
+@given(st.lists(st.tuples(VALUE, VALUE, st.floats(0.1, 10)), min_size=2, max_size=20).filter(noisy))
 def test_what_a_block_does_to_both_arms_leaves_the_ratio(blocks: list[tuple[float, float, float]]) -> None:
     before = ratio_of([a for a, _, _ in blocks], [b for _, b, _ in blocks])
     after = ratio_of([a * effect for a, _, effect in blocks], [b * effect for _, b, effect in blocks])
@@ -121,8 +128,44 @@ def test_arms_of_different_lengths_are_no_pairs() -> None:
     assert "2 values against 1" in found.reason
 
 
-def test_pairs_that_are_all_alike_have_an_interval_without_width() -> None:
-    assert ratio_of([1.0, 2.0], [1.0, 2.0]) == Ratio(2, 1.0, (1.0, 1.0), (1.0, 1.0), 0.0)
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([100.0] * 2, [100.0] * 2),
+        ([100.0] * 1000, [99.0] * 1000),
+        ([1.0, 2.0, 3.3], [1.0, 2.0, 3.3]),
+        ([0.1, 0.7, 1e5], [0.1 * 1.013, 0.7 * 1.013, 1e5 * 1.013]),
+    ],
+    ids=["two pairs", "a thousand pairs", "the same values", "proportional values"],
+)
+def test_ratios_that_are_all_alike_have_no_interval_however_many_they_are(a: list[float], b: list[float]) -> None:
+    assert paired_ratio(a, b) == NotEstimable("all ratios alike: no noise to build an interval from")
+
+
+def test_one_arm_without_noise_leaves_the_ratios_that_of_the_other() -> None:
+    found = ratio_of([100.0] * 3, [100.0, 101.0, 99.5])
+    assert found.ci95[0] < 1 < found.ci95[1]
+
+
+@given(PAIRS)
+def test_the_p_is_that_of_the_paired_t_test_on_logs(pairs: list[tuple[float, float]]) -> None:
+    a, b = arms(pairs)
+    assume(np.std(np.log(b) - np.log(a)) > 1e-6)
+    found = ratio_of(a, b)
+    assert found.p == pytest.approx(stats.ttest_rel(np.log(b), np.log(a)).pvalue, rel=1e-7, abs=1e-12)
+    assert (found.p < 0.05) == found.excludes_one
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        (None, "more than 100,000 pairs would be needed"),
+        (44, "44 pairs would decide if the true ratio is 1"),
+        (6, "would have been decided by 6 pairs: this one lies near the edge of the margin"),
+    ],
+)
+def test_what_would_decide_in_words(needed: int | None, said: str) -> None:
+    assert said in outlook(needed, 30)
 
 
 EPS = 1e-9

@@ -11,14 +11,15 @@ from scipy import stats
 
 from sparkray.stats._crossing import critical_values
 from sparkray.stats.operating import ends_of, expected_pairs, operating, sd_log_of
-from sparkray.stats.paired import Ratio, decide, paired_ratio, tost_power
-from sparkray.stats.sequential import Design, alpha_spent, bounds, look
+from sparkray.stats.paired import Ratio, decide, paired_ratio, pairs_needed, tost_power
+from sparkray.stats.sequential import Design, alpha_spent, bounds, look, looks_taken, pair_logs
 
 LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
 SPENDINGS = ("linear", "pocock", "obrien_fleming")
 EXPERIMENTS = 10_000
 MOST = 0.05 + 2 * math.sqrt(0.05 * 0.95 / EXPERIMENTS)
-LOGS = st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=30)
+LOGS = st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=30).filter(lambda logs: np.ptp(logs[:3]) > 1e-6)
+"""Ratios that are all alike have no interval."""
 
 
 def crossed(values: np.ndarray, looks: tuple[int, ...], critical: tuple[float, ...]) -> np.ndarray:
@@ -163,10 +164,49 @@ def test_a_log_ratio_that_is_no_number_decides_nothing(bad: float) -> None:
     assert (found.verdict, found.stop, found.ci90) == ("undecided", False, None)
 
 
-@pytest.mark.parametrize(("value", "verdict"), [(0.0, "equivalent"), (0.05, "different"), (-0.05, "different")])
-def test_pairs_that_are_all_alike_are_decided_at_the_first_look(value: float, verdict: str) -> None:
+@pytest.mark.parametrize("value", [0.0, 0.05, -0.05])
+def test_pairs_that_are_all_alike_are_decided_at_no_look(value: float) -> None:
     found = look(Design((4, 8), 0.01), [value] * 8)
-    assert (found.verdict, found.n) == (verdict, 4)
+    assert (found.verdict, found.n, found.stop, found.ratio) == ("undecided", 8, True, None)
+    assert found.reason.endswith("all ratios alike: no noise to build an interval from")
+    assert ends_of(Design((4, 8), 0.01), np.full((1, 8), value)).rates.undecided == 1
+
+
+def test_a_look_that_decided_stands_whatever_value_comes_after_it() -> None:
+    logs = [0.001, -0.001, 0.0005, 0.0, math.nan, 0.0, 0.0, 0.0]
+    found = look(Design((4, 8), 0.01), logs)
+    assert (found.verdict, found.n) == ("equivalent", 4)
+    wide = look(Design((4, 8), 0.01), [0.02, -0.02, 0.03, 0.0, *logs[4:]])
+    assert (wide.verdict, wide.n, wide.stop, wide.ratio) == ("undecided", 8, True, None)
+    assert "not a finite number above 0" in wide.reason
+
+
+def test_a_value_without_logarithm_is_a_pair_without_a_ratio() -> None:
+    found = pair_logs([1.0, 0.0, 2.0, math.nan], [2.0, 1.0, -1.0, 1.0])
+    assert found.tolist() == pytest.approx([math.log(2), math.nan, math.nan, math.nan], nan_ok=True)
+
+
+def test_an_undecided_look_tells_the_pairs_that_would_decide() -> None:
+    design = Design(LOOKS, 0.01)
+    logs = np.random.default_rng(5).normal(0, 0.02, 30)
+    found = look(design, logs.tolist())
+    assert (found.verdict, found.n, found.sd_log) == ("undecided", 30, pytest.approx(np.std(logs, ddof=1)))
+    fixed = pairs_needed(found.sd_log or 0, 0.01)
+    assert fixed is not None
+    assert found.pairs_needed is not None
+    assert fixed < found.pairs_needed < 2 * fixed
+    assert found.reason.endswith(f"at most {found.pairs_needed} pairs would decide if the true ratio is 1")
+    scaled = tuple(sorted({max(3, round(n * found.pairs_needed / 30)) for n in LOOKS}))
+    power = operating(replace(design, looks=scaled), sd_log=found.sd_log or 0, experiments=4_000).equivalent
+    assert power >= 0.80 - 2 * math.sqrt(0.16 / 4_000)
+
+
+def test_every_look_is_told_up_to_the_one_that_decides() -> None:
+    logs = [0.02, -0.02, 0.03, -0.01, *np.random.default_rng(2).normal(0, 0.001, 26)]
+    found = looks_taken(Design(LOOKS, 0.01), logs)
+    assert [one.verdict for one in found[:-1]] == ["undecided"] * (len(found) - 1)
+    assert [one.n for one in found] == list(LOOKS[: len(found)])
+    assert found[-1] == look(Design(LOOKS, 0.01), logs)
 
 
 def test_wild_pairs_have_an_interval_and_decide_nothing() -> None:

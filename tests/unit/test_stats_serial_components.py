@@ -3,14 +3,16 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.formula.api import ols
 from statsmodels.tsa.stattools import acf
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.components import Components, crossed, nested
+from sparkray.stats.components import Components, crossed, nested, residual_share
 from sparkray.stats.serial import Drift, Memory, drift, memory
 
 SERIES = st.lists(st.floats(1, 100), min_size=4, max_size=40)
@@ -186,3 +188,48 @@ def test_what_has_no_components_says_why(values: list[float], blocks: list[int],
 @pytest.mark.parametrize("share", [-1.0, math.nan, math.inf])
 def test_a_variance_of_requests_that_is_none_says_so(share: float) -> None:
     assert isinstance(crossed([[1.0, 2.0], [2.0, 4.0]], request_share=share), NotEstimable)
+
+
+def long(table: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table of runs by requests as rows."""
+    runs, requests = np.indices(table.shape)
+    return table.ravel(), runs.ravel(), requests.ravel()
+
+
+def test_the_residual_of_run_and_request_is_that_of_a_two_way_analysis_of_variance() -> None:
+    rng = np.random.default_rng(1)
+    table = rng.normal(100, 1, (5, 7)) + rng.normal(0, 9, (1, 7)) + rng.normal(0, 3, (5, 1))
+    values, runs, requests = long(table)
+    frame = pd.DataFrame({"value": values, "run": runs, "request": requests})
+    expected = ols("value ~ C(run) + C(request)", frame).fit().mse_resid
+    assert residual_share(values, runs, requests) == pytest.approx(expected / 7, rel=1e-9)
+
+
+def test_what_requests_differ_by_in_every_run_is_no_noise() -> None:
+    table = np.random.default_rng(2).normal(100, 1, (6, 40))
+    lengths = np.linspace(0, 500, 40)
+    assert residual_share(*long(table + lengths)) == pytest.approx(residual_share(*long(table)), rel=1e-9)
+    # The variance of requests in a run over their number, in its place, would explain more than there is.
+    assert np.mean(np.var(table + lengths, axis=1, ddof=1)) / 40 > 100 * np.var(table.mean(axis=1), ddof=1)
+
+
+def test_a_planted_residual_is_found_and_is_what_the_means_of_runs_scatter_by() -> None:
+    rng, rounds = np.random.default_rng(3), 300
+    tables = rng.normal(0, 5, (rounds, 10, 50)) + rng.normal(0, 30, (rounds, 1, 50))
+    assert np.mean([residual_share(*long(table)) for table in tables]) == pytest.approx(25 / 50, rel=0.03)
+    assert np.mean(np.var(tables.mean(axis=2), axis=1, ddof=1)) == pytest.approx(25 / 50, rel=0.1)
+
+
+def test_requests_that_not_every_run_has_are_left_out() -> None:
+    table = np.random.default_rng(4).normal(100, 1, (4, 9))
+    values, runs, requests = long(table)
+    kept = ~((runs == 2) & (requests == 5))
+    less = residual_share(values[kept], runs[kept], requests[kept])
+    assert less == pytest.approx(residual_share(*long(np.delete(table, 5, axis=1))))
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (9, 1), (0, 0)])
+def test_one_run_or_one_request_tells_nothing(shape: tuple[int, int]) -> None:
+    found = residual_share(*long(np.ones(shape)))
+    assert isinstance(found, NotEstimable)
+    assert "at least 2 of both" in found.reason

@@ -14,6 +14,8 @@ from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
 from sparkray.report.derived.fit import fit
 from sparkray.report.derived.flags import flags
+from sparkray.report.derived.load import load
+from sparkray.report.derived.memory_split import memory_split
 from sparkray.report.derived.method import method
 
 
@@ -25,5 +27,7 @@ def derived(analysis: Analysis) -> Mapping[str, pl.DataFrame]:
         "flags": flags(analysis),
         "decisions": decisions(analysis),
         "costs": costs(analysis),
+        "load": load(analysis),
+        "memory_split": memory_split(analysis),
         "audit": audited(analysis),
     }

@@ -1,11 +1,13 @@
 """What a ratio of throughput comes to in a day, and what tokens cost in energy: arithmetic on estimates."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key
 
 THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
 _DAY_S = 86_400
@@ -21,6 +23,8 @@ _SCHEMA = {
     "tokens_day_high": pl.Float64(),
     "kwh_per_million": pl.Float64(),
     "reference_kwh_per_million": pl.Float64(),
+    "advice": pl.String(),
+    "supports": pl.String(),
     "power_checked": pl.String(),
     "source": pl.String(),
 }
@@ -55,6 +59,8 @@ def _checked(analysis: Analysis, row: Mapping[str, Any]) -> str:
 
 def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], float | None]) -> dict[str, Any]:
     cell = (row["model"], row["level"])
+    asked = [(name, metric) for name in (row["against"], row["environment"]) for metric in (THROUGHPUT, POWER)]
+    used = [one for one in asked if described.get((*cell, *one)) is not None]
     reference = described.get((*cell, row["against"], THROUGHPUT))
 
     def day(ratio: float) -> float | None:
@@ -76,9 +82,27 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "tokens_day_high": day(row["high"]),
         "kwh_per_million": energy(row["environment"]),
         "reference_kwh_per_million": energy(row["against"]),
+        "advice": _advice(row),
+        "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
         "source": (
             f"{row['trace']}: mean throughput of {row['against']} x 86,400 s x (ratio - 1), and the same for the "
             "interval's ends. kWh for 10^6 tokens: mean GPU power / mean throughput x 10^6 / 3.6e6; the GPU alone, "
             "not the machine"
         ),
     }
+
+
+RULE = (
+    "Inside the margin there is nothing to weigh: take it for what it brings. Slower beyond the margin: take it only where "
+    "isolation, one fixed environment and easy rollback are worth the tokens a day that it costs. Faster beyond the margin: "
+    "take it. Undecided: the interval says what it may cost at most; measure on where that matters."
+)
+
+
+def _advice(row: Mapping[str, Any]) -> str:
+    """The rule applied to a comparison of throughput."""
+    if row["verdict"] == "equivalent":
+        return "nothing to weigh"
+    if row["verdict"] == "different":
+        return "take it" if row["ratio"] > 1 else "only where what it brings is worth that"
+    return "open: measure on where the interval matters"

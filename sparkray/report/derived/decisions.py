@@ -1,4 +1,8 @@
-"""Native or container, model by model: a rule on verdicts, the rule told with the advice."""
+"""Which of two environments, model by model: a rule on verdicts, the rule told with the advice.
+
+The choice is between an environment and the one that it was compared with, whatever they are: native and a container, or two
+containers.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +18,7 @@ _SCHEMA = {
     "model": pl.String(),
     "level": pl.String(),
     "environment": pl.String(),
+    "against": pl.String(),
     "advice": pl.String(),
     "because": pl.String(),
     "extra_gib": pl.Float64(),
@@ -21,10 +26,11 @@ _SCHEMA = {
     "source": pl.String(),
 }
 RULE = (
-    "Speed first: a primary metric of speed that is different for the worse says native; one that is undecided "
-    "leaves the choice open. Then memory: different for the worse says container if there is memory to spare; "
-    "undecided says container, memory open. Otherwise container, which brings isolation and a fixed environment at "
-    "no cost above the margins."
+    "The choice is between an environment and its reference. Speed first: a primary metric of speed that is different for "
+    "the worse says the reference; one that is undecided leaves the choice open. Then memory: different for the worse "
+    "says the environment if there is memory to spare; undecided says the environment, memory open. Otherwise the "
+    "environment: a container against a process without one brings isolation and a fixed environment at no cost above "
+    "the margins; against another container the choice costs nothing above them."
 )
 Row = Mapping[str, Any]
 
@@ -47,6 +53,7 @@ def _row(analysis: Analysis, compared: Sequence[Row]) -> dict[str, Any]:
         "model": first["model"],
         "level": first["level"],
         "environment": first["environment"],
+        "against": first["against"],
         "advice": advice,
         "because": because,
         "extra_gib": _extra(analysis, first, compared),
@@ -68,13 +75,14 @@ def worse(row: Row) -> bool:
 
 
 def _decided(compared: Sequence[Row]) -> tuple[str, str]:
+    here, there = arm(compared[0]["environment"]), arm(compared[0]["against"])
     speed = [row for row in compared if not _is_memory(row)]
     memory = [row for row in compared if _is_memory(row)]
     slower = [row for row in speed if worse(row)]
     if slower:
         return (
-            "native, where speed counts",
-            f"{_names(slower)} of the {arm(slower[0]['environment'])} beyond the margin, worse",
+            f"{there}, where speed counts",
+            f"{_names(slower)} of the {here} beyond the margin, worse",
         )
     open_speed = [row for row in speed if row["verdict"] not in ("equivalent", "different")]
     if open_speed or not speed:
@@ -82,12 +90,12 @@ def _decided(compared: Sequence[Row]) -> tuple[str, str]:
     larger = [row for row in memory if worse(row)]
     if larger:
         return (
-            "container, if there is memory to spare",
+            f"{here}, if there is memory to spare",
             f"speed within the margins; {_names(larger)} larger beyond its own",
         )
     if any(row["verdict"] not in ("equivalent", "different") for row in memory):
-        return "container, memory open", f"speed within the margins; {_names(memory)}: not decided"
-    return "container", "nothing primary is worse beyond its margin"
+        return f"{here}, memory open", f"speed within the margins; {_names(memory)}: not decided"
+    return here, "nothing primary is worse beyond its margin"
 
 
 def _names(rows: Sequence[Row]) -> str:

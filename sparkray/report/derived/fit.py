@@ -1,4 +1,8 @@
-"""Which models fit into this machine's memory, and from which precision on: arithmetic on the cards."""
+"""Which models fit into this machine's memory, and from which precision on: arithmetic on the cards.
+
+Memory is what a model may count on, as `doctor` has it: the GPUs' own where they have some, the machine's where GPU and host
+share it or where no GPU is used.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +12,10 @@ import polars as pl
 from sparkray.analysis import Analysis
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import SparkrayError, UnknownNameError
+from sparkray.machine.finding import is_spark, needs_gpu
 from sparkray.spec.boundary import parse
 from sparkray.spec.model import RESERVE_GIB, ModelCard, Shape
+from sparkray.spec.site import Site
 from sparkray.units import gib
 
 _SCHEMA = {
@@ -25,6 +31,7 @@ _SCHEMA = {
     "tokens": pl.Int64(),
     "needed_gib": pl.Float64(),
     "memory_gib": pl.Float64(),
+    "memory_of": pl.String(),
     "fits": pl.Boolean(),
     "needed_16_gib": pl.Float64(),
     "needed_8_gib": pl.Float64(),
@@ -34,6 +41,9 @@ _SCHEMA = {
     "source": pl.String(),
 }
 _BITS = (16, 8, 4)
+GPUS, MACHINE = "the GPUs", "the machine"
+UNIFIED = "GB10"
+"""A GPU of this name shares the machine's memory."""
 
 
 def fit(analysis: Analysis) -> pl.DataFrame:
@@ -48,17 +58,44 @@ def fit(analysis: Analysis) -> pl.DataFrame:
             if card.shape is not None:
                 sequences = int(workload.get("concurrency") or card.max_batch_size)
                 row = _row(card, card.shape, memory, sequences=sequences, tokens=tokens)
-                rows.append(row | {"measured": card.name in measured})
+                rows.append(row | {"measured": card.name in measured, "memory_of": memory_of(analysis.context)})
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
 def memory_gib(context: Mapping[str, Any]) -> float | None:
-    """MemTotal of the smallest machine that measured, else the site's as its data sheet has it, GiB."""
-    told = [machine["memory_gib"] for machine in context.get("machines") or [] if machine.get("memory_gib")]
+    """What models may count on, GiB: of the smallest machine that measured, else the site's as its data sheet has it.
+
+    Of GPUs with memory of their own it is theirs; None where the machine did not tell it.
+    """
+    site = _site(context)
+    if site is not None and site.simulated:
+        return site.memory_gib
+    machines = context.get("machines") or []
+    if memory_of(context) == GPUS:
+        own = [machine.get("gpu_memory_gib") or [None] for machine in machines]
+        if any(size is None for sizes in own for size in sizes):
+            return None
+        told = [sum(sizes) for sizes in own]
+    else:
+        told = [machine["memory_gib"] for machine in machines if machine.get("memory_gib")]
     if told:
         return float(min(told))
+    return site.memory_gib if site is not None else None
+
+
+def memory_of(context: Mapping[str, Any]) -> str:
+    """Whose memory bounds a model."""
+    site = _site(context)
+    if site is not None:
+        return GPUS if needs_gpu(site) and not is_spark(site) else MACHINE
+    gpus = [str(name) for machine in context.get("machines") or [] for name in machine.get("gpus") or []]
+    return GPUS if gpus and not any(UNIFIED in name for name in gpus) else MACHINE
+
+
+def _site(context: Mapping[str, Any]) -> Site | None:
+    """The site as it ships; None for one that does not."""
     try:
-        return Catalog(data_root()).site(str(context.get("site"))).memory_gib
+        return Catalog(data_root()).site(str(context.get("site")))
     except UnknownNameError:
         return None
 

@@ -1,4 +1,4 @@
-"""One figure a file, found by its name: `TITLE`, and `draw(book)` that makes it or says why not.
+"""One figure a file, found by its name: `TITLE`, `TABLES` that it draws from, and `draw(book)`, which may say why not.
 
 A figure draws what the analysis estimated and estimates nothing. Its caption is a sentence from the data whose numbers have
 evidence; its alternative text says in words what an eye would see. Files come out the same, byte for byte, for the same
@@ -19,9 +19,9 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from sparkray.analysis.text import Text
 from sparkray.report.book import Book
 from sparkray.report.style import RC
-from sparkray.report.text import Text
 
 FORMATS = ("pdf", "svg", "png")
 PNG_DPI, POINTS = 300, 72
@@ -50,7 +50,7 @@ class NoFigure:
 
 @dataclass(frozen=True)
 class Saved:
-    """A figure on disk. `svg` is its drawing as text; `files` has one path for each of `FORMATS`."""
+    """A figure on disk. `svg` is its drawing as text; `files` has a path for each of `FORMATS`; `tables` it draws."""
 
     name: str
     title: str
@@ -58,6 +58,7 @@ class Saved:
     alt: str
     svg: str
     files: Mapping[str, Path]
+    tables: tuple[str, ...] = ()
 
 
 def figures() -> Mapping[str, ModuleType]:
@@ -88,7 +89,8 @@ def save_all(book: Book, folder: Path) -> Iterator[Saved | tuple[str, NoFigure]]
             contents = rendered(name, drawn.figure)
             for form, path in files.items():
                 path.write_bytes(contents[form])
-            yield Saved(name, module.TITLE, drawn.caption, drawn.alt, contents["svg"].decode(), files)
+            svg = contents["svg"].decode()
+            yield Saved(name, module.TITLE, drawn.caption, drawn.alt, svg, files, module.TABLES)
 
 
 def rendered(name: str, figure: Figure) -> Mapping[str, bytes]:

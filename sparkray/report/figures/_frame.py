@@ -10,11 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from sparkray.analysis.text import Part, Text, enumerated
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell
 from sparkray.report.labels import arm, cell
 from sparkray.report.style import PAGE_IN, look
-from sparkray.report.text import Part, Text, enumerated
 
 COLUMNS = 5
 _WIDE = 1.6

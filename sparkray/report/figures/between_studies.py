@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.text import Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, legend_above, name_of, plain_figure, ratio_axis
 from sparkray.report.labels import metric_name
 from sparkray.report.style import BAND, INK, PAGE_IN, look
-from sparkray.report.text import Text, say
 
 TITLE = "This study over the other"
 ORDER = 15
+TABLES = ("between",)
 _PANELS = 3
 _HEADS = {"overhead": "overhead", "arm": "the arm itself"}
 

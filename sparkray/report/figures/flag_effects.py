@@ -6,15 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import legend_above, plain_figure
 from sparkray.report.labels import metric_name
 from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "What each flag does alone"
 ORDER = 52
+TABLES = ("flag_levels",)
 GRADES = {"none": (BLUE, "o"), "weakens": (ORANGE, "s"), "dangerous": (VERMILLION, "D")}
 """Colour and marker of a security grade; the same in every figure."""
 _MOST = 50

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, arms_of, cells_of, primary_metrics
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, legend_above, name_of, plain_figure, ratio_axis
 from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import BAND, INK, PAGE_IN, look
-from sparkray.report.text import Text, say, sentences
 
-TITLE = "Ratio of every model, with the margin fixed before the data"
+TITLE = "Ratio of every model, with its margin"
 ORDER = 10
+TABLES = ("comparisons",)
 _ROW_IN = 0.2
 _PANELS = 3
 _WIDEST = 4.0

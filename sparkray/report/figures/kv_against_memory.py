@@ -5,16 +5,17 @@ from statistics import median
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, legend_above, plain_figure
 from sparkray.report.labels import axis_label, cell
 from sparkray.report.style import COLUMN_IN, look
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "KV cache against memory"
 ORDER = 70
+TABLES = ("runs",)
 KV, MEMORY = "kv_cache_gib", "host_available_drop_peak_gib"
 
 

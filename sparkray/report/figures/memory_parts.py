@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import COLUMNS, arm_patches, grid, legend_above, name_of
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.style import look
-from sparkray.report.text import Text, enumerated, say, sentences
 
 TITLE = "Memory, by what is measured"
 ORDER = 50
+TABLES = ("memory",)
 PRIMARY = "host_available_drop_peak_gib"
 _SHORT = {
     "host_available_drop_peak_gib": "available, drop",

@@ -6,16 +6,17 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, enumerated, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of, first_metric
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import grid, name_of
 from sparkray.report.labels import arm, arm_tiny, axis_label, metric_name
 from sparkray.report.style import look
-from sparkray.report.text import Text, enumerated, say
 
 TITLE = "Block by block"
 ORDER = 30
+TABLES = ("runs",)
 _FULL_NAMES = 2
 
 

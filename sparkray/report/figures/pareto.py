@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import legend_above, plain_figure
 from sparkray.report.figures.flag_effects import GRADES
 from sparkray.report.labels import axis_label, metric_name
 from sparkray.report.style import COLUMN_IN, INK, PAGE_IN
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "What the search tried, and its Pareto front"
 ORDER = 53
+TABLES = ("flag_trials",)
 _MEASURES = (("memory_gib", "host_available_drop_peak_gib"), ("kv_cache_gib", "kv_cache_gib"))
 _HEIGHT = 2.6
 _KEY = (

@@ -7,16 +7,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, arms_of, cells_of, primary_metrics
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, jitter, legend_above, listed, name_of
 from sparkray.report.labels import axis_label, metric_name
 from sparkray.report.style import PAGE_IN, look
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "Every run"
 ORDER = 20
+TABLES = ("runs",)
 _METRICS = 3
 
 

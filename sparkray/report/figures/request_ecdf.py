@@ -6,16 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, enumerated, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import COLUMNS, arm_lines, legend_above, name_of
 from sparkray.report.labels import arm, cell
 from sparkray.report.style import PAGE_IN, look
-from sparkray.report.text import Text, enumerated, say
 
 TITLE = "Latency and time to first token, request by request"
 ORDER = 60
+TABLES = ("requests",)
 LATENCY, TTFT = "latency_ms", "ttft_ms"
 _NAMES = {TTFT: "TTFT", LATENCY: "latency"}
 _MEDIAN = 0.5

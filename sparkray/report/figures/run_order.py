@@ -5,15 +5,16 @@ from statistics import median
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import arm_lines, legend_above, plain_figure
 from sparkray.report.style import INK, PAGE_IN, VERMILLION, look
-from sparkray.report.text import Text, say, sentences
 
 TITLE = "Over the order of the runs"
 ORDER = 40
+TABLES = ("order",)
 _LIKELY = 0.05
 
 

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from sparkray.analysis.text import Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, first_metric
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import name_of, plain_figure
 from sparkray.report.labels import cell, metric_name
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
-from sparkray.report.text import Text, say
 
 TITLE = "Where the variance comes from"
 ORDER = 100
+TABLES = ("diagnostics",)
 _PARTS = (
     ("share_between_blocks_pct", "between blocks (pairing removes it)", BLUE, ""),
-    ("share_within_pct", "between runs within blocks", ORANGE, "///"),
-    ("share_requests_pct", "from the requests of a run", "#FFFFFF", "..."),
+    ("share_within_pct", "from run to run within blocks", ORANGE, "///"),
+    ("share_run_request_pct", "residual of run × request", "#FFFFFF", "..."),
 )
 
 
@@ -46,7 +47,7 @@ def draw(book: Book) -> Drawn | NoFigure:
 
 def _metric(book: Book) -> str | None:
     """Latency, which requests have too; else the first primary metric."""
-    there = {row["metric"] for row in book.rows("diagnostics") if row["share_requests_pct"] is not None}
+    there = {row["metric"] for row in book.rows("diagnostics") if row["share_run_request_pct"] is not None}
     return next(iter(sorted(there)), first_metric(book))
 
 

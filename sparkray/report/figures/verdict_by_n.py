@@ -6,16 +6,17 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from sparkray.analysis.text import Text, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of, first_metric
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import name_of, plain_figure
 from sparkray.report.labels import arm, capital, cell, metric_name
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
-from sparkray.report.text import Text, say
 
 TITLE = "The verdict after fewer blocks"
 ORDER = 95
+TABLES = ("verdict_by_n",)
 _MARKS = {"equivalent": ("o", BLUE, BLUE), "different": ("X", ORANGE, "black"), "undecided": ("o", "white", "#777777")}
 
 

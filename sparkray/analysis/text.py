@@ -4,11 +4,12 @@ A `Text` is a sequence of words and `Number`s. The page makes links of the numbe
 the alternative texts of figures take the words alone: one sentence, written once, for all of them.
 """
 
+import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from string import Formatter
 
-from sparkray.report.forms import MISSING, shown
+from sparkray.analysis.forms import MISSING, shown
 
 
 @dataclass(frozen=True)
@@ -109,3 +110,13 @@ def number_of(value: object, form: str, *, trace: str, column: str) -> Part:
     """A row's value as a number with evidence; a dash where there is none."""
     text = shown(value, form)
     return MISSING if text == MISSING else Number(text, trace, column, form)
+
+
+def serialised(text: Text) -> str:
+    """A text as JSON: words as strings, numbers as objects with text, trace, column and form."""
+    return json.dumps([part if isinstance(part, str) else asdict(part) for part in text], ensure_ascii=False)
+
+
+def parsed(document: str) -> Text:
+    """The text that `serialised` wrote."""
+    return tuple(part if isinstance(part, str) else Number(**part) for part in json.loads(document))

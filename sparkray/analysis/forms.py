@@ -11,6 +11,7 @@ _GROUPED = 10_000
 _DIGITS = 4
 _LEAST_P = 0.001
 _EXACT = 1e-9
+_LARGEST_LOG = 700.0
 
 
 def significant(value: float) -> str:
@@ -29,12 +30,18 @@ def probability(value: float) -> str:
     return f"< {_LEAST_P}" if value < _LEAST_P else f"{value:.3f}"
 
 
+def _exponential(value: float) -> float:
+    """Of a slope on the log scale; held where a double ends."""
+    return math.exp(min(max(value, -_LARGEST_LOG), _LARGEST_LOG))
+
+
 def _per_cent(value: float) -> str:
     return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
 
 
 FORMS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.4f}",
+    "factor": lambda value: f"{_exponential(value):.4f}",
     "change": lambda value: f"{(value - 1) * 100:+.2f} %",
     "size_of_change": lambda value: f"{abs(value - 1) * 100:.2f} %",
     "per_cent": _per_cent,
@@ -56,11 +63,11 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "p_is": lambda value: probability(value) if value < _LEAST_P else f"= {probability(value)}",
     "size": lambda value: f"{value:.1f}",
 }
-"""`ratio` has four decimals; `change` of a ratio from 1 in per cent is signed, `size_of_change` is not. `per_cent`: the
-value is one; `fine_per_cent` signed with three decimals; `level`, of a constant; `share` of 1. `number` as it is,
-`number3` in three digits; `count` in groups of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five
-decimals and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one
-decimal."""
+"""`ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is signed,
+`size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed with three decimals; `level`, of a constant;
+`share` of 1. `number` as it is, `number3` in three digits; `count` in groups of three, `count_signed` with its sign; `plain`
+whole, for seeds; `slope` five decimals and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with
+the sign in front; `size` one decimal. Words have no form: `words` is the name of none."""
 
 
 def shown(value: object, form: str) -> str:

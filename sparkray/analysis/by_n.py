@@ -1,0 +1,52 @@
+"""`verdict_by_n`: the verdict as it would have stood after fewer blocks; under looks, as it stood at each of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sparkray.analysis.arms import Arms
+from sparkray.analysis.context import Protocol
+from sparkray.analysis.keys import key
+from sparkray.analysis.looks import Looks
+from sparkray.stats import NotEstimable
+from sparkray.stats.paired import decide, paired_ratio
+
+if TYPE_CHECKING:
+    from sparkray.stats.sequential import Look
+
+Row = dict[str, Any]
+_STEP = 5
+
+
+def verdict_rows(compared: Sequence[Arms], protocol: Protocol, looks: Looks) -> list[Row]:
+    """The primary comparisons that have a margin: after the first 5, 10, 15 ... blocks, or at each look that was taken."""
+    rows: list[Row] = []
+    for arms in compared:
+        margin = protocol.margin(arms.metric)
+        if margin is None or arms.metric not in protocol.primary:
+            continue
+        taken = looks.of(arms)
+        for n, found in _looked(taken) if taken else _counted(arms, margin):
+            head = {**arms.cell.columns, "metric": arms.metric, "n": n}
+            trace = key("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
+            verdict = found.get("verdict")
+            rows.append({**head, "trace": trace, "decided": verdict and verdict != "undecided", **found})
+    return rows
+
+
+def _counted(arms: Arms, margin: float) -> Iterator[tuple[int, Row]]:
+    for n in sorted({*range(_STEP, arms.n, _STEP), arms.n}):
+        found = paired_ratio(*arms.first(n).paired)
+        if isinstance(found, NotEstimable):
+            yield n, {"not_estimable": found.reason}
+        else:
+            low, high = found.ci95
+            yield n, {"ratio": found.ratio, "low": low, "high": high, "verdict": decide(found, margin).verdict}
+
+
+def _looked(taken: Sequence["Look"]) -> Iterator[tuple[int, Row]]:
+    for found in taken:
+        if found.ratio is None or found.ci95 is None:
+            yield found.n, {"verdict": found.verdict, "not_estimable": found.reason}
+        else:
+            low, high = found.ci95
+            yield found.n, {"ratio": found.ratio, "low": low, "high": high, "verdict": found.verdict}

@@ -1,0 +1,62 @@
+"""How a study was really carried out, as far as its rows tell: order in blocks, waits, page cache, the files of each arm.
+
+An experiment declares these things; here is what happened. What the rows do not tell is null or empty, and is said so.
+"""
+
+from typing import Any
+
+import polars as pl
+
+from sparkray.analysis.frames import Frames, rank
+
+_LEAST_ARMS = 2
+
+
+def conduct_of(frames: Frames) -> dict[str, Any]:
+    """Plain values, of the runs that count."""
+    return {
+        "order": _order(frames),
+        "gate_wait_s": _spread(frames.ok, "gate_wait_s"),
+        "gate_temp_c": _spread(frames.ok, "gpu_temp_gate_c"),
+        "page_cache_dropped": _answers(frames.ok, "page_cache_dropped"),
+        "files": _files(frames),
+    }
+
+
+def _order(frames: Frames) -> dict[str, Any]:
+    """In how many blocks of two arms and more each arm came first."""
+    blocks = (
+        frames.ok.sort("order")
+        .group_by("model", "level", "block", maintain_order=True)
+        .agg(pl.len().alias("arms"), pl.col("environment").first())
+        .filter(pl.col("arms") >= _LEAST_ARMS)
+    )
+    first = dict(blocks["environment"].value_counts().iter_rows())
+    return {"blocks": blocks.height, "first": {name: first[name] for name in sorted(first, key=rank)}}
+
+
+def _spread(runs: pl.DataFrame, column: str) -> dict[str, Any]:
+    """How many runs tell a column, and its least, middle and greatest value."""
+    values = runs[column].drop_nulls()
+    if values.is_empty():
+        return {"runs": 0}
+    return {"runs": len(values), "min": values.min(), "median": values.median(), "max": values.max()}
+
+
+def _answers(runs: pl.DataFrame, column: str) -> dict[str, int]:
+    """How many runs say yes, no, and nothing."""
+    values = runs[column]
+    yes, told = int(values.fill_null(value=False).sum()), len(values) - values.null_count()
+    return {"yes": yes, "no": told - yes, "not_told": values.null_count()}
+
+
+def _files(frames: Frames) -> dict[str, Any]:
+    """What is known of the files that each arm ran: digests that differ, and runs without one."""
+    found: dict[str, Any] = {}
+    for environment in sorted(frames.ok["environment"].unique().to_list(), key=rank):
+        digests = frames.ok.filter(pl.col("environment") == environment)["rootfs_digest"]
+        found[environment] = {
+            "digests": digests.drop_nulls().unique().sort().to_list(),
+            "not_told": digests.null_count(),
+        }
+    return found

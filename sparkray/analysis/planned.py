@@ -1,0 +1,54 @@
+"""What the planned number of pairs could show: computed before the data where there is a calibration, else from them."""
+
+import math
+from typing import Any
+
+from sparkray.analysis.arms import Arms
+from sparkray.analysis.context import Protocol
+from sparkray.analysis.reasons import Why, note
+from sparkray.stats import NotEstimable
+from sparkray.stats.paired import Ratio, tost_power
+from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
+
+Row = dict[str, Any]
+CALIBRATION, THESE_DATA = "calibration", "these data"
+_LEAST_PLANNED = 2
+_A_PRIORI = ("power_a_priori", "pairs_a_priori", "runs_a_priori")
+
+
+def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Row:
+    """What this spread and these numbers of pairs can show, and what the planned number was to show of its effect."""
+    margin, planned = protocol.margin(arms.metric), protocol.planned or arms.n
+    row: Row = {}
+    least = minimum_detectable(result.n, result.sd_log)
+    if isinstance(least, NotEstimable):
+        note(why, ("minimum_detectable",), least)
+    else:
+        row["minimum_detectable"] = least
+    if planned < _LEAST_PLANNED:
+        note(why, ("power_planned", *_A_PRIORI), f"{planned} pair planned: a test needs at least {_LEAST_PLANNED}")
+        return row
+    if margin is None:
+        note(why, ("power_planned",), "no margin was fixed")
+    else:
+        row["power_planned"] = tost_power(planned, result.sd_log, margin)
+    return row | _a_priori(result, arms, planned, protocol, why=why)
+
+
+def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, why: Why) -> Row:
+    """Power to see the planned effect, with the noise that a calibration had found before; else with what was seen."""
+    effect = protocol.effect(arms.metric)
+    if effect is None:
+        note(why, _A_PRIORI, "no effect was planned for, and no margin was fixed")
+        return {}
+    known = protocol.calibrated_sd_log.get(arms.metric)
+    sd_log = known or result.sd_log
+    ratio = 1 + effect
+    return {
+        "planned_effect": effect,
+        "a_priori_cv_pct": sd_log / math.sqrt(2) * 100,
+        "a_priori_basis": CALIBRATION if known else THESE_DATA,
+        "power_a_priori": paired_power(ratio, sd_log, planned),
+        "pairs_a_priori": paired_runs(ratio, sd_log),
+        "runs_a_priori": two_sample_runs(math.log(ratio) / sd_log * math.sqrt(2)),
+    }

@@ -1,0 +1,83 @@
+"""Which load to serve at: the smallest beyond which throughput no longer grows by more than its margin. Means alone.
+
+Levels of the load have blocks of their own, so no pairing tells how two of them differ; the rule reads means and says so.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sparkray.analysis import Analysis
+from sparkray.analysis.keys import key
+
+THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
+_LEAST_LEVELS = 2
+_SCHEMA = {
+    "trace": pl.String(),
+    "model": pl.String(),
+    "environment": pl.String(),
+    "level": pl.String(),
+    "throughput_tok_s": pl.Float64(),
+    "latency_ms": pl.Float64(),
+    "most_tok_s": pl.Float64(),
+    "most_level": pl.String(),
+    "left_pct": pl.Float64(),
+    "advice": pl.String(),
+    "supports": pl.String(),
+    "source": pl.String(),
+}
+RULE = (
+    "Take the smallest load beyond which no larger one has more throughput than the margin allows to ignore: past it, more "
+    "sequences buy latency alone. Where the largest load is the one, throughput may still grow beyond it."
+)
+
+
+def load(analysis: Analysis) -> pl.DataFrame:
+    """One row a model and environment that has several levels of the load."""
+    margin = (analysis.context.get("margins") or {}).get(THROUGHPUT)
+    described = analysis.tables["descriptive"].filter(pl.col("mean").is_not_null() & (pl.col("level") != ""))
+    means: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
+    for row in described.filter(pl.col("metric").is_in([THROUGHPUT, LATENCY])).iter_rows(named=True):
+        of_cell = means.setdefault((row["model"], row["environment"]), {})
+        of_cell.setdefault(row["level"], {})[row["metric"]] = row["mean"]
+    rows = []
+    for (model, environment), found in means.items():
+        levels = sorted((level for level in found if THROUGHPUT in found[level]), key=size_of)
+        if margin is not None and len(levels) >= _LEAST_LEVELS:
+            rows.append(_row((model, environment), levels, found, margin))
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def size_of(level: str) -> tuple[int, ...]:
+    """What a level's name says in numbers, requests in flight first; so levels are ordered by load."""
+    named = dict(re.findall(r"(\w+)=(\d+)", level))
+    return tuple(int(named.get(name, 0)) for name in ("concurrency", "batch"))
+
+
+def _row(
+    where: tuple[str, str], levels: Sequence[str], found: Mapping[str, Mapping[str, float]], margin: float
+) -> dict[str, Any]:
+    model, environment = where
+    speeds = [found[level][THROUGHPUT] for level in levels]
+    place = next(i for i, speed in enumerate(speeds) if max(speeds[i:]) <= speed * (1 + margin))
+    most = max(range(len(levels)), key=lambda i: speeds[i])
+    last = place == len(levels) - 1
+    return {
+        "trace": key("load", model, environment),
+        "model": model,
+        "environment": environment,
+        "level": levels[place],
+        "throughput_tok_s": speeds[place],
+        "latency_ms": found[levels[place]].get(LATENCY),
+        "most_tok_s": speeds[most],
+        "most_level": levels[most],
+        "left_pct": (speeds[most] / speeds[place] - 1) * 100,
+        "advice": "the largest that was measured: throughput may grow on"
+        if last
+        else "enough: more buys latency alone",
+        "supports": json.dumps([key("descriptive", model, level, environment, THROUGHPUT) for level in levels]),
+        "source": f"means of {THROUGHPUT} over levels, margin {margin:g}. {RULE}",
+    }

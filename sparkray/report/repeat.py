@@ -1,0 +1,163 @@
+"""The command that asks the same question again, from what a dataset says of itself.
+
+What differs from the experiment and the site of that name as they ship is set on the command line. What a dataset does not
+hold cannot be repeated by it, and is said: `left_open`.
+"""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.errors import SparkrayError
+from sparkray.report.book import Book
+from sparkray.report.derived.flags import options_of_line
+from sparkray.spec.docker import given
+from sparkray.spec.site import CONTAINER_OPTIMIZED, NATIVE
+
+_CALIBRATION = "aa"
+_OWN_OPTION = ("name", "question", "models", "environments", "runs", "seed", "workload.requests", "fold")
+_OF_SITE = (
+    "image",
+    "models_root",
+    "hf_cache",
+    "engine",
+    "engine_cpus",
+    "memory_gib",
+    "bandwidth_gb_s",
+    "compute_tflops",
+)
+_FILE = "experiment.yaml"
+
+
+def repeat_line(book: Book) -> str:
+    """The command that measures the same question again."""
+    context = book.context
+    shipped = _shipped(context)
+    name = str(context.get("experiment"))
+    words = ["python", "-m", "sparkray.sweep", _verb(context), "--experiment", name if shipped is not None else _FILE]
+    words += [word for option in _options(context) for word in option]
+    for setting in (*_experiment_settings(context, shipped), *_site_settings(context), *_docker_settings(context)):
+        words += ["--set", setting]
+    return shlex.join(words)
+
+
+def left_open(book: Book) -> list[str]:
+    """What the line cannot say, in sentences."""
+    said = [
+        "Options of the engine that were set on the command line are not stored: hold its command lines against those below."
+    ]
+    if _shipped(book.context) is None:
+        said.append(
+            f"No experiment of that name ships with this version: write what the dataset's experiment.json has under "
+            f"`experiment` into {_FILE}."
+        )
+    if CONTAINER_OPTIMIZED in (book.context.get("environments") or []):
+        said.append(
+            "Where the tuned flags came from a file, `--optimized FILE` names it; the flags themselves stand below."
+        )
+    return said
+
+
+def _verb(context: Mapping[str, Any]) -> str:
+    environments = context.get("environments") or []
+    if CONTAINER_OPTIMIZED in environments:
+        return "validate"
+    alone = environments == [NATIVE] and str(context.get("experiment")).partition("-")[0] == _CALIBRATION
+    return "calibrate" if alone else "baseline"
+
+
+def _options(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What has an option of its own."""
+    for option, key in (("--site", "site"), ("--models", "models"), ("--environments", "environments")):
+        value = context.get(key)
+        if value:
+            yield option, ",".join(value) if isinstance(value, list) else str(value)
+    requests = (context.get("workload") or {}).get("requests")
+    for option, number in (
+        ("--runs", context.get("pairs_planned")),
+        ("--requests", requests),
+        ("--seed", context.get("seed")),
+    ):
+        if number is not None:
+            yield option, str(number)
+
+
+def _shipped(context: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The experiment of that name as it ships, with what its site changes of it; None where none does."""
+    try:
+        protocol = Catalog(data_root()).site(str(context.get("site"))).protocol
+    except SparkrayError:
+        protocol = {}
+    try:
+        found = Catalog(data_root()).experiment(
+            str(context.get("experiment")), {f"protocol.{key}": value for key, value in protocol.items()}
+        )
+    except SparkrayError:
+        return None
+    return _plain(asdict(found))
+
+
+def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON has it, so that tuples are lists."""
+    return dict(json.loads(json.dumps(value, default=str)))
+
+
+def _experiment_settings(context: Mapping[str, Any], shipped: Mapping[str, Any] | None) -> Iterator[str]:
+    said = context.get("definition") or {}
+    if shipped is None:
+        return
+    for key, value in _leaves(said):
+        if key not in _OWN_OPTION and value != _at(shipped, key):
+            yield f"experiment.{key}={_yaml(value)}"
+
+
+def _site_settings(context: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        shipped = _plain(asdict(Catalog(data_root()).site(str(context.get("site")))))
+    except SparkrayError:
+        return
+    said = context.get("site_definition") or {}
+    for key in _OF_SITE:
+        if key in said and said[key] != shipped[key]:
+            yield f"site.{key}={_yaml(said[key])}"
+
+
+def _docker_settings(context: Mapping[str, Any]) -> Iterator[str]:
+    """Flags of the containers that really ran, where the site does not have them so."""
+    try:
+        environments = Catalog(data_root()).site(str(context.get("site"))).environments
+    except SparkrayError:
+        environments = {}
+    for name, line in (context.get("docker_commands") or {}).items():
+        known = (
+            {option: value for option, _, value in given(environments[name].options)} if name in environments else {}
+        )
+        for option, _, value in given(options_of_line(line)):
+            if known.get(option) != value:
+                yield f"docker.{name}.{option}={_yaml(value)}"
+
+
+def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Values by dotted key; lists and empty mappings are values."""
+    for key, inner in value.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(inner, Mapping) and inner:
+            yield from _leaves(inner, name)
+        else:
+            yield name, inner
+
+
+def _at(value: Any, path: str) -> Any:  # noqa: ANN401 - JSON
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _yaml(value: object) -> str:
+    """A value as `--set` reads it: JSON is YAML."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(list(value) if isinstance(value, tuple) else value)

@@ -1,0 +1,144 @@
+"""Across models: the model is the unit, a level of the load is no further model, and groups differ only by a test."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.across import contrast_rows, size_rows
+from sparkray.analysis.context import Card, Cards, Protocol
+from sparkray.analysis.questions import question_rows
+from sparkray.analysis.synthetic import Plant, plant, small_study
+from sparkray.analysis.text import numbers_of, parsed, plain
+from sparkray.report import open_book
+from sparkray.report.book import NUMERAL
+from sparkray.report.page import page
+
+LATENCY = "latency_mean_ms"
+LEVELS = ("concurrency=1", "concurrency=8")
+MODELS = ("Qwen2-1.5B", "Mistral-7B-v0.3", "GPT-OSS-120B", "Llama-3-70B")
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    planted = Plant(
+        models=MODELS, runs=4, requests=8, samples=0, levels=LEVELS, speed_ratio={"container_baseline": 0.97}
+    )
+    return analyse(plant(tmp_path_factory.mktemp("levels"), planted))
+
+
+def test_each_level_has_a_line_and_groups_of_its_own(levels: Analysis) -> None:
+    size = levels.tables["size"].filter(metric=LATENCY, environment="container_baseline")
+    for level in LEVELS:
+        [slope] = size.filter(group_by="slope", level=level).to_dicts()
+        [whole] = size.filter(group_by="all", level=level).to_dicts()
+        assert slope["n_models"] == whole["n_models"] == 4
+        groups = size.filter(group_by="architecture", level=level)
+        assert sum(groups["n_models"]) == 4
+        assert size.filter(group_by="size", level=level).height == 4
+    assert set(size["level"]) == set(LEVELS)
+    curves = levels.tables["power_curve"].filter(metric=LATENCY, environment="container_baseline", n=10)
+    assert sorted(curves["level"]) == sorted(LEVELS * 3)
+
+
+def test_questions_are_answered_level_by_level_and_count_models(levels: Analysis) -> None:
+    found = levels.tables["questions"]
+    for question in (1, 2):
+        assert set(found.filter(question=question)["level"]) == set(LEVELS)
+    [answer] = found.filter(question=3, metric=LATENCY, aspect="mean")["answer"]
+    assert "in 8 of 8 cells (4 models at 2 levels of the load)" in answer
+    for answer in found.filter(question=1)["answer"]:
+        assert answer.startswith("4 models from ")
+
+
+def test_the_headline_tells_models_and_levels_apart(levels: Analysis) -> None:
+    text = page(open_book(levels), [])
+    assert "8</a> comparisons (" in text
+    assert "4</a> models at " in text
+    assert "2</a> levels of the load)" in text
+
+
+def comparison(model: str, ratio: float | None, n: int = 30) -> dict[str, object]:
+    row = {"model": model, "level": "", "environment": "container_baseline", "against": "native", "metric": LATENCY}
+    numbers = {"ratio": ratio, "low": 0.9, "high": 1.1, "sd_log": 0.002, "n": n}
+    whole = numbers if ratio else {"ratio": None, "not_estimable": "all failed"}
+    return {**row, "trace": f"comparisons/{model}", "primary": True, **whole}
+
+
+def cards(**architectures: str) -> Cards:
+    stored = [
+        {"name": name, "architecture": kind, "dtype": "bfloat16", "shape": {"params_total": (place + 1) * 10**9}}
+        for place, (name, kind) in enumerate(architectures.items())
+    ]
+    return Cards(stored)
+
+
+SUITE = {"a": "decoder", "b": "decoder", "c": "decoder", "d": "moe", "e": "moe", "f": "reasoning"}
+
+
+def answered(ratios: dict[str, float | None], kinds: dict[str, str] = SUITE) -> tuple[str, str]:
+    """Verdict and answer to question 2."""
+    compared = [comparison(name, ratio) for name, ratio in ratios.items()]
+    known = cards(**kinds)
+    tables = {"comparisons": compared, "size": size_rows(compared, known), "contrasts": contrast_rows(compared, known)}
+    tables |= {name: [] for name in ("gap", "verdict_by_n", "power_curve", "checks")}
+    protocol = Protocol({LATENCY: 0.01}, (LATENCY,), 30, 0)
+    context = {"simulated": False, "runs_used": 1, "attempts": 1}
+    rows = question_rows(tables, protocol, context)  # type: ignore[arg-type]
+    [row] = [row for row in rows if row["question"] == 2]
+    return row["verdict"], row["answer"]
+
+
+def test_groups_that_lie_apart_by_more_than_their_models_differ() -> None:
+    verdict, answer = answered({"a": 1.001, "b": 1.002, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0012})
+    assert verdict == "yes"
+    assert "the clearest difference is moe over decoder: 1.048" in answer
+    assert "f" not in answer.split(" models)")[-1].split()
+
+
+def test_one_model_that_lies_apart_is_no_group_that_does() -> None:
+    # Thirty runs each know every ratio to 0.04 %, and the one reasoning model lies 3 % apart; but decoders scatter too.
+    verdict, answer = answered({"a": 1.0, "b": 1.03, "c": 0.98, "d": 1.01, "e": 0.99, "f": 1.035})
+    assert verdict == "no difference shown"
+    assert "which proves no equality" in answer
+
+
+def test_without_two_models_in_a_group_it_cannot_be_told() -> None:
+    verdict, answer = answered({"a": 1.0, "d": 1.05}, {"a": "decoder", "d": "moe"})
+    assert verdict == "cannot be told"
+    assert "2 models in 2 groups: no group has two" in answer
+    assert "by precision, there is but the group bfloat16" in answer
+
+
+def test_models_without_a_ratio_are_left_out_and_said_so() -> None:
+    verdict, answer = answered({"a": 1.001, "b": None, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0})
+    assert verdict == "yes"
+    assert "(1 without a ratio left out)" in answer
+
+
+def test_p_values_are_holms_over_architectures_and_precisions_together() -> None:
+    compared = [comparison(name, 1 + place / 1000) for place, name in enumerate(SUITE)]
+    rows = contrast_rows(compared, cards(**SUITE))
+    assert [(row["first"], row["second"]) for row in rows] == [
+        ("decoder", "moe"),
+        ("decoder", "reasoning"),
+        ("moe", "reasoning"),
+    ]
+    assert {row["df"] for row in rows} == {3}
+    least = min(rows, key=lambda row: row["p"])
+    assert least["p_holm"] == pytest.approx(min(1.0, 3 * least["p"]))
+
+
+def test_every_number_of_an_answer_is_a_cell_or_a_count(levels: Analysis, tmp_path: Path) -> None:
+    for found in (levels, analyse(small_study(tmp_path, models=4, runs=6))):
+        for row in found.tables["questions"].to_dicts():
+            text = parsed(row["parts"])
+            assert plain(text) == row["answer"]
+            assert json.loads(row["supports"]) or row["verdict"] == "unanswered"
+            assert [part for part in text if isinstance(part, str) and NUMERAL.search(part)] == []
+            assert all(number.trace for number in numbers_of(text))
+
+
+def test_a_card_that_tells_nothing_is_in_no_group() -> None:
+    assert cards().of("nobody") == Card("nobody", None, None, None)

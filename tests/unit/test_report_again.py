@@ -1,0 +1,162 @@
+"""Doing it again: the command that asks the same question, and lines that start an engine as a run did."""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.synthetic import small_study
+from sparkray.engines import load_engine
+from sparkray.execute.layout import planned_container
+from sparkray.plan import Study, definition_sha256, make_plan
+from sparkray.report.book import Book
+from sparkray.report.launches import chroot_lines, commands, host_lines
+from sparkray.report.repeat import left_open, repeat_line
+from sparkray.runtimes import StartState
+from sparkray.spec.container import run_line
+from sparkray.sweep.app import app
+from sparkray.sweep.options import build_study, options_of
+
+EMPTY = Analysis(Path("nowhere"), {}, {})
+
+
+def book(**context: Any) -> Book:
+    return Book(Analysis(Path("nowhere"), {}, context))
+
+
+def asked(line: str) -> Study:
+    """The study that a printed command asks for."""
+    python, m, module, verb, *words = shlex.split(line)
+    assert (python, m, module) == ("python", "-m", "sparkray.sweep")
+    command = app.commands[verb]
+    return build_study(options_of(command.make_context(verb, words).params))
+
+
+def told_of(study: Study) -> dict[str, Any]:
+    """The context of a dataset of that study, as far as the command goes."""
+    plain = json.loads(json.dumps(asdict(study.experiment), default=str))
+    site = json.loads(json.dumps(asdict(study.site), default=str))
+    engine = load_engine(study.engine)
+    lines = {}
+    for run in make_plan(study):
+        container = planned_container(study, run, engine, Path("results"))
+        if container is not None:
+            lines.setdefault(run.environment, run_line(container))
+    return {
+        "experiment": study.experiment.name,
+        "site": study.site.name,
+        "models": [card.name for card in study.cards],
+        "environments": [treatment.environment for treatment in study.treatments],
+        "pairs_planned": study.experiment.runs,
+        "seed": study.experiment.seed,
+        "workload": plain["workload"],
+        "definition": plain,
+        "site_definition": site,
+        "docker_commands": lines,
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--experiment", "local", "--site", "cpu"),
+        ("--experiment", "phase2a", "--site", "dgx-spark", "--models", "Qwen2-1.5B,Mistral-7B-v0.3", "--runs", "5"),
+        ("--experiment", "phase2a-sequential", "--site", "dgx-spark", "--requests", "50", "--seed", "7"),
+        ("--experiment", "phase2d", "--site", "dgx-spark-double", "--models", "tier1"),
+        (
+            *("--experiment", "local", "--site", "cpu", "--set", "experiment.timeout_s=99"),
+            *("--set", "experiment.families={speed: [latency_mean_ms]}", "--set", "experiment.workload.input_spread=3"),
+            *("--set", "docker.container_baseline.shm_size=1g", "--set", "site.hf_cache=/data/hf"),
+        ),
+    ],
+    ids=["as it ships", "some models", "looks", "three arms", "settings"],
+)
+def test_the_command_asks_the_same_question(words: tuple[str, ...]) -> None:
+    study = asked(shlex.join(["python", "-m", "sparkray.sweep", "baseline", *words]))
+    line = repeat_line(book(**told_of(study)))
+    again = asked(line)
+    assert again.experiment == study.experiment or again.experiment.models != ("all",)
+    assert definition_sha256(again) == definition_sha256(study)
+    assert [run.run_id for run in make_plan(again)] == [run.run_id for run in make_plan(study)]
+    verb = "validate" if "container_optimized" in told_of(study)["environments"] else "baseline"
+    assert shlex.split(line)[3] == verb
+
+
+def test_an_experiment_that_does_not_ship_is_told_where_it_lies() -> None:
+    found = book(experiment="ours", site="cpu", environments=["native"], models=["SmolLM2-135M"])
+    assert "--experiment experiment.yaml" in repeat_line(found)
+    assert any("experiment.json has under `experiment`" in line for line in left_open(found))
+
+
+def test_an_arm_against_itself_is_calibrated_again() -> None:
+    found = book(experiment="aa", site="cpu", environments=["native"], models=["SmolLM2-135M"], pairs_planned=120)
+    assert repeat_line(found).startswith("python -m sparkray.sweep calibrate --experiment aa --site cpu")
+    assert "--runs 120" in repeat_line(found)
+
+
+START = asdict(
+    StartState(nice=-5, oom_score_adj=17, rlimits={"nofile": (1024, 4096), "memlock": (-1, -1)}, affinity=(0, 2, 3))
+)
+LAUNCH: Mapping[str, Any] = {
+    "model": "Alpha",
+    "argv": ["python3", "worker.py", "--model", "/sparkray/model/alpha one.gguf"],
+    "start_state": START,
+    "variables": {"PATH": "/opt/bin:/bin", "GREETING": "a b", "SPARKRAY_RUN": "sparkray-1"},
+    "model_path": None,
+    "image": "engine:1.0",
+    "others": {},
+}
+
+
+def test_chroot_lines_do_what_the_launcher_does() -> None:
+    lines = list(chroot_lines(LAUNCH))
+    text = "\n".join(lines)
+    launcher = (Path(__file__).parents[2] / "sparkray/runtimes/_launcher.py").read_text()
+    for place in ("/proc", "/sys", "/dev", "/tmp"):
+        assert f'f"{{root}}{place}"' in launcher
+        assert f'"$ROOTFS{place}"' in text
+    assert lines[-2].startswith(
+        "exec nice -n -5 prlimit --nofile=1024:4096 --memlock=unlimited:unlimited taskset -c 0,2,3 env -i "
+    )
+    assert "'GREETING=a b'" in text
+    assert "SPARKRAY_RUN" not in text
+    assert text.index("umask 0022") < text.index("exec nice")
+    assert "echo 17 > /proc/self/oom_score_adj" in lines
+    assert 'mount --bind "$MODEL" "$ROOTFS"\'/sparkray/model/alpha one.gguf\'' in lines
+    assert text.index('remount,bind,ro "$ROOTFS"\'/sparkray/model') < text.index('remount,bind,ro "$ROOTFS"\n')
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"variables": {"HF_HOME": "/sparkray/hf"}}, {"start_state": None, "variables": {}}]
+)
+def test_a_shell_can_read_them(change: Mapping[str, Any]) -> None:
+    for lines in (chroot_lines({**LAUNCH, **change}), host_lines({**LAUNCH, **change})):
+        done = subprocess.run(["sh", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert ("$HF" in "\n".join(chroot_lines({**LAUNCH, **change}))) == ("HF_HOME" in {**LAUNCH, **change}["variables"])
+
+
+def test_without_its_folders_the_script_ends_before_it_mounts() -> None:
+    done = subprocess.run(
+        ["sh"], input="\n".join(chroot_lines(LAUNCH)), text=True, capture_output=True, check=False, env={}
+    )
+    assert done.returncode != 0
+    assert "ROOTFS" in done.stderr
+
+
+def test_how_other_models_differ_is_said(tmp_path: Path) -> None:
+    study = analyse(small_study(tmp_path, models=2, runs=2))
+    found = {command.what: command for command in commands(Book(study))}
+    native = found["native (chroot into the image's own files)"]
+    assert "unshare --mount" in native.line
+    assert native.remark.startswith("This is ")
+    assert "Other models differ in MODEL, IN and these words: " in native.remark
+    assert "sparkray also mounts the driver's libraries" in native.remark
+    container = found["container with the baseline flags"]
+    assert container.line.startswith("docker run ")
