@@ -16,6 +16,7 @@ import threading
 import time
 
 CHUNK = 1 << 20
+QUIET = 4  # the least verbosity at which llama.cpp tells architecture and KV cache; nothing per token
 
 
 def lifetime_s():
@@ -55,6 +56,11 @@ class EngineLog:
         sys.stderr.write(self.text())
 
 
+def verbosity():
+    """As llama.cpp's own variable has it; above QUIET it logs several lines per token, as a debug build in production."""
+    return max(QUIET, int(os.environ.get("LLAMA_LOG_VERBOSITY") or QUIET))
+
+
 def load(request):
     """The server, its thread count and the seconds it took."""
     import xllamacpp
@@ -70,7 +76,7 @@ def load(request):
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.warmup = False
-    params.verbosity = 4  # the least at which llama.cpp tells architecture and KV cache; nothing per token
+    params.verbosity = verbosity()
     began = time.monotonic()
     server = xllamacpp.Server(params)
     return server, params.cpuparams.n_threads, time.monotonic() - began
@@ -179,9 +185,14 @@ def main():
         except RuntimeError as error:
             sys.exit("llama.cpp could not load the model: " + why_not_loaded(log.text()) + " (" + str(error) + ")")
         mapped = mapped_model(request["model"])
+        if verbosity() == QUIET:
+            requests = serve_all(server, request)
+            del server
+            gc.collect()
+        else:
+            time.sleep(0.2)  # llama.cpp writes its log from a thread of its own
+    if verbosity() > QUIET:  # lines per token go out as they come: to copy them is what they cost
         requests = serve_all(server, request)
-        del server
-        gc.collect()
     text = log.text()
     document = {
         "format": "sparkray-worker/1",
