@@ -1,23 +1,25 @@
 """The search of Docker options with Optuna: the only room that imports it. It starts nothing: it is handed a `submit`."""
 
+from sparkray.search.drivers import at_work, this_driver
 from sparkray.search.ground import Axis, Ground, ground
 from sparkray.search.importance import importance
 from sparkray.search.loop import open_study, read, search
 from sparkray.search.shortlist import Candidate, shortlist
 from sparkray.search.storage import default_storage, open_storage
-from sparkray.search.words import Evaluated, Found, Instance, Result, Settings, Submit, Trial
+from sparkray.search.words import Batch, Evaluated, Found, Result, Settings, Submit, Trial
 
 __all__ = [
     "Axis",
+    "Batch",
     "Candidate",
     "Evaluated",
     "Found",
     "Ground",
-    "Instance",
     "Result",
     "Settings",
     "Submit",
     "Trial",
+    "at_work",
     "default_storage",
     "ground",
     "importance",
@@ -26,4 +28,5 @@ __all__ = [
     "read",
     "search",
     "shortlist",
+    "this_driver",
 ]

@@ -24,6 +24,9 @@ UNSIGNED_S = 60.0
 """A trial without a signature is that of a driver that has just taken it, or that died there."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX = "driver "
+_KEPT = ("again", "block", "raced", "unanswered")
+_CORRECTION = ("corrects", "evaluations")
+"""Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,24 @@ def signs_of_life(study: optuna.Study) -> dict[str, float]:
     }
 
 
+def alive_drivers(study: optuna.Study, mine: str, *, now: float) -> set[str]:
+    """Names of the drivers that work on a study.
+
+    Args:
+        study: The study.
+        mine: Name of the driver that asks; it is one of them.
+        now: s since the epoch.
+    """
+    signs = signs_of_life(study)
+    return {name for name, sign in signs.items() if name == mine or is_alive(name, sign, now=now)} | {mine}
+
+
+def neighbours_of(study: optuna.Study, mine: str, *, now: float) -> set[str]:
+    """Other drivers that work on this machine."""
+    host = mine.partition("/")[0]
+    return {name for name in alive_drivers(study, mine, now=now) if name != mine and name.partition("/")[0] == host}
+
+
 def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, now: float) -> int:
     """Puts the trials of dead drivers into the queue again and closes them; how many there were.
 
@@ -107,16 +128,27 @@ def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, no
         mine: Name of the driver that asks; its own trials are alive.
         now: s since the epoch.
     """
-    signs = signs_of_life(study)
-    alive = {name for name, sign in signs.items() if name == mine or is_alive(name, sign, now=now)}
+    alive = alive_drivers(study, mine, now=now)
     taken = {trial.user_attrs.get("retry_of") for trial in trials}
     left = [trial for trial in trials if trial.state == TrialState.RUNNING and _abandoned(trial, alive, mine, now)]
     for trial in left:
-        if trial.params and trial.number not in taken:
-            attrs = {name: trial.user_attrs[name] for name in ("again",) if name in trial.user_attrs}
-            study.enqueue_trial(trial.params, user_attrs={**attrs, "retry_of": trial.number})
+        if trial.number not in taken:
+            put_back(study, trial)
         _close(study, trial)
     return len(left)
+
+
+def put_back(study: optuna.Study, trial: FrozenTrial, **more: object) -> None:
+    """The same configuration into the queue again, with all that was to be done about it.
+
+    A trial from the queue has its choices among the system's attributes until it has asked for each of them: one whose
+    driver died before that would be lost with them.
+    """
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if params:
+        names = (*_KEPT, *_CORRECTION) if "corrects" in trial.user_attrs else _KEPT
+        kept = {name: trial.user_attrs[name] for name in names if name in trial.user_attrs}
+        study.enqueue_trial(params, user_attrs={**kept, **more, "retry_of": trial.number})
 
 
 def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bool:
