@@ -1,6 +1,6 @@
 """The search of Docker options with Optuna: the only room that imports it. It starts nothing: it is handed a `submit`."""
 
-from sparkray.search.drivers import at_work, this_driver
+from sparkray.search.drivers import present
 from sparkray.search.ground import Axis, Ground, ground
 from sparkray.search.importance import importance
 from sparkray.search.loop import open_study, read, search
@@ -19,14 +19,13 @@ __all__ = [
     "Settings",
     "Submit",
     "Trial",
-    "at_work",
     "default_storage",
     "ground",
     "importance",
     "open_storage",
     "open_study",
+    "present",
     "read",
     "search",
     "shortlist",
-    "this_driver",
 ]

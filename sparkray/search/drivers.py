@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import optuna
 import psutil
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 BEAT_S, SILENT_S = 30.0, 300.0
@@ -24,6 +26,7 @@ UNSIGNED_S = 60.0
 """A trial without a signature is that of a driver that has just taken it, or that died there."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX = "driver "
+SERIAL = count()
 _KEPT = ("again", "block", "raced", "unanswered")
 _CORRECTION = ("corrects", "evaluations")
 """Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others."""
@@ -114,9 +117,23 @@ def alive_drivers(study: optuna.Study, mine: str, *, now: float) -> set[str]:
 
 
 def neighbours_of(study: optuna.Study, mine: str, *, now: float) -> set[str]:
-    """Other drivers that work on this machine."""
+    """Drivers of other processes of this machine."""
     host = mine.partition("/")[0]
-    return {name for name in alive_drivers(study, mine, now=now) if name != mine and name.partition("/")[0] == host}
+    others = alive_drivers(study, mine, now=now)
+    return {name for name in others if _process(name) != _process(mine) and name.partition("/")[0] == host}
+
+
+def _process(name: str) -> str:
+    """A driver's name without its count: drivers of one process do not wait for each other."""
+    return name.rpartition("/")[0]
+
+
+@contextmanager
+def present(storage: BaseStorage, name: str) -> Iterator[None]:
+    """Signs of life in a study, made if there is none, of a process that will work on it and may have to wait for that."""
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    with at_work(study, this_driver(next(SERIAL)).name):
+        yield
 
 
 def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, now: float) -> int:
@@ -156,7 +173,7 @@ def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bo
     if driver is not None:
         return driver not in alive
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    return alive <= {mine} or now - started > UNSIGNED_S
+    return all(_process(name) == _process(mine) for name in alive) or now - started > UNSIGNED_S
 
 
 def _close(study: optuna.Study, trial: FrozenTrial) -> None:

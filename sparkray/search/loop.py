@@ -9,7 +9,6 @@ stored: whoever provides it answers from the rows of the first time.
 
 import time
 from collections.abc import Callable, Mapping
-from itertools import count
 
 import optuna
 from optuna.pruners import NopPruner
@@ -20,7 +19,7 @@ from optuna.trial import TrialState
 from sparkray.errors import ConfigError
 from sparkray.search.batch import Batches, Member
 from sparkray.search.correct import corrected
-from sparkray.search.drivers import at_work, neighbours_of, take_up, this_driver
+from sparkray.search.drivers import SERIAL, at_work, neighbours_of, take_up, this_driver
 from sparkray.search.ground import Ground
 from sparkray.search.history import Configuration, History, evaluated
 from sparkray.search.propose import Proposer, best_guess
@@ -28,7 +27,6 @@ from sparkray.search.storage import open_storage, unstable
 from sparkray.search.words import Found, Recall, Settings, Submit, Trial, as_told
 from sparkray.spec.docker import flag_words
 
-_SERIAL = count()
 _TRIES = 20
 """Proposals in a row that were measured already, after which the ground is taken to be known."""
 _CLAIM_S, _POLL_S = 10.0, 0.05
@@ -70,7 +68,7 @@ def search(
         ConfigError: The storage cannot be opened, or holds a study of that name over other models.
     """
     study = open_study(ground, settings, storage=storage, sampler=sampler)
-    driver = this_driver(next(_SERIAL)).name
+    driver = this_driver(next(SERIAL)).name
     with at_work(study, driver, clock=clock):
         work = _Work(study, ground, submit, settings=settings, driver=driver, clock=clock, let_go=let_go)
         corrected(study, settings, recall)

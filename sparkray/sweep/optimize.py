@@ -108,11 +108,13 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         InterruptedSweepError: Somebody asked for the end.
     """
     from sparkray.sweep.stages.confirming import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
-    from sparkray.sweep.stages.searching import searched  # noqa: PLC0415 - likewise
+    from sparkray.sweep.stages.searching import dataset_of, present, searched  # noqa: PLC0415 - likewise
 
-    screened = screen(scene, measuring)
-    found = _kept(scene, measuring, _begun(scene, screened))
-    looked = searched(scene, screened, measuring)
+    dataset = dataset_of(scene, measuring)
+    with present(scene, dataset):
+        screened = screen(scene, measuring)
+        found = _kept(scene, measuring, _begun(scene, screened))
+        looked = searched(scene, screened, measuring, dataset)
     found = replace(found, search=looked.told, datasets={**found.datasets, "search": str(looked.dataset.path)})
     found = _kept(scene, measuring, found)
     decided = confirm(scene, screened, looked, measuring)

@@ -368,6 +368,20 @@ def test_validate_takes_the_flags_of_the_file(tmp_path: Path, command_line: Call
     assert "was found on site cpu, and this is dgx-spark" in done.err
 
 
+def test_flags_of_another_machine_or_of_a_double_are_taken_with_a_word_of_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, site = tmp_path / "made.yaml", Catalog(data_root()).site("dgx-spark")
+    write_environment(path, OPTIMISED, {"site": "dgx-spark", "host": "spark-1", "simulated": True})
+    assert with_environment(site, path, host="spark-2") == OPTIMISED
+    told = capsys.readouterr().err
+    assert "found on spark-1, and this is spark-2" in told
+    assert "with a double in the engine's place" in told
+    double = replace(site, simulated=True)
+    assert with_environment(double, path, host="spark-1") == OPTIMISED
+    assert capsys.readouterr().err == ""
+
+
 def test_two_names_for_the_optimised_flags_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "made.yaml"
     write_environment(path, OPTIMISED, {})

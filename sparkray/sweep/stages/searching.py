@@ -7,7 +7,8 @@ the very runs that were made for it. The bookkeeping of trials is the search's; 
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from sparkray.search import (
     open_storage,
     search,
 )
+from sparkray.search import present as in_study
 from sparkray.spec.offer import unresolved
 from sparkray.spec.site import CONTAINER_BASELINE
 from sparkray.store import Dataset
@@ -189,8 +191,29 @@ def ground_of(scene: Scene, screened: Screened | None = None) -> Ground:
     return ground(scene.space, scene.baseline.options, offered, barred=barred)
 
 
-def searched(scene: Scene, screened: Screened, measuring: Measuring) -> Searched:
+@contextmanager
+def present(scene: Scene, dataset: Dataset) -> Iterator[None]:
+    """Signs of life in the study from the first stage on.
+
+    Another command that searches on this machine lets go of it between batches, for one that waits for its turn.
+    """
+    chosen_from = ground_of(scene)
+    where = scene.asked.storage or default_storage(dataset.path)
+    if not chosen_from.open_axes:
+        yield
+        return
+    with in_study(open_storage(where), study_name(scene, chosen_from, dataset)):
+        yield
+
+
+def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Dataset) -> Searched:
     """Carries the search on to its end, and tells what it found.
+
+    Args:
+        scene: What the optimisation is of.
+        screened: What the screen found.
+        measuring: The session.
+        dataset: That of the search.
 
     Raises:
         ConfigError: The storage cannot be opened.
@@ -198,7 +221,6 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring) -> Searched
         InterruptedSweepError: Somebody asked for the end.
     """
     chosen_from = ground_of(scene, screened)
-    dataset = dataset_of(scene, measuring)
     if not chosen_from.open_axes:
         measuring.say("search: nothing is left to choose from")
         return Searched(dataset, chosen_from, None, None)
