@@ -54,6 +54,8 @@ class Truth:
     refuses: tuple[str, ...] = ("ulimit_nofile",)
     doubtful: tuple[str, ...] = ()
     """Options whose runs a check refuses, every time."""
+    fails_at: tuple[tuple[str, int], ...] = ()
+    """Options that fall over in one block."""
     too_large: tuple[str, ...] = ()
     """Models that are refused before they start, in every arm."""
 
@@ -113,7 +115,7 @@ def row_of(study: Study, run: PlannedRun, truth: Truth, attempt: int) -> dict[st
     rng = np.random.default_rng(int(run.run_id, 16))
     killed = any(getattr(treatment.options, name) is not None for name in truth.kills)
     log = truth.gain(treatment) + truth.noise * rng.normal()
-    block = 0.02 * np.random.default_rng(run.block).normal()
+    drift = 0.02 * np.random.default_rng(run.block).normal()
     row = {
         "run_id": run.run_id,
         "attempt": attempt,
@@ -133,10 +135,12 @@ def row_of(study: Study, run: PlannedRun, truth: Truth, attempt: int) -> dict[st
     }
     if run.model in truth.too_large:
         row |= {"status": "unready", "reason": "it does not fit"}
+    elif any(getattr(treatment.options, name) is not None and run.block == block for name, block in truth.fails_at):
+        row |= {"status": "failed", "reason": "it fell over"}
     elif any(getattr(treatment.options, name) is not None for name in truth.doubtful):
         row |= {"status": "invalid", "reason": "throttled"}
     elif not killed:
-        value = float(100 * np.exp(log + block))
+        value = float(100 * np.exp(log + drift))
         memory = truth.gain(treatment, of=truth.memory)
         row |= {"output_throughput_tok_s": value, "latency_mean_ms": 1e5 / value}
         row["host_available_drop_peak_gib"] = float(2.0 * np.exp(memory + 0.001 * rng.normal()))

@@ -285,6 +285,37 @@ def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Pat
     assert found.confirmation.winner is not None
 
 
+def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
+    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    scene = set_scene(options, Asked(trials=4), measuring=False)
+    with ExitStack() as stack:
+        found = carry_out(scene, pretending(tmp_path, stack, HARM_AND_HELP))
+    assert {one.n for one in level(found, "pid=host").by_model.values()} == {2}
+    assert level(found, "pid=host").effect.n == 4
+    assert found.search is not None
+    rows = all_rows(Dataset(Path(found.datasets["search"]))).rows
+    assert {row["model"] for row in rows} == {"SmolLM2-135M", "Qwen2-1.5B"}
+    complete = [
+        one for one in found.search.tried if one.state == "complete" and one.environment != "container_baseline"
+    ]
+    assert complete
+    assert all(one.n % 2 == 0 for one in complete)
+    out = Console(record=True, width=200, file=StringIO())
+    show(found, out)
+    assert "Qwen2-1.5B +" in out.export_text()
+
+
+def test_a_level_that_fails_in_some_blocks_says_so_and_is_not_searched(tmp_path: Path) -> None:
+    found, _ = optimised(tmp_path, replace(HARM_AND_HELP, fails_at=(("pid", 1),)), runs=4, trials=4)
+    one = level(found, "pid=host")
+    assert (one.state, one.effect.n) == ("measured", 3)
+    assert one.reason.startswith("failed in 1 of 4 blocks; the last, SmolLM2-135M in block 1: failed, it fell over")
+    assert one.advice == "do not use it: the container does not always work with it"
+    assert found.search is not None
+    assert not any(tried.choices.get("pid") == "host" for tried in found.search.tried)
+
+
 def test_the_same_command_again_measures_nothing(tmp_path: Path) -> None:
     first, _ = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)
     again, measuring = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)

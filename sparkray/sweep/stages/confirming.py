@@ -7,7 +7,7 @@ candidates. With nothing but noise there is a winner in at most 2.5 % of optimis
 
 Blocks in which a candidate failed leave no pair, so that a mean over pairs would speak of its survivors: it must have pairs
 in nine of ten blocks of every model, and none of the models may be shown to lose by more than the margin. Of winners that
-are not told apart the safest is taken.
+are not told apart the safest is taken. Where the experiment has a sequential design, its looks decide (`stages.looking`).
 """
 
 import json
@@ -21,8 +21,10 @@ from sparkray.search import Candidate, shortlist
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE
 from sparkray.spec.space import isolation_rank, weakenings
 from sparkray.stats.screen import beyond_margin
+from sparkray.stats.sequential import Look
 from sparkray.store import Dataset, write_atomically
 from sparkray.sweep.stages.effects import effect, effects, effects_by_model
+from sparkray.sweep.stages.looking import looks_at
 from sparkray.sweep.stages.measuring import Measuring, key_of
 from sparkray.sweep.stages.rows import Rows, must_run, rows_of
 from sparkray.sweep.stages.scene import MEMORY, Scene, changed_words
@@ -65,7 +67,13 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
         study = scene.stage(
             "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), scene.confirm_runs
         )
-    failed = measuring.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE))
+
+    def settled(rows: Rows) -> bool:
+        found = looks_at(scene, list(mine), rows, models=screened.models, closed=False)
+        given_up = {name for name in mine if name in struck or rows.failing(name) is not None}
+        return bool(found) and all(one.stop or name in given_up for name, one in found.items())
+
+    failed = measuring.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
     rows = rows_of(dataset, make_plan(study))
     must_run(rows, CONTAINER_BASELINE, dataset.path, screened.models)
     told = decide_among(scene, candidates, rows, models=screened.models, out={**struck, **failed})
@@ -112,12 +120,19 @@ def decide_among(
         base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
     )
     beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], scene.margin), strict=True))
+    blocks = 1 + max((block for _, block in base), default=0) if scene.looks else scene.confirm_runs
+    looks = looks_at(scene, list(arms), rows, models=models, closed=blocks == scene.confirm_runs)
     told = []
     for one in candidates:
         name, made = one.environment, found[one.environment][0]
         each = {model: apart[model][name][0] for model in models}
         memory = _memory_of(scene, rows, name)
-        reason = (out or {}).get(name) or _against(scene, made, beyond[name], memory, each)
+        reason = (
+            (out or {}).get(name)
+            or _unproven(made, each, blocks)
+            or (_by_looks(looks[name]) if looks else _by_test(made, beyond[name], scene.margin))
+            or _too_dear(memory)
+        )
         told.append(
             Confirmed(
                 environment=name,
@@ -127,7 +142,7 @@ def decide_among(
                 why=one.why,
                 expected_pct=100 * math.expm1(one.expected),
                 effect=made,
-                beyond_p_holm=beyond[name],
+                beyond_p_holm=None if looks else beyond[name],
                 to_native=effect(native, arms[name], names=(NATIVE, name), metric=scene.metric, margin=scene.margin),
                 memory=memory,
                 wins=reason is None,
@@ -137,11 +152,11 @@ def decide_among(
         )
     winner = best_of(told, {one.environment: weakenings(one.options) for one in candidates})
     return Confirmation(
-        blocks=scene.confirm_runs,
+        blocks=blocks,
         baseline=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
         candidates=tuple(told),
         winner=winner.environment if winner else None,
-        sentence=_sentence(scene, told, winner),
+        sentence=_sentence(scene, told, winner, blocks),
     )
 
 
@@ -174,17 +189,27 @@ def _gain(one: Confirmed) -> float:
     return one.effect.gain_pct or 0.0
 
 
-def _against(scene: Scene, made: Effect, p: float | None, memory: Effect, by_model: Mapping[str, Effect]) -> str | None:
-    """Why a candidate does not win; None for one that does."""
-    if made.ratio is None or p is None:
+def _unproven(made: Effect, by_model: Mapping[str, Effect], blocks: int) -> str | None:
+    """Why too little is known of a candidate, or too much against it on one model; None where neither holds."""
+    if made.ratio is None:
         return made.not_estimable or "too few runs"
     for model, one in by_model.items():
-        if one.n < LEAST_SHARE * scene.confirm_runs:
-            return f"it works in {one.n} of {scene.confirm_runs} blocks of {model}: {LEAST_SHARE:.0%} are asked for"
+        if one.n < LEAST_SHARE * blocks:
+            return f"it works in {one.n} of {blocks} blocks of {model}: {LEAST_SHARE:.0%} are asked for"
         if len(by_model) > 1 and one.harms and one.verdict == "different":
             return f"it is shown to harm {model} by more than the margin: {one.gain_pct:+.1f} %"
-    if p >= RISK:
-        return _short_of(made, scene.margin)
+    return None
+
+
+def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
+    return None if p is not None and p < RISK else _short_of(made, margin)
+
+
+def _by_looks(found: Look) -> str | None:
+    return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else found.reason
+
+
+def _too_dear(memory: Effect) -> str | None:
     if memory.verdict == "different" and memory.harms:
         return f"it takes more memory: {MEMORY} is {memory.ratio:.3f} times the baseline's"
     return None
@@ -200,12 +225,12 @@ def _short_of(made: Effect, margin: float) -> str:
     return f"{real}no gain above the margin of {margin:.1%} is shown"
 
 
-def _sentence(scene: Scene, told: Sequence[Confirmed], winner: Confirmed | None) -> str:
+def _sentence(scene: Scene, told: Sequence[Confirmed], winner: Confirmed | None, blocks: int) -> str:
     if winner is None:
         if not told:
             return "The baseline is as good as it gets: neither screen nor search saw a gain worth confirming."
         return (
-            f"The baseline is as good as it gets: on {scene.confirm_runs} fresh blocks a model none of {len(told)} "
+            f"The baseline is as good as it gets: on {blocks} fresh blocks a model none of {len(told)} "
             f"candidate{'s' * (len(told) != 1)} is shown to be better by more than {scene.margin:.1%}."
         )
     made = winner.effect

@@ -14,6 +14,7 @@ from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.runtimes._isolation import kernel_facts
 from sparkray.spec.docker import DockerOptions, Security, flag_words, given
+from sparkray.spec.experiment import Sequential
 from sparkray.spec.isolation import KernelFacts, Ladder, ladder
 from sparkray.spec.offer import LevelVerdict, judge
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE, Environment
@@ -88,8 +89,15 @@ class Scene:
         return self.study.experiment.runs
 
     @property
+    def looks(self) -> Sequential | None:
+        """The looks of the confirmation, where the experiment is sequential and no number of blocks was asked for."""
+        return None if self.asked.confirm_runs else self.study.experiment.sequential
+
+    @property
     def confirm_runs(self) -> int:
-        """Blocks of the confirmation, a model."""
+        """Blocks of the confirmation, a model; the most there can be where it is sequential."""
+        if self.looks is not None:
+            return self.looks.looks[-1]
         return self.asked.confirm_runs or min(_MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
 
     def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
