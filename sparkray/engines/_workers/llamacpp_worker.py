@@ -17,6 +17,7 @@ import time
 
 CHUNK = 1 << 20
 QUIET = 4  # the least verbosity at which llama.cpp tells architecture and KV cache; nothing per token
+LIKELIEST = 200  # tokens whose probabilities a debug log tells with each that was taken
 
 
 def lifetime_s():
@@ -57,7 +58,7 @@ class EngineLog:
 
 
 def verbosity():
-    """As llama.cpp's own variable has it; above QUIET it logs several lines per token, as a debug build in production."""
+    """As llama.cpp's own variable has it; above QUIET everything is logged as it comes, as by a debug log left on."""
     return max(QUIET, int(os.environ.get("LLAMA_LOG_VERBOSITY") or QUIET))
 
 
@@ -90,10 +91,12 @@ def why_not_loaded(text):
 
 def serve_one(server, item):
     """One request, greedy, EOS ignored: its times and counts."""
-    times, last = [], {}
+    times, last, debugging = [], {}, verbosity() > QUIET
 
     def on_chunk(chunk):
         times.append(time.monotonic_ns())
+        if debugging:
+            sys.stderr.write(json.dumps(chunk) + "\n")
         last.clear()
         last.update(chunk)
         return False
@@ -108,6 +111,8 @@ def serve_one(server, item):
         "stream": True,
         "seed": 0,
     }
+    if debugging:
+        body["n_probs"] = LIKELIEST
     submit = time.monotonic_ns()
     server.handle_completions(body, on_chunk)
     end = time.monotonic_ns()
