@@ -1,14 +1,15 @@
-"""A driver of a simulated search, for tests that kill it: `python search_driver.py STORAGE TRIALS LOG SECONDS [WORKERS]`.
+"""A driver of a simulated search, for tests that kill it: `python search_driver.py STORAGE TRIALS LOG SECONDS`.
 
-Each evaluation waits, appends one line to LOG when it begins, and gives a log ratio that its choices and instance fix.
+Each run takes so many seconds and appends one line to LOG as it ends; its value is fixed by its choices and its block.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from sparkray.search import Ground, Instance, Result, Settings, Submit, Trial, ground, search
+from sparkray.search import Batch, Ground, Result, Settings, Trial, ground, search
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.offer import judge
 from sparkray.spec.space import Factor, HostFacts, Space
@@ -27,46 +28,69 @@ SPACE = Space(
 )
 BASELINE = DockerOptions(ipc="host", ulimit_memlock=-1)
 EFFECTS = {("cpuset", "fast"): 0.04, ("cpuset", "one"): -0.7, ("seccomp", "off"): 0.02, ("shm_size", "32g"): 0.01}
-INSTANCES = tuple(Instance("model", block) for block in range(6))
 
 
-def small_ground() -> Ground:
-    verdicts = judge(SPACE, BASELINE, workload="offline", host=HostFacts(cpus="0-19"))
-    return ground(SPACE, BASELINE, verdicts)
+def small_ground(barred: Sequence[str] = (), baseline: DockerOptions = BASELINE) -> Ground:
+    verdicts = judge(SPACE, baseline, workload="offline", host=HostFacts(cpus="0-19"))
+    return ground(SPACE, baseline, verdicts, barred=barred)
 
 
 def truth(trial: Trial) -> float:
     return sum(EFFECTS.get(choice, 0.0) for choice in trial.choices.items())
 
 
-def answer(trial: Trial, instance: Instance, sd: float = 0.005) -> Result:
-    noise = Random(f"{trial.environment} {instance}").gauss(0.0, sd)
+def answer(trial: Trial, model: str, block: int, sd: float = 0.005) -> Result:
+    noise = Random(f"{trial.environment} {model} {block}").gauss(0.0, sd)
+    base = Random(f"baseline {model} {block}").gauss(0.0, sd)
     return Result(
-        truth(trial) + noise,
-        run_ids=(f"{trial.environment}-{instance.block}",),
+        truth(trial) + noise - base,
+        run_id=f"{trial.environment} {model} {block}",
+        attempt=1,
+        baseline_id=f"baseline {model} {block}",
+        baseline_attempt=1,
         docker_command=f"docker run {trial.environment}",
         effective_state="{}",
         metrics={"output_throughput_tok_s": 100.0},
     )
 
 
+def answers(batch: Batch) -> list[Result]:
+    if batch.over:
+        return [Result(None, answered=False) for _ in batch.trials]
+    return [answer(trial, batch.model, batch.block) for trial in batch.trials]
+
+
 def settings_for(storage: str, trials: int, **changes: object) -> Settings:
-    return Settings("small", storage, trials, INSTANCES, seed=1, **changes)  # type: ignore[arg-type]
+    return Settings("small", storage, trials, ("model",), seed=1, **changes)  # type: ignore[arg-type]
 
 
-def submit_with(log: Path, seconds: float) -> Submit:
-    def submit(trial: Trial, instance: Instance) -> Result:
-        with log.open("a") as file:
-            file.write(f"{trial.environment} {instance.block}\n")
-        time.sleep(seconds)
-        return answer(trial, instance)
+class Machine:
+    """Runs that take time and are remembered in a file, so that a driver that comes after a kill finds them."""
 
-    return submit
+    def __init__(self, log: Path, seconds: float) -> None:
+        self.log, self.seconds = log, seconds
+
+    def made(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def submit(self, batch: Batch) -> list[Result]:
+        named = [f"{trial.environment} {batch.model} {batch.block}" for trial in batch.trials]
+        for run in [f"baseline {batch.model} {batch.block}", *named]:
+            if run not in self.made() and not batch.over:
+                time.sleep(self.seconds)
+                with self.log.open("a") as file:
+                    file.write(f"{run}\n")
+        made = self.made()
+        there = f"baseline {batch.model} {batch.block}" in made
+        return [
+            answer(trial, batch.model, batch.block) if there and run in made else Result(None, answered=False)
+            for trial, run in zip(batch.trials, named, strict=True)
+        ]
 
 
-def main(storage: str, trials: str, log: str, seconds: str, workers: str = "1") -> None:
-    settings = settings_for(storage, int(trials), workers=int(workers), noise=0.007, finalists=2)
-    search(small_ground(), submit_with(Path(log), float(seconds)), settings=settings)
+def main(storage: str, trials: str, log: str, seconds: str) -> None:
+    settings = settings_for(storage, int(trials), noise={"model": 0.007}, finalists=2, per_block=3)
+    search(small_ground(), Machine(Path(log), float(seconds)).submit, settings=settings)
 
 
 if __name__ == "__main__":

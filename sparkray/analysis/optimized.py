@@ -99,8 +99,9 @@ class Level:
         state: `measured`; `no-op`: the process got what the baseline's gets; `failed`: its container does not work;
             `struck`: not measured; `search only`: cannot act alone.
         reason: Why, where it was not measured to the end.
-        effect: Against the baseline.
+        effect: Against the baseline, over all models.
         advice: For production, one sentence.
+        by_model: The effect on each model alone.
     """
 
     factor: str
@@ -113,6 +114,7 @@ class Level:
     reason: str | None
     effect: Effect | None
     advice: str
+    by_model: Mapping[str, Effect] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,13 @@ class Search:
     Attributes:
         study: Its name in the storage.
         storage: Where that lies, as `optuna-dashboard` takes it.
-        evaluations: Pairs of runs.
+        evaluations: Log ratios, each of a run against the baseline's of its block.
         noise_pct: Estimated deviation of one paired ratio, per cent.
         abandoned: Trials whose driver died and that others took up.
-        tried: Every configuration.
-        front_of: The measures that the Pareto front is of; `isolation` is 0 for `none`, 1 `weakens`, 2 `dangerous`.
+        corrected: Trials whose numbers the rows no longer bear out, and that another trial replaced.
+        tried: Every configuration, the baseline among them.
+        front_of: The measures that the Pareto front is of; `isolation` is what is given up beside the baseline's flags, 0
+            for `none`, 1 `weakens`, 2 `dangerous`.
         importance: Share of each factor in what parts good trials from the rest; None with the reason beside it.
         importance_reason: Why there is none.
     """
@@ -163,6 +167,7 @@ class Search:
     front_of: Mapping[str, str]
     importance: Mapping[str, float] | None
     importance_reason: str | None
+    corrected: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,12 +181,14 @@ class Confirmed:
         security: Worst grade.
         why: Where it comes from.
         expected_pct: Gain that was hoped for.
-        effect: Against the baseline, of the first primary metric.
+        effect: Against the baseline, of the first primary metric, over all models.
         beyond_p_holm: One-sided p of a gain of no more than the margin, Holm over the candidates; it wins below 0.025.
         to_native: Against the chroot.
         memory: Peak memory against the baseline.
-        wins: Whether it is shown to be better by more than the margin, and takes no more memory.
+        wins: Whether it is shown to be better by more than the margin, works on every model, is shown to harm none beyond
+            the margin, and takes no more memory.
         reason: Why not; None for one that does.
+        by_model: The effect on each model alone; `n` of it are the complete pairs.
     """
 
     environment: str
@@ -196,6 +203,7 @@ class Confirmed:
     memory: Effect
     wins: bool
     reason: str | None
+    by_model: Mapping[str, Effect] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_librarie
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
+from sparkray.spec.container import variables_of
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.site import CONTAINER_BASELINE, HOST
 
@@ -78,7 +79,7 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
                 container,
                 image,
                 None,
-                environment=added,
+                environment={**added, **variables_of(tried[name].options)},
                 start=tried[name].start,
                 deviations=tried[name].deviations,
             )

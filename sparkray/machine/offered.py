@@ -57,6 +57,8 @@ def host_facts(
         security=security_of(told) if info is not None else None,
         cdi=_resolves_cdi(told) if info is not None else None,
         devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
+        log_driver=told.get("LoggingDriver") or None,
+        runtime=told.get("DefaultRuntime") or None,
         lacks=lacking(_engine_bounds(root)),
     )
 

@@ -92,7 +92,25 @@ def _decision(book: Book) -> Piece:
     )
     caption = "Candidates on fresh interleaved blocks, beside native and the baseline: the only stage that decides."
     grids = (_grid(book, "candidates", caption, rows, fields, headers=2),) if rows else ()
-    return Piece("The decision", tuple(filter(None, texts)), grids)
+    return Piece("The decision", tuple(filter(None, texts)), (*grids, *_by_model(book, "candidate")))
+
+
+def _by_model(book: Book, kind: str) -> Iterator[Grid]:
+    """What each did on each model alone, where there are several: a gain on one may hide a loss on another."""
+    rows = book.rows("flag_models", kind=kind)
+    if len({row["model"] for row in rows}) < 2:  # noqa: PLR2004 - with one model it is the table before this one
+        return
+    fields = (
+        Field(kind, "name", ""),
+        Field("model", "model", ""),
+        _GAIN,
+        _GAIN_CI,
+        Field("pairs", "n", "count"),
+        Field("verdict", "verdict", ""),
+        Field("no number because", "not_estimable", ""),
+    )
+    caption = f"The same on each model alone: every {kind}, unadjusted."
+    yield _grid(book, f"{kind}-models", caption, rows, fields, headers=2)
 
 
 def _confirmed_how(book: Book) -> Text:
@@ -139,6 +157,7 @@ def _ranking(book: Book) -> Piece:
         Field("verdict", "verdict", ""),
         Field("security", "security", ""),
         Field("advice for production", "advice", ""),
+        Field("remark", "reason", ""),
         Field("ratio of sd", "sd_ratio", "significant"),
         Field("95 % CI", "sd_ratio", "significant", ("sd_low", "sd_high")),
         Field("Levene p", "levene_p", "p"),
@@ -156,7 +175,8 @@ def _ranking(book: Book) -> Piece:
         margin=book.number(_row(book, "margin"), "value", "share"),
     )
     grid = _grid(book, "flag-ranking", "Every flag that was measured, the best first.", rows, fields, headers=2)
-    return Piece("Ranking", (text,), (grid,) if rows else (), ("flag_effects",))
+    grids = (grid, *_by_model(book, "level")) if rows else ()
+    return Piece("Ranking", (text,), grids, ("flag_effects",))
 
 
 def _row(book: Book, name: str) -> Row:
@@ -190,7 +210,8 @@ def _left_out(book: Book) -> Piece:
 def _search(book: Book) -> Piece:
     evaluations, noise = _row(book, "search/evaluations"), _row(book, "search/noise_pct")
     text = say(
-        "{tried} configurations were tried in {n} pairs of runs; one paired ratio scatters by {noise}. A search is "
+        "{tried} configurations, the baseline among them, were tried in {n} runs beside a baseline's of the same block; one "
+        "such ratio scatters by {noise}. A search is "
         "exploratory: it proposes, and the confirmation decides. The study is {study}; optuna-dashboard opens {storage}.",
         tried=book.count("flag_trials"),
         n=book.number(evaluations, "value", "count"),
@@ -305,7 +326,12 @@ def _effect_cells(book: Book, row: Row) -> tuple[Say, ...]:
 
 
 def _balance(book: Book, rows: Sequence[Row]) -> Grid:
-    names = {"total": "total", "attributed": "sum of the layers", "residual": "not attributed"}
+    names = {
+        "total": "total",
+        "attributed": "sum of the layers",
+        "residual": "in no layer",
+        "left": "not attributed: all but the layers that show an effect",
+    }
     ways = {"add": "added one at a time", "leave": "taken away one at a time"}
     cells = tuple(
         (

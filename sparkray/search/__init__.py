@@ -1,19 +1,20 @@
 """The search of Docker options with Optuna: the only room that imports it. It starts nothing: it is handed a `submit`."""
 
+from sparkray.search.drivers import present
 from sparkray.search.ground import Axis, Ground, ground
 from sparkray.search.importance import importance
 from sparkray.search.loop import open_study, read, search
 from sparkray.search.shortlist import Candidate, shortlist
 from sparkray.search.storage import default_storage, open_storage
-from sparkray.search.words import Evaluated, Found, Instance, Result, Settings, Submit, Trial
+from sparkray.search.words import Batch, Evaluated, Found, Result, Settings, Submit, Trial
 
 __all__ = [
     "Axis",
+    "Batch",
     "Candidate",
     "Evaluated",
     "Found",
     "Ground",
-    "Instance",
     "Result",
     "Settings",
     "Submit",
@@ -23,6 +24,7 @@ __all__ = [
     "importance",
     "open_storage",
     "open_study",
+    "present",
     "read",
     "search",
     "shortlist",

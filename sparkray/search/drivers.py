@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import optuna
 import psutil
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 BEAT_S, SILENT_S = 30.0, 300.0
@@ -24,6 +26,10 @@ UNSIGNED_S = 60.0
 """A trial without a signature is that of a driver that has just taken it, or that died there."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX = "driver "
+SERIAL = count()
+_KEPT = ("again", "block", "raced", "unanswered")
+_CORRECTION = ("corrects", "evaluations")
+"""Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,38 @@ def signs_of_life(study: optuna.Study) -> dict[str, float]:
     }
 
 
+def alive_drivers(study: optuna.Study, mine: str, *, now: float) -> set[str]:
+    """Names of the drivers that work on a study.
+
+    Args:
+        study: The study.
+        mine: Name of the driver that asks; it is one of them.
+        now: s since the epoch.
+    """
+    signs = signs_of_life(study)
+    return {name for name, sign in signs.items() if name == mine or is_alive(name, sign, now=now)} | {mine}
+
+
+def neighbours_of(study: optuna.Study, mine: str, *, now: float) -> set[str]:
+    """Drivers of other processes of this machine."""
+    host = mine.partition("/")[0]
+    others = alive_drivers(study, mine, now=now)
+    return {name for name in others if _process(name) != _process(mine) and name.partition("/")[0] == host}
+
+
+def _process(name: str) -> str:
+    """A driver's name without its count: drivers of one process do not wait for each other."""
+    return name.rpartition("/")[0]
+
+
+@contextmanager
+def present(storage: BaseStorage, name: str) -> Iterator[None]:
+    """Signs of life in a study, made if there is none, of a process that will work on it and may have to wait for that."""
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+    with at_work(study, this_driver(next(SERIAL)).name):
+        yield
+
+
 def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, now: float) -> int:
     """Puts the trials of dead drivers into the queue again and closes them; how many there were.
 
@@ -107,16 +145,27 @@ def take_up(study: optuna.Study, trials: Sequence[FrozenTrial], mine: str, *, no
         mine: Name of the driver that asks; its own trials are alive.
         now: s since the epoch.
     """
-    signs = signs_of_life(study)
-    alive = {name for name, sign in signs.items() if name == mine or is_alive(name, sign, now=now)}
+    alive = alive_drivers(study, mine, now=now)
     taken = {trial.user_attrs.get("retry_of") for trial in trials}
     left = [trial for trial in trials if trial.state == TrialState.RUNNING and _abandoned(trial, alive, mine, now)]
     for trial in left:
-        if trial.params and trial.number not in taken:
-            attrs = {name: trial.user_attrs[name] for name in ("again",) if name in trial.user_attrs}
-            study.enqueue_trial(trial.params, user_attrs={**attrs, "retry_of": trial.number})
+        if trial.number not in taken:
+            put_back(study, trial)
         _close(study, trial)
     return len(left)
+
+
+def put_back(study: optuna.Study, trial: FrozenTrial, **more: object) -> None:
+    """The same configuration into the queue again, with all that was to be done about it.
+
+    A trial from the queue has its choices among the system's attributes until it has asked for each of them: one whose
+    driver died before that would be lost with them.
+    """
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if params:
+        names = (*_KEPT, *_CORRECTION) if "corrects" in trial.user_attrs else _KEPT
+        kept = {name: trial.user_attrs[name] for name in names if name in trial.user_attrs}
+        study.enqueue_trial(params, user_attrs={**kept, **more, "retry_of": trial.number})
 
 
 def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bool:
@@ -124,7 +173,7 @@ def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bo
     if driver is not None:
         return driver not in alive
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    return alive <= {mine} or now - started > UNSIGNED_S
+    return all(_process(name) == _process(mine) for name in alive) or now - started > UNSIGNED_S
 
 
 def _close(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -1,17 +1,14 @@
-"""The search: ask, measure, tell, and know when a configuration has had enough.
+"""The search: ask for a batch, measure it in one block, tell, ask again; then a race of the best.
 
 What comes next is told by the storage alone, so that any driver goes on at any moment: first what dead drivers left, then
-new configurations until `trials` are settled, then the finalists on more instances, each against the best of the others.
-`submit` may be asked twice for one evaluation, if a driver was killed after it answered and before the answer was stored:
-whoever provides it answers from the rows of the first time.
+new configurations until `trials` are settled, then the finalists in blocks of their own. A batch stands in the attributes
+of its trials before its first run; whoever takes up a trial of it goes on in the same block while that is close in time,
+and else asks what its rows say. `submit` may be asked twice for one batch, if a driver was killed before the answers were
+stored: whoever provides it answers from the rows of the first time.
 """
 
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from itertools import count
+from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.pruners import NopPruner
@@ -20,28 +17,28 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from sparkray.errors import ConfigError
-from sparkray.search.drivers import at_work, take_up, this_driver
+from sparkray.search.batch import Batches, Member
+from sparkray.search.correct import corrected
+from sparkray.search.drivers import SERIAL, at_work, neighbours_of, take_up, this_driver
 from sparkray.search.ground import Ground
 from sparkray.search.history import Configuration, History, evaluated
-from sparkray.search.propose import Proposer
-from sparkray.search.race import hopeless, mean
+from sparkray.search.propose import Proposer, best_guess
 from sparkray.search.storage import open_storage, unstable
-from sparkray.search.words import Found, Result, Settings, Submit, Trial
+from sparkray.search.words import Found, Recall, Settings, Submit, Trial, as_told
 from sparkray.spec.docker import flag_words
 
-_SERIAL = count()
 _TRIES = 20
 """Proposals in a row that were measured already, after which the ground is taken to be known."""
-_KEPT = 0.15
-"""Share of a bounded number of evaluations that is kept for the finalists."""
-_KNOWN_DF = 4.0
-"""Below it the noise is a guess, and a configuration is measured twice so that it is learnt."""
-_OTHER_MODELS = 0.1
-"""Log ratio that a configuration may be behind on some models while others have not been asked."""
 _CLAIM_S, _POLL_S = 10.0, 0.05
 """How long a driver waits for one that has signed the same configuration to give way, and how often it looks."""
+_WAIT_S = 1.0
+"""How often a driver with nothing to do looks whether the others are done."""
 Clock = Callable[[], float]
 SamplerOf = Callable[[Ground, Settings], BaseSampler]
+
+
+def nothing() -> None:
+    """What a driver that needs nothing lets go of."""
 
 
 def search(
@@ -49,6 +46,8 @@ def search(
     submit: Submit,
     *,
     settings: Settings,
+    recall: Recall = as_told,
+    let_go: Callable[[], None] = nothing,
     storage: BaseStorage | None = None,
     sampler: SamplerOf = Proposer,
     clock: Clock = time.time,
@@ -57,25 +56,25 @@ def search(
 
     Args:
         ground: What may be chosen.
-        submit: Measures one configuration on one instance; called from `settings.workers` threads at once.
+        submit: Measures what is left of a batch.
         settings: Of the search.
+        recall: What the rows say now of stored results; asked at the start and at the end, so that storage and rows agree.
+        let_go: Called between batches while other drivers work on this machine, which one of them may wait for.
         storage: An open one, in place of the one that the settings name.
         sampler: Makes the proposals.
         clock: s since the epoch.
 
     Raises:
-        ConfigError: The storage cannot be opened, or holds a study of that name over other instances.
+        ConfigError: The storage cannot be opened, or holds a study of that name over other models.
     """
     study = open_study(ground, settings, storage=storage, sampler=sampler)
-    driver = this_driver(next(_SERIAL)).name
+    driver = this_driver(next(SERIAL)).name
     with at_work(study, driver, clock=clock):
-        work = _Work(study, ground, submit, settings=settings, driver=driver, clock=clock)
-        if settings.workers == 1:
+        work = _Work(study, ground, submit, settings=settings, driver=driver, clock=clock, let_go=let_go)
+        corrected(study, settings, recall)
+        work.run()
+        while corrected(study, settings, recall):
             work.run()
-        else:
-            with ThreadPoolExecutor(settings.workers) as pool:
-                for done in [pool.submit(work.run) for _ in range(settings.workers)]:
-                    done.result()
     return read(study, ground, settings)
 
 
@@ -85,7 +84,7 @@ def open_study(
     """The study of that name, made if there is none; its first trial is the baseline, at 0 by definition.
 
     Raises:
-        ConfigError: The storage cannot be opened, or the study there is over other instances.
+        ConfigError: The storage cannot be opened, or the study there is over other models.
     """
     study = optuna.create_study(
         study_name=settings.study,
@@ -95,14 +94,14 @@ def open_study(
         direction="maximize",
         load_if_exists=True,
     )
-    asked = [[instance.model, instance.block] for instance in settings.instances]
-    known = study.user_attrs.get("instances", [])
-    if known[: len(asked)] != asked[: len(known)]:
+    known = study.user_attrs.get("models")
+    if known is not None and known != list(settings.models):
         raise ConfigError(
-            f"study {settings.study!r} is over other instances than are asked for", "Give it another name, or --fresh"
+            f"study {settings.study!r} is over other models than are asked for: {', '.join(known)}",
+            "Give it another name, or --fresh",
         )
-    if len(known) < len(asked):
-        study.set_user_attr("instances", asked)
+    if known is None:
+        study.set_user_attr("models", list(settings.models))
         with unstable():
             study.set_metric_names(["mean log ratio to the baseline"])
     if not study.get_trials(deepcopy=False):
@@ -113,66 +112,129 @@ def open_study(
 def read(study: optuna.Study, ground: Ground, settings: Settings) -> Found:
     """What a study has found so far."""
     history = History(study.get_trials(deepcopy=False), settings)
-    found = evaluated(history, ground, settings.instances)
+    found = evaluated(history, ground)
+    known = [noise.sd for model, noise in history.noise.items() if noise.df > _known_without(settings, model)]
     return Found(
         study=settings.study,
         evaluated=found,
-        best=next((one for one in found if one.state == "complete"), None),
-        noise=history.noise.sd if history.repeats or settings.noise is not None else None,
+        best=next((one for one in found if one.state == "complete" and one.log_ratios), None),
+        noise=sum(known) / len(known) if known else None,
         evaluations=history.evaluations,
         abandoned=sum(1 for trial in history.trials if "abandoned" in trial.user_attrs),
+        corrected=len(history.corrected),
     )
 
 
+def _known_without(settings: Settings, model: str) -> float:
+    """Degrees of freedom of a noise that was only guessed; none where it was told."""
+    return -1.0 if model in settings.noise else History([], settings).noise[model].df
+
+
 class _Work:
-    """One driver at one study. Asking is done by one thread at a time, measuring by all."""
+    """One driver at one study."""
 
     def __init__(
-        self, study: optuna.Study, ground: Ground, submit: Submit, *, settings: Settings, driver: str, clock: Clock
+        self,
+        study: optuna.Study,
+        ground: Ground,
+        submit: Submit,
+        *,
+        settings: Settings,
+        driver: str,
+        clock: Clock,
+        let_go: Callable[[], None],
     ) -> None:
-        self._study, self._ground, self._submit = study, ground, submit
-        self._settings, self._driver, self._clock = settings, driver, clock
-        self._asking = threading.Lock()
+        self._study, self._ground, self._settings = study, ground, settings
+        self._driver, self._clock, self._let_go = driver, clock, let_go
+        self._batches = Batches(study, ground, submit, settings=settings, clock=clock)
+        fewer = ground.fewer_than(settings.trials)
+        self._trials = settings.trials if fewer is None else fewer
 
     def run(self) -> None:
-        """Until nothing is left to do."""
+        """Until nothing is left to do, here or at another driver's."""
         while True:
-            with self._asking:
-                asked = self._next()
-            if asked is None:
+            self._take_up()
+            members = self._asked_new() or self._asked_finalists()
+            if members:
+                self._batches.measure(members)
+            elif not self._history().lasting(self._driver):
                 return
-            self._measure(*asked)
+            else:
+                time.sleep(_WAIT_S)
+            if neighbours_of(self._study, self._driver, now=self._clock()):
+                self._let_go()
+
+    def _take_up(self) -> None:
+        take_up(self._study, self._study.get_trials(deepcopy=False), self._driver, now=self._clock())
 
     def _history(self) -> History:
         return History(self._study.get_trials(deepcopy=False), self._settings)
 
-    def _next(self) -> tuple[optuna.Trial, Trial] | None:
-        """A trial that is signed as ours; None at the end."""
-        take_up(self._study, self._study.get_trials(deepcopy=False), self._driver, now=self._clock())
-        for _ in range(_TRIES):
+    def _asked_new(self) -> list[Member]:
+        """Trials from the queue and new ones, as many as a block has room for; signed as ours."""
+        members: list[Member] = []
+        size, tries = None, 0
+        while tries < _TRIES:
             history = self._history()
-            if not (history.waiting or self._explores(history)):
+            size = self._batch_size(history, len(members)) if size is None else size
+            if not history.waiting and (len(members) >= size or not self._explores(history)):
                 break
-            found = self._asked()
-            if found is not None:
-                return found
-        while self._queue_finalist():
-            found = self._asked()
-            if found is not None:
-                return found
-        return None
+            member = self._asked()
+            tries = 0 if member is not None or history.waiting else tries + 1
+            members += [member] if member is not None else []
+            if len(members) >= self._settings.per_block:
+                break
+        return members
+
+    def _batch_size(self, history: History, asked: int) -> int:
+        """Blocks of much the same size: 12 trials make two of 6, where a block has room for 8."""
+        left = max(1, self._trials - history.settled - history.underway + asked)
+        return -(-left // -(-left // self._settings.per_block))
 
     def _explores(self, history: History) -> bool:
         """Whether a new configuration is wanted."""
-        most = self._settings.evaluations
-        affordable = most is None or history.evaluations + history.underway < most * (1 - _KEPT)
-        return affordable and history.settled + history.underway < self._settings.trials
+        return history.settled + history.underway < self._trials
 
-    def _asked(self) -> tuple[optuna.Trial, Trial] | None:
+    def _asked_finalists(self) -> list[Member]:
+        """The most promising configurations that were not raced, once no other driver explores."""
+        history = self._history()
+        if history.lasting(self._driver):
+            return []
+        raced = sum(1 for c in history.by_key.values() if c.raced)
+        members = []
+        for choices in self._finalists(history, self._settings.finalists - raced):
+            self._study.enqueue_trial(dict(choices), user_attrs={"again": True})
+            member = self._asked()
+            members += [member] if member is not None else []
+        return members
+
+    def _finalists(self, history: History, most: int) -> list[Mapping[str, str]]:
+        """Measured ones by their estimate, and the best that was not measured where it is thought better than all."""
+        if most < 1:
+            return []
+        surrogate = history.surrogate(self._ground)
+        known = history.known(self._ground, surrogate)
+        able = [c for c in known.complete if self._may_race(c)]
+        promising: list[tuple[float, Mapping[str, str]]] = [(known.estimates[c.key], c.choices) for c in able]
+        guess = best_guess(self._ground, history, surrogate, self._settings.seed)
+        if guess is not None:
+            promising.append(guess)
+        promising.sort(key=lambda one: -one[0])
+        return [choices for _, choices in promising[:most]]
+
+    def _may_race(self, one: Configuration) -> bool:
+        return not one.raced and not one.running and self._ground.barred(one.choices) is None
+
+    def _asked(self) -> Member | None:
         """The next trial of Optuna, signed; None if there is nothing to measure in it, and then it is closed."""
         handle = self._study.ask()
         handle.set_user_attr("driver", self._driver)
         choices = self._ground.choose(lambda name, labels: str(handle.suggest_categorical(name, labels)))
+        barred = self._ground.barred(choices)
+        if barred is not None:
+            handle.set_user_attr("barred", barred)
+            self._study.tell(handle, state=TrialState.FAIL)
+            return None
         key, options = self._ground.key(choices), self._ground.options(choices)
         trial = Trial(handle.number, options, f"container:trial-{key}", choices)
         handle.set_user_attr("environment", trial.environment)
@@ -188,9 +250,7 @@ class _Work:
         if key == self._ground.key({}):
             self._study.tell(handle, 0.0)
             return None
-        for step, value in sorted(self._history().by_key[key].values.items()):
-            handle.report(value, step)
-        return handle, trial
+        return self._batches.taken(handle, trial)
 
     def _claimed(self, handle: optuna.Trial, key: str) -> int | None:
         """The number of the trial that has the configuration in this one's place, or None, and then it is ours alone.
@@ -210,88 +270,3 @@ class _Work:
                 handle.set_user_attr("claimed", value=True)
                 return None
             time.sleep(_POLL_S)
-
-    def _queue_finalist(self) -> bool:
-        """Puts the most promising configuration that was not raced to the end into the queue; whether there was one."""
-        history = self._history()
-        most = self._settings.evaluations
-        raced = [c for c in history.by_key.values() if any("again" in t.user_attrs for t in c.trials)]
-        if (most is not None and history.evaluations >= most) or len(raced) >= self._settings.finalists:
-            return False
-        estimates = history.estimates(self._ground)
-        wanted = [
-            c
-            for c in history.by_key.values()
-            if c.state == "complete"
-            and c.values
-            and c not in raced
-            and not c.running
-            and history.next_step(c) is not None
-        ]
-        if not wanted:
-            return False
-        best = max(wanted, key=lambda c: estimates[c.key][0])
-        self._study.enqueue_trial(dict(best.choices), user_attrs={"again": True})
-        return True
-
-    def _measure(self, handle: optuna.Trial, trial: Trial) -> None:
-        """One trial to its end."""
-        again = "again" in handle.user_attrs
-        while True:
-            history = self._history()
-            own = history.by_key[self._ground.key(trial.choices)]
-            reason = self._enough(history, own, again=again)
-            if reason is not None:
-                self._close(handle, own, reason)
-                return
-            step = history.next_step(own)
-            if step is None:
-                self._close(handle, own, "complete")
-                return
-            handle.set_user_attr("measuring", step)
-            result = self._submit(trial, self._settings.instances[step])
-            self._store(handle, step, result)
-
-    def _store(self, handle: optuna.Trial, step: int, result: Result) -> None:
-        """All of one evaluation in one attribute, so that a kill leaves all of it or nothing."""
-        evaluations = {**handle.user_attrs.get("evaluations", {}), str(step): asdict(result)}
-        handle.set_user_attr("evaluations", evaluations)
-        if result.log_ratio is not None:
-            handle.report(result.log_ratio, step)
-
-    def _enough(self, history: History, own: Configuration, *, again: bool) -> str | None:
-        """Why a configuration is not measured further: `failed`, `infeasible`, `complete`, or the reason to stop it."""
-        if own.reason_failed is not None:
-            return "failed"
-        if any(value > 0 for value in own.constraints.values()):
-            return "infeasible"
-        if not own.values:
-            return None
-        models = len(self._settings.models)
-        slack = 0.0 if len(own.values) % models == 0 else _OTHER_MODELS
-        leader = history.leader_values(own.key)
-        behind = hopeless(own.values, leader, history.noise, shared=self._settings.shared, slack=slack)
-        if behind is not None:
-            return behind
-        most = self._settings.evaluations
-        if most is not None and history.evaluations >= most:
-            return "complete"
-        wanted = 2 if history.noise.df < _KNOWN_DF else 1
-        return None if again or len(own.values) < wanted * models else "complete"
-
-    def _close(self, handle: optuna.Trial, own: Configuration, reason: str) -> None:
-        for name, value in own.constraints.items():
-            handle.set_constraint(name, value)
-        last = own.facts[max(own.facts)]
-        runs = [run for _, facts in sorted(own.facts.items()) for run in facts["run_ids"]]
-        told = {"runs": runs, "docker_command": last["docker_command"], "effective_state": last["effective_state"]}
-        for name, value in told.items():
-            handle.set_user_attr(name, value)
-        if reason == "failed":
-            handle.set_user_attr("reason", own.reason_failed)
-            self._study.tell(handle, state=TrialState.FAIL)
-        elif reason in ("complete", "infeasible"):
-            self._study.tell(handle, mean(own.values))
-        else:
-            handle.set_user_attr("stopped", reason)
-            self._study.tell(handle, state=TrialState.PRUNED)

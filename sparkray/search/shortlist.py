@@ -43,7 +43,10 @@ class Candidate:
 def shortlist(
     ground: Ground, found: Found | None, screen: Sequence[LevelEffect] = (), *, most: int = MOST_CANDIDATES
 ) -> tuple[Candidate, ...]:
-    """At most `most` candidates, the most hopeful first; empty when neither screen nor search saw a gain.
+    """At most `most` candidates; empty when neither screen nor search saw a gain.
+
+    What the search found has the first places: its estimates are drawn in, and a sum of single gains is not, so that the
+    two cannot be ranked together.
 
     Args:
         ground: What may be chosen.
@@ -52,17 +55,21 @@ def shortlist(
         most: Number of candidates.
     """
     candidates: dict[str, Candidate] = {}
-    for candidate in [*_of_search(ground, found), *_of_screen(ground, screen)]:
+    combined = sorted(_of_screen(ground, screen), key=lambda candidate: -candidate.expected)
+    for candidate in [*_of_search(ground, found), *combined]:
         key = ground.key(candidate.choices)
         if candidate.expected > 0.0 and key != ground.key({}):
             candidates.setdefault(key, candidate)
-    return tuple(sorted(candidates.values(), key=lambda c: -c.expected)[:most])
+    return tuple(candidates.values())[:most]
 
 
 def _of_search(ground: Ground, found: Found | None) -> list[Candidate]:
     """The best, and the one nearly as good with the least changed: safest first, then fewest levels."""
+    tried = found.evaluated if found else ()
     complete = [
-        one for one in (found.evaluated if found else ()) if one.state == "complete" and one.estimate is not None
+        one
+        for one in tried
+        if one.state == "complete" and one.estimate is not None and ground.barred(one.choices) is None
     ]
     if not complete:
         return []
@@ -84,7 +91,7 @@ def _why_plain(one: Evaluated) -> str:
 def _of_screen(ground: Ground, screen: Sequence[LevelEffect]) -> list[Candidate]:
     """The levels that gain after Holm, the best of each factor, two and three of the best together."""
     gains: dict[str, tuple[float, str]] = {}
-    offered = {(axis.name, label) for axis in ground.axes for label in axis.levels}
+    offered = {(axis.name, label) for axis in ground.axes for label in axis.open}
     for effect in screen:
         factor, _, level = effect.name.partition("=")
         gain = effect.gain_log or 0.0

@@ -1,13 +1,15 @@
 """What a search asks for, is told, and finds. Optuna's words stop at this room's door."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from sparkray.spec.docker import DockerOptions, Security
 
-State = Literal["complete", "stopped", "infeasible", "failed"]
-"""Measured to the end; stopped early as hopeless; measured, but against a constraint; no number."""
+State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
+"""Measured to the end; stopped early as hopeless; measured, but against a constraint; no number; no run that counts."""
+Place = tuple[str, int]
+"""(model, block)."""
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,35 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Instance:
-    """One paired evaluation: a block of one model."""
+class Batch:
+    """Configurations that share a block: each once, in random order with one run of the baseline.
+
+    Attributes:
+        model: Of which model.
+        block: A number that no other batch of the study has.
+        trials: The configurations.
+        over: The block lies too far back to be gone on with: what its rows say is told, and nothing is measured.
+    """
 
     model: str
     block: int
+    trials: tuple[Trial, ...]
+    over: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one evaluation gave.
+    """What one configuration gave in one block.
 
     Attributes:
         log_ratio: ln(trial / baseline of the same block) of the objective, turned so that higher is better; None if the
-            container failed.
+            container failed, or nothing is known.
+        answered: Whether anything is known: not where a check refused the run, and nobody measured it again.
         constraints: By name; at most 0 is feasible.
-        run_ids: The runs behind it.
+        run_id: The trial's run.
+        attempt: The attempt at it that counts.
+        baseline_id: The run of the baseline that it is held against.
+        baseline_attempt: Likewise.
         docker_command: The line that makes the container.
         effective_state: What the process really got, JSON.
         reason: Why there is no number.
@@ -51,15 +66,32 @@ class Result:
     """
 
     log_ratio: float | None
+    answered: bool = True
     constraints: Mapping[str, float] = field(default_factory=dict)
-    run_ids: tuple[str, ...] = ()
+    run_id: str | None = None
+    attempt: int | None = None
+    baseline_id: str | None = None
+    baseline_attempt: int | None = None
     docker_command: str | None = None
     effective_state: str | None = None
     reason: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def run_ids(self) -> tuple[str, ...]:
+        """The runs behind it, the trial's first."""
+        return tuple(name for name in (self.run_id, self.baseline_id) if name is not None)
 
-Submit = Callable[[Trial, Instance], Result]
+
+Submit = Callable[[Batch], Sequence[Result]]
+"""Measures what is left of a batch; a result for each of its trials, in their order."""
+Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
+"""What the rows say now of results that were told before; None where a run of it counts no more."""
+
+
+def as_told(results: Sequence[Result]) -> Sequence[Result | None]:
+    """Rows that never change their minds."""
+    return results
 
 
 @dataclass(frozen=True)
@@ -70,41 +102,36 @@ class Settings:
         study: Its name in the storage; the same name goes on where it stopped.
         storage: See `search.storage.open_storage`.
         trials: Distinct configurations to evaluate, over all drivers; those that failed count. Several drivers that
-            take their last at the same moment may make one more each.
-        instances: Blocks in the order in which they are opened; evaluations beyond `per_block` open the next one.
+            take their last at the same moment may make a few more.
+        models: Each configuration is measured on each, in this order.
         seed: Of the proposals.
-        evaluations: Most calls of `submit` in the whole study; None is as many as there is use for.
-        noise: Standard deviation of one log ratio, as the screen found it; None learns it from repeats.
-        workers: Evaluations at once in this driver.
-        finalists: Configurations that are raced at the end.
-        depth: Most evaluations of one configuration on one model.
-        per_block: Evaluations that share a block before the next is opened, so that they stay close in time.
-        shared: Whether evaluations of one instance share the baseline's run; else each has its own.
+        noise: Standard deviation of one log ratio by model, as the screen found it; what is not named is learnt.
+        finalists: Configurations that are measured again at the end.
+        rounds: How often, at most.
+        per_block: Configurations to a block, beside its baseline.
     """
 
     study: str
     storage: str
     trials: int
-    instances: tuple[Instance, ...]
+    models: tuple[str, ...]
     seed: int = 0
-    evaluations: int | None = None
-    noise: float | None = None
-    workers: int = 1
+    noise: Mapping[str, float] = field(default_factory=dict)
     finalists: int = 4
-    depth: int = 8
+    rounds: int = 1
     per_block: int = 8
-    shared: bool = False
 
     def __post_init__(self) -> None:
-        least = {"trials": self.trials, "instances": len(self.instances), "workers": self.workers, "depth": self.depth}
+        least = {"trials": self.trials, "models": len(self.models), "per_block": self.per_block}
         few = [name for name, count in least.items() if count < 1]
         if few:
             raise ValueError(f"{few[0]} {least[few[0]]}: one at least")
 
     @property
-    def models(self) -> tuple[str, ...]:
-        """The models of the instances, each once."""
-        return tuple(dict.fromkeys(instance.model for instance in self.instances))
+    def most_runs(self) -> int:
+        """Runs that a search makes where nothing fails and nothing is stopped early, the baseline's among them."""
+        batches = -(-self.trials // self.per_block)
+        return len(self.models) * (self.trials + batches + self.rounds * (min(self.finalists, self.trials) + 1))
 
 
 @dataclass(frozen=True)
@@ -118,12 +145,12 @@ class Evaluated:
         choices: Level by factor.
         security: Worst grade of its choices.
         state: What became of it.
-        log_ratios: By instance, higher is better.
-        mean: Of the log ratios; None without one.
+        log_ratios: By model and block, higher is better.
+        mean: Of the log ratios, each model counting alike; None without one.
         estimate: The mean drawn towards what its levels gave in other configurations (`search.surrogate`); None without.
         reason: Why it failed, was stopped or is infeasible.
         constraints: The worst seen of each.
-        run_ids: Every run of it.
+        run_ids: Its runs, each followed by that of the baseline that it is held against.
         docker_command: The line that makes the container.
         effective_state: What the process really got, JSON.
         metrics: Means of the raw metrics.
@@ -135,7 +162,7 @@ class Evaluated:
     choices: Mapping[str, str]
     security: Security
     state: State
-    log_ratios: Mapping[Instance, float]
+    log_ratios: Mapping[Place, float]
     mean: float | None
     estimate: float | None
     reason: str | None
@@ -154,9 +181,10 @@ class Found:
         study: Name of the study.
         evaluated: Configurations, the best first, those without a number last.
         best: The best feasible one; None when nothing was.
-        noise: Estimated sd of one log ratio; None without repeats.
-        evaluations: Calls of `submit` whose answer is stored.
+        noise: Estimated sd of one log ratio; None where it was neither told nor learnt.
+        evaluations: Results that are stored.
         abandoned: Trials whose driver died and that were taken up by another trial.
+        corrected: Trials whose stored numbers the rows no longer bear out, and that another trial replaced.
     """
 
     study: str
@@ -165,3 +193,4 @@ class Found:
     noise: float | None
     evaluations: int
     abandoned: int
+    corrected: int = 0

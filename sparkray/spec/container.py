@@ -31,11 +31,17 @@ def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> l
     The entrypoint is cleared, as the native arm has none: what an image's entrypoint would set stands in `environment`.
     """
     words = ["docker", *verb, f"--name={spec.name}", *flag_words(spec.options)]
-    words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items())]
+    own = variables_of(spec.options)
+    words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items()) if name not in own]
     words += [f"--volume={bind}" for bind in _volumes(spec)]
     words += [f"--label={name}={value}" for name, value in sorted(spec.labels.items())]
     words += [f"--workdir={spec.workdir}"] if spec.workdir else []
     return [*words, "--entrypoint=", spec.image, *spec.argv]
+
+
+def variables_of(options: DockerOptions) -> dict[str, str]:
+    """The variables that options add to those that every arm has."""
+    return dict(sdk_arguments(options).get("environment", {}))
 
 
 def _volumes(spec: ContainerSpec) -> list[str]:
@@ -49,15 +55,16 @@ def run_line(spec: ContainerSpec) -> str:
 
 def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
     """Keywords for `client.containers.create`, the same container that `run_line` makes."""
+    flags = {name: value for name, value in sdk_arguments(spec.options).items() if name != "environment"}
     return {
         "image": spec.image,
         "command": list(spec.argv),
         "name": spec.name,
         "entrypoint": "",
-        "environment": dict(spec.environment),
+        "environment": {**spec.environment, **variables_of(spec.options)},
         "labels": dict(spec.labels),
         "volumes": _volumes(spec),
         "use_config_proxy": False,  # variables of the user's Docker configuration would reach this arm alone
         **({"working_dir": spec.workdir} if spec.workdir else {}),
-        **sdk_arguments(spec.options),
+        **flags,
     }

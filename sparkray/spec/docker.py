@@ -17,6 +17,7 @@ from sparkray.units import MIB, format_size, parse_size
 
 Security = Literal["none", "weakens", "dangerous"]
 _CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _SMALLEST_MEMORY = 6 * MIB  # dockerd refuses less
 
 
@@ -130,6 +131,11 @@ def _check_device(value: tuple[str, ...]) -> str | None:
     """Paths of the host, the same inside; a CDI name goes another way into the API than the other devices."""
     wrong = next((name for name in value if ":" in name or not name.startswith("/dev/")), None)
     return None if wrong is None else f"{wrong!r} is no path below /dev"
+
+
+def _check_env(value: tuple[str, ...]) -> str | None:
+    wrong = next((text for text in value if not _VARIABLE.match(text)), None)
+    return None if wrong is None else f"{wrong!r} is no variable: write NAME=VALUE"
 
 
 def _shm_inert(options: "DockerOptions") -> str | None:
@@ -318,6 +324,14 @@ class DockerOptions:
         check=_check_device,
         security="weakens",
         why="device files, in place of --gpus",
+    )
+    env: tuple[str, ...] | None = _flag(
+        "-e",
+        "environment",
+        words=list,
+        convert=lambda v: dict(text.split("=", 1) for text in v),
+        check=_check_env,
+        why="variables of the engine beyond those that every arm has",
     )
 
     def __post_init__(self) -> None:

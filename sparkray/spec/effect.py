@@ -330,6 +330,15 @@ def _read_only(value: bool, _: DockerOptions) -> Sequence[Expectation]:  # noqa:
     return [root] if value else []
 
 
+def _variable(text: str) -> Expectation:
+    name, _, wanted = text.partition("=")
+    return Expectation(f"environment.{name}", text, lambda got: bool(got == wanted))
+
+
+def _env(value: tuple[str, ...], _: DockerOptions) -> Sequence[Expectation]:
+    return [_variable(text) for text in value]
+
+
 def _nothing(_: object, __: DockerOptions) -> Sequence[Expectation]:
     return []
 
@@ -358,5 +367,6 @@ _RULES: Mapping[str, Rule] = {
     "security_opt": _security,
     "init": _init,
     "read_only": _read_only,
+    "env": _env,
     **dict.fromkeys(WITHOUT_TRACE, _nothing),
 }

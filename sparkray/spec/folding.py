@@ -30,6 +30,7 @@ DOCKER_DEFAULTS: Mapping[str, Any] = {
 `cgroupns`, `log_driver` and `runtime` are not: they follow the cgroup version and the daemon's own settings.
 """
 _SIZES = ("shm_size", "memory", "memory_swap")
+_CONVERTED = ("gpus", "env")
 _CAPABILITIES = ("cap_add", "cap_drop")
 _NANO = 1_000_000_000
 _SWAP_FACTOR = 2
@@ -39,8 +40,8 @@ _STATE_FIELDS = (
     *("no_new_privs", "capabilities", "capabilities_bounding", "cpus_allowed", "shm_bytes", "rootfs", "root_read_only"),
     *("model_filesystem", "model_source", "model_read_only"),
 )
-_AS_ASKED = (*WITHOUT_TRACE, "cgroup_parent")
-"""Options that a state without the paths of its run does not tell."""
+_AS_ASKED = (*WITHOUT_TRACE, "cgroup_parent", "env")
+"""Options that a state without the paths and the variables of its run does not tell."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _canonical(name: str, value: Any, options: DockerOptions) -> Any:  # noqa: A
         return round(value * _NANO)
     if name == "security_opt":
         return security_choices(options)
-    return flag_of(name).convert(value) if name == "gpus" else value
+    return flag_of(name).convert(value) if name in _CONVERTED else value
 
 
 def _default(options: DockerOptions, defaults: Mapping[str, Any]) -> dict[str, str]:

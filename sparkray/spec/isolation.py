@@ -5,7 +5,8 @@ a layer taken alone from the container (`container:less-pid`) gives back what it
 two disagree, layers interact. A rung is climbed only for a layer that the baseline container really has: adding one that
 it has not would explain a difference that is not there. What cannot be climbed is struck out with the reason.
 
-Page-cache state is no layer: which pages are warm is a matter of the runs' protocol, alike in every arm of a block.
+Page-cache state is no layer: which pages are warm is a matter of the runs' protocol, which an experiment has and a treatment
+has not, so that it is alike in every arm of a block. A ladder under `drop` and one under `warm` tell what it costs.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """Which levels of a space are worth measuring on a host, and the reason beside each that is not. Pure.
 
 A level is struck out for the first of: it is no flag and nothing sets it yet; the host has no such part; it cannot act
-under the workload; it is dangerous and that was not allowed; beside the baseline's options it makes the same container.
+under the workload; it gives up more isolation than was allowed; beside the baseline's options it makes the same container.
 The last is not asked of opinion but of `spec.folding`: equal signatures make equal containers. A level that does nothing
 alone but would with another choice (`--shm-size` with `--ipc=private`) is kept for the search and left out of the screen.
 """
@@ -13,10 +13,12 @@ from typing import Any
 from sparkray.spec.docker import DockerOptions, Security, flag_of
 from sparkray.spec.effect import cpu_numbers
 from sparkray.spec.folding import fold, signature
-from sparkray.spec.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, unmet
+from sparkray.spec.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, isolation_rank, unmet
 from sparkray.units import GIB, parse_size
 
 _RAISED = ("ulimit_memlock", "ulimit_stack", "ulimit_nofile")
+_GRADED = {"none": "safe", "weakens": "weakens isolation", "dangerous": "dangerous"}
+_ALLOWED_BY = {"none": "nothing", "weakens": "--security weakens", "dangerous": "--allow-insecure"}
 _SUPPORT = {
     "protocol": "it is a matter of the runs' protocol, not a flag: every arm of an experiment has the same",
     "model_from": "the model lies on a read-only bind mount in every arm; other places are not supported yet",
@@ -54,7 +56,7 @@ class LevelVerdict:
 
 
 def judge(
-    space: Space, baseline: DockerOptions, *, workload: str, host: HostFacts, allow_insecure: bool = False
+    space: Space, baseline: DockerOptions, *, workload: str, host: HostFacts, allowed: Security = "weakens"
 ) -> tuple[LevelVerdict, ...]:
     """A verdict on every level, in the order of the space.
 
@@ -63,22 +65,22 @@ def judge(
         baseline: The options of the arm that every level changes.
         workload: Kind of workload, `offline` or `serve`.
         host: What is known of the machine.
-        allow_insecure: Whether dangerous levels are offered.
+        allowed: The worst grade that is offered.
     """
     first = [
-        _judged(factor, label, baseline, workload=workload, host=host, allow_insecure=allow_insecure)
+        _judged(factor, label, baseline, workload=workload, host=host, allowed=allowed)
         for factor in space.factors
         for label in factor.levels
     ]
-    apart = _without_doubles(first, baseline)
+    apart = _without_doubles(first, baseline, host)
     usable = [verdict for verdict in apart if verdict.alone]
-    return tuple(_conditional(space, verdict, baseline, usable) for verdict in apart)
+    return tuple(_conditional(space, verdict, baseline, usable, host) for verdict in apart)
 
 
-def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions) -> list[LevelVerdict]:
+def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions, host: HostFacts) -> list[LevelVerdict]:
     """Levels that make the same container as one before them are not offered."""
     able = {v.name: apply_level(baseline, v.options) for v in verdicts if v.alone and not unresolved(v.options)}
-    doubles = {found.treatment: found.sentence for found in fold(able)}
+    doubles = {found.treatment: found.sentence for found in fold(able, host.defaults)}
     return [
         replace(v, offered=False, alone=False, reason=doubles[v.name]) if v.name in doubles else v for v in verdicts
     ]
@@ -90,7 +92,7 @@ def unresolved(options: Mapping[str, Any]) -> bool:
 
 
 def _judged(
-    factor: Factor, label: str, baseline: DockerOptions, *, workload: str, host: HostFacts, allow_insecure: bool
+    factor: Factor, label: str, baseline: DockerOptions, *, workload: str, host: HostFacts, allowed: Security
 ) -> LevelVerdict:
     options = _resolved(factor.levels[label], host)
     security = factor.security_of(label)
@@ -99,43 +101,48 @@ def _judged(
     refused = next(reasons, None)
     if refused is not None:
         return replace(verdict, reason=refused)
-    if security == "dangerous" and not allow_insecure:
-        return replace(verdict, reason=f"dangerous ({_trades(options)}): offered only with --allow-insecure")
+    if isolation_rank(security) > isolation_rank(allowed):
+        return replace(
+            verdict, reason=f"{_GRADED[security]} ({_trades(options)}): offered only with {_ALLOWED_BY[security]}"
+        )
     if unresolved(options):
         what = SYMBOLS[options["cpuset_cpus"]]
         return replace(verdict, offered=True, alone=True, reason=f"{what}: found on the machine when it runs there")
-    idle = _idle(factor, label, baseline, options)
+    idle = _idle(factor, label, baseline, options, host)
     return replace(verdict, offered=idle is None, alone=idle is None, reason=idle or "")
 
 
 def _conditional(
-    space: Space, verdict: LevelVerdict, baseline: DockerOptions, usable: Sequence[LevelVerdict]
+    space: Space, verdict: LevelVerdict, baseline: DockerOptions, usable: Sequence[LevelVerdict], host: HostFacts
 ) -> LevelVerdict:
     """A level that cannot act beside the baseline, offered if another choice lets it act."""
     factor = space.factor(verdict.factor)
-    if verdict.offered or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline):
+    if verdict.offered or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline, host):
         return verdict
     for other in usable:
         if other.factor == verdict.factor or unresolved(other.options):
             continue
         beside = apply_level(baseline, other.options)
         together = apply_level(beside, verdict.options)
-        if unmet(factor.needs, together) is None and signature(together) != signature(beside):
+        apart = signature(together, host.defaults) != signature(beside, host.defaults)
+        if unmet(factor.needs, together) is None and apart:
             return replace(verdict, offered=True, reason=f"{verdict.reason}; it can act together with {other.name}")
     return verdict
 
 
-def _only_idle(factor: Factor, verdict: LevelVerdict, baseline: DockerOptions) -> bool:
+def _only_idle(factor: Factor, verdict: LevelVerdict, baseline: DockerOptions, host: HostFacts) -> bool:
     """Whether a level was struck out only because it makes no difference beside the baseline."""
     if unresolved(verdict.options) or verdict.options.get("cpuset_cpus") == "":
         return False
-    return verdict.reason == _idle(factor, verdict.level, baseline, verdict.options)
+    return verdict.reason == _idle(factor, verdict.level, baseline, verdict.options, host)
 
 
-def _idle(factor: Factor, label: str, baseline: DockerOptions, changes: Mapping[str, Any]) -> str | None:
+def _idle(
+    factor: Factor, label: str, baseline: DockerOptions, changes: Mapping[str, Any], host: HostFacts
+) -> str | None:
     """Why a level makes no difference beside the baseline; None when it may."""
     changed = apply_level(baseline, changes)
-    found = fold({"the baseline": baseline, f"{factor.name}={label}": changed})
+    found = fold({"the baseline": baseline, f"{factor.name}={label}": changed}, host.defaults)
     if found:
         return "; ".join(found[0].reasons) or "the baseline has it already"
     return unmet(factor.needs, changed)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from sparkray.spec.boundary import STRICT
 from sparkray.spec.docker import DockerOptions, Security, flag_of, given, option_names
+from sparkray.spec.folding import DOCKER_DEFAULTS
 from sparkray.spec.privilege import plain, security_choices
 from sparkray.units import did_you_mean
 
@@ -49,6 +50,8 @@ class HostFacts:
         security: The engine's security options (`seccomp`, `apparmor`, `rootless`, ...).
         cdi: Whether the engine looks for CDI descriptions.
         devices: Device files that exist, of those that the space names.
+        log_driver: The engine's own log driver, which a container gets that is not told otherwise.
+        runtime: Likewise its OCI runtime.
         lacks: Capabilities that the engine itself lacks, so that it can give them to nobody (`SYS_RESOURCE`).
     """
 
@@ -62,7 +65,15 @@ class HostFacts:
     security: tuple[str, ...] | None = None
     cdi: bool | None = None
     devices: tuple[str, ...] | None = None
+    log_driver: str | None = None
+    runtime: str | None = None
     lacks: tuple[str, ...] = ()
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """What the engine does without being told, in the spelling of `spec.folding.signature`."""
+        own = {"log_driver": self.log_driver, "runtime": self.runtime}
+        return {**DOCKER_DEFAULTS, **{name: value for name, value in own.items() if value is not None}}
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,11 @@ def grade(options: DockerOptions) -> Security:
     """How much isolation these options trade away: the worst grade of any of them by its value."""
     found = [_grade_of(name, value, flag_of(name).security, options) for name, _, value in given(options)]
     return max(found, key=GRADES.index, default="none")
+
+
+def weakenings(options: DockerOptions) -> int:
+    """How many of these options trade isolation away, for a choice between sets of one grade: fewer are safer."""
+    return sum(_grade_of(name, value, flag_of(name).security, options) != "none" for name, _, value in given(options))
 
 
 def isolation_rank(grade_: Security) -> int:

@@ -91,7 +91,8 @@ class Balance:
         attributed: The sum of the steps.
         residual: The total less that sum: what no step explains, interaction between layers included.
         shown: The sum of the steps that show an effect; None where none does.
-        left: The total less those.
+        quiet: The sum of those that show none; None where every one does.
+        left: The total less the steps that show an effect: the quiet ones and the residual.
         share: Of the attributed sum in the total.
         missing: Layers whose step could not be estimated; the sum is without them.
     """
@@ -101,6 +102,7 @@ class Balance:
     attributed: Effect | NotEstimable
     residual: Effect | NotEstimable
     shown: Effect | NotEstimable | None
+    quiet: Effect | NotEstimable | None
     left: Effect | NotEstimable
     share: Share | NotEstimable
     missing: tuple[str, ...]
@@ -248,19 +250,26 @@ def _balance(
     missing = tuple(each.step.layer for each in mine if isinstance(each.effect, NotEstimable))
     every = _contrast(arms, [_signs(each.step) for each in usable], *ends)
     if isinstance(every, NotEstimable):
-        return Balance(direction, every, every, every, None, every, every, missing)
+        return Balance(direction, every, every, every, None, None, every, every, missing)
     summed, total = every
-    showing = [_signs(each.step) for each in usable if each.shows]
-    chosen = _contrast(arms, showing, *ends) if showing else None
-    shown: Effect | NotEstimable | None = None
-    left = _effect(total)
-    if isinstance(chosen, NotEstimable):
-        shown = left = chosen
-    elif chosen is not None:
-        shown, left = _effect(chosen[0]), _effect(chosen[1] - chosen[0])
+    showing = _contrast(arms, [_signs(each.step) for each in usable if each.shows], *ends)
+    others = _contrast(arms, [_signs(each.step) for each in usable if not each.shows], *ends)
+    any_shows = any(each.shows for each in usable)
     return Balance(
-        direction, _effect(total), _effect(summed), _effect(total - summed), shown, left, _share(every), missing
+        direction=direction,
+        total=_effect(total),
+        attributed=_effect(summed),
+        residual=_effect(total - summed),
+        shown=_part(showing) if any_shows else None,
+        quiet=None if all(each.shows for each in usable) else _part(others),
+        left=showing if isinstance(showing, NotEstimable) else _effect(showing[1] - showing[0]),
+        share=_share(every),
+        missing=missing,
     )
+
+
+def _part(contrast: tuple[Vector, Vector] | NotEstimable) -> Effect | NotEstimable:
+    return contrast if isinstance(contrast, NotEstimable) else _effect(contrast[0])
 
 
 def _interactions(arms: Mapping[str, Arm], steps: Sequence[Step]) -> dict[str, Effect | NotEstimable]:
@@ -343,13 +352,15 @@ def _parts(found: Attribution, direction: Direction, unit: str, names: Mapping[s
 
 
 def _rest(balance: Balance, unit: str) -> str:
-    without = f" (without {', '.join(balance.missing)}, which could not be estimated)" if balance.missing else ""
-    if isinstance(balance.attributed, NotEstimable) or isinstance(balance.residual, NotEstimable):
-        return f"the sum of all steps cannot be checked against it{without}"
-    return (
-        f"all steps together make {_told(balance.attributed, unit)}{without}, "
-        f"and {_told(balance.residual, unit)} is not attributed"
-    )
+    """What no single step accounts for: those that show no effect by themselves, and what no step explains at all."""
+    if isinstance(balance.left, NotEstimable) or isinstance(balance.residual, NotEstimable):
+        return "what is left cannot be estimated"
+    said = [f"{_told(balance.residual, unit)} belongs to no step"]
+    if isinstance(balance.quiet, Effect):
+        said.insert(0, f"the steps that show no effect by themselves make {_told(balance.quiet, unit)} together")
+    if balance.missing:
+        said.append(f"without {', '.join(balance.missing)}, which could not be estimated")
+    return f"{_told(balance.left, unit)} is not attributed ({', '.join(said)})"
 
 
 def _told(effect: Effect, unit: str) -> str:

@@ -106,6 +106,20 @@ def screen_effects(
     return tuple(effects)
 
 
+def beyond_margin(effects: Sequence[LevelEffect], margin: float) -> list[float | None]:
+    """One-sided p of a gain of no more than the margin, adjusted after Holm over the effects; None where not estimable."""
+    return holm([_beyond(effect, margin) for effect in effects])
+
+
+def _beyond(effect: LevelEffect, margin: float) -> float | None:
+    if not isinstance(effect.ratio, Ratio) or effect.gain_log is None:
+        return None
+    ahead = effect.gain_log - math.log1p(margin)
+    if effect.ratio.sd_log == 0:
+        return 0.0 if ahead > 0 else 1.0
+    return float(special.stdtr(effect.ratio.n - 1, -ahead / (effect.ratio.sd_log / math.sqrt(effect.ratio.n))))
+
+
 def _paired(baseline: Mapping[object, float], values: Mapping[object, float]) -> tuple[int, NDArray[np.float64]]:
     """Number of common blocks, and the logarithms of both arms there, shape (2, blocks); none of a value not above 0."""
     common = [block for block in baseline if block in values and min(baseline[block], values[block]) > 0]

@@ -17,8 +17,10 @@ from typing import Any
 import click
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
+from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes._privilege import through_sudo
+from sparkray.spec.docker import Security
 from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
 from sparkray.sweep.calibration_file import calibration_line
@@ -27,7 +29,7 @@ from sparkray.sweep.options import Options, options_of, sweep_options
 from sparkray.sweep.show import console
 from sparkray.sweep.stages.attributing import climb
 from sparkray.sweep.stages.hypotheses import hypotheses
-from sparkray.sweep.stages.measuring import InterruptedSweepError, Measuring, rows_of
+from sparkray.sweep.stages.measuring import InterruptedSweepError, Measuring
 from sparkray.sweep.stages.planned import optimisation_document, optimisation_lines, phases
 from sparkray.sweep.stages.scene import Asked, Scene, set_scene, words_of
 from sparkray.sweep.stages.screening import Screened, screen
@@ -40,6 +42,13 @@ INTERRUPTED = 130
 @sweep_options
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search.")
 @click.option("--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; 3 x --runs, at most 30.")
+@click.option(
+    "--security",
+    type=click.Choice(["none", "weakens"]),
+    default="weakens",
+    show_default=True,
+    help="How much isolation the flags that are offered may give up.",
+)
 @click.option("--allow-insecure", is_flag=True, help="Offer dangerous flags too, such as --privileged.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=f"The result; RESULTS-DIR/{NAME}.")
 @click.option("--storage", metavar="URL|FILE", help="Where Optuna keeps the study; a file of the dataset if not given.")
@@ -47,6 +56,7 @@ def optimize(
     *,
     trials: int,
     confirm_runs: int | None,
+    security: Security,
     allow_insecure: bool,
     output: Path | None,
     storage: str | None,
@@ -54,7 +64,9 @@ def optimize(
 ) -> int:
     """Phase 2B: which Docker flags give the speed back, at what security price? Ends with a confirmed environment."""
     options = options_of(arguments)
-    asked = Asked(trials, confirm_runs, allow_insecure, output, storage)
+    if allow_insecure and security == "none":
+        raise InputError("--security none and --allow-insecure contradict each other", "Leave one of them out")
+    asked = Asked(trials, confirm_runs, security, allow_insecure, output, storage)
     _as_root()
     out = console(to_stderr=options.json)
     scene = set_scene(options, asked, measuring=True)
@@ -99,11 +111,13 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         InterruptedSweepError: Somebody asked for the end.
     """
     from sparkray.sweep.stages.confirming import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
-    from sparkray.sweep.stages.searching import searched  # noqa: PLC0415 - likewise
+    from sparkray.sweep.stages.searching import dataset_of, present, searched  # noqa: PLC0415 - likewise
 
-    screened = screen(scene, measuring)
-    found = _kept(scene, measuring, _begun(scene, screened))
-    looked = searched(scene, screened, measuring)
+    dataset = dataset_of(scene, measuring)
+    with present(scene, dataset):
+        screened = screen(scene, measuring)
+        found = _kept(scene, measuring, _begun(scene, screened))
+        looked = searched(scene, screened, measuring, dataset)
     found = replace(found, search=looked.told, datasets={**found.datasets, "search": str(looked.dataset.path)})
     found = _kept(scene, measuring, found)
     decided = confirm(scene, screened, looked, measuring)
@@ -117,7 +131,7 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         datasets={**found.datasets, "confirm": str(decided.dataset.path)},
         hypotheses=hypotheses(
             screened.levels,
-            rows_of(screened.dataset),
+            screened.rows,
             metric=scene.metric,
             confirmation=decided.told,
             confirmed=decided.rows,
@@ -162,6 +176,7 @@ def settings_of(scene: Scene) -> Mapping[str, Any]:
         "runs": scene.runs,
         "trials": scene.asked.trials,
         "confirm_runs": scene.confirm_runs,
+        "security": scene.asked.security,
         "allow_insecure": scene.asked.allow_insecure,
         "seed": scene.study.experiment.seed,
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import click
 import yaml
 
 from sparkray.catalog import read_yaml
@@ -58,8 +59,13 @@ def read_environment(path: Path) -> tuple[Environment, Mapping[str, Any]]:
     )
 
 
-def with_environment(site: Site, path: Path) -> Environment:
-    """The environment of a file, for a site.
+def with_environment(site: Site, path: Path, *, host: str | None = None) -> Environment:
+    """The environment of a file, for a site; what speaks against taking it here is told on stderr.
+
+    Args:
+        site: Where it is to be measured.
+        path: The file.
+        host: This machine's name; None does not compare it.
 
     Raises:
         ConfigError: See `read_environment`.
@@ -72,4 +78,17 @@ def with_environment(site: Site, path: Path) -> Environment:
             f"{path} was found on site {found_on}, and this is {site.name}",
             f"Optimise here, or name the site: --site {found_on}",
         )
+    for doubt in doubts(evidence, site, host):
+        click.echo(f"sparkray: {path}: {doubt}", err=True)
     return environment
+
+
+def doubts(evidence: Mapping[str, Any], site: Site, host: str | None) -> list[str]:
+    """What speaks against flags that were found elsewhere, or by a double, in words."""
+    found = []
+    if evidence.get("simulated") and not site.simulated:
+        found.append("its flags were found with a double in the engine's place: they say nothing of a real one")
+    elsewhere = evidence.get("host")
+    if host is not None and elsewhere is not None and elsewhere != host:
+        found.append(f"its flags were found on {elsewhere}, and this is {host}: what helps there may not help here")
+    return found

@@ -258,7 +258,11 @@ def _optimized(site: Site, options: Options) -> dict[str, Environment]:
         raise InputError(
             f"OPTIMIZATION_MODE={options.mode} and --optimized both name the optimised flags", "Leave one of them out"
         )
-    return {CONTAINER_OPTIMIZED: with_environment(site, options.optimized)} if options.optimized else {}
+    return (
+        {CONTAINER_OPTIMIZED: with_environment(site, options.optimized, host=fingerprint().host)}
+        if options.optimized
+        else {}
+    )
 
 
 def _site_environment(name: str, site: Site, mode: str | None) -> Environment:

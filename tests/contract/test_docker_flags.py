@@ -53,6 +53,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "log_driver": ("none", "local", "json-file"),
     "runtime": ("runc", "io.containerd.runc.v2"),
     "device": (("/dev/null",), ("/dev/null", "/dev/zero")),
+    "env": (("LOG=5",), ("LOG=a b", "OWN=3", "EMPTY=")),
 }
 NEEDS: Mapping[str, Mapping[str, Any]] = {"memory_swap": {"memory": "64m"}}
 CASES = [
@@ -180,7 +181,8 @@ def test_an_option_changes_the_container(option: str, client: docker.DockerClien
 
     def made(options: DockerOptions) -> dict[str, Any]:
         client.containers.create(**create_arguments(spec_of(name, image.reference, options)))
-        return seen(client, name)["host"]
+        told = seen(client, name)
+        return {**told["host"], "Env": told["env"]}
 
     plain = made(DockerOptions(**NEEDS.get(option, {})))
     assert any(made(DockerOptions(**{option: value}, **NEEDS.get(option, {}))) != plain for value in EXAMPLES[option])

@@ -52,11 +52,11 @@ def rows_of(folder: Path, stage: str) -> pl.DataFrame:
 
 
 def evaluations_of(folder: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
-    """Evaluations of all trials, and how many trials are in each state."""
+    """Results of all trials, and how many trials are in each state."""
     storage = open_storage(default_storage(folder / "results" / "local-search"))
     [study] = storage.get_all_studies()
     trials = storage.get_all_trials(study._study_id)
-    told = [one for trial in trials for one in trial.user_attrs.get("evaluations", {}).values()]
+    told = [one for trial in trials for one in trial.user_attrs.get("evaluations", [])]
     return told, Counter(trial.state.name for trial in trials)
 
 
@@ -128,10 +128,37 @@ def test_a_search_that_is_killed_loses_no_trial_and_makes_none_twice(tmp_path: P
     assert set(rows["status"].to_list()) <= {"ok", "interrupted"}
     evaluations, states = evaluations_of(tmp_path)
     assert states["RUNNING"] == states["WAITING"] == 0
-    named = [run for one in evaluations for run in one["run_ids"]]
-    assert Counter(named).most_common(1)[0][1] == 1
-    assert set(named) == set(ok["run_id"].to_list())
+    mine, bases = [one["run_id"] for one in evaluations], {one["baseline_id"] for one in evaluations}
+    assert Counter(mine).most_common(1)[0][1] == 1
+    assert len(bases) < len(mine), "a block has one run of the baseline"
+    assert {*mine, *bases} == set(ok["run_id"].to_list()), "no run was made for nothing"
     tried = done.document()["search"]["tried"]
     assert len({one["environment"] for one in tried}) == len(tried)
     assert remains(tmp_path / "results") == NOTHING
     print(f"{KILLS} kills: {told}; trials {dict(states)}; runs {rows['status'].value_counts().to_dicts()}")
+
+
+@pytest.mark.slow
+def test_two_commands_take_turns_and_share_the_search(tmp_path: Path) -> None:
+    words = arguments(tmp_path, runs=1, trials=3)
+    logs = [tmp_path / f"log{n}" for n in range(2)]
+    commands = []
+    for log in logs:
+        with log.open("wb") as file:
+            commands.append(
+                subprocess.Popen(command("optimize", *words), stdout=file, stderr=file, stdin=subprocess.DEVNULL)
+            )
+    try:
+        for one, log in zip(commands, logs, strict=True):
+            assert one.wait(500) == 0, log.read_text()
+    finally:
+        for one in commands:
+            one.kill()
+    for stage in ("screen", "search", "confirm", "attribute"):
+        ok = rows_of(tmp_path, stage).filter(pl.col("status") == "ok")
+        assert ok["run_id"].n_unique() == ok.height, f"{stage}: a run was made twice"
+    evaluations, states = evaluations_of(tmp_path)
+    assert states["RUNNING"] == states["WAITING"] == 0
+    assert max(Counter((one["run_id"]) for one in evaluations).values()) == 1
+    assert not (tmp_path / "results" / "local-confirm@2").exists(), "both came to the same candidates"
+    assert remains(tmp_path / "results") == NOTHING

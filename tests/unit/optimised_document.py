@@ -63,7 +63,9 @@ def _level(factor: str, level: str, flags: str, gain: float | None, **more: Any)
 
 LEVELS = (
     _level("cpuset", "one", "--cpuset-cpus=0,1", -48.3, advice="avoid it: it costs performance"),
-    _level("seccomp", "unconfined", "--security-opt=seccomp=unconfined", 3.1, security="weakens"),
+    _level("seccomp", "unconfined", "--security-opt=seccomp=unconfined", 3.1, security="weakens",
+           by_model={"Alpha-7B": effect("container:seccomp=unconfined", 4.4),
+                     "Beta-70B": effect("container:seccomp=unconfined", 1.8)}),
     _level("init", "yes", "--init", 0.1),
     _level("pid", "host", "--pid=host", None, state="no-op", reason="the process gets what the baseline's gets",
            security="weakens", advice="leave it out: it changes nothing here"),
@@ -104,6 +106,7 @@ def _candidate(environment: str, gain: float, *, wins: bool) -> Confirmed:
         environment, "--security-opt=seccomp=unconfined", {"seccomp": "unconfined"}, "weakens", "the best of the search",
         3.4, effect(environment, gain, verdict="different" if wins else "undecided"), 0.0007 if wins else 0.21,
         effect(environment, -0.4, "native"), effect(environment, 0.0, metric=MEMORY), wins, why_not,
+        {"Alpha-7B": effect(environment, gain + 0.3), "Beta-70B": effect(environment, gain - 0.3)},
     )  # fmt: skip
 
 

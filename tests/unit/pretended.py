@@ -52,6 +52,12 @@ class Truth:
     memory: Mapping[str, float] = field(default_factory=dict)
     kills: tuple[str, ...] = ("memory",)
     refuses: tuple[str, ...] = ("ulimit_nofile",)
+    doubtful: tuple[str, ...] = ()
+    """Options whose runs a check refuses, every time."""
+    fails_at: tuple[tuple[str, int], ...] = ()
+    """Options that fall over in one block."""
+    too_large: tuple[str, ...] = ()
+    """Models that are refused before they start, in every arm."""
 
     def gain(self, treatment: Treatment, of: Mapping[str, float] | None = None) -> float:
         given = {name for name in self.gains | self.memory if getattr(treatment.options, name, None) is not None}
@@ -71,6 +77,9 @@ class Pretending(Measuring):
     lives: int | None = None
     made: list[tuple[str, str, int]] = field(default_factory=list)
     turned: set[str] = field(default_factory=set)
+
+    def let_go(self) -> None:
+        raise AssertionError("nobody else is at work")
 
     def turn(self, study: Study, dataset: Dataset) -> Any:
         for treatment in study.treatments:
@@ -106,7 +115,7 @@ def row_of(study: Study, run: PlannedRun, truth: Truth, attempt: int) -> dict[st
     rng = np.random.default_rng(int(run.run_id, 16))
     killed = any(getattr(treatment.options, name) is not None for name in truth.kills)
     log = truth.gain(treatment) + truth.noise * rng.normal()
-    block = 0.02 * np.random.default_rng(run.block).normal()
+    drift = 0.02 * np.random.default_rng(run.block).normal()
     row = {
         "run_id": run.run_id,
         "attempt": attempt,
@@ -124,8 +133,14 @@ def row_of(study: Study, run: PlannedRun, truth: Truth, attempt: int) -> dict[st
         "docker_command": "docker run" if treatment.in_container else None,
         "effective_state": state_of(treatment.options),
     }
-    if not killed:
-        value = float(100 * np.exp(log + block))
+    if run.model in truth.too_large:
+        row |= {"status": "unready", "reason": "it does not fit"}
+    elif any(getattr(treatment.options, name) is not None and run.block == block for name, block in truth.fails_at):
+        row |= {"status": "failed", "reason": "it fell over"}
+    elif any(getattr(treatment.options, name) is not None for name in truth.doubtful):
+        row |= {"status": "invalid", "reason": "throttled"}
+    elif not killed:
+        value = float(100 * np.exp(log + drift))
         memory = truth.gain(treatment, of=truth.memory)
         row |= {"output_throughput_tok_s": value, "latency_mean_ms": 1e5 / value}
         row["host_available_drop_peak_gib"] = float(2.0 * np.exp(memory + 0.001 * rng.normal()))

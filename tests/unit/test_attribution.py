@@ -232,8 +232,22 @@ def test_the_sentence_names_what_is_shown_and_what_is_left() -> None:
     assert "comes from chroot" in told
     assert "from the seccomp filter" in told
     assert "from pid" not in told
-    assert told.endswith("is not attributed.")
+    assert "is not attributed (the steps that show no effect by themselves make" in told
+    assert told.endswith("belongs to no step).")
     assert told.count("comes from") == 1
+
+
+def test_what_is_left_is_the_total_less_what_shows() -> None:
+    balance = attributed(measured(6, unexplained=0.6)).balance("add")
+    assert balance is not None
+    values = {}
+    for name in ("total", "shown", "quiet", "left", "residual", "attributed"):
+        effect = getattr(balance, name)
+        assert isinstance(effect, Effect)
+        values[name] = effect.value
+    assert values["left"] == pytest.approx(values["total"] - values["shown"])
+    assert values["left"] == pytest.approx(values["quiet"] + values["residual"])
+    assert values["attributed"] == pytest.approx(values["shown"] + values["quiet"])
 
 
 def test_blocks_that_all_say_the_same() -> None:

@@ -86,6 +86,13 @@ EXAMPLES = {
         "Devices",
         (("/etc/passwd",), ("/dev/null:/dev/zero",), ("nvidia.com/gpu=all",)),
     ),
+    "env": Example(
+        ("LOG=5", "MODE=a=b"),
+        ("-e=LOG=5", "-e=MODE=a=b"),
+        {"LOG": "5", "MODE": "a=b"},
+        "Env",
+        (("LOG",), ("5=LOG",), ("=5",)),
+    ),
 }
 each_option = pytest.mark.parametrize("name", option_names())
 
@@ -101,7 +108,7 @@ def test_every_option_has_an_example_here() -> None:
 @each_option
 def test_the_flag_has_its_words(name: str) -> None:
     assert tuple(flag_words(only(name))) == EXAMPLES[name].words
-    assert all(re.fullmatch(r"--[a-z-]+(=.+)?", word) for word in EXAMPLES[name].words)
+    assert all(re.fullmatch(r"--?[a-z-]+(=.+)?", word) for word in EXAMPLES[name].words)
 
 
 @each_option
@@ -110,8 +117,8 @@ def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) ->
     arguments = sdk_arguments(only(name))
     assert arguments == {flag_of(name).argument: expected}
     spec = ContainerSpec("c", "image", ("true",), only(name))
-    config = _create_container_args({**create_arguments(spec), "version": "1.41"})["host_config"]
-    found = config[EXAMPLES[name].host_config]
+    created = _create_container_args({**create_arguments(spec), "version": "1.41"})
+    found = {**created["host_config"], "Env": created["environment"]}[EXAMPLES[name].host_config]
     if name == "device":
         found = [
             ":".join(device[key] for key in ("PathOnHost", "PathInContainer", "CgroupPermissions")) for device in found

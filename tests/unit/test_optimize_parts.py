@@ -2,31 +2,38 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import Ended
-from pretended import options_in, scene_in
+from pretended import NOTHING, Truth, options_in, pretending, scene_in
+from rich.console import Console
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
 from sparkray.catalog import Catalog, data_root
-from sparkray.errors import ConfigError, InputError
+from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import host_facts, lacking, security_of
 from sparkray.metrics import BY_NAME
-from sparkray.plan import Treatment
+from sparkray.plan import Treatment, make_plan
+from sparkray.search import ground
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.site import Environment
+from sparkray.store import Dataset
 from sparkray.sweep.optimized_file import read_environment, with_environment, write_environment
 from sparkray.sweep.options import build_study
+from sparkray.sweep.show import Display
 from sparkray.sweep.stages.hypotheses import hypotheses
-from sparkray.sweep.stages.measuring import Rows
+from sparkray.sweep.stages.rows import Rows, must_run, rows_of
 from sparkray.sweep.stages.scene import Asked, changed_words, set_scene
-from sparkray.sweep.stages.searching import block_of, plan_of, result_of
+from sparkray.sweep.stages.searching import ground_of, plan_of, result_of, study_name
 
 Call = Callable[..., Ended]
+DISPLAY = Display(Console(file=StringIO()), 0, 0)
 SPARK = ("plan", "--experiment", "phase2b", "--site", "dgx-spark")
 
 
@@ -56,7 +63,9 @@ def test_its_runs_and_hours_are_the_sums_of_its_stages(command_line: Call) -> No
     screened = sum(one["done"] == "screen" for one in document["levels"])
     assert list(stages) == ["screen", "search", "confirm", "attribute"]
     assert stages["screen"]["runs"] == (screened + 2) * 10 * 3
-    assert stages["search"]["runs"] == 2 * 3 * 20
+    assert stages["search"]["runs"] == 3 * (20 + 3 + 4 + 1), (
+        "trials, blocks, finalists and their block, on three models"
+    )
     assert stages["confirm"]["runs"] == 5 * 30 * 3
     assert stages["attribute"]["runs"] == len(document["ladder"]["rungs"]) * 10 * 3
     assert document["runs"] == sum(one["runs"] for one in stages.values())
@@ -113,30 +122,47 @@ def test_changed_words_say_what_was_added_and_what_was_taken() -> None:
     assert changed_words(before, before) == ""
 
 
-def test_an_evaluation_has_a_block_of_its_own_in_random_order(tmp_path: Path) -> None:
+def test_a_batch_is_a_block_of_the_baseline_and_its_trials_in_an_order_of_its_own(tmp_path: Path) -> None:
     scene = scene_in(tmp_path)
-    trial = Treatment("container:trial-0a1b2c3d4e", DockerOptions(init=True))
-    other = Treatment("container:trial-ffffffffff", DockerOptions(pid="host"))
-    study = scene.stage("search", (scene.baseline, trial), 4)
-    blocks = [block_of(t.environment, n) for t in (trial, other) for n in range(4)]
-    assert len(set(blocks)) == 8
-    plans = [plan_of(study, "SmolLM2-135M", block) for block in blocks]
-    assert plans == [plan_of(study, "SmolLM2-135M", block) for block in blocks]
-    assert len({run.run_id for plan in plans for run in plan}) == 16
-    assert {plan[0].environment for plan in plans} == {"container_baseline", trial.environment}
+    names = [f"container:trial-{n}" for n in range(8)]
+    trials = [Treatment(name, DockerOptions(init=True, cpu_shares=n + 2)) for n, name in enumerate(names)]
+    study = scene.stage("search", (scene.baseline,), 4)
+    plans = [plan_of(study, (scene.baseline, *trials), "SmolLM2-135M", block) for block in (64, 65, 128)]
+    assert plans[0] == plan_of(study, (scene.baseline, *trials), "SmolLM2-135M", 64)
+    assert all(set(plan) == {"container_baseline", *names} for plan in plans)
+    assert len({run.run_id for plan in plans for run in plan.values()}) == 27
+    assert len({tuple(plan) for plan in plans}) == 3, "each block has another order"
+    assert len({list(plan).index("container_baseline") for plan in plans}) > 1
+    fewer = plan_of(study, (scene.baseline, *trials[:3]), "SmolLM2-135M", 64)
+    assert list(fewer) == [name for name in plans[0] if name in fewer], (
+        "whoever is left out, the others keep their order"
+    )
+    assert {name: run.run_id for name, run in fewer.items()} == {name: plans[0][name].run_id for name in fewer}
+
+
+def test_a_study_is_named_by_what_may_be_chosen_and_not_by_what_a_screen_found(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    dataset = Dataset(tmp_path / "local-search")
+    name = study_name(scene, ground_of(scene), dataset)
+    barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
+    assert study_name(scene, barred, dataset) == name
+    other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
+    assert study_name(other, ground_of(other), dataset) != name
+    assert study_name(scene, ground_of(scene), Dataset(tmp_path / "local-search@2")) != name
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    known = {"run_id": "r", "status": "ok", "reason": None, "docker_command": "docker run", "effective_state": "{}"}
-    return {**dict.fromkeys(BY_NAME), **known, "output_throughput_tok_s": 100.0, **changes}
+    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "docker_command": "docker run"}
+    return {**dict.fromkeys(BY_NAME), **known, "effective_state": "{}", "output_throughput_tok_s": 100.0, **changes}
 
 
 def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
     scene = scene_in(tmp_path)
-    base = row(host_available_drop_peak_gib=2.0)
+    base = row(host_available_drop_peak_gib=2.0, run_id="base", attempt=3)
     found = result_of(scene, row(output_throughput_tok_s=110.0, host_available_drop_peak_gib=2.7), base)
     assert found.log_ratio == pytest.approx(0.0953, abs=1e-4)
     assert found.constraints == {"memory_over_limit_gib": pytest.approx(0.25)}
+    assert (found.run_id, found.attempt, found.baseline_id, found.baseline_attempt) == ("r", 1, "base", 3)
     experiment = replace(scene.study.experiment, primary_metrics=("latency_mean_ms",))
     slower = replace(scene, study=replace(scene.study, experiment=experiment))
     found = result_of(slower, row(latency_mean_ms=110.0), row(latency_mean_ms=100.0))
@@ -152,8 +178,87 @@ def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path:
     ],
 )
 def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any], reason: str) -> None:
-    found = result_of(scene_in(tmp_path), mine, row())
-    assert (found.log_ratio, found.reason, found.run_ids) == (None, reason, ("r", "r"))
+    found = result_of(scene_in(tmp_path), mine, row(run_id="base"))
+    assert (found.log_ratio, found.reason, found.answered, found.run_id) == (None, reason, True, "r")
+
+
+@pytest.mark.parametrize(
+    ("mine", "base"),
+    [
+        (row(status="invalid", reason="throttled"), row()),
+        (row(status="interrupted", reason="stopped"), row()),
+        (None, row()),
+        (row(), None),
+        (row(), row(status="invalid", reason="throttled")),
+    ],
+)
+def test_a_run_that_a_check_refused_is_no_answer(tmp_path: Path, mine: Any, base: Any) -> None:
+    found = result_of(scene_in(tmp_path), mine, base)
+    assert (found.log_ratio, found.answered) == (None, False)
+
+
+def arm(environment: str, statuses: str, model: str = "M") -> list[dict[str, Any]]:
+    """Rows by block: `o`k, `f`ailed, `i`nvalid, `u`nready."""
+    words = {"o": "ok", "f": "failed", "i": "invalid", "u": "unready"}
+    return [
+        row(
+            run_id=f"{environment}{model}{n}",
+            environment=environment,
+            model=model,
+            block=n,
+            attempt=1,
+            status=words[one],
+        )
+        for n, one in enumerate(statuses)
+    ]
+
+
+def test_refused_runs_are_no_failures_of_a_flag() -> None:
+    assert Rows(arm("x", "iiii")).failing("x") is None
+    assert Rows(arm("x", "fi")).failing("x") is None
+    assert Rows(arm("x", "fif")).failing("x") == "none of its 2 runs was ok; the last: failed, None"
+    assert Rows(arm("x", "fofi")).failing("x") is None
+    assert sorted(Rows(arm("x", "fofi")).failures("x")) == [("M", 0), ("M", 2)]
+
+
+def test_rows_are_those_of_a_plan_and_not_of_a_name(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path, runs=1)
+    before = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=2))
+    after = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=512))
+    plans = [make_plan(scene.stage("screen", (scene.baseline, one), 1)) for one in (before, after)]
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, NOTHING)
+        dataset = measuring.dataset(scene.stage("screen", (), 1), "d")
+        measuring.measure(scene.stage("screen", (scene.baseline, before), 1), dataset, plans[0], DISPLAY, plan=plans[0])
+        assert len(rows_of(dataset, plans[0]).of("container:x")) == 1
+        assert rows_of(dataset, plans[1]).of("container:x") == {}
+        assert len(rows_of(dataset, plans[1]).of("container_baseline")) == 1
+        assert measuring.able(scene.stage("screen", (scene.baseline,), 1), dataset, [after]) == {}
+        assert "container:x" in measuring.turned
+
+
+def test_flags_that_were_refused_are_not_what_they_are_called(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path, runs=1)
+    study = scene.stage("screen", (scene.baseline,), 1)
+    refused = scene.treatment("container:x", replace(scene.baseline.options, ulimit_nofile=1 << 20))
+    fine = scene.treatment("container:y", replace(scene.baseline.options, cpu_shares=2))
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, Truth())
+        dataset = measuring.dataset(study, "d")
+        assert list(measuring.able(study, dataset, [refused, fine])) == ["container:x"]
+        edited = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=4))
+        assert measuring.able(study, dataset, [edited, fine]) == {}
+        assert list(measuring.able(study, dataset, [refused])) == ["container:x"]
+
+
+def test_an_arm_that_all_is_compared_with_must_run_on_every_model_that_was_tried(tmp_path: Path) -> None:
+    small = arm("native", "oo", "small")
+    must_run(Rows([*small, *arm("native", "oo", "large")]), "native", tmp_path, ("small", "large"))
+    must_run(Rows([*small, *arm("native", "uu", "large")]), "native", tmp_path, ("small", "large"))
+    with pytest.raises(HostError, match="no run of native on large is ok"):
+        must_run(Rows([*small, *arm("native", "ff", "large")]), "native", tmp_path, ("small", "large"))
+    with pytest.raises(HostError, match="no run of native is ok"):
+        must_run(Rows(arm("native", "uu", "large")), "native", tmp_path, ("small", "large"))
 
 
 def level(factor: str, label: str, state: Any = "measured", reason: str | None = None, **effect: Any) -> Level:
@@ -261,6 +366,20 @@ def test_validate_takes_the_flags_of_the_file(tmp_path: Path, command_line: Call
     )
     assert done.status == 2
     assert "was found on site cpu, and this is dgx-spark" in done.err
+
+
+def test_flags_of_another_machine_or_of_a_double_are_taken_with_a_word_of_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, site = tmp_path / "made.yaml", Catalog(data_root()).site("dgx-spark")
+    write_environment(path, OPTIMISED, {"site": "dgx-spark", "host": "spark-1", "simulated": True})
+    assert with_environment(site, path, host="spark-2") == OPTIMISED
+    told = capsys.readouterr().err
+    assert "found on spark-1, and this is spark-2" in told
+    assert "with a double in the engine's place" in told
+    double = replace(site, simulated=True)
+    assert with_environment(double, path, host="spark-1") == OPTIMISED
+    assert capsys.readouterr().err == ""
 
 
 def test_two_names_for_the_optimised_flags_are_refused(tmp_path: Path) -> None:

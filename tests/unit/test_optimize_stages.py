@@ -4,13 +4,14 @@ import json
 import random
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pretended import KilledError, Pretending, Truth, pretending, scene_in
+from pretended import SPACE, KilledError, Pretending, Truth, options_in, pretending, scene_in
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
@@ -19,7 +20,8 @@ from sparkray.search import default_storage, open_storage
 from sparkray.store import Dataset
 from sparkray.sweep.optimize import carry_out
 from sparkray.sweep.optimized_file import read_environment
-from sparkray.sweep.stages.measuring import rows_of
+from sparkray.sweep.stages.rows import all_rows
+from sparkray.sweep.stages.scene import Asked, set_scene
 from sparkray.sweep.stages.shown import show
 
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
@@ -57,14 +59,14 @@ def test_harm_and_help_are_found_and_ranked(found: Optimized) -> None:
 def test_a_level_whose_process_gets_the_baselines_state_is_called_so_and_measured_once(found: Optimized) -> None:
     assert level(found, "cgroupns=host").state == "no-op"
     assert level(found, "cgroupns=host").advice == "leave it out: it changes nothing here"
-    rows = rows_of(Dataset(Path(found.datasets["screen"]))).rows
+    rows = all_rows(Dataset(Path(found.datasets["screen"]))).rows
     assert sum(row["environment"] == "container:cgroupns=host" for row in rows) == 1
 
 
 def test_a_level_that_kills_is_given_up_after_two_blocks_with_the_reason(found: Optimized) -> None:
     assert level(found, "memory=tight").state == "failed"
     assert "killed for memory" in level(found, "memory=tight").reason
-    rows = rows_of(Dataset(Path(found.datasets["screen"]))).rows
+    rows = all_rows(Dataset(Path(found.datasets["screen"]))).rows
     assert sum(row["environment"] == "container:memory=tight" for row in rows) == 2
 
 
@@ -86,6 +88,26 @@ def test_the_search_keeps_away_from_harm_and_from_what_does_nothing(found: Optim
     best = found.search.tried[0]
     assert {best.choices["pid"], best.choices["seccomp"]} == {"host", "unconfined"}
     assert best.on_front
+    assert len(found.search.tried) == 6, (
+        "all that there are, the baseline among them: --init does nothing beside --pid=host"
+    )
+
+
+def test_the_baseline_is_compared_with_all_others_on_what_its_own_runs_took(found: Optimized) -> None:
+    assert found.search is not None
+    [base] = [one for one in found.search.tried if one.environment == "container_baseline"]
+    assert (base.ratio, base.security, base.on_front) == (1.0, "none", True), "nothing is safer"
+    rows = all_rows(Dataset(Path(found.datasets["search"]))).of("container_baseline")
+    assert base.n == len(rows)
+    assert base.metrics["host_available_drop_peak_gib"] == pytest.approx(
+        float(np.mean([row["host_available_drop_peak_gib"] for row in rows.values()]))
+    )
+    plain = [one for one in found.search.tried if one.ratio is not None and one.ratio < 1 and one.security == "weakens"]
+    assert not any(one.on_front for one in plain if one.metrics["host_available_drop_peak_gib"] > 2.01)
+
+
+def test_shares_and_front_are_told(found: Optimized) -> None:
+    assert found.search is not None
     shares = found.search.importance
     assert found.search.importance_reason if shares is None else sum(shares.values()) == pytest.approx(1)
 
@@ -101,17 +123,17 @@ def test_the_confirmation_decides_on_fresh_runs_and_the_file_holds_the_flags_wit
     assert (environment.options.pid, environment.options.security_opt) == ("host", ("seccomp=unconfined",))
     assert environment.options.ipc == "host"
     assert environment.adapt == ("ulimit_memlock", "ulimit_stack")
-    rows = rows_of(Dataset(Path(found.datasets["confirm"])))
+    rows = all_rows(Dataset(Path(found.datasets["confirm"])))
     assert evidence["run_ids"] == sorted(row["run_id"] for row in rows.of(winner.environment).values())
     assert evidence["runs"] == 12
-    searched = {row["run_id"] for row in rows_of(Dataset(Path(found.datasets["search"]))).rows}
+    searched = {row["run_id"] for row in all_rows(Dataset(Path(found.datasets["search"]))).rows}
     assert not searched & set(evidence["run_ids"])
 
 
 def test_the_trials_of_the_search_equal_their_rows(found: Optimized) -> None:
     assert found.search is not None
-    rows = {row["run_id"]: row for row in rows_of(Dataset(Path(found.datasets["search"]))).rows}
-    for one in found.search.tried:
+    rows = {row["run_id"]: row for row in all_rows(Dataset(Path(found.datasets["search"]))).rows}
+    for one in [one for one in found.search.tried if one.environment != "container_baseline"]:
         pairs = list(zip(one.run_ids[::2], one.run_ids[1::2], strict=True))
         assert len(pairs) == one.n
         ratios = [rows[a]["output_throughput_tok_s"] / rows[b]["output_throughput_tok_s"] for a, b in pairs]
@@ -203,7 +225,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_made_twice(tmp_path: Path) 
     dataset = Dataset(Path(found.datasets["search"]))
     assert found.search is not None
     assert {run for one in found.search.tried for run in one.run_ids} == {
-        row["run_id"] for row in rows_of(dataset).rows
+        row["run_id"] for row in all_rows(dataset).rows
     }
     storage = open_storage(default_storage(dataset.path))
     [study] = storage.get_all_studies()
@@ -217,6 +239,81 @@ def test_killed_at_random_moments_nothing_is_lost_or_made_twice(tmp_path: Path) 
 def optimised_anew(folder: Path) -> Optimized:
     folder.mkdir()
     return optimised(folder, HARM_AND_HELP, runs=2, trials=3)[0]
+
+
+def test_a_screen_of_other_blocks_or_other_flags_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    """Rows are chosen by the ids of the plan: those of a longer screen, or of flags that were changed since, are not."""
+    long, _ = optimised(tmp_path, HARM_AND_HELP, runs=4, trials=2)
+    short, _ = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=2)
+    assert level(long, "pid=host").effect.n == 4
+    assert level(short, "pid=host").effect.n == 2
+    space = (tmp_path / "space.yaml").read_text()
+    options = replace(
+        options_in(tmp_path, runs=2), settings=(f"site.space={tmp_path / 'edited.yaml'}", "engine.name=double")
+    )
+    (tmp_path / "edited.yaml").write_text(space.replace("{cpus: 0.5}", "{cpus: 0.7}"))
+    scene = set_scene(options, Asked(trials=2), measuring=False)
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, Truth(gains={"cpus": -0.2, "pid": 0.03, "security_opt": 0.02}))
+        edited = carry_out(scene, measuring)
+    assert level(edited, "cpus=half").effect.gain_pct == pytest.approx(-18, abs=2)
+    assert {name for _, name, _ in measuring.made} & {"container:cpus=half"}
+    assert "container:pid=host" not in {name for _, name, _ in measuring.made[:6]}
+
+
+def test_runs_that_a_check_refuses_say_nothing_against_a_level(tmp_path: Path) -> None:
+    truth = Truth(gains={"seccomp": 0.0}, doubtful=("pid",))
+    found, _ = optimised(tmp_path, truth, runs=3, trials=4, storage="memory:")
+    one = level(found, "pid=host")
+    assert one.state == "measured"
+    assert (one.effect.n, one.effect.not_estimable) == (0, "0 complete pairs: an interval needs at least 2")
+    assert found.search is not None
+    doubtful = [one for one in found.search.tried if one.choices.get("pid") == "host"]
+    assert doubtful
+    assert {(one.state, one.n) for one in doubtful} == {("refused", 0)}
+
+
+def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Path) -> None:
+    truth = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
+    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    scene = set_scene(options, Asked(trials=4), measuring=False)
+    with ExitStack() as stack:
+        found = carry_out(scene, pretending(tmp_path, stack, truth))
+    assert list(level(found, "pid=host").by_model) == ["SmolLM2-135M"]
+    assert found.confirmation is not None
+    assert found.confirmation.winner is not None
+
+
+def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
+    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    scene = set_scene(options, Asked(trials=4), measuring=False)
+    with ExitStack() as stack:
+        found = carry_out(scene, pretending(tmp_path, stack, HARM_AND_HELP))
+    assert {one.n for one in level(found, "pid=host").by_model.values()} == {2}
+    assert level(found, "pid=host").effect.n == 4
+    assert found.search is not None
+    rows = all_rows(Dataset(Path(found.datasets["search"]))).rows
+    assert {row["model"] for row in rows} == {"SmolLM2-135M", "Qwen2-1.5B"}
+    complete = [
+        one for one in found.search.tried if one.state == "complete" and one.environment != "container_baseline"
+    ]
+    assert complete
+    assert all(one.n % 2 == 0 for one in complete)
+    out = Console(record=True, width=200, file=StringIO())
+    show(found, out)
+    assert "Qwen2-1.5B +" in out.export_text()
+
+
+def test_a_level_that_fails_in_some_blocks_says_so_and_is_not_searched(tmp_path: Path) -> None:
+    found, _ = optimised(tmp_path, replace(HARM_AND_HELP, fails_at=(("pid", 1),)), runs=4, trials=4)
+    one = level(found, "pid=host")
+    assert (one.state, one.effect.n) == ("measured", 3)
+    assert one.reason.startswith("failed in 1 of 4 blocks; the last, SmolLM2-135M in block 1: failed, it fell over")
+    assert one.advice == "do not use it: the container does not always work with it"
+    assert found.search is not None
+    assert not any(tried.choices.get("pid") == "host" for tried in found.search.tried)
 
 
 def test_the_same_command_again_measures_nothing(tmp_path: Path) -> None:

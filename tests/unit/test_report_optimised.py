@@ -84,6 +84,9 @@ def test_all_of_the_document_is_told(book: Book) -> None:
     assert [plain(row[0]) for row in grids["flags-struck"].rows] == ["shm_size", "privileged"]
     assert [plain(row[0]) for row in grids["flags-no-op"].rows] == ["pid"]
     assert [plain(row[0]) for row in grids["pareto-front"].rows] == ["A", "B"]
+    models = [[plain(cell) for cell in row[:3]] for row in grids["level-models"].rows]
+    assert models == [["seccomp=unconfined", "Alpha-7B", "+4.40 %"], ["seccomp=unconfined", "Beta-70B", "+1.80 %"]]
+    assert len(grids["candidate-models"].rows) == 4
     assert len(grids["candidates"].rows) == len(confirmation().candidates)
     assert plain(grids["importance"].rows[0][0]) == "seccomp"
     assert plain(grids["importance"].rows[0][5]) == "71 %"
@@ -93,6 +96,22 @@ def test_all_of_the_document_is_told(book: Book) -> None:
         assert reason in words
     assert "better than the baseline by 2.9 %" in words
     assert "The optimum is confirmed, on 12 fresh blocks" in words
+
+
+def test_with_one_model_nothing_is_told_twice(analysis: Analysis) -> None:
+    one = document()
+    for each in (*one["levels"], *one["confirmation"]["candidates"]):
+        each["by_model"] = {name: found for name, found in each["by_model"].items() if name == "Alpha-7B"}
+    names = {grid.name for piece in flags_section(open_book(analysis, optimised=one)) for grid in piece.grids}
+    assert not {"level-models", "candidate-models"} & names
+
+
+def test_a_document_that_does_not_tell_models_apart_is_read_all_the_same(analysis: Analysis) -> None:
+    older = document()
+    for each in (*older["levels"], *older["confirmation"]["candidates"]):
+        del each["by_model"]
+    del older["search"]["corrected"]
+    assert "+3.10 %" in told(open_book(analysis, optimised=older))
 
 
 def test_a_refused_optimum_an_unfinished_and_a_simulated_one_say_so(analysis: Analysis) -> None:

@@ -1,7 +1,9 @@
 """The benchmark of the search, small: that the simulated machines are what they say, and that the search pays."""
 
 import importlib.util
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +20,7 @@ def benchmark() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(_PATH.parent))
     spec.loader.exec_module(module)
     return module
 
@@ -35,32 +38,45 @@ def test_the_best_is_best_and_the_baseline_is_not(benchmark: ModuleType) -> None
         assert benchmark.loss(ground, machine, dict([forbidden]), best) == 1.0
 
 
-def test_runs_of_the_baseline_are_counted(benchmark: ModuleType) -> None:
+def test_every_run_is_counted_and_a_block_has_one_baseline(benchmark: ModuleType) -> None:
     ground = benchmark.make_ground()
     bench = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
     benchmark.ofat(ground, bench)
     full, third = benchmark.budget_of(ground, 1 / 3)
     assert bench.runs == full
-    small = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
-    benchmark.ours(ground, small, runs=third, seed=1)
-    assert 0.8 * third < small.runs <= third
+    for strategy in ("ours", "random"):
+        small = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
+        benchmark.STRATEGIES[strategy](ground, small, runs=third, seed=1)
+        assert 0.8 * third < small.runs <= third
+
+
+def test_a_machine_that_drifts_moves_runs_apart_the_more_the_longer(benchmark: ModuleType) -> None:
+    def spread(drift: float, size: int) -> float:
+        rng = np.random.default_rng(1)
+        bench = benchmark.Bench(benchmark.null(0.01), rng, drift=drift)
+        logs = [bench.block([{}] * size) for _ in range(300)]
+        return float(np.std([block[1] - block[0] for block in logs]))
+
+    assert spread(0.0, 8) == pytest.approx(0.01 * math.sqrt(2), rel=0.1)
+    assert spread(1.0, 8) > 1.3 * spread(0.0, 8)
+    assert spread(1.0, 20) > 1.2 * spread(1.0, 2)
 
 
 def test_a_third_of_the_runs_is_enough_where_noise_is_small(benchmark: ModuleType) -> None:
-    ours = benchmark.measured("ours", 0.003, 8, 1 / 3)
-    tpe = benchmark.measured("tpe", 0.003, 8, 1 / 3)
+    ours = benchmark.measured("ours", 0.003, benchmark.Asked(repetitions=8))
+    tpe = benchmark.measured("tpe", 0.003, benchmark.Asked(repetitions=8))
     assert ours.within >= 0.75
     assert np.mean(ours.losses) < np.mean(tpe.losses)
 
 
 def test_noise_is_not_crowned(benchmark: ModuleType) -> None:
-    assert benchmark.false_winners(0.1, 6, 1 / 3) == 0.0
+    assert benchmark.false_winners(0.1, benchmark.Asked(repetitions=6)) == [0.0, 0.0]
 
 
 def test_a_real_gain_is_confirmed(benchmark: ModuleType) -> None:
     """Else never crowning anything would pass the test above."""
     ground = benchmark.make_ground()
-    machine = benchmark.Machine({("init", "yes"): 0.05}, {}, frozenset(), frozenset(), 0.01)
+    machine = replace(benchmark.null(0.01), effects={("init", "yes"): 0.05})
     bench = benchmark.Bench(machine, np.random.default_rng(1))
     found = benchmark.found_by(ground, bench, runs=60, seed=1)
-    assert benchmark.confirmed(ground, found, bench)
+    assert benchmark.crowned(bench, ground, found, screened=True, blocks=12)

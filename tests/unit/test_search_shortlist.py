@@ -1,13 +1,14 @@
 """What is handed to the confirmation, and what stands beside it: importance, the Pareto front."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import search_driver
-from search_driver import answer, settings_for, small_ground
+from search_driver import answers, settings_for, small_ground
 
-from sparkray.search import Evaluated, Found, importance, open_storage, open_study, search, shortlist
+from sparkray.search import Evaluated, Found, importance, search, shortlist
 from sparkray.stats import NotEstimable
 from sparkray.stats.pareto import compared, pareto_front
 from sparkray.stats.screen import LevelEffect, screen_effects
@@ -89,18 +90,39 @@ def test_a_configuration_that_was_stopped_is_no_candidate() -> None:
     assert shortlist(small_ground(), found(one({"init": "yes"}, 0.05, "stopped"))) == ()
 
 
+def test_the_searchs_best_is_not_pushed_out_by_sums_of_single_gains() -> None:
+    """An estimate is drawn in, a sum of single gains is not: it would win every ranking."""
+    best = one({"pid": "host", "init": "yes"}, 0.03)
+    chosen = shortlist(
+        small_ground(), found(best), screened(cpuset__fast=0.05, seccomp__off=0.04, init__yes=0.03, pid__host=0.0)
+    )
+    assert dict(chosen[0].choices) == dict(best.choices)
+    assert dict(chosen[1].choices) == {"cpuset": "fast", "seccomp": "off", "init": "yes"}
+    assert len(chosen) == 3
+
+
+def test_what_is_barred_is_no_candidate() -> None:
+    ground = small_ground(barred=("init=yes",))
+    assert shortlist(ground, found(one({"init": "yes"}, 0.05)), screened(init__yes=0.05)) == ()
+
+
 def test_importance_names_the_factor_that_matters() -> None:
-    settings, storage = settings_for("", 12), open_storage("memory:")
-    search(small_ground(), answer, settings=settings, storage=storage)
-    shares = importance(open_study(small_ground(), settings, storage=storage))
+    searched = search(small_ground(), answers, settings=settings_for("memory:", 16))
+    shares = importance(searched, small_ground())
     assert not isinstance(shares, NotEstimable)
     assert sum(shares.values()) == pytest.approx(1.0)
-    assert {"cpuset", "seccomp"} & set(list(shares)[:3])
+    assert set(shares) == {axis.name for axis in small_ground().axes}, "a conditional factor has a share, too"
+    assert {"cpuset", "seccomp", "shm_size"} & set(list(shares)[:3])
+
+
+def test_a_configuration_counts_once_in_importance_however_often_it_was_tried() -> None:
+    made = [one({"init": "yes"}, 0.02), one({"pid": "host"}, 0.01), one({"seccomp": "off"}, 0.03), one({}, 0.0)]
+    raced = [replace(made[0], trials=(1, 7, 9)), *made[1:]]
+    assert importance(found(*made), small_ground()) == importance(found(*raced), small_ground())
 
 
 def test_importance_of_too_little_says_so() -> None:
-    study = open_study(small_ground(), settings_for("", 2), storage=open_storage("memory:"))
-    assert importance(study) == NotEstimable("0 complete trials: at least 4 are needed")
+    assert importance(found(), small_ground()) == NotEstimable("0 configurations with a number: at least 4 are needed")
 
 
 BETTER = {"tok_s": "higher", "memory": "lower", "kv": "higher"}

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from sparkray.errors import ConfigError
 from sparkray.spec.boundary import parse
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.offer import LevelVerdict, judge, unresolved
-from sparkray.spec.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet
+from sparkray.spec.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet, weakenings
 
 SPARK = HostFacts(
     cpus="0-19",
@@ -36,7 +37,7 @@ def one(factor: Factor, *, baseline: DockerOptions = BASELINE, host: HostFacts =
 
 
 def verdicts(
-    name: str, host: HostFacts, *, baseline: DockerOptions = BASELINE, **more: bool
+    name: str, host: HostFacts, *, baseline: DockerOptions = BASELINE, **more: Any
 ) -> dict[str, LevelVerdict]:
     space = space_of(next(path for path in FILES if path.stem == name))
     return {v.name: v for v in judge(space, baseline, workload="offline", host=host, **more)}
@@ -137,9 +138,30 @@ def test_a_host_that_has_it_does_not(case: str) -> None:
 def test_dangerous_is_offered_only_when_allowed() -> None:
     factor = Factor("privileged", {"yes": {"privileged": True}}, "w")
     assert not one(factor).offered
-    allowed = one(factor, allow_insecure=True)
+    allowed = one(factor, allowed="dangerous")
     assert (allowed.offered, allowed.security) == (True, "dangerous")
-    assert not one(factor, allow_insecure=True, host=replace(SPARK, lacks=("SYS_RESOURCE",))).offered
+    assert not one(factor, allowed="dangerous", host=replace(SPARK, lacks=("SYS_RESOURCE",))).offered
+
+
+def test_what_weakens_isolation_is_offered_unless_that_was_ruled_out() -> None:
+    factor = Factor("seccomp", {"off": {"security_opt": ["seccomp=unconfined"]}}, "w")
+    assert one(factor).offered
+    refused = one(factor, allowed="none")
+    assert not refused.offered
+    assert refused.reason.startswith("weakens isolation")
+    assert refused.reason.endswith("offered only with --security weakens")
+    assert one(Factor("init", {"yes": {"init": True}}, "w"), allowed="none").offered
+
+
+def test_what_the_engine_does_anyway_is_no_level_of_its_own() -> None:
+    factor = Factor("log", {"json-file": {"log_driver": "json-file"}}, "w")
+    assert one(factor).offered, "what the engine does is not known"
+    verdict = one(factor, host=replace(SPARK, log_driver="json-file"))
+    assert not verdict.offered
+    assert verdict.reason == "--log-driver=json-file asks for what Docker does anyway"
+    assert one(factor, host=replace(SPARK, log_driver="journald")).offered
+    runtime = Factor("runtime", {"runc": {"runtime": "runc"}}, "w")
+    assert not one(runtime, host=replace(SPARK, runtime="runc")).offered
 
 
 def test_network_is_offered_under_the_workload_that_it_acts_on() -> None:
@@ -173,6 +195,12 @@ def test_the_grade_is_of_the_value_not_of_the_flag(expected: str, values: dict[s
 
 def test_ranks_ascend_with_danger() -> None:
     assert [isolation_rank(g) for g in ("none", "weakens", "dangerous")] == [0, 1, 2]
+
+
+def test_weakenings_are_counted_by_value() -> None:
+    assert weakenings(DockerOptions()) == 0
+    assert weakenings(DockerOptions(ipc="private", security_opt=("no-new-privileges",))) == 0
+    assert weakenings(DockerOptions(ipc="host", pid="host", init=True)) == 2
 
 
 def test_a_level_changes_what_it_names_and_nothing_else() -> None:

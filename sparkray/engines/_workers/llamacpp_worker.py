@@ -16,6 +16,8 @@ import threading
 import time
 
 CHUNK = 1 << 20
+QUIET = 4  # the least verbosity at which llama.cpp tells architecture and KV cache; nothing per token
+LIKELIEST = 200  # tokens whose probabilities a debug log tells with each that was taken
 
 
 def lifetime_s():
@@ -55,6 +57,11 @@ class EngineLog:
         sys.stderr.write(self.text())
 
 
+def verbosity():
+    """As llama.cpp's own variable has it; above QUIET everything is logged as it comes, as by a debug log left on."""
+    return max(QUIET, int(os.environ.get("LLAMA_LOG_VERBOSITY") or QUIET))
+
+
 def load(request):
     """The server, its thread count and the seconds it took."""
     import xllamacpp
@@ -70,7 +77,7 @@ def load(request):
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.warmup = False
-    params.verbosity = 4  # the least at which llama.cpp tells architecture and KV cache; nothing per token
+    params.verbosity = verbosity()
     began = time.monotonic()
     server = xllamacpp.Server(params)
     return server, params.cpuparams.n_threads, time.monotonic() - began
@@ -84,10 +91,12 @@ def why_not_loaded(text):
 
 def serve_one(server, item):
     """One request, greedy, EOS ignored: its times and counts."""
-    times, last = [], {}
+    times, last, debugging = [], {}, verbosity() > QUIET
 
     def on_chunk(chunk):
         times.append(time.monotonic_ns())
+        if debugging:
+            sys.stderr.write(json.dumps(chunk) + "\n")
         last.clear()
         last.update(chunk)
         return False
@@ -102,6 +111,8 @@ def serve_one(server, item):
         "stream": True,
         "seed": 0,
     }
+    if debugging:
+        body["n_probs"] = LIKELIEST
     submit = time.monotonic_ns()
     server.handle_completions(body, on_chunk)
     end = time.monotonic_ns()
@@ -179,9 +190,14 @@ def main():
         except RuntimeError as error:
             sys.exit("llama.cpp could not load the model: " + why_not_loaded(log.text()) + " (" + str(error) + ")")
         mapped = mapped_model(request["model"])
+        if verbosity() == QUIET:
+            requests = serve_all(server, request)
+            del server
+            gc.collect()
+        else:
+            time.sleep(0.2)  # llama.cpp writes its log from a thread of its own
+    if verbosity() > QUIET:  # lines per token go out as they come: to copy them is what they cost
         requests = serve_all(server, request)
-        del server
-        gc.collect()
     text = log.text()
     document = {
         "format": "sparkray-worker/1",

@@ -19,7 +19,8 @@ SCHEMA = {
     "reason": pl.String(),
     "source": pl.String(),
 }
-"""`role` is `step`, `attributed` (the sum of a direction's steps), `residual` or `total`; effects in the metric's unit."""
+"""`role` is `step`, `attributed` (the sum of a direction's steps), `residual` (what that leaves of the total), `left` (what
+the steps that show an effect leave of it) or `total`; effects in the metric's unit."""
 _SOURCE = "differences inside blocks, sparkray.stats.attribution"
 Plain = Mapping[str, Any]
 """An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`."""
@@ -58,6 +59,7 @@ def _sums(balance: Plain, ends: Plain) -> Iterator[dict[str, Any]]:
     about = {**ends, "layer": None, "direction": balance["direction"]}
     yield {**_row(balance["attributed"], {**about, "role": "attributed"}), **_share(balance["share"])}
     yield _row(balance["residual"], {**about, "role": "residual"})
+    yield _row(balance["left"], {**about, "role": "left"})
 
 
 def _row(effect: Plain, about: Plain) -> dict[str, Any]:

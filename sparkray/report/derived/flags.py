@@ -22,7 +22,7 @@ PRICES = {
 _ULIMIT = "--ulimit"
 _NUMBERS = {"cpus": float, "cpu_shares": int, "oom_score_adj": int}
 _SWITCHES = ("privileged", "init", "read_only")
-_LISTS = ("cap_add", "cap_drop", "security_opt", "device")
+_LISTS = ("cap_add", "cap_drop", "security_opt", "device", "env")
 
 
 def flags(analysis: Analysis) -> pl.DataFrame:

@@ -32,6 +32,7 @@ _LEVELS = _schema(
     " ".join(_EFFECT),
     "n",
 )
+_MODELS = _schema("trace kind name model verdict not_estimable source", " ".join(_EFFECT), "n")
 _FACTORS = _schema("trace factor best worst source", "best_pct worst_pct importance")
 _TRIED = _schema(
     "trace environment trials flags security state reason run_ids docker_command label source",
@@ -58,6 +59,7 @@ def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
     ladder = document["ladder"] or {"found": (), "struck": ()}
     return {
         "flag_levels": _frame(_levels(document), _LEVELS),
+        "flag_models": _frame(_models(document), _MODELS),
         "flag_factors": _frame(_factors(document), _FACTORS),
         "flag_trials": _frame(_tried(document), _TRIED),
         "flag_candidates": _frame(_candidates(document), _CANDIDATES),
@@ -112,6 +114,26 @@ def _levels(document: Document) -> Iterator[dict[str, Any]]:
             "trace": f"flag_levels/{level['factor']}={level['level']}",
             "source": _from(document, f"levels/{place}", "screen", where),
         }
+
+
+def _models(document: Document) -> Iterator[dict[str, Any]]:
+    """What each level and each candidate did on each model alone."""
+    levels = [("level", f"{one['factor']}={one['level']}", one) for one in document["levels"]]
+    candidates = [
+        ("candidate", one["environment"], one) for one in (document["confirmation"] or {}).get("candidates", ())
+    ]
+    for kind, name, one in (*levels, *candidates):
+        stage = "screen" if kind == "level" else "confirm"
+        for model, found in (one.get("by_model") or {}).items():
+            where = f"{condition([found['environment'], found['against']])} AND model = '{model}'"
+            yield {
+                **_effect(found),
+                "kind": kind,
+                "name": name,
+                "model": model,
+                "trace": f"flag_models/{kind}/{name}/{model}",
+                "source": _from(document, f"{kind} {name}, by_model/{model}", stage, where),
+            }
 
 
 def _factors(document: Document) -> Iterator[dict[str, Any]]:
@@ -210,8 +232,8 @@ def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
     """Those of search, confirmation and ladder, as far as they were reached."""
     search, confirmation = document["search"], document["confirmation"]
     if search:
-        for name in ("evaluations", "noise_pct", "abandoned"):
-            yield _fact(document, f"search/{name}", value=search[name])
+        for name in ("evaluations", "noise_pct", "abandoned", "corrected"):
+            yield _fact(document, f"search/{name}", value=search.get(name))
         for name in ("study", "storage", "importance_reason"):
             yield _fact(document, f"search/{name}", text=search[name])
     if confirmation:

@@ -1,4 +1,8 @@
-"""The ladder: one layer of isolation added to the chroot or taken from the container at a time, in shared blocks."""
+"""The ladder: one layer of isolation added to the chroot or taken from the container at a time, in shared blocks.
+
+What is attributed are the primary metrics and the peak of memory, which the study before this one saw all of the difference
+in: each from the rows of the same runs.
+"""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -7,12 +11,13 @@ from typing import Any
 from sparkray.analysis.optimized import Attributed
 from sparkray.analysis.optimized import Ladder as Told
 from sparkray.metrics import BY_NAME
-from sparkray.plan import definition_sha256, treatments_of
+from sparkray.plan import definition_sha256, make_plan, treatments_of
 from sparkray.spec.isolation import BY_NAME as LAYERS
 from sparkray.spec.isolation import Ladder
 from sparkray.stats.attribution import Attribution, attribute, sentence
 from sparkray.store import Dataset
-from sparkray.sweep.stages.measuring import Measuring, Rows, rows_of
+from sparkray.sweep.stages.measuring import Measuring
+from sparkray.sweep.stages.rows import Rows, rows_of
 from sparkray.sweep.stages.scene import MEMORY, Scene
 
 UNITS = {"_tok_s": "tok/s", "_ms": "ms", "_gib": "GiB", "_req_s": "req/s", "_s": "s"}
@@ -48,16 +53,13 @@ def climb(scene: Scene, measuring: Measuring) -> Climbed:
     )
     whole = scene.stage("attribute", kept, scene.runs)
     failed = measuring.rounds(whole, dataset, always=(rungs.first, rungs.last))
-    rows = rows_of(dataset)
+    rows = rows_of(dataset, make_plan(whole))
     told = tuple(
-        attributed(rungs, rows, card.name, metric) for card in scene.study.cards for metric in metrics_of(scene)
+        attributed(rungs, rows, card.name, metric)
+        for card in scene.study.cards
+        for metric in dict.fromkeys((*scene.study.experiment.primary_metrics, MEMORY))
     )
     return Climbed(dataset, Told(titles_of(), _struck(rungs, {**struck, **failed}), told))
-
-
-def metrics_of(scene: Scene) -> list[str]:
-    """What is attributed: the primary metrics but memory, whose layers' cost is below what a host's memory moves."""
-    return [name for name in scene.study.experiment.primary_metrics if name != MEMORY]
 
 
 def titles_of() -> dict[str, str]:

@@ -4,6 +4,10 @@ The highest of many estimates is too high: a search that saw nothing but noise s
 measured anew, and wins if its gain over the baseline is shown to be above the margin: a one-sided paired t test of a gain
 of no more than the margin at 2.5 %, which is the verdict `different` for the better, with Holm's correction over the
 candidates. With nothing but noise there is a winner in at most 2.5 % of optimisations, however many were tried before.
+
+Blocks in which a candidate failed leave no pair, so that a mean over pairs would speak of its survivors: it must have pairs
+in nine of ten blocks of every model, and none of the models may be shown to lose by more than the margin. Of winners that
+are not told apart the safest is taken. Where the experiment has a sequential design, its looks decide (`stages.looking`).
 """
 
 import json
@@ -11,25 +15,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from scipy import special
-
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect
-from sparkray.plan import Treatment, definition_sha256
+from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.search import Candidate, shortlist
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE
-from sparkray.spec.space import isolation_rank
-from sparkray.stats.multiplicity import holm
-from sparkray.stats.paired import Ratio
-from sparkray.stats.screen import LevelEffect
+from sparkray.spec.space import isolation_rank, weakenings
+from sparkray.stats.screen import beyond_margin
+from sparkray.stats.sequential import Look
 from sparkray.store import Dataset, write_atomically
-from sparkray.sweep.stages.effects import effect, effects
-from sparkray.sweep.stages.measuring import Measuring, Rows, must_run, rows_of
+from sparkray.sweep.stages.effects import effect, effects, effects_by_model
+from sparkray.sweep.stages.looking import looks_at
+from sparkray.sweep.stages.measuring import Measuring, key_of
+from sparkray.sweep.stages.rows import Rows, must_run, rows_of
 from sparkray.sweep.stages.scene import MEMORY, Scene, changed_words
 from sparkray.sweep.stages.screening import Screened
 from sparkray.sweep.stages.searching import Searched
 
 RISK = 0.025
 """One-sided: that of a 95 % interval beyond the margin."""
+LEAST_SHARE = 0.9
+"""Of the blocks of each model in which a candidate must have a pair."""
 _FILE = "candidates.json"
 
 
@@ -54,7 +59,7 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
     ends = (Treatment(NATIVE), scene.baseline)
     mine = {one.environment: scene.treatment(one.environment, one.options) for one in candidates}
     study = scene.stage("confirm", (*ends, *mine.values()), scene.confirm_runs)
-    dataset = _dataset(scene, measuring, sorted(mine))
+    dataset = _dataset(scene, measuring, study.treatments)
     names = ", ".join(mine) or "no candidate: neither screen nor search saw a gain"
     measuring.say(f"confirm: {names}; {scene.confirm_runs} fresh blocks a model; data in {dataset.path}")
     struck = measuring.able(scene.stage("confirm", ends, scene.confirm_runs), dataset, list(mine.values()))
@@ -62,16 +67,23 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
         study = scene.stage(
             "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), scene.confirm_runs
         )
-    failed = measuring.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE))
-    rows = rows_of(dataset)
-    must_run(rows, CONTAINER_BASELINE, dataset.path)
-    told = decide_among(scene, candidates, rows, out={**struck, **failed})
+
+    def settled(rows: Rows) -> bool:
+        found = looks_at(scene, list(mine), rows, models=screened.models, closed=False)
+        given_up = {name for name in mine if name in struck or rows.failing(name) is not None}
+        return bool(found) and all(one.stop or name in given_up for name, one in found.items())
+
+    failed = measuring.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
+    rows = rows_of(dataset, make_plan(study))
+    must_run(rows, CONTAINER_BASELINE, dataset.path, screened.models)
+    told = decide_among(scene, candidates, rows, models=screened.models, out={**struck, **failed})
     winner = next((one for one in candidates if one.environment == told.winner), None)
     return Decided(dataset, told, winner, rows)
 
 
-def _dataset(scene: Scene, measuring: Measuring, names: Sequence[str]) -> Dataset:
-    """The dataset of these very candidates: blocks with others in them were another confirmation, and stay apart."""
+def _dataset(scene: Scene, measuring: Measuring, treatments: Sequence[Treatment]) -> Dataset:
+    """The dataset of these very flags: blocks with others in them were another confirmation, and stay apart."""
+    names = sorted(f"{treatment.environment} {key_of(treatment)}" for treatment in treatments)
     study = scene.stage("confirm", (), scene.confirm_runs)
     definition = definition_sha256(study)
     dataset = measuring.dataset(study, definition, fresh=measuring.options.fresh)
@@ -84,7 +96,12 @@ def _dataset(scene: Scene, measuring: Measuring, names: Sequence[str]) -> Datase
 
 
 def decide_among(
-    scene: Scene, candidates: Sequence[Candidate], rows: Rows, *, out: Mapping[str, str] | None = None
+    scene: Scene,
+    candidates: Sequence[Candidate],
+    rows: Rows,
+    *,
+    models: Sequence[str],
+    out: Mapping[str, str] | None = None,
 ) -> Confirmation:
     """The verdict on fresh rows.
 
@@ -92,25 +109,30 @@ def decide_among(
         scene: What the optimisation is of.
         candidates: Those that were measured.
         rows: Of the confirmation.
+        models: Those that the baseline runs; a candidate must work on each.
         out: Candidates that were given up, with why.
     """
     base = rows.values(CONTAINER_BASELINE, scene.metric)
     native = rows.values(NATIVE, scene.metric)
     arms = {one.environment: rows.values(one.environment, scene.metric) for one in candidates}
     found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
-    beyond = dict(zip(found, holm([_beyond(one, scene.margin) for _, one in found.values()]), strict=True))
+    apart = effects_by_model(
+        base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
+    )
+    beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], scene.margin), strict=True))
+    blocks = 1 + max((block for _, block in base), default=0) if scene.looks else scene.confirm_runs
+    looks = looks_at(scene, list(arms), rows, models=models, closed=blocks == scene.confirm_runs)
     told = []
     for one in candidates:
-        name = one.environment
-        made = found[name][0]
-        memory = effect(
-            rows.values(CONTAINER_BASELINE, MEMORY),
-            rows.values(name, MEMORY),
-            names=(CONTAINER_BASELINE, name),
-            metric=MEMORY,
-            margin=scene.study.experiment.margins.get(MEMORY, scene.margin),
+        name, made = one.environment, found[one.environment][0]
+        each = {model: apart[model][name][0] for model in models}
+        memory = _memory_of(scene, rows, name)
+        reason = (
+            (out or {}).get(name)
+            or _unproven(made, each, blocks)
+            or (_by_looks(looks[name]) if looks else _by_test(made, beyond[name], scene.margin))
+            or _too_dear(memory)
         )
-        reason = _against(scene, made, beyond[name], memory, (out or {}).get(name))
         told.append(
             Confirmed(
                 environment=name,
@@ -120,45 +142,74 @@ def decide_among(
                 why=one.why,
                 expected_pct=100 * math.expm1(one.expected),
                 effect=made,
-                beyond_p_holm=beyond[name],
+                beyond_p_holm=None if looks else beyond[name],
                 to_native=effect(native, arms[name], names=(NATIVE, name), metric=scene.metric, margin=scene.margin),
                 memory=memory,
                 wins=reason is None,
                 reason=reason,
+                by_model=each,
             )
         )
-    winner = max((one for one in told if one.wins), key=_merit, default=None)
+    winner = best_of(told, {one.environment: weakenings(one.options) for one in candidates})
     return Confirmation(
-        blocks=scene.confirm_runs,
+        blocks=blocks,
         baseline=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
         candidates=tuple(told),
         winner=winner.environment if winner else None,
-        sentence=_sentence(scene, told, winner),
+        sentence=_sentence(scene, told, winner, blocks),
     )
 
 
-def _merit(one: Confirmed) -> tuple[float, int]:
-    return one.effect.gain_pct or 0.0, -isolation_rank(one.security)  # type: ignore[arg-type]
+def _memory_of(scene: Scene, rows: Rows, name: str) -> Effect:
+    return effect(
+        rows.values(CONTAINER_BASELINE, MEMORY),
+        rows.values(name, MEMORY),
+        names=(CONTAINER_BASELINE, name),
+        metric=MEMORY,
+        margin=scene.study.experiment.margins.get(MEMORY, scene.margin),
+    )
 
 
-def _beyond(one: LevelEffect, margin: float) -> float | None:
-    """One-sided p of a gain of no more than the margin."""
-    if not isinstance(one.ratio, Ratio) or one.gain_log is None:
+def best_of(told: Sequence[Confirmed], weak: Mapping[str, int]) -> Confirmed | None:
+    """The winner with the highest gain, or one that it is not told apart from (their intervals overlap) and is safer.
+
+    Args:
+        told: The candidates.
+        weak: How many of its options trade isolation away, by environment.
+    """
+    winners = [one for one in told if one.wins]
+    best = max(winners, key=_gain, default=None)
+    if best is None:
         return None
-    ahead = one.gain_log - math.log1p(margin)
-    if one.ratio.sd_log == 0:
-        return 0.0 if ahead > 0 else 1.0
-    return float(special.stdtr(one.ratio.n - 1, -ahead / (one.ratio.sd_log / math.sqrt(one.ratio.n))))
+    level = [one for one in winners if (one.effect.gain_high_pct or 0.0) >= (best.effect.gain_low_pct or 0.0)]
+    return min(level, key=lambda one: (isolation_rank(one.security), weak[one.environment], -_gain(one)))  # type: ignore[arg-type]
 
 
-def _against(scene: Scene, made: Effect, p: float | None, memory: Effect, out: str | None) -> str | None:
-    """Why a candidate does not win; None for one that does."""
-    if out is not None:
-        return out
-    if made.ratio is None or p is None:
+def _gain(one: Confirmed) -> float:
+    return one.effect.gain_pct or 0.0
+
+
+def _unproven(made: Effect, by_model: Mapping[str, Effect], blocks: int) -> str | None:
+    """Why too little is known of a candidate, or too much against it on one model; None where neither holds."""
+    if made.ratio is None:
         return made.not_estimable or "too few runs"
-    if p >= RISK:
-        return _short_of(made, scene.margin)
+    for model, one in by_model.items():
+        if one.n < LEAST_SHARE * blocks:
+            return f"it works in {one.n} of {blocks} blocks of {model}: {LEAST_SHARE:.0%} are asked for"
+        if len(by_model) > 1 and one.harms and one.verdict == "different":
+            return f"it is shown to harm {model} by more than the margin: {one.gain_pct:+.1f} %"
+    return None
+
+
+def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
+    return None if p is not None and p < RISK else _short_of(made, margin)
+
+
+def _by_looks(found: Look) -> str | None:
+    return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else found.reason
+
+
+def _too_dear(memory: Effect) -> str | None:
     if memory.verdict == "different" and memory.harms:
         return f"it takes more memory: {MEMORY} is {memory.ratio:.3f} times the baseline's"
     return None
@@ -174,12 +225,12 @@ def _short_of(made: Effect, margin: float) -> str:
     return f"{real}no gain above the margin of {margin:.1%} is shown"
 
 
-def _sentence(scene: Scene, told: Sequence[Confirmed], winner: Confirmed | None) -> str:
+def _sentence(scene: Scene, told: Sequence[Confirmed], winner: Confirmed | None, blocks: int) -> str:
     if winner is None:
         if not told:
             return "The baseline is as good as it gets: neither screen nor search saw a gain worth confirming."
         return (
-            f"The baseline is as good as it gets: on {scene.confirm_runs} fresh blocks a model none of {len(told)} "
+            f"The baseline is as good as it gets: on {blocks} fresh blocks a model none of {len(told)} "
             f"candidate{'s' * (len(told) != 1)} is shown to be better by more than {scene.margin:.1%}."
         )
     made = winner.effect

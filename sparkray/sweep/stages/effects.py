@@ -1,9 +1,11 @@
 """Rows in, effects of the document out: the room of statistics asked, its answers as plain values. Pure."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
+from scipy import special
 
 from sparkray.analysis.optimized import Effect
 from sparkray.metrics import BY_NAME
@@ -11,7 +13,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio
 from sparkray.stats.screen import Better, LevelEffect, screen_effects
 from sparkray.stats.variance import PairedSpreadRatio, brown_forsythe
-from sparkray.sweep.stages.measuring import Pair
+from sparkray.sweep.stages.rows import Pair
 
 Values = Mapping[Pair, float]
 
@@ -40,6 +42,23 @@ def effects(
 
 def _keyed(values: Values) -> dict[object, float]:
     return {pair: value for pair, value in values.items()}  # noqa: C416 - another type of key
+
+
+def of_model(values: Values, model: str) -> dict[Pair, float]:
+    """Those of one model."""
+    return {pair: value for pair, value in values.items() if pair[0] == model}
+
+
+def effects_by_model(
+    base: Values, arms: Mapping[str, Values], *, models: Sequence[str], against: str, metric: str, margin: float
+) -> dict[str, dict[str, tuple[Effect, LevelEffect]]]:
+    """The same on each model alone, in no family: by model, then by arm."""
+    found = {}
+    for model in models:
+        mine = {name: of_model(values, model) for name, values in arms.items()}
+        made = effects(of_model(base, model), mine, against=against, metric=metric, margin=margin)
+        found[model] = {name: (replace(one, p_holm=None), plain) for name, (one, plain) in made.items()}
+    return found
 
 
 def effect(base: Values, arm: Values, *, names: tuple[str, str], metric: str, margin: float) -> Effect:
@@ -90,7 +109,14 @@ def _spread(one: LevelEffect, base: Values, arm: Values) -> dict[str, float | No
 
 
 def noise_of(found: Mapping[str, LevelEffect]) -> float | None:
-    """Deviation of one paired log ratio: the median over levels, which a ruinous one does not move; None without any."""
-    told = [one.ratio.sd_log for one in found.values() if isinstance(one.ratio, Ratio) and one.ratio.n > 2]  # noqa: PLR2004
-    usable = [sd for sd in told if math.isfinite(sd) and sd > 0]
-    return float(np.median(usable)) if usable else None
+    """Deviation of one paired log ratio: from the median variance over levels, which a ruinous one does not move.
+
+    The median of a variance of n pairs is that of chi^2 over its n - 1 degrees of freedom, in units of the true variance;
+    with two pairs it is 0.45. None without a level that has two.
+    """
+    told = [one.ratio for one in found.values() if isinstance(one.ratio, Ratio) and math.isfinite(one.ratio.sd_log)]
+    usable = [
+        ratio.sd_log**2 * (ratio.n - 1) / float(special.chdtri(ratio.n - 1, 0.5)) for ratio in told if ratio.n > 1
+    ]
+    positive = [variance for variance in usable if variance > 0]
+    return math.sqrt(float(np.median(positive))) if positive else None

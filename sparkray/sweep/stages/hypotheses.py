@@ -13,7 +13,7 @@ from sparkray.spec.isolation import Step
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import Share, attribute
-from sparkray.sweep.stages.measuring import Rows
+from sparkray.sweep.stages.rows import Rows
 
 SHM, PINNED = ("shm_size", "32g"), ("cpuset", "performance")
 SHM_SHARE, COMBINED_SHARE = (30.0, 50.0), (60.0, 80.0)

@@ -10,7 +10,7 @@ from sparkray.spec.offer import LevelVerdict, unresolved
 from sparkray.spec.site import NATIVE
 from sparkray.spec.space import apply_level
 from sparkray.sweep.options import Options
-from sparkray.sweep.stages.scene import EVALUATIONS_PER_TRIAL, PHASE, Scene, changed_words
+from sparkray.sweep.stages.scene import PHASE, Scene, changed_words
 from sparkray.sweep.timing import Timing, known_dataset
 from sparkray.units import format_duration
 
@@ -79,13 +79,16 @@ def _unfolded(study: Study) -> Study:
 
 
 def _search(scene: Scene, options: Options) -> Phase:
-    """As many evaluations as it may have, spread evenly over the models."""
+    """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
+    from sparkray.search import Settings  # noqa: PLC0415 - Optuna takes long to import
+
     study = scene.stage("search", (scene.baseline,), 1)
-    evaluations = EVALUATIONS_PER_TRIAL * scene.asked.trials
+    models = tuple(card.name for card in scene.study.cards)
+    runs = Settings("", "", scene.asked.trials, models).most_runs
     timing = Timing(study, known_dataset(study, options))
     each = make_plan(study)
-    whole = {kind: 2 * evaluations * value / len(each) for kind, value in _hours(timing, each).items()}
-    return Phase("search", scene.asked.trials, 0, 2 * evaluations, True, whole, timing.measured)
+    whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
+    return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)
 
 
 def _hours(timing: Timing, runs: Sequence[PlannedRun]) -> dict[str, float]:

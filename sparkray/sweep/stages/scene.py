@@ -13,7 +13,8 @@ from sparkray.machine.offered import engine_info, host_facts
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.runtimes._isolation import kernel_facts
-from sparkray.spec.docker import DockerOptions, flag_words, given
+from sparkray.spec.docker import DockerOptions, Security, flag_words, given
+from sparkray.spec.experiment import Sequential
 from sparkray.spec.isolation import KernelFacts, Ladder, ladder
 from sparkray.spec.offer import LevelVerdict, judge
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE, Environment
@@ -26,8 +27,6 @@ SUFFIX = "-optimize"
 PHASE = "phase2b"
 MEMORY = "host_available_drop_peak_gib"
 _CONFIRM_FACTOR, _MOST_CONFIRM = 3, 30
-EVALUATIONS_PER_TRIAL = 3
-"""Most pairs of runs a search takes, per trial: two for a new configuration that leads, the rest for the finalists."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,15 @@ class Asked:
 
     trials: int = 20
     confirm_runs: int | None = None
+    security: Security = "weakens"
     allow_insecure: bool = False
     output: Path | None = None
     storage: str | None = None
+
+    @property
+    def allowed(self) -> Security:
+        """The worst grade that may be offered."""
+        return "dangerous" if self.allow_insecure else self.security
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,15 @@ class Scene:
         return self.study.experiment.runs
 
     @property
+    def looks(self) -> Sequential | None:
+        """The looks of the confirmation, where the experiment is sequential and no number of blocks was asked for."""
+        return None if self.asked.confirm_runs else self.study.experiment.sequential
+
+    @property
     def confirm_runs(self) -> int:
-        """Blocks of the confirmation, a model."""
+        """Blocks of the confirmation, a model; the most there can be where it is sequential."""
+        if self.looks is not None:
+            return self.looks.looks[-1]
         return self.asked.confirm_runs or min(_MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
 
     def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
@@ -154,7 +166,7 @@ def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
         study.treatment(CONTAINER_BASELINE).options,
         workload=study.experiment.workload.kind,
         host=facts,
-        allow_insecure=asked.allow_insecure,
+        allowed=asked.allowed,
     )
     return Scene(study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, asked, here)
 

@@ -1,17 +1,18 @@
 """The screen: native, the baseline, and every level that can act alone, each once in every block."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparkray.analysis.optimized import Effect, Level, LevelState
-from sparkray.plan import Treatment, definition_sha256
+from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.spec.offer import LevelVerdict, unresolved
 from sparkray.spec.site import CONTAINER_BASELINE, NATIVE
 from sparkray.spec.space import apply_level
 from sparkray.stats.screen import LevelEffect
 from sparkray.store import Dataset
-from sparkray.sweep.stages.effects import effect, effects
-from sparkray.sweep.stages.measuring import Measuring, Rows, must_run, rows_of
+from sparkray.sweep.stages.effects import effect, effects, effects_by_model
+from sparkray.sweep.stages.measuring import Measuring
+from sparkray.sweep.stages.rows import Rows, must_run, rows_of
 from sparkray.sweep.stages.scene import Scene, changed_words
 
 NO_OP = "the process gets just what the baseline's gets"
@@ -25,19 +26,23 @@ class Screened:
         dataset: Its own.
         levels: Every level of the space.
         measured: Effects by level (`factor=level`), as the room of statistics has them.
+        by_model: The same on each model alone, by model and level.
         overhead: Baseline against native.
         models: Those that the baseline runs.
         verdicts: What is offered now that the screen is known: no no-op, nothing that fails or does harm.
         simulated: Whether a double stood in for the engine.
+        rows: What it was judged by.
     """
 
     dataset: Dataset
     levels: tuple[Level, ...]
     measured: Mapping[str, LevelEffect]
+    by_model: Mapping[str, Mapping[str, LevelEffect]]
     overhead: Effect
     models: tuple[str, ...]
     verdicts: tuple[LevelVerdict, ...]
     simulated: bool
+    rows: Rows
 
 
 def screen(scene: Scene, measuring: Measuring) -> Screened:
@@ -63,56 +68,78 @@ def screen(scene: Scene, measuring: Measuring) -> Screened:
 
     whole = scene.stage("screen", (*ends, *kept.values()), scene.runs)
     failed = measuring.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
-    rows = rows_of(dataset)
+    rows = rows_of(dataset, make_plan(whole))
+    must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in scene.study.cards])
     return _judged(scene, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
 
 
 def _judged(scene: Scene, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]) -> Screened:
     """Rows of a finished screen, and why environments are out of it."""
-    must_run(rows, CONTAINER_BASELINE, dataset.path)
     base = rows.values(CONTAINER_BASELINE, scene.metric)
+    models = tuple(card.name for card in scene.study.cards if any(model == card.name for model, _ in base))
     arms = {
         v.name: rows.values(f"container:{v.name}", scene.metric)
         for v in scene.verdicts
         if v.alone and f"container:{v.name}" not in out and f"container:{v.name}" not in idle
     }
     found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
-    told = {name: made for name, (made, _) in found.items()}
-    levels = tuple(_level(scene, verdict, told.get(verdict.name), idle=idle, out=out) for verdict in scene.verdicts)
+    apart = effects_by_model(
+        base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
+    )
+    levels = []
+    for verdict in scene.verdicts:
+        level = _level(scene, verdict, idle=idle, out=out)
+        if level.state == "measured" and verdict.name in found:
+            each = {model: apart[model][verdict.name][0] for model in models}
+            in_part = _in_part(rows, level.environment, models)
+            level = _with_effect(level, found[verdict.name][0], each, in_part=in_part)
+        levels.append(replace(level, advice=advice_of(level)))
     native = rows.values(NATIVE, scene.metric)
-    overhead = effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin)
     return Screened(
-        dataset,
-        levels,
-        {name: one for name, (_, one) in found.items()},
-        overhead,
-        tuple(card.name for card in scene.study.cards if any(model == card.name for model, _ in base)),
-        tuple(_offered(v, level) for v, level in zip(scene.verdicts, levels, strict=True)),
-        any(row["simulated"] for row in rows.ok),
+        dataset=dataset,
+        levels=tuple(levels),
+        measured={name: one for name, (_, one) in found.items()},
+        by_model={model: {name: one for name, (_, one) in mine.items()} for model, mine in apart.items()},
+        overhead=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
+        models=models,
+        verdicts=tuple(_offered(v, level) for v, level in zip(scene.verdicts, levels, strict=True)),
+        simulated=any(row["simulated"] for row in rows.ok),
+        rows=rows,
     )
 
 
-def _level(
-    scene: Scene, verdict: LevelVerdict, made: Effect | None, *, idle: set[str], out: Mapping[str, str]
-) -> Level:
+def _level(scene: Scene, verdict: LevelVerdict, *, idle: set[str], out: Mapping[str, str]) -> Level:
     environment = f"container:{verdict.name}"
-    factor = scene.space.factor(verdict.factor)
     state, reason = _state(verdict, environment, idle=idle, out=out)
     before = scene.baseline.options
     flags = "" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options))
-    level = Level(
+    return Level(
         factor=verdict.factor,
         level=verdict.level,
         environment=environment,
         flags=flags,
         security=verdict.security,
-        why=factor.why,
+        why=scene.space.factor(verdict.factor).why,
         state=state,
         reason=reason,
-        effect=replace(made, environment=environment) if made is not None else None,
+        effect=None,
         advice="",
     )
-    return replace(level, advice=advice_of(level))
+
+
+def _with_effect(level: Level, made: Effect, by_model: Mapping[str, Effect], *, in_part: str | None) -> Level:
+    named = {model: replace(one, environment=level.environment) for model, one in by_model.items()}
+    return replace(level, effect=replace(made, environment=level.environment), by_model=named, reason=in_part)
+
+
+def _in_part(rows: Rows, environment: str, models: Sequence[str]) -> str | None:
+    """What is said of a level that works in some blocks and fails in others, of models that the baseline runs."""
+    bad = {pair: row for pair, row in rows.failures(environment).items() if pair[0] in models}
+    if not bad:
+        return None
+    (model, block), last = max(bad.items(), key=lambda item: item[0][1])
+    every = len(bad) + len(rows.of(environment))
+    return f"failed in {len(bad)} of {every} blocks; the last, {model} in block {block}: {last['status']}, {last['reason']}"
 
 
 def _state(
@@ -132,10 +159,10 @@ def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
     """A verdict with what the screen says against it: the search is spared what is known."""
     if not verdict.offered or level.state == "search only":
         return verdict
-    effect_ = level.effect
-    reason = level.reason if level.state != "measured" else None
-    if effect_ is not None and effect_.harms and effect_.verdict == "different":
-        reason = f"it does harm alone: {effect_.gain_pct:+.1f} %"
+    reason = level.reason
+    for where, one in (("", level.effect), *((f" on {model}", one) for model, one in level.by_model.items())):
+        if one is not None and one.harms and one.verdict == "different":
+            reason = reason or f"it does harm alone{where}: {one.gain_pct:+.1f} %"
     return verdict if reason is None else replace(verdict, offered=False, alone=False, reason=reason)
 
 
@@ -149,6 +176,8 @@ def advice_of(level: Level) -> str:
         return "not measured"
     if level.state == "search only":
         return "nothing alone; see the search"
+    if level.reason:
+        return "do not use it: the container does not always work with it"
     return _price(level, _measured_advice(level.effect))
 
 

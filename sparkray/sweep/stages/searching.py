@@ -1,55 +1,49 @@
-"""The search: the room of that name asks for configurations, this joins it to the machine.
+"""The search: the room of that name asks for batches, this joins it to the machine.
 
-Each evaluation is one fresh block of two runs, the baseline and the trial in random order. Its number is drawn from the
-trial's configuration, so that whoever takes an evaluation up after a kill, or is asked for it twice, finds the very runs
-that were made for it. The bookkeeping of trials is the search's; runs are found again by their ids, as in any sweep.
+A batch is one block of one model: the baseline once and each of its trials once, in random order. The block's number is the
+search's, the ids of its runs follow from it, so that whoever takes a batch up after a kill, or is asked for it twice, finds
+the very runs that were made for it. The bookkeeping of trials is the search's; numbers are those of the rows, now.
 """
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sparkray.analysis.optimized import Search, Tried
-from sparkray.errors import HostError, PreflightError
-from sparkray.metrics import BY_NAME
-from sparkray.plan import PlannedRun, Study, canonical_sha256, definition_sha256, run_id_of
+from sparkray.analysis.optimized import Search
+from sparkray.errors import HostError
+from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, definition_sha256, run_id_of
 from sparkray.search import (
-    Evaluated,
+    Batch,
     Found,
     Ground,
-    Instance,
     Result,
     Settings,
-    Trial,
     default_storage,
     ground,
     importance,
     open_storage,
-    open_study,
     search,
 )
+from sparkray.search import present as in_study
 from sparkray.spec.offer import unresolved
 from sparkray.spec.site import CONTAINER_BASELINE
-from sparkray.spec.space import grade, isolation_rank
-from sparkray.stats import NotEstimable
-from sparkray.stats.pareto import Better, compared, pareto_front
 from sparkray.store import Dataset
 from sparkray.sweep.show import Display
 from sparkray.sweep.stages.effects import noise_of
-from sparkray.sweep.stages.measuring import Measuring, Row, Rows, rows_of
-from sparkray.sweep.stages.scene import EVALUATIONS_PER_TRIAL, MEMORY, Scene, changed_words
+from sparkray.sweep.stages.measuring import Measuring
+from sparkray.sweep.stages.rows import FAILED, Row, Rows, all_rows
+from sparkray.sweep.stages.scene import MEMORY, Scene
 from sparkray.sweep.stages.screening import Screened
+from sparkray.sweep.stages.tried import KV_CACHE, told_of
 
-_SLOTS = 64
-"""Instances that one configuration has block numbers for."""
-_DIGITS = 5
-"""Hexadecimal, of a configuration's hash: two that share them share a baseline run, which harms nothing."""
 _TRIES = 3
+"""Times that a block's baseline is measured again, where checks refuse it."""
 MEMORY_FACTOR, MEMORY_SLACK_GIB = 1.1, 0.25
 """A trial may take a tenth more memory than its baseline, and what other programs move meanwhile."""
-KV_CACHE = "kv_cache_gib"
+_UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 
 @dataclass(frozen=True)
@@ -64,75 +58,89 @@ class Searched:
 
 @dataclass
 class Bench:
-    """Answers evaluations through the session, in the dataset of the search."""
+    """Answers batches through the session, in the dataset of the search."""
 
     scene: Scene
     measuring: Measuring
     dataset: Dataset
     display: Display
 
-    def submit(self, trial: Trial, instance: Instance) -> Result:
-        """One block of two runs, or the answer of the rows that are there.
+    def submit(self, batch: Batch) -> list[Result]:
+        """One block: what is left of it is measured, unless it is over.
 
         Raises:
             SparkrayError: No further run is possible, or the baseline does not run.
             InterruptedSweepError: Somebody asked for the end.
         """
-        study = self.scene.stage(
-            "search", (self.scene.baseline, self.scene.treatment(trial.environment, trial.options)), self.scene.runs
-        )
-        block = block_of(trial.environment, instance.block)
-        plan = plan_of(study, instance.model, block)
-        base = next(run for run in plan if run.environment == CONTAINER_BASELINE)
-        mine = next(run for run in plan if run.environment != CONTAINER_BASELINE)
-        try:
-            self._measured(study, plan, base)
-        except PreflightError as error:
-            return Result(None, reason=f"this host refuses it: {error.message}")
-        rows = rows_of(self.dataset)
-        reference, row = rows.last(base.run_id), rows.last(mine.run_id)
-        if reference is None or row is None:
-            raise HostError(f"the runs of {trial.environment} in block {block} are not in {self.dataset.path}")
-        return result_of(self.scene, row, reference)
+        treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
+        alone = self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+        plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
+        struck: Mapping[str, str] = {}
+        if not batch.over:
+            struck = self.measuring.able(alone, self.dataset, list(treatments.values()))
+            kept = [t for name, t in treatments.items() if name not in struck]
+            study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
+            self._measured(study, [run for run in plan.values() if run.environment not in struck])
+        rows = all_rows(self.dataset)
+        base = rows.last(plan[CONTAINER_BASELINE].run_id)
+        return [
+            Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
+            if trial.environment in struck
+            else result_of(self.scene, rows.last(plan[trial.environment].run_id), base)
+            for trial in batch.trials
+        ]
 
-    def _measured(self, study: Study, plan: list[PlannedRun], base: PlannedRun) -> None:
-        """Until the baseline's run is ok and the trial's has an answer. Raises HostError when the baseline has none."""
-        for _ in range(_TRIES):
-            todo = _open(plan, base, rows_of(self.dataset))
+    def recall(self, results: Sequence[Result]) -> list[Result | None]:
+        """What the rows say now. Of runs that are not here, another machine's, what was told stands."""
+        rows = all_rows(self.dataset)
+        return [self._recalled(rows, result) for result in results]
+
+    def _recalled(self, rows: Rows, result: Result) -> Result | None:
+        mine = None if result.run_id is None else rows.last(result.run_id)
+        if mine is None:
+            return result
+        base = None if result.baseline_id is None else rows.last(result.baseline_id)
+        now = result_of(self.scene, mine, base)
+        return now if now.answered else None
+
+    def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
+        """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
+        base = next(run for run in plan if run.environment == CONTAINER_BASELINE)
+        for number in range(_TRIES):
+            todo = _open(plan, base, all_rows(self.dataset), first=number == 0)
             if not todo:
                 return
             self.display.total += len(todo)
             self.measuring.measure(study, self.dataset, todo, self.display, plan=plan)
-        last = rows_of(self.dataset).last(base.run_id)
+        last = all_rows(self.dataset).last(base.run_id)
         if last is None or last["status"] != "ok":
             why = f"{last['status']}, {last['reason']}" if last else "no run was made"
             raise HostError(
-                f"the baseline's run {base.run_id} is not ok ({why}): a trial has nothing to be compared with"
+                f"the baseline's run {base.run_id} is not ok ({why}): its block has nothing to be compared with",
+                f"Look into {self.dataset.path}; the same command goes on",
             )
 
 
-def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows) -> list[PlannedRun]:
-    """Runs to make: the baseline's until it is ok, the trial's until it has ended, however."""
+def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows, *, first: bool) -> list[PlannedRun]:
+    """Runs to make: the baseline's until it is ok, a trial's until it was tried; one that was refused before, once more."""
     found = []
     for run in plan:
         last = rows.last(run.run_id)
-        if last is None or last["status"] == "interrupted" or (run == base and last["status"] != "ok"):
+        status = "interrupted" if last is None else str(last["status"])
+        if status == "interrupted" or (run == base and status != "ok") or (first and status == "invalid"):
             found.append(run)
     return found
 
 
-def block_of(environment: str, instance: int) -> int:
-    """The block of one evaluation of a configuration (`container:trial-<hash>`)."""
-    return int(environment.rpartition("-")[2][:_DIGITS], 16) * _SLOTS + instance % _SLOTS
+def plan_of(study: Study, treatments: Sequence[Treatment], model: str, block: int) -> dict[str, PlannedRun]:
+    """The runs of one block of a model by environment, in random order by seed, model and block.
 
-
-def plan_of(study: Study, model: str, block: int) -> list[PlannedRun]:
-    """The runs of one block of a model, in random order by seed, model and block."""
-    level, card = study.experiment.levels[0], study.card(model)
-    order = list(study.treatments)
-    random.Random(f"{study.experiment.seed} {model} {block}").shuffle(order)  # noqa: S311 - reproducible, not secret
-    return [
-        PlannedRun(
+    Each run has a place of its own by lot, so that the order of the others is the same whoever is left out.
+    """
+    level, card, seed = study.experiment.levels[0], study.card(model), study.experiment.seed
+    order = sorted(treatments, key=lambda t: random.Random(f"{seed} {model} {block} {t.environment}").random())  # noqa: S311 - reproducible, not secret
+    return {
+        treatment.environment: PlannedRun(
             run_id=run_id_of(study, card, treatment, block=block, level=level),
             block=block,
             position=place,
@@ -142,24 +150,29 @@ def plan_of(study: Study, model: str, block: int) -> list[PlannedRun]:
             level=str(level),
         )
         for place, treatment in enumerate(order)
-    ]
+    }
 
 
-def result_of(scene: Scene, row: Row, reference: Row) -> Result:
-    """What two rows of one block say of a trial."""
-    runs = (str(row["run_id"]), str(reference["run_id"]))
+def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
+    """What two rows of one block say of a trial; nothing, where one of them is missing or was refused by a check."""
+    if row is None or row["status"] not in ("ok", *FAILED):
+        return _UNKNOWN if row is None else Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
     told: dict[str, Any] = {
-        "run_ids": runs,
+        "run_id": str(row["run_id"]),
+        "attempt": int(row["attempt"]),
         "docker_command": row["docker_command"],
         "effective_state": row["effective_state"],
     }
     if row["status"] != "ok":
         return Result(None, reason=f"{row['status']}: {row['reason']}", **told)
+    if reference is None or reference["status"] != "ok":
+        return Result(None, answered=False, reason="the baseline's run of its block does not count")
+    told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
     mine, base = row[scene.metric], reference[scene.metric]
     if mine is None or base is None or min(mine, base) <= 0:
         return Result(None, reason=f"{scene.metric} is {mine}, the baseline's {base}: no ratio", **told)
     sign = 1.0 if scene.better == "higher" else -1.0
-    metrics = {name: float(row[name]) for name in BY_NAME if row[name] is not None}
+    metrics = {name: float(row[name]) for name in (scene.metric, MEMORY, KV_CACHE) if row[name] is not None}
     return Result(sign * math.log(mine / base), constraints=_constraints(row, reference), metrics=metrics, **told)
 
 
@@ -171,100 +184,88 @@ def _constraints(row: Row, reference: Row) -> dict[str, float]:
     return {"memory_over_limit_gib": float(row[MEMORY]) - limit}
 
 
-def searched(scene: Scene, screened: Screened, measuring: Measuring) -> Searched:
+def ground_of(scene: Scene, screened: Screened | None = None) -> Ground:
+    """What there is to choose from: all that this machine can honour, less what the screen speaks against."""
+    offered = [v for v in scene.verdicts if v.offered and not unresolved(v.options)]
+    barred = [v.name for v in screened.verdicts if not v.offered] if screened else []
+    return ground(scene.space, scene.baseline.options, offered, barred=barred)
+
+
+@contextmanager
+def present(scene: Scene, dataset: Dataset) -> Iterator[None]:
+    """Signs of life in the study from the first stage on.
+
+    Another command that searches on this machine lets go of it between batches, for one that waits for its turn.
+    """
+    chosen_from = ground_of(scene)
+    where = scene.asked.storage or default_storage(dataset.path)
+    if not chosen_from.open_axes:
+        yield
+        return
+    with in_study(open_storage(where), study_name(scene, chosen_from, dataset)):
+        yield
+
+
+def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Dataset) -> Searched:
     """Carries the search on to its end, and tells what it found.
+
+    Args:
+        scene: What the optimisation is of.
+        screened: What the screen found.
+        measuring: The session.
+        dataset: That of the search.
 
     Raises:
         ConfigError: The storage cannot be opened.
         SparkrayError: No further run is possible.
         InterruptedSweepError: Somebody asked for the end.
     """
-    offered = tuple(v for v in screened.verdicts if not unresolved(v.options))
-    chosen_from = ground(scene.space, scene.baseline.options, offered)
-    study = scene.stage("search", (scene.baseline,), scene.runs)
-    dataset = measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
-    if not chosen_from.axes:
+    chosen_from = ground_of(scene, screened)
+    if not chosen_from.open_axes:
         measuring.say("search: nothing is left to choose from")
         return Searched(dataset, chosen_from, None, None)
     settings = settings_of(scene, screened, chosen_from, dataset)
-    axes = ", ".join(f"{axis.name} ({len(axis.levels)})" for axis in chosen_from.axes)
+    axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in chosen_from.open_axes)
     measuring.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
     with Display(measuring.out, 0, 0) as display:
         bench = Bench(scene, measuring, dataset, display)
         storage = open_storage(settings.storage)
-        found = search(chosen_from, bench.submit, settings=settings, storage=storage)
-    shares = importance(open_study(chosen_from, settings, storage=storage))
-    return Searched(dataset, chosen_from, found, _told(scene, found, settings, dataset, shares))
+        found = search(
+            chosen_from,
+            bench.submit,
+            settings=settings,
+            recall=bench.recall,
+            let_go=measuring.let_go,
+            storage=storage,
+        )
+    shares = importance(found, chosen_from)
+    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, all_rows(dataset), shares))
+
+
+def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
+    """That of the search."""
+    study = scene.stage("search", (scene.baseline,), scene.runs)
+    return measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
+
+
+def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset) -> str:
+    """What may be chosen and what runs are is fixed in one study: another ground is another one, and so is --fresh.
+
+    What the screen found is no part of it, so that machines of one kind share a study whatever their screens say.
+    """
+    definition = [chosen_from.definition, dataset.path.name, definition_sha256(scene.stage("search", (), 1))]
+    return f"{scene.name}-search-{canonical_sha256(definition)[:8]}"
 
 
 def settings_of(scene: Scene, screened: Screened, chosen_from: Ground, dataset: Dataset) -> Settings:
-    """How the search is done. Another ground is another study, since what may be chosen is fixed in one; so is --fresh."""
-    axes = {axis.name: list(axis.labels) for axis in chosen_from.axes}
-    definition = [axes, dataset.path.name, definition_sha256(scene.stage("search", (), 1))]
+    """How the search is done."""
+    models = screened.models
+    noise = {model: noise_of(screened.by_model.get(model, {})) for model in models}
     return Settings(
-        study=f"{scene.name}-search-{canonical_sha256(definition)[:8]}",
+        study=study_name(scene, chosen_from, dataset),
         storage=scene.asked.storage or default_storage(dataset.path),
         trials=scene.asked.trials,
-        instances=tuple(Instance(model, block) for block in range(scene.runs) for model in screened.models),
+        models=models,
         seed=scene.study.experiment.seed,
-        evaluations=EVALUATIONS_PER_TRIAL * scene.asked.trials,
-        noise=noise_of(screened.measured),
-    )
-
-
-def _told(
-    scene: Scene, found: Found, settings: Settings, dataset: Dataset, shares: dict[str, float] | NotEstimable
-) -> Search:
-    better: dict[str, Better] = {scene.metric: "higher", MEMORY: "lower", KV_CACHE: "higher", "isolation": "lower"}
-    own = _baseline_metrics(dataset)
-    usable = [one for one in found.evaluated if one.state in ("complete", "stopped") and one.mean is not None]
-    measures = [_measures(scene, one, one.metrics or own) for one in usable]
-    front = {usable[place].environment for place in pareto_front(measures, better)}
-    return Search(
-        study=found.study,
-        storage=settings.storage,
-        evaluations=found.evaluations,
-        noise_pct=None if found.noise is None else 100 * math.expm1(found.noise),
-        abandoned=found.abandoned,
-        tried=tuple(_tried(scene, one, on_front=one.environment in front) for one in found.evaluated),
-        front_of={name: better[name] for name in compared(measures, better)} if measures else {},
-        importance=None if isinstance(shares, NotEstimable) else shares,
-        importance_reason=shares.reason if isinstance(shares, NotEstimable) else None,
-    )
-
-
-def _baseline_metrics(dataset: Dataset) -> Mapping[str, float]:
-    """Means of the baseline's runs beside all trials."""
-    rows = list(rows_of(dataset).of(CONTAINER_BASELINE).values())
-    told = {name: [float(row[name]) for row in rows if row[name] is not None] for name in (MEMORY, KV_CACHE)}
-    return {name: sum(values) / len(values) for name, values in told.items() if values}
-
-
-def _measures(scene: Scene, one: Evaluated, metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """What a configuration is compared by: its gain over the baseline of its own blocks as a factor, means of the rest."""
-    return {
-        scene.metric: None if one.mean is None else math.exp(one.mean),
-        MEMORY: metrics.get(MEMORY),
-        KV_CACHE: metrics.get(KV_CACHE),
-        "isolation": float(isolation_rank(grade(one.options))),
-    }
-
-
-def _tried(scene: Scene, one: Evaluated, *, on_front: bool) -> Tried:
-    kept = (scene.metric, MEMORY, KV_CACHE)
-    return Tried(
-        environment=one.environment,
-        trials=one.trials,
-        flags=changed_words(scene.baseline.options, one.options),
-        choices=dict(one.choices),
-        security=one.security,
-        state=one.state,
-        n=len(one.log_ratios),
-        ratio=None if one.mean is None else math.exp(one.mean),
-        estimate=None if one.estimate is None else math.exp(one.estimate),
-        reason=one.reason,
-        run_ids=one.run_ids,
-        docker_command=one.docker_command,
-        metrics={name: one.metrics[name] for name in kept if name in one.metrics},
-        on_front=on_front,
+        noise={model: sd for model, sd in noise.items() if sd is not None},
     )

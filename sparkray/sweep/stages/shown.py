@@ -23,6 +23,8 @@ def show(found: Optimized, out: Console) -> None:
             out.print(line, markup=False, soft_wrap=True)
     if found.confirmation is not None:
         out.print(confirm_table(found.confirmation))
+        for line in model_lines(found.confirmation):
+            out.print(line, markup=False, soft_wrap=True)
         out.print(found.confirmation.sentence, markup=False, soft_wrap=True, style="bold")
     if found.ladder is not None:
         for line in ladder_lines(found.ladder):
@@ -86,6 +88,9 @@ def struck_lines(found: Optimized) -> Iterator[str]:
     if found.overhead is not None:
         yield f"The baseline container against native: {gain_words(found.overhead)} in {found.metric}."
     for level in found.levels:
+        if level.state == "measured" and level.reason:
+            yield f"{level.factor}={level.level} does not always work: {level.reason}"
+    for level in found.levels:
         if level.state == "failed":
             yield f"{level.factor}={level.level} does not work: {level.reason}"
     for level in found.levels:
@@ -119,10 +124,16 @@ def search_lines(search: Search) -> Iterator[str]:
     """What stands below it."""
     noise = "unknown" if search.noise_pct is None else f"{search.noise_pct:.1f} %"
     yield (
-        f"{len(search.tried)} configurations in {search.evaluations} pairs of runs; noise of one pair {noise}. "
+        f"{len(search.tried)} configurations, the baseline among them, in {search.evaluations} runs beside a baseline's of "
+        f"the same block; noise of one such ratio {noise}. "
         f"Pareto front over {', '.join(search.front_of) or 'nothing'}. Study {search.study!r}: "
         f"optuna-dashboard {search.storage}"
     )
+    if search.corrected:
+        yield (
+            f"{search.corrected} trials were replaced: runs of theirs were refused after they had been told, and the rows "
+            "decide."
+        )
     if search.importance is not None:
         shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in list(search.importance.items())[:6])
         yield f"What parts good trials from the rest (PED-ANOVA): {shares}."
@@ -145,6 +156,16 @@ def confirm_table(confirmation: Confirmation) -> Table:
         )
     table.add_row("container_baseline", "", "", gain_words(confirmation.baseline), "", "")
     return table
+
+
+def model_lines(confirmation: Confirmation) -> Iterator[str]:
+    """What each candidate did on each model, where there are several."""
+    for one in confirmation.candidates:
+        if len(one.by_model) > 1:
+            each = "; ".join(
+                f"{model} {gain_words(found)} in {found.n} blocks" for model, found in one.by_model.items()
+            )
+            yield f"{one.environment.partition(':')[2]}: {each}"
 
 
 def ladder_lines(ladder: Ladder) -> Iterator[str]:
