@@ -36,9 +36,7 @@ def one(factor: Factor, *, baseline: DockerOptions = BASELINE, host: HostFacts =
     return judge(space, baseline, workload=str(more.pop("workload", "offline")), host=host, **more)[0]  # type: ignore[arg-type]
 
 
-def verdicts(
-    name: str, host: HostFacts, *, baseline: DockerOptions = BASELINE, **more: Any
-) -> dict[str, LevelVerdict]:
+def verdicts(name: str, host: HostFacts, *, baseline: DockerOptions = BASELINE, **more: Any) -> dict[str, LevelVerdict]:
     space = space_of(next(path for path in FILES if path.stem == name))
     return {v.name: v for v in judge(space, baseline, workload="offline", host=host, **more)}
 
