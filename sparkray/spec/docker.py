@@ -326,7 +326,7 @@ class DockerOptions:
         why="device files, in place of --gpus",
     )
     env: tuple[str, ...] | None = _flag(
-        "-e",
+        "-e",  # in a printed line --env=NAME=VALUE are the variables that every arm has
         "environment",
         words=list,
         convert=lambda v: dict(text.split("=", 1) for text in v),

@@ -332,7 +332,12 @@ def _read_only(value: bool, _: DockerOptions) -> Sequence[Expectation]:  # noqa:
 
 def _variable(text: str) -> Expectation:
     name, _, wanted = text.partition("=")
-    return Expectation(f"environment.{name}", text, lambda got: bool(got == wanted))
+    return Expectation(
+        "environment",
+        text,
+        lambda got: bool(got.get(name) == wanted),
+        lambda got: f"{name}={got[name]}" if name in got else f"no {name}",
+    )
 
 
 def _env(value: tuple[str, ...], _: DockerOptions) -> Sequence[Expectation]:

@@ -63,6 +63,7 @@ GIVEN = (
     DockerOptions(security_opt=("seccomp=unconfined", "no-new-privileges")),
     DockerOptions(init=True),
     DockerOptions(read_only=True),
+    DockerOptions(env=("SPARKRAY_READ_BACK=as asked",)),
 )
 NO_EFFECT = (
     DockerOptions(ipc="private"),

@@ -267,7 +267,7 @@ def test_a_ratio_stands_beside_each_effect() -> None:
 def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     found = attributed(measured(6, unexplained=0.6))
     table = attribution({"Alpha": found}, "latency_mean_ms")
-    assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 2 + 1
+    assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 3 + 1
     book = Book(Analysis(Path(), {}, {}), own={"attribution": table})
     drawn = waterfall.draw(book)
     assert isinstance(drawn, Drawn)

@@ -188,8 +188,8 @@ CASES = {
     "variables": Case(
         DockerOptions(env=("LOG=5", "MODE=a=b")),
         {"environment": {"LOG": "5", "MODE": "a=b", "HOME": "/root"}},
-        {"environment": {"LOG": "5", "MODE": "a"}},
-        "asked -e=LOG=5 -e=MODE=a=b, got a",
+        {"environment": {"MODE": "a", "LOG": "5"}},
+        "asked -e=LOG=5 -e=MODE=a=b, got MODE=a",
     ),
     "read-only": Case(
         DockerOptions(read_only=True), {"root_read_only": True}, {"root_read_only": False}, "got a root to write on"
