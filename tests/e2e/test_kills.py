@@ -16,7 +16,7 @@ import pytest
 from sweeping import DOUBLE, NOTHING, actor_pid, await_true, command, engine_pid, remains, sparkray, under_way
 
 KILLS = int(os.environ.get("SPARKRAY_KILLS", "3"))
-RUNS = 6
+RUNS = 4
 ARGUMENTS = ["--runs", str(RUNS), "--yes", *DOUBLE, "--set", "engine.tokens_per_s=120"]
 
 

@@ -9,7 +9,9 @@ from sweeping import NOTHING, remains, sparkray
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2", "1.3"])
+@pytest.mark.parametrize(
+    "version", ["1.0", pytest.param("1.1", marks=pytest.mark.slow), pytest.param("1.2", marks=pytest.mark.slow), "1.3"]
+)
 def test_a_sweep_of_each_version(tmp_path, version):
     done = sparkray(
         "baseline",
