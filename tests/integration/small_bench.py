@@ -63,9 +63,10 @@ def bench_of(study: Study, results: Path, cache: Path) -> Bench:
 
 
 def changed(bench: Bench, *, timeout_s: float | None = None, **options: Any) -> Bench:
-    """The same bench with other options of its engine; the runs are others too."""
+    """The same bench with other options of its engine; the runs are others too. Those of a fault make no control probe."""
     study = bench.study
-    experiment = replace(study.experiment, timeout_s=timeout_s or study.experiment.timeout_s)
+    checks = {**study.experiment.checks, **({"power_state": "off"} if "fault" in options else {})}
+    experiment = replace(study.experiment, timeout_s=timeout_s or study.experiment.timeout_s, checks=checks)
     engine_options: Mapping[str, Any] = {**study.engine_options, **options}
     return replace(bench, study=replace(study, experiment=experiment, engine_options=engine_options))
 
