@@ -11,6 +11,8 @@ BIN := .venv/bin
 ARGS ?=
 # what is marked so starts containers, chroots and sweeps, and has the machine alone; the rest runs in two processes
 PARALLEL ?= -n 2
+# two processes on two cores: threads of their own would only be in each other's way
+ONE_THREAD = OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 MACHINE := docker or root or ray
 
 # scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
@@ -40,7 +42,7 @@ ifneq ($(strip $(ARGS)),)
 	@$(WITH_ENGINE) $(BIN)/python -m pytest $(ARGS)
 else
 	@echo "sparkray: running the test suite, first what needs no machine, then what is marked $(MACHINE)"
-	@$(WITH_ENGINE) status=0; $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" || status=1; \
+	@$(WITH_ENGINE) status=0; $(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" || status=1; \
 	    $(BIN)/python -m pytest -m "$(MACHINE)" || status=1; exit $$status
 endif
 
