@@ -30,6 +30,7 @@ from sparkray.sweep.show import Display
 from sparkray.sweep.stages.hypotheses import hypotheses
 from sparkray.sweep.stages.rows import Rows, must_run, rows_of
 from sparkray.sweep.stages.scene import Asked, changed_words, set_scene
+from sparkray.sweep.stages.screening import advice_of
 from sparkray.sweep.stages.searching import ground_of, plan_of, result_of, study_name
 
 Call = Callable[..., Ended]
@@ -426,3 +427,37 @@ def test_without_an_engine_nothing_is_said_of_it(tmp_path: Path) -> None:
     assert (found.runtimes, found.security, found.cdi, found.lacks) == (None, None, None, ())
     assert lacking("0000003fffffffff") == ()
     assert security_of({}) == ()
+
+
+@pytest.mark.parametrize(
+    ("gain", "p_holm", "verdict", "said"),
+    [
+        (-36.0, 0.010, "different", "avoid it: it costs performance"),
+        (
+            -36.0,
+            0.160,
+            "different",
+            "avoid it: a loss beyond the margin is seen, which among so many levels may be chance",
+        ),
+        (
+            36.0,
+            0.160,
+            "different",
+            "measure on: a gain beyond the margin is seen, which among so many levels may be chance",
+        ),
+        (-3.0, 0.900, "undecided", "nothing is shown either way: leave it as the baseline has it"),
+    ],
+)
+def test_advice_does_not_contradict_the_verdict(gain: float, p_holm: float, verdict: str, said: str) -> None:
+    made = Effect(
+        "container:x=y",
+        "container_baseline",
+        "m",
+        4,
+        ratio=1 + gain / 100,
+        gain_pct=gain,
+        p_holm=p_holm,
+        verdict=verdict,
+    )
+    level = Level("x", "y", "container:x=y", "--x=y", "none", "", "measured", None, made, "")
+    assert advice_of(level) == said

@@ -186,13 +186,21 @@ def _measured_advice(found: Effect | None) -> str:
         return "too few runs to say anything"
     if found.harms:
         return "avoid it: it costs performance" + ("" if found.verdict == "different" else ", though little")
-    if found.helps and found.verdict == "different":
-        return "a candidate: what the confirmation says of it counts"
     if found.helps:
+        if found.verdict == "different":
+            return "a candidate: what the confirmation says of it counts"
         return "a gain is shown, its size against the margin is not"
     if found.verdict == "equivalent":
         return "no cost, no gain: choose it by what it does for security"
-    return "nothing is shown either way: leave it as the baseline has it"
+    return _unshown_advice(found)
+
+
+def _unshown_advice(found: Effect) -> str:
+    """Of an effect that is not shown once all levels are counted, whatever it is by itself."""
+    if found.verdict != "different":
+        return "nothing is shown either way: leave it as the baseline has it"
+    seen = "avoid it: a loss" if (found.gain_pct or 0.0) < 0.0 else "measure on: a gain"
+    return f"{seen} beyond the margin is seen, which among so many levels may be chance"
 
 
 def _price(level: Level, said: str) -> str:
