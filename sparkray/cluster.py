@@ -49,6 +49,8 @@ from sparkray.store import Dataset
 RESOURCE = "sparkray"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
+_SETTLE_S = 5.0
+"""Until Ray has taken note of an actor that ended."""
 LockMode = Literal["wait", "fail"]
 Tell = Callable[[str], None]
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -306,13 +308,15 @@ class Cluster:
     def _await_resource(self, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> None:
         """Wait until no other sweep of this cluster is measuring: an actor must never be left pending unsaid.
 
-        Ray tells what is free in the whole cluster, not on one node, so sweeps of one cluster take turns.
+        Ray tells what is free in the whole cluster, not on one node, so sweeps of one cluster take turns. A runner that we
+        have just let go of is busy in its books for a moment longer.
         """
-        told = False
+        told, began = False, time.monotonic()
         while ray.available_resources().get(RESOURCE, 0) < ray.cluster_resources().get(RESOURCE, 0):
-            if mode == "fail" or should_stop():
+            lasting = time.monotonic() - began > _SETTLE_S
+            if should_stop() or (lasting and mode == "fail"):
                 raise LockHeldError("another sweep of this Ray cluster is measuring", "Wait for it: --lock wait")
-            if not told:
+            if lasting and not told:
                 tell("waiting: another sweep of this Ray cluster is measuring")
                 told = True
             time.sleep(_POLL_S)

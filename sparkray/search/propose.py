@@ -2,10 +2,9 @@
 
 TPE alone (multivariate, grouped for the conditional space) learns from the order of the values and needs many trials to
 see that two small effects add; the surrogate (`search.surrogate`) sees effects of levels in every run, and takes effects
-for sums of levels and pairs, which TPE does not. Of a batch one configuration is the best that is thought of, the others
-are the best under effects that are drawn as the data leave them open, more boldly for one than for another (Thompson
-1933, Biometrika 25), so that a batch is diverse and doubt is spent where it may matter. This is an Optuna sampler, so
-that the study is an ordinary one.
+for sums of levels and pairs, which TPE does not. Each configuration of a batch is the best under effects that are drawn
+as the data leave them open (Thompson 1933, Biometrika 25), so that a batch is diverse and doubt is spent where it may
+matter. This is an Optuna sampler, so that the study is an ordinary one.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +32,6 @@ _CHANGED = 0.4
 _DESIGNS, _DOUBLE = 300, 1e3
 _TURN = 8
 """One trial in so many is TPE's."""
-_BOLDNESS = (1.0,)
 _STARTS = 3
 _NEVER = -1e9
 Sampler = Callable[[], BaseSampler]
@@ -114,8 +112,8 @@ class Proposer(BaseSampler):
     def _from_surrogate(self, history: History, number: int) -> dict[str, str]:
         """The best under effects and culprits that are drawn anew and was not measured yet; else any that was not."""
         rng = np.random.default_rng([self._settings.seed, number])
-        surrogate, boldness = self._surrogate(history), _BOLDNESS[number % len(_BOLDNESS)]
-        effects = surrogate.draw(rng, boldness)
+        surrogate = self._surrogate(history)
+        effects = surrogate.draw(rng)
         score = _score(self._ground, surrogate, effects, history.blame().draw(rng))
         found = _best(self._ground, history, surrogate, score, rng)
         around = self._ground.settle(neighbours(found, _open_places(self._ground)))

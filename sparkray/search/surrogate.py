@@ -81,16 +81,15 @@ class Surrogate:
         """Log ratios if those were the effects (`effects`, or a draw), shape (n,)."""
         return self._features(x) @ effects
 
-    def draw(self, rng: np.random.Generator, boldness: float) -> Vector:
-        """Effects that are as likely as the data make them; `boldness` is how much of their doubt is drawn, 0 is the mean.
+    def draw(self, rng: np.random.Generator) -> Vector:
+        """Effects that are as likely as the data make them.
 
         By Matheron's rule: effects and data drawn from the prior, corrected by what the real data say otherwise.
         """
         prior = rng.normal(size=len(self._scales)) * np.sqrt(self._variances)
         noise = np.linalg.cholesky(self._noise) @ rng.normal(size=len(self._values)) if len(self._values) else 0.0
         wrong = self._values - self._seen @ prior - noise
-        drawn = prior + (self._seen * self._variances).T @ (self._inverse @ wrong)
-        return np.asarray(self.effects + boldness * (drawn - self.effects))
+        return np.asarray(prior + (self._seen * self._variances).T @ (self._inverse @ wrong))
 
     @property
     def noise_factor(self) -> float:
