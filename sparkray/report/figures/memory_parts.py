@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
-from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.figures import Drawn, NoFigure
-from sparkray.report.figures._frame import COLUMNS, arm_patches, grid, legend_above, name_of
+from sparkray.report.figures._memory import panels
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.style import look
 
@@ -32,34 +30,20 @@ _SHORT = {
 
 def draw(book: Book) -> Drawn | NoFigure:
     """A panel a model, a group of bars a kind of memory, a bar an arm, with intervals of the mean."""
-    rows = [row for row in book.rows("memory") if row["mean"] is not None]
+    rows = [row for row in book.rows("memory") if row["mean"] is not None and row["part"] in _SHORT]
     if not rows:
         return NoFigure("no memory was measured")
-    cells, environments = cells_of(book, rows), arms_of(rows)
-    parts = [part for part in _SHORT if any(row["part"] == part for row in rows)]
-    figure, axes = grid(len(cells), height=0.35 + 0.085 * len(parts) * (len(environments) + 0.6))
-    for index, (axis, key) in enumerate(zip(axes, cells, strict=True)):
-        _panel(axis, [row for row in rows if (row["model"], row["level"] or "") == key], parts, environments)
-        axis.set_title(name_of(key))
-        first = index % min(COLUMNS, len(cells)) == 0
-        axis.set_yticks(range(len(parts)), [_SHORT[part] for part in parts] if first else [""] * len(parts))
-        axis.set_ylabel("kind of memory" if first else "")
-        axis.set_xlabel("memory (GiB)" if index >= len(cells) - COLUMNS else "")
-    legend_above(figure, arm_patches(environments))
+    figure, axes = panels(book, rows, _SHORT, _bar)
+    for axis in axes:
+        axis.set_xlim(left=0)
     return Drawn(figure, _caption(book, rows), _alt(rows))
 
 
-def _panel(axis: Axes, rows: Sequence[Row], parts: Sequence[str], environments: Sequence[str]) -> None:
-    wide = 0.8 / len(environments)
-    for row in rows:
-        place = parts.index(row["part"]) + (environments.index(row["environment"]) - (len(environments) - 1) / 2) * wide
-        face = look(row["environment"])
-        axis.barh(place, row["mean"], wide, color=face.colour, hatch=face.hatch, edgecolor="k", linewidth=0.3)
-        if row["low"] is not None:
-            axis.plot([row["low"], row["high"]], [place, place], color="k", linewidth=0.8)
-    axis.set_ylim(len(parts) - 0.4, -0.6)
-    axis.set_xlim(left=0)
-    axis.xaxis.set_major_locator(MaxNLocator(3))
+def _bar(axis: Axes, row: Row, place: float, wide: float) -> None:
+    face = look(row["environment"])
+    axis.barh(place, row["mean"], wide, color=face.colour, hatch=face.hatch, edgecolor="k", linewidth=0.3)
+    if row["low"] is not None:
+        axis.plot([row["low"], row["high"]], [place, place], color="k", linewidth=0.8)
 
 
 def _caption(book: Book, rows: Sequence[Row]) -> Text:
