@@ -18,9 +18,9 @@ OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATI
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Tests of minutes are left out unless the environment asks for them: SPARKRAY_SLOW=1."""
+    """What takes long is left out unless the environment asks for it: SPARKRAY_SLOW=1."""
     if item.get_closest_marker("slow") and not os.environ.get("SPARKRAY_SLOW"):
-        item.add_marker(pytest.mark.skip(reason="takes minutes: run it with SPARKRAY_SLOW=1"))
+        item.add_marker(pytest.mark.skip(reason="takes long: run it with SPARKRAY_SLOW=1"))
 
 
 @click.command(

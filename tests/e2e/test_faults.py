@@ -76,7 +76,11 @@ def test_a_flag_asked_for_that_the_host_cannot_honour(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "said"), [("crash", "failed", "std::bad_alloc"), ("hang", "timeout", "after 2 s")]
+    ("fault", "status", "said"),
+    [
+        pytest.param("crash", "failed", "std::bad_alloc", marks=pytest.mark.slow),
+        ("hang", "timeout", "after 2 s"),
+    ],
 )
 def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
     done = run(tmp_path, *DOUBLE, "--set", f"engine.fault={fault}", "--set", "experiment.timeout_s=2")
@@ -89,6 +93,7 @@ def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
     assert remains(tmp_path / "r") == NOTHING
 
 
+@pytest.mark.slow
 def test_a_wrong_model_is_refused_and_measured_again(tmp_path):
     done = run(
         tmp_path,
@@ -106,6 +111,7 @@ def test_a_wrong_model_is_refused_and_measured_again(tmp_path):
     assert "SHA-256" in rows(tmp_path)["reason"][0]
 
 
+@pytest.mark.slow
 def test_a_gguf_that_is_none(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04 not a model")
@@ -115,6 +121,7 @@ def test_a_gguf_that_is_none(tmp_path):
     assert str(path) in done.err
 
 
+@pytest.mark.slow
 def test_a_gguf_that_is_not_there(tmp_path):
     done = run(tmp_path, "--models", str(tmp_path / "none.gguf"))
     assert done.code == 2
@@ -157,6 +164,7 @@ def test_a_full_disk_stops_the_sweep_and_it_goes_on_later(small_disk):
     assert set(runs["status"].to_list()) <= {"ok", "failed", "interrupted"}
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_put_together(tmp_path):
     """The cache is a file where a folder must be."""
     cache = tmp_path / "cache"
@@ -166,6 +174,7 @@ def test_an_image_that_cannot_be_put_together(tmp_path):
     assert str(cache) in done.err
 
 
+@pytest.mark.slow
 def test_a_cluster_that_lacks_what_is_needed(tmp_path):
     """A Ray without our resource is refused with the command that would fix it, not waited for."""
     ray = Path(sys.executable).with_name("ray")

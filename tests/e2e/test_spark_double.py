@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
 
 
 @pytest.mark.parametrize(
-    "version", ["1.0", pytest.param("1.1", marks=pytest.mark.slow), pytest.param("1.2", marks=pytest.mark.slow), "1.3"]
+    "version", [*(pytest.param(version, marks=pytest.mark.slow) for version in ("1.0", "1.1", "1.2")), "1.3"]
 )
 def test_a_sweep_of_each_version(tmp_path, version):
     done = sparkray(
@@ -81,6 +81,7 @@ def test_what_a_failed_run_left_is_salvaged(tmp_path):
     assert rows["kv_cache_gib"][0] is not None
 
 
+@pytest.mark.slow
 def test_a_real_spark_is_asked_of_a_machine_that_is_none(tmp_path):
     done = sparkray("baseline", "--site", "dgx-spark", "--runs", "1", "--yes", "--results-dir", str(tmp_path))
     assert done.code == 3

@@ -155,7 +155,7 @@ def killed_sweep(folder: Path, cache: Path, environment: str) -> Dataset:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("environment", ["host", "native", "container_baseline"])
+@pytest.mark.parametrize("environment", [pytest.param("host", marks=pytest.mark.slow), "native", "container_baseline"])
 def test_a_killed_sweep_is_recovered(
     client: docker.DockerClient, image: Image, cache: Path, tmp_path: Path, environment: str
 ) -> None:

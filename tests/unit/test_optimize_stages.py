@@ -204,6 +204,7 @@ def test_without_a_baseline_that_runs_nothing_is_compared(tmp_path: Path) -> Non
         carry_out(scene_in(tmp_path, runs=2), pretending(tmp_path, stack, truth))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost_or_made_twice(tmp_path: Path) -> None:
     rng = random.Random(5)
     scene = scene_in(tmp_path, runs=2, trials=3)
@@ -241,6 +242,7 @@ def optimised_anew(folder: Path) -> Optimized:
     return optimised(folder, HARM_AND_HELP, runs=2, trials=3)[0]
 
 
+@pytest.mark.slow
 def test_a_screen_of_other_blocks_or_other_flags_is_not_taken_for_this_one(tmp_path: Path) -> None:
     """Rows are chosen by the ids of the plan: those of a longer screen, or of flags that were changed since, are not."""
     long, _ = optimised(tmp_path, HARM_AND_HELP, runs=4, trials=2)
@@ -324,6 +326,7 @@ def test_the_same_command_again_measures_nothing(tmp_path: Path) -> None:
     assert {**document_of(again), "made_at": ""} == {**document_of(first), "made_at": ""}
 
 
+@pytest.mark.slow
 def test_other_candidates_are_confirmed_in_a_dataset_of_their_own(tmp_path: Path) -> None:
     first, _ = optimised(tmp_path, HARM_AND_HELP, runs=2, trials=3)
     changed = Truth(gains={"cpus": -0.7, "pid": -0.2, "init": 0.04}, noise=0.003)

@@ -45,6 +45,7 @@ def test_a_figure_that_was_not_drawn_says_why(document: dict[str, object]) -> No
     assert "--against" in document["not_drawn"]["This study over the other"]  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_a_second_report_of_the_same_data_is_the_same(
     document: dict[str, object], command_line: CommandLine, results: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_machine_that_drifts_moves_runs_apart_the_more_the_longer(benchmark: M
     assert spread(1.0, 20) > 1.2 * spread(1.0, 2)
 
 
+@pytest.mark.slow
 def test_a_third_of_the_runs_is_enough_where_noise_is_small(benchmark: ModuleType) -> None:
     ours = benchmark.measured("ours", 0.003, benchmark.Asked(repetitions=8))
     tpe = benchmark.measured("tpe", 0.003, benchmark.Asked(repetitions=8))
@@ -69,6 +70,7 @@ def test_a_third_of_the_runs_is_enough_where_noise_is_small(benchmark: ModuleTyp
     assert np.mean(ours.losses) < np.mean(tpe.losses)
 
 
+@pytest.mark.slow
 def test_noise_is_not_crowned(benchmark: ModuleType) -> None:
     assert benchmark.false_winners(0.1, benchmark.Asked(repetitions=6)) == [0.0, 0.0]
 
