@@ -174,8 +174,12 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
 
 
 def _levelled(frame: pl.DataFrame) -> pl.DataFrame:
-    """Each level of the load under a name of its own: what was measured at one batch is no replicate of another's."""
-    if frame["level"].null_count() == len(frame) and frame["batch"].drop_nulls().n_unique() > 1:
+    """Each level of the load under a name of its own: what was measured at one batch is no replicate of another's.
+
+    Batches are levels only where one model has several: models may each have their own batch and still be one cell an arm.
+    """
+    batches = frame.drop_nulls("batch").group_by("model_name").agg(pl.col("batch").n_unique())["batch"]
+    if frame["level"].null_count() == len(frame) and bool((batches > 1).any()):
         frame = frame.with_columns(level=pl.format("batch={}", "batch"))
     named = pl.format("{} {}", "model", "level")
     return frame.with_columns(model=pl.when(pl.col("level").is_null()).then("model").otherwise(named))

@@ -64,13 +64,13 @@ def judged_rows(rows: Sequence[Mapping[str, Any]], **known: Any) -> Report:
     return audit(case(results_of("rows", rows, **known), site=None))
 
 
-def dataset_in(folder: Path, **changes: Any) -> Dataset:
-    """A dataset of twelve runs in pairs, a minute apart."""
+def dataset_in(folder: Path, prefix: str = "r", **changes: Any) -> Dataset:
+    """A dataset of twelve runs in pairs, a minute apart; another `prefix` adds twelve."""
     dataset = open_dataset(folder, "phase2a", "0" * 64)
     start = datetime(2026, 1, 1, tzinfo=UTC)
     for index, arm in enumerate(["native", "container_baseline", "container_baseline", "native"] * 3):
         row = {
-            "run_id": f"r{index:02d}",
+            "run_id": f"{prefix}{index:02d}",
             "attempt": 1,
             "model": "Qwen2.5-72B",
             "environment": arm,

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_cases import dataset_in
+from audit_cases import case, dataset_in, kinds
 
+from sparkray.audit import audit
 from sparkray.audit.planned import Planned
 from sparkray.audit.readers import read
 
@@ -74,6 +75,17 @@ def test_a_dataset_is_read_with_its_document(tmp_path: Path) -> None:
     assert set(results.ok["devices"]) == {4}
     assert results.planned == PLANNED.cells
     assert set(results.ok["model"]) == {"A concurrency=32 batch=8"}
+
+
+def test_models_that_have_each_a_batch_of_their_own_are_the_cells_that_were_planned(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        dataset = dataset_in(tmp_path, model=name, prefix=name)
+    document = DOCUMENT | {"experiment": {"workload": {"concurrency": 0}}}
+    (dataset.path / "experiment.json").write_text(json.dumps(document))
+    results = read(dataset.path)
+    assert set(results.ok["batch"]) == {4, 16}
+    assert set(results.ok["model"]) == {"A", "B"}
+    assert "missing_cells" not in kinds(audit(case(results)))
 
 
 def test_a_document_that_cannot_be_read_is_told(tmp_path: Path) -> None:
