@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.planned import Planned
-from sparkray.audit.results import COLUMNS, STATE, Claim, Results, Row, results_of
+from sparkray.audit.results import COLUMNS, DATASET, STATE, Claim, Results, Row, results_of
 from sparkray.audit.values import integer, number, text
 from sparkray.checks.roofline import gpus_of
 from sparkray.errors import DatasetError, UnknownNameError
@@ -132,7 +132,7 @@ def dataset_results(
     planned = Planned(document or {})
     sites = {name for row in rows if (name := text(row.get("site")))}
     return results_of(
-        "sparkray dataset",
+        DATASET,
         [_dataset_row(row, planned) for row in _standing(rows)],
         remarks=remarks,
         default_site=sites.pop() if len(sites) == 1 else None,

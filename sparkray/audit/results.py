@@ -19,6 +19,8 @@ from sparkray.audit.finding import NotJudged
 from sparkray.metrics import BY_NAME
 
 Row = Mapping[str, Any]
+DATASET = "sparkray dataset"
+"""The source that a dataset of sparkray's is told as."""
 
 STATE: Mapping[str, str] = {
     "gpu_temp_start_c": "temperature at the start",
@@ -98,6 +100,11 @@ class Results:
     default_site: str | None = None
     planned: tuple[tuple[str, str], ...] = ()
     gpus: tuple[str, ...] = ()
+
+    @property
+    def own(self) -> bool:
+        """Whether sparkray measured them, so that each metric is known to have been measured by itself."""
+        return self.source == DATASET
 
     @property
     def ok(self) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from sparkray.audit import audit
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, Report
 from sparkray.audit.knowledge import case_of
-from sparkray.audit.readers import study_results
+from sparkray.audit.readers import dataset_results, study_results
 from sparkray.audit.results import Results, results_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.records import Outcome
@@ -62,6 +62,12 @@ def rows_of(
 
 def judged_rows(rows: Sequence[Mapping[str, Any]], **known: Any) -> Report:
     return audit(case(results_of("rows", rows, **known), site=None))
+
+
+def judged_dataset(rows: Sequence[Mapping[str, Any]]) -> Report:
+    """The same rows as those of `runs` of a dataset."""
+    ended = [row | {"run_id": f"r{index}", "status": "ok"} for index, row in enumerate(rows)]
+    return audit(case(dataset_results(ended), site=None))
 
 
 def dataset_in(folder: Path, prefix: str = "r", **changes: Any) -> Dataset:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from audit_cases import case, judged, judged_rows, kinds, of_kind, rows_of
+from audit_cases import case, judged, judged_dataset, judged_rows, kinds, of_kind, rows_of
 from scipy import stats
 
 from sparkray.audit import audit
@@ -136,6 +136,20 @@ def test_two_metrics_that_are_one() -> None:
 def test_tokens_and_requests_per_second_are_one_by_definition() -> None:
     tied = [row | {"request_throughput_req_s": row["output_throughput_tok_s"] / 128} for row in rows_of(PAIRS)]
     assert "redundant_metrics" not in kinds(judged_rows(tied))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("process_rss_peak_gib", "process_pss_peak_gib"), ("energy_j", "energy_integrated_j")]
+)
+def test_one_thing_measured_twice_is_one_effect_only_in_the_data_of_others(one: str, other: str) -> None:
+    values = noise(20)
+    rows = [
+        row | {one: value, other: value - 4e-6} for row, value in zip(rows_of(PAIRS), values, strict=True)
+    ]
+    assert len(of_kind(judged_rows(rows), "redundant_metrics")) == 1
+    assert "redundant_metrics" not in kinds(judged_dataset(rows))
+    three = [row | {"power_mean_w": 2 * row[one]} for row in rows]
+    assert len(of_kind(judged_dataset(three), "redundant_metrics")) == 2
 
 
 def test_memory_with_the_page_cache_beside_it_is_not_ambiguous() -> None:
