@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from itertools import combinations
+from operator import itemgetter
 
 import numpy as np
 
@@ -20,9 +21,10 @@ _ASSUMED_BATCH = 8
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Pairs at one level of the load whose parameter counts differ by 4 or more, their mean throughput equal within noise.
 
-    Models that are said to have run in batches of different size are not compared. Equal is a log ratio within 3 sd of
-    single runs, at least 2 % and at most 10 %. It is fatal when the bytes that a decode step reads differ by 2 or more by
-    the cards (a mixture of experts may read as little as a small dense model), else grave.
+    A smaller model in a smaller batch is not compared: it may well be as fast as a larger one in a larger. Equal is a log
+    ratio within 3 sd of single runs, at least 2 % and at most 10 %. It is fatal when the bytes that are read for a token,
+    each model in its own batch, differ by 2 or more by the cards (a mixture of experts may read as little as a small dense
+    model), else grave.
     """
     if THROUGHPUT not in case.metrics:
         yield NotJudged("indistinguishable_models", f"no {THROUGHPUT}: map a column to it")
@@ -33,7 +35,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         yield NotJudged("indistinguishable_models", f"{name}: neither a card nor its name tells its size")
     for environment, level in dict.fromkeys((cell.environment, cell.level) for cell in cells):
         there = [cell for cell in cells if (cell.environment, cell.level) == (environment, level)]
-        alike = [pair for pair in combinations(there, 2) if _params_ratio(case, *pair) >= _FAR_APART and _equal(*pair)]
+        alike = [pair for pair in combinations(there, 2) if _comparable(case, *pair) and _equal(*pair)]
         if alike:
             yield _finding(case, label(environment, level), alike)
 
@@ -42,15 +44,17 @@ def _name(cell: Cell) -> str:
     return str(cell.frame["model_name"][0])
 
 
-def _params_ratio(case: Case, a: Cell, b: Cell) -> float:
-    sizes = [case.params(_name(cell)) for cell in (a, b)]
-    known = [size[0] for size in sizes if size is not None]
-    return max(known) / min(known) if len(known) == len(sizes) else 0.0
+def _comparable(case: Case, a: Cell, b: Cell) -> bool:
+    """Whether sizes are far apart, and the batches no reason to be as fast."""
+    sized = [(size[0], cell) for cell in (a, b) if (size := case.params(_name(cell))) is not None]
+    if len(sized) < 2:  # noqa: PLR2004 - a pair
+        return False
+    (least, small), (most, large) = sorted(sized, key=itemgetter(0))
+    excused = small.batch is not None and large.batch is not None and small.batch < large.batch
+    return most >= _FAR_APART * least and not excused
 
 
 def _equal(a: Cell, b: Cell) -> bool:
-    if a.batch is not None and b.batch is not None and a.batch != b.batch:
-        return False  # a small model in a small batch may well be as fast as a large one in a large batch
     logs = [np.log(cell.values(THROUGHPUT)) for cell in (a, b)]
     spread = math.sqrt(sum(float(np.var(values, ddof=1)) if len(values) > 1 else 0.0 for values in logs) / 2)
     tolerance = min(max(_SURELY_EQUAL, _SIGMAS * spread), _MOST_EQUAL)
@@ -58,10 +62,13 @@ def _equal(a: Cell, b: Cell) -> bool:
 
 
 def _reads_differ(case: Case, a: Cell, b: Cell) -> bool:
-    cards = [case.card(_name(cell)) for cell in (a, b)]
-    batch = a.batch or b.batch or case.batch or _ASSUMED_BATCH
-    read = [card.shape.step_read(batch, 0).total for card in cards if card is not None and card.shape is not None]
-    return len(read) == len(cards) and max(read) >= _READS_APART * min(read)
+    assumed = a.batch or b.batch or case.batch or _ASSUMED_BATCH
+    batches = [cell.batch or assumed for cell in (a, b)]
+    shapes = [card.shape for cell in (a, b) if (card := case.card(_name(cell))) is not None and card.shape is not None]
+    if len(shapes) < len(batches):
+        return False
+    a_token = [shape.step_read(batch, 0).total / batch for shape, batch in zip(shapes, batches, strict=True)]
+    return max(a_token) >= _READS_APART * min(a_token)
 
 
 def _finding(case: Case, where: str, alike: list[tuple[Cell, Cell]]) -> Finding:
@@ -73,7 +80,8 @@ def _finding(case: Case, where: str, alike: list[tuple[Cell, Cell]]) -> Finding:
         values = cell.values(THROUGHPUT)
         sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
         told = f"{size[0] / 1e9:.1f}B by {size[1]}" if size else "size unknown"
-        parts.append(f"{cell.model} ({told}) {values.mean():.2f}{sd} tok/s")
+        batch = f", batch {cell.batch}" if cell.batch else ""
+        parts.append(f"{cell.model} ({told}{batch}) {values.mean():.2f}{sd} tok/s")
     return Finding(
         "indistinguishable_models",
         gravity,
