@@ -143,9 +143,7 @@ def test_tokens_and_requests_per_second_are_one_by_definition() -> None:
 )
 def test_one_thing_measured_twice_is_one_effect_only_in_the_data_of_others(one: str, other: str) -> None:
     values = noise(20)
-    rows = [
-        row | {one: value, other: value - 4e-6} for row, value in zip(rows_of(PAIRS), values, strict=True)
-    ]
+    rows = [row | {one: value, other: value - 4e-6} for row, value in zip(rows_of(PAIRS), values, strict=True)]
     assert len(of_kind(judged_rows(rows), "redundant_metrics")) == 1
     assert "redundant_metrics" not in kinds(judged_dataset(rows))
     three = [row | {"power_mean_w": 2 * row[one]} for row in rows]

@@ -6,7 +6,6 @@ from sparkray.audit.affine import Affine, affine_pairs
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, NotJudged
 
-
 _ONE_THING = (
     frozenset({"process_rss_peak_gib", "process_pss_peak_gib"}),
     frozenset({"energy_j", "energy_integrated_j"}),
