@@ -15,6 +15,7 @@ from sparkray.spec.site import Site
 THROUGHPUT = "output_throughput_tok_s"
 MOST_BATCH = 65536
 """What is said beyond it is no batch."""
+_MOST_DEVICES = 1024
 _REFERENCES = ("native", "host")
 _MOSTLY = 0.8
 _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
@@ -115,6 +116,11 @@ def numbers(frame: pl.DataFrame, column: str) -> np.ndarray:
 def labels(frame: pl.DataFrame) -> tuple[str, ...]:
     """Labels of the rows of a frame."""
     return tuple(frame["row"].to_list())
+
+
+def devices_of(told: object) -> int:
+    """Devices that a run's engine used: what its row tells, where that can be; else one."""
+    return told if isinstance(told, int) and 0 < told <= _MOST_DEVICES else 1
 
 
 def reference_first(environments: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from sparkray.audit.findings.split_halves import chance_of
 from sparkray.audit.results import Claim, results_of
 from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p, welch_p
 from sparkray.audit.synthetic import sound_study
+from sparkray.catalog import Catalog, data_root
 
 PAIRS = "ABBABAABABBAABBABAAB"
 
@@ -291,6 +292,15 @@ def test_a_throughput_is_held_against_the_batch_and_the_devices_of_its_own_run(
     assert [finding.gravity for finding in of_kind(report, "beyond_roofline")] == ([told] if told else [])
     speculates = "DeepSeek-R1-7B: decoding is speculative, so what a step yields is not known"
     assert (speculates in [left.reason for left in report.not_judged]) is ("speculative" in more)
+
+
+@pytest.mark.parametrize(("devices", "gravity"), [(None, "fatal"), (0, "fatal"), (1, "fatal"), (2, None), (4, None)])
+def test_memory_is_that_of_the_devices_that_were_used(devices: int | None, gravity: str | None) -> None:
+    """A 72B of 16 bits is 135.4 GiB, an H100 has 80: two hold it."""
+    site = Catalog(data_root()).site("discrete-gpu")
+    results = results_of("rows", rows_of(PAIRS, model="Qwen2.5-72B", devices=devices), gpus=("NVIDIA H100 80GB HBM3",))
+    found = of_kind(audit(case(results, site=site)), "beyond_memory")
+    assert [finding.gravity for finding in found] == ([gravity] if gravity else [])
 
 
 def test_values_that_are_missing_in_part() -> None:

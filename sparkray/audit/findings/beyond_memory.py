@@ -4,28 +4,29 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from sparkray.audit.case import Case, labels
+from sparkray.audit.case import Case, devices_of, labels
 from sparkray.audit.finding import Finding, NotJudged
-from sparkray.checks.roofline import MEMORY_TOLERANCE
+from sparkray.checks.roofline import MEMORY_TOLERANCE, machine_of
 from sparkray.spec.model import RESERVE_GIB, ModelCard, needed_gib
+from sparkray.spec.site import Site
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
-    """Fatal when the weights alone exceed the memory of the site; a note when they leave no reserve."""
+    """Fatal when the weights alone exceed the memory of the site's devices that were used; a note when they leave no reserve."""
     if case.site is None or case.site.memory_gib is None:
         yield NotJudged("beyond_memory", "no machine of known memory: name one with --site")
         return
-    for (name,), group in case.ok.group_by("model_name", maintain_order=True):
+    for (name, told), group in case.ok.group_by("model_name", "devices", maintain_order=True):
         card = case.card(str(name))
         needed = None if card is None else needed_gib(card)
         if card is None or needed is None:
             yield NotJudged("beyond_memory", f"{name}: no model card tells its size: name one with --models-as")
         else:
-            yield from _judge_one(group, card, needed, case.site.memory_gib)
+            yield from _judge_one(group, card, needed, machine_of(case.site, (), devices_of(told)))
 
 
-def _judge_one(group: pl.DataFrame, card: ModelCard, needed: float, memory: float) -> Iterator[Finding]:
-    name = group["model_name"][0]
+def _judge_one(group: pl.DataFrame, card: ModelCard, needed: float, machine: Site) -> Iterator[Finding]:
+    name, memory = group["model_name"][0], machine.memory_gib or 0.0
     if needed > memory * MEMORY_TOLERANCE:
         yield Finding(
             "beyond_memory",

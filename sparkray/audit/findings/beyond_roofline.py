@@ -6,13 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.audit.case import MOST_BATCH, THROUGHPUT, Case, labels
+from sparkray.audit.case import MOST_BATCH, THROUGHPUT, Case, devices_of, labels
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.checks.roofline import Load, bound_of, machine_of
 from sparkray.spec.model import ModelCard, Shape
 from sparkray.spec.site import Site
-
-_MOST_DEVICES = 1024
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,9 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 
 def _run(row: dict[str, Any], card: ModelCard, batch: int | None) -> _Run:
-    told, devices = row["batch"], row["devices"]
+    told = row["batch"]
     said = told if isinstance(told, int) and 0 < told <= MOST_BATCH else batch
-    count = devices if isinstance(devices, int) and 0 < devices <= _MOST_DEVICES else 1
-    return _Run(float(row[THROUGHPUT]), said or card.max_batch_size, said is not None, count)
+    return _Run(float(row[THROUGHPUT]), said or card.max_batch_size, said is not None, devices_of(row["devices"]))
 
 
 def _bound(shape: Shape, site: Site, batch: int, devices: int) -> float:
