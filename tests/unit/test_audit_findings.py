@@ -176,6 +176,27 @@ def test_one_set_of_weights_under_two_names() -> None:
     assert len(found.rows) == 120
 
 
+@pytest.mark.parametrize(
+    ("column", "native", "container", "told"),
+    [
+        ("model_sha256", "ab", "cd", True),
+        ("model_id", "Qwen/Qwen2-7B", "Qwen/Qwen2.5-7B", True),
+        ("model_sha256", "ab", "AB", False),
+        ("model_sha256", "ab", None, False),
+        ("model_path", "/host/m", "/models/m", False),
+    ],
+)
+def test_several_sets_of_weights_under_one_name(column: str, native: str, container: str | None, *, told: bool) -> None:
+    there = {"native": native, "container": container}
+    found = of_kind(
+        judged_rows([row | {column: there[row["environment"]]} for row in rows_of(PAIRS)]), "shared_weights"
+    )
+    assert [finding.gravity for finding in found] == ["fatal"] * told
+    if told:
+        assert found[0].evidence == f"{column} {native.lower()} in 10 native, {str(container).lower()} in 10 container"
+        assert len(found[0].rows) == len(PAIRS)
+
+
 def test_rows_filed_under_another_model() -> None:
     document = sound()
     document["models"]["gpt-oss-120b"]["native"][3]["model_name"] = "Qwen2-1.5B"
