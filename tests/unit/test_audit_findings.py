@@ -72,12 +72,38 @@ def test_halves_of_an_arm_that_differ() -> None:
     assert "split_halves" not in kinds(judged_rows(rows_of("A" * 10 + "B" * 10, values=noise(20))))
 
 
-@pytest.mark.parametrize(("order", "gravity"), [("A" * 20, "grave"), (PAIRS, "note")])
+def test_one_arm_alone_may_drift_for_it_is_compared_with_nothing() -> None:
+    rising = [100 + index + wobble / 1000 for index, wobble in enumerate(noise(20))]
+    report = judged_rows(rows_of("A" * 20, values=rising))
+    assert {(finding.kind, finding.gravity) for finding in report.findings} == {
+        (kind, "note") for kind in ("drift", "autocorrelation", "split_halves")
+    }
+    beside = [row | {"model": "other"} for row in rows_of("A" * 10 + "B" * 10, values=rising)]
+    report = judged_rows([*rows_of("A" * 20, values=rising), *beside])
+    assert {finding.gravity for finding in of_kind(report, "drift")} == {"grave"}
+
+
+def test_statistics_of_one_quantity_are_one_finding() -> None:
+    rising = [(100 + index, wobble) for index, wobble in enumerate(noise(40, sd=0.1))]
+    rows = [
+        row
+        | {"latency_mean_ms": rise, "latency_p99_ms": rise + wobble, "ttft_p50_ms": rise + 2 * wobble, "itl_p50_ms": 3}
+        for row, (rise, wobble) in zip(rows_of("A" * 20 + "B" * 20), rising, strict=True)
+    ]
+    report = judged_rows(rows)
+    for kind in ("drift", "autocorrelation", "split_halves"):
+        said = [finding.message for finding in of_kind(report, kind)]
+        assert len(said) == 2, said
+        assert "latency_mean_ms (and latency_p99_ms)" in said[0] or "latency_p99_ms (and latency_mean_ms)" in said[0]
+        assert "ttft_p50_ms" in said[1]
+
+
+@pytest.mark.parametrize(("order", "gravity"), [("A" * 20 + "B" * 10, "grave"), (PAIRS, "note")])
 def test_one_arm_is_enough_where_its_halves_are_far_apart(order: str, gravity: str) -> None:
-    step = [value + 9 * (index >= 10) for index, value in enumerate(noise(20))]
+    step = [value + 9 * (10 <= index < 20) for index, value in enumerate(noise(len(order)))]
     (found,) = of_kind(judged_rows(rows_of(order, values=step)), "split_halves")
     assert found.gravity == gravity
-    near = [value + 1.2 * (index >= 10) for index, value in enumerate(noise(20))]
+    near = [value + 1.2 * (10 <= index < 20) for index, value in enumerate(noise(len(order)))]
     assert "split_halves" not in kinds(judged_rows(rows_of(order, values=near)))
 
 

@@ -1,11 +1,12 @@
 """Drift and autocorrelation inside blocks: how many independent runs there really are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved
+from sparkray.audit.family import families, told
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.audit.serial import effective_n, lag1, pooled_lag1_p, trend_p
 
@@ -16,7 +17,8 @@ _LEAST_RUNS = 5
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """A trend within cells (Kendall) and lag-1 autocorrelation pooled over cells (Moran), at 1 % over all tests.
 
-    Grave where an arm was measured in one stretch, a note where arms are interleaved: there the drift is common to a pair.
+    Grave where an arm was measured in one stretch, a note where arms are interleaved (there the drift is common to a pair)
+    and where there is but one. Statistics of one quantity are one finding, told by the one that shows it best.
     """
     ordered = [cell for cell in case.cells if cell.in_time_order]
     for cell in case.cells:
@@ -31,19 +33,26 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 
 def _trends(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
-    tested = [
-        (metric, cell, p) for metric in metrics for cell in cells if (p := trend_p(cell.values(metric))) is not None
-    ]
-    for metric in dict.fromkeys(metric for metric, _, _ in tested):
-        moved = [(cell, p) for name, cell, p in tested if name == metric and p * len(tested) < _LEVEL]
-        if moved:
-            yield Finding(
-                "drift",
-                gravity,
-                f"{metric} drifts from run to run within its cell: the mean depends on how long was measured",
-                "; ".join(_moved(cell, metric, p) for cell, p in moved),
-                tuple(row for cell, _ in moved for row in cell.rows),
-            )
+    tested = {
+        metric: [(cell, p) for cell in cells if (p := trend_p(cell.values(metric))) is not None] for metric in metrics
+    }
+    count = sum(map(len, tested.values()))
+    moved = {
+        metric: seen for metric in metrics if (seen := [(cell, p) for cell, p in tested[metric] if p * count < _LEVEL])
+    }
+    for members in families(moved):
+        best = min(members, key=lambda metric: min(p for _, p in moved[metric]))
+        yield Finding(
+            "drift",
+            gravity,
+            f"{told(best, members)} drifts from run to run within its cell: the mean depends on how long was measured",
+            "; ".join(_moved(cell, best, p) for cell, p in moved[best]),
+            _rows(cell for metric in members for cell, _ in moved[metric]),
+        )
+
+
+def _rows(cells: Iterable[Cell]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(row for cell in cells for row in cell.rows))
 
 
 def _moved(cell: Cell, metric: str, p: float) -> str:
@@ -54,21 +63,22 @@ def _moved(cell: Cell, metric: str, p: float) -> str:
 
 
 def _autocorrelation(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
-    for metric in metrics:
-        sequences = [(cell, cell.values(metric)) for cell in cells]
-        pooled = pooled_lag1_p([values for _, values in sequences])
-        if pooled is None or pooled[1] * len(metrics) >= _LEVEL:
-            continue
-        told = [(cell, values) for cell, values in sequences if lag1(values) is not None]
-        sizes = "; ".join(
-            f"{cell.name}: {len(v)} runs as good as {effective_n(len(v), pooled[0]):.1f}" for cell, v in told
-        )
+    pooled = {metric: pooled_lag1_p([cell.values(metric) for cell in cells]) for metric in metrics}
+    seen = {metric: found for metric, found in pooled.items() if found and found[1] * len(metrics) < _LEVEL}
+    for members in families(seen):
+        best = min(members, key=lambda metric: seen[metric][1])
+        mean, p = seen[best]
+        varied = [cell for cell in cells if lag1(cell.values(best)) is not None]
+        sizes = "; ".join(f"{cell.name}: {_worth(len(cell.values(best)), mean)}" for cell in varied)
         yield Finding(
             "autocorrelation",
             gravity,
-            f"runs in a row resemble each other in {metric}: they are not independent, intervals that take them so are "
-            "too narrow, and the block is what must be repeated",
-            f"mean lag-1 autocorrelation {pooled[0]:.2f} over {len(told)} cells (p = {pooled[1]:.1g}); effective sample "
-            f"sizes: {sizes}",
-            tuple(row for cell, _ in told for row in cell.rows),
+            f"runs in a row resemble each other in {told(best, members)}: they are not independent, intervals that "
+            "take them so are too narrow, and the block is what must be repeated",
+            f"mean lag-1 autocorrelation {mean:.2f} over {len(varied)} cells (p = {p:.1g}); effective sample sizes: {sizes}",
+            _rows(varied),
         )
+
+
+def _worth(runs: int, lag_1: float) -> str:
+    return f"{runs} runs as good as {effective_n(runs, lag_1):.1f}"

@@ -10,6 +10,7 @@ from scipy import stats
 
 from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved
+from sparkray.audit.family import families, told
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.audit.serial import welch_p
 
@@ -22,8 +23,9 @@ _WAYS = 2
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """First half against second half of every cell; told when chance alone would show as much in 1 % of sound studies.
 
-    Grave where an arm was measured in one stretch, a note where arms take turns: a test of pairs is not misled by what both
-    arms went through, a test that compares the arms as a whole is.
+    Grave where an arm was measured in one stretch. A note where arms take turns (a test of pairs is not misled by what both
+    arms went through, a test that compares the arms as a whole is) and where there is but one, compared with nothing.
+    Statistics of one quantity are one finding, told by the one that shows it best.
     """
     cells = [cell for cell in case.cells if cell.in_time_order and len(cell.frame) >= _LEAST_RUNS]
     if not cells:
@@ -31,22 +33,29 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         return
     gravity: Gravity = "note" if interleaved(case) else "grave"
     metrics = distinct_metrics(case)
-    for metric in metrics:
-        tested = [(cell, p) for cell in cells if (p := _halves_p(cell, metric)) is not None]
-        differ = [(cell, p) for cell, p in tested if p < _LEVEL]
-        if not differ:
-            continue
-        chance = chance_of([p for _, p in tested])
-        if chance * len(metrics) < _RARE:
-            yield Finding(
-                "split_halves",
-                gravity,
-                f"an arm differs from itself in {metric}: a test that compares the arms as a whole finds effects where "
-                "there are none, so what it finds between arms is worth nothing",
-                f"first against second half differs at 5 % in {len(differ)} of {len(tested)} cells (chance {chance:.1g}): "
-                + ", ".join(f"{cell.name} p = {p:.2g}" for cell, p in differ),
-                tuple(row for cell, _ in differ for row in cell.rows),
-            )
+    tested = {metric: _tested(cells, metric) for metric in metrics}
+    chances = {metric: chance_of([p for _, p in found]) for metric, found in tested.items() if found}
+    odd = [metric for metric, chance in chances.items() if chance * len(metrics) < _RARE and _differ(tested[metric])]
+    for members in families(odd):
+        best = min(members, key=chances.__getitem__)
+        differ = _differ(tested[best])
+        yield Finding(
+            "split_halves",
+            gravity,
+            f"an arm differs from itself in {told(best, members)}: a test that compares the arms as a whole finds effects "
+            "where there are none, so what it finds between arms is worth nothing",
+            f"first against second half differs at 5 % in {len(differ)} of {len(tested[best])} cells (chance "
+            f"{chances[best]:.1g}): " + ", ".join(f"{cell.name} p = {p:.2g}" for cell, p in differ),
+            tuple(dict.fromkeys(row for metric in members for cell, _ in _differ(tested[metric]) for row in cell.rows)),
+        )
+
+
+def _tested(cells: Sequence[Cell], metric: str) -> list[tuple[Cell, float]]:
+    return [(cell, p) for cell in cells if (p := _halves_p(cell, metric)) is not None]
+
+
+def _differ(tested: Sequence[tuple[Cell, float]]) -> list[tuple[Cell, float]]:
+    return [(cell, p) for cell, p in tested if p < _LEVEL]
 
 
 def chance_of(ps: Sequence[float]) -> float:
