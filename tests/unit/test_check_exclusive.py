@@ -127,6 +127,13 @@ def gpu(used: list[float | None], held: list[float | None]) -> list[dict[str, An
         ([0.6, 40.6, 40.6], [None, None, None], "pass"),  # in a PID namespace NVML lists nobody
         ([5.6, 40.6, 40.6], [None, None, None], "invalid"),
         ([0.6, 9.0, 40.6, 0.6], [None, 39.0, 40.0, None], "pass"),  # one reading taken before a great allocation
+        (
+            [0.6] + [10.0 * n + 9 for n in range(8)],
+            [None] + [10.0 * n for n in range(8)],
+            "pass",
+        ),  # weights being loaded
+        ([40.6] * 22 + [80.6] * 18, [40.0] * 40, "invalid"),  # there in 45 % of the time
+        ([40.6] * 38 + [80.6] * 2, [40.0] * 40, "pass"),
     ],
 )
 def test_gpu_memory_of_others(used: list[float | None], held: list[float | None], expected: str) -> None:
@@ -161,6 +168,10 @@ def listed(*others: tuple[float | None, int | None]) -> list[dict[str, Any]]:
         ([(0.4, 1)] * 3, "warn"),
         ([(None, 2)] * 3, "warn"),
         ([(0.0, 0), (20.0, 1), (0.0, 0)], "pass"),  # a worker of the engine's, before it was known to be one
+        ([(0.0, 0)] * 8 + [(20.0, 8)] * 2, "pass"),
+        ([(0.0, 0)] * 22 + [(40.0, 2)] * 18, "invalid"),
+        ([(0.0, 0)] * 22 + [(0.4, 2)] * 18, "warn"),
+        ([(0.0, 0)] * 36 + [(40.0, 2)] * 4, "pass"),  # a tenth, and no more
     ],
 )
 def test_processes_of_others_where_the_gpu_tells_no_memory(
@@ -169,6 +180,13 @@ def test_processes_of_others_where_the_gpu_tells_no_memory(
     verdict = verdict_of(CHECK, evidence(samples=listed(*others)))
     assert verdict.verdict == expected
     assert "processes of others" in verdict.evidence
+
+
+def test_what_was_there_for_a_part_of_the_run_is_told_with_the_part() -> None:
+    some = listed(*[(0.0, 0)] * 22, *[(40.0, 2)] * 18)
+    assert verdict_of(CHECK, evidence(samples=some)).evidence.endswith(
+        "GPU a: 2 processes of others, up to 40.00 GiB, beyond 1.5 GiB in 45 % of 40 samples"
+    )
 
 
 def test_processes_that_cannot_be_listed_are_not_judged() -> None:
