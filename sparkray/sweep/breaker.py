@@ -2,13 +2,13 @@
 
 A cause that lasts (a latched clock, a neighbour that stays) refuses every run that is left, each as often as it may be
 tried: hours, for rows that count for nothing. So when three planned runs in succession have used up their attempts and one
-check refused the last attempt at each, the sweep ends and says so. What was measured is stored, and the same command goes
-on, with as many attempts again.
+check refused the last attempt at each, the sweep ends and says so. So it does when the three are of one environment,
+whatever ran between them: a cause that is in one arm alone leaves no pair to compare. What was measured is stored, and the
+same command goes on, with as many attempts again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 from sparkray.checks import remedy_of
 from sparkray.errors import RefusedError
@@ -18,20 +18,28 @@ from sparkray.store import Dataset
 MOST = 3
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a planned run ended: what the checks that refused it saw, by name; nothing for one that is ok."""
+
+    environment: str
+    refusals: Mapping[str, str]
+
+
 @dataclass
 class Breaker:
-    """How the last planned runs ended, in order: what the checks that refused them saw, by name; nothing for one that is ok.
+    """How the last planned runs ended, in order.
 
     A run that ended in another way (failed, interrupted) is not in it: it says nothing of any check.
     """
 
     most: int = MOST
-    ended: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    ended: dict[str, Ended] = field(default_factory=dict)
 
     def stands(self, planned: PlannedRun) -> None:
         """A run is ok, as far as is known now."""
         self.doubted(planned)
-        self.ended[planned.run_id] = {}
+        self.ended[planned.run_id] = Ended(planned.environment, {})
 
     def doubted(self, planned: PlannedRun) -> None:
         """A run that is to be measured again has not ended yet, whatever was said of it before."""
@@ -48,15 +56,22 @@ class Breaker:
             RefusedError: It is one too many.
         """
         self.doubted(planned)
-        self.ended[planned.run_id] = refusals
-        last = list(takewhile(bool, reversed(self.ended.values())))[: self.most]
-        shared = [check for check in refusals if all(check in told for told in last)]
-        if len(last) == self.most and shared:
-            raise RefusedError(
-                f"{self.most} runs in succession have used up their attempts, the last of each refused by the check "
-                f"{shared[0]}: {refusals[shared[0]]}",
-                f"{remedy_of(shared[0])}. What was measured is stored: the same command goes on where this one stopped",
-            )
+        self.ended[planned.run_id] = Ended(planned.environment, refusals)
+        of_all = list(self.ended.values())
+        of_own = [run for run in of_all if run.environment == planned.environment]
+        for runs, whose in ((of_all, "runs"), (of_own, f"runs in {planned.environment}")):
+            if (check := self._lasting(runs)) is not None:
+                raise RefusedError(
+                    f"{self.most} {whose} in succession have used up their attempts, the last of each refused by the check "
+                    f"{check}: {refusals[check]}",
+                    f"{remedy_of(check)}. What was measured is stored: the same command goes on where this one stopped",
+                )
+
+    def _lasting(self, runs: Sequence[Ended]) -> str | None:
+        """The check that refused each of the last runs, if there is one."""
+        last = [run.refusals for run in runs[-self.most :]]
+        shared = [check for check in last[-1] if all(check in told for told in last)]
+        return shared[0] if len(last) == self.most and shared else None
 
 
 def refusals_of(dataset: Dataset, planned: PlannedRun) -> dict[str, str]:

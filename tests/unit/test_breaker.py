@@ -49,8 +49,15 @@ def test_three_runs_in_succession_and_one_check_are_enough() -> None:
     assert caught.value.exit_status == 3
 
 
+def test_three_runs_of_one_arm_are_enough_though_the_other_is_well() -> None:
+    fates = [HOT if planned.environment == "native" else {} for planned in PLAN]
+    with pytest.raises(RefusedError) as caught:
+        ended(*fates)
+    assert caught.value.message.startswith("3 runs in native in succession have used up their attempts")
+
+
 @pytest.mark.parametrize(
-    "fates", [(HOT, HOT), (HOT, HOT, {}, HOT, HOT), (HOT, BUSY, HOT, BUSY), (BUSY, HOT, HOT), ({}, {}, {})]
+    "fates", [(HOT, HOT), (HOT, HOT, {}, {}, HOT, HOT), (HOT, BUSY, HOT, BUSY), (BUSY, HOT, HOT), ({}, {}, {})]
 )
 def test_less_is_not(fates: tuple[Mapping[str, str], ...]) -> None:
     assert len(ended(*fates).ended) == len(fates)
@@ -128,6 +135,14 @@ def test_a_lasting_cause_ends_the_sweep_and_the_next_one_tries_again(tmp_path: P
     mended = swept(tmp_path, one, lambda _, __: {})
     assert mended.ran == plan[4:]
     assert len(mended.dataset.ok_run_ids()) == 20
+
+
+def test_a_lasting_cause_in_one_arm_ends_it_too(tmp_path: Path) -> None:
+    one = study(experiment=experiment(runs=10, max_attempts=2))
+    refused = swept(tmp_path, one, lambda planned, _: HOT if planned.environment == "native" else {})
+    natives = [planned for planned in refused.ran if planned.environment == "native"]
+    assert natives == [run for run in make_plan(one) if run.environment == "native" for _ in range(2)][: 2 * MOST]
+    assert len(refused.ran) < 20
 
 
 def test_a_cause_that_passes_does_not(tmp_path: Path) -> None:
