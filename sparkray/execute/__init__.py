@@ -9,12 +9,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sparkray.checks.sampled import LOST
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
     EngineFailedError,
@@ -42,7 +40,8 @@ from sparkray.execute.layout import (
     run_folders,
 )
 from sparkray.execute.observer import Observer
-from sparkray.execute.row import ENGINE_LOG, SAMPLES, Trace, first_columns, memory_before, outcome_of
+from sparkray.execute.recording import recording
+from sparkray.execute.row import ENGINE_LOG, Trace, first_columns, memory_before, outcome_of
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
 from sparkray.machine.probe import take_probe
@@ -55,7 +54,7 @@ from sparkray.spec.container import run_line
 from sparkray.spec.experiment import Experiment
 from sparkray.spec.site import HOST
 from sparkray.store import Dataset, storage_errors, write_atomically
-from sparkray.telemetry import Target, load_sampler, sampler_names
+from sparkray.telemetry import Target
 from sparkray.telemetry.recorder import Recorder
 from sparkray.units import NS_PER_S
 
@@ -158,7 +157,7 @@ def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands
     trace.columns["weights_digest"] = bench.weights_now(planned.model)
     _pass_gates(bench, planned, trace, hands.stop)
     oom_before = _kernel_oom_kills()
-    with _recording(trace, spool) as recorder:
+    with recording(trace, spool, gpus=bench.machine.gpus, history=bench.history) as recorder:
         trace.columns.update(memory_before())
         hands.observer.begin()
         ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
@@ -207,17 +206,6 @@ def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> 
         page_cache_dropped=record.page_cache_dropped,
     )
     trace.deviates(*record.notes)
-
-
-@contextmanager
-def _recording(trace: Trace, spool: Path) -> Iterator[Recorder]:
-    """A recorder of every sampler; what it lost stands in the row, however the run ends. Raises StorageError."""
-    recorder = Recorder(spool / SAMPLES, [load_sampler(name) for name in sampler_names()])
-    try:
-        with recorder:
-            yield recorder
-    finally:
-        trace.deviates(*(f"{LOST}{problem}" for problem in recorder.problems))
 
 
 def _run_engine(
