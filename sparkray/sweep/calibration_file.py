@@ -102,7 +102,15 @@ def calibration_sentence(document: Document) -> str:
             f"{name} {rate_words(trial['paired'])}, blocked {trial['blocked']['rejections']}{sees}"
             + (f", likely cause: {metric['cause']}" if metric["cause"] else "")
         )
-    return f"{of}: the paired design finds a difference where there is none in: {'; '.join(parts)}. Sound is 5 %."
+    missing = not_judged(document)
+    left_out = f" Not judged: {', '.join(missing)}." if missing else ""
+    said = "; ".join(parts)
+    return f"{of}: the paired design finds a difference where there is none in: {said}. Sound is 5 %.{left_out}"
+
+
+def not_judged(document: Document) -> list[str]:
+    """Metrics that the runs told too little of."""
+    return [name for name, metric in document["metrics"].items() if metric["not_estimable"] is not None]
 
 
 def is_whole(document: Document) -> bool:

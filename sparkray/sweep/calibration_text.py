@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparkray.stats.calibration import LEVEL
-from sparkray.sweep.calibration_file import Document, rate_words
+from sparkray.sweep.calibration_file import Document, not_judged, rate_words
 
 _SEVERAL = 1.05
 _BLOCK = 2
@@ -147,8 +147,17 @@ def _verdicts(document: Document, metrics: Mapping[str, Any]) -> Iterator[str]:
     if document["sound"]:
         rates = [metric["trials"][0]["paired"] for metric in metrics.values()]
         yield (
-            "Passed: the interval of the paired design holds 5 % in every metric. "
+            f"Passed: the interval of the paired design holds 5 % in {_how_many(document)}. "
             f"{rates[0]['experiments']} experiments exclude rates above {max(r['high'] for r in rates):.1%}, no lower ones."
         )
     elif document["sound"] is None:
         yield "Nothing could be judged: measure more runs."
+
+
+def _how_many(document: Document) -> str:
+    """A metric that could not be judged has passed nothing."""
+    missing = not_judged(document)
+    if not missing:
+        return "every metric"
+    count = len(document["metrics"])
+    return f"{count - len(missing)} of {count} metrics; not judged: {', '.join(missing)}"

@@ -157,6 +157,10 @@ def test_a_metric_without_a_ratio_is_told_and_the_others_are_judged(quick: Call,
         "host_available_drop_peak_gib": "1 of 14 values are not finite numbers above 0: no ratio",
     }
     assert document["sound"] is True
+    lost = "latency_mean_ms, host_available_drop_peak_gib"
+    assert f"Passed: the interval of the paired design holds 5 % in 1 of 3 metrics; not judged: {lost}." in quick().out
+    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    assert str(line).endswith(f"Sound is 5 %. Not judged: {lost}.")
 
 
 def test_a_dataset_of_two_arms_is_judged_by_one_of_them(quick: Call, tmp_path: Path) -> None:
