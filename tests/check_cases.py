@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any
 
-from builders import MS, S, card, experiment, study
+from builders import MS, S, card, experiment, shape, site, study
 
 from sparkray.checks import Asked, Evidence, Late, Row
 from sparkray.checks.steady import pace_drift_ratio
@@ -17,6 +17,7 @@ from sparkray.records import EngineFacts, Measurement, Request, Verdict
 from sparkray.runtimes import StartState
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.experiment import Protocol, Workload
+from sparkray.units import MIB
 
 DIGEST, WEIGHTS = "sha256:good", "1" * 64
 START = asdict(StartState(rlimits={"nofile": (1024, 4096)}))
@@ -31,6 +32,42 @@ STATE: dict[str, Any] = {
     "cpus_allowed": "0-1",
     "environment": ENVIRONMENT,
 }
+LIMITS: dict[str, Any] = {
+    "memory_bytes": -1,
+    "memory_swap_bytes": -1,
+    "cpus": -1,
+    "cpu_shares": 1024,
+    "cpuset": "0-1",
+    "pids": -1,
+}
+OUTSIDE: dict[str, Any] = {
+    "namespaces": dict.fromkeys(("mnt", "pid", "net", "ipc", "uts", "user", "cgroup"), "host"),
+    "cgroup_limits": LIMITS,
+    "cpus_online": "0-1",
+    "cpus_allowed": "0-1",
+    "seccomp": "0",
+    "no_new_privs": "0",
+    "shm_bytes": 12 << 30,
+    "root_read_only": False,
+    "model_filesystem": None,
+    "model_source": None,
+    "model_read_only": None,
+}
+MODEL = {"model_filesystem": "ext4", "model_source": "/dev/vda1", "model_read_only": True}
+NATIVE = OUTSIDE | MODEL | {"namespaces": OUTSIDE["namespaces"] | {"mnt": "own"}, "root_read_only": True}
+CONTAINER = (
+    OUTSIDE
+    | MODEL
+    | {
+        "namespaces": dict.fromkeys(("mnt", "pid", "net", "ipc", "uts"), "own") | {"user": "host", "cgroup": "host"},
+        "seccomp": "2",
+        "shm_bytes": 64 * MIB,
+        "interfaces": ["eth0", "lo"],
+        "rlimits": {"stack": (67108864, 67108864), "memlock": (8388608, 8388608)},
+    }
+)
+STATES = {"host": OUTSIDE, "native": NATIVE, "container_baseline": CONTAINER}
+"""The effective state of a run in order, by environment, but for what it started from."""
 MACHINE = json.dumps({"cpus": 2})
 ASKED = Asked(
     rootfs_digest=DIGEST, model_sha256=WEIGHTS, environment=ENVIRONMENT, start=START, options=DockerOptions(ipc="host")
@@ -39,9 +76,11 @@ LOAD = Workload(requests=12, input_tokens=8, output_tokens=32, warmup_requests=1
 
 
 def question(runs: int = 4, *, protocol: Protocol | None = None, **changes: Any) -> Study:
-    """One request at a time, 12 of them."""
+    """One request at a time, 12 of them, on a machine whose memory feeds 74 tokens a second of this model."""
     values: dict[str, Any] = {"workload": replace(LOAD, concurrency=1), "runs": runs, **changes}
-    return study(experiment=experiment(protocol=protocol or Protocol(), **values), cards=(card(),))
+    asked = experiment(protocol=protocol or Protocol(), **values)
+    small = card(shape=shape(params_total=135_000_000, tied_embeddings=True))
+    return study(experiment=asked, cards=(small,), site=site(bandwidth_gb_s=20.0, memory_gib=23.5))
 
 
 def requests_of(paces_ms: Sequence[float], *, begin_ns: int = S) -> tuple[Request, ...]:
@@ -148,6 +187,15 @@ def noisy(random: Random, share: float = 0.1) -> float:
     return math.exp(random.gauss(0, share)) * (1.3 if random.random() < 0.05 else 1.0)
 
 
+def state_of(environment: str) -> dict[str, Any]:
+    """The effective state of a run in order; a container shares the host's IPC, as `ASKED` has it."""
+    seen = STATES[environment]
+    if environment.startswith("container"):
+        shared = {"namespaces": seen["namespaces"] | {"ipc": "host"}, "shm_bytes": OUTSIDE["shm_bytes"]}
+        return seen | shared | STATE
+    return seen | STATE
+
+
 def clean_run(of: Study, planned: PlannedRun, random: Random, *, drifted_gib: float) -> Evidence:
     """A run of a shared two-core machine: runs scatter by 10 %, requests by 5, probes by 10 (a GPU's by 1)."""
     speed = math.exp(random.gauss(0, 0.1))
@@ -159,11 +207,13 @@ def clean_run(of: Study, planned: PlannedRun, random: Random, *, drifted_gib: fl
         for name, usual in (("cpu", 100.0), ("memory", 80.0), ("gpu_memory", 30.0), ("gpu_compute", 40.0))
         for when in ("before", "after")
     }
+    state = state_of(planned.environment)
     cached = 1.8 + drifted_gib + random.gauss(0, 0.02)
     row = row_of(
         planned,
         measurement,
         samples,
+        effective_state=json.dumps(state),
         page_cache_before_gib=cached,
         mem_free_before_gib=22.0 - cached + random.gauss(0, 0.1),
         mem_available_before_gib=22.0 + random.gauss(0, 0.1),
@@ -173,4 +223,5 @@ def clean_run(of: Study, planned: PlannedRun, random: Random, *, drifted_gib: fl
         gpu_sm_clock_mean_mhz=2400.0 * math.exp(random.gauss(0, 0.01)),
         **probes,
     )
-    return Evidence(of, planned, measurement, row=row, samples=samples, state=STATE, asked=ASKED)
+    asked = ASKED if planned.environment.startswith("container") else replace(ASKED, options=DockerOptions())
+    return Evidence(of, planned, measurement, row=row, samples=samples, state=state, asked=asked)

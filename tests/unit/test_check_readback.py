@@ -6,51 +6,16 @@ from typing import Any
 
 import pytest
 from builders import measurement, study
+from check_cases import CONTAINER, LIMITS, STATES
 
 from sparkray.checks import Asked, Evidence
 from sparkray.checks.readback import Check
 from sparkray.plan import make_plan
 from sparkray.records import Verdict
 from sparkray.spec.docker import DockerOptions
-from sparkray.units import MIB
 
 ENVIRONMENTS = ("host", "native", "container_baseline")
 STUDY = study()
-LIMITS: dict[str, Any] = {
-    "memory_bytes": -1,
-    "memory_swap_bytes": -1,
-    "cpus": -1,
-    "cpu_shares": 1024,
-    "cpuset": "0-1",
-    "pids": -1,
-}
-OUTSIDE: dict[str, Any] = {
-    "namespaces": dict.fromkeys(("mnt", "pid", "net", "ipc", "uts", "user", "cgroup"), "host"),
-    "cgroup_limits": LIMITS,
-    "cpus_online": "0-1",
-    "cpus_allowed": "0-1",
-    "seccomp": "0",
-    "no_new_privs": "0",
-    "shm_bytes": 12 << 30,
-    "root_read_only": False,
-    "model_filesystem": None,
-    "model_source": None,
-    "model_read_only": None,
-}
-MODEL = {"model_filesystem": "ext4", "model_source": "/dev/vda1", "model_read_only": True}
-NATIVE = OUTSIDE | MODEL | {"namespaces": OUTSIDE["namespaces"] | {"mnt": "own"}, "root_read_only": True}
-CONTAINER = (
-    OUTSIDE
-    | MODEL
-    | {
-        "namespaces": dict.fromkeys(("mnt", "pid", "net", "ipc", "uts"), "own") | {"user": "host", "cgroup": "host"},
-        "seccomp": "2",
-        "shm_bytes": 64 * MIB,
-        "interfaces": ["eth0", "lo"],
-        "rlimits": {"stack": (67108864, 67108864), "memlock": (8388608, 8388608)},
-    }
-)
-STATES = {"host": OUTSIDE, "native": NATIVE, "container_baseline": CONTAINER}
 
 
 def judged(environment: str, options: DockerOptions | None = None, **changes: Any) -> Verdict | None:
