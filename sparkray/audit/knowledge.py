@@ -33,6 +33,19 @@ def case_of(
     return Case(results, {name: card for name, card in matched.items() if card is not None}, machine, batch)
 
 
+def machine_told(site: Site | None, gpus: Sequence[str]) -> str:
+    """Which machine results are judged by, for people.
+
+    Args:
+        site: Its kind.
+        gpus: Its GPUs, by name.
+    """
+    if site is None:
+        return "from an unknown machine"
+    with_gpus = f" ({', '.join(gpus)})" if gpus else ""
+    return f"judged as from {site.name}{with_gpus}"
+
+
 def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     rows = results.ok.select("model_name", "model_id").unique(maintain_order=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from sparkray.audit import audit as judge_all
 from sparkray.audit.finding import Finding, Report
-from sparkray.audit.knowledge import case_of
+from sparkray.audit.knowledge import case_of, machine_told
 from sparkray.audit.readers import read
 from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
@@ -27,6 +28,7 @@ _SHOWN_ROWS = 4
 @click.option("--ignore", "ignored", metavar="COLUMN,...", default="", help="Columns of a table to take as not there.")
 @click.option("--models-as", metavar="NAME=CARD,...", default="", help="Which model card a name in the results means.")
 @click.option("--site", metavar="NAME", help="The machine that the results are from.")
+@click.option("--gpu", metavar="NAME", help="The machine's GPU, as NVML names it, where its site may have several.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
 @click.option(
     "--output",
@@ -40,7 +42,10 @@ def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keywor
     catalog = Catalog(data_root())
     named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
     results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
-    machine = _site(catalog, results, asked["site"])
+    machine, gpu = _site(catalog, results, asked["site"]), asked["gpu"]
+    if gpu is not None:
+        results = replace(results, gpus=(gpu,))
+        machine = _with_gpu(catalog, gpu, machine, asked["site"])
     report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=asked["batch"]))
     output: Path | None = asked["output"]
     if output is not None:
@@ -90,14 +95,28 @@ def _site(catalog: Catalog, results: Results, name: str | None) -> Site | None:
         return None
 
 
+def _with_gpu(catalog: Catalog, gpu: str, machine: Site | None, name: str | None) -> Site:
+    """The site that may have such a GPU: the one that is named, else the results' own, else any.
+
+    Raises:
+        UnknownNameError: No site has one, or the one that is named has not.
+    """
+    sites = [catalog.site(name)] if name else [catalog.site(known) for known in catalog.site_names()]
+    able = [site for site in ([machine] if machine else []) + sites if gpu in site.devices]
+    if not able:
+        known = dict.fromkeys(device for site in sites for device in site.devices)
+        raise UnknownNameError(f"GPU of site {name}" if name else "GPU", gpu, list(known))
+    return able[0]
+
+
 def _show(report: Report, results: Results, site: Site | None) -> None:
     out = console(to_stderr=False)
 
     def say(text: str) -> None:
         out.print(text, markup=False, soft_wrap=True)
 
-    machine = f"judged as from {site.name}" if site else "from an unknown machine"
-    say(f"{results.source}: {len(results.frame)} rows, {len(results.ok)} count; {machine}\n")
+    counted = f"{len(results.frame)} rows, {len(results.ok)} count"
+    say(f"{results.source}: {counted}; {machine_told(site, results.gpus)}\n")
     for finding in report.findings:
         say(_text(finding))
     if report.not_judged:

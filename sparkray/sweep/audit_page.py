@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from sparkray import __version__
 from sparkray.audit.finding import GRAVITIES, Report
+from sparkray.audit.knowledge import machine_told
 from sparkray.audit.results import Results
 from sparkray.report.html import template
 from sparkray.spec.site import Site
@@ -85,7 +86,7 @@ def audit_page(report: Report, results: Results, *, name: str, site: Site | None
         source=results.source,
         rows=len(results.frame),
         counting=len(results.ok),
-        machine=f"judged as from {site.name}" if site else "from an unknown machine",
+        machine=machine_told(site, results.gpus),
         summary=f"{len(report.findings)} findings: {counts}." if report.findings else "Nothing found.",
         report=report,
         most=_SHOWN_ROWS,

@@ -190,6 +190,28 @@ def test_without_a_site_the_machine_is_open(command_line: Call, table: Path) -> 
     assert "beyond_memory" not in {finding["kind"] for finding in said["findings"]}
 
 
+H100 = "NVIDIA H100 80GB HBM3"
+
+
+@pytest.mark.parametrize("words", [("--gpu", H100), ("--gpu", H100, "--site", "discrete-gpu")])
+def test_a_table_from_a_gpu_is_held_against_its_data_sheet(
+    command_line: Call, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """A 72B of 16 bits fits into no H100, and a 7B reads 14.1 GB a step: 237 steps a second."""
+    rows = [
+        f"{model},{arm},{index},{speed + index % 3}"
+        for model, speed in (("Qwen2.5-72B", 20), ("DeepSeek-R1-7B", 300))
+        for index, arm in enumerate(ARMS)
+    ]
+    path = written(tmp_path / "t.csv", "model,environment,position,output_throughput_tok_s", rows)
+    ended = command_line("audit", str(path), "--batch", "1", *words, "--json")
+    fatal = {finding["kind"] for finding in json.loads(ended.out)["findings"] if finding["gravity"] == "fatal"}
+    assert fatal == {"beyond_memory", "beyond_roofline"}
+    assert f"judged as from discrete-gpu ({H100})" in command_line("audit", str(path), *words).out
+    left = json.loads(command_line("audit", str(path), "--site", "discrete-gpu", "--json").out)["not_judged"]
+    assert "its GPU with --gpu" in next(one["reason"] for one in left if one["kind"] == "beyond_roofline")
+
+
 def test_a_name_that_means_another_card(command_line: Call, study: Path) -> None:
     words = ("audit", str(study), "--json", "--models-as", "Qwen2.5-72B-Instruct=Qwen2-1.5B")
     kinds = {finding["kind"] for finding in json.loads(command_line(*words).out)["findings"]}
@@ -243,6 +265,8 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
         (["{study}", "--site", "dgx-spar"], ["unknown site 'dgx-spar'", "Did you mean 'dgx-spark'?"]),
         (["{study}", "--models-as", "gpt-oss-120b=gpt-os"], ["unknown model 'gpt-os'"]),
         (["{study}", "--models-as", "gpt-os=GPT-OSS-120B"], ["unknown model in the results 'gpt-os'", "gpt-oss-120b"]),
+        (["{study}", "--gpu", "NVIDIA H10"], ["unknown GPU 'NVIDIA H10'", "NVIDIA H100 80GB HBM3"]),
+        (["{study}", "--site", "dgx-spark", "--gpu", "NVIDIA H200"], ["unknown GPU of site dgx-spark 'NVIDIA H200'"]),
         (["{text}"], ["is no JSON"]),
         (["{empty}"], ["has no models"]),
     ],

@@ -14,7 +14,7 @@ from sparkray.spec.site import Site
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Fatal when the weights alone exceed the memory of the devices that were used; a note when they leave no reserve."""
     if case.site is None or case.site.memory_gib is None:
-        yield NotJudged("beyond_memory", "no machine of known memory: name one with --site")
+        yield NotJudged("beyond_memory", "no machine of known memory: name one with --site, or its GPU with --gpu")
         return
     for (name, told), group in case.ok.group_by("model_name", "devices", maintain_order=True):
         card = case.card(str(name))

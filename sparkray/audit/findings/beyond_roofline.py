@@ -33,7 +33,9 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     if THROUGHPUT not in case.metrics:
         return
     if case.site is None or case.site.bandwidth_gb_s is None:
-        yield NotJudged("beyond_roofline", "no machine of known memory bandwidth: name one with --site")
+        yield NotJudged(
+            "beyond_roofline", "no machine of known memory bandwidth: name one with --site, or its GPU with --gpu"
+        )
         return
     rows = case.ok.drop_nulls(THROUGHPUT)
     for (name,), group in rows.group_by("model_name", maintain_order=True):
