@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sparkray.analysis.keys import CONTEXT
-from sparkray.analysis.text import Say, Text, number_of, say
+from sparkray.analysis.text import Say, Text, enumerated, number_of, say
 from sparkray.report.book import Book
 from sparkray.report.grid import Grid
 from sparkray.report.labels import metric_name
@@ -84,19 +84,45 @@ def calibration(book: Book) -> Grid | None:
     return Grid("calibration", caption, head, rows)
 
 
+def standing(book: Book) -> tuple[bool, Text] | None:
+    """Whether the machine's calibration bears the verdicts out, and a sentence to stand beside them; None without one."""
+    told: Mapping[str, Any] | None = book.context.get("calibration")
+    metrics = told.get("metrics") if told else None
+    if told is None or not isinstance(metrics, Mapping):
+        return None
+    judged = [name for name, one in metrics.items() if one.get("trials")]
+    open_ = [metric_name(name) for name in metrics if name not in judged]
+    if not judged:
+        return False, ("The machine's calibration could judge nothing: how often its verdicts err is not known.",)
+    template = (
+        "The machine's calibration {word}: of the same arm against itself, the paired design found a difference in {rates}; "
+        "sound is {alpha}{rest}."
+    )
+    said = say(
+        template,
+        word="held" if told.get("sound") else "FAILED, so these verdicts may be wrong more often than they say",
+        rates=enumerated(
+            say("{rate} experiments ({name})", rate=_rate(book, name), name=metric_name(name)) for name in judged
+        ),
+        alpha=book.constant("alpha"),
+        rest=say("; not judged: {names}", names=enumerated(open_)) if open_ else "",
+    )
+    return bool(told.get("sound")), said
+
+
+def _rate(book: Book, name: str, design: str = "paired") -> Text:
+    trial = f"calibration/metrics/{name}/trials/0/{design}"
+    return say("{k} of {n}", k=book.fact(f"{trial}/rejections"), n=book.fact(f"{trial}/experiments"))
+
+
 def _calibrated(book: Book, name: str) -> tuple[Say, ...]:
     path = f"calibration/metrics/{name}"
-
-    def rate(design: str) -> Text:
-        trial = f"{path}/trials/0/{design}"
-        return say("{k} of {n}", k=book.fact(f"{trial}/rejections"), n=book.fact(f"{trial}/experiments"))
-
     paired = f"{path}/trials/0/paired"
     return (
         metric_name(name),
-        rate("paired"),
+        _rate(book, name),
         say("{low} to {high}", low=book.fact(f"{paired}/low", "share"), high=book.fact(f"{paired}/high", "share")),
-        rate("blocked"),
+        _rate(book, name, "blocked"),
         book.fact(f"{path}/reach/smallest_pct", "per_cent"),
         book.linked(book.facts.get(f"{path}/cause"), f"{CONTEXT}{path}/cause") or "–",
     )

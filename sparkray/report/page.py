@@ -53,6 +53,7 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         simulated=bool(book.context.get("simulated")) or bool(book.rows("flag_facts", name="simulated", text="yes")),
         notices=[text for text in (incomplete(book), undeclared(book)) if text],
         headlines=answer.headlines(book),
+        standing=appendix.standing(book),
         cards=answer.cards(book),
         verdicts=VERDICTS,
         first=[one for one in pictures if one.name == FIRST_FIGURE],

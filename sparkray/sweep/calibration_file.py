@@ -4,7 +4,7 @@ Apart from what makes one, since the verbs that only tell of it shall not wait f
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,6 @@ def _read(path: Path) -> Document | None:
     return document if known and is_whole(document) else None
 
 
-def calibration_line(host: str, site: str, *, cache: Path | None = None) -> str | None:
-    """What is said of a machine's calibration beside every verdict, in one paragraph; None where there is none."""
-    document = load_calibration(host, site, cache=cache)
-    return None if document is None else calibration_sentence(document)
-
-
 def calibration_beside(dataset: Dataset, host: str, site: str, *, cache: Path | None = None) -> Document | None:
     """The machine's calibration, kept with a dataset of its runs too, so that a report made elsewhere has it.
 
@@ -56,6 +50,15 @@ def calibration_beside(dataset: Dataset, host: str, site: str, *, cache: Path | 
         except SparkrayError:
             return document
     return document
+
+
+def calibration_beside_all(
+    folders: Iterable[Path], host: str, site: str, *, cache: Path | None = None
+) -> Document | None:
+    """The machine's calibration, kept with each of several datasets; None where there is none."""
+    for folder in folders:
+        calibration_beside(Dataset(folder), host, site, cache=cache)
+    return load_calibration(host, site, cache=cache)
 
 
 def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document | None:

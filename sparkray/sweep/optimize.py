@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
 from sparkray.errors import InputError
@@ -23,7 +24,7 @@ from sparkray.runtimes._privilege import through_sudo
 from sparkray.spec.docker import Security
 from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
-from sparkray.sweep.calibration_file import calibration_line
+from sparkray.sweep.calibration_file import calibration_beside_all, calibration_sentence
 from sparkray.sweep.optimized_file import NAME, write_environment
 from sparkray.sweep.options import Options, options_of, sweep_options
 from sparkray.sweep.show import console
@@ -80,19 +81,25 @@ def optimize(
     except InterruptedSweepError:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         return INTERRUPTED
-    if options.json:
-        click.echo(json.dumps(document_of(found), indent=1, allow_nan=False))
-    else:
-        show(found, out)
-        if calibration := calibration_line(found.host, found.site):
-            out.print(calibration, markup=False, soft_wrap=True)
-        out.print(
-            f"Document: {file_of(options.results_dir, scene.name)}. Environment: {found.output}; measure the suite with "
-            f"it: validate --optimized {found.output}",
-            markup=False,
-            soft_wrap=True,
-        )
+    tell(found, options, out)
     return 0
+
+
+def tell(found: Optimized, options: Options, out: Console, *, cache: Path | None = None) -> None:
+    """What came out, with the machine's calibration (from the user's cache, unless another is given) in every dataset."""
+    calibration = calibration_beside_all(map(Path, found.datasets.values()), found.host, found.site, cache=cache)
+    if options.json:
+        click.echo(json.dumps({**document_of(found), "calibration": calibration}, indent=1, allow_nan=False))
+        return
+    show(found, out)
+    if calibration:
+        out.print(calibration_sentence(calibration), markup=False, soft_wrap=True)
+    out.print(
+        f"Document: {file_of(options.results_dir, found.experiment)}. Environment: {found.output}; measure the suite with "
+        f"it: validate --optimized {found.output}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _as_root() -> None:

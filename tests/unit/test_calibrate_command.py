@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from builders import Ended
 from click.testing import CliRunner
+from optimised_document import optimised
 from rich.console import Console
 
 from sparkray.catalog import Catalog, data_root
@@ -23,10 +25,11 @@ from sparkray.sweep.calibration_file import (
     FILE,
     calibration_beside,
     calibration_for,
-    calibration_line,
+    calibration_sentence,
     load_calibration,
     machine_file,
 )
+from sparkray.sweep.optimize import tell
 from sparkray.sweep.options import Options, build_study
 
 Call = Callable[..., Ended]
@@ -87,6 +90,12 @@ def cache_of(folder: Path) -> Path:
     return folder / "cache" / "sparkray"
 
 
+def calibration_line(host: str, cache: Path) -> str | None:
+    """What stands beside the verdicts of a machine."""
+    document = load_calibration(host, "cpu", cache=cache)
+    return None if document is None else calibration_sentence(document)
+
+
 def test_text_has_rates_noise_reach_and_the_verdict(quick: Call, tmp_path: Path) -> None:
     dataset(tmp_path, steady(120))
     ended = quick()
@@ -129,7 +138,7 @@ def test_a_machine_that_drifts_fails_with_the_cause(quick: Call, tmp_path: Path)
     assert "FAILED: output_throughput_tok_s: the paired design tells the arm from itself in " in ended.out
     assert "Likely cause: drift: +0.2 % from run to run" in ended.out
     assert "Passed" not in ended.out
-    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    line = calibration_line("box", cache_of(tmp_path))
     assert line is not None
     assert line.startswith("FAILED calibration of box (150 runs of SmolLM2-135M in native")
     assert "likely cause: drift" in line
@@ -159,7 +168,7 @@ def test_a_metric_without_a_ratio_is_told_and_the_others_are_judged(quick: Call,
     assert document["sound"] is True
     lost = "latency_mean_ms, host_available_drop_peak_gib"
     assert f"Passed: the interval of the paired design holds 5 % in 1 of 3 metrics; not judged: {lost}." in quick().out
-    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    line = calibration_line("box", cache_of(tmp_path))
     assert str(line).endswith(f"Sound is 5 %. Not judged: {lost}.")
 
 
@@ -316,13 +325,13 @@ def test_a_later_dataset_keeps_the_calibration_beside_its_runs(tmp_path: Path) -
 
 def test_the_line_says_whose_runs_and_what_both_designs_do(tmp_path: Path) -> None:
     measured(tmp_path, steady(12), "--runs", "12")
-    line = calibration_line("box", "cpu", cache=cache_of(tmp_path))
+    line = calibration_line("box", cache_of(tmp_path))
     assert line is not None
     assert line.startswith("Calibration of box (12 runs of SmolLM2-135M in native against themselves, 20")
     assert " of 2 experiments (95 % CI " in line
     assert ", blocked " in line
     assert "10 pairs see " in line
-    assert calibration_line("nobody", "cpu", cache=cache_of(tmp_path)) is None
+    assert calibration_line("nobody", cache_of(tmp_path)) is None
 
 
 def test_a_calibration_that_cannot_be_read_is_none(tmp_path: Path) -> None:
@@ -343,7 +352,7 @@ def test_a_calibration_that_is_cut_short_is_none(tmp_path: Path) -> None:
         assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) is None
     first = next(iter(document["metrics"]))
     path.write_text(json.dumps({**document, "metrics": {first: {"not_estimable": None, "trials": []}}}))
-    assert calibration_line("box", "cpu", cache=cache_of(tmp_path)) is None
+    assert calibration_line("box", cache_of(tmp_path)) is None
 
 
 def test_a_dataset_has_its_own_calibration_or_the_machines_as_it_is_now(tmp_path: Path) -> None:
@@ -387,6 +396,23 @@ def test_a_sweep_prints_it_beside_its_verdicts(command_line: Call, tmp_path: Pat
     told = " ".join(command_line(*words, **cache).out.split())
     assert "Calibration of box (12 runs of SmolLM2-135M in native" in told
     assert json.loads(command_line(*words, "--json", **cache).out)["calibration"]["runs"] == 12
+
+
+def test_an_optimisation_has_it_in_its_document_its_text_and_its_datasets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, calibration = measured(tmp_path, steady(12), "--runs", "12")
+    made = {stage: dataset(tmp_path, [], name=f"small-{stage}").path for stage in ("screen", "confirm")}
+    found = optimised(datasets={stage: str(path) for stage, path in made.items()})
+    out, cache = Console(record=True, width=400, file=StringIO()), cache_of(tmp_path)
+    tell(found, Options(json=True), out, cache=cache)
+    document = json.loads(capsys.readouterr().out)
+    assert (document["calibration"], document["experiment"]) == (calibration, "small")
+    assert [json.loads((path / FILE).read_text()) for path in made.values()] == [calibration] * 2
+    tell(found, Options(), out, cache=cache)
+    assert "Calibration of box (12 runs of SmolLM2-135M in native" in out.export_text()
+    tell(found, Options(json=True), out, cache=tmp_path / "none")
+    assert json.loads(capsys.readouterr().out)["calibration"] is None
 
 
 def test_a_sweep_without_any_run_is_one_document_all_the_same(tmp_path: Path) -> None:

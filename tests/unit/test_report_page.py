@@ -13,7 +13,9 @@ from report_page import Page, derived
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
+from sparkray.analysis.text import plain
 from sparkray.report import Written, open_book, write_report
+from sparkray.report.appendix import standing
 from sparkray.report.book import Book
 from sparkray.report.html import template
 from sparkray.report.page import page
@@ -203,6 +205,55 @@ def test_incomplete_data_are_told(analysis: Analysis) -> None:
     short = comparisons.with_columns(pairs_planned=comparisons["n"] + 1)
     assert "Not complete" in page(open_book(replace(analysis, tables={**analysis.tables, "comparisons": short})), [])
     assert "Not complete" not in page(open_book(analysis), [])
+
+
+def trials(rejections: int) -> Mapping[str, object]:
+    rate = {"rejections": rejections, "experiments": 20, "low": 0.0, "high": 0.2}
+    return {"not_estimable": None, "cause": None, "trials": [{"paired": rate, "blocked": rate}], "reach": {}}
+
+
+def calibrated(book: Book, *, sound: bool | None, **metrics: object) -> Book:
+    """The same numbers from a machine whose calibration found this."""
+    told = {"sound": sound, "runs": 120, "model": "m", "environment": "native", "host": "box", "metrics": metrics}
+    return Book(replace(book.analysis, context={**book.context, "calibration": told}), book.own)
+
+
+LOST = {"not_estimable": "no value"}
+
+
+@pytest.mark.parametrize(
+    ("sound", "metrics", "bears", "words"),
+    [
+        (
+            True,
+            {"output_throughput_tok_s": trials(1), "host_available_drop_peak_gib": LOST},
+            True,
+            "calibration held: | in 1 of 20 experiments (output throughput); sound is 5 %; not judged: peak drop of",
+        ),
+        (
+            False,
+            {"output_throughput_tok_s": trials(9)},
+            False,
+            "calibration FAILED, so these verdicts may be wrong more often | in 9 of 20 experiments",
+        ),
+        (None, {"output_throughput_tok_s": LOST}, False, "calibration could judge nothing: "),
+    ],
+)
+def test_what_the_calibration_found_is_a_sentence(
+    book: Book, *, sound: bool | None, metrics: Mapping[str, object], bears: bool, words: str
+) -> None:
+    found = standing(calibrated(book, sound=sound, **metrics))
+    assert found is not None
+    assert found[0] is bears
+    assert all(part in plain(found[1]) for part in words.split(" | ")), plain(found[1])
+    assert standing(book) is None
+
+
+def test_a_calibration_that_failed_stands_beside_the_verdicts_as_a_notice(book: Book, html: str) -> None:
+    failed = page(calibrated(book, sound=False, output_throughput_tok_s=trials(9)), [])
+    notice = failed.index('<p class="notice">The machine&#39;s calibration FAILED')
+    assert failed.index('class="headlines"') < notice < failed.index('class="cards"')
+    assert "The machine&#39;s calibration" not in html
 
 
 EDGES: Mapping[str, Mapping[str, object]] = {
