@@ -7,8 +7,8 @@
   property of the machine, alike in every arm, and measuring again would not lift it: a warning.
 - *Clock*: the mean SM clock while the requests ran, below 75 % of its median over the runs before, is invalid; a median
   below 75 % of what the same run showed at its best is a warning, since that may have been a short boost. Where the site
-  states a floor (`least_sm_clock_mhz`), a median below it is invalid from the first run on: a machine that is held down
-  before the sweep begins would be its own usual.
+  or the data sheet of its GPU states a floor (`least_sm_clock_mhz`), a median below it is invalid from the first run on: a
+  machine that is held down before the sweep begins would be its own usual.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ import numpy as np
 
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined, median, number, numbers
+from sparkray.checks.roofline import gpus_of
 from sparkray.records import Verdict
 from sparkray.spec.experiment import Policy
 
@@ -101,7 +102,7 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _floor(evidence: Evidence, clock: float | None) -> Iterator[Finding]:
-    least = evidence.study.site.least_sm_clock_mhz
+    least = evidence.study.site.with_gpus(gpus_of(evidence.row)).least_sm_clock_mhz
     if least is not None and clock is not None and clock < least:
         yield Finding("invalid", f"SM clock {clock:.0f} MHz under load, never below {least:g} on this kind of machine")
 

@@ -40,13 +40,14 @@ class Environment:
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU as its data sheet has it: GB/s, GiB, and TFLOPS of dense 16-bit arithmetic."""
+    """A GPU as its data sheet has it: GB/s, GiB, TFLOPS of dense 16-bit arithmetic; the floor of its SM clock (see `Site`)."""
 
     __pydantic_config__ = STRICT
 
     bandwidth_gb_s: Annotated[float, Gt(0)]
     memory_gib: Annotated[float, Gt(0)] | None = None
     compute_tflops: Annotated[float, Gt(0)] | None = None
+    least_sm_clock_mhz: Annotated[float, Gt(0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ class Site:
     def with_gpus(self, names: Iterable[str]) -> "Site":
         """The site with its GPU's data sheet where it has none of its own; as it is for a GPU that `devices` lacks.
 
-        Of GPUs that are not alike each number is the greatest, so that no bound is too low.
+        Of GPUs that are not alike each number is the greatest, so that no bound is too low; of the SM clock, whose floor
+        must not be too high, it is the least.
 
         Args:
             names: The machine's GPUs as NVML tells them.
@@ -112,9 +114,12 @@ class Site:
             told = [value for value in values if value is not None]
             return max(told) if len(told) == len(sheets) else None
 
+        floors = [sheet.least_sm_clock_mhz for sheet in sheets if sheet.least_sm_clock_mhz is not None]
+
         return replace(
             self,
             bandwidth_gb_s=most(sheet.bandwidth_gb_s for sheet in sheets),
             memory_gib=self.memory_gib or most(sheet.memory_gib for sheet in sheets),
             compute_tflops=self.compute_tflops or most(sheet.compute_tflops for sheet in sheets),
+            least_sm_clock_mhz=self.least_sm_clock_mhz or (min(floors) if len(floors) == len(sheets) else None),
         )

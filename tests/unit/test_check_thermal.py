@@ -1,5 +1,6 @@
 """A start as cool as the protocol asks and as warm as the others, no throttling, the usual clock."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,24 @@ def test_a_machine_that_is_slow_from_the_first_run_on(mhz: float, floor: float |
     assert word(CHECK.judge(evidence(asked, samples=clocks(mhz)))) == expected
     by_the_row = CHECK.judge(evidence(asked, samples=(), row={"gpu_sm_clock_mean_mhz": mhz}))
     assert word(by_the_row) == ("invalid" if expected == "invalid" else None)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "mhz", "expected"),
+    [
+        (["NVIDIA H100 80GB HBM3"], 513.0, "invalid"),
+        (["NVIDIA H100 80GB HBM3", "NVIDIA H200"], 513.0, "invalid"),
+        (["NVIDIA H100 80GB HBM3"], 1400.0, "pass"),
+        (["NVIDIA A100-SXM4-80GB"], 513.0, "pass"),
+        ([], 513.0, "pass"),
+    ],
+)
+def test_a_gpu_that_is_slow_from_the_first_run_on_is_known_by_its_data_sheet(
+    gpus: list[str], mhz: float, expected: str
+) -> None:
+    asked = replace(question(), site=Catalog(data_root()).site("discrete-gpu"))
+    row = {"machine": json.dumps({"gpus": gpus})}
+    assert word(CHECK.judge(evidence(asked, samples=clocks(mhz), row=row))) == expected
 
 
 def test_the_spark_that_ships_states_its_floor() -> None:
