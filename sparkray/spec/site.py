@@ -40,7 +40,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU as its data sheet has it: GB/s, GiB, TFLOPS of dense 16-bit arithmetic; the floor of its SM clock (see `Site`)."""
+    """A GPU as its data sheet has it: GB/s, GiB, TFLOPS of dense 16-bit arithmetic; its SM clock's floor as in `Site`."""
 
     __pydantic_config__ = STRICT
 
