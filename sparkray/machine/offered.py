@@ -4,6 +4,7 @@ Asked, never tried; what cannot be learnt is None, and nothing is struck out for
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import psutil
 
 from sparkray.errors import DockerError
 from sparkray.machine.cores import cpu_list, machine_performance_cores, parts_of
-from sparkray.machine.fingerprint import Machine
+from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
 from sparkray.runtimes._docker import connect, docker_errors
 from sparkray.spec.privilege import CAPABILITIES, capability_names
 from sparkray.spec.space import HostFacts, Space
@@ -20,6 +21,34 @@ from sparkray.units import gib
 _ENGINE = "dockerd"
 _LEAST_CAPABILITIES = 38
 """Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A machine as a driver on another one asks for it.
+
+    Attributes:
+        machine: Its fingerprint.
+        boot: The id of its boot.
+        facts: What it can honour of a space.
+        sees: Whether a folder of the driver's is there.
+    """
+
+    machine: Machine
+    boot: str
+    facts: HostFacts
+    sees: bool
+
+
+def about(space: Space, folder: Path) -> About:
+    """What this machine is.
+
+    Args:
+        space: As for `host_facts`.
+        folder: Of the driver's.
+    """
+    machine = fingerprint()
+    return About(machine, boot_id(), host_facts(space, machine, engine_info()), folder.is_dir())
 
 
 def engine_info() -> Mapping[str, Any] | None:

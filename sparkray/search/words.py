@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from sparkray.spec.docker import DockerOptions, Security
 
@@ -87,6 +87,51 @@ Submit = Callable[[Batch], Sequence[Result]]
 """Measures what is left of a batch; a result for each of its trials, in their order."""
 Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
 """What the rows say now of results that were told before; None where a run of it counts no more."""
+
+
+@dataclass(frozen=True)
+class Station:
+    """A machine that measures batches.
+
+    Attributes:
+        submit: Has it measure one.
+        host: Its name.
+        boot: The id of its boot: a block is gone on with only where it was begun.
+        let_go: Called between batches while others wait for it.
+    """
+
+    submit: Submit
+    host: str
+    boot: str
+    let_go: Callable[[], None]
+
+
+Work = Callable[[Station], None]
+"""Takes batch after batch to a station, until nothing is left to do; may be called for several at once, each on a thread."""
+
+
+class Crew(Protocol):
+    """The stations of a search."""
+
+    def size(self) -> int:
+        """How many take part now."""
+        ...
+
+    def work(self, first: Station, work: Work) -> None:
+        """Has all of them work, the first on this thread. Raises the first error of any."""
+        ...
+
+
+class Alone:
+    """The first station and no other."""
+
+    def size(self) -> int:
+        """One."""
+        return 1
+
+    def work(self, first: Station, work: Work) -> None:
+        """Raises what it raises."""
+        work(first)
 
 
 def as_told(results: Sequence[Result]) -> Sequence[Result | None]:
