@@ -263,7 +263,9 @@ class Cluster:
         ray.wait(asked, num_returns=len(asked), timeout=_START_S)
         return [_answer(reference) for reference in asked]
 
-    def runner(self, node: Node, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> Runner:
+    def runner(
+        self, node: Node, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]
+    ) -> Runner:
         """An actor on a node.
 
         Raises:

@@ -118,7 +118,7 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         screened = screen(scene, measuring)
         found = _kept(scene, measuring, _begun(scene, screened))
         looked = searched(scene, screened, measuring, dataset)
-    found = replace(found, search=looked.told, datasets={**found.datasets, "search": str(looked.dataset.path)})
+    found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
     found = _kept(scene, measuring, found)
     decided = confirm(scene, screened, looked, measuring)
     options = decided.winner.options if decided.winner else scene.baseline.options

@@ -153,8 +153,15 @@ def test_a_study_is_named_by_what_may_be_chosen_and_not_by_what_a_screen_found(t
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "docker_command": "docker run"}
-    return {**dict.fromkeys(BY_NAME), **known, "effective_state": "{}", "output_throughput_tok_s": 100.0, **changes}
+    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "host": "box"}
+    return {
+        **dict.fromkeys(BY_NAME),
+        **known,
+        "docker_command": "docker run",
+        "effective_state": "{}",
+        "output_throughput_tok_s": 100.0,
+        **changes,
+    }
 
 
 def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
@@ -191,9 +198,12 @@ def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any],
         (None, row()),
         (row(), None),
         (row(), row(status="invalid", reason="throttled")),
+        (row(), row(host="another machine")),
     ],
 )
-def test_a_run_that_a_check_refused_is_no_answer(tmp_path: Path, mine: Any, base: Any) -> None:
+def test_a_run_that_a_check_refused_or_the_baseline_of_another_machine_is_no_answer(
+    tmp_path: Path, mine: Any, base: Any
+) -> None:
     found = result_of(scene_in(tmp_path), mine, base)
     assert (found.log_ratio, found.answered) == (None, False)
 

@@ -1,16 +1,19 @@
 """What lies in the storage of a search, as optuna-dashboard reads it, is what was told: values, steps, attributes."""
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sparkray.search import Batch, Found, Ground, Result, Settings, Trial, ground, open_storage, search
+from sparkray.search import Batch, Found, Ground, Result, Settings, Station, Trial, Work, ground, open_storage, search
+from sparkray.search.propose import Proposer
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.offer import judge
 from sparkray.spec.space import Factor, HostFacts, Space
@@ -195,3 +198,47 @@ def test_a_baseline_that_was_refused_takes_its_block_along(
     assert all(one.log_ratios for one in again.evaluated if one.environment in of_block)
     third = search(_ground(), bench.submit, settings=_settings(""), storage=storage, recall=Rows({base: None}).recall)
     assert third == again, "what is put right is put right once"
+
+
+class Slow(Proposer):
+    """Takes its time over the third proposal: the trial is there, and not signed before the other thread asks or 0.3 s."""
+
+    proposes, another = threading.Event(), threading.Event()
+
+    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
+        if trial.number == 3:
+            self.proposes.set()
+            self.another.wait(0.3)
+        elif trial.number > 3:
+            self.another.set()
+        return super().sample_relative(study, trial, search_space)
+
+
+class Pair:
+    """Two stations at once."""
+
+    def size(self) -> int:
+        return 2
+
+    def work(self, first: Station, work: Work) -> None:
+        def submit(batch: Batch) -> Sequence[Result]:
+            if batch.trials[0].number == 2:
+                Slow.proposes.wait(5.0)
+            return first.submit(batch)
+
+        stations = [replace(first, host=host, submit=submit) for host in ("one", "two")]
+        threads = [threading.Thread(target=work, args=(station,)) for station in stations]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_trial_that_a_thread_has_not_signed_yet_is_not_taken_for_a_dead_drivers() -> None:
+    storage, settings = open_storage("memory:"), replace(_settings("memory:"), per_block=1)
+    found = search(_ground(), Bench().submit, settings=settings, crew=Pair(), storage=storage, sampler=Slow)
+    assert found.abandoned == 0
+    assert len([one for one in found.evaluated if one.log_ratios]) == 5
+    [study] = storage.get_all_studies()
+    blocks = [t.user_attrs["block"] for t in storage.get_all_trials(study._study_id) if "block" in t.user_attrs]
+    assert {block["host"] for block in blocks} == {"one", "two"}

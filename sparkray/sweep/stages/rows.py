@@ -93,9 +93,9 @@ def rows_of(dataset: Dataset, plan: Iterable[PlannedRun]) -> Rows:
     return Rows([row for row in dataset.read("runs", _COLUMNS) if row["run_id"] in wanted])
 
 
-def all_rows(dataset: Dataset) -> Rows:
-    """Everything that a dataset holds now, for whoever goes by the ids of runs."""
-    return Rows(dataset.read("runs", _COLUMNS))
+def all_rows(*datasets: Dataset) -> Rows:
+    """Everything that datasets hold now, for whoever goes by the ids of runs."""
+    return Rows([row for dataset in datasets for row in dataset.read("runs", _COLUMNS)])
 
 
 def must_run(rows: Rows, environment: str, path: Path, models: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from sparkray.search import (
     Ground,
     Result,
     Settings,
+    Station,
     default_storage,
     ground,
     importance,
@@ -31,8 +32,9 @@ from sparkray.search import present as in_study
 from sparkray.spec.offer import unresolved
 from sparkray.spec.site import CONTAINER_BASELINE
 from sparkray.store import Dataset
-from sparkray.sweep.show import Display
+from sparkray.sweep.show import Beside, Display
 from sparkray.sweep.stages.effects import noise_of
+from sparkray.sweep.stages.fleet import Companion, Fleet, Helper, datasets_of
 from sparkray.sweep.stages.measuring import Measuring
 from sparkray.sweep.stages.rows import FAILED, Row, Rows, all_rows
 from sparkray.sweep.stages.scene import MEMORY, Scene
@@ -55,15 +57,22 @@ class Searched:
     found: Found | None
     told: Search | None
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """Where its runs lie, and what other machines measured for it."""
+        others = {f"search on {host}": str(other.path) for host, other in datasets_of(self.dataset).items()}
+        return {"search": str(self.dataset.path), **others}
+
 
 @dataclass
 class Bench:
-    """Answers batches through the session, in the dataset of the search."""
+    """Answers batches through the session of one machine, in its dataset. `home`: that of the search, if it is another."""
 
     scene: Scene
     measuring: Measuring
     dataset: Dataset
     display: Display
+    home: Dataset | None = None
 
     def submit(self, batch: Batch) -> list[Result]:
         """One block: what is left of it is measured, unless it is over.
@@ -72,8 +81,9 @@ class Bench:
             SparkrayError: No further run is possible, or the baseline does not run.
             InterruptedSweepError: Somebody asked for the end.
         """
+        self.measuring.stop_if_asked()
         treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
-        alone = self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+        alone = self._alone
         plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
         struck: Mapping[str, str] = {}
         if not batch.over:
@@ -81,7 +91,7 @@ class Bench:
             kept = [t for name, t in treatments.items() if name not in struck]
             study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
             self._measured(study, [run for run in plan.values() if run.environment not in struck])
-        rows = all_rows(self.dataset)
+        rows = self._everything() if batch.over else all_rows(self.dataset)
         base = rows.last(plan[CONTAINER_BASELINE].run_id)
         return [
             Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
@@ -90,9 +100,30 @@ class Bench:
             for trial in batch.trials
         ]
 
+    @property
+    def _alone(self) -> Study:
+        """The search with nothing but the baseline."""
+        return self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+
+    def ready(self) -> None:
+        """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
+        self.measuring.turn(self._alone, self.dataset)
+
+    def helper(self, companion: Companion) -> Helper:
+        """A bench like this one at another machine, for the search to use."""
+        there = companion.measuring
+        display = Beside(there.out, companion.host)
+        bench = Bench(self.scene, there, dataset_of(self.scene, there), display, self.dataset)
+        return Helper(Station(bench.submit, companion.host, companion.boot, there.let_go), there, bench.ready)
+
+    def _everything(self) -> Rows:
+        """What all machines measured: a block that is over may be another one's."""
+        home = self.home or self.dataset
+        return all_rows(home, *datasets_of(home).values())
+
     def recall(self, results: Sequence[Result]) -> list[Result | None]:
-        """What the rows say now. Of runs that are not here, another machine's, what was told stands."""
-        rows = all_rows(self.dataset)
+        """What the rows say now. Of runs that are not here, another command's, what was told stands."""
+        rows = self._everything()
         return [self._recalled(rows, result) for result in results]
 
     def _recalled(self, rows: Rows, result: Result) -> Result | None:
@@ -167,6 +198,8 @@ def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
         return Result(None, reason=f"{row['status']}: {row['reason']}", **told)
     if reference is None or reference["status"] != "ok":
         return Result(None, answered=False, reason="the baseline's run of its block does not count")
+    if reference["host"] != row["host"]:
+        return Result(None, answered=False, reason="the baseline's run of its block is another machine's")
     told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
     mine, base = row[scene.metric], reference[scene.metric]
     if mine is None or base is None or min(mine, base) <= 0:
@@ -236,10 +269,12 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Da
             settings=settings,
             recall=bench.recall,
             let_go=measuring.let_go,
+            crew=Fleet(measuring, lambda: [bench.helper(one) for one in measuring.companions(scene, dataset)]),
             storage=storage,
         )
     shares = importance(found, chosen_from)
-    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, all_rows(dataset), shares))
+    rows = all_rows(dataset, *datasets_of(dataset).values())
+    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, rows, shares))
 
 
 def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
