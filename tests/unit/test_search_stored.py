@@ -4,9 +4,9 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import optuna
 import pytest
@@ -201,17 +201,19 @@ def test_a_baseline_that_was_refused_takes_its_block_along(
 
 
 class Slow(Proposer):
-    """Takes its time over the third proposal: the trial is there, and not signed before the other thread asks or 0.3 s."""
+    """Takes its time over one trial: it is there, and not signed before the other thread asks for one, or 0.3 s have passed.
 
-    proposes, another = threading.Event(), threading.Event()
+    That is the first trial after the second batch was submitted.
+    """
 
-    def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, Any]) -> dict[str, Any]:
-        if trial.number == 3:
-            self.proposes.set()
-            self.another.wait(0.3)
-        elif trial.number > 3:
+    submitted, there, another = threading.Event(), threading.Event(), threading.Event()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.there.is_set():
             self.another.set()
-        return super().sample_relative(study, trial, search_space)
+        elif self.submitted.is_set():
+            self.there.set()
+            self.another.wait(0.3)
 
 
 class Pair:
@@ -221,9 +223,13 @@ class Pair:
         return 2
 
     def work(self, first: Station, work: Work) -> None:
+        batches = count()
+
         def submit(batch: Batch) -> Sequence[Result]:
-            if batch.trials[0].number == 2:
-                Slow.proposes.wait(5.0)
+            place = next(batches)
+            if place == 1:
+                Slow.submitted.set()
+                Slow.there.wait(5.0)
             return first.submit(batch)
 
         stations = [replace(first, host=host, submit=submit) for host in ("one", "two")]
