@@ -1,6 +1,5 @@
 """Two nodes of a real Ray cluster, both on this machine: a sweep waits for its own node, and a search sees one machine."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +29,6 @@ def cluster() -> Iterator[Cluster]:
     """Two raylets."""
     from ray.cluster_utils import Cluster as Nodes  # after our own room, which sets what Ray reads when it is imported
 
-    assert os.environ["RAY_memory_monitor_refresh_ms"] == "0"
     nodes = Nodes(initialize_head=True, head_node_args={**SETTINGS, "include_dashboard": False})
     try:
         nodes.add_node(**SETTINGS)
