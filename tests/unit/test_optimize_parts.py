@@ -222,6 +222,20 @@ def test_refused_runs_are_no_failures_of_a_flag() -> None:
     assert sorted(Rows(arm("x", "fofi")).failures("x")) == [("M", 0), ("M", 2)]
 
 
+def test_a_model_that_was_not_there_for_the_baseline_either_says_nothing_of_a_flag() -> None:
+    there = [*arm("container_baseline", "uo"), *arm("x", "uu"), *arm("y", "fu")]
+    missing = [one | {"reason": "no file" if one["status"] == "unready" else one["reason"]} for one in there]
+    assert Rows(missing).answered == {"container_baselineM1", "yM0"}
+    assert Rows(missing).failures("x") == {}
+    assert Rows(missing).failing("x") is None
+    assert list(Rows(missing).failures("y")) == [("M", 0)]
+    refused = [one | {"reason": "no such runtime"} if one["environment"] == "x" else one for one in missing]
+    assert Rows(refused).answered == {"container_baselineM1", "yM0", "xM0", "xM1"}
+    assert Rows(refused).failing("x") == "none of its 2 runs was ok; the last: unready, no such runtime"
+    elsewhere = [one | {"model": "N"} if one["environment"] == "x" else one for one in missing]
+    assert list(Rows(elsewhere).failures("x")) == [("N", 0), ("N", 1)]
+
+
 def test_rows_are_those_of_a_plan_and_not_of_a_name(tmp_path: Path) -> None:
     scene = scene_in(tmp_path, runs=1)
     before = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=2))

@@ -16,12 +16,15 @@ from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
 from sparkray.errors import DatasetError, HostError
-from sparkray.search import default_storage, open_storage
+from sparkray.search import Batch, Trial, default_storage, open_storage
 from sparkray.store import Dataset
 from sparkray.sweep.optimize import carry_out
 from sparkray.sweep.optimized_file import read_environment
+from sparkray.sweep.show import Display
 from sparkray.sweep.stages.rows import all_rows
 from sparkray.sweep.stages.scene import Asked, set_scene
+from sparkray.sweep.stages.screening import screen
+from sparkray.sweep.stages.searching import Bench, dataset_of
 from sparkray.sweep.stages.shown import show
 
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
@@ -285,6 +288,38 @@ def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Pat
     assert list(level(found, "pid=host").by_model) == ["SmolLM2-135M"]
     assert found.confirmation is not None
     assert found.confirmation.winner is not None
+
+
+def test_a_model_that_is_supplied_later_is_screened_as_if_it_had_been_there(tmp_path: Path) -> None:
+    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
+    (tmp_path / "space.yaml").write_text(SPACE)
+    scene = set_scene(options, Asked(trials=4), measuring=False)
+    missing = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
+    for truth, models in ((missing, ["SmolLM2-135M"]), (HARM_AND_HELP, ["SmolLM2-135M", "Qwen2-1.5B"])):
+        with ExitStack() as stack:
+            found = screen(scene, pretending(tmp_path, stack, truth))
+        one = next(one for one in found.levels if one.environment == "container:pid=host")
+        assert (one.state, one.reason, list(one.by_model)) == ("measured", None, models)
+        assert one.effect is not None
+        assert one.effect.n == 2 * len(models)
+
+
+def test_a_model_that_is_lost_and_found_again_in_a_search_is_measured_anew(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path, runs=2)
+    trial = Trial(1, replace(scene.baseline.options, pid="host"), "container:trial-pid", {"pid": "host"})
+    batch = Batch("SmolLM2-135M", 64, (trial,))
+    with ExitStack() as stack:
+        lost = pretending(tmp_path, stack, replace(HARM_AND_HELP, too_large=("SmolLM2-135M",)))
+        dataset = dataset_of(scene, lost)
+        with Display(lost.out, 0, 0) as display, pytest.raises(HostError, match="its block has nothing"):
+            Bench(scene, lost, dataset, display).submit(batch)
+    with ExitStack() as stack, Display(lost.out, 0, 0) as display:
+        bench = Bench(scene, pretending(tmp_path, stack, HARM_AND_HELP), dataset, display)
+        [over] = bench.submit(replace(batch, over=True))
+        assert (over.answered, over.reason) == (False, "unready: it does not fit")
+        [found] = bench.submit(batch)
+        assert found.log_ratio == pytest.approx(0.03, abs=0.02)
+        assert bench.recall([replace(found, log_ratio=None)]) == [found]
 
 
 def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Bench:
         return [
             Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
             if trial.environment in struck
-            else result_of(self.scene, rows.last(plan[trial.environment].run_id), base)
+            else self._result(rows, plan[trial.environment].run_id, base)
             for trial in batch.trials
         ]
 
@@ -96,12 +96,18 @@ class Bench:
         return [self._recalled(rows, result) for result in results]
 
     def _recalled(self, rows: Rows, result: Result) -> Result | None:
-        mine = None if result.run_id is None else rows.last(result.run_id)
-        if mine is None:
+        if result.run_id is None or rows.last(result.run_id) is None:
             return result
         base = None if result.baseline_id is None else rows.last(result.baseline_id)
-        now = result_of(self.scene, mine, base)
+        now = self._result(rows, result.run_id, base)
         return now if now.answered else None
+
+    def _result(self, rows: Rows, run_id: str, base: Row | None) -> Result:
+        """Of a run; none where its model was not there for the baseline either."""
+        row = rows.last(run_id)
+        if row is not None and row["status"] in FAILED and not rows.fails(row):
+            return Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
+        return result_of(self.scene, row, base)
 
     def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
         """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
@@ -127,7 +133,8 @@ def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows, *, first: bool) 
     for run in plan:
         last = rows.last(run.run_id)
         status = "interrupted" if last is None else str(last["status"])
-        if status == "interrupted" or (run == base and status != "ok") or (first and status == "invalid"):
+        doubtful = last is not None and status != "ok" and not rows.fails(last)
+        if status == "interrupted" or (run == base and status != "ok") or (first and doubtful):
             found.append(run)
     return found
 
