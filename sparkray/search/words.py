@@ -7,7 +7,8 @@ from typing import Literal
 from sparkray.spec.docker import DockerOptions, Security
 
 State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
-"""Measured to the end; stopped early as hopeless; measured, but against a constraint; no number; no run that counts."""
+"""Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run
+that counts on some model."""
 Place = tuple[str, int]
 """(model, block)."""
 
