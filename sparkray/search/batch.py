@@ -107,7 +107,8 @@ class Batches:
         """The block that a dead driver left, where it is near enough; else one of our own."""
         told = [member.handle.user_attrs.get("block") for member in members]
         near = [int(block["number"]) for block in told if block is not None and self._near(block)]
-        return near[0] if near else _BLOCKS * min(member.trial.number for member in members)
+        own = self._settings.first_block + _BLOCKS * min(member.trial.number for member in members)
+        return near[0] if near else own
 
     def _near(self, block: Mapping[str, Any]) -> bool:
         here = (block["host"], block["boot"]) == (platform.node(), self._boot)

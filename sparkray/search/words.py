@@ -110,6 +110,7 @@ class Settings:
         finalists: Configurations that are measured again at the end.
         rounds: How often, at most.
         per_block: Configurations to a block, beside its baseline.
+        first_block: Blocks are numbered from here.
     """
 
     study: str
@@ -121,6 +122,7 @@ class Settings:
     finalists: int = 4
     rounds: int = 1
     per_block: int = 8
+    first_block: int = 0
 
     def __post_init__(self) -> None:
         least = {"trials": self.trials, "models": len(self.models), "per_block": self.per_block}

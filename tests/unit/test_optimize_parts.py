@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from builders import Ended
-from pretended import NOTHING, Truth, options_in, pretending, scene_in
+from pretended import NOTHING, Truth, options_in, pretending, scene_in, scene_of_two
 from rich.console import Console
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
@@ -23,15 +23,15 @@ from sparkray.plan import Treatment, make_plan
 from sparkray.search import ground
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.site import Environment
-from sparkray.store import Dataset
 from sparkray.sweep.optimized_file import read_environment, with_environment, write_environment
 from sparkray.sweep.options import build_study
 from sparkray.sweep.show import Display
 from sparkray.sweep.stages.hypotheses import hypotheses
+from sparkray.sweep.stages.measuring import Measuring
 from sparkray.sweep.stages.rows import Rows, must_run, rows_of
-from sparkray.sweep.stages.scene import Asked, changed_words, set_scene
+from sparkray.sweep.stages.scene import Asked, Scene, changed_words, set_scene
 from sparkray.sweep.stages.screening import advice_of
-from sparkray.sweep.stages.searching import ground_of, plan_of, result_of, study_name
+from sparkray.sweep.stages.searching import dataset_of, ground_of, plan_of, result_of, study_name
 
 Call = Callable[..., Ended]
 DISPLAY = Display(Console(file=StringIO()), 0, 0)
@@ -141,15 +141,42 @@ def test_a_batch_is_a_block_of_the_baseline_and_its_trials_in_an_order_of_its_ow
     assert {name: run.run_id for name, run in fewer.items()} == {name: plans[0][name].run_id for name in fewer}
 
 
+def study_named(measuring: Measuring, scene: Scene, **more: Any) -> str:
+    return study_name(scene, ground_of(scene), dataset_of(scene, measuring), **more)
+
+
 def test_a_study_is_named_by_what_may_be_chosen_and_not_by_what_a_screen_found(tmp_path: Path) -> None:
     scene = scene_in(tmp_path)
-    dataset = Dataset(tmp_path / "local-search")
-    name = study_name(scene, ground_of(scene), dataset)
-    barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
-    assert study_name(scene, barred, dataset) == name
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, NOTHING)
+        name = study_named(measuring, scene)
+        barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
+        assert study_name(scene, barred, dataset_of(scene, measuring)) == name
+        other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
+        assert study_named(measuring, other) != name
+        assert dataset_of(other, measuring) != dataset_of(scene, measuring), "its blocks are numbered from 64 as well"
+        assert study_named(measuring, scene) == name
+        fresh = replace(measuring, options=replace(measuring.options, fresh=True))
+        assert study_named(fresh, scene) != name
+
+
+def test_machines_share_a_study_whatever_else_they_have_searched(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
     other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
-    assert study_name(other, ground_of(other), dataset) != name
-    assert study_name(scene, ground_of(scene), Dataset(tmp_path / "local-search@2")) != name
+    with ExitStack() as stack:
+        first, second = (pretending(tmp_path / name, stack, NOTHING) for name in ("first", "second"))
+        study_named(first, other)
+        assert study_named(first, scene) == study_named(second, scene)
+
+
+def test_other_models_are_another_study(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    two = scene_of_two(tmp_path)
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, NOTHING)
+        assert study_named(measuring, two) != study_named(measuring, scene)
+        assert dataset_of(two, measuring) != dataset_of(scene, measuring)
+        assert study_named(measuring, two, models=["SmolLM2-135M"]) != study_named(measuring, two)
 
 
 def row(**changes: Any) -> dict[str, Any]:

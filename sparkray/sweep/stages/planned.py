@@ -81,11 +81,12 @@ def _unfolded(study: Study) -> Study:
 def _search(scene: Scene, options: Options) -> Phase:
     """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
     from sparkray.search import Settings  # noqa: PLC0415 - Optuna takes long to import
+    from sparkray.sweep.stages.searching import definition_of, ground_of  # noqa: PLC0415 - likewise
 
     study = scene.stage("search", (scene.baseline,), 1)
     models = tuple(card.name for card in scene.study.cards)
     runs = Settings("", "", scene.asked.trials, models).most_runs
-    timing = Timing(study, known_dataset(study, options))
+    timing = Timing(study, known_dataset(study, options, definition_of(scene, ground_of(scene))))
     each = make_plan(study)
     whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
     return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)
