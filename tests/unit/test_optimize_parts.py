@@ -82,6 +82,31 @@ def test_fewer_runs_and_models_cost_less_in_proportion(command_line: Call) -> No
     assert stages["screen"]["blocks"] == stages["attribute"]["blocks"] == 4
 
 
+def test_the_plan_is_of_what_optimize_would_be_asked(command_line: Call) -> None:
+    document = spark_plan(command_line, "--trials", "12", "--confirm-runs", "6", "--allow-insecure")
+    stages = {one["stage"]: one for one in document["stages"]}
+    assert stages["search"]["runs"] == 3 * (12 + 2 + 4 + 1)
+    assert stages["confirm"]["runs"] == 5 * 6 * 3
+    levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
+    assert (levels["privileged=yes"]["done"], levels["privileged=yes"]["security"]) == ("screen", "dangerous")
+    safe = spark_plan(command_line, "--security", "none")
+    assert all(one["done"] == "struck" for one in safe["levels"] if one["security"] != "none")
+    assert safe["stages"][0]["hours"]["adaptive"] < document["stages"][0]["hours"]["adaptive"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*SPARK, "--security", "none", "--allow-insecure"), "--security none and --allow-insecure contradict each other"),
+        (("plan", "--site", "cpu", "--confirm-runs", "6"), "--confirm-runs is of an optimisation, and experiment local is"),
+    ],
+)
+def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[str, ...], said: str) -> None:
+    done = command_line(*words)
+    assert done.status == 2
+    assert said in done.err
+
+
 def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hoped_for(command_line: Call) -> None:
     lines = command_line(*SPARK).out.splitlines()
     [privileged] = [line for line in lines if "privileged=yes" in line]
