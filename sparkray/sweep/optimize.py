@@ -39,8 +39,12 @@ INTERRUPTED = 130
 
 
 _ASKED = (
-    click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."),
-    click.option("--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; 3 x --runs, at most 30."),
+    click.option(
+        "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."
+    ),
+    click.option(
+        "--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; 3 x --runs, at most 30."
+    ),
     click.option(
         "--security",
         type=click.Choice(["none", "weakens"]),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
+from sparkray.cluster import Cluster, LockMode, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, SparkrayError
 from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
@@ -44,7 +44,10 @@ def interruptible(asked: threading.Event) -> Iterator[None]:
 
 @dataclass
 class Session:
-    """A connection under way. `display` is told what happens and may be exchanged; `asked` is set by a signal."""
+    """A connection under way. `display` is told what happens and may be exchanged; `asked` is set by a signal.
+
+    `gave_way` once the machine was left to somebody else on purpose: that one is waited for, whatever `--lock` says.
+    """
 
     cluster: Cluster
     options: Options
@@ -52,6 +55,7 @@ class Session:
     asked: threading.Event
     runner: Runner | None = None
     losses: int = 0
+    gave_way: bool = False
 
     def turn(self, study: Study, dataset: Dataset) -> None:
         """The runner is ready for a study: a new one for the first, the same for those after it.
@@ -59,7 +63,8 @@ class Session:
         Raises:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
-        say, mode = self.display.say, self.options.lock
+        say = self.display.say
+        mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
             self.runner = self.cluster.runner(study.experiment.name, mode, say, self.asked.is_set)
             try:
@@ -97,6 +102,11 @@ class Session:
             with suppress(SparkrayError):
                 self.runner.release()
             self.runner = None
+
+    def give_way(self) -> None:
+        """Leave the machine to whoever waits for it."""
+        self.release()
+        self.gave_way = True
 
     @contextmanager
     def _stopping(self, runner: Runner) -> Iterator[None]:

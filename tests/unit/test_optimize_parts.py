@@ -97,8 +97,14 @@ def test_the_plan_is_of_what_optimize_would_be_asked(command_line: Call) -> None
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((*SPARK, "--security", "none", "--allow-insecure"), "--security none and --allow-insecure contradict each other"),
-        (("plan", "--site", "cpu", "--confirm-runs", "6"), "--confirm-runs is of an optimisation, and experiment local is"),
+        (
+            (*SPARK, "--security", "none", "--allow-insecure"),
+            "--security none and --allow-insecure contradict each other",
+        ),
+        (
+            ("plan", "--site", "cpu", "--confirm-runs", "6"),
+            "--confirm-runs is of an optimisation, and experiment local is",
+        ),
     ],
 )
 def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[str, ...], said: str) -> None:

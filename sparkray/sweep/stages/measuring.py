@@ -91,7 +91,7 @@ class Measuring:
     def let_go(self) -> None:
         """Leaves the machine for a moment to another command that waits for it. Raises InterruptedSweepError."""
         if self.session is not None:
-            self.session.release()
+            self.session.give_way()
         self.asked.wait(TURN_S)
         self.stop_if_asked()
 
