@@ -122,6 +122,13 @@ def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hop
     assert lines[-1] == "Nothing was started."
 
 
+def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: Call) -> None:
+    [said] = [line for line in command_line(*SPARK, "--runs", "4").out.splitlines() if "the confirmation has" in line]
+    assert said.startswith("the confirmation has 12 blocks a model, a whole one 30: what a gain has beyond the margin")
+    assert "1.7 times as large to be shown (--confirm-runs 30)" in said
+    assert "the confirmation has" not in command_line(*SPARK).out
+
+
 def test_a_site_without_a_space_is_told_how_to_get_one(tmp_path: Path) -> None:
     options = replace(options_in(tmp_path), settings=('site.space=""',))
     with pytest.raises(InputError, match="site cpu names no space"):
