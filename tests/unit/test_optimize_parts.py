@@ -494,7 +494,7 @@ def test_the_facts_of_a_host_come_from_its_files_and_its_engine(tmp_path: Path) 
     space = Catalog(data_root()).space("dgx-spark")
     found = host_facts(space, Machine("spark", ("NVIDIA GB10",), (), {}), info, root=tmp_path)
     assert (found.cpus, found.performance_cpus, found.has_gpu) == ("0-3", "0,2", True)
-    assert (found.runtimes, found.security, found.cdi) == (("nvidia", "runc"), ("cgroupns", "seccomp"), False)
+    assert (found.runtimes, found.security) == (("nvidia", "runc"), ("cgroupns", "seccomp"))
     assert found.devices == ("/dev/nvidia0",)
     assert found.lacks == ("SYS_RESOURCE",)
 
@@ -503,7 +503,7 @@ def test_without_an_engine_nothing_is_said_of_it(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\n")
     found = host_facts(Catalog(data_root()).space("local"), Machine("box", (), (), {}), None, root=tmp_path)
-    assert (found.runtimes, found.security, found.cdi, found.lacks) == (None, None, None, ())
+    assert (found.runtimes, found.security, found.lacks) == (None, None, ())
     assert lacking("0000003fffffffff") == ()
     assert security_of({}) == ()
 
