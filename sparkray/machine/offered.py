@@ -84,7 +84,6 @@ def host_facts(
         memory_gib=round(gib(psutil.virtual_memory().total), 2),
         runtimes=tuple(sorted(told["Runtimes"])) if told.get("Runtimes") else None,
         security=security_of(told) if info is not None else None,
-        cdi=_resolves_cdi(told) if info is not None else None,
         devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
         log_driver=told.get("LoggingDriver") or None,
         runtime=told.get("DefaultRuntime") or None,
@@ -96,11 +95,6 @@ def security_of(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the engine's security options: `name=seccomp,profile=default` is seccomp."""
     words = (text.split(",")[0].removeprefix("name=") for text in info.get("SecurityOptions") or ())
     return tuple(sorted(words))
-
-
-def _resolves_cdi(info: Mapping[str, Any]) -> bool:
-    """Engines from 25 on name the folders where they look for CDI descriptions, older ones have none."""
-    return bool(info.get("CDISpecDirs"))
 
 
 def lacking(mask: str | None) -> tuple[str, ...]:

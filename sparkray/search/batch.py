@@ -105,7 +105,8 @@ class Batches:
         """The block that a dead driver left, where it is near enough; else one of our own."""
         told = [member.handle.user_attrs.get("block") for member in members]
         near = [int(block["number"]) for block in told if block is not None and self._near(block)]
-        return near[0] if near else _BLOCKS * min(member.trial.number for member in members)
+        own = self._settings.first_block + _BLOCKS * min(member.trial.number for member in members)
+        return near[0] if near else own
 
     def _near(self, block: Mapping[str, Any]) -> bool:
         here = (block["host"], block["boot"]) == (self._station.host, self._station.boot)
@@ -149,7 +150,8 @@ class Batches:
 
     def _unanswered(self, member: Member, result: Result) -> None:
         """No run of it counts: it is tried in another batch, and given up when that happens again."""
-        if self._own(member).values and member.again:
+        own = self._own(member)
+        if own.values and own.everywhere and member.again:
             self._close(member, "complete")
             return
         times = 1 + int(member.handle.user_attrs.get("unanswered", 0))
@@ -181,18 +183,17 @@ class Batches:
             return "infeasible"
         if not own.values or known is None:
             return None
-        everywhere = {model for model, _ in own.facts} == set(self._settings.models)
         leader = known.leader(own.key)
         behind = hopeless(
             own.values,
             leader.values if leader else None,
             known.noise,
             looks=len(self._settings.models) * (1 + self._settings.rounds),
-            slack=(0.0 if everywhere else _OTHER_MODELS) + (0.0 if known.df >= _KNOWN_DF else _UNSURE),
+            slack=(0.0 if own.everywhere else _OTHER_MODELS) + (0.0 if known.df >= _KNOWN_DF else _UNSURE),
         )
         if behind is not None:
             return behind
-        if not last or not everywhere:
+        if not last or not own.everywhere:
             return None
         return None if member.again and self._rounds_left(own) else "complete"
 

@@ -118,7 +118,7 @@ def open_study(
     if known is not None and known != list(settings.models):
         raise ConfigError(
             f"study {settings.study!r} is over other models than are asked for: {', '.join(known)}",
-            "Give it another name, or --fresh",
+            "Name another storage (--storage FILE), or start over (--fresh)",
         )
     if known is None:
         study.set_user_attr("models", list(settings.models))

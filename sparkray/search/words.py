@@ -7,7 +7,8 @@ from typing import Literal, Protocol
 from sparkray.spec.docker import DockerOptions, Security
 
 State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
-"""Measured to the end; stopped early as hopeless; measured, but against a constraint; no number; no run that counts."""
+"""Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run
+that counts on some model."""
 Place = tuple[str, int]
 """(model, block)."""
 
@@ -154,6 +155,7 @@ class Settings:
         finalists: Configurations that are measured again at the end.
         rounds: How often, at most.
         per_block: Configurations to a block, beside its baseline.
+        first_block: Blocks are numbered from here.
     """
 
     study: str
@@ -165,6 +167,7 @@ class Settings:
     finalists: int = 4
     rounds: int = 1
     per_block: int = 8
+    first_block: int = 0
 
     def __post_init__(self) -> None:
         least = {"trials": self.trials, "models": len(self.models), "per_block": self.per_block}

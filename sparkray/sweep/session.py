@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from sparkray.cluster import Cluster, Node, Runner, RunnerLostError, connected, login_hint
+from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, HostError, SparkrayError
 from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
@@ -56,6 +56,7 @@ class Session:
         asked: Set by a signal.
         runner: The runner, once there is one.
         losses: Runners that died.
+        gave_way: Once the machine was left to somebody else on purpose: that one is waited for, whatever `--lock` says.
         node: Where to measure; None: on this machine, else on the first that may.
         like: The identity of another machine, whose files and weights this one's must be.
         identity: What the runner said of the machine last (`Bench.identity`).
@@ -67,6 +68,7 @@ class Session:
     asked: threading.Event
     runner: Runner | None = None
     losses: int = 0
+    gave_way: bool = False
     node: Node | None = None
     like: Mapping[str, Any] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
@@ -77,7 +79,8 @@ class Session:
         Raises:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
-        say, mode = self.display.say, self.options.lock
+        say = self.display.say
+        mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
             node = self.node or self.cluster.nodes()[0]
             self.runner = self.cluster.runner(node, study.experiment.name, mode, say, self.asked.is_set)
@@ -118,6 +121,11 @@ class Session:
             with suppress(SparkrayError):
                 self.runner.release()
             self.runner = None
+
+    def give_way(self) -> None:
+        """Leave the machine to whoever waits for it."""
+        self.release()
+        self.gave_way = True
 
     @contextmanager
     def _stopping(self, runner: Runner) -> Iterator[None]:

@@ -173,6 +173,13 @@ def scene_in(folder: Path, *, runs: int = 4, trials: int = 6, **asked: Any) -> S
     return set_scene(options_in(folder, runs=runs), Asked(trials=trials, **asked), measuring=False)
 
 
+def scene_of_two(folder: Path, *, runs: int = 2, trials: int = 4) -> Scene:
+    """The same over two models."""
+    (folder / "space.yaml").write_text(SPACE)
+    options = options_in(folder, runs=runs, models="SmolLM2-135M,Qwen2-1.5B")
+    return set_scene(options, Asked(trials=trials), measuring=False)
+
+
 def options_in(folder: Path, **changes: Any) -> Options:
     return Options(
         site="cpu",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_two_nodes_of_one_machine_are_one_and_it_is_said(cluster: Cluster, tmp_p
     scene = scene_in(tmp_path)
     with ExitStack() as stack:
         plain = pretending(tmp_path, stack, NOTHING)
-        measuring = OnRay(plain.options, plain.out, stack)
+        measuring = OnRay(replace(plain.options, address=cluster.address), plain.out, stack)
         measuring.session = Session(cluster, measuring.options, Display(measuring.out, 0, 0), measuring.asked)
         try:
             found = companions(scene, measuring, dataset_of(scene, measuring))

@@ -12,6 +12,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from sparkray.errors import ConfigError
 from sparkray.search import Batch, Found, Ground, Result, Settings, Station, Trial, Work, ground, open_storage, search
 from sparkray.search.propose import Proposer
 from sparkray.spec.docker import DockerOptions
@@ -198,6 +199,25 @@ def test_a_baseline_that_was_refused_takes_its_block_along(
     assert all(one.log_ratios for one in again.evaluated if one.environment in of_block)
     third = search(_ground(), bench.submit, settings=_settings(""), storage=storage, recall=Rows({base: None}).recall)
     assert third == again, "what is put right is put right once"
+
+
+def test_a_study_over_other_models_is_refused_with_what_to_do(
+    stored: tuple[optuna.storages.BaseStorage, Bench, Found],
+) -> None:
+    storage, bench, _ = stored
+    other = replace(_settings(""), models=("Alpha", "Beta"))
+    with pytest.raises(ConfigError, match="study 'stored' is over other models than are asked for: Alpha") as raised:
+        search(_ground(), bench.submit, settings=other, storage=storage)
+    assert raised.value.remedy == "Name another storage (--storage FILE), or start over (--fresh)"
+
+
+def test_blocks_are_numbered_from_where_they_are_told_to() -> None:
+    benches = [Bench(), Bench()]
+    for bench, first in zip(benches, (0, 1 << 20), strict=True):
+        search(_ground(), bench.submit, settings=replace(_settings("memory:"), first_block=first))
+    plain, moved = ({block for _, block in bench.told} for bench in benches)
+    assert plain
+    assert moved == {block + (1 << 20) for block in plain}
 
 
 class Slow(Proposer):

@@ -8,6 +8,7 @@ The first error of any machine stops all. One that is lost, or cannot be made re
 and the search goes on with the rest: its trials are taken up as those of any driver that died.
 """
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -153,6 +154,8 @@ def companions(scene: Scene, measuring: Measuring, home: Dataset) -> list[Compan
         SparkrayError: The first machine cannot do it.
         InterruptedSweepError: Somebody asked for the end.
     """
+    if (measuring.options.address or os.environ.get("RAY_ADDRESS") or "local") == "local":
+        return []  # a Ray of our own is this machine alone, and not started before a run is due
     cluster = measuring.opened().cluster
     if len(cluster.nodes()) == 1:
         return []

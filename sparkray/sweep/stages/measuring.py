@@ -109,7 +109,8 @@ class Measuring:
 
     def let_go(self) -> None:
         """Leaves the machine for a moment to another command that waits for it. Raises InterruptedSweepError."""
-        self.release()
+        if self.session is not None:
+            self.session.give_way()
         self.asked.wait(TURN_S)
         self.stop_if_asked()
 

@@ -31,7 +31,7 @@ from sparkray.search import (
 from sparkray.search import present as in_study
 from sparkray.spec.offer import unresolved
 from sparkray.spec.site import CONTAINER_BASELINE
-from sparkray.store import Dataset
+from sparkray.store import Dataset, description, existing
 from sparkray.sweep.show import Beside, Display
 from sparkray.sweep.stages.effects import noise_of
 from sparkray.sweep.stages.fleet import Companion, Fleet, Helper, datasets_of
@@ -45,6 +45,8 @@ _TRIES = 3
 """Times that a block's baseline is measured again, where checks refuse it."""
 MEMORY_FACTOR, MEMORY_SLACK_GIB = 1.1, 0.25
 """A trial may take a tenth more memory than its baseline, and what other programs move meanwhile."""
+_STUDY_BLOCKS = 1 << 20
+"""Numbers of blocks that a study has for itself: one over all models, and one over those that were there, in one dataset."""
 _UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 
@@ -96,7 +98,7 @@ class Bench:
         return [
             Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
             if trial.environment in struck
-            else result_of(self.scene, rows.last(plan[trial.environment].run_id), base)
+            else self._result(rows, plan[trial.environment].run_id, base)
             for trial in batch.trials
         ]
 
@@ -127,12 +129,18 @@ class Bench:
         return [self._recalled(rows, result) for result in results]
 
     def _recalled(self, rows: Rows, result: Result) -> Result | None:
-        mine = None if result.run_id is None else rows.last(result.run_id)
-        if mine is None:
+        if result.run_id is None or rows.last(result.run_id) is None:
             return result
         base = None if result.baseline_id is None else rows.last(result.baseline_id)
-        now = result_of(self.scene, mine, base)
+        now = self._result(rows, result.run_id, base)
         return now if now.answered else None
+
+    def _result(self, rows: Rows, run_id: str, base: Row | None) -> Result:
+        """Of a run; none where its model was not there for the baseline either."""
+        row = rows.last(run_id)
+        if row is not None and row["status"] in FAILED and not rows.fails(row):
+            return Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
+        return result_of(self.scene, row, base)
 
     def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
         """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
@@ -158,7 +166,8 @@ def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows, *, first: bool) 
     for run in plan:
         last = rows.last(run.run_id)
         status = "interrupted" if last is None else str(last["status"])
-        if status == "interrupted" or (run == base and status != "ok") or (first and status == "invalid"):
+        doubtful = last is not None and status != "ok" and not rows.fails(last)
+        if status == "interrupted" or (run == base and status != "ok") or (first and doubtful):
             found.append(run)
     return found
 
@@ -280,27 +289,43 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Da
 def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
     """That of the search."""
     study = scene.stage("search", (scene.baseline,), scene.runs)
-    return measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
+    return measuring.dataset(study, definition_of(scene, ground_of(scene)), fresh=measuring.options.fresh)
 
 
-def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset) -> str:
-    """What may be chosen and what runs are is fixed in one study: another ground is another one, and so is --fresh.
+def definition_of(scene: Scene, chosen_from: Ground) -> str:
+    """What may stand in one dataset. Another study begins its blocks anew, which must not find the baselines of this one."""
+    models = [card.name for card in scene.study.cards]
+    return canonical_sha256([definition_sha256(scene.stage("search", (), 1)), chosen_from.definition, models])
 
-    What the screen found is no part of it, so that machines of one kind share a study whatever their screens say.
+
+def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset, models: Sequence[str] | None = None) -> str:
+    """What may be chosen, the models and what runs are is fixed in one study: others are another, and so is --fresh.
+
+    What the screen found of levels is no part of it, so that machines of one kind share a study whatever their screens say.
+    `models` are those that were there; all that were asked for where that is not known yet.
     """
-    definition = [chosen_from.definition, dataset.path.name, definition_sha256(scene.stage("search", (), 1))]
-    return f"{scene.name}-search-{canonical_sha256(definition)[:8]}"
+    definition = definition_of(scene, chosen_from)
+    alike = [
+        one.path
+        for one in existing(dataset.path.parent, dataset.path.name.partition("@")[0])
+        if description(one).get("definition_sha256") == definition
+    ]
+    asked = [card.name for card in scene.study.cards]
+    identity = [definition, alike.index(dataset.path), asked if models is None else list(models)]
+    return f"{scene.name}-search-{canonical_sha256(identity)[:8]}"
 
 
 def settings_of(scene: Scene, screened: Screened, chosen_from: Ground, dataset: Dataset) -> Settings:
     """How the search is done."""
     models = screened.models
     noise = {model: noise_of(screened.by_model.get(model, {})) for model in models}
+    missing = [place for place, card in enumerate(scene.study.cards) if card.name not in models]
     return Settings(
-        study=study_name(scene, chosen_from, dataset),
+        study=study_name(scene, chosen_from, dataset, models),
         storage=scene.asked.storage or default_storage(dataset.path),
         trials=scene.asked.trials,
         models=models,
         seed=scene.study.experiment.seed,
         noise={model: sd for model, sd in noise.items() if sd is not None},
+        first_block=sum(_STUDY_BLOCKS << place for place in missing),
     )
