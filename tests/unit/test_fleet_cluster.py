@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pretended import NOTHING, Pretending, pretending, scene_in
@@ -26,17 +27,22 @@ SETTINGS = {"num_cpus": 0, "resources": {RESOURCE: 1}, "object_store_memory": 80
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def nodes() -> Iterator[Any]:
     """Two raylets."""
     from ray.cluster_utils import Cluster as Nodes  # after our own room, which sets what Ray reads when it is imported
 
-    nodes = Nodes(initialize_head=True, head_node_args={**SETTINGS, "include_dashboard": False})
+    made = Nodes(initialize_head=True, head_node_args={**SETTINGS, "include_dashboard": False})
     try:
-        nodes.add_node(**SETTINGS)
-        with connected(nodes.address, dashboard=False) as found:
-            yield found
+        made.add_node(**SETTINGS)
+        yield made
     finally:
-        nodes.shutdown()
+        made.shutdown()
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any) -> Iterator[Cluster]:
+    with connected(nodes.address, dashboard=False) as found:
+        yield found
 
 
 def nobody(line: str) -> None:
@@ -98,8 +104,15 @@ def test_a_machine_tells_what_it_is_and_can(cluster: Cluster, tmp_path: Path) ->
     assert not told[0].sees
 
 
-def test_a_node_that_left_is_lost_and_not_waited_for(cluster: Cluster) -> None:
-    gone = type(cluster.nodes()[0])("f" * 56, "gone")
-    with pytest.raises(ClusterError, match="gone has left the Ray cluster"):
-        cluster.runner(gone, "mine", "wait", nobody, lambda: False)
+def test_a_node_that_left_is_lost_and_not_waited_for(cluster: Cluster, nodes: Any) -> None:
+    """The last test: one node is gone after it."""
+    _, two = cluster.nodes()
+    runner = cluster.runner(two, "mine", "wait", nobody, lambda: False)
+    nodes.remove_node(next(node for node in nodes.worker_nodes if node.node_id == two.id))
+    with pytest.raises(RunnerLostError, match="died"):
+        runner.adopt(None, None, nobody)
+    runner.release()
+    with pytest.raises(ClusterError, match=f"{two.host} has left the Ray cluster"):
+        cluster.runner(two, "mine", "wait", nobody, lambda: False)
+    assert [node.id for node in cluster.nodes()] != [two.id]
     assert issubclass(RunnerLostError, ClusterError), "what a search goes on without"
