@@ -11,6 +11,9 @@ those of the baseline and those that fail. Strategies:
     random    uniform, one run a trial, eight and the baseline to a block, the best observed; as many runs as ours
     tpe       Optuna's TPE (multivariate, grouped), else as random
 
+A third is what the search alone takes. `optimize` spends a screen before it, and both together are more than ofat takes: the
+screen is for what each level does by itself, which a search does not tell. Its runs are printed beside the others'.
+
 Printed: median and 90th percentile of the true loss of the chosen configuration against the best feasible one, and how
 often it is within 1 %. A choice that violates the constraint or fails has lost everything. Targets at CV <= 1 %: within
 1 % in at least 90 % of the repetitions with at most a third of the runs of ofat. Then, with every level doing nothing,
@@ -162,6 +165,12 @@ def budget_of(ground_: Ground, share: float) -> tuple[int, int]:
     return full, int(share * full)
 
 
+def screen_runs(ground_: Ground) -> int:
+    """Runs of the screen that `optimize` makes before it searches, where no level is given up: native is in it too."""
+    alone = sum(verdict.alone for axis in ground_.axes for verdict in axis.levels.values())
+    return RUNS_A_LEVEL * (alone + 2)
+
+
 def once(repetition: int, *, name: str, cv: float, asked: Asked) -> tuple[float, int]:
     """The loss of a strategy on one machine, and its runs; the same machine for every strategy."""
     optuna.logging.set_verbosity(logging.WARNING)
@@ -220,7 +229,8 @@ def show_losses(cvs: Sequence[float], asked: Asked, names: Sequence[str] = tuple
     full, budget = budget_of(ground_, asked.share)
     print(
         f"{asked.repetitions} machines, {len(ground_.axes)} factors, drift {asked.drift:g} CV a run; one factor at a time: "
-        f"{full} runs; the others: {budget}\n"
+        f"{full} runs; the others: {budget}; the screen that `optimize` makes before it searches: {screen_runs(ground_)} "
+        "more, of which nothing is told here\n"
     )
     print(
         f"{'CV %':>5}  {'strategy':<9}{'runs':>6}{'median loss %':>15}{'90th pct. %':>13}{'within 1 %':>12}{'unusable':>10}"

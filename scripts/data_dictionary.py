@@ -88,6 +88,7 @@ REST = """
       inputs/        what the engines were given: prompts, option files
       spool/         the attempt that is under way; empty when nothing runs
       progress.json  what is being done right now, for `status`
+      machines/HOST/ of a search: the datasets of further machines that measured for it
 
 A file is written whole, then renamed into place; the row in `runs/` comes last. So an attempt exists when its row is
 there, and a crash at any moment loses nothing that was finished. While a run goes on its samples stream to the spool; if

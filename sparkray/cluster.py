@@ -1,4 +1,4 @@
-"""The only room that knows Ray: one `BenchmarkRunner` actor on the machine that measures, and the driver's side of it.
+"""The only room that knows Ray: one `BenchmarkRunner` actor on a machine that measures, and the driver's side of it.
 
 Ray is used for what it is good at (placing work on a machine of a cluster, surviving the loss of it, a dashboard), and
 kept from what it would spoil: its memory monitor is off, since it takes page cache for pressure and kills the benchmark;
@@ -11,11 +11,11 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 from uuid import uuid4
 
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
@@ -26,8 +26,8 @@ if TOKEN.is_file():
     # at an explicit address refuses us for minutes. A cluster that asks for none ignores it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
-import psutil
 import ray
+from ray._private.state import available_resources_per_node  # public ways tell of the whole cluster alone
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -40,15 +40,19 @@ from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
+from sparkray.machine.offered import About, about
+from sparkray.machine.raylet import ray_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
 from sparkray.spec.site import HOST
+from sparkray.spec.space import Space
 from sparkray.store import Dataset
 
 RESOURCE = "sparkray"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
+_START_S = 120.0
 _SETTLE_S = 5.0
 """Until Ray has taken note of an actor that ended."""
 LockMode = Literal["wait", "fail"]
@@ -63,56 +67,6 @@ class RunnerLostError(ClusterError):
 def _group(name: str) -> Callable[[Method], Method]:
     """Which of the actor's thread groups a method belongs to."""
     return cast("Callable[[Method], Method]", ray.method(concurrency_group=name))
-
-
-def ray_processes() -> list[int]:
-    """Ray's own processes on this machine, for an actor: those that name its session, and its raylet's other children.
-
-    The actor itself is not one of them, and neither is any other job of the cluster: what that costs is no cost of ours,
-    and to be found by whoever asks who else was busy. Another Ray on the machine has a session of its own.
-    """
-    me = psutil.Process()
-    raylet = me.parent()
-    if raylet is None:
-        return []
-    session = next((word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session-name=")), "")
-    found = {raylet.pid, *(child.pid for child in raylet.children(recursive=True))}
-    for process in psutil.process_iter(["cmdline"]):
-        if session and any(session in word for word in process.info["cmdline"] or ()):
-            found.add(process.pid)
-    return sorted(found - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(raylet.children())})
-
-
-class _Process(Protocol):
-    """The part of `psutil.Process` that is asked."""
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        ...
-
-    def cmdline(self) -> list[str]:
-        """Its words; of a worker the title that Ray gives it."""
-        ...
-
-    def children(self, recursive: bool = False) -> Sequence["_Process"]:  # noqa: FBT001, FBT002 - as psutil has it
-        """What it started."""
-        ...
-
-
-def at_work(workers: Iterable[_Process]) -> set[int]:
-    """The raylet's workers that have a task or an actor, and all that these started.
-
-    Ray writes into a worker's title what it does, `ray::Actor.method`; one that has nothing to do is `ray::IDLE`, and one
-    that is no worker, an agent, keeps its own words.
-    """
-    found: set[int] = set()
-    for worker in workers:
-        with suppress(psutil.Error):
-            title = " ".join(worker.cmdline())
-            if title.startswith("ray::") and not title.startswith("ray::IDLE"):
-                found |= {worker.pid, *(child.pid for child in worker.children(recursive=True))}
-    return found
 
 
 class BenchmarkRunner:
@@ -207,15 +161,30 @@ class BenchmarkRunner:
 _ACTOR: Any = ray.remote(
     num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 2}
 )(BenchmarkRunner)
+_ABOUT: Any = ray.remote(num_cpus=0, max_retries=0)(about)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a cluster that may measure: Ray's id of it, and its machine's name."""
+
+    id: str
+    host: str
+
+    @property
+    def only(self) -> NodeAffinitySchedulingStrategy:
+        """Nowhere else."""
+        return NodeAffinitySchedulingStrategy(self.id, soft=False)
 
 
 @dataclass
 class Runner:
-    """The driver's handle of one actor."""
+    """The driver's handle of one actor, and the node that it is on."""
 
     actor: Any
     pid: int
     host: str
+    node: Node | None = None
 
     def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
@@ -269,30 +238,12 @@ class Cluster:
     own: bool
     address: str
 
-    def runner(self, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> Runner:
-        """An actor on this machine, else on the first that has the resource.
+    def nodes(self) -> list[Node]:
+        """Those that may measure, this machine's first.
 
         Raises:
-            ClusterError: No node has it.
-            LockHeldError: Another sweep of this cluster has it, and `mode` is `fail`.
+            ClusterError: None may.
         """
-        node = self._node()
-        self._await_resource(mode, tell, should_stop)
-        actor = _ACTOR.options(
-            # the last part, since Ray frees the name of a runner that died only after a while
-            name=f"sparkray {experiment} on {node['NodeManagerHostname']} (driver {os.getpid()}, {uuid4().hex[:4]})",
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-        ).remote()
-        try:
-            pid, host = ray.get(actor.identity.remote(), timeout=120)
-        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError) as error:
-            raise ClusterError(
-                f"no runner could be started on {node['NodeManagerHostname']}: {error}",
-                "sparkray must be installed there, in the Python that Ray runs",
-            ) from None
-        return Runner(actor, pid, host)
-
-    def _node(self) -> dict[str, Any]:
         able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
         if not able:
             raise ClusterError(
@@ -303,23 +254,74 @@ class Cluster:
                 f"--resources='{json.dumps({RESOURCE: 1})}'",
             )
         here = ray.get_runtime_context().get_node_id()
-        return cast("dict[str, Any]", next((node for node in able if node["NodeID"] == here), able[0]))
+        able.sort(key=lambda node: bool(node["NodeID"] != here))
+        return [Node(node["NodeID"], node["NodeManagerHostname"]) for node in able]
 
-    def _await_resource(self, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> None:
-        """Wait until no other sweep of this cluster is measuring: an actor must never be left pending unsaid.
+    def about(self, nodes: Sequence[Node], space: Space, folder: Path) -> list[About | str]:
+        """What the machines of nodes are (see `machine.offered.about`), asked at once; of one that does not answer, why."""
+        asked = [_ABOUT.options(scheduling_strategy=node.only).remote(space, folder) for node in nodes]
+        ray.wait(asked, num_returns=len(asked), timeout=_START_S)
+        return [_answer(reference) for reference in asked]
 
-        Ray tells what is free in the whole cluster, not on one node, so sweeps of one cluster take turns. A runner that we
-        have just let go of is busy in its books for a moment longer.
+    def runner(
+        self, node: Node, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]
+    ) -> Runner:
+        """An actor on a node.
+
+        Raises:
+            ClusterError: None can be started there.
+            LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
-        told, began = False, time.monotonic()
-        while ray.available_resources().get(RESOURCE, 0) < ray.cluster_resources().get(RESOURCE, 0):
-            lasting = time.monotonic() - began > _SETTLE_S
-            if should_stop() or (lasting and mode == "fail"):
-                raise LockHeldError("another sweep of this Ray cluster is measuring", "Wait for it: --lock wait")
-            if lasting and not told:
-                tell("waiting: another sweep of this Ray cluster is measuring")
-                told = True
-            time.sleep(_POLL_S)
+        _await_node(node, mode, tell, should_stop)
+        actor = _ACTOR.options(
+            # the last part, since Ray frees the name of a runner that died only after a while
+            name=f"sparkray {experiment} on {node.host} (driver {os.getpid()}, {uuid4().hex[:4]})",
+            scheduling_strategy=node.only,
+        ).remote()
+        try:
+            pid, host = ray.get(actor.identity.remote(), timeout=_START_S)
+        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError) as error:
+            raise ClusterError(
+                f"no runner could be started on {node.host}: {error}",
+                "sparkray must be installed there, in the Python that Ray runs",
+            ) from None
+        return Runner(actor, pid, host, node)
+
+
+def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
+    try:
+        return cast("About", ray.get(reference, timeout=_POLL_S))
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(reference)
+        return f"it has not answered for {_START_S:g} s"
+    except ray.exceptions.RayError as error:
+        return f"it could not be asked: {' '.join(str(error).split())[:300]}"
+
+
+def _await_node(node: Node, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> None:
+    """Wait until no other sweep of this cluster measures on a node: an actor must never be left pending unsaid.
+
+    A runner that we have just let go of is busy in Ray's books for a moment longer. Raises as `Cluster.runner`.
+    """
+    told, began = False, time.monotonic()
+    while not _is_free(node):
+        lasting = time.monotonic() - began > _SETTLE_S
+        if should_stop() or (lasting and mode == "fail"):
+            raise LockHeldError(
+                f"another sweep of this Ray cluster is measuring on {node.host}", "Wait for it: --lock wait"
+            )
+        if lasting and not told:
+            tell(f"waiting: another sweep of this Ray cluster is measuring on {node.host}")
+            told = True
+        time.sleep(_POLL_S)
+
+
+def _is_free(node: Node) -> bool:
+    """Whether nobody has a node's resource; one of which Ray has not heard yet is free. Raises ClusterError."""
+    if not any(known["NodeID"] == node.id and known["Alive"] for known in ray.nodes()):
+        raise ClusterError(f"{node.host} has left the Ray cluster")
+    free = available_resources_per_node().get(node.id)
+    return free is None or bool(free.get(RESOURCE, 0) >= 1)
 
 
 @contextmanager

@@ -273,7 +273,7 @@ class Optimized:
         models: Names.
         settings: runs, trials, confirm_runs, allow_insecure, seed.
         baseline_flags: Of the baseline container.
-        datasets: Folder by stage.
+        datasets: Folder by stage; as `search on HOST` what another machine measured for the search.
         overhead: Baseline against native, from the screen's blocks.
         levels: Every level of the space, in its order.
         search: None where nothing was left to search.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparkray.checks import Late, look_back_all
-from sparkray.plan import PlannedRun, Study, make_plan
+from sparkray.plan import PlannedRun, Study, make_plan, run_id_of
 from sparkray.records import Verdict
 from sparkray.store import TABLES, Dataset
 
@@ -61,7 +61,8 @@ def look_back(
 
     A warning stands as long as the runs bear it out. A run that is found invalid is stored so, and counts no more. Runs of
     the dataset that the study does not plan (of other flags, or of arms left out) are let be: nobody would measure them
-    again.
+    again. Of a run in a block beyond the plan, as a search makes them one by one, the whole block is at stake, and the
+    study's runs in other such blocks only tell what is usual.
 
     Returns:
         Why, by run id, for the runs that count no more.
@@ -69,14 +70,13 @@ def look_back(
     Raises:
         StorageError: It could not be written.
     """
-    in_plan = {run.run_id for run in make_plan(study)}
-    rows = [row for row in history.of(planned) if row["run_id"] in in_plan]
+    rows, at_stake = _rows_of(study, history, planned)
     dataset = history.dataset
     found: dict[tuple[str, int], list[Verdict]] = {}
     for late in reviews(study, rows):
         found.setdefault((late.run_id, late.attempt), []).append(late.verdict)
     refused: dict[str, str] = {}
-    for row in rows:
+    for row in at_stake:
         key = row["run_id"], row["attempt"]
         verdicts = found.get(key, [])
         if wrong := [verdict for verdict in verdicts if verdict.verdict == "invalid"]:
@@ -86,6 +86,25 @@ def look_back(
             history.drop(row["run_id"])
         dataset.write_late(*key, verdicts)
     return refused
+
+
+def _rows_of(study: Study, history: History, planned: PlannedRun) -> tuple[list[Row], list[Row]]:
+    """What reviews see of a planned run's kind, and which of it their verdicts may reach."""
+    every, in_plan = history.of(planned), {run.run_id for run in make_plan(study)}
+    if planned.run_id in in_plan:
+        rows = [row for row in every if row["run_id"] in in_plan]
+        return rows, rows
+    known = {treatment.environment for treatment in study.treatments}
+    rows = [row for row in every if row["environment"] in known and _is_of(study, planned, row)]
+    return rows, [row for row in rows if row["block"] == planned.block]
+
+
+def _is_of(study: Study, planned: PlannedRun, row: Row) -> bool:
+    """Whether a run has the very flags, load and seed that the study would give it in its block."""
+    levels = study.experiment.levels
+    treatment, round_ = study.treatment(row["environment"]), row["block"] // len(levels)
+    card, level = study.card(planned.model), study.level(planned)
+    return bool(run_id_of(study, card, treatment, block=round_, level=level) == row["run_id"])
 
 
 def look_back_over_all(

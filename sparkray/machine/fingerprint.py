@@ -15,6 +15,7 @@ from sparkray import __version__
 from sparkray.units import gib
 
 _GB10 = "GB10"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,11 @@ def fingerprint() -> Machine:
         "sparkray": __version__,
     }
     return Machine(socket.gethostname(), gpus, uuids, facts)
+
+
+def boot_id() -> str:
+    """The kernel's own id of this boot of the machine; empty where it tells none."""
+    return _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
 
 
 def _os_name() -> str | None:

@@ -4,6 +4,7 @@ Asked, never tried; what cannot be learnt is None, and nothing is struck out for
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import psutil
 
 from sparkray.errors import DockerError
 from sparkray.machine.cores import cpu_list, machine_performance_cores, parts_of
-from sparkray.machine.fingerprint import Machine
+from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
 from sparkray.runtimes._docker import connect, docker_errors
 from sparkray.spec.privilege import CAPABILITIES, capability_names
 from sparkray.spec.space import HostFacts, Space
@@ -20,6 +21,34 @@ from sparkray.units import gib
 _ENGINE = "dockerd"
 _LEAST_CAPABILITIES = 38
 """Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A machine as a driver on another one asks for it.
+
+    Attributes:
+        machine: Its fingerprint.
+        boot: The id of its boot.
+        facts: What it can honour of a space.
+        sees: Whether a folder of the driver's is there.
+    """
+
+    machine: Machine
+    boot: str
+    facts: HostFacts
+    sees: bool
+
+
+def about(space: Space, folder: Path) -> About:
+    """What this machine is.
+
+    Args:
+        space: As for `host_facts`.
+        folder: Of the driver's.
+    """
+    machine = fingerprint()
+    return About(machine, boot_id(), host_facts(space, machine, engine_info()), folder.is_dir())
 
 
 def engine_info() -> Mapping[str, Any] | None:
@@ -55,7 +84,6 @@ def host_facts(
         memory_gib=round(gib(psutil.virtual_memory().total), 2),
         runtimes=tuple(sorted(told["Runtimes"])) if told.get("Runtimes") else None,
         security=security_of(told) if info is not None else None,
-        cdi=_resolves_cdi(told) if info is not None else None,
         devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
         log_driver=told.get("LoggingDriver") or None,
         runtime=told.get("DefaultRuntime") or None,
@@ -67,11 +95,6 @@ def security_of(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the engine's security options: `name=seccomp,profile=default` is seccomp."""
     words = (text.split(",")[0].removeprefix("name=") for text in info.get("SecurityOptions") or ())
     return tuple(sorted(words))
-
-
-def _resolves_cdi(info: Mapping[str, Any]) -> bool:
-    """Engines from 25 on name the folders where they look for CDI descriptions, older ones have none."""
-    return bool(info.get("CDISpecDirs"))
 
 
 def lacking(mask: str | None) -> tuple[str, ...]:

@@ -6,19 +6,22 @@ from sparkray.search.importance import importance
 from sparkray.search.loop import open_study, read, search
 from sparkray.search.shortlist import Candidate, shortlist
 from sparkray.search.storage import default_storage, open_storage
-from sparkray.search.words import Batch, Evaluated, Found, Result, Settings, Submit, Trial
+from sparkray.search.words import Batch, Crew, Evaluated, Found, Result, Settings, Station, Submit, Trial, Work
 
 __all__ = [
     "Axis",
     "Batch",
     "Candidate",
+    "Crew",
     "Evaluated",
     "Found",
     "Ground",
     "Result",
     "Settings",
+    "Station",
     "Submit",
     "Trial",
+    "Work",
     "default_storage",
     "ground",
     "importance",

@@ -4,7 +4,6 @@ Batches go from model to model in the order of the settings, so that what is hop
 first is not measured on the next. New configurations have one block; finalists go on, block after block.
 """
 
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from sparkray.search.drivers import put_back, this_driver
+from sparkray.search.drivers import put_back
 from sparkray.search.ground import Ground
 from sparkray.search.history import Configuration, History, Known
 from sparkray.search.race import hopeless, mean
-from sparkray.search.words import Batch, Place, Result, Settings, Submit, Trial
+from sparkray.search.words import Batch, Place, Result, Settings, Station, Trial
 
 NEAR_S = 3600.0
 """A block that was begun longer ago is not gone on with: the machine may have drifted since its baseline ran."""
@@ -47,17 +46,16 @@ class Batches:
     Args:
         study: Optuna's.
         ground: What may be chosen.
-        submit: Measures what is left of a batch.
+        station: Measures what is left of a batch.
         settings: Of the search.
         clock: s since the epoch.
     """
 
     def __init__(
-        self, study: optuna.Study, ground: Ground, submit: Submit, *, settings: Settings, clock: Callable[[], float]
+        self, study: optuna.Study, ground: Ground, station: Station, *, settings: Settings, clock: Callable[[], float]
     ) -> None:
-        self._study, self._ground, self._submit = study, ground, submit
+        self._study, self._ground, self._station = study, ground, station
         self._settings, self._clock = settings, clock
-        self._boot = this_driver().boot
 
     def taken(self, handle: optuna.Trial, trial: Trial) -> Member | None:
         """A trial as a member of the next batch; None if everything of it is known already, and then it is closed.
@@ -71,7 +69,7 @@ class Batches:
         if block is not None and not self._near(block):
             for model in self._settings.models:
                 for one in self._wanting([member], model, block["number"]):
-                    [result] = self._submit(Batch(model, block["number"], (trial,), over=True))
+                    [result] = self._station.submit(Batch(model, block["number"], (trial,), over=True))
                     if result.answered:
                         self._store(one, (model, block["number"]), result)
         return next(iter(self._sifted([member], last=True)), None)
@@ -93,7 +91,7 @@ class Batches:
 
     def _measured(self, mine: list[Member], model: str, block: int) -> list[Member]:
         """Measures one block of one model; who of it is out of the batch, since no run of it counts."""
-        results = self._submit(Batch(model, block, tuple(member.trial for member in mine)))
+        results = self._station.submit(Batch(model, block, tuple(member.trial for member in mine)))
         gone = []
         for member, result in zip(mine, results, strict=True):
             if result.answered:
@@ -107,10 +105,11 @@ class Batches:
         """The block that a dead driver left, where it is near enough; else one of our own."""
         told = [member.handle.user_attrs.get("block") for member in members]
         near = [int(block["number"]) for block in told if block is not None and self._near(block)]
-        return near[0] if near else _BLOCKS * min(member.trial.number for member in members)
+        own = self._settings.first_block + _BLOCKS * min(member.trial.number for member in members)
+        return near[0] if near else own
 
     def _near(self, block: Mapping[str, Any]) -> bool:
-        here = (block["host"], block["boot"]) == (platform.node(), self._boot)
+        here = (block["host"], block["boot"]) == (self._station.host, self._station.boot)
         return bool(here and self._clock() - block["opened"] < NEAR_S)
 
     def _write(self, members: list[Member], block: int) -> None:
@@ -118,7 +117,8 @@ class Batches:
         for member in members:
             known = member.handle.user_attrs.get("block") or {}
             if known.get("number") != block:
-                told = {"number": block, "opened": self._clock(), "host": platform.node(), "boot": self._boot}
+                where = {"host": self._station.host, "boot": self._station.boot}
+                told = {"number": block, "opened": self._clock(), **where}
                 member.handle.set_user_attr("block", told)
 
     def _history(self) -> History:
@@ -150,7 +150,8 @@ class Batches:
 
     def _unanswered(self, member: Member, result: Result) -> None:
         """No run of it counts: it is tried in another batch, and given up when that happens again."""
-        if self._own(member).values and member.again:
+        own = self._own(member)
+        if own.values and own.everywhere and member.again:
             self._close(member, "complete")
             return
         times = 1 + int(member.handle.user_attrs.get("unanswered", 0))
@@ -182,18 +183,17 @@ class Batches:
             return "infeasible"
         if not own.values or known is None:
             return None
-        everywhere = {model for model, _ in own.facts} == set(self._settings.models)
         leader = known.leader(own.key)
         behind = hopeless(
             own.values,
             leader.values if leader else None,
             known.noise,
             looks=len(self._settings.models) * (1 + self._settings.rounds),
-            slack=(0.0 if everywhere else _OTHER_MODELS) + (0.0 if known.df >= _KNOWN_DF else _UNSURE),
+            slack=(0.0 if own.everywhere else _OTHER_MODELS) + (0.0 if known.df >= _KNOWN_DF else _UNSURE),
         )
         if behind is not None:
             return behind
-        if not last or not everywhere:
+        if not last or not own.everywhere:
             return None
         return None if member.again and self._rounds_left(own) else "complete"
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 
 import optuna
 import psutil
@@ -21,12 +20,15 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from sparkray.machine.fingerprint import boot_id
+
 BEAT_S, SILENT_S = 30.0, 300.0
 UNSIGNED_S = 60.0
 """A trial without a signature is that of a driver that has just taken it, or that died there."""
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PREFIX = "driver "
 SERIAL = count()
+TAKING = threading.Lock()
+"""Held by whoever takes trials: one that a driver of this process has not signed yet is not that of a dead driver."""
 _KEPT = ("again", "block", "raced", "unanswered")
 _CORRECTION = ("corrects", "evaluations")
 """Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others."""
@@ -34,24 +36,30 @@ _CORRECTION = ("corrects", "evaluations")
 
 @dataclass(frozen=True)
 class Driver:
-    """A process: host, boot of it, process id, start of the process (s since the epoch), and a count within it."""
+    """A process: host, boot of it, process id, start of the process (s since the epoch), and a count within it.
+
+    `machine` is the host that measures for it, where that is another one.
+    """
 
     host: str
     boot: str
     pid: int
     started: float
     serial: int = 0
+    machine: str = ""
 
     @property
     def name(self) -> str:
         """One word."""
-        return f"{self.host}/{self.boot[:8]}/{self.pid}/{self.started:.2f}/{self.serial}"
+        where = f"@{self.machine}" if self.machine else ""
+        return f"{self.host}/{self.boot[:8]}/{self.pid}/{self.started:.2f}/{self.serial}{where}"
 
 
-def this_driver(serial: int = 0) -> Driver:
-    """The process that asks."""
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
-    return Driver(platform.node(), boot, os.getpid(), psutil.Process().create_time(), serial)
+def this_driver(serial: int = 0, machine: str = "") -> Driver:
+    """The process that asks, `machine` measuring for it; empty: its own."""
+    host = platform.node()
+    elsewhere = "" if machine == host else machine
+    return Driver(host, boot_id(), os.getpid(), psutil.Process().create_time(), serial, elsewhere)
 
 
 def is_alive(name: str, last_sign: float | None, *, now: float) -> bool:
@@ -117,15 +125,19 @@ def alive_drivers(study: optuna.Study, mine: str, *, now: float) -> set[str]:
 
 
 def neighbours_of(study: optuna.Study, mine: str, *, now: float) -> set[str]:
-    """Drivers of other processes of this machine."""
-    host = mine.partition("/")[0]
+    """Drivers of other processes for which the same machine measures."""
     others = alive_drivers(study, mine, now=now)
-    return {name for name in others if _process(name) != _process(mine) and name.partition("/")[0] == host}
+    return {name for name in others if process_of(name) != process_of(mine) and _machine(name) == _machine(mine)}
 
 
-def _process(name: str) -> str:
+def process_of(name: str) -> str:
     """A driver's name without its count: drivers of one process do not wait for each other."""
     return name.rpartition("/")[0]
+
+
+def _machine(name: str) -> str:
+    """The host that measures for a driver."""
+    return name.rpartition("@")[2] if "@" in name else name.partition("/")[0]
 
 
 @contextmanager
@@ -173,7 +185,7 @@ def _abandoned(trial: FrozenTrial, alive: set[str], mine: str, now: float) -> bo
     if driver is not None:
         return driver not in alive
     started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-    return all(_process(name) == _process(mine) for name in alive) or now - started > UNSIGNED_S
+    return all(process_of(name) == process_of(mine) for name in alive) or now - started > UNSIGNED_S
 
 
 def _close(study: optuna.Study, trial: FrozenTrial) -> None:

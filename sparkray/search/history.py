@@ -22,10 +22,14 @@ may be chosen no more, or it was put into the queue again."""
 
 @dataclass
 class Configuration:
-    """All that is known of one configuration. `facts` are its results by model and block, as they are stored."""
+    """All that is known of one configuration. `facts` are its results by model and block, as they are stored.
+
+    `models` are those that it is to be measured on.
+    """
 
     key: str
     choices: Mapping[str, str]
+    models: tuple[str, ...]
     trials: list[FrozenTrial] = field(default_factory=list)
     facts: dict[Place, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -72,9 +76,15 @@ class Configuration:
             return "failed"
         if not self.feasible:
             return "infeasible"
-        if not self.facts and "refused" in self.closed[-1].user_attrs:
-            return "refused"
-        return "stopped" if self.closed[-1].state == TrialState.PRUNED else "complete"
+        if self.closed[-1].state == TrialState.PRUNED:
+            return "stopped"
+        unmeasured = not self.everywhere and (self.facts or "refused" in self.closed[-1].user_attrs)
+        return "refused" if unmeasured else "complete"
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether there is a result on every model."""
+        return {model for model, _ in self.facts} >= set(self.models)
 
     @property
     def reason_failed(self) -> str | None:
@@ -102,7 +112,9 @@ class History:
 
     def _add(self, trial: FrozenTrial) -> None:
         attrs = trial.user_attrs
-        known = self.by_key.setdefault(attrs["key"], Configuration(attrs["key"], attrs["choices"]))
+        known = self.by_key.setdefault(
+            attrs["key"], Configuration(attrs["key"], attrs["choices"], self._settings.models)
+        )
         known.trials.append(trial)
         known.facts.update({(facts["model"], facts["block"]): facts for facts in attrs.get("evaluations", ())})
 

@@ -5,10 +5,14 @@ new configurations until `trials` are settled, then the finalists in blocks of t
 of its trials before its first run; whoever takes up a trial of it goes on in the same block while that is close in time,
 and else asks what its rows say. `submit` may be asked twice for one batch, if a driver was killed before the answers were
 stored: whoever provides it answers from the rows of the first time.
+
+Several machines have a loop each, on threads of one process: they share the study as drivers of several processes do, and
+take their trials one after another, so that together they propose no more than was asked for.
 """
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import optuna
 from optuna.pruners import NopPruner
@@ -19,12 +23,12 @@ from optuna.trial import TrialState
 from sparkray.errors import ConfigError
 from sparkray.search.batch import Batches, Member
 from sparkray.search.correct import corrected
-from sparkray.search.drivers import SERIAL, at_work, neighbours_of, take_up, this_driver
+from sparkray.search.drivers import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
 from sparkray.search.ground import Ground
 from sparkray.search.history import Configuration, History, evaluated
 from sparkray.search.propose import Proposer, best_guess
 from sparkray.search.storage import open_storage, unstable
-from sparkray.search.words import Found, Recall, Settings, Submit, Trial, as_told
+from sparkray.search.words import Alone, Crew, Found, Recall, Settings, Station, Submit, Trial, Work, as_told
 from sparkray.spec.docker import flag_words
 
 _TRIES = 20
@@ -48,6 +52,7 @@ def search(
     settings: Settings,
     recall: Recall = as_told,
     let_go: Callable[[], None] = nothing,
+    crew: Crew | None = None,
     storage: BaseStorage | None = None,
     sampler: SamplerOf = Proposer,
     clock: Clock = time.time,
@@ -60,6 +65,7 @@ def search(
         settings: Of the search.
         recall: What the rows say now of stored results; asked at the start and at the end, so that storage and rows agree.
         let_go: Called between batches while other drivers work on this machine, which one of them may wait for.
+        crew: Further machines that measure batches, if there are any; asked only while configurations are explored.
         storage: An open one, in place of the one that the settings name.
         sampler: Makes the proposals.
         clock: s since the epoch.
@@ -68,14 +74,28 @@ def search(
         ConfigError: The storage cannot be opened, or holds a study of that name over other models.
     """
     study = open_study(ground, settings, storage=storage, sampler=sampler)
-    driver = this_driver(next(SERIAL)).name
-    with at_work(study, driver, clock=clock):
-        work = _Work(study, ground, submit, settings=settings, driver=driver, clock=clock, let_go=let_go)
-        corrected(study, settings, recall)
-        work.run()
-        while corrected(study, settings, recall):
-            work.run()
-    return read(study, ground, settings)
+    fewer, here = ground.fewer_than(settings.trials), this_driver()
+    settings = settings if fewer is None else replace(settings, trials=fewer)
+    first = Station(submit, here.host, here.boot, let_go)
+    corrected(study, settings, recall)
+    while True:
+        history = History(study.get_trials(deepcopy=False), settings)
+        explores = history.waiting or history.settled < settings.trials
+        mine = crew if crew is not None and explores else Alone()
+        mine.work(first, _work(study, ground, settings=settings, clock=clock, crew=mine))
+        if not corrected(study, settings, recall):
+            return read(study, ground, settings)
+
+
+def _work(study: optuna.Study, ground: Ground, *, settings: Settings, clock: Clock, crew: Crew) -> Work:
+    """What each station of a crew does: it has a driver of its own."""
+
+    def work(station: Station) -> None:
+        driver = this_driver(next(SERIAL), station.host).name
+        with at_work(study, driver, clock=clock):
+            _Loop(study, ground, station, settings=settings, driver=driver, clock=clock, crew=crew).run()
+
+    return work
 
 
 def open_study(
@@ -98,7 +118,7 @@ def open_study(
     if known is not None and known != list(settings.models):
         raise ConfigError(
             f"study {settings.study!r} is over other models than are asked for: {', '.join(known)}",
-            "Give it another name, or --fresh",
+            "Name another storage (--storage FILE), or start over (--fresh)",
         )
     if known is None:
         study.set_user_attr("models", list(settings.models))
@@ -130,31 +150,30 @@ def _known_without(settings: Settings, model: str) -> float:
     return -1.0 if model in settings.noise else History([], settings).noise[model].df
 
 
-class _Work:
-    """One driver at one study."""
+class _Loop:
+    """One driver at one study, for one station."""
 
     def __init__(
         self,
         study: optuna.Study,
         ground: Ground,
-        submit: Submit,
+        station: Station,
         *,
         settings: Settings,
         driver: str,
         clock: Clock,
-        let_go: Callable[[], None],
+        crew: Crew,
     ) -> None:
         self._study, self._ground, self._settings = study, ground, settings
-        self._driver, self._clock, self._let_go = driver, clock, let_go
-        self._batches = Batches(study, ground, submit, settings=settings, clock=clock)
-        fewer = ground.fewer_than(settings.trials)
-        self._trials = settings.trials if fewer is None else fewer
+        self._driver, self._clock, self._crew, self._let_go = driver, clock, crew, station.let_go
+        self._batches = Batches(study, ground, station, settings=settings, clock=clock)
 
     def run(self) -> None:
         """Until nothing is left to do, here or at another driver's."""
         while True:
-            self._take_up()
-            members = self._asked_new() or self._asked_finalists()
+            with TAKING:
+                self._take_up()
+                members = self._asked_new() or self._asked_finalists()
             if members:
                 self._batches.measure(members)
             elif not self._history().lasting(self._driver):
@@ -187,13 +206,18 @@ class _Work:
         return members
 
     def _batch_size(self, history: History, asked: int) -> int:
-        """Blocks of much the same size: 12 trials make two of 6, where a block has room for 8."""
-        left = max(1, self._trials - history.settled - history.underway + asked)
-        return -(-left // -(-left // self._settings.per_block))
+        """Blocks of much the same size: 12 trials make two of 6, where a block has room for 8; one a station at least."""
+        left = max(1, self._settings.trials - history.settled - history.underway + asked)
+        return -(-left // max(-(-left // self._settings.per_block), self._idle(history)))
+
+    def _idle(self, history: History) -> int:
+        """Stations of the crew that have no batch, this one among them."""
+        busy = {str(trial.user_attrs.get("driver")) for trial in history.lasting(self._driver)}
+        return self._crew.size() - sum(1 for name in busy if process_of(name) == process_of(self._driver))
 
     def _explores(self, history: History) -> bool:
         """Whether a new configuration is wanted."""
-        return history.settled + history.underway < self._trials
+        return history.settled + history.underway < self._settings.trials
 
     def _asked_finalists(self) -> list[Member]:
         """The most promising configurations that were not raced, once no other driver explores."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from sparkray.spec.docker import DockerOptions, Security
 
 State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
-"""Measured to the end; stopped early as hopeless; measured, but against a constraint; no number; no run that counts."""
+"""Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run
+that counts on some model."""
 Place = tuple[str, int]
 """(model, block)."""
 
@@ -89,6 +90,51 @@ Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
 """What the rows say now of results that were told before; None where a run of it counts no more."""
 
 
+@dataclass(frozen=True)
+class Station:
+    """A machine that measures batches.
+
+    Attributes:
+        submit: Has it measure one.
+        host: Its name.
+        boot: The id of its boot: a block is gone on with only where it was begun.
+        let_go: Called between batches while others wait for it.
+    """
+
+    submit: Submit
+    host: str
+    boot: str
+    let_go: Callable[[], None]
+
+
+Work = Callable[[Station], None]
+"""Takes batch after batch to a station, until nothing is left to do; may be called for several at once, each on a thread."""
+
+
+class Crew(Protocol):
+    """The stations of a search."""
+
+    def size(self) -> int:
+        """How many take part now."""
+        ...
+
+    def work(self, first: Station, work: Work) -> None:
+        """Has all of them work, the first on this thread. Raises the first error of any."""
+        ...
+
+
+class Alone:
+    """The first station and no other."""
+
+    def size(self) -> int:
+        """One."""
+        return 1
+
+    def work(self, first: Station, work: Work) -> None:
+        """Raises what it raises."""
+        work(first)
+
+
 def as_told(results: Sequence[Result]) -> Sequence[Result | None]:
     """Rows that never change their minds."""
     return results
@@ -109,6 +155,7 @@ class Settings:
         finalists: Configurations that are measured again at the end.
         rounds: How often, at most.
         per_block: Configurations to a block, beside its baseline.
+        first_block: Blocks are numbered from here.
     """
 
     study: str
@@ -120,6 +167,7 @@ class Settings:
     finalists: int = 4
     rounds: int = 1
     per_block: int = 8
+    first_block: int = 0
 
     def __post_init__(self) -> None:
         least = {"trials": self.trials, "models": len(self.models), "per_block": self.per_block}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sparkray.spec.docker import DockerOptions, given
+from sparkray.spec.docker import DockerOptions, flag_of, given
 from sparkray.spec.folding import signature
 from sparkray.spec.privilege import CAPABILITIES, capabilities_of, security_choices
 from sparkray.spec.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
@@ -26,6 +26,7 @@ ALL = "all"
 _OLD_CAPABILITIES = tuple(name for name in CAPABILITIES if name not in ("PERFMON", "BPF", "CHECKPOINT_RESTORE"))
 """Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7))."""
 _NOT_TAKEN = "so that the baseline container has it not"
+_NOT_LIMITED = "a chroot's group is made without limits: what they cost is among what the added layers leave"
 
 
 @dataclass(frozen=True)
@@ -188,8 +189,17 @@ LAYERS: tuple[Layer, ...] = (
         no_flag="only the command line knows a flag (--security-opt systempaths=unconfined): the SDK has no argument",
     ),
 )
-"""In the order in which a container would put them on."""
+"""In the order in which a container would put them on. Each can be added to a chroot."""
 BY_NAME: Mapping[str, Layer] = {layer.name: layer for layer in LAYERS}
+LIMITS = Layer(
+    "limits",
+    "limits of the control group",
+    "memory beyond a limit is reclaimed or kills, a quota stops threads, fewer CPUs do less work",
+    "nothing",
+)
+"""Only taken away: without the flags that set them. Its own name, since accounting costs what it costs without any."""
+LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS, LIMITS)}
+_LIMITING = ("cpuset_cpus", "cpus", "cpu_shares", "memory", "memory_swap")
 
 
 def ladder(
@@ -221,6 +231,11 @@ def ladder(
             added.append(_plus((layer.name,), layer.name, baseline.options))
         if reasons[1] is None:
             left.append(_less(layer.name, baseline, host))
+    if unlimited := _unlimited(baseline.options):
+        struck += [Struck(LIMITS.name, direction, unlimited) for direction in _DIRECTIONS]
+    else:
+        struck.append(Struck(LIMITS.name, "add", _NOT_LIMITED))
+        left.append(_less(LIMITS.name, baseline, host))
     every = tuple(name for rung in added for name in rung.isolation)
     if together and len(every) > 1:
         added.append(_plus(every, ALL, baseline.options))
@@ -280,6 +295,7 @@ def without_layer(name: str, options: DockerOptions, host: HostFacts) -> DockerO
         "seccomp": {"security_opt": _unconfined("seccomp", options)},
         "apparmor": {"security_opt": _unconfined("apparmor", options)},
         "capabilities": {"cap_add": _every_capability(host), "cap_drop": None},
+        LIMITS.name: dict.fromkeys(_LIMITING),
     }
     return replace(options, **by_layer[name])
 
@@ -300,6 +316,14 @@ def _not_taken_away(layer: Layer, baseline: DockerOptions, host: HostFacts) -> s
     if signature(without_layer(layer.name, baseline, host)) == signature(baseline):
         return f"{layer.flag} makes no difference beside the baseline's flags"
     return None
+
+
+def _unlimited(options: DockerOptions) -> str | None:
+    """Why a container has no limits to take away; None where it has some."""
+    if any(name in _LIMITING for name, _, _ in given(options)):
+        return None
+    flags = ", ".join(flag_of(name).text for name in _LIMITING)
+    return f"none of {flags} is in the baseline, {_NOT_TAKEN}"
 
 
 def not_in_container(name: str, options: DockerOptions, host: HostFacts, kernel: KernelFacts) -> str | None:
@@ -360,10 +384,6 @@ def _all_capabilities(options: DockerOptions, host: HostFacts, _: KernelFacts) -
     return None
 
 
-def _always(_: DockerOptions, __: HostFacts, ___: KernelFacts) -> str | None:
-    return None
-
-
 _ABSENT: Mapping[str, _Absent] = {
     "overlay": _no_overlay,
     "pid": _shares("pid"),
@@ -371,7 +391,7 @@ _ABSENT: Mapping[str, _Absent] = {
     "network": _shares("network"),
     "uts": _shares("uts"),
     "cgroupns": _no_cgroup_namespace,
-    "cgroup": _always,
+    "cgroup": lambda _, __, ___: None,
     "seccomp": _unfiltered("seccomp"),
     "capabilities": _all_capabilities,
     "apparmor": _unfiltered("apparmor"),

@@ -1,6 +1,6 @@
 """Which levels of a space are worth measuring on a host, and the reason beside each that is not. Pure.
 
-A level is struck out for the first of: it is no flag and nothing sets it yet; the host has no such part; it cannot act
+A level is struck out for the first of: it is no flag and sparkray does not do it; the host has no such part; it cannot act
 under the workload; it gives up more isolation than was allowed; beside the baseline's options it makes the same container.
 The last is not asked of opinion but of `spec.folding`: equal signatures make equal containers. A level that does nothing
 alone but would with another choice (`--shm-size` with `--ipc=private`) is kept for the search and left out of the screen.
@@ -19,12 +19,13 @@ from sparkray.units import GIB, parse_size
 _RAISED = ("ulimit_memlock", "ulimit_stack", "ulimit_nofile")
 _GRADED = {"none": "safe", "weakens": "weakens isolation", "dangerous": "dangerous"}
 _ALLOWED_BY = {"none": "nothing", "weakens": "--security weakens", "dangerous": "--allow-insecure"}
-_SUPPORT = {
-    "protocol": "it is a matter of the runs' protocol, not a flag: every arm of an experiment has the same",
-    "model_from": "the model lies on a read-only bind mount in every arm; other places are not supported yet",
-    "cdi": "CDI names need another engine than the flag was tested with: not supported yet",
-    "host": "it is a setting of the host, which sparkray does not change",
+_NOT_DONE = {
+    "protocol": "sparkray does not vary it: it is of the runs' protocol, which is the same in every arm of an experiment",
+    "model_from": "sparkray does not do it yet: it puts the model on a read-only bind mount in every arm",
+    "cdi": "sparkray does not do it yet: it hands over devices by file or by --gpus, and by no CDI name",
+    "host": "sparkray does not do it: it changes no setting of the host",
 }
+"""Levels that are struck out on every machine, whatever it could do."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +171,8 @@ def _listed(cpus: frozenset[int]) -> str:
 
 
 def _reasons(factor: Factor, options: Mapping[str, Any], workload: str, host: HostFacts) -> Iterator[str]:
-    """Why a host or a workload has no use for a level, beside what its neighbours do."""
-    if "cdi" in options and host.cdi is False:
-        yield "the Docker engine of this machine knows no CDI"
-    yield from (_SUPPORT[key] for key in OUTSIDE if key in options)
+    """Why sparkray, a host or a workload has no use for a level, beside what its neighbours do."""
+    yield from (_NOT_DONE[key] for key in OUTSIDE if key in options)
     if factor.acts_under is not None and factor.acts_under != workload:
         yield f"it can act only under a {factor.acts_under} workload, and this one is {workload}"
     if (factor.acts_on == "gpu" or options.get("gpus")) and host.has_gpu is False:

@@ -48,7 +48,6 @@ class HostFacts:
         memory_gib: MemTotal.
         runtimes: Names of the OCI runtimes that the engine knows.
         security: The engine's security options (`seccomp`, `apparmor`, `rootless`, ...).
-        cdi: Whether the engine looks for CDI descriptions.
         devices: Device files that exist, of those that the space names.
         log_driver: The engine's own log driver, which a container gets that is not told otherwise.
         runtime: Likewise its OCI runtime.
@@ -63,7 +62,6 @@ class HostFacts:
     memory_gib: float | None = None
     runtimes: tuple[str, ...] | None = None
     security: tuple[str, ...] | None = None
-    cdi: bool | None = None
     devices: tuple[str, ...] | None = None
     log_driver: str | None = None
     runtime: str | None = None

@@ -9,6 +9,7 @@ Layout of `<results-dir>/<experiment>/`::
     inputs/         what the engines were given, so that a printed command can be repeated
     spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
     progress.json   what is being done right now, for `status`
+    machines/HOST/  of a search: the datasets of further machines that measured for it
 
 The row in `runs/` is written last: an attempt exists when it is there. A new definition (another workload, another
 engine option) opens a new folder, `<experiment>@2` and so on, as `--fresh` does: runs that must not be pooled never share

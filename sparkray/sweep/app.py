@@ -32,7 +32,7 @@ from sparkray.sweep.calibrate import Conclude, calibrate_command
 from sparkray.sweep.calibration_file import calibration_beside, calibration_sentence
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
 from sparkray.sweep.looks import count_decided, left_out, protocol_hours, protocol_lines, standing_document
-from sparkray.sweep.optimize import optimize, plan_optimisation
+from sparkray.sweep.optimize import asked_of, asked_options, not_asked, optimize, plan_optimisation
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
@@ -100,12 +100,14 @@ def validate(**arguments: Any) -> int:  # noqa: ANN401
 
 @app.command()
 @study_options
+@asked_options
 def plan(**arguments: Any) -> int:  # noqa: ANN401
-    """Every run in order, its command line, and how long it will take. Starts nothing."""
+    """Every run in order, its command line, and how long it will take; of an optimisation, every level. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
     if is_optimisation(study.experiment.name):
-        return plan_optimisation(options)
+        return plan_optimisation(options, asked_of(arguments))
+    not_asked(study.experiment.name)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options))
     documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]

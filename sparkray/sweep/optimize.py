@@ -9,24 +9,24 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
 from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes._privilege import through_sudo
-from sparkray.spec.docker import Security
 from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
 from sparkray.sweep.calibration_file import calibration_beside_all, calibration_sentence
 from sparkray.sweep.optimized_file import NAME, write_environment
-from sparkray.sweep.options import Options, options_of, sweep_options
+from sparkray.sweep.options import F, Options, options_of, sweep_options
 from sparkray.sweep.show import console
 from sparkray.sweep.stages.attributing import climb
 from sparkray.sweep.stages.hypotheses import hypotheses
@@ -39,35 +39,49 @@ from sparkray.sweep.stages.shown import show
 INTERRUPTED = 130
 
 
+_ASKED = (
+    click.option(
+        "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."
+    ),
+    click.option(
+        "--confirm-runs",
+        type=click.IntRange(min=2),
+        help="Fresh blocks that decide; 3 x --runs, at most 30: --runs 4 has 12, which show only larger gains.",
+    ),
+    click.option(
+        "--security",
+        type=click.Choice(["none", "weakens"]),
+        default="weakens",
+        show_default=True,
+        help="How much isolation the flags that are offered may give up.",
+    ),
+    click.option("--allow-insecure", is_flag=True, help="Offer dangerous flags too, such as --privileged."),
+)
+
+
+def asked_options(function: F) -> F:
+    """What an optimisation is asked for beside the options of every sweep, and its plan likewise."""
+    for option in reversed(_ASKED):
+        function = option(function)
+    return function
+
+
+def asked_of(arguments: Mapping[str, Any]) -> Asked:
+    """The dataclass from click's keyword arguments. Raises InputError."""
+    asked = Asked(**{one.name: arguments[one.name] for one in fields(Asked) if one.name in arguments})
+    if asked.allow_insecure and asked.security == "none":
+        raise InputError("--security none and --allow-insecure contradict each other", "Leave one of them out")
+    return asked
+
+
 @click.command("optimize")
 @sweep_options
-@click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search.")
-@click.option("--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; 3 x --runs, at most 30.")
-@click.option(
-    "--security",
-    type=click.Choice(["none", "weakens"]),
-    default="weakens",
-    show_default=True,
-    help="How much isolation the flags that are offered may give up.",
-)
-@click.option("--allow-insecure", is_flag=True, help="Offer dangerous flags too, such as --privileged.")
+@asked_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=f"The result; RESULTS-DIR/{NAME}.")
 @click.option("--storage", metavar="URL|FILE", help="Where Optuna keeps the study; a file of the dataset if not given.")
-def optimize(
-    *,
-    trials: int,
-    confirm_runs: int | None,
-    security: Security,
-    allow_insecure: bool,
-    output: Path | None,
-    storage: str | None,
-    **arguments: Any,  # noqa: ANN401
-) -> int:
+def optimize(**arguments: Any) -> int:  # noqa: ANN401
     """Phase 2B: which Docker flags give the speed back, at what security price? Ends with a confirmed environment."""
-    options = options_of(arguments)
-    if allow_insecure and security == "none":
-        raise InputError("--security none and --allow-insecure contradict each other", "Leave one of them out")
-    asked = Asked(trials, confirm_runs, security, allow_insecure, output, storage)
+    options, asked = options_of(arguments), asked_of(arguments)
     _as_root()
     out = console(to_stderr=options.json)
     scene = set_scene(options, asked, measuring=True)
@@ -125,7 +139,7 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         screened = screen(scene, measuring)
         found = _kept(scene, measuring, _begun(scene, screened))
         looked = searched(scene, screened, measuring, dataset)
-    found = replace(found, search=looked.told, datasets={**found.datasets, "search": str(looked.dataset.path)})
+    found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
     found = _kept(scene, measuring, found)
     decided = confirm(scene, screened, looked, measuring)
     options = decided.winner.options if decided.winner else scene.baseline.options
@@ -200,9 +214,20 @@ def _kept(scene: Scene, measuring: Measuring, found: Optimized) -> Optimized:
     return stamped
 
 
-def plan_optimisation(options: Options) -> int:
+def not_asked(experiment: str) -> None:
+    """Refuses what only an optimisation is asked for. Raises InputError."""
+    context = click.get_current_context()
+    for name in (one.name for one in fields(Asked)):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise InputError(
+                f"--{name.replace('_', '-')} is of an optimisation, and experiment {experiment} is none",
+                "Name one: --experiment phase2b",
+            )
+
+
+def plan_optimisation(options: Options, asked: Asked) -> int:
     """The whole of an optimisation before it starts: levels with what is done about each, runs and hours. For `plan`."""
-    scene = set_scene(options, Asked(), measuring=False)
+    scene = set_scene(options, asked, measuring=False)
     planned = phases(scene, options)
     if options.json:
         click.echo(json.dumps(optimisation_document(scene, planned), indent=1))

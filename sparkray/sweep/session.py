@@ -1,4 +1,7 @@
-"""One connection to the cluster and one runner on its machine, kept for as many studies as a command has."""
+"""One connection to the cluster and one runner on one of its machines, kept for as many studies as a command has.
+
+A command that measures on several machines has a session for each, on a connection that they share.
+"""
 
 import os
 import signal
@@ -6,12 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-from sparkray.cluster import Cluster, Runner, RunnerLostError, connected, login_hint
-from sparkray.errors import DatasetError, SparkrayError
+from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, connected, login_hint
+from sparkray.errors import DatasetError, HostError, SparkrayError
 from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
@@ -44,7 +47,20 @@ def interruptible(asked: threading.Event) -> Iterator[None]:
 
 @dataclass
 class Session:
-    """A connection under way. `display` is told what happens and may be exchanged; `asked` is set by a signal."""
+    """A connection under way.
+
+    Attributes:
+        cluster: The connection.
+        options: Of the command.
+        display: Is told what happens, and may be exchanged.
+        asked: Set by a signal.
+        runner: The runner, once there is one.
+        losses: Runners that died.
+        gave_way: Once the machine was left to somebody else on purpose: that one is waited for, whatever `--lock` says.
+        node: Where to measure; None: on this machine, else on the first that may.
+        like: The identity of another machine, whose files and weights this one's must be.
+        identity: What the runner said of the machine last (`Bench.identity`).
+    """
 
     cluster: Cluster
     options: Options
@@ -52,6 +68,10 @@ class Session:
     asked: threading.Event
     runner: Runner | None = None
     losses: int = 0
+    gave_way: bool = False
+    node: Node | None = None
+    like: Mapping[str, Any] | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     def turn(self, study: Study, dataset: Dataset) -> None:
         """The runner is ready for a study: a new one for the first, the same for those after it.
@@ -59,21 +79,25 @@ class Session:
         Raises:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
-        say, mode = self.display.say, self.options.lock
+        say = self.display.say
+        mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
-            self.runner = self.cluster.runner(study.experiment.name, mode, say, self.asked.is_set)
+            node = self.node or self.cluster.nodes()[0]
+            self.runner = self.cluster.runner(node, study.experiment.name, mode, say, self.asked.is_set)
             try:
                 with self._stopping(self.runner):
-                    identity = self.runner.prepare(study, dataset, mode, say)
+                    self.identity = self.runner.prepare(study, dataset, mode, say)
                 step_aside(study.site.engine_cpus, self.runner)
-                same_bits(dataset, identity)
+                same_bits(dataset, self.identity)
+                if self.like is not None:
+                    same_files(self.like, self.identity)
             except SparkrayError:
                 self.release()
                 raise
         else:
             with self._stopping(self.runner):
-                identity = self.runner.adopt(study, dataset, say)
-            same_bits(dataset, identity)
+                self.identity = self.runner.adopt(study, dataset, say)
+            same_bits(dataset, self.identity)
 
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt. Raises RunnerLostError, HostError."""
@@ -97,6 +121,11 @@ class Session:
             with suppress(SparkrayError):
                 self.runner.release()
             self.runner = None
+
+    def give_way(self) -> None:
+        """Leave the machine to whoever waits for it."""
+        self.release()
+        self.gave_way = True
 
     @contextmanager
     def _stopping(self, runner: Runner) -> Iterator[None]:
@@ -158,3 +187,20 @@ def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
                     f"{dataset.path} holds runs with another {name.replace('_', ' ')} ({then[name]}; now {now[name]})",
                     "Machine, engine, interpreter or weights changed since. Start a new folder: --fresh",
                 )
+
+
+def same_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+    """Two machines run the same files and weights, or their ratios are not of one thing.
+
+    Raises:
+        HostError: They do not.
+    """
+    pairs = {"root file system": (there["rootfs_digest"], here["rootfs_digest"])}
+    for name in ("weights", "weights_digest"):
+        pairs |= {f"{name.replace('_', ' ')} of {m}": (told, here[name].get(m)) for m, told in there[name].items()}
+    for what, (theirs, ours) in pairs.items():
+        if theirs is not None and ours is not None and theirs != ours:
+            raise HostError(
+                f"its {what} is another than the first machine's ({ours}; there {theirs})",
+                "Install the same engine and weights on both",
+            )

@@ -113,6 +113,18 @@ class Display:
             self.say(f"    {row['reason']}")
 
 
+class Beside(Display):
+    """Of a machine that measures beside the first: its lines name it, and the bar is the first one's."""
+
+    def __init__(self, out: Console, host: str) -> None:
+        super().__init__(out, 0, 0)
+        self.bar, self.host = None, host
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        super().say(f"{self.host}: {line}")
+
+
 def _number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}g}"
 

@@ -46,9 +46,9 @@ class Timing:
         return self.run_s(planned) + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
 
 
-def known_dataset(study: Study, options: Options) -> Dataset | None:
-    """The dataset that a sweep of this study would go on with, if there is one; makes none."""
-    wanted = definition_sha256(study)
+def known_dataset(study: Study, options: Options, definition: str | None = None) -> Dataset | None:
+    """The dataset that a sweep of this study, or of a definition of its own, would go on with; makes none."""
+    wanted = definition or definition_sha256(study)
     for dataset in reversed(existing(options.results_dir.absolute(), study.experiment.name)):
         if description(dataset).get("definition_sha256") == wanted:
             return dataset

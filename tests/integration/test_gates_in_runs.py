@@ -3,12 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from small_bench import bench_of, changed, model_of, run, study_of
 
+from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
+from sparkray.runtimes import Stop
 from sparkray.runtimes._process import marked
 from sparkray.spec.experiment import Protocol
+from sparkray.sweep.stages.searching import plan_of
 
 MORE_THAN_THERE_IS_GIB = 1e6
 
@@ -51,3 +56,22 @@ def test_a_cooldown_without_a_thermometer_marks_the_row(bench: Bench) -> None:
     assert row["status"] == "ok", row["reason"]
     assert row["gate_wait_s"] >= 0.2
     assert "cooldown fixed: no GPU tells its temperature" in row["deviations"]
+
+
+def test_a_late_review_reaches_the_runs_of_a_search(bench: Bench) -> None:
+    """A block of a search: the baseline started from another state of the memory than what is held against it."""
+    study = bench.study
+    first, second = plan_of(study, study.treatments, "Tiny", 64).values()
+    outcome = run_once(bench, first, Stop(), lambda _: None)
+    assert outcome.status == "ok", outcome.row["reason"]
+    path = bench.dataset.path / "runs" / f"{first.run_id}-1.parquet"
+    table = pq.ParquetFile(path).read()
+    column = "page_cache_before_gib"
+    other = pa.array([table[column][0].as_py() + 1e3], table.schema.field(column).type)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), table.schema.field(column), other), path)
+    again = run_once(replace(bench), second, Stop(), lambda _: None)
+    assert again.status == "ok", again.row["reason"]
+    assert list(again.refused) == [first.run_id]
+    assert again.refused[first.run_id].startswith("memory_state: page cache")
+    assert bench.dataset.ok_run_ids() >= {second.run_id}
+    assert first.run_id not in bench.dataset.ok_run_ids()

@@ -1,6 +1,6 @@
 """An optimisation without a machine: the stages as they are, their runs made up by a truth that a test states."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from sparkray.spec.folding import signature
 from sparkray.store import Dataset
 from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
+from sparkray.sweep.stages.fleet import Companion
 from sparkray.sweep.stages.measuring import Measuring
 from sparkray.sweep.stages.scene import Asked, Scene, set_scene
 
@@ -71,12 +72,21 @@ NOTHING = Truth(gains={})
 
 @dataclass
 class Pretending(Measuring):
-    """In place of a session: `lives` runs are made before the driver dies (None: it lives)."""
+    """In place of a session: `lives` runs are made before the driver dies (None: it lives).
+
+    `others` measure beside it; `before` is called with every run that is due; a machine of `speed` 2 is twice as fast.
+    """
 
     truth: Truth = NOTHING
     lives: int | None = None
     made: list[tuple[str, str, int]] = field(default_factory=list)
     turned: set[str] = field(default_factory=set)
+    others: Sequence[Companion] = ()
+    before: Callable[[PlannedRun], object] = str
+    speed: float = 1.0
+
+    def companions(self, scene: Scene, home: Dataset) -> Sequence[Companion]:
+        return self.others
 
     def let_go(self) -> None:
         raise AssertionError("nobody else is at work")
@@ -106,7 +116,12 @@ class Pretending(Measuring):
                 if self.lives == 0:
                     raise KilledError
                 self.lives -= 1
-            dataset.write(Outcome(row_of(study, run, self.truth, dataset.attempts(run.run_id) + 1)))
+            self.stop_if_asked()
+            self.before(run)
+            row = row_of(study, run, self.truth, dataset.attempts(run.run_id) + 1) | {"host": self.host or "box"}
+            if "output_throughput_tok_s" in row:
+                row["output_throughput_tok_s"] *= self.speed
+            dataset.write(Outcome(row))
             self.made.append((run.run_id, run.environment, run.block))
 
 
@@ -156,6 +171,13 @@ def state_of(options: DockerOptions) -> str:
 def scene_in(folder: Path, *, runs: int = 4, trials: int = 6, **asked: Any) -> Scene:
     (folder / "space.yaml").write_text(SPACE)
     return set_scene(options_in(folder, runs=runs), Asked(trials=trials, **asked), measuring=False)
+
+
+def scene_of_two(folder: Path, *, runs: int = 2, trials: int = 4) -> Scene:
+    """The same over two models."""
+    (folder / "space.yaml").write_text(SPACE)
+    options = options_in(folder, runs=runs, models="SmolLM2-135M,Qwen2-1.5B")
+    return set_scene(options, Asked(trials=trials), measuring=False)
 
 
 def options_in(folder: Path, **changes: Any) -> Options:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from sparkray.cluster import at_work
+from sparkray.machine.raylet import at_work
 
 
 @dataclass

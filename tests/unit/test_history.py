@@ -11,8 +11,9 @@ from builders import outcome, study
 from sparkray.checks import Late
 from sparkray.errors import DatasetError
 from sparkray.execute.history import History, look_back, look_back_over_all
-from sparkray.plan import make_plan
+from sparkray.plan import PlannedRun, Study, Treatment, make_plan, run_id_of
 from sparkray.records import Outcome, Verdict
+from sparkray.spec.docker import DockerOptions
 from sparkray.store import Dataset, open_dataset
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
@@ -112,3 +113,46 @@ def test_a_run_is_known_alike_in_the_sweep_that_made_it_and_in_a_later_one(datas
     history.add(outcome.row)
     assert history.of(planned)[-1] == History(dataset, "here").of(planned)[-1]
     assert history.of(planned)[-1]["effective_state"] == "{}"
+
+
+def beyond(environment: str, block: int, of: Study | None = None) -> PlannedRun:
+    """A run of a block that the study's plan does not have."""
+    made = of or study()
+    level, card = made.experiment.levels[0], made.card("Alpha")
+    run_id = run_id_of(made, card, made.treatment(environment), block=block, level=level)
+    return PlannedRun(run_id, block, 0, "Alpha", environment, block + 1)
+
+
+def seen_by(found: list[list[str]], **verdicts: Verdict) -> Any:
+    def reviews(asked: object, rows: Sequence[Mapping[str, Any]]) -> list[Late]:
+        found.append([row["run_id"] for row in rows])
+        return says(**verdicts)(asked, rows)  # type: ignore[no-any-return]
+
+    return reviews
+
+
+def test_a_search_looks_back_upon_the_block_that_it_is_in(dataset: Dataset) -> None:
+    """A search makes blocks one by one, far beyond those that a plan of its study would have."""
+    here = [beyond("container_baseline", 64), beyond("native", 64)]
+    other = beyond("container_baseline", 128)
+    flags = study(treatments=(*study().treatments[:1], Treatment("container_baseline", DockerOptions(pid="host"))))
+    edited = beyond("container_baseline", 64, of=flags)
+    for place, run in enumerate((other, edited, *here)):
+        dataset.write(stored(run.run_id, 10 + place, environment=run.environment, block=run.block))
+    seen: list[list[str]] = []
+    reviews = seen_by(seen, **{run.run_id: WRONG for run in (other, edited, here[0])})
+    assert look_back(study(), History(dataset, "here"), here[1], reviews) == {
+        here[0].run_id: "outliers: 0.5 of its pair"
+    }
+    assert {other.run_id, *(run.run_id for run in here)} <= set(seen[0])
+    assert edited.run_id not in seen[0]
+    assert {other.run_id, edited.run_id} <= dataset.ok_run_ids()
+
+
+def test_what_was_said_of_another_block_of_a_search_stands(dataset: Dataset) -> None:
+    runs = [beyond("container_baseline", 64), beyond("container_baseline", 128)]
+    for place, run in enumerate(runs):
+        dataset.write(stored(run.run_id, 10 + place, environment=run.environment, block=run.block))
+    look_back(study(), History(dataset, "here"), runs[0], says(**{runs[0].run_id: SLOW}))
+    look_back(study(), History(dataset, "here"), runs[1], says())
+    assert lates(dataset) == [(runs[0].run_id, "warn")]

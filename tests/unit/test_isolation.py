@@ -18,7 +18,7 @@ from sparkray.runtimes import _filter, _isolate
 from sparkray.runtimes._cgroup import parse_mounts
 from sparkray.runtimes._isolation import hierarchies, make_groups
 from sparkray.spec.docker import DockerOptions, flag_words, inert
-from sparkray.spec.isolation import BY_NAME, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
+from sparkray.spec.isolation import BY_NAME, LAYER_TITLES, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
 from sparkray.spec.layer_effect import missing, own_namespaces
 from sparkray.spec.site import Environment, is_container, is_native
 from sparkray.spec.space import HostFacts
@@ -49,12 +49,12 @@ def rung_of(found: Ladder, environment: str) -> Rung:
 
 
 def test_every_layer_is_measured_or_struck_out_in_either_direction() -> None:
-    for options in (DockerOptions(), DockerOptions(ipc="host"), DockerOptions(privileged=True, pid="host")):
+    for options in (DockerOptions(), DockerOptions(ipc="host", cpus=0.5), DockerOptions(privileged=True, pid="host")):
         for kernel in (MODERN, KernelFacts(1, "overlay2"), KernelFacts()):
             found = climbed(options, kernel=kernel)
             for direction in ("add", "leave"):
                 struck = {s.layer for s in found.struck if s.direction == direction}
-                assert layers_of(found, direction) | struck == {*BY_NAME}
+                assert layers_of(found, direction) | struck == {*LAYER_TITLES} == {*BY_NAME, "limits"}
                 assert not layers_of(found, direction) & struck
 
 
@@ -114,6 +114,20 @@ def test_what_the_engine_or_the_kernel_lacks_is_struck_out() -> None:
     assert reason(found, "network", "add") == "it says no"
     assert "network" in layers_of(found, "leave")
     assert "network" not in rung_of(found, "native:plus-all").isolation
+
+
+def test_limits_are_taken_away_where_the_baseline_sets_some() -> None:
+    baseline = Environment(DockerOptions(memory="4g", cpus=2.0, cpuset_cpus="0-1", init=True), ("memory", "init"))
+    found = ladder(baseline, FULL, MODERN)
+    less = rung_of(found, "container:less-limits")
+    assert (less.options, less.adapt) == (DockerOptions(init=True), ("init",))
+    assert "limits" in layers_of(found, "leave")
+    assert "what the added layers leave" in reason(found, "limits", "add")
+    assert "limits" not in rung_of(found, "native:plus-all").isolation
+    for direction in ("add", "leave"):
+        assert reason(climbed(), "limits", direction).startswith(
+            "none of --cpuset-cpus, --cpus, --cpu-shares, --memory"
+        )
 
 
 def test_private_cgroups_are_taken_away_under_version_1_where_they_were_asked_for() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from builders import Ended
-from pretended import NOTHING, Truth, options_in, pretending, scene_in
+from pretended import NOTHING, Truth, options_in, pretending, scene_in, scene_of_two
 from rich.console import Console
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
@@ -23,15 +23,15 @@ from sparkray.plan import Treatment, make_plan
 from sparkray.search import ground
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.site import Environment
-from sparkray.store import Dataset
 from sparkray.sweep.optimized_file import read_environment, with_environment, write_environment
 from sparkray.sweep.options import build_study
 from sparkray.sweep.show import Display
 from sparkray.sweep.stages.hypotheses import hypotheses
+from sparkray.sweep.stages.measuring import Measuring
 from sparkray.sweep.stages.rows import Rows, must_run, rows_of
-from sparkray.sweep.stages.scene import Asked, changed_words, set_scene
+from sparkray.sweep.stages.scene import Asked, Scene, changed_words, set_scene
 from sparkray.sweep.stages.screening import advice_of
-from sparkray.sweep.stages.searching import ground_of, plan_of, result_of, study_name
+from sparkray.sweep.stages.searching import dataset_of, ground_of, plan_of, result_of, study_name
 
 Call = Callable[..., Ended]
 DISPLAY = Display(Console(file=StringIO()), 0, 0)
@@ -82,6 +82,37 @@ def test_fewer_runs_and_models_cost_less_in_proportion(command_line: Call) -> No
     assert stages["screen"]["blocks"] == stages["attribute"]["blocks"] == 4
 
 
+def test_the_plan_is_of_what_optimize_would_be_asked(command_line: Call) -> None:
+    document = spark_plan(command_line, "--trials", "12", "--confirm-runs", "6", "--allow-insecure")
+    stages = {one["stage"]: one for one in document["stages"]}
+    assert stages["search"]["runs"] == 3 * (12 + 2 + 4 + 1)
+    assert stages["confirm"]["runs"] == 5 * 6 * 3
+    levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
+    assert (levels["privileged=yes"]["done"], levels["privileged=yes"]["security"]) == ("screen", "dangerous")
+    safe = spark_plan(command_line, "--security", "none")
+    assert all(one["done"] == "struck" for one in safe["levels"] if one["security"] != "none")
+    assert safe["stages"][0]["hours"]["adaptive"] < document["stages"][0]["hours"]["adaptive"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            (*SPARK, "--security", "none", "--allow-insecure"),
+            "--security none and --allow-insecure contradict each other",
+        ),
+        (
+            ("plan", "--site", "cpu", "--confirm-runs", "6"),
+            "--confirm-runs is of an optimisation, and experiment local is",
+        ),
+    ],
+)
+def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[str, ...], said: str) -> None:
+    done = command_line(*words)
+    assert done.status == 2
+    assert said in done.err
+
+
 def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hoped_for(command_line: Call) -> None:
     lines = command_line(*SPARK).out.splitlines()
     [privileged] = [line for line in lines if "privileged=yes" in line]
@@ -89,6 +120,13 @@ def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hop
     assert "[dangerous]" in privileged
     assert lines[-2].endswith("the study hoped for 20 h")
     assert lines[-1] == "Nothing was started."
+
+
+def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: Call) -> None:
+    [said] = [line for line in command_line(*SPARK, "--runs", "4").out.splitlines() if "the confirmation has" in line]
+    assert said.startswith("the confirmation has 12 blocks a model, a whole one 30: what a gain has beyond the margin")
+    assert "1.7 times as large to be shown (--confirm-runs 30)" in said
+    assert "the confirmation has" not in command_line(*SPARK).out
 
 
 def test_a_site_without_a_space_is_told_how_to_get_one(tmp_path: Path) -> None:
@@ -141,20 +179,54 @@ def test_a_batch_is_a_block_of_the_baseline_and_its_trials_in_an_order_of_its_ow
     assert {name: run.run_id for name, run in fewer.items()} == {name: plans[0][name].run_id for name in fewer}
 
 
+def study_named(measuring: Measuring, scene: Scene, **more: Any) -> str:
+    return study_name(scene, ground_of(scene), dataset_of(scene, measuring), **more)
+
+
 def test_a_study_is_named_by_what_may_be_chosen_and_not_by_what_a_screen_found(tmp_path: Path) -> None:
     scene = scene_in(tmp_path)
-    dataset = Dataset(tmp_path / "local-search")
-    name = study_name(scene, ground_of(scene), dataset)
-    barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
-    assert study_name(scene, barred, dataset) == name
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, NOTHING)
+        name = study_named(measuring, scene)
+        barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
+        assert study_name(scene, barred, dataset_of(scene, measuring)) == name
+        other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
+        assert study_named(measuring, other) != name
+        assert dataset_of(other, measuring) != dataset_of(scene, measuring), "its blocks are numbered from 64 as well"
+        assert study_named(measuring, scene) == name
+        fresh = replace(measuring, options=replace(measuring.options, fresh=True))
+        assert study_named(fresh, scene) != name
+
+
+def test_machines_share_a_study_whatever_else_they_have_searched(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
     other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
-    assert study_name(other, ground_of(other), dataset) != name
-    assert study_name(scene, ground_of(scene), Dataset(tmp_path / "local-search@2")) != name
+    with ExitStack() as stack:
+        first, second = (pretending(tmp_path / name, stack, NOTHING) for name in ("first", "second"))
+        study_named(first, other)
+        assert study_named(first, scene) == study_named(second, scene)
+
+
+def test_other_models_are_another_study(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path)
+    two = scene_of_two(tmp_path)
+    with ExitStack() as stack:
+        measuring = pretending(tmp_path, stack, NOTHING)
+        assert study_named(measuring, two) != study_named(measuring, scene)
+        assert dataset_of(two, measuring) != dataset_of(scene, measuring)
+        assert study_named(measuring, two, models=["SmolLM2-135M"]) != study_named(measuring, two)
 
 
 def row(**changes: Any) -> dict[str, Any]:
-    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "docker_command": "docker run"}
-    return {**dict.fromkeys(BY_NAME), **known, "effective_state": "{}", "output_throughput_tok_s": 100.0, **changes}
+    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "host": "box"}
+    return {
+        **dict.fromkeys(BY_NAME),
+        **known,
+        "docker_command": "docker run",
+        "effective_state": "{}",
+        "output_throughput_tok_s": 100.0,
+        **changes,
+    }
 
 
 def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
@@ -191,9 +263,12 @@ def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any],
         (None, row()),
         (row(), None),
         (row(), row(status="invalid", reason="throttled")),
+        (row(), row(host="another machine")),
     ],
 )
-def test_a_run_that_a_check_refused_is_no_answer(tmp_path: Path, mine: Any, base: Any) -> None:
+def test_a_run_that_a_check_refused_or_the_baseline_of_another_machine_is_no_answer(
+    tmp_path: Path, mine: Any, base: Any
+) -> None:
     found = result_of(scene_in(tmp_path), mine, base)
     assert (found.log_ratio, found.answered) == (None, False)
 
@@ -220,6 +295,20 @@ def test_refused_runs_are_no_failures_of_a_flag() -> None:
     assert Rows(arm("x", "fif")).failing("x") == "none of its 2 runs was ok; the last: failed, None"
     assert Rows(arm("x", "fofi")).failing("x") is None
     assert sorted(Rows(arm("x", "fofi")).failures("x")) == [("M", 0), ("M", 2)]
+
+
+def test_a_model_that_was_not_there_for_the_baseline_either_says_nothing_of_a_flag() -> None:
+    there = [*arm("container_baseline", "uo"), *arm("x", "uu"), *arm("y", "fu")]
+    missing = [one | {"reason": "no file" if one["status"] == "unready" else one["reason"]} for one in there]
+    assert Rows(missing).answered == {"container_baselineM1", "yM0"}
+    assert Rows(missing).failures("x") == {}
+    assert Rows(missing).failing("x") is None
+    assert list(Rows(missing).failures("y")) == [("M", 0)]
+    refused = [one | {"reason": "no such runtime"} if one["environment"] == "x" else one for one in missing]
+    assert Rows(refused).answered == {"container_baselineM1", "yM0", "xM0", "xM1"}
+    assert Rows(refused).failing("x") == "none of its 2 runs was ok; the last: unready, no such runtime"
+    elsewhere = [one | {"model": "N"} if one["environment"] == "x" else one for one in missing]
+    assert list(Rows(elsewhere).failures("x")) == [("N", 0), ("N", 1)]
 
 
 def test_rows_are_those_of_a_plan_and_not_of_a_name(tmp_path: Path) -> None:
@@ -415,7 +504,7 @@ def test_the_facts_of_a_host_come_from_its_files_and_its_engine(tmp_path: Path) 
     space = Catalog(data_root()).space("dgx-spark")
     found = host_facts(space, Machine("spark", ("NVIDIA GB10",), (), {}), info, root=tmp_path)
     assert (found.cpus, found.performance_cpus, found.has_gpu) == ("0-3", "0,2", True)
-    assert (found.runtimes, found.security, found.cdi) == (("nvidia", "runc"), ("cgroupns", "seccomp"), False)
+    assert (found.runtimes, found.security) == (("nvidia", "runc"), ("cgroupns", "seccomp"))
     assert found.devices == ("/dev/nvidia0",)
     assert found.lacks == ("SYS_RESOURCE",)
 
@@ -424,7 +513,7 @@ def test_without_an_engine_nothing_is_said_of_it(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/cpuinfo").write_text("processor : 0\n")
     found = host_facts(Catalog(data_root()).space("local"), Machine("box", (), (), {}), None, root=tmp_path)
-    assert (found.runtimes, found.security, found.cdi, found.lacks) == (None, None, None, ())
+    assert (found.runtimes, found.security, found.lacks) == (None, None, ())
     assert lacking("0000003fffffffff") == ()
     assert security_of({}) == ()
 

@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pretended import SPACE, KilledError, Pretending, Truth, options_in, pretending, scene_in
+from pretended import KilledError, Pretending, Truth, options_in, pretending, scene_in, scene_of_two
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
 from sparkray.errors import DatasetError, HostError
-from sparkray.search import default_storage, open_storage
+from sparkray.search import Batch, Trial, default_storage, open_storage
 from sparkray.store import Dataset
 from sparkray.sweep.optimize import carry_out
 from sparkray.sweep.optimized_file import read_environment
+from sparkray.sweep.show import Display
 from sparkray.sweep.stages.rows import all_rows
 from sparkray.sweep.stages.scene import Asked, set_scene
+from sparkray.sweep.stages.screening import screen
+from sparkray.sweep.stages.searching import Bench, dataset_of, searched
 from sparkray.sweep.stages.shown import show
 
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
@@ -277,9 +280,7 @@ def test_runs_that_a_check_refuses_say_nothing_against_a_level(tmp_path: Path) -
 
 def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Path) -> None:
     truth = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
-    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
-    (tmp_path / "space.yaml").write_text(SPACE)
-    scene = set_scene(options, Asked(trials=4), measuring=False)
+    scene = scene_of_two(tmp_path)
     with ExitStack() as stack:
         found = carry_out(scene, pretending(tmp_path, stack, truth))
     assert list(level(found, "pid=host").by_model) == ["SmolLM2-135M"]
@@ -287,10 +288,56 @@ def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Pat
     assert found.confirmation.winner is not None
 
 
+def test_a_model_that_is_supplied_later_is_screened_as_if_it_had_been_there(tmp_path: Path) -> None:
+    scene = scene_of_two(tmp_path)
+    missing = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
+    for truth, models in ((missing, ["SmolLM2-135M"]), (HARM_AND_HELP, ["SmolLM2-135M", "Qwen2-1.5B"])):
+        with ExitStack() as stack:
+            found = screen(scene, pretending(tmp_path, stack, truth))
+        one = next(one for one in found.levels if one.environment == "container:pid=host")
+        assert (one.state, one.reason, list(one.by_model)) == ("measured", None, models)
+        assert one.effect is not None
+        assert one.effect.n == 2 * len(models)
+
+
+def test_a_model_that_is_supplied_later_is_searched_in_blocks_of_its_own(tmp_path: Path) -> None:
+    """And so are other models that are asked for: no trial is held against a baseline of an earlier search."""
+    both, alone = scene_of_two(tmp_path, trials=2), scene_in(tmp_path, runs=2, trials=2)
+    missing = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
+    blocks: list[set[tuple[str, int]]] = []
+    for scene, truth in ((both, missing), (both, HARM_AND_HELP), (alone, HARM_AND_HELP)):
+        with ExitStack() as stack:
+            measuring = pretending(tmp_path, stack, truth)
+            looked = searched(scene, screen(scene, measuring), measuring, dataset_of(scene, measuring))
+        assert looked.found is not None
+        places = {place for one in looked.found.evaluated for place in one.log_ratios}
+        blocks.append({(str(looked.dataset.path), block) for _, block in places})
+        there = {card.name for card in scene.study.cards} - set(truth.too_large)
+        assert {model for model, _ in places} == there
+    assert not blocks[0] & blocks[1]
+    assert not blocks[2] & (blocks[0] | blocks[1])
+
+
+def test_a_model_that_is_lost_and_found_again_in_a_search_is_measured_anew(tmp_path: Path) -> None:
+    scene = scene_in(tmp_path, runs=2)
+    trial = Trial(1, replace(scene.baseline.options, pid="host"), "container:trial-pid", {"pid": "host"})
+    batch = Batch("SmolLM2-135M", 64, (trial,))
+    with ExitStack() as stack:
+        lost = pretending(tmp_path, stack, replace(HARM_AND_HELP, too_large=("SmolLM2-135M",)))
+        dataset = dataset_of(scene, lost)
+        with Display(lost.out, 0, 0) as display, pytest.raises(HostError, match="its block has nothing"):
+            Bench(scene, lost, dataset, display).submit(batch)
+    with ExitStack() as stack, Display(lost.out, 0, 0) as display:
+        bench = Bench(scene, pretending(tmp_path, stack, HARM_AND_HELP), dataset, display)
+        [over] = bench.submit(replace(batch, over=True))
+        assert (over.answered, over.reason) == (False, "unready: it does not fit")
+        [found] = bench.submit(batch)
+        assert found.log_ratio == pytest.approx(0.03, abs=0.02)
+        assert bench.recall([replace(found, log_ratio=None)]) == [found]
+
+
 def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
-    options = replace(options_in(tmp_path, runs=2), models="SmolLM2-135M,Qwen2-1.5B")
-    (tmp_path / "space.yaml").write_text(SPACE)
-    scene = set_scene(options, Asked(trials=4), measuring=False)
+    scene = scene_of_two(tmp_path)
     with ExitStack() as stack:
         found = carry_out(scene, pretending(tmp_path, stack, HARM_AND_HELP))
     assert {one.n for one in level(found, "pid=host").by_model.values()} == {2}

@@ -50,6 +50,16 @@ def test_every_run_is_counted_and_a_block_has_one_baseline(benchmark: ModuleType
         assert 0.8 * third < small.runs <= third
 
 
+def test_the_runs_of_the_screen_are_told_beside_those_of_the_search(
+    benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ground = benchmark.make_ground()
+    alone = [choices for choices in benchmark.levels_alone(ground).values() if len(choices) == 1]
+    assert benchmark.screen_runs(ground) == 10 * (len(alone) + 2)
+    assert benchmark.show_losses([], benchmark.Asked()) == []
+    assert f"before it searches: {10 * (len(alone) + 2)} more" in capsys.readouterr().out
+
+
 def test_a_machine_that_drifts_moves_runs_apart_the_more_the_longer(benchmark: ModuleType) -> None:
     def spread(drift: float, size: int) -> float:
         rng = np.random.default_rng(1)

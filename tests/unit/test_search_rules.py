@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -344,3 +345,39 @@ def test_a_run_that_nobody_could_make_count_is_tried_again_and_then_given_up() -
     again = [one for one in found.evaluated if one.choices["pid"] == "host" and one.choices["init"] != "yes"]
     assert again
     assert all(one.log_ratios for one in again)
+
+
+def counting(*, on: str, until: int = 0) -> Callable[[Batch], list[Result]]:
+    """Runs count on one model; on others those of the first trials alone."""
+
+    def submit(batch: Batch) -> list[Result]:
+        refused = Result(None, answered=False, reason="invalid: throttled")
+        return [
+            answer(trial, batch.model, batch.block) if batch.model == on or trial.number <= until else refused
+            for trial in batch.trials
+        ]
+
+    return submit
+
+
+def test_what_was_measured_on_some_models_only_is_not_complete() -> None:
+    found = search(small_ground(), counting(on="a"), settings=of_models("a", "b", trials=6))
+    measured = [one for one in found.evaluated if one.log_ratios]
+    assert measured
+    assert {model for one in measured for model, _ in one.log_ratios} == {"a"}
+    assert {one.state for one in measured} <= {"refused", "stopped"}
+    assert {one.reason for one in measured if one.state == "refused"} == {
+        "no run of it counts in 2 blocks: invalid: throttled"
+    }
+    assert found.best is None
+
+
+def test_a_finalist_that_was_not_measured_on_every_model_is_not_complete() -> None:
+    """The best guess is a finalist that was in no batch before: the first model alone does not make it the best."""
+    found = search(small_ground(), counting(on="a", until=6), settings=of_models("a", "b", trials=6, finalists=3))
+    late = [one for one in found.evaluated if min(one.trials) > 6 and one.log_ratios]
+    assert late
+    assert {model for one in late for model, _ in one.log_ratios} == {"a"}
+    assert {one.state for one in late} == {"refused"}
+    assert found.best is not None
+    assert {model for model, _ in found.best.log_ratios} == {"a", "b"}

@@ -1,8 +1,10 @@
 """What lies in the storage of a search, as optuna-dashboard reads it, is what was told: values, steps, attributes."""
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from statistics import fmean
 
@@ -10,7 +12,9 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from sparkray.search import Batch, Found, Ground, Result, Settings, Trial, ground, open_storage, search
+from sparkray.errors import ConfigError
+from sparkray.search import Batch, Found, Ground, Result, Settings, Station, Trial, Work, ground, open_storage, search
+from sparkray.search.propose import Proposer
 from sparkray.spec.docker import DockerOptions
 from sparkray.spec.offer import judge
 from sparkray.spec.space import Factor, HostFacts, Space
@@ -195,3 +199,72 @@ def test_a_baseline_that_was_refused_takes_its_block_along(
     assert all(one.log_ratios for one in again.evaluated if one.environment in of_block)
     third = search(_ground(), bench.submit, settings=_settings(""), storage=storage, recall=Rows({base: None}).recall)
     assert third == again, "what is put right is put right once"
+
+
+def test_a_study_over_other_models_is_refused_with_what_to_do(
+    stored: tuple[optuna.storages.BaseStorage, Bench, Found],
+) -> None:
+    storage, bench, _ = stored
+    other = replace(_settings(""), models=("Alpha", "Beta"))
+    with pytest.raises(ConfigError, match="study 'stored' is over other models than are asked for: Alpha") as raised:
+        search(_ground(), bench.submit, settings=other, storage=storage)
+    assert raised.value.remedy == "Name another storage (--storage FILE), or start over (--fresh)"
+
+
+def test_blocks_are_numbered_from_where_they_are_told_to() -> None:
+    benches = [Bench(), Bench()]
+    for bench, first in zip(benches, (0, 1 << 20), strict=True):
+        search(_ground(), bench.submit, settings=replace(_settings("memory:"), first_block=first))
+    plain, moved = ({block for _, block in bench.told} for bench in benches)
+    assert plain
+    assert moved == {block + (1 << 20) for block in plain}
+
+
+class Slow(Proposer):
+    """Takes its time over one trial: it is there, and not signed before the other thread asks for one, or 0.3 s have passed.
+
+    That is the first trial after the second batch was submitted.
+    """
+
+    submitted, there, another = threading.Event(), threading.Event(), threading.Event()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.there.is_set():
+            self.another.set()
+        elif self.submitted.is_set():
+            self.there.set()
+            self.another.wait(0.3)
+
+
+class Pair:
+    """Two stations at once."""
+
+    def size(self) -> int:
+        return 2
+
+    def work(self, first: Station, work: Work) -> None:
+        batches = count()
+
+        def submit(batch: Batch) -> Sequence[Result]:
+            place = next(batches)
+            if place == 1:
+                Slow.submitted.set()
+                Slow.there.wait(5.0)
+            return first.submit(batch)
+
+        stations = [replace(first, host=host, submit=submit) for host in ("one", "two")]
+        threads = [threading.Thread(target=work, args=(station,)) for station in stations]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def test_a_trial_that_a_thread_has_not_signed_yet_is_not_taken_for_a_dead_drivers() -> None:
+    storage, settings = open_storage("memory:"), replace(_settings("memory:"), per_block=1)
+    found = search(_ground(), Bench().submit, settings=settings, crew=Pair(), storage=storage, sampler=Slow)
+    assert found.abandoned == 0
+    assert len([one for one in found.evaluated if one.log_ratios]) == 5
+    [study] = storage.get_all_studies()
+    blocks = [t.user_attrs["block"] for t in storage.get_all_trials(study._study_id) if "block" in t.user_attrs]
+    assert {block["host"] for block in blocks} == {"one", "two"}

@@ -1,14 +1,26 @@
-"""The driver keeps off the engine's CPUs, where it is on the machine that measures."""
+"""The driver keeps off the engine's CPUs, where it is on the machine that measures, and waits for whom it gave way to."""
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from builders import study
+from rich.console import Console
 
-from sparkray.cluster import Runner
+from sparkray.cluster import Cluster, Node, Runner
+from sparkray.errors import HostError, LockHeldError
 from sparkray.machine.apart import keep_to
-from sparkray.sweep.session import step_aside
+from sparkray.store import open_dataset
+from sparkray.sweep.options import Options
+from sparkray.sweep.session import Session, step_aside
+from sparkray.sweep.show import Display
+from sparkray.sweep.stages.measuring import InterruptedSweepError, Measuring
 
 
 @pytest.fixture(autouse=True)
@@ -32,3 +44,75 @@ def test_where_the_site_leaves_none_to_the_engine_nobody_moves() -> None:
     before = os.sched_getaffinity(0)
     step_aside("", Runner(None, 1, socket.gethostname()))
     assert os.sched_getaffinity(0) == before
+
+
+class OneMachine:
+    """A cluster of one machine and its runner. `busy`: somebody else measures there, who is soon done."""
+
+    busy = False
+    host = "elsewhere"
+
+    def nodes(self) -> list[Node]:
+        return [Node("1", self.host), Node("2", "further on")]
+
+    def runner(self, node: Node, experiment: str, mode: str, say: Callable[..., None], stop: Callable[[], bool]) -> Any:
+        del experiment, say, stop
+        self.asked_for = node.host
+        return self._entered(mode)
+
+    def prepare(self, asked: object, dataset: object, mode: str, say: Callable[[str], None]) -> dict[str, Any]:
+        del asked, dataset, say
+        self._entered(mode)
+        return {"rootfs_digest": "r", "weights": {}, "weights_digest": {}}
+
+    def release(self) -> None:
+        """The neighbour takes its turn."""
+        self.busy = True
+
+    def stop(self) -> None:
+        """Nothing goes on."""
+
+    def _entered(self, mode: str) -> "OneMachine":
+        if self.busy and mode == "fail":
+            raise LockHeldError("somebody else is measuring")
+        self.busy = False
+        return self
+
+
+def test_a_neighbour_that_was_given_way_to_is_waited_for(tmp_path: Path) -> None:
+    """A search that takes turns does not end because its neighbour took one."""
+    machine, asked = OneMachine(), threading.Event()
+    out = Console(file=StringIO())
+    session = Session(cast("Cluster", machine), Options(lock="fail"), Display(out, 0, 0), asked)
+    dataset = open_dataset(tmp_path, "question", "d" * 64)
+    machine.busy = True
+    with pytest.raises(LockHeldError):
+        session.turn(study(), dataset)
+    machine.busy = False
+    session.turn(study(), dataset)
+    asked.set()  # or it would leave the machine alone for seconds
+    with ExitStack() as stack, pytest.raises(InterruptedSweepError):
+        Measuring(session.options, out, stack, asked=asked, session=session).let_go()
+    assert machine.busy
+    session.turn(study(), dataset)
+    assert not machine.busy
+
+
+def test_a_session_measures_on_its_node_and_only_with_the_files_of_the_first_machine(tmp_path: Path) -> None:
+    machine = OneMachine()
+    session = Session(
+        cast("Cluster", machine),
+        Options(),
+        Display(Console(file=StringIO()), 0, 0),
+        threading.Event(),
+        node=Node("2", "two"),
+    )
+    dataset = open_dataset(tmp_path, "question", "d" * 64)
+    session.turn(study(), dataset)
+    assert (machine.asked_for, session.identity["rootfs_digest"]) == ("two", "r")
+    session.release()
+    machine.busy = False
+    session.like = {**session.identity, "rootfs_digest": "other"}
+    with pytest.raises(HostError, match="its root file system is another than the first machine's"):
+        session.turn(study(), dataset)
+    assert session.runner is None, "it is let go"

@@ -52,11 +52,36 @@ def test_three_spaces_ship() -> None:
     assert [path.stem for path in FILES] == ["dgx-spark", "discrete-gpu", "local"]
 
 
-def test_the_spark_has_the_strategies_of_the_study() -> None:
-    space = space_of(next(path for path in FILES if path.stem == "dgx-spark"))
+STUDY = {
+    "shm_size=8g",
+    "shm_size=32g",
+    "shm_size=60g",
+    "network=host",
+    "privileged=yes",
+    "cgroup_parent=/",
+    "ipc=private",
+}
+"""What it listed that is a flag of any machine; the rest are of a machine with 20 CPUs, and what Docker does anyway."""
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("dgx-spark", {"cpuset=0-9", "memory=unlimited", "cpuset=performance"}), ("local", {"cpuset=performance"})],
+)
+def test_a_space_has_the_strategies_of_the_study(name: str, more: set[str]) -> None:
+    space = space_of(next(path for path in FILES if path.stem == name))
     levels = {f"{factor.name}={label}" for factor in space.factors for label in factor.levels}
-    study = {"shm_size=8g", "shm_size=32g", "shm_size=60g", "network=host", "cpuset=0-9", "privileged=yes"}
-    assert study | {"memory=unlimited", "cgroup_parent=/", "ipc=private", "cpuset=performance"} <= levels
+    assert STUDY | more <= levels
+
+
+@pytest.mark.parametrize("host", [SPARK, HostFacts()], ids=["a Spark", "nothing is known"])
+def test_what_sparkray_does_not_do_is_not_put_down_to_the_host(host: HostFacts) -> None:
+    found = verdicts("dgx-spark", host)
+    for name in ("model_from=image", "model_from=tmpfs", "gpu_access=cdi"):
+        assert found[name].reason.startswith("sparkray does not do it yet: "), name
+    assert found["page_cache=warm"].reason.startswith("sparkray does not vary it: it is of the runs' protocol")
+    assert found["hugepages=always"].reason.startswith("sparkray does not do it: ")
+    assert not any(v.offered for v in found.values() if v.reason.startswith("sparkray does not"))
 
 
 def test_levels_that_cannot_act_are_struck_out_with_the_reason() -> None:
@@ -67,10 +92,6 @@ def test_levels_that_cannot_act_are_struck_out_with_the_reason() -> None:
     assert struck["memory=unlimited"] == "the baseline has it already"
     assert "no OCI runtime 'crun'" in struck["gpu_access=crun"]
     assert "effectively ipc=private" in struck["ipc=shareable"]
-    assert "not supported yet" in struck["model_from=tmpfs"]
-    assert "protocol" in struck["page_cache=warm"]
-    assert "not supported yet" in struck["gpu_access=cdi"]
-    assert "does not change" in struck["hugepages=always"]
     assert {"cpuset=performance", "cpuset=0-9", "seccomp=unconfined", "gpu_access=nvidia-runtime"}.isdisjoint(struck)
 
 

@@ -92,11 +92,14 @@ def condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
 def _from(document: Document, part: str, stage: str, where: str = "status = 'ok'", metric: str | None = None) -> str:
     """Where a row comes from, in words."""
     folder = document["datasets"].get(stage)
+    others = [path for name, path in document["datasets"].items() if name.startswith(f"{stage} on ")]
     if folder is None:
         return f"{document['experiment']}-optimize.json, {part}"
     of = f"; column {metric or document['metric']}" if stage != "search" else ""
     query = f"SELECT * FROM runs WHERE {where}"  # noqa: S608 - to be read, not executed
-    return f"{document['experiment']}-optimize.json, {part}; the runs: {Path(folder).name}, {query}{of}"
+    name = Path(folder).name
+    folders = " and ".join([name, *(str(Path(name, Path(other).relative_to(folder))) for other in others)])
+    return f"{document['experiment']}-optimize.json, {part}; the runs: {folders}, {query}{of}"
 
 
 def _effect(found: Document | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import grid, legend_above
 from sparkray.report.labels import arm, axis_label, metric_name, unit_of
 from sparkray.report.style import BLACK, BLUE, ORANGE, PAGE_IN
-from sparkray.spec.isolation import BY_NAME
+from sparkray.spec.isolation import LAYER_TITLES
 
 TITLE = "Where the difference comes from"
 ORDER = 55
@@ -85,7 +85,7 @@ def _name(row: Row) -> str:
     if row["role"] == "residual":
         return "not attributed"
     layer = row["layer"]
-    return _NAMES.get(layer, BY_NAME[layer].title.partition(" (")[0] if layer in BY_NAME else layer)
+    return _NAMES.get(layer, LAYER_TITLES.get(layer, layer).partition(" (")[0])
 
 
 def _handles() -> list[Patch | Line2D]:

@@ -12,8 +12,7 @@ from sparkray.analysis.optimized import Attributed
 from sparkray.analysis.optimized import Ladder as Told
 from sparkray.metrics import BY_NAME
 from sparkray.plan import definition_sha256, make_plan, treatments_of
-from sparkray.spec.isolation import BY_NAME as LAYERS
-from sparkray.spec.isolation import Ladder
+from sparkray.spec.isolation import LAYER_TITLES, Ladder
 from sparkray.stats.attribution import Attribution, attribute, sentence
 from sparkray.store import Dataset
 from sparkray.sweep.stages.measuring import Measuring
@@ -64,7 +63,7 @@ def climb(scene: Scene, measuring: Measuring) -> Climbed:
 
 def titles_of() -> dict[str, str]:
     """Layers in words."""
-    return {**TITLES, **{name: layer.title for name, layer in LAYERS.items()}}
+    return {**TITLES, **LAYER_TITLES}
 
 
 def unit_of(metric: str) -> str:

@@ -23,6 +23,8 @@ from sparkray.sweep.timing import Timing
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
     from sparkray.sweep.session import Session
+    from sparkray.sweep.stages.fleet import Companion
+    from sparkray.sweep.stages.scene import Scene
 
 _STRUCK = "struck.json"
 _ID_LENGTH = 16
@@ -56,13 +58,14 @@ def never(_: Rows) -> bool:
 
 @dataclass
 class Measuring:
-    """The session of an optimisation, and what is said meanwhile."""
+    """The session of an optimisation, and what is said meanwhile. `host` is named in that, where it is not the first's."""
 
     options: Options
     out: Console
     stack: ExitStack
     asked: threading.Event = field(default_factory=threading.Event)
     session: "Session | None" = None
+    host: str = ""
 
     def dataset(self, study: Study, definition: str, *, fresh: bool = False) -> Dataset:
         """The dataset of a stage."""
@@ -71,7 +74,7 @@ class Measuring:
 
     def say(self, line: str) -> None:
         """A line to the user."""
-        self.out.print(line, markup=False, soft_wrap=True)
+        self.out.print(f"{self.host}: {line}" if self.host else line, markup=False, soft_wrap=True)
 
     def turn(self, study: Study, dataset: Dataset) -> "Session":
         """The session, its runner ready for a study.
@@ -80,18 +83,34 @@ class Measuring:
             SparkrayError: The machine cannot do it.
             InterruptedSweepError: Somebody asked for the end.
         """
+        session = self.opened()
+        session.turn(study, dataset)
+        self.stop_if_asked()
+        return session
+
+    def opened(self) -> "Session":
+        """The session, whatever its runner is ready for. Raises ClusterError."""
         from sparkray.sweep.session import opened  # noqa: PLC0415 - as above
 
         if self.session is None:
             self.session = self.stack.enter_context(opened(self.options, Display(self.out, 0, 0), self.asked))
-        self.session.turn(study, dataset)
-        self.stop_if_asked()
         return self.session
+
+    def companions(self, scene: "Scene", home: Dataset) -> "Sequence[Companion]":
+        """Further machines that may help with a search, whose dataset is `home`. Raises as `turn`."""
+        from sparkray.sweep.stages.fleet import companions  # noqa: PLC0415 - it brings Optuna
+
+        return companions(scene, self, home)
+
+    def release(self) -> None:
+        """Lets go of the machine."""
+        if self.session is not None:
+            self.session.release()
 
     def let_go(self) -> None:
         """Leaves the machine for a moment to another command that waits for it. Raises InterruptedSweepError."""
         if self.session is not None:
-            self.session.release()
+            self.session.give_way()
         self.asked.wait(TURN_S)
         self.stop_if_asked()
 

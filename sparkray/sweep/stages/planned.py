@@ -10,7 +10,7 @@ from sparkray.spec.offer import LevelVerdict, unresolved
 from sparkray.spec.site import NATIVE
 from sparkray.spec.space import apply_level
 from sparkray.sweep.options import Options
-from sparkray.sweep.stages.scene import PHASE, Scene, changed_words
+from sparkray.sweep.stages.scene import MOST_CONFIRM, PHASE, Scene, changed_words
 from sparkray.sweep.timing import Timing, known_dataset
 from sparkray.units import format_duration
 
@@ -81,11 +81,12 @@ def _unfolded(study: Study) -> Study:
 def _search(scene: Scene, options: Options) -> Phase:
     """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
     from sparkray.search import Settings  # noqa: PLC0415 - Optuna takes long to import
+    from sparkray.sweep.stages.searching import definition_of, ground_of  # noqa: PLC0415 - likewise
 
     study = scene.stage("search", (scene.baseline,), 1)
     models = tuple(card.name for card in scene.study.cards)
     runs = Settings("", "", scene.asked.trials, models).most_runs
-    timing = Timing(study, known_dataset(study, options))
+    timing = Timing(study, known_dataset(study, options, definition_of(scene, ground_of(scene))))
     each = make_plan(study)
     whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
     return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)
@@ -159,11 +160,29 @@ def optimisation_lines(scene: Scene, planned: Sequence[Phase], *, levels: bool =
         yield from _ladder_lines(scene)
     for one in planned:
         yield one.text()
+    yield from _fewer_lines(scene)
     total = _total(planned)
     hours = " or ".join(dict.fromkeys(f"{value:.1f} h" + _kind(kind, total) for kind, value in total.items()))
     hoped = f"; the study hoped for {HOPED_H:.0f} h" if scene.study.experiment.name == PHASE else ""
     basis = "measured runs and estimates" if any(one.measured for one in planned) else "estimates"
     yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{hoped}"
+
+
+def _fewer_lines(scene: Scene) -> Iterator[str]:
+    """What a confirmation of fewer blocks than a whole one has can show."""
+    if scene.looks is None and scene.confirm_runs < MOST_CONFIRM:
+        wider = _half_width(scene.confirm_runs) / _half_width(MOST_CONFIRM)
+        yield (
+            f"the confirmation has {scene.confirm_runs} blocks a model, a whole one {MOST_CONFIRM}: what a gain has beyond "
+            f"the margin must be {wider:.1f} times as large to be shown (--confirm-runs {MOST_CONFIRM})"
+        )
+
+
+def _half_width(blocks: int) -> float:
+    """Of the confirmation's interval, in standard deviations of one log ratio."""
+    from scipy import special  # noqa: PLC0415 - it takes long to import
+
+    return float(special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)
 
 
 def _kind(kind: str, total: Mapping[str, float]) -> str:

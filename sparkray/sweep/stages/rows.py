@@ -15,6 +15,7 @@ from sparkray.errors import HostError
 from sparkray.metrics import BY_NAME
 from sparkray.plan import PlannedRun, Treatment
 from sparkray.spec.folding import apart_in, state_signature
+from sparkray.spec.site import CONTAINER_BASELINE
 from sparkray.store import Dataset
 
 Row = Mapping[str, Any]
@@ -23,7 +24,8 @@ Pair = tuple[str, int]
 _KEPT = ("run_id", "attempt", "status", "reason", "environment", "model", "block", "position", "effective_state")
 _COLUMNS = [*_KEPT, "docker_command", "simulated", "host", "started_at", "ended_at", "duration_s", *BY_NAME]
 FAILED = ("failed", "oom", "timeout", "unready")
-"""An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again."""
+"""An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again. Neither is
+`unready` where the baseline was so for the same reason: its model was not there, whatever the flags."""
 PATIENCE = 2
 """Blocks in which an environment may fail before it is given up, when none has succeeded."""
 
@@ -56,15 +58,29 @@ class Rows:
         """The ok attempt at a run, else the last one."""
         return self._last.get(run_id)
 
-    @property
+    @cached_property
     def answered(self) -> set[str]:
         """Run ids that are ok, or that failed in a way that another try would not mend."""
-        return {row["run_id"] for row in self.rows if row["status"] in ("ok", *FAILED)}
+        return {row["run_id"] for row in self.rows if row["status"] == "ok" or self.fails(row)}
+
+    def fails(self, row: Row) -> bool:
+        """Whether an attempt speaks against its flags."""
+        excused = row["status"] == "unready" and row["reason"] in self._not_there.get(row["model"], ())
+        return row["status"] in FAILED and not excused
+
+    @cached_property
+    def _not_there(self) -> Mapping[str, set[str]]:
+        """Why the baseline could not be started, by model."""
+        found: dict[str, set[str]] = {}
+        for row in self.rows:
+            if row["environment"] == CONTAINER_BASELINE and row["status"] == "unready":
+                found.setdefault(row["model"], set()).add(row["reason"])
+        return found
 
     def failures(self, environment: str) -> dict[Pair, Row]:
         """The last attempt in each block in which an environment failed; a run that a check refused has not failed."""
         works = self.of(environment)
-        mine = [row for row in self.rows if row["environment"] == environment and row["status"] in FAILED]
+        mine = [row for row in self.rows if row["environment"] == environment and self.fails(row)]
         bad = {(row["model"], row["block"]): row for row in sorted(mine, key=lambda row: row["attempt"])}
         return {pair: row for pair, row in bad.items() if pair not in works}
 
@@ -93,9 +109,9 @@ def rows_of(dataset: Dataset, plan: Iterable[PlannedRun]) -> Rows:
     return Rows([row for row in dataset.read("runs", _COLUMNS) if row["run_id"] in wanted])
 
 
-def all_rows(dataset: Dataset) -> Rows:
-    """Everything that a dataset holds now, for whoever goes by the ids of runs."""
-    return Rows(dataset.read("runs", _COLUMNS))
+def all_rows(*datasets: Dataset) -> Rows:
+    """Everything that datasets hold now, for whoever goes by the ids of runs."""
+    return Rows([row for dataset in datasets for row in dataset.read("runs", _COLUMNS)])
 
 
 def must_run(rows: Rows, environment: str, path: Path, models: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ Stage = Literal["screen", "search", "confirm", "attribute"]
 SUFFIX = "-optimize"
 PHASE = "phase2b"
 MEMORY = "host_available_drop_peak_gib"
-_CONFIRM_FACTOR, _MOST_CONFIRM = 3, 30
+_CONFIRM_FACTOR, MOST_CONFIRM = 3, 30
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Scene:
         """Blocks of the confirmation, a model; the most there can be where it is sequential."""
         if self.looks is not None:
             return self.looks.looks[-1]
-        return self.asked.confirm_runs or min(_MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
+        return self.asked.confirm_runs or min(MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
 
     def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
         """The study of one stage."""

@@ -21,6 +21,7 @@ from sparkray.search import (
     Ground,
     Result,
     Settings,
+    Station,
     default_storage,
     ground,
     importance,
@@ -30,9 +31,10 @@ from sparkray.search import (
 from sparkray.search import present as in_study
 from sparkray.spec.offer import unresolved
 from sparkray.spec.site import CONTAINER_BASELINE
-from sparkray.store import Dataset
-from sparkray.sweep.show import Display
+from sparkray.store import Dataset, description, existing
+from sparkray.sweep.show import Beside, Display
 from sparkray.sweep.stages.effects import noise_of
+from sparkray.sweep.stages.fleet import Companion, Fleet, Helper, datasets_of
 from sparkray.sweep.stages.measuring import Measuring
 from sparkray.sweep.stages.rows import FAILED, Row, Rows, all_rows
 from sparkray.sweep.stages.scene import MEMORY, Scene
@@ -43,6 +45,8 @@ _TRIES = 3
 """Times that a block's baseline is measured again, where checks refuse it."""
 MEMORY_FACTOR, MEMORY_SLACK_GIB = 1.1, 0.25
 """A trial may take a tenth more memory than its baseline, and what other programs move meanwhile."""
+_STUDY_BLOCKS = 1 << 20
+"""Numbers of blocks that a study has for itself: one over all models, and one over those that were there, in one dataset."""
 _UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 
@@ -55,15 +59,22 @@ class Searched:
     found: Found | None
     told: Search | None
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """Where its runs lie, and what other machines measured for it."""
+        others = {f"search on {host}": str(other.path) for host, other in datasets_of(self.dataset).items()}
+        return {"search": str(self.dataset.path), **others}
+
 
 @dataclass
 class Bench:
-    """Answers batches through the session, in the dataset of the search."""
+    """Answers batches through the session of one machine, in its dataset. `home`: that of the search, if it is another."""
 
     scene: Scene
     measuring: Measuring
     dataset: Dataset
     display: Display
+    home: Dataset | None = None
 
     def submit(self, batch: Batch) -> list[Result]:
         """One block: what is left of it is measured, unless it is over.
@@ -72,8 +83,9 @@ class Bench:
             SparkrayError: No further run is possible, or the baseline does not run.
             InterruptedSweepError: Somebody asked for the end.
         """
+        self.measuring.stop_if_asked()
         treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
-        alone = self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+        alone = self._alone
         plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
         struck: Mapping[str, str] = {}
         if not batch.over:
@@ -81,27 +93,54 @@ class Bench:
             kept = [t for name, t in treatments.items() if name not in struck]
             study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
             self._measured(study, [run for run in plan.values() if run.environment not in struck])
-        rows = all_rows(self.dataset)
+        rows = self._everything() if batch.over else all_rows(self.dataset)
         base = rows.last(plan[CONTAINER_BASELINE].run_id)
         return [
             Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
             if trial.environment in struck
-            else result_of(self.scene, rows.last(plan[trial.environment].run_id), base)
+            else self._result(rows, plan[trial.environment].run_id, base)
             for trial in batch.trials
         ]
 
+    @property
+    def _alone(self) -> Study:
+        """The search with nothing but the baseline."""
+        return self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+
+    def ready(self) -> None:
+        """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
+        self.measuring.turn(self._alone, self.dataset)
+
+    def helper(self, companion: Companion) -> Helper:
+        """A bench like this one at another machine, for the search to use."""
+        there = companion.measuring
+        display = Beside(there.out, companion.host)
+        bench = Bench(self.scene, there, dataset_of(self.scene, there), display, self.dataset)
+        return Helper(Station(bench.submit, companion.host, companion.boot, there.let_go), there, bench.ready)
+
+    def _everything(self) -> Rows:
+        """What all machines measured: a block that is over may be another one's."""
+        home = self.home or self.dataset
+        return all_rows(home, *datasets_of(home).values())
+
     def recall(self, results: Sequence[Result]) -> list[Result | None]:
-        """What the rows say now. Of runs that are not here, another machine's, what was told stands."""
-        rows = all_rows(self.dataset)
+        """What the rows say now. Of runs that are not here, another command's, what was told stands."""
+        rows = self._everything()
         return [self._recalled(rows, result) for result in results]
 
     def _recalled(self, rows: Rows, result: Result) -> Result | None:
-        mine = None if result.run_id is None else rows.last(result.run_id)
-        if mine is None:
+        if result.run_id is None or rows.last(result.run_id) is None:
             return result
         base = None if result.baseline_id is None else rows.last(result.baseline_id)
-        now = result_of(self.scene, mine, base)
+        now = self._result(rows, result.run_id, base)
         return now if now.answered else None
+
+    def _result(self, rows: Rows, run_id: str, base: Row | None) -> Result:
+        """Of a run; none where its model was not there for the baseline either."""
+        row = rows.last(run_id)
+        if row is not None and row["status"] in FAILED and not rows.fails(row):
+            return Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
+        return result_of(self.scene, row, base)
 
     def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
         """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
@@ -127,7 +166,8 @@ def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows, *, first: bool) 
     for run in plan:
         last = rows.last(run.run_id)
         status = "interrupted" if last is None else str(last["status"])
-        if status == "interrupted" or (run == base and status != "ok") or (first and status == "invalid"):
+        doubtful = last is not None and status != "ok" and not rows.fails(last)
+        if status == "interrupted" or (run == base and status != "ok") or (first and doubtful):
             found.append(run)
     return found
 
@@ -167,6 +207,8 @@ def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
         return Result(None, reason=f"{row['status']}: {row['reason']}", **told)
     if reference is None or reference["status"] != "ok":
         return Result(None, answered=False, reason="the baseline's run of its block does not count")
+    if reference["host"] != row["host"]:
+        return Result(None, answered=False, reason="the baseline's run of its block is another machine's")
     told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
     mine, base = row[scene.metric], reference[scene.metric]
     if mine is None or base is None or min(mine, base) <= 0:
@@ -236,36 +278,54 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Da
             settings=settings,
             recall=bench.recall,
             let_go=measuring.let_go,
+            crew=Fleet(measuring, lambda: [bench.helper(one) for one in measuring.companions(scene, dataset)]),
             storage=storage,
         )
     shares = importance(found, chosen_from)
-    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, all_rows(dataset), shares))
+    rows = all_rows(dataset, *datasets_of(dataset).values())
+    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, rows, shares))
 
 
 def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
     """That of the search."""
     study = scene.stage("search", (scene.baseline,), scene.runs)
-    return measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
+    return measuring.dataset(study, definition_of(scene, ground_of(scene)), fresh=measuring.options.fresh)
 
 
-def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset) -> str:
-    """What may be chosen and what runs are is fixed in one study: another ground is another one, and so is --fresh.
+def definition_of(scene: Scene, chosen_from: Ground) -> str:
+    """What may stand in one dataset. Another study begins its blocks anew, which must not find the baselines of this one."""
+    models = [card.name for card in scene.study.cards]
+    return canonical_sha256([definition_sha256(scene.stage("search", (), 1)), chosen_from.definition, models])
 
-    What the screen found is no part of it, so that machines of one kind share a study whatever their screens say.
+
+def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset, models: Sequence[str] | None = None) -> str:
+    """What may be chosen, the models and what runs are is fixed in one study: others are another, and so is --fresh.
+
+    What the screen found of levels is no part of it, so that machines of one kind share a study whatever their screens say.
+    `models` are those that were there; all that were asked for where that is not known yet.
     """
-    definition = [chosen_from.definition, dataset.path.name, definition_sha256(scene.stage("search", (), 1))]
-    return f"{scene.name}-search-{canonical_sha256(definition)[:8]}"
+    definition = definition_of(scene, chosen_from)
+    alike = [
+        one.path
+        for one in existing(dataset.path.parent, dataset.path.name.partition("@")[0])
+        if description(one).get("definition_sha256") == definition
+    ]
+    asked = [card.name for card in scene.study.cards]
+    identity = [definition, alike.index(dataset.path), asked if models is None else list(models)]
+    return f"{scene.name}-search-{canonical_sha256(identity)[:8]}"
 
 
 def settings_of(scene: Scene, screened: Screened, chosen_from: Ground, dataset: Dataset) -> Settings:
     """How the search is done."""
     models = screened.models
     noise = {model: noise_of(screened.by_model.get(model, {})) for model in models}
+    missing = [place for place, card in enumerate(scene.study.cards) if card.name not in models]
     return Settings(
-        study=study_name(scene, chosen_from, dataset),
+        study=study_name(scene, chosen_from, dataset, models),
         storage=scene.asked.storage or default_storage(dataset.path),
         trials=scene.asked.trials,
         models=models,
         seed=scene.study.experiment.seed,
         noise={model: sd for model, sd in noise.items() if sd is not None},
+        first_block=sum(_STUDY_BLOCKS << place for place in missing),
     )
