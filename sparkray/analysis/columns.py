@@ -131,7 +131,10 @@ _ROBUST = (
     number("ratio_without_outliers", "the ratio without the pairs whose log ratio is an outlier"),
     number("low_without_outliers", "lower end of its 95 % interval"),
     number("high_without_outliers", "upper end of it"),
-    text("verdict_without_outliers", "the verdict of a fixed number of pairs without them; null without a margin"),
+    text(
+        "verdict_without_outliers",
+        "the verdict of a fixed number of pairs without them; null without a margin and under looks",
+    ),
     count("outliers", "pairs whose log ratio is an outlier"),
     number(
         "ratio_drift_pct_per_pair", "slope of the ratios over the order in which pairs were completed, per cent a pair"
@@ -148,7 +151,7 @@ _ROBUST = (
         "primary metrics",
     ),
     number("cluster_high", "upper end of it"),
-    text("cluster_verdict", "the verdict by the intervals over clusters"),
+    text("cluster_verdict", "the verdict by the intervals over clusters; null where looks were taken"),
     number("cluster_bootstrap_low", "lower end of the 95 % BCa interval, whole clusters resampled; from 5 clusters on"),
     number("cluster_bootstrap_high", "upper end of it"),
     number("intercept_ratio", "the ratio by a model with a random intercept for each cluster; from 5 clusters on"),

@@ -103,7 +103,11 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     assert (row["n"], row["verdict"], row["outliers"]) == (5, "equivalent", 0)
     assert row["p_paired"] is None
     assert row["permutation_p"] is None
-    assert "looks were taken" in json.loads(row["why_null"])["p_paired"]
+    why = json.loads(row["why_null"])
+    assert "looks were taken" in why["p_paired"]
+    assert row["verdict_without_outliers"] is None
+    assert "looks were taken" in why["verdict_without_outliers"]
+    assert why["cluster_verdict"] == "all blocks lie in one cluster: nothing is known of others"
     taken = found.tables["verdict_by_n"]
     assert taken.select("n", "verdict").rows() == [(3, "undecided"), (5, "equivalent")]
 
