@@ -241,13 +241,11 @@ def publishable(tables: Tables, context: Mapping[str, Any]) -> Answer:
         for row in warned
     )
     text = say(
-        "Of {all} primary comparisons are {said}; after Holm's correction within their families {paired} paired tests and "
-        "{tests} of the protocol's own are significant; {effects}checks other than passed: {checks}; {used} runs are "
+        "Of {all} primary comparisons are {said}; {tests}; {effects}checks other than passed: {checks}; {used} runs are "
         "used of {attempts} attempts{simulated}.",
         all=count(tables, "comparisons", primary=True),
         said=enumerated(said),
-        paired=count(tables, "comparisons", significant_paired=True),
-        tests=count(tables, "comparisons", significant=True),
+        tests=_tests(tables, looked=bool(context.get("sequential"))),
         effects=_effects(compared),
         checks=checks or "none",
         used=fact(context, "runs_used"),
@@ -257,6 +255,19 @@ def publishable(tables: Tables, context: Mapping[str, Any]) -> Answer:
         else "",
     )
     return Answer(verdict, text, [str(row["trace"]) for row in (*compared, *warned)])
+
+
+def _tests(tables: Tables, *, looked: bool) -> Text:
+    """How many tests are significant, of each kind that was made; a metric under looks has none."""
+    kinds = {"significant_paired": "paired tests", "significant": "of the protocol's own tests"}
+    made = [column for column in kinds if any(row.get(column) is not None for row in tables["comparisons"])]
+    if not made:
+        return ("looks were taken, so no p-value is given" if looked else "no comparison has a p-value",)
+    told = enumerated(
+        say("{n} {kind}", n=count(tables, "comparisons", **{column: True}), kind=kinds[column]) for column in made
+    )
+    left = " (metrics under looks have no p-value)" if looked else ""
+    return say("after Holm's correction within their families {told} are significant{left}", told=told, left=left)
 
 
 def _effects(compared: Sequence[Row]) -> Text:

@@ -80,6 +80,11 @@ class Book:
         """What was done."""
         return self.analysis.context
 
+    @property
+    def looked(self) -> bool:
+        """Whether looks were taken at the primary metrics, in place of a fixed number of pairs."""
+        return bool(self.context.get("sequential"))
+
     @cached_property
     def facts(self) -> Mapping[str, Any]:
         """Every value of the context by its path (`margins/latency_mean_ms`)."""

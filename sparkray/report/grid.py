@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparkray.analysis.forms import MISSING
-from sparkray.analysis.text import Say, Text, enumerated, number_of, say
+from sparkray.analysis.text import Say, Text, enumerated, joined, number_of, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of
 from sparkray.report.labels import arm, cell, metric_name
@@ -162,6 +162,10 @@ def _ordered(book: Book, rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: cells.index((row["model"], row["level"] or "")))
 
 
+_OVER_LOOKS = " Looks were taken: the intervals of the ratio hold over all of them, and there is no p-value."
+FIXED = " Looks were taken: intervals here are those of a fixed number of runs, which do not hold over looks."
+
+
 def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
     """The tables behind the figures, for the metrics that are shown."""
 
@@ -176,10 +180,11 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
         if others
         else ()
     )
+    over, fixed = ((_OVER_LOOKS,), FIXED) if book.looked else ((), "")
     return [
         make(
             "estimates",
-            (*say("Paired inside blocks: ratio to the reference, intervals, verdict."), *left),
+            joined(("Paired inside blocks: ratio to the reference, intervals, verdict.", *over, *left)),
             "comparisons",
             _ESTIMATES,
         ),
@@ -187,7 +192,8 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
             "robust",
             say(
                 "The same by other means: without outlying pairs, over time, in spread (total, blocks included), "
-                "over machines or days."
+                "over machines or days.{fixed}",
+                fixed=fixed,
             ),
             "comparisons",
             _ROBUST,
@@ -196,7 +202,8 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
             "protocol",
             say(
                 "The study's own protocol: both arms as independent samples, which blocks are not. Post-hoc power "
-                "is a function of p and adds nothing to it."
+                "is a function of p and adds nothing to it.{fixed}",
+                fixed=fixed,
             ),
             "comparisons",
             _PROTOCOL,

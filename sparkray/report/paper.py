@@ -15,6 +15,7 @@ from sparkray.report import advice, answer, appendix, launches, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
 from sparkray.report.figures import Saved
+from sparkray.report.grid import FIXED
 from sparkray.report.html import template
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.latex import Macros, escaped, table
@@ -154,9 +155,10 @@ def _effects(book: Book, macros: Macros, metrics: Sequence[str]) -> str:
     name = metric_name(metrics[0]) if metrics else ""
     families = enumerated(sorted({row["family"] for row in rows if row["family"]})) or "none"
     caption = say(
-        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}.",
+        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}.{fixed}",
         name=name,
         families=families,
+        fixed=FIXED if book.looked else "",
     )
     return table(macros, "effects", head, lines, caption)
 

@@ -294,7 +294,8 @@ def _statistical(book: Book) -> Iterator[Point]:
         "Many comparisons",
         say(
             "P-values are adjusted within families ({families}). Verdicts are not adjusted: each is about one model and "
-            "metric, at {alpha}.",
+            "metric, at {alpha}.{looks}",
+            looks=" Metrics under looks have no p-value." if book.looked else "",
             families=enumerated(
                 say("{name}, of {n} comparisons", name=name, n=book.count("comparisons", family=name))
                 for name in book.context.get("families") or {}

@@ -80,9 +80,10 @@ def estimate(book: Book, row: Row) -> Text:
     if row["ratio"] is None:
         return say("no ratio: {why}", why=book.linked(row["not_estimable"], row["trace"]))
     return say(
-        "{ratio} ({confidence} CI {low} to {high}, {n} pairs)",
+        "{ratio} ({confidence} CI{looks} {low} to {high}, {n} pairs)",
         ratio=book.number(row, "ratio", "ratio"),
         confidence=book.constant("confidence"),
+        looks=" over all looks" if book.looked and row["primary"] and row["margin"] is not None else "",
         low=book.number(row, "low", "ratio"),
         high=book.number(row, "high", "ratio"),
         n=book.number(row, "n", "count"),

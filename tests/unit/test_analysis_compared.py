@@ -16,8 +16,12 @@ from statsmodels.stats.power import TTestIndPower
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.sequential import standings
 from sparkray.analysis.synthetic import Plant, plant, small_study
+from sparkray.analysis.text import plain
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
+from sparkray.report import open_book
+from sparkray.report.grid import full_tables
+from sparkray.report.words import estimate
 from sparkray.spec.experiment import Sequential
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
@@ -101,15 +105,32 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     found = analyse(path)
     row = only(found)
     assert (row["n"], row["verdict"], row["outliers"]) == (5, "equivalent", 0)
-    assert row["p_paired"] is None
-    assert row["permutation_p"] is None
     why = json.loads(row["why_null"])
-    assert "looks were taken" in why["p_paired"]
+    for p in ("p", "p_paired", "permutation_p", "power_post_hoc"):
+        assert row[p] is None
+        assert "looks were taken" in why[p]
+    assert row["p_holm"] is row["p_paired_holm"] is row["significant"] is row["significant_paired"] is None
+    assert row["levene_p"] is not None
     assert row["verdict_without_outliers"] is None
     assert "looks were taken" in why["verdict_without_outliers"]
     assert why["cluster_verdict"] == "all blocks lie in one cluster: nothing is known of others"
     taken = found.tables["verdict_by_n"]
     assert taken.select("n", "verdict").rows() == [(3, "undecided"), (5, "equivalent")]
+
+
+def test_question_five_counts_no_test_that_was_not_made(tmp_path: Path) -> None:
+    [looked] = analyse(looked_at(tmp_path, QUIET)).tables["questions"].filter(question=5)["answer"]
+    assert "looks were taken, so no p-value is given; " in looked
+    assert "significant" not in looked
+
+
+def test_intervals_are_said_to_be_of_looks_or_of_a_fixed_number(tmp_path: Path, small: Path) -> None:
+    [looked, fixed] = [open_book(analyse(path)) for path in (looked_at(tmp_path, QUIET), small)]
+    for book, expected in ((looked, True), (fixed, False)):
+        row = book.rows("comparisons", primary=True)[0]
+        assert (" over all looks " in plain(estimate(book, row))) == expected
+        told = {grid.name: "Looks were taken" in plain(grid.caption) for grid in full_tables(book, [SPEED])}
+        assert told["estimates"] == told["robust"] == told["protocol"] == expected
 
 
 def test_verdicts_by_n_are_those_of_the_looks(tmp_path: Path) -> None:
