@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book, write_report
+from sparkray.report.advice import advice
 from sparkray.report.book import Book
 from sparkray.report.derived.optimisation import condition
 from sparkray.report.figures import Drawn, NoFigure, draw
@@ -74,6 +76,22 @@ def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysi
     level["effect"]["gain_pct"] = 3.77
     assert "+3.77 %" in told(open_book(analysis, optimised=changed))
     assert "+3.77 %" not in told(open_book(analysis, optimised=document()))
+
+
+def test_advice_on_a_flag_follows_what_was_measured_of_it_alone(analysis: Analysis) -> None:
+    words = ("--cpuset-cpus=0,1", "--init", "--shm-size=8g", "--security-opt=seccomp=unconfined", "--pid=host")
+    line = f"docker run --rm {' '.join(words)} image engine"
+    context = {**analysis.context, "docker_commands": {"container_baseline": line}}
+    made = open_book(replace(analysis, context=context), optimised=document())
+    [grid] = [one.grid for one in advice(made) if one.grid is not None and one.grid.name == "flags"]
+    worth = {plain(row[1]): plain(row[-1]) for row in grid.rows}
+    assert worth == {
+        "--cpuset-cpus=0,1": "no: alone it was shown to lose more than the margin",
+        "--init": "no: it cannot act",
+        "--shm-size=8g": "costs nothing to keep",
+        "--security-opt=seccomp=unconfined": "its gain stands against its price",
+        "--pid=host": "not worth its price, as far as was measured",
+    }
 
 
 def test_all_of_the_document_is_told(book: Book) -> None:
