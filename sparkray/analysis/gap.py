@@ -77,7 +77,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     if reference is None or reference == baseline:
         note(why, _CLOSED, "the baseline container is itself the reference: there is no gap to close")
         return {}
-    before, after = (_logs(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
+    before, after = (logs_by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
     shared = sorted(before.keys() & after.keys())
     left = share([after[block] for block in shared], [before[block] for block in shared])
     if isinstance(left, NotEstimable):
@@ -87,7 +87,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     return dict(zip(_CLOSED, (100 - left.value, low, high), strict=True))
 
 
-def _logs(arms: Arms) -> dict[int, float]:
+def logs_by_block(arms: Arms) -> dict[int, float]:
     """Log ratios by block; only those of values above 0."""
     a, b = arms.paired
     sound = (a > 0) & (b > 0)

@@ -48,7 +48,7 @@ def open_book(
     own = {**derived(analysis), **optimisation(optimised)}
     if against is not None:
         own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
-    return Book(analysis, own)
+    return Book(analysis, own, other=against)
 
 
 def write_report(
