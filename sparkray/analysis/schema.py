@@ -72,6 +72,7 @@ _DESCRIPTIVE = Table(
         number("geometric_low", "lower end of its 95 % interval"),
         number("geometric_high", "upper end of its 95 % interval"),
         WHY_NOT,
+        WHY_NULL,
         TRACE,
     ),
 )

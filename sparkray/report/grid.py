@@ -43,9 +43,11 @@ class Field:
 def quoted(book: Book, row: Row, field: Field) -> Say:
     """One cell: a number with evidence, `low to high`, the row's own words, or a dash with the reason for it."""
     if field.ends is not None:
-        low, high = (book.number(row, end, field.form) for end in field.ends)
-        known = any(row[end] is not None for end in field.ends)
-        return say("{low} to {high}", low=low, high=high) if known else _missing(row, field.ends[0])
+        missing = [end for end in field.ends if row[end] is None]
+        if len(missing) == len(field.ends):
+            return _missing(row, field.ends[0])
+        low, high = (_missing(row, end) if end in missing else book.number(row, end, field.form) for end in field.ends)
+        return say("{low} to {high}", low=low, high=high)
     value = row[field.column]
     if value is None:
         return _missing(row, field.column)

@@ -20,7 +20,7 @@ from sparkray.analysis.text import plain
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
 from sparkray.report import open_book
-from sparkray.report.grid import full_tables
+from sparkray.report.grid import Field, full_tables, quoted
 from sparkray.report.words import estimate
 from sparkray.spec.experiment import Sequential
 from sparkray.stats.multiplicity import holm
@@ -275,12 +275,25 @@ def test_the_part_of_a_gap_that_is_closed_has_an_interval(tmp_path: Path) -> Non
 
 def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
-    found = analyse(plant(tmp_path, Plant(runs=80, **base))).tables["descriptive"].filter(metric=LATENCY)
-    [row] = found.to_dicts()
+    found = analyse(plant(tmp_path, Plant(runs=80, **base)))
+    [row] = found.tables["descriptive"].filter(metric=LATENCY).to_dicts()
     assert row["p5_low"] <= row["p5"] <= row["p5_high"]
     assert row["p95_low"] <= row["p95"] <= row["p95_high"]
     assert row["p99_low"] <= row["p99"]
     assert row["p99_high"] is None
+    why = json.loads(row["why_null"])
+    assert why == {"p99_high": "an upper bound of the 99th percentile needs 368 runs, here are 80"}
+    shown = quoted(open_book(found), row, Field("", "p99", "significant", ("p99_low", "p99_high")))
+    assert plain(shown).endswith(" to – (an upper bound of the 99th percentile needs 368 runs, here are 80)")
+
+
+def test_a_description_says_why_a_number_is_missing(tmp_path: Path) -> None:
+    base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
+    for runs in (1, 5, 6, 30):
+        for row in analyse(plant(tmp_path / str(runs), Plant(runs=runs, **base))).tables["descriptive"].to_dicts():
+            missing = {name for name, value in row.items() if value is None} - {"not_estimable", "why_null"}
+            assert set(json.loads(row["why_null"] or "{}")) == missing
+            assert ("median_low" in missing) == (runs < 6)
 
 
 def test_one_model_that_is_all_alike_leaves_the_others_their_group(tmp_path: Path) -> None:
