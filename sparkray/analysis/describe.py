@@ -152,7 +152,8 @@ def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
     trend, past, apart = drift(values, places), memory(values), outlying(values)
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable):
-        row["not_estimable"] = trend.reason
+        if isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
+            row["not_estimable"] = trend.reason
         note(why, ("drift_pct_per_run", "drift_p"), trend)
     else:
         row |= {"drift_pct_per_run": trend.pct_per_run.value, "drift_p": trend.p}

@@ -296,6 +296,18 @@ def test_a_description_says_why_a_number_is_missing(tmp_path: Path) -> None:
             assert ("median_low" in missing) == (runs < 6)
 
 
+def test_a_diagnosis_without_a_trend_is_no_missing_diagnosis(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "zeros", "0" * 64)
+    for block, value in enumerate((0.0, 0.0, 1.0, 0.0, 0.0, 3.0)):
+        row = {"run_id": f"{block}", "attempt": 1, "model": "A", "environment": "native", "block": block}
+        dataset.write(Outcome(row={**row, "status": "ok", SPEED: value}))
+    [row] = analyse(dataset.path).tables["diagnostics"].filter(metric=SPEED).to_dicts()
+    assert row["drift_p"] is None
+    assert "the median is 0" in json.loads(row["why_null"])["drift_p"]
+    assert row["lag1"] is not None
+    assert row["not_estimable"] is None
+
+
 def test_one_model_that_is_all_alike_leaves_the_others_their_group(tmp_path: Path) -> None:
     dataset = open_dataset(tmp_path, "groups", "0" * 64)
     chance = np.random.default_rng(1)
