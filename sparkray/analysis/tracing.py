@@ -387,7 +387,10 @@ _SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pc
 _SCOPED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "comparisons": {"arms": _ARMS},
     "diagnostics": {"blocks": _SHARES},
-    "gap": {"three": ("closed_pct", "closed_low_pct", "closed_high_pct"), "verdicts": ("gap_shown", "closed")},
+    "gap": {
+        "three": ("closed_pct", "closed_low_pct", "closed_high_pct"),
+        "verdicts": ("gap_shown", "closed", "gap_p_holm"),
+    },
     "size": {"groups": ("ratio", "low", "high", "i2_pct", "tau")},
     "contrasts": {"groups": ("ratio", "low", "high", "df", "tau", "p", "p_holm")},
 }

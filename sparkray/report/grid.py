@@ -242,12 +242,14 @@ _GAP = (
     Field("pairs", "n", "count"),
     Field("ratio", "ratio", "ratio"),
     Field("95 % CI", "ratio", "ratio", ("low", "high")),
+    Field("p after Holm", "p_holm", "p"),
+    Field("gap, p after Holm", "gap_p_holm", "p"),
     Field("gap shown", "gap_shown", "words"),
     Field("closed", "closed_pct", "per_cent"),
     Field("95 % CI", "closed_pct", "per_cent", ("closed_low_pct", "closed_high_pct")),
     Field("ratio of total sd", "sd_ratio", "significant"),
     Field("95 % CI", "sd_ratio", "significant", ("sd_ratio_low", "sd_ratio_high")),
-    Field("p after Holm", "sd_ratio_p_holm", "p"),
+    Field("its p after Holm", "sd_ratio_p_holm", "p"),
 )
 _SIZE = (
     Field("models", "n_models", "count"),
@@ -272,7 +274,8 @@ _CONTRAST = (
 def _gaps(book: Book, metrics: Sequence[str]) -> Grid:
     rows = _ordered(book, [row for row in book.rows("gap") if row["metric"] in metrics])
     caption = say(
-        "The tuned container over the baseline container: mean, part of the gap that is closed, total spread."
+        "The tuned container over the baseline container: mean, part of the gap that is closed, total spread.{fixed}",
+        fixed=FIXED if book.looked else "",
     )
     return Grid("gap", caption, (*CELL_HEAD, *(field.head for field in _GAP)), rows_of(book, rows, _GAP), headers=3)
 
