@@ -4,11 +4,9 @@ A filter is written as SQL, so that it can be put to the dataset's Parquet by an
 (Polars reads it), so the words and the rows cannot part. One thing it cannot say: of several attempts at a run the first
 that is ok stands for it, which `runs` already is.
 
-Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: the protocol's
-tests of a comparison take every run of both arms (`comparisons/...#arms`), shares of variance take every arm
-(`diagnostics/...#blocks`), the part of a gap that is closed takes the blocks of all three arms and whether it is takes both
-comparisons with the reference (`gap/...#three`, `gap/...#verdicts`), and groups of models share how models scatter inside of
-them (`size/...#groups`, `contrasts/...#groups`).
+Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: every run of both
+arms (`comparisons/...#arms`), every arm (`diagnostics/...#blocks`), the blocks of all three arms (`gap/...#three`), both
+comparisons with the reference (`gap/...#verdicts`), every group of models (`size/...#groups`, `contrasts/...#groups`).
 """
 
 import json

@@ -61,6 +61,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
     )
     made.filters["say"] = macros.tex
     made.filters["tex"] = escaped
+    commands = launches.by_environment(book)
     return made.from_string(template("paper.tex.j2")).render(
         experiment=str(book.context.get("experiment")),
         question=str(book.context.get("question") or ""),
@@ -73,7 +74,8 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         advice=[(one.title, one.rule) for one in advice.advice(book)],
         tables=tables,
         figures=[(one.name, one.title, one.caption, _wide(one)) for one in drawn],
-        commands=list(launches.commands(book)),
+        commands=[(what, found[0]) for what, found in commands.items()],
+        more_commands=any(len(found) > 1 for found in commands.values()),
         identities=appendix.identities(book).rows,
         version=__version__,
     )
