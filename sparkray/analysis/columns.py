@@ -62,6 +62,11 @@ def flag(name: str, what: str) -> Column:
 TRACE = text("trace", "key of the row's evidence")
 WHY_NOT = text("not_estimable", "why there is no number; null when there is one")
 WHY_NULL = text("why_null", "JSON: by column, why this row has no number there; null when it has them all")
+POWER_CHECKED = text(
+    "power_checked",
+    "of energy and power: whether what was sampled agrees with the energy counter (`power_valid`), in how many runs; null "
+    "of other metrics",
+)
 LEVEL = text("level", "level of the load; empty where the experiment has but one")
 WHERE = (text("model", "model card's name"), LEVEL, text("environment", "environment"))
 METRIC = text("metric", "metric, by its column in `runs`")
@@ -194,6 +199,7 @@ COMPARISONS = Table(
         *_EFFECT,
         *_POWER,
         *_ROBUST,
+        POWER_CHECKED,
         text("sentence", "what it says, in a sentence"),
         WHY_NOT,
         WHY_NULL,

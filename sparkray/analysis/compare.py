@@ -12,6 +12,7 @@ from sparkray.analysis.frames import Frames
 from sparkray.analysis.keys import key
 from sparkray.analysis.looks import VOID, Looks
 from sparkray.analysis.planned import power_columns
+from sparkray.analysis.powered import power_checked
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
@@ -41,6 +42,7 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, looks: Looks) ->
         "n": used.n,
         "margin": protocol.margin(arms.metric),
         "pairs_planned": protocol.planned,
+        "power_checked": power_checked(frames, (arms.against, arms.cell), arms.metric),
         "trace": key("comparisons", *arms.cell.columns.values(), arms.metric),
         **protocol_columns(arms, protocol.seed, why),
     }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, CellRuns, Frames
 from sparkray.analysis.keys import key
+from sparkray.analysis.powered import power_checked
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
@@ -42,6 +43,7 @@ def why_none(frames: Frames, cell: Cell) -> str:
 def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     """A row of `descriptive`."""
     head: Row = {**cell.columns, "metric": metric, "trace": key("descriptive", *cell.columns.values(), metric)}
+    head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
         return {**head, "n": 0, "not_estimable": why_none(frames, cell)}

@@ -71,11 +71,19 @@ def rows_of(book: Book, rows: Iterable[Row], fields: Sequence[Field]) -> tuple[t
         (
             cell(row["model"], row["level"]),
             arm(row["environment"]),
-            metric_name(row["metric"]),
+            _metric(book, row),
             *(quoted(book, row, field) for field in fields),
         )
         for row in rows
     )
+
+
+def _metric(book: Book, row: Row) -> Text:
+    """A row's metric; energy and power never without whether the counter bears them out."""
+    if not row.get("power_checked"):
+        return (metric_name(row["metric"]),)
+    checked = book.linked(row["power_checked"], str(row["trace"]))
+    return say("{metric} (power: {checked})", metric=metric_name(row["metric"]), checked=checked)
 
 
 CELL_HEAD = ("model", "environment", "metric")

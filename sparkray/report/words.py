@@ -94,7 +94,9 @@ def meaning(book: Book, row: Row) -> Text:
     """What a comparison means: how much, which way, whether it matters, and what would settle it."""
     if row["ratio"] is None:
         return say("Nothing can be said: {why}.", why=book.linked(row["not_estimable"], row["trace"]))
-    return sentences(_size(book, row), _judgement(book, row))
+    checked = book.linked(row["power_checked"], str(row["trace"]))
+    power = say("Sampled power against the energy counter: {checked}.", checked=checked) if checked else ()
+    return sentences(_size(book, row), _judgement(book, row), power)
 
 
 def _size(book: Book, row: Row) -> Text:

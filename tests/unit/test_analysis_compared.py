@@ -214,7 +214,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
         assert "at least 5 are needed" in why["outliers"]
         assert why["cluster_low"] == "all blocks lie in one cluster: nothing is known of others"
         assert {name for name in why if row[name] is not None} == set()
-        told = {"p_holm", "p_bh", "p_bonferroni", "pairs_needed", "not_estimable"}  # explained by their columns
+        told = {"p_holm", "p_bh", "p_bonferroni", "pairs_needed", "not_estimable", "power_checked"}  # by their columns
         assert {name for name, value in row.items() if value is None} <= set(why) | told
 
 
@@ -316,6 +316,30 @@ def test_under_looks_nobody_is_called_helped_or_harmed(tmp_path: Path) -> None:
     assert "looks were taken" in json.loads(row["why_null"])["helps"]
 
 
+def test_energy_and_power_say_whether_the_counter_bears_them_out(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "power", "0" * 64)
+    for block in range(4):
+        for environment, agrees in (("native", True), ("container_baseline", block != 1)):
+            row = {"run_id": f"{environment}{block}", "attempt": 1, "model": "A", "environment": environment}
+            power = {"power_mean_w": 50.0 + block, "energy_j": 900.0 - block, "power_valid": agrees}
+            dataset.write(Outcome(row={**row, **power, "block": block, "status": "ok", SPEED: 100.0 + block}))
+    found = analyse(dataset.path)
+    for metric in ("power_mean_w", "energy_j"):
+        where = {"metric": metric, "environment": "container_baseline"}
+        assert found.tables["descriptive"].filter(**where)["power_checked"].to_list() == [
+            "disagrees with the counter in 1 of 4 runs"
+        ]
+        assert found.tables["comparisons"].filter(**where)["power_checked"].to_list() == [
+            "disagrees with the counter in 1 of 8 runs"
+        ]
+    assert found.tables["descriptive"].filter(metric="energy_j", environment="native")["power_checked"].to_list() == [
+        "agrees in 4 runs"
+    ]
+    assert found.tables["comparisons"].filter(metric=SPEED)["power_checked"].to_list() == [None]
+    shown = [plain(row[2]) for grid in full_tables(open_book(found), ["energy_j"]) for row in grid.rows]
+    assert "GPU energy (power: disagrees with the counter in 1 of 8 runs)" in shown
+
+
 def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
     found = analyse(plant(tmp_path, Plant(runs=80, **base)))
@@ -334,7 +358,11 @@ def test_a_description_says_why_a_number_is_missing(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
     for runs in (1, 5, 6, 30):
         for row in analyse(plant(tmp_path / str(runs), Plant(runs=runs, **base))).tables["descriptive"].to_dicts():
-            missing = {name for name, value in row.items() if value is None} - {"not_estimable", "why_null"}
+            missing = {name for name, value in row.items() if value is None} - {
+                "not_estimable",
+                "why_null",
+                "power_checked",
+            }
             assert set(json.loads(row["why_null"] or "{}")) == missing
             assert ("median_low" in missing) == (runs < 6)
 
