@@ -1,7 +1,7 @@
 r"""Content to LaTeX: every number becomes a macro call, `\sr{key}`, whose value stands in `numbers.tex`.
 
 The key is the number's evidence in letters that LaTeX takes; the trace itself, which `report --trace` opens, stands behind
-the value in `numbers.tex`. So the manuscript's source says of each number where it comes from, and a new dataset changes that
+the value in `numbers.tex`. So the source says of each number where it comes from, and a new dataset changes that
 file alone. An unknown key stops the compiler.
 """
 

@@ -23,6 +23,7 @@ from sparkray.report.derived.optimisation import condition
 from sparkray.report.figures import Drawn, NoFigure, draw
 from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.page import page
+from sparkray.report.printed import VIEWS, printed
 
 CommandLine = Callable[..., Ended]
 
@@ -44,9 +45,13 @@ def book(analysis: Analysis) -> Book:
 
 
 @pytest.fixture(scope="module")
-def html(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> str:
-    written = write_report(analysis, tmp_path_factory.mktemp("report"), optimised=document())
-    return written.page.read_text(encoding="utf-8")
+def written(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(analysis, tmp_path_factory.mktemp("report"), optimised=document()).page
+
+
+@pytest.fixture(scope="module")
+def html(written: Path) -> str:
+    return written.read_text(encoding="utf-8")
 
 
 def told(book: Book) -> str:
@@ -68,6 +73,21 @@ def test_every_number_of_the_page_has_its_evidence(html: str, book: Book) -> Non
         evidence, rows = book.open(trace)
         assert evidence.how.startswith("small-optimize.json, ")
         assert len(rows) == 1
+
+
+def test_what_a_report_derives_is_there_in_every_form(written: Path, book: Book, analysis: Analysis) -> None:
+    whole = open_book(analysis, analysis, optimised=document())
+    assert set(whole.own) == set(VIEWS)
+    folder = written.parent / "tables"
+    for name, frame in book.own.items():
+        assert json.loads((folder / f"report-{name}.json").read_text()) == json.loads(frame.write_json())
+        assert pl.read_parquet(folder / f"report-{name}.parquet").equals(frame)
+        assert (folder / f"report-{name}.tex").read_text() == printed(name, frame)
+    for name, frame in whole.own.items():
+        assert {column.name for view in VIEWS[name] for column in view.columns} <= set(frame.columns)
+        lines = [line for line in printed(name, frame).splitlines() if line.endswith("\\\\")]
+        assert len(lines) > len(frame) or frame.is_empty()
+        assert all(line.isascii() for line in lines)
 
 
 def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysis) -> None:
