@@ -158,6 +158,7 @@ _PROTOCOL = (
     Field("Cohen's d", "cohen_d", "effect"),
     Field("95 % CI", "cohen_d", "effect", ("d_low", "d_high")),
     Field("Hedges' g", "hedges_g", "effect"),
+    Field("95 % CI", "hedges_g", "effect", ("g_low", "g_high")),
     Field("BCa of means", "bootstrap_low", "ratio", ("bootstrap_low", "bootstrap_high")),
     Field("Shapiro-Wilk p, reference", "shapiro_p_a", "p"),
     Field("other", "shapiro_p_b", "p"),

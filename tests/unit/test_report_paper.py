@@ -74,6 +74,13 @@ def test_beside_every_macro_stands_a_trace_that_opens(paper: Path, book: Book) -
     assert key.startswith("tally/comparisons-primary-true:")
 
 
+def test_effects_have_intervals_and_the_caption_tells_what_is_paired(paper: Path) -> None:
+    text = (paper.parent / "tables" / "effects.tex").read_text()
+    for column in ("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high"):
+        assert f":{column}:effect" in text
+    assert "The last two columns are paired" in text
+
+
 def test_figures_and_tables_stand_in_their_places(paper: Path) -> None:
     text = paper.read_text()
     for name in re.findall(r"\\includegraphics\[[^\]]*\]\{([^{}]*)\}", text):
