@@ -238,6 +238,7 @@ def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "files", _line(context.get("rootfs_digests"))
     yield "GPUs", each("gpus")
     yield "driver", each("driver")
+    yield "Docker", each("docker")
     yield "kernel", each("kernel")
     yield "CPU", each("cpu")
     yield "sparkray", _line(context.get("sparkray_versions"))

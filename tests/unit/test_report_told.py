@@ -108,7 +108,9 @@ def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
     assert "No run tells that the page cache was emptied before it." in told
     spread = {**analysis.context["workload"], "input_spread": 64}
     assert "(drawn evenly up to 64 from it" in said(other(analysis, workload=spread))["Workload"]
-    assert "NVIDIA driver 580.95.05" in found["Software"]
+    assert "NVIDIA driver 580.95.05, Docker 28.3.3 (containerd 1.7.27 and runc 1.2.5)" in found["Software"]
+    older = {name: value for name, value in analysis.context["machines"][0].items() if name != "docker"}
+    assert "Docker's version not stored" in said(other(analysis, machines=[older]))["Software"]
     assert "less than 8 GiB are available" in found["Before each run, declared"]
 
 
