@@ -62,12 +62,20 @@ def flag(name: str, what: str) -> Column:
 TRACE = text("trace", "key of the row's evidence")
 WHY_NOT = text("not_estimable", "why there is no number; null when there is one")
 WHY_NULL = text("why_null", "JSON: by column, why this row has no number there; null when it has them all")
+POWER_CHECKED = text(
+    "power_checked",
+    "of energy and power: whether what was sampled agrees with the energy counter (`power_valid`), in how many runs; null "
+    "of other metrics",
+)
 LEVEL = text("level", "level of the load; empty where the experiment has but one")
 WHERE = (text("model", "model card's name"), LEVEL, text("environment", "environment"))
 METRIC = text("metric", "metric, by its column in `runs`")
 RATIO = (
     number("ratio", "environment over reference: exponential of the mean log ratio inside blocks"),
-    number("low", "lower end of its 95 % interval (Student's t on the log scale)"),
+    number(
+        "low",
+        "lower end of its 95 % interval (Student's t on the log scale; where looks were taken, one over all of them)",
+    ),
     number("high", "upper end of its 95 % interval"),
 )
 SPREAD = (
@@ -76,15 +84,19 @@ SPREAD = (
     number("sd_ratio_p", "two-sided p of equal spread"),
 )
 
+_FIXED = "; of a fixed number of runs, also where looks were taken"
 _PROTOCOL = (
     text("test", "test of the study's own protocol that was chosen: student, welch, mann_whitney, none"),
     text("rule", "why it was chosen, in a sentence"),
     number("statistic", "its statistic"),
-    number("p", "its two-sided p; it takes the arms as independent, which blocks are not"),
+    number("p", "its two-sided p; it takes the arms as independent, which blocks are not; null where looks were taken"),
     number("shapiro_p_a", "Shapiro-Wilk p of the reference arm"),
     number("shapiro_p_b", "Shapiro-Wilk p of the environment"),
     number("levene_p", "Levene's p for equal variances"),
-    number("bootstrap_low", "lower end of the 95 % BCa interval of the ratio of means, 10,000 resamples of either arm"),
+    number(
+        "bootstrap_low",
+        f"lower end of the 95 % BCa interval of the ratio of means, 10,000 resamples of either arm{_FIXED}",
+    ),
     number("bootstrap_high", "upper end of it"),
     number(
         "permutation_p",
@@ -94,10 +106,10 @@ _PROTOCOL = (
 )
 _EFFECT = (
     number("cohen_d", "Cohen's d of the two arms, pooled sd"),
-    number("d_low", "lower end of its 95 % interval (noncentral t)"),
+    number("d_low", f"lower end of its 95 % interval (noncentral t){_FIXED}"),
     number("d_high", "upper end of it"),
     number("hedges_g", "Hedges' g: d without its bias in small samples"),
-    number("g_low", "lower end of its 95 % interval"),
+    number("g_low", f"lower end of its 95 % interval{_FIXED}"),
     number("g_high", "upper end of it"),
     text(
         "family",
@@ -125,13 +137,18 @@ _POWER = (
     number("power_a_priori", "power of the planned pairs to tell a ratio of 1 + planned_effect from 1"),
     count("pairs_a_priori", "pairs that do so with 80 % power"),
     count("runs_a_priori", "runs an arm with which the protocol's two-sample t test does so"),
-    number("power_post_hoc", "power at the observed effect; a function of p that adds nothing to it"),
+    number(
+        "power_post_hoc", "power at the observed effect; a function of p that adds nothing to it, and null where it is"
+    ),
 )
 _ROBUST = (
     number("ratio_without_outliers", "the ratio without the pairs whose log ratio is an outlier"),
-    number("low_without_outliers", "lower end of its 95 % interval"),
+    number("low_without_outliers", f"lower end of its 95 % interval{_FIXED}"),
     number("high_without_outliers", "upper end of it"),
-    text("verdict_without_outliers", "the verdict of a fixed number of pairs without them; null without a margin"),
+    text(
+        "verdict_without_outliers",
+        "the verdict of a fixed number of pairs without them; null without a margin and under looks",
+    ),
     count("outliers", "pairs whose log ratio is an outlier"),
     number(
         "ratio_drift_pct_per_pair", "slope of the ratios over the order in which pairs were completed, per cent a pair"
@@ -144,11 +161,11 @@ _ROBUST = (
     count("clusters", "machines or days that the pairs nest in"),
     number(
         "cluster_low",
-        "lower end of the 95 % interval over clusters (t of their means); null where there is but one, and outside of the "
-        "primary metrics",
+        "lower end of the 95 % interval over clusters (t of their means), of a fixed number of pairs; null where there is "
+        "but one, and outside of the primary metrics",
     ),
     number("cluster_high", "upper end of it"),
-    text("cluster_verdict", "the verdict by the intervals over clusters"),
+    text("cluster_verdict", "the verdict by the intervals over clusters; null where looks were taken"),
     number("cluster_bootstrap_low", "lower end of the 95 % BCa interval, whole clusters resampled; from 5 clusters on"),
     number("cluster_bootstrap_high", "upper end of it"),
     number("intercept_ratio", "the ratio by a model with a random intercept for each cluster; from 5 clusters on"),
@@ -182,6 +199,7 @@ COMPARISONS = Table(
         *_EFFECT,
         *_POWER,
         *_ROBUST,
+        POWER_CHECKED,
         text("sentence", "what it says, in a sentence"),
         WHY_NOT,
         WHY_NULL,

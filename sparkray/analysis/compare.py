@@ -10,8 +10,9 @@ from sparkray.analysis.describe import why_none
 from sparkray.analysis.families import adjust
 from sparkray.analysis.frames import Frames
 from sparkray.analysis.keys import key
-from sparkray.analysis.looks import NO_P, Looks
+from sparkray.analysis.looks import VOID, Looks
 from sparkray.analysis.planned import power_columns
+from sparkray.analysis.powered import power_checked
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
@@ -41,17 +42,19 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, looks: Looks) ->
         "n": used.n,
         "margin": protocol.margin(arms.metric),
         "pairs_planned": protocol.planned,
+        "power_checked": power_checked(frames, (arms.against, arms.cell), arms.metric),
         "trace": key("comparisons", *arms.cell.columns.values(), arms.metric),
         **protocol_columns(arms, protocol.seed, why),
     }
     result, judged = _by_looks(frames, arms, looks) if taken else _by_pairs(frames, arms, protocol)
     row |= judged
     if isinstance(result, NotEstimable):
-        return {**row, "not_estimable": result.reason, "why_null": as_text(why)}
-    row |= power_columns(result, used, protocol, why) | robust_columns(used, protocol, why)
-    if taken:
-        note(why, ("p_paired", "permutation_p"), NO_P)
-        row |= {"p_paired": None, "permutation_p": None}
+        row["not_estimable"] = result.reason
+    else:
+        row |= power_columns(result, used, protocol, why) | robust_columns(used, protocol, why)
+    for reason, columns in VOID.items() if taken else ():
+        note(why, [column for column in columns if column not in why], reason)
+        row |= dict.fromkeys(columns)
     return {**row, "why_null": as_text(why)}
 
 

@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, CellRuns, Frames
 from sparkray.analysis.keys import key
+from sparkray.analysis.powered import power_checked
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import crossed
-from sparkray.stats.descriptive import mean_interval, summary
+from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
 from sparkray.stats.outliers import outlying
 from sparkray.stats.samples import Vector, median
 from sparkray.stats.serial import drift, memory
 
 _LEAST_ARMS = 2
+_ONE = "1 run: a spread needs at least 2"
+_QUANTILES = {"median": 0.5, "p5": 0.05, "p95": 0.95, "p99": 0.99}
 _SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
 OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms": "ttft_ms"}
 """The metrics that are means over requests, and of what."""
@@ -40,6 +43,7 @@ def why_none(frames: Frames, cell: Cell) -> str:
 def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     """A row of `descriptive`."""
     head: Row = {**cell.columns, "metric": metric, "trace": key("descriptive", *cell.columns.values(), metric)}
+    head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
         return {**head, "n": 0, "not_estimable": why_none(frames, cell)}
@@ -71,7 +75,27 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
             "geometric_low": geometric.low,
             "geometric_high": geometric.high,
         }
-    return row
+    return row | {"why_null": as_text(_why_null(row, found))}
+
+
+def _why_null(row: Row, found: Summary) -> Why:
+    """Why a description has no number somewhere."""
+    why: Why = {}
+    if isinstance(found.geometric_mean, NotEstimable):
+        note(why, ("geometric_mean", "geometric_low", "geometric_high"), found.geometric_mean)
+    elif found.n == 1:
+        note(why, ("geometric_low", "geometric_high"), _ONE)
+    if found.sd is None:
+        note(why, ("mean_low", "mean_high", "sd", "cv_pct"), _ONE)
+    elif found.cv_pct is None:
+        note(why, ("cv_pct",), "the mean is 0")
+    for name, q in _QUANTILES.items():
+        for end, least in zip(("low", "high"), least_for_ends(q), strict=True):
+            if row[f"{name}_{end}"] is None:
+                what = "median" if name == "median" else f"{name[1:]}th percentile"
+                bound = {"low": "a lower", "high": "an upper"}[end]
+                note(why, (f"{name}_{end}",), f"{bound} bound of the {what} needs {least} runs, here are {found.n}")
+    return why
 
 
 def memory_rows(frames: Frames) -> list[Row]:
@@ -130,7 +154,8 @@ def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
     trend, past, apart = drift(values, places), memory(values), outlying(values)
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable):
-        row["not_estimable"] = trend.reason
+        if isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
+            row["not_estimable"] = trend.reason
         note(why, ("drift_pct_per_run", "drift_p"), trend)
     else:
         row |= {"drift_pct_per_run": trend.pct_per_run.value, "drift_p": trend.p}

@@ -9,6 +9,7 @@ from sparkray.analysis.arms import Arms, arms_between
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.analysis.keys import key
+from sparkray.analysis.looks import NO_P
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import spread_columns
 from sparkray.metrics import BY_NAME
@@ -24,51 +25,86 @@ _CLOSED = ("closed_pct", "closed_low_pct", "closed_high_pct")
 
 
 def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> list[Row]:
-    """The primary metrics of every model and level that has both containers; spreads with Holm over those of a metric."""
+    """The primary metrics of every model and level with both containers; what is shown, with Holm over those of a metric."""
     known = {(row["model"], row["level"], row["environment"], row["metric"]): row for row in comparisons}
-    rows: list[Row] = []
+    found: list[tuple[Row, Why]] = []
     for cell in frames.cells:
         baseline = Cell(cell.model, cell.level, CONTAINER_BASELINE)
         if cell.environment == CONTAINER_OPTIMIZED and baseline in frames.cells:
-            rows += [_gap(frames, cell, baseline, metric) for metric in protocol.primary]
+            found += [_gap(frames, cell, baseline, metric) for metric in protocol.primary]
     for metric in protocol.primary:
-        alike = [row for row in rows if row["metric"] == metric]
-        for row, p in zip(alike, holm([row.get("sd_ratio_p") for row in alike]), strict=True):
-            row["sd_ratio_p_holm"] = p
-            if p is not None:
-                row |= {"calmer": p < _ALPHA and row["sd_ratio"] < 1, "wilder": p < _ALPHA and row["sd_ratio"] > 1}
-    for row in rows:
-        before, after = (
-            known.get((row["model"], row["level"], name, row["metric"]), {})
-            for name in (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
-        )
-        row["gap_shown"] = _is_worse(before)
-        row["closed"] = row["gap_shown"] and after.get("verdict") == "equivalent"
-    return rows
+        alike = [row for row, _ in found if row["metric"] == metric]
+        _judge_spread(alike)
+        _judge_gap(alike, known)
+    for row, why in found:
+        _leave_out(row, why, looked=protocol.sequential is not None and protocol.margin(row["metric"]) is not None)
+    for metric in protocol.primary:
+        _judge_change([row for row, _ in found if row["metric"] == metric])
+    return [row | {"why_null": as_text(why)} for row, why in found]
+
+
+def _leave_out(row: Row, why: Why, *, looked: bool) -> None:
+    """Under looks the p of a fixed number of pairs, and without a gap the share of it that is closed."""
+    if looked:
+        note(why, ("p", "p_holm", "gap_p_holm", "helps", "harms"), NO_P)
+        row["p"] = None
+    elif BY_NAME[row["metric"]].better == "neither":
+        note(why, ("helps", "harms"), "neither side of this metric is better")
+    if not row["gap_shown"]:
+        note(why, [column for column in _CLOSED if column not in why], "no gap was shown")
+        row |= dict.fromkeys(_CLOSED)
+
+
+def _judge_spread(rows: Sequence[Row]) -> None:
+    """Whether the spreads of a metric are shown to differ."""
+    for row, p in zip(rows, holm([row.get("sd_ratio_p") for row in rows]), strict=True):
+        row["sd_ratio_p_holm"] = p
+        if p is not None:
+            row |= {"calmer": p < _ALPHA and row["sd_ratio"] < 1, "wilder": p < _ALPHA and row["sd_ratio"] > 1}
+
+
+def _judge_change(rows: Sequence[Row]) -> None:
+    """Whether the optimised container is shown better or worse than the baseline, of a metric that has a better side."""
+    for row, p in zip(rows, holm([row.get("p") for row in rows]), strict=True):
+        row["p_holm"] = p
+        if p is not None and BY_NAME[row["metric"]].better != "neither":
+            good = (row["ratio"] > 1) == (BY_NAME[row["metric"]].better == "higher")
+            row |= {"helps": p < _ALPHA and good, "harms": p < _ALPHA and not good}
+
+
+def _judge_gap(rows: Sequence[Row], known: Mapping[tuple[str, str, str, str], Row]) -> None:
+    """Whether the baseline containers of a metric are shown worse than their reference, and the gaps closed.
+
+    Under looks there is no p to adjust: then the interval tells that holds over all of them.
+    """
+    before, after = (
+        [known.get((row["model"], row["level"], name, row["metric"]), {}) for row in rows]
+        for name in (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+    )
+    adjusted = holm([one.get("p_paired") for one in before])
+    for row, baseline, optimised, p in zip(rows, before, after, adjusted, strict=True):
+        row["gap_p_holm"] = p
+        shown = bool(baseline.get("excludes_one")) if p is None else p < _ALPHA
+        row["gap_shown"] = shown and _is_worse(baseline)
+        row["closed"] = row["gap_shown"] and optimised.get("verdict") == "equivalent"
 
 
 def _is_worse(row: Mapping[str, Any]) -> bool:
-    """Whether a comparison shows the environment on the bad side of its reference."""
-    if not row.get("excludes_one") or row["better"] == "neither":
-        return False
-    return bool((row["ratio"] < 1) == (row["better"] == "higher"))
+    """Whether a comparison lies on the bad side of 1, of a metric that has one."""
+    return row["better"] != "neither" and bool((row["ratio"] < 1) == (row["better"] == "higher"))
 
 
-def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> Row:
+def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> tuple[Row, Why]:
     arms = arms_between(frames, cell, baseline, metric)
     head: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": metric, "n": arms.n}
     head["trace"] = key("gap", *cell.columns.values(), metric)
+    why: Why = {}
     found = paired_ratio(*arms.paired)
     if isinstance(found, NotEstimable):
-        return {**head, "not_estimable": found.reason}
-    (low, high), better = found.ci95, BY_NAME[metric].better
-    row: Row = {**head, "ratio": found.ratio, "low": low, "high": high}
-    if better != "neither":
-        above, below = low > 1, high < 1
-        row |= {"helps": above if better == "higher" else below, "harms": below if better == "higher" else above}
-    why: Why = {}
-    row |= spread_columns(*arms.paired, why) | _closed(frames, cell, baseline, metric, why=why)
-    return {**row, "why_null": as_text(why)}
+        return {**head, "not_estimable": found.reason}, why
+    (low, high), spread = found.ci95, spread_columns(*arms.paired, why)
+    row: Row = {**head, "ratio": found.ratio, "low": low, "high": high, "p": found.p, **spread}
+    return row | _closed(frames, cell, baseline, metric, why=why), why
 
 
 def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why) -> Row:
@@ -77,7 +113,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     if reference is None or reference == baseline:
         note(why, _CLOSED, "the baseline container is itself the reference: there is no gap to close")
         return {}
-    before, after = (_logs(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
+    before, after = (logs_by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
     shared = sorted(before.keys() & after.keys())
     left = share([after[block] for block in shared], [before[block] for block in shared])
     if isinstance(left, NotEstimable):
@@ -87,7 +123,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     return dict(zip(_CLOSED, (100 - left.value, low, high), strict=True))
 
 
-def _logs(arms: Arms) -> dict[int, float]:
+def logs_by_block(arms: Arms) -> dict[int, float]:
     """Log ratios by block; only those of values above 0."""
     a, b = arms.paired
     sound = (a > 0) & (b > 0)

@@ -11,6 +11,8 @@ from sparkray.errors import InputError
 
 TALLY, DISTINCT, CONTEXT, METHOD = "tally/", "distinct/", "context/", "method/"
 """How traces begin that a report opens: counts of rows, counts of different values, what was done, constants."""
+AGAINST = "against/"
+"""How those begin that lead to the rows of another study, which a report is held against."""
 
 
 def key(table: str, *parts: object) -> str:

@@ -43,22 +43,24 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Col:
-    """One column: heading, value's key, decimals (None: text), factor."""
+    """One column: heading, value's key, decimals (None: text), factor; of a column of sentences its width."""
 
     head: str
     name: str
     decimals: int | None = None
     factor: float = 1.0
+    width: str = ""
 
 
 @dataclass(frozen=True)
 class View:
-    """How a table is printed: one float for each value of `split`, columns, rows that are shown, caption."""
+    """How a table is printed: one float for each value of `split`, columns, rows that are shown, caption, what a dash is."""
 
     caption: str
     columns: tuple[Col, ...]
     split: tuple[str, ...] = ()
     shown: Callable[[Row], bool] = lambda _: True
+    missing: str = "--: not estimable"
 
 
 _WHO = (Col("Model", "model"), Col("Env.", "environment"))
@@ -245,20 +247,22 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda found: _ESCAPED[found[0]], text)
 
 
-def latex(name: str, frame: pl.DataFrame, metrics: Sequence[str]) -> str | None:
+def latex(
+    name: str, frame: pl.DataFrame, metrics: Sequence[str], *, views: Mapping[str, tuple[View, ...]] = VIEWS
+) -> str | None:
     """A table's floats; None for a table that has no LaTeX form.
 
     Args:
         name: The table.
         frame: Its rows.
         metrics: The metrics that are printed, where a table has many.
+        views: How tables are printed, by name.
     """
-    views = VIEWS.get(name)
-    if views is None:
+    if name not in views:
         return None
     rows = [row for row in frame.to_dicts() if "metric" not in row or row["metric"] in metrics]
     floats = []
-    for number, view in enumerate(views):
+    for number, view in enumerate(views[name]):
         shown = [row for row in rows if view.shown(row)]
         for where in dict.fromkeys(tuple(row[key] for key in view.split) for row in shown):
             part = [row for row in shown if tuple(row[key] for key in view.split) == where]
@@ -270,14 +274,14 @@ def latex(name: str, frame: pl.DataFrame, metrics: Sequence[str]) -> str | None:
 
 def _float(view: View, rows: Sequence[Row], where: Mapping[str, str], label: str) -> str:
     caption = re.sub(r"(?<!\\)%", r"\\%", view.caption)
-    caption = re.sub(r"\{(metric|environment|part)\}", lambda found: escape(str(where[found[1]])), caption)
+    caption = re.sub(r"\{(metric|environment|part|model)\}", lambda found: escape(str(where[found[1]])), caption)
     columns = _with_level(view.columns, rows)
     cells = [[_cell(column, row.get(column.name)) for column in columns] for row in rows]
     formats = "".join(_format(column, [line[place] for line in cells]) for place, column in enumerate(columns))
     heads = " & ".join(f"{{{column.head.replace('%', chr(92) + '%')}}}" for column in columns)
     body = "\n".join(f"    {' & '.join(line)} \\\\" for line in cells)
     missing = any(_DASH in line for line in cells)
-    note = "\n  \\par\\vspace{2pt}\\scriptsize --: not estimable" if missing else ""
+    note = f"\n  \\par\\vspace{{2pt}}\\scriptsize {view.missing}" if missing else ""
     return (
         "\\begin{table}[t]\n  \\centering\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n"
         f"  \\caption{{{caption}}}\n  \\label{{tab:{re.sub('[^A-Za-z0-9:-]', '-', label)}}}\n"
@@ -288,7 +292,7 @@ def _float(view: View, rows: Sequence[Row], where: Mapping[str, str], label: str
 
 def _with_level(columns: tuple[Col, ...], rows: Sequence[Row]) -> tuple[Col, ...]:
     """The columns, with the level of the load after the first where there is more than one."""
-    if len({row.get("level") or "" for row in rows}) < 2:  # noqa: PLR2004 - one is none
+    if len({row.get("level") or "" for row in rows}) < 2 or "level" in {column.name for column in columns}:  # noqa: PLR2004
         return columns
     return (columns[0], Col("Level", "level"), *columns[1:])
 
@@ -296,6 +300,8 @@ def _with_level(columns: tuple[Col, ...], rows: Sequence[Row]) -> tuple[Col, ...
 def _cell(column: Col, value: Any) -> str:  # noqa: ANN401 - a value of whatever column
     if value is None:
         return _DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if column.decimals is None:
         return escape(_SHORT.get(str(value), str(value)))
     scaled = float(value) * column.factor
@@ -305,9 +311,9 @@ def _cell(column: Col, value: Any) -> str:  # noqa: ANN401 - a value of whatever
 
 
 def _format(column: Col, cells: Sequence[str]) -> str:
-    """`l`, or an S column wide enough for what stands in it."""
+    """`l`, a paragraph for sentences, or an S column wide enough for what stands in it."""
     if column.decimals is None:
-        return "l"
+        return f"p{{{column.width}}}" if column.width else "l"
     numbers = [cell for cell in cells if not cell.startswith("{")]
     digits = max((len(cell.lstrip("-").partition(".")[0]) for cell in numbers), default=1)
     sign = "-" if any(cell.startswith("-") for cell in numbers) else ""

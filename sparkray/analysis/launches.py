@@ -1,4 +1,4 @@
-"""How engines were started: of each environment the first run, and the command of the first run of every other model."""
+"""How engines were started: of each environment and model the first run, and how other levels of the load differed."""
 
 import json
 from typing import Any
@@ -8,27 +8,36 @@ import polars as pl
 from sparkray.analysis.frames import Frames, rank
 
 
-def launches_of(frames: Frames) -> dict[str, dict[str, Any]]:
-    """By environment: model, argv, declared start state, variables and path of the model as the first run had them.
+def launches_of(frames: Frames) -> dict[str, dict[str, dict[str, Any]]]:
+    """By environment and model: level, argv, declared start state, variables and Docker's line as the first run had them.
 
-    `others` has the argv of the first run of every other model. What no row tells is None or empty.
+    `levels` has the argv of the first run at every other level of the load. What no row tells is None or empty.
     """
     rows = frames.attempts.drop_nulls("engine_command").sort("position")
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for environment in sorted(rows["environment"].unique().to_list(), key=rank):
-        firsts = rows.filter(pl.col("environment") == environment).unique("model", keep="first", maintain_order=True)
-        first, *others = firsts.to_dicts()
-        state = json.loads(first["effective_state"] or "{}")
-        found[environment] = {
-            "model": first["model"],
-            "argv": _words(first["engine_command"]),
-            "start_state": json.loads(first["start_state"] or "null"),
-            "variables": state.get("environment") or {},
-            "model_path": first["model_path"],
-            "image": first["image"],
-            "others": {row["model"]: _words(row["engine_command"]) for row in others},
-        }
+        mine = rows.filter(pl.col("environment") == environment)
+        for row in mine.unique(["model", "level"], keep="first", maintain_order=True).to_dicts():
+            models = found.setdefault(environment, {})
+            if row["model"] in models:
+                models[row["model"]]["levels"][row["level"]] = _words(row["engine_command"])
+            else:
+                models[row["model"]] = _launch(row)
     return found
+
+
+def _launch(row: dict[str, Any]) -> dict[str, Any]:
+    state = json.loads(row["effective_state"] or "{}")
+    return {
+        "level": row["level"],
+        "argv": _words(row["engine_command"]),
+        "start_state": json.loads(row["start_state"] or "null"),
+        "variables": state.get("environment") or {},
+        "model_path": row["model_path"],
+        "image": row["image"],
+        "docker_command": row["docker_command"],
+        "levels": {},
+    }
 
 
 def _words(argv: str) -> list[str]:

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from sparkray.stats.sequential import Look
 
 NO_P = "looks were taken: a p of a fixed number of pairs does not hold"
+NO_VERDICT = "looks were taken: what a fixed number of pairs would be called is no verdict beside theirs"
+VOID = {
+    NO_P: ("p", "p_paired", "permutation_p", "power_post_hoc"),
+    NO_VERDICT: ("verdict_without_outliers", "cluster_verdict"),
+}
+"""Columns of a comparison under looks that say nothing, by the reason: they take the number of pairs as fixed."""
 
 
 def closed_groups(frames: Frames, planned: int | None) -> frozenset[tuple[str, str]]:

@@ -35,8 +35,7 @@ def question_rows(tables: Tables, protocol: Protocol, context: Mapping[str, Any]
     """`questions`, in order of question, environment, metric and level of the load."""
     compared = chosen(tables, "comparisons", primary=True)
     environments = list(dict.fromkeys(str(row["environment"]) for row in compared))
-    levels = list(dict.fromkeys(str(row["level"]) for row in compared))
-    places = [Where(e, metric, level) for e in environments for metric in protocol.primary for level in levels]
+    places = _places(compared, protocol)
     rows = [_row(1, where, _sizes(tables, protocol, where)) for where in places]
     rows += [_row(2, where, _groups(tables, where)) for where in places]
     if not environments:
@@ -48,6 +47,15 @@ def question_rows(tables: Tables, protocol: Protocol, context: Mapping[str, Any]
     rows += [_row(4, Where(environment), enough(tables, protocol, environment)) for environment in environments]
     rows.append(_row(5, Where(), publishable(tables, context)))
     return sorted(rows, key=lambda row: int(row["question"]))
+
+
+def _places(compared: Sequence[Mapping[str, Any]], protocol: Protocol) -> list[Where]:
+    """Where something was compared, by environment, metric and level: an environment need not have every level."""
+    there = dict.fromkeys(Where(str(row["environment"]), row["metric"], str(row["level"])) for row in compared)
+    environments = list(dict.fromkeys(where.environment for where in there))
+    levels = list(dict.fromkeys(where.level for where in there))
+    whole = (Where(e, metric, level) for e in environments for metric in protocol.primary for level in levels)
+    return [where for where in whole if where in there]
 
 
 def _row(question: int, where: Where, answer: Answer) -> Row:

@@ -10,6 +10,7 @@ from sparkray.analysis.columns import (
     COMPARISONS,
     LEVEL,
     METRIC,
+    POWER_CHECKED,
     RATIO,
     SPREAD,
     TRACE,
@@ -71,7 +72,9 @@ _DESCRIPTIVE = Table(
         number("geometric_mean", "exponential of the mean logarithm; null unless every value is above 0"),
         number("geometric_low", "lower end of its 95 % interval"),
         number("geometric_high", "upper end of its 95 % interval"),
+        POWER_CHECKED,
         WHY_NOT,
+        WHY_NULL,
         TRACE,
     ),
 )
@@ -192,11 +195,21 @@ _GAP = Table(
         METRIC,
         count("n", "pairs"),
         number("ratio", "container_optimized over container_baseline"),
-        number("low", "lower end of its 95 % interval (Student's t on the log scale)"),
+        number("low", "lower end of its 95 % interval (Student's t on the log scale), of a fixed number of pairs"),
         number("high", "upper end of its 95 % interval"),
-        flag("helps", "whether the interval lies wholly on the better side of 1"),
-        flag("harms", "whether it lies wholly on the worse side"),
-        flag("gap_shown", "whether the baseline container is shown worse than the reference"),
+        number("p", "two-sided p of a ratio of 1 (paired t test on the log ratios); null where looks were taken"),
+        number("p_holm", "the same by Holm over the models and levels of the metric"),
+        flag("helps", "whether the optimised container is shown better than the baseline, after Holm at 5 %"),
+        flag("harms", "whether it is shown worse"),
+        number(
+            "gap_p_holm",
+            "p_paired of the baseline container against the reference, by Holm over the models and levels of the metric",
+        ),
+        flag(
+            "gap_shown",
+            "whether the baseline container is shown worse than the reference, after Holm at 5 %; where looks were taken by "
+            "the interval over all of them",
+        ),
         flag("closed", "whether it is, and the optimised container is equivalent to the reference"),
         number(
             "closed_pct",

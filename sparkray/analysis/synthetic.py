@@ -50,6 +50,9 @@ _MACHINE = {
     "memory_gib": 119.7,
     "gpus": ["NVIDIA GB10"],
     "driver": "580.95.05",
+    "docker": "28.3.3",
+    "containerd": "1.7.27",
+    "runc": "1.2.5",
     "cgroup_version": 2,
     "python": "3.12.3",
 }

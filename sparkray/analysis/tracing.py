@@ -4,9 +4,9 @@ A filter is written as SQL, so that it can be put to the dataset's Parquet by an
 (Polars reads it), so the words and the rows cannot part. One thing it cannot say: of several attempts at a run the first
 that is ok stands for it, which `runs` already is.
 
-Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: the protocol's
-tests of a comparison take every run of both arms (`comparisons/...#arms`), shares of variance take every arm
-(`diagnostics/...#blocks`).
+Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: every run of both
+arms (`comparisons/...#arms`), every arm (`diagnostics/...#blocks`), the blocks of all three arms (`gap/...#three`), both
+comparisons with the reference (`gap/...#verdicts`), every group of models (`size/...#groups`, `contrasts/...#groups`).
 """
 
 import json
@@ -20,6 +20,7 @@ from sparkray.analysis.across import GROUPINGS
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.context import Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
+from sparkray.analysis.gap import logs_by_block
 from sparkray.analysis.keys import parts_of
 from sparkray.analysis.looks import Looks
 from sparkray.analysis.study import Analysis
@@ -97,8 +98,11 @@ def trace(analysis: Analysis | Path, trace_id: str) -> Trace:
     return _open(frames, trace_id, evidence)
 
 
-def scope_of(table: str, column: str) -> str:
-    """The scope of a column's evidence, with its mark in front; empty where it is the row's own."""
+def scope_of(trace_id: str, column: str) -> str:
+    """The scope of a column's evidence in the row of that key, with its mark in front; empty where it is the row's own."""
+    table, *parts = trace_id.split("/")
+    if table == "size" and parts[_GROUP_BY] not in GROUPINGS:
+        return ""
     return next((f"{SCOPE}{scope}" for scope, columns in _SCOPED.get(table, {}).items() if column in columns), "")
 
 
@@ -182,10 +186,10 @@ def _cell(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _Evidence(f"{_OK} AND {where} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
 
 
-def _of_arms(cell: Cell, against: Cell, metric: str, blocks: Sequence[int] | None) -> _Evidence:
-    """The runs of two arms; of some blocks, or whatever block they are in."""
-    arms = f"environment IN ({_quoted(against.environment)}, {_quoted(cell.environment)})"
-    where = f"{_OK} AND {_is(model=cell.model, level=cell.level)} AND {arms} AND {metric} IS NOT NULL"
+def _of_arms(cells: Sequence[Cell], metric: str, blocks: Sequence[int] | None) -> _Evidence:
+    """The runs of arms of one model and level; of some blocks, or whatever block they are in."""
+    arms = f"environment IN ({', '.join(_quoted(cell.environment) for cell in dict.fromkeys(cells))})"
+    where = f"{_OK} AND {_is(model=cells[0].model, level=cells[0].level)} AND {arms} AND {metric} IS NOT NULL"
     if blocks is not None:
         where += f" AND block IN ({', '.join(map(str, blocks))})" if blocks else " AND FALSE"
     return _Evidence(where, (*_WHERE, metric))
@@ -204,19 +208,42 @@ def _comparison(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     first = int(parts[4]) if len(parts) > 4 else None  # noqa: PLR2004 - what a comparison's key has
     if len(parts) > 5:  # noqa: PLR2004 - likewise
         raise ValueError(parts)
-    return _of_arms(cell, against, metric, data.used(cell, against, metric, first))
+    return _of_arms((against, cell), metric, data.used(cell, against, metric, first))
 
 
 def _both_arms(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """Every run of both arms, paired or not: what the protocol's own tests take."""
-    return _of_arms(*_compared(data, parts), None)
+    cell, against, metric = _compared(data, parts)
+    return _of_arms((against, cell), metric, None)
 
 
 def _gap(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    cell, baseline, metric = _containers(data, parts)
+    arms = arms_between(data.frames, cell, baseline, metric)
+    return _of_arms((baseline, cell), metric, list(map(int, arms.blocks)))
+
+
+def _containers(data: _Dataset, parts: Sequence[str]) -> tuple[Cell, Cell, str]:
+    """Optimised container, baseline container and metric of a gap."""
     model, level, environment, metric = parts
-    cell, baseline = _known(data.frames, model, level, environment), Cell(model, level, CONTAINER_BASELINE)
-    arms = arms_between(data.frames, cell, baseline, _metric(metric))
-    return _of_arms(cell, baseline, metric, list(map(int, arms.blocks)))
+    baseline = _known(data.frames, model, level, CONTAINER_BASELINE)
+    return _known(data.frames, model, level, environment), baseline, _metric(metric)
+
+
+def _three_arms(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """Both containers and their reference in the blocks that hold all three: what a part of a gap is made of."""
+    cell, baseline, metric = _containers(data, parts)
+    reference = data.frames.reference_of(cell) or baseline
+    before, after = (logs_by_block(arms_between(data.frames, one, reference, metric)) for one in (baseline, cell))
+    return _of_arms((reference, baseline, cell), metric, sorted(before.keys() & after.keys()))
+
+
+def _both_verdicts(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The pairs of either container's comparison with the reference: whether there is a gap, and whether it is closed."""
+    cell, baseline, metric = _containers(data, parts)
+    reference = data.frames.reference_of(cell) or baseline
+    sides = [_of_arms((reference, one), metric, data.used(one, reference, metric, None)) for one in (baseline, cell)]
+    return _Evidence(" OR ".join(f"({side.runs})" for side in sides), sides[0].columns)
 
 
 def _every_arm(data: _Dataset, parts: Sequence[str]) -> _Evidence:
@@ -260,14 +287,24 @@ def _size(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _at_level(_across(data.frames, models, environment, metric), level)
 
 
-def _members(frames: Frames, group_by: str, groups: Sequence[str]) -> list[str]:
-    """Models of some architectures or precisions."""
+def _members(frames: Frames, group_by: str, groups: Sequence[str] | None) -> list[str]:
+    """Models of some architectures or precisions; of all of them when None."""
     cards = Cards(frames.document.get("cards", []))
-    return [model for model in _models(frames) if str(getattr(cards.of(model), group_by)) in groups]
+    named = {model: getattr(cards.of(model), group_by) for model in _models(frames)}
+    return [model for model, name in named.items() if name is not None and (groups is None or str(name) in groups)]
+
+
+def _every_group(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The runs of every model that is in a group of that kind: all of them tell how models scatter inside of groups."""
+    environment, metric, *rest = parts
+    group_by, level = (rest[0], rest[1]) if len(rest) == _OF_GROUP else (rest[1], rest[0])
+    if group_by not in GROUPINGS:
+        raise ValueError(group_by)
+    return _at_level(_across(data.frames, _members(data.frames, group_by, None), environment, metric), level)
 
 
 def _contrast(data: _Dataset, parts: Sequence[str]) -> _Evidence:
-    """The runs of both groups; how models scatter inside of the others has a part in the interval too."""
+    """The runs of both groups."""
     environment, metric, level, group_by, first, second = parts
     if group_by not in GROUPINGS:
         raise ValueError(group_by)
@@ -311,6 +348,8 @@ def _question(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))
 
 
+_GROUP_BY, _OF_GROUP = 2, 3
+"""Where the key of `size` has what models are grouped by; and how many parts it has behind environment and metric."""
 _Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
 _RULES: Mapping[str, _Rule] = {
     "descriptive": _cell,
@@ -334,6 +373,9 @@ _RULES: Mapping[str, _Rule] = {
 _SCOPES: Mapping[str, Mapping[str, _Rule]] = {
     "arms": {"comparisons": _both_arms},
     "blocks": {"diagnostics": _every_arm},
+    "three": {"gap": _three_arms},
+    "verdicts": {"gap": _both_verdicts},
+    "groups": {"size": _every_group, "contrasts": _every_group},
 }
 _ARMS = (
     *("test", "rule", "statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "bootstrap_low", "bootstrap_high"),
@@ -343,6 +385,12 @@ _SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pc
 _SCOPED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "comparisons": {"arms": _ARMS},
     "diagnostics": {"blocks": _SHARES},
+    "gap": {
+        "three": ("closed_pct", "closed_low_pct", "closed_high_pct"),
+        "verdicts": ("gap_shown", "closed", "gap_p_holm"),
+    },
+    "size": {"groups": ("ratio", "low", "high", "i2_pct", "tau")},
+    "contrasts": {"groups": ("ratio", "low", "high", "df", "tau", "p", "p_holm")},
 }
 
 

@@ -24,7 +24,7 @@ from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, measured
 from sparkray.runtimes import StartState
-from sparkray.runtimes._docker import connect
+from sparkray.runtimes._docker import connect, docker_errors, versions_of
 from sparkray.spec.model import ModelCard, refusal
 from sparkray.spec.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.store import Dataset
@@ -114,6 +114,8 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
         arms = {HOST: host_arm(study.treatments[0], StartState())}
     else:
         images = Images(connect(), cache)
+        with docker_errors("asking the Docker engine for its version"):
+            machine = machine.running(versions_of(images.client.version()))
         Leftovers(images.client).clear(tell)
         tell(f"image: {study.site.image}")
         image = _image(study, images)

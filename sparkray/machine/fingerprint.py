@@ -5,7 +5,7 @@ import platform
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class Machine:
     def site(self) -> str:
         """The site that fits: `dgx-spark`, `discrete-gpu` or `cpu`."""
         return site_for(self.gpus)
+
+    def running(self, versions: Mapping[str, str]) -> "Machine":
+        """The same machine with versions of software that it was asked about later."""
+        return replace(self, facts={**self.facts, **versions})
 
     @property
     def lock_keys(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from sparkray.report.derived.optimisation import optimisation
 from sparkray.report.figures import NoFigure, Saved, save_all
 from sparkray.report.page import answer_lines, page
 from sparkray.report.paper import write_paper
+from sparkray.report.printed import printed
 
 TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
@@ -48,7 +49,7 @@ def open_book(
     own = {**derived(analysis), **optimisation(optimised)}
     if against is not None:
         own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
-    return Book(analysis, own)
+    return Book(analysis, own, other=against)
 
 
 def write_report(
@@ -96,8 +97,10 @@ def write_report(
 
 
 def _write_tables(book: Book, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
-    """The analysis's tables, and beside them what the report derived, as Parquet and CSV."""
+    """The analysis's tables, and beside them what the report derived."""
     write(book.analysis, folder, formats)
     for name, frame in book.own.items():
         frame.write_parquet(folder / f"report-{name}.parquet")
         frame.write_csv(folder / f"report-{name}.csv")
+        frame.write_json(folder / f"report-{name}.json")
+        (folder / f"report-{name}.tex").write_text(printed(name, frame), encoding="utf-8")

@@ -81,7 +81,8 @@ def _flags(book: Book) -> Advice:
     grid = Grid("flags", ("Flags that the containers really had.",), head, rows, headers=2)
     rule = say(
         "Rule. A flag that was not shown to gain anything beyond the margin is not worth a security price; one that "
-        "cannot act is worth nothing at all; one without a price costs nothing to keep. Gains are those of an "
+        "cannot act is worth nothing at all, and neither is one that alone was shown to lose more than the margin; any "
+        "other without a price costs nothing to keep. Gains are those of an "
         "optimisation that measured the flag alone; flags are read from the first run's own line."
     )
     return Advice("What the flags cost in security", rule, grid if rows else None)
@@ -109,11 +110,13 @@ def _worth(book: Book, row: Row) -> str:
     """The rule applied to a flag."""
     if row["cannot_act"]:
         return "no: it cannot act"
+    level = _level(book, row)
+    shown = 0.0 if level is None or level["verdict"] != "different" else level["gain_pct"] or 0.0
+    if shown < 0:
+        return "no: alone it was shown to lose more than the margin"
     if row["security"] == "none":
         return "costs nothing to keep"
-    level = _level(book, row)
-    gains = level is not None and level["verdict"] == "different" and (level["gain_pct"] or 0.0) > 0
-    return "its gain stands against its price" if gains else "not worth its price, as far as was measured"
+    return "its gain stands against its price" if shown > 0 else "not worth its price, as far as was measured"
 
 
 def _fit(book: Book) -> Advice:

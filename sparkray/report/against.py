@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.keys import AGAINST
 from sparkray.analysis.keys import key as trace_key
 from sparkray.analysis.text import Part, Text, number_of, plain, say
 from sparkray.report.labels import arm, cell, metric_name
@@ -109,7 +110,9 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         "environment": environment,
         "metric": metric,
         "margin": context["margins"].get(metric),
-        "supports": json.dumps([] if sides["this"] is _ABSENT else [behind]),
+        "supports": json.dumps(
+            [f"{where}{behind}" for name, where in (("this", ""), ("the other", AGAINST)) if sides[name] is not _ABSENT]
+        ),
         "source": _SOURCES[kind],
     }
     for name, side in (("there", sides["the other"]), ("here", sides["this"])):
@@ -142,13 +145,11 @@ def _numbers(found: Between, margin: float | None) -> Row:
 _SOURCES = {
     OVERHEAD: (
         "comparisons of that cell and metric in both datasets: exp(difference of the mean log ratios), standard "
-        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
-        "what this study has, the other has the like"
+        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
     ),
     ARM: (
         "runs of that cell in both datasets: exp(difference of the mean logarithms), standard error sqrt(s1^2/n1 + "
-        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom; behind it is "
-        "what this study has, the other has the like"
+        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
     ),
 }
 
@@ -237,6 +238,7 @@ def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "files", _line(context.get("rootfs_digests"))
     yield "GPUs", each("gpus")
     yield "driver", each("driver")
+    yield "Docker", each("docker")
     yield "kernel", each("kernel")
     yield "CPU", each("cpu")
     yield "sparkray", _line(context.get("sparkray_versions"))

@@ -9,16 +9,16 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis import Analysis, trace
-from sparkray.analysis.keys import CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
+from sparkray.analysis.keys import AGAINST, CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
 from sparkray.analysis.text import Number, Part, Text, number_of
-from sparkray.analysis.tracing import scope_of
+from sparkray.analysis.tracing import Trace, scope_of
 from sparkray.errors import InputError
 
 NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
@@ -68,17 +68,24 @@ class Book:
         analysis: Estimates and verdicts.
         own: Tables that the report derives from them and from the model cards, by name, in the same form: a `trace` column,
             and a `source` column that says in words how the row came to be.
+        other: The study that this one is held against, whose rows its differences rest on too.
     """
 
     analysis: Analysis
     own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     quoted: dict[str, Evidence] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    other: Analysis | None = None
 
     @property
     def context(self) -> Mapping[str, Any]:
         """What was done."""
         return self.analysis.context
+
+    @property
+    def looked(self) -> bool:
+        """Whether looks were taken at the primary metrics, in place of a fixed number of pairs."""
+        return bool(self.context.get("sequential"))
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -137,7 +144,7 @@ class Book:
         Raises:
             InputError: Nothing has that id.
         """
-        key = trace_id + scope_of(trace_id.partition("/")[0], column)
+        key = trace_id + scope_of(trace_id, column)
         if key not in self.quoted:
             self.quoted[key] = self._evidence(key)
         return self.quoted[key]
@@ -169,8 +176,9 @@ class Book:
                 supports = json.loads(found["supports"][0] or "[]") if "supports" in found.columns else ()
                 how = str(found["source"][0])
                 return Evidence(trace_id, name, f"trace = '{trace_id}'", len(found), how, tuple(supports))
-        seen = trace(self.analysis, trace_id)
-        return Evidence(trace_id, seen.table, seen.filter, seen.count)
+        seen = self._rows_of(trace_id)
+        how = f"In the other study's dataset, {self.other.path.name}" if self.other and _is_theirs(trace_id) else ""
+        return Evidence(trace_id, seen.table, seen.filter, seen.count, how)
 
     def open(self, trace_id: str) -> tuple[Evidence, pl.DataFrame]:
         """The evidence and the rows themselves.
@@ -186,7 +194,15 @@ class Book:
             return evidence, self._told(trace_id.removeprefix(CONTEXT))
         if evidence.table in self.own:
             return evidence, self.own[evidence.table].filter(pl.col("trace") == trace_id)
-        return evidence, trace(self.analysis, trace_id).rows
+        return evidence, self._rows_of(trace_id).rows
+
+    def _rows_of(self, trace_id: str) -> Trace:
+        """The dataset's rows behind a trace: of this study, or of the one that it is held against."""
+        if not _is_theirs(trace_id):
+            return trace(self.analysis, trace_id)
+        if self.other is None:
+            raise InputError(f"{trace_id!r} leads to another study", "Name its dataset: --against DIR")
+        return replace(trace(self.other, trace_id.removeprefix(AGAINST)), id=trace_id)
 
     def _below(self, path: str) -> Mapping[str, Any]:
         """Every value of the context at a path or below it."""
@@ -197,6 +213,10 @@ class Book:
         if not values:
             raise InputError(f"nothing in the context has the path {path!r}", "The paths stand in analysis.json")
         return pl.DataFrame({"path": list(values), "value": [str(value) for value in values.values()]})
+
+
+def _is_theirs(trace_id: str) -> bool:
+    return trace_id.startswith(AGAINST)
 
 
 def chosen(frame: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sparkray.analysis.forms import MISSING
-from sparkray.analysis.text import Say, Text, enumerated, number_of, say
+from sparkray.analysis.text import Say, Text, enumerated, joined, number_of, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of
 from sparkray.report.labels import arm, cell, metric_name
@@ -43,9 +43,11 @@ class Field:
 def quoted(book: Book, row: Row, field: Field) -> Say:
     """One cell: a number with evidence, `low to high`, the row's own words, or a dash with the reason for it."""
     if field.ends is not None:
-        low, high = (book.number(row, end, field.form) for end in field.ends)
-        known = any(row[end] is not None for end in field.ends)
-        return say("{low} to {high}", low=low, high=high) if known else _missing(row, field.ends[0])
+        missing = [end for end in field.ends if row[end] is None]
+        if len(missing) == len(field.ends):
+            return _missing(row, field.ends[0])
+        low, high = (_missing(row, end) if end in missing else book.number(row, end, field.form) for end in field.ends)
+        return say("{low} to {high}", low=low, high=high)
     value = row[field.column]
     if value is None:
         return _missing(row, field.column)
@@ -69,11 +71,19 @@ def rows_of(book: Book, rows: Iterable[Row], fields: Sequence[Field]) -> tuple[t
         (
             cell(row["model"], row["level"]),
             arm(row["environment"]),
-            metric_name(row["metric"]),
+            _metric(book, row),
             *(quoted(book, row, field) for field in fields),
         )
         for row in rows
     )
+
+
+def _metric(book: Book, row: Row) -> Text:
+    """A row's metric; energy and power never without whether the counter bears them out."""
+    if not row.get("power_checked"):
+        return (metric_name(row["metric"]),)
+    checked = book.linked(row["power_checked"], str(row["trace"]))
+    return say("{metric} (power: {checked})", metric=metric_name(row["metric"]), checked=checked)
 
 
 CELL_HEAD = ("model", "environment", "metric")
@@ -148,6 +158,7 @@ _PROTOCOL = (
     Field("Cohen's d", "cohen_d", "effect"),
     Field("95 % CI", "cohen_d", "effect", ("d_low", "d_high")),
     Field("Hedges' g", "hedges_g", "effect"),
+    Field("95 % CI", "hedges_g", "effect", ("g_low", "g_high")),
     Field("BCa of means", "bootstrap_low", "ratio", ("bootstrap_low", "bootstrap_high")),
     Field("Shapiro-Wilk p, reference", "shapiro_p_a", "p"),
     Field("other", "shapiro_p_b", "p"),
@@ -160,6 +171,10 @@ def _ordered(book: Book, rows: list[Row]) -> list[Row]:
     """By model, small ones first, then in the table's order."""
     cells = cells_of(book, rows)
     return sorted(rows, key=lambda row: cells.index((row["model"], row["level"] or "")))
+
+
+_OVER_LOOKS = " Looks were taken: the intervals of the ratio hold over all of them, and there is no p-value."
+FIXED = " Looks were taken: intervals here are those of a fixed number of runs, which do not hold over looks."
 
 
 def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
@@ -176,10 +191,11 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
         if others
         else ()
     )
+    over, fixed = ((_OVER_LOOKS,), FIXED) if book.looked else ((), "")
     return [
         make(
             "estimates",
-            (*say("Paired inside blocks: ratio to the reference, intervals, verdict."), *left),
+            joined(("Paired inside blocks: ratio to the reference, intervals, verdict.", *over, *left)),
             "comparisons",
             _ESTIMATES,
         ),
@@ -187,7 +203,8 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
             "robust",
             say(
                 "The same by other means: without outlying pairs, over time, in spread (total, blocks included), "
-                "over machines or days."
+                "over machines or days.{fixed}",
+                fixed=fixed,
             ),
             "comparisons",
             _ROBUST,
@@ -196,7 +213,8 @@ def full_tables(book: Book, metrics: Sequence[str]) -> list[Grid]:
             "protocol",
             say(
                 "The study's own protocol: both arms as independent samples, which blocks are not. Post-hoc power "
-                "is a function of p and adds nothing to it."
+                "is a function of p and adds nothing to it.{fixed}",
+                fixed=fixed,
             ),
             "comparisons",
             _PROTOCOL,
@@ -233,12 +251,14 @@ _GAP = (
     Field("pairs", "n", "count"),
     Field("ratio", "ratio", "ratio"),
     Field("95 % CI", "ratio", "ratio", ("low", "high")),
+    Field("p after Holm", "p_holm", "p"),
+    Field("gap, p after Holm", "gap_p_holm", "p"),
     Field("gap shown", "gap_shown", "words"),
     Field("closed", "closed_pct", "per_cent"),
     Field("95 % CI", "closed_pct", "per_cent", ("closed_low_pct", "closed_high_pct")),
     Field("ratio of total sd", "sd_ratio", "significant"),
     Field("95 % CI", "sd_ratio", "significant", ("sd_ratio_low", "sd_ratio_high")),
-    Field("p after Holm", "sd_ratio_p_holm", "p"),
+    Field("its p after Holm", "sd_ratio_p_holm", "p"),
 )
 _SIZE = (
     Field("models", "n_models", "count"),
@@ -263,7 +283,8 @@ _CONTRAST = (
 def _gaps(book: Book, metrics: Sequence[str]) -> Grid:
     rows = _ordered(book, [row for row in book.rows("gap") if row["metric"] in metrics])
     caption = say(
-        "The tuned container over the baseline container: mean, part of the gap that is closed, total spread."
+        "The tuned container over the baseline container: mean, part of the gap that is closed, total spread.{fixed}",
+        fixed=FIXED if book.looked else "",
     )
     return Grid("gap", caption, (*CELL_HEAD, *(field.head for field in _GAP)), rows_of(book, rows, _GAP), headers=3)
 

@@ -1,7 +1,8 @@
 r"""Content to LaTeX: every number becomes a macro call, `\sr{key}`, whose value stands in `numbers.tex`.
 
-The key is the number's evidence (`report --trace` knows the part before the last colon), so the manuscript's source says of
-each number where it comes from, and a new dataset changes `numbers.tex` alone. An unknown key stops the compiler.
+The key is the number's evidence in letters that LaTeX takes; the trace itself, which `report --trace` opens, stands behind
+the value in `numbers.tex`. So the source says of each number where it comes from, and a new dataset changes that
+file alone. An unknown key stops the compiler.
 """
 
 import re
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sparkray.analysis.text import Number, Part, Say
+from sparkray.analysis.tracing import scope_of
 
 _ESCAPED = {
     "\\": r"\textbackslash{}",
@@ -40,8 +42,10 @@ _ESCAPED = {
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9/._:+-]")
 _LONG = 24
 """A word that no column is wide enough for: a digest, which may break anywhere."""
+_BESIDE = " % "
+_LINE = re.compile(r"^\\srdef\{([^{}]*)\}\{(.*)\} % (.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
-DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Each key is the evidence of its number.
+DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each number stands its trace, for report --trace.
 \makeatletter
 \newcommand{\srdef}[2]{\expandafter\gdef\csname sr@#1\endcsname{#2}}
 \newcommand{\sr}[1]{\ifcsname sr@#1\endcsname\csname sr@#1\endcsname\else
@@ -66,6 +70,7 @@ class Macros:
     """The numbers of one manuscript, collected while it is written."""
 
     values: dict[str, str] = field(default_factory=dict)
+    traces: dict[str, str] = field(default_factory=dict)
 
     def tex(self, text: Say) -> str:
         """A text for LaTeX."""
@@ -76,14 +81,16 @@ class Macros:
         """The call of a number's macro."""
         last = number.column or f"says {number.text}"
         key = _NOT_IN_KEYS.sub("-", f"{number.trace}:{last}{f':{number.form}' if number.form else ''}")
-        value = body(number.text)
-        while self.values.setdefault(key, value) != value:
+        value, trace = body(number.text), number.trace + scope_of(number.trace, number.column)
+        while self.values.setdefault(key, value) != value or self.traces.setdefault(key, trace) != trace:
             key += "+"
         return f"\\sr{{{key}}}"
 
     def definitions(self) -> str:
         """`numbers.tex`."""
-        lines = [f"\\srdef{{{key}}}{{{value}}}" for key, value in sorted(self.values.items())]
+        lines = [
+            f"\\srdef{{{key}}}{{{value}}}{_BESIDE}{self.traces[key]}" for key, value in sorted(self.values.items())
+        ]
         return DEFINITIONS + "\n".join(lines) + "\n"
 
 
@@ -120,4 +127,9 @@ def table(macros: Macros, name: str, head: tuple[str, ...], rows: tuple[tuple[Sa
 
 def defined(numbers: str) -> Mapping[str, str]:
     """The macros of a `numbers.tex`, by key."""
-    return dict(re.findall(r"^\\srdef\{([^{}]*)\}\{(.*)\}$", numbers, re.MULTILINE))
+    return {key: value for key, value, _ in _LINE.findall(numbers)}
+
+
+def traces_of(numbers: str) -> Mapping[str, str]:
+    """The traces of a `numbers.tex`, by key."""
+    return {key: trace for key, _, trace in _LINE.findall(numbers)}

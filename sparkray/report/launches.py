@@ -2,7 +2,7 @@
 
 The chroot's lines do what `runtimes/_launcher.py` does: a private mount namespace, the image's files read-only with proc,
 sys, dev and a fresh /tmp, what the run mounts, then the declared start state and an environment made from nothing. Of an
-environment the first run is shown; a sentence tells how those of the other models differ.
+environment the first run of each model is shown; a sentence tells how other levels of the load differ.
 """
 
 import shlex
@@ -34,25 +34,34 @@ _MOUNTS = (
 
 @dataclass(frozen=True)
 class Command:
-    """What starts an environment's engine: verbatim lines, and what they do not say."""
+    """What starts an environment's engine with a model: verbatim lines, and what they do not say."""
 
-    what: str
+    model: str
     line: str
     remark: str = ""
 
 
-def commands(book: Book) -> Iterator[Command]:
-    """The lines of the first run of every environment."""
-    docker: Mapping[str, str] = book.context.get("docker_commands") or {}
+def by_environment(book: Book) -> dict[str, list[Command]]:
+    """The lines of the first run of every model, by the environment's name in full."""
     launches: Mapping[str, Any] = book.context.get("launches") or {}
+    docker: Mapping[str, str] = book.context.get("docker_commands") or {}
+    found: dict[str, list[Command]] = {}
     for environment in book.context.get("environments") or []:
-        launch = launches.get(environment)
-        remark = "" if launch is None else _remark(book, environment, launch)
-        if environment in docker:
-            yield Command(arm_in_full(environment), docker[environment], remark)
-        elif launch is not None:
-            made = chroot_lines(launch) if is_native(environment) else host_lines(launch)
-            yield Command(arm_in_full(environment), "\n".join(made), remark)
+        made = [
+            Command(model, _line(environment, launch), _remark(book, environment, launch))
+            for model, launch in launches.get(environment, {}).items()
+        ]
+        if not made and environment in docker:
+            made = [Command("", docker[environment])]
+        if made:
+            found[arm_in_full(environment)] = made
+    return found
+
+
+def _line(environment: str, launch: Mapping[str, Any]) -> str:
+    if launch["docker_command"]:
+        return str(launch["docker_command"])
+    return "\n".join(chroot_lines(launch) if is_native(environment) else host_lines(launch))
 
 
 def host_lines(launch: Mapping[str, Any]) -> Iterator[str]:
@@ -138,30 +147,31 @@ def _environment(launch: Mapping[str, Any]) -> str:
 
 
 def _remark(book: Book, environment: str, launch: Mapping[str, Any]) -> str:
-    """Of which model it is, how others differ, and what the lines leave out."""
-    said = [f"This is {launch['model']}."]
-    if launch["others"]:
-        said.append(_differences(launch["argv"], launch["others"]))
+    """How other levels of the load differ, and what the lines leave out."""
+    said = [_differences(launch)] if launch["levels"] else []
+    layers = environment.partition(":")[2]
+    if layers:
+        said.append(f"Layers of isolation that were added are not in these lines: {layers}.")
+    if launch["docker_command"]:
+        return " ".join(said)
     if not launch["variables"]:
         said.append("The run's variables are not stored: add what the image sets.")
     if launch["start_state"] is None:
         said.append("The run's start state is not stored.")
-    layers = environment.partition(":")[2]
-    if layers:
-        said.append(f"Layers of isolation that were added are not in these lines: {layers}.")
     gpus = any(machine.get("gpus") for machine in book.context.get("machines") or [])
     if gpus and is_native(environment):
         said.append("sparkray also mounts the driver's libraries into the image's files, as Docker's toolkit does.")
     return " ".join(said)
 
 
-def _differences(argv: Sequence[str], others: Mapping[str, Sequence[str]]) -> str:
-    """How the commands of other models differ from this one, word by word."""
+def _differences(launch: Mapping[str, Any]) -> str:
+    """How the engine's command at other levels of the load differs from this one, word by word."""
+    argv: Sequence[str] = launch["argv"]
     told = []
-    for model, words in others.items():
+    for level, words in launch["levels"].items():
         gone, new = [w for w in argv if w not in words], [w for w in words if w not in argv]
         if gone or new:
-            told.append(f"{model} has {' '.join(new) or 'nothing'} in place of {' '.join(gone) or 'nothing'}")
+            told.append(f"{level} has {' '.join(new) or 'nothing'} in place of {' '.join(gone) or 'nothing'}")
     if not told:
-        return f"{', '.join(others)} have the same command: what differs are MODEL and IN."
-    return f"Other models differ in MODEL, IN and these words: {'; '.join(told)}."
+        return f"This is {launch['level']}; at other levels the engine's command is the same, and its inputs differ."
+    return f"This is {launch['level']}; other levels differ in their inputs and these words: {'; '.join(told)}."

@@ -257,9 +257,10 @@ def _software(book: Book) -> Text:
     """Kernel and driver of each machine, images by digest; what is not stored is said so."""
     machines = enumerated(
         say(
-            "kernel {kernel}, NVIDIA driver {driver}",
+            "kernel {kernel}, NVIDIA driver {driver}, {docker}",
             kernel=book.fact(f"machines/{index}/kernel", "plain"),
             driver=book.fact(f"machines/{index}/driver", "plain") if machine.get("driver") else "none",
+            docker=_docker(book, index, machine),
         )
         for index, machine in enumerate(book.context.get("machines") or [])
     )
@@ -267,11 +268,23 @@ def _software(book: Book) -> Text:
         (book.fact(f"image_digests/{index}", "plain"),) for index in range(len(book.context.get("image_digests") or []))
     )
     return say(
-        "{machines}; images {images}. Docker's own version is not stored with the runs. Digests of files and weights stand "
-        "in the table of identities.",
+        "{machines}; images {images}. Digests of files and weights stand in the table of identities.",
         machines=machines or "Machines are not told",
         images=images or "none",
     )
+
+
+def _docker(book: Book, index: int, machine: Mapping[str, object]) -> Text:
+    """The container engine of a machine, with what it runs containers by."""
+    if not machine.get("docker"):
+        return ("Docker's version not stored",)
+    by = enumerated(
+        say("{name} {version}", name=name, version=book.fact(f"machines/{index}/{name}", "plain"))
+        for name in ("containerd", "runc")
+        if machine.get(name)
+    )
+    version = book.fact(f"machines/{index}/docker", "plain")
+    return say("Docker {version} ({by})", version=version, by=by) if by else say("Docker {version}", version=version)
 
 
 def _statistics(book: Book) -> Iterator[Point]:

@@ -73,7 +73,7 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         calibration=appendix.calibration(book),
         methods=methods.methods(book),
         advice=list(advice.advice(book)),
-        commands=list(launches.commands(book)),
+        commands=launches.by_environment(book),
         repeat=repeat.repeat_line(book),
         left_open=repeat.left_open(book),
         machines=list(appendix.fingerprints(book)),

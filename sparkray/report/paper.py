@@ -10,11 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
-from sparkray.analysis.text import Say, enumerated, say
+from sparkray.analysis.text import Say, Text, enumerated, say
 from sparkray.report import advice, answer, appendix, launches, methods, threats
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
 from sparkray.report.figures import Saved
+from sparkray.report.grid import FIXED
 from sparkray.report.html import template
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.latex import Macros, escaped, table
@@ -60,6 +61,7 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
     )
     made.filters["say"] = macros.tex
     made.filters["tex"] = escaped
+    commands = launches.by_environment(book)
     return made.from_string(template("paper.tex.j2")).render(
         experiment=str(book.context.get("experiment")),
         question=str(book.context.get("question") or ""),
@@ -72,7 +74,8 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         advice=[(one.title, one.rule) for one in advice.advice(book)],
         tables=tables,
         figures=[(one.name, one.title, one.caption, _wide(one)) for one in drawn],
-        commands=list(launches.commands(book)),
+        commands=[(what, found[0]) for what, found in commands.items()],
+        more_commands=any(len(found) > 1 for found in commands.values()),
         identities=appendix.identities(book).rows,
         version=__version__,
     )
@@ -138,27 +141,34 @@ def _effects(book: Book, macros: Macros, metrics: Sequence[str]) -> str:
             book.number(row, "p", "p"),
             book.number(row, "p_holm", "p"),
             book.number(row, "p_bh", "p"),
-            say(
-                "{d} ({low} to {high})",
-                d=book.number(row, "cohen_d", "effect"),
-                low=book.number(row, "d_low", "effect"),
-                high=book.number(row, "d_high", "effect"),
-            ),
-            book.number(row, "hedges_g", "effect"),
+            _effect(book, row, "cohen_d", "d"),
+            _effect(book, row, "hedges_g", "g"),
             book.number(row, "permutation_p", "p"),
             book.number(row, "power_planned", "share"),
         )
         for row in sorted(rows, key=lambda row: order.index((row["model"], row["level"] or "")))
     )
-    head = ("Model", "Environment", "Test", "p", "Holm", "BH", "Cohen's d", "Hedges' g", "Permutation", "Power")
+    head = ("Model", "Environment", "Test", "p", "Holm", "BH", "Cohen's d", "Hedges' g", "Signs flipped", "Power")
     name = metric_name(metrics[0]) if metrics else ""
     families = enumerated(sorted({row["family"] for row in rows if row["family"]})) or "none"
     caption = say(
-        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}.",
+        "The study's own protocol for {name}: arms as independent samples; p adjusted within the family {families}. The "
+        "last two columns are paired: the test by flipping signs inside blocks, and the power that was planned to call the "
+        "arms equivalent.{fixed}",
         name=name,
         families=families,
+        fixed=FIXED if book.looked else "",
     )
     return table(macros, "effects", head, lines, caption)
+
+
+def _effect(book: Book, row: Row, column: str, ends: str) -> Text:
+    return say(
+        "{value} ({low} to {high})",
+        value=book.number(row, column, "effect"),
+        low=book.number(row, f"{ends}_low", "effect"),
+        high=book.number(row, f"{ends}_high", "effect"),
+    )
 
 
 def _described(book: Book, macros: Macros, metrics: Sequence[str]) -> str:

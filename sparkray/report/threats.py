@@ -10,7 +10,7 @@ from sparkray.report.derived.audited import NOT_JUDGED
 from sparkray.report.derived.fit import UNIFIED
 from sparkray.report.files import same_files
 from sparkray.report.labels import arm_in_full, metric_name
-from sparkray.report.words import where_of
+from sparkray.report.words import hangs_on_outliers, judged_over_others, nests_in, where_of
 
 PASSED = "pass"
 
@@ -57,10 +57,12 @@ def _internal(book: Book) -> Iterator[Point]:
 
 def _hangs(moved: list[Row]) -> str:
     """Which verdicts would be others without the outlying pairs."""
+    if all(row["verdict_without_outliers"] is None for row in moved):
+        return "There is no verdict without them."
     others = [
         f"{where_of(row)}, {metric_name(row['metric'])} ({row['verdict']}; without them {row['verdict_without_outliers']})"
         for row in moved
-        if row["verdict_without_outliers"] not in (None, row["verdict"])
+        if hangs_on_outliers(row)
     ]
     return f"Verdicts that hang on outliers: {'; '.join(others)}." if others else "No verdict hangs on them."
 
@@ -228,8 +230,11 @@ def _clustered(book: Book) -> Iterator[Point]:
     rows = [row for row in book.rows("comparisons", primary=True) if row["cluster_low"] is not None]
     if not rows:
         return
-    changed = [row for row in rows if row["cluster_verdict"] not in (None, row["verdict"])]
-    unit = "machines" if len(book.context.get("hosts") or []) > 1 else "days"
+    judged, unit = [row for row in rows if judged_over_others(row)], nests_in(book)
+    if not judged:
+        yield Point(f"Blocks of several {unit}", _unjudged(book, rows, unit))
+        return
+    changed = [row for row in judged if row["cluster_verdict"] != row["verdict"]]
     where = enumerated(
         say(
             "{where}, {metric} ({clusters} {unit}: {verdict} instead of {paired})",
@@ -248,6 +253,23 @@ def _clustered(book: Book) -> Iterator[Point]:
         else say("By the intervals over {unit} every verdict would be the same.", unit=unit)
     )
     yield Point(f"Blocks of several {unit}", said)
+
+
+def _unjudged(book: Book, rows: list[Row], unit: str) -> Text:
+    """Why no verdict is told of the intervals over machines or days."""
+    most = max(rows, key=lambda row: row["clusters"])
+    if most["cluster_verdict"] is None:
+        return say(
+            "Intervals over {n} {unit} stand in the tables; there is no verdict by them.",
+            n=book.number(most, "clusters", "count"),
+            unit=unit,
+        )
+    return say(
+        "Intervals over {n} {unit} stand in the tables; fewer than {least} tell too little of others for a verdict.",
+        n=book.number(most, "clusters", "count"),
+        unit=unit,
+        least=book.constant("least_clusters", "count"),
+    )
 
 
 def _statistical(book: Book) -> Iterator[Point]:
@@ -272,7 +294,8 @@ def _statistical(book: Book) -> Iterator[Point]:
         "Many comparisons",
         say(
             "P-values are adjusted within families ({families}). Verdicts are not adjusted: each is about one model and "
-            "metric, at {alpha}.",
+            "metric, at {alpha}.{looks}",
+            looks=" Metrics under looks have no p-value." if book.looked else "",
             families=enumerated(
                 say("{name}, of {n} comparisons", name=name, n=book.count("comparisons", family=name))
                 for name in book.context.get("families") or {}

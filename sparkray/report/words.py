@@ -6,6 +6,7 @@ Nothing here says "no difference": an interval that holds 1 shows no equality, a
 from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.labels import arm, better, capital, cell, metric_name
+from sparkray.stats.nested import LEAST_RESAMPLED
 
 
 def headline(book: Book, metric: str, environment: str) -> Text:
@@ -79,9 +80,10 @@ def estimate(book: Book, row: Row) -> Text:
     if row["ratio"] is None:
         return say("no ratio: {why}", why=book.linked(row["not_estimable"], row["trace"]))
     return say(
-        "{ratio} ({confidence} CI {low} to {high}, {n} pairs)",
+        "{ratio} ({confidence} CI{looks} {low} to {high}, {n} pairs)",
         ratio=book.number(row, "ratio", "ratio"),
         confidence=book.constant("confidence"),
+        looks=" over all looks" if book.looked and row["primary"] and row["margin"] is not None else "",
         low=book.number(row, "low", "ratio"),
         high=book.number(row, "high", "ratio"),
         n=book.number(row, "n", "count"),
@@ -92,7 +94,9 @@ def meaning(book: Book, row: Row) -> Text:
     """What a comparison means: how much, which way, whether it matters, and what would settle it."""
     if row["ratio"] is None:
         return say("Nothing can be said: {why}.", why=book.linked(row["not_estimable"], row["trace"]))
-    return sentences(_size(book, row), _judgement(book, row))
+    checked = book.linked(row["power_checked"], str(row["trace"]))
+    power = say("Sampled power against the energy counter: {checked}.", checked=checked) if checked else ()
+    return sentences(_size(book, row), _judgement(book, row), power)
 
 
 def _size(book: Book, row: Row) -> Text:
@@ -119,17 +123,16 @@ def _judgement(book: Book, row: Row) -> Text:
 def caution(book: Book, row: Row) -> Text:
     """That the verdict hangs on outlying pairs, or would be another over machines or days; nothing where it does not."""
     said: Text = ()
-    if row["verdict_without_outliers"] not in (None, row["verdict"]):
+    if hangs_on_outliers(row):
         said = say(
             "CAUTION: without {k} outlying pairs it would be {verdict}.",
             k=book.number(row, "outliers", "count"),
             verdict=row["verdict_without_outliers"],
         )
-    if row["cluster_verdict"] not in (None, row["verdict"]):
-        unit = "machines" if len(book.context.get("hosts") or []) > 1 else "days"
+    if judged_over_others(row) and row["cluster_verdict"] != row["verdict"]:
         over = say(
             "CAUTION: over other {unit} it would be {verdict} ({low} to {high} by {n} {unit}).",
-            unit=unit,
+            unit=nests_in(book),
             verdict=row["cluster_verdict"],
             low=book.number(row, "cluster_low", "ratio"),
             high=book.number(row, "cluster_high", "ratio"),
@@ -137,6 +140,21 @@ def caution(book: Book, row: Row) -> Text:
         )
         said = sentences(said, over)
     return said
+
+
+def hangs_on_outliers(row: Row) -> bool:
+    """Whether the verdict would be another without the outlying pairs that there are."""
+    return bool(row["outliers"]) and row["verdict_without_outliers"] not in (None, row["verdict"])
+
+
+def judged_over_others(row: Row) -> bool:
+    """Whether there is a verdict over other machines or days that rests on enough: two leave one degree of freedom."""
+    return row["cluster_verdict"] is not None and (row["clusters"] or 0) >= LEAST_RESAMPLED
+
+
+def nests_in(book: Book) -> str:
+    """What blocks nest in, in the plural."""
+    return "machines" if len(book.context.get("hosts") or []) > 1 else "days"
 
 
 def _verdict(book: Book, row: Row) -> Text:

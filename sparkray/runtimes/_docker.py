@@ -1,8 +1,9 @@
 """The Docker engine: connecting, and its errors as ours. Shared by the runtime and by `images`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import docker
 import requests
@@ -39,6 +40,13 @@ def connect() -> docker.DockerClient:
             ) from None
         raise DockerError(f"no Docker engine answers at {where}", _START_IT) from None
     return client
+
+
+def versions_of(told: Mapping[str, Any]) -> dict[str, str]:
+    """Versions of the Docker engine, of containerd and of runc, as far as the engine's `version` tells them."""
+    parts = {str(part.get("Name")): part.get("Version") for part in told.get("Components") or ()}
+    found = {"docker": told.get("Version"), "containerd": parts.get("containerd"), "runc": parts.get("runc")}
+    return {name: str(version) for name, version in found.items() if version}
 
 
 @contextmanager

@@ -153,6 +153,15 @@ def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, i
     return (lower or None), (upper if upper <= n else None)
 
 
+def least_for_ends(q: float, level: float = 0.95) -> tuple[int, int]:
+    """The least number of values with which a quantile's interval has a lower end, and with which it has an upper one.
+
+    An end needs that all values lie on its other side with a chance of no more than (1 - level) / 2 (`interval_ranks`).
+    """
+    tail = math.log((1 - level) / 2)
+    return math.ceil(tail / math.log1p(-q)), math.ceil(tail / math.log(q))
+
+
 def _quantile(ordered: Vector, q: float, level: float) -> Estimate:
     lower, upper = interval_ranks(len(ordered), q, level)
     return Estimate(

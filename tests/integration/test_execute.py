@@ -96,7 +96,7 @@ def log_of(bench: Bench, outcome: Outcome) -> bytes:
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_an_ok_run_fills_its_row(bench: Bench, environment: str) -> None:
+def test_an_ok_run_fills_its_row(bench: Bench, environment: str, client: docker.DockerClient) -> None:
     slow = changed(bench, tokens_per_s=60.0)
     outcome = run(slow, environment, "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("ok", None)
@@ -106,6 +106,7 @@ def test_an_ok_run_fills_its_row(bench: Bench, environment: str) -> None:
     null = {name for name, value in row.items() if value is None} - MAYBE_NULL
     assert null == (ALWAYS_NULL - device | NULL_BY_ARM[environment])
     assert row["simulated"] is True
+    assert json.loads(row["machine"])["docker"] == client.version()["Version"]
     assert row["exit_code"] == 0
     assert (row["requests_planned"], row["requests_done"]) == (4, 4)
     assert 0 < row["engine_lifetime_s"] < row["duration_s"] + CLOCK_TICK_S

@@ -1,7 +1,9 @@
 """Across models: the model is the unit, a level of the load is no further model, and groups differ only by a test."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,17 +79,34 @@ def cards(**architectures: str) -> Cards:
 SUITE = {"a": "decoder", "b": "decoder", "c": "decoder", "d": "moe", "e": "moe", "f": "reasoning"}
 
 
-def answered(ratios: dict[str, float | None], kinds: dict[str, str] = SUITE) -> tuple[str, str]:
-    """Verdict and answer to question 2."""
-    compared = [comparison(name, ratio) for name, ratio in ratios.items()]
+def answers(compared: Sequence[dict[str, object]], kinds: dict[str, str] = SUITE) -> list[dict[str, Any]]:
+    """`questions` of comparisons alone."""
     known = cards(**kinds)
     tables = {"comparisons": compared, "size": size_rows(compared, known), "contrasts": contrast_rows(compared, known)}
     tables |= {name: [] for name in ("gap", "verdict_by_n", "power_curve", "checks")}
     protocol = Protocol({LATENCY: 0.01}, (LATENCY,), 30, 0)
     context = {"simulated": False, "runs_used": 1, "attempts": 1}
-    rows = question_rows(tables, protocol, context)  # type: ignore[arg-type]
+    return question_rows(tables, protocol, context)  # type: ignore[arg-type]
+
+
+def answered(ratios: dict[str, float | None], kinds: dict[str, str] = SUITE) -> tuple[str, str]:
+    """Verdict and answer to question 2."""
+    rows = answers([comparison(name, ratio) for name, ratio in ratios.items()], kinds)
     [row] = [row for row in rows if row["question"] == 2]
     return row["verdict"], row["answer"]
+
+
+def test_an_environment_that_lacks_a_level_of_another_is_asked_about_its_own_alone() -> None:
+    whole = [comparison(name, 1.0) | {"level": level} for name in "abc" for level in LEVELS]
+    half = [comparison(name, 1.0) | {"level": LEVELS[1], "environment": "container_optimized"} for name in "abc"]
+    found = answers([*whole, *half])
+    for question in (1, 2):
+        places = [(row["environment"], row["level"]) for row in found if row["question"] == question]
+        assert places == [
+            ("container_baseline", LEVELS[0]),
+            ("container_baseline", LEVELS[1]),
+            ("container_optimized", LEVELS[1]),
+        ]
 
 
 def test_groups_that_lie_apart_by_more_than_their_models_differ() -> None:

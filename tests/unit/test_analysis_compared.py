@@ -16,8 +16,12 @@ from statsmodels.stats.power import TTestIndPower
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.sequential import standings
 from sparkray.analysis.synthetic import Plant, plant, small_study
+from sparkray.analysis.text import plain
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
+from sparkray.report import open_book
+from sparkray.report.grid import Field, full_tables, quoted
+from sparkray.report.words import estimate
 from sparkray.spec.experiment import Sequential
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
@@ -101,11 +105,32 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     found = analyse(path)
     row = only(found)
     assert (row["n"], row["verdict"], row["outliers"]) == (5, "equivalent", 0)
-    assert row["p_paired"] is None
-    assert row["permutation_p"] is None
-    assert "looks were taken" in json.loads(row["why_null"])["p_paired"]
+    why = json.loads(row["why_null"])
+    for p in ("p", "p_paired", "permutation_p", "power_post_hoc"):
+        assert row[p] is None
+        assert "looks were taken" in why[p]
+    assert row["p_holm"] is row["p_paired_holm"] is row["significant"] is row["significant_paired"] is None
+    assert row["levene_p"] is not None
+    assert row["verdict_without_outliers"] is None
+    assert "looks were taken" in why["verdict_without_outliers"]
+    assert why["cluster_verdict"] == "all blocks lie in one cluster: nothing is known of others"
     taken = found.tables["verdict_by_n"]
     assert taken.select("n", "verdict").rows() == [(3, "undecided"), (5, "equivalent")]
+
+
+def test_question_five_counts_no_test_that_was_not_made(tmp_path: Path) -> None:
+    [looked] = analyse(looked_at(tmp_path, QUIET)).tables["questions"].filter(question=5)["answer"]
+    assert "looks were taken, so no p-value is given; " in looked
+    assert "significant" not in looked
+
+
+def test_intervals_are_said_to_be_of_looks_or_of_a_fixed_number(tmp_path: Path, small: Path) -> None:
+    [looked, fixed] = [open_book(analyse(path)) for path in (looked_at(tmp_path, QUIET), small)]
+    for book, expected in ((looked, True), (fixed, False)):
+        row = book.rows("comparisons", primary=True)[0]
+        assert (" over all looks " in plain(estimate(book, row))) == expected
+        told = {grid.name: "Looks were taken" in plain(grid.caption) for grid in full_tables(book, [SPEED])}
+        assert told["estimates"] == told["robust"] == told["protocol"] == expected
 
 
 def test_verdicts_by_n_are_those_of_the_looks(tmp_path: Path) -> None:
@@ -189,7 +214,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
         assert "at least 5 are needed" in why["outliers"]
         assert why["cluster_low"] == "all blocks lie in one cluster: nothing is known of others"
         assert {name for name in why if row[name] is not None} == set()
-        told = {"p_holm", "p_bh", "p_bonferroni", "pairs_needed", "not_estimable"}  # explained by their columns
+        told = {"p_holm", "p_bh", "p_bonferroni", "pairs_needed", "not_estimable", "power_checked"}  # by their columns
         assert {name for name, value in row.items() if value is None} <= set(why) | told
 
 
@@ -248,14 +273,110 @@ def test_the_part_of_a_gap_that_is_closed_has_an_interval(tmp_path: Path) -> Non
     assert "nothing to have a share of" in json.loads(row["why_null"])["closed_pct"]
 
 
+def gap_of(tmp_path: Path, ratios: Sequence[tuple[float, float]], **said: Any) -> list[dict[str, Any]]:
+    """`gap` of models whose containers have these mean ratios to native, over 8 blocks with a sd of 1 %."""
+    dataset = open_dataset(tmp_path, "gaps", "0" * 64)
+    document = {"experiment": {"runs": 8, "margins": {SPEED: 0.01}, "primary_metrics": [SPEED], **said}}
+    (dataset.path / "experiment.json").write_text(json.dumps(document))
+    noise = np.array([-1.2, 0.9, -0.3, 1.4, 0.2, -1.1, 0.8, -0.7]) / 100
+    for model, means in enumerate(ratios):
+        for name, mean, signs in zip(("native", *CONTAINERS), (1.0, *means), (noise * 0, noise, -noise), strict=True):
+            for block, part in enumerate(signs):
+                where = {"run_id": f"{model}{name}{block}", "model": f"M{model}", "environment": name, "block": block}
+                value = 100 * mean * math.exp(part)
+                dataset.write(Outcome(row={**where, "attempt": 1, "status": "ok", "ended_at": START, SPEED: value}))
+    return analyse(dataset.path).tables["gap"].sort("model").to_dicts()
+
+
+CONTAINERS = ("container_baseline", "container_optimized")
+
+
+def test_what_is_shown_of_a_gap_is_so_after_holm_over_the_models(tmp_path: Path) -> None:
+    slight = (0.991, 1.009)
+    [alone] = gap_of(tmp_path / "alone", [slight])
+    assert (alone["gap_shown"], alone["helps"], alone["harms"]) == (True, True, False)
+    assert alone["p"] == pytest.approx(alone["p_holm"])
+    many = gap_of(tmp_path / "many", [slight, *[(1.0, 1.0)] * 3])
+    assert many[0]["p_holm"] == pytest.approx(4 * alone["p"])
+    assert many[0]["low"] > 1
+    assert [(row["gap_shown"], row["helps"]) for row in many] == [(False, False)] * 4
+    assert many[0]["closed_pct"] is None
+    assert json.loads(many[0]["why_null"])["closed_pct"] == "no gap was shown"
+
+
+def test_no_share_of_a_gap_is_told_where_the_container_is_better(tmp_path: Path) -> None:
+    [row] = gap_of(tmp_path, [(1.03, 1.0)])
+    assert (row["gap_shown"], row["harms"], row["closed_pct"]) == (False, True, None)
+
+
+def test_under_looks_nobody_is_called_helped_or_harmed(tmp_path: Path) -> None:
+    [row] = gap_of(tmp_path, [(0.95, 0.99)], sequential={"looks": [3, 5, 8], "spending": "linear"})
+    assert (row["p"], row["p_holm"], row["helps"], row["harms"]) == (None,) * 4
+    assert row["gap_shown"]
+    assert "looks were taken" in json.loads(row["why_null"])["helps"]
+
+
+def test_energy_and_power_say_whether_the_counter_bears_them_out(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "power", "0" * 64)
+    for block in range(4):
+        for environment, agrees in (("native", True), ("container_baseline", block != 1)):
+            row = {"run_id": f"{environment}{block}", "attempt": 1, "model": "A", "environment": environment}
+            power = {"power_mean_w": 50.0 + block, "energy_j": 900.0 - block, "power_valid": agrees}
+            dataset.write(Outcome(row={**row, **power, "block": block, "status": "ok", SPEED: 100.0 + block}))
+    found = analyse(dataset.path)
+    for metric in ("power_mean_w", "energy_j"):
+        where = {"metric": metric, "environment": "container_baseline"}
+        assert found.tables["descriptive"].filter(**where)["power_checked"].to_list() == [
+            "disagrees with the counter in 1 of 4 runs"
+        ]
+        assert found.tables["comparisons"].filter(**where)["power_checked"].to_list() == [
+            "disagrees with the counter in 1 of 8 runs"
+        ]
+    assert found.tables["descriptive"].filter(metric="energy_j", environment="native")["power_checked"].to_list() == [
+        "agrees in 4 runs"
+    ]
+    assert found.tables["comparisons"].filter(metric=SPEED)["power_checked"].to_list() == [None]
+    shown = [plain(row[2]) for grid in full_tables(open_book(found), ["energy_j"]) for row in grid.rows]
+    assert "GPU energy (power: disagrees with the counter in 1 of 8 runs)" in shown
+
+
 def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
-    found = analyse(plant(tmp_path, Plant(runs=80, **base))).tables["descriptive"].filter(metric=LATENCY)
-    [row] = found.to_dicts()
+    found = analyse(plant(tmp_path, Plant(runs=80, **base)))
+    [row] = found.tables["descriptive"].filter(metric=LATENCY).to_dicts()
     assert row["p5_low"] <= row["p5"] <= row["p5_high"]
     assert row["p95_low"] <= row["p95"] <= row["p95_high"]
     assert row["p99_low"] <= row["p99"]
     assert row["p99_high"] is None
+    why = json.loads(row["why_null"])
+    assert why == {"p99_high": "an upper bound of the 99th percentile needs 368 runs, here are 80"}
+    shown = quoted(open_book(found), row, Field("", "p99", "significant", ("p99_low", "p99_high")))
+    assert plain(shown).endswith(" to – (an upper bound of the 99th percentile needs 368 runs, here are 80)")
+
+
+def test_a_description_says_why_a_number_is_missing(tmp_path: Path) -> None:
+    base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
+    for runs in (1, 5, 6, 30):
+        for row in analyse(plant(tmp_path / str(runs), Plant(runs=runs, **base))).tables["descriptive"].to_dicts():
+            missing = {name for name, value in row.items() if value is None} - {
+                "not_estimable",
+                "why_null",
+                "power_checked",
+            }
+            assert set(json.loads(row["why_null"] or "{}")) == missing
+            assert ("median_low" in missing) == (runs < 6)
+
+
+def test_a_diagnosis_without_a_trend_is_no_missing_diagnosis(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "zeros", "0" * 64)
+    for block, value in enumerate((0.0, 0.0, 1.0, 0.0, 0.0, 3.0)):
+        row = {"run_id": f"{block}", "attempt": 1, "model": "A", "environment": "native", "block": block}
+        dataset.write(Outcome(row={**row, "status": "ok", SPEED: value}))
+    [row] = analyse(dataset.path).tables["diagnostics"].filter(metric=SPEED).to_dicts()
+    assert row["drift_p"] is None
+    assert "the median is 0" in json.loads(row["why_null"])["drift_p"]
+    assert row["lag1"] is not None
+    assert row["not_estimable"] is None
 
 
 def test_one_model_that_is_all_alike_leaves_the_others_their_group(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sparkray.analysis import Analysis, analyse, trace
 from sparkray.analysis.keys import key, parts_of
 from sparkray.analysis.synthetic import small_study
-from sparkray.analysis.tracing import MOST_ROWS, supports
+from sparkray.analysis.tracing import MOST_ROWS, scope_of, supports
 from sparkray.errors import InputError
 from sparkray.store import Dataset
 
@@ -115,6 +115,39 @@ def test_rows_of_a_sequential_ratio_are_those_of_its_look(tmp_path: Path) -> Non
         )
 
 
+def test_rows_of_a_share_of_a_gap_give_it_again(tmp_path: Path) -> None:
+    folder = small_study(tmp_path, models=1, runs=6, flaky=0, samples=0)
+    lost = pl.read_parquet(folder / "runs" / "*.parquet").filter(environment="native", block=2)["run_id"].item()
+    for file in (folder / "runs").glob(f"{lost}*"):
+        file.unlink()
+    found = analyse(folder)
+    [row] = found.tables["gap"].filter(metric=LATENCY).to_dicts()
+    assert (row["n"], row["gap_shown"]) == (6, True)
+    rows = trace(found, row["trace"] + scope_of(row["trace"], "closed_pct")).rows
+    assert (rows["block"].n_unique(), rows.height) == (5, 15)
+    before, after = (
+        math.log(ratio_of(rows.filter(pl.col("environment").is_in(["native", one])), one, LATENCY))
+        for one in ("container_baseline", "container_optimized")
+    )
+    assert 100 * (1 - after / before) == pytest.approx(row["closed_pct"])
+    judged = trace(found, row["trace"] + scope_of(row["trace"], "gap_shown"))
+    assert judged.count == 15
+    assert trace(found, row["trace"] + scope_of(row["trace"], "ratio")).count == 12
+
+
+def test_rows_behind_a_group_are_those_of_every_group(analysis: Analysis) -> None:
+    size = analysis.tables["size"].filter(metric=LATENCY, environment="container_baseline")
+    whole = size.filter(group_by="all")["trace"].item()
+    for row in size.filter(group_by="architecture").to_dicts():
+        for column in ("low", "tau"):
+            assert trace(analysis, row["trace"] + scope_of(row["trace"], column)).rows.height == 3 * 2 * 6
+        assert scope_of(row["trace"], "n_models") == ""
+        assert trace(analysis, row["trace"]).count == row["n_models"] * 2 * 6
+    assert scope_of(whole, "low") == ""
+    for row in analysis.tables["contrasts"].filter(metric=LATENCY, environment="container_baseline").to_dicts():
+        assert trace(analysis, row["trace"] + scope_of(row["trace"], "low")).count == 3 * 2 * 6
+
+
 def test_rows_of_a_diagnosis_are_those_of_its_cell(analysis: Analysis) -> None:
     for row in analysis.tables["diagnostics"].filter(metric=LATENCY).to_dicts():
         assert trace(analysis, row["trace"]).count == row["n"]
@@ -127,6 +160,7 @@ def test_rows_of_a_diagnosis_are_those_of_its_cell(analysis: Analysis) -> None:
         "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms#blocks",
         "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms/5/6",
         "contrasts/container_baseline/latency_mean_ms//colour/a/b",
+        "size/container_baseline/latency_mean_ms/slope//all#groups",
         "comparisons",
         "",
         "nothing/at/all",

@@ -15,11 +15,15 @@ from sparkray.analysis.synthetic import small_study
 from sparkray.engines import load_engine
 from sparkray.execute.layout import planned_container
 from sparkray.plan import Study, definition_sha256, make_plan
+from sparkray.records import Outcome
+from sparkray.report import open_book
 from sparkray.report.book import Book
-from sparkray.report.launches import chroot_lines, commands, host_lines
+from sparkray.report.launches import by_environment, chroot_lines, host_lines
+from sparkray.report.page import page
 from sparkray.report.repeat import left_open, repeat_line
 from sparkray.runtimes import StartState
 from sparkray.spec.container import run_line
+from sparkray.store import open_dataset
 from sparkray.sweep.app import app
 from sparkray.sweep.options import build_study, options_of
 
@@ -104,13 +108,14 @@ START = asdict(
     StartState(nice=-5, oom_score_adj=17, rlimits={"nofile": (1024, 4096), "memlock": (-1, -1)}, affinity=(0, 2, 3))
 )
 LAUNCH: Mapping[str, Any] = {
-    "model": "Alpha",
     "argv": ["python3", "worker.py", "--model", "/sparkray/model/alpha one.gguf"],
     "start_state": START,
     "variables": {"PATH": "/opt/bin:/bin", "GREETING": "a b", "SPARKRAY_RUN": "sparkray-1"},
     "model_path": None,
     "image": "engine:1.0",
-    "others": {},
+    "docker_command": None,
+    "level": "",
+    "levels": {},
 }
 
 
@@ -150,13 +155,36 @@ def test_without_its_folders_the_script_ends_before_it_mounts() -> None:
     assert "ROOTFS" in done.stderr
 
 
-def test_how_other_models_differ_is_said(tmp_path: Path) -> None:
+def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
     study = analyse(small_study(tmp_path, models=2, runs=2))
-    found = {command.what: command for command in commands(Book(study))}
-    native = found["native (chroot into the image's own files)"]
-    assert "unshare --mount" in native.line
-    assert native.remark.startswith("This is ")
-    assert "Other models differ in MODEL, IN and these words: " in native.remark
-    assert "sparkray also mounts the driver's libraries" in native.remark
-    container = found["container with the baseline flags"]
-    assert container.line.startswith("docker run ")
+    made = by_environment(Book(study))
+    models = ["Qwen2-1.5B", "Mistral-7B-v0.3"]
+    assert {what: [one.model for one in found] for what, found in made.items()} == dict.fromkeys(
+        [
+            "native (chroot into the image's own files)",
+            "container with the baseline flags",
+            "container with the tuned flags",
+        ],
+        models,
+    )
+    for native in made["native (chroot into the image's own files)"]:
+        assert "unshare --mount" in native.line
+        assert native.model in native.line
+        assert "sparkray also mounts the driver's libraries" in native.remark
+    for container in made["container with the baseline flags"]:
+        assert container.line.startswith("docker run ")
+        assert container.remark == ""
+    text = page(open_book(study), [])
+    assert all(f"<summary>{model}</summary>" in text for model in models)
+
+
+def test_how_other_levels_of_the_load_differ_is_said(tmp_path: Path) -> None:
+    argv = {level: json.dumps(["engine", "--batch", level[-1]]) for level in ("batch=1", "batch=8")}
+    dataset = open_dataset(tmp_path, "levels", "0" * 64)
+    for position, (level, command) in enumerate(argv.items()):
+        where = {"run_id": level, "attempt": 1, "model": "A", "level": level, "environment": "native", "block": 0}
+        dataset.write(Outcome(row={**where, "position": position, "status": "ok", "engine_command": command}))
+    [[one]] = by_environment(Book(analyse(dataset.path))).values()
+    assert one.remark.startswith(
+        "This is batch=1; other levels differ in their inputs and these words: batch=8 has 8 in"
+    )

@@ -13,6 +13,7 @@ from scipy import stats
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
+from sparkray.errors import InputError
 from sparkray.report import open_book
 from sparkray.report.against import differences
 from sparkray.report.against import studies as told_apart
@@ -198,3 +199,11 @@ def test_the_page_says_it_with_evidence(studies: tuple[Analysis, Analysis]) -> N
     assert "Satterthwaite" in evidence.how
     assert rows["ratio"].to_list() == [row["ratio"]]
     assert "different by more than" in row["sentence"]
+    (here, own), (there, others) = book.behind(row["trace"])
+    assert there.trace == f"against/{here.trace}"
+    assert "In the other study's dataset" in there.line
+    assert (own.height, others.height) == (2 * row["n_here"], 2 * row["n_there"])
+    assert not own.equals(others)
+    assert f"behind it: {there.trace}" in page(book, [])
+    with pytest.raises(InputError, match="leads to another study"):
+        open_book(studies[1]).open(there.trace)

@@ -156,7 +156,13 @@ def test_energy_says_whether_its_power_can_be_believed(
 ) -> None:
     dataset = open_dataset(tmp_path, "question", "0" * 64)
     for environment, power_valid in zip(("native", "container_baseline"), valid, strict=True):
-        values = {"model": "A", "level": "", "environment": environment, "power_valid": power_valid}
+        values = {
+            "model": "A",
+            "level": "",
+            "environment": environment,
+            "power_valid": power_valid,
+            "power_mean_w": 50.0,
+        }
         dataset.write(Outcome(row_of(environment.ljust(16, "x"), **values)))
     made = analysis(comparisons=[compared(THROUGHPUT, "different", 0.99, low=0.98, high=1.0)])
     (found,) = costs(replace(made, frames=open_frames(dataset.path))).iter_rows(named=True)

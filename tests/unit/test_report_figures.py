@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -47,6 +48,18 @@ def test_every_module_of_the_folder_is_a_figure_in_a_place_of_its_own() -> None:
     orders = [module.ORDER for module in figures().values()]
     assert len(set(orders)) == len(orders)
     assert orders == sorted(orders)
+
+
+def test_under_looks_pairs_are_not_said_to_be_all_that_are_drawn(book: Book) -> None:
+    context = {**book.context, "sequential": {"looks": [4, 6], "spending": "linear"}}
+    looked, fixed = (
+        draw("paired_slopes", open_book(replace(book.analysis, context=context))),
+        draw("paired_slopes", book),
+    )
+    assert isinstance(looked, Drawn)
+    assert isinstance(fixed, Drawn)
+    assert "all blocks are drawn, pairs of the last look: " in plain(looked.caption)
+    assert "complete pairs: " in plain(fixed.caption)
 
 
 @pytest.mark.parametrize("name", NAMES)

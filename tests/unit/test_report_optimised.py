@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book, write_report
+from sparkray.report.advice import advice
 from sparkray.report.book import Book
 from sparkray.report.derived.optimisation import condition
 from sparkray.report.figures import Drawn, NoFigure, draw
 from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.page import page
+from sparkray.report.printed import VIEWS, printed
 
 CommandLine = Callable[..., Ended]
 
@@ -42,9 +45,13 @@ def book(analysis: Analysis) -> Book:
 
 
 @pytest.fixture(scope="module")
-def html(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> str:
-    written = write_report(analysis, tmp_path_factory.mktemp("report"), optimised=document())
-    return written.page.read_text(encoding="utf-8")
+def written(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(analysis, tmp_path_factory.mktemp("report"), optimised=document()).page
+
+
+@pytest.fixture(scope="module")
+def html(written: Path) -> str:
+    return written.read_text(encoding="utf-8")
 
 
 def told(book: Book) -> str:
@@ -68,12 +75,43 @@ def test_every_number_of_the_page_has_its_evidence(html: str, book: Book) -> Non
         assert len(rows) == 1
 
 
+def test_what_a_report_derives_is_there_in_every_form(written: Path, book: Book, analysis: Analysis) -> None:
+    whole = open_book(analysis, analysis, optimised=document())
+    assert set(whole.own) == set(VIEWS)
+    folder = written.parent / "tables"
+    for name, frame in book.own.items():
+        assert json.loads((folder / f"report-{name}.json").read_text()) == json.loads(frame.write_json())
+        assert pl.read_parquet(folder / f"report-{name}.parquet").equals(frame)
+        assert (folder / f"report-{name}.tex").read_text() == printed(name, frame)
+    for name, frame in whole.own.items():
+        assert {column.name for view in VIEWS[name] for column in view.columns} <= set(frame.columns)
+        lines = [line for line in printed(name, frame).splitlines() if line.endswith("\\\\")]
+        assert len(lines) > len(frame) or frame.is_empty()
+        assert all(line.isascii() for line in lines)
+
+
 def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysis) -> None:
     changed = document()
     level = next(level for level in changed["levels"] if level["factor"] == "seccomp")
     level["effect"]["gain_pct"] = 3.77
     assert "+3.77 %" in told(open_book(analysis, optimised=changed))
     assert "+3.77 %" not in told(open_book(analysis, optimised=document()))
+
+
+def test_advice_on_a_flag_follows_what_was_measured_of_it_alone(analysis: Analysis) -> None:
+    words = ("--cpuset-cpus=0,1", "--init", "--shm-size=8g", "--security-opt=seccomp=unconfined", "--pid=host")
+    line = f"docker run --rm {' '.join(words)} image engine"
+    context = {**analysis.context, "docker_commands": {"container_baseline": line}}
+    made = open_book(replace(analysis, context=context), optimised=document())
+    [grid] = [one.grid for one in advice(made) if one.grid is not None and one.grid.name == "flags"]
+    worth = {plain(row[1]): plain(row[-1]) for row in grid.rows}
+    assert worth == {
+        "--cpuset-cpus=0,1": "no: alone it was shown to lose more than the margin",
+        "--init": "no: it cannot act",
+        "--shm-size=8g": "costs nothing to keep",
+        "--security-opt=seccomp=unconfined": "its gain stands against its price",
+        "--pid=host": "not worth its price, as far as was measured",
+    }
 
 
 def test_all_of_the_document_is_told(book: Book) -> None:

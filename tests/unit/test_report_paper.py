@@ -10,18 +10,23 @@ import pytest
 from sparkray.analysis import analyse
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import Number, say
+from sparkray.analysis.tracing import SCOPE
 from sparkray.report import open_book
 from sparkray.report.book import NUMERAL, Book
 from sparkray.report.figures import Drawn, Saved, draw, figures, rendered
-from sparkray.report.latex import Macros, body, defined, escaped
+from sparkray.report.latex import Macros, body, defined, escaped, traces_of
 from sparkray.report.paper import write_paper
 
 DRAWN = ("forest", "size_overhead")
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    book = open_book(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
+def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    return open_book(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
+
+
+@pytest.fixture(scope="module")
+def paper(book: Book, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     return write_paper(book, [saved(book, name, folder) for name in DRAWN], folder / "paper")
 
@@ -55,6 +60,25 @@ def test_every_macro_is_defined_and_used(paper: Path) -> None:
     numbers = defined((paper.parent / "numbers.tex").read_text())
     assert used == set(numbers)
     assert len(used) > 100
+
+
+def test_beside_every_macro_stands_a_trace_that_opens(paper: Path, book: Book) -> None:
+    traces = traces_of((paper.parent / "numbers.tex").read_text())
+    kinds = {trace.partition("/")[0]: trace for trace in traces.values() if SCOPE not in trace}
+    assert {"tally", "context", "comparisons", "descriptive", "method"} <= set(kinds)
+    scoped = [trace for trace in traces.values() if SCOPE in trace][:1]
+    for trace in (*kinds.values(), *scoped):
+        evidence, rows = book.open(trace)
+        assert evidence.count == rows.height > 0
+    key = next(key for key, trace in traces.items() if trace == "tally/comparisons&primary=true")
+    assert key.startswith("tally/comparisons-primary-true:")
+
+
+def test_effects_have_intervals_and_the_caption_tells_what_is_paired(paper: Path) -> None:
+    text = (paper.parent / "tables" / "effects.tex").read_text()
+    for column in ("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high"):
+        assert f":{column}:effect" in text
+    assert "The last two columns are paired" in text
 
 
 def test_figures_and_tables_stand_in_their_places(paper: Path) -> None:
@@ -120,3 +144,5 @@ def test_two_values_never_share_a_key() -> None:
     assert first != second
     assert set(macros.values.values()) == {r"\num{1.1}", r"\num{2.2}"}
     assert macros.tex(say("{n}", n=Number("1.1", "a b", "x", "ratio"))) == first
+    assert macros.tex(say("{n}", n=Number("1.1", "a&b", "x", "ratio"))) not in (first, second)
+    assert set(traces_of(macros.definitions()).values()) == {"a b", "a&b"}

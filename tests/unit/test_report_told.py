@@ -108,7 +108,9 @@ def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
     assert "No run tells that the page cache was emptied before it." in told
     spread = {**analysis.context["workload"], "input_spread": 64}
     assert "(drawn evenly up to 64 from it" in said(other(analysis, workload=spread))["Workload"]
-    assert "NVIDIA driver 580.95.05" in found["Software"]
+    assert "NVIDIA driver 580.95.05, Docker 28.3.3 (containerd 1.7.27 and runc 1.2.5)" in found["Software"]
+    older = {name: value for name, value in analysis.context["machines"][0].items() if name != "docker"}
+    assert "Docker's version not stored" in said(other(analysis, machines=[older]))["Software"]
     assert "less than 8 GiB are available" in found["Before each run, declared"]
 
 
@@ -132,7 +134,39 @@ def test_a_verdict_that_hangs_on_outliers_or_days_comes_with_a_caution(tmp_path:
     assert plain(caution(book, row)) == "CAUTION: without 1 outlying pairs it would be equivalent."
     assert "CAUTION" in plain(meaning(book, row))
     assert "latency (undecided; without them equivalent)" in said(book)["Outliers"]
-    days = {**row, "verdict_without_outliers": None, "cluster_verdict": "different", "cluster_low": 1.02, "clusters": 4}
+    assert caution(book, {**row, "outliers": 0}) == ()
+    days = {**row, "verdict_without_outliers": None, "cluster_verdict": "different", "cluster_low": 1.02, "clusters": 5}
     assert plain(caution(book, days)).startswith("CAUTION: over other days it would be different (1.0200 to ")
     same = {**days, "cluster_verdict": row["verdict"]}
     assert caution(book, same) == ()
+    assert caution(book, {**days, "clusters": 4}) == ()
+
+
+def clustered(analysis: Analysis, **columns: object) -> str:
+    """What threats say of blocks on several days where comparisons have these values."""
+    rows = analysis.tables["comparisons"]
+    values = {"cluster_low": 0.9, "cluster_high": 1.1, **columns}
+    changed = rows.with_columns(pl.lit(value, dtype=rows.schema[name]).alias(name) for name, value in values.items())
+    return said(open_book(replace(analysis, tables={**analysis.tables, "comparisons": changed})))[
+        "Blocks of several days"
+    ]
+
+
+def test_days_are_judged_by_from_five_on_and_where_they_have_a_verdict(analysis: Analysis) -> None:
+    judged = clustered(analysis, clusters=5, cluster_verdict="undecided", verdict="equivalent")
+    assert "CAUTION: over other days the verdict would be another" in judged
+    assert "every verdict would be the same" in clustered(
+        analysis, clusters=5, cluster_verdict="equivalent", verdict="equivalent"
+    )
+    few = clustered(analysis, clusters=2, cluster_verdict="undecided", verdict="equivalent")
+    assert few == "Intervals over 2 days stand in the tables; fewer than 5 tell too little of others for a verdict."
+    assert "there is no verdict by them" in clustered(analysis, clusters=9, cluster_verdict=None)
+
+
+def test_under_looks_no_verdict_is_said_to_hang_on_outliers(analysis: Analysis) -> None:
+    rows = analysis.tables["comparisons"]
+    looked = rows.with_columns(
+        outliers=1, ratio_without_outliers=0.99, verdict_without_outliers=pl.lit(None, dtype=pl.String)
+    )
+    book = open_book(replace(analysis, tables={**analysis.tables, "comparisons": looked}))
+    assert said(book)["Outliers"].endswith("There is no verdict without them.")

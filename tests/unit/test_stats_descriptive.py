@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.descriptive import Summary, interval_ranks, quantile, summary
+from sparkray.stats.descriptive import Summary, interval_ranks, least_for_ends, quantile, summary
 from sparkray.stats.samples import Estimate
 
 SAMPLE = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=60)
@@ -63,6 +63,13 @@ def test_ranks_of_the_median_are_those_of_le_boudecs_table(n: int, ranks: tuple[
 def test_a_tail_has_an_upper_bound_from_so_many_values_on(q: float, n: int) -> None:
     assert interval_ranks(n - 1, q)[1] is None
     assert interval_ranks(n, q)[1] == n
+
+
+@pytest.mark.parametrize("q", [0.01, 0.05, 0.3, 0.5, 0.95, 0.99])
+def test_an_end_is_there_from_the_least_number_of_values_on(q: float) -> None:
+    for end, least in enumerate(least_for_ends(q)):
+        assert interval_ranks(least - 1, q)[end] is None
+        assert interval_ranks(least, q)[end] is not None
 
 
 def test_thirty_runs_bound_the_median_and_not_the_99th_percentile() -> None:

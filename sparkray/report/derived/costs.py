@@ -7,7 +7,9 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.frames import Cell
 from sparkray.analysis.keys import key
+from sparkray.analysis.powered import NOT_CHECKED, power_checked
 
 THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
 _DAY_S = 86_400
@@ -45,16 +47,11 @@ def costs(analysis: Analysis) -> pl.DataFrame:
 
 
 def _checked(analysis: Analysis, row: Mapping[str, Any]) -> str:
-    """Whether the power that the energy is of agreed with the energy counter, in the runs of both arms (`power_valid`)."""
+    """Whether the power that the energy is of agreed with the energy counter, in the runs of both arms."""
     if analysis.frames is None:
-        return "not checked"
-    cell = (pl.col("model") == row["model"]) & (pl.col("level") == row["level"])
-    arms = pl.col("environment").is_in([row["environment"], row["against"]])
-    told = analysis.frames.ok.filter(cell & arms)["power_valid"].drop_nulls()
-    wrong = len(told) - int(told.sum())
-    if not len(told):
-        return "not checked"
-    return f"disagrees with the counter in {wrong} of {len(told)} runs" if wrong else f"agrees in {len(told)} runs"
+        return NOT_CHECKED
+    cells = [Cell(row["model"], row["level"], name) for name in (row["against"], row["environment"])]
+    return power_checked(analysis.frames, cells, POWER) or NOT_CHECKED
 
 
 def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], float | None]) -> dict[str, Any]:

@@ -78,8 +78,9 @@ def _panel(axis: Axes, runs: Sequence[Row], metric: str, environments: Sequence[
 def _caption(book: Book, metric: str) -> Text:
     rows = [row for row in book.rows("comparisons", metric=metric) if row["n"]]
     return say(
-        "Thin lines join the runs of one block, large marks are the medians of {metric}; complete pairs: {pairs}.",
+        "Thin lines join the runs of one block, large marks are the medians of {metric}; {which}: {pairs}.",
         metric=metric_name(metric),
+        which="all blocks are drawn, pairs of the last look" if book.looked else "complete pairs",
         pairs=enumerated(
             say(
                 "{n} ({model}{more})",
