@@ -94,11 +94,13 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
         said = f"mean SM clock {clock:.0f} MHz, usually {usual:.0f}"
         yield Finding("invalid" if clock < LEAST_CLOCK * usual else "pass", said)
     loaded = _clocks_under_load(evidence.samples)
-    yield from _floor(evidence, median(loaded) if loaded else clock)
     if loaded:
+        yield from _floor(evidence, median(loaded))
         middle, best = median(loaded), float(np.percentile(loaded, _BEST))
         said = f"median SM clock under load {middle:.0f} MHz, at its best {best:.0f}"
         yield Finding("warn" if middle < LEAST_CLOCK * best else "pass", said)
+    elif not numbers(evidence.samples, "gpu_util_pct"):  # where they tell, a GPU that nobody used may rest
+        yield from _floor(evidence, clock)
 
 
 def _floor(evidence: Evidence, clock: float | None) -> Iterator[Finding]:

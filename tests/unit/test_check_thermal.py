@@ -143,6 +143,12 @@ def test_a_machine_that_is_slow_from_the_first_run_on(mhz: float, floor: float |
     assert word(by_the_row) == ("invalid" if expected == "invalid" else None)
 
 
+def test_a_gpu_that_the_engine_does_not_use_may_rest() -> None:
+    asked = replace(question(), site=site(least_sm_clock_mhz=990.0))
+    resting = [{**clocks(345.0)[0], "gpu_util_pct": 0.0}, *clocks(345.0)[1:]]
+    assert CHECK.judge(evidence(asked, samples=resting, row={"gpu_sm_clock_mean_mhz": 345.0})) is None
+
+
 @pytest.mark.parametrize(
     ("gpus", "mhz", "expected"),
     [
