@@ -11,6 +11,7 @@ import numpy as np
 
 from sparkray.analysis.context import Card, Cards, Protocol
 from sparkray.analysis.keys import key
+from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import tost_power
@@ -92,8 +93,11 @@ def _group(group_by: str, name: str, members: Sequence[Member], fit: Subgroups |
     if isinstance(fit, NotEstimable):
         return {**head, "not_estimable": fit.reason}
     found: Group = fit.groups[name]
-    spread = {"q": found.q, "q_p": found.q_p, "i2_pct": fit.i2_pct, "tau": fit.tau}
-    return {**head, **_ratio(found.mean), **spread}
+    spread: Row = {"q": found.q, "q_p": found.q_p, "i2_pct": fit.i2_pct, "tau": fit.tau}
+    why: Why = {}
+    if found.q is None:
+        note(why, ("q", "q_p"), "one model has nobody to scatter from")
+    return {**head, **_ratio(found.mean), **spread, "why_null": as_text(why)}
 
 
 def _ratio(mean: Estimate) -> Row:

@@ -7,7 +7,7 @@ from sparkray.analysis import glance
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.describe import why_none
-from sparkray.analysis.families import adjust
+from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
 from sparkray.analysis.keys import key
 from sparkray.analysis.looks import VOID, Looks
@@ -17,7 +17,7 @@ from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, decide, paired_ratio
+from sparkray.stats.paired import Ratio, decide, outlook, paired_ratio
 
 Row = dict[str, Any]
 
@@ -55,7 +55,20 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, looks: Looks) ->
     for reason, columns in VOID.items() if taken else ():
         note(why, [column for column in columns if column not in why], reason)
         row |= dict.fromkeys(columns)
+    _tell(row, protocol, why)
     return {**row, "why_null": as_text(why)}
+
+
+def _tell(row: Row, protocol: Protocol, why: Why) -> None:
+    """Why there are no further pairs to ask for, and nothing made of a p-value."""
+    if row.get("ratio") is not None and row.get("pairs_needed") is None:
+        decided = "decided" if row.get("verdict") else "no margin was fixed"
+        note(why, ("pairs_needed",), outlook(None, row["n"]) if row.get("verdict") == "undecided" else decided)
+    for p, columns in MADE_OF.items():
+        if protocol.family(row["metric"]) is None:
+            note(why, ("family", *columns), "this metric is in no family")
+        elif row.get(p) is None and p in why:
+            note(why, columns, why[p])
 
 
 def _by_pairs(frames: Frames, arms: Arms, protocol: Protocol) -> tuple[Ratio | NotEstimable, Row]:

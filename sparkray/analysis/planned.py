@@ -7,7 +7,7 @@ from sparkray.analysis.arms import Arms
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.reasons import Why, note
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, tost_power
+from sparkray.stats.paired import Ratio, outlook, tost_power
 from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, wh
     known = protocol.calibrated_sd_log.get(arms.metric)
     sd_log = known or result.sd_log
     ratio = 1 + effect
-    return {
+    row: Row = {
         "planned_effect": effect,
         "a_priori_cv_pct": sd_log / math.sqrt(2) * 100,
         "a_priori_basis": CALIBRATION if known else THESE_DATA,
@@ -52,3 +52,5 @@ def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, wh
         "pairs_a_priori": paired_runs(ratio, sd_log),
         "runs_a_priori": two_sample_runs(math.log(ratio) / sd_log * math.sqrt(2)),
     }
+    note(why, [name for name in _A_PRIORI if row[name] is None], outlook(None, planned))
+    return row

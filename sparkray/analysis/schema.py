@@ -161,6 +161,10 @@ _SIZE = Table(
         number("slope_high", "upper end of it"),
         number("p", "its two-sided p against 0"),
         WHY_NOT,
+        text(
+            "why_null",
+            "JSON: why a group has no Q; null where it has one",
+        ),
         TRACE,
     ),
 )

@@ -136,6 +136,13 @@ def test_models_without_a_ratio_are_left_out_and_said_so() -> None:
     assert "(1 without a ratio left out)" in answer
 
 
+def test_a_group_of_one_model_says_why_it_has_no_scatter() -> None:
+    rows = size_rows([comparison(name, 1 + place / 1000) for place, name in enumerate(SUITE)], cards(**SUITE))
+    groups = {row["group"]: row for row in rows if row["group_by"] == "architecture"}
+    assert (groups["reasoning"]["q"], groups["decoder"]["why_null"]) == (None, None)
+    assert json.loads(groups["reasoning"]["why_null"])["q"] == "one model has nobody to scatter from"
+
+
 def test_p_values_are_holms_over_architectures_and_precisions_together() -> None:
     compared = [comparison(name, 1 + place / 1000) for place, name in enumerate(SUITE)]
     rows = contrast_rows(compared, cards(**SUITE))

@@ -109,7 +109,10 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     for p in ("p", "p_paired", "permutation_p", "power_post_hoc"):
         assert row[p] is None
         assert "looks were taken" in why[p]
-    assert row["p_holm"] is row["p_paired_holm"] is row["significant"] is row["significant_paired"] is None
+    for made in ("p_holm", "p_paired_bh", "significant", "significant_paired"):
+        assert row[made] is None
+        assert "looks were taken" in why[made]
+    assert why["pairs_needed"] == "decided"
     assert row["levene_p"] is not None
     assert row["verdict_without_outliers"] is None
     assert "looks were taken" in why["verdict_without_outliers"]
@@ -170,6 +173,7 @@ def test_without_a_declaration_the_primary_metrics_are_one_family(small: Path) -
     family, others = rows.filter("primary"), rows.filter(~pl.col("primary"))
     assert set(family["family"]) == {"primary"}
     assert others["family"].null_count() == others["p_paired_holm"].null_count() == others.height
+    assert {json.loads(why)["p_paired_holm"] for why in others["why_null"]} == {"this metric is in no family"}
     assert family["p_paired_holm"].to_list() == pytest.approx(holm(family["p_paired"].to_list()))
     assert family["p_holm"].to_list() == pytest.approx(holm(family["p"].to_list()))
 
@@ -214,7 +218,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
         assert "at least 5 are needed" in why["outliers"]
         assert why["cluster_low"] == "all blocks lie in one cluster: nothing is known of others"
         assert {name for name in why if row[name] is not None} == set()
-        told = {"p_holm", "p_bh", "p_bonferroni", "pairs_needed", "not_estimable", "power_checked"}  # by their columns
+        told = {"not_estimable", "power_checked"}  # by their columns
         assert {name for name, value in row.items() if value is None} <= set(why) | told
 
 
