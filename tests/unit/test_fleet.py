@@ -175,7 +175,7 @@ def test_an_error_of_one_machine_stops_the_other(two: Two) -> None:
         two.first.asked.wait(PATIENCE_S)
 
     two.first.before, two.second.before = lasts, full
-    with pytest.raises(StorageError, match="the disk is full"):
+    with pytest.raises(StorageError, match="second: the disk is full"):
         two.search()
     assert len(two.first.made) == 1, "the run that was under way is stored, and no further one is made"
     assert two.second.made == []
