@@ -264,14 +264,15 @@ class Cluster:
         return [_answer(reference) for reference in asked]
 
     def runner(
-        self, node: Node, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]
+        self, wanted: Node | None, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]
     ) -> Runner:
-        """An actor on a node.
+        """An actor on a node; None: on this machine, else on the first that may.
 
         Raises:
             ClusterError: None can be started there.
             LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
+        node = wanted or self.nodes()[0]
         _await_node(node, mode, tell, should_stop)
         actor = _ACTOR.options(
             # the last part, since Ray frees the name of a runner that died only after a while

@@ -82,8 +82,7 @@ class Session:
         say = self.display.say
         mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
-            node = self.node or self.cluster.nodes()[0]
-            self.runner = self.cluster.runner(node, study.experiment.name, mode, say, self.asked.is_set)
+            self.runner = self.cluster.runner(self.node, study.experiment.name, mode, say, self.asked.is_set)
             try:
                 with self._stopping(self.runner):
                     self.identity = self.runner.prepare(study, dataset, mode, say)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from pretended import Pretending, Truth, pretending, scene_in
 
 from sparkray.cluster import RunnerLostError
-from sparkray.errors import HostError, StorageError
+from sparkray.errors import HostError, SparkrayError, StorageError, UnknownNameError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import About
 from sparkray.plan import PlannedRun
@@ -163,19 +163,21 @@ def test_configurations_are_parted_among_the_machines_that_have_none(shared: tup
     assert exploring == [5, 5], "four of eight and a baseline each"
 
 
-def test_an_error_of_one_machine_stops_the_other(two: Two) -> None:
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), UnknownNameError("model", "A", ["B"])])
+def test_an_error_of_one_machine_stops_the_other(two: Two, error: SparkrayError) -> None:
+    said = error.message
     began = threading.Event()
 
     def full(run: PlannedRun) -> None:
         began.wait(PATIENCE_S)
-        raise StorageError("the disk is full")
+        raise error
 
     def lasts(run: PlannedRun) -> None:
         began.set()
         two.first.asked.wait(PATIENCE_S)
 
     two.first.before, two.second.before = lasts, full
-    with pytest.raises(StorageError, match="second: the disk is full"):
+    with pytest.raises(type(error), match=f"second: {said}"):
         two.search()
     assert len(two.first.made) == 1, "the run that was under way is stored, and no further one is made"
     assert two.second.made == []

@@ -52,12 +52,9 @@ class OneMachine:
     busy = False
     host = "elsewhere"
 
-    def nodes(self) -> list[Node]:
-        return [Node("1", self.host), Node("2", "further on")]
-
-    def runner(self, node: Node, experiment: str, mode: str, say: Callable[..., None], stop: Callable[[], bool]) -> Any:
-        del experiment, say, stop
-        self.asked_for = node.host
+    def runner(self, node: Node | None, experiment: str, mode: str, *_: object) -> Any:
+        del experiment
+        self.asked_for = node
         return self._entered(mode)
 
     def prepare(self, asked: object, dataset: object, mode: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -109,7 +106,7 @@ def test_a_session_measures_on_its_node_and_only_with_the_files_of_the_first_mac
     )
     dataset = open_dataset(tmp_path, "question", "d" * 64)
     session.turn(study(), dataset)
-    assert (machine.asked_for, session.identity["rootfs_digest"]) == ("two", "r")
+    assert (machine.asked_for, session.identity["rootfs_digest"]) == (session.node, "r")
     session.release()
     machine.busy = False
     session.like = {**session.identity, "rootfs_digest": "other"}

@@ -100,10 +100,9 @@ class Fleet:
             pass  # all is done, or all is to stop
         except (ClusterError, LockHeldError) as error:
             self._leave_out(helper, f"lost to the search, which goes on without it: {error}")
-        except SparkrayError as error:
-            self._note(type(error)(f"{helper.station.host}: {error.message}", error.remedy))
-            self._first.asked.set()
         except BaseException as error:  # noqa: BLE001 - raised on the first machine's thread
+            if isinstance(error, SparkrayError):
+                error.message = f"{helper.station.host}: {error.message}"
             self._note(error)
             self._first.asked.set()
         finally:
