@@ -130,7 +130,10 @@ def test_an_ok_run_keeps_requests_samples_and_checks(bench: Bench, environment: 
     in_container = environment.startswith("container")
     assert {s["sampler"] for s in samples} >= {"host", "process"} | ({"cgroup"} if in_container else set())
     assert ("cgroup" in {s["sampler"] for s in samples}) == in_container
-    assert all(s["process_rss_gib"] > 0.001 for s in samples if s["sampler"] == "process")
+    # null where a sample met nothing but zombies, at the very end
+    held = [s["process_rss_gib"] for s in samples if s["sampler"] == "process" and s["process_rss_gib"] is not None]
+    assert held
+    assert min(held) > 0.001
     checks = stored(bench, "checks", outcome)
     assert {c["verdict"] for c in checks} == {"pass"}
     assert {c["check"] for c in checks} >= {
