@@ -79,7 +79,7 @@ def test_a_flag_asked_for_that_the_host_cannot_honour(tmp_path):
     ("fault", "status", "said"),
     [
         pytest.param("crash", "failed", "std::bad_alloc", marks=pytest.mark.slow),
-        ("hang", "timeout", "after 2 s"),
+        pytest.param("hang", "timeout", "after 2 s", marks=pytest.mark.slow),
     ],
 )
 def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
@@ -128,6 +128,7 @@ def test_a_gguf_that_is_not_there(tmp_path):
     assert "cannot be read: No such file" in done.err
 
 
+@pytest.mark.slow
 def test_a_gguf_that_is_corrupt(tmp_path):
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF" + bytes(4096))

@@ -122,7 +122,7 @@ def test_without_data_there_is_a_reason_and_no_blank(name: str, analysis: Analys
 @pytest.mark.parametrize(
     "changes",
     [
-        {"models": 1, "runs": 2},
+        pytest.param({"models": 1, "runs": 2}, marks=pytest.mark.slow),
         {"models": 1, "runs": 1},
         {"models": 2, "runs": 3, "failing": ("Qwen2-1.5B",)},
         {"models": 1, "runs": 5, "environments": ("native", "container_baseline"), "gpu": False, "requests": 0},

@@ -267,7 +267,17 @@ EDGES: Mapping[str, Mapping[str, object]] = {
 }
 
 
-@pytest.mark.parametrize("changes", EDGES.values(), ids=EDGES.keys())
+_LONG = ("two runs", "no gpu, no requests, no samples")
+"""What the others nearly are."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=name, marks=[pytest.mark.slow] if name in _LONG else [])
+        for name, changes in EDGES.items()
+    ],
+)
 def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[str, object]) -> None:
     found = analyse(small_study(tmp_path, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
     book = open_book(found)
