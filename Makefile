@@ -18,7 +18,7 @@ MACHINE := docker or root or ray
 # scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
 WITH_ENGINE = if [ -z "$${DOCKER_HOST:-}" ] && [ -f .docker-engine/env ]; then set -a; . .docker-engine/env; set +a; fi;
 
-.PHONY: help install docker docker-stop baseline test lint clean
+.PHONY: help install docker docker-stop baseline test lint docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,13 +46,18 @@ else
 	    $(BIN)/python -m pytest -m "$(MACHINE)" || status=1; exit $$status
 endif
 
-lint: install ## run ruff, mypy --strict and the import contract
+lint: install ## run ruff, mypy --strict, the import contract and the documentation build
 	@echo "sparkray: ruff check"
 	@$(BIN)/ruff check .
 	@echo "sparkray: mypy"
 	@$(BIN)/mypy
 	@echo "sparkray: lint-imports"
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
+
+docs: install ## build the documentation into build/docs; a dead link or a page outside the menu ends it
+	@echo "sparkray: mkdocs build --strict"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/docs
 
 clean: ## remove .venv, builds and caches; results stay
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""The tables of an analysis in `docs/analysis.md`, from their schema: `analysis_tables.py [--write | --check]`.
+"""The tables of an analysis in `docs/reference/analysis.md`, from their schema: `analysis_tables.py [--write | --check]`.
 
 The page is written by hand; what stands between its two marks is made here from `sparkray/analysis/schema.py`. Without an
 option it is printed; `--write` puts it into the page, `--check` ends with 1 when the page holds another.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sparkray.analysis.schema import TABLES
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "analysis.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "analysis.md"
 COMMAND = ".venv/bin/python scripts/analysis_tables.py --write"
 BLOCK = re.compile(r"(<!-- generated: tables -->\n).*?(<!-- end -->)", re.DOTALL)
 METRIC_COLUMNS = "one column a metric, as in the dataset"

@@ -1,7 +1,7 @@
-"""The data dictionary, `docs/data.md`, from the columns that the store writes: `data_dictionary.py [--write | --check]`.
+"""The data dictionary, from the columns that the store writes: `data_dictionary.py [--write | --check]`.
 
-Without an option it prints the page. `--write` puts it into docs/data.md, `--check` ends with 1 when what lies there is
-another page. The columns come from `sparkray.records` and `sparkray.metrics` by way of the store's tables, so a column
+Without an option it prints the page. `--write` puts it into docs/reference/data.md, `--check` ends with 1 when that page is
+stale. The columns come from `sparkray.records` and `sparkray.metrics` by way of the store's tables, so a column
 that is added there stands here with the next `--write`; only the prose around the tables is kept in this file.
 """
 
@@ -13,7 +13,7 @@ from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, STATUSES, Column
 from sparkray.store import TABLES
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "data.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data.md"
 COMMAND = ".venv/bin/python scripts/data_dictionary.py --write"
 NONE = "–"
 NUMBERS = ("int", "float", "int_list")

@@ -2,8 +2,8 @@
 
 The pages are written by hand; what stands between `<!-- generated: NAME -->` and `<!-- end -->` is made here from
 `conf/models`, `conf/sites` and `experiments`, so that no figure is typed twice. Without an option the tables are printed;
-`--write` puts them into the pages, `--check` ends with 1 when a page holds others. (`docs/data.md` is generated as a whole,
-by `data_dictionary.py`.)
+`--write` puts them into the pages, `--check` ends with 1 when a page holds others. `data_dictionary.py`
+makes `docs/reference/data.md`.
 """
 
 import re
@@ -22,7 +22,7 @@ from sparkray.sweep.timing import Timing
 from sparkray.units import KIB, gib
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = (DOCS / "methodology.md", DOCS / "spark-quickstart.md")
+PAGES = (DOCS / "explanation" / "methodology.md", DOCS / "tutorials" / "day-with-a-spark.md")
 COMMAND = ".venv/bin/python scripts/doc_tables.py --write"
 SITE, EXPERIMENT = "dgx-spark", "phase2a"
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -1,7 +1,7 @@
 """The rows that are the record: which columns `runs`, `requests`, `samples` have, with type, unit and meaning. Pure.
 
 Every column that holds a quantity ends in its unit; no data is null, never 0. The metric columns of `runs` are declared
-in `metrics`, which knows how each is computed; the two together are the data dictionary (`docs/data.md`).
+in `metrics`, which knows how each is computed; the two together are the data dictionary (`docs/reference/data.md`).
 
 Schema versions: the first number changes when a column changes its meaning or goes away.
 """

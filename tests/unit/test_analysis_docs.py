@@ -8,7 +8,7 @@ from sparkray.analysis.schema import TABLES
 from sparkray.analysis.synthetic import small_study
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "analysis.md").read_text(encoding="utf-8")
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "analysis_tables.py"))
 
 

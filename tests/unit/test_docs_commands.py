@@ -15,7 +15,7 @@ from sparkray.sweep.app import app
 from sparkray.sweep.options import build_study, options_of
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(
     r"^(?:sudo )?(?:(?:\S*/)?python3? -m sparkray\.sweep|\.venv/bin/sparkray|sparkray)(?P<words> +.*)?$"
 )
@@ -79,7 +79,7 @@ def test_the_lines_were_found() -> None:
     """A pattern that finds nothing would let everything pass."""
     readme = commands_of((ROOT / "README.md").read_text(encoding="utf-8"))
     assert {"doctor", "plan", "quick", "baseline", "status"} <= {words[0] for words in readme}
-    quickstart = commands_of((ROOT / "docs" / "spark-quickstart.md").read_text(encoding="utf-8"))
+    quickstart = commands_of((ROOT / "docs" / "tutorials" / "day-with-a-spark.md").read_text(encoding="utf-8"))
     assert {"doctor", "plan", "quick", "baseline", "validate", "status"} <= {words[0] for words in quickstart}
 
 

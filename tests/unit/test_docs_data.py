@@ -15,7 +15,7 @@ from sparkray.records import Column, Outcome
 from sparkray.store import TABLES, open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "data.md"
+PAGE = ROOT / "docs" / "reference" / "data.md"
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "data_dictionary.py"))
 COLUMNS = [column for columns in TABLES.values() for column in columns]
 unit_of: Callable[[Column], str] = SCRIPT["unit_of"]

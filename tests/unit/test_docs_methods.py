@@ -1,4 +1,4 @@
-"""The worked examples of docs/methods.md are what the code computes, and every statistic and source has its place there."""
+"""The worked examples of docs/explanation/methods.md are what the code computes; every statistic and source is there."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ from sparkray.stats.subgroups import subgroups
 from sparkray.stats.variance import paired_spread_ratio
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "methods.md").read_text(encoding="utf-8")
 SECTIONS = {
     title: re.sub(r"\s+", " ", body)
     for title, body in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)

@@ -12,8 +12,8 @@ from sparkray.spec.site import CONTAINER_BASELINE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "doc_tables.py"))
-METHODOLOGY = (ROOT / "docs" / "methodology.md").read_text(encoding="utf-8")
-QUICKSTART = (ROOT / "docs" / "spark-quickstart.md").read_text(encoding="utf-8")
+METHODOLOGY = (ROOT / "docs" / "explanation" / "methodology.md").read_text(encoding="utf-8")
+QUICKSTART = (ROOT / "docs" / "tutorials" / "day-with-a-spark.md").read_text(encoding="utf-8")
 CATALOG = Catalog(data_root())
 
 

@@ -75,7 +75,7 @@ def test_the_rows_of_a_number_are_printed(command_line: CommandLine, results: Pa
         ("tally/comparisons&primary=true", "primary = true"),
         ("context/margins", "latency_mean_ms"),
         ("fit/Qwen2-1.5B", "conf/models card"),
-        ("method/alpha", "docs/methods.md"),
+        ("method/alpha", "docs/explanation/methods.md"),
     ],
 )
 def test_numbers_that_the_report_derives_have_rows_too(

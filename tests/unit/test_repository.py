@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -200,3 +201,17 @@ def test_a_detached_program_inherits_nothing_of_its_caller(tmp_path: Path) -> No
     assert ignored.split() == ["SigIgn:", "0" * 16]
     if os.geteuid() == 0:
         assert nice == "0"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / ".pre-commit-config.yaml", *sorted((ROOT / ".github").rglob("*.yml"))],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_forge_configuration_is_valid_yaml(path: Path) -> None:
+    assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_the_workflow_runs_what_continuous_integration_runs() -> None:
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]["steps"]
+    assert any(".ci/run" in step.get("run", "") for step in steps)

@@ -6,16 +6,16 @@ from sparkray.spec.model import RESERVE_GIB
 from sparkray.stats.nested import LEAST_RESAMPLED
 
 _CONSTANTS = (
-    ("confidence", 95.0, "two-sided confidence of every interval; docs/methods.md"),
+    ("confidence", 95.0, "two-sided confidence of every interval; docs/explanation/methods.md"),
     ("confidence_of_equivalence", 90.0, "the two one-sided tests at 5 % read the 90 % interval (Schuirmann 1987)"),
-    ("alpha", 5.0, "risk of calling arms equivalent that differ by just the margin; docs/methods.md"),
-    ("power", 80.0, "power at which numbers of pairs are given; docs/methods.md"),
+    ("alpha", 5.0, "risk of calling arms equivalent that differ by just the margin; docs/explanation/methods.md"),
+    ("power", 80.0, "power at which numbers of pairs are given; docs/explanation/methods.md"),
     (
         "least_clusters",
         float(LEAST_RESAMPLED),
-        "machines or days that a verdict over others wants; with fewer their spread is hardly known; docs/methods.md",
+        "fewest machines or days for a verdict over others; docs/explanation/methods.md",
     ),
-    ("resamples", 10_000.0, "resamples of the BCa bootstrap; docs/methods.md"),
+    ("resamples", 10_000.0, "resamples of the BCa bootstrap; docs/explanation/methods.md"),
     (
         "reserve_gib",
         RESERVE_GIB,
