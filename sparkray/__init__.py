@@ -24,6 +24,22 @@ attempt
 Rooms, top to bottom; imports point down only: `sweep` > `cluster` > `execute`, `analysis` > `machine`, `images`,
 `store`, `catalog` > `telemetry` > `engines` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `spec` >
 `errors`, `units`.
+
+In Python, `sparkray.load("results/local")` opens a dataset (`sparkray.api`).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparkray.api import Results, load
+
 __version__ = "0.1.0"
+__all__ = ["Results", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have any type
+    """`load` and `Results`, imported when first used: `--help` needs neither Polars nor SciPy."""
+    if name in ("load", "Results"):
+        return getattr(import_module("sparkray.api"), name)
+    raise AttributeError(f"module 'sparkray' has no attribute {name!r}")
