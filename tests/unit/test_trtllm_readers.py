@@ -172,10 +172,60 @@ def test_every_wording_of_the_peak(tail):
         ("[TRT-LLM] [RANK 0] [I] device quota set to 3.5 GiB", 3.5),
         ("\x1b[32m[TRT-LLM]\x1b[0m Allocated \x1b[1m1.50\x1b[0m GiB for max tokens in paged KV cache (1).", 1.5),
         ("Estimated max memory in KV cache : 9 GiB", None),
+        ("KV cache manager v2 host cache quota set to 9.0GiB", None),
+        ("max_gpu_total_bytes is provided. New quota is 9.0GiB", None),
+        ("KV cache manager v2 device quota set to infGiB", None),
+        (f"KV cache manager v2 device quota set to {'9' * 400}GiB", None),
     ],
 )
 def test_every_wording_of_the_kv_cache(line, size):
     assert read_log(line).kv_cache_bytes == (None if size is None else round(size * GIB))
+
+
+@pytest.mark.parametrize(
+    ("told", "size"),
+    [
+        ("86.86767578125GiB", 93273456640),
+        ("86.86767578125 GiB", 93273456640),
+        ("3.0GiB", 3 * GIB),
+        ("3GiB", 3 * GIB),
+        ("0.0009765625GiB", 2**20),
+        ("1.52587890625e-05GiB", 2**14),
+        ("512.5MiB", 512 * 2**20 + 2**19),
+        ("0.5TiB", 2**39),
+        ("1024 KiB", 2**20),
+        ("93273456640 bytes", 93273456640),
+        ("93273456640B", 93273456640),
+        ("93.27345664GB", 93273456640),
+        ("2.0000000000000000000000001GiB", 2 * GIB),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["[TRT-LLM] [RANK 0] [I]", "[TRT-LLM] [I] [_torch][RANK 0]", "[TRT-LLM] [I]"])
+def test_the_quota_of_kv_cache_manager_v2(told, size, prefix):
+    line = f"[07/20/2026-10:00:00] {prefix} KV cache manager v2 device quota set to {told}"
+    before = line.replace(told, "1.0GiB")
+    assert read_log(f"{before}\n{line}\n").kv_cache_bytes == size
+    assert read_log(f"{line}\n{line.replace('device', 'host cache').replace(told, '7.0GiB')}\n").kv_cache_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("[TensorRT-LLM] TensorRT-LLM version: 1.0.0", "1.0.0"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.1.0", "1.1.0"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.2.1", "1.2.1"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.3.0rc13\r", "1.3.0rc13"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.4.0rc1", "1.4.0rc1"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.2.0rc6.post1", "1.2.0rc6.post1"),
+        ("[TensorRT-LLM] TensorRT LLM version: 1.3.0.dev2026071400+g12ab", "1.3.0.dev2026071400+g12ab"),
+        ("\x1b[33m[TensorRT-LLM]\x1b[0m TensorRT LLM version: 1.2.1.", "1.2.1"),
+        ("[07/20/2026-10:00:00] [TRT-LLM] [I] [RANK 0] TensorRT LLM version: 1.3.0", "1.3.0"),
+        ("TensorRT LLM version: unknown", None),
+        ("TensorRT version: 10.13.3", None),
+    ],
+)
+def test_the_version_of_every_banner(line, version):
+    assert read_log(f"first\n{line}\nlast\n").version == version
 
 
 def test_autodeploys_placeholder_is_no_cache():

@@ -30,7 +30,9 @@ if ask("version", sys.executable, "-c", "from importlib.metadata import version;
 ask("group", "trtllm-bench", "--help")
 ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
 """
-_VERSION = re.compile(r"\d{1,4}\.\d{1,4}(?:\.\d{1,4})?(?:\.?(?:rc|a|b|post|dev)\d{1,6})*(?:\+[\w.]{1,40})?", re.ASCII)
+VERSION = r"\d{1,4}\.\d{1,4}(?:\.\d{1,4}){0,2}(?:[.-]?(?:rc|a|b|post|dev)\d{1,12})*(?:\+[\w.]{1,40})?"
+"""A version as Python packages and image tags write it: `1.2.1`, `1.3.0rc13`, `1.2.0rc5.post1+cu130`, `1.3.0-rc13`."""
+_VERSION = re.compile(VERSION, re.ASCII)
 _MINOR = re.compile(r"(\d{1,4}\.\d{1,4})", re.ASCII)
 _OPTION_LINE = re.compile(r"^ {2,8}(-.*)$")
 _NAMES = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)", re.ASCII)

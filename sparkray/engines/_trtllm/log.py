@@ -4,7 +4,7 @@ The lines come from Python (`[date] [TRT-LLM] [I]`, newer ones with `[RANK n]`),
 (`[TensorRT-LLM][INFO]`), and with several ranks they interleave. Two things need care:
 
 * The KV cache line appears twice, once while memory is profiled: the last one counts. Of several ranks the lowest
-  counts, so the figure is per GPU.
+  counts, so the figure is per GPU. KV cache manager V2 (1.3) tells a quota instead, as Python prints a float.
 * "Peak memory" is total less free, as CUDA tells it. On a GB10 free is the kernel's MemFree, so it holds the page cache
   and every other process. It is recorded, and is no measure of the engine's memory.
 """
@@ -14,30 +14,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sparkray.units import GIB
+from sparkray.engines._trtllm.features import VERSION
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _RANK = re.compile(r"\[RANK (\d{1,6})\]", re.ASCII)
 _STAMP = re.compile(r"\[(\d\d/\d\d/\d{4}-\d\d:\d\d:\d\d)\]", re.ASCII)
-_N = r"(\d{1,9}(?:\.\d{1,9})?)"
+_N = r"(\d{1,15}(?:\.\d{0,40})?(?:[eE]-\d{1,2})?)"
+_BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MOST_BYTES = 2**62
+_SIZE = rf"({_N} ?(?:[KMGT]i?B|B|bytes?)\b)"
+"""A size with its unit, a space between or none: `44.31 GiB`, `86.86767578125GiB`."""
+
+
+_PARTS = re.compile(rf"{_N} ?([KMGT]?)(i?)(?:B|bytes?)", re.ASCII)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.replace("N", _N), re.ASCII)
+    """A line's pattern: SIZE stands for a number with its unit, which is the first group."""
+    return re.compile(text.replace("SIZE", _SIZE), re.ASCII)
 
 
 _KV_CACHE = (
-    _pattern(r"Allocated N GiB for max tokens in paged KV cache(?: \((\d{1,12})\))?"),
-    _pattern(r"Final KV cache size after resize: N GiB"),
-    _pattern(r"device quota set to N GiB"),
+    _pattern(r"Allocated SIZE for max tokens in paged KV cache(?: \((?P<tokens>\d{1,12})\))?"),
+    _pattern(r"Final KV cache size after resize: SIZE"),
+    _pattern(r"device (?:cache )?quota set to SIZE"),
 )
-_PEAK = _pattern(r"Peak memory during memory usage profiling \(torch \+ non-torch\): N GiB")
-_WEIGHTS = _pattern(r"Memory used after loading model weights \(inside torch\) in memory usage profiling: N GiB")
-_OUTSIDE = _pattern(r"Memory used after loading model weights \(outside torch\) in memory usage profiling: N GiB")
-_TOTAL = _pattern(r"device total memory N GiB")
-_LOAD = _pattern(r"Model init total -- N ?s")
+_PEAK = _pattern(r"Peak memory during memory usage profiling \(torch \+ non-torch\): SIZE")
+_WEIGHTS = _pattern(r"Memory used after loading model weights \(inside torch\) in memory usage profiling: SIZE")
+_OUTSIDE = _pattern(r"Memory used after loading model weights \(outside torch\) in memory usage profiling: SIZE")
+_TOTAL = _pattern(r"device total memory SIZE")
+_LOAD = re.compile(rf"Model init total -- {_N} ?s", re.ASCII)
 _BLOCK = re.compile(r"(?:Number of tokens per block: |tokens per block=)(\d{1,9})", re.ASCII)
-_VERSION = re.compile(r"TensorRT-LLM version: (\d[\w.+]{0,40})", re.ASCII)
+_VERSION = re.compile(rf"TensorRT[-_ ]?LLM version:? v?({VERSION})(?![\w+]|\.\w)", re.ASCII | re.IGNORECASE)
+"""The banner is `TensorRT-LLM version:` in 1.0 and `TensorRT LLM version:` from 1.1 on."""
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)(?:_\w+)?(?::.*)?", re.ASCII)
 _NO_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|NV_ERR_NO_MEMORY|std::bad_alloc|cudaErrorMemoryAllocation"
@@ -119,8 +129,14 @@ def _last(pattern: re.Pattern[str], lines: Iterable[str]) -> str | None:
     return found
 
 
-def _bytes(text_gib: str | None) -> int | None:
-    return None if text_gib is None else round(float(text_gib) * GIB)
+def _bytes(size: str | None) -> int | None:
+    """Bytes of a size as a line has it; None for one that no machine has."""
+    match = _PARTS.fullmatch(size or "")
+    if match is None:
+        return None
+    number, prefix, binary = match.groups()
+    told = float(number) * (_BINARY if binary else _DECIMAL)[prefix]
+    return round(told) if told < _MOST_BYTES else None
 
 
 def _kv_cache(lines: Iterable[str]) -> tuple[int | None, int | None]:
@@ -129,9 +145,9 @@ def _kv_cache(lines: Iterable[str]) -> tuple[int | None, int | None]:
     for line in lines:
         for pattern in _KV_CACHE:
             match = pattern.search(line)
-            if match and float(match[1]) > 0:
-                size = _bytes(match[1])
-                tokens = int(match[2]) if pattern.groups > 1 and match[2] else None
+            if match and (told := _bytes(match[1])):
+                size = told
+                tokens = int(match["tokens"]) if match.groupdict().get("tokens") else None
     return size, tokens
 
 
