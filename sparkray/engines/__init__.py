@@ -19,6 +19,8 @@ from sparkray.records import Measurement
 from sparkray.spec.experiment import Workload
 from sparkray.spec.model import ModelCard
 
+PYTHON_PATH = "PYTHONPATH"
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -56,7 +58,10 @@ class Job:
 
 @dataclass(frozen=True)
 class EngineCommand:
-    """What to start. `inputs` are files (name to content) for the input folder; `environment` adds to the image's."""
+    """What to start. `inputs` are files (name to content) for the input folder; `environment` adds to the image's.
+
+    A `PYTHONPATH` in it stands before the image's own and does not replace it: an image may need its own to find the tool.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)

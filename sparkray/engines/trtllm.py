@@ -1,9 +1,10 @@
 """TensorRT-LLM through its own benchmark, `trtllm-bench`: found on the environment's PATH, never imported here.
 
 A run counts when the tool ended with status 0 *and* left a report that can be read, about as many requests as were
-asked for. Neither alone will do: interrupted, it ends with 0 and leaves nothing, and where NVML tells no memory clock
-(GB10) a whole run can end with an empty report. `_trtllm` holds the parts: `options`, `features` (asked from the tool),
-`command`, `dataset`, and the readers of `report`, `requests`, `log` and `iterations`; `double` stands in for the tool.
+asked for. Neither alone will do: interrupted, it ends with 0 and leaves nothing, and where NVML reports no memory clock
+(GB10) a whole run can end with an empty report (`_trtllm.nvml_shim` prevents that). `_trtllm` holds the parts: `options`,
+`features` (asked from the tool), `command`, `dataset`, and the readers of `report`, `requests`, `log` and `iterations`;
+`double` stands in for the tool.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from sparkray.units import NS_PER_S
 
 LOG = "engine.log"
 _DISAGREE = 0.02
-_SHIM = "Set engine.nvml_shim=true: it turns the one NVML call that fails into what the tool expects"
+_SHIM = "engine.nvml_shim is off. Leave it on (the default): the tool then reports what NVML does not know as unknown"
 
 
 class Engine:
@@ -79,7 +80,7 @@ class Engine:
     def salvage(self, folder: Path, job: Job) -> Measurement | None:
         """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
         log = read_log(_text(folder / LOG))
-        notes: list[str] = [_SHIM] if _fell_to_nvml(log) else []
+        notes: list[str] = [_SHIM] if _fell_to_nvml(log) and not _options(job).nvml_shim else []
         report: Report | None = None
         requests: tuple[Request, ...] = ()
         try:
@@ -108,7 +109,8 @@ def _without_report(folder: Path, job: Job, *, log: LogFacts, data: bytes | None
             requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
             _expect(len(requests), job, "the request file")
         except EngineOutputError:
-            when, remedy = ("before it had a report", "") if data is None else ("while it wrote its report", _SHIM)
+            when = "before it had a report" if data is None else "while it wrote its report"
+            remedy = "" if data is None or _options(job).nvml_shim else _SHIM
             raise EngineFailedError(f"NVML failed {when}: {log.last_error or 'NVMLError'}", remedy) from None
         return _measurement(
             folder, job, log=log, requests=requests, notes=("recovered: the report fell to an NVML error",)

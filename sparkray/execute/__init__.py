@@ -38,6 +38,7 @@ from sparkray.execute.layout import (
     job_of,
     labels_of,
     run_folders,
+    with_engine_variables,
 )
 from sparkray.execute.observer import Observer
 from sparkray.execute.recording import recording
@@ -282,7 +283,11 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
     launch = Launch(
         name=container_name(planned.run_id),
         argv=command.argv,
-        environment={**arm.environment, **hf_environment(study.site.hf_cache), **command.environment},
+        environment=with_engine_variables(
+            {**arm.environment, **hf_environment(study.site.hf_cache)},
+            command.environment,
+            arm.image.environment if arm.image else {},
+        ),
         log=folders["out"] / ENGINE_LOG,
         scratch=folders["out"].with_name("tmp"),
         python=sys.executable,

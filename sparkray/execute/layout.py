@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparkray.catalog.weights import cache_folder, weights_path
-from sparkray.engines import Engine, EngineCommand, Job, Paths
+from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths
 from sparkray.images import venv
 from sparkray.plan import PlannedRun, Study
 from sparkray.runtimes import INSIDE, MARKER
@@ -63,6 +63,23 @@ def hf_environment(hf_cache: str) -> dict[str, str]:
     return {"HF_HOME": HF_HOME} if hf_cache else {}
 
 
+def with_engine_variables(
+    variables: Mapping[str, str], engine: Mapping[str, str], image: Mapping[str, str]
+) -> dict[str, str]:
+    """An arm's variables with the engine's own added; its PYTHONPATH stands before the one that the image has.
+
+    Args:
+        variables: The arm's, apart from the engine's.
+        engine: `EngineCommand.environment`.
+        image: The image's own, as far as they are known.
+    """
+    merged = {**variables, **engine}
+    inherited = variables.get(PYTHON_PATH) or image.get(PYTHON_PATH)
+    if inherited and PYTHON_PATH in engine:
+        merged[PYTHON_PATH] = f"{engine[PYTHON_PATH]}:{inherited}"
+    return merged
+
+
 def labels_of(run_id: str, experiment: str) -> dict[str, str]:
     """Labels of a run's container: how it is recognised as ours."""
     return {f"{LABEL}.run": run_id, f"{LABEL}.experiment": experiment}
@@ -112,12 +129,16 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         study.site.image, study.site.image
     )
     name = container_name(planned.run_id)
+    built_here = study.site.image in ("venv", "double")
+    variables = with_engine_variables(
+        hf_environment(study.site.hf_cache), command.environment, venv.ENVIRONMENT if built_here else {}
+    )
     return ContainerSpec(
         name=name,
         image=image,
         argv=command.argv,
         options=treatment.options,
-        environment={**hf_environment(study.site.hf_cache), **command.environment, MARKER: name},
+        environment={**variables, MARKER: name},
         binds=binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
         labels=labels_of(planned.run_id, study.experiment.name),
     )

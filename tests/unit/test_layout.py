@@ -17,6 +17,7 @@ from sparkray.execute.layout import (
     model_name,
     planned_command,
     planned_container,
+    with_engine_variables,
 )
 from sparkray.plan import Study, make_plan
 from sparkray.spec.model import Weights
@@ -92,3 +93,11 @@ def test_the_command_is_the_same_in_every_environment(engine: Engine) -> None:
         planned_command(other, make_plan(other)[0], engine).inputs
         != planned_command(one, make_plan(one)[0], engine).inputs
     )
+
+
+def test_the_engines_python_path_stands_before_the_images():
+    engine, image = {"PYTHONPATH": "/in", "A": "engine"}, {"PYTHONPATH": "/image", "A": "image"}
+    assert with_engine_variables({"A": "arm"}, engine, image) == {"PYTHONPATH": "/in:/image", "A": "engine"}
+    assert with_engine_variables({"PYTHONPATH": "/image"}, engine, image)["PYTHONPATH"] == "/in:/image"
+    assert with_engine_variables({}, engine, {})["PYTHONPATH"] == "/in"
+    assert with_engine_variables({"PYTHONPATH": "/image"}, {}, image) == {"PYTHONPATH": "/image"}

@@ -181,17 +181,24 @@ def test_the_environment_is_offline_and_lets_mpi_run_as_root():
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "TRT_LLM_DISABLE_LOAD_WEIGHTS_IN_PARALLEL": "1",
+        "PYTHONPATH": "/in",
         "TIKTOKEN_ENCODINGS_BASE": "/t",
     }
 
 
-def test_the_shim_travels_only_when_asked_for():
-    without, with_shim = ENGINE.command(job(), PATHS), ENGINE.command(job(nvml_shim=True), PATHS)
+def test_the_shim_travels_unless_it_is_turned_off():
+    usual, without = ENGINE.command(job(), PATHS), ENGINE.command(job(nvml_shim=False), PATHS)
+    assert usual.environment["PYTHONPATH"] == "/in"
+    compile(usual.inputs["sitecustomize.py"], "sitecustomize.py", "exec")
     assert "sitecustomize.py" not in without.inputs
     assert "PYTHONPATH" not in without.environment
-    assert with_shim.environment["PYTHONPATH"] == "/in"
-    assert with_shim.argv == without.argv
-    compile(with_shim.inputs["sitecustomize.py"], "sitecustomize.py", "exec")
+    assert usual.argv == without.argv
+
+
+def test_a_python_path_of_the_users_does_not_turn_the_shim_off():
+    environment = {"PYTHONPATH": "/mine"}
+    assert ENGINE.command(job(environment=environment), PATHS).environment["PYTHONPATH"] == "/in:/mine"
+    assert ENGINE.command(job(environment=environment, nvml_shim=False), PATHS).environment["PYTHONPATH"] == "/mine"
 
 
 def test_a_tool_without_an_option_that_is_needed_is_unready():

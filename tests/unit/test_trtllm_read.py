@@ -72,9 +72,13 @@ def test_memory_that_ran_out(tmp_path):
 
 
 def test_nvml_leaves_an_empty_report(tmp_path):
+    leave(tmp_path, log=NVML, report="", requests=None)
     with pytest.raises(EngineFailedError, match="NVMLError") as caught:
-        ENGINE.read(leave(tmp_path, log=NVML, report="", requests=None), job())
+        ENGINE.read(tmp_path, job(nvml_shim=False))
     assert "nvml_shim" in caught.value.remedy
+    with pytest.raises(EngineFailedError, match="NVMLError") as caught:
+        ENGINE.read(tmp_path, job())
+    assert caught.value.remedy == ""  # the shim was on: why it did not help is not known
 
 
 def test_nvml_before_any_report_is_another_fault(tmp_path):
@@ -98,12 +102,12 @@ def test_an_nvml_warning_does_not_hide_another_error(tmp_path):
 
 
 def test_what_is_left_of_a_failed_run(tmp_path):
-    read = ENGINE.salvage(leave(tmp_path, log=NVML, report="", requests="[{"), job())
+    read = ENGINE.salvage(leave(tmp_path, log=NVML, report="", requests="[{"), job(nvml_shim=False))
     assert read.requests == ()
     assert read.facts.kv_cache_bytes == round(44.31 * GIB)
     assert read.facts.reported["log"]["benchmark_s"] == 8.0
     assert len(read.notes) == 3
-    assert "engine.nvml_shim=true" in read.notes[0]
+    assert "engine.nvml_shim is off" in read.notes[0]
 
 
 @pytest.mark.parametrize(

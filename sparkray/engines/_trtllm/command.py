@@ -17,7 +17,7 @@ Why each part is there:
 import json
 from typing import Any
 
-from sparkray.engines import EngineCommand, Job, Paths
+from sparkray.engines import PYTHON_PATH, EngineCommand, Job, Paths
 from sparkray.engines._trtllm.dataset import dataset
 from sparkray.engines._trtllm.features import Features
 from sparkray.engines._trtllm.options import (
@@ -149,6 +149,10 @@ def _environment(paths: Paths, options: TrtllmOptions) -> dict[str, str]:
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         **({"TRT_LLM_DISABLE_LOAD_WEIGHTS_IN_PARALLEL": "1"} if options.serial_weight_loading else {}),
-        **({"PYTHONPATH": paths.input} if options.nvml_shim else {}),
         **options.environment,
+        **({PYTHON_PATH: _joined(paths.input, options.environment.get(PYTHON_PATH))} if options.nvml_shim else {}),
     }
+
+
+def _joined(*folders: str | None) -> str:
+    return ":".join(folder for folder in folders if folder)

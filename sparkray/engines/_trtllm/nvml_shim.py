@@ -1,13 +1,24 @@
-"""Keeps `trtllm-bench` from dying while it reports: a `sitecustomize` for GPUs whose NVML tells no memory clock.
+"""Keeps `trtllm-bench` from losing a whole run to an NVML error: a `sitecustomize` that the engine's Python loads first.
 
-From late 2025 on the tool asks NVML for the highest memory clock when it writes its report, and is prepared for a
-RuntimeError, not for pynvml's own error, which a GB10 raises. The whole run would end with an empty report. This file,
-found by Python through PYTHONPATH under the name `sitecustomize.py`, turns what NVML raises from that one call into the
-RuntimeError that the tool expects; everything else of pynvml stays as it is.
+When it writes its report, the tool (1.2 and later) asks NVML for the highest memory clock. It is prepared for a
+RuntimeError, but pynvml raises errors of its own: NotSupported on a GB10, Uninitialized because nothing called nvmlInit
+(1.2) or because the energy monitor called nvmlShutdown before (1.3). The run then ends with status 1, a report of 0 bytes
+and no request file. The energy monitor of 1.3, in turn, is prepared for pynvml's errors and not for a RuntimeError. So:
 
-Whatever `sitecustomize` would have been found without it is run as well.
+* Every error of pynvml becomes a RuntimeError *as well*. Its class stays the same, so whoever catches it by its own name
+  still does. This covers every call and every kind of error, also those of later versions.
+* A call that needs no device handle and finds NVML uninitialized is made again after nvmlInit, so that the report holds
+  the machine instead of null. With a handle it is not: a handle from before a shutdown may no longer be valid.
+
+Nothing else changes: where NVML answers, the tool gets the same answer. The shim acts outside the measured interval and
+alike in every arm. It is therefore on by default for every GPU (`engine.nvml_shim: false` turns it off): what it does
+where nothing fails is one import hook, and what is lost without it is a run of minutes or hours.
+
+Python finds this file through PYTHONPATH under the name `sitecustomize.py`. A `sitecustomize` that would have been found
+without it is run as well.
 """
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -18,10 +29,14 @@ from types import ModuleType
 from typing import Any
 
 _HERE = str(Path(__file__).resolve().parent)
+_LIBRARY = "pynvml"
+_UNINITIALIZED = 1
+"""NVML_ERROR_UNINITIALIZED."""
+_WITHOUT_HANDLE = ("nvmlDeviceGetCount", "nvmlDeviceGetHandleBy", "nvmlSystemGet")
 
 
 class _Loader(importlib.abc.Loader):
-    """pynvml's own loader, and after it the wrapper."""
+    """pynvml's own loader, and the change after it."""
 
     def __init__(self, inner: importlib.abc.Loader) -> None:
         self._inner = inner
@@ -31,16 +46,16 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._inner.exec_module(module)
-        _wrap(module)
+        change(module)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Answers for pynvml alone, once, with what the other finders would have found."""
+    """Answers for pynvml alone, with what the other finders would have found."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != "pynvml":
+        if fullname != _LIBRARY:
             return None
         for finder in sys.meta_path:
             spec = None if isinstance(finder, _Finder) else finder.find_spec(fullname, path, target)
@@ -50,16 +65,40 @@ class _Finder(importlib.abc.MetaPathFinder):
         return None
 
 
-def _wrap(module: Any) -> None:  # noqa: ANN401 - whatever pynvml is at this version
-    inner: Callable[..., Any] = module.nvmlDeviceGetMaxClockInfo
+def change(module: Any) -> None:  # noqa: ANN401 - whatever pynvml is at this version
+    """Make pynvml's errors RuntimeErrors as well, and let calls without a handle initialise NVML."""
+    error = getattr(module, "NVMLError", None)
+    if not isinstance(error, type) or issubclass(error, RuntimeError):
+        return
+    try:
+        error.__bases__ = tuple(RuntimeError if base is Exception else base for base in error.__bases__)
+    except TypeError as why:  # a class that Python lays out otherwise: the tool is as it was without the shim
+        sys.stderr.write(f"sparkray's NVML shim has no effect: {why}\n")
+        return
+    start: Any = getattr(module, "nvmlInit", None)
+    for name in dir(module) if callable(start) else ():
+        if name.startswith(_WITHOUT_HANDLE) and callable(call := getattr(module, name)):
+            setattr(module, name, _initialising(call, start, error))
 
-    def max_clock_info(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - passed on as they come
+
+def _initialising(call: Callable[..., Any], start: Callable[[], Any], error: type) -> Callable[..., Any]:
+    """The call, made once more after nvmlInit where NVML was not initialised."""
+
+    @functools.wraps(call)
+    def again(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - passed on as they come
         try:
-            return inner(*arguments, **keywords)
-        except module.NVMLError as error:
-            raise RuntimeError(f"{error} (told as RuntimeError by sparkray's shim)") from error
+            return call(*arguments, **keywords)
+        except Exception as raised:
+            if not isinstance(raised, error) or not _uninitialized(raised):
+                raise
+            start()
+            return call(*arguments, **keywords)
 
-    module.nvmlDeviceGetMaxClockInfo = max_clock_info
+    return again
+
+
+def _uninitialized(error: Exception) -> bool:
+    return getattr(error, "value", None) == _UNINITIALIZED or type(error).__name__ == "NVMLError_Uninitialized"
 
 
 def _run_the_other_sitecustomize() -> None:
@@ -70,5 +109,7 @@ def _run_the_other_sitecustomize() -> None:
 
 
 if __name__ == "sitecustomize":
+    if _LIBRARY in sys.modules:  # a .pth file came first
+        change(sys.modules[_LIBRARY])
     sys.meta_path.insert(0, _Finder())
     _run_the_other_sitecustomize()

@@ -53,6 +53,7 @@ class TrtllmOptions:
     """The engine's own options. None means: what the card says, else the tool's default.
 
     `extra` goes into the options file of the tool as it is; `environment` into the environment of its process.
+    `nvml_shim` is on by default on every GPU; the module of that name says why.
     """
 
     __pydantic_config__ = STRICT
@@ -73,7 +74,7 @@ class TrtllmOptions:
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
     serial_weight_loading: bool | None = None
     iteration_log: bool = False
-    nvml_shim: bool = False
+    nvml_shim: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
