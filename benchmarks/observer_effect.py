@@ -31,6 +31,7 @@ from typing import Any
 from sparkray.catalog import Catalog, data_root
 from sparkray.checks import check_names
 from sparkray.cluster import connected
+from sparkray.config.site import HOST
 from sparkray.engines import load_engine
 from sparkray.execute.bench import Bench, make_ready
 from sparkray.execute.layout import container_name, host_paths, job_of, run_folders
@@ -40,7 +41,6 @@ from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.runtimes import Launch
 from sparkray.runtimes._process import LAUNCHER, launch_spec
-from sparkray.spec.site import HOST
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
 from sparkray.store import open_dataset

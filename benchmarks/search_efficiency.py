@@ -6,7 +6,7 @@ fails, a factor that acts only under another's level, and levels that do nothing
 CV, and the machine drifts: its speed walks at random from run to run, inside blocks and between them. Every run counts,
 those of the baseline and those that fail. Strategies:
 
-    ours      sparkray.search as `optimize` calls it, but without what a screen tells it, in a third of the runs of ofat
+    ours      sparkray.optimize.search as `optimize` calls it, without what a screen reports, in a third of the runs of ofat
     ofat      each level alone, 10 blocks of all of them and the baseline; those whose 95 % interval lies above 1, combined
     random    uniform, one run a trial, eight and the baseline to a block, the best observed; as many runs as ours
     tpe       Optuna's TPE (multivariate, grouped), else as random
@@ -37,11 +37,11 @@ import optuna
 from optuna.storages import InMemoryStorage
 from simulated_machines import DRIFT, LOST, Bench, Choices, best_truth, draw, loss, make_ground, null
 
-from sparkray.search import Found, Ground, Settings, search, shortlist
-from sparkray.search.propose import tpe
+from sparkray.optimize.confirm import RISK
+from sparkray.optimize.search import Found, Ground, Settings, search, shortlist
+from sparkray.optimize.search.propose import tpe
 from sparkray.stats.paired import ratio_of_logs
 from sparkray.stats.screen import beyond_margin, screen_effects
-from sparkray.sweep.stages.confirming import RISK
 
 RUNS_A_LEVEL, MARGIN = 10, 0.01
 CONFIRM_BLOCKS = (12, 30)

@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from sparkray.spec.experiment import Spending
+from sparkray.config.experiment import Spending
 from sparkray.stats.operating import Operating, ends_of, operating, sd_log_of
 from sparkray.stats.paired import pairs_needed, tost_power
 from sparkray.stats.sequential import Design

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparkray.search import Batch, Ground, Result, ground
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.offer import judge
-from sparkray.spec.space import BASELINE, Factor, HostFacts, Space
+from sparkray.config.docker import DockerOptions
+from sparkray.config.offer import judge
+from sparkray.config.space import BASELINE, Factor, HostFacts, Space
+from sparkray.optimize.search import Batch, Ground, Result, ground
 
 LOST = 1.0
 """Loss of a configuration that cannot be used."""

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import flag_of, flag_words, given
+from sparkray.config.experiment import Experiment
+from sparkray.config.model import ModelCard, Shape, refusal
+from sparkray.config.site import CONTAINER_BASELINE, Site
 from sparkray.plan import make_plan, refused
-from sparkray.spec.docker import flag_of, flag_words, given
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.model import ModelCard, Shape, refusal
-from sparkray.spec.site import CONTAINER_BASELINE, Site
 from sparkray.sweep.options import Options, build_study
-from sparkray.sweep.timing import Timing
 from sparkray.units import KIB, gib
+from sparkray.workflows.timing import Timing
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = (DOCS / "explanation" / "methodology.md", DOCS / "tutorials" / "day-with-a-spark.md")

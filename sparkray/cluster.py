@@ -31,6 +31,8 @@ from ray._private.state import available_resources_per_node  # public ways tell 
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sparkray.config.site import HOST
+from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
 from sparkray.execute.bench import Bench, make_ready, turned
@@ -45,8 +47,6 @@ from sparkray.machine.raylet import ray_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
-from sparkray.spec.site import HOST
-from sparkray.spec.space import Space
 from sparkray.store import Dataset
 
 RESOURCE = "sparkray"

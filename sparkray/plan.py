@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sparkray.spec.docker import DockerOptions, given
-from sparkray.spec.experiment import Experiment, Level, Workload
-from sparkray.spec.folding import Fold, acting, fold
-from sparkray.spec.isolation import Ladder
-from sparkray.spec.model import ModelCard, refusal
-from sparkray.spec.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
+from sparkray.config.docker import DockerOptions, given
+from sparkray.config.experiment import Experiment, Level, Workload
+from sparkray.config.folding import Fold, acting, fold
+from sparkray.config.isolation import Ladder
+from sparkray.config.model import ModelCard, refusal
+from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
 
 _ID_LENGTH = 16
 

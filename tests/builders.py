@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Experiment, Workload
+from sparkray.config.model import ModelCard, Shape, Weights
+from sparkray.config.site import Environment, Site
 from sparkray.metrics import RunData
 from sparkray.plan import Study, Treatment
 from sparkray.records import EngineFacts, Measurement, Outcome, Request, Verdict
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Experiment, Workload
-from sparkray.spec.model import ModelCard, Shape, Weights
-from sparkray.spec.site import Environment, Site
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -11,12 +11,12 @@ from builders import MS, S, card, experiment, shape, site, study
 
 from sparkray.checks import Asked, Evidence, Late, Row
 from sparkray.checks.steady import pace_drift_ratio
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Protocol, Workload
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import EngineFacts, Measurement, Request, Verdict
 from sparkray.runtimes import StartState
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Protocol, Workload
 from sparkray.units import MIB
 
 DIGEST, WEIGHTS = "sha256:good", "1" * 64

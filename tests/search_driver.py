@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from sparkray.search import Batch, Ground, Result, Settings, Trial, ground, search
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.offer import judge
-from sparkray.spec.space import Factor, HostFacts, Space
+from sparkray.config.docker import DockerOptions
+from sparkray.config.offer import judge
+from sparkray.config.space import Factor, HostFacts, Space
+from sparkray.optimize.search import Batch, Ground, Result, Settings, Trial, ground, search
 
 SPACE = Space(
     "small",

@@ -13,7 +13,7 @@ from sparkray import __version__
 from sparkray.analysis.conduct import conduct_of
 from sparkray.analysis.frames import Frames, rank
 from sparkray.analysis.launches import launches_of
-from sparkray.spec.experiment import Sequential
+from sparkray.config.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
     "output_throughput_tok_s": 0.01,

@@ -12,8 +12,8 @@ from sparkray.analysis.keys import key
 from sparkray.analysis.looks import NO_P
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import spread_columns
+from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
 from sparkray.metrics import BY_NAME
-from sparkray.spec.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
 from sparkray.stats import NotEstimable
 from sparkray.stats.fieller import share
 from sparkray.stats.multiplicity import holm

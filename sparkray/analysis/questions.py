@@ -15,7 +15,7 @@ from sparkray.analysis.context import Protocol
 from sparkray.analysis.counting import CONFIDENCE, Tables, cell, chosen, interval
 from sparkray.analysis.keys import key
 from sparkray.analysis.text import Text, enumerated, plain, say, serialised
-from sparkray.spec.site import CONTAINER_OPTIMIZED
+from sparkray.config.site import CONTAINER_OPTIMIZED
 
 Row = dict[str, Any]
 _ALPHA = 0.05

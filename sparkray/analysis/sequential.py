@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkray.analysis.frames import rank
+from sparkray.config.experiment import Experiment
 from sparkray.plan import PlannedRun
-from sparkray.spec.experiment import Experiment
 from sparkray.stats.sequential import Design, Look, look, pair_logs
 
 Row = Mapping[str, Any]

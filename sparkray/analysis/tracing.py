@@ -24,8 +24,8 @@ from sparkray.analysis.gap import logs_by_block
 from sparkray.analysis.keys import parts_of
 from sparkray.analysis.looks import Looks
 from sparkray.analysis.study import Analysis
+from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import InputError, UnknownNameError
-from sparkray.spec.site import CONTAINER_BASELINE
 from sparkray.store import TABLES
 
 MOST_ROWS = 1000

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from sparkray.audit.results import Results
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Site
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
 
 THROUGHPUT = "output_throughput_tok_s"
 MOST_BATCH = 65536

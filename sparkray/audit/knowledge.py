@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from sparkray.audit.case import Case
 from sparkray.audit.results import Results
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
 from sparkray.errors import UnknownNameError
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Site
 
 
 def case_of(

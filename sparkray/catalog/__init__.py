@@ -10,12 +10,12 @@ from typing import Any, TypeVar, cast
 
 import yaml
 
+from sparkray.config.boundary import parse
+from sparkray.config.experiment import Experiment
+from sparkray.config.model import ModelCard, Weights
+from sparkray.config.site import Site
+from sparkray.config.space import Space
 from sparkray.errors import ConfigError, UnknownNameError
-from sparkray.spec.boundary import parse
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.model import ModelCard, Weights
-from sparkray.spec.site import Site
-from sparkray.spec.space import Space
 from sparkray.units import did_you_mean
 
 T = TypeVar("T")

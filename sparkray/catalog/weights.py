@@ -10,9 +10,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from sparkray.config.model import ModelCard, Weights
 from sparkray.engines._trtllm.identity import checkpoint_identity, checkpoint_sha256
 from sparkray.errors import EngineOutputError, HostError, ModelFileError
-from sparkray.spec.model import ModelCard, Weights
 
 _CHUNK = 1 << 20
 _GGUF_MAGIC = b"GGUF"

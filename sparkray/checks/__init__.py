@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Policy
 from sparkray.errors import UnknownNameError
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Measurement, Verdict
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Policy
 
 Row = Mapping[str, Any]
 """Columns of `runs`, metrics included; what is missing is null or absent."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from sparkray.checks import Evidence
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 from sparkray.runtimes import MARKER
-from sparkray.spec.experiment import Policy
 
 _OF_DOCKER = frozenset({MARKER, "HOSTNAME", "HOME", "PATH", "TERM", "container"})
 """The run's own marker, and what Docker makes itself."""

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined, median, number, numbers, robust_sd
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_S
 
 LEAST_CORES = 0.25

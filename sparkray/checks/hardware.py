@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, number, numbers
+from sparkray.config.experiment import Policy
+from sparkray.config.site import is_container
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
-from sparkray.spec.site import is_container
 
 
 class Check:

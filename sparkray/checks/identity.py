@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 
 _ALIKE = {
     "engine_version": "engine version",

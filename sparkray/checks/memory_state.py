@@ -20,9 +20,9 @@ from typing import Literal
 
 from sparkray.checks import Evidence, Late, Row
 from sparkray.checks._finding import Finding, combined, median, number, numbers
+from sparkray.config.experiment import Policy
 from sparkray.plan import Study
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 from sparkray.units import GIB, MIB
 
 MOST_SWAP_GIB = 64 * MIB / GIB

@@ -28,10 +28,10 @@ from dataclasses import dataclass
 
 from sparkray.checks import Late, Row
 from sparkray.checks._finding import SIGMA_PER_MAD, median, number, robust_sd
+from sparkray.config.experiment import Policy
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 
 FEWEST = 5
 MOST_Z = 3.5

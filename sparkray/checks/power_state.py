@@ -20,9 +20,9 @@ from itertools import combinations
 
 from sparkray.checks import Evidence, Late, Row
 from sparkray.checks._finding import Finding, combined, median, number, robust_sd
+from sparkray.config.experiment import Policy
 from sparkray.plan import Study
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 
 SPREADS = 6.0
 FEWEST_EARLIER, FEWEST_DRIFTS = 3, 8

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkray.checks import Evidence
+from sparkray.config.docker import DockerOptions, given
+from sparkray.config.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, readings, words_of
+from sparkray.config.experiment import Policy
+from sparkray.config.layer_effect import missing, own_namespaces
+from sparkray.config.site import is_container, is_native
 from sparkray.records import Verdict
-from sparkray.spec.docker import DockerOptions, given
-from sparkray.spec.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, readings, words_of
-from sparkray.spec.experiment import Policy
-from sparkray.spec.layer_effect import missing, own_namespaces
-from sparkray.spec.site import is_container, is_native
 from sparkray.units import GIB, format_size, parse_size
 
 Gravity = str

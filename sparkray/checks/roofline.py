@@ -25,12 +25,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sparkray.checks import Evidence, Row
+from sparkray.config.experiment import Policy
+from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape, StepRead
+from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.metrics import BY_NAME, RunData, counted
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
-from sparkray.spec.model import SIXTEEN_BITS, ModelCard, Shape, StepRead
-from sparkray.spec.site import Site
 from sparkray.units import gib
 
 Answer = Literal["impossible", "suspicious", "plausible"]

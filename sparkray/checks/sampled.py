@@ -16,8 +16,8 @@ from itertools import pairwise
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, median, number
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_S
 
 LOST = "samples lost: "

@@ -11,10 +11,10 @@ from typing import Any
 
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined
+from sparkray.config.effect import cpu_numbers
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 from sparkray.runtimes._readback import differences
-from sparkray.spec.effect import cpu_numbers
-from sparkray.spec.experiment import Policy
 
 
 class Check:

@@ -27,9 +27,9 @@ from scipy import stats
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, median, numbers, robust_sd
+from sparkray.config.experiment import Policy
 from sparkray.metrics import counted
 from sparkray.records import Request, Verdict
-from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_MS
 
 FEWEST_REQUESTS = 8

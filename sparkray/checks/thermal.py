@@ -18,8 +18,8 @@ import numpy as np
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined, median, number, numbers
 from sparkray.checks.roofline import gpus_of
+from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Policy
 
 MOST_THROTTLED_PCT = 5.0
 LEAST_CLOCK = 0.75

@@ -12,8 +12,8 @@ from itertools import pairwise
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, number, numbers
+from sparkray.config.experiment import Policy
 from sparkray.records import Request, Verdict
-from sparkray.spec.experiment import Policy
 from sparkray.units import NS_PER_MS, NS_PER_S
 
 MOST_STEP_S = 0.5

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from sparkray.config.experiment import Workload
+from sparkray.config.model import ModelCard
 from sparkray.errors import UnknownNameError
 from sparkray.records import Measurement
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import ModelCard
 
 PYTHON_PATH = "PYTHONPATH"
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
+from sparkray.config.boundary import STRICT, parse
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.engines._worker import read_result, worker_command
 from sparkray.errors import EngineOutputError
 from sparkray.records import Measurement
-from sparkray.spec.boundary import STRICT, parse
 
 Fault = Literal[
     "none",

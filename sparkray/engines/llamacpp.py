@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
+from sparkray.config.boundary import STRICT, parse
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.engines._worker import read_result, worker_command
 from sparkray.errors import EngineOutputError
 from sparkray.records import Measurement
-from sparkray.spec.boundary import STRICT, parse
 
 Count = Annotated[int, Ge(0)]
 _CONTEXT_STEP = 256

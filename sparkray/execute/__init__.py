@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sparkray.config.container import run_line
+from sparkray.config.experiment import Experiment
+from sparkray.config.site import HOST
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
     EngineFailedError,
@@ -51,9 +54,6 @@ from sparkray.records import Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import container_spec
-from sparkray.spec.container import run_line
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.site import HOST
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target
 from sparkray.telemetry.recorder import Recorder

@@ -10,6 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+from sparkray.config.container import variables_of
+from sparkray.config.docker import DockerOptions
+from sparkray.config.site import CONTAINER_BASELINE, HOST
 from sparkray.engines import Engine
 from sparkray.errors import PreflightError, RunError, RunTimeoutError
 from sparkray.execute.layout import LABEL, Bind
@@ -23,9 +26,6 @@ from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_librarie
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
-from sparkray.spec.container import variables_of
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.site import CONTAINER_BASELINE, HOST
 
 Tell = Callable[[str], None]
 _ASK_PATIENCE_S = 300.0

@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 
 from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkpoint
+from sparkray.config.model import ModelCard, refusal
+from sparkray.config.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.engines import Engine, load_engine
 from sparkray.engines._trtllm.features import ASSUMED_VERSION
 from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
@@ -25,8 +27,6 @@ from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, measured
 from sparkray.runtimes import StartState
 from sparkray.runtimes._docker import connect, docker_errors, versions_of
-from sparkray.spec.model import ModelCard, refusal
-from sparkray.spec.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.store import Dataset
 from sparkray.units import gib
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pynvml
 
+from sparkray.config.experiment import Protocol
 from sparkray.errors import RunInterruptedError
 from sparkray.runtimes import Stop
-from sparkray.spec.experiment import Protocol
 from sparkray.telemetry import gpu_slow
 from sparkray.telemetry.nvml import Nvml
 

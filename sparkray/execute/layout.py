@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sparkray.catalog.weights import cache_folder, weights_path
+from sparkray.config.container import ContainerSpec
+from sparkray.config.model import ModelCard
+from sparkray.config.site import HOST
 from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths
 from sparkray.images import venv
 from sparkray.plan import PlannedRun, Study
 from sparkray.runtimes import INSIDE, MARKER
-from sparkray.spec.container import ContainerSpec
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import HOST
 
 LABEL = "io.sparkray"
 HF_HOME = f"{INSIDE}/hf"

@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+from sparkray.config.docker import DockerOptions, flag_words, given, inert, without
 from sparkray.errors import PreflightError, RunUnreadyError
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
 from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime
-from sparkray.spec.docker import DockerOptions, flag_words, given, inert, without
 
 _REMEDIES = {
     "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",

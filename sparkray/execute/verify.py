@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sparkray.checks import Asked, Evidence, Row, judge_all, refused_before
+from sparkray.config.site import HOST
 from sparkray.errors import DatasetError
 from sparkray.execute.arms import Arm
 from sparkray.execute.bench import Bench
@@ -12,7 +13,6 @@ from sparkray.execute.layout import inside_paths, job_of
 from sparkray.plan import PlannedRun
 from sparkray.records import Measurement, Outcome, Verdict
 from sparkray.runtimes import Launch
-from sparkray.spec.site import HOST
 from sparkray.store import Dataset
 
 

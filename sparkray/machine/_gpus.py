@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pynvml
 
+from sparkray.config.experiment import Protocol
 from sparkray.machine.finding import Finding, Gpu, Gpus, Seen, is_spark
-from sparkray.spec.experiment import Protocol
 from sparkray.telemetry.nvml import Nvml, ask
 from sparkray.units import gib
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparkray.config.model import ModelCard, needed_gib, refusal
 from sparkray.machine.finding import Finding, Seen, State, is_spark, needs_gpu
-from sparkray.spec.model import ModelCard, needed_gib, refusal
 from sparkray.units import gib
 
 _WHY = "a model that is not there or not whole makes its runs `unready`; the others go on"

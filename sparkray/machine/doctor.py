@@ -6,6 +6,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
 from sparkray.errors import HostError
 from sparkray.machine import _gpus, _software
 from sparkray.machine._models import memory, models
@@ -13,8 +15,6 @@ from sparkray.machine.cores import PARTS, capacities_of, cpu_list, cpus_of, part
 from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Site
 from sparkray.telemetry.host import memory_row, parse_meminfo
 from sparkray.telemetry.nvml import Nvml
 

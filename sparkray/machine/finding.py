@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
 from sparkray.machine.fingerprint import Machine
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Site
 
 State = Literal["good", "warn", "stop", "info"]
 SPARK = "dgx-spark"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparkray.analysis.text import Say, Text, say
+from sparkray.config.site import NATIVE
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.derived.costs import RULE as WEIGHED
@@ -13,7 +14,6 @@ from sparkray.report.derived.flags import PRICES
 from sparkray.report.derived.load import RULE as LOAD_RULE
 from sparkray.report.grid import Grid
 from sparkray.report.labels import arm, cell
-from sparkray.spec.site import NATIVE
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 

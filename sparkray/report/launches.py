@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparkray.config.site import is_native
 from sparkray.report.book import Book
 from sparkray.report.labels import arm_in_full
-from sparkray.spec.site import is_native
 
 INSIDE, MARKER, HF_HOME = "/sparkray", "SPARKRAY_RUN", "HF_HOME"
 _UNLIMITED = -1

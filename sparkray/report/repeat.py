@@ -11,11 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import given
+from sparkray.config.site import CONTAINER_OPTIMIZED, NATIVE
 from sparkray.errors import SparkrayError
 from sparkray.report.book import Book
 from sparkray.report.derived.flags import options_of_line
-from sparkray.spec.docker import given
-from sparkray.spec.site import CONTAINER_OPTIMIZED, NATIVE
 
 _CALIBRATION = "aa"
 _OWN_OPTION = ("name", "question", "models", "environments", "runs", "seed", "workload.requests", "fold")

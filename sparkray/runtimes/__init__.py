@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from sparkray.spec.docker import DockerOptions
+from sparkray.config.docker import DockerOptions
 
 MARKER = "SPARKRAY_RUN"
 """Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised."""

@@ -16,13 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sparkray.config.isolation import BY_NAME, KernelFacts
+from sparkray.config.layer_effect import GROUP_PARENT
+from sparkray.config.privilege import CAPABILITIES, capabilities_of
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch
 from sparkray.runtimes._cgroup import Mount, parse_mounts
 from sparkray.runtimes._privilege import need_root
-from sparkray.spec.isolation import BY_NAME, KernelFacts
-from sparkray.spec.layer_effect import GROUP_PARENT
-from sparkray.spec.privilege import CAPABILITIES, capabilities_of
 from sparkray.units import MIB, parse_size
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")

@@ -14,11 +14,11 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
+from sparkray.config.container import ContainerSpec, create_arguments
 from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes._docker import connect, docker_errors, explanation
 from sparkray.runtimes._process import carries
-from sparkray.spec.container import ContainerSpec, create_arguments
 
 _START_PATIENCE_S = 30.0
 _CHILD_PATIENCE_S = 2.0

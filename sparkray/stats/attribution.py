@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sparkray.spec.isolation import Direction, Step
+from sparkray.config.isolation import Direction, Step
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from sparkray.spec.experiment import Spending
+from sparkray.config.experiment import Spending
 from sparkray.stats._crossing import LEAST_LOOK, MOST_ALPHA, critical_values
 from sparkray.stats.paired import NO_SPREAD, VerdictWord, outlook, pairs_needed
 from sparkray.stats.samples import Values, alike, from_log

@@ -12,8 +12,8 @@ from sparkray.analysis import Analysis, analyse, write
 from sparkray.errors import ConfigError, DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.store import Dataset, existing
-from sparkray.sweep.calibration_file import calibration_for, calibration_sentence
 from sparkray.sweep.show import console
+from sparkray.workflows.calibration_file import calibration_for, calibration_sentence
 
 FOLDER = "analysis"
 

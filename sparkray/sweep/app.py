@@ -15,33 +15,33 @@ from sparkray import __version__
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
 from sparkray.analysis.sequential import standings
 from sparkray.catalog.weights import cache_folder
+from sparkray.config.container import run_line
+from sparkray.config.effect import cannot_act
+from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import planned_command, planned_container
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, definition_sha256, folds, make_plan, refused
 from sparkray.runtimes._privilege import through_sudo
-from sparkray.spec.container import run_line
-from sparkray.spec.effect import cannot_act
-from sparkray.spec.site import HOST, NATIVE
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.analyze import analyze
 from sparkray.sweep.audit import audit
 from sparkray.sweep.calibrate import Conclude, calibrate_command
-from sparkray.sweep.calibration_file import calibration_beside, calibration_sentence
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
-from sparkray.sweep.looks import count_decided, left_out, protocol_hours, protocol_lines, standing_document
 from sparkray.sweep.optimize import asked_of, asked_options, not_asked, optimize, plan_optimisation
 from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
-from sparkray.sweep.stages.scene import is_optimisation
-from sparkray.sweep.timing import Timing, known_dataset
 from sparkray.sweep.verbs import CONTEXT
 from sparkray.sweep.watch import show_status
 from sparkray.units import format_duration
+from sparkray.workflows.calibration_file import calibration_beside, calibration_sentence
+from sparkray.workflows.interim import count_decided, left_out, protocol_hours, protocol_lines, standing_document
+from sparkray.workflows.timing import Timing, known_dataset
 
 INTERRUPTED = 130
 _QUICK_RUNS = 3
@@ -231,7 +231,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     interrupted = False
     if todo:
         _confirm(options)
-        from sparkray.sweep.drive import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
+        from sparkray.workflows.study import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
 
         with Display(out, len(runs), len(runs) - len(todo)) as display:
             ended = carry_out(study, dataset, todo, options, display)

@@ -14,8 +14,8 @@ from sparkray.audit.knowledge import case_of, machine_told
 from sparkray.audit.readers import read
 from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.site import Site
 from sparkray.errors import ConfigError, UnknownNameError
-from sparkray.spec.site import Site
 from sparkray.store import write_atomically
 from sparkray.sweep.show import console
 

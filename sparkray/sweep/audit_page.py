@@ -11,8 +11,8 @@ from sparkray import __version__
 from sparkray.audit.finding import GRAVITIES, Report
 from sparkray.audit.knowledge import machine_told
 from sparkray.audit.results import Results
+from sparkray.config.site import Site
 from sparkray.report.html import template
-from sparkray.spec.site import Site
 
 _SHOWN_ROWS = 20
 _PAGE = """\

@@ -20,17 +20,17 @@ from sparkray import __version__
 from sparkray.analysis import REFERENCE_ORDER
 from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
 from sparkray.errors import DatasetError, InputError, UnknownNameError
 from sparkray.plan import PlannedRun, Study
-from sparkray.spec.site import NATIVE, Site
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, Course, calibrate, drift_pct_per_run
 from sparkray.store import Dataset, existing, storage_errors, write_atomically
-from sparkray.sweep.calibration_file import FILE, FORMAT, load_calibration, machine_file
 from sparkray.sweep.calibration_text import show
 from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
 from sparkray.sweep.show import console, counts_of
+from sparkray.workflows.calibration_file import FILE, FORMAT, load_calibration, machine_file
 
 EXPERIMENT = "aa"
 RUNS = 120

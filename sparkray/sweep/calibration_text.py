@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparkray.stats.calibration import LEVEL
-from sparkray.sweep.calibration_file import Document, not_judged, rate_words
+from sparkray.workflows.calibration_file import Document, not_judged, rate_words
 
 _SEVERAL = 1.05
 _BLOCK = 2

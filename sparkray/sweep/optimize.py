@@ -19,22 +19,22 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
+from sparkray.config.site import Environment
 from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.optimize.attribute import climb
+from sparkray.optimize.context import Asked, Scene, set_scene, words_of
+from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.phases import optimisation_document, optimisation_lines, phases
+from sparkray.optimize.screen import Screened, screen
 from sparkray.runtimes._privilege import through_sudo
-from sparkray.spec.site import Environment
 from sparkray.store import storage_errors, write_atomically
-from sparkray.sweep.calibration_file import calibration_beside_all, calibration_sentence
-from sparkray.sweep.optimized_file import NAME, write_environment
+from sparkray.sweep.optimize_text import show
 from sparkray.sweep.options import F, Options, options_of, sweep_options
 from sparkray.sweep.show import console
-from sparkray.sweep.stages.attributing import climb
-from sparkray.sweep.stages.hypotheses import hypotheses
-from sparkray.sweep.stages.measuring import InterruptedSweepError, Measuring
-from sparkray.sweep.stages.planned import optimisation_document, optimisation_lines, phases
-from sparkray.sweep.stages.scene import Asked, Scene, set_scene, words_of
-from sparkray.sweep.stages.screening import Screened, screen
-from sparkray.sweep.stages.shown import show
+from sparkray.workflows.calibration_file import calibration_beside_all, calibration_sentence
+from sparkray.workflows.measurement import InterruptedSweepError, Measuring
+from sparkray.workflows.optimized_file import NAME, write_environment
 
 INTERRUPTED = 130
 
@@ -131,8 +131,8 @@ def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
         SparkrayError: No further run is possible.
         InterruptedSweepError: Somebody asked for the end.
     """
-    from sparkray.sweep.stages.confirming import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
-    from sparkray.sweep.stages.searching import dataset_of, present, searched  # noqa: PLC0415 - likewise
+    from sparkray.optimize.confirm import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
+    from sparkray.optimize.search.stage import dataset_of, present, searched  # noqa: PLC0415 - likewise
 
     dataset = dataset_of(scene, measuring)
     with present(scene, dataset):

@@ -9,15 +9,10 @@ import click
 
 from sparkray.catalog import Catalog, data_root, parse_settings
 from sparkray.checks import check_names
-from sparkray.engines import load_engine
-from sparkray.errors import ConfigError, InputError, UnknownNameError
-from sparkray.machine.fingerprint import fingerprint
-from sparkray.metrics import BY_NAME
-from sparkray.plan import Study, Treatment
-from sparkray.spec.boundary import parse
-from sparkray.spec.docker import given, option_names
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.site import (
+from sparkray.config.boundary import parse
+from sparkray.config.docker import given, option_names
+from sparkray.config.experiment import Experiment
+from sparkray.config.site import (
     CONTAINER_BASELINE,
     CONTAINER_ENVIRONMENTS,
     CONTAINER_OPTIMIZED,
@@ -26,7 +21,12 @@ from sparkray.spec.site import (
     Environment,
     Site,
 )
-from sparkray.sweep.optimized_file import with_environment
+from sparkray.engines import load_engine
+from sparkray.errors import ConfigError, InputError, UnknownNameError
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.metrics import BY_NAME
+from sparkray.plan import Study, Treatment
+from sparkray.workflows.optimized_file import with_environment
 
 F = TypeVar("F", bound=Callable[..., Any])
 PHASES: Mapping[str, tuple[str, ...]] = {

@@ -14,8 +14,8 @@ from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
 from sparkray.sweep.analyze import newest
-from sparkray.sweep.calibration_file import calibration_for
 from sparkray.sweep.show import console
+from sparkray.workflows.calibration_file import calibration_for
 
 if TYPE_CHECKING:
     from sparkray.report import Written

@@ -10,10 +10,10 @@ import click
 
 from sparkray.catalog import Catalog, data_root, parse_settings
 from sparkray.checks.roofline import Judgement, Load, Roof, judge, machine_of
+from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape
+from sparkray.config.site import Site
 from sparkray.errors import InputError, UnknownNameError
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.spec.model import SIXTEEN_BITS, ModelCard, Shape
-from sparkray.spec.site import Site
 from sparkray.units import gib
 
 _MOST = 10**9

@@ -13,8 +13,8 @@ from sparkray.errors import DatasetError
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import container_log
 from sparkray.store import Dataset, description, existing
-from sparkray.sweep.looks import decided_in
 from sparkray.units import format_duration
+from sparkray.workflows.interim import decided_in
 
 _REFRESH_S = 2.0
 _FOLLOW_S = 1.0

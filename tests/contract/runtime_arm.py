@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import psutil
 
+from sparkray.config.docker import DockerOptions
 from sparkray.images.rootfs import Image
 from sparkray.runtimes import INSIDE, Exit, Launch, Runtime, Stop, await_end
-from sparkray.spec.docker import DockerOptions
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"

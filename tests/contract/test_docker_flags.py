@@ -14,11 +14,11 @@ import docker
 import pytest
 from docker.errors import NotFound
 
+from sparkray.config.container import ContainerSpec, create_arguments, run_line, run_words
+from sparkray.config.docker import DockerOptions, option_names
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.runtimes._docker import DEFAULT_SOCKET
-from sparkray.spec.container import ContainerSpec, create_arguments, run_line, run_words
-from sparkray.spec.docker import DockerOptions, option_names
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 

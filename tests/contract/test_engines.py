@@ -14,11 +14,11 @@ from trtllm_bench_case import Bench as InstalledDouble
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder, locate
+from sparkray.config.experiment import Workload
 from sparkray.engines import Engine, EngineCommand, Job, Paths, engine_names, load_engine
 from sparkray.errors import ConfigError, EngineOutputError, RunError, UnknownNameError
 from sparkray.execute.layout import WORKERS_ON_HOST
 from sparkray.records import Measurement, Request
-from sparkray.spec.experiment import Workload
 
 SMALLEST, DECODER = "SmolLM2-135M", "Qwen2-1.5B"
 WORKLOAD = Workload(requests=3, input_tokens=8, output_tokens=5, warmup_requests=1)

@@ -20,6 +20,9 @@ from real_machine import require_root
 
 from sparkray.checks import Asked, Evidence
 from sparkray.checks.readback import Check
+from sparkray.config.docker import DockerOptions, option_names
+from sparkray.config.effect import WITHOUT_TRACE, readings
+from sparkray.config.folding import apart_in, fold, state_signature
 from sparkray.errors import RunUnreadyError
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
@@ -30,9 +33,6 @@ from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
-from sparkray.spec.docker import DockerOptions, option_names
-from sparkray.spec.effect import WITHOUT_TRACE, readings
-from sparkray.spec.folding import apart_in, fold, state_signature
 from sparkray.units import gib
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]

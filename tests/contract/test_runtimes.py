@@ -19,6 +19,8 @@ from docker.errors import NotFound
 from real_machine import require_root
 from runtime_arm import IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.isolation import BY_NAME
 from sparkray.errors import RunUnreadyError
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
@@ -35,8 +37,6 @@ from sparkray.runtimes import (
 from sparkray.runtimes._isolation import kernel_facts
 from sparkray.runtimes._process import marked
 from sparkray.runtimes._readback import effective_state
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.isolation import BY_NAME
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

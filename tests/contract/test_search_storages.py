@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 from search_driver import Machine, answer, answers, settings_for, small_ground
 
 from sparkray.errors import ConfigError
-from sparkray.search import Batch, Found, Result, Settings, Trial, open_storage, open_study, read, search
-from sparkray.search.batch import NEAR_S
+from sparkray.optimize.search import Batch, Found, Result, Settings, Trial, open_storage, open_study, read, search
+from sparkray.optimize.search.batch import NEAR_S
 
 pytestmark = pytest.mark.slow
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
+from sparkray.config.boundary import parse
+from sparkray.config.experiment import Workload
+from sparkray.config.model import ModelCard
 from sparkray.engines import Job, Paths, load_engine
 from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
-from sparkray.spec.boundary import parse
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import ModelCard
 
 CARDS = Path(__file__).parents[2] / "conf" / "models"
 ENGINE = load_engine("trtllm")

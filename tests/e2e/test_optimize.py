@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from sweeping import DOUBLE, NOTHING, await_true, command, engine_pid, remains, sparkray
 
-from sparkray.search import default_storage, open_storage
+from sparkray.optimize.search import default_storage, open_storage
 
 KILLS = int(os.environ.get("SPARKRAY_KILLS", "2"))
 SPACE = """\

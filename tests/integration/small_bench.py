@@ -8,6 +8,10 @@ from typing import Any
 
 import builders
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Workload
+from sparkray.config.model import ModelCard, Weights
+from sparkray.config.site import Environment
 from sparkray.engines import load_engine
 from sparkray.execute import run_once
 from sparkray.execute.bench import Bench, make_ready
@@ -15,10 +19,6 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import ModelCard, Weights
-from sparkray.spec.site import Environment
 from sparkray.store import Dataset, open_dataset
 
 ARMS = ("host", "native", "container_baseline")

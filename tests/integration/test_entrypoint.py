@@ -4,11 +4,11 @@ import uuid
 
 import pytest
 
+from sparkray.config.docker import DockerOptions
 from sparkray.errors import ImageError
 from sparkray.images.entrypoint import added_variables, entrypoint_variables
 from sparkray.images.rootfs import Images
 from sparkray.runtimes._docker import connect
-from sparkray.spec.docker import DockerOptions
 
 SCRIPT = (
     "import os, subprocess, sys; print('a banner, as NVIDIA has one'); sys.stdout.flush(); "

@@ -15,6 +15,7 @@ from docker.errors import APIError, NotFound
 from real_machine import require_root
 from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_of
 
+from sparkray.config.docker import DockerOptions
 from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
 from sparkray.execute.layout import container_name
@@ -22,7 +23,6 @@ from sparkray.metrics import METRICS
 from sparkray.records import RUN_COLUMNS, STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
 from sparkray.runtimes._process import marked
-from sparkray.spec.docker import DockerOptions
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

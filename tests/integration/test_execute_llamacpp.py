@@ -10,9 +10,9 @@ from small_bench import ARMS, bench_of, run, study_of
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder, locate
+from sparkray.config.model import Weights
 from sparkray.engines import load_engine
 from sparkray.execute.bench import Bench
-from sparkray.spec.model import Weights
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

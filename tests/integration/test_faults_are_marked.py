@@ -12,12 +12,12 @@ import pytest
 from real_machine import require_root
 from small_bench import bench_of, changed, model_of, study_of
 
+from sparkray.config.experiment import Workload
 from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
 from sparkray.execute.gates import drop_page_cache
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.runtimes import Launch, Running, Runtime, Stop
-from sparkray.spec.experiment import Workload
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from small_bench import bench_of, changed, model_of, run, study_of
 
+from sparkray.config.experiment import Protocol
 from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
+from sparkray.optimize.search.stage import plan_of
 from sparkray.runtimes import Stop
 from sparkray.runtimes._process import marked
-from sparkray.spec.experiment import Protocol
-from sparkray.sweep.stages.searching import plan_of
 
 MORE_THAN_THERE_IS_GIB = 1e6
 

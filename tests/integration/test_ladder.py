@@ -18,6 +18,12 @@ import pytest
 import small_bench
 from real_machine import require_root
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.isolation import BY_NAME, KernelFacts, Ladder, ladder, without_layer
+from sparkray.config.layer_effect import NAMESPACES, WITHOUT_TRACE, missing, own_namespaces
+from sparkray.config.privilege import DEFAULT_CAPABILITIES, capability_names
+from sparkray.config.site import Environment
+from sparkray.config.space import HostFacts
 from sparkray.errors import RunUnreadyError
 from sparkray.execute.leftovers import Leftovers
 from sparkray.images import venv
@@ -30,12 +36,6 @@ from sparkray.runtimes._readback import effective_state, parse_mountinfo
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.native import Runtime as Native
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.isolation import BY_NAME, KernelFacts, Ladder, ladder, without_layer
-from sparkray.spec.layer_effect import NAMESPACES, WITHOUT_TRACE, missing, own_namespaces
-from sparkray.spec.privilege import DEFAULT_CAPABILITIES, capability_names
-from sparkray.spec.site import Environment
-from sparkray.spec.space import HostFacts
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

@@ -37,7 +37,7 @@ import sys
 from pathlib import Path
 from small_bench import bench_of, changed, run, study_of
 import builders
-from sparkray.spec.model import Weights
+from sparkray.config.model import Weights
 folder, cache, environment = sys.argv[1:]
 card = builders.card("Tiny", weights=Weights(kind="file", path=folder + "/Tiny.gguf"))
 bench = bench_of(study_of(card, environments=(environment,)), Path(folder, "results"), Path(cache))

@@ -11,13 +11,13 @@ from docker.models.containers import Container
 from real_machine import may_lock_memory, may_raise_limits, require_root
 from small_bench import BASELINE, bench_of, model_of, study_of
 
+from sparkray.config.docker import DockerOptions, given
 from sparkray.errors import PreflightError, RunUnreadyError
 from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
 from sparkray.runtimes.container import Runtime
-from sparkray.spec.docker import DockerOptions, given
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 

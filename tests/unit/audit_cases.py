@@ -13,9 +13,9 @@ from sparkray.audit.knowledge import case_of
 from sparkray.audit.readers import dataset_results, study_results
 from sparkray.audit.results import Results, results_of
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
 from sparkray.records import Outcome
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Site
 from sparkray.store import Dataset, open_dataset
 
 

@@ -17,7 +17,7 @@ from sparkray.analysis.optimized import (
     Tried,
     document_of,
 )
-from sparkray.spec.isolation import Step
+from sparkray.config.isolation import Step
 from sparkray.stats.attribution import attribute, sentence
 
 METRIC, MEMORY = "output_throughput_tok_s", "host_available_drop_peak_gib"

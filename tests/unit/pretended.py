@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.folding import signature
 from sparkray.errors import PreflightError
+from sparkray.optimize.context import Asked, Scene, set_scene
 from sparkray.plan import PlannedRun, Study, Treatment
 from sparkray.records import Outcome
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.folding import signature
 from sparkray.store import Dataset
 from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
-from sparkray.sweep.stages.fleet import Companion
-from sparkray.sweep.stages.measuring import Measuring
-from sparkray.sweep.stages.scene import Asked, Scene, set_scene
+from sparkray.workflows.fleet import Companion
+from sparkray.workflows.measurement import Measuring
 
 SPACE = """\
 name: pretended

@@ -12,12 +12,12 @@ import pytest
 
 from sparkray.analysis.synthetic import Plant, plant, small_study, true_speed_ratio
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.boundary import parse
+from sparkray.config.experiment import Experiment
+from sparkray.config.model import ModelCard
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import METRICS, RunData, compute_all, counted
 from sparkray.records import EngineFacts, Request
-from sparkray.spec.boundary import parse
-from sparkray.spec.experiment import Experiment
-from sparkray.spec.model import ModelCard
 from sparkray.store import TABLES, Dataset, description, schema_of
 
 

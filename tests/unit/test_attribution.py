@@ -9,13 +9,13 @@ import pytest
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.text import numbers_of
+from sparkray.config.docker import DockerOptions
+from sparkray.config.isolation import KernelFacts, Ladder, Step, ladder
+from sparkray.config.site import Environment
+from sparkray.config.space import HostFacts
 from sparkray.report.book import Book
 from sparkray.report.derived.attribution import attribution
 from sparkray.report.figures import Drawn, NoFigure, waterfall
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.isolation import KernelFacts, Ladder, Step, ladder
-from sparkray.spec.site import Environment
-from sparkray.spec.space import HostFacts
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import Attribution, Effect, Share, attribute, sentence
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
+from sparkray.config.boundary import parse
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Experiment, Workload
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Environment, Site
 from sparkray.errors import ConfigError
-from sparkray.spec.boundary import parse
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Experiment, Workload
-from sparkray.spec.model import ModelCard
-from sparkray.spec.site import Environment, Site
 
 EXPERIMENT: dict[str, Any] = {
     "name": "q",

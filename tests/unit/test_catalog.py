@@ -6,10 +6,10 @@ import pytest
 import yaml
 
 from sparkray.catalog import Catalog, card_of_file, data_root, override, parse_settings, read_yaml
+from sparkray.config.site import CONTAINER_ENVIRONMENTS, ENVIRONMENTS
 from sparkray.engines import engine_names, load_engine
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.metrics import BY_NAME
-from sparkray.spec.site import CONTAINER_ENVIRONMENTS, ENVIRONMENTS
 
 SHIPPED = Catalog(data_root())
 SITE = """

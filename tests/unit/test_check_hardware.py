@@ -8,8 +8,8 @@ from check_cases import ASKED, evidence, question, verdict_of
 
 from sparkray.checks import Asked
 from sparkray.checks.hardware import Check
+from sparkray.config.docker import DockerOptions
 from sparkray.plan import make_plan
-from sparkray.spec.docker import DockerOptions
 
 CHECK = Check()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.checks.memory_state import Check, Review
-from sparkray.spec.experiment import Protocol
+from sparkray.config.experiment import Protocol
 
 CHECK, REVIEW = Check(), Review()
 CACHE, FREE = "page_cache_before_gib", "mem_free_before_gib"

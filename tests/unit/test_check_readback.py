@@ -10,9 +10,9 @@ from check_cases import CONTAINER, LIMITS, STATES
 
 from sparkray.checks import Asked, Evidence
 from sparkray.checks.readback import Check
+from sparkray.config.docker import DockerOptions
 from sparkray.plan import make_plan
 from sparkray.records import Verdict
-from sparkray.spec.docker import DockerOptions
 
 ENVIRONMENTS = ("host", "native", "container_baseline")
 STUDY = study()

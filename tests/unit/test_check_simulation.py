@@ -10,9 +10,9 @@ from builders import MS, S
 from check_cases import LIMITS, WEIGHTS, clean_run, measured, question, row_of, samples_of
 
 from sparkray.checks import Evidence, check_names, held, load_check, load_review, refused_before
+from sparkray.config.experiment import Protocol
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Protocol
 
 NOISELESS = {"identity", "readback", "start_state", "environment", "tokens", "roofline"}
 GROWTH_GIB = 0.01

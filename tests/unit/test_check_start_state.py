@@ -9,8 +9,8 @@ from check_cases import ASKED, START, STATE, evidence, question, rows, verdict_o
 
 from sparkray.checks.environment import Check as Environment
 from sparkray.checks.start_state import Check
+from sparkray.config.docker import DockerOptions
 from sparkray.runtimes import MARKER
-from sparkray.spec.docker import DockerOptions
 
 CHECK, VARIABLES = Check(), Environment()
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.checks.steady import Check, batch_means, drift_limit, drift_of, pace_drift_ratio, paces_ms
+from sparkray.config.experiment import Workload
 from sparkray.records import EngineFacts, Measurement, Request
-from sparkray.spec.experiment import Workload
 
 CHECK = Check()
 

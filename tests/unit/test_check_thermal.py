@@ -11,10 +11,10 @@ from check_cases import evidence, question, rows
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.checks.thermal import Check
+from sparkray.config.experiment import Protocol
 from sparkray.execute.gates import Gates
 from sparkray.records import Verdict
 from sparkray.runtimes import Stop
-from sparkray.spec.experiment import Protocol
 
 CHECK = Check()
 COOLED = Protocol(cooldown="adaptive", start_below_c=45.0, start_within_c=3.0)

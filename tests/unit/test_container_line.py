@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.spec.container import ContainerSpec, create_arguments, run_line, run_words
-from sparkray.spec.docker import DockerOptions, flag_words
+from sparkray.config.container import ContainerSpec, create_arguments, run_line, run_words
+from sparkray.config.docker import DockerOptions, flag_words
 
 WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 SPECS = st.builds(

@@ -9,10 +9,9 @@ from docker.models.containers import _create_container_args
 from hypothesis import given as sampled
 from hypothesis import strategies as st
 
-from sparkray.errors import ConfigError
-from sparkray.spec.boundary import parse
-from sparkray.spec.container import ContainerSpec, create_arguments
-from sparkray.spec.docker import (
+from sparkray.config.boundary import parse
+from sparkray.config.container import ContainerSpec, create_arguments
+from sparkray.config.docker import (
     DockerOptions,
     flag_of,
     flag_words,
@@ -22,7 +21,8 @@ from sparkray.spec.docker import (
     sdk_arguments,
     without,
 )
-from sparkray.spec.site import Environment
+from sparkray.config.site import Environment
+from sparkray.errors import ConfigError
 from sparkray.units import GIB, MIB, parse_size
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sparkray.catalog import Catalog, data_root
-from sparkray.spec.docker import flag_words
-from sparkray.spec.site import CONTAINER_BASELINE
+from sparkray.config.docker import flag_words
+from sparkray.config.site import CONTAINER_BASELINE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "doc_tables.py"))

@@ -14,15 +14,15 @@ from builders import Ended
 from gb10_tree import spark_tree
 
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import DockerOptions
+from sparkray.config.model import Weights
+from sparkray.config.site import Environment, Site
 from sparkray.errors import HostError
 from sparkray.machine._gpus import gpus_of
 from sparkray.machine._models import missing
 from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
 from sparkray.machine.finding import DockerFacts, ImageFacts, Programs, Seen
 from sparkray.machine.fingerprint import Machine, fingerprint
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.model import Weights
-from sparkray.spec.site import Environment, Site
 from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.spec.docker import DockerOptions, option_names
-from sparkray.spec.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, expectations, readings, weights_of
-from sparkray.spec.privilege import (
+from sparkray.config.docker import DockerOptions, option_names
+from sparkray.config.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, expectations, readings, weights_of
+from sparkray.config.privilege import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
     apparmor_is,

@@ -18,17 +18,17 @@ from sparkray.cluster import RunnerLostError
 from sparkray.errors import HostError, SparkrayError, StorageError, UnknownNameError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import About
+from sparkray.optimize.context import Scene
+from sparkray.optimize.rows import Rows, all_rows
+from sparkray.optimize.screen import Screened
+from sparkray.optimize.search import default_storage, open_storage
+from sparkray.optimize.search.stage import Searched, dataset_of, searched
 from sparkray.plan import PlannedRun
-from sparkray.search import default_storage, open_storage
 from sparkray.store import Dataset
-from sparkray.sweep.session import same_files
 from sparkray.sweep.show import Beside
-from sparkray.sweep.stages.fleet import Companion, datasets_of, unfit
-from sparkray.sweep.stages.measuring import InterruptedSweepError
-from sparkray.sweep.stages.rows import Rows, all_rows
-from sparkray.sweep.stages.scene import Scene
-from sparkray.sweep.stages.screening import Screened
-from sparkray.sweep.stages.searching import Searched, dataset_of, searched
+from sparkray.workflows.fleet import Companion, datasets_of, unfit
+from sparkray.workflows.measurement import InterruptedSweepError
+from sparkray.workflows.session import same_files
 
 TRUTH = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, refuses=())
 PATIENCE_S = 20.0

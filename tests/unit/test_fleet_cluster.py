@@ -12,10 +12,10 @@ from pretended import NOTHING, Pretending, pretending, scene_in
 from sparkray.cluster import RESOURCE, Cluster, RunnerLostError, connected
 from sparkray.errors import ClusterError, LockHeldError
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.sweep.session import Session
+from sparkray.optimize.search.stage import dataset_of
 from sparkray.sweep.show import Display
-from sparkray.sweep.stages.fleet import companions
-from sparkray.sweep.stages.searching import dataset_of
+from sparkray.workflows.fleet import companions
+from sparkray.workflows.session import Session
 
 pytestmark = [
     pytest.mark.ray,

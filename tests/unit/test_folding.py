@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.folding import Fold, acting, apart_in, fold, signature, state_signature
+from sparkray.config.docker import DockerOptions
+from sparkray.config.folding import Fold, acting, apart_in, fold, signature, state_signature
 
 BASELINE = DockerOptions(ipc="host", ulimit_memlock=-1, ulimit_stack=67108864)
 PLAIN = DockerOptions()

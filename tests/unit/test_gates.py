@@ -10,6 +10,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
+from sparkray.config.experiment import Protocol
 from sparkray.errors import RunInterruptedError
 from sparkray.execute.gates import (
     POLL_S,
@@ -22,7 +23,6 @@ from sparkray.execute.gates import (
     thermometer,
 )
 from sparkray.runtimes import Stop
-from sparkray.spec.experiment import Protocol
 from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 

@@ -9,11 +9,11 @@ import pytest
 from builders import outcome, study
 
 from sparkray.checks import Late
+from sparkray.config.docker import DockerOptions
 from sparkray.errors import DatasetError
 from sparkray.execute.history import History, look_back, look_back_over_all
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, run_id_of
 from sparkray.records import Outcome, Verdict
-from sparkray.spec.docker import DockerOptions
 from sparkray.store import Dataset, open_dataset
 
 START = datetime(2026, 1, 2, tzinfo=UTC)

@@ -12,16 +12,16 @@ from typing import Any
 import builders
 import pytest
 
+from sparkray.config.docker import DockerOptions, flag_words, inert
+from sparkray.config.isolation import BY_NAME, LAYER_TITLES, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
+from sparkray.config.layer_effect import missing, own_namespaces
+from sparkray.config.site import Environment, is_container, is_native
+from sparkray.config.space import HostFacts
 from sparkray.errors import RunUnreadyError
 from sparkray.plan import Study, Treatment, folds, make_plan, run_id_of, treatments_of
 from sparkray.runtimes import _filter, _isolate
 from sparkray.runtimes._cgroup import parse_mounts
 from sparkray.runtimes._isolation import hierarchies, make_groups
-from sparkray.spec.docker import DockerOptions, flag_words, inert
-from sparkray.spec.isolation import BY_NAME, LAYER_TITLES, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
-from sparkray.spec.layer_effect import missing, own_namespaces
-from sparkray.spec.site import Environment, is_container, is_native
-from sparkray.spec.space import HostFacts
 
 MODERN = KernelFacts(2, "overlay2")
 PLAIN = DockerOptions()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from builders import card, experiment, site, study, treatments
 
+from sparkray.config.model import Weights
 from sparkray.engines import Engine, load_engine
 from sparkray.execute.layout import (
     WORKERS_ON_HOST,
@@ -20,7 +21,6 @@ from sparkray.execute.layout import (
     with_engine_variables,
 )
 from sparkray.plan import Study, make_plan
-from sparkray.spec.model import Weights
 
 WHEEL = Weights("wheel", package="p", version="1", member="inner/folder/model.gguf")
 CHECKPOINT = Weights("checkpoint", path="Org/Model")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sparkray.config.boundary import parse
+from sparkray.config.model import RESERVE_GIB, ModelCard, Shape, needed_gib, refusal
 from sparkray.errors import ConfigError
-from sparkray.spec.boundary import parse
-from sparkray.spec.model import RESERVE_GIB, ModelCard, Shape, needed_gib, refusal
 from sparkray.units import GIB, KIB
 
 FOLDER = Path(__file__).parents[2] / "conf" / "models"

@@ -10,14 +10,14 @@ import pytest
 from pretended import scene_in
 
 from sparkray.analysis.optimized import Confirmation
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Sequential
 from sparkray.metrics import BY_NAME
-from sparkray.search import Candidate
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Sequential
-from sparkray.sweep.stages.confirming import decide_among
-from sparkray.sweep.stages.looking import looks_at
-from sparkray.sweep.stages.rows import Rows
-from sparkray.sweep.stages.scene import Scene
+from sparkray.optimize.confirm import decide_among
+from sparkray.optimize.context import Scene
+from sparkray.optimize.interim import looks_at
+from sparkray.optimize.rows import Rows
+from sparkray.optimize.search import Candidate
 
 NAMES = ("container:combined-a", "container:combined-b", "container:combined-c")
 

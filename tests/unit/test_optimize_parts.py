@@ -15,23 +15,23 @@ from rich.console import Console
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import DockerOptions
+from sparkray.config.site import Environment
 from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import host_facts, lacking, security_of
 from sparkray.metrics import BY_NAME
+from sparkray.optimize.context import Asked, Scene, changed_words, set_scene
+from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.rows import Rows, must_run, rows_of
+from sparkray.optimize.screen import advice_of
+from sparkray.optimize.search import ground
+from sparkray.optimize.search.stage import dataset_of, ground_of, plan_of, result_of, study_name
 from sparkray.plan import Treatment, make_plan
-from sparkray.search import ground
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.site import Environment
-from sparkray.sweep.optimized_file import read_environment, with_environment, write_environment
 from sparkray.sweep.options import build_study
 from sparkray.sweep.show import Display
-from sparkray.sweep.stages.hypotheses import hypotheses
-from sparkray.sweep.stages.measuring import Measuring
-from sparkray.sweep.stages.rows import Rows, must_run, rows_of
-from sparkray.sweep.stages.scene import Asked, Scene, changed_words, set_scene
-from sparkray.sweep.stages.screening import advice_of
-from sparkray.sweep.stages.searching import dataset_of, ground_of, plan_of, result_of, study_name
+from sparkray.workflows.measurement import Measuring
+from sparkray.workflows.optimized_file import read_environment, with_environment, write_environment
 
 Call = Callable[..., Ended]
 DISPLAY = Display(Console(file=StringIO()), 0, 0)

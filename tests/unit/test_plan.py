@@ -11,6 +11,11 @@ from builders import card, experiment, shape, site, study, treatments
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparkray.config.boundary import parse
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Experiment, Workload
+from sparkray.config.model import Weights
+from sparkray.config.site import ENVIRONMENTS, Environment
 from sparkray.errors import ConfigError
 from sparkray.plan import (
     PlannedRun,
@@ -24,11 +29,6 @@ from sparkray.plan import (
     make_plan,
     measured,
 )
-from sparkray.spec.boundary import parse
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Experiment, Workload
-from sparkray.spec.model import Weights
-from sparkray.spec.site import ENVIRONMENTS, Environment
 
 MODELS = ("Alpha", "Beta", "Gamma", "Delta")
 

@@ -3,7 +3,7 @@
 from builders import study
 
 from sparkray.plan import make_plan
-from sparkray.sweep.queue import Queue
+from sparkray.workflows.queue import Queue
 
 PLAN = make_plan(study())
 

@@ -12,6 +12,7 @@ import pytest
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.synthetic import small_study
+from sparkray.config.container import run_line
 from sparkray.engines import load_engine
 from sparkray.execute.layout import planned_container
 from sparkray.plan import Study, definition_sha256, make_plan
@@ -22,7 +23,6 @@ from sparkray.report.launches import by_environment, chroot_lines, host_lines
 from sparkray.report.page import page
 from sparkray.report.repeat import left_open, repeat_line
 from sparkray.runtimes import StartState
-from sparkray.spec.container import run_line
 from sparkray.store import open_dataset
 from sparkray.sweep.app import app
 from sparkray.sweep.options import build_study, options_of

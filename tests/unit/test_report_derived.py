@@ -12,6 +12,7 @@ from builders import row as row_of
 from sparkray.analysis import Analysis
 from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
+from sparkray.config.docker import DockerOptions
 from sparkray.records import Outcome
 from sparkray.report.derived.costs import costs
 from sparkray.report.derived.decisions import decisions
@@ -19,7 +20,6 @@ from sparkray.report.derived.fit import fit, memory_gib
 from sparkray.report.derived.flags import flags, options_of_line
 from sparkray.report.derived.load import load, size_of
 from sparkray.report.derived.memory_split import memory_split
-from sparkray.spec.docker import DockerOptions
 from sparkray.store import open_dataset
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"

@@ -16,11 +16,11 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.schema import TABLES
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
+from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.figures import Drawn, NoFigure, draw, figures, rendered, save_all
 from sparkray.report.style import COLUMN_IN, PAGE_IN, look
-from sparkray.spec.site import ENVIRONMENTS
 
 NAMES = list(figures())
 UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory|run, in the order")

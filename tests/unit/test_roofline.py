@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from sparkray.catalog import Catalog
 from sparkray.checks import Evidence, check_names, load_check
 from sparkray.checks.roofline import FAR_ABOVE, FAR_BELOW, Load, bound_of, expected_of, judge, kv_bits
+from sparkray.config.experiment import Workload
+from sparkray.config.model import Shape
+from sparkray.config.site import Site
 from sparkray.errors import InputError, UnknownNameError
 from sparkray.plan import make_plan
 from sparkray.records import Verdict
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import Shape
-from sparkray.spec.site import Site
 
 CATALOG = Catalog(Path(__file__).parents[2])
 CARDS = {found.name: found for found in CATALOG.cards()}

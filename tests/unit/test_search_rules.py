@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from search_driver import answer, answers, settings_for, small_ground
 
-from sparkray.search import Batch, Result, Settings, search
-from sparkray.search.blame import Blame, levels_of
-from sparkray.search.propose import designed
-from sparkray.search.race import Noise, hopeless, mean, pooled_noise
-from sparkray.search.surrogate import Observations, Surrogate, climbed, neighbours
-from sparkray.spec.docker import DockerOptions
+from sparkray.config.docker import DockerOptions
+from sparkray.optimize.search import Batch, Result, Settings, search
+from sparkray.optimize.search.blame import Blame, levels_of
+from sparkray.optimize.search.propose import designed
+from sparkray.optimize.search.race import Noise, hopeless, mean, pooled_noise
+from sparkray.optimize.search.surrogate import Observations, Surrogate, climbed, neighbours
 
 SURE = {"m": Noise(0.01, 1e6), "n": Noise(0.01, 1e6)}
 SIZES = (3, 2, 2)

@@ -8,7 +8,7 @@ import pytest
 import search_driver
 from search_driver import answers, settings_for, small_ground
 
-from sparkray.search import Evaluated, Found, importance, search, shortlist
+from sparkray.optimize.search import Evaluated, Found, importance, search, shortlist
 from sparkray.stats import NotEstimable
 from sparkray.stats.pareto import compared, pareto_front
 from sparkray.stats.screen import LevelEffect, screen_effects

@@ -12,12 +12,24 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from sparkray.config.docker import DockerOptions
+from sparkray.config.offer import judge
+from sparkray.config.space import Factor, HostFacts, Space
 from sparkray.errors import ConfigError
-from sparkray.search import Batch, Found, Ground, Result, Settings, Station, Trial, Work, ground, open_storage, search
-from sparkray.search.propose import Proposer
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.offer import judge
-from sparkray.spec.space import Factor, HostFacts, Space
+from sparkray.optimize.search import (
+    Batch,
+    Found,
+    Ground,
+    Result,
+    Settings,
+    Station,
+    Trial,
+    Work,
+    ground,
+    open_storage,
+    search,
+)
+from sparkray.optimize.search.propose import Proposer
 
 SPACE = Space(
     "two",

@@ -15,18 +15,18 @@ from builders import experiment, row, study
 from rich.console import Console
 
 from sparkray.analysis.sequential import not_needed, settled, standings
+from sparkray.config.boundary import parse
+from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Experiment, Sequential
 from sparkray.errors import ConfigError
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome
-from sparkray.spec.boundary import parse
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.experiment import Experiment, Sequential
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.looks import count_decided, decided_in, left_out, protocol_hours, protocol_lines
 from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
-from sparkray.sweep.timing import Timing
 from sparkray.sweep.watch import state_of
+from sparkray.workflows.interim import count_decided, decided_in, left_out, protocol_hours, protocol_lines
+from sparkray.workflows.timing import Timing
 
 Call = Callable[..., Any]
 METRIC = "output_throughput_tok_s"
@@ -167,8 +167,8 @@ class Machine:
 
 def swept(one: Study, folder: Path, **world: Any) -> tuple[Machine, Display, str]:
     """A sweep of everything that is planned, without a cluster."""
-    from sparkray.sweep.drive import Sweep
-    from sparkray.sweep.session import Session
+    from sparkray.workflows.session import Session
+    from sparkray.workflows.study import Sweep
 
     dataset = open_dataset(folder, "question", "d")
     machine = Machine(dataset, **world)

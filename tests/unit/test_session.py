@@ -18,9 +18,9 @@ from sparkray.errors import HostError, LockHeldError
 from sparkray.machine.apart import keep_to
 from sparkray.store import open_dataset
 from sparkray.sweep.options import Options
-from sparkray.sweep.session import Session, step_aside
 from sparkray.sweep.show import Display
-from sparkray.sweep.stages.measuring import InterruptedSweepError, Measuring
+from sparkray.workflows.measurement import InterruptedSweepError, Measuring
+from sparkray.workflows.session import Session, step_aside
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from sparkray.catalog import data_root, read_yaml
+from sparkray.config.boundary import parse
+from sparkray.config.docker import DockerOptions
+from sparkray.config.offer import LevelVerdict, judge, unresolved
+from sparkray.config.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet, weakenings
 from sparkray.errors import ConfigError
-from sparkray.spec.boundary import parse
-from sparkray.spec.docker import DockerOptions
-from sparkray.spec.offer import LevelVerdict, judge, unresolved
-from sparkray.spec.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet, weakenings
 
 SPARK = HostFacts(
     cpus="0-19",

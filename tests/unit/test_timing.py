@@ -3,9 +3,9 @@
 import pytest
 from builders import experiment, row, study
 
+from sparkray.config.experiment import Protocol
 from sparkray.plan import estimated_s, make_plan
-from sparkray.spec.experiment import Protocol
-from sparkray.sweep.timing import Timing
+from sparkray.workflows.timing import Timing
 
 
 def test_before_anything_was_measured_the_estimate_stands() -> None:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trtllm_samples import PATHS, cards, job
 
+from sparkray.config.experiment import Workload
 from sparkray.engines import load_engine
 from sparkray.engines._trtllm.dataset import dataset, jsonl
-from sparkray.spec.experiment import Workload
 
 # Changes only when every dataset_sha256 that was ever stored is given up.
 PINNED = "fea833f0aefa84130123b5a7b51f6620ce8983bde965702adb427688748d93c9"

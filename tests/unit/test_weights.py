@@ -7,8 +7,8 @@ import pytest
 from builders import card
 
 from sparkray.catalog.weights import locate
+from sparkray.config.model import Weights
 from sparkray.errors import ModelFileError
-from sparkray.spec.model import Weights
 
 GOOD = b"GGUF" + bytes(2_000_000)
 SHA256 = hashlib.sha256(GOOD).hexdigest()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
+from sparkray.config.boundary import parse
+from sparkray.config.experiment import Workload
+from sparkray.config.model import ModelCard
 from sparkray.engines import Job, Paths, load_engine
-from sparkray.spec.boundary import parse
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import ModelCard
 
 FOLDER = Path(__file__).parents[2] / "conf" / "models"
 PATHS = Paths(model="/models/M", input="/in", output="/out", python="/usr/bin/python3", workers="/workers")

@@ -7,8 +7,8 @@ import polars as pl
 from sparkray.audit.case import Case, devices_of, labels
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.checks.roofline import MEMORY_TOLERANCE, machine_of
-from sparkray.spec.model import RESERVE_GIB, ModelCard, needed_gib
-from sparkray.spec.site import Site
+from sparkray.config.model import RESERVE_GIB, ModelCard, needed_gib
+from sparkray.config.site import Site
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:

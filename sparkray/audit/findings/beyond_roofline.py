@@ -9,8 +9,8 @@ import polars as pl
 from sparkray.audit.case import MOST_BATCH, THROUGHPUT, Case, devices_of, labels
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.checks.roofline import Load, bound_of, machine_of
-from sparkray.spec.model import ModelCard, Shape
-from sparkray.spec.site import Site
+from sparkray.config.model import ModelCard, Shape
+from sparkray.config.site import Site
 
 
 @dataclass(frozen=True)

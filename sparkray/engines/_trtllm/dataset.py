@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sparkray.spec.experiment import Workload
+from sparkray.config.experiment import Workload
 
 _SPECIAL_SHARE = 32
 

@@ -9,13 +9,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from sparkray.config.model import ModelCard
 from sparkray.engines import Job
 from sparkray.engines._trtllm.command import model_name
 from sparkray.engines._trtllm.features import minor_of
 from sparkray.engines._trtllm.options import TOOL_FRACTION, TrtllmOptions, batch_size, concurrency, tokens_per_step
 from sparkray.engines._trtllm.report import read_json
 from sparkray.errors import EngineOutputError
-from sparkray.spec.model import ModelCard
 
 _MORE = 1.05
 """The report's mean concurrency is a quotient of measured times."""

@@ -15,10 +15,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
 
+from sparkray.config.boundary import STRICT, parse
+from sparkray.config.experiment import Workload
+from sparkray.config.model import ModelCard
 from sparkray.errors import ConfigError
-from sparkray.spec.boundary import STRICT, parse
-from sparkray.spec.experiment import Workload
-from sparkray.spec.model import ModelCard
 
 ENGINE = "trtllm"
 TOOL_FRACTION = 0.9

@@ -4,9 +4,9 @@ import json
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from sparkray.config.model import ModelCard
 from sparkray.engines._trtllm.features import VERSIONS
 from sparkray.errors import UnknownNameError
-from sparkray.spec.model import ModelCard
 
 _PACKAGE = "sparkray.engines._trtllm"
 DOUBLE_MARKER = "sparkray-double.json"

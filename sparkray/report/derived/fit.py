@@ -11,11 +11,11 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.boundary import parse
+from sparkray.config.model import RESERVE_GIB, ModelCard, Shape
+from sparkray.config.site import Site
 from sparkray.errors import SparkrayError, UnknownNameError
 from sparkray.machine.finding import is_spark, needs_gpu
-from sparkray.spec.boundary import parse
-from sparkray.spec.model import RESERVE_GIB, ModelCard, Shape
-from sparkray.spec.site import Site
 from sparkray.units import gib
 
 _SCHEMA = {

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
-from sparkray.spec.docker import DockerOptions, flag_of, given, option_names
-from sparkray.spec.effect import cannot_act
+from sparkray.config.docker import DockerOptions, flag_of, given, option_names
+from sparkray.config.effect import cannot_act
 
 _SCHEMA = {
     name: pl.String() for name in ("trace", "environment", "option", "flag", "why", "security", "cannot_act", "source")
@@ -46,7 +46,7 @@ def _rows(environment: str, options: DockerOptions) -> Iterator[dict[str, Any]]:
             "why": flag.why,
             "security": flag.security,
             "cannot_act": idle.get(name),
-            "source": f"the docker run line of the first run of {environment}; grade and purpose: sparkray.spec.docker",
+            "source": f"the docker run line of the first run of {environment}; grade and purpose: sparkray.config.docker",
         }
 
 

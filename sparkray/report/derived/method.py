@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from sparkray.spec.model import RESERVE_GIB
+from sparkray.config.model import RESERVE_GIB
 from sparkray.stats.nested import LEAST_RESAMPLED
 
 _CONSTANTS = (
@@ -19,7 +19,7 @@ _CONSTANTS = (
     (
         "reserve_gib",
         RESERVE_GIB,
-        "memory that no model may count on: 8 GiB for the host, 4 for CUDA; sparkray.spec.model",
+        "memory that no model may count on: 8 GiB for the host, 4 for CUDA; sparkray.config.model",
     ),
     ("bits_16", 16.0, "unquantised weights"),
     ("bits_8", 8.0, "weights of 8 bits, scales left out"),

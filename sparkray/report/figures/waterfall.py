@@ -10,12 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from sparkray.analysis.text import Text, enumerated, say, sentences
+from sparkray.config.isolation import LAYER_TITLES
 from sparkray.report.book import Book, Row
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import grid, legend_above
 from sparkray.report.labels import arm, axis_label, metric_name, unit_of
 from sparkray.report.style import BLACK, BLUE, ORANGE, PAGE_IN
-from sparkray.spec.isolation import LAYER_TITLES
 
 TITLE = "Where the difference comes from"
 ORDER = 55

@@ -1,0 +1,190 @@
+"""Experiments: questions fixed before the data, readable as a pre-registration."""
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, MinLen
+
+from sparkray.config.boundary import STRICT, YAML_WORD
+
+Order = Literal["random", "alternating"]
+Policy = Literal["invalid", "warn", "off"]
+"""What a check's finding means: the run is measured again, it is warned of, or the check is not asked."""
+Spending = Literal["linear", "pocock", "obrien_fleming"]
+_NAME = re.compile(r"\w[\w.-]*")
+Positive = Annotated[int, Gt(0)]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The load of one run. Lengths in tokens; `warmup_requests` come first, have the mean lengths, and do not count.
+
+    The lengths of request k are drawn evenly from mean - spread to mean + spread, input and output apart, by the seed
+    and k alone: the same in every arm and in every run. A spread of 0 gives every request the mean.
+    `offline` is the only kind so far: the engine's own benchmark or worker makes the load inside the environment.
+    """
+
+    __pydantic_config__ = STRICT
+
+    requests: Positive
+    input_tokens: Positive
+    output_tokens: Annotated[int, Ge(2)]
+    warmup_requests: Annotated[int, Ge(0)] = 2
+    concurrency: Annotated[int, Ge(0)] = 0
+    """Requests in flight at once; 0 takes the model card's batch size."""
+    input_spread: Annotated[int, Ge(0)] = 0
+    output_spread: Annotated[int, Ge(0)] = 0
+    kind: Literal["offline"] = "offline"
+
+    def __post_init__(self) -> None:
+        if self.input_spread >= self.input_tokens or self.output_spread >= self.output_tokens - 1:
+            raise ValueError(
+                f"input_spread {self.input_spread} and output_spread {self.output_spread} leave no tokens of "
+                f"{self.input_tokens} in and two of {self.output_tokens} out"
+            )
+
+    @property
+    def most_input(self) -> int:
+        """The longest prompt there can be, tokens."""
+        return self.input_tokens + self.input_spread
+
+    @property
+    def most_output(self) -> int:
+        """The longest output there can be, tokens."""
+        return self.output_tokens + self.output_spread
+
+    def lengths(self, seed: int) -> tuple[tuple[int, int], ...]:
+        """(input, output) tokens of each request that counts."""
+
+        def drawn(mean: int, spread: int, what: str, index: int) -> int:
+            if spread == 0:
+                return mean
+            return random.Random(f"{seed} {what} {index}").randint(mean - spread, mean + spread)  # noqa: S311 - reproducible
+
+        return tuple(
+            (
+                drawn(self.input_tokens, self.input_spread, "input", index),
+                drawn(self.output_tokens, self.output_spread, "output", index),
+            )
+            for index in range(self.requests)
+        )
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is done around each run so that runs are alike. Times in s, temperatures in degrees C, memory in GiB.
+
+    `page_cache`: `drop` empties it before each run, `warm` reads the weights once before it, `leave` does nothing.
+    `cooldown`: `fixed` waits `cooldown_s` and then until the GPU is cool, `adaptive` goes on as soon as it is cool,
+    `none` does not wait. Cool means below `start_below_c` and within `start_within_c` of where this experiment's runs
+    start; after `cooldown_limit_s` the run starts as it is and its row says so. `memory_floor_gib` is the MemAvailable
+    under which a run is ended before the host wedges; 0 watches nothing.
+    """
+
+    __pydantic_config__ = STRICT
+
+    page_cache: Literal["drop", "warm", "leave"] = "leave"
+    cooldown: Literal["none", "fixed", "adaptive"] = "none"
+    cooldown_s: Annotated[float, Ge(0)] = 300.0
+    cooldown_limit_s: Annotated[float, Ge(0)] = 1800.0
+    start_below_c: float = 45.0
+    start_within_c: Annotated[float, Gt(0)] = 3.0
+    memory_floor_gib: Annotated[float, Ge(0)] = 0.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the load beside the environment: requests in flight and the engine's batch; None is the card's own.
+
+    Each level of each model has blocks of its own, which hold every environment once.
+    """
+
+    __pydantic_config__ = STRICT
+
+    concurrency: Positive | None = None
+    max_batch_size: Positive | None = None
+
+    def __str__(self) -> str:
+        parts = (("concurrency", self.concurrency), ("batch", self.max_batch_size))
+        return " ".join(f"{name}={value}" for name, value in parts if value is not None)
+
+
+@dataclass(frozen=True)
+class Sequential:
+    """A group-sequential design: a model needs no further runs once every primary metric is decided at a look.
+
+    `looks` are numbers of complete pairs, ascending; the last is where a model stops, decided or not. `spending` is how
+    the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first looks, `obrien_fleming` nearly
+    all to the last.
+
+    Raises:
+        ValueError: The looks do not ascend.
+    """
+
+    __pydantic_config__ = STRICT
+
+    looks: Annotated[tuple[Annotated[int, Ge(3)], ...], MinLen(1)]
+    spending: Spending = "linear"
+
+    def __post_init__(self) -> None:
+        if list(self.looks) != sorted(set(self.looks)):
+            raise ValueError(f"looks {list(self.looks)} must ascend")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One question.
+
+    `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
+    metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each
+    validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.
+    With `sequential`, `runs` is the most there can be. An environment that by its flags is effectively another one is
+    not measured beside it unless `fold` is false, as a comparison of an arm with itself wants it.
+    `families` are the metrics that p-values are adjusted over, by a name for each family, over models, levels and arms;
+    without any, all primary metrics are one family, `primary`. `planned_effect` is the relative difference that the number
+    of runs is planned for; the margin where it is not given.
+
+    Raises:
+        ValueError: The name could not be one, a metric stands in two families, or levels or looks contradict themselves.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, MinLen(1)]
+    question: str
+    models: Annotated[tuple[str, ...], MinLen(1)]
+    environments: Annotated[tuple[str, ...], MinLen(1)]
+    runs: Positive
+    workload: Workload
+    margins: Mapping[str, Annotated[float, Gt(0)]]
+    primary_metrics: tuple[str, ...]
+    seed: int = 0
+    order: Order = "random"
+    fold: bool = True
+    timeout_s: Annotated[float, Gt(0)] = 600.0
+    max_attempts: Positive = 3
+    protocol: Protocol = field(default_factory=Protocol)
+    levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
+    sequential: Sequential | None = None
+    checks: Mapping[str, Annotated[Policy, YAML_WORD]] = field(default_factory=dict)
+
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)
+    planned_effect: Annotated[float, Gt(0)] | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
+        bare = [name for name in self.primary_metrics if name not in self.margins]
+        if self.sequential is not None and bare:
+            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so no look could decide it")
+        grouped = [name for metrics in self.families.values() for name in metrics]
+        if len(set(grouped)) != len(grouped):
+            twice = next(name for name in grouped if grouped.count(name) > 1)
+            raise ValueError(f"families: {twice} stands in more than one place; a p-value is adjusted over one family")
+        levels = [str(level) for level in self.levels]
+        if len(set(levels)) != len(levels):
+            raise ValueError(f"levels: one stands twice ({', '.join(levels)})")

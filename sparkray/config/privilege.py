@@ -1,0 +1,67 @@
+"""What Docker makes of the options that trade isolation: capabilities, seccomp, AppArmor, new privileges. Pure."""
+
+from sparkray.config.docker import DockerOptions
+
+_SELINUX_COLONS = 3
+
+CAPABILITIES = (
+    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
+    *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),
+    *("SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
+    *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP"),
+    *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
+    "CHECKPOINT_RESTORE",
+)
+"""In the order of their bits (capabilities(7))."""
+DEFAULT_CAPABILITIES = frozenset(
+    {
+        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP"),
+        *("NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
+    }
+)
+"""What Docker gives a container that asks for nothing (its documentation of `docker run`)."""
+
+
+def capabilities_of(options: DockerOptions) -> frozenset[str]:
+    """The capabilities that dockerd gives for these options, without `CAP_` (moby, oci/caps: TweakCapabilities)."""
+    if options.privileged:
+        return frozenset(CAPABILITIES)
+    added, dropped = plain(options.cap_add), plain(options.cap_drop)
+    if "ALL" in added:
+        return frozenset(CAPABILITIES) - dropped
+    return added if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped | added
+
+
+def plain(names: tuple[str, ...] | None) -> frozenset[str]:
+    """Names of capabilities in capital letters, without `CAP_`."""
+    return frozenset(name.upper().removeprefix("CAP_") for name in names or ())
+
+
+def security_choices(options: DockerOptions) -> dict[str, str]:
+    """`--security-opt` by what it speaks of, as far as it can act and asks for more than Docker's default."""
+    chosen = {}
+    for text in options.security_opt or ():
+        name, _, value = text.replace(":", "=", 1).partition("=")
+        if name == "no-new-privileges" and value in ("", "true"):
+            chosen[name] = "true"
+        elif name == "label":
+            chosen[text.replace(":", "=", 1)] = ""
+        elif name in ("seccomp", "apparmor") and not options.privileged:
+            chosen[name] = value
+    return chosen
+
+
+def capability_names(mask: str) -> frozenset[str]:
+    """The capabilities of a hexadecimal mask of /proc/PID/status; bits without a name are left out."""
+    bits = int(mask, 16)
+    return frozenset(name for bit, name in enumerate(CAPABILITIES) if bits >> bit & 1)
+
+
+def apparmor_is(profile: str, got: str | None) -> bool | None:
+    """Whether a process has an AppArmor profile, by /proc/PID/attr/current as it is read back (`docker-default (enforce)`).
+
+    None for the label of another security module, which the kernel shows in the same place.
+    """
+    if got is None:
+        return True if profile == "unconfined" else None
+    return None if got.count(":") >= _SELINUX_COLONS else got.split(" (")[0] == profile

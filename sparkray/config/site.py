@@ -1,0 +1,125 @@
+"""Sites: facts about a kind of machine. What runs there, with which image and which Docker flags."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from annotated_types import Gt
+
+from sparkray.config.boundary import STRICT
+from sparkray.config.docker import DockerOptions
+
+HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED = "host", "native", "container_baseline", "container_optimized"
+ENVIRONMENTS = (HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+CONTAINER_ENVIRONMENTS = (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+
+
+def is_container(environment: str) -> bool:
+    """Whether Docker runs an environment of that name: the site's own, or one of a search or a ladder (`container:...`)."""
+    return environment.startswith("container")
+
+
+def is_native(environment: str) -> bool:
+    """Whether it is a chroot: the site's own, or one with a layer of isolation added (`native:...`)."""
+    return environment.startswith(NATIVE)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A container environment of a site.
+
+    `adapt` names the options that the site gives up when the host cannot honour them; each loss is recorded as a
+    deviation. Options that are not named there, or that the user asked for, are never given up.
+    """
+
+    __pydantic_config__ = STRICT
+
+    options: DockerOptions
+    adapt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU as its data sheet has it: GB/s, GiB, TFLOPS of dense 16-bit arithmetic; its SM clock's floor as in `Site`."""
+
+    __pydantic_config__ = STRICT
+
+    bandwidth_gb_s: Annotated[float, Gt(0)]
+    memory_gib: Annotated[float, Gt(0)] | None = None
+    compute_tflops: Annotated[float, Gt(0)] | None = None
+    least_sm_clock_mhz: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kind of machine.
+
+    `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
+    tool in it) or a reference that Docker knows. `models_root` is the folder of the checkpoints; `double` makes ones
+    without weights for the double. `hf_cache` is a
+    Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that look there. `validation` is the
+    experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
+    and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them; where the kind of GPU is open,
+    `devices` has them by the names that NVML tells. `modes` are named
+    variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
+    `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
+    should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or
+    `performance` for the fastest kind of core that the machine has; empty: nobody keeps off anything).
+    `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
+    (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not offered there.
+    `deviations` say in words where a site departs from the one it stands in for.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    description: str
+    engine: str
+    image: str
+    experiment: str
+    validation: str
+    environments: Mapping[str, Environment]
+    inherits: str | None = None
+    modes: Mapping[str, DockerOptions] = field(default_factory=dict)
+    models_root: str = "/data/models/huggingface"
+    hf_cache: str = ""
+    engine_options: Mapping[str, Any] = field(default_factory=dict)
+    memory_gib: Annotated[float, Gt(0)] | None = None
+    bandwidth_gb_s: Annotated[float, Gt(0)] | None = None
+    compute_tflops: Annotated[float, Gt(0)] | None = None
+    devices: Mapping[str, Device] = field(default_factory=dict)
+    least_sm_clock_mhz: Annotated[float, Gt(0)] | None = None
+    engine_cpus: str = ""
+    space: str = ""
+    optimization: str = ""
+    simulated: bool = False
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    deviations: tuple[str, ...] = ()
+
+    def with_gpus(self, names: Iterable[str]) -> "Site":
+        """The site with its GPU's data sheet where it has none of its own; as it is for a GPU that `devices` lacks.
+
+        Of GPUs that are not alike each number is the greatest, so that no bound is too low; of the SM clock, whose floor
+        must not be too high, it is the least.
+
+        Args:
+            names: The machine's GPUs as NVML tells them.
+        """
+        known = [self.devices.get(name) for name in dict.fromkeys(names)]
+        sheets = [device for device in known if device is not None]
+        if self.bandwidth_gb_s is not None or not sheets or len(sheets) < len(known):
+            return self
+
+        def most(values: Iterable[float | None]) -> float | None:
+            told = [value for value in values if value is not None]
+            return max(told) if len(told) == len(sheets) else None
+
+        floors = [sheet.least_sm_clock_mhz for sheet in sheets if sheet.least_sm_clock_mhz is not None]
+
+        return replace(
+            self,
+            bandwidth_gb_s=most(sheet.bandwidth_gb_s for sheet in sheets),
+            memory_gib=self.memory_gib or most(sheet.memory_gib for sheet in sheets),
+            compute_tflops=self.compute_tflops or most(sheet.compute_tflops for sheet in sheets),
+            least_sm_clock_mhz=self.least_sm_clock_mhz or (min(floors) if len(floors) == len(sheets) else None),
+        )

@@ -1,0 +1,208 @@
+"""What an optimisation is of: the study of native and baseline, the space, what this machine makes of it, what was asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import DockerOptions, Security, flag_words, given
+from sparkray.config.experiment import Sequential
+from sparkray.config.isolation import KernelFacts, Ladder, ladder
+from sparkray.config.offer import LevelVerdict, judge
+from sparkray.config.site import CONTAINER_BASELINE, NATIVE, Environment
+from sparkray.config.space import HostFacts, Space, apply_level
+from sparkray.engines import load_engine
+from sparkray.errors import InputError
+from sparkray.machine.fingerprint import Machine, fingerprint
+from sparkray.machine.offered import engine_info, host_facts
+from sparkray.metrics import BY_NAME
+from sparkray.plan import Study, Treatment
+from sparkray.runtimes._isolation import kernel_facts
+from sparkray.stats.screen import Better
+from sparkray.sweep.options import Options, build_study, site_of
+
+Stage = Literal["screen", "search", "confirm", "attribute"]
+SUFFIX = "-optimize"
+PHASE = "phase2b"
+MEMORY = "host_available_drop_peak_gib"
+_CONFIRM_FACTOR, MOST_CONFIRM = 3, 30
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of an optimisation beside the options of every sweep; None: not said."""
+
+    trials: int = 20
+    confirm_runs: int | None = None
+    security: Security = "weakens"
+    allow_insecure: bool = False
+    output: Path | None = None
+    storage: str | None = None
+
+    @property
+    def allowed(self) -> Security:
+        """The worst grade that may be offered."""
+        return "dangerous" if self.allow_insecure else self.security
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that is known before the first run. `here`: the machine that measures is this one, and was asked."""
+
+    study: Study
+    space: Space
+    facts: HostFacts
+    kernel: KernelFacts
+    verdicts: tuple[LevelVerdict, ...]
+    asked: Asked
+    here: bool
+
+    @property
+    def name(self) -> str:
+        """The experiment's name without what marks it as an optimisation: datasets are called after it."""
+        return self.study.experiment.name.removesuffix(SUFFIX)
+
+    @property
+    def baseline(self) -> Treatment:
+        """The container whose flags are changed."""
+        return self.study.treatment(CONTAINER_BASELINE)
+
+    @property
+    def metric(self) -> str:
+        """What is optimised: the first primary metric."""
+        return self.study.experiment.primary_metrics[0]
+
+    @property
+    def better(self) -> Better:
+        """Which direction of it is a gain."""
+        return "lower" if BY_NAME[self.metric].better == "lower" else "higher"
+
+    @property
+    def margin(self) -> float:
+        """Its margin."""
+        return self.study.experiment.margins[self.metric]
+
+    @property
+    def runs(self) -> int:
+        """Blocks of screen and ladder, and instances of the search, a model."""
+        return self.study.experiment.runs
+
+    @property
+    def looks(self) -> Sequential | None:
+        """The looks of the confirmation, where the experiment is sequential and no number of blocks was asked for."""
+        return None if self.asked.confirm_runs else self.study.experiment.sequential
+
+    @property
+    def confirm_runs(self) -> int:
+        """Blocks of the confirmation, a model; the most there can be where it is sequential."""
+        if self.looks is not None:
+            return self.looks.looks[-1]
+        return self.asked.confirm_runs or min(MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
+
+    def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
+        """The study of one stage."""
+        experiment = replace(
+            self.study.experiment,
+            name=f"{self.name}-{stage}",
+            environments=tuple(treatment.environment for treatment in treatments),
+            runs=runs,
+            sequential=None,
+        )
+        return replace(self.study, experiment=experiment, treatments=tuple(treatments))
+
+    def treatment(self, environment: str, options: DockerOptions) -> Treatment:
+        """Docker options as a treatment; the site may give up what it may in the baseline, as far as that is the same."""
+        mine = self.baseline
+        kept = tuple(name for name in mine.adapt if getattr(options, name) == getattr(mine.options, name))
+        return Treatment(environment, options, kept)
+
+    def level(self, verdict: LevelVerdict) -> Treatment:
+        """One level as the only change to the baseline."""
+        return self.treatment(f"container:{verdict.name}", apply_level(self.baseline.options, verdict.options))
+
+    def ladder(self) -> Ladder:
+        """The rungs between a plain process, or the chroot where the engine runs nowhere else, and the baseline."""
+        anywhere = load_engine(self.study.engine).image_contents == "venv"
+        mine = self.baseline
+        return ladder(
+            Environment(mine.options, mine.adapt), self.facts, self.kernel, start="host" if anywhere else "native"
+        )
+
+
+def is_optimisation(name: str) -> bool:
+    """Whether an experiment's name says that it is one for `optimize`, so that `plan` shows every stage of it."""
+    return name == PHASE or name.endswith(SUFFIX)
+
+
+def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
+    """The scene on this machine, or on the one that the site stands for.
+
+    Args:
+        options: Of the command.
+        asked: What `optimize` adds to them.
+        measuring: Whether runs will follow: then the kernel's side is tried, which needs root.
+
+    Raises:
+        InputError: The site has no space, or the experiment has no objective, or more than one level of the load.
+    """
+    site = site_of(options)
+    if not site.space or not (options.experiment or site.optimization):
+        raise InputError(
+            f"site {site.name} names no space to optimise in",
+            "Name one: --set site.space=local --set site.optimization=local-optimize",
+        )
+    wanted = options.experiment or site.optimization
+    changed = replace(options, experiment=wanted, environments=f"{NATIVE},{CONTAINER_BASELINE}", phase=None, mode=None)
+    study = build_study(changed)
+    _check(study)
+    machine = fingerprint()
+    here = measuring or site.simulated or machine.site == site.name
+    space = Catalog(data_root()).space(site.space)
+    info = engine_info() if here else None
+    facts = host_facts(space, machine, info) if here else space.assumed
+    verdicts = judge(
+        space,
+        study.treatment(CONTAINER_BASELINE).options,
+        workload=study.experiment.workload.kind,
+        host=facts,
+        allowed=asked.allowed,
+    )
+    return Scene(study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, asked, here)
+
+
+def _kernel(machine: Machine, info: Mapping[str, object] | None, *, here: bool, trying: bool) -> KernelFacts:
+    """By trying where runs will follow; as far as it is told where none will."""
+    if trying:
+        return kernel_facts(info)
+    told = info or {}
+    version = int(str(machine.facts["cgroup_version"])) if here else None
+    driver = told.get("Driver")
+    return KernelFacts(cgroup_version=version, storage_driver=str(driver) if driver else None)
+
+
+def _check(study: Study) -> None:
+    experiment = study.experiment
+    if not experiment.primary_metrics or experiment.primary_metrics[0] not in experiment.margins:
+        raise InputError(
+            f"experiment {experiment.name} has no primary metric with a margin: there is nothing to optimise",
+            "Name one first in primary_metrics, with its margin",
+        )
+    if len(experiment.levels) > 1:
+        raise InputError(
+            f"experiment {experiment.name} has {len(experiment.levels)} levels of the load: flags are chosen for one",
+            "Leave one in `levels`",
+        )
+
+
+def words_of(options: DockerOptions) -> str:
+    """Flags as `docker run` has them, on one line."""
+    return " ".join(flag_words(options))
+
+
+def changed_words(before: DockerOptions, after: DockerOptions) -> str:
+    """The flags in which one set of options differs from another; those that were taken away are named so."""
+    own = {name: value for name, _, value in given(after) if getattr(before, name) != value}
+    gone = [name for name, _, _ in given(before) if getattr(after, name) is None]
+    lost = [f"(without {words_of(DockerOptions(**{name: getattr(before, name)}))})" for name in gone]
+    return " ".join([*flag_words(DockerOptions(**own)), *lost])

@@ -1,0 +1,210 @@
+"""An optimisation before its first run: every level with what is done about it, and what each stage costs."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sparkray.config.offer import LevelVerdict, unresolved
+from sparkray.config.site import NATIVE
+from sparkray.config.space import apply_level
+from sparkray.optimize.context import MOST_CONFIRM, PHASE, Scene, changed_words
+from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
+from sparkray.sweep.options import Options
+from sparkray.units import format_duration
+from sparkray.workflows.timing import Timing, known_dataset
+
+CANDIDATES = 3
+"""Most that the confirmation has (`search.shortlist`)."""
+HOPED_H = 20.0
+"""What the study before this one set aside for its optimisation."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What a stage comes to. `most`: it may need less, as a search that is soon sure does. Hours by kind of cooldown."""
+
+    stage: str
+    treatments: int
+    blocks: int
+    runs: int
+    most: bool
+    hours: Mapping[str, float]
+    measured: bool
+
+    def text(self) -> str:
+        """A line of the plan."""
+        hours = " or ".join(
+            f"{format_duration(3600 * value)}{f' ({kind} cooldown)' if len(set(self.hours.values())) > 1 else ''}"
+            for kind, value in (self.hours if len(set(self.hours.values())) > 1 else _first(self.hours)).items()
+        )
+        bound = "at most " if self.most else ""
+        arms = f"{self.treatments} environments x {self.blocks} blocks" if self.blocks else f"{self.treatments} trials"
+        return f"{self.stage:<10} {arms}: {bound}{self.runs} runs, about {hours}"
+
+
+def _first(hours: Mapping[str, float]) -> Mapping[str, float]:
+    return dict([next(iter(hours.items()))])
+
+
+def phases(scene: Scene, options: Options) -> tuple[Phase, ...]:
+    """Every stage, with measured times where its dataset has some."""
+    ends = [Treatment(NATIVE), scene.baseline]
+    alone = [v for v in scene.verdicts if v.alone]
+    levels = [
+        scene.level(v) if not unresolved(v.options) else scene.treatment(f"container:{v.name}", scene.baseline.options)
+        for v in alone
+    ]
+    candidates = [scene.treatment(f"container:combined-{n}", scene.baseline.options) for n in range(CANDIDATES)]
+    return (
+        _phase(scene.stage("screen", (*ends, *levels), scene.runs), "screen", options),
+        _search(scene, options),
+        _phase(scene.stage("confirm", (*ends, *candidates), scene.confirm_runs), "confirm", options, most=True),
+        _phase(scene.stage("attribute", treatments_of(scene.ladder()), scene.runs), "attribute", options),
+    )
+
+
+def _phase(study: Study, stage: str, options: Options, *, most: bool = False) -> Phase:
+    every = _unfolded(study)
+    runs = make_plan(every)
+    timing = Timing(study, known_dataset(study, options))
+    return Phase(
+        stage, len(study.treatments), study.experiment.runs, len(runs), most, _hours(timing, runs), timing.measured
+    )
+
+
+def _unfolded(study: Study) -> Study:
+    """Stand-ins for environments that are not known yet are alike by their flags, and count all the same."""
+    return replace(study, experiment=replace(study.experiment, fold=False))
+
+
+def _search(scene: Scene, options: Options) -> Phase:
+    """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
+    from sparkray.optimize.search import Settings  # noqa: PLC0415 - Optuna takes long to import
+    from sparkray.optimize.search.stage import definition_of, ground_of  # noqa: PLC0415 - likewise
+
+    study = scene.stage("search", (scene.baseline,), 1)
+    models = tuple(card.name for card in scene.study.cards)
+    runs = Settings("", "", scene.asked.trials, models).most_runs
+    timing = Timing(study, known_dataset(study, options, definition_of(scene, ground_of(scene))))
+    each = make_plan(study)
+    whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
+    return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)
+
+
+def _hours(timing: Timing, runs: Sequence[PlannedRun]) -> dict[str, float]:
+    return {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("adaptive", "fixed")}
+
+
+def level_document(scene: Scene, verdict: LevelVerdict) -> dict[str, Any]:
+    """One level and what is done with it, as data."""
+    before = scene.baseline.options
+    known = not unresolved(verdict.options)
+    return {
+        "factor": verdict.factor,
+        "level": verdict.level,
+        "done": "screen" if verdict.alone else ("search only" if verdict.offered else "struck"),
+        "reason": verdict.reason or None,
+        "security": verdict.security,
+        "flags": changed_words(before, apply_level(before, verdict.options)) if known else None,
+        "why": scene.space.factor(verdict.factor).why,
+    }
+
+
+def optimisation_document(scene: Scene, planned: Sequence[Phase]) -> dict[str, Any]:
+    """The whole plan as data."""
+    return {
+        "experiment": scene.study.experiment.name,
+        "site": scene.study.site.name,
+        "space": scene.space.name,
+        "host": "this machine" if scene.here else "assumed, as the space describes it",
+        "models": [card.name for card in scene.study.cards],
+        "metric": scene.metric,
+        "margin": scene.margin,
+        "levels": [level_document(scene, verdict) for verdict in scene.verdicts],
+        "ladder": {
+            "rungs": [rung.environment for rung in scene.ladder().rungs],
+            "struck": [vars(struck) for struck in scene.ladder().struck],
+        },
+        "stages": [
+            {
+                "stage": one.stage,
+                "treatments": one.treatments,
+                "blocks": one.blocks or None,
+                "runs": one.runs,
+                "at_most": one.most,
+                "hours": {kind: round(value, 2) for kind, value in one.hours.items()},
+                "by": "measured runs" if one.measured else "estimates",
+            }
+            for one in planned
+        ],
+        "runs": sum(one.runs for one in planned),
+        "hours": {kind: round(value, 2) for kind, value in _total(planned).items()},
+    }
+
+
+def _total(planned: Sequence[Phase]) -> dict[str, float]:
+    return {kind: math.fsum(one.hours[kind] for one in planned) for kind in ("adaptive", "fixed")}
+
+
+def optimisation_lines(scene: Scene, planned: Sequence[Phase], *, levels: bool = True) -> Iterator[str]:
+    """The plan for people; `levels`: every level and every rung, too."""
+    models = ", ".join(card.name for card in scene.study.cards)
+    yield (
+        f"{scene.study.experiment.name} on site {scene.study.site.name}: {models}; {scene.metric}, margin "
+        f"{scene.margin:.1%}; space {scene.space.name}, judged for "
+        f"{'this machine' if scene.here else 'the machine that it describes'}"
+    )
+    if levels:
+        yield from _level_lines(scene)
+        yield from _ladder_lines(scene)
+    for one in planned:
+        yield one.text()
+    yield from _fewer_lines(scene)
+    total = _total(planned)
+    hours = " or ".join(dict.fromkeys(f"{value:.1f} h" + _kind(kind, total) for kind, value in total.items()))
+    hoped = f"; the study hoped for {HOPED_H:.0f} h" if scene.study.experiment.name == PHASE else ""
+    basis = "measured runs and estimates" if any(one.measured for one in planned) else "estimates"
+    yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{hoped}"
+
+
+def _fewer_lines(scene: Scene) -> Iterator[str]:
+    """What a confirmation of fewer blocks than a whole one has can show."""
+    if scene.looks is None and scene.confirm_runs < MOST_CONFIRM:
+        wider = _half_width(scene.confirm_runs) / _half_width(MOST_CONFIRM)
+        yield (
+            f"the confirmation has {scene.confirm_runs} blocks a model, a whole one {MOST_CONFIRM}: what a gain has beyond "
+            f"the margin must be {wider:.1f} times as large to be shown (--confirm-runs {MOST_CONFIRM})"
+        )
+
+
+def _half_width(blocks: int) -> float:
+    """Of the confirmation's interval, in standard deviations of one log ratio."""
+    from scipy import special  # noqa: PLC0415 - it takes long to import
+
+    return float(special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)
+
+
+def _kind(kind: str, total: Mapping[str, float]) -> str:
+    return f" with {kind} cooldown" if len(set(total.values())) > 1 else ""
+
+
+def _level_lines(scene: Scene) -> Iterator[str]:
+    words = {"screen": "screen", "search only": "search", "struck": "struck"}
+    before = ""
+    for verdict in scene.verdicts:
+        told = level_document(scene, verdict)
+        if verdict.factor != before:
+            yield f"{verdict.factor}: {told['why']}"
+            before = verdict.factor
+        grade = "" if verdict.security == "none" else f"  [{verdict.security}]"
+        reason = f"  {told['reason']}" if told["reason"] else ""
+        yield f"  {words[told['done']]:<7} {verdict.name:<26} {told['flags'] or ''}{grade}{reason}"
+
+
+def _ladder_lines(scene: Scene) -> Iterator[str]:
+    ladder = scene.ladder()
+    yield f"ladder from {ladder.first} to {ladder.last}: {', '.join(rung.environment for rung in ladder.rungs)}"
+    for struck in ladder.struck:
+        way = "not added alone" if struck.direction == "add" else "not taken away alone"
+        yield f"  struck  {struck.layer:<26} {way}: {struck.reason}"

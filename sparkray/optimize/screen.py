@@ -1,0 +1,209 @@
+"""The screen: native, the baseline, and every level that can act alone, each once in every block."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sparkray.analysis.optimized import Effect, Level, LevelState
+from sparkray.config.offer import LevelVerdict, unresolved
+from sparkray.config.site import CONTAINER_BASELINE, NATIVE
+from sparkray.config.space import apply_level
+from sparkray.optimize.context import Scene, changed_words
+from sparkray.optimize.effects import effect, effects, effects_by_model
+from sparkray.optimize.rows import Rows, must_run, rows_of
+from sparkray.plan import Treatment, definition_sha256, make_plan
+from sparkray.stats.screen import LevelEffect
+from sparkray.store import Dataset
+from sparkray.workflows.measurement import Measuring
+
+NO_OP = "the process gets just what the baseline's gets"
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What the screen found.
+
+    Attributes:
+        dataset: Its own.
+        levels: Every level of the space.
+        measured: Effects by level (`factor=level`), as the room of statistics has them.
+        by_model: The same on each model alone, by model and level.
+        overhead: Baseline against native.
+        models: Those that the baseline runs.
+        verdicts: What is offered now that the screen is known: no no-op, nothing that fails or does harm.
+        simulated: Whether a double stood in for the engine.
+        rows: What it was judged by.
+    """
+
+    dataset: Dataset
+    levels: tuple[Level, ...]
+    measured: Mapping[str, LevelEffect]
+    by_model: Mapping[str, Mapping[str, LevelEffect]]
+    overhead: Effect
+    models: tuple[str, ...]
+    verdicts: tuple[LevelVerdict, ...]
+    simulated: bool
+    rows: Rows
+
+
+def screen(scene: Scene, measuring: Measuring) -> Screened:
+    """Measures what is left of the screen, and judges.
+
+    Raises:
+        SparkrayError: No further run is possible, or an arm that everything is compared with does not run.
+        InterruptedSweepError: Somebody asked for the end.
+    """
+    ends = (Treatment(NATIVE), scene.baseline)
+    alone = {f"container:{v.name}": v for v in scene.verdicts if v.alone and not unresolved(v.options)}
+    levels = {name: scene.level(verdict) for name, verdict in alone.items()}
+    study = scene.stage("screen", ends, scene.runs)
+    dataset = measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
+    struck = measuring.able(study, dataset, list(levels.values()))
+    kept = {name: treatment for name, treatment in levels.items() if name not in struck}
+    measuring.say(
+        f"screen: {len(kept)} levels beside native and the baseline, {scene.runs} blocks a model; data in {dataset.path}"
+    )
+
+    def idle(rows: Rows) -> dict[str, str]:
+        return {name: NO_OP for name, treatment in kept.items() if rows.same_state(treatment, scene.baseline)}
+
+    whole = scene.stage("screen", (*ends, *kept.values()), scene.runs)
+    failed = measuring.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
+    rows = rows_of(dataset, make_plan(whole))
+    must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in scene.study.cards])
+    return _judged(scene, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
+
+
+def _judged(scene: Scene, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]) -> Screened:
+    """Rows of a finished screen, and why environments are out of it."""
+    base = rows.values(CONTAINER_BASELINE, scene.metric)
+    models = tuple(card.name for card in scene.study.cards if any(model == card.name for model, _ in base))
+    arms = {
+        v.name: rows.values(f"container:{v.name}", scene.metric)
+        for v in scene.verdicts
+        if v.alone and f"container:{v.name}" not in out and f"container:{v.name}" not in idle
+    }
+    found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
+    apart = effects_by_model(
+        base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
+    )
+    levels = []
+    for verdict in scene.verdicts:
+        level = _level(scene, verdict, idle=idle, out=out)
+        if level.state == "measured" and verdict.name in found:
+            each = {model: apart[model][verdict.name][0] for model in models}
+            in_part = _in_part(rows, level.environment, models)
+            level = _with_effect(level, found[verdict.name][0], each, in_part=in_part)
+        levels.append(replace(level, advice=advice_of(level)))
+    native = rows.values(NATIVE, scene.metric)
+    return Screened(
+        dataset=dataset,
+        levels=tuple(levels),
+        measured={name: one for name, (_, one) in found.items()},
+        by_model={model: {name: one for name, (_, one) in mine.items()} for model, mine in apart.items()},
+        overhead=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
+        models=models,
+        verdicts=tuple(_offered(v, level) for v, level in zip(scene.verdicts, levels, strict=True)),
+        simulated=any(row["simulated"] for row in rows.ok),
+        rows=rows,
+    )
+
+
+def _level(scene: Scene, verdict: LevelVerdict, *, idle: set[str], out: Mapping[str, str]) -> Level:
+    environment = f"container:{verdict.name}"
+    state, reason = _state(verdict, environment, idle=idle, out=out)
+    before = scene.baseline.options
+    flags = "" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options))
+    return Level(
+        factor=verdict.factor,
+        level=verdict.level,
+        environment=environment,
+        flags=flags,
+        security=verdict.security,
+        why=scene.space.factor(verdict.factor).why,
+        state=state,
+        reason=reason,
+        effect=None,
+        advice="",
+    )
+
+
+def _with_effect(level: Level, made: Effect, by_model: Mapping[str, Effect], *, in_part: str | None) -> Level:
+    named = {model: replace(one, environment=level.environment) for model, one in by_model.items()}
+    return replace(level, effect=replace(made, environment=level.environment), by_model=named, reason=in_part)
+
+
+def _in_part(rows: Rows, environment: str, models: Sequence[str]) -> str | None:
+    """What is said of a level that works in some blocks and fails in others, of models that the baseline runs."""
+    bad = {pair: row for pair, row in rows.failures(environment).items() if pair[0] in models}
+    if not bad:
+        return None
+    (model, block), last = max(bad.items(), key=lambda item: item[0][1])
+    every = len(bad) + len(rows.of(environment))
+    return f"failed in {len(bad)} of {every} blocks; the last, {model} in block {block}: {last['status']}, {last['reason']}"
+
+
+def _state(
+    verdict: LevelVerdict, environment: str, *, idle: set[str], out: Mapping[str, str]
+) -> tuple[LevelState, str | None]:
+    if environment in idle:
+        return "no-op", NO_OP
+    if environment in out:
+        ran = out[environment].startswith("none of its")
+        return ("failed" if ran else "struck"), out[environment]
+    if not verdict.offered:
+        return "struck", verdict.reason
+    return ("measured", None) if verdict.alone else ("search only", verdict.reason)
+
+
+def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
+    """A verdict with what the screen says against it: the search is spared what is known."""
+    if not verdict.offered or level.state == "search only":
+        return verdict
+    reason = level.reason
+    for where, one in (("", level.effect), *((f" on {model}", one) for model, one in level.by_model.items())):
+        if one is not None and one.harms and one.verdict == "different":
+            reason = reason or f"it does harm alone{where}: {one.gain_pct:+.1f} %"
+    return verdict if reason is None else replace(verdict, offered=False, alone=False, reason=reason)
+
+
+def advice_of(level: Level) -> str:
+    """What to do about a level in production, in a sentence."""
+    if level.state == "no-op":
+        return "leave it out: it changes nothing here"
+    if level.state == "failed":
+        return "do not use it: the container does not work with it"
+    if level.state == "struck":
+        return "not measured"
+    if level.state == "search only":
+        return "nothing alone; see the search"
+    if level.reason:
+        return "do not use it: the container does not always work with it"
+    return _price(level, _measured_advice(level.effect))
+
+
+def _measured_advice(found: Effect | None) -> str:
+    if found is None or found.ratio is None:
+        return "too few runs to say anything"
+    if found.harms:
+        return "avoid it: it costs performance" + ("" if found.verdict == "different" else ", though little")
+    if found.helps:
+        if found.verdict == "different":
+            return "a candidate: what the confirmation says of it counts"
+        return "a gain is shown, its size against the margin is not"
+    if found.verdict == "equivalent":
+        return "no cost, no gain: choose it by what it does for security"
+    return _unshown_advice(found)
+
+
+def _unshown_advice(found: Effect) -> str:
+    """Of an effect that is not shown once all levels are counted, whatever it is by itself."""
+    if found.verdict != "different":
+        return "nothing is shown either way: leave it as the baseline has it"
+    seen = "avoid it: a loss" if (found.gain_pct or 0.0) < 0.0 else "measure on: a gain"
+    return f"{seen} beyond the margin is seen, which among so many levels may be chance"
+
+
+def _price(level: Level, said: str) -> str:
+    if level.security == "dangerous":
+        return f"{said}; gives root on the host away: never in production"
+    return f"{said}; weakens isolation" if level.security == "weakens" else said

@@ -1,0 +1,127 @@
+"""What is worth confirming: the search's best, and the best few flags of screen and search combined. Pure.
+
+Nothing here decides. The highest of many estimates is too high (the optimiser's curse), so that the candidates are
+measured again beside the baseline, on fresh runs, and only that counts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from sparkray.config.docker import DockerOptions, Security
+from sparkray.config.space import BASELINE, isolation_rank
+from sparkray.optimize.search.ground import Ground
+from sparkray.optimize.search.words import Evaluated, Found
+from sparkray.stats.screen import LevelEffect
+
+MOST_FLAGS, MOST_CANDIDATES = 3, 3
+_NEAR = 0.003
+"""A log ratio that is not worth a flag: a configuration with fewer or safer changes is taken instead."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration for the confirmation.
+
+    Attributes:
+        environment: `container:combined-<hash>`.
+        options: Complete flags.
+        choices: Level by factor, the baseline's left out.
+        security: Worst grade.
+        expected: Log ratio that is hoped for: the search's estimate, or the sum of the levels' own.
+        why: Where it comes from.
+    """
+
+    environment: str
+    options: DockerOptions
+    choices: Mapping[str, str]
+    security: Security
+    expected: float
+    why: str
+
+
+def shortlist(
+    ground: Ground, found: Found | None, screen: Sequence[LevelEffect] = (), *, most: int = MOST_CANDIDATES
+) -> tuple[Candidate, ...]:
+    """At most `most` candidates; empty when neither screen nor search saw a gain.
+
+    What the search found has the first places: its estimates are drawn in, and a sum of single gains is not, so that the
+    two cannot be ranked together.
+
+    Args:
+        ground: What may be chosen.
+        found: What the search found, if there was one.
+        screen: Effects of single levels, named `factor=level`, of the same objective.
+        most: Number of candidates.
+    """
+    candidates: dict[str, Candidate] = {}
+    combined = sorted(_of_screen(ground, screen), key=lambda candidate: -candidate.expected)
+    for candidate in [*_of_search(ground, found), *combined]:
+        key = ground.key(candidate.choices)
+        if candidate.expected > 0.0 and key != ground.key({}):
+            candidates.setdefault(key, candidate)
+    return tuple(candidates.values())[:most]
+
+
+def _of_search(ground: Ground, found: Found | None) -> list[Candidate]:
+    """The best, and the one nearly as good with the least changed: safest first, then fewest levels."""
+    tried = found.evaluated if found else ()
+    complete = [
+        one
+        for one in tried
+        if one.state == "complete" and one.estimate is not None and ground.barred(one.choices) is None
+    ]
+    if not complete:
+        return []
+    best = complete[0]
+    near = [one for one in complete if (one.estimate or 0.0) >= (best.estimate or 0.0) - _NEAR]
+    plainest = min(near, key=lambda one: (isolation_rank(one.security), len(_changed(one.choices))))
+    made = [_candidate(ground, best.choices, best.estimate or 0.0, "the search's best")]
+    if plainest is not best:
+        made.append(_candidate(ground, plainest.choices, plainest.estimate or 0.0, _why_plain(plainest)))
+    return made
+
+
+def _why_plain(one: Evaluated) -> str:
+    return (
+        f"within {_NEAR:.1%} of the search's best, with {len(_changed(one.choices))} changes, security {one.security}"
+    )
+
+
+def _of_screen(ground: Ground, screen: Sequence[LevelEffect]) -> list[Candidate]:
+    """The levels that gain after Holm, the best of each factor, two and three of the best together."""
+    gains: dict[str, tuple[float, str]] = {}
+    offered = {(axis.name, label) for axis in ground.axes for label in axis.open}
+    for effect in screen:
+        factor, _, level = effect.name.partition("=")
+        gain = effect.gain_log or 0.0
+        if effect.helps and (factor, level) in offered and gain > gains.get(factor, (0.0, ""))[0]:
+            gains[factor] = gain, level
+    best = sorted(gains, key=lambda factor: -gains[factor][0])[:MOST_FLAGS]
+    sets = [
+        chosen for size in range(len(best), 0, -1) for chosen in combinations(best, size) if size > 1 or len(best) == 1
+    ]
+    return [
+        _candidate(
+            ground,
+            {factor: gains[factor][1] for factor in chosen},
+            sum(gains[factor][0] for factor in chosen),
+            f"the screen's best combined: {' and '.join(f'{factor}={gains[factor][1]}' for factor in chosen)}",
+        )
+        for chosen in sets
+    ]
+
+
+def _candidate(ground: Ground, choices: Mapping[str, str], expected: float, why: str) -> Candidate:
+    return Candidate(
+        environment=f"container:combined-{ground.key(choices)}",
+        options=ground.options(choices),
+        choices=_changed(choices),
+        security=ground.security(choices),
+        expected=expected,
+        why=why,
+    )
+
+
+def _changed(choices: Mapping[str, str]) -> dict[str, str]:
+    return {name: label for name, label in choices.items() if label != BASELINE}

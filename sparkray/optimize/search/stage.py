@@ -1,0 +1,331 @@
+"""The search: the room of that name asks for batches, this joins it to the machine.
+
+A batch is one block of one model: the baseline once and each of its trials once, in random order. The block's number is the
+search's, the ids of its runs follow from it, so that whoever takes a batch up after a kill, or is asked for it twice, finds
+the very runs that were made for it. The bookkeeping of trials is the search's; numbers are those of the rows, now.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sparkray.analysis.optimized import Search
+from sparkray.config.offer import unresolved
+from sparkray.config.site import CONTAINER_BASELINE
+from sparkray.errors import HostError
+from sparkray.optimize.context import MEMORY, Scene
+from sparkray.optimize.effects import noise_of
+from sparkray.optimize.rows import FAILED, Row, Rows, all_rows
+from sparkray.optimize.screen import Screened
+from sparkray.optimize.search import (
+    Batch,
+    Found,
+    Ground,
+    Result,
+    Settings,
+    Station,
+    default_storage,
+    ground,
+    importance,
+    open_storage,
+    search,
+)
+from sparkray.optimize.search import present as in_study
+from sparkray.optimize.search.evaluations import KV_CACHE, told_of
+from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, definition_sha256, run_id_of
+from sparkray.store import Dataset, description, existing
+from sparkray.sweep.show import Beside, Display
+from sparkray.workflows.fleet import Companion, Fleet, Helper, datasets_of
+from sparkray.workflows.measurement import Measuring
+
+_TRIES = 3
+"""Times that a block's baseline is measured again, where checks refuse it."""
+MEMORY_FACTOR, MEMORY_SLACK_GIB = 1.1, 0.25
+"""A trial may take a tenth more memory than its baseline, and what other programs move meanwhile."""
+_STUDY_BLOCKS = 1 << 20
+"""Numbers of blocks that a study has for itself: one over all models, and one over those that were there, in one dataset."""
+_UNKNOWN = Result(None, answered=False, reason="it was not measured")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the search found. `ground` is what it had to choose from; `found` is None where that was nothing."""
+
+    dataset: Dataset
+    ground: Ground
+    found: Found | None
+    told: Search | None
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """Where its runs lie, and what other machines measured for it."""
+        others = {f"search on {host}": str(other.path) for host, other in datasets_of(self.dataset).items()}
+        return {"search": str(self.dataset.path), **others}
+
+
+@dataclass
+class Bench:
+    """Answers batches through the session of one machine, in its dataset. `home`: that of the search, if it is another."""
+
+    scene: Scene
+    measuring: Measuring
+    dataset: Dataset
+    display: Display
+    home: Dataset | None = None
+
+    def submit(self, batch: Batch) -> list[Result]:
+        """One block: what is left of it is measured, unless it is over.
+
+        Raises:
+            SparkrayError: No further run is possible, or the baseline does not run.
+            InterruptedSweepError: Somebody asked for the end.
+        """
+        self.measuring.stop_if_asked()
+        treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
+        alone = self._alone
+        plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
+        struck: Mapping[str, str] = {}
+        if not batch.over:
+            struck = self.measuring.able(alone, self.dataset, list(treatments.values()))
+            kept = [t for name, t in treatments.items() if name not in struck]
+            study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
+            self._measured(study, [run for run in plan.values() if run.environment not in struck])
+        rows = self._everything() if batch.over else all_rows(self.dataset)
+        base = rows.last(plan[CONTAINER_BASELINE].run_id)
+        return [
+            Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
+            if trial.environment in struck
+            else self._result(rows, plan[trial.environment].run_id, base)
+            for trial in batch.trials
+        ]
+
+    @property
+    def _alone(self) -> Study:
+        """The search with nothing but the baseline."""
+        return self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+
+    def ready(self) -> None:
+        """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
+        self.measuring.turn(self._alone, self.dataset)
+
+    def helper(self, companion: Companion) -> Helper:
+        """A bench like this one at another machine, for the search to use."""
+        there = companion.measuring
+        display = Beside(there.out, companion.host)
+        bench = Bench(self.scene, there, dataset_of(self.scene, there), display, self.dataset)
+        return Helper(Station(bench.submit, companion.host, companion.boot, there.let_go), there, bench.ready)
+
+    def _everything(self) -> Rows:
+        """What all machines measured: a block that is over may be another one's."""
+        home = self.home or self.dataset
+        return all_rows(home, *datasets_of(home).values())
+
+    def recall(self, results: Sequence[Result]) -> list[Result | None]:
+        """What the rows say now. Of runs that are not here, another command's, what was told stands."""
+        rows = self._everything()
+        return [self._recalled(rows, result) for result in results]
+
+    def _recalled(self, rows: Rows, result: Result) -> Result | None:
+        if result.run_id is None or rows.last(result.run_id) is None:
+            return result
+        base = None if result.baseline_id is None else rows.last(result.baseline_id)
+        now = self._result(rows, result.run_id, base)
+        return now if now.answered else None
+
+    def _result(self, rows: Rows, run_id: str, base: Row | None) -> Result:
+        """Of a run; none where its model was not there for the baseline either."""
+        row = rows.last(run_id)
+        if row is not None and row["status"] in FAILED and not rows.fails(row):
+            return Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
+        return result_of(self.scene, row, base)
+
+    def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
+        """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
+        base = next(run for run in plan if run.environment == CONTAINER_BASELINE)
+        for number in range(_TRIES):
+            todo = _open(plan, base, all_rows(self.dataset), first=number == 0)
+            if not todo:
+                return
+            self.display.total += len(todo)
+            self.measuring.measure(study, self.dataset, todo, self.display, plan=plan)
+        last = all_rows(self.dataset).last(base.run_id)
+        if last is None or last["status"] != "ok":
+            why = f"{last['status']}, {last['reason']}" if last else "no run was made"
+            raise HostError(
+                f"the baseline's run {base.run_id} is not ok ({why}): its block has nothing to be compared with",
+                f"Look into {self.dataset.path}; the same command goes on",
+            )
+
+
+def _open(plan: list[PlannedRun], base: PlannedRun, rows: Rows, *, first: bool) -> list[PlannedRun]:
+    """Runs to make: the baseline's until it is ok, a trial's until it was tried; one that was refused before, once more."""
+    found = []
+    for run in plan:
+        last = rows.last(run.run_id)
+        status = "interrupted" if last is None else str(last["status"])
+        doubtful = last is not None and status != "ok" and not rows.fails(last)
+        if status == "interrupted" or (run == base and status != "ok") or (first and doubtful):
+            found.append(run)
+    return found
+
+
+def plan_of(study: Study, treatments: Sequence[Treatment], model: str, block: int) -> dict[str, PlannedRun]:
+    """The runs of one block of a model by environment, in random order by seed, model and block.
+
+    Each run has a place of its own by lot, so that the order of the others is the same whoever is left out.
+    """
+    level, card, seed = study.experiment.levels[0], study.card(model), study.experiment.seed
+    order = sorted(treatments, key=lambda t: random.Random(f"{seed} {model} {block} {t.environment}").random())  # noqa: S311 - reproducible, not secret
+    return {
+        treatment.environment: PlannedRun(
+            run_id=run_id_of(study, card, treatment, block=block, level=level),
+            block=block,
+            position=place,
+            model=model,
+            environment=treatment.environment,
+            replicate=block + 1,
+            level=str(level),
+        )
+        for place, treatment in enumerate(order)
+    }
+
+
+def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
+    """What two rows of one block say of a trial; nothing, where one of them is missing or was refused by a check."""
+    if row is None or row["status"] not in ("ok", *FAILED):
+        return _UNKNOWN if row is None else Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
+    told: dict[str, Any] = {
+        "run_id": str(row["run_id"]),
+        "attempt": int(row["attempt"]),
+        "docker_command": row["docker_command"],
+        "effective_state": row["effective_state"],
+    }
+    if row["status"] != "ok":
+        return Result(None, reason=f"{row['status']}: {row['reason']}", **told)
+    if reference is None or reference["status"] != "ok":
+        return Result(None, answered=False, reason="the baseline's run of its block does not count")
+    if reference["host"] != row["host"]:
+        return Result(None, answered=False, reason="the baseline's run of its block is another machine's")
+    told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
+    mine, base = row[scene.metric], reference[scene.metric]
+    if mine is None or base is None or min(mine, base) <= 0:
+        return Result(None, reason=f"{scene.metric} is {mine}, the baseline's {base}: no ratio", **told)
+    sign = 1.0 if scene.better == "higher" else -1.0
+    metrics = {name: float(row[name]) for name in (scene.metric, MEMORY, KV_CACHE) if row[name] is not None}
+    return Result(sign * math.log(mine / base), constraints=_constraints(row, reference), metrics=metrics, **told)
+
+
+def _constraints(row: Row, reference: Row) -> dict[str, float]:
+    """At most 0 is feasible. Security is none of them: what was not allowed is not offered."""
+    if row[MEMORY] is None or reference[MEMORY] is None:
+        return {}
+    limit = MEMORY_FACTOR * reference[MEMORY] + MEMORY_SLACK_GIB
+    return {"memory_over_limit_gib": float(row[MEMORY]) - limit}
+
+
+def ground_of(scene: Scene, screened: Screened | None = None) -> Ground:
+    """What there is to choose from: all that this machine can honour, less what the screen speaks against."""
+    offered = [v for v in scene.verdicts if v.offered and not unresolved(v.options)]
+    barred = [v.name for v in screened.verdicts if not v.offered] if screened else []
+    return ground(scene.space, scene.baseline.options, offered, barred=barred)
+
+
+@contextmanager
+def present(scene: Scene, dataset: Dataset) -> Iterator[None]:
+    """Signs of life in the study from the first stage on.
+
+    Another command that searches on this machine lets go of it between batches, for one that waits for its turn.
+    """
+    chosen_from = ground_of(scene)
+    where = scene.asked.storage or default_storage(dataset.path)
+    if not chosen_from.open_axes:
+        yield
+        return
+    with in_study(open_storage(where), study_name(scene, chosen_from, dataset)):
+        yield
+
+
+def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Dataset) -> Searched:
+    """Carries the search on to its end, and tells what it found.
+
+    Args:
+        scene: What the optimisation is of.
+        screened: What the screen found.
+        measuring: The session.
+        dataset: That of the search.
+
+    Raises:
+        ConfigError: The storage cannot be opened.
+        SparkrayError: No further run is possible.
+        InterruptedSweepError: Somebody asked for the end.
+    """
+    chosen_from = ground_of(scene, screened)
+    if not chosen_from.open_axes:
+        measuring.say("search: nothing is left to choose from")
+        return Searched(dataset, chosen_from, None, None)
+    settings = settings_of(scene, screened, chosen_from, dataset)
+    axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in chosen_from.open_axes)
+    measuring.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
+    with Display(measuring.out, 0, 0) as display:
+        bench = Bench(scene, measuring, dataset, display)
+        storage = open_storage(settings.storage)
+        found = search(
+            chosen_from,
+            bench.submit,
+            settings=settings,
+            recall=bench.recall,
+            let_go=measuring.let_go,
+            crew=Fleet(measuring, lambda: [bench.helper(one) for one in measuring.companions(scene, dataset)]),
+            storage=storage,
+        )
+    shares = importance(found, chosen_from)
+    rows = all_rows(dataset, *datasets_of(dataset).values())
+    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, rows, shares))
+
+
+def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
+    """That of the search."""
+    study = scene.stage("search", (scene.baseline,), scene.runs)
+    return measuring.dataset(study, definition_of(scene, ground_of(scene)), fresh=measuring.options.fresh)
+
+
+def definition_of(scene: Scene, chosen_from: Ground) -> str:
+    """What may stand in one dataset. Another study begins its blocks anew, which must not find the baselines of this one."""
+    models = [card.name for card in scene.study.cards]
+    return canonical_sha256([definition_sha256(scene.stage("search", (), 1)), chosen_from.definition, models])
+
+
+def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset, models: Sequence[str] | None = None) -> str:
+    """What may be chosen, the models and what runs are is fixed in one study: others are another, and so is --fresh.
+
+    What the screen found of levels is no part of it, so that machines of one kind share a study whatever their screens say.
+    `models` are those that were there; all that were asked for where that is not known yet.
+    """
+    definition = definition_of(scene, chosen_from)
+    alike = [
+        one.path
+        for one in existing(dataset.path.parent, dataset.path.name.partition("@")[0])
+        if description(one).get("definition_sha256") == definition
+    ]
+    asked = [card.name for card in scene.study.cards]
+    identity = [definition, alike.index(dataset.path), asked if models is None else list(models)]
+    return f"{scene.name}-search-{canonical_sha256(identity)[:8]}"
+
+
+def settings_of(scene: Scene, screened: Screened, chosen_from: Ground, dataset: Dataset) -> Settings:
+    """How the search is done."""
+    models = screened.models
+    noise = {model: noise_of(screened.by_model.get(model, {})) for model in models}
+    missing = [place for place, card in enumerate(scene.study.cards) if card.name not in models]
+    return Settings(
+        study=study_name(scene, chosen_from, dataset, models),
+        storage=scene.asked.storage or default_storage(dataset.path),
+        trials=scene.asked.trials,
+        models=models,
+        seed=scene.study.experiment.seed,
+        noise={model: sd for model, sd in noise.items() if sd is not None},
+        first_block=sum(_STUDY_BLOCKS << place for place in missing),
+    )

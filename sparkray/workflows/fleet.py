@@ -1,0 +1,243 @@
+"""Several machines of a Ray cluster at one search: which of them may help, and a thread for each beside the first's own.
+
+A machine helps if it is of the same kind, would offer the same levels, and runs the same files: else its log ratios were
+of something else. It has a session of its own, and a dataset of its own inside that of the search (`machines/HOST/`), since
+what is checked, looked back upon and compared within a dataset is of one machine.
+
+The first error of any machine stops all. One that is lost, or cannot be made ready, is left out with a line that says why,
+and the search goes on with the rest: its trials are taken up as those of any driver that died.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from sparkray.config.offer import LevelVerdict, judge
+from sparkray.errors import ClusterError, LockHeldError, SparkrayError
+from sparkray.machine.offered import About
+from sparkray.optimize.context import Scene
+from sparkray.optimize.search import Station, Work
+from sparkray.store import Dataset
+from sparkray.sweep.show import Beside
+from sparkray.workflows.measurement import InterruptedSweepError, Measuring
+
+if TYPE_CHECKING:  # it brings Ray, which takes long to import
+    from sparkray.cluster import Node
+
+MACHINES = "machines"
+_KIND = ("architecture", "cpu", "cpus", "gpus")
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A machine beside the first: its name, the id of its boot, and how to measure there."""
+
+    host: str
+    boot: str
+    measuring: Measuring
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A companion at work: what the search knows of it, and what makes it ready."""
+
+    station: Station
+    measuring: Measuring
+    ready: Callable[[], object]
+
+
+class Fleet:
+    """The machines of a search, as its crew.
+
+    Args:
+        measuring: At the first machine.
+        muster: The others; asked once, when there is something to explore.
+    """
+
+    def __init__(self, measuring: Measuring, muster: Callable[[], Sequence[Helper]]) -> None:
+        self._first, self._muster = measuring, muster
+        self._helpers: list[Helper] | None = None
+        self._error: BaseException | None = None
+        self._guard = threading.Lock()
+
+    def size(self) -> int:
+        """Machines that take part now."""
+        return 1 + len(self._helpers or ())
+
+    def work(self, first: Station, work: Work) -> None:
+        """Has all of them work, the first on this thread, until the first has nothing left to do. Raises the first error."""
+        if self._helpers is None:
+            self._helpers = list(self._muster())
+            if self._helpers:
+                threading.Thread(target=self._pass_on, args=(list(self._helpers),), daemon=True).start()
+        helpers = list(self._helpers)
+        if not helpers:
+            work(first)
+            return
+        threads = [threading.Thread(target=self._attend, args=(one, work), daemon=True) for one in helpers]
+        try:
+            for helper, thread in zip(helpers, threads, strict=True):
+                helper.measuring.asked.clear()
+                thread.start()
+            work(first)
+        except BaseException as error:  # noqa: BLE001 - raised below, once nobody measures any more
+            self._note(error)
+        for helper in helpers:
+            helper.measuring.asked.set()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _attend(self, helper: Helper, work: Work) -> None:
+        """One helper's thread."""
+        try:
+            if self._joins(helper):
+                work(helper.station)
+        except InterruptedSweepError:
+            pass  # all is done, or all is to stop
+        except (ClusterError, LockHeldError) as error:
+            self._leave_out(helper, f"lost to the search, which goes on without it: {error}")
+        except BaseException as error:  # noqa: BLE001 - raised on the first machine's thread
+            if isinstance(error, SparkrayError):
+                error.message = f"{helper.station.host}: {error.message}"
+            self._note(error)
+            self._first.asked.set()
+        finally:
+            helper.measuring.release()
+
+    def _joins(self, helper: Helper) -> bool:
+        """Whether a helper can be made ready."""
+        if self._first.asked.is_set():
+            return False
+        try:
+            helper.ready()
+        except SparkrayError as error:
+            self._leave_out(helper, f"left out of the search: {error}")
+            return False
+        helper.measuring.say("takes part in the search")
+        return True
+
+    def _leave_out(self, helper: Helper, why: str) -> None:
+        if helper.measuring.asked.is_set():
+            return  # whatever it waited for, it was told to give that up
+        with self._guard:
+            self._helpers = [one for one in self._helpers or () if one is not helper]
+        helper.measuring.say(why)
+
+    def _note(self, error: BaseException) -> None:
+        with self._guard:
+            self._error = self._error or error
+
+    def _pass_on(self, helpers: Sequence[Helper]) -> None:
+        """A stop of the first machine is one of all."""
+        self._first.asked.wait()
+        for helper in helpers:
+            helper.measuring.asked.set()
+
+
+def datasets_of(home: Dataset) -> dict[str, Dataset]:
+    """What other machines measured for a search, by host, beside its own dataset."""
+    found = sorted(home.path.glob(f"{MACHINES}/*/*/dataset.json"))
+    return {path.parent.parent.name: Dataset(path.parent) for path in found}
+
+
+def companions(scene: Scene, measuring: Measuring, home: Dataset) -> list[Companion]:
+    """The other machines of the cluster that may help; why others may not is said.
+
+    Args:
+        scene: What the optimisation is of.
+        measuring: At the first machine, which is made ready.
+        home: The dataset of the search.
+
+    Raises:
+        SparkrayError: The first machine cannot do it.
+        InterruptedSweepError: Somebody asked for the end.
+    """
+    if (measuring.options.address or os.environ.get("RAY_ADDRESS") or "local") == "local":
+        return []  # a Ray of our own is this machine alone, and not started before a run is due
+    cluster = measuring.opened().cluster
+    if len(cluster.nodes()) == 1:
+        return []
+    session = measuring.turn(scene.stage("search", (scene.baseline,), scene.runs), home)
+    here = session.runner.node if session.runner else None
+    if here is None:
+        return []
+    nodes = [here, *(node for node in cluster.nodes() if node != here)]
+    first, *others = cluster.about(nodes, scene.space, home.path)
+    if isinstance(first, str):
+        measuring.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
+        return []
+    known, found = [first], []
+    for node, told in zip(nodes[1:], others, strict=True):
+        if isinstance(told, str):
+            measuring.say(f"{node.host} is left out of the search: {told}")
+        elif (why := unfit(scene, told, known)) is not None:
+            measuring.say(f"{told.machine.host} is left out of the search: {why}")
+        else:
+            known.append(told)
+            found.append(_companion(told, node, measuring, home))
+    return found
+
+
+def _companion(told: About, node: "Node", measuring: Measuring, home: Dataset) -> Companion:
+    """With a session on the first one's connection."""
+    from sparkray.workflows.session import Session  # noqa: PLC0415 - it brings Ray, which is there by now
+
+    first, host = measuring.opened(), told.machine.host
+    options = replace(measuring.options, results_dir=home.path / MACHINES / host, fresh=False)
+    asked = threading.Event()
+    session = Session(first.cluster, options, Beside(measuring.out, host), asked, node=node, like=first.identity)
+    mine = Measuring(options, measuring.out, measuring.stack, asked=asked, session=session, host=host)
+    return Companion(host, told.boot, mine)
+
+
+def unfit(scene: Scene, told: About, known: Sequence[About]) -> str | None:
+    """Why a machine cannot help; None for one that can.
+
+    Args:
+        scene: What the optimisation is of.
+        told: The machine.
+        known: Those that measure already, the first one's first.
+    """
+    if any(_is_same(told, other) for other in known):
+        return "it is a machine that another node stands for already"
+    if not told.sees:
+        return (
+            "it does not see the results folder; name one on a file system that all machines share: --results-dir DIR"
+        )
+    mine, theirs = known[0].machine.facts, told.machine.facts
+    unlike = [name for name in _KIND if mine[name] != theirs[name]]
+    if unlike:
+        name = unlike[0]
+        return f"it is of another kind: {name} {theirs[name]}, and {mine[name]} where the search began"
+    return _differs(scene, told)
+
+
+def _is_same(one: About, other: About) -> bool:
+    """By name, or by what is locked under one and the same kernel, which two containers may give two names."""
+    shared = set(one.machine.lock_keys) & set(other.machine.lock_keys)
+    return one.machine.host == other.machine.host or (one.boot == other.boot and bool(shared))
+
+
+def _differs(scene: Scene, told: About) -> str | None:
+    """The first level of which another thing is true there than here."""
+    theirs = judge(
+        scene.space,
+        scene.baseline.options,
+        workload=scene.study.experiment.workload.kind,
+        host=told.facts,
+        allowed=scene.asked.allowed,
+    )
+    for mine, other in zip(scene.verdicts, theirs, strict=True):
+        if (mine.offered, mine.options) != (other.offered, other.options):
+            return f"{mine.name} is {_words(other)} there, and here {_words(mine)}"
+    return None
+
+
+def _words(verdict: LevelVerdict) -> str:
+    if not verdict.offered:
+        return f"struck out ({verdict.reason})"
+    return "offered as " + ", ".join(f"{name}={value}" for name, value in verdict.options.items())

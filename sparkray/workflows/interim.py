@@ -1,0 +1,114 @@
+"""Sequential experiments in a sweep: which runs are needed no more, what is said of it, and what it saves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sparkray.analysis.sequential import COLUMNS, Standing, not_needed, settled, standings
+from sparkray.config.boundary import parse
+from sparkray.config.experiment import Experiment, Sequential
+from sparkray.errors import SparkrayError
+from sparkray.plan import PlannedRun, Study, make_plan, measured
+from sparkray.stats.operating import expected_pairs
+from sparkray.stats.sequential import Design
+from sparkray.store import Dataset
+from sparkray.workflows.timing import Timing
+
+LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
+"""Looks of the sequential protocol that a plan compares with, where its experiment has none of its own."""
+CVS_PCT = (0.3, 1.0)
+_LEAST_RUNS = 3
+
+
+def rows_for_looks(experiment: Experiment, dataset: Dataset) -> list[dict[str, Any]]:
+    """The stored rows, as far as looks ask of them; nothing is read when the experiment is not sequential."""
+    if experiment.sequential is None:
+        return []
+    return dataset.read("runs", [*COLUMNS, *experiment.primary_metrics])
+
+
+def left_out(study: Study, dataset: Dataset, runs: Sequence[PlannedRun]) -> tuple[set[str], list[str]]:
+    """Those of `runs` that are needed no more, by id, and why, a line a model."""
+    rows = rows_for_looks(study.experiment, dataset)
+    if not rows:
+        return set(), []
+    found = standings(study.experiment, make_plan(study), rows)
+    unneeded = not_needed(runs, found, {row["run_id"] for row in rows})
+    lines: list[str] = []
+    for group in sorted(settled(found)):
+        count = sum(run.run_id in unneeded for run in runs if (run.model, run.level) == group)
+        why = "; ".join(f"{s.metric} of {s.environment} {s.look.reason}" for s in found if s.group == group)
+        if count:
+            lines.append(f"{' '.join(group).strip()} needs no further runs ({count} left out): {why}")
+    return unneeded, lines
+
+
+def count_decided(
+    counts: dict[str, int], found: Sequence[Standing], runs: Sequence[PlannedRun], stored: set[str]
+) -> None:
+    """Adds the runs that were not needed to the counts of a sweep, when there were looks."""
+    if found:
+        counts["decided"] = len(not_needed(runs, found, stored))
+
+
+def standing_document(standing: Standing) -> dict[str, Any]:
+    """Plain values for JSON."""
+    return {**{key: value for key, value in asdict(standing).items() if key != "look"}, **asdict(standing.look)}
+
+
+def decided_in(dataset: Dataset) -> list[str]:
+    """What a dataset's looks have decided, a line a comparison, from `experiment.json` and its rows.
+
+    A dataset without it, or of another version's experiment, tells nothing.
+    """
+    try:
+        said = json.loads((dataset.path / "experiment.json").read_text())
+        experiment = parse(Experiment, said["experiment"], "experiment.json")
+    except (OSError, ValueError, LookupError, TypeError, SparkrayError):
+        return []
+    rows = rows_for_looks(experiment, dataset)
+    runs = [
+        PlannedRun(row["run_id"], row["block"], 0, row["model"], row["environment"], 1, row["level"] or "")
+        for row in rows
+        if row["environment"] in experiment.environments
+    ]
+    found = standings(experiment, runs, rows, whole=False)
+    return [str(standing) for standing in found if standing.look.stop]
+
+
+def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> list[dict[str, Any]]:
+    """Hours of the whole plan under each design and kind of cooldown; `pairs` is the expected number a model.
+
+    The sequential design is the experiment's own, else one with `LOOKS`. Its expectation is for arms that are alike, with
+    that CV of every primary metric; metrics are taken for independent, which overstates it.
+    """
+    most = study.experiment.runs
+    protocols: list[tuple[str, float]] = [(f"fixed N = {most}", float(most))]
+    protocols += [(f"sequential, CV {cv} %", pairs) for cv, pairs in _expected(study).items()]
+    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
+    return [
+        {"design": name, "cooldown": kind, "pairs": round(pairs, 1), "hours": round(whole * pairs / most, 2)}
+        for name, pairs in protocols
+        for kind, whole in hours.items()
+    ]
+
+
+def protocol_lines(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a design: the hours with either kind of cooldown."""
+    lines: dict[str, str] = {}
+    for one in protocols:
+        start = lines.get(one["design"], f"{one['design']:<20} {one['pairs']:>5.1f} pairs a model:")
+        lines[one["design"]] = f"{start} {one['hours']:8.1f} h with {one['cooldown']} cooldown"
+    return list(lines.values())
+
+
+def _expected(study: Study) -> dict[float, float]:
+    """Expected pairs by CV; nothing where a sequential design could decide nothing."""
+    experiment, arms = study.experiment, len(measured(study))
+    margins = [experiment.margins[name] for name in experiment.primary_metrics if name in experiment.margins]
+    if experiment.runs < _LEAST_RUNS or arms < 2 or not margins:  # noqa: PLR2004 - a comparison is of two
+        return {}
+    own = experiment.sequential or Sequential((*(n for n in LOOKS if n < experiment.runs), experiment.runs))
+    designs = [Design(own.looks, margin, spending=own.spending) for margin in margins]
+    return {cv: min(expected_pairs(designs, cv_pct=cv, arms=arms), float(experiment.runs)) for cv in CVS_PCT}

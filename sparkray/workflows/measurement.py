@@ -1,0 +1,249 @@
+"""Measuring for several stages through one session: opened when the first run is due, resumable, stoppable.
+
+Flags that this host refuses are found before the first run of a stage, by starting a container with each; an environment
+that works in no block is given up after two, so that a ruinous flag does not cost the whole stage.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from sparkray.errors import PreflightError
+from sparkray.optimize.rows import PATIENCE, Rows, must_run, rows_of
+from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, make_plan
+from sparkray.store import Dataset, open_dataset, write_atomically
+from sparkray.sweep.options import Options
+from sparkray.sweep.show import Display
+from sparkray.workflows.timing import Timing
+
+if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
+    from sparkray.optimize.context import Scene
+    from sparkray.workflows.fleet import Companion
+    from sparkray.workflows.session import Session
+
+_STRUCK = "struck.json"
+_ID_LENGTH = 16
+TURN_S = 2.0
+"""How long the machine is left to another command that waits for it: its runner looks five times a second."""
+
+
+class InterruptedSweepError(Exception):
+    """Somebody asked for the end; what was measured is stored."""
+
+
+class StageDisplay(Display):
+    """A display that also knows of runs which come after those that the driver was given, for the time that is left."""
+
+    later_s: float = 0.0
+
+    def expect(self, left_s: float) -> None:
+        """Seconds that the driver reckons with, and those after it."""
+        super().expect(left_s + self.later_s)
+
+
+def nobody(_: Rows) -> Mapping[str, str]:
+    """No environment is dropped."""
+    return {}
+
+
+def never(_: Rows) -> bool:
+    """Every planned run is made."""
+    return False
+
+
+@dataclass
+class Measuring:
+    """The session of an optimisation, and what is said meanwhile. `host` is named in that, where it is not the first's."""
+
+    options: Options
+    out: Console
+    stack: ExitStack
+    asked: threading.Event = field(default_factory=threading.Event)
+    session: "Session | None" = None
+    host: str = ""
+
+    def dataset(self, study: Study, definition: str, *, fresh: bool = False) -> Dataset:
+        """The dataset of a stage."""
+        root = self.options.results_dir.absolute()
+        return open_dataset(root, study.experiment.name, definition, fresh=fresh)
+
+    def say(self, line: str) -> None:
+        """A line to the user."""
+        self.out.print(f"{self.host}: {line}" if self.host else line, markup=False, soft_wrap=True)
+
+    def turn(self, study: Study, dataset: Dataset) -> "Session":
+        """The session, its runner ready for a study.
+
+        Raises:
+            SparkrayError: The machine cannot do it.
+            InterruptedSweepError: Somebody asked for the end.
+        """
+        session = self.opened()
+        session.turn(study, dataset)
+        self.stop_if_asked()
+        return session
+
+    def opened(self) -> "Session":
+        """The session, whatever its runner is ready for. Raises ClusterError."""
+        from sparkray.workflows.session import opened  # noqa: PLC0415 - as above
+
+        if self.session is None:
+            self.session = self.stack.enter_context(opened(self.options, Display(self.out, 0, 0), self.asked))
+        return self.session
+
+    def companions(self, scene: "Scene", home: Dataset) -> "Sequence[Companion]":
+        """Further machines that may help with a search, whose dataset is `home`. Raises as `turn`."""
+        from sparkray.workflows.fleet import companions  # noqa: PLC0415 - it brings Optuna
+
+        return companions(scene, self, home)
+
+    def release(self) -> None:
+        """Lets go of the machine."""
+        if self.session is not None:
+            self.session.release()
+
+    def let_go(self) -> None:
+        """Leaves the machine for a moment to another command that waits for it. Raises InterruptedSweepError."""
+        if self.session is not None:
+            self.session.give_way()
+        self.asked.wait(TURN_S)
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raises InterruptedSweepError after a signal."""
+        if self.asked.is_set():
+            raise InterruptedSweepError
+
+    def able(self, study: Study, dataset: Dataset, candidates: Sequence[Treatment]) -> dict[str, str]:
+        """Containers that this host refuses beside the study's own treatments, name to the reason in Docker's words.
+
+        Those that have runs were honoured once, those that were refused once are not asked again; flags that were changed
+        under the same name are others. All are tried together, and one after another where that fails.
+
+        Raises:
+            SparkrayError: The study itself cannot be made ready.
+        """
+        path = dataset.path / _STRUCK
+        known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        made = {row["run_id"] for row in dataset.read("runs", ["run_id"])}
+        unknown = [t for t in candidates if t.in_container and key_of(t) not in known and not made & ids_of(study, t)]
+        for treatment, why in self._refused(study, dataset, unknown):
+            known[key_of(treatment)] = why
+            write_atomically(path, json.dumps(known, indent=1).encode())
+            self.say(f"struck out: {why}")
+        return {t.environment: known[key_of(t)] for t in candidates if key_of(t) in known}
+
+    def _refused(
+        self, study: Study, dataset: Dataset, candidates: Sequence[Treatment]
+    ) -> Iterator[tuple[Treatment, str]]:
+        """Those that this host does not honour, with why."""
+        if not candidates:
+            return
+        try:
+            self.turn(replace(study, treatments=(*study.treatments, *candidates)), dataset)
+        except PreflightError:
+            self.turn(study, dataset)
+        else:
+            return
+        kept = study.treatments
+        for treatment in candidates:
+            try:
+                self.turn(replace(study, treatments=(*kept, treatment)), dataset)
+                kept = (*kept, treatment)
+            except PreflightError as error:
+                yield treatment, error.message
+
+    def rounds(
+        self,
+        study: Study,
+        dataset: Dataset,
+        *,
+        always: Sequence[str],
+        drop: Callable[[Rows], Mapping[str, str]] = nobody,
+        over: Callable[[Rows], bool] = never,
+    ) -> dict[str, str]:
+        """Every run of a study that is not done, round by round.
+
+        Args:
+            study: The study.
+            dataset: Its own.
+            always: Environments that are never given up, and whose failed runs are tried again.
+            drop: Asked before each round for environments that need no further runs, name to the reason.
+            over: Asked before each round whether no run at all is needed any more.
+
+        Returns:
+            Environments that were given up, name to the reason.
+
+        Raises:
+            SparkrayError: No further run is possible.
+            InterruptedSweepError: Somebody asked for the end.
+        """
+        plan = make_plan(study)
+        models = [card.name for card in study.cards]
+        others = [t.environment for t in study.treatments if t.environment not in always]
+        timing, done, gone = Timing(study, dataset), dataset.ok_run_ids(), dict[str, str]()
+        with StageDisplay(self.out, len(plan), sum(1 for run in plan if run.run_id in done)) as display:
+            for place, block in enumerate(sorted({run.block for run in plan})):
+                rows = rows_of(dataset, plan)
+                for name in always if place == PATIENCE else ():
+                    must_run(rows, name, dataset.path, models)
+                failing = {name: why for name in others if (why := rows.failing(name)) is not None}
+                for name, why in {**failing, **drop(rows)}.items():
+                    if name not in gone:
+                        gone[name] = why
+                        left = [r for r in plan if r.environment == name and r.block >= block]
+                        display.leave_out(sum(1 for r in left if r.run_id not in rows.answered), [f"{name}: {why}"])
+                if over(rows):
+                    break
+                open_runs = [r for r in plan if r.environment not in gone and not _settled(r, rows, always)]
+                display.later_s = sum(timing.total_s(r) for r in open_runs if r.block > block)
+                self.measure(study, dataset, [r for r in open_runs if r.block == block], display, plan=plan)
+        rows = rows_of(dataset, plan)
+        return {**{name: why for name in others if (why := rows.failing(name, 1)) is not None}, **gone}
+
+    def measure(
+        self,
+        study: Study,
+        dataset: Dataset,
+        todo: Sequence[PlannedRun],
+        display: Display,
+        *,
+        plan: Sequence[PlannedRun],
+    ) -> None:
+        """Some runs of a study, those of `plan` that turn out doubtful again.
+
+        Raises:
+            SparkrayError: No further run is possible.
+            InterruptedSweepError: Somebody asked for the end.
+        """
+        if not todo:
+            return
+        from sparkray.workflows.study import Sweep  # noqa: PLC0415 - as above
+
+        session = self.turn(study, dataset)
+        session.display = display
+        Sweep(study, dataset, session, Timing(study, dataset), plan).carry_out(todo)
+        self.stop_if_asked()
+
+
+def _settled(run: PlannedRun, rows: Rows, always: Sequence[str]) -> bool:
+    """Whether a run needs no further attempt."""
+    if run.environment in always:
+        return any(row["run_id"] == run.run_id for row in rows.ok)
+    return run.run_id in rows.answered
+
+
+def key_of(treatment: Treatment) -> str:
+    """What a treatment really is: flags that were changed under one name have another key."""
+    return canonical_sha256(asdict(treatment))[:_ID_LENGTH]
+
+
+def ids_of(study: Study, treatment: Treatment) -> set[str]:
+    """The ids of all runs that a treatment has in a study, with these very flags."""
+    alone = replace(study, treatments=(treatment,), experiment=replace(study.experiment, fold=False))
+    return {run.run_id for run in make_plan(alone)}

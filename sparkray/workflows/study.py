@@ -1,0 +1,157 @@
+"""Carries a plan out: one run after another through a session's runner, resumable, stoppable, and honest at the end."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sparkray.checks import policies_of
+from sparkray.cluster import RunnerLostError
+from sparkray.errors import SparkrayError
+from sparkray.plan import PlannedRun, Study, make_plan, measured
+from sparkray.records import Outcome
+from sparkray.store import Dataset
+from sparkray.sweep.options import Options
+from sparkray.sweep.show import Display
+from sparkray.workflows.breaker import Breaker, refusals_of
+from sparkray.workflows.interim import left_out
+from sparkray.workflows.queue import Queue
+from sparkray.workflows.session import Session, opened
+from sparkray.workflows.timing import Timing
+
+_REPEATED = ("invalid", "interrupted")
+
+
+@dataclass
+class Ended:
+    """How a sweep ended: stopped by the user, or by an error that made every further run impossible."""
+
+    interrupted: bool = False
+    error: SparkrayError | None = None
+
+
+def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, display: Display) -> Ended:
+    """Every run of `todo`, stored as it ends.
+
+    Returns:
+        How it ended. Rows are in the dataset.
+    """
+    ended = Ended()
+    asked = threading.Event()
+    try:
+        with opened(options, display, asked) as session:
+            Sweep(study, dataset, session, Timing(study, dataset)).carry_out(todo)
+    except SparkrayError as error:
+        ended.error = error
+    except KeyboardInterrupt:
+        asked.set()
+    ended.interrupted = asked.is_set()
+    return ended
+
+
+@dataclass
+class Sweep:
+    """A sweep under way. `plan` are all runs of the study where they are not those of `make_plan`."""
+
+    study: Study
+    dataset: Dataset
+    session: Session
+    timing: Timing
+    plan: Sequence[PlannedRun] | None = None
+    breaker: Breaker = field(default_factory=Breaker)
+
+    def carry_out(self, todo: Sequence[PlannedRun]) -> None:
+        """Run after run; a lost runner is replaced, an invalid run measured again.
+
+        Raises:
+            RefusedError: One check refuses run after run.
+            SparkrayError: No further run is possible.
+        """
+        self.dataset.describe_study(
+            {
+                "experiment": asdict(self.study.experiment),
+                "cards": [asdict(card) for card in self.study.cards],
+                "site": asdict(self.study.site),
+                "environments": [treatment.environment for treatment in measured(self.study)],
+                "engine_options": dict(self.study.engine_options),
+                "policies": policies_of(self.study),
+            }
+        )
+        before = self.dataset.ok_run_ids()
+        self.session.turn(self.study, self.dataset)
+        display = self.session.display
+        # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
+        done = self.dataset.ok_run_ids()
+        lost = [run for run in self._planned() if run.run_id in before - done]
+        left = lost + [planned for planned in todo if planned.run_id not in done]
+        display.done += len(todo) - len(left)
+        queue = Queue(left, self.study.experiment.max_attempts)
+        self._leave_out(queue)
+        while queue.waiting and not self.session.asked.is_set():
+            planned = queue.take()
+            try:
+                outcome = self._one(planned, queue.waiting)
+                doubtful = dict(outcome.refused)
+                if outcome.status in _REPEATED:
+                    doubtful[planned.run_id] = outcome.status
+                elif outcome.status == "ok":
+                    self.breaker.stands(planned)
+            except RunnerLostError as error:
+                before = self.dataset.ok_run_ids()
+                self.session.replace(error, self.study, self.dataset)
+                display.done += 1
+                ok = (
+                    self.dataset.ok_run_ids()
+                )  # it may have died after it had stored the run, or found fault with others
+                doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
+            self._again(queue, doubtful)
+            self._leave_out(queue, planned)
+
+    def _planned(self) -> Sequence[PlannedRun]:
+        return make_plan(self.study) if self.plan is None else self.plan
+
+    def _again(self, queue: Queue, doubtful: Mapping[str, str]) -> None:
+        """Runs that do not stand, by id with why, are measured next, in the order of the plan. Raises RefusedError."""
+        planned = [run for run in self._planned() if run.run_id in doubtful] if doubtful else []
+        again = queue.again(planned)
+        for run in again:
+            self.breaker.doubted(run)
+            if not self.session.asked.is_set():
+                self.session.display.again(run, doubtful[run.run_id])
+        for run in planned:
+            if run not in again and doubtful[run.run_id] != "interrupted":
+                self.breaker.gave_up(run, refusals_of(self.dataset, run))
+
+    def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
+        """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""
+        if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
+            return
+        unneeded, lines = left_out(self.study, self.dataset, queue.waiting)
+        queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
+        self.session.display.leave_out(len(unneeded), lines)
+
+    def _one(self, planned: PlannedRun, after: Sequence[PlannedRun]) -> Outcome:
+        """One attempt. `after` are the runs that come then, for the time that is left."""
+        display = self.session.display
+        display.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
+        display.begin(planned)
+        self._tell_progress(planned)
+        outcome = self.session.run(planned)
+        self.timing.learn(planned, outcome.row)
+        display.expect(sum(self.timing.total_s(run) for run in after))
+        display.end(planned, outcome.row)
+        return outcome
+
+    def _tell_progress(self, planned: PlannedRun) -> None:
+        display = self.session.display
+        state: Mapping[str, Any] = {
+            "run": display.done + 1,
+            "of": display.total,
+            "run_id": planned.run_id,
+            "environment": planned.environment,
+            "model": planned.model,
+            "since": time.time(),
+            "eta_s": display.left_s,
+        }
+        self.dataset.tell_progress(state)
