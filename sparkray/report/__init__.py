@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.analysis import Analysis, write
+from sparkray.analysis.derived import derived
+from sparkray.analysis.derived.optimisation import optimisation
 from sparkray.errors import StorageError
 from sparkray.report.against import differences, studies
+from sparkray.report.audited import audited
 from sparkray.report.book import Book
-from sparkray.report.derived import derived
-from sparkray.report.derived.optimisation import optimisation
 from sparkray.report.figures import NoFigure, Saved, save_all
 from sparkray.report.page import answer_lines, page
 from sparkray.report.paper import write_paper
@@ -46,7 +47,7 @@ def open_book(
         against: Another study to hold it against.
         optimised: The document of its optimisation (`analysis.optimized.read`).
     """
-    own = {**derived(analysis), **optimisation(optimised)}
+    own = {**derived(analysis), "audit": audited(analysis), **optimisation(optimised)}
     if against is not None:
         own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
     return Book(analysis, own, other=against)

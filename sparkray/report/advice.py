@@ -1,20 +1,21 @@
 """Advice for practitioners: each piece is a table derived from data or cards, with the rule that made it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import yaml
+
+from sparkray.analysis.derived.fit import UNQUANTISED, memory_of
 from sparkray.analysis.text import Say, Text, say
 from sparkray.config.site import NATIVE
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
-from sparkray.report.derived.costs import RULE as WEIGHED
-from sparkray.report.derived.decisions import RULE
-from sparkray.report.derived.fit import memory_of
-from sparkray.report.derived.flags import PRICES
-from sparkray.report.derived.load import RULE as LOAD_RULE
 from sparkray.report.grid import Grid
-from sparkray.report.labels import arm, cell
+from sparkray.report.html import template
+from sparkray.report.labels import arm, cell, metric_name
 
+WORDS: Mapping[str, Any] = yaml.safe_load(template("advice.yaml"))
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 
 
@@ -51,8 +52,7 @@ def _native_or_container(book: Book) -> Advice:
             cell(row["model"], row["level"]),
             arm(row["environment"]),
             arm(row["against"]),
-            row["advice"],
-            book.linked(row["because"], row["trace"]),
+            *decided(row),
             book.number(row, "extra_gib", "effect"),
         )
         for row in in_order(book, "decisions")
@@ -61,7 +61,14 @@ def _native_or_container(book: Book) -> Advice:
     grid = Grid("decisions", ("A rule applied to the verdicts.",), head, rows, headers=2)
     references = {row["against"] for row in book.rows("decisions")}
     title = "Native or container?" if references <= {NATIVE} else "Which environment?"
-    return Advice(title, (f"Rule. {RULE}",), grid if rows else None)
+    return Advice(title, (f"Rule. {WORDS['rules']['decisions']}",), grid if rows else None)
+
+
+def decided(row: Row) -> tuple[str, str]:
+    """The choice and its reason, in words."""
+    metrics = ", ".join(map(metric_name, row["metrics"].split()))
+    choice, why = WORDS["decisions"][row["reason"]]
+    return choice.format(here=arm(row["environment"]), there=arm(row["against"])), why.format(metrics=metrics)
 
 
 def _flags(book: Book) -> Advice:
@@ -69,15 +76,14 @@ def _flags(book: Book) -> Advice:
         (
             arm(row["environment"]),
             row["flag"],
-            book.linked(row["why"], row["trace"]),
-            PRICES[row["security"]],
+            WORDS["security"][row["security"]],
             book.linked(row["cannot_act"], row["trace"]) or "can act",
             _gain(book, row),
             _worth(book, row),
         )
         for row in book.rows("flags")
     )
-    head = ("environment", "flag", "what it is for", "security price", "in this combination", "gain alone", "worth it")
+    head = ("environment", "flag", "security price", "in this combination", "gain alone", "worth it")
     grid = Grid("flags", ("Flags that the containers really had.",), head, rows, headers=2)
     rule = say(
         "Rule. A flag that was not shown to gain anything beyond the margin is not worth a security price; one that "
@@ -135,9 +141,11 @@ def _fit(book: Book) -> Advice:
     )
     rows = tuple(_fit_row(book, row) for row in found)
     if not found:
-        whose = memory_of(book.context)
+        whose = WORDS["memory_of"][memory_of(book.context)]
         return Advice(
-            "Which models fit, and when to quantise", say("The memory of {whose} is not known.", whose=whose), None
+            "Which models fit, and when to quantise",
+            say("The memory of {whose} is not known.", whose=whose),
+            None,
         )
     rule = say(
         "Rule. A model fits if its weights, the 16-bit KV cache of the workload's sequences and {reserve} GiB that "
@@ -146,7 +154,7 @@ def _fit(book: Book) -> Advice:
         "sequence of {tokens} tokens.",
         reserve=book.constant("reserve_gib", "number"),
         memory=book.number(found[0], "memory_gib", "significant"),
-        whose=found[0]["memory_of"],
+        whose=WORDS["memory_of"][found[0]["memory_of"]],
         tokens=book.number(found[0], "tokens", "count"),
     )
     grid = Grid("fit", ("From the model cards; measured models and others of the suite.",), head, rows)
@@ -163,9 +171,15 @@ def _fit_row(book: Book, row: Row) -> tuple[Say, ...]:
         book.number(row, "needed_16_gib", "size"),
         book.number(row, "needed_8_gib", "size"),
         book.number(row, "needed_4_gib", "size"),
-        book.linked(row["advice"], row["trace"]),
+        _quantise(book, row),
         book.number(row, "most_sequences", "count"),
     )
+
+
+def _quantise(book: Book, row: Row) -> Say:
+    if row["bits"] is None:
+        return "does not fit at any of these"
+    return "not needed" if row["bits"] == UNQUANTISED else say("{bits}-bit", bits=book.number(row, "bits", "count"))
 
 
 def _load(book: Book) -> Advice:
@@ -188,7 +202,7 @@ def _load(book: Book) -> Advice:
             row["model"],
             arm(row["environment"]),
             row["level"],
-            row["advice"],
+            "the largest that was measured" if row["at_largest"] else "more only adds latency",
             book.number(row, "throughput_tok_s", "significant"),
             book.number(row, "latency_ms", "significant"),
             book.number(row, "left_pct", "effect_pct"),
@@ -198,7 +212,7 @@ def _load(book: Book) -> Advice:
     )
     head = ("model", "environment", "load to take", "why", "tok/s there", "latency there (ms)", "most beyond it", "at")
     caption: Text = ("The rule applied to means; levels share no blocks, so nothing here is paired.",)
-    return Advice(title, (f"Rule. {LOAD_RULE}",), Grid("load", caption, head, rows, headers=2))
+    return Advice(title, (f"Rule. {WORDS['rules']['load']}",), Grid("load", caption, head, rows, headers=2))
 
 
 def _costs(book: Book) -> Advice:
@@ -212,7 +226,7 @@ def _costs(book: Book) -> Advice:
                 low=book.number(row, "tokens_day_low", "count_signed"),
                 high=book.number(row, "tokens_day_high", "count_signed"),
             ),
-            row["advice"],
+            WORDS["costs"][row["advice"]],
             book.number(row, "kwh_per_million", "number3"),
             book.number(row, "reference_kwh_per_million", "number3"),
             book.linked(row["power_checked"], row["trace"]),
@@ -233,7 +247,7 @@ def _costs(book: Book) -> Advice:
         "Rule. Tokens a day gained or lost against the reference at full load: mean throughput of the reference "
         "times {seconds} s times the ratio less one. {weighed}",
         seconds=book.constant("seconds_a_day", "count"),
-        weighed=WEIGHED,
+        weighed=WORDS["rules"]["costs"],
     )
     grid = Grid("costs", ("What the ratio comes to.",), head, rows, headers=2)
     return Advice("Cost and benefit", rule, grid if rows else None)

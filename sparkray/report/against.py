@@ -47,7 +47,6 @@ _SCHEMA = {
     "not_estimable": pl.String(),
     "sentence": pl.String(),
     "supports": pl.String(),
-    "source": pl.String(),
 }
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
@@ -113,7 +112,6 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         "supports": json.dumps(
             [f"{where}{behind}" for name, where in (("this", ""), ("the other", AGAINST)) if sides[name] is not _ABSENT]
         ),
-        "source": _SOURCES[kind],
     }
     for name, side in (("there", sides["the other"]), ("here", sides["this"])):
         if isinstance(side, LogSample):
@@ -140,18 +138,6 @@ def _numbers(found: Between, margin: float | None) -> Row:
         decision = decide_between(found, margin)
         row |= {"verdict": decision.verdict, "needed": decision.pairs_needed}
     return row
-
-
-_SOURCES = {
-    OVERHEAD: (
-        "comparisons of that cell and metric in both datasets: exp(difference of the mean log ratios), standard "
-        "error sqrt(s1^2/n1 + s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
-    ),
-    ARM: (
-        "runs of that cell in both datasets: exp(difference of the mean logarithms), standard error sqrt(s1^2/n1 + "
-        "s2^2/n2), Student's t with Welch's and Satterthwaite's degrees of freedom"
-    ),
-}
 
 
 def told(row: Mapping[str, Any]) -> Text:
@@ -204,7 +190,7 @@ def _judgement(row: Mapping[str, Any], margin: Part, needed: Part) -> Text:
     return say("undecided at {margin}; {more}", margin=margin, more=more)
 
 
-_STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here", "source")} | {"same": pl.Boolean()}
+_STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here")} | {"same": pl.Boolean()}
 _OF_LOAD = ("workload", "levels", "weights")
 """What makes two studies ones of another load: then a difference is not the machine's alone."""
 
@@ -213,8 +199,7 @@ def studies(here: Analysis, there: Analysis) -> pl.DataFrame:
     """What the two studies are of, line by line: the same, or not."""
     rows = []
     for (what, own), (_, other) in zip(_described(here.context), _described(there.context), strict=True):
-        row = {"trace": f"studies/{what}", "what": what, "there": other, "here": own, "same": own == other}
-        rows.append(row | {"source": "context of both analyses"})
+        rows.append({"trace": f"studies/{what}", "what": what, "there": other, "here": own, "same": own == other})
     return pl.DataFrame(rows, schema=_STUDIES)
 
 

@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.resources import files
 from typing import Any
 
 import polars as pl
+import yaml
 
 from sparkray.analysis import Analysis, trace
 from sparkray.analysis.keys import AGAINST, CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
@@ -66,8 +68,8 @@ class Book:
 
     Args:
         analysis: Estimates and verdicts.
-        own: Tables that the report derives from them and from the model cards, by name, in the same form: a `trace` column,
-            and a `source` column that says in words how the row came to be.
+        own: Tables that the report derives from them and from the model cards, by name, in the same form, with a
+            `trace` column.
         other: The study that this one is held against, whose rows its differences rest on too.
     """
 
@@ -174,7 +176,7 @@ class Book:
             found = frame.filter(pl.col("trace") == trace_id) if "trace" in frame.columns else frame.clear()
             if len(found):
                 supports = json.loads(found["supports"][0] or "[]") if "supports" in found.columns else ()
-                how = str(found["source"][0])
+                how = provenance(name, found.row(0, named=True))
                 return Evidence(trace_id, name, f"trace = '{trace_id}'", len(found), how, tuple(supports))
         seen = self._rows_of(trace_id)
         how = f"In the other study's dataset, {self.other.path.name}" if self.other and _is_theirs(trace_id) else ""
@@ -213,6 +215,20 @@ class Book:
         if not values:
             raise InputError(f"nothing in the context has the path {path!r}", "The paths stand in analysis.json")
         return pl.DataFrame({"path": list(values), "value": [str(value) for value in values.values()]})
+
+
+@cache
+def _provenance() -> Mapping[str, str]:
+    text = files("sparkray.report").joinpath("templates", "provenance.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def provenance(table: str, row: Row) -> str:
+    """How a row of a derived table was made."""
+    texts = _provenance()
+    if table not in texts:
+        table = "optimisation" + ("" if row["condition"] is None else "_column" if row["column"] else "_runs")
+    return texts[table].format_map(row)
 
 
 def _is_theirs(trace_id: str) -> bool:

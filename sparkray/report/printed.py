@@ -33,7 +33,7 @@ def _view(caption: str, *columns: Col, split: tuple[str, ...] = ()) -> tuple[Vie
 
 VIEWS: Mapping[str, tuple[View, ...]] = {
     "method": _view(
-        "Constants of the method", Col("What", "name"), Col("Value", "value", 1), Col("", "source", width="4cm")
+        "Constants of the method", Col("What", "name"), Col("Value", "value", 1), Col("", "note", width="4cm")
     ),
     "fit": _view(
         "Which models fit: memory that is needed as they are, and at 16, 8 and 4 bits, GiB",
@@ -58,7 +58,8 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
         "Which environment, by a rule applied to the verdicts; memory beside the reference, GiB",
         *_WHO,
         Col("Reference", "against"),
-        Col("Advice", "advice", width="2.6cm"),
+        Col("Advice", "outcome"),
+        Col("Reason", "reason"),
         Col("GiB", "extra_gib", 2),
     ),
     "costs": _view(

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sparkray.analysis.derived.flags import options_of_line
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import given
 from sparkray.config.site import CONTAINER_OPTIMIZED, NATIVE
 from sparkray.errors import SparkrayError
 from sparkray.report.book import Book
-from sparkray.report.derived.flags import options_of_line
 
 _CALIBRATION = "aa"
 _OWN_OPTION = ("name", "question", "models", "environments", "runs", "seed", "workload.requests", "fold")

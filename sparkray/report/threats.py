@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sparkray.analysis.derived.fit import UNIFIED
 from sparkray.analysis.text import Text, enumerated, say
+from sparkray.report.audited import NOT_JUDGED
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import primary_metrics
-from sparkray.report.derived.audited import NOT_JUDGED
-from sparkray.report.derived.fit import UNIFIED
 from sparkray.report.files import same_files
 from sparkray.report.labels import arm_in_full, metric_name
 from sparkray.report.words import hangs_on_outliers, judged_over_others, nests_in, where_of

@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.derived.attribution import attribution
 from sparkray.analysis.text import numbers_of
 from sparkray.config.docker import DockerOptions
 from sparkray.config.isolation import KernelFacts, Ladder, Step, ladder
 from sparkray.config.site import Environment
 from sparkray.config.space import HostFacts
 from sparkray.report.book import Book
-from sparkray.report.derived.attribution import attribution
 from sparkray.report.figures import Drawn, NoFigure, waterfall
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import Attribution, Effect, Share, attribute, sentence
@@ -266,7 +267,8 @@ def test_a_ratio_stands_beside_each_effect() -> None:
 
 def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     found = attributed(measured(6, unexplained=0.6))
-    table = attribution({"Alpha": found}, "latency_mean_ms")
+    source = {"document": "local-optimize.json", "place": "ladder/found"}
+    table = attribution([("Alpha", "latency_mean_ms", asdict(replace(found, interactions={})), source)])
     assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 3 + 1
     book = Book(Analysis(Path(), {}, {}), own={"attribution": table})
     drawn = waterfall.draw(book)

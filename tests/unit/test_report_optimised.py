@@ -14,12 +14,12 @@ from optimised_document import LEVELS, MEANS, METRIC, TRIED, confirmation, docum
 from report_page import Page, derived
 
 from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.derived.optimisation import runs_condition
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book, write_report
 from sparkray.report.advice import advice
 from sparkray.report.book import Book
-from sparkray.report.derived.optimisation import condition
 from sparkray.report.figures import Drawn, NoFigure, draw
 from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.page import page
@@ -195,8 +195,8 @@ def test_figures_quote_what_the_book_holds(name: str, book: Book, analysis: Anal
 def test_a_condition_leads_to_the_rows_of_a_dataset(study: Path) -> None:
     runs = pl.read_parquet(study / "runs", hive_partitioning=True)
     with pl.SQLContext(runs=runs) as sql:
-        rows = sql.execute(f"SELECT * FROM runs WHERE {condition(['container_baseline'])}").collect()
-        one = sql.execute(f"SELECT * FROM runs WHERE {condition((), [runs['run_id'][0]])}").collect()
+        rows = sql.execute(f"SELECT * FROM runs WHERE {runs_condition(['container_baseline'])}").collect()
+        one = sql.execute(f"SELECT * FROM runs WHERE {runs_condition((), [runs['run_id'][0]])}").collect()
     assert len(rows) == 3
     assert set(rows["environment"]) == {"container_baseline"}
     assert one["run_id"].to_list() == [runs["run_id"][0]]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from sparkray.analysis.derived.memory_split import AVAILABLE, PARTS, UNEXPLAINED
 from sparkray.analysis.text import Text, say, sentences
 from sparkray.report.book import Book, Row
-from sparkray.report.derived.memory_split import AVAILABLE, PARTS, UNEXPLAINED
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._memory import panels
 from sparkray.report.labels import arm, cell
@@ -77,7 +77,7 @@ def _caption(book: Book, rows: Sequence[Row]) -> Text:
 
 def _alt(rows: Sequence[Row]) -> str:
     said = "; ".join(
-        f"{cell(row['model'], row['level'])}, {arm(row['environment'])}, {PARTS[row['part']]}: {row['value_gib']:.3g} GiB"
+        f"{cell(row['model'], row['level'])}, {arm(row['environment'])}, {_SHORT[row['part']]}: {row['value_gib']:.3g} GiB"
         for row in rows
         if row["part"] in (AVAILABLE, UNEXPLAINED)
     )

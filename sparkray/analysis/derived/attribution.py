@@ -1,40 +1,39 @@
 """Where a difference comes from, as a table: the steps of a ladder, their sum, what is left, and the total.
 
-No part of `derived`, which knows the analysis alone: whoever has climbed a ladder adds this table to the book.
+No part of `derived`, which knows the analysis alone: it is read from the document of an optimisation.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 
-from sparkray.stats.attribution import LEVEL, Attribution
+from sparkray.stats.attribution import LEVEL
 
+SOURCE = ("document", "place", "dataset", "condition", "column")
+"""Where a row of an optimisation comes from: the place in its document; folders of the dataset (separated by spaces), an SQL
+condition over their table `runs`, and the measure; null where no run is behind the row."""
 SCHEMA = {
     **{name: pl.String() for name in ("trace", "metric", "model", "layer", "direction", "before", "after", "role")},
     **{name: pl.Float64() for name in ("value", "low", "high", "p_adjusted", "share", "share_low", "share_high")},
     "n": pl.Int64(),
     "shown": pl.Boolean(),
     "reason": pl.String(),
-    "source": pl.String(),
+    **dict.fromkeys(SOURCE, pl.String()),
 }
 """`role` is `step`, `attributed` (the sum of a direction's steps), `residual` (what that leaves of the total), `left` (what
 the steps that show an effect leave of it) or `total`; effects in the metric's unit."""
-_SOURCE = "differences inside blocks, sparkray.stats.attribution"
 Plain = Mapping[str, Any]
 """An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`."""
 
 
-def attribution(found: Mapping[str, Attribution], metric: str) -> pl.DataFrame:
-    """One row a step, a sum, a residual and a total, for each model in order."""
-    told = {model: asdict(replace(one, interactions={})) for model, one in found.items()}
-    return attribution_of((model, metric, one, _SOURCE) for model, one in told.items())
+def attribution(found: Iterable[tuple[str, str, Plain, Plain]]) -> pl.DataFrame:
+    """One row a step, a sum, a residual and a total, of each model and metric in order.
 
-
-def attribution_of(found: Iterator[tuple[str, str, Plain, str]]) -> pl.DataFrame:
-    """The same table of plain values, each with its model, its metric, and the words on where its numbers come from."""
-    rows = [{**row, "source": source} for model, metric, one, source in found for row in _rows(one, metric, model)]
+    Args:
+        found: Model, metric, the estimates, and the columns that say where they come from.
+    """
+    rows = [{**row, **source} for model, metric, one, source in found for row in _rows(one, metric, model)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 

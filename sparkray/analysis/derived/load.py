@@ -1,6 +1,7 @@
 """Which load to serve at: the smallest beyond which throughput no longer grows by more than its margin. Means alone.
 
-Levels of the load have blocks of their own, so no pairing tells how two of them differ; the rule reads means and says so.
+`at_largest`: it is the largest that was measured, so throughput may grow beyond it. Levels of the load have blocks of their
+own, so no pairing tells how two of them differ; the rule reads means.
 """
 
 import json
@@ -25,14 +26,9 @@ _SCHEMA = {
     "most_tok_s": pl.Float64(),
     "most_level": pl.String(),
     "left_pct": pl.Float64(),
-    "advice": pl.String(),
+    "at_largest": pl.Boolean(),
     "supports": pl.String(),
-    "source": pl.String(),
 }
-RULE = (
-    "Take the smallest load beyond which no larger one has more throughput than the margin allows to ignore: past it, more "
-    "sequences buy latency alone. Where the largest load is the one, throughput may still grow beyond it."
-)
 
 
 def load(analysis: Analysis) -> pl.DataFrame:
@@ -64,7 +60,6 @@ def _row(
     speeds = [found[level][THROUGHPUT] for level in levels]
     place = next(i for i, speed in enumerate(speeds) if max(speeds[i:]) <= speed * (1 + margin))
     most = max(range(len(levels)), key=lambda i: speeds[i])
-    last = place == len(levels) - 1
     return {
         "trace": key("load", model, environment),
         "model": model,
@@ -75,9 +70,6 @@ def _row(
         "most_tok_s": speeds[most],
         "most_level": levels[most],
         "left_pct": (speeds[most] / speeds[place] - 1) * 100,
-        "advice": "the largest that was measured: throughput may grow on"
-        if last
-        else "enough: more buys latency alone",
+        "at_largest": place == len(levels) - 1,
         "supports": json.dumps([key("descriptive", model, level, environment, THROUGHPUT) for level in levels]),
-        "source": f"means of {THROUGHPUT} over levels, margin {margin:g}. {RULE}",
     }

@@ -1,4 +1,8 @@
-"""What a ratio of throughput comes to in a day, and what tokens cost in energy: arithmetic on estimates."""
+"""Tokens a day that a ratio of throughput comes to, and energy per million tokens: arithmetic on estimates.
+
+Tokens a day: mean throughput of the reference x 86,400 s x (ratio - 1), and the same for the interval's ends. Energy: mean
+GPU power / mean throughput x 10^6 / 3.6e6 kWh, of the GPU alone and not of the machine.
+"""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +32,6 @@ _SCHEMA = {
     "advice": pl.String(),
     "supports": pl.String(),
     "power_checked": pl.String(),
-    "source": pl.String(),
 }
 
 
@@ -81,25 +84,13 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "reference_kwh_per_million": energy(row["against"]),
         "advice": _advice(row),
         "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
-        "source": (
-            f"{row['trace']}: mean throughput of {row['against']} x 86,400 s x (ratio - 1), and the same for the "
-            "interval's ends. kWh for 10^6 tokens: mean GPU power / mean throughput x 10^6 / 3.6e6; the GPU alone, "
-            "not the machine"
-        ),
     }
 
 
-RULE = (
-    "Inside the margin there is nothing to weigh: take it for what it brings. Slower beyond the margin: take it only where "
-    "isolation, one fixed environment and easy rollback are worth the tokens a day that it costs. Faster beyond the margin: "
-    "take it. Undecided: the interval says what it may cost at most; measure on where that matters."
-)
-
-
 def _advice(row: Mapping[str, Any]) -> str:
-    """The rule applied to a comparison of throughput."""
+    """`no_difference` beyond the margin, `gain` or `loss` beyond it, or `undecided`."""
     if row["verdict"] == "equivalent":
-        return "nothing to weigh"
+        return "no_difference"
     if row["verdict"] == "different":
-        return "take it" if row["ratio"] > 1 else "only where what it brings is worth that"
-    return "open: measure on where the interval matters"
+        return "gain" if row["ratio"] > 1 else "loss"
+    return "undecided"

@@ -10,16 +10,17 @@ import pytest
 from builders import row as row_of
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.derived.costs import costs
+from sparkray.analysis.derived.decisions import decisions
+from sparkray.analysis.derived.fit import fit, memory_gib
+from sparkray.analysis.derived.flags import flags, options_of_line
+from sparkray.analysis.derived.load import load, size_of
+from sparkray.analysis.derived.memory_split import memory_split
 from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
 from sparkray.config.docker import DockerOptions
 from sparkray.records import Outcome
-from sparkray.report.derived.costs import costs
-from sparkray.report.derived.decisions import decisions
-from sparkray.report.derived.fit import fit, memory_gib
-from sparkray.report.derived.flags import flags, options_of_line
-from sparkray.report.derived.load import load, size_of
-from sparkray.report.derived.memory_split import memory_split
+from sparkray.report.advice import decided
 from sparkray.store import open_dataset
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
@@ -54,35 +55,38 @@ def described(environment: str, metric: str, mean: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("rows", "advice"),
+    ("rows", "outcome", "reason"),
     [
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "equivalent")], "container"),
-        ([compared(THROUGHPUT, "different", 0.95), compared(MEMORY, "equivalent")], "native, where speed counts"),
-        ([compared(LATENCY, "different", 1.05)], "native, where speed counts"),
-        ([compared(LATENCY, "different", 0.95)], "container"),
-        ([compared(THROUGHPUT, "different", 1.05)], "container"),
-        ([compared(THROUGHPUT, "undecided"), compared(MEMORY, "different", 1.2)], "open"),
-        ([compared(THROUGHPUT, None), compared(MEMORY, "equivalent")], "open"),
+        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "equivalent")], "environment", "not_worse"),
+        ([compared(THROUGHPUT, "different", 0.95), compared(MEMORY, "equivalent")], "reference", "slower"),
+        ([compared(LATENCY, "different", 1.05)], "reference", "slower"),
+        ([compared(LATENCY, "different", 0.95)], "environment", "not_worse"),
+        ([compared(THROUGHPUT, "different", 1.05)], "environment", "not_worse"),
+        ([compared(THROUGHPUT, "undecided"), compared(MEMORY, "different", 1.2)], "open", "speed_undecided"),
+        ([compared(THROUGHPUT, None), compared(MEMORY, "equivalent")], "open", "speed_undecided"),
         (
             [compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 1.2)],
-            "container, if there is memory to spare",
+            "environment",
+            "more_memory",
         ),
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "undecided")], "container, memory open"),
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 0.8)], "container"),
-        ([compared(MEMORY, "equivalent")], "open"),
+        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "undecided")], "environment", "memory_undecided"),
+        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 0.8)], "environment", "not_worse"),
+        ([compared(MEMORY, "equivalent")], "open", "no_speed_metric"),
     ],
 )
-def test_native_or_container(rows: list[dict[str, Any]], advice: str) -> None:
-    assert decisions(analysis(comparisons=rows))["advice"].to_list() == [advice]
+def test_native_or_container(rows: list[dict[str, Any]], outcome: str, reason: str) -> None:
+    assert decisions(analysis(comparisons=rows)).select("outcome", "reason").rows() == [(outcome, reason)]
 
 
-def test_between_two_containers_the_advice_names_them_and_not_native() -> None:
+def test_between_two_containers_the_decision_names_them_and_not_native() -> None:
     two = {"environment": "container_optimized", "against": "container_baseline"}
     slower = [compared(THROUGHPUT, "different", 0.95, **two), compared(MEMORY, "equivalent", **two)]
     (row,) = decisions(analysis(comparisons=slower)).iter_rows(named=True)
-    assert (row["advice"], row["against"]) == ("container, where speed counts", "container_baseline")
+    assert (row["outcome"], row["against"], row["metrics"]) == ("reference", "container_baseline", THROUGHPUT)
+    assert decided(row)[0] == "container, where speed counts"
     alike = [compared(THROUGHPUT, "equivalent", **two)]
-    assert decisions(analysis(comparisons=alike))["advice"].to_list() == ["tuned container"]
+    (row,) = decisions(analysis(comparisons=alike)).iter_rows(named=True)
+    assert decided(row)[0] == "tuned container"
 
 
 def test_the_extra_memory_is_the_difference_of_the_means() -> None:
@@ -172,11 +176,11 @@ def test_energy_says_whether_its_power_can_be_believed(
 @pytest.mark.parametrize(
     ("verdict", "ratio", "advice"),
     [
-        ("equivalent", 0.995, "nothing to weigh"),
-        ("different", 0.95, "only where what it brings is worth that"),
-        ("different", 1.05, "take it"),
-        ("undecided", 0.99, "open: measure on where the interval matters"),
-        (None, 0.99, "open: measure on where the interval matters"),
+        ("equivalent", 0.995, "no_difference"),
+        ("different", 0.95, "loss"),
+        ("different", 1.05, "gain"),
+        ("undecided", 0.99, "undecided"),
+        (None, 0.99, "undecided"),
     ],
 )
 def test_what_a_cost_comes_to(verdict: str | None, ratio: float, advice: str) -> None:
@@ -206,7 +210,7 @@ def test_the_smallest_load_beyond_which_throughput_grows_no_more(
     [row] = frame.to_dicts()
     assert (row["level"], row["left_pct"]) == (level, pytest.approx(left, abs=1e-3))
     largest = max(speeds, key=lambda name: int(name.partition("_")[2]))
-    assert row["advice"].startswith("the largest") == (level == largest.replace("_", "="))
+    assert row["at_largest"] == (level == largest.replace("_", "="))
 
 
 def test_without_levels_or_a_margin_no_load_is_advised() -> None:
@@ -225,9 +229,9 @@ def test_which_models_fit_a_spark() -> None:
     assert dense["measured"]
     assert not dense["fits"]  # 135 GiB of BF16 weights
     assert dense["weights_gib"] == pytest.approx(dense["params_b"] * 1e9 * 2 / 2**30)
-    assert dense["advice"] == "necessary: 8-bit weights or fewer"
+    assert dense["bits"] == 8
     assert dense["most_sequences"] == 0
-    assert rows["Qwen2-1.5B"]["advice"] == "quantisation is not necessary"
+    assert rows["Qwen2-1.5B"]["bits"] == 16
     assert rows["GPT-OSS-120B"]["fits"]
     assert rows["GPT-OSS-120B"]["needed_8_gib"] > 119.6 > rows["GPT-OSS-120B"]["needed_4_gib"]
     params = [row["params_b"] for row in rows.values()]
@@ -247,7 +251,7 @@ def test_gpus_with_memory_of_their_own_bound_a_model_and_the_host_does_not() -> 
     assert memory_gib(context) == 79.65
     rows = {row["model"]: row for row in fit(analysis(context)).iter_rows(named=True)}
     assert not rows["Qwen2.5-72B"]["fits"]
-    assert rows["Qwen2.5-72B"]["memory_of"] == "the GPUs"
+    assert rows["Qwen2.5-72B"]["memory_of"] == "gpus"
     two = {**h100, "gpus": h100["gpus"] * 2, "gpu_memory_gib": [79.65, 79.65]}
     assert memory_gib({**context, "machines": [two]}) == pytest.approx(159.3)
     assert memory_gib({**context, "site": "nowhere"}) == 79.65

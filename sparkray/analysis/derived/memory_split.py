@@ -1,7 +1,8 @@
 """Where an arm's memory goes: the drop of available memory in known parts and what is left over, then the page cache.
 
-Arithmetic on means of peaks. Peaks of different parts need not fall together and mapped files are in PSS, so what is left
-over may lie below 0; it is told and not hidden. Where the GPU has memory of its own, that is no part of what the host lacks.
+Arithmetic on means of peaks: `unexplained` is the drop of available memory less the parts above it, `page_cache` the drop of
+free memory less that of available memory. Peaks of different parts need not fall together and mapped files are in PSS, so
+what is left over may lie below 0. Where the GPU has memory of its own, that is no part of what the host lacks.
 """
 
 import json
@@ -11,20 +12,14 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.derived.fit import GPUS, memory_of
 from sparkray.analysis.keys import key
-from sparkray.report.derived.fit import GPUS, memory_of
 
 AVAILABLE, FREE = "host_available_drop_peak_gib", "host_free_drop_peak_gib"
 GPU, PSS = "gpu_process_peak_gib", "process_pss_peak_gib"
 UNEXPLAINED, PAGE_CACHE = "unexplained", "page_cache"
-PARTS: Mapping[str, str] = {
-    GPU: "GPU memory of the processes",
-    PSS: "memory of the processes (PSS)",
-    UNEXPLAINED: "not explained",
-    AVAILABLE: "drop of available memory",
-    PAGE_CACHE: "page cache and what else can be reclaimed",
-    FREE: "drop of free memory",
-}
+PARTS = (GPU, PSS, UNEXPLAINED, AVAILABLE, PAGE_CACHE, FREE)
+"""In the order in which they are stacked."""
 TOTALS = (AVAILABLE, FREE)
 _SCHEMA = {
     "trace": pl.String(),
@@ -35,7 +30,6 @@ _SCHEMA = {
     "begin_gib": pl.Float64(),
     "value_gib": pl.Float64(),
     "supports": pl.String(),
-    "source": pl.String(),
 }
 
 
@@ -68,19 +62,10 @@ def _stacked(found: Mapping[str, float], *, unified: bool) -> Iterator[tuple[str
         yield FREE, 0.0, found[FREE]
 
 
-_SOURCES = {
-    UNEXPLAINED: f"{AVAILABLE} less the parts above it",
-    PAGE_CACHE: f"{FREE} less {AVAILABLE}",
-}
-
-
 def _row(cell: tuple[str, str, str], part: str, ends: tuple[float, float], measured: Collection[str]) -> dict[str, Any]:
     begin, value = ends
     where = dict(zip(("model", "level", "environment"), cell, strict=True))
-    source = f"means over runs in `memory`: {_SOURCES.get(part, part)}; peaks need not fall together"
-    used = (
-        (part,) if part in PARTS and part not in _SOURCES else (GPU, PSS, AVAILABLE) if part == UNEXPLAINED else TOTALS
-    )
+    used = {UNEXPLAINED: (GPU, PSS, AVAILABLE), PAGE_CACHE: TOTALS}.get(part, (part,))
     supports = json.dumps([key("memory", *cell, one) for one in used if one in measured])
-    numbers = {"begin_gib": begin, "value_gib": value, "supports": supports, "source": source}
+    numbers = {"begin_gib": begin, "value_gib": value, "supports": supports}
     return {"trace": f"memory_split/{'/'.join(cell)}/{part}", **where, "part": part, **numbers}

@@ -11,14 +11,7 @@ from sparkray.analysis import Analysis
 from sparkray.config.docker import DockerOptions, flag_of, given, option_names
 from sparkray.config.effect import cannot_act
 
-_SCHEMA = {
-    name: pl.String() for name in ("trace", "environment", "option", "flag", "why", "security", "cannot_act", "source")
-}
-PRICES = {
-    "none": "no isolation is given up",
-    "weakens": "weakens the isolation of the container",
-    "dangerous": "gives up isolation: the container is as good as root on the host",
-}
+_SCHEMA = {name: pl.String() for name in ("trace", "environment", "option", "flag", "security", "cannot_act")}
 _ULIMIT = "--ulimit"
 _NUMBERS = {"cpus": float, "cpu_shares": int, "oom_score_adj": int}
 _SWITCHES = ("privileged", "init", "read_only")
@@ -43,10 +36,8 @@ def _rows(environment: str, options: DockerOptions) -> Iterator[dict[str, Any]]:
             "environment": environment,
             "option": name,
             "flag": " ".join(f"{flag.text}={word}" if word else flag.text for word in flag.words(value)),
-            "why": flag.why,
             "security": flag.security,
             "cannot_act": idle.get(name),
-            "source": f"the docker run line of the first run of {environment}; grade and purpose: sparkray.config.docker",
         }
 
 

@@ -1,5 +1,9 @@
 """Which models fit into this machine's memory, and from which precision on: arithmetic on the cards.
 
+Needed: weights at the card's own precision + the 16-bit KV cache of the workload's sequences + what must stay free. At 16, 8
+and 4 bits: parameters x bits / 8 in place of the weights. `bits` is the highest of these that fits, null where none does.
+Most sequences: (memory - reserve - weights) / KV cache of one.
+
 Memory is what a model may count on, as `doctor` has it: the GPUs' own where they have some, the machine's where GPU and host
 share it or where no GPU is used.
 """
@@ -36,12 +40,12 @@ _SCHEMA = {
     "needed_16_gib": pl.Float64(),
     "needed_8_gib": pl.Float64(),
     "needed_4_gib": pl.Float64(),
-    "advice": pl.String(),
+    "bits": pl.Int64(),
     "most_sequences": pl.Int64(),
-    "source": pl.String(),
 }
-_BITS = (16, 8, 4)
-GPUS, MACHINE = "the GPUs", "the machine"
+UNQUANTISED = 16
+_BITS = (UNQUANTISED, 8, 4)
+GPUS, MACHINE = "gpus", "machine"
 UNIFIED = "GB10"
 """A GPU of this name shares the machine's memory."""
 
@@ -132,18 +136,6 @@ def _row(card: ModelCard, shape: Shape, memory: float, *, sequences: int, tokens
         "memory_gib": memory,
         "fits": needed <= memory,
         **{f"needed_{bits}_gib": at[bits] for bits in _BITS},
-        "advice": next(
-            (_advice(bits) for bits in _BITS if at[bits] <= memory), "does not fit at any of these precisions"
-        ),
+        "bits": next((bits for bits in _BITS if at[bits] <= memory), None),
         "most_sequences": int(left // kv_one) if left > 0 and kv_one > 0 else 0,
-        "source": (
-            f"conf/models card {card.name}: weights at its own precision + KV cache of {sequences} sequences of "
-            f"{tokens} tokens (16-bit keys and values) + {RESERVE_GIB:g} GiB that must stay free, against "
-            f"{memory:g} GiB. At 16, 8 and 4 bits: parameters x bits / 8 in place of the weights. Most sequences: "
-            "(memory - reserve - weights) / KV cache of one"
-        ),
     }
-
-
-def _advice(bits: int) -> str:
-    return "quantisation is not necessary" if bits == _BITS[0] else f"necessary: {bits}-bit weights or fewer"

@@ -11,7 +11,7 @@ from sparkray.audit.readers import dataset_results
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import UnknownNameError
 
-_SCHEMA = {name: pl.String() for name in ("trace", "kind", "gravity", "message", "evidence", "rows", "source")}
+_SCHEMA = {name: pl.String() for name in ("trace", "kind", "gravity", "message", "evidence", "rows")}
 NOT_JUDGED = "not judged"
 
 
@@ -26,7 +26,6 @@ def audited(analysis: Analysis) -> pl.DataFrame:
     except UnknownNameError:
         site = None
     said = audit(case_of(results, catalog.cards(), site))
-    source = "sparkray audit, the question in sparkray/audit/findings of that name"
     rows = [
         {"kind": f.kind, "gravity": f.gravity, "message": f.message, "evidence": f.evidence, "rows": json.dumps(f.rows)}
         for f in said.findings
@@ -36,6 +35,6 @@ def audited(analysis: Analysis) -> pl.DataFrame:
         for left in said.not_judged
     ]
     return pl.DataFrame(
-        [{"trace": f"audit/{index}/{row['kind']}", **row, "source": source} for index, row in enumerate(rows, 1)],
+        [{"trace": f"audit/{index}/{row['kind']}", **row} for index, row in enumerate(rows, 1)],
         schema=_SCHEMA,
     )

@@ -36,6 +36,6 @@ def method() -> pl.DataFrame:
             "trace": [f"method/{name}" for name, _, _ in _CONSTANTS],
             "name": [name for name, _, _ in _CONSTANTS],
             "value": [value for _, value, _ in _CONSTANTS],
-            "source": [source for _, _, source in _CONSTANTS],
+            "note": [note for _, _, note in _CONSTANTS],
         }
     )

@@ -1,8 +1,7 @@
-"""What `optimize` found, as tables of a book: levels, factors, trials, candidates, the ladder, hypotheses.
+"""Tables of what `optimize` found: levels, factors, trials, candidates, attribution steps, hypotheses.
 
 They are read from the document of the optimisation (`sparkray.analysis.optimized`) and repeat its estimates; only per cent
-are made of factors here. `source` says which part of the document a row is, and by which condition on which stage's dataset
-the runs behind it are found: `SELECT * FROM runs WHERE ...` over the Parquet files of that folder gives them.
+are made of factors here. `attribution.SOURCE` explains the columns that say where a row comes from.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.report.derived.attribution import attribution_of
+from sparkray.analysis.derived.attribution import SOURCE, attribution
 
 Document = Mapping[str, Any]
 GRADES = ("none", "weakens", "dangerous")
@@ -23,32 +22,33 @@ _WORDS = ("verdict", "not_estimable")
 
 
 def _schema(words: str, floats: str = "", counts: str = "", flags: str = "") -> dict[str, pl.DataType]:
-    kinds = ((words, pl.String()), (floats, pl.Float64()), (counts, pl.Int64()), (flags, pl.Boolean()))
-    return {name: kind for names, kind in kinds for name in names.split()}
+    types: Mapping[pl.DataType, str] = {pl.String(): words, pl.Float64(): floats, pl.Int64(): counts, pl.Boolean(): flags}
+    schema = {name: kind for kind, names in types.items() for name in names.split()}
+    return {**schema, **dict.fromkeys(SOURCE, pl.String())}
 
 
 _LEVELS = _schema(
-    "trace factor level environment flags security why state reason advice verdict not_estimable source",
+    "trace factor level environment flags security why state reason advice verdict not_estimable",
     " ".join(_EFFECT),
     "n",
 )
-_MODELS = _schema("trace kind name model verdict not_estimable source", " ".join(_EFFECT), "n")
-_FACTORS = _schema("trace factor best worst source", "best_pct worst_pct importance")
+_MODELS = _schema("trace kind name model verdict not_estimable", " ".join(_EFFECT), "n")
+_FACTORS = _schema("trace factor best worst", "best_pct worst_pct importance")
 _TRIED = _schema(
-    "trace environment trials flags security state reason run_ids docker_command label source",
+    "trace environment trials flags security state reason run_ids docker_command label",
     "gain_pct estimate_pct memory_gib kv_cache_gib",
     "n isolation",
     "on_front",
 )
 _CANDIDATES = _schema(
-    "trace environment flags security why reason wins verdict not_estimable source",
+    "trace environment flags security why reason wins verdict not_estimable",
     "expected_pct beyond_p_holm native_ratio native_low native_high memory_ratio memory_low memory_high "
     + " ".join(_EFFECT),
     "n",
 )
-_FACTS = _schema("trace name text verdict not_estimable source", "value " + " ".join(_EFFECT), "n")
-_STRUCK = _schema("trace layer direction reason source")
-_HYPOTHESES = _schema("trace name claim judged reason seen source")
+_FACTS = _schema("trace name text verdict not_estimable", "value " + " ".join(_EFFECT), "n")
+_STRUCK = _schema("trace layer direction reason")
+_HYPOTHESES = _schema("trace name claim judged reason seen")
 MEMORY, KV_CACHE = "host_available_drop_peak_gib", "kv_cache_gib"
 
 
@@ -64,7 +64,7 @@ def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
         "flag_trials": _frame(_tried(document), _TRIED),
         "flag_candidates": _frame(_candidates(document), _CANDIDATES),
         "flag_facts": _frame(_facts(document), _FACTS),
-        "attribution": attribution_of(
+        "attribution": attribution(
             (
                 one["model"],
                 one["metric"],
@@ -82,24 +82,30 @@ def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType])
     return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
 
 
-def condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
+def runs_condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
     """SQL over the runs of a dataset: those that count, of these environments or of these ids."""
     column, names = ("run_id", runs) if runs else ("environment", environments)
     listed = ", ".join(f"'{name}'" for name in names)
     return f"status = 'ok' AND {column} IN ({listed})" if names else "status = 'ok'"
 
 
-def _from(document: Document, part: str, stage: str, where: str = "status = 'ok'", metric: str | None = None) -> str:
-    """Where a row comes from, in words."""
+def _name(document: Document) -> str:
+    return f"{document['experiment']}-optimize.json"
+
+
+def _from(
+    document: Document, place: str, stage: str, where: str = "status = 'ok'", metric: str | None = None
+) -> dict[str, str | None]:
+    """Where a row comes from."""
     folder = document["datasets"].get(stage)
     others = [path for name, path in document["datasets"].items() if name.startswith(f"{stage} on ")]
+    found: dict[str, str | None] = {"document": _name(document), "place": place}
     if folder is None:
-        return f"{document['experiment']}-optimize.json, {part}"
-    of = f"; column {metric or document['metric']}" if stage != "search" else ""
-    query = f"SELECT * FROM runs WHERE {where}"  # noqa: S608 - to be read, not executed
+        return found
     name = Path(folder).name
-    folders = " and ".join([name, *(str(Path(name, Path(other).relative_to(folder))) for other in others)])
-    return f"{document['experiment']}-optimize.json, {part}; the runs: {folders}, {query}{of}"
+    folders = [name, *(str(Path(name, Path(other).relative_to(folder))) for other in others)]
+    column = None if stage == "search" else metric or document["metric"]
+    return {**found, "dataset": " ".join(folders), "condition": where, "column": column}
 
 
 def _effect(found: Document | None) -> dict[str, Any]:
@@ -110,12 +116,12 @@ def _levels(document: Document) -> Iterator[dict[str, Any]]:
     """In the order of the space."""
     for place, level in enumerate(document["levels"]):
         against = [level["effect"]["against"]] if level["effect"] else []
-        where = condition([level["environment"], *against])
+        where = runs_condition([level["environment"], *against])
         yield {
             **level,
             **_effect(level["effect"]),
             "trace": f"flag_levels/{level['factor']}={level['level']}",
-            "source": _from(document, f"levels/{place}", "screen", where),
+            **_from(document, f"levels/{place}", "screen", where),
         }
 
 
@@ -128,14 +134,14 @@ def _models(document: Document) -> Iterator[dict[str, Any]]:
     for kind, name, one in (*levels, *candidates):
         stage = "screen" if kind == "level" else "confirm"
         for model, found in (one.get("by_model") or {}).items():
-            where = f"{condition([found['environment'], found['against']])} AND model = '{model}'"
+            where = f"{runs_condition([found['environment'], found['against']])} AND model = '{model}'"
             yield {
                 **_effect(found),
                 "kind": kind,
                 "name": name,
                 "model": model,
                 "trace": f"flag_models/{kind}/{name}/{model}",
-                "source": _from(document, f"{kind} {name}, by_model/{model}", stage, where),
+                **_from(document, f"{kind} {name}, by_model/{model}", stage, where),
             }
 
 
@@ -160,7 +166,7 @@ def _factors(document: Document) -> Iterator[dict[str, Any]]:
             "best_pct": gains.get(str(best)),
             "worst_pct": gains.get(str(worst)),
             "importance": shares.get(factor),
-            "source": _from(document, f"levels of {factor} and search/importance/{factor}", "screen"),
+            **_from(document, f"levels of {factor} and search/importance/{factor}", "screen"),
         }
 
 
@@ -185,9 +191,7 @@ def _tried(document: Document) -> Iterator[dict[str, Any]]:
             "kv_cache_gib": one["metrics"].get(KV_CACHE),
             "run_ids": " ".join(one["run_ids"]),
             "label": label,
-            "source": _from(
-                document, f"search/tried/{place}", "search", condition([one["environment"]], one["run_ids"])
-            ),
+            **_from(document, f"search/tried/{place}", "search", runs_condition([one["environment"]], one["run_ids"])),
         }
 
 
@@ -203,14 +207,14 @@ def _candidates(document: Document) -> Iterator[dict[str, Any]]:
             for name, part in (("native", "to_native"), ("memory", "memory"))
             for key in ("ratio", "low", "high")
         }
-        where = condition([one["environment"], one["effect"]["against"], one["to_native"]["against"]])
+        where = runs_condition([one["environment"], one["effect"]["against"], one["to_native"]["against"]])
         yield {
             **one,
             **_effect(one["effect"]),
             **sides,
             "wins": "yes" if one["wins"] else "no",
             "trace": f"flag_candidates/{one['environment']}",
-            "source": _from(document, f"confirmation/candidates/{place}", "confirm", where),
+            **_from(document, f"confirmation/candidates/{place}", "confirm", where),
         }
 
 
@@ -226,8 +230,8 @@ def _facts(document: Document) -> Iterator[dict[str, Any]]:
         yield _fact(document, f"settings/{name}", **({"value": float(value)} if number else {"text": str(value)}))
     if document["overhead"]:
         made = document["overhead"]
-        where = condition([made["environment"], made["against"]])
-        yield {**_fact(document, "overhead"), **_effect(made), "source": _from(document, "overhead", "screen", where)}
+        where = runs_condition([made["environment"], made["against"]])
+        yield {**_fact(document, "overhead"), **_effect(made), **_from(document, "overhead", "screen", where)}
     yield from _stage_facts(document)
 
 
@@ -241,29 +245,29 @@ def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
             yield _fact(document, f"search/{name}", text=search[name])
     if confirmation:
         yield _fact(document, "confirmation/blocks", value=confirmation["blocks"])
-        where = condition([one["environment"] for one in confirmation["candidates"]])
+        where = runs_condition([one["environment"] for one in confirmation["candidates"]])
         source = _from(document, "confirmation/sentence", "confirm", where)
-        yield {**_fact(document, "confirmation/sentence", text=confirmation["sentence"]), "source": source}
+        yield {**_fact(document, "confirmation/sentence", text=confirmation["sentence"]), **source}
         yield _fact(document, "confirmation/winner", text=confirmation["winner"])
     for place, one in enumerate((document["ladder"] or {}).get("found", ())):
         for way, words in one["sentences"].items():
             source = _from(document, f"ladder/found/{place}/sentences/{way}", "attribute", metric=one["metric"])
-            yield {**_fact(document, f"ladder/{one['model']}/{one['metric']}/{way}", text=words), "source": source}
+            yield {**_fact(document, f"ladder/{one['model']}/{one['metric']}/{way}", text=words), **source}
 
 
 def _fact(document: Document, name: str, value: float | None = None, text: str | None = None) -> dict[str, Any]:
-    source = f"{document['experiment']}-optimize.json, {name}"
+    source = {"document": _name(document), "place": name}
     number = None if value is None else float(value)
-    return {"trace": f"flag_facts/{name}", "name": name, "value": number, "text": text, "source": source}
+    return {"trace": f"flag_facts/{name}", "name": name, "value": number, "text": text, **source}
 
 
 def _struck(document: Document, struck: Iterable[Document]) -> Iterator[dict[str, Any]]:
     for place, one in enumerate(struck):
         source = _from(document, f"ladder/struck/{place}", "none")
-        yield {**one, "trace": f"layers_struck/{one['direction']}/{one['layer']}", "source": source}
+        yield {**one, "trace": f"layers_struck/{one['direction']}/{one['layer']}", **source}
 
 
 def _hypotheses(document: Document) -> Iterator[dict[str, Any]]:
     for place, one in enumerate(document["hypotheses"]):
         stage = "confirm" if one["name"] == "combination" else "screen"
-        yield {**one, "trace": f"hypotheses/{one['name']}", "source": _from(document, f"hypotheses/{place}", stage)}
+        yield {**one, "trace": f"hypotheses/{one['name']}", **_from(document, f"hypotheses/{place}", stage)}
