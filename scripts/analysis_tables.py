@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sparkray.analysis.schema import TABLES
+from sparkray.schema import OF_METRIC, Column
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "analysis.md"
 COMMAND = ".venv/bin/python scripts/analysis_tables.py --write"
@@ -16,13 +17,17 @@ BLOCK = re.compile(r"(<!-- generated: tables -->\n).*?(<!-- end -->)", re.DOTALL
 METRIC_COLUMNS = "one column a metric, as in the dataset"
 
 
+def _unit(column: Column) -> str:
+    return "of the metric" if column.unit == OF_METRIC else column.unit or ""
+
+
 def tables() -> str:
     """Every table with its columns, as Markdown."""
     parts = []
     for table in TABLES.values():
-        rows = [(f"`{column.name}`", column.kind, column.what) for column in table.columns]
+        rows = [(f"`{column.name}`", column.kind, column.label, _unit(column), column.what) for column in table.columns]
         if table.name == "runs":
-            rows = [*rows[:7], ("…", "float", METRIC_COLUMNS), rows[-1]]
+            rows = [*rows[:7], ("…", "float", "", "", METRIC_COLUMNS), rows[-1]]
         lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
         parts.append(
             "\n".join(
@@ -31,8 +36,8 @@ def tables() -> str:
                     "",
                     f"{table.what}.",
                     "",
-                    "| column | type | meaning |",
-                    "|---|---|---|",
+                    "| column | type | label | unit | meaning |",
+                    "|---|---|---|---|---|",
                     *lines,
                 ]
             )

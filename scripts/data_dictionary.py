@@ -10,28 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparkray.metrics import BY_NAME
-from sparkray.records import SCHEMA_VERSION, STATUSES, Column
+from sparkray.records import SCHEMA_VERSION, STATUSES
+from sparkray.schema import Column
 from sparkray.store import TABLES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data.md"
 COMMAND = ".venv/bin/python scripts/data_dictionary.py --write"
 NONE = "–"
-NUMBERS = ("int", "float", "int_list")
-UNITS = {
-    "_tok_s": "tokens/s",
-    "_req_s": "requests/s",
-    "_gb_s": "GB/s",
-    "_gib": "GiB",
-    "_mhz": "MHz",
-    "_pct": "%",
-    "_ratio": "1",
-    "_ms": "ms",
-    "_ns": "ns",
-    "_c": "°C",
-    "_j": "J",
-    "_s": "s",
-    "_w": "W",
-}
 TYPES = {
     "string": "string",
     "int": "int64",
@@ -158,20 +143,13 @@ for every run.
 """
 
 
-def unit_of(column: Column) -> str:
-    """The unit that a column's name ends in; empty for what is no quantity or is a plain count."""
-    if column.kind not in NUMBERS:
-        return ""
-    return next((unit for ending, unit in UNITS.items() if column.name.endswith(ending)), "")
-
-
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
 def _table(columns: Sequence[Column]) -> list[str]:
     rows = [
-        f"| `{column.name}` | {TYPES[column.kind]} | {unit_of(column) or NONE} | {_cell(column.what)} |"
+        f"| `{column.name}` | {TYPES[column.kind]} | {column.unit or NONE} | {_cell(column.what)} |"
         for column in columns
     ]
     return ["| column | type | unit | meaning |", "|---|---|---|---|", *rows]
@@ -179,7 +157,7 @@ def _table(columns: Sequence[Column]) -> list[str]:
 
 def _metric_table(columns: Sequence[Column]) -> list[str]:
     rows = [
-        f"| `{column.name}` | {TYPES[column.kind]} | {unit_of(column) or NONE} | {BY_NAME[column.name].better} "
+        f"| `{column.name}` | {TYPES[column.kind]} | {column.unit or NONE} | {BY_NAME[column.name].better} "
         f"| {_cell(column.what)} |"
         for column in columns
     ]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sparkray.records import EngineFacts, Request
+from sparkray.schema import Column, label_of, number
 from sparkray.units import NS_PER_MS, NS_PER_S, gib
 
 Better = Literal["higher", "lower", "neither"]
@@ -31,12 +32,18 @@ class RunData:
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of `runs`. Its unit is the end of its name."""
+    """One column of `runs`. Its unit is the end of its name; `label` is its heading where the name makes none."""
 
     name: str
     better: Better
     what: str
     compute: Callable[[RunData], float | None]
+    label: str = ""
+
+    @property
+    def column(self) -> Column:
+        """As a column of a table."""
+        return number(self.name, self.what, label=self.label)
 
 
 def _span_s(data: RunData) -> float | None:
@@ -236,7 +243,9 @@ def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) ->
     def percentile(q: int) -> Metric:
         return Metric(f"{prefix}_p{q}_ms", "lower", f"{q}th percentile of {what}", lambda d: _percentile(values(d), q))
 
-    mean = Metric(f"{prefix}_mean_ms", "lower", f"mean of {what}", lambda d: _mean(values(d)))
+    mean = Metric(
+        f"{prefix}_mean_ms", "lower", f"mean of {what}", lambda d: _mean(values(d)), f"mean {label_of(prefix)}"
+    )
     return (mean, percentile(50), percentile(95), percentile(99))
 
 
@@ -246,22 +255,34 @@ METRICS: tuple[Metric, ...] = (
         "higher",
         "generated tokens per second, first submission to last end",
         _per_second(lambda d: sum(r.output_tokens for r in d.requests)),
+        "output throughput",
     ),
     Metric(
         "request_throughput_req_s",
         "higher",
         "completed requests per second, first submission to last end",
         _per_second(lambda d: len(d.requests)),
+        "request throughput",
     ),
     *_family("latency", "the time from submission to the last token", _latencies_ms),
     *_family("ttft", "the time from submission to the first token", _ttfts_ms),
     *_family("itl", "the time between two tokens", _itls_ms),
     Metric(
-        "kv_cache_gib", "neither", "KV cache that the engine reserved", lambda d: _bytes_as_gib(d.facts.kv_cache_bytes)
+        "kv_cache_gib",
+        "neither",
+        "KV cache that the engine reserved",
+        lambda d: _bytes_as_gib(d.facts.kv_cache_bytes),
+        "KV cache",
     ),
     Metric("gpu_util_mean_pct", "neither", "mean GPU utilisation", _sample_mean("gpu_util_pct")),
-    Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w")),
-    Metric("energy_j", "lower", "GPU energy by the counter, first to last sample, summed over GPUs", _energy_j),
+    Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w"), "mean GPU power"),
+    Metric(
+        "energy_j",
+        "lower",
+        "GPU energy by the counter, first to last sample, summed over GPUs",
+        _energy_j,
+        "GPU energy",
+    ),
     Metric(
         "energy_integrated_j",
         "lower",
@@ -273,28 +294,65 @@ METRICS: tuple[Metric, ...] = (
         "lower",
         "how far MemAvailable fell: the primary memory metric",
         _drop("mem_available_before_gib", "mem_available_gib"),
+        "peak drop of available memory",
     ),
     Metric(
         "host_free_drop_peak_gib",
         "lower",
         "how far MemFree fell; page cache counts",
         _drop("mem_free_before_gib", "mem_free_gib"),
+        "peak drop of free memory",
     ),
-    Metric("gpu_process_peak_gib", "lower", "peak GPU memory of the process tree", _peak("gpu_process_gib")),
-    Metric("process_rss_peak_gib", "lower", "peak RSS of the process tree", _peak("process_rss_gib")),
-    Metric("process_pss_peak_gib", "lower", "peak PSS of the process tree, sampled seldom", _peak("process_pss_gib")),
     Metric(
-        "cgroup_anon_peak_gib", "lower", "peak anonymous memory of the container's cgroup", _peak("cgroup_anon_gib")
+        "gpu_process_peak_gib",
+        "lower",
+        "peak GPU memory of the process tree",
+        _peak("gpu_process_gib"),
+        "GPU memory of the processes",
     ),
-    Metric("cgroup_file_peak_gib", "lower", "peak page cache of the container's cgroup", _peak("cgroup_file_gib")),
+    Metric(
+        "process_rss_peak_gib",
+        "lower",
+        "peak RSS of the process tree",
+        _peak("process_rss_gib"),
+        "resident memory (RSS)",
+    ),
+    Metric(
+        "process_pss_peak_gib",
+        "lower",
+        "peak PSS of the process tree, sampled seldom",
+        _peak("process_pss_gib"),
+        "proportional memory (PSS)",
+    ),
+    Metric(
+        "cgroup_anon_peak_gib",
+        "lower",
+        "peak anonymous memory of the container's cgroup",
+        _peak("cgroup_anon_gib"),
+        "cgroup, anonymous",
+    ),
+    Metric(
+        "cgroup_file_peak_gib",
+        "lower",
+        "peak page cache of the container's cgroup",
+        _peak("cgroup_file_gib"),
+        "cgroup, page cache",
+    ),
     Metric(
         "engine_reported_peak_gib",
         "lower",
         "peak memory as the engine reports it; on unified memory it holds page cache",
         lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
+        "as the engine reports it",
     ),
-    Metric("gpu_temp_start_c", "neither", "GPU temperature at the first sample", _first("gpu_temp_c")),
-    Metric("gpu_temp_max_c", "neither", "highest GPU temperature", _peak("gpu_temp_c")),
+    Metric(
+        "gpu_temp_start_c",
+        "neither",
+        "GPU temperature at the first sample",
+        _first("gpu_temp_c"),
+        "GPU temperature at the start",
+    ),
+    Metric("gpu_temp_max_c", "neither", "highest GPU temperature", _peak("gpu_temp_c"), "highest GPU temperature"),
     Metric(
         "gpu_throttled_pct",
         "lower",

@@ -10,20 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sparkray.schema import Column
+
 SCHEMA_VERSION = "1.2"
 
-Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list"]
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted")
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column. `kind` `timestamp` is UTC with microseconds, `int_list` a list of integers."""
-
-    name: str
-    kind: Kind
-    what: str
 
 
 RUN_COLUMNS: tuple[Column, ...] = (

@@ -16,20 +16,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sparkray.analysis.columns import polars_types
 from sparkray.errors import DatasetError
 from sparkray.metrics import METRICS
 from sparkray.store import TABLES, Dataset, description
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
 CELL = ("model", "level", "environment")
-_TYPES: Mapping[str, pl.DataType] = {
-    "string": pl.String(),
-    "int": pl.Int64(),
-    "float": pl.Float64(),
-    "bool": pl.Boolean(),
-    "timestamp": pl.Datetime("us", "UTC"),
-    "int_list": pl.List(pl.Int64()),
-}
 _REMEDY = "Remove the file: its run is measured again"
 KEYS = ("run_id", "attempt")
 Vector = NDArray[np.float64]
@@ -195,7 +188,7 @@ def _file_names(attempts: pl.DataFrame) -> frozenset[str]:
 
 def _scan(paths: Sequence[Path], table: str) -> pl.LazyFrame:
     """Files of a table, a column that an older version did not write being null."""
-    schema = {column.name: _TYPES[column.kind] for column in TABLES[table]}
+    schema = polars_types(TABLES[table])
     return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
 
@@ -243,7 +236,7 @@ def _completed(attempts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _runs_schema() -> dict[str, pl.DataType]:
-    return {column.name: _TYPES[column.kind] for column in TABLES["runs"]}
+    return polars_types(TABLES["runs"])
 
 
 def _document(path: Path) -> Mapping[str, Any]:

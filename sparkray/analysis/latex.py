@@ -5,12 +5,16 @@ A file of a table holds one float for each metric that matters, each with captio
 points of figures (`requests`, `temperatures`, `order`, `runs`) have no LaTeX form: they have thousands of rows.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
+
+from sparkray.analysis.schema import TABLES
+from sparkray.schema import Column, Format
 
 _SPECIAL = re.compile(r"[&%$#_{}~^\\<>|\"]")
 _ESCAPED = {
@@ -41,15 +45,43 @@ _TALL = 1e5
 Row = Mapping[str, Any]
 
 
+_DECIMALS: Mapping[Format, int | None] = {
+    "words": None,
+    "count": 0,
+    "plain": 0,
+    "size": 1,
+    "significant": 2,
+    "ratio": 4,
+    "share": 3,
+    "per_cent": 2,
+    "fine_per_cent": 4,
+    "effect": 2,
+    "slope": 5,
+    "p": 4,
+}
+_MOST_DECIMALS = 6
+
+
 @dataclass(frozen=True)
 class Col:
-    """One column: heading, value's key, decimals (None: text), factor; of a column of sentences its width."""
+    """One column: heading, value's key, decimals (None: text), factor; of a column of sentences its width.
+
+    `fit` gives small values as many decimals as two significant digits need.
+    """
 
     head: str
     name: str
     decimals: int | None = None
     factor: float = 1.0
     width: str = ""
+    fit: bool = False
+
+
+def col(column: Column, *, width: str = "") -> Col:
+    """A column as it is printed: heading and decimals are those of the schema."""
+    return Col(
+        column.head, column.name, _DECIMALS[column.format or "words"], width=width, fit=column.format == "significant"
+    )
 
 
 @dataclass(frozen=True)
@@ -63,8 +95,13 @@ class View:
     missing: str = "--: not estimable"
 
 
-_WHO = (Col("Model", "model"), Col("Env.", "environment"))
-_CI = (Col("Ratio", "ratio", 4), Col("Low", "low", 4), Col("High", "high", 4))
+def cols(table: str, *names: str) -> tuple[Col, ...]:
+    """Columns of a table of an analysis, by name."""
+    return tuple(col(TABLES[table].column(name)) for name in names)
+
+
+_WHO = ("model", "environment")
+_CI = ("ratio", "low", "high")
 
 
 def _primary(row: Row) -> bool:
@@ -75,61 +112,41 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
     "descriptive": (
         View(
             "{metric} by model and environment: mean with 95 % interval, spread",
-            (
-                *_WHO,
-                Col("$n$", "n", 0),
-                Col("Mean", "mean", 2),
-                Col("Low", "mean_low", 2),
-                Col("High", "mean_high", 2),
-                Col("CV, %", "cv_pct", 2),
-            ),
+            cols("descriptive", *_WHO, "n", "mean", "mean_low", "mean_high", "cv_pct"),
             ("metric",),
         ),
     ),
     "comparisons": (
         View(
             "{metric}: ratio to the reference inside blocks with 95 % interval, and the verdict",
-            (*_WHO, Col("$n$", "n", 0), *_CI, Col("Verdict", "verdict")),
+            cols("comparisons", *_WHO, "n", *_CI, "verdict"),
             ("metric",),
             _primary,
         ),
         View(
             "{metric}: the study's own protocol (independent samples; $p$ after Holm) and the effect (Hedges' $g$)",
-            (
-                *_WHO,
-                Col("Test", "test"),
-                Col("$p$", "p_holm", 4),
-                Col("$g$", "hedges_g", 2),
-                Col("Low", "g_low", 2),
-                Col("High", "g_high", 2),
-            ),
+            cols("comparisons", *_WHO, "test", "p_holm", "hedges_g", "g_low", "g_high"),
             ("metric",),
             _primary,
         ),
         View(
             "{metric}: the paired test on log ratios, $p$ adjusted within its family",
-            (
-                *_WHO,
-                Col("Family", "family"),
-                Col("$p$", "p_paired", 4),
-                Col("Bonf.", "p_paired_bonferroni", 4),
-                Col("Holm", "p_paired_holm", 4),
-                Col("BH", "p_paired_bh", 4),
-            ),
+            cols("comparisons", *_WHO, "family", "p_paired", "p_paired_bonferroni", "p_paired_holm", "p_paired_bh"),
             ("metric",),
             _primary,
         ),
         View(
             "{metric}: the ratio over machines or days (t of their means; bootstrap of whole clusters; random intercept)",
-            (
+            cols(
+                "comparisons",
                 *_WHO,
-                Col("Clusters", "clusters", 0),
-                Col("Low", "cluster_low", 4),
-                Col("High", "cluster_high", 4),
-                Col("Low", "cluster_bootstrap_low", 4),
-                Col("High", "cluster_bootstrap_high", 4),
-                Col("Ratio", "intercept_ratio", 4),
-                Col("Verdict", "cluster_verdict"),
+                "clusters",
+                "cluster_low",
+                "cluster_high",
+                "cluster_bootstrap_low",
+                "cluster_bootstrap_high",
+                "intercept_ratio",
+                "cluster_verdict",
             ),
             ("metric",),
             lambda row: _primary(row) and row["cluster_low"] is not None,
@@ -138,13 +155,8 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
     "diagnostics": (
         View(
             "{metric}: drift over the runs, lag-1 autocorrelation, and where the variance comes from",
-            (
-                *_WHO,
-                Col("Drift, %", "drift_pct_per_run", 4),
-                Col("$r_1$", "lag1", 2),
-                Col(r"$n_\mathrm{eff}$", "effective_n", 1),
-                Col("Blocks, %", "share_between_blocks_pct", 0),
-                Col("Out.", "outliers", 0),
+            cols(
+                "diagnostics", *_WHO, "drift_pct_per_run", "lag1", "effective_n", "share_between_blocks_pct", "outliers"
             ),
             ("metric",),
         ),
@@ -152,54 +164,33 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
     "verdict_by_n": (
         View(
             "{metric}: the verdict after so many pairs",
-            (*_WHO, Col("$n$", "n", 0), *_CI[:1], Col("Verdict", "verdict")),
+            cols("verdict_by_n", *_WHO, "n", "ratio", "verdict"),
             ("metric",),
         ),
     ),
     "power_curve": (
         View(
             "{metric}, {environment}: power of the equivalence test at true ratio 1",
-            (Col("Spread", "spread"), Col("CV, %", "cv_pct", 2), Col("$n$", "n", 0), Col("Power", "power", 3)),
+            cols("power_curve", "spread", "cv_pct", "n", "power"),
             ("metric", "environment"),
         ),
     ),
     "size": (
         View(
             "{metric}, {environment}: ratio by size, architecture and precision",
-            (
-                Col("By", "group_by"),
-                Col("Group", "group"),
-                Col("$10^9$", "params_b", 1),
-                Col("Models", "n_models", 0),
-                *_CI,
-            ),
+            cols("size", "group_by", "group", "params_b", "n_models", *_CI),
             ("metric", "environment"),
             lambda row: row["group_by"] != "slope",
         ),
         View(
             "{metric}, {environment}: how models scatter beyond their own noise (Cochran's $Q$, $I^2$, $\\tau$)",
-            (
-                Col("By", "group_by"),
-                Col("Group", "group"),
-                Col("Models", "n_models", 0),
-                Col("$Q$", "q", 2),
-                Col("$p$", "q_p", 3),
-                Col("$I^2$, %", "i2_pct", 0),
-                Col(r"$\tau$", "tau", 5),
-            ),
+            cols("size", "group_by", "group", "n_models", "q", "q_p", "i2_pct", "tau"),
             ("metric", "environment"),
             lambda row: row["group_by"] in ("architecture", "precision", "all"),
         ),
         View(
             "{metric}: slope of the log ratio over $\\log_{10}$ of the parameters",
-            (
-                Col("Env.", "environment"),
-                Col("Models", "n_models", 0),
-                Col("Slope", "slope", 5),
-                Col("Low", "slope_low", 5),
-                Col("High", "slope_high", 5),
-                Col("$p$", "p", 3),
-            ),
+            cols("size", "environment", "n_models", "slope", "slope_low", "slope_high", "p"),
             ("metric",),
             lambda row: row["group_by"] == "slope",
         ),
@@ -207,38 +198,25 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
     "contrasts": (
         View(
             "{metric}, {environment}: groups of models against each other (random effects; $p$ after Holm)",
-            (
-                Col("Over", "first"),
-                Col("Group", "second"),
-                Col("Models", "n_models", 0),
-                *_CI,
-                Col("df", "df", 0),
-                Col("$p$", "p_holm", 3),
-            ),
+            cols("contrasts", "first", "second", "n_models", *_CI, "df", "p_holm"),
             ("metric", "environment"),
         ),
     ),
     "gap": (
         View(
             "{metric}: the optimised container over the baseline container, and the ratio of their spreads",
-            (
-                Col("Model", "model"),
-                *_CI,
-                Col("SD ratio", "sd_ratio", 2),
-                Col("Low", "sd_ratio_low", 2),
-                Col("High", "sd_ratio_high", 2),
-            ),
+            cols("gap", "model", *_CI, "sd_ratio", "sd_ratio_low", "sd_ratio_high"),
             ("metric",),
         ),
     ),
     "memory": (
         View(
             "Memory by what is measured ({part}), GiB",
-            (*_WHO, Col("$n$", "n", 0), Col("Mean", "mean", 2), Col("Low", "low", 2), Col("High", "high", 2)),
+            cols("memory", *_WHO, "n", "mean", "low", "high"),
             ("part",),
         ),
     ),
-    "checks": (View("Validity checks", (Col("Check", "check"), Col("Verdict", "verdict"), Col("Runs", "count", 0))),),
+    "checks": (View("Validity checks", cols("checks", "check", "verdict", "count")),),
 }
 
 
@@ -275,7 +253,7 @@ def latex(
 def _float(view: View, rows: Sequence[Row], where: Mapping[str, str], label: str) -> str:
     caption = re.sub(r"(?<!\\)%", r"\\%", view.caption)
     caption = re.sub(r"\{(metric|environment|part|model)\}", lambda found: escape(str(where[found[1]])), caption)
-    columns = _with_level(view.columns, rows)
+    columns = tuple(_fitted(column, rows) for column in _with_level(view.columns, rows))
     cells = [[_cell(column, row.get(column.name)) for column in columns] for row in rows]
     formats = "".join(_format(column, [line[place] for line in cells]) for place, column in enumerate(columns))
     heads = " & ".join(f"{{{column.head.replace('%', chr(92) + '%')}}}" for column in columns)
@@ -295,6 +273,15 @@ def _with_level(columns: tuple[Col, ...], rows: Sequence[Row]) -> tuple[Col, ...
     if len({row.get("level") or "" for row in rows}) < 2 or "level" in {column.name for column in columns}:  # noqa: PLR2004
         return columns
     return (columns[0], Col("Level", "level"), *columns[1:])
+
+
+def _fitted(column: Col, rows: Sequence[Row]) -> Col:
+    """The column with enough decimals for its smallest value, where it asks for that."""
+    sizes = [abs(float(row[column.name])) for row in rows if column.fit and row.get(column.name)]
+    if not sizes or column.decimals is None:
+        return column
+    needed = 1 - math.floor(math.log10(min(sizes)))
+    return replace(column, decimals=max(column.decimals, min(needed, _MOST_DECIMALS)))
 
 
 def _cell(column: Col, value: Any) -> str:  # noqa: ANN401 - a value of whatever column

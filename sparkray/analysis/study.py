@@ -11,6 +11,7 @@ import polars as pl
 from sparkray.analysis.across import contrast_rows, power_rows, size_rows
 from sparkray.analysis.arms import arms_of
 from sparkray.analysis.by_n import verdict_rows
+from sparkray.analysis.columns import polars_types
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
@@ -110,7 +111,7 @@ def _observed(frames: Frames) -> tuple[dict[str, list[Row]], dict[tuple[Cell, st
 
 def _frame(name: str, rows: Iterable[Row]) -> pl.DataFrame:
     """Rows as the table's schema has them, what is missing null."""
-    schema = TABLES[name].schema
+    schema = polars_types(TABLES[name])
     found = list(rows)
     return pl.DataFrame({column: [row.get(column) for row in found] for column in schema}, schema=schema)
 
@@ -123,7 +124,7 @@ def _runs_frame(name: str, frames: Frames) -> pl.DataFrame:
         if name == "order"
         else [key(name, run_id) for run_id in source["run_id"]]
     )
-    schema = TABLES[name].schema
+    schema = polars_types(TABLES[name])
     return source.with_columns(pl.Series("trace", traces, dtype=pl.String)).select(
         pl.col(column).cast(kind) for column, kind in schema.items()
     )

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from sparkray.analysis.text import Text, parsed, plain, say
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import Cell, cells_of, primary_metrics
-from sparkray.report.labels import ARCHITECTURES, arm, capital, cell, metric_name, readable
+from sparkray.report.labels import ARCHITECTURES, arm, cell, metric_name, readable
 from sparkray.report.words import estimate, headline, meaning
+from sparkray.schema import capital
 
 QUESTIONS = {
     1: "Is the overhead of the container the same over model sizes?",

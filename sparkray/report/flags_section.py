@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from sparkray.analysis.text import Say, Text, say, sentences
 from sparkray.report.book import Book, Row
 from sparkray.report.grid import Field, Grid, quoted
-from sparkray.report.labels import arm, metric_name, readable, unit_of
+from sparkray.report.labels import arm, metric_name, readable
+from sparkray.schema import unit_of
 
 FIGURES = ("flag_effects", "pareto", "waterfall")
 _GAIN = Field("gain", "gain_pct", "effect_pct")

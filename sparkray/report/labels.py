@@ -4,40 +4,8 @@ import re
 from collections.abc import Mapping
 
 from sparkray.metrics import BY_NAME
+from sparkray.schema import label_of, number
 
-_UNITS: Mapping[str, str] = {
-    "_tok_s": "tok/s",
-    "_req_s": "req/s",
-    "_gb_s": "GB/s",
-    "_gib": "GiB",
-    "_pct": "%",
-    "_ms": "ms",
-    "_s": "s",
-    "_w": "W",
-    "_j": "J",
-    "_c": "°C",
-}
-_NAMES: Mapping[str, str] = {
-    "output_throughput_tok_s": "output throughput",
-    "request_throughput_req_s": "request throughput",
-    "latency_mean_ms": "mean latency",
-    "ttft_mean_ms": "mean time to first token",
-    "itl_mean_ms": "mean time between tokens",
-    "kv_cache_gib": "KV cache",
-    "host_available_drop_peak_gib": "peak drop of available memory",
-    "host_free_drop_peak_gib": "peak drop of free memory",
-    "gpu_process_peak_gib": "GPU memory of the processes",
-    "process_rss_peak_gib": "resident memory (RSS)",
-    "process_pss_peak_gib": "proportional memory (PSS)",
-    "cgroup_anon_peak_gib": "cgroup, anonymous",
-    "cgroup_file_peak_gib": "cgroup, page cache",
-    "engine_reported_peak_gib": "as the engine reports it",
-    "gpu_temp_start_c": "GPU temperature at the start",
-    "gpu_temp_max_c": "highest GPU temperature",
-    "energy_j": "GPU energy",
-    "power_mean_w": "mean GPU power",
-}
-_WORDS: Mapping[str, str] = {"ttft": "time to first token", "itl": "time between tokens", "gpu": "GPU", "cpu": "CPU"}
 _SHORT: Mapping[str, str] = {
     "native": "native",
     "host": "host process",
@@ -64,29 +32,14 @@ ARCHITECTURES: Mapping[str, str] = {
 }
 
 
-def capital(text: str) -> str:
-    """With a capital letter in front; the rest as it is."""
-    return text[:1].upper() + text[1:]
-
-
-def unit_of(metric: str) -> str:
-    """The unit that a column's name ends in, as it is printed; empty for a ratio or a count."""
-    return next((unit for ending, unit in _UNITS.items() if metric.endswith(ending)), "")
-
-
 def metric_name(metric: str) -> str:
     """A metric's name without its unit."""
-    if metric in _NAMES:
-        return _NAMES[metric]
-    ending = next((ending for ending in _UNITS if metric.endswith(ending)), "")
-    words = metric.removesuffix(ending).split("_")
-    return " ".join(_WORDS.get(word, word) for word in words)
+    return BY_NAME[metric].column.label if metric in BY_NAME else label_of(metric)
 
 
 def axis_label(metric: str) -> str:
     """Name and unit, for an axis: `Mean latency (ms)`."""
-    name, unit = metric_name(metric), unit_of(metric)
-    return f"{capital(name)}{f' ({unit})' if unit else ''}"
+    return number(metric, "", label=metric_name(metric)).axis
 
 
 def better(metric: str) -> str:

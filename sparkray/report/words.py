@@ -5,7 +5,8 @@ Nothing here says "no difference": an interval that holds 1 shows no equality, a
 
 from sparkray.analysis.text import Text, enumerated, say, sentences
 from sparkray.report.book import Book, Row
-from sparkray.report.labels import arm, better, capital, cell, metric_name
+from sparkray.report.labels import arm, better, cell, metric_name
+from sparkray.schema import capital
 from sparkray.stats.nested import LEAST_RESAMPLED
 
 

@@ -38,11 +38,11 @@ from sparkray.records import (
     RUN_COLUMNS,
     SAMPLE_COLUMNS,
     SCHEMA_VERSION,
-    Column,
     Outcome,
     Status,
     Verdict,
 )
+from sparkray.schema import Column
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
@@ -59,7 +59,7 @@ _TYPES = {
     "int_list": pa.list_(pa.int64()),
 }
 TABLES: Mapping[str, tuple[Column, ...]] = {
-    "runs": (*RUN_COLUMNS, *(Column(m.name, "float", m.what) for m in METRICS)),
+    "runs": (*RUN_COLUMNS, *(metric.column for metric in METRICS)),
     "requests": REQUEST_COLUMNS,
     "samples": SAMPLE_COLUMNS,
     "checks": CHECK_COLUMNS,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkray.records import SAMPLE_COLUMNS, Column, Kind
+from sparkray.records import SAMPLE_COLUMNS
+from sparkray.schema import Column, Kind
 from sparkray.telemetry import Row, Value
 
 _BUFFER_BYTES = 65536

@@ -10,6 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from sparkray.analysis import Analysis, analyse, comparisons, frame_of
+from sparkray.analysis.columns import polars_types
 from sparkray.analysis.context import DEFAULT_MARGINS
 from sparkray.analysis.schema import TABLES
 from sparkray.analysis.synthetic import Plant, plant, small_study
@@ -137,7 +138,7 @@ def check_tables(found: Analysis) -> None:
     """Every table has its schema, no number is NaN or infinite, every row has a trace of its own."""
     assert list(found.tables) == list(TABLES)
     for name, frame in found.tables.items():
-        assert dict(frame.schema) == TABLES[name].schema, name
+        assert dict(frame.schema) == polars_types(TABLES[name]), name
         for column in frame.select(pl.selectors.float()).get_columns():
             assert column.drop_nulls().is_finite().all(), (name, column.name)
         assert frame["trace"].null_count() == 0

@@ -10,6 +10,7 @@ import pytest
 from builders import row as row_of
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.columns import polars_types
 from sparkray.analysis.derived.costs import costs
 from sparkray.analysis.derived.decisions import decisions
 from sparkray.analysis.derived.fit import fit, memory_gib
@@ -29,8 +30,8 @@ THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "hos
 def analysis(context: Mapping[str, Any] | None = None, **rows: list[dict[str, Any]]) -> Analysis:
     """An analysis with these rows, what they lack null."""
     tables = {
-        name: pl.DataFrame([dict.fromkeys(table.schema) | row for row in rows.get(name, [])], schema=table.schema)
-        for name, table in TABLES.items()
+        name: pl.DataFrame([dict.fromkeys(types) | row for row in rows.get(name, [])], schema=types)
+        for name, types in ((name, polars_types(table)) for name, table in TABLES.items())
     }
     return Analysis(Path("nowhere"), tables, context or {})
 

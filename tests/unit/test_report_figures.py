@@ -13,6 +13,7 @@ from optimised_document import document
 from PIL import Image
 
 from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.columns import polars_types
 from sparkray.analysis.schema import TABLES
 from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
@@ -113,7 +114,7 @@ def test_files_are_what_printers_and_browsers_want(book: Book, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_data_there_is_a_reason_and_no_blank(name: str, analysis: Analysis) -> None:
-    empty = {table: pl.DataFrame(schema=TABLES[table].schema) for table in TABLES}
+    empty = {table: pl.DataFrame(schema=polars_types(TABLES[table])) for table in TABLES}
     found = draw(name, open_book(Analysis(analysis.path, empty, analysis.context)))
     assert isinstance(found, NoFigure)
     assert len(found.reason) > 15
@@ -144,7 +145,7 @@ def test_little_data_make_a_figure_or_a_reason(tmp_path: Path, changes: Mapping[
 def test_a_figure_that_is_gone_leaves_no_file_behind(analysis: Analysis, tmp_path: Path) -> None:
     (tmp_path / "between_studies.png").write_bytes(b"of a report with another study")
     book = open_book(analysis)
-    tables = {name: pl.DataFrame(schema=TABLES[name].schema) for name in TABLES}
+    tables = {name: pl.DataFrame(schema=polars_types(TABLES[name])) for name in TABLES}
     assert all(isinstance(one, tuple) for one in save_all(Book(Analysis(book.analysis.path, tables, {})), tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -9,8 +9,9 @@ from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, primary_metrics
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import plain_figure
-from sparkray.report.labels import arm, capital, metric_name
+from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import BLACK, BLUE, COLUMN_IN, INK, ORANGE, PAGE_IN
+from sparkray.schema import capital
 
 TITLE = "Power of the equivalence test over the number of pairs"
 ORDER = 90

@@ -11,8 +11,9 @@ from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of, first_metric
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import name_of, plain_figure
-from sparkray.report.labels import arm, capital, cell, metric_name
+from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
+from sparkray.schema import capital
 
 TITLE = "The verdict after fewer blocks"
 ORDER = 95

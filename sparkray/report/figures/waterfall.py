@@ -14,8 +14,9 @@ from sparkray.config.isolation import LAYER_TITLES
 from sparkray.report.book import Book, Row
 from sparkray.report.figures import Drawn, NoFigure
 from sparkray.report.figures._frame import grid, legend_above
-from sparkray.report.labels import arm, axis_label, metric_name, unit_of
+from sparkray.report.labels import arm, axis_label, metric_name
 from sparkray.report.style import BLACK, BLUE, ORANGE, PAGE_IN
+from sparkray.schema import unit_of
 
 TITLE = "Where the difference comes from"
 ORDER = 55
