@@ -11,7 +11,8 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sparkray.report.format import interval, listed, shown
-from sparkray.report.labels import arm, arm_in_full, axis_label, better, capital, cell, metric_name, unit_of
+from sparkray.report.labels import arm, arm_in_full, axis_label, better, cell, metric_name
+from sparkray.schema import capital, unit_of
 
 Kind = Literal["html", "latex", "text"]
 _LATEX_DELIMITERS = {
