@@ -6,7 +6,7 @@ computed beforehand says (or 80 %, where no formula has it), a wrong one in at m
 `equivalent` is wrong outside the margin and on it, `different` inside it and on it. Ends with status 1 where a promise is
 broken.
 
-    python benchmarks/planted_truth.py [--studies 4000]
+    PYTHONPATH=tests python benchmarks/planted_truth.py [--studies 4000]
 """
 
 import argparse
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import nct, t
+from support.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart
 
-from sparkray.analysis.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart
 from sparkray.stats.operating import Operating, ends_of, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, tost_power
 from sparkray.stats.regression import Line, line

@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from sparkray.analysis.synthetic import Plant, plant
+from sparkray.simulate import Plant, plant
 
 REQUESTS, SAMPLES, RUNS = 1000, 4778, 30
 

@@ -86,7 +86,7 @@ class Cuda:
     """The driver's functions; what they return through a pointer is returned.
 
     Args:
-        library: libcuda, or `_fake_cuda.FakeCuda`.
+        library: libcuda, or a fake with its functions.
     """
 
     def __init__(self, library: Any) -> None:  # noqa: ANN401 - functions by name

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from sparkray.analysis import analyse
-from sparkray.analysis.synthetic import small_study
 from sparkray.report import write_report
+from sparkray.simulate.study import small_study
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: chromium)")

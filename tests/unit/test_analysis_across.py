@@ -11,11 +11,11 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.across import contrast_rows, size_rows
 from sparkray.analysis.context import Card, Cards, Protocol
 from sparkray.analysis.questions import question_rows
-from sparkray.analysis.synthetic import Plant, plant, small_study
 from sparkray.analysis.text import numbers_of, parsed, plain
 from sparkray.report import open_book
 from sparkray.report.book import NUMERAL
 from sparkray.report.page import page
+from sparkray.simulate.study import Plant, plant, small_study
 
 LATENCY = "latency_mean_ms"
 LEVELS = ("concurrency=1", "concurrency=8")

@@ -15,7 +15,6 @@ from statsmodels.stats.power import TTestIndPower
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.sequential import standings
-from sparkray.analysis.synthetic import Plant, plant, small_study
 from sparkray.analysis.text import plain
 from sparkray.config.experiment import Sequential
 from sparkray.plan import PlannedRun, make_plan
@@ -23,6 +22,7 @@ from sparkray.records import Outcome
 from sparkray.report import open_book
 from sparkray.report.grid import Field, full_tables, quoted
 from sparkray.report.words import estimate
+from sparkray.simulate.study import Plant, plant, small_study
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.store import Dataset, open_dataset

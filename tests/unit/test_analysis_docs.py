@@ -5,7 +5,7 @@ import runpy
 from pathlib import Path
 
 from sparkray.analysis.schema import TABLES
-from sparkray.analysis.synthetic import small_study
+from sparkray.simulate.study import small_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "analysis.md").read_text(encoding="utf-8")

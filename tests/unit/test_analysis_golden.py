@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sparkray.analysis import analyse
-from sparkray.analysis.synthetic import Plant, plant
+from sparkray.simulate import Plant, plant
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "analysis.json"
 STUDY = Plant(

@@ -13,8 +13,8 @@ from sparkray.analysis import Analysis, analyse, write
 from sparkray.analysis.latex import VIEWS, escape, latex
 from sparkray.analysis.outputs import document
 from sparkray.analysis.schema import TABLES
-from sparkray.analysis.synthetic import small_study
 from sparkray.errors import StorageError, UnknownNameError
+from sparkray.simulate.study import small_study
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from sparkray.analysis import Analysis, analyse, comparisons, frame_of
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.context import DEFAULT_MARGINS
 from sparkray.analysis.schema import TABLES
-from sparkray.analysis.synthetic import Plant, plant, small_study
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import METRICS
 from sparkray.records import Outcome
+from sparkray.simulate.study import Plant, plant, small_study
 from sparkray.stats.paired import Ratio
 from sparkray.store import Dataset, open_dataset
 

@@ -10,7 +10,6 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from sparkray.analysis.synthetic import Plant, plant, small_study, true_speed_ratio
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import parse
 from sparkray.config.experiment import Experiment
@@ -18,6 +17,7 @@ from sparkray.config.model import ModelCard
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import METRICS, RunData, compute_all, counted
 from sparkray.records import EngineFacts, Request
+from sparkray.simulate.study import Plant, plant, small_study, true_speed_ratio
 from sparkray.store import TABLES, Dataset, description, schema_of
 
 

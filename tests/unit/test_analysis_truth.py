@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.synthetic import Plant, plant
+from sparkray.simulate.study import Plant, plant
 
 LATENCY = "latency_mean_ms"
 TWO = ("native", "container_baseline")

@@ -12,9 +12,9 @@ import pytest
 from audit_cases import dataset_in
 from builders import Ended
 from markupsafe import escape
+from support.audit_study import previous_study, sound_study
 
 from sparkray.audit.readers import read
-from sparkray.audit.synthetic import previous_study, sound_study
 from sparkray.records import Outcome
 
 Call = Callable[..., Ended]

@@ -9,11 +9,11 @@ import pytest
 from audit_cases import judged, kinds, shipped
 from hypothesis import given
 from hypothesis import strategies as st
+from support.audit_study import previous_study
 
 from sparkray.audit import audit, values
 from sparkray.audit.knowledge import case_of
 from sparkray.audit.readers import study_results
-from sparkray.audit.synthetic import previous_study
 from sparkray.errors import DatasetError
 
 STUDY = previous_study()

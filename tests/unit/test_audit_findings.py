@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from audit_cases import case, judged, judged_dataset, judged_rows, kinds, of_kind, rows_of
 from scipy import stats
+from support.audit_study import sound_study
 
 from sparkray.audit import audit
 from sparkray.audit.findings.blocked_order import stretches_p
 from sparkray.audit.findings.split_halves import chance_of
 from sparkray.audit.results import Claim, results_of
 from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p, welch_p
-from sparkray.audit.synthetic import sound_study
 from sparkray.catalog import Catalog, data_root
 
 PAIRS = "ABBABAABABBAABBABAAB"

@@ -4,9 +4,9 @@ import statistics
 
 import pytest
 from audit_cases import judged, kinds, of_kind
+from support.audit_study import PUBLISHED, previous_study, sound_study
 
 from sparkray.audit.finding import GRAVITIES
-from sparkray.audit.synthetic import PUBLISHED, previous_study, sound_study
 
 SHOWN_BY_THE_TABLE = {
     "ambiguous_memory",

@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from support.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart, rows_of
 
 from sparkray.analysis import comparisons, frame_of
-from sparkray.analysis.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart, rows_of
 from sparkray.stats.operating import ends_of, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, tost_power
 from sparkray.stats.regression import Line, line

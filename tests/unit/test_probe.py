@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from support.fake_cuda import FakeCuda, FakeGpu
 
 from sparkray.machine import _probe_gpu, probe
-from sparkray.machine._fake_cuda import FakeCuda, FakeGpu
 from sparkray.machine._probe_gpu import BLOCKS_PER_SM, COPIES, LEAST_REPEATS, MOST_REPEATS, slowest
 from sparkray.machine.probe import control_probe, take_probe
 from sparkray.records import RUN_COLUMNS

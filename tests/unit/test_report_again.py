@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.synthetic import small_study
 from sparkray.config.container import run_line
 from sparkray.engines import load_engine
 from sparkray.execute.layout import planned_container
@@ -23,6 +22,7 @@ from sparkray.report.launches import by_environment, chroot_lines, host_lines
 from sparkray.report.page import page
 from sparkray.report.repeat import left_open, repeat_line
 from sparkray.runtimes import StartState
+from sparkray.simulate.study import small_study
 from sparkray.store import open_dataset
 from sparkray.sweep.app import app
 from sparkray.sweep.options import build_study, options_of

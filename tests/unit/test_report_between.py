@@ -12,12 +12,12 @@ from report_page import Page, derived
 from scipy import stats
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.synthetic import small_study
 from sparkray.errors import InputError
 from sparkray.report import open_book
 from sparkray.report.against import differences
 from sparkray.report.against import studies as told_apart
 from sparkray.report.page import page
+from sparkray.simulate.study import small_study
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 

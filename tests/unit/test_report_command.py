@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from builders import Ended
 
-from sparkray.analysis.synthetic import small_study
+from sparkray.simulate.study import small_study
 
 CommandLine = Callable[..., Ended]
 RATIO = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"

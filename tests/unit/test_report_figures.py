@@ -15,13 +15,13 @@ from PIL import Image
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.schema import TABLES
-from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
 from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.figures import Drawn, NoFigure, draw, figures, rendered, save_all
 from sparkray.report.style import COLUMN_IN, PAGE_IN, look
+from sparkray.simulate.study import small_study
 
 NAMES = list(figures())
 UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory|run, in the order")

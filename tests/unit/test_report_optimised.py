@@ -15,7 +15,6 @@ from report_page import Page, derived
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.derived.optimisation import runs_condition
-from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import numbers_of, plain
 from sparkray.report import open_book, write_report
 from sparkray.report.advice import advice
@@ -24,6 +23,7 @@ from sparkray.report.figures import Drawn, NoFigure, draw
 from sparkray.report.flags_section import FIGURES, flags_section
 from sparkray.report.page import page
 from sparkray.report.printed import VIEWS, printed
+from sparkray.simulate.study import small_study
 
 CommandLine = Callable[..., Ended]
 

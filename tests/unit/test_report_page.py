@@ -12,13 +12,13 @@ import pytest
 from report_page import Page, derived
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import plain
 from sparkray.report import Written, open_book, write_report
 from sparkray.report.appendix import standing
 from sparkray.report.book import Book
 from sparkray.report.html import template
 from sparkray.report.page import page
+from sparkray.simulate.study import small_study
 
 
 @pytest.fixture(scope="module")

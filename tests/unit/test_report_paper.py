@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from sparkray.analysis import analyse
-from sparkray.analysis.synthetic import small_study
 from sparkray.analysis.text import Number, say
 from sparkray.analysis.tracing import SCOPE
 from sparkray.report import open_book
@@ -16,6 +15,7 @@ from sparkray.report.book import NUMERAL, Book
 from sparkray.report.figures import Drawn, Saved, draw, figures, rendered
 from sparkray.report.latex import Macros, body, defined, escaped, traces_of
 from sparkray.report.paper import write_paper
+from sparkray.simulate.study import small_study
 
 DRAWN = ("forest", "size_overhead")
 

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.synthetic import Plant, plant, small_study
 from sparkray.analysis.text import plain
 from sparkray.report import open_book
 from sparkray.report.book import Book
@@ -17,6 +16,7 @@ from sparkray.report.methods import methods
 from sparkray.report.page import page
 from sparkray.report.threats import threats
 from sparkray.report.words import caution, meaning
+from sparkray.simulate.study import Plant, plant, small_study
 
 
 @pytest.fixture(scope="module")

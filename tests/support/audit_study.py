@@ -51,7 +51,7 @@ def previous_study(seed: int = 0, *, dependence: float = 0.8) -> dict[str, Any]:
     Its cells, each arm in one stretch, KV cache computed from memory; the mean and sd of every cell are the published
     ones exactly. `dependence` is the correlation of a run with the one before; 0 makes runs independent.
     """
-    chance = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    chance = random.Random(seed)
     models: dict[str, dict[str, list[dict[str, Any]]]] = {}
     clock = _START
     for cell in PUBLISHED:
@@ -70,7 +70,7 @@ def previous_study(seed: int = 0, *, dependence: float = 0.8) -> dict[str, Any]:
 
 def sound_study(seed: int = 0, *, runs: int = 20) -> dict[str, Any]:
     """A study without flaws: pairs in random order, speeds that sizes allow, memory measured apart, caches alike."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     models: dict[str, dict[str, list[dict[str, Any]]]] = {name: {"native": [], "container": []} for name, *_ in _SOUND}
     clock = _START
     for index in range(runs):

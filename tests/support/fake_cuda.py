@@ -44,7 +44,7 @@ class FakeCuda:
             raise AttributeError(name)
         chosen = answer
 
-        def call(*args: Any) -> int:  # noqa: ANN401 - ctypes values
+        def call(*args: Any) -> int:
             if code := self.errors.get(name):
                 return code
             if name in _IN_CONTEXT:
@@ -62,7 +62,7 @@ class FakeCuda:
         """The one whose context is current."""
         return self.gpus[self.current or 0]
 
-    def retain(self, context: Any, device: int) -> None:  # noqa: ANN401
+    def retain(self, context: Any, device: int) -> None:
         """Device numbers and contexts are one here, but for 1: a context is never null."""
         self.retained.append(device)
         _put(context, device + 1)
@@ -85,24 +85,24 @@ class FakeCuda:
         gpu.launches += 1
         gpu.grids.add(blocks)
 
-    def event(self, made: Any) -> None:  # noqa: ANN401
+    def event(self, made: Any) -> None:
         """A new event."""
         self._events.append(0.0)
         _put(made, len(self._events))
 
-    def record(self, event: Any) -> None:  # noqa: ANN401
+    def record(self, event: Any) -> None:
         """The event is now."""
         self._events[event.value - 1] = self.gpu.clock_ms
 
-    def elapsed_ms(self, begin: Any, end: Any) -> float:  # noqa: ANN401
+    def elapsed_ms(self, begin: Any, end: Any) -> float:
         """Between two events."""
         times = self._events
         return float(times[end.value - 1] - times[begin.value - 1])
 
 
-def _put(pointer: Any, value: float) -> None:  # noqa: ANN401
+def _put(pointer: Any, value: float) -> None:
     """Writes through a ctypes reference."""
-    pointer._obj.value = value  # noqa: SLF001 - what `ctypes.byref` was given; it has no public name
+    pointer._obj.value = value
 
 
 _ANSWERS: Mapping[str, Callable[..., None]] = {

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sparkray import __version__
-from sparkray.analysis._telemetry import Course, samples_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.model import ModelCard
 from sparkray.metrics import METRICS
 from sparkray.plan import canonical_sha256
+from sparkray.simulate.samples import Course, samples_of
 from sparkray.store import Dataset, open_dataset, schema_of
 from sparkray.units import GIB, NS_PER_MS, NS_PER_S
 
