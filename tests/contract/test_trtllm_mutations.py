@@ -96,8 +96,6 @@ def test_a_misspelt_option_ends_with_2(bench, name):
         (before_subcommand("--dataset", "/x"), "No such option: --dataset"),
         (plus("--model_path", "/x"), "No such option: --model_path"),
         (plus("extra"), "Got unexpected extra argument (extra)"),
-        (plus("--tp"), "Option '--tp' requires an argument."),
-        (renamed("--streaming", "--streaming=yes"), "Option '--streaming' does not take a value."),
         (
             with_value("--max_batch_size", "eight"),
             "Invalid value for '--max_batch_size': 'eight' is not a valid integer.",
@@ -121,6 +119,20 @@ def test_wrong_words_end_with_2(bench, change, words):
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (plus("--tp"), "Option '--tp' requires an argument."),
+        (renamed("--streaming", "--streaming=yes"), "Option '--streaming' does not take a value."),
+    ],
+)
+def test_what_click_finds_while_splitting_has_no_usage_line(bench, change, words):
+    status, log = said(bench, change)
+    assert status == 2
+    assert f"Error: {words}" in log
+    assert "Usage:" not in log
+
+
+@pytest.mark.parametrize(
     ("change", "since"),
     [
         (renamed("--extra_llm_api_options", "--config"), "1.2"),
@@ -129,6 +141,8 @@ def test_wrong_words_end_with_2(bench, change, words):
         (plus("--data_device", "cuda"), "1.1"),
         (before_subcommand("--revision", "main"), "1.2"),
         (before_subcommand("--telemetry"), "1.3"),
+        (plus("--duration", "600"), "1.3"),
+        (plus("--custom_tokenizer", "glm_moe_dsa"), "1.3"),
     ],
 )
 def test_options_of_later_versions(bench, change, since):
@@ -143,7 +157,6 @@ def test_options_of_later_versions(bench, change, since):
         (without("--max_num_tokens"), "NVMLError_NotSupported"),
         (without("--dataset"), "TypeError"),
         (without("--model_path"), "cannot download"),
-        (with_value("--model", "/"), "please provide a model name"),
         (with_value("--model_path", "/nowhere"), "config.json"),
         (with_value("--max_seq_len", "20"), "exceeds max_seq_len"),
     ],
@@ -154,13 +167,19 @@ def test_what_is_parsed_and_cannot_run_ends_with_1(bench, change, words):
     assert words in log
 
 
+def test_a_folder_as_model_is_refused_from_1_2_on(bench):
+    status, log = said(bench, with_value("--model", str(bench.root)))
+    assert status == (1 if bench.version >= "1.2" else 0)
+    assert ("please provide a model name" in log) == (bench.version >= "1.2")
+
+
 def test_name_and_folder_swapped(bench):
     def change(words):
         return with_value("--model_path", "Qwen/Qwen2-1.5B")(with_value("--model", str(bench.root))(words))
 
     status, log = said(bench, change)
     assert status == 1
-    assert "please provide a model name" in log
+    assert ("please provide a model name" if bench.version >= "1.2" else "config.json") in log
 
 
 def test_the_tensorrt_backend_is_gone_in_1_3(bench):

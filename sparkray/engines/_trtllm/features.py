@@ -58,7 +58,7 @@ KNOWN_THROUGHPUT: Mapping[str, frozenset[str]] = {
     "1.0": frozenset(_THROUGHPUT.split()),
     "1.1": frozenset((_THROUGHPUT + _SINCE_1_1).split()),
     "1.2": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config"]),
-    "1.3": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config"]),
+    "1.3": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config", "--custom_tokenizer", "--duration"]),
 }
 VERSIONS = tuple(KNOWN_GROUP)
 

@@ -1,6 +1,7 @@
-"""Option parsing as click does it: same grammar, same messages, status 2."""
+"""Option parsing as click 8.2 does it: same grammar, same order of checks, same messages, status 2."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from .options import Option
@@ -9,73 +10,118 @@ _METAVARS = {"int": "INTEGER", "float": "FLOAT", "text": "TEXT", "path": "PATH",
 PLAIN = ("--streaming",)
 """Declared outside of the option groups, so it is not indented with them."""
 Values = dict[str, object]
+Given = list[tuple[Option, bool | str]]
 
 
 class UsageError(Exception):
-    """What click answers with status 2."""
+    """What click answers with status 2. `with_usage` is false where click leaves the usage line out."""
+
+    def __init__(self, message: str, *, with_usage: bool = True) -> None:
+        super().__init__(message)
+        self.with_usage = with_usage
 
 
 class HelpAsked(Exception):  # noqa: N818 - no error
-    """`--help` stood among the options."""
+    """`--help` is among the options."""
+
+
+class NoArguments(Exception):  # noqa: N818 - click's own name is NoArgsIsHelp
+    """A group was called with nothing at all: its help page goes to standard error, with status 2."""
+
+
+HELP = Option(("--help",), "flag")
 
 
 def parse(options: Sequence[Option], words: Sequence[str], *, group: bool) -> tuple[Values, list[str]]:
-    """Values by name, and what is left: of a group, the subcommand and its words.
+    """Values by name, and the rest: of a group, the subcommand and its words.
+
+    As click does it, all words are split before any value is converted, and values are converted in the order given.
 
     Raises:
         UsageError: An option that is not known, lacks its value, or has a bad one; one that is required is missing.
-        HelpAsked: `--help` came first.
+        HelpAsked: `--help` is among the options.
+        NoArguments: A group without a word.
     """
+    if group and not words:
+        raise NoArguments
+    given, extra = _split((*options, HELP), words, group=group)
+    if any(option is HELP for option, _ in given):
+        raise HelpAsked
+    values: Values = {}
+    seen = list(dict.fromkeys(option for option, _ in given))
+    for option in seen:
+        _check_alone(option, options, seen)
+        raw = [value for one, value in given if one == option]
+        converted = raw if option.kind == "flag" else [_convert(option, str(value)) for value in raw]
+        values[option.dest] = tuple(converted) if option.many else converted[-1]
+    for option in options:
+        if option.required and option not in seen:
+            raise UsageError(f"Missing option {_hint(option)}.")
+    if extra and not group:
+        raise UsageError(f"Got unexpected extra argument{'s' * (len(extra) > 1)} ({' '.join(extra)})")
+    defaults = {option.dest: () if option.many else option.default for option in options}
+    return {**defaults, **values, "explicit": tuple(values)}, extra
+
+
+def _split(options: Sequence[Option], words: Sequence[str], *, group: bool) -> tuple[Given, list[str]]:
+    """Options with their raw values in the order given, and the words that are no options. A group stops at the first."""
     names = {name: (option, True) for option in options for name in option.names}
     names |= {name: (option, False) for option in options for name in option.off}
-    given: Values = {}
-    seen: list[str] = []
-    left = list(words)
+    given: Given = []
     extra: list[str] = []
+    left = list(words)
     while left:
         word = left.pop(0)
+        if word == "--":
+            extra += left
+            break
         if not word.startswith("-") or word == "-":
+            extra += [word, *left] if group else [word]
             if group:
-                extra = [word, *left]
                 break
-            extra.append(word)
             continue
-        name, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
-        if name == "--help":
-            raise HelpAsked
+        name, attached = _name_and_value(word)
         if name not in names:
             raise UsageError(_unknown(name, list(names)))
         option, on = names[name]
-        seen.append(option.names[0])
-        if option.kind == "flag":
-            if equals:
-                raise UsageError(f"Option '{name}' does not take a value.")
-            given[option.dest] = on
-            continue
-        if not equals and not left:
-            raise UsageError(f"Option '{name}' requires an argument.")
-        converted = _convert(option, value if equals else left.pop(0))
-        before = given.get(option.dest, ())
-        given[option.dest] = (*(before if isinstance(before, tuple) else ()), converted) if option.many else converted
-    if extra and not group:
-        raise UsageError(f"Got unexpected extra argument{'s' * (len(extra) > 1)} ({' '.join(extra)})")
-    _check_alone(options, seen)
-    return _filled(options, given), extra
+        given.append((option, _raw(option, name, on=on, attached=attached, pop=lambda: left.pop(0) if left else None)))
+    return given, extra
+
+
+def _name_and_value(word: str) -> tuple[str, str | None]:
+    """`--name=value` and `-nvalue` hold their value."""
+    if word.startswith("--"):
+        name, equals, value = word.partition("=")
+        return name, value if equals else None
+    return word[:2], word[2:] or None
+
+
+def _raw(option: Option, name: str, *, on: bool, attached: str | None, pop: Callable[[], str | None]) -> bool | str:
+    if option.kind == "flag":
+        if attached is not None:
+            raise UsageError(f"Option '{name}' does not take a value.", with_usage=False)
+        return on
+    value = attached if attached is not None else pop()
+    if value is None:
+        raise UsageError(f"Option '{name}' requires an argument.", with_usage=False)
+    return value
 
 
 def usage(error: UsageError, program: str, arguments: str) -> str:
-    """The page that click prints for it."""
+    """The text that click prints for it."""
+    if not error.with_usage:
+        return f"Error: {error}\n"
     return f"Usage: {program} {arguments}\nTry '{program} --help' for help.\n\nError: {error}\n"
 
 
 def help_page(usage_line: str, options: Sequence[Option], *, indent: int, commands: Sequence[str] = ()) -> str:
     """The help page. Options of an option group are indented by 4, as click-option-group does it."""
-    lines = [f"Usage: {usage_line}", "", "  Played by sparkray's double.", "", "Options:"]
+    lines = [f"Usage: {usage_line}", "", "  Simulated by sparkray.", "", "Options:"]
     lines += ["  Options of this command:" + " " * 8] if indent > 2 else []  # noqa: PLR2004 - click's own indent
     for option in options:
         column = " " * (2 if option.names[0] in PLAIN else indent) + _names(option)
         gap = " " * max(2, 34 - len(column))
-        lines.append(f"{column}{gap if len(column) < 32 else chr(10) + ' ' * 34}{_told(option)}")  # noqa: PLR2004 - as click wraps
+        lines.append(f"{column}{gap if len(column) < 32 else chr(10) + ' ' * 34}{_default(option)}")  # noqa: PLR2004 - as click wraps
     lines.append("  --help" + " " * 26 + "Show this message and exit.")
     if commands:
         lines += ["", "Commands:", *(f"  {name}" for name in commands)]
@@ -83,11 +129,10 @@ def help_page(usage_line: str, options: Sequence[Option], *, indent: int, comman
 
 
 def _convert(option: Option, text: str) -> object:
-    shown = " / ".join(f"'{name}'" for name in option.names)
     try:
         return _value(option, text)
     except ValueError as error:
-        raise UsageError(f"Invalid value for {shown}: {error}") from None
+        raise UsageError(f"Invalid value for {_hint(option)}: {error}") from None
 
 
 def _value(option: Option, text: str) -> object:
@@ -104,7 +149,7 @@ def _value(option: Option, text: str) -> object:
         raise ValueError(f"Path {text!r} does not exist.")
     if option.kind == "file" and Path(text).is_dir():
         raise ValueError(f"File {text!r} is a directory.")
-    return text
+    return str(Path(text).resolve()) if option.kind in ("path", "file") else text
 
 
 def _number(kind: type[int] | type[float], text: str, name: str) -> int | float:
@@ -114,26 +159,27 @@ def _number(kind: type[int] | type[float], text: str, name: str) -> int | float:
         raise ValueError(f"{text!r} is not a valid {name}.") from None
 
 
+def _hint(option: Option) -> str:
+    return " / ".join(f"'{name}'" for name in option.names)
+
+
 def _unknown(name: str, known: Sequence[str]) -> str:
-    near = [other for other in known if other.startswith(name)]
-    return f"No such option: {name}" + (f" Did you mean {near[0]}?" if len(near) == 1 else "")
+    """The message, with the nearest names in the words of click 8.2: one by name, several as a list."""
+    long = [other for other in known if other.startswith("--")]
+    near = sorted(get_close_matches(name, long)) if name.startswith("--") else []
+    if not near:
+        return f"No such option: {name}"
+    names = ", ".join(near)
+    return f"No such option: {name} " + (f"Did you mean {names}?" if len(near) == 1 else f"(Possible options: {names})")
 
 
-def _check_alone(options: Sequence[Option], seen: Sequence[str]) -> None:
-    both = [option.names[0] for option in options if option.alone and option.names[0] in seen]
-    if len(both) > 1:
+def _check_alone(option: Option, options: Sequence[Option], seen: Sequence[Option]) -> None:
+    both = [other.names[0] for other in options if other.alone and other in seen]
+    if option.alone and len(both) > 1:
         raise UsageError(
             "Mutually exclusive options from 'Request Load Control Options' option group "
             "cannot be used at the same time:\n" + "\n".join(f"  '{name}'" for name in both)
         )
-
-
-def _filled(options: Sequence[Option], given: Values) -> Values:
-    for option in options:
-        if option.required and option.dest not in given:
-            raise UsageError(f"Missing option {' / '.join(repr(name) for name in option.names)}.")
-    defaults = {option.dest: () if option.many else option.default for option in options}
-    return {**defaults, **given, "explicit": tuple(given)}
 
 
 def _names(option: Option) -> str:
@@ -147,7 +193,7 @@ def _names(option: Option) -> str:
     return f"{shorts_first} {_METAVARS.get(option.kind, 'INTEGER RANGE')}"
 
 
-def _told(option: Option) -> str:
+def _default(option: Option) -> str:
     if option.required:
         return "[required]"
     return "" if option.default is None else f"[default: {option.default}]"

@@ -1,23 +1,37 @@
-"""What the tool logs, in the words of each version."""
+"""The tool's log lines, in the form of each version."""
 
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from .checkpoint import Checkpoint
 from .report import BLOCK
 from .settings import Settings
 
-RANKED_SINCE = PEAK_REWORDED_SINCE = (1, 2)
+PEAK_REWORDED_SINCE = (1, 2)
+MODULE_SINCE = V2_SINCE = (1, 3)
+RENAMED_SINCE = (1, 1)
 GIB = 2**30
 
 
-def log(settings: Settings, text: str, level: str = "I") -> None:
-    """One record of the Python logger."""
+def banner(settings: Settings) -> None:
+    """The first line of every call: `import tensorrt_llm` prints it."""
+    name = "TensorRT LLM" if settings.minor >= RENAMED_SINCE else "TensorRT-LLM"
+    write(f"[TensorRT-LLM] {name} version: {settings.full}")
+
+
+def log(settings: Settings, text: str, level: str = "I", *, module: str = "bench", rank: int | None = None) -> None:
+    """One record of the Python logger. Only processes that run the model have a rank.
+
+    The rank stands before the severity up to 1.2. From 1.3 on it stands after it, behind the module that logs.
+    """
     stamp = time.strftime("[%m/%d/%Y-%H:%M:%S]")
-    rank = " [RANK 0]" if settings.minor >= RANKED_SINCE else ""
-    write(f"{stamp} [TRT-LLM]{rank} [{level}] {text}")
+    ranked = "" if rank is None else f"[RANK {rank}]"
+    if settings.minor >= MODULE_SINCE:
+        parts = [f"[{level}]", f"[{module}]{ranked}"]
+    else:
+        parts = [ranked, f"[{level}]"] if ranked else [f"[{level}]"]
+    write(" ".join([stamp, "[TRT-LLM]", *parts, text]))
 
 
 def write(text: str) -> None:
@@ -30,21 +44,26 @@ def memory(settings: Settings, values: dict[str, Any], *, model: Checkpoint, kv_
     """Loading, profiling, and the KV cache: first the one for profiling, then the final one."""
     weights, outside = model.resident / GIB, 1.8
     peak = weights + outside + 1.1
-    log(settings, f"Model init total -- {model.resident / 2e9:.2f}s")
-    _kv_cache(0.02 * kv_bytes, model)
+    _worker(settings, f"Model init total -- {model.resident / 2e9:.2f}s")
+    _kv_cache(settings, values, model=model, size=0.02 * kv_bytes)
     after = "in memory usage profiling"
-    log(settings, f"Memory used after loading model weights (inside torch) {after}: {weights:.2f} GiB")
-    log(settings, f"Memory used after loading model weights (outside torch) {after}: {outside:.2f} GiB")
-    log(settings, f"Memory dynamically allocated during inference (inside torch) {after}: 1.10 GiB")
-    log(settings, f"Memory used outside torch (e.g., NCCL and CUDA graphs) {after}: {outside:.2f} GiB")
-    log(settings, _peak(settings, values, model=model, peak=peak))
+    _worker(settings, f"Memory used after loading model weights (inside torch) {after}: {weights:.2f} GiB")
+    _worker(settings, f"Memory used after loading model weights (outside torch) {after}: {outside:.2f} GiB")
+    _worker(settings, f"Memory dynamically allocated during inference (inside torch) {after}: 1.10 GiB")
+    _worker(settings, f"Memory used outside torch (e.g., NCCL and CUDA graphs) {after}: {outside:.2f} GiB")
+    _worker(settings, _peak(settings, values, model=model, peak=peak))
     if settings.minor < PEAK_REWORDED_SINCE:
-        log(settings, f"Estimated max tokens in KV cache : {int(kv_bytes // model.kv_per_token)}")
+        _worker(settings, f"Estimated max tokens in KV cache : {int(kv_bytes // model.kv_per_token)}")
     else:
-        log(settings, f"Estimated max memory in KV cache : {kv_bytes / GIB:.2f} GiB")
+        _worker(settings, f"Estimated max memory in KV cache : {kv_bytes / GIB:.2f} GiB")
     sizes = f"max_seq_len={values['max_seq_len']}, max_num_requests={values['max_batch_size']}"
-    log(settings, f"{sizes}, max_num_tokens={values['max_num_tokens']}, max_batch_size={values['max_batch_size']}")
-    _kv_cache(kv_bytes, model)
+    _worker(settings, f"{sizes}, max_num_tokens={values['max_num_tokens']}, max_batch_size={values['max_batch_size']}")
+    _kv_cache(settings, values, model=model, size=kv_bytes)
+
+
+def _worker(settings: Settings, text: str) -> None:
+    """A record of the process that runs the model."""
+    log(settings, text, module="_torch", rank=0)
 
 
 def _peak(settings: Settings, values: dict[str, Any], *, model: Checkpoint, peak: float) -> str:
@@ -60,42 +79,12 @@ def _peak(settings: Settings, values: dict[str, Any], *, model: Checkpoint, peak
     return f"{start}, {room}, fraction is set {fraction}, {tail}"
 
 
-def _kv_cache(count: float, model: Checkpoint) -> None:
-    blocks = int(count // model.kv_per_token // BLOCK)
+def _kv_cache(settings: Settings, values: dict[str, Any], *, model: Checkpoint, size: float) -> None:
+    """Manager V2 logs its quota, unrounded and without a space; the older one, in C++, its blocks."""
+    blocks = int(size // model.kv_per_token // BLOCK)
+    if settings.minor >= V2_SINCE and values["kv_manager_v2"]:
+        _worker(settings, f"KV cache manager v2 device quota set to {blocks * BLOCK * model.kv_per_token / GIB}GiB")
+        return
     write(f"[TensorRT-LLM][INFO] Number of tokens per block: {BLOCK}.")
-    told = f"Allocated {blocks * BLOCK * model.kv_per_token / GIB:.2f} GiB for max tokens in paged KV cache"
-    write(f"[TensorRT-LLM][INFO] [MemUsageChange] {told} ({blocks * BLOCK}).")
-
-
-def summary(settings: Settings, document: dict[str, Any]) -> None:
-    """The report for people: one record of many lines."""
-    log(settings, "\n" + "\n".join(_summary(document)))
-
-
-def _summary(document: dict[str, Any]) -> Iterator[str]:
-    line = "=" * 59
-    engine, world, performance = document["engine"], document["world_info"], document["performance"]
-    requests = document["request_info"]
-    yield from ("", line, "= PYTORCH BACKEND", line)
-    yield from (f"Model:\t\t\t{engine['model']}", f"Model Path:\t\t{engine['model_path']}")
-    yield from (f"TensorRT LLM Version:\t{engine['version']}", f"Dtype:\t\t\t{engine['dtype']}")
-    yield from ("", line, "= REQUEST DETAILS ", line, f"Number of requests:             {requests['num_requests']}")
-    yield f"Number of concurrent requests:  {requests['avg_num_concurrent_requests']:.4f}"
-    yield f"Average Input Length (tokens):  {requests['avg_input_length']:.4f}"
-    yield f"Average Output Length (tokens): {requests['avg_output_length']:.4f}"
-    yield from ("", line, "= WORLD + RUNTIME INFORMATION ", line, f"TP Size:                {world['tp_size']}")
-    yield f"Max Runtime Batch Size: {world['max_batch_size']}"
-    yield f"Max Runtime Tokens:     {world['max_num_tokens']}"
-    fraction = world["kv_cache_percentage"]
-    yield f"KV Memory Percentage:   {None if fraction is None else format(fraction, '.2%')}"
-    yield from ("", line, "= PERFORMANCE OVERVIEW ", line)
-    yield f"Request Throughput (req/sec):                     {performance['request_throughput_req_s']:.4f}"
-    yield f"Total Output Throughput (tokens/sec):             {performance['system_output_throughput_tok_s']:.4f}"
-    yield f"Total Token Throughput (tokens/sec):              {performance['system_total_throughput_tok_s']:.4f}"
-    yield f"Total Latency (ms):                               {performance['total_latency_ms']:.4f}"
-    yield f"Average request latency (ms):                     {performance['avg_request_latency_ms']:.4f}"
-    streaming = document.get("streaming_metrics")
-    if streaming:
-        yield f"Average time-to-first-token [TTFT] (ms):          {streaming['avg_ttft_ms']:.4f}"
-        yield f"Average time-per-output-token [TPOT] (ms):        {streaming['avg_tpot_ms']:.4f}"
-    yield from ("", line, "= DATASET DETAILS", line, f"Dataset Path:         {document['dataset']['dataset_path']}", "")
+    allocated = f"Allocated {blocks * BLOCK * model.kv_per_token / GIB:.2f} GiB for max tokens in paged KV cache"
+    write(f"[TensorRT-LLM][INFO] [MemUsageChange] {allocated} ({blocks * BLOCK}).")

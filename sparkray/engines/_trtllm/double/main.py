@@ -1,18 +1,20 @@
 """The tool as a whole: the group, its subcommands, and what `throughput` does from start to end."""
 
-import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import options
-from .clicklike import HelpAsked, UsageError, Values, help_page, parse, usage
+from . import gpu, options
+from .clicklike import HelpAsked, NoArguments, UsageError, Values, help_page, parse, usage
+from .console import banner, log
 from .settings import Settings, read_settings
 from .throughput import throughput
 
 PROGRAM = "trtllm-bench"
 GROUP_ARGUMENTS = "[OPTIONS] COMMAND [ARGS]..."
+NAME_CHECKED_SINCE = (1, 2)
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,6 +24,7 @@ def main(words: Sequence[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"sparkray's double of trtllm-bench: {error}\n")
         return 70
+    banner(settings)
     return _answered(PROGRAM, GROUP_ARGUMENTS, lambda: _group(settings, words))
 
 
@@ -39,14 +42,15 @@ def _group(settings: Settings, words: Sequence[str]) -> int:
     relaxed = settings.minor >= (1, 3) and "--help" in words
     try:
         values, left = parse([_not_required(option) for option in known] if relaxed else known, words, group=True)
-    except HelpAsked:
-        sys.stdout.write(help_page(f"{PROGRAM} {GROUP_ARGUMENTS}", known, commands=commands, indent=2))
-        return 0
+    except (HelpAsked, NoArguments) as asked:
+        page = help_page(f"{PROGRAM} {GROUP_ARGUMENTS}", known, commands=commands, indent=2)
+        (sys.stdout if isinstance(asked, HelpAsked) else sys.stderr).write(page)
+        return 0 if isinstance(asked, HelpAsked) else 2
     if not left:
         raise UsageError("Missing command.")
     if left[0] not in commands:
         raise UsageError(f"No such command '{left[0]}'.")
-    refused = _callback(values)
+    refused = _callback(settings, values)
     return refused or _answered(
         f"{PROGRAM} {left[0]}", "[OPTIONS]", lambda: _subcommand(settings, left[0], words=left[1:], group=values)
     )
@@ -56,22 +60,22 @@ def _not_required(option: options.Option) -> options.Option:
     return options.Option(**{**vars(option), "required": False})
 
 
-def _callback(values: Values) -> int:
-    """What the group does before its subcommand: the workspace is made, the model's name must be none of a path."""
-    Path(str(values["workspace"])).mkdir(parents=True, exist_ok=True)
+def _callback(settings: Settings, values: Values) -> int:
+    """What the group does before its subcommand: check the model's name (from 1.2 on) and make the workspace."""
     name = Path(str(values["model"] or ""))
-    if values["model"] and (name.is_dir() or name.is_file()):
+    if settings.minor >= NAME_CHECKED_SINCE and values["model"] and (name.is_dir() or name.is_file()):
         sys.stderr.write(
-            "pydantic_core._pydantic_core.ValidationError: 1 validation error for BenchmarkEnvironment\nmodel\n"
+            "pydantic_core._pydantic_core.ValidationError: 1 validation error for BenchmarkEnvironment\n"
             "  Value error, Model is a file or directory, please provide a model name.\n"
         )
         return 1
+    Path(str(values["workspace"])).mkdir(parents=True, exist_ok=True)
     return 0
 
 
 def _subcommand(settings: Settings, name: str, *, words: Sequence[str], group: Values) -> int:
     if name not in ("throughput", "latency"):
-        sys.stderr.write(f"sparkray's double does not play `{PROGRAM} {name}`\n")
+        sys.stderr.write(f"sparkray does not simulate `{PROGRAM} {name}`\n")
         return 70
     of_version = options.throughput_options if name == "throughput" else options.latency_options
     known = of_version(settings.minor)
@@ -81,16 +85,14 @@ def _subcommand(settings: Settings, name: str, *, words: Sequence[str], group: V
         sys.stdout.write(help_page(f"{PROGRAM} {name} [OPTIONS]", known, indent=4))
         return 0
     everything: dict[str, Any] = {**group, **values}
-    status = _latency(settings) if name == "latency" else throughput(settings, everything)
-    if status < 0:
-        os.abort()
-    return status
+    return _latency(settings) if name == "latency" else throughput(settings, everything)
 
 
 def _latency(settings: Settings) -> int:
-    """It cannot be given a batch size, so it asks NVML for the memory, which a GB10 does not tell."""
-    sys.stderr.write(
-        f"TensorRT-LLM {settings.full}\nTraceback (most recent call last):\n  in get_device_memory\n"
-        "pynvml.NVMLError_NotSupported: Not Supported\n"
-    )
+    """It cannot be given a batch size, so it asks NVML for the memory, which a GB10 does not report."""
+    log(settings, "Preparing to run latency benchmark...")
+    try:
+        gpu.memory_size()
+    except Exception:  # noqa: BLE001 - the tool dies of whatever it is, with a traceback
+        sys.stderr.write(traceback.format_exc())
     return 1

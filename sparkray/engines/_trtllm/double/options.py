@@ -29,15 +29,15 @@ class Option:
 
     @property
     def dest(self) -> str:
-        """The name of its value."""
-        return self.names[-1].lstrip("-").replace("-", "_") if self.names[0] != "--model" else "model"
+        """The name of its value: that of the last long name."""
+        return [name for name in self.names if name.startswith("--")][-1].lstrip("-").replace("-", "_")
 
 
 _LEVELS = ("internal_error", "error", "warning", "info", "verbose", "debug", "trace")
 _GROUP = (
     Option(("--model", "-m"), "text", required=True),
     Option(("--model_path",), "text"),
-    Option(("-w", "--workspace"), "text", "/tmp"),  # noqa: S108 - the tool's own default
+    Option(("--workspace", "-w"), "text", "/tmp"),  # noqa: S108 - the tool's own default
     Option(("--log_level",), "choice", "info", choices=_LEVELS),
     Option(("--revision",), "text", since=(1, 2)),
     Option(("--telemetry",), "flag", True, off=("--no-telemetry",), since=(1, 3)),
@@ -49,6 +49,7 @@ _COMMON = (
     Option(("--extra_llm_api_options",), "text", until=CONFIG_ALIAS),
     Option(("--config", "--extra_llm_api_options"), "text", since=CONFIG_ALIAS),
     Option(("--sampler_options",), "path", since=(1, 1)),
+    Option(("--custom_tokenizer",), "text", since=(1, 3)),
     Option(("--max_seq_len",), "int"),
     Option(("--kv_cache_free_gpu_mem_fraction",), "float", 0.9),
     Option(("--dataset",), "path"),
@@ -56,6 +57,7 @@ _COMMON = (
     Option(("--max_input_len",), "int", 4096),
     Option(("--num_requests",), "int", 0),
     Option(("--warmup",), "int", 2),
+    Option(("--duration",), "int", since=(1, 3)),
     Option(("--tp",), "int", 1),
     Option(("--pp",), "int", 1),
     Option(("--ep",), "int"),

@@ -10,7 +10,8 @@ from .settings import Settings
 Numbers = Sequence[float]
 NS_PER_MS = 1e6
 BLOCK = 32
-ENERGY_SINCE, MACHINE_SINCE = (1, 3), (1, 2)
+MACHINE_SINCE = REVISION_SINCE = (1, 2)
+ENERGY_SINCE = (1, 3)
 WATTS = 55.0
 
 
@@ -42,8 +43,8 @@ def _record(one: Played, origin: int, *, streaming: bool) -> dict[str, Any]:
         "num_total_output_tokens": one.output_tokens,
         "num_generated_tokens": generated,
         "generation_time": generation,
-        "time_to_first_token": float(one.first - one.start) if streaming else 0.0,
-        "intertoken_latency": (origin + one.end - first) / max(1, generated),
+        "time_to_first_token": one.first - one.start if streaming else 0.0,
+        "intertoken_latency": (origin + one.end - first) / generated if generated > 0 else 0.0,
         "end_to_end_latency": whole,
         "total_token_throughput": (one.input_tokens + one.output_tokens) / max(1, whole),
         "generation_token_throughput": generated / max(1, generation),
@@ -60,19 +61,21 @@ def report(
     settings: Settings,
     played: Sequence[Played],
     machine: dict[str, Any] | None,
+    energy: bool,
 ) -> dict[str, Any]:
-    """`--report_json`."""
+    """`--report_json`; `energy` is whether NVML reported it."""
     document: dict[str, Any] = {"engine": _engine(values, model, settings)}
     if settings.minor >= MACHINE_SINCE:
         document["machine"] = machine
     document["world_info"] = _world(values, played)
     document["request_info"] = _request_info(played)
     document["performance"] = _performance(values, played)
-    if settings.minor >= ENERGY_SINCE:
+    if settings.minor >= ENERGY_SINCE and energy:
         document["energy"] = _energy(played)
     if values["streaming"]:
         document["streaming_metrics"] = _streaming(played)
-    document["dataset"] = _dataset(values, played)
+    lengths = [(one.input_tokens, one.output_tokens) for one in played]
+    document["dataset"] = dataset_statistics(lengths, values["dataset"])
     return document
 
 
@@ -95,7 +98,7 @@ def _world(values: dict[str, Any], played: Sequence[Played]) -> dict[str, Any]:
     return {
         "tp_size": values["tp"],
         "pp_size": values["pp"],
-        "ep_size": values["ep"] or -1,
+        "ep_size": values["ep"],
         "world_size": values["tp"] * values["pp"],
         "max_batch_size": values["max_batch_size"],
         "max_num_tokens": values["max_num_tokens"],
@@ -154,16 +157,17 @@ def _streaming(played: Sequence[Played]) -> dict[str, Any]:
     }
 
 
-def _dataset(values: dict[str, Any], played: Sequence[Played]) -> dict[str, Any]:
-    inputs, outputs = [one.input_tokens for one in played], [one.output_tokens for one in played]
-    lengths = [one.input_tokens + one.output_tokens for one in played]
-    named = (("isl", inputs), ("osl", outputs), ("sequence_length", lengths))
+def dataset_statistics(lengths: Sequence[tuple[int, int]], path: object) -> dict[str, Any]:
+    """The report's `dataset`, from the input and output tokens of each request."""
+    inputs, outputs = [one for one, _ in lengths], [one for _, one in lengths]
+    totals = [sum(pair) for pair in lengths]
+    named = (("isl", inputs), ("osl", outputs), ("sequence_length", totals))
     return {
         "isl_stats": percentiles(inputs),
         "osl_stats": percentiles(outputs),
-        "seq_len_stats": percentiles(lengths),
-        "num_requests": len(played),
-        "dataset_path": str(values["dataset"]),
+        "seq_len_stats": percentiles(totals),
+        "num_requests": len(lengths),
+        "dataset_path": str(path),
         **{f"max_{name}": max(numbers) for name, numbers in named},
         **{f"avg_{name}": sum(numbers) // len(numbers) for name, numbers in named},
     }
