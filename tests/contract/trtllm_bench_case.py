@@ -42,7 +42,6 @@ class Bench:
     def job(self, name="Qwen2-1.5B", *, told=True, **options):
         load = Workload(options.pop("requests", 6), 16, 8, concurrency=options.pop("concurrency", 0))
         tool = ENGINE.understand(self.ask()) if told else {}
-        options.setdefault("nvml_shim", True)  # without it 1.2 and 1.3 die, as on any GB10
         return Job(card(name), load, 3, ENGINE.options(options, "test"), tool)
 
     def ask(self):

@@ -72,7 +72,7 @@ def test_what_a_failed_run_left_is_salvaged(tmp_path):
         "--environments",
         "native",
         "--set",
-        "engine.environment={SPARKRAY_DOUBLE_FAULT: nvml_clock}",
+        "engine.nvml_shim=false",
     )
     assert done.code == 1
     rows = pl.read_parquet(tmp_path / "phase2a/runs/*.parquet")
