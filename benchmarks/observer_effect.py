@@ -40,7 +40,7 @@ from sparkray.machine.lock import MachineLock
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.runtimes import Launch
-from sparkray.runtimes._process import LAUNCHER, launch_spec
+from sparkray.runtimes.linux.process import LAUNCHER, launch_spec
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
 from sparkray.store import open_dataset

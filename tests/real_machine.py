@@ -13,12 +13,12 @@ from pathlib import Path
 import docker
 import pytest
 
+from sparkray.docker_engine import connect
 from sparkray.errors import PrivilegeError
 from sparkray.images.rootfs import Image, Images
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
-from sparkray.runtimes._docker import connect
-from sparkray.runtimes._privilege import need_root
+from sparkray.runtimes.linux.privilege import need_root
 
 __all__ = ["cache", "client", "image", "images", "machine_lock", "require_root", "rootfs"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
 from sparkray.config.model import ModelCard, Weights
-from sparkray.engines._trtllm.identity import checkpoint_identity, checkpoint_sha256
-from sparkray.errors import EngineOutputError, HostError, ModelFileError
+from sparkray.errors import HostError, ModelFileError
 
 _CHUNK = 1 << 20
 _GGUF_MAGIC = b"GGUF"
@@ -84,7 +84,7 @@ def wrong_checkpoint(card: ModelCard, path: Path) -> tuple[str, ...]:
         return ()
     try:
         return checkpoint_identity((path / "config.json").read_bytes(), card)
-    except (OSError, EngineOutputError) as error:
+    except (OSError, ModelFileError) as error:
         raise ModelFileError(f"the checkpoint {path} cannot be read: {error}") from None
 
 

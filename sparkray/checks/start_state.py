@@ -14,7 +14,7 @@ from sparkray.checks._finding import Finding, combined
 from sparkray.config.effect import cpu_numbers
 from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
-from sparkray.runtimes._readback import differences
+from sparkray.runtimes.linux.readback import differences
 
 
 class Check:

@@ -223,6 +223,17 @@ class ModelCard:
         return name.casefold() in {known.casefold() for known in names}
 
 
+_NO_QUANTISATION = ("", "no_quant", "none")
+
+
+def quantisation_mismatch(card: ModelCard, reported: object) -> tuple[str, ...]:
+    """The mismatch between a card's quantisation and a reported one; a report may add to the card's family name."""
+    name = str(reported or "").casefold()
+    if name in _NO_QUANTISATION or (card.quantisation is not None and card.quantisation.casefold() in name):
+        return ()
+    return (f"quantisation: card says {card.quantisation or 'none'}, found {reported!r}",)
+
+
 def needed_gib(card: ModelCard, *, sequences: int = 1, tokens: int = 0) -> float | None:
     """Memory for weights and the KV cache of `sequences` of `tokens` each, GiB; None when the card tells no shape."""
     if card.shape is None:

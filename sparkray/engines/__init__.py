@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
@@ -116,6 +116,20 @@ class Engine(Protocol):
 
     def salvage(self, folder: Path, job: Job) -> Measurement | None:
         """Whatever can be known of a run that failed; None when there is nothing. Does not raise for what was left."""
+        ...
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """An engine that brings a simulator of its tool: for sites whose image is `double`."""
+
+    def simulator_files(self, options: Mapping[str, Any], python: str) -> dict[str, bytes]:
+        """Files of the simulated image, by path relative to a prefix.
+
+        Args:
+            options: The engine's own.
+            python: Absolute path of the image's interpreter.
+        """
         ...
 
 

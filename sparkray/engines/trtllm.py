@@ -14,14 +14,14 @@ from typing import Any
 
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.engines._trtllm import command as commands
-from sparkray.engines._trtllm.features import features_of, probe_command, understand
+from sparkray.engines._trtllm.features import ASSUMED_VERSION, features_of, probe_command, understand
 from sparkray.engines._trtllm.identity import identity
 from sparkray.engines._trtllm.iterations import read_iterations
 from sparkray.engines._trtllm.log import LogFacts, read_log
 from sparkray.engines._trtllm.options import TrtllmOptions, as_mapping, for_card, read_options
 from sparkray.engines._trtllm.report import Report, number, read_report
 from sparkray.engines._trtllm.requests import read_requests
-from sparkray.engines._trtllm.shipping import DOUBLE_MARKER
+from sparkray.engines._trtllm.shipping import DOUBLE_MARKER, double_files
 from sparkray.errors import EngineFailedError, EngineOutputError, RunOutOfMemoryError
 from sparkray.records import EngineFacts, Measurement, Request
 from sparkray.units import NS_PER_S
@@ -40,6 +40,10 @@ class Engine:
     def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         """See `Engine.options`."""
         return as_mapping(read_options(mapping, source))
+
+    def simulator_files(self, options: Mapping[str, Any], python: str) -> dict[str, bytes]:
+        """A simulated `trtllm-bench` as files of an image."""
+        return double_files(str(options.get("version") or ASSUMED_VERSION), python=python)
 
     def probe(self) -> tuple[str, ...] | None:
         """See `Engine.probe`."""

@@ -52,8 +52,8 @@ from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
 from sparkray.records import Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
-from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import container_spec
+from sparkray.runtimes.linux.readback import effective_state
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target
 from sparkray.telemetry.recorder import Recorder

@@ -22,9 +22,9 @@ from sparkray.images.entrypoint import entrypoint_variables
 from sparkray.images.rootfs import Image, Images
 from sparkray.plan import Study, Treatment, measured
 from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
-from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_libraries
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
+from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT, driver_binds, driver_libraries
 from sparkray.runtimes.native import Runtime as Native
 
 Tell = Callable[[str], None]

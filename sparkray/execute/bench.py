@@ -8,13 +8,13 @@ from typing import Any
 
 import psutil
 
+from sparkray.catalog.checkpoint import checkpoint_files
 from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkpoint
 from sparkray.config.model import ModelCard, refusal
 from sparkray.config.site import CONTAINER_BASELINE, HOST, Site
-from sparkray.engines import Engine, load_engine
-from sparkray.engines._trtllm.features import ASSUMED_VERSION
-from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
-from sparkray.errors import ModelFileError, RunUnreadyError
+from sparkray.docker_engine import connect, docker_errors, versions_of
+from sparkray.engines import Engine, Simulator, load_engine
+from sparkray.errors import ConfigError, ModelFileError, RunUnreadyError
 from sparkray.execute.arms import Arm, Tell, host_arm, make_arms, probed
 from sparkray.execute.checkpoint import Checkpoints
 from sparkray.execute.history import History
@@ -26,7 +26,6 @@ from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, measured
 from sparkray.runtimes import StartState
-from sparkray.runtimes._docker import connect, docker_errors, versions_of
 from sparkray.store import Dataset
 from sparkray.units import gib
 
@@ -118,7 +117,7 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
             machine = machine.running(versions_of(images.client.version()))
         Leftovers(images.client).clear(tell)
         tell(f"image: {study.site.image}")
-        image = _image(study, images)
+        image = _image(study, engine, images)
         expected = images.container_digest(image)
         arms = probed(make_arms(study, images, image, tell), engine, cache, tell)
     return Bench(
@@ -168,13 +167,17 @@ def memory_for(site: Site) -> float | None:
     return None if has_gpu and site.memory_gib is None else gib(psutil.virtual_memory().total)
 
 
-def _image(study: Study, images: Images) -> Image:
+def _image(study: Study, engine: Engine, images: Images) -> Image:
     """The site's image: built here from the virtual environment, or with a double in it, or one that is there."""
     if study.site.image == "venv":
         return images.from_venv()
     if study.site.image == "double":
-        version = str(study.engine_options.get("version") or ASSUMED_VERSION)
-        return images.from_files(double_files(version, python=venv.PYTHON), venv.DOUBLE_REPOSITORY)
+        if not isinstance(engine, Simulator):
+            raise ConfigError(
+                f"site.image is 'double', and engine {study.engine} has no simulator",
+                "Name an image of the engine: --set site.image=IMAGE",
+            )
+        return images.from_files(engine.simulator_files(study.engine_options, venv.PYTHON), venv.DOUBLE_REPOSITORY)
     return images.find(study.site.image)
 
 

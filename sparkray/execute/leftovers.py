@@ -14,11 +14,11 @@ import docker
 import requests
 from docker.errors import DockerException, NotFound
 
+from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.runtimes import MARKER
-from sparkray.runtimes._docker import connect, docker_errors
-from sparkray.runtimes._isolation import clear_groups
-from sparkray.runtimes._process import end_marked, marked, name_of
+from sparkray.runtimes.linux.isolation import clear_groups
+from sparkray.runtimes.linux.process import end_marked, marked, name_of
 
 _UNFINISHED = ("image-*", "ask-*", "rootfs/.partial-*", "models/.fetch-*")
 _LABELS = ("io.sparkray.run", "io.sparkray.probe")

@@ -17,8 +17,8 @@ from sparkray.errors import PreflightError, RunUnreadyError
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
-from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime
+from sparkray.runtimes.linux.readback import effective_state
 
 _REMEDIES = {
     "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",

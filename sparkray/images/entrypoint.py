@@ -13,9 +13,9 @@ from typing import Any
 import docker
 
 from sparkray.config.docker import DockerOptions, sdk_arguments
+from sparkray.docker_engine import docker_errors
 from sparkray.errors import ImageError
 from sparkray.images.rootfs import Image
-from sparkray.runtimes._docker import docker_errors
 
 _MARK = b"@@sparkray-environment\0"
 _COMMAND = ["sh", "-c", r"printf '@@sparkray-environment\0'; env -0"]

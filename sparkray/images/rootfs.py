@@ -12,12 +12,12 @@ import docker
 from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
+from sparkray.docker_engine import docker_errors
 from sparkray.errors import ImageError
 from sparkray.images import venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
-from sparkray.runtimes._docker import docker_errors
-from sparkray.runtimes._driver import MOUNT_POINT as DRIVER_MOUNT_POINT
+from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT as DRIVER_MOUNT_POINT
 from sparkray.units import GIB
 
 _SPACE_FACTOR = 2

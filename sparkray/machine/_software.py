@@ -8,9 +8,9 @@ from pathlib import Path
 from docker.errors import ImageNotFound
 
 from sparkray.config.site import Site
+from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, ImageFacts, Programs, Seen, needs_gpu, said_by
-from sparkray.runtimes._docker import connect, docker_errors
 from sparkray.units import GIB, gib
 
 BUILT_HERE = ("venv", "double")

@@ -12,10 +12,10 @@ import psutil
 
 from sparkray.config.privilege import CAPABILITIES, capability_names
 from sparkray.config.space import HostFacts, Space
+from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.machine.cores import cpu_list, machine_performance_cores, parts_of
 from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
-from sparkray.runtimes._docker import connect, docker_errors
 from sparkray.units import gib
 
 _ENGINE = "dockerd"

@@ -18,7 +18,7 @@ from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.offered import engine_info, host_facts
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
-from sparkray.runtimes._isolation import kernel_facts
+from sparkray.runtimes.linux.isolation import kernel_facts
 from sparkray.stats.screen import Better
 from sparkray.sweep.options import Options, build_study, site_of
 

@@ -1,6 +1,6 @@
 """Lines that start an engine again as a run did, to be pasted: what Docker was told, or what a chroot has in its place.
 
-The chroot's lines do what `runtimes/_launcher.py` does: a private mount namespace, the image's files read-only with proc,
+The chroot's lines do what `runtimes/linux/_launcher.py` does: a mount namespace, the image's files read-only with proc,
 sys, dev and a fresh /tmp, what the run mounts, then the declared start state and an environment made from nothing. Of an
 environment the first run of each model is shown; a sentence tells how other levels of the load differ.
 """

@@ -4,7 +4,8 @@ A runtime takes a `Launch` and gives a `Running` inside a `with` block; when the
 of it is left: no process, no mount, no container. Waiting is the same in every arm: a pidfd of the engine's process on
 the host, whether it is our child or dockerd's.
 
-Adding one is one new file here: the module's name is the runtime's name, and the module holds a class `Runtime`.
+Adding one is one new file here: the module's name is the runtime's name, and the module holds a class `Runtime`. What
+runtimes share is in the package `linux`.
 """
 
 import os
@@ -173,4 +174,4 @@ def await_end(pid: int, timeout_s: float, stop: Stop) -> str:
 
 def runtime_names() -> list[str]:
     """The runtimes there are."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg)

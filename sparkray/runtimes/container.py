@@ -15,10 +15,10 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from sparkray.config.container import ContainerSpec, create_arguments
+from sparkray.docker_engine import connect, docker_errors, explanation
 from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
-from sparkray.runtimes._docker import connect, docker_errors, explanation
-from sparkray.runtimes._process import carries
+from sparkray.runtimes.linux.process import carries
 
 _START_PATIENCE_S = 30.0
 _CHILD_PATIENCE_S = 2.0

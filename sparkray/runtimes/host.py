@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch, Running
-from sparkray.runtimes._process import launched
+from sparkray.runtimes.linux.process import launched
 
 
 class Runtime:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch, Running
-from sparkray.runtimes._process import launched
+from sparkray.runtimes.linux.process import launched
 
 
 class Runtime:

@@ -25,7 +25,7 @@ from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, definition_sha256, folds, make_plan, refused
-from sparkray.runtimes._privilege import through_sudo
+from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.analyze import analyze
 from sparkray.sweep.audit import audit

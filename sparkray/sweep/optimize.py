@@ -27,7 +27,7 @@ from sparkray.optimize.context import Asked, Scene, set_scene, words_of
 from sparkray.optimize.hypotheses import hypotheses
 from sparkray.optimize.phases import optimisation_document, optimisation_lines, phases
 from sparkray.optimize.screen import Screened, screen
-from sparkray.runtimes._privilege import through_sudo
+from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.store import storage_errors, write_atomically
 from sparkray.sweep.optimize_text import show
 from sparkray.sweep.options import F, Options, options_of, sweep_options

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from sparkray.runtimes._cgroup import Folder, Version, locate, parse_mounts
+from sparkray.runtimes.linux.cgroup import Folder, Version, locate, parse_mounts
 from sparkray.telemetry import Row, Target
 from sparkray.telemetry._base import Base
 from sparkray.telemetry._proc import PROC, Kept

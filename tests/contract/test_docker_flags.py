@@ -16,9 +16,9 @@ from docker.errors import NotFound
 
 from sparkray.config.container import ContainerSpec, create_arguments, run_line, run_words
 from sparkray.config.docker import DockerOptions, option_names
+from sparkray.docker_engine import DEFAULT_SOCKET
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
-from sparkray.runtimes._docker import DEFAULT_SOCKET
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 

@@ -29,9 +29,9 @@ from sparkray.images.rootfs import Image
 from sparkray.plan import make_plan
 from sparkray.records import Verdict
 from sparkray.runtimes import INSIDE, Launch, Runtime
-from sparkray.runtimes._readback import effective_state
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
+from sparkray.runtimes.linux.readback import effective_state
 from sparkray.runtimes.native import Runtime as Native
 from sparkray.units import gib
 

@@ -34,9 +34,9 @@ from sparkray.runtimes import (
     exit_code,
     runtime_names,
 )
-from sparkray.runtimes._isolation import kernel_facts
-from sparkray.runtimes._process import marked
-from sparkray.runtimes._readback import effective_state
+from sparkray.runtimes.linux.isolation import kernel_facts
+from sparkray.runtimes.linux.process import marked
+from sparkray.runtimes.linux.readback import effective_state
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
@@ -55,7 +55,7 @@ signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
 os.chdir("/proc")
 from sparkray.runtimes import Stop, await_end
-from sparkray.runtimes._readback import effective_state
+from sparkray.runtimes.linux.readback import effective_state
 name, launch = sys.argv[1], pickle.load(open(sys.argv[2], "rb"))
 with importlib.import_module("sparkray.runtimes." + name).Runtime().start(launch) as running:
     state = effective_state(running.pid)

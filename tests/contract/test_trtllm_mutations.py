@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from trtllm_bench_case import ENGINE, Bench, card
 
-from sparkray.engines._trtllm.identity import checkpoint_identity
-from sparkray.engines._trtllm.shipping import checkpoint_files
+from sparkray.catalog.checkpoint import checkpoint_files, checkpoint_identity
 from sparkray.errors import EngineOutputError
 
 VERSIONS = ("1.0", "1.1", "1.2", "1.3")

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import yaml
 
+from sparkray.catalog.checkpoint import checkpoint_files
 from sparkray.config.boundary import parse
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
 from sparkray.engines import Job, Paths, load_engine
-from sparkray.engines._trtllm.shipping import checkpoint_files, double_files
+from sparkray.engines._trtllm.shipping import double_files
 
 CARDS = Path(__file__).parents[2] / "conf" / "models"
 ENGINE = load_engine("trtllm")

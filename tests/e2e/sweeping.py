@@ -12,7 +12,7 @@ import docker
 import psutil
 
 from sparkray.machine.lock import Holder, lock_folder
-from sparkray.runtimes._process import marked
+from sparkray.runtimes.linux.process import marked
 
 SWEEPS = ("baseline", "quick", "validate")
 NEIGHBOURLY = "{{exclusive: warn, memory_state: warn, power_state: {probe}}}"

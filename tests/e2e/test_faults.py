@@ -54,7 +54,7 @@ def test_the_socket_may_not_be_used(tmp_path):
     from sparkray.errors import DockerError
 
     code = (
-        "import os, sys\nfrom sparkray.errors import DockerError\nfrom sparkray.runtimes._docker import connect\n"
+        "import os, sys\nfrom sparkray.errors import DockerError\nfrom sparkray.docker_engine import connect\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try:\n    connect()\nexcept DockerError as error:\n    print(error)\n    sys.exit(error.exit_status)\n"
     )

@@ -5,10 +5,10 @@ import uuid
 import pytest
 
 from sparkray.config.docker import DockerOptions
+from sparkray.docker_engine import connect
 from sparkray.errors import ImageError
 from sparkray.images.entrypoint import added_variables, entrypoint_variables
 from sparkray.images.rootfs import Images
-from sparkray.runtimes._docker import connect
 
 SCRIPT = (
     "import os, subprocess, sys; print('a banner, as NVIDIA has one'); sys.stdout.flush(); "

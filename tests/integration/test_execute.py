@@ -22,7 +22,7 @@ from sparkray.execute.layout import container_name
 from sparkray.metrics import METRICS
 from sparkray.records import RUN_COLUMNS, STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
-from sparkray.runtimes._process import marked
+from sparkray.runtimes.linux.process import marked
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

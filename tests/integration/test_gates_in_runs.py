@@ -13,7 +13,7 @@ from sparkray.execute import run_once
 from sparkray.execute.bench import Bench
 from sparkray.optimize.search.stage import plan_of
 from sparkray.runtimes import Stop
-from sparkray.runtimes._process import marked
+from sparkray.runtimes.linux.process import marked
 
 MORE_THAN_THERE_IS_GIB = 1e6
 

@@ -16,7 +16,7 @@ from sparkray.images import venv
 from sparkray.images.digest import digest_of, tree_entries
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.images.venv import Part, content_tag, write_archive, write_layer
-from sparkray.runtimes._driver import MOUNT_POINT
+from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 

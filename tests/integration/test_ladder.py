@@ -30,11 +30,11 @@ from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.plan import treatments_of
 from sparkray.runtimes import Exit, Launch, Runtime, Stop, await_end
-from sparkray.runtimes._isolation import kernel_facts, make_groups
-from sparkray.runtimes._process import marked
-from sparkray.runtimes._readback import effective_state, parse_mountinfo
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
+from sparkray.runtimes.linux.isolation import kernel_facts, make_groups
+from sparkray.runtimes.linux.process import marked
+from sparkray.runtimes.linux.readback import effective_state, parse_mountinfo
 from sparkray.runtimes.native import Runtime as Native
 
 pytestmark = [pytest.mark.slow, pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]

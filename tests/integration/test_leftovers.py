@@ -24,7 +24,7 @@ from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes import MARKER
-from sparkray.runtimes._process import marked
+from sparkray.runtimes.linux.process import marked
 from sparkray.store import Dataset
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]

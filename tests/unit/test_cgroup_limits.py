@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sparkray.runtimes._cgroup import limits, parse_mounts
+from sparkray.runtimes.linux.cgroup import limits, parse_mounts
 
 V1_UNLIMITED = {4: "9223372036854771712", 64: "9223372036854710272"}
 """By size of a page, KiB."""

@@ -1,7 +1,7 @@
 """What a Docker engine tells of itself stands in the machine's fingerprint."""
 
+from sparkray.docker_engine import versions_of
 from sparkray.machine.fingerprint import Machine
-from sparkray.runtimes._docker import versions_of
 
 TOLD = {
     "Version": "28.3.3",

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from sparkray.runtimes._driver import MOUNT_POINT, driver_binds, driver_libraries, parse_linker, parse_toolkit
+from sparkray.runtimes.linux.nvidia_driver import (
+    MOUNT_POINT,
+    driver_binds,
+    driver_libraries,
+    parse_linker,
+    parse_toolkit,
+)
 
 TOOLKIT = """/usr/lib/aarch64-linux-gnu/libcuda.so.580.95.05
 /usr/lib/aarch64-linux-gnu/libnvidia-ml.so.580.95.05

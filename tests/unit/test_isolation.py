@@ -19,9 +19,9 @@ from sparkray.config.site import Environment, is_container, is_native
 from sparkray.config.space import HostFacts
 from sparkray.errors import RunUnreadyError
 from sparkray.plan import Study, Treatment, folds, make_plan, run_id_of, treatments_of
-from sparkray.runtimes import _filter, _isolate
-from sparkray.runtimes._cgroup import parse_mounts
-from sparkray.runtimes._isolation import hierarchies, make_groups
+from sparkray.runtimes.linux import _filter, _isolate
+from sparkray.runtimes.linux.cgroup import parse_mounts
+from sparkray.runtimes.linux.isolation import hierarchies, make_groups
 
 MODERN = KernelFacts(2, "overlay2")
 PLAIN = DockerOptions()

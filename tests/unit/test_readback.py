@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.runtimes._readback import (
+from sparkray.runtimes.linux.readback import (
     Mounted,
     differences,
     effective_state,

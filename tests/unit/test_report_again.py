@@ -122,7 +122,7 @@ LAUNCH: Mapping[str, Any] = {
 def test_chroot_lines_do_what_the_launcher_does() -> None:
     lines = list(chroot_lines(LAUNCH))
     text = "\n".join(lines)
-    launcher = (Path(__file__).parents[2] / "sparkray/runtimes/_launcher.py").read_text()
+    launcher = (Path(__file__).parents[2] / "sparkray/runtimes/linux/_launcher.py").read_text()
     for place in ("/proc", "/sys", "/dev", "/tmp"):
         assert f'f"{{root}}{place}"' in launcher
         assert f'"$ROOTFS{place}"' in text

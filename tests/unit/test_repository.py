@@ -1,5 +1,6 @@
 """The repository's shell side: what a stranger's first commands run."""
 
+import ast
 import os
 import re
 import shutil
@@ -215,3 +216,42 @@ def test_forge_configuration_is_valid_yaml(path: Path) -> None:
 def test_the_workflow_runs_what_continuous_integration_runs() -> None:
     steps = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]["steps"]
     assert any(".ci/run" in step.get("run", "") for step in steps)
+
+
+def _private_imports(source: str, room: str) -> list[str]:
+    """Imports of another room's `_private` module or name in one file of a room."""
+    imported = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imported += [f"{node.module}.{alias.name}" for alias in node.names]
+    paths = [name.split(".") for name in imported]
+    private = [path for path in paths if any(part.startswith("_") and not part.startswith("__") for part in path)]
+    return [".".join(path) for path in private if path[0] == "sparkray" and path[1:2] != [room]]
+
+
+@pytest.mark.parametrize(
+    ("line", "private"),
+    [
+        ("from sparkray.engines._trtllm.features import VERSIONS", True),
+        ("from sparkray.engines import _worker", True),
+        ("import sparkray.engines._worker", True),
+        ("def f():\n    from sparkray.store import _write", True),
+        ("from sparkray.execute._own import thing", False),
+        ("from sparkray import __version__", False),
+        ("from _ast import AST", False),
+    ],
+)
+def test_private_imports_are_recognised(line: str, *, private: bool) -> None:
+    assert bool(_private_imports(line, "execute")) is private
+
+
+def test_no_room_imports_a_private_module_of_another() -> None:
+    package = ROOT / "sparkray"
+    offenders = {
+        str(path.relative_to(package)): imported
+        for path in sorted(package.rglob("*.py"))
+        if (imported := _private_imports(path.read_text(), path.relative_to(package).parts[0].removesuffix(".py")))
+    }
+    assert offenders == {}

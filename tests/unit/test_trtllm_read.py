@@ -5,10 +5,10 @@ import json
 import pytest
 from trtllm_samples import LOG, REQUESTS, card, job, leave, report, request
 
+from sparkray.catalog.checkpoint import checkpoint_files, checkpoint_identity, checkpoint_sha256
 from sparkray.engines import load_engine
-from sparkray.engines._trtllm.identity import checkpoint_identity, checkpoint_sha256, identity
+from sparkray.engines._trtllm.identity import identity
 from sparkray.engines._trtllm.options import read_options
-from sparkray.engines._trtllm.shipping import checkpoint_files
 from sparkray.errors import EngineFailedError, EngineOutputError, RunOutOfMemoryError
 from sparkray.metrics import BY_NAME, RunData
 from sparkray.units import GIB

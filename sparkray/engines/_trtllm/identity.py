@@ -1,34 +1,20 @@
-"""Did the model that was meant run, as it was meant? The tool's report and the checkpoint's files, against the card.
+"""Compares what trtllm-bench reported with the model card and the requested options.
 
-Pure: each function returns the mismatches in words, none when all is as it should be. What was not reported is not held
-against a run, apart from the model's name, which every version reports.
+Pure: returns one message per mismatch. A value that was not reported is no mismatch, apart from the model's name, which
+every version reports.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from sparkray.config.model import ModelCard
+from sparkray.config.model import quantisation_mismatch
 from sparkray.engines import Job
 from sparkray.engines._trtllm.command import model_name
 from sparkray.engines._trtllm.features import minor_of
 from sparkray.engines._trtllm.options import TOOL_FRACTION, TrtllmOptions, batch_size, concurrency, tokens_per_step
-from sparkray.engines._trtllm.report import read_json
-from sparkray.errors import EngineOutputError
 
 _MORE = 1.05
 """The report's mean concurrency is a quotient of measured times."""
-_NO_QUANTISATION = ("", "no_quant", "none")
-_CONFIG_KEYS = (
-    ("num_hidden_layers", "layers"),
-    ("hidden_size", "hidden"),
-    ("num_attention_heads", "heads"),
-    ("num_key_value_heads", "kv_heads"),
-    ("vocab_size", "vocab"),
-    ("num_local_experts", "experts"),
-    ("num_experts_per_tok", "experts_per_token"),
-)
 
 
 def identity(
@@ -66,41 +52,7 @@ def identity(
     limit, seen = concurrency(options, card, load), reported.get("mean_concurrency")
     if isinstance(seen, float) and seen > _MORE * limit:
         found.append(f"mean_concurrency: asked for at most {limit}, reported {seen!r}")
-    return (*found, *_quantisation(card.quantisation, reported.get("quantization")))
-
-
-def checkpoint_identity(config: bytes, card: ModelCard) -> tuple[str, ...]:
-    """Where a checkpoint's `config.json` departs from the card: architecture, dtype, shape, quantisation.
-
-    Raises:
-        EngineOutputError: It is no JSON object.
-    """
-    document = read_json(config, "config.json")
-    if not isinstance(document, dict):
-        raise EngineOutputError(f"config.json holds {type(document).__name__}, no object")
-    found = []
-    architectures = document.get("architectures")
-    if card.engine_architecture and architectures != [card.engine_architecture]:
-        found.append(f"architectures: card says {card.engine_architecture}, config.json says {architectures!r}")
-    for theirs, ours in _CONFIG_KEYS:
-        value = document.get(theirs)
-        if card.shape is not None and value is not None and value != getattr(card.shape, ours):
-            found.append(f"{theirs}: card says {getattr(card.shape, ours)}, config.json says {value!r}")
-    dtype = document.get("torch_dtype", document.get("dtype"))
-    if dtype is not None and not _same("dtype", card.dtype, dtype):
-        found.append(f"dtype: card says {card.dtype}, config.json says {dtype!r}")
-    packed = document.get("quantization_config")
-    method = packed.get("quant_method") if isinstance(packed, dict) else None
-    if card.quantisation is not None and method is None:
-        found.append(f"quantisation: card says {card.quantisation}, config.json has no quantization_config")
-    return (*found, *_quantisation(card.quantisation, method))
-
-
-def checkpoint_sha256(config: bytes, index: bytes | None) -> str:
-    """One hash for what the checkpoint is: `config.json` and, where there is one, the index of its weights."""
-    parts = {"config": config, "index": index or b""}
-    digests = {name: hashlib.sha256(data).hexdigest() for name, data in parts.items()}
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return (*found, *quantisation_mismatch(card, reported.get("quantization")))
 
 
 def _same(name: str, wanted: object, said: object) -> bool:
@@ -113,10 +65,3 @@ def _same(name: str, wanted: object, said: object) -> bool:
     if name in ("dtype", "backend"):
         return str(said).removeprefix("torch.").casefold() == str(wanted).casefold()
     return said == wanted
-
-
-def _quantisation(card: str | None, said: object) -> tuple[str, ...]:
-    """The tool names the method in full (`W4A8_MXFP4_MXFP8`), the card its family (`MXFP4`)."""
-    told = str(said or "").casefold()
-    fits = told in _NO_QUANTISATION or (card is not None and card.casefold() in told)
-    return () if fits else (f"quantisation: card says {card or 'none'}, found {said!r}",)

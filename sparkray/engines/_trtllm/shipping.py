@@ -1,10 +1,8 @@
 """Files of this package that go elsewhere: the NVML shim into a run's input folder, the double into an image."""
 
-import json
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from sparkray.config.model import ModelCard
 from sparkray.engines._trtllm.features import VERSIONS
 from sparkray.errors import UnknownNameError
 
@@ -45,38 +43,6 @@ def double_files(version: str, *, python: str) -> dict[str, bytes]:
         "raise SystemExit(main(sys.argv[1:]))\n"
     )
     return {**laid, "bin/trtllm-bench": script.encode()}
-
-
-def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
-    """A checkpoint without weights, for the double: `config.json` and an index that tells the size of the card's weights.
-
-    Raises:
-        ValueError: The card has no shape.
-    """
-    shape = card.shape
-    if shape is None:
-        raise ValueError(f"model card {card.name} has no shape")
-    moe = {"num_local_experts": shape.experts, "num_experts_per_tok": shape.experts_per_token}
-    config = {
-        "architectures": [card.engine_architecture],
-        "num_hidden_layers": shape.layers,
-        "hidden_size": shape.hidden,
-        "num_attention_heads": shape.heads,
-        "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.head_dim,
-        "intermediate_size": shape.intermediate,
-        "vocab_size": shape.vocab,
-        "max_position_embeddings": shape.context,
-        "tie_word_embeddings": shape.tied_embeddings,
-        "torch_dtype": card.dtype,
-        **(moe if shape.experts > 1 else {}),
-        **({"quantization_config": {"quant_method": card.quantisation.lower()}} if card.quantisation else {}),
-    }
-    index = {"metadata": {"total_size": shape.weight_bytes}, "weight_map": {}}
-    return {
-        "config.json": json.dumps(config, indent=2).encode(),
-        "model.safetensors.index.json": json.dumps(index, indent=2).encode(),
-    }
 
 
 def _tree(folder: Traversable, prefix: str = "") -> dict[str, bytes]:

@@ -21,8 +21,8 @@ from sparkray.config.layer_effect import GROUP_PARENT
 from sparkray.config.privilege import CAPABILITIES, capabilities_of
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch
-from sparkray.runtimes._cgroup import Mount, parse_mounts
-from sparkray.runtimes._privilege import need_root
+from sparkray.runtimes.linux.cgroup import Mount, parse_mounts
+from sparkray.runtimes.linux.privilege import need_root
 from sparkray.units import MIB, parse_size
 
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sparkray.runtimes import INSIDE
-from sparkray.runtimes._cgroup import limits, parse_mounts, unescaped
+from sparkray.runtimes.linux.cgroup import limits, parse_mounts, unescaped
 
 _LIMIT = re.compile(r"^Max (?P<name>.+?)\s{2,}(?P<soft>\S+)\s+(?P<hard>\S+)", re.MULTILINE)
 _LIMIT_NAMES = {

@@ -13,8 +13,8 @@ from typing import Any
 
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
-from sparkray.runtimes._isolation import isolated
-from sparkray.runtimes._privilege import need_root
+from sparkray.runtimes.linux.isolation import isolated
+from sparkray.runtimes.linux.privilege import need_root
 
 LAUNCHER = Path(__file__).with_name("_launcher.py")
 _START_PATIENCE_S = 30.0

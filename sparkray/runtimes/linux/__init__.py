@@ -1,0 +1,1 @@
+"""What the runtimes are built on: processes, namespaces, cgroups, privileges and the NVIDIA driver of a Linux host."""
