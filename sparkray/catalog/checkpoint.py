@@ -31,9 +31,7 @@ def checkpoint_identity(config: bytes, card: ModelCard) -> tuple[str, ...]:
     mismatches = []
     architectures = document.get("architectures")
     if card.engine_architecture and architectures != [card.engine_architecture]:
-        mismatches.append(
-            f"architectures: card says {card.engine_architecture}, config.json says {architectures!r}"
-        )
+        mismatches.append(f"architectures: card says {card.engine_architecture}, config.json says {architectures!r}")
     for theirs, ours in _CONFIG_KEYS:
         value = document.get(theirs)
         if card.shape is not None and value is not None and value != getattr(card.shape, ours):

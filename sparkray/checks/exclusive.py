@@ -118,8 +118,9 @@ def _listed(device: object, samples: Sequence[Row]) -> Iterator[Finding]:
     if not there:
         return
     counts = numbers(there, "gpu_foreign_processes")
-    held = [number(sample, "gpu_foreign_gib") or 0.0 for sample in there]
-    found = _memory(held, f"GPU {device}: {max(counts):g} processes of others, {{}} GiB")
+    held = [size for sample in there if (size := number(sample, "gpu_foreign_gib")) is not None]
+    others = f"GPU {device}: {max(counts):g} processes of others"
+    found = _memory(held, f"{others}, {{}} GiB") if held else Finding("pass", f"{others}, memory unknown")
     seen = [count > 0 for count in counts]
     if found.word == "pass" and _lasts(seen):
         found = Finding("warn", f"{found.said}, {_share(seen)}")

@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pynvml
-
 from sparkray.config.experiment import Protocol
 from sparkray.errors import RunInterruptedError
 from sparkray.runtimes import Stop
 from sparkray.telemetry import gpu_slow
-from sparkray.telemetry.nvml import Nvml
+from sparkray.telemetry.nvml import FAULTS, Nvml
 
 DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 SUDO = ("sudo", "-n")
@@ -83,7 +81,7 @@ def thermometer(nvml: Nvml | None = None) -> Iterator[Callable[[], float | None]
         def hottest() -> float | None:
             try:
                 told = [row.get("gpu_temp_c") for row in sampler.sample()]
-            except pynvml.NVMLError:  # a GPU that is lost: the run itself will say so better
+            except FAULTS:  # a GPU that is lost: the run itself will say so better
                 return None
             return max((float(value) for value in told if isinstance(value, int | float)), default=None)
 

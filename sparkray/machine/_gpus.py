@@ -1,16 +1,15 @@
-"""What `doctor` looks at where the site has a GPU: driver, CUDA, GPU, neighbours, heat, clocks."""
+"""What `doctor` checks where the site has a GPU: driver, CUDA, GPU, other processes, heat, clocks.
+
+A value that NVML does not report is unknown, which is a warning of its own: never 0, and never "none".
+"""
 
 import re
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any, cast
+from collections.abc import Callable, Sequence
 
 import pynvml
 
 from sparkray.config.experiment import Protocol
-from sparkray.machine.finding import Finding, Gpu, Gpus, Seen, is_spark
-from sparkray.telemetry.nvml import Nvml, ask
-from sparkray.units import gib
+from sparkray.machine.finding import Finding, Gpu, Seen, State, is_spark
 
 _UNDER_LOAD_PCT = 50
 _LEAST_DRIVER, _LEAST_CUDA = 580, 13
@@ -22,53 +21,22 @@ _HELD_DOWN = {
     pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
 }
 _DRIVER_FIRST = "See to the driver first"
-
-
-def gpus_of(nvml: Nvml | None = None) -> Gpus:
-    """Every GPU that NVML sees, as it is now."""
-    library = cast("Nvml", pynvml) if nvml is None else nvml
-    try:
-        library.nvmlInit()
-    except pynvml.NVMLError as error:
-        return Gpus(unavailable=f"NVML: {error}")
-    version: str | None = None
-    try:
-        version = library.nvmlSystemGetDriverVersion()
-        handles = [library.nvmlDeviceGetHandleByIndex(i) for i in range(library.nvmlDeviceGetCount())]
-        devices = tuple(_gpu(library, handle) for handle in handles)
-        return Gpus(devices, version, None if devices else "NVML sees no GPU")
-    except pynvml.NVMLError as error:
-        return Gpus((), version, f"NVML: {error}")
-    finally:
-        with suppress(pynvml.NVMLError):
-            library.nvmlShutdown()
-
-
-def _gpu(nvml: Nvml, handle: Any) -> Gpu:  # noqa: ANN401 - an opaque pointer
-    utilisation = ask(nvml.nvmlDeviceGetUtilizationRates, handle)
-    memory = ask(nvml.nvmlDeviceGetMemoryInfo, handle)
-    reasons = ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
-    held = ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-    return Gpu(
-        uuid=nvml.nvmlDeviceGetUUID(handle),
-        name=nvml.nvmlDeviceGetName(handle),
-        temp_c=ask(nvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
-        sm_clock_mhz=ask(nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
-        util_pct=None if utilisation is None else utilisation.gpu,
-        reasons=ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) if reasons is None else reasons,
-        memory_gib=None if memory is None else gib(memory.total),
-        processes=tuple((p.pid, None if p.usedGpuMemory is None else gib(p.usedGpuMemory)) for p in held),
-    )
+_UNREAD = "Update the driver, if an older one lacks the call; `nvidia-smi -q` shows what it reports"
 
 
 def driver(seen: Seen) -> Finding:
     """There, and new enough for the image's CUDA."""
     why = "the engine talks to the GPU through it; its version stands in every row"
     version = seen.gpus.driver
+    if version is None and seen.gpus.problem and not seen.gpus.devices:
+        return Finding("driver", "stop", f"fails: {seen.gpus.problem}", why, seen.gpus.remedy)
+    if version is None and seen.gpus.devices:
+        return Finding("driver", "warn", "version unknown: NVML does not report it", why, _UNREAD)
     if version is None:
         remedy = "Install NVIDIA's driver (DGX OS brings it), then reboot"
         return Finding("driver", "stop", f"none ({seen.gpus.unavailable})", why, remedy)
-    if is_spark(seen.site) and int(version.partition(".")[0]) < _LEAST_DRIVER:
+    major = re.match(r"\d+", version)
+    if is_spark(seen.site) and major is not None and int(major[0]) < _LEAST_DRIVER:
         remedy = f"Update DGX OS: the images for the Spark need driver {_LEAST_DRIVER} or newer"
         return Finding("driver", "stop", version, why, remedy)
     return Finding("driver", "good", version, why)
@@ -80,7 +48,9 @@ def cuda(seen: Seen) -> Finding:
     match = _CUDA.search(seen.programs.nvidia_smi or "")
     if match is None:
         value = "not told (no nvidia-smi)" if seen.programs.nvidia_smi is None else "not told by nvidia-smi"
-        return Finding("cuda", "warn" if seen.gpus.driver else "stop", value, why, _DRIVER_FIRST)
+        if seen.gpus.driver is None and not seen.gpus.devices:
+            return Finding("cuda", "stop", value, why, _DRIVER_FIRST)
+        return Finding("cuda", "warn", value, why, "Install nvidia-smi, which comes with the driver's utilities")
     value = f"{match[1]}.{match[2]}"
     if is_spark(seen.site) and int(match[1]) < _LEAST_CUDA:
         return Finding("cuda", "stop", value, why, f"Update DGX OS: GB10 needs CUDA {_LEAST_CUDA}")
@@ -88,77 +58,121 @@ def cuda(seen: Seen) -> Finding:
 
 
 def gpu(seen: Seen) -> Finding:
-    """Which GPUs there are."""
+    """Which GPUs there are, and whether each of them answers."""
     why = "the site's sizes, bandwidth and flags are of its GPU"
-    names = ", ".join(device.name for device in seen.gpus.devices)
+    gpus = seen.gpus
+    names = ", ".join(device.name for device in gpus.devices)
+    if gpus.problem:
+        value = f"{names}; {gpus.problem}" if names else f"unknown: {gpus.problem}"
+        return Finding("gpu", "stop", value, why, gpus.remedy if gpus.driver else _DRIVER_FIRST)
     if not names:
-        return Finding("gpu", "stop", f"none ({seen.gpus.unavailable})", why, _DRIVER_FIRST)
+        return Finding("gpu", "stop", f"none ({gpus.unavailable})", why, _DRIVER_FIRST)
+    faults = [f"{device.name}: {fault}" for device in gpus.devices for fault in device.faults]
+    if faults:
+        state: State = "stop" if any(device.unusable for device in gpus.devices) else "warn"
+        return Finding("gpu", state, "; ".join(faults), why, "`dmesg | grep -i -e nvrm -e xid` may show the cause")
     return Finding("gpu", "good", names, why)
 
 
 def processes(seen: Seen) -> Finding:
     """Who else computes on a GPU."""
-    why = "whoever else uses the GPU takes time and memory from every run"
+    name, why = "gpu processes", "whoever else uses the GPU takes time and memory from every run"
     if not seen.gpus.devices:
-        return Finding("gpu processes", "warn", "cannot be seen", why, _DRIVER_FIRST)
-    found = [entry for device in seen.gpus.devices for entry in device.processes]
+        return Finding(name, "warn", "unknown", why, _DRIVER_FIRST)
+    found = [entry for device in seen.gpus.devices for entry in device.processes or ()]
+    unread = _some("unknown", [device.processes is None for device in seen.gpus.devices])
+    if not found and unread:
+        return Finding(name, "warn", f"{unread}: the driver does not list them", why, _UNREAD)
+    busy = [
+        device for device in seen.gpus.devices if device.util_pct is not None and device.util_pct >= _UNDER_LOAD_PCT
+    ]
+    if not found and busy:
+        value = f"none listed, but a GPU is at {max(device.util_pct or 0 for device in busy):g} % load"
+        remedy = "Look for the process outside this container or PID namespace: nvidia-smi on the host"
+        return Finding(name, "warn", value, why, remedy)
     if not found:
-        return Finding("gpu processes", "good", "none", why)
-    value = ", ".join(f"{pid}" if held is None else f"{pid} ({held:.1f} GiB)" for pid, held in found)
-    return Finding("gpu processes", "warn", value, why, f"End them: {' '.join(str(pid) for pid, _ in found)}")
+        return Finding(name, "good", "none", why)
+    each = [f"{pid}" if held is None else f"{pid} ({held:.1f} GiB)" for pid, held in found]
+    value = ", ".join(each) + (f"; {unread}" if unread else "")
+    return Finding(name, "warn", value, why, f"End them: {' '.join(str(pid) for pid, _ in found)}")
+
+
+def _some(word: str, which: Sequence[bool]) -> str:
+    """A word for all GPUs, or for how many of them; empty for none."""
+    if not any(which):
+        return ""
+    return word if all(which) else f"{word} of {sum(which)} of {len(which)} GPUs"
 
 
 def temperature(seen: Seen) -> Finding:
     """Cool enough for a run to start."""
-    limit = Protocol().start_below_c
+    limit = float(seen.site.protocol.get("start_below_c", Protocol().start_below_c))
+    name = "gpu temperature"
     why = f"runs start below {limit:g} degrees C, so that heat left by one is not measured in the next"
-    told = [device.temp_c for device in seen.gpus.devices if device.temp_c is not None]
-    if not told:
-        return Finding("gpu temperature", "warn", "cannot be seen", why, _DRIVER_FIRST)
-    value = ", ".join(f"{temp:g} degrees C" for temp in told)
-    if max(told) < limit:
-        return Finding("gpu temperature", "good", value, why)
-    return Finding("gpu temperature", "warn", value, why, "Wait; if it stays so at idle, give the machine cooler air")
+    reported = [device.temp_c for device in seen.gpus.devices if device.temp_c is not None]
+    unread = _unread(seen, lambda device: device.temp_c is None)
+    if not reported:
+        return Finding(name, "warn", unread, why, _unread_remedy(seen))
+    value = ", ".join(f"{temp:g} degrees C" for temp in reported) + (f", {unread}" if unread else "")
+    if max(reported) >= limit:
+        return Finding(name, "warn", value, why, "Wait; if it stays so at idle, give the machine cooler air")
+    return Finding(name, "warn" if unread else "good", value, why, _UNREAD if unread else "")
 
 
 def clocks(seen: Seen) -> Finding:
     """The SM clock, and whether a GB10 is caught in its low-power state, which shows only under load."""
     why = "a Spark's power supply can latch its GPU at 500 to 850 MHz: it survives a reboot, and no counter tells of it"
-    told = [(device.sm_clock_mhz, device.util_pct or 0) for device in seen.gpus.devices]
-    clocked = [(mhz, busy) for mhz, busy in told if mhz is not None]
+    clocked = [
+        (device.sm_clock_mhz, device.util_pct) for device in seen.gpus.devices if device.sm_clock_mhz is not None
+    ]
+    unread = _unread(seen, lambda device: device.sm_clock_mhz is None)
     if not clocked:
-        return Finding("sm clock", "warn", "cannot be seen", why, _DRIVER_FIRST)
-    loaded = [mhz for mhz, busy in clocked if busy >= _UNDER_LOAD_PCT]
-    value = ", ".join(f"{mhz:g} MHz at {busy:g} % load" for mhz, busy in clocked)
+        return Finding("sm clock", "warn", unread, why, _unread_remedy(seen))
+    value = ", ".join(f"{mhz:g} MHz at {_load(busy)}" for mhz, busy in clocked) + (f", {unread}" if unread else "")
     least_mhz = seen.site.least_sm_clock_mhz
     if least_mhz is None:
         return Finding("sm clock", "info", value, "it stands in the samples of every run")
-    if not loaded:
-        return Finding(
-            "sm clock",
-            "info",
-            f"{value}: at idle, the low-power latch cannot be judged",
-            why,
-            f"Nothing: a run that is below {least_mhz:g} MHz under load is refused by the check `thermal`",
-        )
-    if min(loaded) < least_mhz:
+    loaded = [mhz for mhz, busy in clocked if busy is not None and busy >= _UNDER_LOAD_PCT]
+    if loaded and min(loaded) < least_mhz:
         remedy = "Shut down, pull the power cord out of the supply for a minute, and start again"
         return Finding("sm clock", "warn", value, why, remedy)
-    return Finding("sm clock", "good", value, why)
+    if loaded and not unread:
+        return Finding("sm clock", "good", value, why)
+    when = "at idle" if all(busy is not None for _, busy in clocked) else "where the load is unknown"
+    return Finding(
+        "sm clock",
+        "info",
+        f"{value}: {when}, the low-power latch cannot be judged",
+        why,
+        f"Nothing: a run that is below {least_mhz:g} MHz under load is refused by the check `thermal`",
+    )
+
+
+def _load(busy_pct: float | None) -> str:
+    return "unknown load" if busy_pct is None else f"{busy_pct:g} % load"
 
 
 def throttling(seen: Seen) -> Finding:
     """What holds the clocks down, idleness apart."""
     why = "a GPU that is held down measures its cooling or its power supply"
     masks = [device.reasons for device in seen.gpus.devices if device.reasons is not None]
-    if not masks:
-        return Finding("throttling", "warn", "cannot be seen", why, _DRIVER_FIRST)
+    unread = _unread(seen, lambda device: device.reasons is None)
     found = sorted({what for mask in masks for bit, what in _HELD_DOWN.items() if mask & bit})
     if found:
-        return Finding(
-            "throttling", "warn", ", ".join(found), why, "Let it cool down; use the power supply it came with"
-        )
+        value = ", ".join(found) + (f"; {unread}" if unread else "")
+        return Finding("throttling", "warn", value, why, "Let it cool down; use the power supply it came with")
+    if unread:
+        return Finding("throttling", "warn", unread, why, _unread_remedy(seen))
     return Finding("throttling", "good", "none", why)
+
+
+def _unread(seen: Seen, missing: Callable[[Gpu], bool]) -> str:
+    """`unknown` where no GPU reports a value, `unknown of 1 of 2 GPUs` where some do not; empty where all do."""
+    return _some("unknown", [missing(device) for device in seen.gpus.devices]) if seen.gpus.devices else "unknown"
+
+
+def _unread_remedy(seen: Seen) -> str:
+    return _UNREAD if seen.gpus.devices else _DRIVER_FIRST
 
 
 def clock_lock(_: Seen) -> Finding:

@@ -11,6 +11,7 @@ from sparkray.config.site import Site
 from sparkray.errors import HostError
 from sparkray.machine import _gpus, _software
 from sparkray.machine._models import memory, models
+from sparkray.machine._nvml import read_gpus
 from sparkray.machine.cores import PARTS, capacities_of, cpu_list, cpus_of, parts_of, performance_cores
 from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
@@ -31,6 +32,7 @@ def look(
     nvml: Nvml | None = None,
     docker: Callable[[Site], DockerFacts] = _software.docker_facts,
     cache: Path | None = None,
+    site_named: bool = True,
 ) -> Seen:
     """What findings are made from.
 
@@ -41,9 +43,11 @@ def look(
         nvml: Stands for NVML.
         docker: Asks the Docker engine.
         cache: Where models and exports are kept.
+        site_named: False where the site stands in for one that could not be recognised.
     """
-    gpus = _gpus.gpus_of(nvml) if needs_gpu(site) else Gpus()
-    return Seen(site, cards, machine or fingerprint(), gpus, docker(site), _software.programs_of(site), cache=cache)
+    gpus = read_gpus(nvml) if needs_gpu(site) else Gpus()
+    here = machine or fingerprint(gpus if needs_gpu(site) else None)
+    return Seen(site, cards, here, gpus, docker(site), _software.programs_of(site), cache=cache, site_named=site_named)
 
 
 def examine(seen: Seen) -> list[Finding]:
@@ -96,7 +100,7 @@ def must_fit(
 def _hardware(seen: Seen) -> Finding:
     machine = seen.machine
     facts = machine.facts
-    gpus = ", ".join(machine.gpus) or "no NVIDIA GPU"
+    gpus = ", ".join(machine.gpus) or ("NVIDIA GPUs unknown" if machine.gpu_problem else "no NVIDIA GPU")
     value = (
         f"{machine.host}: {facts.get('cpus')} x {facts.get('cpu')}, {facts.get('memory_gib')} GiB, {gpus}; "
         f"{facts.get('os')}, kernel {facts.get('kernel')}"
@@ -105,15 +109,22 @@ def _hardware(seen: Seen) -> Finding:
 
 
 def _site(seen: Seen) -> Finding:
-    site, here = seen.site, seen.machine.site
+    site, here, machine = seen.site, seen.machine.site, seen.machine
     why = "the site decides engine, image and flags"
+    if here is None and not site.simulated and (needs_gpu(site) or not seen.site_named):
+        value = f"not recognised: the NVIDIA GPUs cannot be read ({machine.gpu_problem})"
+        remedy = "See to the driver and the GPU first" if needs_gpu(site) else machine.gpu_remedy
+        return Finding("site", "stop", value, why, f"{remedy}. To do without the GPUs: --site cpu")
     wrong = (
         (is_spark(site) and here != SPARK)
-        or (needs_gpu(site) and not seen.machine.gpus)
+        or (needs_gpu(site) and not machine.gpus)
         or (site.name == _DISCRETE and here != _DISCRETE)
     )
     if wrong:
         return Finding("site", "stop", f"{site.name} asked for, this machine is {here}", why, f"--site {here}")
+    if here is None and not site.simulated:
+        value = f"{site.name}, though this machine has NVIDIA GPUs that cannot be read ({machine.gpu_problem})"
+        return Finding("site", "warn", value, why, machine.gpu_remedy)
     return Finding("site", "good", f"{site.name}, simulated" if site.simulated else site.name, why)
 
 

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from sparkray.config.model import ModelCard
 from sparkray.config.site import Site
+from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine.fingerprint import Machine
 
+__all__ = ["Finding", "Gpu", "Gpus", "Seen", "State"]
 State = Literal["good", "warn", "stop", "info"]
 SPARK = "dgx-spark"
 _MARKS = {"good": "ok  ", "warn": "WARN", "stop": "STOP", "info": "    "}
@@ -36,29 +38,6 @@ class Finding:
         if self.state in ("warn", "stop"):
             line += f"\n        why: {self.why}"
         return line + (f"\n        do:  {self.remedy}" if self.remedy and self.state != "good" else "")
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU now. What it does not tell is None. Memory in GiB, `reasons` the bit mask of what holds its clocks down."""
-
-    uuid: str
-    name: str
-    temp_c: float | None
-    sm_clock_mhz: float | None
-    util_pct: float | None
-    reasons: int | None
-    memory_gib: float | None
-    processes: tuple[tuple[int, float | None], ...] = ()
-
-
-@dataclass(frozen=True)
-class Gpus:
-    """What NVML told. `unavailable` says why it told nothing."""
-
-    devices: tuple[Gpu, ...] = ()
-    driver: str | None = None
-    unavailable: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +72,8 @@ class Programs:
 class Seen:
     """Everything that findings are made from, so that a check is a function of values and of files below `root`.
 
-    `root` is `/`; `cache` is where models and exports are kept, when that is known.
+    `root` is `/`; `cache` is where models and exports are kept, when that is known. `site_named` is False for a site that
+    stands in where the machine's own could not be recognised.
     """
 
     site: Site
@@ -104,6 +84,7 @@ class Seen:
     programs: Programs
     root: Path = Path("/")
     cache: Path | None = None
+    site_named: bool = True
 
     def text(self, path: str) -> str | None:
         """A file below the root; None when it cannot be read."""

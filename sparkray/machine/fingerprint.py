@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,25 +13,34 @@ from typing import Any
 import psutil
 
 from sparkray import __version__
+from sparkray.errors import HostError
+from sparkray.machine._nvml import Gpus, read_gpus
+from sparkray.machine.lock import MACHINE
 from sparkray.units import gib
 
-_GB10 = "GB10"
+_GB10 = re.compile(r"\bGB10\b")
+_UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine's fingerprint. `facts` are what is stored with every run."""
+    """A machine's fingerprint. `facts` are what is stored with every run.
+
+    `gpu_problem` says why GPUs are unknown (NVML is there and fails), `gpu_remedy` what to do about it.
+    """
 
     host: str
     gpus: tuple[str, ...]
     gpu_uuids: tuple[str, ...]
     facts: Mapping[str, Any]
+    gpu_problem: str | None = None
+    gpu_remedy: str = ""
 
     @property
-    def site(self) -> str:
-        """The site that fits: `dgx-spark`, `discrete-gpu` or `cpu`."""
-        return site_for(self.gpus)
+    def site(self) -> str | None:
+        """The site that fits: `dgx-spark`, `discrete-gpu` or `cpu`; None where it has GPUs that cannot be read."""
+        return None if self.gpu_problem and not self.gpus else site_for(self.gpus)
 
     def running(self, versions: Mapping[str, str]) -> "Machine":
         """The same machine with versions of software that it was asked about later."""
@@ -38,20 +48,45 @@ class Machine:
 
     @property
     def lock_keys(self) -> tuple[str, ...]:
-        """What must be locked so that no other benchmark disturbs: every GPU, else the machine."""
-        return self.gpu_uuids or ("machine",)
+        """What must be locked so that no other benchmark disturbs: every GPU, else the machine; both if some are unknown."""
+        return (MACHINE, *self.gpu_uuids) if self.gpu_problem else self.gpu_uuids or (MACHINE,)
 
 
 def site_for(gpus: tuple[str, ...]) -> str:
     """The site of a machine with these GPUs, by name."""
-    if any(_GB10 in name for name in gpus):
+    if any(_GB10.search(name) for name in gpus):
         return "dgx-spark"
     return "discrete-gpu" if gpus else "cpu"
 
 
-def fingerprint() -> Machine:
-    """Look at this machine; what cannot be seen is left out."""
-    gpus, uuids, driver, gpu_memory = _gpus()
+def recognised_site(machine: Machine) -> str:
+    """The site that a machine is.
+
+    Raises:
+        HostError: It has GPUs that cannot be read, so that it may be any.
+    """
+    if machine.site is None:
+        raise HostError(
+            f"this machine's site cannot be recognised: its NVIDIA GPUs cannot be read ({machine.gpu_problem})",
+            f"{machine.gpu_remedy}. To do without them, name a site: --site cpu",
+        )
+    return machine.site
+
+
+def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
+    """Reads what this machine is; what cannot be read is None.
+
+    Args:
+        gpus: What NVML reported, when it was asked already.
+        root: Where /proc and /dev lie, for its GPUs.
+    """
+    reported = read_gpus(root=root) if gpus is None else gpus
+    names = tuple(device.name for device in reported.devices)
+    uuids = tuple(device.uuid for device in reported.devices)
+    if reported.problem:
+        uuids = tuple(dict.fromkeys((*uuids, *_kernel_uuids(root))))
+    unknown = bool(reported.problem) and not names
+    sizes = [device.memory_gib for device in reported.devices]
     virtual = psutil.virtual_memory()
     facts = {
         "kernel": platform.release(),
@@ -60,14 +95,16 @@ def fingerprint() -> Machine:
         "cpu": _cpu_name(),
         "cpus": os.cpu_count(),
         "memory_gib": round(gib(virtual.total), 2),
-        "gpus": list(gpus),
-        "gpu_memory_gib": list(gpu_memory),
-        "driver": driver,
+        "gpus": None if unknown else list(names),
+        "gpu_memory_gib": None if unknown else [None if size is None else round(size, 2) for size in sizes],
+        "driver": reported.driver,
         "cgroup_version": 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         "python": platform.python_version(),
         "sparkray": __version__,
     }
-    return Machine(socket.gethostname(), gpus, uuids, facts)
+    if reported.problem:
+        facts["gpu_problem"] = reported.problem
+    return Machine(socket.gethostname(), names, uuids, facts, reported.problem, reported.remedy)
 
 
 def boot_id() -> str:
@@ -89,34 +126,10 @@ def _cpu_name() -> str | None:
     return platform.processor() or None
 
 
-def _gpus() -> tuple[tuple[str, ...], tuple[str, ...], str | None, tuple[float | None, ...]]:
-    """Names, UUIDs, driver and memory of the NVIDIA GPUs; nothing where NVML is not there.
-
-    Memory in GiB, None where the GPU has none of its own (GB10).
-    """
-    import pynvml  # noqa: PLC0415 - the library is looked for only when asked
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return (), (), None, ()
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        names = tuple(str(pynvml.nvmlDeviceGetName(h)) for h in handles)
-        uuids = tuple(str(pynvml.nvmlDeviceGetUUID(h)) for h in handles)
-        return names, uuids, str(pynvml.nvmlSystemGetDriverVersion()), tuple(map(_memory_gib, handles))
-    except pynvml.NVMLError:
-        return (), (), None, ()
-    finally:
-        with suppress(pynvml.NVMLError):
-            pynvml.nvmlShutdown()
-
-
-def _memory_gib(handle: object) -> float | None:
-    """Memory of one GPU; None where its driver tells none."""
-    import pynvml  # noqa: PLC0415 - as above
-
-    try:
-        return round(gib(pynvml.nvmlDeviceGetMemoryInfo(handle).total), 2)
-    except pynvml.NVMLError:
-        return None
+def _kernel_uuids(root: Path) -> tuple[str, ...]:
+    """UUIDs of the GPUs that the kernel's driver knows, also where NVML fails; question marks until it has asked one."""
+    found = []
+    for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
+        with suppress(OSError):
+            found += [match for match in _UUID.findall(path.read_text(errors="replace")) if "?" not in match]
+    return tuple(found)

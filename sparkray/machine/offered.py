@@ -80,7 +80,7 @@ def host_facts(
     return HostFacts(
         cpus=cpu_list(every) or None,
         performance_cpus=cpu_list(machine_performance_cores(root)) or None,
-        has_gpu=bool(machine.gpus),
+        has_gpu=True if machine.gpus else None if machine.gpu_problem else False,
         memory_gib=round(gib(psutil.virtual_memory().total), 2),
         runtimes=tuple(sorted(told["Runtimes"])) if told.get("Runtimes") else None,
         security=security_of(told) if info is not None else None,

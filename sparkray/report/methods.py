@@ -259,7 +259,7 @@ def _software(book: Book) -> Text:
         say(
             "kernel {kernel}, NVIDIA driver {driver}, {docker}",
             kernel=book.fact(f"machines/{index}/kernel", "plain"),
-            driver=book.fact(f"machines/{index}/driver", "plain") if machine.get("driver") else "none",
+            driver=book.fact(f"machines/{index}/driver", "plain") if machine.get("driver") else _no_driver(machine),
             docker=_docker(book, index, machine),
         )
         for index, machine in enumerate(book.context.get("machines") or [])
@@ -272,6 +272,11 @@ def _software(book: Book) -> Text:
         machines=machines or "Machines are not told",
         images=images or "none",
     )
+
+
+def _no_driver(machine: Mapping[str, object]) -> str:
+    """A machine without GPUs has none; of others the version was not read."""
+    return "none" if machine.get("gpus") == [] else "unknown"
 
 
 def _docker(book: Book, index: int, machine: Mapping[str, object]) -> Text:

@@ -206,6 +206,8 @@ def _memory(book: Book) -> str:
         return (
             f"The GPU has memory of its own, which no host metric sees: GPU memory of the processes tells of it. {drop}"
         )
+    if any(machine.get("gpus") is None for machine in book.context.get("machines") or [{}]):
+        return f"Which GPUs a machine has is unknown: its memory may not be the host's alone. {drop}"
     return f"No GPU was used, as far as the fingerprint tells: all memory is the host's. {drop}"
 
 

@@ -45,6 +45,8 @@ from sparkray.workflows.timing import Timing, known_dataset
 
 INTERRUPTED = 130
 _QUICK_RUNS = 3
+_STAND_IN = "cpu"
+"""The site whose other requirements `doctor` checks where the machine's own cannot be recognised."""
 
 
 @click.group(context_settings=dict(CONTEXT))
@@ -110,7 +112,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     not_asked(study.experiment.name)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options))
-    documents = [_planned_document(study, run, options.results_dir, timing) for run in runs]
+    host = fingerprint().host
+    documents = [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs]
     if options.json:
         hours = _hours(runs, timing)
         protocols = protocol_hours(study, runs, timing)
@@ -170,7 +173,6 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
         "run_id": run.run_id,
         "block": run.block,
         "position": run.position,
-        "host": fingerprint().host,
         "model": run.model,
         "environment": run.environment,
         "replicate": run.replicate,
@@ -187,8 +189,10 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
 def doctor(**arguments: Any) -> int:  # noqa: ANN401
     """What this machine is, what would stop a sweep, and what to do about it."""
     options = options_of(arguments)
-    study = build_study(options)
-    findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
+    machine = fingerprint()
+    named = options.site is not None or machine.site is not None
+    study = build_study(options if named else replace(options, site=_STAND_IN))
+    findings = examine(look(study.site, study.cards, machine=machine, cache=cache_folder(), site_named=named))
     if options.json:
         click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
     else:

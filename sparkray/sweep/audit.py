@@ -13,10 +13,11 @@ from sparkray.audit.finding import Finding, Report
 from sparkray.audit.knowledge import case_of, machine_told
 from sparkray.audit.readers import read
 from sparkray.audit.results import Results
-from sparkray.catalog import Catalog, data_root
+from sparkray.catalog import Catalog, data_root, parse_settings
 from sparkray.config.site import Site
-from sparkray.errors import ConfigError, UnknownNameError
+from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.store import write_atomically
+from sparkray.sweep.named_gpu import site_with_gpu
 from sparkray.sweep.show import console
 
 _SHOWN_ROWS = 4
@@ -29,6 +30,7 @@ _SHOWN_ROWS = 4
 @click.option("--models-as", metavar="NAME=CARD,...", default="", help="Which model card a name in the results means.")
 @click.option("--site", metavar="NAME", help="The machine that the results are from.")
 @click.option("--gpu", metavar="NAME", help="The machine's GPU, as NVML names it, where its site may have several.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="site.bandwidth_gb_s=3350 and the like.")
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, where no column tells it.")
 @click.option(
     "--output",
@@ -42,10 +44,7 @@ def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keywor
     catalog = Catalog(data_root())
     named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
     results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
-    machine, gpu = _site(catalog, results, asked["site"]), asked["gpu"]
-    if gpu is not None:
-        results = replace(results, gpus=(gpu,))
-        machine = _with_gpu(catalog, gpu, machine, asked["site"])
+    machine, results = _machine(catalog, results, asked)
     report = judge_all(case_of(results, catalog.cards(), machine, named=named, batch=asked["batch"]))
     output: Path | None = asked["output"]
     if output is not None:
@@ -83,30 +82,29 @@ def _words(text: str) -> list[str]:
     return [word for part in text.split(",") if (word := part.strip())]
 
 
-def _site(catalog: Catalog, results: Results, name: str | None) -> Site | None:
+def _machine(catalog: Catalog, results: Results, asked: Mapping[str, Any]) -> tuple[Site | None, Results]:
+    """The site to judge by, and the results with the GPU that was named. Raises InputError."""
+    settings = parse_settings(list(asked["settings"]))
+    if others := [room for room, values in settings.items() if values and room != "site"]:
+        raise InputError(f"--set {others[0]}: results are judged by models and a site alone", "Set site.KEY=VALUE")
+    machine, gpu = _site(catalog, results, asked["site"], settings["site"]), asked["gpu"]
+    if gpu is None:
+        return machine, results
+    if asked["site"] is not None or machine is None or gpu not in machine.devices:
+        machine, gpu = site_with_gpu(catalog, gpu, asked["site"], settings["site"])
+    return machine, replace(results, gpus=(gpu,))
+
+
+def _site(catalog: Catalog, results: Results, name: str | None, settings: Mapping[str, Any]) -> Site | None:
     """The site that is named, else the one that the results name, if it is known here."""
     if name is not None:
-        return catalog.site(name)
+        return catalog.site(name, settings)
     if results.default_site is None:
         return None
     try:
-        return catalog.site(results.default_site)
+        return catalog.site(results.default_site, settings)
     except UnknownNameError:
         return None
-
-
-def _with_gpu(catalog: Catalog, gpu: str, machine: Site | None, name: str | None) -> Site:
-    """The site that may have such a GPU: the one that is named, else the results' own, else any.
-
-    Raises:
-        UnknownNameError: No site has one, or the one that is named has not.
-    """
-    sites = [catalog.site(name)] if name else [catalog.site(known) for known in catalog.site_names()]
-    able = [site for site in ([machine] if machine else []) + sites if gpu in site.devices]
-    if not able:
-        known = dict.fromkeys(device for site in sites for device in site.devices)
-        raise UnknownNameError(f"GPU of site {name}" if name else "GPU", gpu, list(known))
-    return able[0]
 
 
 def _show(report: Report, results: Results, site: Site | None) -> None:

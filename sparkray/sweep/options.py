@@ -23,7 +23,7 @@ from sparkray.config.site import (
 )
 from sparkray.engines import load_engine
 from sparkray.errors import ConfigError, InputError, UnknownNameError
-from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.fingerprint import fingerprint, recognised_site
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.workflows.optimized_file import with_environment
@@ -178,9 +178,10 @@ def site_of(options: Options) -> Site:
 
     Raises:
         InputError: There is none of that name, or a setting does not fit it.
+        HostError: None was named, and this machine's GPUs cannot be read.
     """
     settings = parse_settings(list(options.settings))["site"]
-    return Catalog(data_root()).site(options.site or fingerprint().site, settings)
+    return Catalog(data_root()).site(options.site or recognised_site(fingerprint()), settings)
 
 
 def _asked(options: Options) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from sparkray.catalog import Catalog, data_root, parse_settings
 from sparkray.checks.roofline import Judgement, Load, Roof, judge, machine_of
 from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape
 from sparkray.config.site import Site
-from sparkray.errors import InputError, UnknownNameError
-from sparkray.machine.fingerprint import fingerprint
+from sparkray.errors import InputError
+from sparkray.machine.fingerprint import fingerprint, recognised_site
+from sparkray.sweep.named_gpu import site_with_gpu
 from sparkray.units import gib
 
 _MOST = 10**9
@@ -50,9 +51,9 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     metavar="TOK_S",
     help="Generated tokens per second, over all sequences.",
 )
-@click.option("--site", metavar="NAME|FILE", help="The machine; recognised when not given.")
+@click.option("--site", metavar="NAME|FILE", help="The machine; that of --gpu, or this one, when not given.")
 @click.option(
-    "--gpu", metavar="NAME", help="Which GPU a site means that has several, as NVML names it; else this machine's."
+    "--gpu", metavar="NAME", help="The machine's GPU as NVML names it, such as 'NVIDIA H200'; else this one's."
 )
 @click.option(
     "--devices",
@@ -116,12 +117,14 @@ def _asked(asked: dict[str, Any]) -> Question:
 
 
 def _machine(catalog: Catalog, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> Site:
-    """The data sheet of so many devices. Raises InputError."""
+    """The data sheet of so many devices. Raises InputError, or HostError where this machine cannot be recognised."""
+    gpu: str | None = asked["gpu"]
+    if gpu is not None:
+        site, gpu = site_with_gpu(catalog, gpu, asked["site"], settings)
+        return machine_of(site, (gpu,), asked["devices"])
     here = fingerprint()
-    site, gpu = catalog.site(asked["site"] or here.site, settings), asked["gpu"]
-    if gpu is not None and gpu not in site.devices:
-        raise UnknownNameError(f"GPU of site {site.name}", gpu, list(site.devices))
-    return machine_of(site, here.gpus if gpu is None else (gpu,), asked["devices"])
+    site = catalog.site(asked["site"] or recognised_site(here), settings)
+    return machine_of(site, here.gpus, asked["devices"])
 
 
 def document(question: Question) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sparkray.units import GIB
 MEMORY_INFO, MEMORY_CLOCK, SM_CLOCK, POWER_LIMIT = "memory_info", "memory_clock", "sm_clock", "power_limit"
 UTILIZATION, TEMPERATURE, POWER, ENERGY = "utilization", "temperature", "power", "energy"
 EVENT_REASONS, THROTTLE_REASONS, PROCESSES = "event_reasons", "throttle_reasons", "processes"
-ECC, EVENTS = "ecc", "events"
+ECC, EVENTS, HANDLE = "ecc", "events", "handle"
 
 
 @dataclass
@@ -96,7 +96,10 @@ class FakeNvml:
         return len(self.devices)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeDevice:
-        return self.devices[index]
+        device = self.devices[index]
+        if HANDLE in device.errors:
+            raise pynvml.NVMLError(device.errors[HANDLE])
+        return device
 
     def nvmlDeviceGetUUID(self, handle: FakeDevice) -> str:
         return self._told(handle, "uuid").uuid

@@ -9,7 +9,7 @@ from typing import Any
 import pynvml
 
 from sparkray.telemetry import Row, Value
-from sparkray.telemetry.nvml import ABSENT, DeviceSampler, Nvml, ask
+from sparkray.telemetry.nvml import FAULTS, DeviceSampler, Nvml, ask, fault_text, is_absent
 
 MOST_EVENTS = 100
 """A GPU that fails may send them faster than they are taken."""
@@ -36,8 +36,8 @@ class Sampler(DeviceSampler):
             try:
                 self.nvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, self._events)
                 self._xids[uuid] = []
-            except pynvml.NVMLError as error:
-                if error.value not in ABSENT:
+            except FAULTS as error:
+                if not is_absent(error):
                     raise
 
     def __exit__(self, *exc: object) -> None:
@@ -45,8 +45,8 @@ class Sampler(DeviceSampler):
         if self._events is not None:
             try:
                 self.nvml.nvmlEventSetFree(self._events)
-            except pynvml.NVMLError as error:
-                self.unavailable = f"NVML: {error}"
+            except FAULTS as error:
+                self.unavailable = fault_text(error)
             self._events = None
         super().__exit__(*exc)
 
@@ -79,6 +79,9 @@ class Sampler(DeviceSampler):
                 event = self.nvml.nvmlEventSetWait(self._events, 0)
             except pynvml.NVMLError as error:
                 if error.value == pynvml.NVML_ERROR_TIMEOUT:
+                    return
+                if is_absent(error):  # events can be asked for here but not waited for: their number is not known
+                    self._xids = {}
                     return
                 raise
             self._xids.setdefault(self.nvml.nvmlDeviceGetUUID(event.device), []).append(int(event.eventData))

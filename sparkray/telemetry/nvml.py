@@ -1,7 +1,7 @@
 """NVML as the samplers use it: the functions of `pynvml` that are called, and what the GPU samplers have alike.
 
 `Nvml` names pynvml's own functions, so that the module itself stands for it and nothing untested lies between a sampler
-and the driver; `_fake_nvml.FakeNvml` stands for it where no GPU is. Both raise `pynvml.NVMLError`.
+and the driver; `_fake_nvml.FakeNvml` stands for it where no GPU is. Both raise `FAULTS`.
 """
 
 # ruff: noqa: N802 (the names are NVML's)
@@ -18,17 +18,26 @@ from sparkray.telemetry._base import Base
 P = ParamSpec("P")
 T = TypeVar("T")
 
+FAULTS = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError)
+"""What a call of pynvml raises. The second is no NVMLError: the driver is older than the version of the call that pynvml
+makes. The third is a name that is not text."""
 ABSENT = frozenset(
     {
         pynvml.NVML_ERROR_NOT_SUPPORTED,
         pynvml.NVML_ERROR_NO_PERMISSION,
         pynvml.NVML_ERROR_NOT_FOUND,
+        pynvml.NVML_ERROR_INSUFFICIENT_SIZE,  # the list of processes grew between two calls
+        pynvml.NVML_ERROR_TIMEOUT,
         pynvml.NVML_ERROR_FUNCTION_NOT_FOUND,
+        pynvml.NVML_ERROR_IN_USE,
         pynvml.NVML_ERROR_NO_DATA,
+        pynvml.NVML_ERROR_VGPU_ECC_NOT_SUPPORTED,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
         pynvml.NVML_ERROR_DEPRECATED,
+        pynvml.NVML_ERROR_NOT_READY,
     }
 )
-"""Errors that say "this device does not tell": null. Every other one is a fault of the device or the driver."""
+"""Errors that mean "no answer, or none now": null. Every other one is a fault of the device or the driver."""
 
 
 class Nvml(Protocol):
@@ -127,10 +136,41 @@ def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """
     try:
         return call(*args, **kwargs)
-    except pynvml.NVMLError as error:
-        if error.value in ABSENT:
+    except FAULTS as error:
+        if is_absent(error):
             return None
         raise
+
+
+def is_absent(error: Exception) -> bool:
+    """Whether an error of NVML means that there is no answer to be had, rather than a fault."""
+    return not isinstance(error, pynvml.NVMLError) or error.value in ABSENT
+
+
+def fault_text(error: Exception) -> str:
+    """An error of NVML in its own words, with its number."""
+    number = f" (error {error.value})" if isinstance(error, pynvml.NVMLError) else ""
+    return f"NVML: {str(error).rstrip('.')}{number}"
+
+
+def own_handles(nvml: Nvml) -> list[Any]:
+    """The GPUs that this user may use; those of others on a shared host (No Permission) are left out.
+
+    Raises:
+        pynvml.NVMLError: One cannot be opened, or all belong to others.
+    """
+    handles: list[Any] = []
+    refused: pynvml.NVMLError | None = None
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handles.append(nvml.nvmlDeviceGetHandleByIndex(index))
+        except pynvml.NVMLError as error:
+            if error.value != pynvml.NVML_ERROR_NO_PERMISSION:
+                raise
+            refused = error
+    if refused is not None and not handles:
+        raise refused
+    return handles
 
 
 def scaled(value: float | None, factor: float) -> float | None:
@@ -152,12 +192,12 @@ class DeviceSampler(Base):
         try:
             self.nvml.nvmlInit()
             self._open = True
-            handles = [self.nvml.nvmlDeviceGetHandleByIndex(i) for i in range(self.nvml.nvmlDeviceGetCount())]
+            handles = own_handles(self.nvml)
             self._handles = {self.nvml.nvmlDeviceGetUUID(handle): handle for handle in handles}
             self.prepare(self._handles)
             self.unavailable = None if handles else "NVML sees no GPU"
-        except pynvml.NVMLError as error:
-            self.unavailable = f"NVML: {error}"
+        except FAULTS as error:
+            self.unavailable = fault_text(error)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -166,8 +206,8 @@ class DeviceSampler(Base):
             self._open, self._handles = False, {}
             try:
                 self.nvml.nvmlShutdown()
-            except pynvml.NVMLError as error:
-                self.unavailable = f"NVML: {error}"
+            except FAULTS as error:
+                self.unavailable = fault_text(error)
 
     def look(self) -> Sequence[Row]:
         """One row a GPU that tells anything."""

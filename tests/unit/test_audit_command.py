@@ -212,6 +212,20 @@ def test_a_table_from_a_gpu_is_held_against_its_data_sheet(
     assert "its GPU with --gpu" in next(one["reason"] for one in left if one["kind"] == "beyond_roofline")
 
 
+def test_a_table_from_a_spark_or_from_a_gpu_that_is_described(command_line: Call, tmp_path: Path) -> None:
+    rows = [f"DeepSeek-R1-7B,{arm},{index},{60 + index % 3}" for index, arm in enumerate(ARMS)]
+    path = written(tmp_path / "t.csv", "model,environment,position,output_throughput_tok_s", rows)
+    ended = command_line("audit", str(path), "--batch", "1", "--gpu", "NVIDIA GB10")
+    assert "judged as from dgx-spark (NVIDIA GB10)" in ended.out
+    assert "beyond_roofline" in ended.out
+    described = ("--gpu", "NVIDIA H100 PCIe", "--set", "site.bandwidth_gb_s=2000")
+    ended = command_line("audit", str(path), "--batch", "1", *described)
+    assert "judged as from discrete-gpu (NVIDIA H100 PCIe)" in ended.out
+    assert "FATAL" not in ended.out
+    assert command_line("audit", str(path), "--gpu", "NVIDIA H100 PCIe").status == 2
+    assert command_line("audit", str(path), "--set", "experiment.runs=3").status == 2
+
+
 def test_a_name_that_means_another_card(command_line: Call, study: Path) -> None:
     words = ("audit", str(study), "--json", "--models-as", "Qwen2.5-72B-Instruct=Qwen2-1.5B")
     kinds = {finding["kind"] for finding in json.loads(command_line(*words).out)["findings"]}

@@ -191,3 +191,10 @@ def test_what_was_there_for_a_part_of_the_run_is_told_with_the_part() -> None:
 
 def test_processes_that_cannot_be_listed_are_not_judged() -> None:
     assert CHECK.judge(evidence(samples=listed(*[(None, None)] * 3))) is None
+
+
+def test_memory_of_others_that_is_not_reported_is_unknown_and_not_zero() -> None:
+    verdict = verdict_of(CHECK, evidence(samples=listed((None, 2), (None, 2), (None, 2), (None, 2))))
+    assert "2 processes of others, memory unknown" in verdict.evidence
+    assert "0.00 GiB" not in verdict.evidence
+    assert verdict.verdict == "warn"

@@ -18,11 +18,11 @@ from sparkray.config.docker import DockerOptions
 from sparkray.config.model import Weights
 from sparkray.config.site import Environment, Site
 from sparkray.errors import HostError
-from sparkray.machine._gpus import gpus_of
 from sparkray.machine._models import missing
+from sparkray.machine._nvml import read_gpus
 from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
 from sparkray.machine.finding import DockerFacts, ImageFacts, Programs, Seen
-from sparkray.machine.fingerprint import Machine, fingerprint
+from sparkray.machine.fingerprint import Machine, fingerprint, recognised_site, site_for
 from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
@@ -64,7 +64,7 @@ def spark(tmp_path: Path) -> Seen:
         site_of("dgx-spark", models_root=str(tmp_path / "models")),
         (builders.card(weights=Weights("checkpoint", "Alpha"), shape=builders.shape()),),
         SPARK,
-        gpus_of(FakeNvml([gb10()])),
+        read_gpus(FakeNvml([gb10()])),
         DOCKER,
         PROGRAMS,
         root=spark_tree(tmp_path / "root"),
@@ -87,7 +87,7 @@ def found(seen: Seen, name: str) -> tuple[str, str]:
 
 
 def with_gpu(seen: Seen, *devices: fake.FakeDevice) -> Seen:
-    return replace(seen, gpus=gpus_of(FakeNvml(devices)))
+    return replace(seen, gpus=read_gpus(FakeNvml(devices)))
 
 
 def with_file(seen: Seen, name: str, text: str | None) -> Seen:
@@ -356,3 +356,89 @@ def test_the_command_names_each_thing_that_this_machine_lacks(command_line: Call
     seen_not = {"dgx os", "gpu processes", "gpu temperature", "sm clock", "throttling"}
     assert {states[name] for name in seen_not} == {"warn"}
     assert len([name for name in states if name.startswith("model ")]) == 10
+
+
+def test_what_a_gpu_does_not_report_is_unknown_and_never_zero_or_none(spark: Seen) -> None:
+    silent = dict.fromkeys(
+        (fake.UTILIZATION, fake.PROCESSES, fake.TEMPERATURE, fake.EVENT_REASONS, fake.THROTTLE_REASONS),
+        pynvml.NVML_ERROR_NOT_SUPPORTED,
+    )
+    told = by_name(with_gpu(spark, gb10(errors=silent)))
+    assert (told["gpu processes"].state, told["gpu processes"].value) == (
+        "warn",
+        "unknown: the driver does not list them",
+    )
+    assert told["sm clock"].value.startswith("2418 MHz at unknown load: where the load is unknown")
+    assert {(told[name].state, told[name].value) for name in ("gpu temperature", "throttling")} == {("warn", "unknown")}
+
+
+def test_what_one_of_two_gpus_does_not_report_is_said(spark: Seen) -> None:
+    silent = dict.fromkeys((fake.PROCESSES, fake.TEMPERATURE, fake.SM_CLOCK), pynvml.NVML_ERROR_NOT_SUPPORTED)
+    told = by_name(with_gpu(spark, gb10(processes={41: GIB}), gb10(errors=silent)))
+    assert told["gpu processes"].value == "41 (1.0 GiB); unknown of 1 of 2 GPUs"
+    assert told["gpu temperature"].value == "40 degrees C, unknown of 1 of 2 GPUs"
+    assert told["sm clock"].value.startswith("2418 MHz at 0 % load, unknown of 1 of 2 GPUs")
+    told = by_name(with_gpu(spark, gb10(), gb10(errors=silent)))
+    assert told["gpu processes"].state == "warn"
+
+
+def test_a_load_that_no_listed_process_makes_is_said(spark: Seen) -> None:
+    finding = by_name(with_gpu(spark, gb10(gpu_pct=97)))["gpu processes"]
+    assert (finding.state, finding.value) == ("warn", "none listed, but a GPU is at 97 % load")
+
+
+def test_a_fault_of_one_answer_leaves_the_others(spark: Seen) -> None:
+    told = by_name(with_gpu(spark, gb10(errors={fake.TEMPERATURE: pynvml.NVML_ERROR_UNKNOWN})))
+    assert (told["gpu"].state, told["gpu"].value) == (
+        "warn",
+        "NVIDIA GB10: temperature: NVML: Unknown Error (error 999)",
+    )
+    assert told["sm clock"].value.startswith("2418 MHz")
+
+
+def test_one_lost_gpu_of_two_stops_and_the_other_is_known(spark: Seen) -> None:
+    gpus = read_gpus(FakeNvml([gb10(), h100(lost=True)]))
+    machine = fingerprint(gpus)
+    assert (machine.gpus, machine.site) == (("NVIDIA GB10",), "dgx-spark")
+    assert "GPU 1" in str(machine.gpu_problem)
+    assert "machine" in machine.lock_keys
+    assert found(replace(spark, gpus=gpus), "gpu") == ("stop", "NVIDIA GB10; GPU 1: NVML: GPU is lost (error 15)")
+
+
+def test_gpus_of_other_users_are_not_missed() -> None:
+    other = h100(errors={fake.HANDLE: pynvml.NVML_ERROR_NO_PERMISSION})
+    assert [device.name for device in read_gpus(FakeNvml([other, gb10()])).devices] == ["NVIDIA GB10"]
+    assert read_gpus(FakeNvml([other, gb10()])).problem is None
+    assert read_gpus(FakeNvml([other])).problem == "this user may use none of 1 GPUs"
+
+
+def test_a_driver_without_its_library_is_not_a_machine_without_a_gpu(tmp_path: Path) -> None:
+    assert read_gpus(NO_NVML, root=tmp_path).problem is None
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    information = tmp_path / "proc/driver/nvidia/gpus/000f:01:00.0/information"
+    information.parent.mkdir(parents=True)
+    information.write_text("Model: \t NVIDIA GB10\nGPU UUID: \t GPU-77\n")
+    gpus = read_gpus(NO_NVML, root=tmp_path)
+    assert "libnvidia-ml.so.1" in str(gpus.problem)
+    machine = fingerprint(gpus, root=tmp_path)
+    assert machine.site is None
+    assert machine.lock_keys == ("machine", "GPU-77")  # of a sweep that began while NVML answered
+    with pytest.raises(HostError, match="libnvidia-ml"):
+        recognised_site(machine)
+
+
+@pytest.mark.parametrize("version", ["", "unknown", "r580"])
+def test_a_driver_version_of_another_form_is_no_crash(spark: Seen, version: str) -> None:
+    assert by_name(replace(spark, gpus=replace(spark.gpus, driver=version or None)))["driver"].state in ("good", "warn")
+
+
+def test_heat_is_judged_against_the_limit_of_the_site(spark: Seen) -> None:
+    warm = replace(with_gpu(spark, gb10(temp_c=52)), site=replace(spark.site, protocol={"start_below_c": 60}))
+    assert found(warm, "gpu temperature") == ("good", "52 degrees C")
+    assert found(with_gpu(spark, gb10(temp_c=52)), "gpu temperature")[0] == "warn"
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GB100", "NVIDIA GB102"])
+def test_a_gpu_whose_name_begins_like_the_sparks_is_another(name: str) -> None:
+    assert site_for((name,)) == "discrete-gpu"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,3 +91,57 @@ def test_bad_input_is_told(command_line: Call, changes: dict[str, str], said: st
     assert done.status == 2
     assert said in done.err
     assert "Traceback" not in done.err
+
+
+WORDS = ("--model", "Llama-3-8B", "--batch", "1", "--throughput", "10")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "site", "bandwidth"),
+    [
+        ("NVIDIA GB10", "dgx-spark", 273),
+        ("gb10", "dgx-spark", 273),
+        ("NVIDIA H200", "discrete-gpu", 4800),
+        ("h200", "discrete-gpu", 4800),
+        ("NVIDIA H100 80GB HBM3", "discrete-gpu", 3350),
+    ],
+)
+def test_a_gpu_is_enough_by_itself(command_line: Call, gpu: str, site: str, bandwidth: float) -> None:
+    terms = ask(command_line, *WORDS, "--gpu", gpu)[1]["terms"]
+    assert (terms["site"], terms["bandwidth_gb_s"]) == (site, bandwidth)
+
+
+OTHERS = ("NVIDIA H100 PCIe", "NVIDIA GH200 480GB", "NVIDIA Thor", "NVIDIA GeForce RTX 5090", "NVIDIA H20", "H100")
+
+
+@pytest.mark.parametrize("gpu", OTHERS)
+@pytest.mark.parametrize("site", [(), ("--site", "discrete-gpu")])
+def test_a_gpu_that_is_not_known_is_never_taken_for_another(
+    command_line: Call, gpu: str, site: tuple[str, ...]
+) -> None:
+    done = command_line("roofline", *WORDS, "--gpu", gpu, *site)
+    assert done.status == 2
+    assert f"{gpu!r}: its data sheet is not in sparkray" in done.err
+    assert "--set site.bandwidth_gb_s=" in done.err
+    assert f"'{gpu}: {{bandwidth_gb_s: " in done.err
+    assert "did you mean" not in done.err.lower()
+
+
+def test_a_gpu_that_is_not_known_can_be_described(command_line: Call) -> None:
+    terms = ask(command_line, *WORDS, "--gpu", "NVIDIA H100 PCIe", "--set", "site.bandwidth_gb_s=2000")[1]["terms"]
+    assert (terms["bandwidth_gb_s"], terms["memory_gib"], terms["compute_tflops"]) == (2000, None, None)
+
+
+def test_the_line_that_the_message_gives_can_be_added(command_line: Call, tmp_path: Path) -> None:
+    site = tmp_path / "mine.yaml"
+    site.write_text(
+        "name: mine\ninherits: discrete-gpu\ndevices:\n  NVIDIA Thor: {bandwidth_gb_s: 273, memory_gib: 122}\n"
+    )
+    terms = ask(command_line, *WORDS, "--gpu", "NVIDIA Thor", "--site", str(site))[1]["terms"]
+    assert (terms["bandwidth_gb_s"], terms["memory_gib"]) == (273, 122)
+
+
+def test_a_gpu_of_another_site_is_told_its_site(command_line: Call) -> None:
+    done = command_line("roofline", *WORDS, "--gpu", "NVIDIA GB10", "--site", "discrete-gpu")
+    assert done.status == 2
+    assert "--site dgx-spark" in done.err

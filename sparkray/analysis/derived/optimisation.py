@@ -22,7 +22,12 @@ _WORDS = ("verdict", "not_estimable")
 
 
 def _schema(words: str, floats: str = "", counts: str = "", flags: str = "") -> dict[str, pl.DataType]:
-    types: Mapping[pl.DataType, str] = {pl.String(): words, pl.Float64(): floats, pl.Int64(): counts, pl.Boolean(): flags}
+    types: Mapping[pl.DataType, str] = {
+        pl.String(): words,
+        pl.Float64(): floats,
+        pl.Int64(): counts,
+        pl.Boolean(): flags,
+    }
     schema = {name: kind for kind, names in types.items() for name in names.split()}
     return {**schema, **dict.fromkeys(SOURCE, pl.String())}
 

@@ -1,0 +1,178 @@
+"""What NVML reports of this machine's GPUs, each answer on its own: what cannot be read is None, and why is kept.
+
+No NVML is an answer: the machine has no NVIDIA driver. NVML that is there and fails is none: the GPUs are then unknown.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import pynvml
+
+from sparkray.telemetry.nvml import FAULTS, Nvml, ask, fault_text
+from sparkray.units import gib
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CONTROL_DEVICE = "dev/nvidiactl"
+_ELSE = "The cause is not known: `nvidia-smi` and `dmesg | grep -i -e nvrm -e xid` may show it"
+_REMEDIES = {
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+        "The loaded kernel driver and the driver's libraries are of different versions, usually after a driver update "
+        "without a reboot: reboot"
+    ),
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
+        "Load NVIDIA's kernel driver: sudo modprobe nvidia; where that fails, `dmesg | grep -i nvrm` shows why"
+    ),
+    pynvml.NVML_ERROR_NO_PERMISSION: "Let this user open the GPU's device files: ls -l /dev/nvidia*",
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU now. What was not answered is None. Memory in GiB, `reasons` the bit mask of what holds its clocks down.
+
+    `processes` are pid and memory of each that computes on it: empty when NVML lists none, None when it lists nothing.
+    `faults` say which questions failed and how, of those that a sound GPU answers; `unusable` that it must be reset first.
+    """
+
+    uuid: str
+    name: str
+    temp_c: float | None
+    sm_clock_mhz: float | None
+    util_pct: float | None
+    reasons: int | None
+    memory_gib: float | None
+    processes: tuple[tuple[int, float | None], ...] | None = ()
+    faults: tuple[str, ...] = ()
+    unusable: bool = False
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What NVML reported. `unavailable` says why there are no devices.
+
+    `problem` says why GPUs are unknown: NVML is there and fails, for all or some of them. `remedy` is what to do about it.
+    """
+
+    devices: tuple[Gpu, ...] = ()
+    driver: str | None = None
+    unavailable: str | None = None
+    problem: str | None = None
+    remedy: str = ""
+
+
+class _Asking:
+    """Asks questions of one GPU and keeps what went wrong."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, list[str]] = {}
+        self.unusable = False
+
+    def __call__(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return ask(call, *args, **kwargs)
+        except FAULTS as error:
+            self.failed.setdefault(fault_text(error), []).append(what)
+            code = error.value if isinstance(error, pynvml.NVMLError) else None
+            self.unusable |= code in (pynvml.NVML_ERROR_GPU_IS_LOST, pynvml.NVML_ERROR_RESET_REQUIRED)
+            return None
+
+    def faults(self) -> tuple[str, ...]:
+        return tuple(f"{', '.join(asked)}: {why}" for why, asked in self.failed.items())
+
+
+def read_gpus(nvml: Nvml | None = None, *, root: Path = Path("/")) -> Gpus:
+    """Every GPU that NVML sees, as it is now. Nothing is raised.
+
+    Args:
+        nvml: Stands for NVML.
+        root: Where /dev lies.
+    """
+    library = cast("Nvml", pynvml) if nvml is None else nvml
+    try:
+        library.nvmlInit()
+    except FAULTS as error:
+        return _without(error, root)
+    try:
+        return _read(library)
+    finally:
+        with suppress(*FAULTS):
+            library.nvmlShutdown()
+
+
+def _without(error: Exception, root: Path) -> Gpus:
+    """NVML cannot be opened: there is none, or it fails."""
+    text = fault_text(error)
+    if not isinstance(error, pynvml.NVMLError) or error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
+        return Gpus(unavailable=text, problem=text, remedy=_remedy(error))
+    if not (root / _CONTROL_DEVICE).exists():
+        return Gpus(unavailable=text)
+    problem = f"/{_CONTROL_DEVICE} is there, but libnvidia-ml.so.1 cannot be loaded"
+    remedy = "Put the driver's libraries where the linker finds them: ldconfig -p | grep nvidia-ml must list them"
+    return Gpus(unavailable=problem, problem=problem, remedy=remedy)
+
+
+def _read(nvml: Nvml) -> Gpus:
+    version: str | None = None
+    with suppress(*FAULTS):
+        version = nvml.nvmlSystemGetDriverVersion() or None
+    try:
+        count = nvml.nvmlDeviceGetCount()
+    except FAULTS as error:
+        text = fault_text(error)
+        return Gpus((), version, text, text, _remedy(error))
+    devices: list[Gpu] = []
+    problems: dict[str, str] = {}
+    refused = 0
+    for index in range(count):
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        except FAULTS as error:
+            if isinstance(error, pynvml.NVMLError) and error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+                refused += 1  # of another user of this host
+            else:
+                problems[f"GPU {index}: {fault_text(error)}"] = _remedy(error)
+            continue
+        try:
+            devices.append(_gpu(nvml, handle))
+        except FAULTS as error:
+            problems[f"GPU {index}: {fault_text(error)}"] = _remedy(error)
+    if refused and not devices:
+        problems[f"this user may use none of {count} GPUs"] = _REMEDIES[pynvml.NVML_ERROR_NO_PERMISSION]
+    problem = "; ".join(problems) or None
+    unavailable = None if devices else problem or "NVML sees no GPU"
+    return Gpus(tuple(devices), version, unavailable, problem, "; ".join(dict.fromkeys(problems.values())))
+
+
+def _remedy(error: Exception) -> str:
+    return _REMEDIES.get(error.value, _ELSE) if isinstance(error, pynvml.NVMLError) else _ELSE
+
+
+def _gpu(nvml: Nvml, handle: Any) -> Gpu:  # noqa: ANN401 - an opaque pointer
+    """One GPU. Raises one of `FAULTS` when it does not tell who it is."""
+    uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
+    asking = _Asking()
+    load = asking("load", nvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = asking("memory", nvml.nvmlDeviceGetMemoryInfo, handle)
+    reasons = asking("throttling", nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+    if reasons is None:
+        reasons = asking("throttling", nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+    listed = asking("processes", nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+    return Gpu(
+        uuid=uuid,
+        name=name,
+        temp_c=asking("temperature", nvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        sm_clock_mhz=asking("SM clock", nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+        util_pct=None if load is None else load.gpu,
+        reasons=reasons,
+        memory_gib=None if memory is None else gib(memory.total),
+        processes=None
+        if listed is None
+        else tuple((p.pid, None if p.usedGpuMemory is None else gib(p.usedGpuMemory)) for p in listed),
+        faults=asking.faults(),
+        unusable=asking.unusable,
+    )
