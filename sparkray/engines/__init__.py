@@ -41,7 +41,8 @@ class Paths:
 class Job:
     """One run's work: which model under which load. `options` are the engine's own, as `Engine.options` checked them.
 
-    `tool` is what `Engine.understand` made of the probe inside the environment (empty when there was none).
+    `tool` is what `Engine.understand` made of the probe inside the environment (empty when there was none). `image` is the
+    reference of the image that holds the engine, as the site has it; empty when not known.
     """
 
     card: ModelCard
@@ -49,6 +50,7 @@ class Job:
     seed: int
     options: Mapping[str, Any] = field(default_factory=dict)
     tool: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
 
     @property
     def concurrency(self) -> int:
@@ -99,6 +101,18 @@ class Engine(Protocol):
 
     def command(self, job: Job, paths: Paths) -> EngineCommand:
         """The command of one run. Pure: the same job and paths give the same command."""
+        ...
+
+    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:
+        """What is assumed about this job or likely to go wrong with it, in words; empty when nothing is known to.
+
+        Args:
+            job: As `command` takes it.
+            memory_floor_gib: MemAvailable at which the watchdog ends a run, GiB; 0 when nothing watches.
+
+        Raises:
+            ConfigError: As `command` does.
+        """
         ...
 
     def read(self, folder: Path, job: Job) -> Measurement:

@@ -70,6 +70,10 @@ class Engine:
         """The worker on this job."""
         return worker_command(job, paths, "double_worker.py")
 
+    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+        """None are known."""
+        return ()
+
     def read(self, folder: Path, job: Job) -> Measurement:
         """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
         return read_result(folder, job)

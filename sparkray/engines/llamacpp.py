@@ -59,6 +59,10 @@ class Engine:
         sized = Job(job.card, job.workload, job.seed, options)
         return worker_command(sized, paths, "llamacpp_worker.py")
 
+    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+        """None are known."""
+        return ()
+
     def read(self, folder: Path, job: Job) -> Measurement:
         """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
         return read_result(folder, job)

@@ -14,11 +14,11 @@ from typing import Any
 
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.engines._trtllm import command as commands
-from sparkray.engines._trtllm.features import ASSUMED_VERSION, features_of, probe_command, understand
+from sparkray.engines._trtllm.features import NEWEST, features_of, minor_of, probe_command, understand, version_warning
 from sparkray.engines._trtllm.identity import identity
 from sparkray.engines._trtllm.iterations import read_iterations
 from sparkray.engines._trtllm.log import LogFacts, read_log
-from sparkray.engines._trtllm.options import TrtllmOptions, as_mapping, for_card, read_options
+from sparkray.engines._trtllm.options import TrtllmOptions, as_mapping, for_card, memory_warning, read_options
 from sparkray.engines._trtllm.report import Report, number, read_report
 from sparkray.engines._trtllm.requests import read_requests
 from sparkray.engines._trtllm.shipping import DOUBLE_MARKER, double_files
@@ -43,7 +43,7 @@ class Engine:
 
     def simulator_files(self, options: Mapping[str, Any], python: str) -> dict[str, bytes]:
         """A simulated `trtllm-bench` as files of an image."""
-        return double_files(str(options.get("version") or ASSUMED_VERSION), python=python)
+        return double_files(minor_of(str(options.get("version") or NEWEST)) or NEWEST, python=python)
 
     def probe(self) -> tuple[str, ...] | None:
         """See `Engine.probe`."""
@@ -61,7 +61,14 @@ class Engine:
             RunUnreadyError: The tool lacks an option that the run cannot do without.
         """
         options = _options(job)
-        return commands.build(job, paths, options=options, features=features_of(job.tool, options.version))
+        return commands.build(job, paths, options=options, features=features_of(job.tool, options.version, job.image))
+
+    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:
+        """See `Engine.warnings`: an uncertain version, and memory that the watchdog would find too little."""
+        options = _options(job)
+        version = version_warning(job.tool, options.version, job.image)
+        memory = memory_warning(options, job.card, memory_floor_gib)
+        return tuple(warning for warning in (version, memory) if warning is not None)
 
     def read(self, folder: Path, job: Job) -> Measurement:
         """See `Engine.read`.
@@ -164,7 +171,8 @@ def _measurement(
         reported_peak_bytes=log.peak_bytes,
         reported=reported,
     )
-    told = (*notes, *_notes(log, report, requests))
+    version = version_warning(job.tool, None, "")
+    told = (*notes, *([version] if version else []), *_notes(log, report, requests))
     return Measurement(requests, facts, simulated=(folder / DOUBLE_MARKER).exists(), notes=told)
 
 

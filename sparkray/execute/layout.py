@@ -3,7 +3,7 @@
 Starts and opens nothing: `plan` prints from it too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sparkray.catalog.weights import cache_folder, weights_path
@@ -12,7 +12,7 @@ from sparkray.config.model import ModelCard
 from sparkray.config.site import HOST
 from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths
 from sparkray.images import venv
-from sparkray.plan import PlannedRun, Study
+from sparkray.plan import PlannedRun, Study, refused
 from sparkray.runtimes import INSIDE, MARKER
 
 LABEL = "io.sparkray"
@@ -93,7 +93,16 @@ def job_of(study: Study, planned: PlannedRun, tool: Mapping[str, str] | None = N
         study.experiment.seed,
         study.options_of(planned),
         tool or {},
+        study.site.image,
     )
+
+
+def engine_warnings(study: Study, runs: Iterable[PlannedRun], engine: Engine) -> list[str]:
+    """What the engine warns of in the planned runs that are not refused, each warning once, in the order of the runs."""
+    jobs = {(run.model, run.level): run for run in runs if refused(study, run) is None}
+    floor_gib = study.experiment.protocol.memory_floor_gib
+    every = (engine.warnings(job_of(study, run), memory_floor_gib=floor_gib) for run in jobs.values())
+    return list(dict.fromkeys(warning for warnings in every for warning in warnings))
 
 
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:

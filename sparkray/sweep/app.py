@@ -20,8 +20,9 @@ from sparkray.config.effect import cannot_act
 from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
-from sparkray.execute.layout import planned_command, planned_container
+from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.doctor import examine, look
+from sparkray.machine.finding import Finding
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, definition_sha256, folds, make_plan, refused
@@ -114,10 +115,17 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     timing = Timing(study, known_dataset(study, options))
     host = fingerprint().host
     documents = [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs]
+    warnings = engine_warnings(study, runs, load_engine(study.engine))
     if options.json:
         hours = _hours(runs, timing)
         protocols = protocol_hours(study, runs, timing)
-        plan_document = {"hours": hours, "protocols": protocols, "folded": folded_document(study), "runs": documents}
+        plan_document = {
+            "hours": hours,
+            "protocols": protocols,
+            "folded": folded_document(study),
+            "warnings": warnings,
+            "runs": documents,
+        }
         click.echo(json.dumps(plan_document, indent=1))
         return 0
     out = console(to_stderr=False)
@@ -138,6 +146,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
             out.print(f"{treatment.environment}: {reason}", markup=False, soft_wrap=True)
     for line in folded_lines(study):
         out.print(line, markup=False, soft_wrap=True)
+    for warning in warnings:
+        out.print(f"warning: {warning}", markup=False, soft_wrap=True)
     _show_cost(study, runs, timing, out)
     return 0
 
@@ -193,6 +203,9 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     named = options.site is not None or machine.site is not None
     study = build_study(options if named else replace(options, site=_STAND_IN))
     findings = examine(look(study.site, study.cards, machine=machine, cache=cache_folder(), site_named=named))
+    why = "what the engine will be asked to do"
+    warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
+    findings += [Finding("engine", "warn", warning, why) for warning in warnings]
     if options.json:
         click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
     else:
@@ -275,6 +288,8 @@ def _announce(
     )
     for line in folded_lines(study):
         show(line, markup=False, soft_wrap=True)
+    for warning in engine_warnings(study, runs, load_engine(study.engine)):
+        show(f"warning: {warning}", markup=False, soft_wrap=True)
 
 
 def _confirm(options: Options) -> None:

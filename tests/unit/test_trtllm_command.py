@@ -6,8 +6,9 @@ import sys
 
 import pytest
 import yaml
-from trtllm_samples import PATHS, card, job, words_after
+from trtllm_samples import PATHS, card, cards, job, words_after
 
+from sparkray.config.model import refusal
 from sparkray.engines import Job, load_engine
 from sparkray.errors import ConfigError, RunUnreadyError
 
@@ -161,6 +162,46 @@ def test_the_card_asks_and_the_user_wins():
 
     assert fraction() == 0.7
     assert fraction(kv_fraction=0.6) == 0.6
+
+
+SPARK_GIB = 119.6
+
+
+def fraction_of(name="Llama-3-8B", **options):
+    command = ENGINE.command(job(name, **options), PATHS)
+    return json.loads(command.inputs["llm_api_options.yaml"])["kv_cache_config"]["free_gpu_memory_fraction"]
+
+
+def test_unified_memory_keeps_room_for_the_watchdog():
+    assert fraction_of("Llama-3-8B", unified_memory_gib=SPARK_GIB) == 0.85
+    assert fraction_of("Qwen2-1.5B", unified_memory_gib=SPARK_GIB) == 0.85
+    assert fraction_of("Mixtral-8x7B", unified_memory_gib=SPARK_GIB) == 0.63
+    assert fraction_of("Llama-3-8B", unified_memory_gib=40.0) == 0.5
+    assert fraction_of("Llama-3-8B", unified_memory_gib=22.0) == 0.05
+    assert fraction_of("Llama-3-8B") == 0.9
+
+
+def test_a_fraction_of_the_users_is_taken_as_it_is():
+    assert fraction_of("Mixtral-8x7B", unified_memory_gib=SPARK_GIB, kv_fraction=0.9) == 0.9
+
+
+@pytest.mark.parametrize("name", [c.name for c in cards()])
+def test_no_model_falls_below_the_watchdogs_floor_by_default(name):
+    if refusal(card(name), SPARK_GIB) is None:
+        assert ENGINE.warnings(job(name, unified_memory_gib=SPARK_GIB), memory_floor_gib=8) == ()
+
+
+def test_too_little_memory_beside_the_watchdog_is_warned_of():
+    def warned(floor_gib=8.0, **options):
+        return ENGINE.warnings(job("Llama-3-8B", unified_memory_gib=SPARK_GIB, **options), memory_floor_gib=floor_gib)
+
+    (warning,) = warned(kv_fraction=0.95)
+    assert "leaves about 5.0 GiB of 119.6 free" in warning
+    assert "at 8 GiB: --set engine.kv_fraction=0.89" in warning
+    assert warned(kv_fraction=0.89) == ()
+    assert "kv_fraction=0.77" in warned(20.0)[0]
+    assert warned(0.0, kv_fraction=0.95) == ()
+    assert warned(kv_fraction=0.95, kv_cache="fixed") == ()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -3,6 +3,10 @@
 `--help` of the group and of `throughput` are asked apart (options of the group are not listed with the subcommand), and
 with `-m x`, since up to 1.2 a missing `--model` is an error even for `--help`. The version comes from the package's
 metadata: importing it takes long and needs a GPU, so that is the second try only.
+
+Where there is nothing to ask (`plan`), the version is `engine.version`, else what the tag of the image shows, else the
+newest known. A version newer than the table has the command line of the newest known, with a warning; an older one than
+1.0 is refused.
 """
 
 import re
@@ -11,8 +15,6 @@ from dataclasses import dataclass
 
 from sparkray.errors import ConfigError, EngineOutputError
 
-ASSUMED_VERSION = "1.2"
-"""Assumed by `plan` when there is no image to ask and no `engine.version`: the newest stable release."""
 _MARK = "@@sparkray"
 _PROBE = f"""\
 import subprocess, sys
@@ -61,11 +63,15 @@ KNOWN_THROUGHPUT: Mapping[str, frozenset[str]] = {
     "1.3": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config", "--custom_tokenizer", "--duration"]),
 }
 VERSIONS = tuple(KNOWN_GROUP)
+OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
+_TAG_VERSION = re.compile(rf"(?:^|(?<=[-_]))(?:v|trtllm|release)?({VERSION})(?=[-_]|$)", re.ASCII)
+_LEAST_CALENDAR = 20
+"""Tags such as `25.12-py3` are a year and a month, not a version."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What one `trtllm-bench` knows. `told` is false when the table of versions had to stand in for the tool."""
+    """What one `trtllm-bench` knows. `told` is false when the table of versions had to stand in for the tool's answer."""
 
     version: str
     group: frozenset[str]
@@ -98,6 +104,11 @@ def understand(output: str) -> dict[str, str]:
     parts = _sections(output)
     group, throughput = option_names(parts.get("group", "")), option_names(parts.get("throughput", ""))
     version = _version(parts.get("version", ""))
+    if version is not None and _nearest(version) is None:
+        raise EngineOutputError(
+            f"trtllm-bench is of version {version}: older than {OLDEST}, the oldest that sparkray drives",
+            "Take a newer image: --set site.image=REFERENCE",
+        )
     if "--report_json" not in throughput:  # a traceback, or half an answer
         known = _nearest(version) if version else None
         if known is None or version is None:
@@ -114,23 +125,74 @@ def understand(output: str) -> dict[str, str]:
     }
 
 
-def features_of(tool: Mapping[str, str], asked: str | None) -> Features:
-    """What to build the command for: what the tool told, else the version asked for, else `ASSUMED_VERSION`.
+def image_version(reference: str) -> str | None:
+    """The version that an image's tag shows; None for no tag, a digest alone, a name (`latest`) or a date (`25.12-py3`).
+
+    Args:
+        reference: As Docker takes it: registry, port, path, tag and digest.
+    """
+    name = reference.partition("@")[0].rpartition("/")[2]
+    tag = name.partition(":")[2]
+    found = (match[1] for match in _TAG_VERSION.finditer(tag))
+    version = next((version for version in found if _numbers(version)[0] < _LEAST_CALENDAR), None)
+    return re.sub(r"[.-]?(rc|a|b)(?=\d)", r"\1", version) if version else None
+
+
+def features_of(tool: Mapping[str, str], asked: str | None, image: str = "") -> Features:
+    """What to build the command for: what the tool told, else the version asked for, else the image's tag, else `NEWEST`.
 
     Raises:
-        ConfigError: The tool is of another version than asked for, or nothing is known of the version asked for.
+        ConfigError: The tool is of another version than asked for, or the version is none that sparkray drives.
     """
+    if asked is not None and not _VERSION.fullmatch(asked):
+        raise ConfigError(
+            f"engine.version = {asked!r} is not a version", "Write one like 1.2 or 1.3.0rc13, or leave it out"
+        )
     if tool.get("throughput"):
         group, throughput = tool.get("group", "").split(), tool["throughput"].split()
         told = Features(tool["version"], frozenset(group), frozenset(throughput))
         if asked is not None and minor_of(asked) != told.minor:
             raise ConfigError(f"engine.version = {asked}, but the image holds {told.version}", "Leave it out")
         return told
-    version = asked or ASSUMED_VERSION
-    known = minor_of(version)
-    if known not in VERSIONS:
-        raise ConfigError(f"engine.version = {version!r} is not known", f"Known: {', '.join(VERSIONS)}")
+    by_tag = image_version(image)
+    version = asked or by_tag or NEWEST
+    known = _nearest(version)
+    if known is None:
+        where = f"engine.version = {version}" if asked else f"the image {image} holds TensorRT-LLM {version} by its tag"
+        raise ConfigError(
+            f"{where}: older than {OLDEST}, the oldest that sparkray drives",
+            f"Known: {', '.join(VERSIONS)}. Take a newer image: --set site.image=REFERENCE",
+        )
     return Features(version, KNOWN_GROUP[known], KNOWN_THROUGHPUT[known], told=False)
+
+
+def version_warning(tool: Mapping[str, str], asked: str | None, image: str) -> str | None:
+    """What is uncertain about the version that the command is built for; None when it is known well enough."""
+    features = features_of(tool, asked, image)
+    if is_newer(features.version):
+        taken = (
+            "the options that its own help lists are used" if features.told else f"its options are taken from {NEWEST}"
+        )
+        return f"TensorRT-LLM {features.version} is newer than sparkray knows ({OLDEST} to {NEWEST}): {taken}"
+    by_tag = image_version(image)
+    if features.told or not image or image == "double":
+        return None
+    if asked is None and by_tag is None:
+        return (
+            f"the image {image} does not show its version in its tag: options of {NEWEST} are shown until the tool itself "
+            "can be asked; engine.version names it"
+        )
+    if asked is not None and by_tag is not None and minor_of(asked) != minor_of(by_tag):
+        return (
+            f"engine.version = {asked}, but the tag of {image} shows {by_tag}: the runs are refused if the tag is right"
+        )
+    return None
+
+
+def is_newer(version: str) -> bool:
+    """Whether it is a later minor version than the newest known."""
+    minor = minor_of(version)
+    return minor is not None and _numbers(minor) > _numbers(NEWEST)
 
 
 def option_names(text: str) -> frozenset[str]:
@@ -162,11 +224,13 @@ def _nearest(version: str) -> str | None:
     minor = minor_of(version)
     if minor is None or minor in KNOWN_GROUP:
         return minor
-    return VERSIONS[-1] if _numbers(minor) > _numbers(VERSIONS[-1]) else None
+    return NEWEST if _numbers(minor) > _numbers(NEWEST) else None
 
 
-def _numbers(minor: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in minor.split("."))
+def _numbers(version: str) -> tuple[int, ...]:
+    """Major and minor."""
+    major, minor = (minor_of(version) or "0.0").split(".")
+    return int(major), int(minor)
 
 
 def _guess(group: frozenset[str], throughput: frozenset[str]) -> str:

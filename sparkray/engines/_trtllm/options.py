@@ -7,10 +7,18 @@ Two choices for the size of the KV cache, because on unified memory it decides w
   page cache shrinks the KV cache one to one.
 * `kv_cache: fixed`: `kv_cache_config.max_tokens` bounds it at the same number of tokens in every arm, beside the
   fraction: twice what all sequences in flight need, unless `kv_cache_max_tokens` says otherwise.
+
+On unified memory (`unified_memory_gib`, which a site of such machines sets) the host has nothing left but what the KV cache
+leaves, and the watchdog ends a run at 8 GiB. The tool's 0.9 leaves 9.6 GiB beside 8 billion parameters in BF16, and less
+beside larger models. So the default follows the model: at most 0.85, and less where that would leave under 10 GiB (0.63
+beside Mixtral's 87 GiB). A card can lower it; the user's own `kv_fraction` is taken as it is. The fraction follows and not
+the floor, since the floor is what keeps the machine from hanging. It depends on card and site alone, never on what is free
+at the moment, so that it is the same in every arm and run.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from math import floor
 from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Lt
@@ -19,13 +27,20 @@ from sparkray.config.boundary import STRICT, parse
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
 from sparkray.errors import ConfigError
+from sparkray.units import gib
 
 ENGINE = "trtllm"
 TOOL_FRACTION = 0.9
 """The tool's own default of the share of free memory that the KV cache gets."""
+UNIFIED_FRACTION = 0.85
+SYSTEM_GIB, GROWTH_GIB = 5.0, 2.0
+"""What the system itself holds, and what is allocated after the KV cache was sized: both assumed, not measured."""
+KEEP_GIB = 8.0 + GROWTH_GIB
+"""What must stay free: the watchdog's usual floor, and what comes later."""
 LEAST_TOKENS_PER_STEP = 8192
 TOKENS_PER_BLOCK = 64
 """The larger of the block sizes in use (32, 64): sequences are rounded up to it."""
+_LEAST_FRACTION = 0.05
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
@@ -69,6 +84,7 @@ class TrtllmOptions:
     kv_cache_dtype: str = "auto"
     kv_block_reuse: bool = False
     kv_fraction: Fraction | None = None
+    unified_memory_gib: Annotated[float, Gt(0)] | None = None
     cuda_graph: bool = True
     chunked_context: bool | None = None
     scheduler_policy: Literal["guaranteed_no_evict", "max_utilization"] | None = None
@@ -118,7 +134,60 @@ def for_card(options: TrtllmOptions, card: ModelCard) -> TrtllmOptions:
     wanted = card.engine_options.get(ENGINE, {})
     default = TrtllmOptions()
     said = {name: value for name, value in asdict(options).items() if value != getattr(default, name)}
-    return read_options({**wanted, **said}, f"model card {card.name}")
+    merged = read_options({**wanted, **said}, f"model card {card.name}")
+    if options.kv_fraction is None and (most := most_kv_fraction(merged, card)) is not None:
+        return replace(merged, kv_fraction=min(merged.kv_fraction or 1.0, most))
+    return merged
+
+
+def most_kv_fraction(options: TrtllmOptions, card: ModelCard) -> float | None:
+    """The KV cache's share of what the weights leave, by default on unified memory; None on any other."""
+    if options.unified_memory_gib is None:
+        return None
+    left = _left_gib(options, card)
+    keeps = 1.0 if left is None else floor(100 * (1 - KEEP_GIB / max(left, KEEP_GIB))) / 100
+    return max(_LEAST_FRACTION, min(UNIFIED_FRACTION, keeps))
+
+
+def expected_free_gib(options: TrtllmOptions, card: ModelCard) -> float | None:
+    """What stays free on unified memory beside weights and KV cache, GiB, at the least; None where it is not known.
+
+    Args:
+        options: As `for_card` made them.
+        card: The model.
+    """
+    left = _left_gib(options, card)
+    return None if left is None else left * (1 - (options.kv_fraction or TOOL_FRACTION))
+
+
+def memory_warning(options: TrtllmOptions, card: ModelCard, floor_gib: float) -> str | None:
+    """That the watchdog is likely to end this model's runs, in words with values; None when it is not known to be.
+
+    Args:
+        options: As `for_card` made them.
+        card: The model.
+        floor_gib: MemAvailable at which the watchdog ends a run; 0 when nothing watches.
+    """
+    free, left = expected_free_gib(options, card), _left_gib(options, card)
+    if free is None or left is None or free >= floor_gib or options.kv_cache == "fixed":
+        return None
+    fraction, most = options.kv_fraction or TOOL_FRACTION, floor(100 * (1 - (floor_gib + GROWTH_GIB) / left)) / 100
+    remedy = (
+        f"--set engine.kv_fraction={most:g} leaves enough"
+        if most > 0
+        else "no KV cache leaves enough: choose a smaller model"
+    )
+    return (
+        f"{card.name}: engine.kv_fraction={fraction:g} leaves about {max(free, 0):.1f} GiB of "
+        f"{options.unified_memory_gib:g} free, and the watchdog ends a run at {floor_gib:g} GiB: {remedy}"
+    )
+
+
+def _left_gib(options: TrtllmOptions, card: ModelCard) -> float | None:
+    """What system and weights leave of unified memory, GiB."""
+    if options.unified_memory_gib is None or card.shape is None:
+        return None
+    return options.unified_memory_gib - SYSTEM_GIB - gib(card.shape.weight_bytes)
 
 
 def batch_size(options: TrtllmOptions, card: ModelCard) -> int:
