@@ -59,7 +59,7 @@ THROUGHPUT = {
     "1.0": BASE,
     "1.1": BASE | SINCE_1_1,
     "1.2": BASE | SINCE_1_1 | {"--config"},
-    "1.3": BASE | SINCE_1_1 | {"--config"},
+    "1.3": BASE | SINCE_1_1 | {"--config", "--duration", "--custom_tokenizer"},
 }
 GROUP = {"--model", "-m", "--model_path", "--workspace", "-w", "--log_level"}
 GROUPS = {
