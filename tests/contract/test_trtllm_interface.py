@@ -261,6 +261,12 @@ def test_unknown_options_are_answered_as_click_8_2_does(newest, words, message):
     assert f"\nError: {message}\n" in done.stderr
 
 
+def test_of_an_option_given_twice_the_last_one_counts(newest):
+    status, out, _ = call(newest, plus("--ep", "many", "--ep", "1"))
+    assert status == 0
+    assert json.loads((out / "report.json").read_text())["world_info"]["ep_size"] == 1
+
+
 def test_help_comes_before_bad_values(newest):
     done = tool(newest, "-m", "x", "throughput", "--concurrency", "x", "--help")
     assert done.returncode == 0

@@ -6,6 +6,9 @@ bandwidth. Time is simulated: times in the files are those of the simulated run,
 double itself sleeps for a fraction of a second. Beside every report it leaves `sparkray-double.json`, which the real
 tool never does: rows made from it are marked as simulated.
 
+It asks NVML as the real tool does, through the `pynvml` that it finds: one of its own that answers as a GB10's. So it
+dies where the real tool dies (1.2 and 1.3, while they report) unless sparkray's NVML shim wraps that module.
+
 It lives in images that hold nothing of sparkray, so nothing here imports sparkray. Settings are environment variables:
 
 ===============================  =======================================================================================

@@ -51,7 +51,7 @@ def parse(options: Sequence[Option], words: Sequence[str], *, group: bool) -> tu
     seen = list(dict.fromkeys(option for option, _ in given))
     for option in seen:
         _check_alone(option, options, seen)
-        raw = [value for one, value in given if one == option]
+        raw = [value for one, value in given if one == option][0 if option.many else -1 :]  # the last one counts
         converted = raw if option.kind == "flag" else [_convert(option, str(value)) for value in raw]
         values[option.dest] = tuple(converted) if option.many else converted[-1]
     for option in options:
