@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, cast
 
+from sparkray.config.gpu_choice import names_a_uuid
 from sparkray.units import MIB, format_size, parse_size
 
 Security = Literal["none", "weakens", "dangerous"]
@@ -135,7 +136,12 @@ def _check_device(value: tuple[str, ...]) -> str | None:
 
 def _check_env(value: tuple[str, ...]) -> str | None:
     wrong = next((text for text in value if not _VARIABLE.match(text)), None)
-    return None if wrong is None else f"{wrong!r} is no variable: write NAME=VALUE"
+    if wrong is not None:
+        return f"{wrong!r} is no variable: write NAME=VALUE"
+    by_uuid = next((text for text in value if names_a_uuid(dict([text.split("=", 1)]))), None)
+    return (
+        None if by_uuid is None else f"{by_uuid!r} names a GPU by UUID, which trtllm-bench cannot read: write its index"
+    )
 
 
 def _shm_inert(options: "DockerOptions") -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from sparkray.config.container import run_line
 from sparkray.config.experiment import Experiment
+from sparkray.config.gpu_choice import CUDA, names_a_uuid
 from sparkray.config.site import HOST
 from sparkray.engines import EngineCommand, Job, Paths
 from sparkray.errors import (
@@ -280,14 +281,18 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
     command = bench.engine.command(job, paths)
     for name, content in command.inputs.items():
         bench.dataset.put_input(folders["in"] / name, content)
+    inherited = arm.image.environment if arm.image else {}
+    variables = with_engine_variables(
+        {**arm.environment, **hf_environment(study.site.hf_cache)}, command.environment, inherited
+    )
+    if names_a_uuid({**inherited, **variables}):
+        raise RunUnreadyError(
+            f"the image sets {CUDA} to a UUID, which the engine may not read", f"--set engine.environment.{CUDA}=0"
+        )
     launch = Launch(
         name=container_name(planned.run_id),
         argv=command.argv,
-        environment=with_engine_variables(
-            {**arm.environment, **hf_environment(study.site.hf_cache)},
-            command.environment,
-            arm.image.environment if arm.image else {},
-        ),
+        environment=variables,
         log=folders["out"] / ENGINE_LOG,
         scratch=folders["out"].with_name("tmp"),
         python=sys.executable,

@@ -7,11 +7,12 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from sparkray.catalog import Catalog, data_root, parse_settings
+from sparkray.catalog import Catalog, data_root, override, parse_settings
 from sparkray.checks import check_names
 from sparkray.config.boundary import parse
 from sparkray.config.docker import given, option_names
 from sparkray.config.experiment import Experiment
+from sparkray.config.gpu_choice import CUDA, by_index, names_a_uuid
 from sparkray.config.site import (
     CONTAINER_BASELINE,
     CONTAINER_ENVIRONMENTS,
@@ -158,10 +159,8 @@ def build_study(options: Options) -> Study:
     experiment = replace(experiment, environments=environments)
     engine_name = str(rooms["engine"].pop("name", site.engine))
     engine = load_engine(engine_name)
-    engine_options = engine.options(
-        {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine, **rooms["engine"]},
-        "engine options",
-    )
+    given_options = {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine}
+    engine_options = engine.options(_by_index(override(given_options, rooms["engine"])), "engine options")
     explicit = _explicit(rooms["docker"])
     treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
     if unused := set(explicit) - set(environments):
@@ -171,6 +170,15 @@ def build_study(options: Options) -> Study:
         )
     cards = tuple(catalog.select(experiment.models))
     return Study(experiment, site, cards, treatments, engine_name, engine_options)
+
+
+def _by_index(engine_options: dict[str, Any]) -> dict[str, Any]:
+    """Engine options in which a GPU that was named by its UUID is named by its index on this machine."""
+    variables = engine_options.get("environment")
+    if not isinstance(variables, Mapping) or not names_a_uuid({CUDA: str(variables.get(CUDA, ""))}):
+        return engine_options
+    texts = {str(name): str(value) for name, value in variables.items()}
+    return {**engine_options, "environment": by_index(texts, fingerprint().gpu_uuids, "engine.environment")}
 
 
 def site_of(options: Options) -> Site:

@@ -25,6 +25,7 @@ from annotated_types import Gt, Lt
 
 from sparkray.config.boundary import STRICT, parse
 from sparkray.config.experiment import Workload
+from sparkray.config.gpu_choice import by_index
 from sparkray.config.model import ModelCard
 from sparkray.errors import ConfigError
 from sparkray.units import gib
@@ -104,7 +105,13 @@ def read_options(mapping: Mapping[str, Any], source: str) -> TrtllmOptions:
     given = dict(mapping)
     if isinstance(given.get("version"), int | float):  # YAML reads 1.2 as a number
         given["version"] = str(given["version"])
+    if isinstance(variables := given.get("environment"), Mapping):  # as 1.2 above: CUDA_VISIBLE_DEVICES=0
+        given["environment"] = {
+            name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+            for name, value in variables.items()
+        }
     options = parse(TrtllmOptions, given, source)
+    by_index(options.environment, (), source)
     if options.kv_cache_max_tokens is not None and options.kv_cache != "fixed":
         raise ConfigError(f"{source}: kv_cache_max_tokens acts only with kv_cache: fixed")
     if not options.cuda_graph and "cuda_graph_config" in options.extra:
