@@ -139,7 +139,7 @@ class Images:
         Raises:
             ImageError: No space for twice its size, or the export failed; nothing half-done is left under the name.
         """
-        target = self.cache / "rootfs" / image.digest.removeprefix("sha256:")[:_RING]
+        target = export_folder(self.cache, image.digest)
         if target.is_dir():
             _make_mount_points(target)  # an export that an earlier version made may lack one
             return target
@@ -198,6 +198,11 @@ def _make_mount_points(root: Path) -> None:
             f"no folder to mount on can be made in the export {root}: {error.strerror}",
             "Remove that folder, so that the image is exported again",
         ) from None
+
+
+def export_folder(cache: Path, digest: str) -> Path:
+    """Where the files of an image are exported to, by its digest."""
+    return cache / "rootfs" / digest.removeprefix("sha256:")[:_RING]
 
 
 def _has_entries(folder: Path) -> bool:

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from docker.errors import ImageNotFound
 
@@ -36,8 +38,13 @@ def docker_facts(site: Site) -> DockerFacts:
         version=str(version.get("Version")),
         api=str(version.get("ApiVersion")),
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
-        image=None if found is None else ImageFacts(str(found.id), int(found.attrs["Size"])),
+        image=None if found is None else ImageFacts(str(found.id), int(found.attrs["Size"]), _variables(found.attrs)),
     )
+
+
+def _variables(attributes: Mapping[str, Any]) -> dict[str, str]:
+    pairs = (item.partition("=") for item in (attributes.get("Config") or {}).get("Env") or [])
+    return {name: value for name, _, value in pairs}
 
 
 def programs_of(site: Site) -> Programs:

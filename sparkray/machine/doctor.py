@@ -12,6 +12,7 @@ from sparkray.errors import HostError
 from sparkray.machine import _gpus, _software
 from sparkray.machine._models import memory, models
 from sparkray.machine._nvml import read_gpus
+from sparkray.machine._ptxas import ask_ptxas, ptxas
 from sparkray.machine.cores import PARTS, capacities_of, cpu_list, cpus_of, parts_of, performance_cores
 from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
@@ -33,6 +34,7 @@ def look(
     docker: Callable[[Site], DockerFacts] = _software.docker_facts,
     cache: Path | None = None,
     site_named: bool = True,
+    export: Callable[[str], Path] | None = None,
 ) -> Seen:
     """What findings are made from.
 
@@ -44,10 +46,14 @@ def look(
         docker: Asks the Docker engine.
         cache: Where models and exports are kept.
         site_named: False where the site stands in for one that could not be recognised.
+        export: The folder of an image's files for the native arm, by digest; None asks no arm for its ptxas.
     """
     gpus = read_gpus(nvml) if needs_gpu(site) else Gpus()
     here = machine or fingerprint(gpus if needs_gpu(site) else None)
-    return Seen(site, cards, here, gpus, docker(site), _software.programs_of(site), cache=cache, site_named=site_named)
+    engine = docker(site)
+    asked = ask_ptxas(site, engine, export) if export is not None and needs_gpu(site) else {}
+    programs = _software.programs_of(site)
+    return Seen(site, cards, here, gpus, engine, programs, cache=cache, site_named=site_named, ptxas=asked)
 
 
 def examine(seen: Seen) -> list[Finding]:
@@ -56,7 +62,7 @@ def examine(seen: Seen) -> list[Finding]:
     if is_spark(seen.site):
         checks.append(_software.dgx_os)
     if needs_gpu(seen.site):
-        checks += [*_gpus.CHECKS, _software.toolkit]
+        checks += [*_gpus.CHECKS, _software.toolkit, ptxas]
     checks += [_software.docker, _software.image, _software.root, _cgroups, _limits, _governor, _cores]
     checks += [_memory, _page_cache, _swap, _software.disk, _lock]
     return [*(check(seen) for check in checks), *models(seen)]

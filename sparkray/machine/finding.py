@@ -1,8 +1,8 @@
 """What `doctor` says, and what it says it from."""
 
 import subprocess
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,10 +42,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image that Docker has. `size` in bytes."""
+    """An image that Docker has. `size` in bytes, `environment` the variables that it sets."""
 
     digest: str
     size: int
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Seen:
     """Everything that findings are made from, so that a check is a function of values and of files below `root`.
 
     `root` is `/`; `cache` is where models and exports are kept, when that is known. `site_named` is False for a site that
-    stands in where the machine's own could not be recognised.
+    stands in where the machine's own could not be recognised. `ptxas` is what each arm's printed (`_ptxas.ask_ptxas`).
     """
 
     site: Site
@@ -85,6 +86,7 @@ class Seen:
     root: Path = Path("/")
     cache: Path | None = None
     site_named: bool = True
+    ptxas: Mapping[str, str | None] = field(default_factory=dict)
 
     def text(self, path: str) -> str | None:
         """A file below the root; None when it cannot be read."""

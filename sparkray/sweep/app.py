@@ -21,6 +21,7 @@ from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
+from sparkray.images.rootfs import export_folder
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.finding import Finding
 from sparkray.machine.fingerprint import fingerprint
@@ -202,7 +203,16 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     machine = fingerprint()
     named = options.site is not None or machine.site is not None
     study = build_study(options if named else replace(options, site=_STAND_IN))
-    findings = examine(look(study.site, study.cards, machine=machine, cache=cache_folder(), site_named=named))
+    cache = cache_folder()
+    seen = look(
+        study.site,
+        study.cards,
+        machine=machine,
+        cache=cache,
+        site_named=named,
+        export=lambda digest: export_folder(cache, digest),
+    )
+    findings = examine(seen)
     why = "what the engine will be asked to do"
     warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
     findings += [Finding("engine", "warn", warning, why) for warning in warnings]
