@@ -120,7 +120,7 @@ def show_scenarios(looks: tuple[int, ...], experiments: int) -> list[str]:
 def show_laws(looks: tuple[int, ...], experiments: int) -> None:
     """`equivalent` and `different` at the margin when log ratios are not normal or not independent; no promise.
 
-    Beside the looks stands the fixed design, whose t test rests on the same law.
+    MachineDisplay the looks stands the fixed design, whose t test rests on the same law.
     """
     print("\nratio at the margin of 1 %, linear spending; not a promise, but what it rests on")
     print(f"{'':<30}{'looks, CV 0.3 %':^18}{'looks, CV 1 %':^18}{'N = 30, CV 0.3 %':^18}{'N = 30, CV 1 %':^18}")

@@ -17,9 +17,9 @@ from sparkray.config.experiment import Experiment
 from sparkray.config.model import ModelCard, Shape, refusal
 from sparkray.config.site import CONTAINER_BASELINE, Site
 from sparkray.plan import make_plan, refused
-from sparkray.sweep.options import Options, build_study
+from sparkray.timing import Timing
 from sparkray.units import KIB, gib
-from sparkray.workflows.timing import Timing
+from sparkray.workflows.options import Options, build_study
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = (DOCS / "explanation" / "methodology.md", DOCS / "tutorials" / "day-with-a-spark.md")

@@ -14,10 +14,10 @@ from sparkray.config.isolation import LAYER_TITLES, Ladder
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import MEMORY, Scene
 from sparkray.optimize.rows import Rows, rows_of
+from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import definition_sha256, make_plan, treatments_of
 from sparkray.stats.attribution import Attribution, attribute, sentence
 from sparkray.store import Dataset
-from sparkray.workflows.measurement import Measuring
 
 UNITS = {"_tok_s": "tok/s", "_ms": "ms", "_gib": "GiB", "_req_s": "req/s", "_s": "s"}
 TITLES = {"chroot": "chroot into the image", "all": "all added layers at once"}
@@ -31,7 +31,7 @@ class Climbed:
     told: Told
 
 
-def climb(scene: Scene, measuring: Measuring) -> Climbed:
+def climb(scene: Scene, runner: StudyRunner) -> Climbed:
     """Measures what is left of the ladder, and attributes.
 
     Raises:
@@ -43,15 +43,15 @@ def climb(scene: Scene, measuring: Measuring) -> Climbed:
     ends = tuple(t for t in treatments if t.environment in (rungs.first, rungs.last))
     between = [t for t in treatments if t not in ends]
     study = scene.stage("attribute", ends, scene.runs)
-    dataset = measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
-    struck = measuring.able(study, dataset, between)
+    dataset = runner.dataset(study, definition_sha256(study))
+    struck = runner.able(study, dataset, between)
     kept = [t for t in treatments if t.environment not in struck]
-    measuring.say(
+    runner.say(
         f"attribute: {len(kept)} rungs from {rungs.first} to {rungs.last}, {scene.runs} blocks a model; "
         f"data in {dataset.path}"
     )
     whole = scene.stage("attribute", kept, scene.runs)
-    failed = measuring.rounds(whole, dataset, always=(rungs.first, rungs.last))
+    failed = runner.rounds(whole, dataset, always=(rungs.first, rungs.last))
     rows = rows_of(dataset, make_plan(whole))
     told = tuple(
         attributed(rungs, rows, card.name, metric)

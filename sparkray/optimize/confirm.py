@@ -21,7 +21,8 @@ from sparkray.config.space import isolation_rank, weakenings
 from sparkray.optimize.context import MEMORY, Scene, changed_words
 from sparkray.optimize.effects import effect, effects, effects_by_model
 from sparkray.optimize.interim import looks_at
-from sparkray.optimize.rows import Rows, must_run, rows_of
+from sparkray.optimize.rows import Rows, key_of, must_run, rows_of
+from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import Candidate, shortlist
 from sparkray.optimize.search.stage import Searched
@@ -29,7 +30,6 @@ from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.stats.screen import beyond_margin
 from sparkray.stats.sequential import Look
 from sparkray.store import Dataset, write_atomically
-from sparkray.workflows.measurement import Measuring, key_of
 
 RISK = 0.025
 """One-sided: that of a 95 % interval beyond the margin."""
@@ -48,7 +48,7 @@ class Decided:
     rows: Rows
 
 
-def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Measuring) -> Decided:
+def confirm(scene: Scene, screened: Screened, searched_: Searched, runner: StudyRunner) -> Decided:
     """Measures what is left of the confirmation, and decides.
 
     Raises:
@@ -59,10 +59,10 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
     ends = (Treatment(NATIVE), scene.baseline)
     mine = {one.environment: scene.treatment(one.environment, one.options) for one in candidates}
     study = scene.stage("confirm", (*ends, *mine.values()), scene.confirm_runs)
-    dataset = _dataset(scene, measuring, study.treatments)
+    dataset = _dataset(scene, runner, study.treatments)
     names = ", ".join(mine) or "no candidate: neither screen nor search saw a gain"
-    measuring.say(f"confirm: {names}; {scene.confirm_runs} fresh blocks a model; data in {dataset.path}")
-    struck = measuring.able(scene.stage("confirm", ends, scene.confirm_runs), dataset, list(mine.values()))
+    runner.say(f"confirm: {names}; {scene.confirm_runs} fresh blocks a model; data in {dataset.path}")
+    struck = runner.able(scene.stage("confirm", ends, scene.confirm_runs), dataset, list(mine.values()))
     if struck:
         study = scene.stage(
             "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), scene.confirm_runs
@@ -73,7 +73,7 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
         given_up = {name for name in mine if name in struck or rows.failing(name) is not None}
         return bool(found) and all(one.stop or name in given_up for name, one in found.items())
 
-    failed = measuring.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
+    failed = runner.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
     rows = rows_of(dataset, make_plan(study))
     must_run(rows, CONTAINER_BASELINE, dataset.path, screened.models)
     told = decide_among(scene, candidates, rows, models=screened.models, out={**struck, **failed})
@@ -81,15 +81,15 @@ def confirm(scene: Scene, screened: Screened, searched_: Searched, measuring: Me
     return Decided(dataset, told, winner, rows)
 
 
-def _dataset(scene: Scene, measuring: Measuring, treatments: Sequence[Treatment]) -> Dataset:
+def _dataset(scene: Scene, runner: StudyRunner, treatments: Sequence[Treatment]) -> Dataset:
     """The dataset of these very flags: blocks with others in them were another confirmation, and stay apart."""
     names = sorted(f"{treatment.environment} {key_of(treatment)}" for treatment in treatments)
     study = scene.stage("confirm", (), scene.confirm_runs)
     definition = definition_sha256(study)
-    dataset = measuring.dataset(study, definition, fresh=measuring.options.fresh)
+    dataset = runner.dataset(study, definition)
     path = dataset.path / _FILE
     if path.is_file() and json.loads(path.read_text()) != list(names):
-        dataset = measuring.dataset(study, definition, fresh=True)
+        dataset = runner.dataset(study, definition, fresh=True)
         path = dataset.path / _FILE
     write_atomically(path, json.dumps(list(names)).encode())
     return dataset

@@ -1,26 +1,20 @@
 """What an optimisation is of: the study of native and baseline, the space, what this machine makes of it, what was asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions, Security, flag_words, given
 from sparkray.config.experiment import Sequential
 from sparkray.config.isolation import KernelFacts, Ladder, ladder
-from sparkray.config.offer import LevelVerdict, judge
-from sparkray.config.site import CONTAINER_BASELINE, NATIVE, Environment
+from sparkray.config.offer import LevelVerdict
+from sparkray.config.site import CONTAINER_BASELINE, Environment
 from sparkray.config.space import HostFacts, Space, apply_level
 from sparkray.engines import load_engine
-from sparkray.errors import InputError
-from sparkray.machine.fingerprint import Machine, fingerprint
-from sparkray.machine.offered import engine_info, host_facts
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
-from sparkray.runtimes.linux.isolation import kernel_facts
 from sparkray.stats.screen import Better
-from sparkray.sweep.options import Options, build_study, site_of
 
 Stage = Literal["screen", "search", "confirm", "attribute"]
 SUFFIX = "-optimize"
@@ -133,66 +127,6 @@ class Scene:
 def is_optimisation(name: str) -> bool:
     """Whether an experiment's name says that it is one for `optimize`, so that `plan` shows every stage of it."""
     return name == PHASE or name.endswith(SUFFIX)
-
-
-def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
-    """The scene on this machine, or on the one that the site stands for.
-
-    Args:
-        options: Of the command.
-        asked: What `optimize` adds to them.
-        measuring: Whether runs will follow: then the kernel's side is tried, which needs root.
-
-    Raises:
-        InputError: The site has no space, or the experiment has no objective, or more than one level of the load.
-    """
-    site = site_of(options)
-    if not site.space or not (options.experiment or site.optimization):
-        raise InputError(
-            f"site {site.name} names no space to optimise in",
-            "Name one: --set site.space=local --set site.optimization=local-optimize",
-        )
-    wanted = options.experiment or site.optimization
-    changed = replace(options, experiment=wanted, environments=f"{NATIVE},{CONTAINER_BASELINE}", phase=None, mode=None)
-    study = build_study(changed)
-    _check(study)
-    machine = fingerprint()
-    here = measuring or site.simulated or machine.site == site.name
-    space = Catalog(data_root()).space(site.space)
-    info = engine_info() if here else None
-    facts = host_facts(space, machine, info) if here else space.assumed
-    verdicts = judge(
-        space,
-        study.treatment(CONTAINER_BASELINE).options,
-        workload=study.experiment.workload.kind,
-        host=facts,
-        allowed=asked.allowed,
-    )
-    return Scene(study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, asked, here)
-
-
-def _kernel(machine: Machine, info: Mapping[str, object] | None, *, here: bool, trying: bool) -> KernelFacts:
-    """By trying where runs will follow; as far as it is told where none will."""
-    if trying:
-        return kernel_facts(info)
-    told = info or {}
-    version = int(str(machine.facts["cgroup_version"])) if here else None
-    driver = told.get("Driver")
-    return KernelFacts(cgroup_version=version, storage_driver=str(driver) if driver else None)
-
-
-def _check(study: Study) -> None:
-    experiment = study.experiment
-    if not experiment.primary_metrics or experiment.primary_metrics[0] not in experiment.margins:
-        raise InputError(
-            f"experiment {experiment.name} has no primary metric with a margin: there is nothing to optimise",
-            "Name one first in primary_metrics, with its margin",
-        )
-    if len(experiment.levels) > 1:
-        raise InputError(
-            f"experiment {experiment.name} has {len(experiment.levels)} levels of the load: flags are chosen for one",
-            "Leave one in `levels`",
-        )
 
 
 def words_of(options: DockerOptions) -> str:

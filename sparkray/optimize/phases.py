@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from sparkray.config.offer import LevelVerdict, unresolved
@@ -10,9 +11,8 @@ from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import MOST_CONFIRM, PHASE, Scene, changed_words
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
-from sparkray.sweep.options import Options
+from sparkray.timing import Timing, known_dataset
 from sparkray.units import format_duration
-from sparkray.workflows.timing import Timing, known_dataset
 
 CANDIDATES = 3
 """Most that the confirmation has (`search.shortlist`)."""
@@ -47,7 +47,7 @@ def _first(hours: Mapping[str, float]) -> Mapping[str, float]:
     return dict([next(iter(hours.items()))])
 
 
-def phases(scene: Scene, options: Options) -> tuple[Phase, ...]:
+def phases(scene: Scene, results_dir: Path) -> tuple[Phase, ...]:
     """Every stage, with measured times where its dataset has some."""
     ends = [Treatment(NATIVE), scene.baseline]
     alone = [v for v in scene.verdicts if v.alone]
@@ -57,17 +57,17 @@ def phases(scene: Scene, options: Options) -> tuple[Phase, ...]:
     ]
     candidates = [scene.treatment(f"container:combined-{n}", scene.baseline.options) for n in range(CANDIDATES)]
     return (
-        _phase(scene.stage("screen", (*ends, *levels), scene.runs), "screen", options),
-        _search(scene, options),
-        _phase(scene.stage("confirm", (*ends, *candidates), scene.confirm_runs), "confirm", options, most=True),
-        _phase(scene.stage("attribute", treatments_of(scene.ladder()), scene.runs), "attribute", options),
+        _phase(scene.stage("screen", (*ends, *levels), scene.runs), "screen", results_dir),
+        _search(scene, results_dir),
+        _phase(scene.stage("confirm", (*ends, *candidates), scene.confirm_runs), "confirm", results_dir, most=True),
+        _phase(scene.stage("attribute", treatments_of(scene.ladder()), scene.runs), "attribute", results_dir),
     )
 
 
-def _phase(study: Study, stage: str, options: Options, *, most: bool = False) -> Phase:
+def _phase(study: Study, stage: str, results_dir: Path, *, most: bool = False) -> Phase:
     every = _unfolded(study)
     runs = make_plan(every)
-    timing = Timing(study, known_dataset(study, options))
+    timing = Timing(study, known_dataset(study, results_dir))
     return Phase(
         stage, len(study.treatments), study.experiment.runs, len(runs), most, _hours(timing, runs), timing.measured
     )
@@ -78,7 +78,7 @@ def _unfolded(study: Study) -> Study:
     return replace(study, experiment=replace(study.experiment, fold=False))
 
 
-def _search(scene: Scene, options: Options) -> Phase:
+def _search(scene: Scene, results_dir: Path) -> Phase:
     """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
     from sparkray.optimize.search import Settings  # noqa: PLC0415 - Optuna takes long to import
     from sparkray.optimize.search.stage import definition_of, ground_of  # noqa: PLC0415 - likewise
@@ -86,7 +86,7 @@ def _search(scene: Scene, options: Options) -> Phase:
     study = scene.stage("search", (scene.baseline,), 1)
     models = tuple(card.name for card in scene.study.cards)
     runs = Settings("", "", scene.asked.trials, models).most_runs
-    timing = Timing(study, known_dataset(study, options, definition_of(scene, ground_of(scene))))
+    timing = Timing(study, known_dataset(study, results_dir, definition_of(scene, ground_of(scene))))
     each = make_plan(study)
     whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
     return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)

@@ -6,7 +6,7 @@ than are asked for now. So rows are chosen by the ids of a plan, never by a name
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from sparkray.config.folding import apart_in, state_signature
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import HostError
 from sparkray.metrics import BY_NAME
-from sparkray.plan import PlannedRun, Treatment
+from sparkray.plan import PlannedRun, Treatment, canonical_sha256
 from sparkray.store import Dataset
 
 Row = Mapping[str, Any]
@@ -26,6 +26,7 @@ _COLUMNS = [*_KEPT, "docker_command", "simulated", "host", "started_at", "ended_
 FAILED = ("failed", "oom", "timeout", "unready")
 """An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again. Neither is
 `unready` where the baseline was so for the same reason: its model was not there, whatever the flags."""
+_KEY_CHARACTERS = 16
 PATIENCE = 2
 """Blocks in which an environment may fail before it is given up, when none has succeeded."""
 
@@ -136,3 +137,8 @@ def must_run(rows: Rows, environment: str, path: Path, models: Sequence[str]) ->
 def _nothing_to_compare_with(what: str, rows: Sequence[Row], path: Path) -> HostError:
     why = f"{rows[-1]['status']}, {rows[-1]['reason']}" if rows else "none was made"
     return HostError(f"no run of {what} is ok ({why}): there is nothing to compare with", f"Look into {path}")
+
+
+def key_of(treatment: Treatment) -> str:
+    """Hash of a treatment, flags included: two sets of flags under one name have two keys."""
+    return canonical_sha256(asdict(treatment))[:_KEY_CHARACTERS]

@@ -10,10 +10,10 @@ from sparkray.config.space import apply_level
 from sparkray.optimize.context import Scene, changed_words
 from sparkray.optimize.effects import effect, effects, effects_by_model
 from sparkray.optimize.rows import Rows, must_run, rows_of
+from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.stats.screen import LevelEffect
 from sparkray.store import Dataset
-from sparkray.workflows.measurement import Measuring
 
 NO_OP = "the process gets just what the baseline's gets"
 
@@ -45,7 +45,7 @@ class Screened:
     rows: Rows
 
 
-def screen(scene: Scene, measuring: Measuring) -> Screened:
+def screen(scene: Scene, runner: StudyRunner) -> Screened:
     """Measures what is left of the screen, and judges.
 
     Raises:
@@ -56,10 +56,10 @@ def screen(scene: Scene, measuring: Measuring) -> Screened:
     alone = {f"container:{v.name}": v for v in scene.verdicts if v.alone and not unresolved(v.options)}
     levels = {name: scene.level(verdict) for name, verdict in alone.items()}
     study = scene.stage("screen", ends, scene.runs)
-    dataset = measuring.dataset(study, definition_sha256(study), fresh=measuring.options.fresh)
-    struck = measuring.able(study, dataset, list(levels.values()))
+    dataset = runner.dataset(study, definition_sha256(study))
+    struck = runner.able(study, dataset, list(levels.values()))
     kept = {name: treatment for name, treatment in levels.items() if name not in struck}
-    measuring.say(
+    runner.say(
         f"screen: {len(kept)} levels beside native and the baseline, {scene.runs} blocks a model; data in {dataset.path}"
     )
 
@@ -67,7 +67,7 @@ def screen(scene: Scene, measuring: Measuring) -> Screened:
         return {name: NO_OP for name, treatment in kept.items() if rows.same_state(treatment, scene.baseline)}
 
     whole = scene.stage("screen", (*ends, *kept.values()), scene.runs)
-    failed = measuring.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
+    failed = runner.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
     rows = rows_of(dataset, make_plan(whole))
     must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in scene.study.cards])
     return _judged(scene, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})

@@ -34,16 +34,17 @@ from sparkray.sweep.audit import audit
 from sparkray.sweep.calibrate import Conclude, calibrate_command
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
 from sparkray.sweep.optimize import asked_of, asked_options, not_asked, optimize, plan_optimisation
-from sparkray.sweep.options import Options, build_study, options_of, site_of, study_options, sweep_options
+from sparkray.sweep.options import options_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
 from sparkray.sweep.verbs import CONTEXT
 from sparkray.sweep.watch import show_status
+from sparkray.timing import Timing, known_dataset
 from sparkray.units import format_duration
 from sparkray.workflows.calibration_file import calibration_beside, calibration_sentence
 from sparkray.workflows.interim import count_decided, left_out, protocol_hours, protocol_lines, standing_document
-from sparkray.workflows.timing import Timing, known_dataset
+from sparkray.workflows.options import Options, build_study, site_of
 
 INTERRUPTED = 130
 _QUICK_RUNS = 3
@@ -113,7 +114,7 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
         return plan_optimisation(options, asked_of(arguments))
     not_asked(study.experiment.name)
     runs = make_plan(study)
-    timing = Timing(study, known_dataset(study, options))
+    timing = Timing(study, known_dataset(study, options.results_dir))
     host = fingerprint().host
     documents = [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs]
     warnings = engine_warnings(study, runs, load_engine(study.engine))

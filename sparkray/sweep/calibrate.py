@@ -5,65 +5,33 @@ for the machine, in the cache, where later sweeps look: a calibration belongs to
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import numpy as np
-from scipy import stats
 
-from sparkray import __version__
-from sparkray.analysis import REFERENCE_ORDER
-from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p
-from sparkray.catalog import Catalog, data_root
-from sparkray.config.site import NATIVE, Site
-from sparkray.engines import load_engine
-from sparkray.errors import DatasetError, InputError, UnknownNameError
+from sparkray.errors import DatasetError
 from sparkray.plan import PlannedRun, Study
-from sparkray.stats import NotEstimable
-from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, Course, calibrate, drift_pct_per_run
-from sparkray.store import Dataset, existing, storage_errors, write_atomically
+from sparkray.store import Dataset
 from sparkray.sweep.calibration_text import show
-from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
+from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.show import console, counts_of
-from sparkray.workflows.calibration_file import FILE, FORMAT, load_calibration, machine_file
-
-EXPERIMENT = "aa"
-RUNS = 120
-"""So that 20 experiments of the headline's 3 pairs share no run."""
+from sparkray.workflows.calibration import (
+    against_itself,
+    asked_of,
+    calibration_of,
+    experiment_of,
+    newest_dataset,
+    planned_pairs_of,
+    series_of,
+    store_calibration,
+    usual_pairs,
+)
+from sparkray.workflows.calibration_file import FORMAT, load_calibration
+from sparkray.workflows.options import Options
 
 Conclude = Callable[[Study, Dataset, Sequence[PlannedRun], Options, Any], dict[str, int]]
 Sweep = Callable[[Options, Conclude], int]
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of the runs: a margin (or None) for each metric, the pairs that are planned, the seed of labels."""
-
-    margins: Mapping[str, float | None]
-    planned_pairs: int
-    seed: int
-
-
-@dataclass(frozen=True)
-class Series:
-    """Ok runs of one model in one environment, in the order of measurement.
-
-    `every` is how many runs of the dataset came for each of them: above 1 others lie between them.
-    """
-
-    rows: tuple[Row, ...]
-    every: float
-
-    @property
-    def first(self) -> Row:
-        """For what is the same in all of them."""
-        return self.rows[0]
 
 
 def calibrate_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.Command:
@@ -90,32 +58,6 @@ def calibrate_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.C
     return command
 
 
-def against_itself(options: Options, smallest: Callable[[Study], str]) -> Options:
-    """The options of the sweep: one environment, one model, 120 runs, in a dataset of its own.
-
-    A site whose engine needs an image of its own is calibrated with its own experiment, so with the load that its
-    verdicts are about.
-
-    Raises:
-        InputError: More than one environment, model or level is asked for.
-    """
-    site = site_of(options)
-    own = EXPERIMENT if load_engine(site.engine).image_contents == "venv" else site.experiment
-    asked = replace(options, experiment=options.experiment or own, environments=options.environments or NATIVE)
-    study = build_study(asked)
-    name = study.experiment.name
-    if name.partition("-")[0] != EXPERIMENT:
-        asked = replace(asked, settings=(f"experiment.name={EXPERIMENT}-{name}", *asked.settings))
-    for what, count in (("environments", len(study.treatments)), ("levels of the load", len(study.experiment.levels))):
-        if count > 1:
-            raise InputError(f"{count} {what}: an arm is calibrated against itself alone", "Name one")
-    if options.models is None:
-        asked = replace(asked, models=smallest(study))
-    elif len(study.cards) > 1:
-        raise InputError(f"{len(study.cards)} models: a calibration is of one", "Name one: --models A")
-    return replace(asked, runs=options.runs or RUNS)
-
-
 def _from_sweep(options: Options, pairs: int | None, sweep: Sweep) -> int:
     """Measure, then judge whatever is there."""
     sound: list[bool] = []
@@ -134,11 +76,11 @@ def _from_sweep(options: Options, pairs: int | None, sweep: Sweep) -> int:
         out.print(f"{counts['ok']} of {counts['planned']} runs ok. Data: {dataset.path}", markup=False, soft_wrap=True)
         if found is not None:
             experiment = study.experiment
-            asked = _asked(
-                experiment.primary_metrics, experiment.margins, pairs or _usual_pairs(study.site), experiment.seed
+            asked = asked_of(
+                experiment.primary_metrics, experiment.margins, pairs or usual_pairs(study.site), experiment.seed
             )
             document = calibration_of(found, asked, source="sweep")
-            _store(document, dataset, for_machine=counts["ok"] == counts["planned"])
+            store_calibration(document, dataset, for_machine=counts["ok"] == counts["planned"])
             sound.append(_tell(document, options, out))
         elif options.json:
             click.echo(json.dumps({"format": FORMAT, "runs": 0, "sound": None, "metrics": {}}))
@@ -155,150 +97,23 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
         DatasetError: There is no dataset, or no run in it that counts.
     """
     out = console(to_stderr=options.json)
-    dataset = _newest(options.results_dir, options.experiment)
+    dataset = newest_dataset(options.results_dir, options.experiment)
     found = series_of(dataset.read("runs"), options.environments, options.models)
     if found is None:
         raise DatasetError(
             f"{dataset.path} holds no ok runs of what was asked for", "Measure some: calibrate without --quick"
         )
-    experiment = _experiment_of(dataset)
-    asked = _asked(
+    experiment = experiment_of(dataset)
+    asked = asked_of(
         experiment["primary_metrics"],
         experiment["margins"],
-        pairs or _planned_pairs(experiment, str(found.first["site"])),
+        pairs or planned_pairs_of(experiment, str(found.first["site"])),
         int(experiment["seed"]),
     )
     document = calibration_of(found, asked, source="dataset")
     known = load_calibration(document["host"], document["site"])
-    _store(document, dataset, for_machine=known is None or known["source"] == "dataset")
+    store_calibration(document, dataset, for_machine=known is None or known["source"] == "dataset")
     return 0 if _tell(document, options, out) else 1
-
-
-def _newest(results_dir: Path, experiment: str | None) -> Dataset:
-    """The dataset of an experiment that was written to last, or of any."""
-    names = (
-        [experiment]
-        if experiment
-        else sorted({p.parent.name.partition("@")[0] for p in results_dir.glob("*/dataset.json")})
-    )
-    found = [dataset for name in names for dataset in existing(results_dir, name)]
-    if not found:
-        raise DatasetError(
-            f"no dataset{f' of {experiment}' if experiment else ''} in {results_dir.absolute()}",
-            "Name another folder: --results-dir DIR; or measure: calibrate without --quick",
-        )
-    return max(found, key=_last_written)
-
-
-def _last_written(dataset: Dataset) -> tuple[bool, float]:
-    """Datasets without a run come before all others."""
-    runs = dataset.path / "runs"
-    return any(runs.glob("*.parquet")), runs.stat().st_mtime
-
-
-def _experiment_of(dataset: Dataset) -> Mapping[str, Any]:
-    """The experiment that a dataset says it is of; where it does not say, the one that ships for calibration."""
-    try:
-        return cast("Mapping[str, Any]", json.loads((dataset.path / "experiment.json").read_text())["experiment"])
-    except (OSError, ValueError, KeyError):
-        return asdict(Catalog(data_root()).experiment(EXPERIMENT))
-
-
-def _usual_pairs(site: Site) -> int:
-    """Runs of the experiment that the site's sweeps are of."""
-    return Catalog(data_root()).experiment(site.experiment).runs
-
-
-def _planned_pairs(experiment: Mapping[str, Any], site: str) -> int:
-    """Pairs that an experiment is planned with; one against itself plans none, so those of the site's own."""
-    if str(experiment["name"]).partition("-")[0] != EXPERIMENT:
-        return int(experiment["runs"])
-    try:
-        return _usual_pairs(Catalog(data_root()).site(site))
-    except UnknownNameError:
-        return _usual_pairs(Catalog(data_root()).site("cpu"))
-
-
-def _asked(metrics: Sequence[str], margins: Mapping[str, float], planned_pairs: int, seed: int) -> Asked:
-    return Asked({name: margins.get(name) for name in metrics}, planned_pairs, seed)
-
-
-def series_of(rows: Sequence[Row], environment: str | None = None, model: str | None = None) -> Series | None:
-    """The ok runs of the arm that has most of them (of these, where they are named), in order; None if there are none.
-
-    Args:
-        rows: Of `runs`, in any order.
-        environment: The environment; None takes the one with most runs, the reference arm first among equals.
-        model: The model's name.
-    """
-    ok = {row["run_id"]: row for row in sorted(rows, key=lambda r: r["attempt"]) if row["status"] == "ok"}
-    arms = Counter(_arm(row) for row in ok.values())
-    able = [
-        arm
-        for arm in arms
-        if environment in (None, arm[0]) and (model is None or arm[1].casefold() == model.casefold())
-    ]
-    if not able:
-        return None
-    chosen = min(able, key=lambda arm: (-arms[arm], _rank(arm[0]), arm))
-    own = [row for row in ok.values() if _arm(row) == chosen]
-    return Series(tuple(sorted(own, key=lambda row: (str(row["started_at"]), row["position"]))), len(ok) / len(own))
-
-
-def _arm(row: Row) -> tuple[str, str, str, str]:
-    return str(row["environment"]), str(row["model"]), row["level"] or "", str(row["host"])
-
-
-def _rank(environment: str) -> int:
-    return REFERENCE_ORDER.index(environment) if environment in REFERENCE_ORDER else len(REFERENCE_ORDER)
-
-
-def course_of(values: np.ndarray) -> Course:
-    """Autocorrelation and drift of a sequence in time order."""
-    r1, n = lag1(values), len(values)
-    if r1 is None:
-        return Course()
-    mean, variance = lag1_if_independent(n)
-    p = 2 * float(stats.norm.sf(abs(r1 - mean) / variance**0.5))
-    return Course(r1, p, effective_n(n, r1), drift_pct_per_run(values.tolist()), trend_p(values))
-
-
-def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, Any]:
-    """The document of a calibration: plain values, nothing NaN."""
-    metrics: dict[str, Any] = {}
-    for name, margin in asked.margins.items():
-        told = [float(row[name]) for row in series.rows if row.get(name) is not None]
-        found: Calibration | NotEstimable = NotEstimable(
-            "some runs have no value of it" if told else "no run has a value of it"
-        )
-        if len(told) == len(series.rows):
-            found = calibrate(
-                told, course_of(np.asarray(told)), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed
-            )
-        reason = found.reason if isinstance(found, NotEstimable) else None
-        metrics[name] = {"not_estimable": reason, **({} if isinstance(found, NotEstimable) else asdict(found))}
-    first = series.first
-    return {
-        "format": FORMAT,
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sparkray_version": __version__,
-        "source": source,
-        **{key: first[key] for key in ("host", "site", "experiment", "model", "environment")},
-        "simulated": any(row["simulated"] for row in series.rows),
-        "runs": len(series.rows),
-        "every": round(series.every, 2),
-        "seed": asked.seed,
-        "planned_pairs": asked.planned_pairs,
-        "headline_pairs": HEADLINE_PAIRS,
-        "sound": sound_of(metrics),
-        "metrics": metrics,
-    }
-
-
-def sound_of(metrics: Mapping[str, Any]) -> bool | None:
-    """Whether the paired design keeps its 5 % in every metric that can be judged; None when none can."""
-    judged = [metric["cause"] is None for metric in metrics.values() if metric["not_estimable"] is None]
-    return all(judged) if judged else None
 
 
 def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # noqa: ANN401
@@ -310,12 +125,3 @@ def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # n
     return document["sound"] is True
 
 
-def _store(document: Mapping[str, Any], dataset: Dataset, *, for_machine: bool) -> None:
-    """Beside the runs, and for later sweeps of the machine. Raises StorageError."""
-    content = json.dumps(document, indent=1, allow_nan=False).encode()
-    write_atomically(dataset.path / FILE, content)
-    if for_machine and document["sound"] is not None:
-        path = machine_file(document["host"], document["site"])
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)

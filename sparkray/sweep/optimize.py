@@ -9,8 +9,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import fields, replace
-from datetime import UTC, datetime
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,19 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
-from sparkray.config.site import Environment
 from sparkray.errors import InputError
-from sparkray.machine.fingerprint import fingerprint
-from sparkray.optimize.attribute import climb
-from sparkray.optimize.context import Asked, Scene, set_scene, words_of
-from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.context import Asked
 from sparkray.optimize.phases import optimisation_document, optimisation_lines, phases
-from sparkray.optimize.screen import Screened, screen
+from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.runtimes.linux.privilege import through_sudo
-from sparkray.store import storage_errors, write_atomically
 from sparkray.sweep.optimize_text import show
-from sparkray.sweep.options import F, Options, options_of, sweep_options
-from sparkray.sweep.show import console
+from sparkray.sweep.options import F, options_of, sweep_options
+from sparkray.sweep.show import Terminal, console
 from sparkray.workflows.calibration_file import calibration_beside_all, calibration_sentence
-from sparkray.workflows.measurement import InterruptedSweepError, Measuring
-from sparkray.workflows.optimized_file import NAME, write_environment
+from sparkray.workflows.optimization import carry_out, set_scene
+from sparkray.workflows.optimized_file import NAME
+from sparkray.workflows.options import Options
+from sparkray.workflows.study_runner import SessionRunner
 
 INTERRUPTED = 130
 
@@ -85,13 +81,13 @@ def optimize(**arguments: Any) -> int:  # noqa: ANN401
     _as_root()
     out = console(to_stderr=options.json)
     scene = set_scene(options, asked, measuring=True)
-    for line in optimisation_lines(scene, phases(scene, options), levels=False):
+    for line in optimisation_lines(scene, phases(scene, options.results_dir), levels=False):
         out.print(line, markup=False, soft_wrap=True)
     if not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm("Go on?", default=True, abort=True)
     try:
         with ExitStack() as stack:
-            found = carry_out(scene, Measuring(options, out, stack))
+            found = carry_out(scene, SessionRunner(options, Terminal(out), stack))
     except InterruptedSweepError:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         return INTERRUPTED
@@ -124,96 +120,6 @@ def _as_root() -> None:
         os.execv(command[0], command)  # noqa: S606 - this very program again, as root
 
 
-def carry_out(scene: Scene, measuring: Measuring) -> Optimized:
-    """Every stage, each from where it is.
-
-    Raises:
-        SparkrayError: No further run is possible.
-        InterruptedSweepError: Somebody asked for the end.
-    """
-    from sparkray.optimize.confirm import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
-    from sparkray.optimize.search.stage import dataset_of, present, searched  # noqa: PLC0415 - likewise
-
-    dataset = dataset_of(scene, measuring)
-    with present(scene, dataset):
-        screened = screen(scene, measuring)
-        found = _kept(scene, measuring, _begun(scene, screened))
-        looked = searched(scene, screened, measuring, dataset)
-    found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
-    found = _kept(scene, measuring, found)
-    decided = confirm(scene, screened, looked, measuring)
-    options = decided.winner.options if decided.winner else scene.baseline.options
-    output = scene.asked.output or measuring.options.results_dir / NAME
-    chosen = scene.treatment("container_optimized", options)
-    write_environment(output, Environment(chosen.options, chosen.adapt), evidence_of(scene, decided))
-    found = replace(
-        found,
-        confirmation=decided.told,
-        datasets={**found.datasets, "confirm": str(decided.dataset.path)},
-        hypotheses=hypotheses(
-            screened.levels,
-            screened.rows,
-            metric=scene.metric,
-            confirmation=decided.told,
-            confirmed=decided.rows,
-        ),
-        output=str(output),
-    )
-    found = _kept(scene, measuring, found)
-    climbed = climb(scene, measuring)
-    found = replace(
-        found,
-        ladder=climbed.told,
-        datasets={**found.datasets, "attribute": str(climbed.dataset.path)},
-        complete=True,
-    )
-    return _kept(scene, measuring, found)
-
-
-def _begun(scene: Scene, screened: Screened) -> Optimized:
-    """The document after the screen."""
-    return Optimized(
-        experiment=scene.name,
-        site=scene.study.site.name,
-        host=fingerprint().host,
-        simulated=screened.simulated,
-        made_at="",
-        complete=False,
-        metric=scene.metric,
-        better=scene.better,
-        margin=scene.margin,
-        models=tuple(card.name for card in scene.study.cards),
-        settings=settings_of(scene),
-        baseline_flags=words_of(scene.baseline.options),
-        datasets={"screen": str(screened.dataset.path)},
-        overhead=screened.overhead,
-        levels=screened.levels,
-    )
-
-
-def settings_of(scene: Scene) -> Mapping[str, Any]:
-    """What was asked, as the document has it."""
-    return {
-        "runs": scene.runs,
-        "trials": scene.asked.trials,
-        "confirm_runs": scene.confirm_runs,
-        "security": scene.asked.security,
-        "allow_insecure": scene.asked.allow_insecure,
-        "seed": scene.study.experiment.seed,
-    }
-
-
-def _kept(scene: Scene, measuring: Measuring, found: Optimized) -> Optimized:
-    """The document as far as it is, stored. Raises StorageError."""
-    path = file_of(measuring.options.results_dir.absolute(), scene.name)
-    stamped = replace(found, made_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    content = json.dumps(document_of(stamped), indent=1, allow_nan=False).encode()
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
-    return stamped
-
-
 def not_asked(experiment: str) -> None:
     """Refuses what only an optimisation is asked for. Raises InputError."""
     context = click.get_current_context()
@@ -228,7 +134,7 @@ def not_asked(experiment: str) -> None:
 def plan_optimisation(options: Options, asked: Asked) -> int:
     """The whole of an optimisation before it starts: levels with what is done about each, runs and hours. For `plan`."""
     scene = set_scene(options, asked, measuring=False)
-    planned = phases(scene, options)
+    planned = phases(scene, options.results_dir)
     if options.json:
         click.echo(json.dumps(optimisation_document(scene, planned), indent=1))
         return 0

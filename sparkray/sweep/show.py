@@ -37,7 +37,7 @@ class Display:
         self.out = out
         self.total = total
         self.done = done
-        self.left_s = 0.0
+        self.left_s = self.later_s = 0.0
         self.last = ""
         self.bar = (
             Progress(
@@ -76,8 +76,8 @@ class Display:
             self.bar.update(self.task, completed=self.done, description=what, eta=f"ETA {eta}")
 
     def expect(self, left_s: float) -> None:
-        """How long what is left will take, by the driver's reckoning, s."""
-        self.left_s = left_s
+        """Sets the estimated time that is left, s; `later_s` is added."""
+        self.left_s = left_s + self.later_s
 
     def again(self, planned: PlannedRun, why: str) -> None:
         """An attempt does not stand: its run is to be measured again."""
@@ -113,8 +113,8 @@ class Display:
             self.say(f"    {row['reason']}")
 
 
-class Beside(Display):
-    """Of a machine that measures beside the first: its lines name it, and the bar is the first one's."""
+class MachineDisplay(Display):
+    """Progress of a further machine: messages carry its name; the bar belongs to the first machine."""
 
     def __init__(self, out: Console, host: str) -> None:
         super().__init__(out, 0, 0)
@@ -123,6 +123,25 @@ class Beside(Display):
     def say(self, line: str) -> None:
         """A line of its own."""
         super().say(f"{self.host}: {line}")
+
+
+class Terminal:
+    """Reports to a console."""
+
+    def __init__(self, out: Console) -> None:
+        self.out = out
+
+    def say(self, line: str) -> None:
+        """Shows a message."""
+        self.out.print(line, markup=False, soft_wrap=True)
+
+    def progress(self, total: int, done: int) -> Display:
+        """Progress of `total` runs, of which `done` have ended."""
+        return Display(self.out, total, done)
+
+    def machine(self, host: str) -> Display:
+        """Progress of a further machine."""
+        return MachineDisplay(self.out, host)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

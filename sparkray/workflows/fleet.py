@@ -11,53 +11,35 @@ and the search goes on with the rest: its trials are taken up as those of any dr
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sparkray.config.offer import LevelVerdict, judge
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.machine.offered import About
 from sparkray.optimize.context import Scene
-from sparkray.optimize.search import Station, Work
+from sparkray.optimize.runner import InterruptedSweepError, StudyRunner
+from sparkray.optimize.search.machines import MACHINES, Companion, Helper
+from sparkray.optimize.search.words import Station, Work
 from sparkray.store import Dataset
-from sparkray.sweep.show import Beside
-from sparkray.workflows.measurement import InterruptedSweepError, Measuring
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import
     from sparkray.cluster import Node
+    from sparkray.workflows.study_runner import SessionRunner
 
-MACHINES = "machines"
 _KIND = ("architecture", "cpu", "cpus", "gpus")
-
-
-@dataclass(frozen=True)
-class Companion:
-    """A machine beside the first: its name, the id of its boot, and how to measure there."""
-
-    host: str
-    boot: str
-    measuring: Measuring
-
-
-@dataclass(frozen=True)
-class Helper:
-    """A companion at work: what the search knows of it, and what makes it ready."""
-
-    station: Station
-    measuring: Measuring
-    ready: Callable[[], object]
 
 
 class Fleet:
     """The machines of a search, as its crew.
 
     Args:
-        measuring: At the first machine.
+        first: At the first machine.
         muster: The others; asked once, when there is something to explore.
     """
 
-    def __init__(self, measuring: Measuring, muster: Callable[[], Sequence[Helper]]) -> None:
-        self._first, self._muster = measuring, muster
+    def __init__(self, first: StudyRunner, muster: Callable[[], Sequence[Helper]]) -> None:
+        self._first, self._muster = first, muster
         self._helpers: list[Helper] | None = None
         self._error: BaseException | None = None
         self._guard = threading.Lock()
@@ -79,13 +61,13 @@ class Fleet:
         threads = [threading.Thread(target=self._attend, args=(one, work), daemon=True) for one in helpers]
         try:
             for helper, thread in zip(helpers, threads, strict=True):
-                helper.measuring.asked.clear()
+                helper.runner.asked.clear()
                 thread.start()
             work(first)
         except BaseException as error:  # noqa: BLE001 - raised below, once nobody measures any more
             self._note(error)
         for helper in helpers:
-            helper.measuring.asked.set()
+            helper.runner.asked.set()
         for thread in threads:
             thread.join()
         if self._error is not None:
@@ -106,7 +88,7 @@ class Fleet:
             self._note(error)
             self._first.asked.set()
         finally:
-            helper.measuring.release()
+            helper.runner.release()
 
     def _joins(self, helper: Helper) -> bool:
         """Whether a helper can be made ready."""
@@ -117,15 +99,15 @@ class Fleet:
         except SparkrayError as error:
             self._leave_out(helper, f"left out of the search: {error}")
             return False
-        helper.measuring.say("takes part in the search")
+        helper.runner.say("takes part in the search")
         return True
 
     def _leave_out(self, helper: Helper, why: str) -> None:
-        if helper.measuring.asked.is_set():
+        if helper.runner.asked.is_set():
             return  # whatever it waited for, it was told to give that up
         with self._guard:
             self._helpers = [one for one in self._helpers or () if one is not helper]
-        helper.measuring.say(why)
+        helper.runner.say(why)
 
     def _note(self, error: BaseException) -> None:
         with self._guard:
@@ -135,62 +117,58 @@ class Fleet:
         """A stop of the first machine is one of all."""
         self._first.asked.wait()
         for helper in helpers:
-            helper.measuring.asked.set()
+            helper.runner.asked.set()
 
 
-def datasets_of(home: Dataset) -> dict[str, Dataset]:
-    """What other machines measured for a search, by host, beside its own dataset."""
-    found = sorted(home.path.glob(f"{MACHINES}/*/*/dataset.json"))
-    return {path.parent.parent.name: Dataset(path.parent) for path in found}
-
-
-def companions(scene: Scene, measuring: Measuring, home: Dataset) -> list[Companion]:
+def companions(scene: Scene, runner: "SessionRunner", home: Dataset) -> list[Companion]:
     """The other machines of the cluster that may help; why others may not is said.
 
     Args:
         scene: What the optimisation is of.
-        measuring: At the first machine, which is made ready.
+        runner: At the first machine, which is made ready.
         home: The dataset of the search.
 
     Raises:
         SparkrayError: The first machine cannot do it.
         InterruptedSweepError: Somebody asked for the end.
     """
-    if (measuring.options.address or os.environ.get("RAY_ADDRESS") or "local") == "local":
+    if (runner.options.address or os.environ.get("RAY_ADDRESS") or "local") == "local":
         return []  # a Ray of our own is this machine alone, and not started before a run is due
-    cluster = measuring.opened().cluster
+    cluster = runner.opened().cluster
     if len(cluster.nodes()) == 1:
         return []
-    session = measuring.turn(scene.stage("search", (scene.baseline,), scene.runs), home)
+    session = runner.turn(scene.stage("search", (scene.baseline,), scene.runs), home)
     here = session.runner.node if session.runner else None
     if here is None:
         return []
     nodes = [here, *(node for node in cluster.nodes() if node != here)]
     first, *others = cluster.about(nodes, scene.space, home.path)
     if isinstance(first, str):
-        measuring.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
+        runner.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
         return []
     known, found = [first], []
     for node, told in zip(nodes[1:], others, strict=True):
         if isinstance(told, str):
-            measuring.say(f"{node.host} is left out of the search: {told}")
+            runner.say(f"{node.host} is left out of the search: {told}")
         elif (why := unfit(scene, told, known)) is not None:
-            measuring.say(f"{told.machine.host} is left out of the search: {why}")
+            runner.say(f"{told.machine.host} is left out of the search: {why}")
         else:
             known.append(told)
-            found.append(_companion(told, node, measuring, home))
+            found.append(_companion(told, node, runner, home))
     return found
 
 
-def _companion(told: About, node: "Node", measuring: Measuring, home: Dataset) -> Companion:
+def _companion(told: About, node: "Node", runner: "SessionRunner", home: Dataset) -> Companion:
     """With a session on the first one's connection."""
     from sparkray.workflows.session import Session  # noqa: PLC0415 - it brings Ray, which is there by now
+    from sparkray.workflows.study_runner import SessionRunner  # noqa: PLC0415 - it imports this module
 
-    first, host = measuring.opened(), told.machine.host
-    options = replace(measuring.options, results_dir=home.path / MACHINES / host, fresh=False)
+    first, host = runner.opened(), told.machine.host
+    options = replace(runner.options, results_dir=home.path / MACHINES / host, fresh=False)
     asked = threading.Event()
-    session = Session(first.cluster, options, Beside(measuring.out, host), asked, node=node, like=first.identity)
-    mine = Measuring(options, measuring.out, measuring.stack, asked=asked, session=session, host=host)
+    progress = runner.reporter.machine(host)
+    session = Session(first.cluster, options, progress, asked, node=node, like=first.identity)
+    mine = SessionRunner(options, runner.reporter, runner.stack, asked=asked, session=session, host=host)
     return Companion(host, told.boot, mine)
 
 

@@ -13,7 +13,7 @@ from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.stats.operating import expected_pairs
 from sparkray.stats.sequential import Design
 from sparkray.store import Dataset
-from sparkray.workflows.timing import Timing
+from sparkray.timing import Timing
 
 LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
 """Looks of the sequential protocol that a plan compares with, where its experiment has none of its own."""

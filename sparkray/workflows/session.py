@@ -17,10 +17,10 @@ from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, c
 from sparkray.errors import DatasetError, HostError, SparkrayError
 from sparkray.machine.apart import keep_to, observers_cpus
 from sparkray.plan import PlannedRun, Study
+from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.store import Dataset
-from sparkray.sweep.options import Options
-from sparkray.sweep.show import Display
+from sparkray.workflows.options import Options
 
 _LOSSES = 3
 
@@ -52,7 +52,7 @@ class Session:
     Attributes:
         cluster: The connection.
         options: Of the command.
-        display: Is told what happens, and may be exchanged.
+        progress: Is told what happens, and may be exchanged.
         asked: Set by a signal.
         runner: The runner, once there is one.
         losses: Runners that died.
@@ -64,7 +64,7 @@ class Session:
 
     cluster: Cluster
     options: Options
-    display: Display
+    progress: Progress
     asked: threading.Event
     runner: Runner | None = None
     losses: int = 0
@@ -79,7 +79,7 @@ class Session:
         Raises:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
-        say = self.display.say
+        say = self.progress.say
         mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
             self.runner = self.cluster.runner(self.node, study.experiment.name, mode, say, self.asked.is_set)
@@ -103,14 +103,14 @@ class Session:
         if self.runner is None:
             raise RunnerLostError("there is no runner")
         with self._stopping(self.runner):
-            return self.runner.run(planned, self.display.say)
+            return self.runner.run(planned, self.progress.say)
 
     def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
         """A new runner for one that died; it clears up after it. Too many losses end the command. Raises `error`."""
         self.losses += 1
         if self.losses > _LOSSES:
             raise error
-        self.display.say(f"{error.message}; starting another")
+        self.progress.say(f"{error.message}; starting another")
         self.runner = None
         self.turn(study, dataset)
 
@@ -151,7 +151,7 @@ def step_aside(engine_cpus: str, runner: Runner) -> None:
 
 
 @contextmanager
-def opened(options: Options, display: Display, asked: threading.Event) -> Iterator[Session]:
+def opened(options: Options, progress: Progress, asked: threading.Event) -> Iterator[Session]:
     """A session; at its end the machine is free and a Ray of our own is gone.
 
     Raises:
@@ -160,8 +160,8 @@ def opened(options: Options, display: Display, asked: threading.Event) -> Iterat
     with connected(options.address, dashboard=options.dashboard) as cluster, interruptible(asked):
         if cluster.dashboard:
             hint = login_hint()
-            display.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
-        session = Session(cluster, options, display, asked)
+            progress.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
+        session = Session(cluster, options, progress, asked)
         try:
             yield session
         finally:

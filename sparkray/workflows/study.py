@@ -10,15 +10,15 @@ from sparkray.checks import policies_of
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun, Study, make_plan, measured
+from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.store import Dataset
-from sparkray.sweep.options import Options
-from sparkray.sweep.show import Display
+from sparkray.timing import Timing
 from sparkray.workflows.breaker import Breaker, refusals_of
 from sparkray.workflows.interim import left_out
+from sparkray.workflows.options import Options
 from sparkray.workflows.queue import Queue
 from sparkray.workflows.session import Session, opened
-from sparkray.workflows.timing import Timing
 
 _REPEATED = ("invalid", "interrupted")
 
@@ -31,7 +31,7 @@ class Ended:
     error: SparkrayError | None = None
 
 
-def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, display: Display) -> Ended:
+def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, progress: Progress) -> Ended:
     """Every run of `todo`, stored as it ends.
 
     Returns:
@@ -40,7 +40,7 @@ def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], option
     ended = Ended()
     asked = threading.Event()
     try:
-        with opened(options, display, asked) as session:
+        with opened(options, progress, asked) as session:
             Sweep(study, dataset, session, Timing(study, dataset)).carry_out(todo)
     except SparkrayError as error:
         ended.error = error
@@ -80,12 +80,12 @@ class Sweep:
         )
         before = self.dataset.ok_run_ids()
         self.session.turn(self.study, self.dataset)
-        display = self.session.display
+        progress = self.session.progress
         # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
         done = self.dataset.ok_run_ids()
         lost = [run for run in self._planned() if run.run_id in before - done]
         left = lost + [planned for planned in todo if planned.run_id not in done]
-        display.done += len(todo) - len(left)
+        progress.done += len(todo) - len(left)
         queue = Queue(left, self.study.experiment.max_attempts)
         self._leave_out(queue)
         while queue.waiting and not self.session.asked.is_set():
@@ -100,7 +100,7 @@ class Sweep:
             except RunnerLostError as error:
                 before = self.dataset.ok_run_ids()
                 self.session.replace(error, self.study, self.dataset)
-                display.done += 1
+                progress.done += 1
                 ok = (
                     self.dataset.ok_run_ids()
                 )  # it may have died after it had stored the run, or found fault with others
@@ -118,7 +118,7 @@ class Sweep:
         for run in again:
             self.breaker.doubted(run)
             if not self.session.asked.is_set():
-                self.session.display.again(run, doubtful[run.run_id])
+                self.session.progress.again(run, doubtful[run.run_id])
         for run in planned:
             if run not in again and doubtful[run.run_id] != "interrupted":
                 self.breaker.gave_up(run, refusals_of(self.dataset, run))
@@ -129,29 +129,29 @@ class Sweep:
             return
         unneeded, lines = left_out(self.study, self.dataset, queue.waiting)
         queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
-        self.session.display.leave_out(len(unneeded), lines)
+        self.session.progress.leave_out(len(unneeded), lines)
 
     def _one(self, planned: PlannedRun, after: Sequence[PlannedRun]) -> Outcome:
         """One attempt. `after` are the runs that come then, for the time that is left."""
-        display = self.session.display
-        display.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
-        display.begin(planned)
+        progress = self.session.progress
+        progress.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
+        progress.begin(planned)
         self._tell_progress(planned)
         outcome = self.session.run(planned)
         self.timing.learn(planned, outcome.row)
-        display.expect(sum(self.timing.total_s(run) for run in after))
-        display.end(planned, outcome.row)
+        progress.expect(sum(self.timing.total_s(run) for run in after))
+        progress.end(planned, outcome.row)
         return outcome
 
     def _tell_progress(self, planned: PlannedRun) -> None:
-        display = self.session.display
+        progress = self.session.progress
         state: Mapping[str, Any] = {
-            "run": display.done + 1,
-            "of": display.total,
+            "run": progress.done + 1,
+            "of": progress.total,
             "run_id": planned.run_id,
             "environment": planned.environment,
             "model": planned.model,
             "since": time.time(),
-            "eta_s": display.left_s,
+            "eta_s": progress.left_s,
         }
         self.dataset.tell_progress(state)

@@ -14,14 +14,16 @@ from rich.console import Console
 from sparkray.config.docker import DockerOptions
 from sparkray.config.folding import signature
 from sparkray.errors import PreflightError
-from sparkray.optimize.context import Asked, Scene, set_scene
+from sparkray.optimize.context import Asked, Scene
+from sparkray.optimize.search.machines import Companion
 from sparkray.plan import PlannedRun, Study, Treatment
+from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.store import Dataset
-from sparkray.sweep.options import Options
-from sparkray.sweep.show import Display
-from sparkray.workflows.fleet import Companion
-from sparkray.workflows.measurement import Measuring
+from sparkray.sweep.show import Terminal
+from sparkray.workflows.optimization import set_scene
+from sparkray.workflows.options import Options
+from sparkray.workflows.study_runner import SessionRunner
 
 SPACE = """\
 name: pretended
@@ -71,7 +73,7 @@ NOTHING = Truth(gains={})
 
 
 @dataclass
-class Pretending(Measuring):
+class Pretending(SessionRunner):
     """In place of a session: `lives` runs are made before the driver dies (None: it lives).
 
     `others` measure beside it; `before` is called with every run that is due; a machine of `speed` 2 is twice as fast.
@@ -84,6 +86,10 @@ class Pretending(Measuring):
     others: Sequence[Companion] = ()
     before: Callable[[PlannedRun], object] = str
     speed: float = 1.0
+
+    @property
+    def out(self) -> Console:
+        return self.reporter.out  # type: ignore[attr-defined, no-any-return] # a Terminal
 
     def companions(self, scene: Scene, home: Dataset) -> Sequence[Companion]:
         return self.others
@@ -104,7 +110,7 @@ class Pretending(Measuring):
         study: Study,
         dataset: Dataset,
         todo: Sequence[PlannedRun],
-        display: Display,
+        progress: Progress,
         *,
         plan: Sequence[PlannedRun],
     ) -> None:
@@ -193,4 +199,4 @@ def options_in(folder: Path, **changes: Any) -> Options:
 
 def pretending(folder: Path, stack: ExitStack, truth: Truth, *, lives: int | None = None) -> Pretending:
     out = Console(file=StringIO(), width=110)
-    return Pretending(options_in(folder), out, stack, truth=truth, lives=lives)
+    return Pretending(options_in(folder), Terminal(out), stack, truth=truth, lives=lives)

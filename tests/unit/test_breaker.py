@@ -15,12 +15,12 @@ from sparkray.errors import RefusedError
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
+from sparkray.timing import Timing
 from sparkray.workflows.breaker import MOST, Breaker
+from sparkray.workflows.options import Options
 from sparkray.workflows.session import Session
 from sparkray.workflows.study import Sweep
-from sparkray.workflows.timing import Timing
 
 PLAN = make_plan(study())
 HOT, BUSY = {"thermal": "started at 80 degrees C"}, {"exclusive": "others used 1.20 cores"}

@@ -20,9 +20,9 @@ from sparkray.errors import InputError
 from sparkray.plan import definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.calibrate import Conclude, against_itself, calibrate_command, series_of
+from sparkray.sweep.calibrate import Conclude, calibrate_command
 from sparkray.sweep.optimize import tell
-from sparkray.sweep.options import Options, build_study
+from sparkray.workflows.calibration import against_itself, series_of
 from sparkray.workflows.calibration_file import (
     FILE,
     calibration_beside,
@@ -31,6 +31,7 @@ from sparkray.workflows.calibration_file import (
     load_calibration,
     machine_file,
 )
+from sparkray.workflows.options import Options, build_study
 
 Call = Callable[..., Ended]
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -12,7 +12,8 @@ import pytest
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import InputError
 from sparkray.sweep.app import app
-from sparkray.sweep.options import build_study, options_of
+from sparkray.sweep.options import options_of
+from sparkray.workflows.options import build_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]

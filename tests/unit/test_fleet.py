@@ -20,14 +20,15 @@ from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import About
 from sparkray.optimize.context import Scene
 from sparkray.optimize.rows import Rows, all_rows
+from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import default_storage, open_storage
+from sparkray.optimize.search.machines import Companion, datasets_of
 from sparkray.optimize.search.stage import Searched, dataset_of, searched
 from sparkray.plan import PlannedRun
 from sparkray.store import Dataset
-from sparkray.sweep.show import Beside
-from sparkray.workflows.fleet import Companion, datasets_of, unfit
-from sparkray.workflows.measurement import InterruptedSweepError
+from sparkray.sweep.show import MachineDisplay
+from sparkray.workflows.fleet import unfit
 from sparkray.workflows.session import same_files
 
 TRUTH = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, refuses=())
@@ -231,7 +232,7 @@ def test_the_same_command_again_musters_nobody(shared: tuple[Two, Searched]) -> 
 
 
 def test_lines_of_a_further_machine_name_it(two: Two) -> None:
-    display = Beside(two.first.out, "second")
+    display = MachineDisplay(two.first.out, "second")
     display.say("measuring")
     assert two.said.endswith("second: measuring\n")
     assert display.bar is None

@@ -13,7 +13,6 @@ from sparkray.cluster import RESOURCE, Cluster, RunnerLostError, connected
 from sparkray.errors import ClusterError, LockHeldError
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.search.stage import dataset_of
-from sparkray.sweep.show import Display
 from sparkray.workflows.fleet import companions
 from sparkray.workflows.session import Session
 
@@ -84,8 +83,8 @@ def test_two_nodes_of_one_machine_are_one_and_it_is_said(cluster: Cluster, tmp_p
     scene = scene_in(tmp_path)
     with ExitStack() as stack:
         plain = pretending(tmp_path, stack, NOTHING)
-        measuring = OnRay(replace(plain.options, address=cluster.address), plain.out, stack)
-        measuring.session = Session(cluster, measuring.options, Display(measuring.out, 0, 0), measuring.asked)
+        measuring = OnRay(replace(plain.options, address=cluster.address), plain.reporter, stack)
+        measuring.session = Session(cluster, measuring.options, measuring.reporter.progress(0, 0), measuring.asked)
         try:
             found = companions(scene, measuring, dataset_of(scene, measuring))
         finally:

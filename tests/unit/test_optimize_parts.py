@@ -21,17 +21,18 @@ from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import host_facts, lacking, security_of
 from sparkray.metrics import BY_NAME
-from sparkray.optimize.context import Asked, Scene, changed_words, set_scene
+from sparkray.optimize.context import Asked, Scene, changed_words
 from sparkray.optimize.hypotheses import hypotheses
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.screen import advice_of
 from sparkray.optimize.search import ground
 from sparkray.optimize.search.stage import dataset_of, ground_of, plan_of, result_of, study_name
 from sparkray.plan import Treatment, make_plan
-from sparkray.sweep.options import build_study
 from sparkray.sweep.show import Display
-from sparkray.workflows.measurement import Measuring
+from sparkray.workflows.optimization import set_scene
 from sparkray.workflows.optimized_file import read_environment, with_environment, write_environment
+from sparkray.workflows.options import build_study
+from sparkray.workflows.study_runner import SessionRunner
 
 Call = Callable[..., Ended]
 DISPLAY = Display(Console(file=StringIO()), 0, 0)
@@ -179,7 +180,7 @@ def test_a_batch_is_a_block_of_the_baseline_and_its_trials_in_an_order_of_its_ow
     assert {name: run.run_id for name, run in fewer.items()} == {name: plans[0][name].run_id for name in fewer}
 
 
-def study_named(measuring: Measuring, scene: Scene, **more: Any) -> str:
+def study_named(measuring: SessionRunner, scene: Scene, **more: Any) -> str:
     return study_name(scene, ground_of(scene), dataset_of(scene, measuring), **more)
 
 

@@ -16,15 +16,15 @@ from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
 from sparkray.errors import DatasetError, HostError
-from sparkray.optimize.context import Asked, set_scene
+from sparkray.optimize.context import Asked
 from sparkray.optimize.rows import all_rows
 from sparkray.optimize.screen import screen
 from sparkray.optimize.search import Batch, Trial, default_storage, open_storage
 from sparkray.optimize.search.stage import Bench, dataset_of, searched
 from sparkray.store import Dataset
-from sparkray.sweep.optimize import carry_out
 from sparkray.sweep.optimize_text import show
 from sparkray.sweep.show import Display
+from sparkray.workflows.optimization import carry_out, set_scene
 from sparkray.workflows.optimized_file import read_environment
 
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)

@@ -25,7 +25,8 @@ from sparkray.runtimes import StartState
 from sparkray.simulate.study import small_study
 from sparkray.store import open_dataset
 from sparkray.sweep.app import app
-from sparkray.sweep.options import build_study, options_of
+from sparkray.sweep.options import options_of
+from sparkray.workflows.options import build_study
 
 EMPTY = Analysis(Path("nowhere"), {}, {})
 

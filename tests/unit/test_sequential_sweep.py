@@ -22,11 +22,11 @@ from sparkray.errors import ConfigError
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.options import Options
 from sparkray.sweep.show import Display
 from sparkray.sweep.watch import state_of
+from sparkray.timing import Timing
 from sparkray.workflows.interim import count_decided, decided_in, left_out, protocol_hours, protocol_lines
-from sparkray.workflows.timing import Timing
+from sparkray.workflows.options import Options
 
 Call = Callable[..., Any]
 METRIC = "output_throughput_tok_s"

@@ -16,11 +16,12 @@ from rich.console import Console
 from sparkray.cluster import Cluster, Node, Runner
 from sparkray.errors import HostError, LockHeldError
 from sparkray.machine.apart import keep_to
+from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.store import open_dataset
-from sparkray.sweep.options import Options
-from sparkray.sweep.show import Display
-from sparkray.workflows.measurement import InterruptedSweepError, Measuring
+from sparkray.sweep.show import Display, Terminal
+from sparkray.workflows.options import Options
 from sparkray.workflows.session import Session, step_aside
+from sparkray.workflows.study_runner import SessionRunner
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +90,7 @@ def test_a_neighbour_that_was_given_way_to_is_waited_for(tmp_path: Path) -> None
     session.turn(study(), dataset)
     asked.set()  # or it would leave the machine alone for seconds
     with ExitStack() as stack, pytest.raises(InterruptedSweepError):
-        Measuring(session.options, out, stack, asked=asked, session=session).let_go()
+        SessionRunner(session.options, Terminal(out), stack, asked=asked, session=session).let_go()
     assert machine.busy
     session.turn(study(), dataset)
     assert not machine.busy

@@ -8,7 +8,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command
 from sparkray.plan import make_plan, refused
-from sparkray.sweep.options import Options, build_study
+from sparkray.workflows.options import Options, build_study
 
 SITES = [name for name in Catalog(data_root()).site_names() if "spark" in name]
 

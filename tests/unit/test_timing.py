@@ -5,7 +5,7 @@ from builders import experiment, row, study
 
 from sparkray.config.experiment import Protocol
 from sparkray.plan import estimated_s, make_plan
-from sparkray.workflows.timing import Timing
+from sparkray.timing import Timing
 
 
 def test_before_anything_was_measured_the_estimate_stands() -> None:

@@ -19,6 +19,7 @@ from sparkray.errors import HostError
 from sparkray.optimize.context import MEMORY, Scene
 from sparkray.optimize.effects import noise_of
 from sparkray.optimize.rows import FAILED, Row, Rows, all_rows
+from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import (
     Batch,
@@ -35,11 +36,10 @@ from sparkray.optimize.search import (
 )
 from sparkray.optimize.search import present as in_study
 from sparkray.optimize.search.evaluations import KV_CACHE, told_of
+from sparkray.optimize.search.machines import Companion, Helper, datasets_of
 from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, definition_sha256, run_id_of
+from sparkray.progress import Progress
 from sparkray.store import Dataset, description, existing
-from sparkray.sweep.show import Beside, Display
-from sparkray.workflows.fleet import Companion, Fleet, Helper, datasets_of
-from sparkray.workflows.measurement import Measuring
 
 _TRIES = 3
 """Times that a block's baseline is measured again, where checks refuse it."""
@@ -71,9 +71,9 @@ class Bench:
     """Answers batches through the session of one machine, in its dataset. `home`: that of the search, if it is another."""
 
     scene: Scene
-    measuring: Measuring
+    runner: StudyRunner
     dataset: Dataset
-    display: Display
+    progress: Progress
     home: Dataset | None = None
 
     def submit(self, batch: Batch) -> list[Result]:
@@ -83,13 +83,13 @@ class Bench:
             SparkrayError: No further run is possible, or the baseline does not run.
             InterruptedSweepError: Somebody asked for the end.
         """
-        self.measuring.stop_if_asked()
+        self.runner.stop_if_asked()
         treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
         alone = self._alone
         plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
         struck: Mapping[str, str] = {}
         if not batch.over:
-            struck = self.measuring.able(alone, self.dataset, list(treatments.values()))
+            struck = self.runner.able(alone, self.dataset, list(treatments.values()))
             kept = [t for name, t in treatments.items() if name not in struck]
             study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
             self._measured(study, [run for run in plan.values() if run.environment not in struck])
@@ -109,13 +109,13 @@ class Bench:
 
     def ready(self) -> None:
         """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
-        self.measuring.turn(self._alone, self.dataset)
+        self.runner.turn(self._alone, self.dataset)
 
     def helper(self, companion: Companion) -> Helper:
         """A bench like this one at another machine, for the search to use."""
-        there = companion.measuring
-        display = Beside(there.out, companion.host)
-        bench = Bench(self.scene, there, dataset_of(self.scene, there), display, self.dataset)
+        there = companion.runner
+        progress = there.reporter.machine(companion.host)
+        bench = Bench(self.scene, there, dataset_of(self.scene, there), progress, self.dataset)
         return Helper(Station(bench.submit, companion.host, companion.boot, there.let_go), there, bench.ready)
 
     def _everything(self) -> Rows:
@@ -149,8 +149,8 @@ class Bench:
             todo = _open(plan, base, all_rows(self.dataset), first=number == 0)
             if not todo:
                 return
-            self.display.total += len(todo)
-            self.measuring.measure(study, self.dataset, todo, self.display, plan=plan)
+            self.progress.total += len(todo)
+            self.runner.measure(study, self.dataset, todo, self.progress, plan=plan)
         last = all_rows(self.dataset).last(base.run_id)
         if last is None or last["status"] != "ok":
             why = f"{last['status']}, {last['reason']}" if last else "no run was made"
@@ -248,13 +248,13 @@ def present(scene: Scene, dataset: Dataset) -> Iterator[None]:
         yield
 
 
-def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Dataset) -> Searched:
+def searched(scene: Scene, screened: Screened, runner: StudyRunner, dataset: Dataset) -> Searched:
     """Carries the search on to its end, and tells what it found.
 
     Args:
         scene: What the optimisation is of.
         screened: What the screen found.
-        measuring: The session.
+        runner: Runs studies on the machine.
         dataset: That of the search.
 
     Raises:
@@ -264,21 +264,21 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Da
     """
     chosen_from = ground_of(scene, screened)
     if not chosen_from.open_axes:
-        measuring.say("search: nothing is left to choose from")
+        runner.say("search: nothing is left to choose from")
         return Searched(dataset, chosen_from, None, None)
     settings = settings_of(scene, screened, chosen_from, dataset)
     axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in chosen_from.open_axes)
-    measuring.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
-    with Display(measuring.out, 0, 0) as display:
-        bench = Bench(scene, measuring, dataset, display)
+    runner.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
+    with runner.reporter.progress(0, 0) as progress:
+        bench = Bench(scene, runner, dataset, progress)
         storage = open_storage(settings.storage)
         found = search(
             chosen_from,
             bench.submit,
             settings=settings,
             recall=bench.recall,
-            let_go=measuring.let_go,
-            crew=Fleet(measuring, lambda: [bench.helper(one) for one in measuring.companions(scene, dataset)]),
+            let_go=runner.let_go,
+            crew=runner.crew(lambda: [bench.helper(one) for one in runner.companions(scene, dataset)]),
             storage=storage,
         )
     shares = importance(found, chosen_from)
@@ -286,10 +286,10 @@ def searched(scene: Scene, screened: Screened, measuring: Measuring, dataset: Da
     return Searched(dataset, chosen_from, found, told_of(scene, found, settings, rows, shares))
 
 
-def dataset_of(scene: Scene, measuring: Measuring) -> Dataset:
+def dataset_of(scene: Scene, runner: StudyRunner) -> Dataset:
     """That of the search."""
     study = scene.stage("search", (scene.baseline,), scene.runs)
-    return measuring.dataset(study, definition_of(scene, ground_of(scene)), fresh=measuring.options.fresh)
+    return runner.dataset(study, definition_of(scene, ground_of(scene)))
 
 
 def definition_of(scene: Scene, chosen_from: Ground) -> str:

@@ -1,4 +1,4 @@
-"""Measuring for several stages through one session: opened when the first run is due, resumable, stoppable.
+"""Runs the studies of several stages through one session, which is opened when the first run is due.
 
 Flags that this host refuses are found before the first run of a stage, by starting a container with each; an environment
 that works in no block is given up after two, so that a ruinous flag does not cost the whole stage.
@@ -8,73 +8,48 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from sparkray.errors import PreflightError
-from sparkray.optimize.rows import PATIENCE, Rows, must_run, rows_of
-from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, make_plan
+from sparkray.optimize.rows import PATIENCE, Rows, key_of, must_run, rows_of
+from sparkray.optimize.runner import InterruptedSweepError, drop_none, never_over
+from sparkray.plan import PlannedRun, Study, Treatment, make_plan
+from sparkray.progress import Progress, Reporter
 from sparkray.store import Dataset, open_dataset, write_atomically
-from sparkray.sweep.options import Options
-from sparkray.sweep.show import Display
-from sparkray.workflows.timing import Timing
+from sparkray.timing import Timing
+from sparkray.workflows.options import Options
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
     from sparkray.optimize.context import Scene
-    from sparkray.workflows.fleet import Companion
+    from sparkray.optimize.search.machines import Companion, Helper
+    from sparkray.optimize.search.words import Crew
     from sparkray.workflows.session import Session
 
 _STRUCK = "struck.json"
-_ID_LENGTH = 16
 TURN_S = 2.0
 """How long the machine is left to another command that waits for it: its runner looks five times a second."""
 
 
-class InterruptedSweepError(Exception):
-    """Somebody asked for the end; what was measured is stored."""
-
-
-class StageDisplay(Display):
-    """A display that also knows of runs which come after those that the driver was given, for the time that is left."""
-
-    later_s: float = 0.0
-
-    def expect(self, left_s: float) -> None:
-        """Seconds that the driver reckons with, and those after it."""
-        super().expect(left_s + self.later_s)
-
-
-def nobody(_: Rows) -> Mapping[str, str]:
-    """No environment is dropped."""
-    return {}
-
-
-def never(_: Rows) -> bool:
-    """Every planned run is made."""
-    return False
-
-
 @dataclass
-class Measuring:
-    """The session of an optimisation, and what is said meanwhile. `host` is named in that, where it is not the first's."""
+class SessionRunner:
+    """Runs studies through one session (see `StudyRunner`). `host` stands before messages of a further machine."""
 
     options: Options
-    out: Console
+    reporter: Reporter
     stack: ExitStack
     asked: threading.Event = field(default_factory=threading.Event)
     session: "Session | None" = None
     host: str = ""
 
     def dataset(self, study: Study, definition: str, *, fresh: bool = False) -> Dataset:
-        """The dataset of a stage."""
+        """The dataset of a stage; a new one with `fresh` or `--fresh`."""
         root = self.options.results_dir.absolute()
-        return open_dataset(root, study.experiment.name, definition, fresh=fresh)
+        return open_dataset(root, study.experiment.name, definition, fresh=fresh or self.options.fresh)
 
     def say(self, line: str) -> None:
         """A line to the user."""
-        self.out.print(f"{self.host}: {line}" if self.host else line, markup=False, soft_wrap=True)
+        self.reporter.say(f"{self.host}: {line}" if self.host else line)
 
     def turn(self, study: Study, dataset: Dataset) -> "Session":
         """The session, its runner ready for a study.
@@ -93,7 +68,7 @@ class Measuring:
         from sparkray.workflows.session import opened  # noqa: PLC0415 - as above
 
         if self.session is None:
-            self.session = self.stack.enter_context(opened(self.options, Display(self.out, 0, 0), self.asked))
+            self.session = self.stack.enter_context(opened(self.options, self.reporter.progress(0, 0), self.asked))
         return self.session
 
     def companions(self, scene: "Scene", home: Dataset) -> "Sequence[Companion]":
@@ -101,6 +76,12 @@ class Measuring:
         from sparkray.workflows.fleet import companions  # noqa: PLC0415 - it brings Optuna
 
         return companions(scene, self, home)
+
+    def crew(self, muster: "Callable[[], Sequence[Helper]]") -> "Crew":
+        """This machine and those that `muster` names, to work on one search."""
+        from sparkray.workflows.fleet import Fleet  # noqa: PLC0415 - as above
+
+        return Fleet(self, muster)
 
     def release(self) -> None:
         """Lets go of the machine."""
@@ -164,8 +145,8 @@ class Measuring:
         dataset: Dataset,
         *,
         always: Sequence[str],
-        drop: Callable[[Rows], Mapping[str, str]] = nobody,
-        over: Callable[[Rows], bool] = never,
+        drop: Callable[[Rows], Mapping[str, str]] = drop_none,
+        over: Callable[[Rows], bool] = never_over,
     ) -> dict[str, str]:
         """Every run of a study that is not done, round by round.
 
@@ -187,7 +168,7 @@ class Measuring:
         models = [card.name for card in study.cards]
         others = [t.environment for t in study.treatments if t.environment not in always]
         timing, done, gone = Timing(study, dataset), dataset.ok_run_ids(), dict[str, str]()
-        with StageDisplay(self.out, len(plan), sum(1 for run in plan if run.run_id in done)) as display:
+        with self.reporter.progress(len(plan), sum(1 for run in plan if run.run_id in done)) as progress:
             for place, block in enumerate(sorted({run.block for run in plan})):
                 rows = rows_of(dataset, plan)
                 for name in always if place == PATIENCE else ():
@@ -197,12 +178,12 @@ class Measuring:
                     if name not in gone:
                         gone[name] = why
                         left = [r for r in plan if r.environment == name and r.block >= block]
-                        display.leave_out(sum(1 for r in left if r.run_id not in rows.answered), [f"{name}: {why}"])
+                        progress.leave_out(sum(1 for r in left if r.run_id not in rows.answered), [f"{name}: {why}"])
                 if over(rows):
                     break
                 open_runs = [r for r in plan if r.environment not in gone and not _settled(r, rows, always)]
-                display.later_s = sum(timing.total_s(r) for r in open_runs if r.block > block)
-                self.measure(study, dataset, [r for r in open_runs if r.block == block], display, plan=plan)
+                progress.later_s = sum(timing.total_s(r) for r in open_runs if r.block > block)
+                self.measure(study, dataset, [r for r in open_runs if r.block == block], progress, plan=plan)
         rows = rows_of(dataset, plan)
         return {**{name: why for name in others if (why := rows.failing(name, 1)) is not None}, **gone}
 
@@ -211,7 +192,7 @@ class Measuring:
         study: Study,
         dataset: Dataset,
         todo: Sequence[PlannedRun],
-        display: Display,
+        progress: Progress,
         *,
         plan: Sequence[PlannedRun],
     ) -> None:
@@ -226,7 +207,7 @@ class Measuring:
         from sparkray.workflows.study import Sweep  # noqa: PLC0415 - as above
 
         session = self.turn(study, dataset)
-        session.display = display
+        session.progress = progress
         Sweep(study, dataset, session, Timing(study, dataset), plan).carry_out(todo)
         self.stop_if_asked()
 
@@ -236,11 +217,6 @@ def _settled(run: PlannedRun, rows: Rows, always: Sequence[str]) -> bool:
     if run.environment in always:
         return any(row["run_id"] == run.run_id for row in rows.ok)
     return run.run_id in rows.answered
-
-
-def key_of(treatment: Treatment) -> str:
-    """What a treatment really is: flags that were changed under one name have another key."""
-    return canonical_sha256(asdict(treatment))[:_ID_LENGTH]
 
 
 def ids_of(study: Study, treatment: Treatment) -> set[str]:

@@ -1,12 +1,12 @@
-"""How long a sweep will take: from the runs that were measured already, else from the roofline of each card."""
+"""Run-time estimates of a study: the median of measured runs, else the roofline of the model card."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from sparkray.plan import PlannedRun, Study, cooldown_s, definition_sha256, estimated_s, refused
 from sparkray.store import Dataset, description, existing
-from sparkray.sweep.options import Options
 
 Key = tuple[str, str]
 
@@ -46,10 +46,10 @@ class Timing:
         return self.run_s(planned) + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
 
 
-def known_dataset(study: Study, options: Options, definition: str | None = None) -> Dataset | None:
+def known_dataset(study: Study, results_dir: Path, definition: str | None = None) -> Dataset | None:
     """The dataset that a sweep of this study, or of a definition of its own, would go on with; makes none."""
     wanted = definition or definition_sha256(study)
-    for dataset in reversed(existing(options.results_dir.absolute(), study.experiment.name)):
+    for dataset in reversed(existing(results_dir.absolute(), study.experiment.name)):
         if description(dataset).get("definition_sha256") == wanted:
             return dataset
     return None

@@ -1,0 +1,179 @@
+"""Optimises Docker flags: prepares the context, runs the four stages, and stores the document after each.
+
+The same command resumes where it stopped: each stage skips the runs that are stored.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sparkray.analysis.optimized import Optimized, document_of, file_of
+from sparkray.catalog import Catalog, data_root
+from sparkray.config.isolation import KernelFacts
+from sparkray.config.offer import judge
+from sparkray.config.site import CONTAINER_BASELINE, NATIVE, Environment
+from sparkray.errors import InputError
+from sparkray.machine.fingerprint import Machine, fingerprint
+from sparkray.machine.offered import engine_info, host_facts
+from sparkray.optimize.attribute import climb
+from sparkray.optimize.context import Asked, Scene, words_of
+from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.screen import Screened, screen
+from sparkray.plan import Study
+from sparkray.runtimes.linux.isolation import kernel_facts
+from sparkray.store import storage_errors, write_atomically
+from sparkray.workflows.optimized_file import NAME, write_environment
+from sparkray.workflows.options import Options, build_study, site_of
+from sparkray.workflows.study_runner import SessionRunner
+
+
+def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
+    """The scene on this machine, or on the one that the site stands for.
+
+    Args:
+        options: Of the command.
+        asked: What `optimize` adds to them.
+        measuring: Whether runs will follow: then the kernel's side is tried, which needs root.
+
+    Raises:
+        InputError: The site has no space, or the experiment has no objective, or more than one level of the load.
+    """
+    site = site_of(options)
+    if not site.space or not (options.experiment or site.optimization):
+        raise InputError(
+            f"site {site.name} names no space to optimise in",
+            "Name one: --set site.space=local --set site.optimization=local-optimize",
+        )
+    wanted = options.experiment or site.optimization
+    changed = replace(options, experiment=wanted, environments=f"{NATIVE},{CONTAINER_BASELINE}", phase=None, mode=None)
+    study = build_study(changed)
+    _check(study)
+    machine = fingerprint()
+    here = measuring or site.simulated or machine.site == site.name
+    space = Catalog(data_root()).space(site.space)
+    info = engine_info() if here else None
+    facts = host_facts(space, machine, info) if here else space.assumed
+    verdicts = judge(
+        space,
+        study.treatment(CONTAINER_BASELINE).options,
+        workload=study.experiment.workload.kind,
+        host=facts,
+        allowed=asked.allowed,
+    )
+    return Scene(study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, asked, here)
+
+
+def _kernel(machine: Machine, info: Mapping[str, object] | None, *, here: bool, trying: bool) -> KernelFacts:
+    """By trying where runs will follow; as far as it is told where none will."""
+    if trying:
+        return kernel_facts(info)
+    told = info or {}
+    version = int(str(machine.facts["cgroup_version"])) if here else None
+    driver = told.get("Driver")
+    return KernelFacts(cgroup_version=version, storage_driver=str(driver) if driver else None)
+
+
+def _check(study: Study) -> None:
+    experiment = study.experiment
+    if not experiment.primary_metrics or experiment.primary_metrics[0] not in experiment.margins:
+        raise InputError(
+            f"experiment {experiment.name} has no primary metric with a margin: there is nothing to optimise",
+            "Name one first in primary_metrics, with its margin",
+        )
+    if len(experiment.levels) > 1:
+        raise InputError(
+            f"experiment {experiment.name} has {len(experiment.levels)} levels of the load: flags are chosen for one",
+            "Leave one in `levels`",
+        )
+
+
+def carry_out(scene: Scene, runner: SessionRunner) -> Optimized:
+    """Every stage, each from where it is.
+
+    Raises:
+        SparkrayError: No further run is possible.
+        InterruptedSweepError: Somebody asked for the end.
+    """
+    from sparkray.optimize.confirm import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
+    from sparkray.optimize.search.stage import dataset_of, present, searched  # noqa: PLC0415 - likewise
+
+    dataset = dataset_of(scene, runner)
+    with present(scene, dataset):
+        screened = screen(scene, runner)
+        found = _kept(scene, runner, _begun(scene, screened))
+        looked = searched(scene, screened, runner, dataset)
+    found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
+    found = _kept(scene, runner, found)
+    decided = confirm(scene, screened, looked, runner)
+    options = decided.winner.options if decided.winner else scene.baseline.options
+    output = scene.asked.output or runner.options.results_dir / NAME
+    chosen = scene.treatment("container_optimized", options)
+    write_environment(output, Environment(chosen.options, chosen.adapt), evidence_of(scene, decided))
+    found = replace(
+        found,
+        confirmation=decided.told,
+        datasets={**found.datasets, "confirm": str(decided.dataset.path)},
+        hypotheses=hypotheses(
+            screened.levels,
+            screened.rows,
+            metric=scene.metric,
+            confirmation=decided.told,
+            confirmed=decided.rows,
+        ),
+        output=str(output),
+    )
+    found = _kept(scene, runner, found)
+    climbed = climb(scene, runner)
+    found = replace(
+        found,
+        ladder=climbed.told,
+        datasets={**found.datasets, "attribute": str(climbed.dataset.path)},
+        complete=True,
+    )
+    return _kept(scene, runner, found)
+
+
+def _begun(scene: Scene, screened: Screened) -> Optimized:
+    """The document after the screen."""
+    return Optimized(
+        experiment=scene.name,
+        site=scene.study.site.name,
+        host=fingerprint().host,
+        simulated=screened.simulated,
+        made_at="",
+        complete=False,
+        metric=scene.metric,
+        better=scene.better,
+        margin=scene.margin,
+        models=tuple(card.name for card in scene.study.cards),
+        settings=settings_of(scene),
+        baseline_flags=words_of(scene.baseline.options),
+        datasets={"screen": str(screened.dataset.path)},
+        overhead=screened.overhead,
+        levels=screened.levels,
+    )
+
+
+def settings_of(scene: Scene) -> Mapping[str, Any]:
+    """What was asked, as the document has it."""
+    return {
+        "runs": scene.runs,
+        "trials": scene.asked.trials,
+        "confirm_runs": scene.confirm_runs,
+        "security": scene.asked.security,
+        "allow_insecure": scene.asked.allow_insecure,
+        "seed": scene.study.experiment.seed,
+    }
+
+
+def _kept(scene: Scene, runner: SessionRunner, found: Optimized) -> Optimized:
+    """The document as far as it is, stored. Raises StorageError."""
+    path = file_of(runner.options.results_dir.absolute(), scene.name)
+    stamped = replace(found, made_at=datetime.now(UTC).isoformat(timespec="seconds"))
+    content = json.dumps(document_of(stamped), indent=1, allow_nan=False).encode()
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    return stamped

@@ -1,0 +1,208 @@
+"""Options of a sweep as the user gave them, and the study that they describe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sparkray.catalog import Catalog, data_root, override, parse_settings
+from sparkray.checks import check_names
+from sparkray.config.boundary import parse
+from sparkray.config.docker import given, option_names
+from sparkray.config.experiment import Experiment
+from sparkray.config.gpu_choice import CUDA, by_index, names_a_uuid
+from sparkray.config.site import (
+    CONTAINER_BASELINE,
+    CONTAINER_ENVIRONMENTS,
+    CONTAINER_OPTIMIZED,
+    ENVIRONMENTS,
+    NATIVE,
+    Environment,
+    Site,
+)
+from sparkray.engines import load_engine
+from sparkray.errors import ConfigError, InputError, UnknownNameError
+from sparkray.machine.fingerprint import fingerprint, recognised_site
+from sparkray.metrics import BY_NAME
+from sparkray.plan import Study, Treatment
+from sparkray.workflows.optimized_file import with_environment
+
+PHASES: Mapping[str, tuple[str, ...]] = {
+    "baseline": (NATIVE, CONTAINER_BASELINE),
+    "optimization": (CONTAINER_OPTIMIZED,),
+    "both": (NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked for. None: not said."""
+
+    experiment: str | None = None
+    site: str | None = None
+    models: str | None = None
+    environments: str | None = None
+    runs: int | None = None
+    requests: int | None = None
+    seed: int | None = None
+    results_dir: Path = Path("results")
+    settings: tuple[str, ...] = ()
+    phase: str | None = None
+    mode: str | None = None
+    address: str | None = None
+    dashboard: bool = True
+    lock: Literal["wait", "fail"] = "wait"
+    fresh: bool = False
+    json: bool = False
+    yes: bool = False
+    optimized: Path | None = None
+
+
+def build_study(options: Options) -> Study:
+    """Site, experiment, cards and treatments as asked for, every option applied.
+
+    Raises:
+        InputError: Something that was asked for does not exist or is out of bounds.
+    """
+    catalog = Catalog(data_root())
+    rooms = parse_settings(list(options.settings))
+    site = site_of(options)
+    if options.optimized is not None:
+        site = replace(site, environments={**site.environments, **_optimized(site, options)})
+    protocol = {f"protocol.{key}": value for key, value in site.protocol.items()}
+    overrides = {**protocol, **rooms["experiment"], **_asked(options)}
+    experiment = catalog.experiment(options.experiment or site.experiment, overrides)
+    _check_names(experiment)
+    environments = _environments(options, experiment.environments)
+    experiment = replace(experiment, environments=environments)
+    engine_name = str(rooms["engine"].pop("name", site.engine))
+    engine = load_engine(engine_name)
+    given_options = {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine}
+    engine_options = engine.options(_by_index(override(given_options, rooms["engine"])), "engine options")
+    explicit = _explicit(rooms["docker"])
+    treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
+    if unused := set(explicit) - set(environments):
+        raise ConfigError(
+            f"--set docker.{min(unused)}: that environment is not in this sweep",
+            f"Environments: {', '.join(environments)}",
+        )
+    cards = tuple(catalog.select(experiment.models))
+    return Study(experiment, site, cards, treatments, engine_name, engine_options)
+
+
+def _by_index(engine_options: dict[str, Any]) -> dict[str, Any]:
+    """Engine options in which a GPU that was named by its UUID is named by its index on this machine."""
+    variables = engine_options.get("environment")
+    if not isinstance(variables, Mapping) or not names_a_uuid({CUDA: str(variables.get(CUDA, ""))}):
+        return engine_options
+    texts = {str(name): str(value) for name, value in variables.items()}
+    return {**engine_options, "environment": by_index(texts, fingerprint().gpu_uuids, "engine.environment")}
+
+
+def site_of(options: Options) -> Site:
+    """The site that was named, or that this machine is.
+
+    Raises:
+        InputError: There is none of that name, or a setting does not fit it.
+        HostError: None was named, and this machine's GPUs cannot be read.
+    """
+    settings = parse_settings(list(options.settings))["site"]
+    return Catalog(data_root()).site(options.site or recognised_site(fingerprint()), settings)
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """Keys of the experiment that options override."""
+    asked = {
+        "models": _names(options.models),
+        "runs": options.runs,
+        "workload.requests": options.requests,
+        "seed": options.seed,
+    }
+    return {key: value for key, value in asked.items() if value is not None}
+
+
+def _names(text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    names = [name.strip() for name in text.replace(" ", ",").split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{text!r} names nothing", "Write names with commas between: a,b")
+    return list(dict.fromkeys(names))
+
+
+def _environments(options: Options, default: tuple[str, ...]) -> tuple[str, ...]:
+    """By `--environments`, else by TEST_PHASE, else the experiment's."""
+    names = _names(options.environments)
+    if names is None:
+        names = list(PHASES[options.phase]) if options.phase else list(default)
+    for name in names:
+        if name not in ENVIRONMENTS:
+            raise UnknownNameError("environment", name, list(ENVIRONMENTS))
+    return tuple(dict.fromkeys(names))
+
+
+def _check_names(experiment: Experiment) -> None:
+    """A metric that nobody computes, or a check that there is not, would be missed only after the last run."""
+    for name in experiment.checks:
+        if name not in check_names():
+            raise UnknownNameError("check", name, check_names())
+    grouped = [name for metrics in experiment.families.values() for name in metrics]
+    for name in (*experiment.primary_metrics, *experiment.margins, *grouped):
+        if name not in BY_NAME:
+            raise UnknownNameError("metric", name, list(BY_NAME))
+
+
+def _explicit(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`--set docker.ENVIRONMENT.OPTION=value` by environment."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in settings.items():
+        environment, _, option = key.partition(".")
+        if environment not in CONTAINER_ENVIRONMENTS:
+            raise UnknownNameError("container environment", environment, list(CONTAINER_ENVIRONMENTS))
+        if option not in option_names():
+            raise UnknownNameError("Docker option", option, option_names())
+        found.setdefault(environment, {})[option] = value
+    return found
+
+
+def _treatment(name: str, site: Site, mode: str | None, explicit: Mapping[str, Any]) -> Treatment:
+    """An environment with its flags. A flag that the user asked for is never given up."""
+    if name not in CONTAINER_ENVIRONMENTS:
+        return Treatment(name)
+    environment = _site_environment(name, site, mode)
+    options = {option: value for option, _, value in given(environment.options)}
+    options.update(explicit)
+    adapt = tuple(option for option in environment.adapt if option not in explicit)
+    parsed = (
+        parse(Environment, {"options": options}, f"--set docker.{name}").options if explicit else environment.options
+    )
+    return Treatment(name, parsed, adapt)
+
+
+def _optimized(site: Site, options: Options) -> dict[str, Environment]:
+    """The optimised environment of a file, in place of the site's own."""
+    if options.mode is not None:
+        raise InputError(
+            f"OPTIMIZATION_MODE={options.mode} and --optimized both name the optimised flags", "Leave one of them out"
+        )
+    return (
+        {CONTAINER_OPTIMIZED: with_environment(site, options.optimized, host=fingerprint().host)}
+        if options.optimized
+        else {}
+    )
+
+
+def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
+    if name not in site.environments:
+        raise UnknownNameError(f"environment of site {site.name}", name, list(site.environments))
+    environment = site.environments[name]
+    if name != CONTAINER_OPTIMIZED or mode is None:
+        return environment
+    if mode == "all":
+        raise InputError(
+            "OPTIMIZATION_MODE=all screens every configuration, which is what the verb `optimize` does",
+            f"Name one: {', '.join(site.modes)}; or run optimize",
+        )
+    if mode not in site.modes:
+        raise UnknownNameError("OPTIMIZATION_MODE", mode, list(site.modes))
+    return Environment(site.modes[mode], environment.adapt)
