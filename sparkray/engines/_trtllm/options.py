@@ -105,11 +105,6 @@ def read_options(mapping: Mapping[str, Any], source: str) -> TrtllmOptions:
     given = dict(mapping)
     if isinstance(given.get("version"), int | float):  # YAML reads 1.2 as a number
         given["version"] = str(given["version"])
-    if isinstance(variables := given.get("environment"), Mapping):  # as 1.2 above: CUDA_VISIBLE_DEVICES=0
-        given["environment"] = {
-            name: str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-            for name, value in variables.items()
-        }
     options = parse(TrtllmOptions, given, source)
     by_index(options.environment, (), source)
     if options.kv_cache_max_tokens is not None and options.kv_cache != "fixed":
