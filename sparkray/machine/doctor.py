@@ -140,7 +140,7 @@ def _cgroups(seen: Seen) -> Finding:
 
 
 def _limits(seen: Seen) -> Finding:
-    why = "without CAP_SYS_RESOURCE no hard limit can be raised and --privileged cannot start"
+    why = "without CAP_SYS_RESOURCE no hard limit can be raised; a sweep tries --privileged before its first run"
     for line in (seen.text("proc/self/status") or "").splitlines():
         if line.startswith("CapBnd"):
             if int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1:
