@@ -35,10 +35,10 @@ from functools import partial
 import numpy as np
 import optuna
 from optuna.storages import InMemoryStorage
-from simulated_machines import DRIFT, LOST, Bench, Choices, best_truth, draw, loss, make_ground, null
+from simulated_machines import DRIFT, LOST, Bench, Choices, best_truth, draw, loss, make_feasible_space, null
 
 from sparkray.optimize.confirm import RISK
-from sparkray.optimize.search import Found, Ground, Settings, search, shortlist
+from sparkray.optimize.search import FeasibleSpace, Found, Settings, search, shortlist
 from sparkray.optimize.search.propose import tpe
 from sparkray.stats.paired import ratio_of_logs
 from sparkray.stats.screen import beyond_margin, screen_effects
@@ -55,28 +55,28 @@ def settings_within(runs: int, seed: int) -> Settings:
     return next(settings for settings in made if settings.most_runs <= runs)
 
 
-def found_by(ground_: Ground, bench: Bench, *, runs: int, seed: int) -> Found:
+def found_by(feasible: FeasibleSpace, bench: Bench, *, runs: int, seed: int) -> Found:
     """The room's own search, its noise unknown to it."""
-    return search(ground_, bench.submit, settings=settings_within(runs, seed), storage=InMemoryStorage())
+    return search(feasible, bench.submit, settings=settings_within(runs, seed), storage=InMemoryStorage())
 
 
-def ours(ground_: Ground, bench: Bench, *, runs: int, seed: int) -> Choices:
-    found = found_by(ground_, bench, runs=runs, seed=seed)
+def ours(feasible: FeasibleSpace, bench: Bench, *, runs: int, seed: int) -> Choices:
+    found = found_by(feasible, bench, runs=runs, seed=seed)
     return found.best.choices if found.best and (found.best.estimate or 0.0) > 0 else {}
 
 
-def levels_alone(ground_: Ground) -> dict[str, Choices]:
+def levels_alone(feasible: FeasibleSpace) -> dict[str, Choices]:
     """Every level as the only change, with what it needs."""
     return {
         f"{axis.name}={label}": {axis.name: label} if verdict.alone else {"ipc": "private", axis.name: label}
-        for axis in ground_.axes
+        for axis in feasible.axes
         for label, verdict in axis.levels.items()
     }
 
 
-def ofat(ground_: Ground, bench: Bench, **_: int) -> Choices:
+def ofat(feasible: FeasibleSpace, bench: Bench, **_: int) -> Choices:
     """Every level alone, then the levels that were seen to gain, combined."""
-    alone = levels_alone(ground_)
+    alone = levels_alone(feasible)
     blocks = [bench.results(list(alone.values())) for _ in range(RUNS_A_LEVEL)]
     winners: dict[str, tuple[float, str]] = {}
     for name, results in zip(alone, zip(*blocks, strict=True), strict=True):
@@ -91,13 +91,13 @@ def ofat(ground_: Ground, bench: Bench, **_: int) -> Choices:
     return {"ipc": "private", **chosen} if "shm_size" in chosen else chosen
 
 
-def _one_each(ground_: Ground, bench: Bench, *, runs: int, sampler: optuna.samplers.BaseSampler) -> Choices:
+def _one_each(feasible: FeasibleSpace, bench: Bench, *, runs: int, sampler: optuna.samplers.BaseSampler) -> Choices:
     study = optuna.create_study(sampler=sampler, direction="maximize", storage=InMemoryStorage())
     best: tuple[float, Choices] = (0.0, {})
     while (room := min(8, runs - bench.runs - 1)) > 0:
         handles = [study.ask() for _ in range(room)]
         many = [
-            ground_.choose(lambda name, labels, h=handle: str(h.suggest_categorical(name, labels)))  # type: ignore[misc]
+            feasible.choose(lambda name, labels, h=handle: str(h.suggest_categorical(name, labels)))  # type: ignore[misc]
             for handle in handles
         ]
         for handle, choices, result in zip(handles, many, bench.results(many), strict=True):
@@ -111,12 +111,12 @@ def _one_each(ground_: Ground, bench: Bench, *, runs: int, sampler: optuna.sampl
     return best[1]
 
 
-def random(ground_: Ground, bench: Bench, *, runs: int, seed: int) -> Choices:
-    return _one_each(ground_, bench, runs=runs, sampler=optuna.samplers.RandomSampler(seed=seed))
+def random(feasible: FeasibleSpace, bench: Bench, *, runs: int, seed: int) -> Choices:
+    return _one_each(feasible, bench, runs=runs, sampler=optuna.samplers.RandomSampler(seed=seed))
 
 
-def plain_tpe(ground_: Ground, bench: Bench, *, runs: int, seed: int) -> Choices:
-    return _one_each(ground_, bench, runs=runs, sampler=tpe(seed, 10))
+def plain_tpe(feasible: FeasibleSpace, bench: Bench, *, runs: int, seed: int) -> Choices:
+    return _one_each(feasible, bench, runs=runs, sampler=tpe(seed, 10))
 
 
 STRATEGIES: dict[str, Callable[..., Choices]] = {"ours": ours, "ofat": ofat, "random": random, "tpe": plain_tpe}
@@ -159,26 +159,26 @@ class Asked:
         return found
 
 
-def budget_of(ground_: Ground, share: float) -> tuple[int, int]:
+def budget_of(feasible: FeasibleSpace, share: float) -> tuple[int, int]:
     """Runs of one-factor-at-a-time, and the share of them that the others get."""
-    full = RUNS_A_LEVEL * (len(levels_alone(ground_)) + 1)
+    full = RUNS_A_LEVEL * (len(levels_alone(feasible)) + 1)
     return full, int(share * full)
 
 
-def screen_runs(ground_: Ground) -> int:
+def screen_runs(feasible: FeasibleSpace) -> int:
     """Runs of the screen that `optimize` makes before it searches, where no level is given up: native is in it too."""
-    alone = sum(verdict.alone for axis in ground_.axes for verdict in axis.levels.values())
+    alone = sum(verdict.alone for axis in feasible.axes for verdict in axis.levels.values())
     return RUNS_A_LEVEL * (alone + 2)
 
 
 def once(repetition: int, *, name: str, cv: float, asked: Asked) -> tuple[float, int]:
     """The loss of a strategy on one machine, and its runs; the same machine for every strategy."""
     optuna.logging.set_verbosity(logging.WARNING)
-    ground_ = make_ground()
+    feasible = make_feasible_space()
     machine = draw(np.random.default_rng([repetition, 1]), cv)
     bench = Bench(machine, np.random.default_rng([repetition, 2]), drift=asked.drift)
-    chosen = STRATEGIES[name](ground_, bench, runs=budget_of(ground_, asked.share)[1], seed=repetition)
-    return loss(ground_, machine, chosen, best_truth(ground_, machine)), bench.runs
+    chosen = STRATEGIES[name](feasible, bench, runs=budget_of(feasible, asked.share)[1], seed=repetition)
+    return loss(feasible, machine, chosen, best_truth(feasible, machine)), bench.runs
 
 
 def measured(name: str, cv: float, asked: Asked) -> Row:
@@ -188,13 +188,13 @@ def measured(name: str, cv: float, asked: Asked) -> Row:
     return Row(losses, float(np.mean(runs)))
 
 
-def crowned(bench: Bench, ground_: Ground, found: Found, *, screened: bool, blocks: int) -> bool:
+def crowned(bench: Bench, feasible: FeasibleSpace, found: Found, *, screened: bool, blocks: int) -> bool:
     """Whether a candidate wins, by the rule of the confirmation, over fresh blocks of all of them and the baseline."""
     screen = ()
     if screened:
-        alone = {name: choices for name, choices in levels_alone(ground_).items() if len(choices) == 1}
+        alone = {name: choices for name, choices in levels_alone(feasible).items() if len(choices) == 1}
         screen = _effects(bench, alone, RUNS_A_LEVEL)
-    candidates = {one.environment: one.choices for one in shortlist(ground_, found, screen)}
+    candidates = {one.environment: one.choices for one in shortlist(feasible, found, screen)}
     ps = beyond_margin(_effects(bench, candidates, blocks), MARGIN)
     return any(p is not None and p < RISK for p in ps)
 
@@ -211,10 +211,10 @@ def _effects(bench: Bench, many: Mapping[str, Choices], blocks: int) -> tuple:  
 def null_once(repetition: int, *, cv: float, asked: Asked) -> list[bool]:
     """Whether a winner is crowned where no flag does anything, for each number of blocks."""
     optuna.logging.set_verbosity(logging.WARNING)
-    ground_ = make_ground()
+    feasible = make_feasible_space()
     bench = Bench(null(cv), np.random.default_rng([repetition, 4]), drift=asked.drift)
-    found = found_by(ground_, bench, runs=budget_of(ground_, asked.share)[1], seed=repetition)
-    return [crowned(bench, ground_, found, screened=True, blocks=blocks) for blocks in CONFIRM_BLOCKS]
+    found = found_by(feasible, bench, runs=budget_of(feasible, asked.share)[1], seed=repetition)
+    return [crowned(bench, feasible, found, screened=True, blocks=blocks) for blocks in CONFIRM_BLOCKS]
 
 
 def false_winners(cv: float, asked: Asked) -> list[float]:
@@ -225,11 +225,11 @@ def false_winners(cv: float, asked: Asked) -> list[float]:
 
 def show_losses(cvs: Sequence[float], asked: Asked, names: Sequence[str] = tuple(STRATEGIES)) -> list[str]:
     """The table of losses; what missed its target."""
-    ground_ = make_ground()
-    full, budget = budget_of(ground_, asked.share)
+    feasible = make_feasible_space()
+    full, budget = budget_of(feasible, asked.share)
     print(
-        f"{asked.repetitions} machines, {len(ground_.axes)} factors, drift {asked.drift:g} CV a run; one factor at a time: "
-        f"{full} runs; the others: {budget}; the screen that `optimize` makes before it searches: {screen_runs(ground_)} "
+        f"{asked.repetitions} machines, {len(feasible.axes)} factors, drift {asked.drift:g} CV a run; one factor at a time: "
+        f"{full} runs; the others: {budget}; the screen that `optimize` makes before it searches: {screen_runs(feasible)} "
         "more, of which nothing is told here\n"
     )
     print(

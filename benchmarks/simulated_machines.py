@@ -9,7 +9,7 @@ import numpy as np
 from sparkray.config.docker import DockerOptions
 from sparkray.config.offer import judge
 from sparkray.config.space import BASELINE, Factor, HostFacts, Space
-from sparkray.optimize.search import Batch, Ground, Result, ground
+from sparkray.optimize.search import Batch, FeasibleSpace, Result, feasible_space
 
 LOST = 1.0
 """Loss of a configuration that cannot be used."""
@@ -70,8 +70,8 @@ class Machine:
         return None if set(choices.items()) & (self.over | self.fails) else self.speed(choices)
 
 
-def make_ground() -> Ground:
-    return ground(SPACE, BASELINE_OPTIONS, judge(SPACE, BASELINE_OPTIONS, workload="offline", host=FACTS))
+def make_feasible_space() -> FeasibleSpace:
+    return feasible_space(SPACE, BASELINE_OPTIONS, judge(SPACE, BASELINE_OPTIONS, workload="offline", host=FACTS))
 
 
 def draw(rng: np.random.Generator, cv: float) -> Machine:
@@ -140,19 +140,19 @@ class Bench:
         return self.results([trial.choices for trial in batch.trials])
 
 
-def best_truth(ground_: Ground, machine: Machine) -> float:
+def best_truth(feasible: FeasibleSpace, machine: Machine) -> float:
     """The true log ratio of the best usable configuration, by trying every level that has a part in any effect."""
     matters = {*machine.effects, *(level for pair in machine.pairs for level in pair)}
     tried: list[dict[str, str]] = [{}]
-    for axis in ground_.axes:
+    for axis in feasible.axes:
         labels = [BASELINE, *(label for label in axis.levels if (axis.name, label) in matters)]
         labels += ["private"] if axis.name == "ipc" and "private" not in labels else []
         tried = [{**before, axis.name: label} for before in tried for label in labels]
-    truths = [machine.truth(ground_.settled(choices)) for choices in tried]
+    truths = [machine.truth(feasible.settled(choices)) for choices in tried]
     return max(value for value in truths if value is not None)
 
 
-def loss(ground_: Ground, machine: Machine, chosen: Choices, best: float) -> float:
+def loss(feasible: FeasibleSpace, machine: Machine, chosen: Choices, best: float) -> float:
     """Relative, against the best: 0 is none."""
-    value = machine.truth(ground_.settled(chosen))
+    value = machine.truth(feasible.settled(chosen))
     return LOST if value is None else round(-math.expm1(value - best), 9) + 0.0  # rounding makes no loss

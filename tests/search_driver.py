@@ -12,7 +12,7 @@ from random import Random
 from sparkray.config.docker import DockerOptions
 from sparkray.config.offer import judge
 from sparkray.config.space import Factor, HostFacts, Space
-from sparkray.optimize.search import Batch, Ground, Result, Settings, Trial, ground, search
+from sparkray.optimize.search import Batch, FeasibleSpace, Result, Settings, Trial, feasible_space, search
 
 SPACE = Space(
     "small",
@@ -30,9 +30,9 @@ BASELINE = DockerOptions(ipc="host", ulimit_memlock=-1)
 EFFECTS = {("cpuset", "fast"): 0.04, ("cpuset", "one"): -0.7, ("seccomp", "off"): 0.02, ("shm_size", "32g"): 0.01}
 
 
-def small_ground(barred: Sequence[str] = (), baseline: DockerOptions = BASELINE) -> Ground:
+def small_feasible_space(barred: Sequence[str] = (), baseline: DockerOptions = BASELINE) -> FeasibleSpace:
     verdicts = judge(SPACE, baseline, workload="offline", host=HostFacts(cpus="0-19"))
-    return ground(SPACE, baseline, verdicts, barred=barred)
+    return feasible_space(SPACE, baseline, verdicts, barred=barred)
 
 
 def truth(trial: Trial) -> float:
@@ -90,7 +90,7 @@ class Machine:
 
 def main(storage: str, trials: str, log: str, seconds: str) -> None:
     settings = settings_for(storage, int(trials), noise={"model": 0.007}, finalists=2, per_block=3)
-    search(small_ground(), Machine(Path(log), float(seconds)).submit, settings=settings)
+    search(small_feasible_space(), Machine(Path(log), float(seconds)).submit, settings=settings)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from sparkray.analysis.optimized import Attributed
 from sparkray.analysis.optimized import Ladder as Told
 from sparkray.config.isolation import LAYER_TITLES, Ladder
 from sparkray.metrics import BY_NAME
-from sparkray.optimize.context import MEMORY, Scene
+from sparkray.optimize.context import MEMORY, OptimizationContext
 from sparkray.optimize.rows import Rows, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import definition_sha256, make_plan, treatments_of
@@ -31,32 +31,32 @@ class Climbed:
     told: Told
 
 
-def climb(scene: Scene, runner: StudyRunner) -> Climbed:
+def climb(context: OptimizationContext, runner: StudyRunner) -> Climbed:
     """Measures what is left of the ladder, and attributes.
 
     Raises:
         SparkrayError: No further run is possible.
         InterruptedSweepError: Somebody asked for the end.
     """
-    rungs = scene.ladder()
+    rungs = context.ladder()
     treatments = treatments_of(rungs)
     ends = tuple(t for t in treatments if t.environment in (rungs.first, rungs.last))
     between = [t for t in treatments if t not in ends]
-    study = scene.stage("attribute", ends, scene.runs)
+    study = context.stage("attribute", ends, context.runs)
     dataset = runner.dataset(study, definition_sha256(study))
     struck = runner.able(study, dataset, between)
     kept = [t for t in treatments if t.environment not in struck]
     runner.say(
-        f"attribute: {len(kept)} rungs from {rungs.first} to {rungs.last}, {scene.runs} blocks a model; "
+        f"attribute: {len(kept)} rungs from {rungs.first} to {rungs.last}, {context.runs} blocks a model; "
         f"data in {dataset.path}"
     )
-    whole = scene.stage("attribute", kept, scene.runs)
+    whole = context.stage("attribute", kept, context.runs)
     failed = runner.rounds(whole, dataset, always=(rungs.first, rungs.last))
     rows = rows_of(dataset, make_plan(whole))
     told = tuple(
         attributed(rungs, rows, card.name, metric)
-        for card in scene.study.cards
-        for metric in dict.fromkeys((*scene.study.experiment.primary_metrics, MEMORY))
+        for card in context.study.cards
+        for metric in dict.fromkeys((*context.study.experiment.primary_metrics, MEMORY))
     )
     return Climbed(dataset, Told(titles_of(), _struck(rungs, {**struck, **failed}), told))
 

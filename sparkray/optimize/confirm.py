@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import isolation_rank, weakenings
-from sparkray.optimize.context import MEMORY, Scene, changed_words
+from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
 from sparkray.optimize.effects import effect, effects, effects_by_model
 from sparkray.optimize.interim import looks_at
 from sparkray.optimize.rows import Rows, key_of, must_run, rows_of
@@ -48,43 +48,43 @@ class Decided:
     rows: Rows
 
 
-def confirm(scene: Scene, screened: Screened, searched_: Searched, runner: StudyRunner) -> Decided:
+def confirm(context: OptimizationContext, screened: Screened, searched_: Searched, runner: StudyRunner) -> Decided:
     """Measures what is left of the confirmation, and decides.
 
     Raises:
         SparkrayError: No further run is possible, or the baseline does not run.
         InterruptedSweepError: Somebody asked for the end.
     """
-    candidates = shortlist(searched_.ground, searched_.found, list(screened.measured.values()))
-    ends = (Treatment(NATIVE), scene.baseline)
-    mine = {one.environment: scene.treatment(one.environment, one.options) for one in candidates}
-    study = scene.stage("confirm", (*ends, *mine.values()), scene.confirm_runs)
-    dataset = _dataset(scene, runner, study.treatments)
+    candidates = shortlist(searched_.feasible_space, searched_.found, list(screened.measured.values()))
+    ends = (Treatment(NATIVE), context.baseline)
+    mine = {one.environment: context.treatment(one.environment, one.options) for one in candidates}
+    study = context.stage("confirm", (*ends, *mine.values()), context.confirm_runs)
+    dataset = _dataset(context, runner, study.treatments)
     names = ", ".join(mine) or "no candidate: neither screen nor search saw a gain"
-    runner.say(f"confirm: {names}; {scene.confirm_runs} fresh blocks a model; data in {dataset.path}")
-    struck = runner.able(scene.stage("confirm", ends, scene.confirm_runs), dataset, list(mine.values()))
+    runner.say(f"confirm: {names}; {context.confirm_runs} fresh blocks a model; data in {dataset.path}")
+    struck = runner.able(context.stage("confirm", ends, context.confirm_runs), dataset, list(mine.values()))
     if struck:
-        study = scene.stage(
-            "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), scene.confirm_runs
+        study = context.stage(
+            "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), context.confirm_runs
         )
 
     def settled(rows: Rows) -> bool:
-        found = looks_at(scene, list(mine), rows, models=screened.models, closed=False)
+        found = looks_at(context, list(mine), rows, models=screened.models, closed=False)
         given_up = {name for name in mine if name in struck or rows.failing(name) is not None}
         return bool(found) and all(one.stop or name in given_up for name, one in found.items())
 
     failed = runner.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
     rows = rows_of(dataset, make_plan(study))
     must_run(rows, CONTAINER_BASELINE, dataset.path, screened.models)
-    told = decide_among(scene, candidates, rows, models=screened.models, out={**struck, **failed})
+    told = decide_among(context, candidates, rows, models=screened.models, out={**struck, **failed})
     winner = next((one for one in candidates if one.environment == told.winner), None)
     return Decided(dataset, told, winner, rows)
 
 
-def _dataset(scene: Scene, runner: StudyRunner, treatments: Sequence[Treatment]) -> Dataset:
+def _dataset(context: OptimizationContext, runner: StudyRunner, treatments: Sequence[Treatment]) -> Dataset:
     """The dataset of these very flags: blocks with others in them were another confirmation, and stay apart."""
     names = sorted(f"{treatment.environment} {key_of(treatment)}" for treatment in treatments)
-    study = scene.stage("confirm", (), scene.confirm_runs)
+    study = context.stage("confirm", (), context.confirm_runs)
     definition = definition_sha256(study)
     dataset = runner.dataset(study, definition)
     path = dataset.path / _FILE
@@ -96,7 +96,7 @@ def _dataset(scene: Scene, runner: StudyRunner, treatments: Sequence[Treatment])
 
 
 def decide_among(
-    scene: Scene,
+    context: OptimizationContext,
     candidates: Sequence[Candidate],
     rows: Rows,
     *,
@@ -106,44 +106,46 @@ def decide_among(
     """The verdict on fresh rows.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         candidates: Those that were measured.
         rows: Of the confirmation.
         models: Those that the baseline runs; a candidate must work on each.
         out: Candidates that were given up, with why.
     """
-    base = rows.values(CONTAINER_BASELINE, scene.metric)
-    native = rows.values(NATIVE, scene.metric)
-    arms = {one.environment: rows.values(one.environment, scene.metric) for one in candidates}
-    found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
+    base = rows.values(CONTAINER_BASELINE, context.metric)
+    native = rows.values(NATIVE, context.metric)
+    arms = {one.environment: rows.values(one.environment, context.metric) for one in candidates}
+    found = effects(base, arms, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin)
     apart = effects_by_model(
-        base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
+        base, arms, models=models, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin
     )
-    beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], scene.margin), strict=True))
-    blocks = 1 + max((block for _, block in base), default=0) if scene.looks else scene.confirm_runs
-    looks = looks_at(scene, list(arms), rows, models=models, closed=blocks == scene.confirm_runs)
+    beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], context.margin), strict=True))
+    blocks = 1 + max((block for _, block in base), default=0) if context.looks else context.confirm_runs
+    looks = looks_at(context, list(arms), rows, models=models, closed=blocks == context.confirm_runs)
     told = []
     for one in candidates:
         name, made = one.environment, found[one.environment][0]
         each = {model: apart[model][name][0] for model in models}
-        memory = _memory_of(scene, rows, name)
+        memory = _memory_of(context, rows, name)
         reason = (
             (out or {}).get(name)
             or _unproven(made, each, blocks)
-            or (_by_looks(looks[name]) if looks else _by_test(made, beyond[name], scene.margin))
+            or (_by_looks(looks[name]) if looks else _by_test(made, beyond[name], context.margin))
             or _too_dear(memory)
         )
         told.append(
             Confirmed(
                 environment=name,
-                flags=changed_words(scene.baseline.options, one.options),
+                flags=changed_words(context.baseline.options, one.options),
                 choices=dict(one.choices),
                 security=one.security,
                 why=one.why,
                 expected_pct=100 * math.expm1(one.expected),
                 effect=made,
                 beyond_p_holm=None if looks else beyond[name],
-                to_native=effect(native, arms[name], names=(NATIVE, name), metric=scene.metric, margin=scene.margin),
+                to_native=effect(
+                    native, arms[name], names=(NATIVE, name), metric=context.metric, margin=context.margin
+                ),
                 memory=memory,
                 wins=reason is None,
                 reason=reason,
@@ -153,20 +155,20 @@ def decide_among(
     winner = best_of(told, {one.environment: weakenings(one.options) for one in candidates})
     return Confirmation(
         blocks=blocks,
-        baseline=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
+        baseline=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=context.metric, margin=context.margin),
         candidates=tuple(told),
         winner=winner.environment if winner else None,
-        sentence=_sentence(scene, told, winner, blocks),
+        sentence=_sentence(context, told, winner, blocks),
     )
 
 
-def _memory_of(scene: Scene, rows: Rows, name: str) -> Effect:
+def _memory_of(context: OptimizationContext, rows: Rows, name: str) -> Effect:
     return effect(
         rows.values(CONTAINER_BASELINE, MEMORY),
         rows.values(name, MEMORY),
         names=(CONTAINER_BASELINE, name),
         metric=MEMORY,
-        margin=scene.study.experiment.margins.get(MEMORY, scene.margin),
+        margin=context.study.experiment.margins.get(MEMORY, context.margin),
     )
 
 
@@ -225,24 +227,24 @@ def _short_of(made: Effect, margin: float) -> str:
     return f"{real}no gain above the margin of {margin:.1%} is shown"
 
 
-def _sentence(scene: Scene, told: Sequence[Confirmed], winner: Confirmed | None, blocks: int) -> str:
+def _sentence(context: OptimizationContext, told: Sequence[Confirmed], winner: Confirmed | None, blocks: int) -> str:
     if winner is None:
         if not told:
             return "The baseline is as good as it gets: neither screen nor search saw a gain worth confirming."
         return (
             f"The baseline is as good as it gets: on {blocks} fresh blocks a model none of {len(told)} "
-            f"candidate{'s' * (len(told) != 1)} is shown to be better by more than {scene.margin:.1%}."
+            f"candidate{'s' * (len(told) != 1)} is shown to be better by more than {context.margin:.1%}."
         )
     made = winner.effect
     price = {"none": "no isolation is given up", "weakens": "it weakens isolation", "dangerous": "IT IS DANGEROUS"}
     return (
         f"{winner.environment} ({winner.flags}) is better than the baseline by {made.gain_pct:.1f} % "
         f"(95 % CI {made.gain_low_pct:.1f} to {made.gain_high_pct:.1f}, {made.n} pairs), beyond the margin of "
-        f"{scene.margin:.1%}; {price[winner.security]}."
+        f"{context.margin:.1%}; {price[winner.security]}."
     )
 
 
-def evidence_of(scene: Scene, decided: Decided) -> dict[str, object]:
+def evidence_of(context: OptimizationContext, decided: Decided) -> dict[str, object]:
     """What stands beside the flags in the file of the optimised environment."""
     confirmed = next((one for one in decided.told.candidates if one.environment == decided.told.winner), None)
     mine = confirmed.environment if confirmed else CONTAINER_BASELINE
@@ -258,6 +260,6 @@ def evidence_of(scene: Scene, decided: Decided) -> dict[str, object]:
         "dataset": str(decided.dataset.path),
         "simulated": any(row["simulated"] for row in decided.rows.ok),
         "host": next((str(row["host"]) for row in decided.rows.ok), None),
-        "site": scene.study.site.name,
-        "experiment": scene.study.experiment.name,
+        "site": context.study.site.name,
+        "experiment": context.study.experiment.name,
     }

@@ -1,4 +1,4 @@
-"""What an optimisation is of: the study of native and baseline, the space, what this machine makes of it, what was asked."""
+"""Optimisation context: the study of native and baseline, the search space, the feasible levels of the host, the request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,8 +24,8 @@ _CONFIRM_FACTOR, MOST_CONFIRM = 3, 30
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What was asked of an optimisation beside the options of every sweep; None: not said."""
+class OptimizationRequest:
+    """Options of an optimisation beyond those of every sweep. None: not given."""
 
     trials: int = 20
     confirm_runs: int | None = None
@@ -41,15 +41,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """Everything that is known before the first run. `here`: the machine that measures is this one, and was asked."""
+class OptimizationContext:
+    """Everything known before the first run. `here`: this machine measures, and its capabilities were read."""
 
     study: Study
     space: Space
     facts: HostFacts
     kernel: KernelFacts
     verdicts: tuple[LevelVerdict, ...]
-    asked: Asked
+    request: OptimizationRequest
     here: bool
 
     @property
@@ -85,14 +85,14 @@ class Scene:
     @property
     def looks(self) -> Sequential | None:
         """The looks of the confirmation, where the experiment is sequential and no number of blocks was asked for."""
-        return None if self.asked.confirm_runs else self.study.experiment.sequential
+        return None if self.request.confirm_runs else self.study.experiment.sequential
 
     @property
     def confirm_runs(self) -> int:
         """Blocks of the confirmation, a model; the most there can be where it is sequential."""
         if self.looks is not None:
             return self.looks.looks[-1]
-        return self.asked.confirm_runs or min(MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
+        return self.request.confirm_runs or min(MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
 
     def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
         """The study of one stage."""

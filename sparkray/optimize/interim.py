@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from sparkray.config.site import CONTAINER_BASELINE
-from sparkray.optimize.context import Scene
+from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.rows import Row, Rows
 from sparkray.stats.screen import Better
 from sparkray.stats.sequential import Design, Look, look
@@ -16,23 +16,25 @@ from sparkray.stats.sequential import Design, Look, look
 _ALPHA = 0.05
 
 
-def looks_at(scene: Scene, names: Sequence[str], rows: Rows, *, models: Sequence[str], closed: bool) -> dict[str, Look]:
+def looks_at(
+    context: OptimizationContext, names: Sequence[str], rows: Rows, *, models: Sequence[str], closed: bool
+) -> dict[str, Look]:
     """How far each candidate has come; none where the confirmation has a fixed number of blocks.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         names: The candidates.
         rows: Of the confirmation.
         models: Those that the baseline runs: a block counts when it is complete on each.
         closed: Whether no further block will come.
     """
-    design = scene.looks
+    design = context.looks
     if design is None or not names:
         return {}
-    asked = Design(design.looks, scene.margin, alpha=_ALPHA / len(names), spending=design.spending)
+    asked = Design(design.looks, context.margin, alpha=_ALPHA / len(names), spending=design.spending)
     base = rows.of(CONTAINER_BASELINE)
     return {
-        name: look(asked, _gains(base, rows.of(name), scene.metric, scene.better, models), closed=closed)
+        name: look(asked, _gains(base, rows.of(name), context.metric, context.better, models), closed=closed)
         for name in names
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from sparkray.config.offer import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
-from sparkray.optimize.context import MOST_CONFIRM, PHASE, Scene, changed_words
+from sparkray.optimize.context import MOST_CONFIRM, PHASE, OptimizationContext, changed_words
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
 from sparkray.timing import Timing, known_dataset
 from sparkray.units import format_duration
@@ -47,20 +47,22 @@ def _first(hours: Mapping[str, float]) -> Mapping[str, float]:
     return dict([next(iter(hours.items()))])
 
 
-def phases(scene: Scene, results_dir: Path) -> tuple[Phase, ...]:
+def phases(context: OptimizationContext, results_dir: Path) -> tuple[Phase, ...]:
     """Every stage, with measured times where its dataset has some."""
-    ends = [Treatment(NATIVE), scene.baseline]
-    alone = [v for v in scene.verdicts if v.alone]
+    ends = [Treatment(NATIVE), context.baseline]
+    alone = [v for v in context.verdicts if v.alone]
     levels = [
-        scene.level(v) if not unresolved(v.options) else scene.treatment(f"container:{v.name}", scene.baseline.options)
+        context.level(v)
+        if not unresolved(v.options)
+        else context.treatment(f"container:{v.name}", context.baseline.options)
         for v in alone
     ]
-    candidates = [scene.treatment(f"container:combined-{n}", scene.baseline.options) for n in range(CANDIDATES)]
+    candidates = [context.treatment(f"container:combined-{n}", context.baseline.options) for n in range(CANDIDATES)]
     return (
-        _phase(scene.stage("screen", (*ends, *levels), scene.runs), "screen", results_dir),
-        _search(scene, results_dir),
-        _phase(scene.stage("confirm", (*ends, *candidates), scene.confirm_runs), "confirm", results_dir, most=True),
-        _phase(scene.stage("attribute", treatments_of(scene.ladder()), scene.runs), "attribute", results_dir),
+        _phase(context.stage("screen", (*ends, *levels), context.runs), "screen", results_dir),
+        _search(context, results_dir),
+        _phase(context.stage("confirm", (*ends, *candidates), context.confirm_runs), "confirm", results_dir, most=True),
+        _phase(context.stage("attribute", treatments_of(context.ladder()), context.runs), "attribute", results_dir),
     )
 
 
@@ -78,27 +80,27 @@ def _unfolded(study: Study) -> Study:
     return replace(study, experiment=replace(study.experiment, fold=False))
 
 
-def _search(scene: Scene, results_dir: Path) -> Phase:
+def _search(context: OptimizationContext, results_dir: Path) -> Phase:
     """Trials in blocks with their baselines, and the race of the finalists, where nothing is stopped early."""
     from sparkray.optimize.search import Settings  # noqa: PLC0415 - Optuna takes long to import
-    from sparkray.optimize.search.stage import definition_of, ground_of  # noqa: PLC0415 - likewise
+    from sparkray.optimize.search.stage import definition_of, feasible_space_of  # noqa: PLC0415 - likewise
 
-    study = scene.stage("search", (scene.baseline,), 1)
-    models = tuple(card.name for card in scene.study.cards)
-    runs = Settings("", "", scene.asked.trials, models).most_runs
-    timing = Timing(study, known_dataset(study, results_dir, definition_of(scene, ground_of(scene))))
+    study = context.stage("search", (context.baseline,), 1)
+    models = tuple(card.name for card in context.study.cards)
+    runs = Settings("", "", context.request.trials, models).most_runs
+    timing = Timing(study, known_dataset(study, results_dir, definition_of(context, feasible_space_of(context))))
     each = make_plan(study)
     whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
-    return Phase("search", scene.asked.trials, 0, runs, True, whole, timing.measured)
+    return Phase("search", context.request.trials, 0, runs, True, whole, timing.measured)
 
 
 def _hours(timing: Timing, runs: Sequence[PlannedRun]) -> dict[str, float]:
     return {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("adaptive", "fixed")}
 
 
-def level_document(scene: Scene, verdict: LevelVerdict) -> dict[str, Any]:
+def level_document(context: OptimizationContext, verdict: LevelVerdict) -> dict[str, Any]:
     """One level and what is done with it, as data."""
-    before = scene.baseline.options
+    before = context.baseline.options
     known = not unresolved(verdict.options)
     return {
         "factor": verdict.factor,
@@ -107,24 +109,24 @@ def level_document(scene: Scene, verdict: LevelVerdict) -> dict[str, Any]:
         "reason": verdict.reason or None,
         "security": verdict.security,
         "flags": changed_words(before, apply_level(before, verdict.options)) if known else None,
-        "why": scene.space.factor(verdict.factor).why,
+        "why": context.space.factor(verdict.factor).why,
     }
 
 
-def optimisation_document(scene: Scene, planned: Sequence[Phase]) -> dict[str, Any]:
+def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]) -> dict[str, Any]:
     """The whole plan as data."""
     return {
-        "experiment": scene.study.experiment.name,
-        "site": scene.study.site.name,
-        "space": scene.space.name,
-        "host": "this machine" if scene.here else "assumed, as the space describes it",
-        "models": [card.name for card in scene.study.cards],
-        "metric": scene.metric,
-        "margin": scene.margin,
-        "levels": [level_document(scene, verdict) for verdict in scene.verdicts],
+        "experiment": context.study.experiment.name,
+        "site": context.study.site.name,
+        "space": context.space.name,
+        "host": "this machine" if context.here else "assumed, as the space describes it",
+        "models": [card.name for card in context.study.cards],
+        "metric": context.metric,
+        "margin": context.margin,
+        "levels": [level_document(context, verdict) for verdict in context.verdicts],
         "ladder": {
-            "rungs": [rung.environment for rung in scene.ladder().rungs],
-            "struck": [vars(struck) for struck in scene.ladder().struck],
+            "rungs": [rung.environment for rung in context.ladder().rungs],
+            "struck": [vars(struck) for struck in context.ladder().struck],
         },
         "stages": [
             {
@@ -147,34 +149,34 @@ def _total(planned: Sequence[Phase]) -> dict[str, float]:
     return {kind: math.fsum(one.hours[kind] for one in planned) for kind in ("adaptive", "fixed")}
 
 
-def optimisation_lines(scene: Scene, planned: Sequence[Phase], *, levels: bool = True) -> Iterator[str]:
+def optimisation_lines(context: OptimizationContext, planned: Sequence[Phase], *, levels: bool = True) -> Iterator[str]:
     """The plan for people; `levels`: every level and every rung, too."""
-    models = ", ".join(card.name for card in scene.study.cards)
+    models = ", ".join(card.name for card in context.study.cards)
     yield (
-        f"{scene.study.experiment.name} on site {scene.study.site.name}: {models}; {scene.metric}, margin "
-        f"{scene.margin:.1%}; space {scene.space.name}, judged for "
-        f"{'this machine' if scene.here else 'the machine that it describes'}"
+        f"{context.study.experiment.name} on site {context.study.site.name}: {models}; {context.metric}, margin "
+        f"{context.margin:.1%}; space {context.space.name}, judged for "
+        f"{'this machine' if context.here else 'the machine that it describes'}"
     )
     if levels:
-        yield from _level_lines(scene)
-        yield from _ladder_lines(scene)
+        yield from _level_lines(context)
+        yield from _ladder_lines(context)
     for one in planned:
         yield one.text()
-    yield from _fewer_lines(scene)
+    yield from _fewer_lines(context)
     total = _total(planned)
     hours = " or ".join(dict.fromkeys(f"{value:.1f} h" + _kind(kind, total) for kind, value in total.items()))
-    hoped = f"; the study hoped for {HOPED_H:.0f} h" if scene.study.experiment.name == PHASE else ""
+    hoped = f"; the study hoped for {HOPED_H:.0f} h" if context.study.experiment.name == PHASE else ""
     basis = "measured runs and estimates" if any(one.measured for one in planned) else "estimates"
     yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{hoped}"
 
 
-def _fewer_lines(scene: Scene) -> Iterator[str]:
+def _fewer_lines(context: OptimizationContext) -> Iterator[str]:
     """What a confirmation of fewer blocks than a whole one has can show."""
-    if scene.looks is None and scene.confirm_runs < MOST_CONFIRM:
-        wider = _half_width(scene.confirm_runs) / _half_width(MOST_CONFIRM)
+    if context.looks is None and context.confirm_runs < MOST_CONFIRM:
+        wider = _half_width(context.confirm_runs) / _half_width(MOST_CONFIRM)
         yield (
-            f"the confirmation has {scene.confirm_runs} blocks a model, a whole one {MOST_CONFIRM}: what a gain has beyond "
-            f"the margin must be {wider:.1f} times as large to be shown (--confirm-runs {MOST_CONFIRM})"
+            f"the confirmation has {context.confirm_runs} blocks a model, a whole one {MOST_CONFIRM}: what a gain has "
+            f"beyond the margin must be {wider:.1f} times as large to be shown (--confirm-runs {MOST_CONFIRM})"
         )
 
 
@@ -189,11 +191,11 @@ def _kind(kind: str, total: Mapping[str, float]) -> str:
     return f" with {kind} cooldown" if len(set(total.values())) > 1 else ""
 
 
-def _level_lines(scene: Scene) -> Iterator[str]:
+def _level_lines(context: OptimizationContext) -> Iterator[str]:
     words = {"screen": "screen", "search only": "search", "struck": "struck"}
     before = ""
-    for verdict in scene.verdicts:
-        told = level_document(scene, verdict)
+    for verdict in context.verdicts:
+        told = level_document(context, verdict)
         if verdict.factor != before:
             yield f"{verdict.factor}: {told['why']}"
             before = verdict.factor
@@ -202,8 +204,8 @@ def _level_lines(scene: Scene) -> Iterator[str]:
         yield f"  {words[told['done']]:<7} {verdict.name:<26} {told['flags'] or ''}{grade}{reason}"
 
 
-def _ladder_lines(scene: Scene) -> Iterator[str]:
-    ladder = scene.ladder()
+def _ladder_lines(context: OptimizationContext) -> Iterator[str]:
+    ladder = context.ladder()
     yield f"ladder from {ladder.first} to {ladder.last}: {', '.join(rung.environment for rung in ladder.rungs)}"
     for struck in ladder.struck:
         way = "not added alone" if struck.direction == "add" else "not taken away alone"

@@ -10,9 +10,9 @@ from sparkray.progress import Progress, Reporter
 from sparkray.store import Dataset
 
 if TYPE_CHECKING:  # it brings Optuna, which takes long to import
-    from sparkray.optimize.context import Scene
+    from sparkray.optimize.context import OptimizationContext
     from sparkray.optimize.search.machines import Companion, Helper
-    from sparkray.optimize.search.words import Crew
+    from sparkray.optimize.search.types import Crew
 
 
 class InterruptedSweepError(Exception):
@@ -83,7 +83,7 @@ class StudyRunner(Protocol):
         """Makes some runs of a plan."""
         ...
 
-    def companions(self, scene: "Scene", home: Dataset) -> "Sequence[Companion]":
+    def companions(self, context: "OptimizationContext", home: Dataset) -> "Sequence[Companion]":
         """Further machines that can help with a search whose dataset is `home`."""
         ...
 

@@ -7,7 +7,7 @@ from sparkray.analysis.optimized import Effect, Level, LevelState
 from sparkray.config.offer import LevelVerdict, unresolved
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import apply_level
-from sparkray.optimize.context import Scene, changed_words
+from sparkray.optimize.context import OptimizationContext, changed_words
 from sparkray.optimize.effects import effect, effects, effects_by_model
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.runner import StudyRunner
@@ -45,73 +45,75 @@ class Screened:
     rows: Rows
 
 
-def screen(scene: Scene, runner: StudyRunner) -> Screened:
+def screen(context: OptimizationContext, runner: StudyRunner) -> Screened:
     """Measures what is left of the screen, and judges.
 
     Raises:
         SparkrayError: No further run is possible, or an arm that everything is compared with does not run.
         InterruptedSweepError: Somebody asked for the end.
     """
-    ends = (Treatment(NATIVE), scene.baseline)
-    alone = {f"container:{v.name}": v for v in scene.verdicts if v.alone and not unresolved(v.options)}
-    levels = {name: scene.level(verdict) for name, verdict in alone.items()}
-    study = scene.stage("screen", ends, scene.runs)
+    ends = (Treatment(NATIVE), context.baseline)
+    alone = {f"container:{v.name}": v for v in context.verdicts if v.alone and not unresolved(v.options)}
+    levels = {name: context.level(verdict) for name, verdict in alone.items()}
+    study = context.stage("screen", ends, context.runs)
     dataset = runner.dataset(study, definition_sha256(study))
     struck = runner.able(study, dataset, list(levels.values()))
     kept = {name: treatment for name, treatment in levels.items() if name not in struck}
     runner.say(
-        f"screen: {len(kept)} levels beside native and the baseline, {scene.runs} blocks a model; data in {dataset.path}"
+        f"screen: {len(kept)} levels beside native and the baseline, {context.runs} blocks a model; data in {dataset.path}"
     )
 
     def idle(rows: Rows) -> dict[str, str]:
-        return {name: NO_OP for name, treatment in kept.items() if rows.same_state(treatment, scene.baseline)}
+        return {name: NO_OP for name, treatment in kept.items() if rows.same_state(treatment, context.baseline)}
 
-    whole = scene.stage("screen", (*ends, *kept.values()), scene.runs)
+    whole = context.stage("screen", (*ends, *kept.values()), context.runs)
     failed = runner.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
     rows = rows_of(dataset, make_plan(whole))
-    must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in scene.study.cards])
-    return _judged(scene, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
+    must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in context.study.cards])
+    return _judged(context, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
 
 
-def _judged(scene: Scene, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]) -> Screened:
+def _judged(
+    context: OptimizationContext, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]
+) -> Screened:
     """Rows of a finished screen, and why environments are out of it."""
-    base = rows.values(CONTAINER_BASELINE, scene.metric)
-    models = tuple(card.name for card in scene.study.cards if any(model == card.name for model, _ in base))
+    base = rows.values(CONTAINER_BASELINE, context.metric)
+    models = tuple(card.name for card in context.study.cards if any(model == card.name for model, _ in base))
     arms = {
-        v.name: rows.values(f"container:{v.name}", scene.metric)
-        for v in scene.verdicts
+        v.name: rows.values(f"container:{v.name}", context.metric)
+        for v in context.verdicts
         if v.alone and f"container:{v.name}" not in out and f"container:{v.name}" not in idle
     }
-    found = effects(base, arms, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin)
+    found = effects(base, arms, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin)
     apart = effects_by_model(
-        base, arms, models=models, against=CONTAINER_BASELINE, metric=scene.metric, margin=scene.margin
+        base, arms, models=models, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin
     )
     levels = []
-    for verdict in scene.verdicts:
-        level = _level(scene, verdict, idle=idle, out=out)
+    for verdict in context.verdicts:
+        level = _level(context, verdict, idle=idle, out=out)
         if level.state == "measured" and verdict.name in found:
             each = {model: apart[model][verdict.name][0] for model in models}
             in_part = _in_part(rows, level.environment, models)
             level = _with_effect(level, found[verdict.name][0], each, in_part=in_part)
         levels.append(replace(level, advice=advice_of(level)))
-    native = rows.values(NATIVE, scene.metric)
+    native = rows.values(NATIVE, context.metric)
     return Screened(
         dataset=dataset,
         levels=tuple(levels),
         measured={name: one for name, (_, one) in found.items()},
         by_model={model: {name: one for name, (_, one) in mine.items()} for model, mine in apart.items()},
-        overhead=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=scene.metric, margin=scene.margin),
+        overhead=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=context.metric, margin=context.margin),
         models=models,
-        verdicts=tuple(_offered(v, level) for v, level in zip(scene.verdicts, levels, strict=True)),
+        verdicts=tuple(_offered(v, level) for v, level in zip(context.verdicts, levels, strict=True)),
         simulated=any(row["simulated"] for row in rows.ok),
         rows=rows,
     )
 
 
-def _level(scene: Scene, verdict: LevelVerdict, *, idle: set[str], out: Mapping[str, str]) -> Level:
+def _level(context: OptimizationContext, verdict: LevelVerdict, *, idle: set[str], out: Mapping[str, str]) -> Level:
     environment = f"container:{verdict.name}"
     state, reason = _state(verdict, environment, idle=idle, out=out)
-    before = scene.baseline.options
+    before = context.baseline.options
     flags = "" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options))
     return Level(
         factor=verdict.factor,
@@ -119,7 +121,7 @@ def _level(scene: Scene, verdict: LevelVerdict, *, idle: set[str], out: Mapping[
         environment=environment,
         flags=flags,
         security=verdict.security,
-        why=scene.space.factor(verdict.factor).why,
+        why=context.space.factor(verdict.factor).why,
         state=state,
         reason=reason,
         effect=None,

@@ -33,7 +33,13 @@ from sparkray.sweep.analyze import analyze
 from sparkray.sweep.audit import audit
 from sparkray.sweep.calibrate import Conclude, calibrate_command
 from sparkray.sweep.folded import folded_document, folded_lines, folded_results
-from sparkray.sweep.optimize import asked_of, asked_options, not_asked, optimize, plan_optimisation
+from sparkray.sweep.optimize import (
+    optimization_options,
+    optimize,
+    plan_optimisation,
+    refuse_optimization_options,
+    request_of,
+)
 from sparkray.sweep.options import options_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
@@ -105,14 +111,14 @@ def validate(**arguments: Any) -> int:  # noqa: ANN401
 
 @app.command()
 @study_options
-@asked_options
+@optimization_options
 def plan(**arguments: Any) -> int:  # noqa: ANN401
     """Every run in order, its command line, and how long it will take; of an optimisation, every level. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
     if is_optimisation(study.experiment.name):
-        return plan_optimisation(options, asked_of(arguments))
-    not_asked(study.experiment.name)
+        return plan_optimisation(options, request_of(arguments))
+    refuse_optimization_options(study.experiment.name)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options.results_dir))
     host = fingerprint().host

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
 from sparkray.errors import InputError
-from sparkray.optimize.context import Asked
+from sparkray.optimize.context import OptimizationRequest
 from sparkray.optimize.phases import optimisation_document, optimisation_lines, phases
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.runtimes.linux.privilege import through_sudo
@@ -27,7 +27,7 @@ from sparkray.sweep.optimize_text import show
 from sparkray.sweep.options import F, options_of, sweep_options
 from sparkray.sweep.show import Terminal, console
 from sparkray.workflows.calibration_file import calibration_beside_all, calibration_sentence
-from sparkray.workflows.optimization import carry_out, set_scene
+from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import NAME
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner
@@ -55,47 +55,49 @@ _ASKED = (
 )
 
 
-def asked_options(function: F) -> F:
+def optimization_options(function: F) -> F:
     """What an optimisation is asked for beside the options of every sweep, and its plan likewise."""
     for option in reversed(_ASKED):
         function = option(function)
     return function
 
 
-def asked_of(arguments: Mapping[str, Any]) -> Asked:
+def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:
     """The dataclass from click's keyword arguments. Raises InputError."""
-    asked = Asked(**{one.name: arguments[one.name] for one in fields(Asked) if one.name in arguments})
-    if asked.allow_insecure and asked.security == "none":
+    request = OptimizationRequest(
+        **{one.name: arguments[one.name] for one in fields(OptimizationRequest) if one.name in arguments}
+    )
+    if request.allow_insecure and request.security == "none":
         raise InputError("--security none and --allow-insecure contradict each other", "Leave one of them out")
-    return asked
+    return request
 
 
 @click.command("optimize")
 @sweep_options
-@asked_options
+@optimization_options
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=f"The result; RESULTS-DIR/{NAME}.")
 @click.option("--storage", metavar="URL|FILE", help="Where Optuna keeps the study; a file of the dataset if not given.")
 def optimize(**arguments: Any) -> int:  # noqa: ANN401
     """Phase 2B: which Docker flags give the speed back, at what security price? Ends with a confirmed environment."""
-    options, asked = options_of(arguments), asked_of(arguments)
+    options, request = options_of(arguments), request_of(arguments)
     _as_root()
     out = console(to_stderr=options.json)
-    scene = set_scene(options, asked, measuring=True)
-    for line in optimisation_lines(scene, phases(scene, options.results_dir), levels=False):
+    context = optimization_context(options, request, measuring=True)
+    for line in optimisation_lines(context, phases(context, options.results_dir), levels=False):
         out.print(line, markup=False, soft_wrap=True)
     if not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm("Go on?", default=True, abort=True)
     try:
         with ExitStack() as stack:
-            found = carry_out(scene, SessionRunner(options, Terminal(out), stack))
+            found = carry_out(context, SessionRunner(options, Terminal(out), stack))
     except InterruptedSweepError:
         click.echo("interrupted; the same command goes on where it stopped", err=True)
         return INTERRUPTED
-    tell(found, options, out)
+    show_result(found, options, out)
     return 0
 
 
-def tell(found: Optimized, options: Options, out: Console, *, cache: Path | None = None) -> None:
+def show_result(found: Optimized, options: Options, out: Console, *, cache: Path | None = None) -> None:
     """What came out, with the machine's calibration (from the user's cache, unless another is given) in every dataset."""
     calibration = calibration_beside_all(map(Path, found.datasets.values()), found.host, found.site, cache=cache)
     if options.json:
@@ -120,26 +122,26 @@ def _as_root() -> None:
         os.execv(command[0], command)  # noqa: S606 - this very program again, as root
 
 
-def not_asked(experiment: str) -> None:
+def refuse_optimization_options(experiment: str) -> None:
     """Refuses what only an optimisation is asked for. Raises InputError."""
-    context = click.get_current_context()
-    for name in (one.name for one in fields(Asked)):
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+    command = click.get_current_context()
+    for name in (one.name for one in fields(OptimizationRequest)):
+        if command.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise InputError(
                 f"--{name.replace('_', '-')} is of an optimisation, and experiment {experiment} is none",
                 "Name one: --experiment phase2b",
             )
 
 
-def plan_optimisation(options: Options, asked: Asked) -> int:
+def plan_optimisation(options: Options, request: OptimizationRequest) -> int:
     """The whole of an optimisation before it starts: levels with what is done about each, runs and hours. For `plan`."""
-    scene = set_scene(options, asked, measuring=False)
-    planned = phases(scene, options.results_dir)
+    context = optimization_context(options, request, measuring=False)
+    planned = phases(context, options.results_dir)
     if options.json:
-        click.echo(json.dumps(optimisation_document(scene, planned), indent=1))
+        click.echo(json.dumps(optimisation_document(context, planned), indent=1))
         return 0
     out = console(to_stderr=False)
-    for line in optimisation_lines(scene, planned):
+    for line in optimisation_lines(context, planned):
         out.print(line, markup=False, soft_wrap=True)
     out.print("Nothing was started.", markup=False)
     return 0

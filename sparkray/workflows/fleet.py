@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from sparkray.config.offer import LevelVerdict, judge
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.machine.offered import About
-from sparkray.optimize.context import Scene
+from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.runner import InterruptedSweepError, StudyRunner
 from sparkray.optimize.search.machines import MACHINES, Companion, Helper
-from sparkray.optimize.search.words import Station, Work
+from sparkray.optimize.search.types import Work, Worker
 from sparkray.store import Dataset
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import
@@ -48,7 +48,7 @@ class Fleet:
         """Machines that take part now."""
         return 1 + len(self._helpers or ())
 
-    def work(self, first: Station, work: Work) -> None:
+    def work(self, first: Worker, work: Work) -> None:
         """Has all of them work, the first on this thread, until the first has nothing left to do. Raises the first error."""
         if self._helpers is None:
             self._helpers = list(self._muster())
@@ -77,14 +77,14 @@ class Fleet:
         """One helper's thread."""
         try:
             if self._joins(helper):
-                work(helper.station)
+                work(helper.worker)
         except InterruptedSweepError:
             pass  # all is done, or all is to stop
         except (ClusterError, LockHeldError) as error:
             self._leave_out(helper, f"lost to the search, which goes on without it: {error}")
         except BaseException as error:  # noqa: BLE001 - raised on the first machine's thread
             if isinstance(error, SparkrayError):
-                error.message = f"{helper.station.host}: {error.message}"
+                error.message = f"{helper.worker.host}: {error.message}"
             self._note(error)
             self._first.asked.set()
         finally:
@@ -120,11 +120,11 @@ class Fleet:
             helper.runner.asked.set()
 
 
-def companions(scene: Scene, runner: "SessionRunner", home: Dataset) -> list[Companion]:
+def companions(context: OptimizationContext, runner: "SessionRunner", home: Dataset) -> list[Companion]:
     """The other machines of the cluster that may help; why others may not is said.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         runner: At the first machine, which is made ready.
         home: The dataset of the search.
 
@@ -137,12 +137,12 @@ def companions(scene: Scene, runner: "SessionRunner", home: Dataset) -> list[Com
     cluster = runner.opened().cluster
     if len(cluster.nodes()) == 1:
         return []
-    session = runner.turn(scene.stage("search", (scene.baseline,), scene.runs), home)
+    session = runner.turn(context.stage("search", (context.baseline,), context.runs), home)
     here = session.runner.node if session.runner else None
     if here is None:
         return []
     nodes = [here, *(node for node in cluster.nodes() if node != here)]
-    first, *others = cluster.about(nodes, scene.space, home.path)
+    first, *others = cluster.about(nodes, context.space, home.path)
     if isinstance(first, str):
         runner.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
         return []
@@ -150,7 +150,7 @@ def companions(scene: Scene, runner: "SessionRunner", home: Dataset) -> list[Com
     for node, told in zip(nodes[1:], others, strict=True):
         if isinstance(told, str):
             runner.say(f"{node.host} is left out of the search: {told}")
-        elif (why := unfit(scene, told, known)) is not None:
+        elif (why := unfit(context, told, known)) is not None:
             runner.say(f"{told.machine.host} is left out of the search: {why}")
         else:
             known.append(told)
@@ -172,11 +172,11 @@ def _companion(told: About, node: "Node", runner: "SessionRunner", home: Dataset
     return Companion(host, told.boot, mine)
 
 
-def unfit(scene: Scene, told: About, known: Sequence[About]) -> str | None:
+def unfit(context: OptimizationContext, told: About, known: Sequence[About]) -> str | None:
     """Why a machine cannot help; None for one that can.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         told: The machine.
         known: Those that measure already, the first one's first.
     """
@@ -191,7 +191,7 @@ def unfit(scene: Scene, told: About, known: Sequence[About]) -> str | None:
     if unlike:
         name = unlike[0]
         return f"it is of another kind: {name} {theirs[name]}, and {mine[name]} where the search began"
-    return _differs(scene, told)
+    return _differs(context, told)
 
 
 def _is_same(one: About, other: About) -> bool:
@@ -200,16 +200,16 @@ def _is_same(one: About, other: About) -> bool:
     return one.machine.host == other.machine.host or (one.boot == other.boot and bool(shared))
 
 
-def _differs(scene: Scene, told: About) -> str | None:
+def _differs(context: OptimizationContext, told: About) -> str | None:
     """The first level of which another thing is true there than here."""
     theirs = judge(
-        scene.space,
-        scene.baseline.options,
-        workload=scene.study.experiment.workload.kind,
+        context.space,
+        context.baseline.options,
+        workload=context.study.experiment.workload.kind,
         host=told.facts,
-        allowed=scene.asked.allowed,
+        allowed=context.request.allowed,
     )
-    for mine, other in zip(scene.verdicts, theirs, strict=True):
+    for mine, other in zip(context.verdicts, theirs, strict=True):
         if (mine.offered, mine.options) != (other.offered, other.options):
             return f"{mine.name} is {_words(other)} there, and here {_words(mine)}"
     return None

@@ -18,7 +18,7 @@ from sparkray.errors import InputError
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.offered import engine_info, host_facts
 from sparkray.optimize.attribute import climb
-from sparkray.optimize.context import Asked, Scene, words_of
+from sparkray.optimize.context import OptimizationContext, OptimizationRequest, words_of
 from sparkray.optimize.hypotheses import hypotheses
 from sparkray.optimize.screen import Screened, screen
 from sparkray.plan import Study
@@ -29,12 +29,12 @@ from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_runner import SessionRunner
 
 
-def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
-    """The scene on this machine, or on the one that the site stands for.
+def optimization_context(options: Options, request: OptimizationRequest, *, measuring: bool) -> OptimizationContext:
+    """The optimisation context on this machine, or on the machine that the site describes.
 
     Args:
         options: Of the command.
-        asked: What `optimize` adds to them.
+        request: What `optimize` adds to them.
         measuring: Whether runs will follow: then the kernel's side is tried, which needs root.
 
     Raises:
@@ -60,9 +60,11 @@ def set_scene(options: Options, asked: Asked, *, measuring: bool) -> Scene:
         study.treatment(CONTAINER_BASELINE).options,
         workload=study.experiment.workload.kind,
         host=facts,
-        allowed=asked.allowed,
+        allowed=request.allowed,
     )
-    return Scene(study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, asked, here)
+    return OptimizationContext(
+        study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, request, here
+    )
 
 
 def _kernel(machine: Machine, info: Mapping[str, object] | None, *, here: bool, trying: bool) -> KernelFacts:
@@ -89,7 +91,7 @@ def _check(study: Study) -> None:
         )
 
 
-def carry_out(scene: Scene, runner: SessionRunner) -> Optimized:
+def carry_out(context: OptimizationContext, runner: SessionRunner) -> Optimized:
     """Every stage, each from where it is.
 
     Raises:
@@ -99,18 +101,18 @@ def carry_out(scene: Scene, runner: SessionRunner) -> Optimized:
     from sparkray.optimize.confirm import confirm, evidence_of  # noqa: PLC0415 - Optuna takes long to import
     from sparkray.optimize.search.stage import dataset_of, present, searched  # noqa: PLC0415 - likewise
 
-    dataset = dataset_of(scene, runner)
-    with present(scene, dataset):
-        screened = screen(scene, runner)
-        found = _kept(scene, runner, _begun(scene, screened))
-        looked = searched(scene, screened, runner, dataset)
+    dataset = dataset_of(context, runner)
+    with present(context, dataset):
+        screened = screen(context, runner)
+        found = _kept(context, runner, _begun(context, screened))
+        looked = searched(context, screened, runner, dataset)
     found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
-    found = _kept(scene, runner, found)
-    decided = confirm(scene, screened, looked, runner)
-    options = decided.winner.options if decided.winner else scene.baseline.options
-    output = scene.asked.output or runner.options.results_dir / NAME
-    chosen = scene.treatment("container_optimized", options)
-    write_environment(output, Environment(chosen.options, chosen.adapt), evidence_of(scene, decided))
+    found = _kept(context, runner, found)
+    decided = confirm(context, screened, looked, runner)
+    options = decided.winner.options if decided.winner else context.baseline.options
+    output = context.request.output or runner.options.results_dir / NAME
+    chosen = context.treatment("container_optimized", options)
+    write_environment(output, Environment(chosen.options, chosen.adapt), evidence_of(context, decided))
     found = replace(
         found,
         confirmation=decided.told,
@@ -118,59 +120,59 @@ def carry_out(scene: Scene, runner: SessionRunner) -> Optimized:
         hypotheses=hypotheses(
             screened.levels,
             screened.rows,
-            metric=scene.metric,
+            metric=context.metric,
             confirmation=decided.told,
             confirmed=decided.rows,
         ),
         output=str(output),
     )
-    found = _kept(scene, runner, found)
-    climbed = climb(scene, runner)
+    found = _kept(context, runner, found)
+    climbed = climb(context, runner)
     found = replace(
         found,
         ladder=climbed.told,
         datasets={**found.datasets, "attribute": str(climbed.dataset.path)},
         complete=True,
     )
-    return _kept(scene, runner, found)
+    return _kept(context, runner, found)
 
 
-def _begun(scene: Scene, screened: Screened) -> Optimized:
+def _begun(context: OptimizationContext, screened: Screened) -> Optimized:
     """The document after the screen."""
     return Optimized(
-        experiment=scene.name,
-        site=scene.study.site.name,
+        experiment=context.name,
+        site=context.study.site.name,
         host=fingerprint().host,
         simulated=screened.simulated,
         made_at="",
         complete=False,
-        metric=scene.metric,
-        better=scene.better,
-        margin=scene.margin,
-        models=tuple(card.name for card in scene.study.cards),
-        settings=settings_of(scene),
-        baseline_flags=words_of(scene.baseline.options),
+        metric=context.metric,
+        better=context.better,
+        margin=context.margin,
+        models=tuple(card.name for card in context.study.cards),
+        settings=settings_of(context),
+        baseline_flags=words_of(context.baseline.options),
         datasets={"screen": str(screened.dataset.path)},
         overhead=screened.overhead,
         levels=screened.levels,
     )
 
 
-def settings_of(scene: Scene) -> Mapping[str, Any]:
+def settings_of(context: OptimizationContext) -> Mapping[str, Any]:
     """What was asked, as the document has it."""
     return {
-        "runs": scene.runs,
-        "trials": scene.asked.trials,
-        "confirm_runs": scene.confirm_runs,
-        "security": scene.asked.security,
-        "allow_insecure": scene.asked.allow_insecure,
-        "seed": scene.study.experiment.seed,
+        "runs": context.runs,
+        "trials": context.request.trials,
+        "confirm_runs": context.confirm_runs,
+        "security": context.request.security,
+        "allow_insecure": context.request.allow_insecure,
+        "seed": context.study.experiment.seed,
     }
 
 
-def _kept(scene: Scene, runner: SessionRunner, found: Optimized) -> Optimized:
+def _kept(context: OptimizationContext, runner: SessionRunner, found: Optimized) -> Optimized:
     """The document as far as it is, stored. Raises StorageError."""
-    path = file_of(runner.options.results_dir.absolute(), scene.name)
+    path = file_of(runner.options.results_dir.absolute(), context.name)
     stamped = replace(found, made_at=datetime.now(UTC).isoformat(timespec="seconds"))
     content = json.dumps(document_of(stamped), indent=1, allow_nan=False).encode()
     with storage_errors(path):

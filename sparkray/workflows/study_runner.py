@@ -21,9 +21,9 @@ from sparkray.timing import Timing
 from sparkray.workflows.options import Options
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
-    from sparkray.optimize.context import Scene
+    from sparkray.optimize.context import OptimizationContext
     from sparkray.optimize.search.machines import Companion, Helper
-    from sparkray.optimize.search.words import Crew
+    from sparkray.optimize.search.types import Crew
     from sparkray.workflows.session import Session
 
 _STRUCK = "struck.json"
@@ -71,11 +71,11 @@ class SessionRunner:
             self.session = self.stack.enter_context(opened(self.options, self.reporter.progress(0, 0), self.asked))
         return self.session
 
-    def companions(self, scene: "Scene", home: Dataset) -> "Sequence[Companion]":
+    def companions(self, context: "OptimizationContext", home: Dataset) -> "Sequence[Companion]":
         """Further machines that may help with a search, whose dataset is `home`. Raises as `turn`."""
         from sparkray.workflows.fleet import companions  # noqa: PLC0415 - it brings Optuna
 
-        return companions(scene, self, home)
+        return companions(context, self, home)
 
     def crew(self, muster: "Callable[[], Sequence[Helper]]") -> "Crew":
         """This machine and those that `muster` names, to work on one search."""

@@ -21,7 +21,7 @@ from sparkray.plan import definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.calibrate import Conclude, calibrate_command
-from sparkray.sweep.optimize import tell
+from sparkray.sweep.optimize import show_result
 from sparkray.workflows.calibration import against_itself, series_of
 from sparkray.workflows.calibration_file import (
     FILE,
@@ -406,13 +406,13 @@ def test_an_optimisation_has_it_in_its_document_its_text_and_its_datasets(
     made = {stage: dataset(tmp_path, [], name=f"small-{stage}").path for stage in ("screen", "confirm")}
     found = optimised(datasets={stage: str(path) for stage, path in made.items()})
     out, cache = Console(record=True, width=400, file=StringIO()), cache_of(tmp_path)
-    tell(found, Options(json=True), out, cache=cache)
+    show_result(found, Options(json=True), out, cache=cache)
     document = json.loads(capsys.readouterr().out)
     assert (document["calibration"], document["experiment"]) == (calibration, "small")
     assert [json.loads((path / FILE).read_text()) for path in made.values()] == [calibration] * 2
-    tell(found, Options(), out, cache=cache)
+    show_result(found, Options(), out, cache=cache)
     assert "Calibration of box (12 runs of SmolLM2-135M in native" in out.export_text()
-    tell(found, Options(json=True), out, cache=tmp_path / "none")
+    show_result(found, Options(json=True), out, cache=tmp_path / "none")
     assert json.loads(capsys.readouterr().out)["calibration"] is None
 
 

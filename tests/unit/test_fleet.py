@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from optuna.trial import FrozenTrial
-from pretended import Pretending, Truth, pretending, scene_in
+from simulated_runner import Pretending, Truth, context_in, pretending
 
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import HostError, SparkrayError, StorageError, UnknownNameError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import About
-from sparkray.optimize.context import Scene
+from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.rows import Rows, all_rows
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.optimize.screen import Screened
@@ -35,9 +35,9 @@ TRUTH = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, refuses=(
 PATIENCE_S = 20.0
 
 
-def screened_of(scene: Scene, dataset: Dataset) -> Screened:
+def screened_of(context: OptimizationContext, dataset: Dataset) -> Screened:
     """A screen that spoke against nothing."""
-    models = tuple(card.name for card in scene.study.cards)
+    models = tuple(card.name for card in context.study.cards)
     overhead: Any = None
     return Screened(dataset, (), {}, {}, overhead, models, (), simulated=True, rows=Rows(()))
 
@@ -51,12 +51,12 @@ class Two:
     first: Pretending = field(init=False)
     second: Pretending = field(init=False)
     home: Dataset = field(init=False)
-    scene: Scene = field(init=False)
+    context: OptimizationContext = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scene = scene_in(self.folder, trials=self.trials)
+        self.context = context_in(self.folder, trials=self.trials)
         self.first = pretending(self.folder, ExitStack(), TRUTH)
-        self.home = dataset_of(self.scene, self.first)
+        self.home = dataset_of(self.context, self.first)
         inside = replace(self.first.options, results_dir=self.home.path / "machines" / "second")
         self.second = replace(
             self.first, options=inside, asked=threading.Event(), host="second", speed=4.0, made=[], turned=set()
@@ -67,7 +67,7 @@ class Two:
 
     def search(self) -> Searched:
         try:
-            return searched(self.scene, screened_of(self.scene, self.home), self.first, self.home)
+            return searched(self.context, screened_of(self.context, self.home), self.first, self.home)
         finally:
             assert not [thread for thread in threading.enumerate() if "_attend" in thread.name]
 
@@ -243,15 +243,15 @@ SPARK = {"architecture": "aarch64", "cpu": "Grace", "cpus": 20, "gpus": ["NVIDIA
 
 @pytest.fixture
 def fit(tmp_path: Path) -> Callable[..., str | None]:
-    scene = scene_in(tmp_path)
+    context = context_in(tmp_path)
 
     def told(**changes: Any) -> About:
         facts = {**SPARK, **{name: value for name, value in changes.items() if name in SPARK}}
         gpus = tuple(changes.get("uuids", ()))
         machine = Machine(changes.get("host", "one"), ("NVIDIA GB10",), gpus, facts)
-        return About(machine, changes.get("boot", "1"), changes.get("can", scene.facts), changes.get("sees", True))
+        return About(machine, changes.get("boot", "1"), changes.get("can", context.facts), changes.get("sees", True))
 
-    return lambda **changes: unfit(scene, told(**changes), [told()])
+    return lambda **changes: unfit(context, told(**changes), [told()])
 
 
 def test_a_machine_of_one_kind_with_the_same_levels_helps(fit: Callable[..., str | None]) -> None:
@@ -273,7 +273,7 @@ def test_one_that_cannot_help_is_told_why(fit: Callable[..., str | None], change
 
 
 def test_one_that_would_offer_other_levels_is_told_which(fit: Callable[..., str | None], tmp_path: Path) -> None:
-    facts = replace(scene_in(tmp_path).facts, security=())
+    facts = replace(context_in(tmp_path).facts, security=())
     said = fit(host="two", boot="2", can=facts)
     assert said == (
         "seccomp=unconfined is struck out (the Docker engine of this machine uses no seccomp) there, and here offered as "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pretended import NOTHING, Pretending, pretending, scene_in
+from simulated_runner import NOTHING, Pretending, context_in, pretending
 
 from sparkray.cluster import RESOURCE, Cluster, RunnerLostError, connected
 from sparkray.errors import ClusterError, LockHeldError
@@ -80,13 +80,13 @@ class OnRay(Pretending):
 
 
 def test_two_nodes_of_one_machine_are_one_and_it_is_said(cluster: Cluster, tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
+    context = context_in(tmp_path)
     with ExitStack() as stack:
         plain = pretending(tmp_path, stack, NOTHING)
         measuring = OnRay(replace(plain.options, address=cluster.address), plain.reporter, stack)
         measuring.session = Session(cluster, measuring.options, measuring.reporter.progress(0, 0), measuring.asked)
         try:
-            found = companions(scene, measuring, dataset_of(scene, measuring))
+            found = companions(context, measuring, dataset_of(context, measuring))
         finally:
             measuring.release()
     host = fingerprint().host
@@ -96,7 +96,7 @@ def test_two_nodes_of_one_machine_are_one_and_it_is_said(cluster: Cluster, tmp_p
 
 
 def test_a_machine_tells_what_it_is_and_can(cluster: Cluster, tmp_path: Path) -> None:
-    told = cluster.about(cluster.nodes(), scene_in(tmp_path).space, tmp_path / "nowhere")
+    told = cluster.about(cluster.nodes(), context_in(tmp_path).space, tmp_path / "nowhere")
     assert [one.machine.host for one in told] == [fingerprint().host] * 2
     assert told[0] == told[1]
     assert told[0].facts.cpus is not None

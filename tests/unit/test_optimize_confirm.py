@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pretended import scene_in
+from simulated_runner import context_in
 
 from sparkray.analysis.optimized import Confirmation
 from sparkray.config.docker import DockerOptions
 from sparkray.config.experiment import Sequential
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.confirm import decide_among
-from sparkray.optimize.context import Scene
+from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.interim import looks_at
 from sparkray.optimize.rows import Rows
 from sparkray.optimize.search import Candidate
@@ -23,8 +23,8 @@ NAMES = ("container:combined-a", "container:combined-b", "container:combined-c")
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    return scene_in(tmp_path_factory.mktemp("scene"))
+def context(tmp_path_factory: pytest.TempPathFactory) -> OptimizationContext:
+    return context_in(tmp_path_factory.mktemp("context"))
 
 
 def candidate(name: str, security: Any = "none") -> Candidate:
@@ -60,8 +60,10 @@ def rows(logs: Mapping[str, np.ndarray], memory: Mapping[str, float] | None = No
     return Rows(found)
 
 
-def decide(scene: Scene, names: Sequence[str], made: Rows, *, models: Sequence[str] = (MODEL,)) -> Confirmation:
-    return decide_among(scene, [candidate(name) for name in names], made, models=models)
+def decide(
+    context: OptimizationContext, names: Sequence[str], made: Rows, *, models: Sequence[str] = (MODEL,)
+) -> Confirmation:
+    return decide_among(context, [candidate(name) for name in names], made, models=models)
 
 
 def arms(rng: np.random.Generator, noise: float, n: int = 12, **gains: float) -> dict[str, np.ndarray]:
@@ -70,9 +72,9 @@ def arms(rng: np.random.Generator, noise: float, n: int = 12, **gains: float) ->
     return {name: gain + noise * rng.normal(size=n) for name, gain in zip(names, true, strict=True)}
 
 
-def test_the_best_that_is_beyond_the_margin_wins(scene: Scene) -> None:
+def test_the_best_that_is_beyond_the_margin_wins(context: OptimizationContext) -> None:
     made = rows(arms(np.random.default_rng(2), 0.002, a=0.03, b=0.05, c=0.004))
-    found = decide(scene, NAMES, made)
+    found = decide(context, NAMES, made)
     assert found.winner == NAMES[1]
     assert [one.wins for one in found.candidates] == [True, True, False]
     assert found.candidates[2].reason == "equivalent to the baseline within 1.0%"
@@ -82,8 +84,8 @@ def test_the_best_that_is_beyond_the_margin_wins(scene: Scene) -> None:
     assert "no isolation is given up" in found.sentence
 
 
-def test_a_gain_that_is_real_and_below_the_margin_does_not_win(scene: Scene) -> None:
-    found = decide(scene, NAMES[:1], rows(arms(np.random.default_rng(2), 0.002, n=20, a=0.0098)))
+def test_a_gain_that_is_real_and_below_the_margin_does_not_win(context: OptimizationContext) -> None:
+    found = decide(context, NAMES[:1], rows(arms(np.random.default_rng(2), 0.002, n=20, a=0.0098)))
     [one] = found.candidates
     assert one.effect.helps
     assert (found.winner, one.wins) == (None, False)
@@ -93,106 +95,106 @@ def test_a_gain_that_is_real_and_below_the_margin_does_not_win(scene: Scene) -> 
     )
 
 
-def test_a_candidate_that_is_worse_is_called_so(scene: Scene) -> None:
-    [one] = decide(scene, NAMES[:1], rows(arms(np.random.default_rng(2), 0.002, a=-0.2))).candidates
+def test_a_candidate_that_is_worse_is_called_so(context: OptimizationContext) -> None:
+    [one] = decide(context, NAMES[:1], rows(arms(np.random.default_rng(2), 0.002, a=-0.2))).candidates
     assert (one.wins, one.reason) == (False, "worse than the baseline")
 
 
-def test_speed_is_not_bought_with_memory(scene: Scene) -> None:
+def test_speed_is_not_bought_with_memory(context: OptimizationContext) -> None:
     made = rows(arms(np.random.default_rng(2), 0.002, a=0.05), {NAMES[0]: 1.5})
-    [one] = decide(scene, NAMES[:1], made).candidates
+    [one] = decide(context, NAMES[:1], made).candidates
     assert one.wins is False
     assert one.reason == "it takes more memory: host_available_drop_peak_gib is 1.500 times the baseline's"
 
 
-def test_one_that_was_given_up_or_has_no_pairs_does_not_win(scene: Scene) -> None:
+def test_one_that_was_given_up_or_has_no_pairs_does_not_win(context: OptimizationContext) -> None:
     made = rows(arms(np.random.default_rng(2), 0.002, a=0.05))
     out = {NAMES[0]: "none of its 2 runs was ok"}
     given_up, unmeasured = decide_among(
-        scene, [candidate(NAMES[0]), candidate(NAMES[1])], made, models=(MODEL,), out=out
+        context, [candidate(NAMES[0]), candidate(NAMES[1])], made, models=(MODEL,), out=out
     ).candidates
     assert (given_up.wins, given_up.reason) == (False, out[NAMES[0]])
     assert unmeasured.wins is False
     assert unmeasured.reason == "0 complete pairs: an interval needs at least 2"
 
 
-def test_among_equals_the_safer_wins(scene: Scene) -> None:
+def test_among_equals_the_safer_wins(context: OptimizationContext) -> None:
     logs = arms(np.random.default_rng(2), 0.002, a=0.05, b=0.05)
     logs[NAMES[1]] = logs[NAMES[0]]
     made = rows(logs, {NAMES[0]: 1.0, NAMES[1]: 1.0})
     mine = [candidate(NAMES[0], "weakens"), candidate(NAMES[1], "none")]
-    assert decide_among(scene, mine, made, models=(MODEL,)).winner == NAMES[1]
+    assert decide_among(context, mine, made, models=(MODEL,)).winner == NAMES[1]
 
 
-def test_of_winners_that_are_not_told_apart_the_safer_is_taken(scene: Scene) -> None:
+def test_of_winners_that_are_not_told_apart_the_safer_is_taken(context: OptimizationContext) -> None:
     """One that is a hair better by its mean alone does not buy that with isolation."""
     mine = [candidate(NAMES[0], "dangerous"), candidate(NAMES[1], "none")]
     close = rows(arms(np.random.default_rng(2), 0.004, a=0.0505, b=0.05))
-    found = decide_among(scene, mine, close, models=(MODEL,))
+    found = decide_among(context, mine, close, models=(MODEL,))
     assert found.candidates[0].wins
     assert found.winner == NAMES[1]
     apart = rows(arms(np.random.default_rng(2), 0.004, a=0.09, b=0.05))
-    assert decide_among(scene, mine, apart, models=(MODEL,)).winner == NAMES[0]
+    assert decide_among(context, mine, apart, models=(MODEL,)).winner == NAMES[0]
 
 
-def test_of_one_grade_the_one_that_weakens_less_is_taken(scene: Scene) -> None:
+def test_of_one_grade_the_one_that_weakens_less_is_taken(context: OptimizationContext) -> None:
     both = Candidate(NAMES[0], DockerOptions(pid="host", ipc="host"), {}, "weakens", 0.01, "a test")
     less = Candidate(NAMES[1], DockerOptions(pid="host"), {}, "weakens", 0.01, "a test")
     made = rows(arms(np.random.default_rng(2), 0.004, a=0.0505, b=0.05))
-    assert decide_among(scene, [both, less], made, models=(MODEL,)).winner == NAMES[1]
+    assert decide_among(context, [both, less], made, models=(MODEL,)).winner == NAMES[1]
 
 
-def test_one_that_fails_in_too_many_blocks_does_not_win_by_its_survivors(scene: Scene) -> None:
+def test_one_that_fails_in_too_many_blocks_does_not_win_by_its_survivors(context: OptimizationContext) -> None:
     logs = arms(np.random.default_rng(2), 0.002, a=0.05, b=0.04)
     logs[NAMES[0]][:2] = np.nan
     logs[NAMES[1]][0] = np.nan
-    found = decide(scene, NAMES[:2], rows(logs))
+    found = decide(context, NAMES[:2], rows(logs))
     assert found.candidates[0].reason == f"it works in 10 of 12 blocks of {MODEL}: 90% are asked for"
     assert (found.candidates[1].wins, found.winner) == (True, NAMES[1]), "11 of 12 blocks are enough"
 
 
-def test_one_that_never_works_on_a_model_does_not_win(scene: Scene) -> None:
+def test_one_that_never_works_on_a_model_does_not_win(context: OptimizationContext) -> None:
     small = rows(arms(np.random.default_rng(2), 0.002, a=0.05))
     logs = arms(np.random.default_rng(3), 0.002, a=0.05)
     logs[NAMES[0]][:] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
-    [one] = decide(scene, NAMES[:1], both, models=(MODEL, "large")).candidates
+    [one] = decide(context, NAMES[:1], both, models=(MODEL, "large")).candidates
     assert one.reason == "it works in 0 of 12 blocks of large: 90% are asked for"
     assert one.by_model["large"].not_estimable == "0 complete pairs: an interval needs at least 2"
 
 
-def test_a_loss_on_one_model_is_not_made_up_for_by_another(scene: Scene) -> None:
+def test_a_loss_on_one_model_is_not_made_up_for_by_another(context: OptimizationContext) -> None:
     gains = rows(arms(np.random.default_rng(2), 0.002, a=0.2))
     loses = rows(arms(np.random.default_rng(3), 0.002, a=-0.04), model="large")
-    [one] = decide(scene, NAMES[:1], Rows([*gains.rows, *loses.rows]), models=(MODEL, "large")).candidates
+    [one] = decide(context, NAMES[:1], Rows([*gains.rows, *loses.rows]), models=(MODEL, "large")).candidates
     assert one.effect.gain_pct is not None
     assert one.effect.gain_pct > 5
     assert one.reason is not None
     assert one.reason.startswith("it is shown to harm large by more than the margin: -3.")
     assert {model: round(found.gain_pct or 0.0) for model, found in one.by_model.items()} == {MODEL: 22, "large": -4}
     slight = rows(arms(np.random.default_rng(3), 0.002, a=-0.004), model="large")
-    found = decide(scene, NAMES[:1], Rows([*gains.rows, *slight.rows]), models=(MODEL, "large"))
+    found = decide(context, NAMES[:1], Rows([*gains.rows, *slight.rows]), models=(MODEL, "large"))
     assert found.candidates[0].reason != one.reason
 
 
 @pytest.mark.parametrize("noise", [0.003, 0.01, 0.1])
-def test_flags_that_do_nothing_are_crowned_in_at_most_five_per_cent(scene: Scene, noise: float) -> None:
+def test_flags_that_do_nothing_are_crowned_in_at_most_five_per_cent(context: OptimizationContext, noise: float) -> None:
     """At the margin itself, which is the worst there is: 2.5 % over all candidates, so up to 13 of 200 by chance."""
     false, at_margin = 0, 0
     for seed in range(200):
         rng = np.random.default_rng([seed, 7])
-        null = decide(scene, NAMES, rows(arms(rng, noise, a=0.0, b=0.0, c=0.0)))
+        null = decide(context, NAMES, rows(arms(rng, noise, a=0.0, b=0.0, c=0.0)))
         false += null.winner is not None
         edge = math.log(1.01)
-        worst = decide(scene, NAMES, rows(arms(rng, noise, a=edge, b=edge, c=edge)))
+        worst = decide(context, NAMES, rows(arms(rng, noise, a=edge, b=edge, c=edge)))
         at_margin += worst.winner is not None
     assert false <= 5
     assert 0 < at_margin <= 13
 
 
-def test_for_latency_less_is_better(scene: Scene) -> None:
-    experiment = replace(scene.study.experiment, primary_metrics=("latency_mean_ms",))
-    other = replace(scene, study=replace(scene.study, experiment=experiment))
+def test_for_latency_less_is_better(context: OptimizationContext) -> None:
+    experiment = replace(context.study.experiment, primary_metrics=("latency_mean_ms",))
+    other = replace(context, study=replace(context.study, experiment=experiment))
     made = rows(arms(np.random.default_rng(2), 0.002, a=0.05))
     turned = Rows([{**row, "latency_mean_ms": 1e4 / row["output_throughput_tok_s"]} for row in made.rows])
     [one] = decide(other, NAMES[:1], turned).candidates
@@ -205,13 +207,13 @@ def test_for_latency_less_is_better(scene: Scene) -> None:
 
 
 @pytest.fixture(scope="module")
-def looking(scene: Scene) -> Scene:
+def looking(context: OptimizationContext) -> OptimizationContext:
     """The same with a sequential design."""
-    experiment = replace(scene.study.experiment, sequential=Sequential((4, 8, 16)))
-    return replace(scene, study=replace(scene.study, experiment=experiment))
+    experiment = replace(context.study.experiment, sequential=Sequential((4, 8, 16)))
+    return replace(context, study=replace(context.study, experiment=experiment))
 
 
-def test_a_sequential_confirmation_decides_at_a_look(looking: Scene) -> None:
+def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContext) -> None:
     assert looking.confirm_runs == 16
     made = rows(arms(np.random.default_rng(2), 0.001, n=4, a=0.05, b=0.0))
     found = decide(looking, NAMES[:2], made)
@@ -227,12 +229,12 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: Scene) -> None:
     assert not early[NAMES[0]].stop
 
 
-def test_a_number_of_blocks_that_was_asked_for_goes_before_the_looks(looking: Scene) -> None:
+def test_a_number_of_blocks_that_was_asked_for_goes_before_the_looks(looking: OptimizationContext) -> None:
     asked = replace(looking, asked=replace(looking.asked, confirm_runs=30))
     assert (asked.confirm_runs, asked.looks) == (30, None)
 
 
-def test_looks_crown_noise_no_more_often(looking: Scene) -> None:
+def test_looks_crown_noise_no_more_often(looking: OptimizationContext) -> None:
     """At the margin itself, the worst there is, over three candidates: 2.5 % and what chance adds."""
     crowned = 0
     for seed in range(150):
@@ -243,7 +245,7 @@ def test_looks_crown_noise_no_more_often(looking: Scene) -> None:
     assert crowned <= 10
 
 
-def test_a_block_counts_when_it_is_complete_on_every_model(looking: Scene) -> None:
+def test_a_block_counts_when_it_is_complete_on_every_model(looking: OptimizationContext) -> None:
     small = rows(arms(np.random.default_rng(2), 0.001, n=4, a=0.05))
     logs = arms(np.random.default_rng(3), 0.001, n=4, a=0.05)
     logs[NAMES[0]][3] = np.nan

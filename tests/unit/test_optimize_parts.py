@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from builders import Ended
-from pretended import NOTHING, Truth, options_in, pretending, scene_in, scene_of_two
 from rich.console import Console
+from simulated_runner import NOTHING, Truth, context_in, context_of_two, options_in, pretending
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
 from sparkray.catalog import Catalog, data_root
@@ -21,15 +21,15 @@ from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.offered import host_facts, lacking, security_of
 from sparkray.metrics import BY_NAME
-from sparkray.optimize.context import Asked, Scene, changed_words
+from sparkray.optimize.context import OptimizationContext, OptimizationRequest, changed_words
 from sparkray.optimize.hypotheses import hypotheses
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.screen import advice_of
-from sparkray.optimize.search import ground
-from sparkray.optimize.search.stage import dataset_of, ground_of, plan_of, result_of, study_name
+from sparkray.optimize.search import feasible_space
+from sparkray.optimize.search.stage import dataset_of, feasible_space_of, plan_of, result_of, study_name
 from sparkray.plan import Treatment, make_plan
 from sparkray.sweep.show import Display
-from sparkray.workflows.optimization import set_scene
+from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.optimized_file import read_environment, with_environment, write_environment
 from sparkray.workflows.options import build_study
 from sparkray.workflows.study_runner import SessionRunner
@@ -133,13 +133,13 @@ def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: 
 def test_a_site_without_a_space_is_told_how_to_get_one(tmp_path: Path) -> None:
     options = replace(options_in(tmp_path), settings=('site.space=""',))
     with pytest.raises(InputError, match="site cpu names no space"):
-        set_scene(options, Asked(), measuring=False)
+        optimization_context(options, OptimizationRequest(), measuring=False)
 
 
 def test_an_experiment_without_a_margin_has_nothing_to_optimise(tmp_path: Path) -> None:
     options = replace(options_in(tmp_path), settings=("experiment.margins={}",))
     with pytest.raises(InputError, match="no primary metric with a margin"):
-        set_scene(options, Asked(), measuring=False)
+        optimization_context(options, OptimizationRequest(), measuring=False)
 
 
 def test_a_space_with_a_wrong_option_is_refused_with_the_file(tmp_path: Path) -> None:
@@ -150,10 +150,12 @@ def test_a_space_with_a_wrong_option_is_refused_with_the_file(tmp_path: Path) ->
 
 
 def test_a_treatment_may_give_up_what_the_baseline_may_as_far_as_it_is_the_same(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
-    assert scene.treatment("container:x", replace(scene.baseline.options, ulimit_stack=8)).adapt == ("ulimit_memlock",)
-    assert scene.name == "local"
-    assert scene.stage("search", (scene.baseline,), 1).experiment.name == "local-search"
+    context = context_in(tmp_path)
+    assert context.treatment("container:x", replace(context.baseline.options, ulimit_stack=8)).adapt == (
+        "ulimit_memlock",
+    )
+    assert context.name == "local"
+    assert context.stage("search", (context.baseline,), 1).experiment.name == "local-search"
 
 
 def test_changed_words_say_what_was_added_and_what_was_taken() -> None:
@@ -163,58 +165,58 @@ def test_changed_words_say_what_was_added_and_what_was_taken() -> None:
 
 
 def test_a_batch_is_a_block_of_the_baseline_and_its_trials_in_an_order_of_its_own(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
+    context = context_in(tmp_path)
     names = [f"container:trial-{n}" for n in range(8)]
     trials = [Treatment(name, DockerOptions(init=True, cpu_shares=n + 2)) for n, name in enumerate(names)]
-    study = scene.stage("search", (scene.baseline,), 4)
-    plans = [plan_of(study, (scene.baseline, *trials), "SmolLM2-135M", block) for block in (64, 65, 128)]
-    assert plans[0] == plan_of(study, (scene.baseline, *trials), "SmolLM2-135M", 64)
+    study = context.stage("search", (context.baseline,), 4)
+    plans = [plan_of(study, (context.baseline, *trials), "SmolLM2-135M", block) for block in (64, 65, 128)]
+    assert plans[0] == plan_of(study, (context.baseline, *trials), "SmolLM2-135M", 64)
     assert all(set(plan) == {"container_baseline", *names} for plan in plans)
     assert len({run.run_id for plan in plans for run in plan.values()}) == 27
     assert len({tuple(plan) for plan in plans}) == 3, "each block has another order"
     assert len({list(plan).index("container_baseline") for plan in plans}) > 1
-    fewer = plan_of(study, (scene.baseline, *trials[:3]), "SmolLM2-135M", 64)
+    fewer = plan_of(study, (context.baseline, *trials[:3]), "SmolLM2-135M", 64)
     assert list(fewer) == [name for name in plans[0] if name in fewer], (
         "whoever is left out, the others keep their order"
     )
     assert {name: run.run_id for name, run in fewer.items()} == {name: plans[0][name].run_id for name in fewer}
 
 
-def study_named(measuring: SessionRunner, scene: Scene, **more: Any) -> str:
-    return study_name(scene, ground_of(scene), dataset_of(scene, measuring), **more)
+def study_named(measuring: SessionRunner, context: OptimizationContext, **more: Any) -> str:
+    return study_name(context, feasible_space_of(context), dataset_of(context, measuring), **more)
 
 
 def test_a_study_is_named_by_what_may_be_chosen_and_not_by_what_a_screen_found(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
+    context = context_in(tmp_path)
     with ExitStack() as stack:
         measuring = pretending(tmp_path, stack, NOTHING)
-        name = study_named(measuring, scene)
-        barred = ground(scene.space, scene.baseline.options, scene.verdicts, barred=("pid=host",))
-        assert study_name(scene, barred, dataset_of(scene, measuring)) == name
-        other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
+        name = study_named(measuring, context)
+        barred = feasible_space(context.space, context.baseline.options, context.verdicts, barred=("pid=host",))
+        assert study_name(context, barred, dataset_of(context, measuring)) == name
+        other = replace(context, space=replace(context.space, factors=context.space.factors[:2]))
         assert study_named(measuring, other) != name
-        assert dataset_of(other, measuring) != dataset_of(scene, measuring), "its blocks are numbered from 64 as well"
-        assert study_named(measuring, scene) == name
+        assert dataset_of(other, measuring) != dataset_of(context, measuring), "its blocks are numbered from 64 as well"
+        assert study_named(measuring, context) == name
         fresh = replace(measuring, options=replace(measuring.options, fresh=True))
-        assert study_named(fresh, scene) != name
+        assert study_named(fresh, context) != name
 
 
 def test_machines_share_a_study_whatever_else_they_have_searched(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
-    other = replace(scene, space=replace(scene.space, factors=scene.space.factors[:2]))
+    context = context_in(tmp_path)
+    other = replace(context, space=replace(context.space, factors=context.space.factors[:2]))
     with ExitStack() as stack:
         first, second = (pretending(tmp_path / name, stack, NOTHING) for name in ("first", "second"))
         study_named(first, other)
-        assert study_named(first, scene) == study_named(second, scene)
+        assert study_named(first, context) == study_named(second, context)
 
 
 def test_other_models_are_another_study(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
-    two = scene_of_two(tmp_path)
+    context = context_in(tmp_path)
+    two = context_of_two(tmp_path)
     with ExitStack() as stack:
         measuring = pretending(tmp_path, stack, NOTHING)
-        assert study_named(measuring, two) != study_named(measuring, scene)
-        assert dataset_of(two, measuring) != dataset_of(scene, measuring)
+        assert study_named(measuring, two) != study_named(measuring, context)
+        assert dataset_of(two, measuring) != dataset_of(context, measuring)
         assert study_named(measuring, two, models=["SmolLM2-135M"]) != study_named(measuring, two)
 
 
@@ -231,14 +233,14 @@ def row(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path)
+    context = context_in(tmp_path)
     base = row(host_available_drop_peak_gib=2.0, run_id="base", attempt=3)
-    found = result_of(scene, row(output_throughput_tok_s=110.0, host_available_drop_peak_gib=2.7), base)
+    found = result_of(context, row(output_throughput_tok_s=110.0, host_available_drop_peak_gib=2.7), base)
     assert found.log_ratio == pytest.approx(0.0953, abs=1e-4)
     assert found.constraints == {"memory_over_limit_gib": pytest.approx(0.25)}
     assert (found.run_id, found.attempt, found.baseline_id, found.baseline_attempt) == ("r", 1, "base", 3)
-    experiment = replace(scene.study.experiment, primary_metrics=("latency_mean_ms",))
-    slower = replace(scene, study=replace(scene.study, experiment=experiment))
+    experiment = replace(context.study.experiment, primary_metrics=("latency_mean_ms",))
+    slower = replace(context, study=replace(context.study, experiment=experiment))
     found = result_of(slower, row(latency_mean_ms=110.0), row(latency_mean_ms=100.0))
     assert found.log_ratio == pytest.approx(-0.0953, abs=1e-4)
     assert found.constraints == {}
@@ -252,7 +254,7 @@ def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path:
     ],
 )
 def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any], reason: str) -> None:
-    found = result_of(scene_in(tmp_path), mine, row(run_id="base"))
+    found = result_of(context_in(tmp_path), mine, row(run_id="base"))
     assert (found.log_ratio, found.reason, found.answered, found.run_id) == (None, reason, True, "r")
 
 
@@ -270,7 +272,7 @@ def test_a_trial_without_a_number_says_why(tmp_path: Path, mine: dict[str, Any],
 def test_a_run_that_a_check_refused_or_the_baseline_of_another_machine_is_no_answer(
     tmp_path: Path, mine: Any, base: Any
 ) -> None:
-    found = result_of(scene_in(tmp_path), mine, base)
+    found = result_of(context_in(tmp_path), mine, base)
     assert (found.log_ratio, found.answered) == (None, False)
 
 
@@ -313,31 +315,33 @@ def test_a_model_that_was_not_there_for_the_baseline_either_says_nothing_of_a_fl
 
 
 def test_rows_are_those_of_a_plan_and_not_of_a_name(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path, runs=1)
-    before = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=2))
-    after = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=512))
-    plans = [make_plan(scene.stage("screen", (scene.baseline, one), 1)) for one in (before, after)]
+    context = context_in(tmp_path, runs=1)
+    before = context.treatment("container:x", replace(context.baseline.options, cpu_shares=2))
+    after = context.treatment("container:x", replace(context.baseline.options, cpu_shares=512))
+    plans = [make_plan(context.stage("screen", (context.baseline, one), 1)) for one in (before, after)]
     with ExitStack() as stack:
         measuring = pretending(tmp_path, stack, NOTHING)
-        dataset = measuring.dataset(scene.stage("screen", (), 1), "d")
-        measuring.measure(scene.stage("screen", (scene.baseline, before), 1), dataset, plans[0], DISPLAY, plan=plans[0])
+        dataset = measuring.dataset(context.stage("screen", (), 1), "d")
+        measuring.measure(
+            context.stage("screen", (context.baseline, before), 1), dataset, plans[0], DISPLAY, plan=plans[0]
+        )
         assert len(rows_of(dataset, plans[0]).of("container:x")) == 1
         assert rows_of(dataset, plans[1]).of("container:x") == {}
         assert len(rows_of(dataset, plans[1]).of("container_baseline")) == 1
-        assert measuring.able(scene.stage("screen", (scene.baseline,), 1), dataset, [after]) == {}
+        assert measuring.able(context.stage("screen", (context.baseline,), 1), dataset, [after]) == {}
         assert "container:x" in measuring.turned
 
 
 def test_flags_that_were_refused_are_not_what_they_are_called(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path, runs=1)
-    study = scene.stage("screen", (scene.baseline,), 1)
-    refused = scene.treatment("container:x", replace(scene.baseline.options, ulimit_nofile=1 << 20))
-    fine = scene.treatment("container:y", replace(scene.baseline.options, cpu_shares=2))
+    context = context_in(tmp_path, runs=1)
+    study = context.stage("screen", (context.baseline,), 1)
+    refused = context.treatment("container:x", replace(context.baseline.options, ulimit_nofile=1 << 20))
+    fine = context.treatment("container:y", replace(context.baseline.options, cpu_shares=2))
     with ExitStack() as stack:
         measuring = pretending(tmp_path, stack, Truth())
         dataset = measuring.dataset(study, "d")
         assert list(measuring.able(study, dataset, [refused, fine])) == ["container:x"]
-        edited = scene.treatment("container:x", replace(scene.baseline.options, cpu_shares=4))
+        edited = context.treatment("container:x", replace(context.baseline.options, cpu_shares=4))
         assert measuring.able(study, dataset, [edited, fine]) == {}
         assert list(measuring.able(study, dataset, [refused])) == ["container:x"]
 

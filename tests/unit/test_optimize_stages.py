@@ -11,30 +11,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pretended import KilledError, Pretending, Truth, options_in, pretending, scene_in, scene_of_two
 from rich.console import Console
+from simulated_runner import KilledError, Pretending, Truth, context_in, context_of_two, options_in, pretending
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
 from sparkray.errors import DatasetError, HostError
-from sparkray.optimize.context import Asked
+from sparkray.optimize.context import OptimizationRequest
 from sparkray.optimize.rows import all_rows
 from sparkray.optimize.screen import screen
 from sparkray.optimize.search import Batch, Trial, default_storage, open_storage
-from sparkray.optimize.search.stage import Bench, dataset_of, searched
+from sparkray.optimize.search.stage import BlockRunner, dataset_of, searched
 from sparkray.store import Dataset
 from sparkray.sweep.optimize_text import show
 from sparkray.sweep.show import Display
-from sparkray.workflows.optimization import carry_out, set_scene
+from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import read_environment
 
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
 
 
 def optimised(folder: Path, truth: Truth, **asked: Any) -> tuple[Optimized, Pretending]:
-    scene = scene_in(folder, **asked)
+    context = context_in(folder, **asked)
     with ExitStack() as stack:
         measuring = pretending(folder, stack, truth)
-        return carry_out(scene, measuring), measuring
+        return carry_out(context, measuring), measuring
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_a_level_that_the_host_refuses_is_struck_with_its_words(found: Optimized
 
 def test_a_dangerous_level_is_offered_only_when_that_was_allowed(found: Optimized, tmp_path: Path) -> None:
     assert level(found, "privileged=yes").state == "struck"
-    allowed = {v.name: v for v in scene_in(tmp_path, allow_insecure=True).verdicts}["privileged=yes"]
+    allowed = {v.name: v for v in context_in(tmp_path, allow_insecure=True).verdicts}["privileged=yes"]
     assert allowed.offered or "lacks" in allowed.reason
 
 
@@ -180,13 +180,13 @@ def test_the_document_is_stored_whole_and_is_what_is_shown(found: Optimized) -> 
 
 
 def test_noise_is_not_crowned(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path, runs=3, trials=4, storage="memory:")
+    context = context_in(tmp_path, runs=3, trials=4, storage="memory:")
     with ExitStack() as stack:
-        found = carry_out(scene, pretending(tmp_path, stack, Truth(noise=0.1)))
+        found = carry_out(context, pretending(tmp_path, stack, Truth(noise=0.1)))
     assert found.confirmation is not None
     assert found.confirmation.winner is None
     environment, evidence = read_environment(Path(str(found.output)))
-    assert environment.options == scene.baseline.options
+    assert environment.options == context.baseline.options
     assert evidence["decision"] == "the baseline is as good as it gets"
 
 
@@ -204,20 +204,20 @@ def test_memory_beyond_the_limit_is_infeasible_in_the_search(tmp_path: Path) -> 
 def test_without_a_baseline_that_runs_nothing_is_compared(tmp_path: Path) -> None:
     truth = Truth(kills=("ipc",))
     with ExitStack() as stack, pytest.raises(HostError, match="no run of container_baseline is ok"):
-        carry_out(scene_in(tmp_path, runs=2), pretending(tmp_path, stack, truth))
+        carry_out(context_in(tmp_path, runs=2), pretending(tmp_path, stack, truth))
 
 
 @pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_lost_or_made_twice(tmp_path: Path) -> None:
     rng = random.Random(5)
-    scene = scene_in(tmp_path, runs=2, trials=3)
+    context = context_in(tmp_path, runs=2, trials=3)
     made: list[tuple[str, str, int]] = []
     kills = 0
     for _ in range(100):
         with ExitStack() as stack:
             measuring = pretending(tmp_path, stack, HARM_AND_HELP, lives=rng.randint(0, 20))
             try:
-                found = carry_out(scene, measuring)
+                found = carry_out(context, measuring)
             except KilledError:
                 kills += 1
                 continue
@@ -257,10 +257,10 @@ def test_a_screen_of_other_blocks_or_other_flags_is_not_taken_for_this_one(tmp_p
         options_in(tmp_path, runs=2), settings=(f"site.space={tmp_path / 'edited.yaml'}", "engine.name=double")
     )
     (tmp_path / "edited.yaml").write_text(space.replace("{cpus: 0.5}", "{cpus: 0.7}"))
-    scene = set_scene(options, Asked(trials=2), measuring=False)
+    context = optimization_context(options, OptimizationRequest(trials=2), measuring=False)
     with ExitStack() as stack:
         measuring = pretending(tmp_path, stack, Truth(gains={"cpus": -0.2, "pid": 0.03, "security_opt": 0.02}))
-        edited = carry_out(scene, measuring)
+        edited = carry_out(context, measuring)
     assert level(edited, "cpus=half").effect.gain_pct == pytest.approx(-18, abs=2)
     assert {name for _, name, _ in measuring.made} & {"container:cpus=half"}
     assert "container:pid=host" not in {name for _, name, _ in measuring.made[:6]}
@@ -280,20 +280,20 @@ def test_runs_that_a_check_refuses_say_nothing_against_a_level(tmp_path: Path) -
 
 def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Path) -> None:
     truth = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
-    scene = scene_of_two(tmp_path)
+    context = context_of_two(tmp_path)
     with ExitStack() as stack:
-        found = carry_out(scene, pretending(tmp_path, stack, truth))
+        found = carry_out(context, pretending(tmp_path, stack, truth))
     assert list(level(found, "pid=host").by_model) == ["SmolLM2-135M"]
     assert found.confirmation is not None
     assert found.confirmation.winner is not None
 
 
 def test_a_model_that_is_supplied_later_is_screened_as_if_it_had_been_there(tmp_path: Path) -> None:
-    scene = scene_of_two(tmp_path)
+    context = context_of_two(tmp_path)
     missing = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
     for truth, models in ((missing, ["SmolLM2-135M"]), (HARM_AND_HELP, ["SmolLM2-135M", "Qwen2-1.5B"])):
         with ExitStack() as stack:
-            found = screen(scene, pretending(tmp_path, stack, truth))
+            found = screen(context, pretending(tmp_path, stack, truth))
         one = next(one for one in found.levels if one.environment == "container:pid=host")
         assert (one.state, one.reason, list(one.by_model)) == ("measured", None, models)
         assert one.effect is not None
@@ -302,44 +302,44 @@ def test_a_model_that_is_supplied_later_is_screened_as_if_it_had_been_there(tmp_
 
 def test_a_model_that_is_supplied_later_is_searched_in_blocks_of_its_own(tmp_path: Path) -> None:
     """And so are other models that are asked for: no trial is held against a baseline of an earlier search."""
-    both, alone = scene_of_two(tmp_path, trials=2), scene_in(tmp_path, runs=2, trials=2)
+    both, alone = context_of_two(tmp_path, trials=2), context_in(tmp_path, runs=2, trials=2)
     missing = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
     blocks: list[set[tuple[str, int]]] = []
-    for scene, truth in ((both, missing), (both, HARM_AND_HELP), (alone, HARM_AND_HELP)):
+    for context, truth in ((both, missing), (both, HARM_AND_HELP), (alone, HARM_AND_HELP)):
         with ExitStack() as stack:
             measuring = pretending(tmp_path, stack, truth)
-            looked = searched(scene, screen(scene, measuring), measuring, dataset_of(scene, measuring))
+            looked = searched(context, screen(context, measuring), measuring, dataset_of(context, measuring))
         assert looked.found is not None
         places = {place for one in looked.found.evaluated for place in one.log_ratios}
         blocks.append({(str(looked.dataset.path), block) for _, block in places})
-        there = {card.name for card in scene.study.cards} - set(truth.too_large)
+        there = {card.name for card in context.study.cards} - set(truth.too_large)
         assert {model for model, _ in places} == there
     assert not blocks[0] & blocks[1]
     assert not blocks[2] & (blocks[0] | blocks[1])
 
 
 def test_a_model_that_is_lost_and_found_again_in_a_search_is_measured_anew(tmp_path: Path) -> None:
-    scene = scene_in(tmp_path, runs=2)
-    trial = Trial(1, replace(scene.baseline.options, pid="host"), "container:trial-pid", {"pid": "host"})
+    context = context_in(tmp_path, runs=2)
+    trial = Trial(1, replace(context.baseline.options, pid="host"), "container:trial-pid", {"pid": "host"})
     batch = Batch("SmolLM2-135M", 64, (trial,))
     with ExitStack() as stack:
         lost = pretending(tmp_path, stack, replace(HARM_AND_HELP, too_large=("SmolLM2-135M",)))
-        dataset = dataset_of(scene, lost)
+        dataset = dataset_of(context, lost)
         with Display(lost.out, 0, 0) as display, pytest.raises(HostError, match="its block has nothing"):
-            Bench(scene, lost, dataset, display).submit(batch)
+            BlockRunner(context, lost, dataset, display).submit(batch)
     with ExitStack() as stack, Display(lost.out, 0, 0) as display:
-        bench = Bench(scene, pretending(tmp_path, stack, HARM_AND_HELP), dataset, display)
-        [over] = bench.submit(replace(batch, over=True))
+        block_runner = BlockRunner(context, pretending(tmp_path, stack, HARM_AND_HELP), dataset, display)
+        [over] = block_runner.submit(replace(batch, over=True))
         assert (over.answered, over.reason) == (False, "unready: it does not fit")
-        [found] = bench.submit(batch)
+        [found] = block_runner.submit(batch)
         assert found.log_ratio == pytest.approx(0.03, abs=0.02)
-        assert bench.recall([replace(found, log_ratio=None)]) == [found]
+        assert block_runner.recall([replace(found, log_ratio=None)]) == [found]
 
 
 def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
-    scene = scene_of_two(tmp_path)
+    context = context_of_two(tmp_path)
     with ExitStack() as stack:
-        found = carry_out(scene, pretending(tmp_path, stack, HARM_AND_HELP))
+        found = carry_out(context, pretending(tmp_path, stack, HARM_AND_HELP))
     assert {one.n for one in level(found, "pid=host").by_model.values()} == {2}
     assert level(found, "pid=host").effect.n == 4
     assert found.search is not None

@@ -26,36 +26,36 @@ def benchmark() -> ModuleType:
 
 
 def test_the_best_is_best_and_the_baseline_is_not(benchmark: ModuleType) -> None:
-    ground, rng = benchmark.make_ground(), np.random.default_rng(1)
+    feasible_space, rng = benchmark.make_feasible_space(), np.random.default_rng(1)
     for _ in range(5):
         machine = benchmark.draw(rng, 0.003)
-        best = benchmark.best_truth(ground, machine)
-        tried = [ground.choose(lambda _, labels: str(rng.choice(labels))) for _ in range(300)]
+        best = benchmark.best_truth(feasible_space, machine)
+        tried = [feasible_space.choose(lambda _, labels: str(rng.choice(labels))) for _ in range(300)]
         truths = [value for choices in tried if (value := machine.truth(choices)) is not None]
         assert max(truths) <= best + 1e-12
-        assert benchmark.loss(ground, machine, {}, best) > 0.01
+        assert benchmark.loss(feasible_space, machine, {}, best) > 0.01
         forbidden = next(iter(machine.fails))
-        assert benchmark.loss(ground, machine, dict([forbidden]), best) == 1.0
+        assert benchmark.loss(feasible_space, machine, dict([forbidden]), best) == 1.0
 
 
 def test_every_run_is_counted_and_a_block_has_one_baseline(benchmark: ModuleType) -> None:
-    ground = benchmark.make_ground()
+    feasible_space = benchmark.make_feasible_space()
     bench = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
-    benchmark.ofat(ground, bench)
-    full, third = benchmark.budget_of(ground, 1 / 3)
+    benchmark.ofat(feasible_space, bench)
+    full, third = benchmark.budget_of(feasible_space, 1 / 3)
     assert bench.runs == full
     for strategy in ("ours", "random"):
         small = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
-        benchmark.STRATEGIES[strategy](ground, small, runs=third, seed=1)
+        benchmark.STRATEGIES[strategy](feasible_space, small, runs=third, seed=1)
         assert 0.8 * third < small.runs <= third
 
 
 def test_the_runs_of_the_screen_are_told_beside_those_of_the_search(
     benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ground = benchmark.make_ground()
-    alone = [choices for choices in benchmark.levels_alone(ground).values() if len(choices) == 1]
-    assert benchmark.screen_runs(ground) == 10 * (len(alone) + 2)
+    feasible_space = benchmark.make_feasible_space()
+    alone = [choices for choices in benchmark.levels_alone(feasible_space).values() if len(choices) == 1]
+    assert benchmark.screen_runs(feasible_space) == 10 * (len(alone) + 2)
     assert benchmark.show_losses([], benchmark.Asked()) == []
     assert f"before it searches: {10 * (len(alone) + 2)} more" in capsys.readouterr().out
 
@@ -87,8 +87,8 @@ def test_noise_is_not_crowned(benchmark: ModuleType) -> None:
 
 def test_a_real_gain_is_confirmed(benchmark: ModuleType) -> None:
     """Else never crowning anything would pass the test above."""
-    ground = benchmark.make_ground()
+    feasible_space = benchmark.make_feasible_space()
     machine = replace(benchmark.null(0.01), effects={("init", "yes"): 0.05})
     bench = benchmark.Bench(machine, np.random.default_rng(1))
-    found = benchmark.found_by(ground, bench, runs=60, seed=1)
-    assert benchmark.crowned(bench, ground, found, screened=True, blocks=12)
+    found = benchmark.found_by(feasible_space, bench, runs=60, seed=1)
+    assert benchmark.crowned(bench, feasible_space, found, screened=True, blocks=12)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from search_driver import answer, answers, settings_for, small_ground
+from search_driver import answer, answers, settings_for, small_feasible_space
 
 from sparkray.config.docker import DockerOptions
 from sparkray.optimize.search import Batch, Result, Settings, search
-from sparkray.optimize.search.blame import Blame, levels_of
+from sparkray.optimize.search.failure_attribution import Blame, levels_of
 from sparkray.optimize.search.propose import designed
 from sparkray.optimize.search.race import Noise, hopeless, mean, pooled_noise
 from sparkray.optimize.search.surrogate import Observations, Surrogate, climbed, neighbours
@@ -54,7 +54,7 @@ def test_while_the_noise_is_a_guess_only_what_is_far_behind_is_stopped() -> None
         return [answer(trial, batch.model, batch.block, 0.1) for trial in batch.trials]
 
     settings = Settings("s", "memory:", 16, ("m",), seed=3)
-    found = search(small_ground(), submit, settings=settings)
+    found = search(small_feasible_space(), submit, settings=settings)
     stopped = [one for one in found.evaluated if one.state == "stopped"]
     assert stopped
     assert {one.choices["cpuset"] for one in stopped} == {"one"}
@@ -205,41 +205,41 @@ def test_where_every_level_works_alone_pairs_are_suspected_and_at_last_the_whole
 
 
 def test_the_first_batch_meets_every_level_and_no_configuration_twice() -> None:
-    ground = small_ground()
-    design = designed(ground, 8, seed=1)
-    assert design == designed(ground, 8, seed=1)
-    keys = [ground.key(choices) for choices in design]
+    feasible_space = small_feasible_space()
+    design = designed(feasible_space, 8, seed=1)
+    assert design == designed(feasible_space, 8, seed=1)
+    keys = [feasible_space.key(choices) for choices in design]
     assert len(set(keys)) == 8
-    assert ground.key({}) not in keys
+    assert feasible_space.key({}) not in keys
     met = {choice for choices in design for choice in levels_of(choices)}
-    plain = {(axis.name, label) for axis in ground.axes if not axis.needs for label in axis.levels}
+    plain = {(axis.name, label) for axis in feasible_space.axes if not axis.needs for label in axis.levels}
     assert plain <= met
-    assert all(choices == ground.settled(choices) for choices in design)
+    assert all(choices == feasible_space.settled(choices) for choices in design)
 
 
-@given(st.fixed_dictionaries({axis.name: st.sampled_from(axis.labels) for axis in small_ground().axes}))
+@given(st.fixed_dictionaries({axis.name: st.sampled_from(axis.labels) for axis in small_feasible_space().axes}))
 def test_a_settled_choice_keeps_the_options_and_drops_what_cannot_act(choices: dict[str, str]) -> None:
-    ground = small_ground()
-    settled = ground.settled(choices)
-    assert ground.settled(settled) == settled
-    assert ground.key(settled) == ground.key(choices)
+    feasible_space = small_feasible_space()
+    settled = feasible_space.settled(choices)
+    assert feasible_space.settled(settled) == settled
+    assert feasible_space.key(settled) == feasible_space.key(choices)
     assert ("shm_size" in settled) is (choices["ipc"] == "private")
-    assert ground.options(settled).ipc == ("private" if choices["ipc"] == "private" else "host")
-    assert ground.named(ground.settle(ground.encode([choices]))[0]) == settled
+    assert feasible_space.options(settled).ipc == ("private" if choices["ipc"] == "private" else "host")
+    assert feasible_space.named(feasible_space.settle(feasible_space.encode([choices]))[0]) == settled
 
 
 def test_equal_options_are_one_configuration() -> None:
-    ground = small_ground()
-    assert ground.key({"shm_size": "8g"}) == ground.key({})
-    assert ground.key({"ipc": "private", "shm_size": "8g"}) != ground.key({"ipc": "private"})
-    assert ground.security({"seccomp": "off", "init": "yes"}) == "weakens"
-    assert ground.security({"init": "yes"}) == "none"
+    feasible_space = small_feasible_space()
+    assert feasible_space.key({"shm_size": "8g"}) == feasible_space.key({})
+    assert feasible_space.key({"ipc": "private", "shm_size": "8g"}) != feasible_space.key({"ipc": "private"})
+    assert feasible_space.security({"seccomp": "off", "init": "yes"}) == "weakens"
+    assert feasible_space.security({"init": "yes"}) == "none"
 
 
 def test_what_is_barred_is_chosen_no_more_and_the_ground_stays_the_same() -> None:
-    ground = small_ground()
-    barred = small_ground(barred=("cpuset=one", "init=yes"))
-    assert barred.definition == ground.definition
+    feasible_space = small_feasible_space()
+    barred = small_feasible_space(barred=("cpuset=one", "init=yes"))
+    assert barred.definition == feasible_space.definition
     assert barred.barred({"cpuset": "one"}) == "cpuset=one"
     assert barred.barred({"cpuset": "fast", "init": "baseline"}) is None
     assert "init" not in barred.settled({})
@@ -250,15 +250,15 @@ def test_what_is_barred_is_chosen_no_more_and_the_ground_stays_the_same() -> Non
 
 
 def test_a_ground_that_is_edited_is_another() -> None:
-    ground = small_ground()
-    other = small_ground(baseline=DockerOptions(ipc="host"))
-    assert ground.definition != other.definition
+    feasible_space = small_feasible_space()
+    other = small_feasible_space(baseline=DockerOptions(ipc="host"))
+    assert feasible_space.definition != other.definition
 
 
 def test_a_small_ground_is_known_when_all_of_it_was_measured() -> None:
-    small = small_ground(barred=("cpuset=one", "cpuset=fast", "seccomp=off", "init=yes", "ipc=private"))
+    small = small_feasible_space(barred=("cpuset=one", "cpuset=fast", "seccomp=off", "init=yes", "ipc=private"))
     assert small.fewer_than(20) == 1
-    assert small_ground().fewer_than(20) is None
+    assert small_feasible_space().fewer_than(20) is None
     found = search(small, answers, settings=settings_for("memory:", 20))
     assert sum(len(one.log_ratios) > 0 for one in found.evaluated) == 1
 
@@ -288,7 +288,7 @@ def of_models(*models: str, trials: int = 12, **more: object) -> Settings:
 def test_batches_fill_blocks_and_go_from_model_to_model_without_the_hopeless() -> None:
     asked = Asked()
     settings = of_models("small", "large")
-    found = search(small_ground(), asked.submit, settings=settings)
+    found = search(small_feasible_space(), asked.submit, settings=settings)
     places = [(batch.model, batch.block) for batch in asked.batches]
     assert len(set(places)) == len(places)
     assert [batch.model for batch in asked.batches][:2] == ["small", "large"]
@@ -307,13 +307,13 @@ def test_a_search_makes_no_more_runs_than_it_was_planned_for() -> None:
         for models in (("one",), ("one", "two", "three")):
             asked = Asked()
             settings = of_models(*models, trials=trials)
-            search(small_ground(barred=("cpuset=one",)), asked.submit, settings=settings)
+            search(small_feasible_space(barred=("cpuset=one",)), asked.submit, settings=settings)
             assert sum(1 + len(batch.trials) for batch in asked.batches) <= settings.most_runs
 
 
 def test_finalists_are_measured_in_blocks_of_their_own() -> None:
     asked = Asked()
-    found = search(small_ground(), asked.submit, settings=of_models("m", finalists=3))
+    found = search(small_feasible_space(), asked.submit, settings=of_models("m", finalists=3))
     raced = [one for one in found.evaluated if len(one.log_ratios) > 1]
     assert 1 <= len(raced) <= 3
     assert found.best in raced
@@ -335,7 +335,7 @@ def test_a_run_that_nobody_could_make_count_is_tried_again_and_then_given_up() -
             found.append(refused if doubtful else answer(trial, batch.model, batch.block))
         return found
 
-    found = search(small_ground(), submit, settings=of_models("m", trials=10))
+    found = search(small_feasible_space(), submit, settings=of_models("m", trials=10))
     given_up = [one for one in found.evaluated if one.choices["init"] == "yes"]
     assert given_up
     assert {(one.state, one.reason) for one in given_up} == {
@@ -361,7 +361,7 @@ def counting(*, on: str, until: int = 0) -> Callable[[Batch], list[Result]]:
 
 
 def test_what_was_measured_on_some_models_only_is_not_complete() -> None:
-    found = search(small_ground(), counting(on="a"), settings=of_models("a", "b", trials=6))
+    found = search(small_feasible_space(), counting(on="a"), settings=of_models("a", "b", trials=6))
     measured = [one for one in found.evaluated if one.log_ratios]
     assert measured
     assert {model for one in measured for model, _ in one.log_ratios} == {"a"}
@@ -374,7 +374,9 @@ def test_what_was_measured_on_some_models_only_is_not_complete() -> None:
 
 def test_a_finalist_that_was_not_measured_on_every_model_is_not_complete() -> None:
     """The best guess is a finalist that was in no batch before: the first model alone does not make it the best."""
-    found = search(small_ground(), counting(on="a", until=6), settings=of_models("a", "b", trials=6, finalists=3))
+    found = search(
+        small_feasible_space(), counting(on="a", until=6), settings=of_models("a", "b", trials=6, finalists=3)
+    )
     late = [one for one in found.evaluated if min(one.trials) > 6 and one.log_ratios]
     assert late
     assert {model for one in late for model, _ in one.log_ratios} == {"a"}

@@ -18,14 +18,14 @@ from sparkray.config.space import Factor, HostFacts, Space
 from sparkray.errors import ConfigError
 from sparkray.optimize.search import (
     Batch,
+    FeasibleSpace,
     Found,
-    Ground,
     Result,
     Settings,
-    Station,
     Trial,
     Work,
-    ground,
+    Worker,
+    feasible_space,
     open_storage,
     search,
 )
@@ -69,8 +69,8 @@ class Bench:
         return made
 
 
-def _ground() -> Ground:
-    return ground(SPACE, DockerOptions(), judge(SPACE, DockerOptions(), workload="offline", host=HostFacts()))
+def _ground() -> FeasibleSpace:
+    return feasible_space(SPACE, DockerOptions(), judge(SPACE, DockerOptions(), workload="offline", host=HostFacts()))
 
 
 def _settings(storage: str) -> Settings:
@@ -254,7 +254,7 @@ class Pair:
     def size(self) -> int:
         return 2
 
-    def work(self, first: Station, work: Work) -> None:
+    def work(self, first: Worker, work: Work) -> None:
         batches = count()
 
         def submit(batch: Batch) -> Sequence[Result]:
@@ -265,7 +265,7 @@ class Pair:
             return first.submit(batch)
 
         stations = [replace(first, host=host, submit=submit) for host in ("one", "two")]
-        threads = [threading.Thread(target=work, args=(station,)) for station in stations]
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in stations]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -1,12 +1,12 @@
 """The search of Docker options with Optuna: the only room that imports it. It starts nothing: it is handed a `submit`."""
 
-from sparkray.optimize.search.drivers import present
-from sparkray.optimize.search.ground import Axis, Ground, ground
+from sparkray.optimize.search.feasible_space import Axis, FeasibleSpace, feasible_space
 from sparkray.optimize.search.importance import importance
 from sparkray.optimize.search.loop import open_study, read, search
 from sparkray.optimize.search.shortlist import Candidate, shortlist
 from sparkray.optimize.search.storage import default_storage, open_storage
-from sparkray.optimize.search.words import Batch, Crew, Evaluated, Found, Result, Settings, Station, Submit, Trial, Work
+from sparkray.optimize.search.turns import present
+from sparkray.optimize.search.types import Batch, Crew, Evaluated, Found, Result, Settings, Submit, Trial, Work, Worker
 
 __all__ = [
     "Axis",
@@ -14,16 +14,16 @@ __all__ = [
     "Candidate",
     "Crew",
     "Evaluated",
+    "FeasibleSpace",
     "Found",
-    "Ground",
     "Result",
     "Settings",
-    "Station",
     "Submit",
     "Trial",
     "Work",
+    "Worker",
     "default_storage",
-    "ground",
+    "feasible_space",
     "importance",
     "open_storage",
     "open_study",

@@ -11,11 +11,11 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from sparkray.optimize.search.drivers import put_back
-from sparkray.optimize.search.ground import Ground
+from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.history import Configuration, History, Known
 from sparkray.optimize.search.race import hopeless, mean
-from sparkray.optimize.search.words import Batch, Place, Result, Settings, Station, Trial
+from sparkray.optimize.search.turns import put_back
+from sparkray.optimize.search.types import Batch, Place, Result, Settings, Trial, Worker
 
 NEAR_S = 3600.0
 """A block that was begun longer ago is not gone on with: the machine may have drifted since its baseline ran."""
@@ -45,16 +45,22 @@ class Batches:
 
     Args:
         study: Optuna's.
-        ground: What may be chosen.
-        station: Measures what is left of a batch.
+        feasible_space: What may be chosen.
+        worker: Measures what is left of a batch.
         settings: Of the search.
         clock: s since the epoch.
     """
 
     def __init__(
-        self, study: optuna.Study, ground: Ground, station: Station, *, settings: Settings, clock: Callable[[], float]
+        self,
+        study: optuna.Study,
+        feasible_space: FeasibleSpace,
+        worker: Worker,
+        *,
+        settings: Settings,
+        clock: Callable[[], float],
     ) -> None:
-        self._study, self._ground, self._station = study, ground, station
+        self._study, self._ground, self._station = study, feasible_space, worker
         self._settings, self._clock = settings, clock
 
     def taken(self, handle: optuna.Trial, trial: Trial) -> Member | None:

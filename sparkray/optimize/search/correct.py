@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from sparkray.optimize.search.history import History
-from sparkray.optimize.search.words import Recall, Result, Settings
+from sparkray.optimize.search.types import Recall, Result, Settings
 
 _FIELDS = tuple(field.name for field in fields(Result))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from sparkray.analysis.optimized import Search, Tried
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.config.space import BASELINE, isolation_rank
-from sparkray.optimize.context import MEMORY, Scene, changed_words
+from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
 from sparkray.optimize.rows import Row, Rows
 from sparkray.optimize.search import Evaluated, Found, Settings
 from sparkray.stats import NotEstimable
@@ -23,25 +23,25 @@ Measures = dict[str, float | None]
 
 
 def told_of(
-    scene: Scene, found: Found, settings: Settings, rows: Rows, shares: dict[str, float] | NotEstimable
+    context: OptimizationContext, found: Found, settings: Settings, rows: Rows, shares: dict[str, float] | NotEstimable
 ) -> Search:
     """The search in plain values.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         found: What was found.
         settings: How it was searched.
         rows: Of the search.
         shares: Importance by factor.
     """
-    better: dict[str, Better] = {scene.metric: "higher", MEMORY: "lower", KV_CACHE: "higher", ISOLATION: "lower"}
+    better: dict[str, Better] = {context.metric: "higher", MEMORY: "lower", KV_CACHE: "higher", ISOLATION: "lower"}
     base = [row for row in rows.ok if row["environment"] == CONTAINER_BASELINE]
     tried = [
-        _baseline(scene, one, base) if _is_baseline(one) else _tried(scene, one, _rows_of(one, rows))
+        _baseline(context, one, base) if _is_baseline(one) else _tried(context, one, _rows_of(one, rows))
         for one in found.evaluated
     ]
     usable = [one for one in tried if one.state in ("complete", "stopped") and one.ratio is not None]
-    measures = [_measures(scene, one) for one in usable]
+    measures = [_measures(context, one) for one in usable]
     front = {usable[place].environment for place in pareto_front(measures, better)}
     return Search(
         study=found.study,
@@ -67,28 +67,28 @@ def _rows_of(one: Evaluated, rows: Rows) -> list[Row]:
     return [row for row in found if row is not None and row["status"] == "ok" and row["environment"] == one.environment]
 
 
-def _means(scene: Scene, rows: Sequence[Row]) -> dict[str, float]:
+def _means(context: OptimizationContext, rows: Sequence[Row]) -> dict[str, float]:
     told = {
-        name: [float(row[name]) for row in rows if row[name] is not None] for name in (scene.metric, MEMORY, KV_CACHE)
+        name: [float(row[name]) for row in rows if row[name] is not None] for name in (context.metric, MEMORY, KV_CACHE)
     }
     return {name: sum(values) / len(values) for name, values in told.items() if values}
 
 
-def _measures(scene: Scene, one: Tried) -> Measures:
+def _measures(context: OptimizationContext, one: Tried) -> Measures:
     """What a configuration is compared by: its gain over the baseline of its own blocks as a factor, means of its rows."""
     return {
-        scene.metric: one.ratio,
+        context.metric: one.ratio,
         MEMORY: one.metrics.get(MEMORY),
         KV_CACHE: one.metrics.get(KV_CACHE),
         ISOLATION: float(isolation_rank(one.security)),  # type: ignore[arg-type]
     }
 
 
-def _tried(scene: Scene, one: Evaluated, rows: Sequence[Row]) -> Tried:
+def _tried(context: OptimizationContext, one: Evaluated, rows: Sequence[Row]) -> Tried:
     return Tried(
         environment=one.environment,
         trials=one.trials,
-        flags=changed_words(scene.baseline.options, one.options),
+        flags=changed_words(context.baseline.options, one.options),
         choices=dict(one.choices),
         security=one.security,
         state=one.state,
@@ -98,14 +98,14 @@ def _tried(scene: Scene, one: Evaluated, rows: Sequence[Row]) -> Tried:
         reason=one.reason,
         run_ids=one.run_ids,
         docker_command=one.docker_command,
-        metrics=_means(scene, rows) if rows else dict(one.metrics),
+        metrics=_means(context, rows) if rows else dict(one.metrics),
     )
 
 
-def _baseline(scene: Scene, one: Evaluated, rows: Sequence[Row]) -> Tried:
+def _baseline(context: OptimizationContext, one: Evaluated, rows: Sequence[Row]) -> Tried:
     """The baseline itself, in every block of the search: at 1 by definition, with the memory that its runs took."""
     return replace(
-        _tried(scene, one, rows),
+        _tried(context, one, rows),
         environment=CONTAINER_BASELINE,
         n=len(rows),
         ratio=1.0 if rows else None,

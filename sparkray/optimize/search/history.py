@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from sparkray.optimize.search.blame import Blame
-from sparkray.optimize.search.ground import Ground
+from sparkray.optimize.search.failure_attribution import Blame
+from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.race import Noise, mean, pooled_noise
 from sparkray.optimize.search.surrogate import Observations, Surrogate
-from sparkray.optimize.search.words import Evaluated, Place, Settings, State
+from sparkray.optimize.search.types import Evaluated, Place, Settings, State
 
 SQRT2 = 2**0.5
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
@@ -147,14 +147,14 @@ class History:
         running = [t for t in self.trials if t.state == TrialState.RUNNING]
         return [t for t in running if t.user_attrs.get("driver") != mine]
 
-    def surrogate(self, ground: Ground) -> Surrogate:
+    def surrogate(self, feasible_space: FeasibleSpace) -> Surrogate:
         """Fitted to every log ratio that was measured, of what broke a constraint too."""
         seen = [(c.choices, place, value) for c in self.by_key.values() for place, value in c.values.items()]
         places = {place: number for number, place in enumerate(dict.fromkeys(place for _, place, _ in seen))}
         return Surrogate(
-            [len(axis.labels) for axis in ground.axes],
+            [len(axis.labels) for axis in feasible_space.axes],
             Observations(
-                x=ground.encode([choices for choices, _, _ in seen]),
+                x=feasible_space.encode([choices for choices, _, _ in seen]),
                 values=np.array([value for _, _, value in seen], dtype=np.float64),
                 block=np.array([places[place] for _, place, _ in seen], dtype=np.int64),
                 error=np.array([self.noise[place[0]].sd / SQRT2 for _, place, _ in seen], dtype=np.float64),
@@ -167,11 +167,11 @@ class History:
         known = [c for c in self.by_key.values() if c.facts]
         return Blame([c.choices for c in known if not c.bad], [c.choices for c in known if c.bad])
 
-    def known(self, ground: Ground, surrogate: Surrogate | None = None) -> "Known":
+    def known(self, feasible_space: FeasibleSpace, surrogate: Surrogate | None = None) -> "Known":
         """What all results together say."""
-        fitted = surrogate or self.surrogate(ground)
+        fitted = surrogate or self.surrogate(feasible_space)
         own = [c for c in self.by_key.values() if c.values]
-        means = fitted.predict(ground.encode([c.choices for c in own]))[0]
+        means = fitted.predict(feasible_space.encode([c.choices for c in own]))[0]
         factor = fitted.noise_factor**0.5
         return Known(
             estimates={c.key: float(mean_) for c, mean_ in zip(own, means, strict=True)},
@@ -206,10 +206,10 @@ class Known:
         return best if best is not None and self.estimates[best.key] > 0.0 else None
 
 
-def evaluated(history: History, ground: Ground) -> tuple[Evaluated, ...]:
+def evaluated(history: History, feasible_space: FeasibleSpace) -> tuple[Evaluated, ...]:
     """Every configuration that was measured, the best first, those without a number last."""
-    estimates = history.known(ground).estimates
-    found = [_evaluated(c, ground, estimates) for c in history.by_key.values() if c.state is not None]
+    estimates = history.known(feasible_space).estimates
+    found = [_evaluated(c, feasible_space, estimates) for c in history.by_key.values() if c.state is not None]
     return tuple(sorted(found, key=_order))
 
 
@@ -218,7 +218,7 @@ def _order(one: Evaluated) -> tuple[bool, float]:
     return not usable, -(one.estimate if one.estimate is not None else -np.inf)
 
 
-def _evaluated(c: Configuration, ground: Ground, estimates: Mapping[str, float]) -> Evaluated:
+def _evaluated(c: Configuration, feasible_space: FeasibleSpace, estimates: Mapping[str, float]) -> Evaluated:
     last: Mapping[str, Any] = list(c.facts.values())[-1] if c.facts else {}
     metrics = [facts["metrics"] for facts in c.facts.values() if facts["metrics"]]
     names = dict.fromkeys(name for each in metrics for name in each)
@@ -229,9 +229,9 @@ def _evaluated(c: Configuration, ground: Ground, estimates: Mapping[str, float])
     return Evaluated(
         trials=tuple(t.number for t in c.trials),
         environment=c.trials[0].user_attrs["environment"],
-        options=ground.options(c.choices),
+        options=feasible_space.options(c.choices),
         choices=c.choices,
-        security=ground.security(c.choices),
+        security=feasible_space.security(c.choices),
         state=state,
         log_ratios=c.values,
         mean=mean(c.values),

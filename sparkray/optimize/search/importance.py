@@ -6,15 +6,15 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.storages import InMemoryStorage
 
 from sparkray.config.space import BASELINE
-from sparkray.optimize.search.ground import Ground
+from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.storage import unstable
-from sparkray.optimize.search.words import Found
+from sparkray.optimize.search.types import Found
 from sparkray.stats import NotEstimable
 
 _LEAST = 4
 
 
-def importance(found: Found, ground: Ground) -> dict[str, float] | NotEstimable:
+def importance(found: Found, feasible_space: FeasibleSpace) -> dict[str, float] | NotEstimable:
     """Shares by factor that sum to 1, the greatest first (PED-ANOVA, Watanabe et al. 2023, IJCAI).
 
     Each configuration counts once, however many trials it has, and a factor that cannot act beside the others counts as
@@ -30,7 +30,7 @@ def importance(found: Found, ground: Ground) -> dict[str, float] | NotEstimable:
         return NotEstimable(f"{len(points)} configurations with a number: at least {_LEAST} are needed")
     if len({mean for _, mean in points}) == 1:
         return NotEstimable("all configurations have one value")
-    axes = {axis.name: CategoricalDistribution(axis.open) for axis in ground.open_axes}
+    axes = {axis.name: CategoricalDistribution(axis.open) for axis in feasible_space.open_axes}
     study = optuna.create_study(direction="maximize", storage=InMemoryStorage())
     for choices, mean in points:
         params = {

@@ -24,21 +24,21 @@ from sparkray.config.docker import flag_words
 from sparkray.errors import ConfigError
 from sparkray.optimize.search.batch import Batches, Member
 from sparkray.optimize.search.correct import corrected
-from sparkray.optimize.search.drivers import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
-from sparkray.optimize.search.ground import Ground
+from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.history import Configuration, History, evaluated
 from sparkray.optimize.search.propose import Proposer, best_guess
 from sparkray.optimize.search.storage import open_storage, unstable
-from sparkray.optimize.search.words import Alone, Crew, Found, Recall, Settings, Station, Submit, Trial, Work, as_told
+from sparkray.optimize.search.turns import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
+from sparkray.optimize.search.types import Alone, Crew, Found, Recall, Settings, Submit, Trial, Work, Worker, as_told
 
 _TRIES = 20
-"""Proposals in a row that were measured already, after which the ground is taken to be known."""
+"""Proposals in a row that were measured already, after which the space is taken to be exhausted."""
 _CLAIM_S, _POLL_S = 10.0, 0.05
 """How long a driver waits for one that has signed the same configuration to give way, and how often it looks."""
 _WAIT_S = 1.0
 """How often a driver with nothing to do looks whether the others are done."""
 Clock = Callable[[], float]
-SamplerOf = Callable[[Ground, Settings], BaseSampler]
+SamplerOf = Callable[[FeasibleSpace, Settings], BaseSampler]
 
 
 def nothing() -> None:
@@ -46,7 +46,7 @@ def nothing() -> None:
 
 
 def search(
-    ground: Ground,
+    feasible_space: FeasibleSpace,
     submit: Submit,
     *,
     settings: Settings,
@@ -60,7 +60,7 @@ def search(
     """Searches until the trials are done, or goes on where a study of that name stopped.
 
     Args:
-        ground: What may be chosen.
+        feasible_space: What may be chosen.
         submit: Measures what is left of a batch.
         settings: Of the search.
         recall: What the rows say now of stored results; asked at the start and at the end, so that storage and rows agree.
@@ -73,33 +73,37 @@ def search(
     Raises:
         ConfigError: The storage cannot be opened, or holds a study of that name over other models.
     """
-    study = open_study(ground, settings, storage=storage, sampler=sampler)
-    fewer, here = ground.fewer_than(settings.trials), this_driver()
+    study = open_study(feasible_space, settings, storage=storage, sampler=sampler)
+    fewer, here = feasible_space.fewer_than(settings.trials), this_driver()
     settings = settings if fewer is None else replace(settings, trials=fewer)
-    first = Station(submit, here.host, here.boot, let_go)
+    first = Worker(submit, here.host, here.boot, let_go)
     corrected(study, settings, recall)
     while True:
         history = History(study.get_trials(deepcopy=False), settings)
         explores = history.waiting or history.settled < settings.trials
         mine = crew if crew is not None and explores else Alone()
-        mine.work(first, _work(study, ground, settings=settings, clock=clock, crew=mine))
+        mine.work(first, _work(study, feasible_space, settings=settings, clock=clock, crew=mine))
         if not corrected(study, settings, recall):
-            return read(study, ground, settings)
+            return read(study, feasible_space, settings)
 
 
-def _work(study: optuna.Study, ground: Ground, *, settings: Settings, clock: Clock, crew: Crew) -> Work:
-    """What each station of a crew does: it has a driver of its own."""
+def _work(study: optuna.Study, feasible_space: FeasibleSpace, *, settings: Settings, clock: Clock, crew: Crew) -> Work:
+    """What each worker does: it has a driver of its own."""
 
-    def work(station: Station) -> None:
-        driver = this_driver(next(SERIAL), station.host).name
+    def work(worker: Worker) -> None:
+        driver = this_driver(next(SERIAL), worker.host).name
         with at_work(study, driver, clock=clock):
-            _Loop(study, ground, station, settings=settings, driver=driver, clock=clock, crew=crew).run()
+            _Loop(study, feasible_space, worker, settings=settings, driver=driver, clock=clock, crew=crew).run()
 
     return work
 
 
 def open_study(
-    ground: Ground, settings: Settings, *, storage: BaseStorage | None = None, sampler: SamplerOf = Proposer
+    feasible_space: FeasibleSpace,
+    settings: Settings,
+    *,
+    storage: BaseStorage | None = None,
+    sampler: SamplerOf = Proposer,
 ) -> optuna.Study:
     """The study of that name, made if there is none; its first trial is the baseline, at 0 by definition.
 
@@ -109,7 +113,7 @@ def open_study(
     study = optuna.create_study(
         study_name=settings.study,
         storage=open_storage(settings.storage) if storage is None else storage,
-        sampler=sampler(ground, settings),
+        sampler=sampler(feasible_space, settings),
         pruner=NopPruner(),  # search.race decides
         direction="maximize",
         load_if_exists=True,
@@ -125,14 +129,14 @@ def open_study(
         with unstable():
             study.set_metric_names(["mean log ratio to the baseline"])
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(ground.settled({}))
+        study.enqueue_trial(feasible_space.settled({}))
     return study
 
 
-def read(study: optuna.Study, ground: Ground, settings: Settings) -> Found:
+def read(study: optuna.Study, feasible_space: FeasibleSpace, settings: Settings) -> Found:
     """What a study has found so far."""
     history = History(study.get_trials(deepcopy=False), settings)
-    found = evaluated(history, ground)
+    found = evaluated(history, feasible_space)
     known = [noise.sd for model, noise in history.noise.items() if noise.df > _known_without(settings, model)]
     return Found(
         study=settings.study,
@@ -151,22 +155,22 @@ def _known_without(settings: Settings, model: str) -> float:
 
 
 class _Loop:
-    """One driver at one study, for one station."""
+    """One driver at one study, for one worker."""
 
     def __init__(
         self,
         study: optuna.Study,
-        ground: Ground,
-        station: Station,
+        feasible_space: FeasibleSpace,
+        worker: Worker,
         *,
         settings: Settings,
         driver: str,
         clock: Clock,
         crew: Crew,
     ) -> None:
-        self._study, self._ground, self._settings = study, ground, settings
-        self._driver, self._clock, self._crew, self._let_go = driver, clock, crew, station.let_go
-        self._batches = Batches(study, ground, station, settings=settings, clock=clock)
+        self._study, self._ground, self._settings = study, feasible_space, settings
+        self._driver, self._clock, self._crew, self._let_go = driver, clock, crew, worker.let_go
+        self._batches = Batches(study, feasible_space, worker, settings=settings, clock=clock)
 
     def run(self) -> None:
         """Until nothing is left to do, here or at another driver's."""
@@ -206,7 +210,7 @@ class _Loop:
         return members
 
     def _batch_size(self, history: History, asked: int) -> int:
-        """Blocks of much the same size: 12 trials make two of 6, where a block has room for 8; one a station at least."""
+        """Blocks of much the same size: 12 trials make two of 6, where a block has room for 8; at least one per worker."""
         left = max(1, self._settings.trials - history.settled - history.underway + asked)
         return -(-left // max(-(-left // self._settings.per_block), self._idle(history)))
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sparkray.optimize.runner import StudyRunner
-from sparkray.optimize.search.words import Station
+from sparkray.optimize.search.types import Worker
 from sparkray.store import Dataset
 
 MACHINES = "machines"
@@ -31,12 +31,12 @@ class Helper:
     """A further machine at work.
 
     Attributes:
-        station: As the search sees it.
+        worker: As the search sees it.
         runner: Runs studies there.
         ready: Makes it ready.
     """
 
-    station: Station
+    worker: Worker
     runner: StudyRunner
     ready: Callable[[], object]
 

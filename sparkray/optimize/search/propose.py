@@ -17,12 +17,12 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from sparkray.config.space import BASELINE
-from sparkray.optimize.search.blame import Levels
-from sparkray.optimize.search.ground import Ground, Places
+from sparkray.optimize.search.failure_attribution import Levels
+from sparkray.optimize.search.feasible_space import FeasibleSpace, Places
 from sparkray.optimize.search.history import History
 from sparkray.optimize.search.storage import unstable
 from sparkray.optimize.search.surrogate import Surrogate, climbed, neighbours
-from sparkray.optimize.search.words import Settings
+from sparkray.optimize.search.types import Settings
 from sparkray.stats.samples import Vector
 
 DESIGNED = 8
@@ -47,15 +47,15 @@ class Proposer(BaseSampler):
     """See the module.
 
     Args:
-        ground: What may be chosen.
+        feasible_space: What may be chosen.
         settings: Of the search.
     """
 
-    def __init__(self, ground: Ground, settings: Settings) -> None:
-        self._ground, self._settings = ground, settings
+    def __init__(self, feasible_space: FeasibleSpace, settings: Settings) -> None:
+        self._ground, self._settings = feasible_space, settings
         self._tpe = tpe(settings.seed)
-        self._distributions = {axis.name: CategoricalDistribution(axis.labels) for axis in ground.axes}
-        self._design = designed(ground, DESIGNED, settings.seed)
+        self._distributions = {axis.name: CategoricalDistribution(axis.labels) for axis in feasible_space.axes}
+        self._design = designed(feasible_space, DESIGNED, settings.seed)
         self._fitted: tuple[tuple[int, int], Surrogate] | None = None
 
     def reseed_rng(self) -> None:
@@ -128,42 +128,46 @@ class Proposer(BaseSampler):
 
 
 def best_guess(
-    ground: Ground, history: History, surrogate: Surrogate, seed: int
+    feasible_space: FeasibleSpace, history: History, surrogate: Surrogate, seed: int
 ) -> tuple[float, Mapping[str, str]] | None:
     """The configuration that is thought best and was not measured, with its mean; None where the best was."""
     rng = np.random.default_rng([seed, len(history.trials)])
-    score = _score(ground, surrogate, surrogate.effects, history.blame().draw(rng))
-    found = _best(ground, history, surrogate, score, rng)
-    choices = ground.named(found)
+    score = _score(feasible_space, surrogate, surrogate.effects, history.blame().draw(rng))
+    found = _best(feasible_space, history, surrogate, score, rng)
+    choices = feasible_space.named(found)
     value = float(score(found[None, :])[0])
-    return None if ground.key(choices) in history.by_key or value <= 0.0 else (value, choices)
+    return None if feasible_space.key(choices) in history.by_key or value <= 0.0 else (value, choices)
 
 
 def _best(
-    ground: Ground, history: History, surrogate: Surrogate, score: Callable[[Places], Vector], rng: np.random.Generator
+    feasible_space: FeasibleSpace,
+    history: History,
+    surrogate: Surrogate,
+    score: Callable[[Places], Vector],
+    rng: np.random.Generator,
 ) -> Places:
     """The highest that is reached from the baseline, from the best that were measured, and from anywhere."""
-    open_places = _open_places(ground)
+    open_places = _open_places(feasible_space)
     known = [c.choices for c in history.by_key.values() if c.values and not c.bad]
-    starts = [ground.encode([{}])[0]]
+    starts = [feasible_space.encode([{}])[0]]
     if known:
-        measured = ground.encode(known)
+        measured = feasible_space.encode(known)
         starts += list(measured[np.argsort(-surrogate.predict(measured)[0])[:_STARTS]])
     starts.append(np.array([int(rng.choice(places)) for places in open_places], dtype=np.int64))
-    found = np.array([climbed(start, open_places, ground.settle, score) for start in starts])
+    found = np.array([climbed(start, open_places, feasible_space.settle, score) for start in starts])
     return np.asarray(found[int(np.argmax(score(found)))])
 
 
-def _open_places(ground: Ground) -> list[list[int]]:
-    return [[axis.labels.index(label) for label in axis.open] for axis in ground.axes]
+def _open_places(feasible_space: FeasibleSpace) -> list[list[int]]:
+    return [[axis.labels.index(label) for label in axis.open] for axis in feasible_space.axes]
 
 
 def _score(
-    ground: Ground, surrogate: Surrogate, effects: Vector, culprits: tuple[Levels, ...]
+    feasible_space: FeasibleSpace, surrogate: Surrogate, effects: Vector, culprits: tuple[Levels, ...]
 ) -> Callable[[Places], Vector]:
     """Log ratios under these effects; what has all levels of a culprit is out."""
     encoded = [
-        [(column, axis.labels.index(dict(culprit)[axis.name])) for column, axis in enumerate(ground.axes)
+        [(column, axis.labels.index(dict(culprit)[axis.name])) for column, axis in enumerate(feasible_space.axes)
          if axis.name in dict(culprit)]
         for culprit in culprits
     ]  # fmt: skip
@@ -177,7 +181,7 @@ def _score(
     return score
 
 
-def designed(ground: Ground, runs: int, seed: int) -> list[dict[str, str]]:
+def designed(feasible_space: FeasibleSpace, runs: int, seed: int) -> list[dict[str, str]]:
     """First configurations, in which levels are met about equally often and as independently of each other as can be.
 
     More levels than runs cannot be orthogonal: of many balanced designs the one is taken that has the fewest doubles, and
@@ -187,13 +191,13 @@ def designed(ground: Ground, runs: int, seed: int) -> list[dict[str, str]]:
     rng = np.random.default_rng(seed)
     best: tuple[float, list[dict[str, str]]] | None = None
     for _ in range(_DESIGNS):
-        columns = [_column(places, runs, rng) for places in _open_places(ground)]
+        columns = [_column(places, runs, rng) for places in _open_places(feasible_space)]
         x = np.stack(columns, axis=1) if columns else np.zeros((runs, 0), dtype=np.int64)
-        settled = ground.settle(x)
-        apart = len({ground.key(ground.named(row)) for row in settled} - {ground.key({})})
-        worth = _crowding(settled, [len(axis.labels) for axis in ground.axes]) + _DOUBLE * (runs - apart)
+        settled = feasible_space.settle(x)
+        apart = len({feasible_space.key(feasible_space.named(row)) for row in settled} - {feasible_space.key({})})
+        worth = _crowding(settled, [len(axis.labels) for axis in feasible_space.axes]) + _DOUBLE * (runs - apart)
         if best is None or worth < best[0]:
-            best = worth, [ground.named(row) for row in settled]
+            best = worth, [feasible_space.named(row) for row in settled]
     return best[1] if best else []
 
 

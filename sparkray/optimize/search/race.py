@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from scipy import special
 
-from sparkray.optimize.search.words import Place
+from sparkray.optimize.search.types import Place
 
 RISK = 0.1
 """Of stopping a configuration that is as good as the leader, over all looks at it; WilcoxonPruner's default is for each."""

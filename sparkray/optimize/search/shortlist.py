@@ -10,8 +10,8 @@ from itertools import combinations
 
 from sparkray.config.docker import DockerOptions, Security
 from sparkray.config.space import BASELINE, isolation_rank
-from sparkray.optimize.search.ground import Ground
-from sparkray.optimize.search.words import Evaluated, Found
+from sparkray.optimize.search.feasible_space import FeasibleSpace
+from sparkray.optimize.search.types import Evaluated, Found
 from sparkray.stats.screen import LevelEffect
 
 MOST_FLAGS, MOST_CANDIDATES = 3, 3
@@ -41,7 +41,11 @@ class Candidate:
 
 
 def shortlist(
-    ground: Ground, found: Found | None, screen: Sequence[LevelEffect] = (), *, most: int = MOST_CANDIDATES
+    feasible_space: FeasibleSpace,
+    found: Found | None,
+    screen: Sequence[LevelEffect] = (),
+    *,
+    most: int = MOST_CANDIDATES,
 ) -> tuple[Candidate, ...]:
     """At most `most` candidates; empty when neither screen nor search saw a gain.
 
@@ -49,36 +53,36 @@ def shortlist(
     two cannot be ranked together.
 
     Args:
-        ground: What may be chosen.
+        feasible_space: What may be chosen.
         found: What the search found, if there was one.
         screen: Effects of single levels, named `factor=level`, of the same objective.
         most: Number of candidates.
     """
     candidates: dict[str, Candidate] = {}
-    combined = sorted(_of_screen(ground, screen), key=lambda candidate: -candidate.expected)
-    for candidate in [*_of_search(ground, found), *combined]:
-        key = ground.key(candidate.choices)
-        if candidate.expected > 0.0 and key != ground.key({}):
+    combined = sorted(_of_screen(feasible_space, screen), key=lambda candidate: -candidate.expected)
+    for candidate in [*_of_search(feasible_space, found), *combined]:
+        key = feasible_space.key(candidate.choices)
+        if candidate.expected > 0.0 and key != feasible_space.key({}):
             candidates.setdefault(key, candidate)
     return tuple(candidates.values())[:most]
 
 
-def _of_search(ground: Ground, found: Found | None) -> list[Candidate]:
+def _of_search(feasible_space: FeasibleSpace, found: Found | None) -> list[Candidate]:
     """The best, and the one nearly as good with the least changed: safest first, then fewest levels."""
     tried = found.evaluated if found else ()
     complete = [
         one
         for one in tried
-        if one.state == "complete" and one.estimate is not None and ground.barred(one.choices) is None
+        if one.state == "complete" and one.estimate is not None and feasible_space.barred(one.choices) is None
     ]
     if not complete:
         return []
     best = complete[0]
     near = [one for one in complete if (one.estimate or 0.0) >= (best.estimate or 0.0) - _NEAR]
     plainest = min(near, key=lambda one: (isolation_rank(one.security), len(_changed(one.choices))))
-    made = [_candidate(ground, best.choices, best.estimate or 0.0, "the search's best")]
+    made = [_candidate(feasible_space, best.choices, best.estimate or 0.0, "the search's best")]
     if plainest is not best:
-        made.append(_candidate(ground, plainest.choices, plainest.estimate or 0.0, _why_plain(plainest)))
+        made.append(_candidate(feasible_space, plainest.choices, plainest.estimate or 0.0, _why_plain(plainest)))
     return made
 
 
@@ -88,10 +92,10 @@ def _why_plain(one: Evaluated) -> str:
     )
 
 
-def _of_screen(ground: Ground, screen: Sequence[LevelEffect]) -> list[Candidate]:
+def _of_screen(feasible_space: FeasibleSpace, screen: Sequence[LevelEffect]) -> list[Candidate]:
     """The levels that gain after Holm, the best of each factor, two and three of the best together."""
     gains: dict[str, tuple[float, str]] = {}
-    offered = {(axis.name, label) for axis in ground.axes for label in axis.open}
+    offered = {(axis.name, label) for axis in feasible_space.axes for label in axis.open}
     for effect in screen:
         factor, _, level = effect.name.partition("=")
         gain = effect.gain_log or 0.0
@@ -103,7 +107,7 @@ def _of_screen(ground: Ground, screen: Sequence[LevelEffect]) -> list[Candidate]
     ]
     return [
         _candidate(
-            ground,
+            feasible_space,
             {factor: gains[factor][1] for factor in chosen},
             sum(gains[factor][0] for factor in chosen),
             f"the screen's best combined: {' and '.join(f'{factor}={gains[factor][1]}' for factor in chosen)}",
@@ -112,12 +116,12 @@ def _of_screen(ground: Ground, screen: Sequence[LevelEffect]) -> list[Candidate]
     ]
 
 
-def _candidate(ground: Ground, choices: Mapping[str, str], expected: float, why: str) -> Candidate:
+def _candidate(feasible_space: FeasibleSpace, choices: Mapping[str, str], expected: float, why: str) -> Candidate:
     return Candidate(
-        environment=f"container:combined-{ground.key(choices)}",
-        options=ground.options(choices),
+        environment=f"container:combined-{feasible_space.key(choices)}",
+        options=feasible_space.options(choices),
         choices=_changed(choices),
-        security=ground.security(choices),
+        security=feasible_space.security(choices),
         expected=expected,
         why=why,
     )

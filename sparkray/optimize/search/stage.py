@@ -16,20 +16,20 @@ from sparkray.analysis.optimized import Search
 from sparkray.config.offer import unresolved
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import HostError
-from sparkray.optimize.context import MEMORY, Scene
+from sparkray.optimize.context import MEMORY, OptimizationContext
 from sparkray.optimize.effects import noise_of
 from sparkray.optimize.rows import FAILED, Row, Rows, all_rows
 from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import (
     Batch,
+    FeasibleSpace,
     Found,
-    Ground,
     Result,
     Settings,
-    Station,
+    Worker,
     default_storage,
-    ground,
+    feasible_space,
     importance,
     open_storage,
     search,
@@ -52,10 +52,10 @@ _UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 @dataclass(frozen=True)
 class Searched:
-    """What the search found. `ground` is what it had to choose from; `found` is None where that was nothing."""
+    """What the search found. `feasible_space` is what it had to choose from; `found` is None where that was nothing."""
 
     dataset: Dataset
-    ground: Ground
+    feasible_space: FeasibleSpace
     found: Found | None
     told: Search | None
 
@@ -67,10 +67,10 @@ class Searched:
 
 
 @dataclass
-class Bench:
+class BlockRunner:
     """Answers batches through the session of one machine, in its dataset. `home`: that of the search, if it is another."""
 
-    scene: Scene
+    context: OptimizationContext
     runner: StudyRunner
     dataset: Dataset
     progress: Progress
@@ -84,14 +84,14 @@ class Bench:
             InterruptedSweepError: Somebody asked for the end.
         """
         self.runner.stop_if_asked()
-        treatments = {t.environment: self.scene.treatment(t.environment, t.options) for t in batch.trials}
+        treatments = {t.environment: self.context.treatment(t.environment, t.options) for t in batch.trials}
         alone = self._alone
-        plan = plan_of(alone, (self.scene.baseline, *treatments.values()), batch.model, batch.block)
+        plan = plan_of(alone, (self.context.baseline, *treatments.values()), batch.model, batch.block)
         struck: Mapping[str, str] = {}
         if not batch.over:
             struck = self.runner.able(alone, self.dataset, list(treatments.values()))
             kept = [t for name, t in treatments.items() if name not in struck]
-            study = self.scene.stage("search", (self.scene.baseline, *kept), self.scene.runs)
+            study = self.context.stage("search", (self.context.baseline, *kept), self.context.runs)
             self._measured(study, [run for run in plan.values() if run.environment not in struck])
         rows = self._everything() if batch.over else all_rows(self.dataset)
         base = rows.last(plan[CONTAINER_BASELINE].run_id)
@@ -105,7 +105,7 @@ class Bench:
     @property
     def _alone(self) -> Study:
         """The search with nothing but the baseline."""
-        return self.scene.stage("search", (self.scene.baseline,), self.scene.runs)
+        return self.context.stage("search", (self.context.baseline,), self.context.runs)
 
     def ready(self) -> None:
         """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
@@ -115,8 +115,10 @@ class Bench:
         """A bench like this one at another machine, for the search to use."""
         there = companion.runner
         progress = there.reporter.machine(companion.host)
-        bench = Bench(self.scene, there, dataset_of(self.scene, there), progress, self.dataset)
-        return Helper(Station(bench.submit, companion.host, companion.boot, there.let_go), there, bench.ready)
+        block_runner = BlockRunner(self.context, there, dataset_of(self.context, there), progress, self.dataset)
+        return Helper(
+            Worker(block_runner.submit, companion.host, companion.boot, there.let_go), there, block_runner.ready
+        )
 
     def _everything(self) -> Rows:
         """What all machines measured: a block that is over may be another one's."""
@@ -140,7 +142,7 @@ class Bench:
         row = rows.last(run_id)
         if row is not None and row["status"] in FAILED and not rows.fails(row):
             return Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
-        return result_of(self.scene, row, base)
+        return result_of(self.context, row, base)
 
     def _measured(self, study: Study, plan: list[PlannedRun]) -> None:
         """Until the baseline's run is ok and each trial's was tried. Raises HostError when the baseline has none."""
@@ -193,7 +195,7 @@ def plan_of(study: Study, treatments: Sequence[Treatment], model: str, block: in
     }
 
 
-def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
+def result_of(context: OptimizationContext, row: Row | None, reference: Row | None) -> Result:
     """What two rows of one block say of a trial; nothing, where one of them is missing or was refused by a check."""
     if row is None or row["status"] not in ("ok", *FAILED):
         return _UNKNOWN if row is None else Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
@@ -210,11 +212,11 @@ def result_of(scene: Scene, row: Row | None, reference: Row | None) -> Result:
     if reference["host"] != row["host"]:
         return Result(None, answered=False, reason="the baseline's run of its block is another machine's")
     told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
-    mine, base = row[scene.metric], reference[scene.metric]
+    mine, base = row[context.metric], reference[context.metric]
     if mine is None or base is None or min(mine, base) <= 0:
-        return Result(None, reason=f"{scene.metric} is {mine}, the baseline's {base}: no ratio", **told)
-    sign = 1.0 if scene.better == "higher" else -1.0
-    metrics = {name: float(row[name]) for name in (scene.metric, MEMORY, KV_CACHE) if row[name] is not None}
+        return Result(None, reason=f"{context.metric} is {mine}, the baseline's {base}: no ratio", **told)
+    sign = 1.0 if context.better == "higher" else -1.0
+    metrics = {name: float(row[name]) for name in (context.metric, MEMORY, KV_CACHE) if row[name] is not None}
     return Result(sign * math.log(mine / base), constraints=_constraints(row, reference), metrics=metrics, **told)
 
 
@@ -226,33 +228,33 @@ def _constraints(row: Row, reference: Row) -> dict[str, float]:
     return {"memory_over_limit_gib": float(row[MEMORY]) - limit}
 
 
-def ground_of(scene: Scene, screened: Screened | None = None) -> Ground:
+def feasible_space_of(context: OptimizationContext, screened: Screened | None = None) -> FeasibleSpace:
     """What there is to choose from: all that this machine can honour, less what the screen speaks against."""
-    offered = [v for v in scene.verdicts if v.offered and not unresolved(v.options)]
+    offered = [v for v in context.verdicts if v.offered and not unresolved(v.options)]
     barred = [v.name for v in screened.verdicts if not v.offered] if screened else []
-    return ground(scene.space, scene.baseline.options, offered, barred=barred)
+    return feasible_space(context.space, context.baseline.options, offered, barred=barred)
 
 
 @contextmanager
-def present(scene: Scene, dataset: Dataset) -> Iterator[None]:
+def present(context: OptimizationContext, dataset: Dataset) -> Iterator[None]:
     """Signs of life in the study from the first stage on.
 
     Another command that searches on this machine lets go of it between batches, for one that waits for its turn.
     """
-    chosen_from = ground_of(scene)
-    where = scene.asked.storage or default_storage(dataset.path)
-    if not chosen_from.open_axes:
+    feasible = feasible_space_of(context)
+    where = context.request.storage or default_storage(dataset.path)
+    if not feasible.open_axes:
         yield
         return
-    with in_study(open_storage(where), study_name(scene, chosen_from, dataset)):
+    with in_study(open_storage(where), study_name(context, feasible, dataset)):
         yield
 
 
-def searched(scene: Scene, screened: Screened, runner: StudyRunner, dataset: Dataset) -> Searched:
+def searched(context: OptimizationContext, screened: Screened, runner: StudyRunner, dataset: Dataset) -> Searched:
     """Carries the search on to its end, and tells what it found.
 
     Args:
-        scene: What the optimisation is of.
+        context: What the optimisation is of.
         screened: What the screen found.
         runner: Runs studies on the machine.
         dataset: That of the search.
@@ -262,70 +264,74 @@ def searched(scene: Scene, screened: Screened, runner: StudyRunner, dataset: Dat
         SparkrayError: No further run is possible.
         InterruptedSweepError: Somebody asked for the end.
     """
-    chosen_from = ground_of(scene, screened)
-    if not chosen_from.open_axes:
+    feasible = feasible_space_of(context, screened)
+    if not feasible.open_axes:
         runner.say("search: nothing is left to choose from")
-        return Searched(dataset, chosen_from, None, None)
-    settings = settings_of(scene, screened, chosen_from, dataset)
-    axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in chosen_from.open_axes)
+        return Searched(dataset, feasible, None, None)
+    settings = settings_of(context, screened, feasible, dataset)
+    axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in feasible.open_axes)
     runner.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
     with runner.reporter.progress(0, 0) as progress:
-        bench = Bench(scene, runner, dataset, progress)
+        block_runner = BlockRunner(context, runner, dataset, progress)
         storage = open_storage(settings.storage)
         found = search(
-            chosen_from,
-            bench.submit,
+            feasible,
+            block_runner.submit,
             settings=settings,
-            recall=bench.recall,
+            recall=block_runner.recall,
             let_go=runner.let_go,
-            crew=runner.crew(lambda: [bench.helper(one) for one in runner.companions(scene, dataset)]),
+            crew=runner.crew(lambda: [block_runner.helper(one) for one in runner.companions(context, dataset)]),
             storage=storage,
         )
-    shares = importance(found, chosen_from)
+    shares = importance(found, feasible)
     rows = all_rows(dataset, *datasets_of(dataset).values())
-    return Searched(dataset, chosen_from, found, told_of(scene, found, settings, rows, shares))
+    return Searched(dataset, feasible, found, told_of(context, found, settings, rows, shares))
 
 
-def dataset_of(scene: Scene, runner: StudyRunner) -> Dataset:
+def dataset_of(context: OptimizationContext, runner: StudyRunner) -> Dataset:
     """That of the search."""
-    study = scene.stage("search", (scene.baseline,), scene.runs)
-    return runner.dataset(study, definition_of(scene, ground_of(scene)))
+    study = context.stage("search", (context.baseline,), context.runs)
+    return runner.dataset(study, definition_of(context, feasible_space_of(context)))
 
 
-def definition_of(scene: Scene, chosen_from: Ground) -> str:
+def definition_of(context: OptimizationContext, feasible: FeasibleSpace) -> str:
     """What may stand in one dataset. Another study begins its blocks anew, which must not find the baselines of this one."""
-    models = [card.name for card in scene.study.cards]
-    return canonical_sha256([definition_sha256(scene.stage("search", (), 1)), chosen_from.definition, models])
+    models = [card.name for card in context.study.cards]
+    return canonical_sha256([definition_sha256(context.stage("search", (), 1)), feasible.definition, models])
 
 
-def study_name(scene: Scene, chosen_from: Ground, dataset: Dataset, models: Sequence[str] | None = None) -> str:
+def study_name(
+    context: OptimizationContext, feasible: FeasibleSpace, dataset: Dataset, models: Sequence[str] | None = None
+) -> str:
     """What may be chosen, the models and what runs are is fixed in one study: others are another, and so is --fresh.
 
     What the screen found of levels is no part of it, so that machines of one kind share a study whatever their screens say.
     `models` are those that were there; all that were asked for where that is not known yet.
     """
-    definition = definition_of(scene, chosen_from)
+    definition = definition_of(context, feasible)
     alike = [
         one.path
         for one in existing(dataset.path.parent, dataset.path.name.partition("@")[0])
         if description(one).get("definition_sha256") == definition
     ]
-    asked = [card.name for card in scene.study.cards]
+    asked = [card.name for card in context.study.cards]
     identity = [definition, alike.index(dataset.path), asked if models is None else list(models)]
-    return f"{scene.name}-search-{canonical_sha256(identity)[:8]}"
+    return f"{context.name}-search-{canonical_sha256(identity)[:8]}"
 
 
-def settings_of(scene: Scene, screened: Screened, chosen_from: Ground, dataset: Dataset) -> Settings:
+def settings_of(
+    context: OptimizationContext, screened: Screened, feasible: FeasibleSpace, dataset: Dataset
+) -> Settings:
     """How the search is done."""
     models = screened.models
     noise = {model: noise_of(screened.by_model.get(model, {})) for model in models}
-    missing = [place for place, card in enumerate(scene.study.cards) if card.name not in models]
+    missing = [place for place, card in enumerate(context.study.cards) if card.name not in models]
     return Settings(
-        study=study_name(scene, chosen_from, dataset, models),
-        storage=scene.asked.storage or default_storage(dataset.path),
-        trials=scene.asked.trials,
+        study=study_name(context, feasible, dataset, models),
+        storage=context.request.storage or default_storage(dataset.path),
+        trials=context.request.trials,
         models=models,
-        seed=scene.study.experiment.seed,
+        seed=context.study.experiment.seed,
         noise={model: sd for model, sd in noise.items() if sd is not None},
         first_block=sum(_STUDY_BLOCKS << place for place in missing),
     )

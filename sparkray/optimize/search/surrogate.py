@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sparkray.optimize.search.ground import Places
+from sparkray.optimize.search.feasible_space import Places
 from sparkray.stats.samples import Vector
 
 Matrix = NDArray[np.float64]

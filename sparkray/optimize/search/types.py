@@ -91,7 +91,7 @@ Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
 
 
 @dataclass(frozen=True)
-class Station:
+class Worker:
     """A machine that measures batches.
 
     Attributes:
@@ -107,8 +107,8 @@ class Station:
     let_go: Callable[[], None]
 
 
-Work = Callable[[Station], None]
-"""Takes batch after batch to a station, until nothing is left to do; may be called for several at once, each on a thread."""
+Work = Callable[[Worker], None]
+"""Gives batch after batch to a worker, until nothing is left to do; may be called for several at once, each on a thread."""
 
 
 class Crew(Protocol):
@@ -118,19 +118,19 @@ class Crew(Protocol):
         """How many take part now."""
         ...
 
-    def work(self, first: Station, work: Work) -> None:
+    def work(self, first: Worker, work: Work) -> None:
         """Has all of them work, the first on this thread. Raises the first error of any."""
         ...
 
 
 class Alone:
-    """The first station and no other."""
+    """The first worker and no other."""
 
     def size(self) -> int:
         """One."""
         return 1
 
-    def work(self, first: Station, work: Work) -> None:
+    def work(self, first: Worker, work: Work) -> None:
         """Raises what it raises."""
         work(first)
 

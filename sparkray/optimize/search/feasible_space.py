@@ -1,4 +1,4 @@
-"""The ground that is searched: which levels may be chosen beside which, and what options a choice makes. Pure.
+"""Feasible space of a search: which levels can be combined, and which options a choice sets. Pure.
 
 The axes are those that the machine can honour, so that every machine of a kind has the same and all may share a study;
 levels that a screen has spoken against are barred, and are chosen no more.
@@ -46,7 +46,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Ground:
+class FeasibleSpace:
     """The axes in order, and the options that they change. What choices come to is remembered: it is asked for often."""
 
     axes: tuple[Axis, ...]
@@ -136,14 +136,14 @@ class Ground:
 
     @property
     def definition(self) -> list[object]:
-        """What makes it this very ground, whatever is barred, for a hash: a level that is edited makes another."""
+        """Content of the space for a hash, barred levels apart: an edited level gives another hash."""
         levels = [[axis.name, {label: dict(v.options) for label, v in axis.levels.items()}] for axis in self.axes]
         return [levels, {name: value for name, _, value in given(self.baseline)}]
 
 
-def ground(
+def feasible_space(
     space: Space, baseline: DockerOptions, verdicts: Sequence[LevelVerdict], *, barred: Collection[str] = ()
-) -> Ground:
+) -> FeasibleSpace:
     """What is left of a space when levels that are not offered are gone; factors without a level go too.
 
     Args:
@@ -164,4 +164,4 @@ def ground(
         if kept:
             closed = frozenset(label for label, verdict in kept.items() if verdict.name in barred)
             axes.append(Axis(factor.name, kept, factor.needs, closed))
-    return Ground(tuple(axes), baseline)
+    return FeasibleSpace(tuple(axes), baseline)

@@ -14,14 +14,14 @@ from rich.console import Console
 from sparkray.config.docker import DockerOptions
 from sparkray.config.folding import signature
 from sparkray.errors import PreflightError
-from sparkray.optimize.context import Asked, Scene
+from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.search.machines import Companion
 from sparkray.plan import PlannedRun, Study, Treatment
 from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.store import Dataset
 from sparkray.sweep.show import Terminal
-from sparkray.workflows.optimization import set_scene
+from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner
 
@@ -91,7 +91,7 @@ class Pretending(SessionRunner):
     def out(self) -> Console:
         return self.reporter.out  # type: ignore[attr-defined, no-any-return] # a Terminal
 
-    def companions(self, scene: Scene, home: Dataset) -> Sequence[Companion]:
+    def companions(self, context: OptimizationContext, home: Dataset) -> Sequence[Companion]:
         return self.others
 
     def let_go(self) -> None:
@@ -174,16 +174,18 @@ def state_of(options: DockerOptions) -> str:
     return f'{{"umask": {sum(map(ord, repr(sorted(told.items()))))}}}'
 
 
-def scene_in(folder: Path, *, runs: int = 4, trials: int = 6, **asked: Any) -> Scene:
+def context_in(folder: Path, *, runs: int = 4, trials: int = 6, **asked: Any) -> OptimizationContext:
     (folder / "space.yaml").write_text(SPACE)
-    return set_scene(options_in(folder, runs=runs), Asked(trials=trials, **asked), measuring=False)
+    return optimization_context(
+        options_in(folder, runs=runs), OptimizationRequest(trials=trials, **asked), measuring=False
+    )
 
 
-def scene_of_two(folder: Path, *, runs: int = 2, trials: int = 4) -> Scene:
+def context_of_two(folder: Path, *, runs: int = 2, trials: int = 4) -> OptimizationContext:
     """The same over two models."""
     (folder / "space.yaml").write_text(SPACE)
     options = options_in(folder, runs=runs, models="SmolLM2-135M,Qwen2-1.5B")
-    return set_scene(options, Asked(trials=trials), measuring=False)
+    return optimization_context(options, OptimizationRequest(trials=trials), measuring=False)
 
 
 def options_in(folder: Path, **changes: Any) -> Options:
