@@ -268,6 +268,7 @@ def _order_in_block(study: Study, arms: Sequence[Treatment], block: str, *, shif
     return treatments[start:] + treatments[:start]
 
 
+_SIMULATED_S = 1.5
 _START_S = 20.0
 _LOAD_BYTES_S = 1e9
 _BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.7, 0.4
@@ -282,12 +283,13 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
     Weights are loaded at 1 GB/s; prompts cost 2 operations a parameter and token at 40 % of the site's compute; a decode
     step reads what `Shape.step_bytes` says at 70 % of the site's bandwidth, the middle of where sound dense decoding
     lands (60 to 90 %). A run that will be refused costs nothing. A site without a data sheet is taken for a middling
-    data-centre GPU where its containers get one, else for a small CPU.
+    data-centre GPU where its containers get one, else for a small CPU. A simulated run waits for nothing but its start.
     """
-    card, workload = study.card(planned.model), study.experiment.workload
-    site = study.site
+    card, workload, site = study.card(planned.model), study.experiment.workload, study.site
     if refused(study, planned) is not None:
         return 0.0
+    if site.simulated:
+        return _SIMULATED_S
     if card.shape is None:
         return _START_S
     batch = study.concurrency(planned)

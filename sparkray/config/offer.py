@@ -88,8 +88,8 @@ def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions, 
 
 
 def unresolved(options: Mapping[str, Any]) -> bool:
-    """Whether a level still names CPUs by a symbol, since the machine is not known."""
-    return options.get("cpuset_cpus") in SYMBOLS
+    """Whether a level names no CPUs by number: by a symbol, since the machine is not known, or of a kind it lacks."""
+    return options.get("cpuset_cpus") in (*SYMBOLS, "")
 
 
 def _judged(
@@ -133,7 +133,7 @@ def _conditional(
 
 def _only_idle(factor: Factor, verdict: LevelVerdict, baseline: DockerOptions, host: HostFacts) -> bool:
     """Whether a level was struck out only because it makes no difference beside the baseline."""
-    if unresolved(verdict.options) or verdict.options.get("cpuset_cpus") == "":
+    if unresolved(verdict.options):
         return False
     return verdict.reason == _idle(factor, verdict.level, baseline, verdict.options, host)
 

@@ -44,6 +44,7 @@ from sparkray.sweep.options import options_of, study_options, sweep_options
 from sparkray.sweep.report import report
 from sparkray.sweep.roofline import roofline
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.study import study_command
 from sparkray.sweep.verbs import CONTEXT
 from sparkray.sweep.watch import show_status
 from sparkray.timing import Timing, known_dataset
@@ -370,3 +371,4 @@ app.add_command(optimize)
 app.add_command(audit)
 app.add_command(report)
 app.add_command(calibrate_command(sweep, _smallest))
+app.add_command(study_command(sweep, _smallest))

@@ -79,8 +79,16 @@ def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:
 @click.option("--storage", metavar="URL|FILE", help="Where Optuna keeps the study; a file of the dataset if not given.")
 def optimize(**arguments: Any) -> int:  # noqa: ANN401
     """Phase 2B: which Docker flags give the speed back, at what security price? Ends with a confirmed environment."""
-    options, request = options_of(arguments), request_of(arguments)
-    _as_root()
+    return run_optimisation(options_of(arguments), request_of(arguments))
+
+
+def run_optimisation(options: Options, request: Request) -> int:
+    """Every stage of an optimisation from where it is. Returns the exit status.
+
+    Raises:
+        SparkrayError: No further run is possible, or something that was asked for does not exist.
+    """
+    as_root()
     out = console(to_stderr=options.json)
     context = optimization_context(options, request, measuring=True)
     for line in optimisation_lines(context, phases(context, options.results_dir), levels=False):
@@ -114,7 +122,7 @@ def show_result(found: Optimized, options: Options, out: Console, *, cache: Path
     )
 
 
-def _as_root() -> None:
+def as_root() -> None:
     """Goes on through sudo where we are not root, since chroots need it."""
     if os.geteuid() != 0:
         command = through_sudo([sys.executable, "-m", "sparkray.sweep", *sys.argv[1:]], os.environ)

@@ -1,0 +1,306 @@
+"""`study`: the whole study as one resumable command: doctor, quick, baseline, optimize, validate, analyze, report."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from sparkray.analysis.optimized import file_of, read
+from sparkray.catalog.weights import cache_folder
+from sparkray.config.model import ModelCard
+from sparkray.config.site import Site
+from sparkray.errors import InputError
+from sparkray.machine.doctor import examine, look
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.optimize.context import Asked, set_scene
+from sparkray.optimize.phases import phases
+from sparkray.plan import Study, make_plan
+from sparkray.store import Dataset
+from sparkray.sweep.analyze import FOLDER as TABLES
+from sparkray.sweep.analyze import newest
+from sparkray.sweep.optimize import as_root, run_optimisation
+from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
+from sparkray.sweep.report import FOLDER as REPORT
+from sparkray.sweep.show import console
+from sparkray.workflows.calibration_file import calibration_for
+from sparkray.workflows.optimized_file import NAME as ENVIRONMENT_FILE
+from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, ladder
+from sparkray.workflows.timing import Timing
+
+QUICK_RUNS = 3
+Sweep = Callable[[Options], int]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one study that measure, as options of the verbs that carry them out."""
+
+    quick: Options
+    baseline: Options
+    optimize: Options
+    asked: Asked
+    validate: Options
+
+
+def study_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.Command:
+    """The verb.
+
+    Args:
+        sweep: Carries one experiment out and returns its exit status.
+        smallest: Name of the smallest model of a study that can run.
+    """
+
+    @click.command("study")
+    @sweep_options
+    @click.option(
+        "--budget-hours",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="H",
+        help="Shrink the study until its estimated hours fit: fewer blocks, then fewer models by tier.",
+    )
+    def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
+        """The whole study for a new owner: check, measure, optimise, validate, report. Goes on where it stopped.
+
+        Example: sparkray study --budget-hours 24 --yes
+        """
+        options = options_of(arguments)
+        if options.environments or options.phase or options.mode:
+            raise InputError(
+                "study decides which environments each stage has",
+                "Leave --environments out, and unset TEST_PHASE and OPTIMIZATION_MODE",
+            )
+        as_root()
+        return _Study(options, budget_hours, console(to_stderr=False)).carry_out(sweep, smallest)
+
+    # each stage would print a document of its own; what they hold is in the datasets' analysis.json
+    study.params = [parameter for parameter in study.params if parameter.name != "json"]
+    return study
+
+
+@dataclass(frozen=True)
+class _Study:
+    options: Options
+    budget_hours: float | None
+    out: Console
+
+    def carry_out(self, sweep: Sweep, smallest: Callable[[Study], str]) -> int:
+        """Every stage from where it is. Returns the exit status."""
+        site = site_of(self.options)
+        first = build_study(self.options)
+        whole = _whole(first, self.options, site)
+        costs = _Costs(self.options, site)
+        asked = {
+            "site": site.name,
+            "experiment": first.experiment.name,
+            "budget_hours": self.budget_hours,
+            "whole": json.loads(json.dumps(asdict(whole))),
+            "settings": list(self.options.settings),
+        }
+        design = kept_design(
+            self.options.results_dir.absolute(),
+            asked,
+            lambda: choose(ladder(whole, first.cards), lambda one: sum(costs.hours(one).values()), self.budget_hours),
+        )
+        self._say(*_outlook(first, whole, design, costs.hours(design), self.budget_hours))
+        stages = _stages(self.options, site, design, smallest)
+        if self._doctor(first) and not site.simulated:
+            return 1
+        if not self.options.yes and sys.stdin.isatty():
+            click.confirm("Go on?", default=True, abort=True)
+        return self._measure(stages, sweep)
+
+    def _measure(self, stages: Stages, sweep: Sweep) -> int:
+        worst = 0
+        steps: tuple[tuple[str, Callable[[], int]], ...] = (
+            ("quick", lambda: sweep(stages.quick)),
+            ("baseline", lambda: sweep(stages.baseline)),
+            ("optimize", lambda: run_optimisation(stages.optimize, stages.asked)),
+            ("validate", lambda: sweep(stages.validate)),
+        )
+        for title, stage in steps:
+            self._say("", f"== {title}")
+            status = stage()
+            if status not in (0, 1):
+                return status  # interrupted: the stage said so
+            worst = max(worst, status)
+        pages = self._report(stages)
+        self._say("", *(f"page of {name}: {page}" for name, page in pages.items()))
+        return worst
+
+    def _doctor(self, study: Study) -> bool:
+        """Print what doctor found wrong. Returns whether something would stop a sweep."""
+        self._say("", "== doctor")
+        findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
+        notable = [finding for finding in findings if finding.state in ("stop", "warn")]
+        self._say(*(finding.text() for finding in notable), f"{len(findings)} findings, {len(notable)} of them to see to")
+        return any(finding.state == "stop" for finding in findings)
+
+    def _report(self, stages: Stages) -> Mapping[str, Path]:
+        """Tables and page of the baseline and of the validation. The last has the optimisation too."""
+        from sparkray.analysis import analyse, write  # noqa: PLC0415 - SciPy takes long to import
+        from sparkray.report import write_report  # noqa: PLC0415 - so does Matplotlib
+
+        self._say("", "== analyze and report")
+        root = stages.baseline.results_dir.absolute()
+        optimised = file_of(root, str(stages.optimize.experiment))
+        pages = {}
+        for name, document in ((stages.baseline.experiment, None), (stages.validate.experiment, read(optimised))):
+            dataset: Dataset = newest(root, str(name))
+            calibration_for(dataset)
+            analysis = analyse(dataset.path)
+            write(analysis, dataset.path / TABLES)
+            pages[str(name)] = write_report(analysis, dataset.path / REPORT, optimised=document).page
+        return pages
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self.out.print(line, markup=False, soft_wrap=True)
+
+
+def _whole(first: Study, options: Options, site: Site) -> Design:
+    """The design without a budget: the experiments' own."""
+    if not site.optimization or not site.validation:
+        raise InputError(
+            f"site {site.name} names no experiment to optimise or to validate with",
+            "Name them: --set site.optimization=phase2b --set site.validation=phase2d",
+        )
+    second = build_study(replace(options, experiment=site.optimization, models=None, runs=None))
+    runs = second.experiment.runs
+    return Design(
+        runs=first.experiment.runs,
+        models=tuple(card.name for card in first.cards),
+        optimize_runs=runs if options.runs is None else min(runs, options.runs),
+        trials=Asked().trials,
+        confirm_runs=min(30, 3 * (runs if options.runs is None else min(runs, options.runs))),
+    )
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Estimated hours of a design, stage by stage. Planned once for each set of models: hours grow with blocks and trials."""
+
+    options: Options
+    site: Site
+    planned: dict[tuple[str, ...], Mapping[str, float]] = field(default_factory=dict)
+
+    def hours(self, design: Design) -> Mapping[str, float]:
+        """By stage, at most; runs that are stored already count as if they were to come."""
+        if design.models not in self.planned:
+            self.planned[design.models] = self._of_one(design)
+        one = self.planned[design.models]
+        return {
+            "baseline": design.runs * one["baseline"],
+            "optimize": design.optimize_runs * (one["screen"] + one["attribute"])
+            + design.trials * one["search"]
+            + design.confirm_runs * one["confirm"],
+            "validate": design.runs * one["validate"],
+        }
+
+    def _of_one(self, design: Design) -> Mapping[str, float]:
+        """Hours of one block of each stage, and of one trial of the search."""
+        stages = _stages(self.options, self.site, design, lambda _: design.models[0])
+        counts = {
+            "screen": design.optimize_runs,
+            "attribute": design.optimize_runs,
+            "search": design.trials,
+            "confirm": design.confirm_runs,
+        }
+        context = set_scene(stages.optimize, stages.asked, measuring=False)
+        return {
+            "baseline": _block_hours(stages.baseline),
+            "validate": _block_hours(replace(stages.validate, optimized=None)),
+            **{
+                phase.stage: next(iter(phase.hours.values())) / counts[phase.stage]
+                for phase in phases(context, stages.optimize)
+            },
+        }
+
+
+def _block_hours(options: Options) -> float:
+    """Hours of one block of every model."""
+    study = build_study(options)
+    once = replace(study, experiment=replace(study.experiment, runs=1, sequential=None, fold=False))
+    timing = Timing(once, None)
+    return sum(timing.total_s(run) for run in make_plan(once)) / 3600
+
+
+def _stages(options: Options, site: Site, design: Design, smallest: Callable[[Study], str]) -> Stages:
+    settings = options.settings
+    if design.sequential and not any(text.startswith("experiment.sequential") for text in settings):
+        interim = ", ".join(map(str, design.interim))
+        settings = (*settings, f"experiment.sequential={{looks: [{interim}], spending: linear}}")
+    models = ",".join(design.models)
+    baseline = replace(
+        options, experiment=options.experiment or site.experiment, models=models, runs=design.runs, settings=settings
+    )
+    output = options.results_dir / ENVIRONMENT_FILE
+    own = [card.name for card in build_study(replace(options, experiment=site.optimization, models=None)).cards]
+    kept = [name for name in own if name in design.models]
+    return Stages(
+        quick=replace(baseline, models=smallest(build_study(baseline)), runs=min(QUICK_RUNS, design.runs)),
+        baseline=baseline,
+        optimize=replace(
+            options,
+            experiment=site.optimization,
+            models=",".join(kept) or smallest(build_study(baseline)),
+            runs=design.optimize_runs,
+        ),
+        asked=Asked(trials=design.trials, confirm_runs=design.confirm_runs, output=output),
+        validate=replace(
+            options,
+            experiment=site.validation,
+            models=models,
+            runs=design.runs,
+            settings=settings,
+            optimized=output,
+        ),
+    )
+
+
+def _outlook(
+    first: Study, whole: Design, design: Design, hours: Mapping[str, float], budget_hours: float | None
+) -> Sequence[str]:
+    """The stages with their hours, and what a budget costs."""
+    margin = min(first.experiment.margins.values(), default=0.01)
+    models = f"{len(design.models)} model{'' if len(design.models) == 1 else 's'}"
+    lines = [
+        f"study on site {first.site.name}, {first.experiment.name}; the same command goes on where it stopped",
+        "  doctor     what this machine is, and what would stop the study",
+        f"  quick      1 model, {min(QUICK_RUNS, design.runs)} blocks (part of the baseline)",
+        f"  baseline   {models}, {design.runs} blocks: at most {hours['baseline']:.2f} h",
+        f"  optimize   {design.optimize_runs} blocks, {design.trials} trials, at most {hours['optimize']:.2f} h",
+        f"  validate   {models}, {design.runs} blocks of three environments: at most {hours['validate']:.2f} h",
+        "  analyze, report: minutes",
+    ]
+    total = f"at most {sum(hours.values()):.2f} h in all, by estimates from the cards' sizes"
+    lines.append(total if budget_hours is None else f"{total}; budget {budget_hours:g} h")
+    lines += _price(whole, design, margin, first.cards)
+    return lines
+
+
+def _price(whole: Design, design: Design, margin: float, cards: Sequence[ModelCard]) -> list[str]:
+    """What a smaller design costs in power and in models; nothing where it is the whole one."""
+    if design == whole:
+        return []
+    lines = []
+    if design.runs != whole.runs:
+        powers = "; ".join(
+            f"{design.power(margin, cv):.0%} instead of {whole.power(margin, cv):.0%} where runs vary by {cv:g} %"
+            for cv in CVS_PCT
+        )
+        lines.append(
+            f"{design.runs} blocks instead of {whole.runs}: the chance to show equal arms equivalent within {margin:.1%} is "
+            f"{powers}"
+        )
+    left = [card for card in cards if card.name in whole.models and card.name not in design.models]
+    if left:
+        names = ", ".join(f"{card.name} (tier {card.tier})" for card in left)
+        lines.append(f"left out, nothing will be known of them: {names}")
+    if design.sequential:
+        lines.append("sequential: a model ends early where its verdict is certain, so that it may take fewer hours")
+    return lines
