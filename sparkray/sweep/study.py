@@ -182,7 +182,7 @@ def _whole(first: Study, options: Options, site: Site) -> Design:
 
 @dataclass(frozen=True)
 class _Costs:
-    """Estimated hours of a design, stage by stage. Planned once for each set of models: hours grow with blocks and trials."""
+    """Estimated hours of a design by stage. Each set of models is planned once; hours grow with blocks and trials."""
 
     options: Options
     site: Site
