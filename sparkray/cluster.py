@@ -346,16 +346,56 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
             object_store_memory=_OBJECT_STORE_BYTES,
             namespace="sparkray",
         )
-    try:
-        context = ray.init(**settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
-        said = " ".join(str(error).split())[:300]
-        raise ClusterError(f"Ray cannot be reached or started ({wanted}): {said}", "Check --address") from None
+    origin = "--address" if address else "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else ""
+    context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
     try:
         url = context.dashboard_url
         yield Cluster(f"http://{url}" if url else None, own, str(context.address_info["address"]))
     finally:
         ray.shutdown()
+
+
+def start(init: Callable[[], Any], *, address: str, origin: str) -> Any:  # noqa: ANN401 - Ray's context is untyped
+    """Call `ray.init`; once more where the start of a Ray of our own timed out, as it does on a busy machine.
+
+    Args:
+        init: Starts or reaches Ray.
+        address: What it starts or reaches.
+        origin: The option or variable that the address comes from; empty where sparkray starts a Ray of its own.
+
+    Raises:
+        ClusterError: Ray cannot be started or reached.
+    """
+    try:
+        return init()
+    except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception where its node does not start in time
+        first = _start_error(error, address, origin)
+        if origin or not _timed_out(error):
+            raise first from None
+    ray.shutdown()
+    try:
+        return init()
+    except Exception as error:  # noqa: BLE001 - likewise
+        raise _start_error(error, address, origin) from None
+
+
+def _timed_out(error: Exception) -> bool:
+    return "timed out" in str(error)
+
+
+def _start_error(error: Exception, address: str, origin: str) -> Exception:
+    """What Ray's error means to a user; an error that Ray is not known to raise stays itself."""
+    known = isinstance(error, (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError))
+    if not known and not _timed_out(error):
+        return error
+    if origin:
+        remedy = f"Check {origin}"
+    elif _timed_out(error):
+        remedy = f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then give the command again"
+    else:
+        remedy = ""
+    reason = " ".join(str(error).split())[:300]
+    return ClusterError(f"Ray cannot be {'reached' if origin else 'started'} ({address}): {reason}", remedy)
 
 
 def login_hint() -> str | None:

@@ -17,20 +17,22 @@ from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.optimize.context import Asked, set_scene
+from sparkray.optimize.context import Asked
 from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
 from sparkray.store import Dataset
 from sparkray.sweep.analyze import FOLDER as TABLES
 from sparkray.sweep.analyze import newest
 from sparkray.sweep.optimize import as_root, run_optimisation
-from sparkray.sweep.options import Options, build_study, options_of, site_of, sweep_options
+from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
 from sparkray.sweep.show import console
+from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_for
+from sparkray.workflows.optimization import set_scene
 from sparkray.workflows.optimized_file import NAME as ENVIRONMENT_FILE
+from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, ladder
-from sparkray.workflows.timing import Timing
 
 QUICK_RUNS = 3
 Sweep = Callable[[Options], int]
@@ -216,7 +218,7 @@ class _Costs:
             "validate": _block_hours(replace(stages.validate, optimized=None)),
             **{
                 phase.stage: next(iter(phase.hours.values())) / counts[phase.stage]
-                for phase in phases(context, stages.optimize)
+                for phase in phases(context, self.options.results_dir)
             },
         }
 
