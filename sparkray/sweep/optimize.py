@@ -82,7 +82,7 @@ def optimize(**arguments: Any) -> int:  # noqa: ANN401
     return run_optimisation(options_of(arguments), request_of(arguments))
 
 
-def run_optimisation(options: Options, request: Request) -> int:
+def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     """Every stage of an optimisation from where it is. Returns the exit status.
 
     Raises:

@@ -17,7 +17,7 @@ from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.optimize.context import Asked
+from sparkray.optimize.context import OptimizationRequest
 from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
 from sparkray.store import Dataset
@@ -29,7 +29,7 @@ from sparkray.sweep.report import FOLDER as REPORT
 from sparkray.sweep.show import console
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_for
-from sparkray.workflows.optimization import set_scene
+from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.optimized_file import NAME as ENVIRONMENT_FILE
 from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, ladder
@@ -45,7 +45,7 @@ class Stages:
     quick: Options
     baseline: Options
     optimize: Options
-    asked: Asked
+    asked: OptimizationRequest
     validate: Options
 
 
@@ -177,7 +177,7 @@ def _whole(first: Study, options: Options, site: Site) -> Design:
         runs=first.experiment.runs,
         models=tuple(card.name for card in first.cards),
         optimize_runs=runs if options.runs is None else min(runs, options.runs),
-        trials=Asked().trials,
+        trials=OptimizationRequest().trials,
         confirm_runs=min(30, 3 * (runs if options.runs is None else min(runs, options.runs))),
     )
 
@@ -212,7 +212,7 @@ class _Costs:
             "search": design.trials,
             "confirm": design.confirm_runs,
         }
-        context = set_scene(stages.optimize, stages.asked, measuring=False)
+        context = optimization_context(stages.optimize, stages.asked, measuring=False)
         return {
             "baseline": _block_hours(stages.baseline),
             "validate": _block_hours(replace(stages.validate, optimized=None)),
@@ -252,7 +252,7 @@ def _stages(options: Options, site: Site, design: Design, smallest: Callable[[St
             models=",".join(kept) or smallest(build_study(baseline)),
             runs=design.optimize_runs,
         ),
-        asked=Asked(trials=design.trials, confirm_runs=design.confirm_runs, output=output),
+        asked=OptimizationRequest(trials=design.trials, confirm_runs=design.confirm_runs, output=output),
         validate=replace(
             options,
             experiment=site.validation,
