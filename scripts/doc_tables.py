@@ -14,7 +14,7 @@ from pathlib import Path
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import flag_of, flag_words, given
 from sparkray.config.experiment import Experiment
-from sparkray.config.model import ModelCard, Shape, refusal
+from sparkray.config.model import Host, ModelCard, Shape, refusal
 from sparkray.config.site import CONTAINER_BASELINE, Site
 from sparkray.plan import make_plan, refused
 from sparkray.timing import Timing
@@ -24,7 +24,9 @@ from sparkray.workflows.options import Options, build_study
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGES = (DOCS / "explanation" / "methodology.md", DOCS / "tutorials" / "day-with-a-spark.md")
 COMMAND = ".venv/bin/python scripts/doc_tables.py --write"
-SITE, EXPERIMENT = "dgx-spark", "phase2a"
+SITE, EXPERIMENT, SUPPORTED = "dgx-spark", "phase2a", "spark-supported"
+_VENDORS = ("nvidia/", "openai/")
+"""Owners of the checkpoints of NVIDIA's support matrix for the Spark."""
 BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -66,24 +68,51 @@ def suite_table(cards: Sequence[ModelCard]) -> list[str]:
     return [head, "|---|---|---|---|---|---|---|---|---|", *rows]
 
 
+def _host(site: Site) -> Host:
+    return Host(site.engine, site.memory_gib, f"site {site.name}")
+
+
 def refused_table(cards: Sequence[ModelCard], site: Site, experiment: Experiment) -> list[str]:
     """The models that cannot run as named on the site, with the reason and the nearest checkpoint that can."""
     tokens = experiment.workload.input_tokens + experiment.workload.output_tokens
     rows = []
     for card in cards:
-        reason = refusal(card, site.memory_gib, sequences=card.max_batch_size, tokens=tokens)
+        reason = refusal(card, _host(site), sequences=card.max_batch_size, tokens=tokens)
         if reason is not None:
             said = reason.removeprefix(f"{card.name}: ").partition("; nearest checkpoint")[0]
             rows.append(_row(card.name, said.strip(), f"`{card.instead}`" if card.instead else "none named"))
-    return [_row("model", "why it cannot run", "nearest checkpoint that can"), "|---|---|---|", *rows]
+    return [
+        _row("model", "why it cannot run", "nearest checkpoint that NVIDIA supports on a Spark"),
+        "|---|---|---|",
+        *rows,
+    ]
 
 
 def able_cards(cards: Sequence[ModelCard], site: Site, experiment: Experiment) -> list[ModelCard]:
     """The models that can run as named on the site."""
     tokens = experiment.workload.input_tokens + experiment.workload.output_tokens
-    return [
-        card for card in cards if refusal(card, site.memory_gib, sequences=card.max_batch_size, tokens=tokens) is None
+    return [card for card in cards if refusal(card, _host(site), sequences=card.max_batch_size, tokens=tokens) is None]
+
+
+def supported_table(cards: Sequence[ModelCard], measured: Sequence[str]) -> list[str]:
+    """The checkpoints that NVIDIA supports on a Spark; `measured` are those of the experiment, by name."""
+    rows = [
+        _row(
+            f"{card.name}{'' if card.name in measured else ' (not in the experiment)'}",
+            f"`{card.hf_id}`",
+            _size(_shape(card)),
+            f"{card.quantisation}, rest {card.dtype}",
+            f"{gib(_shape(card).weight_bytes):.1f}",
+            f"{_shape(card).kv_bytes_per_token / KIB:.0f}",
+            card.why.strip(),
+            "; ".join(card.unverified) or "none",
+        )
+        for card in sorted(cards, key=lambda card: _shape(card).weight_bytes)
     ]
+    head = _row(
+        "model", "checkpoint", "parameters, 10⁹", "precision", "weights, GiB", "KV a token, KiB", "why", "unverified"
+    )
+    return [head, "|---|---|---|---|---|---|---|---|", *rows]
 
 
 def checkpoints_table(cards: Sequence[ModelCard], site: Site, experiment: Experiment) -> list[str]:
@@ -154,6 +183,7 @@ def hours_table(able: Sequence[str]) -> list[str]:
         "`validate`": Options(site=SITE, experiment="phase2d"),
         "`baseline --experiment low-latency`": Options(site=SITE, experiment="low-latency"),
         "`baseline --experiment batch-concurrency`": Options(site=SITE, experiment="batch-concurrency"),
+        f"`baseline --experiment {SUPPORTED}`": Options(site=SITE, experiment=SUPPORTED),
     }
     head = _row("sweep", "runs planned", "that can run", "hours, adaptive cooldown", "hours, fixed cooldown")
     return [head, "|---|---|---|---|---|", *(hours_row(what, options) for what, options in sweeps.items())]
@@ -168,6 +198,10 @@ def tables() -> dict[str, list[str]]:
     )
     return {
         "suite": suite_table(cards),
+        "supported": supported_table(
+            [card for card in catalog.cards() if card.quantisation and (card.hf_id or "").startswith(_VENDORS)],
+            catalog.experiment(SUPPORTED).models,
+        ),
         "refused": refused_table(cards, site, experiment),
         "checkpoints": checkpoints_table(cards, site, experiment),
         "hours": hours_table([card.name for card in able_cards(cards, site, experiment)]),

@@ -23,7 +23,7 @@ from sparkray.config.docker import DockerOptions, given
 from sparkray.config.experiment import Experiment, Level, Workload
 from sparkray.config.folding import Fold, acting, fold
 from sparkray.config.isolation import Ladder
-from sparkray.config.model import ModelCard, refusal
+from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
 
 _ID_LENGTH = 16
@@ -314,9 +314,10 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
 def refused(study: Study, planned: PlannedRun, memory_gib: float | None = None) -> str | None:
     """Why a run will be refused as `unready`: by the machine's memory, else by the site's, as far as that is known."""
     workload = study.experiment.workload
+    memory = study.site.memory_gib if memory_gib is None else memory_gib
     return refusal(
         study.card(planned.model),
-        study.site.memory_gib if memory_gib is None else memory_gib,
+        Host(study.engine, memory, f"site {study.site.name}"),
         sequences=study.concurrency(planned),
         tokens=workload.input_tokens + workload.output_tokens,
     )

@@ -5,6 +5,7 @@ Memory is binary (KiB, MiB, GiB), bandwidth and everything else decimal (GB/s), 
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 KIB = 1024
@@ -14,6 +15,10 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
 _SIZE = re.compile(r"(-?\d+)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_ALIKE, _CANDIDATES = 0.6, 8
+_NUMBER = re.compile(r"\d+(?:\.\d+)?[^\W\d_]?")
+"""With the letter after it: the 4 of Qwen3-4B is not the 4 of FP4."""
+_PART = re.compile(r"[^\W\d_]+")
 _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 
 
@@ -55,7 +60,27 @@ def format_duration(seconds: float) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word nearest to one that is not known, or None when nothing is near."""
+    """The known word nearest to one that is not known, or None when nothing is near.
+
+    A word is not near one that is another thing by its numbers or parts: Qwen2.5-7B is no slip for Qwen2.5-72B, nor
+    Phi-3-medium for Phi-3-mini. Every number of the asked word must stand in the known one, every other part resemble one.
+    """
+    asked = word.casefold()
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
-    return folded[near[0]] if near else None
+    if asked in folded:
+        return folded[asked]
+    near = difflib.get_close_matches(asked, list(folded), n=_CANDIDATES, cutoff=_ALIKE)
+    likeness, best = max(((_likeness(asked, name), name) for name in near), default=(0.0, ""))
+    return folded[best] if likeness >= _ALIKE else None
+
+
+def _likeness(asked: str, name: str) -> float:
+    """How well the least likely part of the asked word is met; 0 where a number of it is not."""
+    if not Counter(_NUMBER.findall(asked)) <= Counter(_NUMBER.findall(name)):
+        return 0.0
+    parts = _PART.findall(name)
+    ratios = (
+        max(difflib.SequenceMatcher(None, part, other).ratio() for other in (*parts, "".join(parts)))
+        for part in _PART.findall(asked)
+    )
+    return min(ratios, default=1.0)

@@ -5,6 +5,7 @@ Pure and the same for every engine that reads such a folder.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sparkray.config.model import ModelCard, quantisation_mismatch
@@ -21,13 +22,20 @@ _CONFIG_KEYS = (
 )
 
 
-def checkpoint_identity(config: bytes, card: ModelCard) -> tuple[str, ...]:
+def checkpoint_identity(config: bytes, card: ModelCard, *, exported: bytes | None = None) -> tuple[str, ...]:
     """Mismatches between a checkpoint's `config.json` and its card: architecture, dtype, shape, quantisation.
 
+    Args:
+        config: `config.json`. The language model of a multimodal one stands under `text_config`.
+        card: What it should be.
+        exported: `hf_quant_config.json`, in which ModelOpt names the algorithm; some of its exports have it there alone.
+
     Raises:
-        ModelFileError: `config.json` is not a JSON object.
+        ModelFileError: One of them is not a JSON object.
     """
     document = _json_object(config)
+    if isinstance(document.get("text_config"), dict):
+        document = {**document["text_config"], **document}
     mismatches = []
     architectures = document.get("architectures")
     if card.engine_architecture and architectures != [card.engine_architecture]:
@@ -39,21 +47,31 @@ def checkpoint_identity(config: bytes, card: ModelCard) -> tuple[str, ...]:
     dtype = document.get("torch_dtype", document.get("dtype"))
     if dtype is not None and str(dtype).removeprefix("torch.").casefold() != card.dtype.casefold():
         mismatches.append(f"dtype: card says {card.dtype}, config.json says {dtype!r}")
-    packed = document.get("quantization_config")
-    method = packed.get("quant_method") if isinstance(packed, dict) else None
+    method = _method(document, None if exported is None else _json_object(exported, "hf_quant_config.json"))
     if card.quantisation is not None and method is None:
         mismatches.append(f"quantisation: card says {card.quantisation}, config.json has no quantization_config")
     return (*mismatches, *quantisation_mismatch(card, method))
 
 
-def _json_object(config: bytes) -> dict[str, Any]:
-    """`config.json`, parsed. Raises ModelFileError."""
+def _method(config: Mapping[str, Any], exported: Mapping[str, Any] | None) -> object:
+    """The method of quantisation. ModelOpt calls itself the method and names the algorithm beside it."""
+    own = exported.get("quantization") if exported else None
+    if isinstance(own, dict) and own.get("quant_algo"):
+        return own["quant_algo"]
+    packed = config.get("quantization_config")
+    if not isinstance(packed, dict):
+        return None
+    return packed.get("quant_algo") or packed.get("quant_method")
+
+
+def _json_object(config: bytes, name: str = "config.json") -> dict[str, Any]:
+    """One file, parsed. Raises ModelFileError."""
     try:
         document = json.loads(config)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"config.json is not valid JSON ({len(config)} bytes): {str(error)[:200]}") from None
+        raise ModelFileError(f"{name} is not valid JSON ({len(config)} bytes): {str(error)[:200]}") from None
     if not isinstance(document, dict):
-        raise ModelFileError(f"config.json must hold a JSON object, not {type(document).__name__}")
+        raise ModelFileError(f"{name} must hold a JSON object, not {type(document).__name__}")
     return document
 
 

@@ -83,7 +83,10 @@ def wrong_checkpoint(card: ModelCard, path: Path) -> tuple[str, ...]:
     if card.weights.kind != "checkpoint":
         return ()
     try:
-        return checkpoint_identity((path / "config.json").read_bytes(), card)
+        exported = path / "hf_quant_config.json"
+        return checkpoint_identity(
+            (path / "config.json").read_bytes(), card, exported=exported.read_bytes() if exported.is_file() else None
+        )
     except (OSError, ModelFileError) as error:
         raise ModelFileError(f"the checkpoint {path} cannot be read: {error}") from None
 

@@ -128,7 +128,7 @@ def judge(shape: Shape, site: Site, *, load: Load, throughput_tok_s: float) -> J
         InputError: The site does not tell its bandwidth.
     """
     bound, expected = bound_of(shape, site, load), expected_of(shape, site, load)
-    needed = gib(shape.params_total * shape.least_bits / 8 + bound.read.kv)
+    needed = gib(shape.params_total * shape.least_bits / 8 + bound.read.kv + bound.read.state)
     impossible = (*_beyond_memory(needed, site), *_beyond_bound(throughput_tok_s, bound))
     doubtful = _far_off(throughput_tok_s / expected.tok_s, expected)
     verdict: Answer = "impossible" if impossible else "suspicious" if doubtful else "plausible"

@@ -35,10 +35,21 @@ def parse(kind: type[T], mapping: object, source: str) -> T:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{source}: expected a mapping of keys to values, found {type(mapping).__name__}")
     try:
-        return TypeAdapter(kind).validate_python(dict(mapping))
+        validated: T = _adapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
         details = error.errors()
         raise ConfigError("; ".join(_tell(kind, detail, source) for detail in details)) from None
+    return validated
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""Kept, since building one takes longer than reading and validating a model card with it."""
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _tell(kind: type[Any], detail: Any, source: str) -> str:  # noqa: ANN401 - pydantic's own TypedDict

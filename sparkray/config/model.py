@@ -12,6 +12,7 @@ from sparkray.units import gib
 Architecture = Literal["decoder", "moe", "efficient", "reasoning"]
 Positive = Annotated[int, Gt(0)]
 SIXTEEN_BITS = 16.0
+EIGHT_BITS = 8.0
 RESERVE_GIB = 12.0
 """Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations."""
 
@@ -36,28 +37,35 @@ class Weights:
 
 @dataclass(frozen=True)
 class StepRead:
-    """Bytes that one decode step reads: what every step streams, the experts it routes to, the KV cache."""
+    """Bytes that one decode step moves: weights of every step, the experts it routes to, KV cache, recurrent state."""
 
     dense: float
     experts: float
     kv: float
+    state: float = 0.0
 
     @property
     def total(self) -> float:
         """All of it, bytes."""
-        return self.dense + self.experts + self.kv
+        return self.dense + self.experts + self.kv + self.state
 
 
 @dataclass(frozen=True)
 class Shape:
     """The numbers that fix how much memory a model needs and how much of it one decode step reads.
 
-    Counts are of parameters; `bits_per_weight` is the mean over all weights but the `params_16bit` (embeddings, head,
-    norms, attention) that a quantised checkpoint leaves at 16 bits. `params_active` counts the input embedding, as
-    `params_total` does. `experts` is 1 for a dense model.
+    Counts are of parameters; `bits_per_weight` is the mean, scales included, over all weights but the `params_16bit`
+    (embeddings, head, norms, attention) that a quantised checkpoint leaves at 16 bits and the `params_8bit` that a mixed
+    one holds at 8. `params_unread` are in memory but in no decode step (vision encoder, a head for speculative decoding);
+    they are 16-bit ones first. `params_active` counts the input embedding, as `params_total` does. `experts` is 1 for a
+    dense model.
+
+    `attention_layers` is how many layers keep keys and values (None: all); of those, `sliding_layers` keep no more than
+    `sliding_window` tokens (attention in chunks of that size keeps no more either). `state_bytes` is the recurrent state of
+    one sequence over all state-space layers, the same at every length.
 
     Raises:
-        ValueError: More active, 16-bit or sliding parts than there are parts at all, or active parts without experts.
+        ValueError: A part that is larger than the whole, or active parts without experts.
     """
 
     __pydantic_config__ = STRICT
@@ -79,31 +87,43 @@ class Shape:
     sliding_window: int | None = None
     sliding_layers: Annotated[int, Ge(0)] = 0
     params_16bit: Annotated[int, Ge(0)] = 0
+    params_8bit: Annotated[int, Ge(0)] = 0
+    params_unread: Annotated[int, Ge(0)] = 0
+    attention_layers: Annotated[int, Ge(0)] | None = None
+    state_bytes: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
+        text = self.params_total - self.params_unread
         parts = (
-            ("params_active", self.params_active or 0, self.params_total),
+            ("params_unread", self.params_unread, self.params_total),
+            ("params_active", self.params_active or 0, text),
             ("params_16bit", self.params_16bit, self.params_total),
+            ("params_8bit", self.params_8bit, self.params_total - self.params_16bit),
             ("experts_per_token", self.experts_per_token, self.experts),
-            ("sliding_layers", self.sliding_layers, self.layers),
-            ("experts and embedding", self.expert_params + self.embedding_params, self.params_total),
+            ("attention_layers", self.kv_layers, self.layers),
+            ("sliding_layers", self.sliding_layers, self.kv_layers),
+            ("experts and embedding", self.expert_params + self.embedding_params, text),
         )
         for name, part, whole in parts:
             if part > whole:
                 raise ValueError(f"{name} is {part}, more than the {whole} there are")
-        if self.experts == 1 and self.params_active not in (None, self.params_total):
+        if self.experts == 1 and self.params_active not in (None, text):
             raise ValueError(f"params_active is {self.params_active}, but experts and experts_per_token are not given")
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights as they lie in memory."""
-        packed = self.params_total - self.params_16bit
-        return round((packed * self.bits_per_weight + self.params_16bit * SIXTEEN_BITS) / 8)
+        return round(self._bytes(self.params_total, self.params_16bit, self.params_8bit))
+
+    @property
+    def kv_layers(self) -> int:
+        """Layers that keep keys and values."""
+        return self.layers if self.attention_layers is None else self.attention_layers
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """Bytes of KV cache that one token adds, 16-bit keys and values in every layer."""
-        return self.layers * self._kv_bytes_per_token_and_layer
+        """Bytes of KV cache that one token adds, 16-bit keys and values in every layer that keeps any."""
+        return self.kv_layers * self._kv_bytes_per_token_and_layer
 
     @property
     def _kv_bytes_per_token_and_layer(self) -> int:
@@ -112,26 +132,30 @@ class Shape:
     def kv_bytes(self, tokens: int) -> int:
         """Bytes of KV cache of one sequence of `tokens`; a layer with a sliding window keeps no more than that."""
         seen = tokens if self.sliding_window is None else min(tokens, self.sliding_window)
-        rows = (self.layers - self.sliding_layers) * tokens + self.sliding_layers * seen
+        rows = (self.kv_layers - self.sliding_layers) * tokens + self.sliding_layers * seen
         return rows * self._kv_bytes_per_token_and_layer
+
+    def sequence_bytes(self, tokens: int) -> int:
+        """Bytes of memory that one sequence of `tokens` takes: its KV cache and its recurrent state."""
+        return self.kv_bytes(tokens) + self.state_bytes
 
     @property
     def expert_params(self) -> int:
         """Parameters of all experts together; 0 for a dense model.
 
-        From active = rest + experts k/E and total = rest + experts where the card tells `params_active`; else the gate,
-        up and down projections of experts in every layer.
+        From active = rest + experts k/E and total = rest + experts, without what no step reads, where the card gives
+        `params_active`; else the gate, up and down projections of experts in every layer.
         """
         idle = 1 - self.experts_per_token / self.experts
         if self.params_active is not None and idle > 0:
-            return round((self.params_total - self.params_active) / idle)
+            return round((self.params_total - self.params_unread - self.params_active) / idle)
         return 3 * self.hidden * self.intermediate * self.experts * self.layers if self.experts > 1 else 0
 
     @property
     def used_params(self) -> float:
-        """Parameters that one token is multiplied with: all but the input embedding and the experts not routed to."""
+        """Parameters that one token is multiplied with: all that is read but the embedding and experts not routed to."""
         idle = self.expert_params * (1 - self.experts_per_token / self.experts)
-        return self.params_total - self.embedding_params - idle
+        return self.params_total - self.params_unread - self.embedding_params - idle
 
     @property
     def least_bits(self) -> float:
@@ -154,33 +178,41 @@ class Shape:
         """What one decode step of `batch` sequences of `context` tokens reads, the weights as the card has them.
 
         Weights are read once a step whatever the batch; the input embedding is gathered and does not count; experts as
-        random routing reaches them; 16-bit KV cache of every sequence. Speculative decoding puts more than one token of
-        a sequence through a step.
+        random routing reaches them; 16-bit KV cache of every sequence; a recurrent state is read and written back.
+        Speculative decoding puts more than one token of a sequence through a step.
         """
         rest = self.params_total - self.expert_params
+        streamed = rest - self.params_unread - self.embedding_params
         experts_16bit = max(0, self.params_16bit - rest)
-        dense_16bit = max(0, self.params_16bit - experts_16bit - self.embedding_params)
+        dense_16bit = max(0, self.params_16bit - experts_16bit - self.params_unread - self.embedding_params)
+        dense_8bit = min(self.params_8bit, streamed - dense_16bit)
+        experts_8bit = self.params_8bit - dense_8bit
         reached = self.experts_reached(batch * tokens_per_sequence) / self.experts
         return StepRead(
-            dense=self._bytes(rest - self.embedding_params, dense_16bit),
-            experts=self._bytes(self.expert_params, experts_16bit) * reached,
+            dense=self._bytes(streamed, dense_16bit, dense_8bit),
+            experts=self._bytes(self.expert_params, experts_16bit, experts_8bit) * reached,
             kv=float(batch * self.kv_bytes(round(context))),
+            state=2.0 * batch * self.state_bytes,
         )
 
     def least_step_read(self, batch: int, context: float) -> StepRead:
-        """The least that the same step can read: every token routed to the same experts, every weight at `least_bits`."""
-        rest = self.params_total - self.expert_params - self.embedding_params
+        """The least that the same step can move: every token routed to the same experts, every weight at `least_bits`.
+
+        A recurrent state counts once: an engine that keeps it at half the bits moves as much by reading and writing it.
+        """
+        rest = self.params_total - self.params_unread - self.expert_params - self.embedding_params
         routed = self.expert_params * self.experts_per_token / self.experts
-        kv = float(batch * self.kv_bytes(round(context)))
-        return StepRead(rest * self.least_bits / 8, routed * self.least_bits / 8, kv)
+        kv, state = batch * self.kv_bytes(round(context)), batch * self.state_bytes
+        return StepRead(rest * self.least_bits / 8, routed * self.least_bits / 8, float(kv), float(state))
 
     def step_bytes(self, batch: int, context: float) -> float:
         """Bytes that `step_read` comes to."""
         return self.step_read(batch, context).total
 
-    def _bytes(self, params: int, sixteen: int) -> float:
-        """Bytes of some parameters, `sixteen` of them at 16 bits."""
-        return ((params - sixteen) * self.bits_per_weight + sixteen * SIXTEEN_BITS) / 8
+    def _bytes(self, params: int, sixteen: int, eight: int) -> float:
+        """Bytes of some parameters, `sixteen` of them at 16 bits and `eight` at 8."""
+        packed = params - sixteen - eight
+        return (packed * self.bits_per_weight + eight * EIGHT_BITS + sixteen * SIXTEEN_BITS) / 8
 
     @property
     def embedding_params(self) -> int:
@@ -193,7 +225,9 @@ class ModelCard:
     """One model of the suite.
 
     `engine_options` holds, by engine, the options that this model needs wherever it runs; what the user sets wins.
-    `unsupported` says why the checkpoint cannot run as named, `instead` is the nearest one that can.
+    `unsupported` says, by engine (or for all of them), why it cannot run the checkpoint as named. `instead` is the nearest
+    checkpoint that NVIDIA supports on a DGX Spark. `unverified` names the facts of this card that were derived or assumed,
+    not read in the checkpoint's own files; `roofline` and `doctor` show them.
     """
 
     __pydantic_config__ = STRICT
@@ -212,52 +246,73 @@ class ModelCard:
     max_batch_size: Positive = 1
     size: Literal["small", "medium", "large"] = "small"
     engine_architecture: str | None = None
-    unsupported: str | None = None
+    unsupported: Mapping[str, str] | str | None = None
     instead: str | None = None
     engine_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
+    unverified: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name of this card, case folded: name, aliases, Hugging Face id with and without its owner."""
+        of_hub = (self.hf_id, self.hf_id.rpartition("/")[2]) if self.hf_id else ()
+        return frozenset(name.casefold() for name in (self.name, *self.aliases, *of_hub))
 
     def answers_to(self, name: str) -> bool:
         """Whether this card is meant by a name, an alias or a Hugging Face id, in any case."""
-        names = {self.name, *self.aliases, *([self.hf_id] if self.hf_id else [])}
-        return name.casefold() in {known.casefold() for known in names}
+        return name.casefold() in self.names
 
 
 _NO_QUANTISATION = ("", "no_quant", "none")
 
 
 def quantisation_mismatch(card: ModelCard, reported: object) -> tuple[str, ...]:
-    """The mismatch between a card's quantisation and a reported one; a report may add to the card's family name."""
+    """The mismatch between a card's quantisation and a reported one.
+
+    A report may add to the card's family name (`W4A8_MXFP4_MXFP8` for `MXFP4`), and ModelOpt calls a mix `MIXED_PRECISION`.
+    """
     name = str(reported or "").casefold()
-    if name in _NO_QUANTISATION or (card.quantisation is not None and card.quantisation.casefold() in name):
+    mixed = name == "mixed_precision" and card.shape is not None and card.shape.params_8bit > 0
+    if mixed or name in _NO_QUANTISATION or (card.quantisation is not None and card.quantisation.casefold() in name):
         return ()
     return (f"quantisation: card says {card.quantisation or 'none'}, found {reported!r}",)
 
 
 def needed_gib(card: ModelCard, *, sequences: int = 1, tokens: int = 0) -> float | None:
-    """Memory for weights and the KV cache of `sequences` of `tokens` each, GiB; None when the card tells no shape."""
+    """Memory for weights and `sequences` of `tokens` each, GiB; None when the card gives no shape."""
     if card.shape is None:
         return None
-    return gib(card.shape.weight_bytes + sequences * card.shape.kv_bytes(tokens))
+    return gib(card.shape.weight_bytes + sequences * card.shape.sequence_bytes(tokens))
 
 
-def refusal(card: ModelCard, memory_gib: float | None, *, sequences: int = 1, tokens: int = 0) -> str | None:
-    """Why this card cannot run on a machine of that memory, in words with values; None when nothing stands against it.
+@dataclass(frozen=True)
+class Host:
+    """What a model is to run on: the engine, the memory in GiB (None asks no question of size), and whose memory it is."""
+
+    engine: str
+    memory_gib: float | None
+    name: str
+
+
+def refusal(card: ModelCard, host: Host, *, sequences: int = 1, tokens: int = 0) -> str | None:
+    """Why this card cannot run there, in words with values; None when nothing stands against it.
 
     Args:
         card: The model.
-        memory_gib: MemTotal of the machine; None asks no question of size.
+        host: Engine and memory.
         sequences: Sequences in flight at once.
         tokens: Length of each, prompt and output together.
     """
-    reason = card.unsupported
+    reason = card.unsupported.get(host.engine) if isinstance(card.unsupported, Mapping) else card.unsupported
     needed = needed_gib(card, sequences=sequences, tokens=tokens)
-    if reason is None and memory_gib is not None and needed is not None and needed + RESERVE_GIB > memory_gib:
+    if reason is None and host.memory_gib is not None and needed is not None:
+        if needed + RESERVE_GIB <= host.memory_gib:
+            return None
         reason = (
             f"needs {needed:.1f} GiB for weights and KV cache, and {RESERVE_GIB:.0f} GiB must stay free, "
-            f"of {memory_gib:.1f} GiB"
+            f"of {host.memory_gib:.1f} GiB ({host.name})"
         )
     if reason is None:
         return None
-    hint = f"; nearest checkpoint that can run: {card.instead}" if card.instead else ""
+    hint = f"; nearest checkpoint that NVIDIA supports on a DGX Spark: {card.instead}" if card.instead else ""
     return f"{card.name}: {reason}{hint}"

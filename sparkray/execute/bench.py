@@ -10,7 +10,7 @@ import psutil
 
 from sparkray.catalog.checkpoint import checkpoint_files
 from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkpoint
-from sparkray.config.model import ModelCard, refusal
+from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.docker_engine import connect, docker_errors, versions_of
 from sparkray.engines import Engine, Simulator, load_engine
@@ -188,7 +188,7 @@ def _weights(
     found: dict[str, Located] = {}
     unready: dict[str, str] = {}
     for card in study.cards:
-        if (reason := refusal(card, memory_for(study.site))) is not None:
+        if (reason := refusal(card, Host(study.engine, memory_for(study.site), f"site {study.site.name}"))) is not None:
             unready[card.name] = reason
             continue
         tell(f"model: {card.name}")

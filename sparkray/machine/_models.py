@@ -3,10 +3,11 @@
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.model import ModelCard, needed_gib, refusal
+from sparkray.config.model import Host, ModelCard, needed_gib, refusal
 from sparkray.machine.finding import Finding, Seen, State, is_spark, needs_gpu
 from sparkray.units import gib
 
@@ -37,7 +38,7 @@ def memory(seen: Seen, available_gib: float | None) -> Finding:
     limit = memory_gib(seen)
     if not sizes or limit is None:
         return Finding("memory", "info", value, why)
-    fitting = {card.name for card in seen.cards if refusal(card, limit) is None} & set(sizes)
+    fitting = {card.name for card in seen.cards if refusal(card, _host(seen)) is None} & set(sizes)
     if not fitting:
         return Finding(
             "memory", "stop", f"{value}: no model of the sweep fits", why, "Choose smaller models: --models a,b"
@@ -57,13 +58,19 @@ def models(seen: Seen) -> list[Finding]:
     return [Finding("models", state, f"{len(ready)} of {len(each)} can run", _WHY, remedy), *each]
 
 
+def _host(seen: Seen) -> Host:
+    return Host(seen.site.engine, memory_gib(seen), f"site {seen.site.name}")
+
+
 def _model(seen: Seen, card: ModelCard) -> Finding:
     name = f"model {card.name}"
-    if (reason := refusal(card, memory_gib(seen))) is not None:
+    if (reason := refusal(card, _host(seen))) is not None:
         remedy = f"Take {card.instead}" if card.instead else "Leave it out: its runs are kept as `unready`"
         return Finding(name, "warn", reason.removeprefix(f"{card.name}: "), _WHY, remedy)
     if card.weights.kind == "checkpoint":
-        return _checkpoint(seen, card, name)
+        finding = _checkpoint(seen, card, name)
+        doubts = f"; not verified in its card: {'; '.join(card.unverified)}" if card.unverified else ""
+        return replace(finding, value=finding.value + doubts)
     if card.weights.kind == "file":
         path = Path(card.weights.path)
     elif seen.cache is None:

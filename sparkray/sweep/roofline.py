@@ -137,6 +137,7 @@ def document(question: Question) -> dict[str, Any]:
         "reasons": list(answer.reasons),
         "terms": {
             "model": question.card.name,
+            "unverified": list(question.card.unverified),
             "site": site.name,
             "devices": question.devices,
             "batch": load.batch,
@@ -163,6 +164,7 @@ def _roof_document(roof: Roof) -> dict[str, Any]:
         "dense_gb": roof.read.dense / 1e9,
         "experts_gb": roof.read.experts / 1e9,
         "kv_gb": roof.read.kv / 1e9,
+        "state_gb": roof.read.state / 1e9,
         "step_gb": roof.read.total / 1e9,
         "bandwidth_s": roof.memory_s,
         "compute_s": roof.compute_s,
@@ -201,6 +203,10 @@ def _about(question: Question) -> Iterator[str]:
     )
     size = f"{shape.params_total / 1e9:.2f} billion parameters, {gib(shape.weight_bytes):.2f} GiB"
     yield f"model      {question.card.name}: {size}; {embedding}"
+    for fact in question.card.unverified:
+        yield f"unverified {fact}"
+    if shape.params_unread:
+        yield f"           {shape.params_unread / 1e9:.2f} billion of them in no decode step"
     if shape.experts > 1:
         tokens = load.batch * load.tokens_per_step
         yield (
@@ -215,14 +221,17 @@ def _about(question: Question) -> Iterator[str]:
         f"KV cache   {load.batch} x {load.context:g} tokens at {load.kv_bits:g} bits = {load.batch} x {kv / 1e6:.4g} MB"
         + ("" if load.context else ": none counted, say --context")
     )
+    if shape.state_bytes:
+        yield f"state      {load.batch} x {shape.state_bytes / 1e6:.4g} MB of recurrent state, whatever the context"
 
 
 def _roof_lines(name: str, roof: Roof, question: Question) -> Iterator[str]:
     read = roof.read
     experts = f" + experts {read.experts / 1e9:.4g}" if question.shape.experts > 1 else ""
     compute = "" if roof.compute_s is None else f", computing {roof.compute_s * 1e3:.4g} ms"
+    state = f" + state {read.state / 1e9:.4g}" if read.state else ""
     yield (
-        f"{name:<10} a step reads weights {read.dense / 1e9:.4g}{experts} + KV {read.kv / 1e9:.4g} = "
+        f"{name:<10} a step reads weights {read.dense / 1e9:.4g}{experts} + KV {read.kv / 1e9:.4g}{state} = "
         f"{read.total / 1e9:.4g} GB"
     )
     yield (

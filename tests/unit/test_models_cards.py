@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sparkray.config.boundary import parse
-from sparkray.config.model import RESERVE_GIB, ModelCard, Shape, needed_gib, refusal
+from sparkray.config.model import RESERVE_GIB, Host, ModelCard, Shape, needed_gib, refusal
 from sparkray.errors import ConfigError
 from sparkray.units import GIB, KIB
 
@@ -33,6 +33,10 @@ PUBLISHED = {
     "GPT-OSS-120B": (116.83, 60.8, 72, 8, 3),
 }
 RUNNABLE = set(PUBLISHED) - {"Gemma-2B", "Llama-3-70B", "Qwen2.5-72B"}
+
+
+def spark(memory=SPARK_GIB[0]):
+    return Host("trtllm", memory, "site dgx-spark")
 
 
 def shape(name):
@@ -97,13 +101,13 @@ def test_sliding_layers_keep_no_more_than_their_window():
 @pytest.mark.parametrize("memory", SPARK_GIB)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_what_a_spark_can_run(name, memory):
-    said = refusal(CARDS[name], memory, sequences=CARDS[name].max_batch_size, tokens=640)
+    said = refusal(CARDS[name], spark(memory), sequences=CARDS[name].max_batch_size, tokens=640)
     assert (said is None) == (name in RUNNABLE)
 
 
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - RUNNABLE))
 def test_a_refusal_names_the_nearest_checkpoint(name):
-    said = refusal(CARDS[name], None)
+    said = refusal(CARDS[name], spark())
     assert said is not None
     assert name in said
     assert str(CARDS[name].instead) in said
@@ -114,8 +118,8 @@ def test_a_refusal_names_the_nearest_checkpoint(name):
 def test_bf16_of_the_large_ones_is_refused_by_size_alone(name, memory):
     card = CARDS[name]
     assert card.shape is not None
-    plain = replace(card, unsupported=None, instead=None, shape=replace(card.shape, bits_per_weight=16.0))
-    said = refusal(plain, memory)
+    plain = replace(card, unsupported={}, instead=None, shape=replace(card.shape, bits_per_weight=16.0))
+    said = refusal(plain, spark(memory))
     assert said is not None
     assert "must stay free" in said
 
@@ -124,8 +128,8 @@ def test_size_alone_decides_without_unsupported():
     card = replace(CARDS["Llama-3-8B"], instead="something smaller")
     needed = needed_gib(card, sequences=8, tokens=640)
     assert needed is not None
-    assert refusal(card, needed + RESERVE_GIB + 0.01, sequences=8, tokens=640) is None
-    assert "something smaller" in str(refusal(card, needed + RESERVE_GIB - 0.01, sequences=8, tokens=640))
+    assert refusal(card, spark(needed + RESERVE_GIB + 0.01), sequences=8, tokens=640) is None
+    assert "something smaller" in str(refusal(card, spark(needed + RESERVE_GIB - 0.01), sequences=8, tokens=640))
 
 
 @pytest.mark.parametrize("name", sorted(RUNNABLE))
@@ -155,7 +159,7 @@ def test_aliases(asked, name):
 
 
 def test_no_two_cards_answer_to_one_name():
-    names = [n.casefold() for c in CARDS.values() for n in {c.name, *c.aliases, *filter(None, [c.hf_id])}]
+    names = [name for card in CARDS.values() for name in card.names]
     assert len(names) == len(set(names))
 
 
@@ -164,7 +168,14 @@ def test_a_file_is_named_after_its_card():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"params_active": 10**12}, {"params_16bit": 10**12}, {"experts_per_token": 2}, {"sliding_layers": 99}]
+    "wrong",
+    [
+        {"params_active": 10**12},
+        {"params_16bit": 10**12},
+        {"experts_per_token": 2},
+        {"sliding_layers": 99},
+        {"attention_layers": 33},
+    ],
 )
 def test_a_part_above_its_whole_is_refused(wrong):
     mapping = yaml.safe_load((FOLDER / "Llama-3-8B.yaml").read_text())

@@ -21,7 +21,7 @@ def card(name="Llama-3-8B"):
 
 def cards():
     every = [parse(ModelCard, yaml.safe_load(p.read_text()), p.name) for p in sorted(FOLDER.glob("*.yaml"))]
-    return [c for c in every if c.weights.kind == "checkpoint"]
+    return [c for c in every if c.weights.kind == "checkpoint" and c.tier > 0]
 
 
 def job(name="Llama-3-8B", *, version=None, requests=2, input_tokens=512, output_tokens=128, concurrency=0, **options):

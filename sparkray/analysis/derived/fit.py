@@ -117,7 +117,7 @@ def _cards(stored: Sequence[Mapping[str, Any]]) -> list[ModelCard]:
 
 
 def _row(card: ModelCard, shape: Shape, memory: float, *, sequences: int, tokens: int) -> dict[str, Any]:
-    kv_one = gib(shape.kv_bytes(tokens))
+    kv_one = gib(shape.sequence_bytes(tokens))
     weights = gib(shape.weight_bytes)
     needed = weights + sequences * kv_one + RESERVE_GIB
     at = {bits: gib(shape.params_total * bits / 8) + sequences * kv_one + RESERVE_GIB for bits in _BITS}

@@ -14,6 +14,10 @@ SUPPORTED = (
     "Qwen2ForCausalLM",
     "Phi3ForCausalLM",
     "GptOssForCausalLM",
+    "Qwen3ForCausalLM",
+    "Qwen3MoeForCausalLM",
+    "Llama4ForConditionalGeneration",
+    "NemotronHForCausalLM",
 )
 
 
