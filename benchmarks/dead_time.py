@@ -20,7 +20,7 @@ from pathlib import Path
 from sparkray.catalog import Catalog, data_root
 from sparkray.engines import load_engine
 from sparkray.execute import run_once
-from sparkray.execute.bench import make_ready
+from sparkray.execute.prepared_host import prepare_host
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, Treatment, definition_sha256, make_plan
 from sparkray.runtimes import Stop
@@ -61,9 +61,9 @@ def main() -> None:
     theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(Path(folder), "dead-time", definition_sha256(study))
-        bench = make_ready(study, fingerprint(), dataset, print)
+        prepared = prepare_host(study, fingerprint(), dataset, print)
         for planned in make_plan(study):
-            outcome = run_once(bench, planned, Stop(), lambda _: None)
+            outcome = run_once(prepared, planned, Stop(), lambda _: None)
             if outcome.status != "ok":
                 raise SystemExit(outcome.row["reason"])
             ours.append(outcome.row["dead_time_s"])

@@ -33,8 +33,8 @@ from sparkray.checks import check_names
 from sparkray.cluster import connected
 from sparkray.config.site import HOST
 from sparkray.engines import load_engine
-from sparkray.execute.bench import Bench, make_ready
 from sparkray.execute.layout import container_name, host_paths, job_of, run_folders
+from sparkray.execute.prepared_host import PreparedHost, prepare_host
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.metrics import RunData, compute_all, counted
@@ -84,15 +84,15 @@ def study_of(pairs: int, requests: int) -> Study:
     return Study(experiment, site, tuple(catalog.select(experiment.models)), (Treatment(HOST),), site.engine, options)
 
 
-def bare(bench: Bench, planned: PlannedRun) -> tuple[Values, list[str]]:
+def bare(prepared: PreparedHost, planned: PlannedRun) -> tuple[Values, list[str]]:
     """Metrics of the engine's own report, and its command line. The folders are those that sparkray will take."""
-    job, arm = job_of(bench.study, planned), bench.arms[HOST]
-    folders = run_folders(bench.dataset.path, planned, attempt=1)
+    job, arm = job_of(prepared.study, planned), prepared.arms[HOST]
+    folders = run_folders(prepared.dataset.path, planned, attempt=1)
     out = folders["out"]
     out.mkdir(parents=True)
-    command = bench.engine.command(job, host_paths(bench.weights[planned.model].path, folders, sys.executable))
+    command = prepared.engine.command(job, host_paths(prepared.weights[planned.model].path, folders, sys.executable))
     for name, content in command.inputs.items():
-        bench.dataset.put_input(folders["in"] / name, content)
+        prepared.dataset.put_input(folders["in"] / name, content)
     launch = Launch(
         name=container_name(planned.run_id),
         argv=command.argv,
@@ -104,7 +104,7 @@ def bare(bench: Bench, planned: PlannedRun) -> tuple[Values, list[str]]:
     )
     spec = out.with_name("launch.json")
     spec.write_text(json.dumps(launch_spec(launch, spec.with_suffix(".error"))))
-    machine = MachineLock(bench.machine.lock_keys)
+    machine = MachineLock(prepared.machine.lock_keys)
     with machine.held("wait", on_wait=print, should_stop=lambda: False), launch.log.open("wb") as log:
         time.sleep(SETTLE_S)
         subprocess.run(
@@ -115,17 +115,17 @@ def bare(bench: Bench, planned: PlannedRun) -> tuple[Values, list[str]]:
             start_new_session=True,
             check=True,
         )
-    measurement = bench.engine.read(out, job)
+    measurement = prepared.engine.read(out, job)
     shutil.rmtree(out.parent)
     return compute_all(RunData(counted(measurement.requests), [], measurement.facts, {})), list(command.argv)
 
 
-def under_sparkray(bench: Bench, planned: PlannedRun, *, dashboard: bool) -> Values:
+def under_sparkray(prepared: PreparedHost, planned: PlannedRun, *, dashboard: bool) -> Values:
     """The row of a run as a sweep makes it, with the CPU seconds of the driver beside it."""
     with connected("local", dashboard=dashboard) as cluster:
         runner = cluster.runner("observer-effect", "wait", print, lambda: False)
         try:
-            runner.prepare(bench.study, bench.dataset, "wait", lambda _: None)
+            runner.prepare(prepared.study, prepared.dataset, "wait", lambda _: None)
             time.sleep(SETTLE_S)
             began = time.process_time()
             outcome = runner.run(planned, lambda _: None)
@@ -134,11 +134,11 @@ def under_sparkray(bench: Bench, planned: PlannedRun, *, dashboard: bool) -> Val
             runner.release()
 
 
-def measure(bench: Bench, minutes: float, seed: int, *, dashboard: bool) -> Found:
+def measure(prepared: PreparedHost, minutes: float, seed: int, *, dashboard: bool) -> Found:
     """Pair after pair, until they are all there or the next would end too late."""
     found, order = Found(), random.Random(seed)
-    plan = make_plan(bench.study)
-    bare(bench, plan[0])  # for what the first run of the day alone pays: imports, the page cache
+    plan = make_plan(prepared.study)
+    bare(prepared, plan[0])  # for what the first run of the day alone pays: imports, the page cache
     began = time.monotonic()
     for number, planned in enumerate(plan):
         spent = time.monotonic() - began
@@ -146,10 +146,10 @@ def measure(bench: Bench, minutes: float, seed: int, *, dashboard: bool) -> Foun
             print(f"time is up after {number} of {len(plan)} pairs")
             break
         bare_first = order.choice((True, False))
-        values, argv = bare(bench, planned) if bare_first else ({}, [])
-        row = under_sparkray(bench, planned, dashboard=dashboard)
+        values, argv = bare(prepared, planned) if bare_first else ({}, [])
+        row = under_sparkray(prepared, planned, dashboard=dashboard)
         if not bare_first:
-            values, argv = bare(bench, planned)
+            values, argv = bare(prepared, planned)
         if row["status"] != "ok":
             print(f"pair {number + 1:2d}  left out: under sparkray {row['status']}: {row['reason']}")
             continue
@@ -229,8 +229,8 @@ def main() -> int:
     study = study_of(asked.pairs, asked.requests)
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(Path(folder), study.experiment.name, definition_sha256(study))
-        bench = make_ready(study, fingerprint(), dataset, print)
-        found = measure(bench, min(asked.minutes, LONGEST_MIN), asked.seed, dashboard=not asked.no_dashboard)
+        prepared = prepare_host(study, fingerprint(), dataset, print)
+        found = measure(prepared, min(asked.minutes, LONGEST_MIN), asked.seed, dashboard=not asked.no_dashboard)
     verdicts = [verdict_of(found, metric) for metric in METRICS]
     kept = cost_is_kept(found.rows, dashboard=not asked.no_dashboard)
     return 0 if kept and "different" not in verdicts else 1

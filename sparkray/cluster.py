@@ -35,10 +35,10 @@ from sparkray.config.site import HOST
 from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.execute import run_once, store_interrupted
-from sparkray.execute.bench import Bench, make_ready, turned
-from sparkray.execute.history import look_back_over_all
+from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
-from sparkray.machine.apart import keep_to, observers_cpus
+from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_host
+from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
@@ -56,7 +56,7 @@ _START_S = 120.0
 _SETTLE_S = 5.0
 """Until Ray has taken note of an actor that ended."""
 LockMode = Literal["wait", "fail"]
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 Method = TypeVar("Method", bound=Callable[..., object])
 
 
@@ -75,7 +75,7 @@ class BenchmarkRunner:
     def __init__(self) -> None:
         self.stop_signal = Stop()
         self.said: list[str] = []
-        self.bench: Bench | None = None
+        self.prepared: PreparedHost | None = None
         self.lock: MachineLock | None = None
         self.held = ExitStack()
 
@@ -84,7 +84,7 @@ class BenchmarkRunner:
 
     @_group("work")
     def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> dict[str, Any]:
-        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `Bench.identity`."""
+        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `PreparedHost.identity`."""
         if not (dataset.path / "dataset.json").is_file():
             raise ClusterError(
                 f"the machine {socket.gethostname()} does not see the results folder {dataset.path}",
@@ -99,36 +99,36 @@ class BenchmarkRunner:
         )
         self.lock.note("", str(dataset.path))
         if study.site.engine_cpus:
-            keep_to(observers_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
+            pin_processes(housekeeping_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
         end_processes(self._tell)
         store_interrupted(dataset, machine.host, self._tell, container_log)
-        self.bench = make_ready(study, machine, dataset, self._tell)
-        look_back_over_all(study, self.bench.history)
-        return self.bench.identity
+        self.prepared = prepare_host(study, machine, dataset, self._tell)
+        revalidate_all(study, self.prepared.history)
+        return self.prepared.identity
 
     @_group("work")
     def adopt(self, study: Study, dataset: Dataset) -> dict[str, Any]:
-        """Turn to another study of the same site and models, whose arms may be others. Returns `Bench.identity`."""
-        if self.bench is None or self.lock is None:
+        """Turn to another study of the same site and models, whose arms may be others. Returns `PreparedHost.identity`."""
+        if self.prepared is None or self.lock is None:
             raise ClusterError("the runner was given another study before it was made ready")
-        if dataset != self.bench.dataset:
+        if dataset != self.prepared.dataset:
             self.lock.note("", str(dataset.path))
-            store_interrupted(dataset, self.bench.machine.host, self._tell, container_log)
-        self.bench = turned(self.bench, study, dataset, self._tell)
-        look_back_over_all(study, self.bench.history)
-        return self.bench.identity
+            store_interrupted(dataset, self.prepared.machine.host, self._tell, container_log)
+        self.prepared = adapt_host(self.prepared, study, dataset, self._tell)
+        revalidate_all(study, self.prepared.history)
+        return self.prepared.identity
 
     @_group("work")
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt at a run. Its raw rows are in the dataset already; the row comes back for display."""
-        if self.bench is None or self.lock is None:
+        if self.prepared is None or self.lock is None:
             raise ClusterError("the runner was asked to run before it was made ready")
-        bench, lock = self.bench, self.lock
+        prepared, lock = self.prepared, self.lock
         outcome = run_once(
-            bench,
+            prepared,
             planned,
             self.stop_signal,
-            lambda name: lock.note(name, str(bench.dataset.path)),
+            lambda name: lock.note(name, str(prepared.dataset.path)),
             companions=ray_processes,
         )
         return Outcome(row=outcome.row, refused=outcome.refused)
@@ -186,17 +186,17 @@ class Runner:
     host: str
     node: Node | None = None
 
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, tell: Tell) -> dict[str, Any]:
+    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, notify: Notify) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), tell))
+        return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), notify))
 
-    def adopt(self, study: Study, dataset: Dataset, tell: Tell) -> dict[str, Any]:
+    def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), tell))
+        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), notify))
 
-    def run(self, planned: PlannedRun, tell: Tell) -> Outcome:
+    def run(self, planned: PlannedRun, notify: Notify) -> Outcome:
         """One attempt. The actor is left alone while it measures. Raises RunnerLostError, HostError."""
-        return cast("Outcome", self._await(self.actor.run.remote(planned), tell, listening=False))
+        return cast("Outcome", self._await(self.actor.run.remote(planned), notify, listening=False))
 
     def stop(self) -> None:
         """Ask for the end of what goes on; never waits."""
@@ -210,13 +210,13 @@ class Runner:
         with suppress(RayActorError):
             ray.kill(self.actor)
 
-    def _await(self, reference: Any, tell: Tell, *, listening: bool = True) -> object:  # noqa: ANN401
+    def _await(self, reference: Any, notify: Notify, *, listening: bool = True) -> object:  # noqa: ANN401
         """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning."""
         try:
             while not ray.wait([reference], timeout=_POLL_S)[0]:
                 if listening:
-                    self._pass_on(tell)
-            self._pass_on(tell)
+                    self._pass_on(notify)
+            self._pass_on(notify)
             return ray.get(reference)
         except (RayActorError, ActorDiedError) as error:
             raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
@@ -225,9 +225,9 @@ class Runner:
                 raise error.cause from None
             raise ClusterError(f"the runner failed: {type(error.cause).__name__}: {error.cause}") from error
 
-    def _pass_on(self, tell: Tell) -> None:
+    def _pass_on(self, notify: Notify) -> None:
         for line in cast("list[str]", ray.get(self.actor.messages.remote())):
-            tell(line)
+            notify(line)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Cluster:
         return [_answer(reference) for reference in asked]
 
     def runner(
-        self, wanted: Node | None, experiment: str, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]
+        self, wanted: Node | None, experiment: str, mode: LockMode, notify: Notify, should_stop: Callable[[], bool]
     ) -> Runner:
         """An actor on a node; None: on this machine, else on the first that may.
 
@@ -273,7 +273,7 @@ class Cluster:
             LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
         node = wanted or self.nodes()[0]
-        _await_node(node, mode, tell, should_stop)
+        _await_node(node, mode, notify, should_stop)
         actor = _ACTOR.options(
             # the last part, since Ray frees the name of a runner that died only after a while
             name=f"sparkray {experiment} on {node.host} (driver {os.getpid()}, {uuid4().hex[:4]})",
@@ -299,7 +299,7 @@ def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
         return f"it could not be asked: {' '.join(str(error).split())[:300]}"
 
 
-def _await_node(node: Node, mode: LockMode, tell: Tell, should_stop: Callable[[], bool]) -> None:
+def _await_node(node: Node, mode: LockMode, notify: Notify, should_stop: Callable[[], bool]) -> None:
     """Wait until no other sweep of this cluster measures on a node: an actor must never be left pending unsaid.
 
     A runner that we have just let go of is busy in Ray's books for a moment longer. Raises as `Cluster.runner`.
@@ -312,7 +312,7 @@ def _await_node(node: Node, mode: LockMode, tell: Tell, should_stop: Callable[[]
                 f"another sweep of this Ray cluster is measuring on {node.host}", "Wait for it: --lock wait"
             )
         if lasting and not told:
-            tell(f"waiting: another sweep of this Ray cluster is measuring on {node.host}")
+            notify(f"waiting: another sweep of this Ray cluster is measuring on {node.host}")
             told = True
         time.sleep(_POLL_S)
 

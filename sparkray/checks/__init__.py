@@ -99,7 +99,7 @@ class Review(Protocol):
     remedy: str
     """What to do where it refuses run after run."""
 
-    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """Verdicts other than `pass` on runs that have ended.
 
         Args:
@@ -197,7 +197,7 @@ def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
     return frozenset(check for check, word in last.items() if word == "invalid")
 
 
-def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
+def late_verdicts(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
     """Every review's verdicts, as the experiment's policies have them."""
     found: list[Late] = []
     for review in filter(None, map(load_review, check_names())):
@@ -210,7 +210,7 @@ def look_back_all(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
 def _looked_back(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
     """A review that fails has no say, as a check has none; the latest run carries the warning."""
     try:
-        return review.look_back(study, rows)
+        return review.revalidate(study, rows)
     except Exception as error:  # noqa: BLE001 - as for a check; and the rows that it fell over are there in every later sweep
         said = Verdict(review.name, "warn", f"could not look back: {type(error).__name__}: {error}")
         return [Late(row["run_id"], row["attempt"], said) for row in rows[-1:]]

@@ -83,7 +83,7 @@ class Review:
     policy: Policy = "invalid"
     remedy = _REMEDY
 
-    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`."""
         del study
         blocks: dict[object, list[Row]] = {}

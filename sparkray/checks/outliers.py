@@ -72,7 +72,7 @@ class Review:
     policy: Policy = "warn"
     remedy = "See what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
 
-    def look_back(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """See `checks.Review`. Nothing with fewer than 5 complete pairs."""
         chosen = [name for name in study.experiment.primary_metrics if name in BY_NAME and name.startswith(_FAMILIES)]
         found: dict[tuple[str, int], list[Apart]] = {}

@@ -30,9 +30,8 @@ from sparkray.errors import (
     StorageError,
 )
 from sparkray.execute.arms import Arm
-from sparkray.execute.bench import Bench
 from sparkray.execute.gates import Gates, reference_of, thermometer
-from sparkray.execute.history import look_back, reason_of
+from sparkray.execute.history import reason_of, revalidate
 from sparkray.execute.layout import (
     binds_of,
     container_name,
@@ -45,8 +44,9 @@ from sparkray.execute.layout import (
     with_engine_variables,
 )
 from sparkray.execute.observer import Observer
+from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.recording import recording
-from sparkray.execute.row import ENGINE_LOG, Trace, first_columns, memory_before, outcome_of
+from sparkray.execute.row import ENGINE_LOG, RunRecord, first_columns, memory_before, outcome_of
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
 from sparkray.machine.probe import take_probe
@@ -64,7 +64,7 @@ PROBED = ("cpu", "memory", "gpu_memory", "gpu_compute")
 
 
 def run_once(
-    bench: Bench,
+    prepared: PreparedHost,
     planned: PlannedRun,
     stop: Stop,
     note: Callable[[str], None],
@@ -73,7 +73,7 @@ def run_once(
     """One attempt at a planned run, stored.
 
     Args:
-        bench: The machine, ready.
+        prepared: The machine, ready.
         planned: The run.
         stop: Asks for an early end.
         note: Told the run's name before anything is started, so that the next holder of the lock can find it.
@@ -86,49 +86,49 @@ def run_once(
         HostError: Docker no longer answers, or the disk is full: the attempt is stored as failed, and no further run
             can do better.
     """
-    attempt = bench.dataset.attempts(planned.run_id) + 1
-    spool = bench.dataset.spool / f"{planned.run_id}-{attempt}"
-    trace = Trace(first_columns(bench, planned, attempt))
+    attempt = prepared.dataset.attempts(planned.run_id) + 1
+    spool = prepared.dataset.spool / f"{planned.run_id}-{attempt}"
+    record = RunRecord(first_columns(prepared, planned, attempt))
     broken: HostError | None = None
     note(container_name(planned.run_id))
     try:
-        _make_folders(spool, trace)
-        _attempt(bench, planned, trace, spool, Hands(stop, Observer(companions)))
-        trace.columns.update(status="ok", reason=None)
+        _make_folders(spool, record)
+        _attempt(prepared, planned, record, spool, RunControl(stop, Observer(companions)))
+        record.columns.update(status="ok", reason=None)
     except RunError as error:
-        trace.columns.update(status=error.status, reason=str(error))
+        record.columns.update(status=error.status, reason=str(error))
     except HostError as error:
-        trace.columns.update(status="failed", reason=str(error))
+        record.columns.update(status="failed", reason=str(error))
         broken = error
     except Exception as error:  # noqa: BLE001 - whatever it is, the attempt is stored before the sweep ends
-        trace.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
+        record.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
         broken = HostError(f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}")
-    outcome = _stored(bench.dataset, trace, spool)
+    outcome = _stored(prepared.dataset, record, spool)
     if broken is not None:
         raise broken
     if outcome.status != "ok":
-        bench.dataset.check_space()
+        prepared.dataset.check_space()
         return outcome
-    return _looked_back(bench, planned, outcome)
+    return _looked_back(prepared, planned, outcome)
 
 
-def _looked_back(bench: Bench, planned: PlannedRun, outcome: Outcome) -> Outcome:
+def _looked_back(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
     """The outcome after every review of its kind of runs, which may find fault with earlier ones and with itself."""
-    bench.history.add(outcome.row)
-    refused = look_back(bench.study, bench.history, planned)
+    prepared.history.add(outcome.row)
+    refused = revalidate(prepared.study, prepared.history, planned)
     own = refused.pop(planned.run_id, None)
     row = outcome.row if own is None else {**outcome.row, "status": "invalid", "reason": own}
     return replace(outcome, row=row, refused=refused)
 
 
-def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
+def _stored(dataset: Dataset, record: RunRecord, spool: Path) -> Outcome:
     """The outcome, on disk. When the disk is full, at least its row as failed, in the room kept for that.
 
     Raises:
         StorageError: It could not be stored as it is.
     """
-    run_id, attempt = trace.columns["run_id"], trace.columns["attempt"]
-    outcome = outcome_of(trace, spool)
+    run_id, attempt = record.columns["run_id"], record.columns["attempt"]
+    outcome = outcome_of(record, spool)
     try:
         dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG)
         dataset.write(outcome)
@@ -141,95 +141,102 @@ def _stored(dataset: Dataset, trace: Trace, spool: Path) -> Outcome:
 
 
 @dataclass(frozen=True)
-class Hands:
-    """What a run is held by: a request to stop, and an eye on what sparkray itself costs."""
+class RunControl:
+    """Stop signal and overhead monitor for one run."""
 
     stop: Stop
     observer: Observer
 
 
-def _attempt(bench: Bench, planned: PlannedRun, trace: Trace, spool: Path, hands: Hands) -> None:
+def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spool: Path, control: RunControl) -> None:
     """Start to end of the engine, with its result read and checked. Raises RunError, HostError."""
-    if (why := bench.unready.get(planned.model) or refused(bench.study, planned, bench.memory_gib)) is not None:
+    if (
+        why := prepared.unready.get(planned.model) or refused(prepared.study, planned, prepared.memory_gib)
+    ) is not None:
         raise RunUnreadyError(why)
-    arm = bench.arms[planned.environment]
-    job, command, launch = _launch(bench, planned, arm, trace.columns["attempt"])
-    _tell_launch(trace, arm, command, launch)
-    trace.columns["rootfs_digest"] = bench.digest_now(planned.environment)
-    trace.columns["weights_digest"] = bench.weights_now(planned.model)
-    _pass_gates(bench, planned, trace, hands.stop)
+    arm = prepared.arms[planned.environment]
+    job, command, launch = _launch(prepared, planned, arm, record.columns["attempt"])
+    _tell_launch(record, arm, command, launch)
+    record.columns["rootfs_digest"] = prepared.digest_now(planned.environment)
+    record.columns["weights_digest"] = prepared.weights_now(planned.model)
+    _pass_gates(prepared, planned, record, control.stop)
     oom_before = _kernel_oom_kills()
-    with recording(trace, spool, gpus=bench.machine.gpus, history=bench.history) as recorder:
-        trace.columns.update(memory_before())
-        hands.observer.begin()
-        ended = _run_engine(arm, launch, bench.study.experiment, recorder=recorder, trace=trace, stop=hands.stop)
-        trace.columns.update(hands.observer.end())
-    trace.columns["sampler_cpu_s"] = recorder.cpu_s
-    _tell_kills(trace, arm, ended, oom_before)
-    _probe(bench, trace, "after")
+    with recording(record, spool, gpus=prepared.machine.gpus, history=prepared.history) as recorder:
+        record.columns.update(memory_before())
+        control.observer.begin()
+        ended = _run_engine(arm, launch, prepared.study.experiment, recorder=recorder, record=record, stop=control.stop)
+        record.columns.update(control.observer.end())
+    record.columns["sampler_cpu_s"] = recorder.cpu_s
+    _tell_kills(record, arm, ended, oom_before)
+    _probe(prepared, record, "after")
     try:
-        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or bool(trace.columns["oom_kills"]))
-        trace.measurement = bench.engine.read(spool / "out", job)
+        _judge_exit(ended, launch.log, out_of_memory=ended.out_of_memory or bool(record.columns["oom_kills"]))
+        record.measurement = prepared.engine.read(spool / "out", job)
     except RunError:
-        trace.measurement = bench.engine.salvage(spool / "out", job)
-        trace.deviates(*(trace.measurement.notes if trace.measurement else ()))
+        record.measurement = prepared.engine.salvage(spool / "out", job)
+        record.deviates(*(record.measurement.notes if record.measurement else ()))
         raise
-    trace.deviates(*trace.measurement.notes)
-    so_far = outcome_of(trace, spool)
-    trace.checks = verify(bench, planned, launch, measurement=trace.measurement, outcome=so_far, state=trace.state)
-    if invalid := [check for check in trace.checks if check.verdict == "invalid"]:
+    record.deviates(*record.measurement.notes)
+    so_far = outcome_of(record, spool)
+    record.checks = verify(
+        prepared, planned, launch, measurement=record.measurement, outcome=so_far, state=record.state
+    )
+    if invalid := [check for check in record.checks if check.verdict == "invalid"]:
         raise RunInvalidError(reason_of(invalid))
 
 
-def _probe(bench: Bench, trace: Trace, when: str) -> None:
+def _probe(prepared: PreparedHost, record: RunRecord, when: str) -> None:
     """The control probe's times, into the row, and what went wrong with it; nothing where nobody will judge them."""
-    if bench.study.experiment.checks.get("power_state") == "off":
+    if prepared.study.experiment.checks.get("power_state") == "off":
         return
     probe = take_probe()
-    trace.columns.update({f"probe_{name}_{when}_ms": getattr(probe, f"{name}_ms") for name in PROBED})
-    trace.deviates(*probe.notes)
+    record.columns.update({f"probe_{name}_{when}_ms": getattr(probe, f"{name}_ms") for name in PROBED})
+    record.deviates(*probe.notes)
 
 
-def _pass_gates(bench: Bench, planned: PlannedRun, trace: Trace, stop: Stop) -> None:
+def _pass_gates(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, stop: Stop) -> None:
     """Last before the start, since all that is read after it would be in the page cache. Raises RunInterruptedError."""
-    protocol = bench.study.experiment.protocol
+    protocol = prepared.study.experiment.protocol
     reference_c = None
     if protocol.cooldown != "none":
-        rows = bench.dataset.read("runs", ["started_at", "gpu_temp_gate_c", "host"])
-        reference_c = reference_of([row for row in rows if row["host"] == bench.machine.host], protocol)
+        rows = prepared.dataset.read("runs", ["started_at", "gpu_temp_gate_c", "host"])
+        reference_c = reference_of([row for row in rows if row["host"] == prepared.machine.host], protocol)
     with thermometer() as temperature:
-        record = Gates(protocol, temperature=temperature).before(
-            bench.weights[planned.model].path, stop, reference_c, once_cool=lambda: _probe(bench, trace, "before")
+        gate = Gates(protocol, temperature=temperature).before(
+            prepared.weights[planned.model].path,
+            stop,
+            reference_c,
+            once_cool=lambda: _probe(prepared, record, "before"),
         )
-    trace.columns.update(
-        gate_wait_s=record.waited_s,
-        gpu_temp_gate_c=record.temp_start_c,
-        gpu_temp_reference_c=record.reference_c,
-        page_cache_dropped=record.page_cache_dropped,
+    record.columns.update(
+        gate_wait_s=gate.waited_s,
+        gpu_temp_gate_c=gate.temp_start_c,
+        gpu_temp_reference_c=gate.reference_c,
+        page_cache_dropped=gate.page_cache_dropped,
     )
-    trace.deviates(*record.notes)
+    record.deviates(*gate.notes)
 
 
 def _run_engine(
-    arm: Arm, launch: Launch, experiment: Experiment, *, recorder: Recorder, trace: Trace, stop: Stop
+    arm: Arm, launch: Launch, experiment: Experiment, *, recorder: Recorder, record: RunRecord, stop: Stop
 ) -> Exit:
     """The engine from start to end, with the wall time around the whole of it. Raises RunError, HostError."""
     floor_gib = experiment.protocol.memory_floor_gib
-    trace.columns["started_at"] = datetime.now(UTC)
+    record.columns["started_at"] = datetime.now(UTC)
     began, wall_began = time.monotonic_ns(), time.time_ns()
     try:
         with arm.runtime.start(launch) as running:
             recorder.attach(Target(running.pid or None, running.in_container))
             if engine_pid := running.engine_pid:
-                trace.state = effective_state(engine_pid)
+                record.state = effective_state(engine_pid)
             with Watchdog(floor_gib, lambda _: running.kill()) as watchdog:
                 ended = _await(running, experiment.timeout_s, stop)
     finally:
         took = time.monotonic_ns() - began
-        trace.columns["duration_s"] = took / NS_PER_S
-        trace.columns["wall_clock_step_s"] = (time.time_ns() - wall_began - took) / NS_PER_S
-        trace.columns["ended_at"] = datetime.now(UTC)
-    trace.columns["exit_code"] = ended.code
+        record.columns["duration_s"] = took / NS_PER_S
+        record.columns["wall_clock_step_s"] = (time.time_ns() - wall_began - took) / NS_PER_S
+        record.columns["ended_at"] = datetime.now(UTC)
+    record.columns["exit_code"] = ended.code
     if watchdog.reason is not None:
         raise RunOutOfMemoryError(watchdog.reason)
     return ended
@@ -269,18 +276,18 @@ def last_line(log: Path, length: int = 300) -> str:
     return lines[-1].strip()[:length] if lines else "it said nothing"
 
 
-def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[Job, EngineCommand, Launch]:
+def _launch(prepared: PreparedHost, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[Job, EngineCommand, Launch]:
     """The command, its inputs on disk, and the launch of it."""
-    study = bench.study
+    study = prepared.study
     card = study.card(planned.model)
-    weights = bench.weights[planned.model].path
+    weights = prepared.weights[planned.model].path
     job = job_of(study, planned, arm.tool)
     on_host = planned.environment == HOST
-    folders = run_folders(bench.dataset.path, planned, attempt)
-    paths: Paths = host_paths(weights, folders, sys.executable) if on_host else inside_paths(card, bench.engine)
-    command = bench.engine.command(job, paths)
+    folders = run_folders(prepared.dataset.path, planned, attempt)
+    paths: Paths = host_paths(weights, folders, sys.executable) if on_host else inside_paths(card, prepared.engine)
+    command = prepared.engine.command(job, paths)
     for name, content in command.inputs.items():
-        bench.dataset.put_input(folders["in"] / name, content)
+        prepared.dataset.put_input(folders["in"] / name, content)
     inherited = arm.image.environment if arm.image else {}
     variables = with_engine_variables(
         {**arm.environment, **hf_environment(study.site.hf_cache)}, command.environment, inherited
@@ -308,18 +315,18 @@ def _launch(bench: Bench, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[
     return job, command, launch
 
 
-def _make_folders(spool: Path, trace: Trace) -> None:
+def _make_folders(spool: Path, record: RunRecord) -> None:
     """A fresh folder for the attempt, with its row so far: what a later sweep stores if this one dies."""
     shutil.rmtree(spool, ignore_errors=True)
     with storage_errors(spool):
         for folder in (spool / "out", spool / "tmp"):
             folder.mkdir(parents=True)
             folder.chmod(0o1777)
-    write_atomically(spool / "row.json", json.dumps(trace.columns, default=str).encode())
+    write_atomically(spool / "row.json", json.dumps(record.columns, default=str).encode())
 
 
-def _tell_launch(trace: Trace, arm: Arm, command: EngineCommand, launch: Launch) -> None:
-    trace.columns.update(
+def _tell_launch(record: RunRecord, arm: Arm, command: EngineCommand, launch: Launch) -> None:
+    record.columns.update(
         engine_command=json.dumps(command.argv),
         dataset_sha256=command.dataset_sha256,
         docker_command=run_line(container_spec(launch)) if arm.treatment.in_container else None,
@@ -334,22 +341,22 @@ def _kernel_oom_kills() -> int | None:
     return None
 
 
-def _tell_kills(trace: Trace, arm: Arm, ended: Exit, before: int | None) -> None:
+def _tell_kills(record: RunRecord, arm: Arm, ended: Exit, before: int | None) -> None:
     """An engine can end well although a process of its tree was killed: what is known of that goes into the row."""
     after = _kernel_oom_kills()
-    trace.columns["oom_kills"] = None if before is None or after is None else after - before
-    trace.columns["container_oom_killed"] = ended.out_of_memory if arm.treatment.in_container else None
+    record.columns["oom_kills"] = None if before is None or after is None else after - before
+    record.columns["container_oom_killed"] = ended.out_of_memory if arm.treatment.in_container else None
 
 
 def store_interrupted(
-    dataset: Dataset, host: str, tell: Callable[[str], None], container_log: Callable[[str], bytes | None]
+    dataset: Dataset, host: str, notify: Callable[[str], None], container_log: Callable[[str], bytes | None]
 ) -> list[str]:
     """Attempts that a dead sweep of this host left, stored as interrupted with the samples up to their last second.
 
     Args:
         dataset: Where they lie.
         host: This machine; the spool of another that shares the folder may be alive.
-        tell: Told of each.
+        notify: Told of each.
         container_log: What a run's container, by name, has said so far; None where there is none.
 
     Returns:
@@ -366,12 +373,12 @@ def store_interrupted(
         if row.get("host") != host:
             continue
         if dataset.attempts(row["run_id"]) < row["attempt"]:
-            tell(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
+            notify(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
             row.update(status="interrupted", reason="sparkray died during the run")
             if (said := container_log(container_name(row["run_id"]))) is not None:
                 (spool / "out" / ENGINE_LOG).write_bytes(said)
             dataset.keep_log(row["run_id"], row["attempt"], spool / "out" / ENGINE_LOG)
-            dataset.write(outcome_of(Trace(row), spool))
+            dataset.write(outcome_of(RunRecord(row), spool))
             found.append(row["run_id"])
         dataset.drop_spool(spool)
     return found

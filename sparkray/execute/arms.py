@@ -27,7 +27,7 @@ from sparkray.runtimes.host import Runtime as Host
 from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT, driver_binds, driver_libraries
 from sparkray.runtimes.native import Runtime as Native
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 _ASK_PATIENCE_S = 300.0
 
 
@@ -51,7 +51,7 @@ class Arm:
     made: tuple[str, ...] = ()
 
 
-def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[str, Arm]:
+def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dict[str, Arm]:
     """Every environment of the study but what needs no image, in the order of its treatments.
 
     Raises:
@@ -60,13 +60,13 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
     container = Container(images.client)
     probe = Probe(container, image, idle=_idle(study))
     treatments = measured(study)
-    tried = {t.environment: _try(t, probe, tell) for t in treatments if t.in_container}
+    tried = {t.environment: _try(t, probe, notify) for t in treatments if t.in_container}
     if not tried:
         baseline = study.site.environments[CONTAINER_BASELINE]
-        tried[CONTAINER_BASELINE] = _try(Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt), probe, tell)
+        tried[CONTAINER_BASELINE] = _try(Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt), probe, notify)
     first = next(iter(tried.values()))
     if image.has_entrypoint:
-        tell("image: asking its entrypoint what it would set")
+        notify("image: asking its entrypoint what it would set")
     added = entrypoint_variables(images.client, image, first.options)
     start, lost = _reachable(first.start)
     arms: dict[str, Arm] = {}
@@ -84,7 +84,7 @@ def make_arms(study: Study, images: Images, image: Image, tell: Tell) -> dict[st
                 deviations=tried[name].deviations,
             )
         elif treatment.in_chroot:
-            tell(f"{name}: exporting the image's file system, once")
+            notify(f"{name}: exporting the image's file system, once")
             bare = Arm(
                 treatment,
                 Native(),
@@ -109,9 +109,9 @@ class Tried:
     start: StartState
 
 
-def _try(treatment: Treatment, probe: Probe, tell: Tell) -> Tried:
+def _try(treatment: Treatment, probe: Probe, notify: Notify) -> Tried:
     """Start a container with these flags and look at it. Raises PreflightError, DockerError."""
-    tell(f"preflight: {treatment.environment}")
+    notify(f"preflight: {treatment.environment}")
     options, deviations, state = honoured(treatment, probe)
     start = StartState(rlimits=_limits(state), oom_score_adj=options.oom_score_adj or 0)
     return Tried(options, deviations, start)
@@ -141,7 +141,7 @@ def _with_driver(arm: Arm, study: Study) -> Arm:
     return replace(arm, environment=environment, deviations=deviations, binds=binds, made=(MOUNT_POINT,))
 
 
-def probed(arms: dict[str, Arm], engine: Engine, cache: Path, tell: Tell) -> dict[str, Arm]:
+def probed(arms: dict[str, Arm], engine: Engine, cache: Path, notify: Notify) -> dict[str, Arm]:
     """Each arm with what the engine's tool says of itself there, where the engine asks for that.
 
     Raises:
@@ -152,7 +152,7 @@ def probed(arms: dict[str, Arm], engine: Engine, cache: Path, tell: Tell) -> dic
         return arms
     found: dict[str, Arm] = {}
     for name, arm in arms.items():
-        tell(f"{name}: asking the engine's tool for its version and options")
+        notify(f"{name}: asking the engine's tool for its version and options")
         try:
             found[name] = replace(arm, tool=engine.understand(asked(arm, argv, cache)))
         except RunError as error:

@@ -20,10 +20,10 @@ _WORTH_A_LINE = 1e9
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Digests of the checkpoints of this machine. `tell` is told before one that takes long."""
+    """Digests of the checkpoints of this machine. `notify` is told before one that takes long."""
 
     remembered: Remembered
-    tell: Callable[[str], None]
+    notify: Callable[[str], None]
 
     def digest(self, folder: Path) -> str:
         """The hash of every file of a checkpoint as it is now.
@@ -37,7 +37,7 @@ class Checkpoints:
         if known is None:
             size = sum(found.st_size for found in files.values())
             if size > _WORTH_A_LINE:
-                self.tell(f"model: hashing the {size / 1e9:.0f} GB of {folder}, once; this can take minutes")
+                self.notify(f"model: hashing the {size / 1e9:.0f} GB of {folder}, once; this can take minutes")
             known = digest_of(_entry(folder, name) for name in files)
             self.remembered.put(key, known)
         return known

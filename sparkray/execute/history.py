@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparkray.checks import Late, look_back_all
+from sparkray.checks import Late, late_verdicts
 from sparkray.plan import PlannedRun, Study, make_plan, run_id_of
 from sparkray.records import Verdict
 from sparkray.store import TABLES, Dataset
@@ -54,8 +54,8 @@ def _kind(row: Row) -> tuple[str, str]:
     return row["model"], row.get("level") or ""
 
 
-def look_back(
-    study: Study, history: History, planned: PlannedRun, reviews: Callable[..., Sequence[Late]] = look_back_all
+def revalidate(
+    study: Study, history: History, planned: PlannedRun, reviews: Callable[..., Sequence[Late]] = late_verdicts
 ) -> dict[str, str]:
     """Every review over the runs of a planned run's kind; what they say now replaces what they said before.
 
@@ -107,14 +107,14 @@ def _is_of(study: Study, planned: PlannedRun, row: Row) -> bool:
     return bool(run_id_of(study, card, treatment, block=round_, level=level) == row["run_id"])
 
 
-def look_back_over_all(
-    study: Study, history: History, reviews: Callable[..., Sequence[Late]] = look_back_all
+def revalidate_all(
+    study: Study, history: History, reviews: Callable[..., Sequence[Late]] = late_verdicts
 ) -> dict[str, str]:
-    """`look_back` once for every kind of runs: what a sweep that died had not come to. Raises StorageError."""
+    """`revalidate` once for every kind of runs: what a sweep that died had not come to. Raises StorageError."""
     kinds = {(run.model, run.level): run for run in make_plan(study)}
     refused: dict[str, str] = {}
     for planned in kinds.values():
-        refused.update(look_back(study, history, planned, reviews))
+        refused.update(revalidate(study, history, planned, reviews))
     return refused
 
 

@@ -30,22 +30,22 @@ class Leftovers:
     def __init__(self, client: docker.DockerClient | None) -> None:
         self.client = client
 
-    def clear(self, tell: Callable[[str], None]) -> list[str]:
+    def clear(self, notify: Callable[[str], None]) -> list[str]:
         """End and remove them. Returns their names.
 
         Raises:
             DockerError: The engine refused.
         """
-        return [*self._containers(tell), *end_processes(tell)]
+        return [*self._containers(notify), *end_processes(notify)]
 
-    def _containers(self, tell: Callable[[str], None]) -> list[str]:
+    def _containers(self, notify: Callable[[str], None]) -> list[str]:
         if self.client is None:
             return []
         names: list[str] = []
         with docker_errors("removing the containers of a sweep that is gone"):
             for label in _LABELS:
                 for container in self.client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
-                    tell(f"removing a leftover container: {container.name}")
+                    notify(f"removing a leftover container: {container.name}")
                     with suppress(NotFound):
                         container.remove(force=True, v=True)
                     names.append(str(container.name))
@@ -66,19 +66,19 @@ def container_log(name: str) -> bytes | None:
         client.close()
 
 
-def drop_unfinished(cache: Path, tell: Callable[[str], None]) -> None:
+def drop_unfinished(cache: Path, notify: Callable[[str], None]) -> None:
     """Half-made exports, images and downloads in the cache: up to twice an image's size each."""
     for pattern in _UNFINISHED:
         for path in cache.glob(pattern):
-            tell(f"removing what was left unfinished: {path}")
+            notify(f"removing what was left unfinished: {path}")
             shutil.rmtree(path, ignore_errors=True)
 
 
-def end_processes(tell: Callable[[str], None]) -> list[str]:
+def end_processes(notify: Callable[[str], None]) -> list[str]:
     """End every process that carries our marker."""
     names = sorted({name for pid in marked() if (name := name_of(pid)) is not None})
     for name in names:
-        tell(f"ending a leftover process: {MARKER}={name}")
+        notify(f"ending a leftover process: {MARKER}={name}")
         end_marked(name)
     clear_groups()
     return names

@@ -7,7 +7,7 @@ from pathlib import Path
 from sparkray.checks.sampled import LOST
 from sparkray.errors import DatasetError
 from sparkray.execute.history import History
-from sparkray.execute.row import SAMPLES, Trace
+from sparkray.execute.row import SAMPLES, RunRecord
 from sparkray.telemetry import Sampler, load_sampler, sampler_names
 from sparkray.telemetry.recorder import Recorder
 
@@ -18,12 +18,17 @@ _OF_MACHINE = (_GPU, "spark_hwmon")
 
 @contextmanager
 def recording(
-    trace: Trace, spool: Path, *, gpus: Collection[str], history: History, samplers: Sequence[Sampler] | None = None
+    record: RunRecord,
+    spool: Path,
+    *,
+    gpus: Collection[str],
+    history: History,
+    samplers: Sequence[Sampler] | None = None,
 ) -> Iterator[Recorder]:
     """A recorder of every sampler; what it lost stands in the row, however the run ends.
 
     Args:
-        trace: Told what was lost.
+        record: Told what was lost.
         spool: The run's folder.
         gpus: The machine's, by its fingerprint.
         history: Earlier runs here, whose samples tell what this machine has.
@@ -38,7 +43,7 @@ def recording(
             yield recorder
     finally:
         gone = vanished(recorder.unavailable, gpus, lambda: sampled_before(history))
-        trace.deviates(*(f"{LOST}{problem}" for problem in (*recorder.problems, *gone)))
+        record.deviates(*(f"{LOST}{problem}" for problem in (*recorder.problems, *gone)))
 
 
 def vanished(unavailable: Mapping[str, str], gpus: Collection[str], before: Callable[[], Collection[str]]) -> list[str]:

@@ -11,7 +11,7 @@ import psutil
 from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
-from sparkray.execute.bench import Bench
+from sparkray.execute.prepared_host import PreparedHost
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
 from sparkray.plan import PlannedRun, experiment_sha256
@@ -24,7 +24,7 @@ ENGINE_LOG, SAMPLES = "engine.log", "samples.arrow"
 
 
 @dataclass
-class Trace:
+class RunRecord:
     """What is learnt of a run while it goes on; becomes its row."""
 
     columns: dict[str, Any]
@@ -37,18 +37,18 @@ class Trace:
         self.columns["deviations"] = json.dumps([*json.loads(self.columns["deviations"]), *notes])
 
 
-def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, Any]:
+def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> dict[str, Any]:
     """What is known of a run before it starts."""
-    study = bench.study
-    arm = bench.arms[planned.environment]
-    located = bench.weights.get(planned.model)
+    study = prepared.study
+    arm = prepared.arms[planned.environment]
+    located = prepared.weights.get(planned.model)
     return {
         **asdict(planned),
         "attempt": attempt,
         "experiment": study.experiment.name,
         "experiment_sha256": experiment_sha256(study, policies_of(study)),
         "site": study.site.name,
-        "host": bench.machine.host,
+        "host": prepared.machine.host,
         "workload": study.experiment.workload.kind,
         "simulated": study.site.simulated,
         "engine": study.engine,
@@ -57,7 +57,7 @@ def first_columns(bench: Bench, planned: PlannedRun, attempt: int) -> dict[str, 
         "image_digest": arm.image.digest if arm.image else None,
         "start_state": json.dumps(asdict(arm.start)),
         "deviations": json.dumps([*study.site.deviations, *arm.deviations]),
-        "machine": json.dumps(bench.machine.facts),
+        "machine": json.dumps(prepared.machine.facts),
         "sparkray_version": __version__,
         "seed": study.experiment.seed,
         "requests_planned": study.experiment.workload.requests,
@@ -72,25 +72,25 @@ def memory_before() -> dict[str, float | None]:
     return {**before, "mem_total_gib": gib(psutil.virtual_memory().total)}
 
 
-def outcome_of(trace: Trace, spool: Path) -> Outcome:
+def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     """Row, requests and samples of an attempt, metrics computed from them."""
     samples = recover(spool / SAMPLES) if (spool / SAMPLES).exists() else []
     row = {
-        **trace.columns,
-        "effective_state": json.dumps(trace.state, default=list) if trace.state else None,
+        **record.columns,
+        "effective_state": json.dumps(record.state, default=list) if record.state else None,
         "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG),
     }
-    requests = trace.measurement.requests if trace.measurement else ()
-    facts = trace.measurement.facts if trace.measurement else EngineFacts()
+    requests = record.measurement.requests if record.measurement else ()
+    facts = record.measurement.facts if record.measurement else EngineFacts()
     data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
     row.update(compute_all(data))
     row["power_valid"] = power_valid(data)
     if row.get("concurrency") is not None:
         row["pace_drift_ratio"] = pace_drift_ratio(data.requests, row["concurrency"])
     row.update(_from_facts(facts, row))
-    if trace.measurement is not None:
-        row.update(requests_done=len(data.requests), simulated=trace.measurement.simulated or row["simulated"])
-    return Outcome(row=row, requests=requests, samples=samples, checks=trace.checks)
+    if record.measurement is not None:
+        row.update(requests_done=len(data.requests), simulated=record.measurement.simulated or row["simulated"])
+    return Outcome(row=row, requests=requests, samples=samples, checks=record.checks)
 
 
 def _sha256_of(log: Path) -> str | None:

@@ -8,8 +8,8 @@ from sparkray.checks import Asked, Evidence, Row, judge_all, refused_before
 from sparkray.config.site import HOST
 from sparkray.errors import DatasetError
 from sparkray.execute.arms import Arm
-from sparkray.execute.bench import Bench
 from sparkray.execute.layout import inside_paths, job_of
+from sparkray.execute.prepared_host import PreparedHost
 from sparkray.plan import PlannedRun
 from sparkray.records import Measurement, Outcome, Verdict
 from sparkray.runtimes import Launch
@@ -17,7 +17,7 @@ from sparkray.store import Dataset
 
 
 def verify(
-    bench: Bench,
+    prepared: PreparedHost,
     planned: PlannedRun,
     launch: Launch,
     *,
@@ -28,25 +28,25 @@ def verify(
     """Every check's verdict on one run.
 
     Args:
-        bench: Has what was expected of it.
+        prepared: Has what was expected of it.
         planned: The run.
         launch: What was started.
         measurement: What the engine left.
         outcome: The row so far and the samples.
         state: The effective state of the engine's process.
     """
-    earlier: list[Row] = bench.history.of(planned)
+    earlier: list[Row] = prepared.history.of(planned)
     evidence = Evidence(
-        bench.study,
+        prepared.study,
         planned,
         measurement,
         row=outcome.row,
         samples=outcome.samples,
         state=state,
-        asked=_asked(bench, planned, launch, measurement),
+        asked=_asked(prepared, planned, launch, measurement),
         earlier=earlier,
-        of_machine=bench.history.every,
-        refused_by=_refused_by(bench.dataset, planned.run_id),
+        of_machine=prepared.history.every,
+        refused_by=_refused_by(prepared.dataset, planned.run_id),
     )
     return judge_all(evidence)
 
@@ -59,17 +59,17 @@ def _refused_by(dataset: Dataset, run_id: str) -> frozenset[str]:
         return frozenset()
 
 
-def _asked(bench: Bench, planned: PlannedRun, launch: Launch, measurement: Measurement) -> Asked:
-    arm = bench.arms[planned.environment]
-    weights = bench.weights[planned.model]
-    job = job_of(bench.study, planned, arm.tool)
-    inside = inside_paths(job.card, bench.engine).model
+def _asked(prepared: PreparedHost, planned: PlannedRun, launch: Launch, measurement: Measurement) -> Asked:
+    arm = prepared.arms[planned.environment]
+    weights = prepared.weights[planned.model]
+    job = job_of(prepared.study, planned, arm.tool)
+    inside = inside_paths(job.card, prepared.engine).model
     model_path = str(weights.path) if planned.environment == HOST else inside
     return Asked(
-        rootfs_digest=bench.expected_digest,
+        rootfs_digest=prepared.expected_digest,
         model_sha256=weights.sha256,
         weights_digest=weights.digest,
-        mismatches=bench.engine.identity(measurement, job, model_path=model_path),
+        mismatches=prepared.engine.identity(measurement, job, model_path=model_path),
         environment=_environment_of(arm, launch),
         start=asdict(arm.start),
         options=launch.options,

@@ -15,7 +15,7 @@ from typing import Any
 
 from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, HostError, SparkrayError
-from sparkray.machine.apart import keep_to, observers_cpus
+from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.progress import Progress
 from sparkray.records import Outcome
@@ -59,7 +59,7 @@ class Session:
         gave_way: Once the machine was left to somebody else on purpose: that one is waited for, whatever `--lock` says.
         node: Where to measure; None: on this machine, else on the first that may.
         like: The identity of another machine, whose files and weights this one's must be.
-        identity: What the runner said of the machine last (`Bench.identity`).
+        identity: The last identity that the runner reported (`PreparedHost.identity`).
     """
 
     cluster: Cluster
@@ -86,7 +86,7 @@ class Session:
             try:
                 with self._stopping(self.runner):
                     self.identity = self.runner.prepare(study, dataset, mode, say)
-                step_aside(study.site.engine_cpus, self.runner)
+                pin_to_housekeeping_cpus(study.site.engine_cpus, self.runner)
                 same_bits(dataset, self.identity)
                 if self.like is not None:
                     same_files(self.like, self.identity)
@@ -144,10 +144,10 @@ class Session:
             over.set()
 
 
-def step_aside(engine_cpus: str, runner: Runner) -> None:
+def pin_to_housekeeping_cpus(engine_cpus: str, runner: Runner) -> None:
     """Keeps this process off the engine's CPUs, where it is on the machine that measures: it draws and reads meanwhile."""
     if engine_cpus and runner.host == socket.gethostname():
-        keep_to(observers_cpus(engine_cpus), [os.getpid()])
+        pin_processes(housekeeping_cpus(engine_cpus), [os.getpid()])
 
 
 @contextmanager

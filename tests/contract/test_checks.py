@@ -17,9 +17,9 @@ from sparkray.checks import (
     check_names,
     held,
     judge_all,
+    late_verdicts,
     load_check,
     load_review,
-    look_back_all,
     policies_of,
     policy_of,
     refused_before,
@@ -114,14 +114,14 @@ def test_judging_changes_nothing_and_says_the_same_again(name: str) -> None:
 def test_a_review_says_nothing_where_there_is_nothing(name: str, stored: tuple[dict[str, Any], ...]) -> None:
     review = load_review(name)
     if review is not None:
-        assert list(review.look_back(study(), stored)) == []
+        assert list(review.revalidate(study(), stored)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_review_of_even_runs_says_nothing(name: str) -> None:
     review = load_review(name)
     if review is not None:
-        assert list(review.look_back(question(), rows(question(), [{}] * 8))) == []
+        assert list(review.revalidate(question(), rows(question(), [{}] * 8))) == []
 
 
 def test_policies_hold_a_verdict_down_and_never_up() -> None:
@@ -141,7 +141,7 @@ def test_the_experiment_has_the_last_word(policy: str, words: list[str]) -> None
 def test_and_over_what_is_seen_late(policy: str, words: set[str]) -> None:
     asked = question(checks={"power_state": policy})
     stored = rows(asked, [{"probe_gpu_memory_before_ms": 30.0 + 30 * (place == 3)} for place in range(4)])
-    assert {late.verdict.verdict for late in look_back_all(asked, stored)} == words
+    assert {late.verdict.verdict for late in late_verdicts(asked, stored)} == words
 
 
 def test_the_policies_of_a_study_are_those_of_every_check() -> None:
@@ -188,7 +188,7 @@ def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
         {"run_id": f"{place:016}", "attempt": 1, "block": 0, "output_throughput_tok_s": 50.0, **slow}
         for place, slow in enumerate({"probe_gpu_memory_before_ms": time} for time in (30.0, 60.0))
     ]
-    found = look_back_all(question(), stored)
+    found = late_verdicts(question(), stored)
     (failed,) = [late for late in found if late.verdict.check == "outliers"]
     assert (failed.run_id, failed.verdict.verdict) == (stored[-1]["run_id"], "warn")
     assert failed.verdict.evidence == "could not look back: KeyError: 'environment'"

@@ -1,4 +1,4 @@
-"""A bench on this very machine: the double as engine, a few bytes as model, results in a temporary folder."""
+"""A prepared host on this machine: the double as engine, a few bytes as model, results in a temporary folder."""
 
 import os
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from sparkray.config.model import ModelCard, Weights
 from sparkray.config.site import Environment
 from sparkray.engines import load_engine
 from sparkray.execute import run_once
-from sparkray.execute.bench import Bench, make_ready
+from sparkray.execute.prepared_host import PreparedHost, prepare_host
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome
@@ -58,23 +58,25 @@ def dataset_of(study: Study, results: Path) -> Dataset:
     return open_dataset(results, study.experiment.name, definition_sha256(study))
 
 
-def bench_of(study: Study, results: Path, cache: Path) -> Bench:
-    return make_ready(study, fingerprint(), dataset_of(study, results), lambda _: None, cache=cache)
+def bench_of(study: Study, results: Path, cache: Path) -> PreparedHost:
+    return prepare_host(study, fingerprint(), dataset_of(study, results), lambda _: None, cache=cache)
 
 
-def changed(bench: Bench, *, timeout_s: float | None = None, **options: Any) -> Bench:
-    """The same bench with other options of its engine; the runs are others too. Those of a fault make no control probe."""
-    study = bench.study
+def changed(prepared: PreparedHost, *, timeout_s: float | None = None, **options: Any) -> PreparedHost:
+    """The same host with other options of its engine; the runs are others too. Those of a fault make no control probe."""
+    study = prepared.study
     checks = {**study.experiment.checks, **({"power_state": "off"} if "fault" in options else {})}
     experiment = replace(study.experiment, timeout_s=timeout_s or study.experiment.timeout_s, checks=checks)
     engine_options: Mapping[str, Any] = {**study.engine_options, **options}
-    return replace(bench, study=replace(study, experiment=experiment, engine_options=engine_options))
+    return replace(prepared, study=replace(study, experiment=experiment, engine_options=engine_options))
 
 
-def planned(bench: Bench, environment: str, model: str | None = None) -> PlannedRun:
+def planned(prepared: PreparedHost, environment: str, model: str | None = None) -> PlannedRun:
     """The first run of an environment."""
-    return next(run for run in make_plan(bench.study) if run.environment == environment and model in (None, run.model))
+    return next(
+        run for run in make_plan(prepared.study) if run.environment == environment and model in (None, run.model)
+    )
 
 
-def run(bench: Bench, environment: str, model: str | None = None, stop: Stop | None = None) -> Outcome:
-    return run_once(bench, planned(bench, environment, model), stop or Stop(), lambda _: None)
+def run(prepared: PreparedHost, environment: str, model: str | None = None, stop: Stop | None = None) -> Outcome:
+    return run_once(prepared, planned(prepared, environment, model), stop or Stop(), lambda _: None)

@@ -17,8 +17,8 @@ from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_o
 
 from sparkray.config.docker import DockerOptions
 from sparkray.execute import run_once
-from sparkray.execute.bench import Bench
 from sparkray.execute.layout import container_name
+from sparkray.execute.prepared_host import PreparedHost
 from sparkray.metrics import METRICS
 from sparkray.records import RUN_COLUMNS, STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
@@ -71,7 +71,7 @@ NULL_BY_ARM = {
 
 
 @pytest.fixture(scope="module")
-def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def prepared(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedHost:
     require_root("native")
     folder = tmp_path_factory.mktemp("execute")
     cards = model_of(folder), model_of(folder, "Large", size=64 << 20)
@@ -79,28 +79,28 @@ def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(bench: Bench, client: docker.DockerClient) -> Iterator[None]:
+def nothing_left(prepared: PreparedHost, client: docker.DockerClient) -> Iterator[None]:
     yield
     assert marked() == []
     assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.run"}) == []
-    assert list(bench.dataset.spool.iterdir()) == []
+    assert list(prepared.dataset.spool.iterdir()) == []
 
 
-def stored(bench: Bench, table: str, outcome: Outcome) -> list[dict]:
+def stored(prepared: PreparedHost, table: str, outcome: Outcome) -> list[dict]:
     key = outcome.row["run_id"], outcome.row["attempt"]
-    return [row for row in bench.dataset.read(table) if (row["run_id"], row["attempt"]) == key]
+    return [row for row in prepared.dataset.read(table) if (row["run_id"], row["attempt"]) == key]
 
 
-def log_of(bench: Bench, outcome: Outcome) -> bytes:
-    return (bench.dataset.path / "logs" / f"{outcome.row['run_id']}-{outcome.row['attempt']}.log").read_bytes()
+def log_of(prepared: PreparedHost, outcome: Outcome) -> bytes:
+    return (prepared.dataset.path / "logs" / f"{outcome.row['run_id']}-{outcome.row['attempt']}.log").read_bytes()
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_an_ok_run_fills_its_row(bench: Bench, environment: str, client: docker.DockerClient) -> None:
-    slow = changed(bench, tokens_per_s=60.0)
+def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, client: docker.DockerClient) -> None:
+    slow = changed(prepared, tokens_per_s=60.0)
     outcome = run(slow, environment, "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("ok", None)
-    (row,) = stored(bench, "runs", outcome)
+    (row,) = stored(prepared, "runs", outcome)
     assert {*row} == {column.name for column in RUN_COLUMNS} | {metric.name for metric in METRICS}
     device = {name for name in NO_GPU if row[name] is not None} if slow.machine.gpus else set()
     null = {name for name, value in row.items() if value is None} - MAYBE_NULL
@@ -111,22 +111,22 @@ def test_an_ok_run_fills_its_row(bench: Bench, environment: str, client: docker.
     assert (row["requests_planned"], row["requests_done"]) == (4, 4)
     assert 0 < row["engine_lifetime_s"] < row["duration_s"] + CLOCK_TICK_S
     assert row["dead_time_s"] == pytest.approx(row["duration_s"] - row["engine_lifetime_s"])
-    assert row["rootfs_digest"] == bench.expected_digest
-    assert row["model_sha256"] == bench.weights["Tiny"].sha256
-    assert row["log_sha256"] == hashlib.sha256(log_of(bench, outcome)).hexdigest()
+    assert row["rootfs_digest"] == prepared.expected_digest
+    assert row["model_sha256"] == prepared.weights["Tiny"].sha256
+    assert row["log_sha256"] == hashlib.sha256(log_of(prepared, outcome)).hexdigest()
     assert row["output_throughput_tok_s"] == pytest.approx(60, rel=0.25)
     assert row["started_at"] < row["ended_at"]
-    assert b"double: loading" in log_of(bench, outcome)
+    assert b"double: loading" in log_of(prepared, outcome)
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_an_ok_run_keeps_requests_samples_and_checks(bench: Bench, environment: str) -> None:
-    outcome = run(changed(bench, tokens_per_s=61.0), environment, "Tiny")
-    requests = stored(bench, "requests", outcome)
+def test_an_ok_run_keeps_requests_samples_and_checks(prepared: PreparedHost, environment: str) -> None:
+    outcome = run(changed(prepared, tokens_per_s=61.0), environment, "Tiny")
+    requests = stored(prepared, "requests", outcome)
     assert [(r["request"], r["warmup"], r["output_tokens"], len(r["token_ns"])) for r in requests] == [
         (i, i == 0, 6, 6) for i in range(5)
     ]
-    samples = stored(bench, "samples", outcome)
+    samples = stored(prepared, "samples", outcome)
     in_container = environment.startswith("container")
     assert {s["sampler"] for s in samples} >= {"host", "process"} | ({"cgroup"} if in_container else set())
     assert ("cgroup" in {s["sampler"] for s in samples}) == in_container
@@ -134,15 +134,15 @@ def test_an_ok_run_keeps_requests_samples_and_checks(bench: Bench, environment: 
     held = [s["process_rss_gib"] for s in samples if s["sampler"] == "process" and s["process_rss_gib"] is not None]
     assert held
     assert min(held) > 0.001
-    checks = stored(bench, "checks", outcome)
+    checks = stored(prepared, "checks", outcome)
     assert {c["verdict"] for c in checks} == {"pass"}
     assert {c["check"] for c in checks} >= {
         "environment", "identity", "power_state", "readback", "start_state", "tokens",
     }  # fmt: skip
 
 
-def test_every_arm_starts_alike(bench: Bench) -> None:
-    rows = {name: run(changed(bench, tokens_per_s=62.0), name, "Tiny").row for name in ARMS}
+def test_every_arm_starts_alike(prepared: PreparedHost) -> None:
+    rows = {name: run(changed(prepared, tokens_per_s=62.0), name, "Tiny").row for name in ARMS}
     states = {name: json.loads(row["effective_state"]) for name, row in rows.items()}
     native, container = states["native"], states["container_baseline"]
     for state in states.values():
@@ -170,37 +170,37 @@ def test_every_arm_starts_alike(bench: Bench) -> None:
         for place, fault in enumerate(FAULTS)
     ],
 )
-def test_a_fault_becomes_a_status_with_a_reason(bench: Bench, environment: str, fault: str) -> None:
+def test_a_fault_becomes_a_status_with_a_reason(prepared: PreparedHost, environment: str, fault: str) -> None:
     status, reason = FAULTS[fault]
-    faulty = changed(bench, fault=fault, timeout_s=1.0 if fault == "hang" else None)
+    faulty = changed(prepared, fault=fault, timeout_s=1.0 if fault == "hang" else None)
     outcome = run(faulty, environment, "Tiny")
-    (row,) = stored(bench, "runs", outcome)
+    (row,) = stored(prepared, "runs", outcome)
     assert row["status"] == status in STATUSES
     assert row["reason"] is not None
     assert re.search(reason, row["reason"]), row["reason"]
-    assert b"double: loading" in log_of(bench, outcome)
+    assert b"double: loading" in log_of(prepared, outcome)
     assert row["started_at"] is not None
     assert row["duration_s"] > 0
     assert (row["output_throughput_tok_s"] is None) == (status != "invalid")
 
 
-def test_a_second_try_is_a_second_attempt(bench: Bench) -> None:
-    faulty = changed(bench, fault="crash", load_s=0.02)
+def test_a_second_try_is_a_second_attempt(prepared: PreparedHost) -> None:
+    faulty = changed(prepared, fault="crash", load_s=0.02)
     assert [run(faulty, "native", "Tiny").row["attempt"] for _ in range(2)] == [1, 2]
 
 
 @contextmanager
 def once_it_loads(
-    client: docker.DockerClient, bench: Bench, environment: str, act: Callable[[], object]
+    client: docker.DockerClient, prepared: PreparedHost, environment: str, act: Callable[[], object]
 ) -> Iterator[None]:
     """Acts from beside, as soon as the engine of the run within has said its first words."""
-    run_id = planned(bench, environment, "Tiny").run_id
+    run_id = planned(prepared, environment, "Tiny").run_id
     over = threading.Event()
 
     def said() -> bytes:
         if environment.startswith("container"):
             return client.containers.get(container_name(run_id)).logs()
-        return b"".join(log.read_bytes() for log in bench.dataset.spool.glob(f"{run_id}-*/out/engine.log"))
+        return b"".join(log.read_bytes() for log in prepared.dataset.spool.glob(f"{run_id}-*/out/engine.log"))
 
     def watch() -> None:
         while not over.wait(0.05):
@@ -219,21 +219,21 @@ def once_it_loads(
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_a_stop_interrupts(client: docker.DockerClient, bench: Bench, environment: str) -> None:
+def test_a_stop_interrupts(client: docker.DockerClient, prepared: PreparedHost, environment: str) -> None:
     stop = Stop()
-    hanging = changed(bench, fault="hang", load_s=0.03)
+    hanging = changed(prepared, fault="hang", load_s=0.03)
     with once_it_loads(client, hanging, environment, stop.set):
         outcome = run(hanging, environment, "Tiny", stop)
     assert (outcome.status, outcome.row["reason"]) == ("interrupted", "stopped while the engine ran")
     assert outcome.row["duration_s"] < hanging.study.experiment.timeout_s
-    assert b"double: loading" in log_of(bench, outcome)
-    assert stored(bench, "samples", outcome) != []
+    assert b"double: loading" in log_of(prepared, outcome)
+    assert stored(prepared, "samples", outcome) != []
 
 
-def test_the_note_is_told_before_the_start(bench: Bench) -> None:
+def test_the_note_is_told_before_the_start(prepared: PreparedHost) -> None:
     told: list[str] = []
-    chosen = planned(changed(bench, fault="missing"), "native", "Tiny")
-    run_once(changed(bench, fault="missing"), chosen, Stop(), told.append)
+    chosen = planned(changed(prepared, fault="missing"), "native", "Tiny")
+    run_once(changed(prepared, fault="missing"), chosen, Stop(), told.append)
     assert told == [container_name(chosen.run_id)]
 
 
@@ -250,22 +250,22 @@ class Leaking:
 
 
 @pytest.mark.parametrize("environment", ["host", "native"])
-def test_a_start_state_that_leaked_is_refused(bench: Bench, environment: str) -> None:
-    arm = bench.arms[environment]
-    leaking = {**bench.arms, environment: replace(arm, runtime=Leaking(arm.runtime, 15))}
-    outcome = run(replace(changed(bench, load_s=0.04), arms=leaking), environment, "Tiny")
+def test_a_start_state_that_leaked_is_refused(prepared: PreparedHost, environment: str) -> None:
+    arm = prepared.arms[environment]
+    leaking = {**prepared.arms, environment: replace(arm, runtime=Leaking(arm.runtime, 15))}
+    outcome = run(replace(changed(prepared, load_s=0.04), arms=leaking), environment, "Tiny")
     assert outcome.status == "invalid"
     assert outcome.row["reason"] == "start_state: nice is 15, declared 0"
     assert json.loads(outcome.row["effective_state"])["nice"] == 15
     assert outcome.row["output_throughput_tok_s"] > 0, "kept, and marked"
 
 
-def test_an_altered_file_makes_that_arm_invalid(bench: Bench) -> None:
-    root = bench.arms["native"].rootfs
+def test_an_altered_file_makes_that_arm_invalid(prepared: PreparedHost) -> None:
+    root = prepared.arms["native"].rootfs
     assert root is not None
     victim = root / "etc" / "group"
     whole = victim.read_bytes()
-    other = changed(bench, load_s=0.05)
+    other = changed(prepared, load_s=0.05)
     try:
         victim.write_bytes(whole.replace(b"root", b"toor"))
         outcomes = {name: run(other, name, "Tiny") for name in ARMS}
@@ -276,12 +276,12 @@ def test_an_altered_file_makes_that_arm_invalid(bench: Bench) -> None:
     }  # fmt: skip
     reason = outcomes["native"].row["reason"]
     assert reason.startswith("identity: the files of this arm are not the image's: sha256:")
-    assert bench.expected_digest in reason
+    assert prepared.expected_digest in reason
     assert run(other, "native", "Tiny").status == "ok"
 
 
-def test_a_container_that_somebody_kills_has_failed(bench: Bench, client: docker.DockerClient) -> None:
-    hanging = changed(bench, fault="hang", load_s=0.06)
+def test_a_container_that_somebody_kills_has_failed(prepared: PreparedHost, client: docker.DockerClient) -> None:
+    hanging = changed(prepared, fault="hang", load_s=0.06)
     name = container_name(planned(hanging, "container_baseline", "Tiny").run_id)
     with once_it_loads(client, hanging, "container_baseline", lambda: client.containers.get(name).kill()):
         outcome = run(hanging, "container_baseline", "Tiny")
@@ -291,19 +291,19 @@ def test_a_container_that_somebody_kills_has_failed(bench: Bench, client: docker
 
 
 @pytest.mark.parametrize("init", [None, True])
-def test_too_little_memory_is_told_apart(bench: Bench, init: bool | None) -> None:
-    arm = bench.arms["container_baseline"]
+def test_too_little_memory_is_told_apart(prepared: PreparedHost, init: bool | None) -> None:
+    arm = prepared.arms["container_baseline"]
     options = DockerOptions(memory="24m", memory_swap="24m", init=init)
-    tight = {**bench.arms, "container_baseline": replace(arm, treatment=replace(arm.treatment, options=options))}
-    outcome = run(replace(changed(bench, load_s=0.07), arms=tight), "container_baseline", "Large")
+    tight = {**prepared.arms, "container_baseline": replace(arm, treatment=replace(arm.treatment, options=options))}
+    outcome = run(replace(changed(prepared, load_s=0.07), arms=tight), "container_baseline", "Large")
     assert outcome.status == "oom", outcome.row["reason"]
     assert outcome.row["reason"].startswith("the engine was killed for memory (exit -9): double: loading")
     assert "--memory=24m" in outcome.row["docker_command"]
 
 
-def test_a_model_that_is_unready_is_not_started(bench: Bench) -> None:
-    unready = replace(changed(bench, load_s=0.08), unready={"Tiny": "no checkpoint at /nowhere"})
+def test_a_model_that_is_unready_is_not_started(prepared: PreparedHost) -> None:
+    unready = replace(changed(prepared, load_s=0.08), unready={"Tiny": "no checkpoint at /nowhere"})
     outcome = run(unready, "native", "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("unready", "no checkpoint at /nowhere")
-    (row,) = stored(bench, "runs", outcome)
+    (row,) = stored(prepared, "runs", outcome)
     assert (row["started_at"], row["duration_s"], row["log_sha256"]) == (None, None, None)

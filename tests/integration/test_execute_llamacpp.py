@@ -12,7 +12,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder, locate
 from sparkray.config.model import Weights
 from sparkray.engines import load_engine
-from sparkray.execute.bench import Bench
+from sparkray.execute.prepared_host import PreparedHost
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
@@ -22,7 +22,7 @@ CLOCK_TICK_S = 0.011  # an engine tells its lifetime from a start time that the 
 
 
 @pytest.fixture(scope="module")
-def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def prepared(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedHost:
     """The model that ships as a card, whole and cut off. It is fetched once, into the user's own cache."""
     require_root("native")
     folder = tmp_path_factory.mktemp("llamacpp")
@@ -42,12 +42,12 @@ def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_a_real_run_is_ok_in_every_arm(bench: Bench, environment: str) -> None:
-    outcome = run(bench, environment, "Whole")
+def test_a_real_run_is_ok_in_every_arm(prepared: PreparedHost, environment: str) -> None:
+    outcome = run(prepared, environment, "Whole")
     assert outcome.status == "ok", outcome.row["reason"]
     assert outcome.row["simulated"] is False
     assert outcome.row["model_architecture"] == "llama"
-    assert outcome.row["model_sha256"] == bench.weights["Whole"].sha256
+    assert outcome.row["model_sha256"] == prepared.weights["Whole"].sha256
     assert outcome.row["engine_version"].startswith("xllamacpp ")
     assert [r.output_tokens for r in outcome.requests] == [6] * 5
     assert outcome.row["output_throughput_tok_s"] > 0
@@ -58,14 +58,14 @@ def test_a_real_run_is_ok_in_every_arm(bench: Bench, environment: str) -> None:
 
 
 @pytest.mark.parametrize("environment", ARMS)
-def test_a_model_that_is_cut_off_fails_in_the_engines_words(bench: Bench, environment: str) -> None:
-    outcome = run(bench, environment, "Cut")
+def test_a_model_that_is_cut_off_fails_in_the_engines_words(prepared: PreparedHost, environment: str) -> None:
+    outcome = run(prepared, environment, "Cut")
     assert outcome.status == "failed"
     assert re.search(
         r"ended with status 1: llama\.cpp could not load the model: .*error loading model: tensor '\S+' data is not "
         r"within the file bounds, model is corrupted or incomplete",
         outcome.row["reason"],
     ), outcome.row["reason"]
-    logs = [path.read_text() for path in (bench.dataset.path / "logs").glob(f"{outcome.row['run_id']}-*.log")]
+    logs = [path.read_text() for path in (prepared.dataset.path / "logs").glob(f"{outcome.row['run_id']}-*.log")]
     assert any("exiting due to model loading error" in log for log in logs)
     assert outcome.row["output_throughput_tok_s"] is None

@@ -14,8 +14,8 @@ from small_bench import bench_of, changed, model_of, study_of
 
 from sparkray.config.experiment import Workload
 from sparkray.execute import run_once
-from sparkray.execute.bench import Bench
 from sparkray.execute.gates import drop_page_cache
+from sparkray.execute.prepared_host import PreparedHost
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.runtimes import Launch, Running, Runtime, Stop
 
@@ -76,26 +76,26 @@ class Nicer:
             yield running
 
 
-def other_weights(bench: Bench, folder: Path, _: str) -> Bench:
+def other_weights(prepared: PreparedHost, folder: Path, _: str) -> PreparedHost:
     path = folder / "other" / "Tiny.gguf"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"GGUF" + b"another model")
-    return replace(bench, weights={"Tiny": replace(bench.weights["Tiny"], path=path)})
+    return replace(prepared, weights={"Tiny": replace(prepared.weights["Tiny"], path=path)})
 
 
-def leaking(bench: Bench, _: Path, environment: str) -> Bench:
-    arm = bench.arms[environment]
-    return replace(bench, arms={**bench.arms, environment: replace(arm, runtime=Nicer(arm.runtime))})
+def leaking(prepared: PreparedHost, _: Path, environment: str) -> PreparedHost:
+    arm = prepared.arms[environment]
+    return replace(prepared, arms={**prepared.arms, environment: replace(arm, runtime=Nicer(arm.runtime))})
 
 
-def idle_flag(bench: Bench, _: Path, environment: str) -> Bench:
-    arm = bench.arms[environment]
+def idle_flag(prepared: PreparedHost, _: Path, environment: str) -> PreparedHost:
+    arm = prepared.arms[environment]
     treatment = replace(arm.treatment, options=replace(arm.treatment.options, shm_size="8g"))
-    return replace(bench, arms={**bench.arms, environment: replace(arm, treatment=treatment)})
+    return replace(prepared, arms={**prepared.arms, environment: replace(arm, treatment=treatment)})
 
 
-def playing(**options: object) -> Callable[[Bench, Path, str], Bench]:
-    return lambda bench, _folder, _environment: changed(bench, **options)
+def playing(**options: object) -> Callable[[PreparedHost, Path, str], PreparedHost]:
+    return lambda prepared, _folder, _environment: changed(prepared, **options)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Fault:
     environment: str
     check: str
     verdict: str
-    bench: Callable[[Bench, Path, str], Bench] = lambda bench, _folder, _environment: bench
+    prepared: Callable[[PreparedHost, Path, str], PreparedHost] = lambda prepared, _folder, _environment: prepared
     beside: Callable[[Path], AbstractContextManager[None]] = lambda _: nullcontext()
 
 
@@ -122,7 +122,7 @@ FAULTS: Mapping[str, Fault] = {
 
 
 @pytest.fixture(scope="module")
-def bench(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def prepared(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedHost:
     require_root("native")
     # a page cache that takes all memory already cannot be filled further: the fault would not happen, or in other runs
     assert drop_page_cache() is None
@@ -139,19 +139,19 @@ def faulty(planned: PlannedRun) -> Fault | None:
     return fault if fault is not None and fault.environment == planned.environment else None
 
 
-def sweep(bench: Bench, folder: Path) -> dict[str, str]:
+def sweep(prepared: PreparedHost, folder: Path) -> dict[str, str]:
     """Every run of the plan, once, each in its turn; the names of what happened, by run id."""
     happened: dict[str, str] = {}
     names = {id(fault): name for name, fault in FAULTS.items()}
-    for planned in make_plan(bench.study):
+    for planned in make_plan(prepared.study):
         fault = faulty(planned)
         with ExitStack() as stack:
-            here = bench
+            here = prepared
             if fault is not None:
                 stack.enter_context(fault.beside(folder))
-                here = fault.bench(bench, folder, planned.environment)
+                here = fault.prepared(prepared, folder, planned.environment)
                 happened[planned.run_id] = names[id(fault)]
-            here.__dict__["history"] = bench.history
+            here.__dict__["history"] = prepared.history
             outcome = run_once(here, planned, Stop(), lambda _: None)
             if outcome.status == "invalid" and fault is not None and fault.verdict == "warn":
                 # something else spoiled it; a sweep would measure it again, and so must this, or the fault goes unjudged
@@ -160,12 +160,14 @@ def sweep(bench: Bench, folder: Path) -> dict[str, str]:
     return happened
 
 
-def test_exactly_the_touched_runs_are_marked_by_the_check_that_is_for_it(bench: Bench, tmp_path: Path) -> None:
-    happened = sweep(bench, tmp_path)
+def test_exactly_the_touched_runs_are_marked_by_the_check_that_is_for_it(
+    prepared: PreparedHost, tmp_path: Path
+) -> None:
+    happened = sweep(prepared, tmp_path)
     assert sorted(happened.values()) == sorted(FAULTS)
     marked: dict[str, dict[str, str]] = {}
     said: dict[tuple[str, str], str] = {}
-    for row in bench.dataset.read("checks"):
+    for row in prepared.dataset.read("checks"):
         if row["verdict"] != "pass":
             marked.setdefault(row["run_id"], {})[row["check"]] = row["verdict"]
             said[row["run_id"], row["check"]] = row["evidence"]
@@ -176,18 +178,18 @@ def test_exactly_the_touched_runs_are_marked_by_the_check_that_is_for_it(bench: 
     certain = {run_id: checks for run_id, checks in sound.items() if set(checks) - NOISY}
     assert certain == {}, said
     assert len(sound) <= MOST_DISTURBED, said
-    rows = sorted(bench.dataset.read("runs"), key=lambda row: row["attempt"])
+    rows = sorted(prepared.dataset.read("runs"), key=lambda row: row["attempt"])
     last = {row["run_id"]: row["status"] for row in rows}
     assert {happened[run_id] for run_id, status in last.items() if run_id in happened and status == "invalid"} == {
         name for name, fault in FAULTS.items() if fault.verdict == "invalid"
     }
 
 
-def test_a_flag_that_cannot_act_is_named(bench: Bench) -> None:
+def test_a_flag_that_cannot_act_is_named(prepared: PreparedHost) -> None:
     """Runs after the sweep: what it stored is what a user reads."""
     told = [
         row["evidence"]
-        for row in bench.dataset.read("checks")
+        for row in prepared.dataset.read("checks")
         if row["check"] == "readback" and row["verdict"] == "warn"
     ]
     assert told

@@ -342,9 +342,9 @@ def test_a_whole_run_on_rungs_of_both_directions(tmp_path: Path, cache: Path, ru
     treatments = tuple(t for t in treatments_of(rungs) if t.environment in wanted)
     assert len(treatments) == len(wanted)
     study = small_bench.study_of(small_bench.model_of(tmp_path), environments=wanted, treatments=treatments)
-    bench = small_bench.bench_of(study, tmp_path / "results", cache)
+    prepared = small_bench.bench_of(study, tmp_path / "results", cache)
     for environment in wanted:
-        outcome = small_bench.run(bench, environment)
+        outcome = small_bench.run(prepared, environment)
         assert outcome.row["status"] == "ok", outcome.row["reason"]
         state = json.loads(outcome.row["effective_state"])
         own = {kind for kind, whose in state["namespaces"].items() if whose == "own"}

@@ -18,8 +18,8 @@ from real_machine import require_root
 from small_bench import changed, dataset_of, model_of, planned, run, study_of
 
 from sparkray.execute import store_interrupted
-from sparkray.execute.bench import make_ready
 from sparkray.execute.leftovers import Leftovers, container_log, end_processes
+from sparkray.execute.prepared_host import prepare_host
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.machine.fingerprint import fingerprint
@@ -188,8 +188,8 @@ def test_the_next_attempt_counts_on(image: Image, cache: Path, tmp_path: Path) -
     require_root("host")
     study = study_of(model_of(tmp_path), environments=("host",))
     dataset = dataset_of(study, tmp_path / "results")
-    bench = changed(make_ready(study, fingerprint(), dataset, lambda _: None, cache=cache), load_s=0.02)
-    run_id = planned(bench, "host").run_id
+    prepared = changed(prepare_host(study, fingerprint(), dataset, lambda _: None, cache=cache), load_s=0.02)
+    run_id = planned(prepared, "host").run_id
     for name, content in (
         (
             f"{run_id}-1",
@@ -203,6 +203,6 @@ def test_the_next_attempt_counts_on(image: Image, cache: Path, tmp_path: Path) -
             (dataset.spool / name / "row.json").write_text(content)
     assert store_interrupted(dataset, "here", lambda _: None, lambda _: None) == [run_id]
     assert list(dataset.spool.iterdir()) == []
-    outcome = run(bench, "host")
+    outcome = run(prepared, "host")
     assert (outcome.row["attempt"], outcome.status) == (2, "ok")
     assert sorted((row["attempt"], row["status"]) for row in dataset.read("runs")) == [(1, "interrupted"), (2, "ok")]

@@ -120,13 +120,13 @@ def test_ordinary_drift_of_a_shared_machine_marks_nobody(steps: list[float]) -> 
     past = rows(asked, [{CACHE: value, FREE: 21.8 - value} for value in cached])
     now = evidence(asked, position=len(past) - 1, earlier=past[:-1], row={CACHE: cached[-1], FREE: 21.8 - cached[-1]})
     assert verdict_of(CHECK, now).verdict == "pass"
-    assert list(REVIEW.look_back(asked, past)) == []
+    assert list(REVIEW.revalidate(asked, past)) == []
 
 
 def test_looking_back_marks_the_partner_that_started_from_another_state() -> None:
     asked = question()
     stored = rows(asked, [{CACHE: 0.2}, {}, {}, {}, {}, {SWAP: 0.5}])
-    found = REVIEW.look_back(asked, stored)
+    found = REVIEW.revalidate(asked, stored)
     assert marked(found, stored) == [0, 4]
     assert {late.verdict.verdict for late in found} == {"invalid"}
     said = found[0].verdict.evidence
@@ -136,4 +136,4 @@ def test_looking_back_marks_the_partner_that_started_from_another_state() -> Non
 def test_the_order_of_the_runs_says_which_of_a_pair_is_how_the_machine_is_now() -> None:
     asked = question()
     stored = rows(asked, [{CACHE: 0.2}, {}])
-    assert marked(REVIEW.look_back(asked, list(reversed(stored))), stored) == [1]
+    assert marked(REVIEW.revalidate(asked, list(reversed(stored))), stored) == [1]

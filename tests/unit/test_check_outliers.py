@@ -33,7 +33,7 @@ def test_a_run_that_stands_apart_is_marked_and_its_partner_is_not(place: int, fa
     values[place] *= factor
     study = question(10)
     runs = stored(values, study)
-    found = REVIEW.look_back(study, runs)
+    found = REVIEW.revalidate(study, runs)
     assert marked(found, runs) == [place]
     said = found[0].verdict.evidence
     assert f"{THROUGHPUT} is {values[place]:.4g}, " in said
@@ -46,35 +46,35 @@ def test_what_troubles_a_block_as_a_whole_marks_nobody() -> None:
     values[6] *= 0.5
     values[7] *= 0.5
     study = question(10)
-    assert list(REVIEW.look_back(study, stored(values, study))) == []
+    assert list(REVIEW.revalidate(study, stored(values, study))) == []
 
 
 @pytest.mark.parametrize("factor", [0.81, 1.24])
 def test_a_quarter_is_the_least_however_even_the_others_are(factor: float) -> None:
     study = question(10)
-    assert list(REVIEW.look_back(study, stored([50.0] * 7 + [50.0 * factor] + [50.0] * 12, study))) == []
+    assert list(REVIEW.revalidate(study, stored([50.0] * 7 + [50.0 * factor] + [50.0] * 12, study))) == []
 
 
 def test_four_pairs_are_too_few() -> None:
     study = question(10)
     values = [50.0] * 7 + [25.0]
-    assert list(REVIEW.look_back(study, stored(values, study))) == []
-    assert marked(REVIEW.look_back(study, stored([*values, 50.0, 50.0], study)), stored(values, study)) == [7]
+    assert list(REVIEW.revalidate(study, stored(values, study))) == []
+    assert marked(REVIEW.revalidate(study, stored([*values, 50.0, 50.0], study)), stored(values, study)) == [7]
     assert FEWEST == 5
 
 
 def test_a_run_without_its_partner_yet_is_left_alone() -> None:
     study = question(10)
-    assert list(REVIEW.look_back(study, stored([50.0] * 12 + [10.0], study))) == []
+    assert list(REVIEW.revalidate(study, stored([50.0] * 12 + [10.0], study))) == []
 
 
 def test_only_the_first_run_is_slow() -> None:
     study = question(10)
-    found = REVIEW.look_back(study, stored([25.0, *scattered(19, 4)], study))
+    found = REVIEW.revalidate(study, stored([25.0, *scattered(19, 4)], study))
     assert [late.verdict.evidence.endswith("was something cold that later runs found warm?") for late in found] == [
         True
     ]
-    fast = REVIEW.look_back(study, stored([100.0, *scattered(19, 4)], study))
+    fast = REVIEW.revalidate(study, stored([100.0, *scattered(19, 4)], study))
     assert "cold" not in fast[0].verdict.evidence
 
 
@@ -82,8 +82,8 @@ def test_one_environment_alone_is_judged_by_its_own_values() -> None:
     study = question(8, environments=("native",))
     runs = stored([*scattered(7, 5), 20.0], study)
     assert {row["environment"] for row in runs} == {"native"}
-    assert marked(REVIEW.look_back(study, runs), runs) == [7]
-    assert list(REVIEW.look_back(study, runs[:4])) == []
+    assert marked(REVIEW.revalidate(study, runs), runs) == [7]
+    assert list(REVIEW.revalidate(study, runs[:4])) == []
 
 
 def test_three_environments_mark_one_run_once() -> None:
@@ -91,7 +91,7 @@ def test_three_environments_mark_one_run_once() -> None:
     values = scattered(24, 6)
     values[13] *= 0.4
     runs = stored(values, study)
-    found = REVIEW.look_back(study, runs)
+    found = REVIEW.revalidate(study, runs)
     assert [late.run_id for late in found] == [make_plan(study)[13].run_id]
 
 
@@ -99,7 +99,7 @@ def test_every_primary_metric_that_tells_is_told() -> None:
     study = question(10, primary_metrics=(THROUGHPUT, "latency_mean_ms", "host_available_drop_peak_gib"))
     values = scattered(20, 7)
     values[5] *= 0.5
-    (found,) = REVIEW.look_back(study, stored(values, study))
+    (found,) = REVIEW.revalidate(study, stored(values, study))
     assert THROUGHPUT in found.verdict.evidence
     assert "latency_mean_ms" in found.verdict.evidence
 
@@ -126,7 +126,7 @@ def test_a_noisy_machine_is_seldom_accused() -> None:
     for seed in range(20):
         study = question(25)
         runs = stored(scattered(50, seed, 0.1), study)
-        told = {late.run_id for blocks in range(5, 26, 4) for late in REVIEW.look_back(study, runs[: 2 * blocks])}
+        told = {late.run_id for blocks in range(5, 26, 4) for late in REVIEW.revalidate(study, runs[: 2 * blocks])}
         accused += len(told)
     assert accused < 20
 
@@ -155,7 +155,7 @@ def test_a_skewed_machine_is_seldom_accused() -> None:
         ]
         logs = [math.log(value) for value in values]
         plainly += sum(modified_z(logs, log) > 3.5 for log in logs)
-        accused += len(REVIEW.look_back(study, stored(values, study)))
+        accused += len(REVIEW.revalidate(study, stored(values, study)))
     assert accused <= 20
     assert plainly > 100
 
@@ -168,5 +168,5 @@ def test_a_run_twice_as_slow_is_seen_at_ten_per_cent_of_noise(environments: tupl
         values = scattered(20, seed, 0.1)
         values[12] = 25.0
         runs = stored(values, study)
-        missed += 12 not in marked(REVIEW.look_back(study, runs), runs)
+        missed += 12 not in marked(REVIEW.revalidate(study, runs), runs)
     assert missed <= 3

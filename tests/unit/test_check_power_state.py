@@ -110,7 +110,7 @@ def paired(name: str, levels: list[float]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("slow", range(6))
 def test_a_pair_that_does_not_agree_is_marked_both(slow: int) -> None:
     stored = paired("gpu_memory", [94.0 if place == slow else 63.0 for place in range(6)])
-    found = REVIEW.look_back(question(6), stored)
+    found = REVIEW.revalidate(question(6), stored)
     assert marked(found, stored) == [slow - slow % 2, slow - slow % 2 + 1]
     said = {late.run_id: late.verdict.evidence for late in found}[stored[slow]["run_id"]]
     assert said.startswith("GPU memory probe took 94 ms here and 63 in ")
@@ -119,20 +119,23 @@ def test_a_pair_that_does_not_agree_is_marked_both(slow: int) -> None:
 
 def test_a_pair_that_is_slow_together_is_a_pair() -> None:
     stored = paired("gpu_memory", [63.0, 63.0, 94.0, 94.0, 63.0, 63.0])
-    assert list(REVIEW.look_back(question(6), stored)) == []
+    assert list(REVIEW.revalidate(question(6), stored)) == []
 
 
 def test_pairs_of_a_shared_machine_agree_within_its_scatter() -> None:
     stored = paired("cpu", [100.0, 140.0, 120.0, 90.0, 100.0, 100.0])
-    assert list(REVIEW.look_back(question(6), stored)) == []
-    assert marked(REVIEW.look_back(question(6), paired("cpu", [100.0, 210.0])), paired("cpu", [100.0, 210.0])) == [0, 1]
+    assert list(REVIEW.revalidate(question(6), stored)) == []
+    assert marked(REVIEW.revalidate(question(6), paired("cpu", [100.0, 210.0])), paired("cpu", [100.0, 210.0])) == [
+        0,
+        1,
+    ]
 
 
 def test_two_probes_make_one_verdict_a_run() -> None:
     stored = paired("gpu_memory", [63.0, 94.0])
     for row, level in zip(stored, (40.0, 60.0), strict=True):
         row.update(probes("gpu_compute", level, level))
-    found = REVIEW.look_back(question(), stored)
+    found = REVIEW.revalidate(question(), stored)
     assert len(found) == 2
     assert all("GPU memory" in late.verdict.evidence and "GPU compute" in late.verdict.evidence for late in found)
 

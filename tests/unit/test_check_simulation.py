@@ -80,7 +80,7 @@ class Sweep:
         lost: dict[str, int] = {}
         by_id = {planned.run_id: planned for planned in self.plan}
         for review in filter(None, map(load_review, check_names())):
-            for late in review.look_back(self.study, self.kept):
+            for late in review.revalidate(self.study, self.kept):
                 verdict = held(late.verdict, review.policy)
                 self._mark(by_id[late.run_id], late.attempt, [verdict])
                 self._say(by_id[late.run_id], late.attempt, [verdict])

@@ -11,7 +11,7 @@ from builders import outcome, study
 from sparkray.checks import Late
 from sparkray.config.docker import DockerOptions
 from sparkray.errors import DatasetError
-from sparkray.execute.history import History, look_back, look_back_over_all
+from sparkray.execute.history import History, revalidate, revalidate_all
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, run_id_of
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
@@ -61,10 +61,10 @@ def test_a_warning_is_stored_beside_the_run_and_goes_when_it_is_no_longer_said(d
     plan = make_plan(study())
     history = History(dataset, "here")
     run_id = plan[1].run_id
-    assert look_back(study(), history, plan[3], says(**{run_id: SLOW})) == {}
+    assert revalidate(study(), history, plan[3], says(**{run_id: SLOW})) == {}
     assert lates(dataset) == [(run_id, "warn")]
     assert run_id in dataset.ok_run_ids()
-    look_back(study(), history, plan[3], says())
+    revalidate(study(), history, plan[3], says())
     assert lates(dataset) == []
 
 
@@ -73,12 +73,12 @@ def test_a_run_that_is_found_invalid_late_counts_no_more_and_keeps_all_else_of_i
     history = History(dataset, "here")
     run_id = plan[0].run_id
     before = next(row for row in dataset.read("runs") if row["run_id"] == run_id)
-    assert look_back(study(), history, plan[3], says(**{run_id: WRONG})) == {run_id: "outliers: 0.5 of its pair"}
+    assert revalidate(study(), history, plan[3], says(**{run_id: WRONG})) == {run_id: "outliers: 0.5 of its pair"}
     after = next(row for row in dataset.read("runs") if row["run_id"] == run_id)
     assert after == before | {"status": "invalid", "reason": "outliers: 0.5 of its pair"}
     assert run_id not in dataset.ok_run_ids()
     assert run_id not in {row["run_id"] for row in history.of(plan[3])}
-    look_back(study(), history, plan[3], says(**{run_id: WRONG}))
+    revalidate(study(), history, plan[3], says(**{run_id: WRONG}))
     assert lates(dataset) == [(run_id, "invalid")]
 
 
@@ -90,18 +90,18 @@ def test_a_run_that_is_not_there_cannot_be_revised(dataset: Dataset) -> None:
 def test_a_run_that_the_study_does_not_plan_is_let_be(dataset: Dataset) -> None:
     dataset.write(stored("of other flags", 0))
     history = History(dataset, "here")
-    assert look_back(study(), history, make_plan(study())[3], says(**{"of other flags": WRONG})) == {}
+    assert revalidate(study(), history, make_plan(study())[3], says(**{"of other flags": WRONG})) == {}
     assert "of other flags" in dataset.ok_run_ids()
 
 
 def test_what_a_sweep_that_died_had_not_come_to_is_looked_back_upon(dataset: Dataset) -> None:
     """The order of the two writes: a row that is refused and not yet explained is measured again all the same."""
     run_id = make_plan(study())[2].run_id
-    assert look_back_over_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {
+    assert revalidate_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {
         run_id: "outliers: 0.5 of its pair"
     }
     assert run_id not in dataset.ok_run_ids()
-    assert look_back_over_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {}
+    assert revalidate_all(study(), History(dataset, "here"), says(**{run_id: WRONG})) == {}
 
 
 def test_a_run_is_known_alike_in_the_sweep_that_made_it_and_in_a_later_one(dataset: Dataset) -> None:
@@ -141,7 +141,7 @@ def test_a_search_looks_back_upon_the_block_that_it_is_in(dataset: Dataset) -> N
         dataset.write(stored(run.run_id, 10 + place, environment=run.environment, block=run.block))
     seen: list[list[str]] = []
     reviews = seen_by(seen, **{run.run_id: WRONG for run in (other, edited, here[0])})
-    assert look_back(study(), History(dataset, "here"), here[1], reviews) == {
+    assert revalidate(study(), History(dataset, "here"), here[1], reviews) == {
         here[0].run_id: "outliers: 0.5 of its pair"
     }
     assert {other.run_id, *(run.run_id for run in here)} <= set(seen[0])
@@ -153,6 +153,6 @@ def test_what_was_said_of_another_block_of_a_search_stands(dataset: Dataset) -> 
     runs = [beyond("container_baseline", 64), beyond("container_baseline", 128)]
     for place, run in enumerate(runs):
         dataset.write(stored(run.run_id, 10 + place, environment=run.environment, block=run.block))
-    look_back(study(), History(dataset, "here"), runs[0], says(**{runs[0].run_id: SLOW}))
-    look_back(study(), History(dataset, "here"), runs[1], says())
+    revalidate(study(), History(dataset, "here"), runs[0], says(**{runs[0].run_id: SLOW}))
+    revalidate(study(), History(dataset, "here"), runs[1], says())
     assert lates(dataset) == [(runs[0].run_id, "warn")]

@@ -8,7 +8,7 @@ import pytest
 
 from sparkray.execute.history import History
 from sparkray.execute.recording import recording, vanished
-from sparkray.execute.row import Trace
+from sparkray.execute.row import RunRecord
 from sparkray.records import Outcome
 from sparkray.store import open_dataset
 from sparkray.telemetry._scripted import Scripted
@@ -37,11 +37,11 @@ def history_of(folder: Path, *samplers: str) -> History:
 
 
 def told(folder: Path, gpus: tuple[str, ...], *before: str) -> list[str]:
-    trace = Trace({"deviations": "[]"})
+    record = RunRecord({"deviations": "[]"})
     samplers = [Absent("gpu", 60, lambda _: []), Scripted("host", 60, lambda _: [])]
-    with recording(trace, folder, gpus=gpus, history=history_of(folder, *before), samplers=samplers):
+    with recording(record, folder, gpus=gpus, history=history_of(folder, *before), samplers=samplers):
         pass
-    found: list[str] = json.loads(trace.columns["deviations"])
+    found: list[str] = json.loads(record.columns["deviations"])
     return found
 
 
@@ -79,7 +79,7 @@ def test_samples_that_cannot_be_read_tell_of_nothing(tmp_path: Path) -> None:
     history = history_of(tmp_path, "gpu")
     (file,) = (history.dataset.path / "samples").glob("*.parquet")
     file.write_bytes(b"no more")
-    trace = Trace({"deviations": "[]"})
-    with recording(trace, tmp_path, gpus=(), history=history, samplers=[Absent("gpu", 60, lambda _: [])]):
+    record = RunRecord({"deviations": "[]"})
+    with recording(record, tmp_path, gpus=(), history=history, samplers=[Absent("gpu", 60, lambda _: [])]):
         pass
-    assert trace.columns["deviations"] == "[]"
+    assert record.columns["deviations"] == "[]"

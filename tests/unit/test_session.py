@@ -15,12 +15,12 @@ from rich.console import Console
 
 from sparkray.cluster import Cluster, Node, Runner
 from sparkray.errors import HostError, LockHeldError
-from sparkray.machine.apart import keep_to
+from sparkray.machine.cpu_isolation import pin_processes
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.store import open_dataset
 from sparkray.sweep.show import Display, Terminal
 from sparkray.workflows.options import Options
-from sparkray.workflows.session import Session, step_aside
+from sparkray.workflows.session import Session, pin_to_housekeeping_cpus
 from sparkray.workflows.study_runner import SessionRunner
 
 
@@ -28,7 +28,7 @@ from sparkray.workflows.study_runner import SessionRunner
 def put_back() -> Iterator[None]:
     before = frozenset(os.sched_getaffinity(0))
     yield
-    keep_to(before, [os.getpid()])
+    pin_processes(before, [os.getpid()])
 
 
 @pytest.mark.parametrize(("elsewhere", "moves"), [(False, True), (True, False)])
@@ -37,13 +37,13 @@ def test_the_driver_steps_aside_on_the_machine_that_measures(elsewhere: bool, mo
     if len(every) < 2:
         pytest.skip("one CPU leaves nothing to step aside to")
     engines = max(every)
-    step_aside(str(engines), Runner(None, 1, "elsewhere" if elsewhere else socket.gethostname()))
+    pin_to_housekeeping_cpus(str(engines), Runner(None, 1, "elsewhere" if elsewhere else socket.gethostname()))
     assert (engines not in os.sched_getaffinity(0)) is moves
 
 
 def test_where_the_site_leaves_none_to_the_engine_nobody_moves() -> None:
     before = os.sched_getaffinity(0)
-    step_aside("", Runner(None, 1, socket.gethostname()))
+    pin_to_housekeeping_cpus("", Runner(None, 1, socket.gethostname()))
     assert os.sched_getaffinity(0) == before
 
 

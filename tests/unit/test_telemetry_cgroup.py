@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkray.runtimes import _cgroup
+from sparkray.runtimes.linux import cgroup as runtime_cgroup
 from sparkray.telemetry import Target, cgroup
 
 ID = "4f5d" * 16
@@ -146,30 +146,32 @@ def test_what_was_seen_is_read_by_who_saw_it_even_after_another_was_attached(tmp
         assert sampler.sample() == [EXPECTED]
 
 
-def mount(version, controllers: set[str], root: str, point: str) -> _cgroup.Mount:
-    return _cgroup.Mount(version, frozenset(controllers), root, point)
+def mount(version, controllers: set[str], root: str, point: str) -> runtime_cgroup.Mount:
+    return runtime_cgroup.Mount(version, frozenset(controllers), root, point)
 
 
 def test_a_mount_that_shows_a_part_of_the_hierarchy() -> None:
     mounts = [mount(2, set(), "/docker/outer", "/sys/fs/cgroup")]
-    inside = _cgroup.locate("memory", "0::/docker/outer/inner\n", mounts)
-    assert inside == _cgroup.Folder(2, Path("/sys/fs/cgroup/inner"))
-    assert _cgroup.locate("memory", "0::/docker/outer\n", mounts) == _cgroup.Folder(2, Path("/sys/fs/cgroup"))
-    assert _cgroup.locate("memory", "0::/docker/outermost\n", mounts) is None
-    assert _cgroup.locate("memory", "0::/../sibling\n", mounts) is None
+    inside = runtime_cgroup.locate("memory", "0::/docker/outer/inner\n", mounts)
+    assert inside == runtime_cgroup.Folder(2, Path("/sys/fs/cgroup/inner"))
+    assert runtime_cgroup.locate("memory", "0::/docker/outer\n", mounts) == runtime_cgroup.Folder(
+        2, Path("/sys/fs/cgroup")
+    )
+    assert runtime_cgroup.locate("memory", "0::/docker/outermost\n", mounts) is None
+    assert runtime_cgroup.locate("memory", "0::/../sibling\n", mounts) is None
 
 
 def test_version_1_wins_where_it_has_the_controller() -> None:
     mounts = [mount(2, set(), "/", "/u"), mount(1, {"rw", "memory"}, "/", "/m"), mount(1, {"cpuacct"}, "/", "/a")]
     member = "4:memory:/a\n1:cpuacct:/b\n0::/c\n"
-    assert _cgroup.locate("memory", member, mounts) == _cgroup.Folder(1, Path("/m/a"))
-    assert _cgroup.locate("cpu", member, mounts) == _cgroup.Folder(2, Path("/u/c"))
+    assert runtime_cgroup.locate("memory", member, mounts) == runtime_cgroup.Folder(1, Path("/m/a"))
+    assert runtime_cgroup.locate("cpu", member, mounts) == runtime_cgroup.Folder(2, Path("/u/c"))
 
 
 def test_a_path_with_colons_is_kept_whole() -> None:
-    assert list(_cgroup.parse_membership("0::/x:y:z\n\nnonsense\n")) == [(frozenset(), "/x:y:z")]
+    assert list(runtime_cgroup.parse_membership("0::/x:y:z\n\nnonsense\n")) == [(frozenset(), "/x:y:z")]
 
 
 def test_lines_of_mountinfo_that_are_no_cgroups_are_passed_over() -> None:
     text = "nonsense\n22 1 0:21 / /proc rw - proc proc rw\n31 24 0:27 / /c rw shared:9 master:2 - cgroup2 x rw\n"
-    assert _cgroup.parse_mounts(text) == [mount(2, set(), "/", "/c")]
+    assert runtime_cgroup.parse_mounts(text) == [mount(2, set(), "/", "/c")]

@@ -10,7 +10,7 @@ from builders import S, card, measurement, request, shape, site, study, treatmen
 
 from sparkray.catalog.weights import Located
 from sparkray.engines import load_engine
-from sparkray.execute.bench import Arm, Bench
+from sparkray.execute.prepared_host import Arm, PreparedHost
 from sparkray.execute.verify import verify
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import make_plan
@@ -33,11 +33,11 @@ SEEN = tuple({"sampler": "host", "t_ns": second * S} for second in range(5))
 REQUESTS = tuple(request(i, output_tokens=4) for i in range(4))
 
 
-def bench_of(tmp_path: Path) -> Bench:
+def bench_of(tmp_path: Path) -> PreparedHost:
     environments = ("native", "container_baseline")
     arm = Arm(treatments("native")[0], Host(), None, None, {}, START)
     (tmp_path / "runs").mkdir(exist_ok=True)
-    return Bench(
+    return PreparedHost(
         study=study(cards=(card(engine_architecture="llama"),)),
         engine=load_engine("llamacpp"),
         machine=Machine("host", (), (), {}),
@@ -49,14 +49,14 @@ def bench_of(tmp_path: Path) -> Bench:
     )
 
 
-def judged(bench: Bench, **changes: Any) -> Mapping[str, str]:
+def judged(prepared: PreparedHost, **changes: Any) -> Mapping[str, str]:
     """Check to verdict, of a sound run with changes."""
     facts = {"model_sha256": "1" * 64, "model_architecture": "llama"} | changes.get("facts", {})
     row = {"rootfs_digest": "sha256:good", "duration_s": 60.0, "environment": "native"} | changes.get("row", {})
-    planned = next(run for run in make_plan(bench.study) if run.environment == "native")
+    planned = next(run for run in make_plan(prepared.study) if run.environment == "native")
     launch = Launch("sparkray-1", (), {"LANG": "C.UTF-8"}, Path("log"), Path("tmp"), "python")
     found = verify(
-        bench,
+        prepared,
         planned,
         launch,
         measurement=measurement(*changes.get("requests", REQUESTS), **facts),
@@ -90,11 +90,11 @@ def test_one_thing_that_is_wrong_is_found_by_its_own_check(tmp_path: Path, chang
 
 
 def test_the_experiment_says_what_a_finding_means(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path)
+    prepared = bench_of(tmp_path)
 
     def under(policy: str) -> Mapping[str, str]:
-        experiment = replace(bench.study.experiment, checks={"start_state": policy})
-        changed = replace(bench, study=replace(bench.study, experiment=experiment))
+        experiment = replace(prepared.study.experiment, checks={"start_state": policy})
+        changed = replace(prepared, study=replace(prepared.study, experiment=experiment))
         return judged(changed, state={"nice": 15})
 
     assert under("invalid")["start_state"] == "invalid"
@@ -107,7 +107,7 @@ def test_a_site_that_tells_its_bandwidth_has_its_runs_judged_by_it(
     tmp_path: Path, bandwidth_gb_s: float, verdict: str
 ) -> None:
     """9.1 tok/s of a model that reads 1808 bytes a step, 320 of them KV cache."""
-    bench = bench_of(tmp_path)
+    prepared = bench_of(tmp_path)
     known = card(engine_architecture="llama", shape=shape())
-    told = replace(bench.study, site=site(bandwidth_gb_s=bandwidth_gb_s), cards=(known,))
-    assert judged(replace(bench, study=told), requests=(request(0), request(1)))["roofline"] == verdict
+    told = replace(prepared.study, site=site(bandwidth_gb_s=bandwidth_gb_s), cards=(known,))
+    assert judged(replace(prepared, study=told), requests=(request(0), request(1)))["roofline"] == verdict

@@ -1,4 +1,4 @@
-"""A machine made ready for a study: images, root file systems, weights, and what each arm really gets."""
+"""Prepares a machine for a study: images, root file systems, weights, arms."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from sparkray.config.site import CONTAINER_BASELINE, HOST, Site
 from sparkray.docker_engine import connect, docker_errors, versions_of
 from sparkray.engines import Engine, Simulator, load_engine
 from sparkray.errors import ConfigError, ModelFileError, RunUnreadyError
-from sparkray.execute.arms import Arm, Tell, host_arm, make_arms, probed
+from sparkray.execute.arms import Arm, Notify, host_arm, make_arms, probed
 from sparkray.execute.checkpoint import Checkpoints
 from sparkray.execute.history import History
 from sparkray.execute.layout import models_root
@@ -31,7 +31,7 @@ from sparkray.units import gib
 
 
 @dataclass(frozen=True)
-class Bench:
+class PreparedHost:
     """Everything that is the same for every run of a sweep on this machine.
 
     `unready` holds, by model, why its runs cannot be started; `expected_digest` is what every arm's files must hash to.
@@ -94,7 +94,9 @@ class Bench:
         return self.images.container_digest(arm.image)
 
 
-def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, cache: Path | None = None) -> Bench:
+def prepare_host(
+    study: Study, machine: Machine, dataset: Dataset, notify: Notify, *, cache: Path | None = None
+) -> PreparedHost:
     """Weights, image, export, preflight; each step says what it is about to do.
 
     `cache` holds models, exports and digests; the user's own unless given.
@@ -105,9 +107,9 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
     """
     engine = load_engine(study.engine)
     cache = cache or cache_folder()
-    drop_unfinished(cache, tell)
-    checkpoints = Checkpoints(Remembered(cache / "checkpoints.json"), tell)
-    weights, unready = _weights(study, cache, tell, checkpoints)
+    drop_unfinished(cache, notify)
+    checkpoints = Checkpoints(Remembered(cache / "checkpoints.json"), notify)
+    weights, unready = _weights(study, cache, notify, checkpoints)
     if all(treatment.environment == HOST for treatment in study.treatments):
         images, expected = None, host_digest()
         arms = {HOST: host_arm(study.treatments[0], StartState())}
@@ -115,12 +117,12 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
         images = Images(connect(), cache)
         with docker_errors("asking the Docker engine for its version"):
             machine = machine.running(versions_of(images.client.version()))
-        Leftovers(images.client).clear(tell)
-        tell(f"image: {study.site.image}")
+        Leftovers(images.client).clear(notify)
+        notify(f"image: {study.site.image}")
         image = _image(study, engine, images)
         expected = images.container_digest(image)
-        arms = probed(make_arms(study, images, image, tell), engine, cache, tell)
-    return Bench(
+        arms = probed(make_arms(study, images, image, notify), engine, cache, notify)
+    return PreparedHost(
         study,
         engine,
         machine,
@@ -135,23 +137,25 @@ def make_ready(study: Study, machine: Machine, dataset: Dataset, tell: Tell, *, 
     )
 
 
-def turned(bench: Bench, study: Study, dataset: Dataset, tell: Tell, *, cache: Path | None = None) -> Bench:
-    """A bench for another study of the same engine, site and models: only the arms that are new are made.
+def adapt_host(
+    prepared: PreparedHost, study: Study, dataset: Dataset, notify: Notify, *, cache: Path | None = None
+) -> PreparedHost:
+    """Prepares the host for another study of the same engine, site and models: only new arms are made.
 
     Raises:
         HostError: This machine cannot do it, such as a flag that it cannot honour.
     """
-    known = {treatment.environment: treatment for treatment in bench.study.treatments}
-    arms = {name: arm for name, arm in bench.arms.items() if name in known}
+    known = {treatment.environment: treatment for treatment in prepared.study.treatments}
+    arms = {name: arm for name, arm in prepared.arms.items() if name in known}
     fresh = tuple(t for t in measured(study) if known.get(t.environment) != t or t.environment not in arms)
-    image = next((arm.image for arm in bench.arms.values() if arm.image is not None), None)
-    if fresh and (image is None or bench.images is None):
-        return make_ready(study, bench.machine, dataset, tell, cache=cache)
-    if fresh and image is not None and bench.images is not None:
-        made = make_arms(replace(study, treatments=fresh), bench.images, image, tell)
-        arms.update(probed(made, bench.engine, cache or cache_folder(), tell))
+    image = next((arm.image for arm in prepared.arms.values() if arm.image is not None), None)
+    if fresh and (image is None or prepared.images is None):
+        return prepare_host(study, prepared.machine, dataset, notify, cache=cache)
+    if fresh and image is not None and prepared.images is not None:
+        made = make_arms(replace(study, treatments=fresh), prepared.images, image, notify)
+        arms.update(probed(made, prepared.engine, cache or cache_folder(), notify))
     wanted = {treatment.environment: arms[treatment.environment] for treatment in measured(study)}
-    return replace(bench, study=study, dataset=dataset, arms=wanted)
+    return replace(prepared, study=study, dataset=dataset, arms=wanted)
 
 
 def memory_for(site: Site) -> float | None:
@@ -182,7 +186,7 @@ def _image(study: Study, engine: Engine, images: Images) -> Image:
 
 
 def _weights(
-    study: Study, cache: Path, tell: Tell, checkpoints: Checkpoints
+    study: Study, cache: Path, notify: Notify, checkpoints: Checkpoints
 ) -> tuple[dict[str, Located], dict[str, str]]:
     """Where each card's weights lie; a missing checkpoint or an unsupported model stops its own runs, not the others'."""
     found: dict[str, Located] = {}
@@ -191,7 +195,7 @@ def _weights(
         if (reason := refusal(card, Host(study.engine, memory_for(study.site), f"site {study.site.name}"))) is not None:
             unready[card.name] = reason
             continue
-        tell(f"model: {card.name}")
+        notify(f"model: {card.name}")
         root = checkpoints_root(study.site, card, cache)
         try:
             found[card.name] = locate(card, root, cache)

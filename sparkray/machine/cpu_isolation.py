@@ -11,7 +11,7 @@ from sparkray.machine.cores import cpus_of, machine_performance_cores
 PERFORMANCE = "performance"
 
 
-def apart_from(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[], Iterable[int]]) -> frozenset[int]:
+def housekeeping_of(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[], Iterable[int]]) -> frozenset[int]:
     """The CPUs that are left for observing; all of them where the engine is given none, or every one.
 
     Args:
@@ -39,7 +39,7 @@ def apart_from(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[], Ite
     return (every - engine) or every
 
 
-def keep_to(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("/proc")) -> None:
+def pin_processes(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("/proc")) -> None:
     """Every thread of these processes runs on these CPUs alone; what they start later inherits it. Best effort."""
     for pid in pids:
         with suppress(OSError):
@@ -48,6 +48,6 @@ def keep_to(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("/proc"
                     os.sched_setaffinity(int(task.name), cpus)
 
 
-def observers_cpus(engine_cpus: str) -> frozenset[int]:
-    """`apart_from` on this machine. Raises ConfigError."""
-    return apart_from(engine_cpus, range(os.sysconf("SC_NPROCESSORS_CONF")), machine_performance_cores)
+def housekeeping_cpus(engine_cpus: str) -> frozenset[int]:
+    """`housekeeping_of` on this machine. Raises ConfigError."""
+    return housekeeping_of(engine_cpus, range(os.sysconf("SC_NPROCESSORS_CONF")), machine_performance_cores)
