@@ -43,6 +43,7 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.4f}",
     "factor": lambda value: f"{_exponential(value):.4f}",
     "change": lambda value: f"{(value - 1) * 100:+.2f} %",
+    "change_bare": lambda value: f"{(value - 1) * 100:+.2f}",
     "size_of_change": lambda value: f"{abs(value - 1) * 100:.2f} %",
     "per_cent": _per_cent,
     "share": lambda value: (
@@ -64,10 +65,10 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "size": lambda value: f"{value:.1f}",
 }
 """`ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is signed,
-`size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed with three decimals; `level`, of a constant;
-`share` of 1. `number` as it is, `number3` in three digits; `count` in groups of three, `count_signed` with its sign; `plain`
-whole, for seeds; `slope` five decimals and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with
-the sign in front; `size` one decimal. Words have no form: `words` is the name of none."""
+`change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed with
+three decimals; `level`, of a constant; `share` of 1. `number` as it is, `number3` in three digits; `count` in groups of three,
+`count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals and `effect` two, signed, `effect_pct` of per cent;
+`p` a probability, `p_is` with the sign in front; `size` one decimal. Words have no form: `words` is the name of none."""
 
 
 def shown(value: object, form: str) -> str:

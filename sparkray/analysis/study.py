@@ -14,6 +14,7 @@ from sparkray.analysis.by_n import verdict_rows
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
+from sparkray.analysis.decisions import decision_rows, recommendation_rows, study_rows
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
@@ -22,6 +23,7 @@ from sparkray.analysis.looks import Looks
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
 from sparkray.analysis.questions import question_rows
 from sparkray.analysis.schema import TABLES
+from sparkray.analysis.threats import threat_rows
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME
 
@@ -72,6 +74,10 @@ def analyse(
     context = context_of(frames, protocol)
     rows = _rows(frames, protocol, list(dict.fromkeys((*protocol.primary, *(metrics or metrics_with_data(frames))))))
     rows["questions"] = question_rows(rows, protocol, context)
+    rows["decisions"] = decision_rows(rows)
+    rows["recommendations"] = recommendation_rows(rows, rows["decisions"])
+    rows["study"] = study_rows(rows, rows["recommendations"])
+    rows["threats"] = threat_rows(rows, protocol)
     tables = {name: _frame(name, found) for name, found in rows.items()}
     tables |= {name: _runs_frame(name, frames) for name in ("order", "runs")}
     return Analysis(dataset_path, {name: tables[name] for name in TABLES}, context, frames)

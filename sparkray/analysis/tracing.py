@@ -348,6 +348,26 @@ def _question(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))
 
 
+def _decision(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The ok runs behind a decision: of all, of one model, or of one of its cells with the reference."""
+    model, level, environment = (*parts, "", "")[:3]
+    if parts == ["all"]:
+        return _Evidence(_OK, _WHERE)
+    if model not in {cell.model for cell in data.frames.cells}:
+        raise ValueError(model)
+    where = [_OK, _is(model=model)]
+    if environment:
+        reference = data.frames.reference_of(_known(data.frames, model, level, environment))
+        names = [environment, *([reference.environment] if reference else [])]
+        where += [_is(level=level), f"environment IN ({', '.join(map(_quoted, names))})"]
+    return _Evidence(" AND ".join(where), _WHERE)
+
+
+def _threat(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The cell that shows a threat most clearly."""
+    return _cell(data, parts[1:])
+
+
 _GROUP_BY, _OF_GROUP = 2, 3
 """Where the key of `size` has what models are grouped by; and how many parts it has behind environment and metric."""
 _Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
@@ -365,6 +385,10 @@ _RULES: Mapping[str, _Rule] = {
     "requests": _request_rows,
     "temperatures": _sample_rows,
     "questions": _question,
+    "decisions": _decision,
+    "recommendations": _decision,
+    "study": _decision,
+    "threats": _threat,
     "checks": _check,
     "runs": _run,
 }

@@ -11,17 +11,17 @@ from jinja2 import Environment, StrictUndefined
 
 from sparkray import __version__
 from sparkray.analysis.text import Say, Text, enumerated, say
-from sparkray.report import advice, answer, appendix, launches, methods, threats
+from sparkray.report import launches
 from sparkray.report.book import Book, Row
 from sparkray.report.cells import cells_of, primary_metrics
 from sparkray.report.figures import Saved
-from sparkray.report.grid import FIXED
-from sparkray.report.html import template
 from sparkray.report.labels import arm, cell, metric_name
 from sparkray.report.latex import Macros, escaped, table
+from sparkray.report.page import answer_lines, points, template
 from sparkray.report.style import COLUMN_IN
 from sparkray.store import write_atomically
 
+FIXED = " Interim analyses were made: these intervals are for a fixed number of runs."
 MAIN = "main.tex"
 _METRICS = 3
 _MARKS = {"equivalent": "E", "different": "D", "undecided": "U"}
@@ -67,16 +67,14 @@ def _main(book: Book, drawn: Sequence[Saved], macros: Macros, tables: Sequence[s
         question=str(book.context.get("question") or ""),
         simulated=bool(book.context.get("simulated")),
         declared=book.context.get("margins_declared") is not None,
-        headlines=answer.headlines(book),
-        methods=methods.methods(book),
-        questions=answer.answers(book),
-        threats=threats.threats(book),
-        advice=[(one.title, one.rule) for one in advice.advice(book)],
+        decision=answer_lines(book),
+        methods=points(book, "text/methods.j2"),
+        questions=points(book, "text/questions.j2"),
+        threats=points(book, "text/threats.j2"),
         tables=tables,
         figures=[(one.name, one.title, one.caption, _wide(one)) for one in drawn],
         commands=[(what, found[0]) for what, found in commands.items()],
         more_commands=any(len(found) > 1 for found in commands.values()),
-        identities=appendix.identities(book).rows,
         version=__version__,
     )
 

@@ -54,14 +54,6 @@ VIEWS: Mapping[str, tuple[View, ...]] = {
         Col("Security", "security"),
         Col("Cannot act", "cannot_act", width="2.4cm"),
     ),
-    "decisions": _view(
-        "Which environment, by a rule applied to the verdicts; memory beside the reference, GiB",
-        *_WHO,
-        Col("Reference", "against"),
-        Col("Advice", "outcome"),
-        Col("Reason", "reason"),
-        Col("GiB", "extra_gib", 2),
-    ),
     "costs": _view(
         "What the ratio comes to: $10^6$ tokens a day gained or lost with 95 % interval, kWh per $10^6$ tokens",
         *_WHO,

@@ -12,7 +12,7 @@ from sparkray.audit.finding import GRAVITIES, Report
 from sparkray.audit.knowledge import machine_told
 from sparkray.audit.results import Results
 from sparkray.config.site import Site
-from sparkray.report.html import template
+from sparkray.report.page import template
 
 _SHOWN_ROWS = 20
 _PAGE = """\

@@ -10,7 +10,6 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.derived.costs import costs
-from sparkray.analysis.derived.decisions import decisions
 from sparkray.analysis.derived.fit import fit
 from sparkray.analysis.derived.flags import flags
 from sparkray.analysis.derived.load import load
@@ -24,7 +23,6 @@ def derived(analysis: Analysis) -> Mapping[str, pl.DataFrame]:
         "method": method(),
         "fit": fit(analysis),
         "flags": flags(analysis),
-        "decisions": decisions(analysis),
         "costs": costs(analysis),
         "load": load(analysis),
         "memory_split": memory_split(analysis),

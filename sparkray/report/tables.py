@@ -1,0 +1,55 @@
+"""Rows of a report's tables as templates read them: chosen by value, with JSON columns decoded, in a reader's order."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sparkray.report.book import Book
+from sparkray.report.cells import cells_of, primary_metrics
+
+Row = dict[str, Any]
+
+
+class Tables:
+    """The tables of a book, as templates read them."""
+
+    def __init__(self, book: Book) -> None:
+        self.book = book
+        self.primary = primary_metrics(book)
+        self._known: dict[str, list[Row]] = {}
+
+    def rows(self, name: str, /, **where: object) -> list[Row]:
+        """Rows that have these values; `facts` holds what a column `numbers` encodes, with the row's trace."""
+        if name not in self._known:
+            self._known[name] = [_decoded(row) for row in self.book.table(name).iter_rows(named=True)]
+        return [row for row in self._known[name] if all(row.get(key) == value for key, value in where.items())]
+
+    def row(self, name: str, /, **where: object) -> Row | None:
+        """The first of these rows, if there is one."""
+        return next(iter(self.rows(name, **where)), None)
+
+    def by_name(self, name: str, column: str) -> dict[str, Row]:
+        """The rows of a table by a column that names them."""
+        return {str(row[column]): row for row in self.rows(name)}
+
+    def by_model(self, rows: Iterable[Row]) -> list[Row]:
+        """Rows of cells, small models first."""
+        listed = [{"level": "", **row} for row in rows]
+        cells = cells_of(self.book, listed)
+        return sorted(listed, key=lambda row: cells.index((row["model"], row["level"] or "")))
+
+
+def _decoded(row: Row) -> Row:
+    """A row whose numbers are decoded."""
+    if "numbers" not in row:
+        return row
+    return {**row, "facts": {**json.loads(row["numbers"] or "{}"), "trace": row["trace"]}}
+
+
+def grouped(rows: Iterable[Row], *columns: str) -> list[tuple[Any, Sequence[Row]]]:
+    """Rows by the values of columns, in the order in which these come; a single column's value stands alone."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        values = tuple(row[column] for column in columns)
+        found.setdefault(values if len(columns) > 1 else values[0], []).append(row)
+    return list(found.items())
