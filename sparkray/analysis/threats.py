@@ -24,9 +24,10 @@ def _of_pairs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """Outlying pairs, and the ratios over time."""
     if moved := [row for row in rows if row.get("outliers") and row.get("ratio_without_outliers")]:
         hang = [row for row in moved if row.get("verdict_without_outliers") not in (None, row.get("verdict"))]
-        worst = max(moved, key=lambda row: abs(row["ratio_without_outliers"] / row["ratio"] - 1))
+        judged = sum(row.get("verdict_without_outliers") is not None for row in moved)
+        worst = max(hang or moved, key=lambda row: abs(row["ratio_without_outliers"] / row["ratio"] - 1))
         numbers = {name: worst[name] for name in ("outliers", "ratio", "ratio_without_outliers")}
-        yield _row("outliers", worst, numbers | {"hang": len(hang)}, [worst, *hang])
+        yield _row("outliers", worst, numbers | {"hang": len(hang), "judged": judged}, [worst, *hang])
     if drifts := [row for row in rows if row.get("ratio_drift_p") is not None]:
         worst = min(drifts, key=lambda row: row["ratio_drift_p"])
         numbers = {

@@ -2,7 +2,7 @@
 
 `write_report` makes one folder of one analysis: `index.html` (self-contained), `figures/` (PDF, SVG, PNG at the widths of
 IEEE's templates), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper/` (a manuscript whose numbers are macros).
-A `Book` quotes the numbers and keeps the evidence of each; `text` carries numbers and words together to every form.
+A `Book` holds the tables and finds the evidence of each row; the words are in `templates`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ from sparkray.report.against import differences, studies
 from sparkray.report.audited import audited
 from sparkray.report.book import Book
 from sparkray.report.figures import NoFigure, Saved, save_all
-from sparkray.report.page import answer_lines, page
+from sparkray.report.page import answer_lines, commands, markdown, page
 from sparkray.report.paper import write_paper
 from sparkray.report.printed import printed
 
+__all__ = ["Written", "markdown", "open_book", "write_report"]
 TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
 
@@ -79,6 +80,7 @@ def write_report(
         drawn = list(save_all(book, folder / "figures"))
         index = folder / "index.html"
         index.write_text(page(book, drawn), encoding="utf-8")
+        (folder / "commands.sh").write_text(commands(book), encoding="utf-8")
         _write_tables(book, folder / "tables")
         manuscript = (
             write_paper(book, [one for one in drawn if isinstance(one, Saved)], folder / "paper") if paper else None

@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from sparkray import __version__
 from sparkray.analysis import Analysis
-from sparkray.report import repeat
+from sparkray.report import launches, repeat
 from sparkray.report.book import Book
 from sparkray.report.figures import NoFigure, Saved
 from sparkray.report.render import environment, inline_svg
-from sparkray.report.tables import Tables
+from sparkray.report.tables import Recorded, Tables, recorded
 
 _POINT = Markup("<div><dt>{}</dt><dd>{}</dd></div>\n")
 
@@ -29,8 +29,6 @@ def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
         "pictures": {one.name: one for one in drawn if isinstance(one, Saved)},
         "svg": lambda one, about: inline_svg(one.name, one.svg, one.title, about),
         "style": Markup(template("page.css")),  # noqa: S704 - our own
-        "repeat": repeat.repeat_line(book),
-        "left_open": repeat.left_open(book),
     }
     return made.get_template("page.html.j2").render()
 
@@ -40,7 +38,8 @@ def variables(book: Book) -> Mapping[str, Any]:
     tables = Tables(book)
     simulated = bool(book.context.get("simulated"))
     return {
-        "ctx": book.context,
+        "ctx": recorded(book.context),
+        "empty": Recorded(),
         "metrics": tables.primary,
         "simulated": simulated or bool(book.rows("flag_facts", name="simulated", text="yes")),
         "version": __version__,
@@ -70,6 +69,17 @@ def points(book: Book, name: str) -> list[tuple[str, str]]:
     made.globals |= {**variables(book), "point": point}
     made.get_template(name).render()
     return found
+
+
+def commands(book: Book) -> str:
+    """Shell lines that measure the same question again, and that start each engine as its first run did."""
+    made = environment("text")
+    made.globals |= {
+        "repeat": repeat.repeat_line(book),
+        "left_open": repeat.left_open(book),
+        "commands": launches.by_environment(book),
+    }
+    return made.get_template("commands.sh.j2").render() + "\n"
 
 
 def answer_lines(book: Book) -> list[str]:

@@ -1,13 +1,27 @@
 """Rows of a report's tables as templates read them: chosen by value, with JSON columns decoded, in a reader's order."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sparkray.report.book import Book
 from sparkray.report.cells import cells_of, primary_metrics
 
 Row = dict[str, Any]
+
+
+class Recorded(dict[str, Any]):
+    """What a dataset records of a study. A key that an older one lacks is not known, which is None."""
+
+    def __missing__(self, key: str) -> None:
+        """Not known."""
+
+
+def recorded(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A value with every mapping in it as `Recorded`."""
+    if isinstance(value, Mapping):
+        return Recorded({key: recorded(inner) for key, inner in value.items()})
+    return [recorded(inner) for inner in value] if isinstance(value, list) else value
 
 
 class Tables:

@@ -1,40 +1,25 @@
-"""A report's page taken apart for tests: its numbers, its links, its structure; and the rows that the numbers come from.
-
-A number in the page is a link to its evidence. What may stand without one is listed here and nowhere else:
-
-- verbatim text: `code`, `pre` (commands, digests, traces), `style`, `svg` (axes of drawings);
-- headings, table headings and summaries of foldable parts (`h1` to `h4`, `th`, `summary`): numbered questions, `95 % CI`;
-- `nav`, `title`, the footer (sparkray's own version), and the list of evidence, which is the evidence.
-"""
+"""A report's page taken apart for tests: its cells with their provenance, its links, its structure, its sentences."""
 
 import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-import polars as pl
-
-from sparkray.analysis.forms import FORMS
+from sparkray.analysis.forms import shown
 from sparkray.report.book import Book
-from sparkray.report.labels import readable
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use", "rect"}
-EXEMPT = {"code", "pre", "style", "svg", "h1", "h2", "h3", "h4", "th", "summary", "nav", "title", "footer"}
-DIGITS = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
 
 
-@dataclass(frozen=True)
-class Link:
-    """A number of the page: what is shown and what it says of itself."""
+@dataclass
+class Cell:
+    """A table's cell that names the row and columns that it shows."""
 
-    text: str
     trace: str
-    column: str
-    form: str
-    href: str
-    title: str
+    columns: tuple[str, ...]
+    forms: tuple[str, ...]
+    text: str = ""
 
 
 @dataclass
@@ -42,104 +27,69 @@ class Page(HTMLParser):
     """What a reader of the page's source finds."""
 
     source: str
-    links: list[Link] = field(default_factory=list)
-    loose: list[str] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    traces: set[str] = field(default_factory=set)
     ids: list[str] = field(default_factory=list)
     tags: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     headings: list[tuple[int, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.stack: list[tuple[str, Mapping[str, str]]] = []
-        self.words: list[str] = []
+        self.open: Cell | None = None
+        self.heading = 0
         self.feed(self.source)
-        self.flush()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         self.tags.append((tag, given))
         if "id" in given:
             self.ids.append(given["id"])
-        if tag in ("p", "li", "dd", "td", "figcaption", "caption", "div", "section"):
-            self.flush()
-        if tag not in VOID:
-            self.stack.append((tag, given))
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.stack.pop()
+        if "data-trace" in given:
+            self.traces.add(given["data-trace"])
+        if tag == "td" and "data-column" in given:
+            columns = tuple(given["data-column"].split())
+            forms = tuple(given["data-form"].split()) or ("",)
+            self.open = Cell(given["data-trace"], columns, forms if len(forms) > 1 else forms * len(columns))
+        self.heading = int(tag[1]) if re.fullmatch(r"h[1-6]", tag) else 0
 
     def handle_endtag(self, tag: str) -> None:
-        while self.stack and self.stack[-1][0] != tag:
-            self.stack.pop()
-        if self.stack:
-            self.stack.pop()
+        if tag == "td" and self.open is not None:
+            self.cells.append(self.open)
+            self.open = None
 
     def handle_data(self, data: str) -> None:
-        tag, attrs = self.stack[-1] if self.stack else ("", {})
-        if re.fullmatch(r"h[1-6]", tag):
-            self.headings.append((int(tag[1]), data))
-        if tag == "a" and attrs.get("class") == "n":
-            self.links.append(
-                Link(data, attrs["data-trace"], attrs["data-column"], attrs["data-form"], attrs["href"], attrs["title"])
-            )
-            self.words.append("\0")
-        elif not any(name in EXEMPT or given.get("class") == "evidence" for name, given in self.stack):
-            self.words.append(data)
-
-    def flush(self) -> None:
-        """Words between two boundaries are read together, so that a number is not made out of two halves."""
-        self.loose += DIGITS.findall("".join(self.words))
-        self.words = []
+        if self.heading and data.strip():
+            self.headings.append((self.heading, data))
+        if self.open is not None:
+            self.open.text += data
 
 
-def values_of(book: Book, link: Link) -> Iterator[object]:
-    """Every value that a link may stand for, looked up without the report's help."""
-    if link.trace.startswith("context/"):
-        path = link.trace.removeprefix("context/")
-        found: object = book.context
-        while path and isinstance(found, Mapping | list):
-            if isinstance(found, list):
-                head, _, path = path.partition("/")
-                found = found[int(head)]
-                continue
-            key = max((key for key in found if path == key or path.startswith(f"{key}/")), key=len)
-            found, path = found[key], path[len(key) + 1 :]
-        yield len(found) if isinstance(found, list) else found
-        yield path or link.trace.rpartition("/")[2]  # a deviation's own words are its key
-        return
-    if link.trace.startswith(("tally/", "distinct/")):
-        told = link.trace.removeprefix("tally/").removeprefix("distinct/")
-        apart, _, told = told.partition("/") if link.trace.startswith("distinct/") else ("", "", told)
-        name, *where = told.split("&")
-        frame = book.table(name)
-        for column, _, text in (part.partition("=") for part in where):
-            wanted = json.loads(text)
-            frame = frame.filter(pl.col(column).is_null() if wanted is None else pl.col(column) == wanted)
-        yield frame[apart].n_unique() if apart else len(frame)
-        return
-    for frame in (*book.analysis.tables.values(), *book.own.values()):
-        if "trace" in frame.columns:
-            for row in frame.filter(pl.col("trace") == link.trace).iter_rows(named=True):
-                column, _, inside = link.column.partition("/")
-                if inside:
-                    yield json.loads(row[column])[inside]
-                else:
-                    yield from [row[column]] if column else row.values()
+def is_of(book: Book, cell: Cell) -> bool:
+    """Whether a cell shows what its row holds: each named column, formatted, and no other number."""
+    row = next(
+        row
+        for frame in (*book.own.values(), *book.analysis.tables.values())
+        if "trace" in frame.columns
+        for row in frame.iter_rows(named=True)
+        if row["trace"] == cell.trace
+    )
+    values = {**row, **json.loads(row.get("numbers") or "{}")}
+    parts = [shown(values[column], form) for column, form in zip(cell.columns, cell.forms, strict=True)]
+    found = re.findall(r"[-+]?\d[\d,.]*\d|[-+]?\d", cell.text)
+    return all(part in cell.text for part in parts) and found == re.findall(
+        r"[-+]?\d[\d,.]*\d|[-+]?\d", " ".join(parts)
+    )
 
 
-def derived(book: Book, link: Link) -> bool:
-    """Whether what is shown is the cell that it names, formatted; where it names none, a whole cell in a reader's words."""
-    values = [value for value in values_of(book, link) if value is not None]
-    if not link.column:
-        return any(link.text in (value, readable(value)) for value in values if isinstance(value, str))
-    return any(_shown(value, link.form) == link.text for value in values)
+def words(html: str) -> str:
+    """The words of a page, without its style."""
+    bare = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]*>", " ", bare)
 
 
-def _shown(value: object, form: str) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if not isinstance(value, int | float):
-        return str(value)
-    return FORMS[form](value) if math.isfinite(value) else ""
+def sentences(html: str) -> list[str]:
+    """Sentences of the page's prose: paragraphs, list items, definitions; no commands and no table cells."""
+    bare = re.sub(r"<style>.*?</style>|<svg.*?</svg>|<pre.*?</pre>|<table.*?</table>", " ", html, flags=re.DOTALL)
+    blocks = re.findall(r"<(p|li|dd|figcaption|summary|caption)\b[^>]*>(.*?)</\1>", bare, re.DOTALL)
+    text = [re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", block)) for _, block in blocks]
+    return [one for block in text for one in re.split(r"(?<=[.;:?!])\s+", block)]

@@ -19,7 +19,7 @@ from sparkray.records import Outcome
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.launches import by_environment, chroot_lines, host_lines
-from sparkray.report.page import page
+from sparkray.report.page import commands
 from sparkray.report.repeat import left_open, repeat_line
 from sparkray.runtimes import StartState
 from sparkray.simulate.study import small_study
@@ -175,8 +175,9 @@ def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
     for container in made["container with the baseline flags"]:
         assert container.line.startswith("docker run ")
         assert container.remark == ""
-    text = page(open_book(study), [])
-    assert all(f"<summary>{model}</summary>" in text for model in models)
+    text = commands(open_book(study))
+    assert all(f"\n# {model}\n" in text for model in models)
+    assert text.startswith("# The same question, measured anew:\npython -m sparkray.sweep baseline")
 
 
 def test_how_other_levels_of_the_load_differ_is_said(tmp_path: Path) -> None:
