@@ -77,7 +77,7 @@ def analyse(
     rows["decisions"] = decision_rows(rows)
     rows["recommendations"] = recommendation_rows(rows, rows["decisions"])
     rows["study"] = study_rows(rows, rows["recommendations"])
-    rows["threats"] = threat_rows(rows, protocol)
+    rows["threats"] = threat_rows(rows, protocol.primary)
     tables = {name: _frame(name, found) for name, found in rows.items()}
     tables |= {name: _runs_frame(name, frames) for name in ("order", "runs")}
     return Analysis(dataset_path, {name: tables[name] for name in TABLES}, context, frames)

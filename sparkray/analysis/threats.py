@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sparkray.analysis.context import Protocol
 from sparkray.analysis.keys import key
 from sparkray.stats.nested import LEAST_RESAMPLED
 
@@ -13,11 +12,11 @@ Tables = Mapping[str, Sequence[Row]]
 _PLACE = ("model", "level", "environment", "metric")
 
 
-def threat_rows(tables: Tables, protocol: Protocol) -> list[dict[str, Any]]:
+def threat_rows(tables: Tables, primary: Sequence[str]) -> list[dict[str, Any]]:
     """`threats`: at most one row for each threat."""
     compared = [row for row in tables["comparisons"] if row["primary"] and row.get("ratio") is not None]
-    diagnosed = [row for row in tables["diagnostics"] if row["metric"] in protocol.primary]
-    return [*_of_pairs(compared), *_of_runs(diagnosed), *_first_runs(diagnosed, protocol), *_clusters(compared)]
+    diagnosed = [row for row in tables["diagnostics"] if row["metric"] in primary]
+    return [*_of_pairs(compared), *_of_runs(diagnosed), *_first_runs(diagnosed, primary), *_clusters(compared)]
 
 
 def _of_pairs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -54,9 +53,9 @@ def _of_runs(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         yield _row("dependence", worst, numbers, [worst])
 
 
-def _first_runs(rows: Sequence[Row], protocol: Protocol) -> Iterator[dict[str, Any]]:
+def _first_runs(rows: Sequence[Row], primary: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Cells whose first run is slow, by the first primary metric."""
-    cells = [row for row in rows if row["metric"] in protocol.primary[:1]]
+    cells = [row for row in rows if row["metric"] in primary[:1]]
     if slow := [row for row in cells if row.get("first_run_slow")]:
         yield _row("first_runs", slow[0], {"cells": len(cells), "slow": len(slow)}, slow)
 

@@ -8,9 +8,9 @@ __all__ = ["FORMS", "MISSING", "interval", "listed", "probability", "shown", "si
 
 
 def interval(low: object, high: object, form: str) -> str:
-    """`0.9949 to 1.0012`; a dash where neither end is known."""
+    """`0.9949 to 1.0012`; one number where both ends look alike, a dash where neither is known."""
     ends = shown(low, form), shown(high, form)
-    return MISSING if ends == (MISSING, MISSING) else f"{ends[0]} to {ends[1]}"
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def listed(items: Iterable[object], last: str = "and") -> str:

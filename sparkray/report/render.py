@@ -7,11 +7,12 @@ take plain text.
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 from xml.etree import ElementTree as ET
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from sparkray.analysis.decisions import is_memory
@@ -36,6 +37,23 @@ _LATEX_DELIMITERS = {
 }
 
 
+class _Compiled(BytecodeCache):
+    """Compiled templates of one kind, kept for the life of the process: compiling takes longer than rendering."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self.known:
+            bucket.bytecode_from_string(self.known[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self.known[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED: Mapping[str, _Compiled] = {kind: _Compiled() for kind in get_args(Kind)}
+
+
 def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> Environment:
     """An environment over `report/templates`, strict about what is missing.
 
@@ -51,6 +69,7 @@ def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> 
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=finalize,
+        bytecode_cache=_COMPILED[kind],
         **delimiters,
     )
     made.filters |= {

@@ -123,5 +123,3 @@ def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # n
     else:
         show(document, out)
     return document["sound"] is True
-
-

@@ -31,7 +31,9 @@ class Ended:
     error: SparkrayError | None = None
 
 
-def carry_out(study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, progress: Progress) -> Ended:
+def carry_out(
+    study: Study, dataset: Dataset, todo: Sequence[PlannedRun], options: Options, progress: Progress
+) -> Ended:
     """Every run of `todo`, stored as it ends.
 
     Returns:

@@ -12,7 +12,6 @@ from builders import row as row_of
 from sparkray.analysis import Analysis
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.derived.costs import costs
-from sparkray.analysis.derived.decisions import decisions
 from sparkray.analysis.derived.fit import fit, memory_gib
 from sparkray.analysis.derived.flags import flags, options_of_line
 from sparkray.analysis.derived.load import load, size_of
@@ -21,7 +20,6 @@ from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
 from sparkray.config.docker import DockerOptions
 from sparkray.records import Outcome
-from sparkray.report.advice import decided
 from sparkray.store import open_dataset
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
@@ -53,53 +51,6 @@ def compared(metric: str, verdict: str | None, ratio: float = 1.0, **more: Any) 
 
 def described(environment: str, metric: str, mean: float) -> dict[str, Any]:
     return {"model": "A", "level": "", "environment": environment, "metric": metric, "mean": mean}
-
-
-@pytest.mark.parametrize(
-    ("rows", "outcome", "reason"),
-    [
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "equivalent")], "environment", "not_worse"),
-        ([compared(THROUGHPUT, "different", 0.95), compared(MEMORY, "equivalent")], "reference", "slower"),
-        ([compared(LATENCY, "different", 1.05)], "reference", "slower"),
-        ([compared(LATENCY, "different", 0.95)], "environment", "not_worse"),
-        ([compared(THROUGHPUT, "different", 1.05)], "environment", "not_worse"),
-        ([compared(THROUGHPUT, "undecided"), compared(MEMORY, "different", 1.2)], "open", "speed_undecided"),
-        ([compared(THROUGHPUT, None), compared(MEMORY, "equivalent")], "open", "speed_undecided"),
-        (
-            [compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 1.2)],
-            "environment",
-            "more_memory",
-        ),
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "undecided")], "environment", "memory_undecided"),
-        ([compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 0.8)], "environment", "not_worse"),
-        ([compared(MEMORY, "equivalent")], "open", "no_speed_metric"),
-    ],
-)
-def test_native_or_container(rows: list[dict[str, Any]], outcome: str, reason: str) -> None:
-    assert decisions(analysis(comparisons=rows)).select("outcome", "reason").rows() == [(outcome, reason)]
-
-
-def test_between_two_containers_the_decision_names_them_and_not_native() -> None:
-    two = {"environment": "container_optimized", "against": "container_baseline"}
-    slower = [compared(THROUGHPUT, "different", 0.95, **two), compared(MEMORY, "equivalent", **two)]
-    (row,) = decisions(analysis(comparisons=slower)).iter_rows(named=True)
-    assert (row["outcome"], row["against"], row["metrics"]) == ("reference", "container_baseline", THROUGHPUT)
-    assert decided(row)[0] == "container, where speed counts"
-    alike = [compared(THROUGHPUT, "equivalent", **two)]
-    (row,) = decisions(analysis(comparisons=alike)).iter_rows(named=True)
-    assert decided(row)[0] == "tuned container"
-
-
-def test_the_extra_memory_is_the_difference_of_the_means() -> None:
-    made = analysis(
-        comparisons=[compared(THROUGHPUT, "equivalent"), compared(MEMORY, "different", 1.2)],
-        descriptive=[described("native", MEMORY, 70.0), described("container_baseline", MEMORY, 84.5)],
-    )
-    assert decisions(made)["extra_gib"].to_list() == [pytest.approx(14.5)]
-
-
-def test_metrics_that_are_not_primary_decide_nothing() -> None:
-    assert decisions(analysis(comparisons=[compared(THROUGHPUT, "different", 0.5, primary=False)])).is_empty()
 
 
 def remembered(**parts: float) -> list[dict[str, Any]]:
