@@ -12,6 +12,8 @@ from sparkray.config.experiment import Protocol
 from sparkray.machine.finding import Finding, Gpu, Seen, State, is_spark
 
 _UNDER_LOAD_PCT = 50
+_PROBED_PCT = 100.0
+"""The load of a GPU that doctor itself gave work to."""
 _LEAST_DRIVER, _LEAST_CUDA = 580, 13
 _CUDA = re.compile(r"CUDA(?: UMD)? Version\s*:\s*(\d+)\.(\d+)")
 _HELD_DOWN = {
@@ -123,18 +125,23 @@ def clocks(seen: Seen) -> Finding:
     """The SM clock, and whether a GB10 is caught in its low-power state, which shows only under load."""
     why = "a Spark's power supply can latch its GPU at 500 to 850 MHz: it survives a reboot, and no counter tells of it"
     clocked = [
-        (device.sm_clock_mhz, device.util_pct) for device in seen.gpus.devices if device.sm_clock_mhz is not None
-    ]
+        (device.sm_clock_mhz, device.util_pct) if device.uuid not in seen.loaded_mhz
+        else (seen.loaded_mhz[device.uuid], _PROBED_PCT)
+        for device in seen.gpus.devices
+        if device.sm_clock_mhz is not None
+    ]  # fmt: skip
     unread = _unread(seen, lambda device: device.sm_clock_mhz is None)
     if not clocked:
         return Finding("sm clock", "warn", unread, why, _unread_remedy(seen))
     value = ", ".join(f"{mhz:g} MHz at {_load(busy)}" for mhz, busy in clocked) + (f", {unread}" if unread else "")
-    least_mhz = seen.site.least_sm_clock_mhz
+    least_mhz = seen.site.with_gpus([device.name for device in seen.gpus.devices]).least_sm_clock_mhz
     if least_mhz is None:
         return Finding("sm clock", "info", value, "it stands in the samples of every run")
     loaded = [mhz for mhz, busy in clocked if busy is not None and busy >= _UNDER_LOAD_PCT]
     if loaded and min(loaded) < least_mhz:
-        remedy = "Shut down, pull the power cord out of the supply for a minute, and start again"
+        remedy = "Find what holds the clock down: nvidia-smi -q -d PERFORMANCE,CLOCK"
+        if is_spark(seen.site):
+            remedy = "Shut down, pull the power cord out of the supply for a minute, and start again"
         return Finding("sm clock", "warn", value, why, remedy)
     if loaded and not unread:
         return Finding("sm clock", "good", value, why)

@@ -3,7 +3,7 @@
 `look` gathers what can be known, once; every check is then a function of it. A site that is simulated asks for no GPU.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sparkray.config.model import ModelCard
@@ -35,6 +35,7 @@ def look(
     cache: Path | None = None,
     site_named: bool = True,
     export: Callable[[str], Path] | None = None,
+    load: Callable[[], Mapping[str, float]] | None = None,
 ) -> Seen:
     """What findings are made from.
 
@@ -47,13 +48,28 @@ def look(
         cache: Where models and exports are kept.
         site_named: False where the site stands in for one that could not be recognised.
         export: The folder of an image's files for the native arm, by digest; None asks no arm for its ptxas.
+        load: Gives the GPUs work and returns their SM clocks under it, MHz by UUID; called only where nobody else uses them.
     """
     gpus = read_gpus(nvml) if needs_gpu(site) else Gpus()
     here = machine or fingerprint(gpus if needs_gpu(site) else None)
     engine = docker(site)
     asked = ask_ptxas(site, engine, export) if export is not None and needs_gpu(site) else {}
     programs = _software.programs_of(site)
-    return Seen(site, cards, here, gpus, engine, programs, cache=cache, site_named=site_named, ptxas=asked)
+    floor = site.with_gpus([device.name for device in gpus.devices]).least_sm_clock_mhz
+    clocks = load() if load is not None and floor is not None and _unused(gpus, here) else {}
+    return Seen(
+        site, cards, here, gpus, engine, programs, cache=cache, site_named=site_named, ptxas=asked, loaded_mhz=clocks
+    )
+
+
+def _unused(gpus: Gpus, machine: Machine) -> bool:
+    """Whether it is known that nobody works on the GPUs and nobody measures."""
+    holder = MachineLock(machine.lock_keys).holder()
+    if holder is not None and holder.is_alive():
+        return False
+    return bool(gpus.devices) and all(
+        device.processes == () and not device.unusable and device.util_pct == 0 for device in gpus.devices
+    )
 
 
 def examine(seen: Seen) -> list[Finding]:

@@ -75,6 +75,7 @@ class Seen:
 
     `root` is `/`; `cache` is where models and exports are kept, when that is known. `site_named` is False for a site that
     stands in where the machine's own could not be recognised. `ptxas` is what each arm's printed (`_ptxas.ask_ptxas`).
+    `loaded_mhz` are SM clocks under the probe's work by UUID; empty where no work was done.
     """
 
     site: Site
@@ -87,6 +88,7 @@ class Seen:
     cache: Path | None = None
     site_named: bool = True
     ptxas: Mapping[str, str | None] = field(default_factory=dict)
+    loaded_mhz: Mapping[str, float] = field(default_factory=dict)
 
     def text(self, path: str) -> str | None:
         """A file below the root; None when it cannot be read."""

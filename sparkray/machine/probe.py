@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.machine import _probe_gpu
+from sparkray.machine._nvml import Gpus, read_gpus
 from sparkray.machine.cores import capacities_of, performance_cores
 from sparkray.units import MIB, NS_PER_MS
 
@@ -76,6 +77,50 @@ def take_probe(
         memory_ms = _timed("memory", _best_copying_ms, notes)
     gpus, gpu_notes = _gpus(worker, patience_s)
     return Probe(cpu_ms, memory_ms, gpus.get("gpu_memory_ms"), gpus.get("gpu_compute_ms"), (*notes, *gpu_notes))
+
+
+def clocks_under_load(
+    read: Callable[[], Gpus] = read_gpus,
+    *,
+    worker: Sequence[str] = _WORKER,
+    patience_s: float = PATIENCE_S,
+    interval_s: float = 0.02,
+) -> Mapping[str, float]:
+    """The highest SM clock, MHz, that each GPU reached under the probe's work, by UUID. About 2 s.
+
+    A GPU at rest shows the same clock whether or not its power supply holds it down: only work tells.
+
+    Args:
+        read: Reads every GPU.
+        worker: Command of the probe's part on the GPUs.
+        patience_s: The longest that it may take, s.
+        interval_s: Time between two readings, s.
+
+    Returns:
+        Nothing of a GPU whose clock was not read, and nothing at all where the work failed or did not end.
+    """
+    highest: dict[str, float] = {}
+    try:
+        process = subprocess.Popen(
+            worker, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=_environment(os.environ),
+        )  # fmt: skip
+    except OSError:
+        return {}
+    deadline = time.monotonic() + patience_s
+    while process.poll() is None and time.monotonic() < deadline:
+        for device in read().devices:
+            if device.sm_clock_mhz is not None:
+                highest[device.uuid] = max(device.sm_clock_mhz, highest.get(device.uuid, 0.0))
+        time.sleep(interval_s)
+    if process.poll() is None:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot even be killed
+            process.communicate(timeout=1)
+        return {}
+    times, notes = _understood(process.communicate()[0])
+    worked = process.returncode == 0 and not notes and times.get("gpu_compute_ms") is not None
+    return highest if worked else {}
 
 
 def _last_fast_core(root: Path) -> int:

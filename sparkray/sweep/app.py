@@ -25,6 +25,7 @@ from sparkray.images.rootfs import export_folder
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.finding import Finding
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.probe import clocks_under_load
 from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, definition_sha256, folds, make_plan, refused
 from sparkray.runtimes.linux.privilege import through_sudo
@@ -219,6 +220,7 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
         cache=cache,
         site_named=named,
         export=lambda digest: export_folder(cache, digest),
+        load=clocks_under_load,
     )
     findings = examine(seen)
     why = "what the engine will be asked to do"

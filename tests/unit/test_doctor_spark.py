@@ -146,6 +146,34 @@ def test_the_low_power_latch_is_judged_under_load_alone(
     assert said in found(seen, "sm clock")[1]
 
 
+@pytest.mark.parametrize(("mhz", "state"), [(513.0, "warn"), (2418.0, "good")])
+def test_the_low_power_latch_is_judged_by_work_of_doctors_own(spark: Seen, mhz: float, state: str) -> None:
+    idle = with_gpu(spark, gb10(sm_mhz=208, gpu_pct=0))
+    seen = replace(idle, loaded_mhz={idle.gpus.devices[0].uuid: mhz})
+    finding = by_name(seen)["sm clock"]
+    assert (finding.state, finding.value) == (state, f"{mhz:g} MHz at 100 % load")
+    assert ("power cord" in finding.remedy) == (state == "warn")
+
+
+@pytest.mark.parametrize(
+    ("device", "asked"),
+    [
+        (gb10(gpu_pct=0, processes={}), True),
+        (gb10(gpu_pct=97, processes={}), False),
+        (gb10(gpu_pct=0, processes={41: GIB}), False),
+    ],
+)
+def test_a_gpu_that_somebody_uses_is_given_no_work(tmp_path: Path, device: fake.FakeDevice, asked: bool) -> None:
+    calls: list[int] = []
+
+    def load() -> dict[str, float]:
+        calls.append(1)
+        return {}
+
+    look(site_of("dgx-spark"), machine=SPARK, nvml=FakeNvml([device]), docker=lambda _: DOCKER, load=load)
+    assert bool(calls) == asked
+
+
 def test_neighbours_heat_and_brakes_are_seen(spark: Seen) -> None:
     held = pynvml.nvmlClocksThrottleReasonSwThermalSlowdown | pynvml.nvmlClocksThrottleReasonGpuIdle
     told = by_name(with_gpu(spark, gb10(temp_c=62, processes={41: 3 * GIB, 42: None}, reasons=held)))

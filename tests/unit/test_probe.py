@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.fake_cuda import FakeCuda, FakeGpu
 
 from sparkray.machine import _probe_gpu, probe
+from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine._probe_gpu import BLOCKS_PER_SM, COPIES, LEAST_REPEATS, MOST_REPEATS, slowest
-from sparkray.machine.probe import control_probe, take_probe
+from sparkray.machine.probe import clocks_under_load, control_probe, take_probe
 from sparkray.records import RUN_COLUMNS
 
 SAYS = '{"gpu_memory_ms": 12.5, "gpu_compute_ms": 8, "notes": ["GPU 1: gone"]}'
@@ -194,3 +196,45 @@ def test_the_kernel_is_what_the_times_claim() -> None:
     body = _probe_gpu.PTX.partition("LOOP:")[2].partition("bra LOOP")[0]
     assert body.count("fma.rn.f32") == 32
     assert _probe_gpu.PTX.isascii()
+
+
+WORKS = worker("import time; time.sleep(0.3); print('{\"gpu_memory_ms\": 1, \"gpu_compute_ms\": 8, \"notes\": []}')")
+
+
+def rising(*clocks_mhz: float | None) -> Callable[[], Gpus]:
+    """Readings of one GPU, one after another; the last stays."""
+    left = list(clocks_mhz)
+
+    def read() -> Gpus:
+        mhz = left.pop(0) if len(left) > 1 else left[0]
+        return Gpus((Gpu("GPU-1", "NVIDIA GB10", 40, mhz, 0, 0, 120.0),))
+
+    return read
+
+
+def test_the_highest_clock_under_the_probes_work_counts() -> None:
+    assert clocks_under_load(rising(208, 2418, 1900), worker=WORKS) == {"GPU-1": 2418}
+
+
+def test_a_clock_that_is_not_read_is_not_reported() -> None:
+    assert clocks_under_load(rising(None), worker=WORKS) == {}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        QUIET,  # no GPU that CUDA can use
+        worker("import time; time.sleep(0.2); raise SystemExit(3)"),
+        worker("import time; time.sleep(0.2); print('{}')"),
+        worker(f"import time; time.sleep(0.2); print({SAYS!r})"),  # one of two GPUs did not work
+        ["/no/such/program"],
+    ],
+)
+def test_clocks_of_work_that_failed_do_not_count(command: list[str]) -> None:
+    assert clocks_under_load(rising(208), worker=command) == {}
+
+
+def test_work_that_hangs_is_ended() -> None:
+    began = time.monotonic()
+    assert clocks_under_load(rising(208), worker=worker("import time; time.sleep(60)"), patience_s=0.3) == {}
+    assert time.monotonic() - began < 20
