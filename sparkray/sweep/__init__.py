@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from sparkray.errors import SparkrayError
-from sparkray.sweep.verbs import program
+from sparkray.sweep.app import app
 
 INTERRUPTED = 130
 
@@ -25,9 +25,7 @@ def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one return fo
         argv: Arguments without the program's name; None takes the process's own.
     """
     try:
-        result = program(sys.argv[1:] if argv is None else argv).main(
-            args=argv, prog_name="sparkray", standalone_mode=False
-        )
+        result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -51,7 +51,7 @@ def analyze(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Phase 2C: statistics of the newest dataset into Parquet, CSV, JSON and LaTeX."""
+    """Compute every estimate and verdict of a dataset, into Parquet, CSV, JSON and LaTeX (phase 2C)."""
     dataset = newest(results_dir, experiment)
     calibration = calibration_for(dataset)
     analysis = analyse(dataset.path, margins=margins_of(margins), seed=seed)

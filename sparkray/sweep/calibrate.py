@@ -14,6 +14,8 @@ from sparkray.errors import DatasetError
 from sparkray.plan import PlannedRun, Study
 from sparkray.store import Dataset
 from sparkray.sweep.calibration_text import show
+from sparkray.sweep.experiment import Conclude, sweep
+from sparkray.sweep.measure import smallest
 from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.show import console, counts_of
 from sparkray.workflows.calibration import (
@@ -30,16 +32,15 @@ from sparkray.workflows.calibration import (
 from sparkray.workflows.calibration_file import FORMAT, load_calibration
 from sparkray.workflows.options import Options
 
-Conclude = Callable[[Study, Dataset, Sequence[PlannedRun], Options, Any], dict[str, int]]
 Sweep = Callable[[Options, Conclude], int]
 
 
-def calibrate_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.Command:
+def calibrate_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) -> click.Command:
     """The verb.
 
     Args:
-        sweep: Carries a sweep out and ends it with what it is given.
-        smallest: The name of a study's smallest model.
+        carry_out: Carries a sweep out and ends it with what it is given.
+        smallest_model: The name of a study's smallest model.
     """
 
     @click.command("calibrate")
@@ -53,12 +54,12 @@ def calibrate_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.C
         options = options_of(arguments)
         if quick:
             return _from_dataset(options, pairs)
-        return _from_sweep(against_itself(options, smallest), pairs, sweep)
+        return _from_sweep(against_itself(options, smallest_model), pairs, carry_out)
 
     return command
 
 
-def _from_sweep(options: Options, pairs: int | None, sweep: Sweep) -> int:
+def _from_sweep(options: Options, pairs: int | None, carry_out: Sweep) -> int:
     """Measure, then judge whatever is there."""
     sound: list[bool] = []
 
@@ -86,7 +87,7 @@ def _from_sweep(options: Options, pairs: int | None, sweep: Sweep) -> int:
             click.echo(json.dumps({"format": FORMAT, "runs": 0, "sound": None, "metrics": {}}))
         return counts
 
-    status = sweep(options, conclude)
+    status = carry_out(options, conclude)
     return status if status or all(sound) else 1
 
 
@@ -123,3 +124,6 @@ def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # n
     else:
         show(document, out)
     return document["sound"] is True
+
+
+calibrate = calibrate_command(sweep, smallest)

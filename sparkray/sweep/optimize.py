@@ -78,7 +78,10 @@ def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help=f"The result; RESULTS-DIR/{NAME}.")
 @click.option("--storage", metavar="URL|FILE", help="Where Optuna keeps the study; a file of the dataset if not given.")
 def optimize(**arguments: Any) -> int:  # noqa: ANN401
-    """Phase 2B: which Docker flags give the speed back, at what security price? Ends with a confirmed environment."""
+    """Find the Docker flags that win speed back, and their price in security (phase 2B).
+
+    Ends with an environment that was confirmed on fresh runs.
+    """
     return run_optimisation(options_of(arguments), request_of(arguments))
 
 

@@ -23,6 +23,8 @@ from sparkray.plan import Study, make_plan
 from sparkray.store import Dataset
 from sparkray.sweep.analyze import FOLDER as TABLES
 from sparkray.sweep.analyze import newest
+from sparkray.sweep.experiment import sweep
+from sparkray.sweep.measure import smallest
 from sparkray.sweep.optimize import as_root, run_optimisation
 from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
@@ -49,12 +51,12 @@ class Stages:
     validate: Options
 
 
-def study_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.Command:
+def study_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) -> click.Command:
     """The verb.
 
     Args:
-        sweep: Carries one experiment out and returns its exit status.
-        smallest: Name of the smallest model of a study that can run.
+        carry_out: Carries one experiment out and returns its exit status.
+        smallest_model: Name of the smallest model of a study that can run.
     """
 
     @click.command("study")
@@ -77,7 +79,7 @@ def study_command(sweep: Sweep, smallest: Callable[[Study], str]) -> click.Comma
                 "Leave --environments out, and unset TEST_PHASE and OPTIMIZATION_MODE",
             )
         as_root()
-        return _Study(options, budget_hours, console(to_stderr=False)).carry_out(sweep, smallest)
+        return _Study(options, budget_hours, console(to_stderr=False)).carry_out(carry_out, smallest_model)
 
     # each stage would print a document of its own; what they hold is in the datasets' analysis.json
     study.params = [parameter for parameter in study.params if parameter.name != "json"]
@@ -139,7 +141,9 @@ class _Study:
         self._say("", "== doctor")
         findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
         notable = [finding for finding in findings if finding.state in ("stop", "warn")]
-        self._say(*(finding.text() for finding in notable), f"{len(findings)} findings, {len(notable)} of them to see to")
+        self._say(
+            *(finding.text() for finding in notable), f"{len(findings)} findings, {len(notable)} of them to see to"
+        )
         return any(finding.state == "stop" for finding in findings)
 
     def _report(self, stages: Stages) -> Mapping[str, Path]:
@@ -306,3 +310,6 @@ def _price(whole: Design, design: Design, margin: float, cards: Sequence[ModelCa
     if design.sequential:
         lines.append("sequential: a model ends early where its verdict is certain, so that it may take fewer hours")
     return lines
+
+
+study = study_command(sweep, smallest)

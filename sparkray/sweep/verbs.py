@@ -1,30 +1,127 @@
-"""Which verbs stand alone: they are imported without the others, whose imports take longer than they themselves work."""
+"""The verbs: which there are, how `--help` groups them, an example of each. Each is imported when it is called."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import click
 
-_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """What all verbs have in common."""
-ALONE: Mapping[str, str] = {name: f"sparkray.sweep.{name}" for name in ("analyze", "audit", "report")}
-"""Verbs that measure nothing, by name, and their modules, in which each goes by the same name."""
+DOCUMENTATION = "docs/index.md of the repository, or `make docs`"
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 
-def program(words: Sequence[str]) -> click.Group:
-    """The program for a command line: with the one verb that it begins with where that stands alone, else with all.
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line.
 
-    Args:
-        words: The command line without the program's name.
+    Attributes:
+        group: Its heading in `--help`.
+        module: Where the command is, below `sparkray.sweep`; it goes by the verb's name there.
+        summary: What it does, for `--help`.
+        example: A command line without the program's name.
+        one_thread: Whether linear algebra gets one thread: matrices are small, and threads that wait for the next one spin.
     """
-    if words and words[0] in ALONE:
-        name = words[0]
-        # NumPy reads it when it is imported: matrices are small here, and threads that wait for the next one spin
-        os.environ.setdefault(_BLAS_THREADS, "1")
-        return click.Group(
-            "sparkray", {name: getattr(import_module(ALONE[name]), name)}, context_settings=dict(CONTEXT)
-        )
-    return import_module("sparkray.sweep.app").app  # type: ignore[no-any-return] # every verb, and with them every room
+
+    group: str
+    module: str
+    summary: str
+    example: str
+    one_thread: bool = False
+
+
+VERBS: Mapping[str, Verb] = {
+    "quick": Verb("Measure", "measure", "Check that everything works: one model, three runs an environment.", "quick"),
+    "baseline": Verb(
+        "Measure", "measure", "Compare native and container in paired blocks.", "baseline --runs 10 --yes"
+    ),
+    "study": Verb(
+        "Measure",
+        "study",
+        "Run the whole study: check, measure, optimise, validate, report.",
+        "study --budget-hours 24",
+    ),
+    "validate": Verb(
+        "Measure",
+        "measure",
+        "Measure native, baseline and optimised container in fresh blocks.",
+        "validate --optimized results/container_optimized.yaml",
+    ),
+    "calibrate": Verb(
+        "Measure", "calibrate", "Compare an environment with itself: is this machine sound?", "calibrate"
+    ),
+    "optimize": Verb(
+        "Optimise",
+        "optimize",
+        "Find the Docker flags that win speed back, and their security price.",
+        "optimize --runs 4",
+    ),
+    "analyze": Verb(
+        "Analyse",
+        "analyze",
+        "Compute every estimate and verdict of a dataset.",
+        "analyze",
+        one_thread=True,
+    ),
+    "report": Verb(
+        "Analyse",
+        "report",
+        "Write one page with figures and tables of a dataset.",
+        "report",
+        one_thread=True,
+    ),
+    "audit": Verb(
+        "Analyse",
+        "audit",
+        "Judge results, anybody's: would they survive a review?",
+        "audit results/local",
+        one_thread=True,
+    ),
+    "roofline": Verb(
+        "Analyse",
+        "roofline",
+        "Check whether a throughput is physically possible.",
+        "roofline --model Qwen2.5-72B --batch 8 --throughput 119 --site dgx-spark",
+    ),
+    "doctor": Verb("Inspect", "doctor", "Check this machine: what would stop a sweep, and what to do.", "doctor"),
+    "plan": Verb("Inspect", "plan", "List every run with its command line and time; start nothing.", "plan --runs 3"),
+    "status": Verb("Inspect", "status", "Show progress, ETA and last results, from any terminal.", "status --watch"),
+}
+
+
+class Program(click.Group):
+    """A group of `VERBS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Every verb, in the order of the help."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Imports the verb's module."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        if verb.one_thread:
+            os.environ.setdefault(_BLAS_THREADS, "1")  # NumPy reads it when it is imported
+        command: click.Command = getattr(import_module(f"sparkray.sweep.{verb.module}"), cmd_name)
+        command.epilog = f"\b\nExample: sparkray {verb.example}"
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """The verbs by group, from the table alone."""
+        width = max(map(len, VERBS))
+        for group in dict.fromkeys(verb.group for verb in VERBS.values()):
+            with formatter.section(group):
+                formatter.write_dl(
+                    [(f"{name:<{width}}", verb.summary) for name, verb in VERBS.items() if verb.group == group]
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """An example of each verb, and where the documentation is."""
+        with formatter.section("Examples"):
+            formatter.write_dl([(f"sparkray {verb.example}", "") for verb in VERBS.values()])
+        with formatter.section("Documentation"), formatter.indentation():
+            formatter.write_text(DOCUMENTATION)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from sparkray.analysis import Analysis, analyse
@@ -39,7 +40,8 @@ def asked(line: str) -> Study:
     """The study that a printed command asks for."""
     python, m, module, verb, *words = shlex.split(line)
     assert (python, m, module) == ("python", "-m", "sparkray.sweep")
-    command = app.commands[verb]
+    command = app.get_command(click.Context(app), verb)
+    assert command is not None
     return build_study(options_of(command.make_context(verb, words).params))
 
 

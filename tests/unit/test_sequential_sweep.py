@@ -23,7 +23,7 @@ from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.show import Display
-from sparkray.sweep.watch import state_of
+from sparkray.sweep.status import state_of
 from sparkray.timing import Timing
 from sparkray.workflows.interim import count_decided, decided_in, left_out, protocol_hours, protocol_lines
 from sparkray.workflows.options import Options

@@ -1,32 +1,57 @@
-"""Verbs that stand alone are the same as among all, and start without what they do not need."""
+"""The verbs are a table: each is found, has an example that the program understands, and brings no more than it needs."""
 
+import shlex
 import subprocess
 import sys
 
 import click
+import pytest
 
 from sparkray.sweep.app import app
-from sparkray.sweep.verbs import ALONE, program
+from sparkray.sweep.verbs import DOCUMENTATION, VERBS
 
-HEAVY = ("ray", "docker", "matplotlib", "scipy.stats", "scipy.optimize", "sparkray.sweep.app")
-
-
-def test_a_verb_alone_is_the_one_among_all() -> None:
-    for name in ALONE:
-        alone = program([name, "--json"])
-        context = click.Context(app, info_name="sparkray")
-        assert alone.list_commands(context) == [name]
-        assert alone.get_command(context, name) is app.get_command(context, name)
-        assert alone.context_settings == app.context_settings
+HEAVY = ("ray", "docker", "matplotlib", "scipy.stats", "scipy.optimize", "sparkray.sweep.experiment")
 
 
-def test_any_other_command_line_gets_all_verbs() -> None:
-    for words in ([], ["--help"], ["plan"], ["analyse"]):
-        assert program(words) is app
+@pytest.mark.parametrize("name", VERBS)
+def test_each_verb_has_an_example_that_the_program_understands(name: str) -> None:
+    parent = click.Context(app, info_name="sparkray")
+    verb, command, rest = app.resolve_command(parent, shlex.split(VERBS[name].example))
+    assert verb == name
+    assert command is not None
+    with command.make_context(name, rest, parent=parent) as context:
+        assert VERBS[name].example in command.get_help(context)
 
 
-def test_analyze_starts_without_what_it_does_not_need() -> None:
-    begin = "import sys; from sparkray.sweep import main; main(['analyze', '-h'])"
+def test_help_groups_the_verbs_and_names_the_documentation() -> None:
+    text = click.Context(app, info_name="sparkray", max_content_width=110, terminal_width=110)
+    shown = app.get_help(text)
+    headings = ["Measure:", "Optimise:", "Analyse:", "Inspect:", "Examples:", "Documentation:"]
+    places = [shown.index(f"\n{heading}\n") for heading in headings]
+    assert places == sorted(places)
+    assert DOCUMENTATION in shown
+    for name, verb in VERBS.items():
+        assert f"{name} " in shown
+        assert f"sparkray {verb.example}" in shown
+        assert verb.summary in shown
+
+
+def test_no_verb_begins_with_the_number_of_a_phase() -> None:
+    context = click.Context(app, info_name="sparkray")
+    for name in VERBS:
+        command = app.get_command(context, name)
+        assert command is not None
+        assert not (command.help or "").startswith("Phase"), name
+
+
+def test_an_unknown_verb_is_refused() -> None:
+    with pytest.raises(click.UsageError, match="analyse"):
+        app.resolve_command(click.Context(app, info_name="sparkray"), ["analyse"])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["analyze", "-h"]])
+def test_it_starts_without_what_it_does_not_need(words: list[str]) -> None:
+    begin = f"import sys; from sparkray.sweep import main; main({words})"
     code = f"{begin}; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"

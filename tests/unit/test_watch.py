@@ -15,7 +15,7 @@ from builders import Ended, row
 from sparkray.errors import DatasetError
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.watch import show_status, state_of
+from sparkray.sweep.status import show_status, state_of
 
 Call = Callable[..., Ended]
 

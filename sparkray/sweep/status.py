@@ -21,6 +21,17 @@ _FOLLOW_S = 1.0
 _LAST = 5
 
 
+@click.command()
+@click.option("--experiment", metavar="NAME", help="One experiment; all that are there when not given.")
+@click.option("--results-dir", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
+@click.option("--watch", is_flag=True, help="Keep it open.")
+@click.option("--follow", is_flag=True, help="Show the engine's output as it comes.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(experiment: str | None, results_dir: Path, *, watch: bool, follow: bool, as_json: bool) -> int:
+    """Progress, ETA and last results of a sweep, from another terminal."""
+    return show_status(results_dir, experiment, watch=watch, follow=follow, as_json=as_json)
+
+
 def show_status(results_dir: Path, experiment: str | None, *, watch: bool, follow: bool, as_json: bool) -> int:
     """Print it once, keep it open, or follow the engine's output.
 

@@ -1,0 +1,54 @@
+"""`doctor`: what this machine is, what would stop a sweep, and what to do about it."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from sparkray.catalog.weights import cache_folder
+from sparkray.engines import load_engine
+from sparkray.execute.layout import engine_warnings
+from sparkray.images.rootfs import export_folder
+from sparkray.machine.doctor import examine, look
+from sparkray.machine.finding import Finding
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.probe import clocks_under_load
+from sparkray.plan import make_plan
+from sparkray.sweep.options import options_of, study_options
+from sparkray.sweep.show import console
+from sparkray.workflows.options import build_study
+
+_STAND_IN = "cpu"
+"""The site whose other requirements `doctor` checks where the machine's own cannot be recognised."""
+
+
+@click.command()
+@study_options
+def doctor(**arguments: Any) -> int:  # noqa: ANN401
+    """What this machine is, what would stop a sweep, and what to do about it."""
+    options = options_of(arguments)
+    machine = fingerprint()
+    named = options.site is not None or machine.site is not None
+    study = build_study(options if named else replace(options, site=_STAND_IN))
+    cache = cache_folder()
+    seen = look(
+        study.site,
+        study.cards,
+        machine=machine,
+        cache=cache,
+        site_named=named,
+        export=lambda digest: export_folder(cache, digest),
+        load=clocks_under_load,
+    )
+    findings = examine(seen)
+    why = "what the engine will be asked to do"
+    warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
+    findings += [Finding("engine", "warn", warning, why) for warning in warnings]
+    if options.json:
+        click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
+    else:
+        out = console(to_stderr=False)
+        for finding in findings:
+            out.print(finding.text(), markup=False, soft_wrap=True)
+    return 1 if any(finding.state == "stop" for finding in findings) else 0
