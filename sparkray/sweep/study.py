@@ -68,10 +68,7 @@ def study_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) -> c
         help="Shrink the study until its estimated hours fit: fewer blocks, then fewer models by tier.",
     )
     def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
-        """The whole study for a new owner: check, measure, optimise, validate, report. Goes on where it stopped.
-
-        Example: sparkray study --budget-hours 24 --yes
-        """
+        """Run the whole study for a new owner: check, measure, optimise, validate, report. Goes on where it stopped."""
         options = options_of(arguments)
         if options.environments or options.phase or options.mode:
             raise InputError(
