@@ -19,7 +19,7 @@ from sparkray.stats.components import crossed
 from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
 from sparkray.stats.outliers import outlying
 from sparkray.stats.samples import Vector, median
-from sparkray.stats.serial import drift, memory
+from sparkray.stats.serial import TOO_FEW, drift, memory
 
 _LEAST_ARMS = 2
 _ONE = "1 run: a spread needs at least 2"
@@ -163,6 +163,8 @@ def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
         note(why, ("lag1", "effective_n"), past)
     else:
         row |= {"lag1": past.lag1, "effective_n": past.effective_n}
+        if past.effective_n is None:
+            note(why, ("effective_n",), TOO_FEW)
     if isinstance(apart, NotEstimable):
         note(why, ("outliers", "first_run_slow"), apart)
     else:

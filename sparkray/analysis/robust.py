@@ -18,7 +18,7 @@ from sparkray.stats.paired import decide
 from sparkray.stats.permutation import sign_flip
 from sparkray.stats.power import two_sample_power
 from sparkray.stats.samples import Estimate, Vector
-from sparkray.stats.serial import drift, memory
+from sparkray.stats.serial import TOO_FEW, drift, memory
 from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
@@ -115,6 +115,8 @@ def _in_time(arms: Arms, why: Why) -> Row:
         note(why, ("ratio_lag1", "ratio_effective_n"), past)
     else:
         row |= {"ratio_lag1": past.lag1, "ratio_effective_n": past.effective_n}
+        if past.effective_n is None:
+            note(why, ("ratio_effective_n",), TOO_FEW)
     return row
 
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from sparkray.audit.case import THROUGHPUT, Case
-from sparkray.audit.serial import varies
+from sparkray.stats.samples import varies
 
 _LEAST_ROWS = 6
 _LEAST_DISTINCT = 5

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy import stats
 
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, median, numbers, robust_sd
 from sparkray.config.experiment import Policy
 from sparkray.metrics import counted
 from sparkray.records import Request, Verdict
+from sparkray.stats.serial import trend_p
 from sparkray.units import NS_PER_MS
 
 FEWEST_REQUESTS = 8
@@ -131,8 +131,7 @@ def drift_limit(ratios: Sequence[float]) -> tuple[float, str]:
 def drift_of(paces: Sequence[float]) -> Drift:
     """The drift of at least 8 paces, ms, in order; see the module."""
     batches = batch_means(paces)
-    trend = stats.kendalltau(np.arange(len(batches)), batches).pvalue
-    return Drift(_ratio(paces), float(trend) if math.isfinite(trend) else 1.0, len(batches))
+    return Drift(_ratio(paces), trend_p(np.asarray(batches)), len(batches))
 
 
 def batch_means(values: Sequence[float]) -> list[float]:

@@ -23,11 +23,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.stats.power import minimum_detectable
+from sparkray.stats.serial import drift, lag1_if_independent, memory
 
 LEVEL = 0.05
 """What a sound design's false-positive rate is."""
@@ -246,12 +247,15 @@ def reach_of(noise: Noise, planned_pairs: int, margin: float | None) -> Reach:
     return Reach(planned_pairs, None if isinstance(smallest, NotEstimable) else 100 * smallest, margin, needed)
 
 
-def drift_pct_per_run(values: Sequence[float]) -> float | None:
-    """Slope over the runs (Theil 1950, Sen 1968: the median over all pairs) in per cent of the median; None below 2 runs."""
-    if len(values) < 2:  # noqa: PLR2004 - a line needs two
-        return None
-    middle = float(np.median(values))
-    return 100 * float(stats.theilslopes(values)[0]) / middle if middle else None
+def course_of(values: Sequence[float]) -> Course:
+    """Autocorrelation and drift of runs in the order of measurement; nothing of fewer than 5, or of a constant."""
+    past, trend = memory(values), drift(values)
+    if isinstance(past, NotEstimable):
+        return Course()
+    mean, variance = lag1_if_independent(past.n)
+    p = 2 * float(special.ndtr(-abs(past.lag1 - mean) / math.sqrt(variance)))
+    slope = (None, None) if isinstance(trend, NotEstimable) else (trend.pct_per_run.value, trend.p)
+    return Course(past.lag1, p, past.effective_n, *slope)
 
 
 def likely_cause(rate: Rate, course: Course, noise: Noise) -> str:

@@ -6,7 +6,6 @@ repetitions by it. Estimates are those of the analysis of variance, negative one
 (1992), "Variance Components", chapters 3 and 4.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,34 +63,6 @@ def crossed(table: ArrayLike, *, request_share: float | None = None) -> Componen
     within = float(np.sum(residual**2)) / ((blocks - 1) * (arms - 1))
     between = (arms * float(np.var(by_block, ddof=1)) - within) / arms
     return _components(checked, between, within, request_share)
-
-
-def nested(
-    values: Values, blocks: Sequence[object], *, request_share: float | None = None
-) -> Components | NotEstimable:
-    """Components of one arm with several runs in its blocks: one-way, blocks random, their sizes may differ.
-
-    Args:
-        values: One a run, shape (n,).
-        blocks: The block of each run, any names; at least 2 different ones, one of them with at least 2 runs.
-        request_share: As in `crossed`.
-    """
-    found = sample(values, _LEAST)
-    if isinstance(found, NotEstimable):
-        return found
-    if len(blocks) != len(found):
-        return NotEstimable(f"{len(found)} values in {len(blocks)} blocks: one block a value is needed")
-    names = {name: place for place, name in enumerate(dict.fromkeys(blocks))}
-    which = np.array([names[name] for name in blocks])
-    sizes = np.bincount(which).astype(np.float64)
-    n, k = len(found), len(sizes)
-    if k < _LEAST or n == k:
-        return NotEstimable(f"{n} runs in {k} blocks: at least 2 blocks and 2 runs in one of them are needed")
-    means = np.bincount(which, weights=found) / sizes
-    within = float(np.sum((found - means[which]) ** 2)) / (n - k)
-    between = float(np.sum(sizes * (means - np.mean(found)) ** 2)) / (k - 1)
-    size = (n - float(np.sum(sizes**2)) / n) / (k - 1)
-    return _components(found, (between - within) / size, within, request_share)
 
 
 def _components(

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats.samples import Estimate, Values, alike, paired_logs, two_samples
+from sparkray.stats.samples import Estimate, Values, alike, two_samples
 
 _LEAST_TWO_SAMPLES = 2
-_LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -46,26 +45,6 @@ def cohen(a: Values, b: Values, level: float = 0.95) -> Effect | NotEstimable:
     pooled = ((n_a - 1) * float(np.var(arms[0], ddof=1)) + (n_b - 1) * float(np.var(arms[1], ddof=1))) / df
     d = float(np.mean(arms[1]) - np.mean(arms[0])) / math.sqrt(pooled)
     return _effect(d, df, math.sqrt(n_a * n_b / (n_a + n_b)), level)
-
-
-def paired_effect(a: Values, b: Values, level: float = 0.95) -> Effect | NotEstimable:
-    """d_z and its unbiased form of paired arms: the mean log ratio in standard deviations of the log ratios.
-
-    Lakens (2013), "Calculating and reporting effect sizes", Frontiers in Psychology 4, equation 6; the interval as in
-    `cohen`.
-
-    Args:
-        a: Values of the reference arm, one a block, above 0, at least 3.
-        b: Values of the other arm in the same blocks.
-        level: Confidence.
-    """
-    logs = paired_logs(a, b, _LEAST_PAIRS)
-    if isinstance(logs, NotEstimable):
-        return logs
-    if alike(logs, scale=max(1.0, float(np.max(np.abs(logs))))):
-        return NotEstimable("all log ratios are alike: there is no standard deviation to count in")
-    d = float(np.mean(logs) / np.std(logs, ddof=1))
-    return _effect(d, len(logs) - 1, math.sqrt(len(logs)), level)
 
 
 def correction(df: float) -> float:

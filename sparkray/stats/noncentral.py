@@ -1,7 +1,7 @@
 """The noncentral t distribution: where a t statistic lies when there is an effect.
 
-Own quadrature, since SciPy's (1.17) gives NaN or a wrong tail from a noncentrality of about 37 on, and a memory effect of
-20 GiB with a spread of 0.1 GiB has one of hundreds.
+By quadrature, since SciPy's (1.17) gives NaN or a wrong tail from a noncentrality of about 37 on, a memory effect of 20 GiB
+with a spread of 0.1 GiB has one of hundreds, and the power of two one-sided tests needs the same quadrature.
 """
 
 import math
@@ -11,7 +11,6 @@ from functools import cache, lru_cache
 import numpy as np
 from scipy import special
 
-from sparkray.stats._root import root
 from sparkray.stats.samples import Vector
 
 _NODES = 80
@@ -48,7 +47,9 @@ def interval(t: float, df: float, level: float = 0.95) -> tuple[float, float]:
 
 
 def _noncentrality(t: float, df: float, probability: float) -> float:
-    """The noncentrality under which P(T <= t) is that probability, by bracketing and regula falsi."""
+    """The noncentrality under which P(T <= t) is that probability, by bracketing and Brent's method."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - takes long to import
+
     deviate, spread = float(special.ndtri(probability)), math.sqrt(1 + t * t / (2 * df))
     near = t - deviate * spread  # Johnson and Welch's (1940) normal approximation
     low, high, step = near - spread / 4, near + spread / 4, spread / 2
@@ -56,7 +57,7 @@ def _noncentrality(t: float, df: float, probability: float) -> float:
         low, step = low - step, step * 2
     while cdf(t, df, high) > probability:
         high, step = high + step, step * 2
-    return root(lambda nc: cdf(t, df, nc) - probability, low, high)
+    return float(brentq(lambda nc: cdf(t, df, nc) - probability, low, high, xtol=1e-12, rtol=1e-12))
 
 
 def over_deviation(function: Callable[[Vector], Vector], df: float, most: float = math.inf) -> float:

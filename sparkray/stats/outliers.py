@@ -67,12 +67,6 @@ def outlying(values: Values, bound: float = BOUND) -> tuple[int, ...] | NotEstim
     return found if isinstance(found, NotEstimable) else _beyond(found, bound)
 
 
-def first_is_apart(values: Values, bound: float = BOUND) -> bool | NotEstimable:
-    """Whether the first value is an outlier: a warm-up that the protocol did not catch. At least 5 values, in order."""
-    found = outlying(values, bound)
-    return found if isinstance(found, NotEstimable) else 0 in found
-
-
 def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWithout | NotEstimable:
     """The paired ratio b/a with and without the pairs whose log ratio is an outlier.
 

@@ -5,30 +5,15 @@ Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from scipy import special
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats._root import root
-from sparkray.stats.effect import Effect
 
-LABEL = (
-    "post hoc: computed from the difference that was observed, it is the p-value in other clothes and says nothing more "
-    "(Hoenig and Heisey 2001)"
-)
 _LEAST = 2
 _MOST = 100_000
 _LARGEST_LOG = 50.0
-
-
-@dataclass(frozen=True)
-class PostHocPower:
-    """Power at the observed effect. `label` must stand wherever the number does."""
-
-    power: float
-    label: str = LABEL
 
 
 def two_sample_power(d: float, n_a: int, n_b: int | None = None, *, alpha: float = 0.05) -> float:
@@ -98,11 +83,6 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
     return math.expm1(found) if found < _LARGEST_LOG else NotEstimable("so noisy that no ratio would be seen")
 
 
-def post_hoc_power(effect: Effect, n_a: int, n_b: int, *, alpha: float = 0.05) -> PostHocPower:
-    """The protocol's post-hoc power: that of the two-sample t test, were the observed d (`effect.cohen`) the true one."""
-    return PostHocPower(two_sample_power(effect.d.value, n_a, n_b, alpha=alpha))
-
-
 def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
     critical = float(special.stdtrit(df, 1 - alpha / 2))
     above = 1.0 - noncentral.cdf(critical, df, noncentrality)
@@ -112,10 +92,12 @@ def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
 @lru_cache(maxsize=256)
 def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     """The noncentrality at which the two-sided t test has that power."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - takes long to import
+
     high = 4.0
     while _two_sided(high, df, alpha) < power:
         high *= 2
-    return root(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high)
+    return float(brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12, rtol=1e-12))
 
 
 def _least(enough: Callable[[int], bool]) -> int | None:

@@ -1,6 +1,8 @@
 """Does the ratio depend on the size of the model, and do models agree with each other?
 
-Models, not runs, are the observations here: one point a model, its log ratio.
+Models, not runs, are the observations here: one point a model, its log ratio. Both are written out here:
+`scipy.stats.linregress` gives points on one line a p above 0, and `statsmodels`, which has the random-effects mean, adds a
+second and a half to every analysis.
 """
 
 import math
@@ -25,8 +27,8 @@ class Line:
         slope: In units of y per unit of x, with Student's t interval.
         intercept: y at x = 0, likewise.
         p: Of slope 0, two-sided.
-        r_squared: Share of the (weighted) variance of y that the line explains; None where y does not vary.
-        centre_x: The (weighted) mean of x. There the line's height and its slope are independent, so that half the width of
+        r_squared: Share of the variance of y that the line explains; None where y does not vary.
+        centre_x: The mean of x. There the line's height and its slope are independent, so that half the width of
             the line's interval at any x is the root of the sum of squares of both halves there.
         centre: The line's height at it, with Student's t interval.
     """
@@ -61,29 +63,26 @@ class Pooled:
     tau: float
 
 
-def line(x: Values, y: Values, weights: Values | None = None, *, level: float = 0.95) -> Line | NotEstimable:
-    """Least squares, ordinary or weighted, after Draper and Smith (1998), "Applied Regression Analysis", chapters 1 and 9.
+def line(x: Values, y: Values, *, level: float = 0.95) -> Line | NotEstimable:
+    """Least squares, with Student's t intervals: Draper and Smith (1998), "Applied Regression Analysis", chapter 1.
 
     For overhead against size: x the log10 of the parameters, y the log ratio; the exponential of the slope is then the
-    factor on the ratio for ten times the parameters. Weights are relative: only their proportions count.
+    factor on the ratio for ten times the parameters.
 
     Args:
         x: Shape (n,), at least 3 points, not all alike.
         y: Shape (n,).
-        weights: Above 0, e.g. one over the squared standard error of each y; all equal by default.
         level: Confidence of the intervals.
     """
-    columns: list[Vector] = []
-    for name, values in (("x", x), ("y", y), ("weights", np.ones(len(x)) if weights is None else weights)):
-        found = sample(values, _LEAST_LINE, positive=name == "weights")
+    points = {name: sample(values, _LEAST_LINE) for name, values in (("x", x), ("y", y))}
+    for name, found in points.items():
         if isinstance(found, NotEstimable):
             return NotEstimable(f"{name}: {found.reason}")
-        columns.append(found)
-    if len({len(column) for column in columns}) != 1:
+    if len(x) != len(y):
         return NotEstimable(f"{len(x)} values of x against {len(y)} of y")
-    if alike(columns[0]):
+    if alike(np.asarray(x, dtype=np.float64)):
         return NotEstimable("x: all values are alike: no slope")
-    return _line(columns[0], columns[1], columns[2] / np.max(columns[2]), level)
+    return _line(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), level)
 
 
 def pooled(effects: Values, errors: Values, *, level: float = 0.95) -> Pooled | NotEstimable:
@@ -112,33 +111,28 @@ def pooled(effects: Values, errors: Values, *, level: float = 0.95) -> Pooled | 
     return _pooled(means / scale, (deviations / scale) ** 2, scale, level)
 
 
-def _line(x: Vector, y: Vector, weights: Vector, level: float) -> Line:
-    df, total = len(x) - 2, float(np.sum(weights))
-    centre_x, centre_y = float(weights @ x) / total, float(weights @ y) / total
+def _line(x: Vector, y: Vector, level: float) -> Line:
+    n, df = len(x), len(x) - 2
+    centre_x, centre_y = float(np.mean(x)), float(np.mean(y))
     dx, dy = x - centre_x, y - centre_y
-    spread_x, spread_y = float(weights @ dx**2), float(weights @ dy**2)
-    slope = float(weights @ (dx * dy)) / spread_x
-    residual = float(weights @ (dy - slope * dx) ** 2)
-    error = math.sqrt(residual / df / spread_x)
-    error_at_0 = math.sqrt(residual / df * (1 / total + centre_x**2 / spread_x))
-    error_at_centre = math.sqrt(residual / df / total)
-    intercept, critical = centre_y - slope * centre_x, float(special.stdtrit(df, 0.5 + level / 2))
+    spread_x, spread_y = float(dx @ dx), float(dy @ dy)
+    slope = float(dx @ dy) / spread_x
+    residual = float(np.sum((dy - slope * dx) ** 2))
+    scale, critical = math.sqrt(residual / df), float(special.stdtrit(df, 0.5 + level / 2))
+
+    def estimate(value: float, error: float) -> Estimate:
+        return Estimate(value, value - critical * error, value + critical * error)
+
+    error = scale / math.sqrt(spread_x)
     return Line(
-        n=len(x),
-        slope=Estimate(slope, slope - critical * error, slope + critical * error),
-        intercept=Estimate(intercept, intercept - critical * error_at_0, intercept + critical * error_at_0),
-        p=_two_sided_p(slope, error, df),
+        n=n,
+        slope=estimate(slope, error),
+        intercept=estimate(centre_y - slope * centre_x, scale * math.sqrt(1 / n + centre_x**2 / spread_x)),
+        p=(0.0 if slope else 1.0) if error == 0 else 2 * float(special.stdtr(df, -abs(slope / error))),
         r_squared=None if alike(y) else min(1.0, max(0.0, 1 - residual / spread_y)),
         centre_x=centre_x,
-        centre=Estimate(centre_y, centre_y - critical * error_at_centre, centre_y + critical * error_at_centre),
+        centre=estimate(centre_y, scale / math.sqrt(n)),
     )
-
-
-def _two_sided_p(value: float, error: float, df: int) -> float:
-    """The p-value of value 0; without any error 0, or 1 where the value is 0 itself."""
-    if error == 0:
-        return 0.0 if value else 1.0
-    return 2 * float(special.stdtr(df, -abs(value / error)))
 
 
 def _pooled(effects: Vector, variances: Vector, scale: float, level: float) -> Pooled:

@@ -18,6 +18,7 @@ _LARGEST = 1e75
 _SMALLEST = 1 / _LARGEST
 """Beyond these the square of a ratio of differences may leave the range of a double."""
 _LARGEST_LOG = 700.0
+_ROUNDED = 1e-12
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ def alike(values: Vector, scale: float | None = None) -> bool:
     """
     size = float(np.max(np.abs(values))) if scale is None else scale
     return bool(np.ptp(values) <= max(4 * np.finfo(np.float64).eps * size, _SMALLEST))
+
+
+def varies(values: Vector) -> bool:
+    """Whether values of a file differ by more than what their writer rounded: a share of 1e-12, or 1e-12 below 1."""
+    return len(values) > 1 and float(np.ptp(values)) > _ROUNDED * max(1.0, float(np.max(np.abs(values))))
 
 
 def of_ordered(ordered: Vector, q: float) -> float:

@@ -1,15 +1,9 @@
-"""Screening: what each level does alone, by pairs inside blocks; and what two-level factors do together, by a fraction.
+"""Screening: what each level does alone, by pairs inside blocks.
 
 One factor at a time: a level's log ratios to the baseline of the same block, with Student's t interval, p-values adjusted
 after Holm over all levels of a metric, the verdict against the margin, and the spread after Pitman and Morgan.
-
-Fractional factorial: two levels a factor, coded -1 and +1, in 2^(k-p) runs. The design is of resolution IV: no main effect
-is aliased with another or with a two-factor interaction; two-factor interactions are, with each other. Columns are the
-basic factors and their products of odd length: a product of three columns of odd length has odd length, so that a word of
-three letters cannot vanish (Box and Hunter 1961, "The 2^(k-p) fractional factorial designs", Technometrics 3).
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +16,10 @@ from scipy import special
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Decision, Ratio, decide, ratio_of_logs
-from sparkray.stats.samples import Estimate, Vector, alike, from_log
+from sparkray.stats.samples import alike
 from sparkray.stats.variance import PairedSpreadRatio, paired_spread_ratio
 
 Better = Literal["higher", "lower"]
-Signs = NDArray[np.int8]
 _LEAST_PAIRS, _LEAST_FACTORS, _MOST_BASIC = 2, 2, 12
 
 
@@ -139,142 +132,3 @@ def _tested(pairs: NDArray[np.float64]) -> tuple[Ratio | NotEstimable, float | N
         return ratio, 1.0 if math.isclose(mean, 0.0, abs_tol=1e-15) else 0.0
     t = mean / (ratio.sd_log / math.sqrt(n))
     return ratio, 2 * float(special.stdtr(n - 1, -abs(t)))
-
-
-@dataclass(frozen=True)
-class Fraction:
-    """A two-level design.
-
-    Attributes:
-        factors: Names, one a column.
-        signs: -1 and +1, shape (runs, factors).
-        generators: Each column that is a product, with the basic columns it is the product of.
-        resolution: 4, or more where there are as many runs as a full factorial has.
-    """
-
-    factors: tuple[str, ...]
-    signs: Signs
-    generators: Mapping[str, tuple[str, ...]]
-    resolution: int
-
-    @property
-    def runs(self) -> int:
-        """Combinations of levels."""
-        return int(self.signs.shape[0])
-
-    def aliases(self) -> tuple[tuple[tuple[str, str], ...], ...]:
-        """Two-factor interactions in groups that the design cannot tell apart, up to sign; each group once."""
-        groups: dict[bytes, list[tuple[str, str]]] = {}
-        for one, other in itertools.combinations(range(len(self.factors)), 2):
-            column = self.signs[:, one] * self.signs[:, other]
-            groups.setdefault((column * column[0]).tobytes(), []).append((self.factors[one], self.factors[other]))
-        return tuple(tuple(group) for group in groups.values())
-
-
-def fraction(factors: Sequence[str]) -> Fraction:
-    """The smallest two-level design of resolution IV or higher for these factors: k factors in at least 2k runs.
-
-    Raises:
-        ValueError: Fewer than two factors, a name that stands twice, or more than 2048.
-    """
-    names = tuple(factors)
-    if len(names) < _LEAST_FACTORS or len(set(names)) != len(names):
-        raise ValueError(f"{len(names)} factors ({', '.join(names)}): at least two, each once")
-    basic = next((n for n in range(2, _MOST_BASIC + 1) if _columns_of(n) >= len(names)), None)
-    if basic is None:
-        raise ValueError(f"{len(names)} factors: at most {2 ** (_MOST_BASIC - 1)}")
-    basic = min(basic, len(names))
-    full = np.array(list(itertools.product((-1, 1), repeat=basic)), dtype=np.int8)[:, ::-1]
-    words = _words(basic)[: len(names)]
-    signs = np.stack([np.prod(full[:, list(word)], axis=1) for word in words], axis=1).astype(np.int8)
-    generators = {
-        name: tuple(names[place] for place in word) for name, word in zip(names, words, strict=True) if len(word) > 1
-    }
-    return Fraction(names, signs, generators, 4 if generators else len(names) + 1)
-
-
-def _columns_of(basic: int) -> int:
-    """Products of odd length of so many basic factors; of two, the two themselves."""
-    return 1 << (basic - 1)
-
-
-def _words(basic: int) -> list[tuple[int, ...]]:
-    """The basic factors, then products of three, of five, and so on."""
-    return [word for length in range(1, basic + 1, 2) for word in itertools.combinations(range(basic), length)]
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """An effect of a two-level design: the mean at +1 less that at -1, in log ratios where those were given.
-
-    Attributes:
-        names: The factor, or the two-factor interactions that share the column; more than one are aliases.
-        effect: With its 95 % interval; without one where nothing is left to estimate the error from.
-        p: Of no effect; None likewise.
-        p_holm: Adjusted over all contrasts.
-    """
-
-    names: tuple[str, ...]
-    effect: Estimate
-    p: float | None
-    p_holm: float | None
-
-    @property
-    def ratio(self) -> float:
-        """The exponential of the effect."""
-        return from_log(self.effect.value)
-
-
-def fraction_effects(design: Fraction, values: NDArray[np.float64]) -> tuple[Contrast, ...] | NotEstimable:
-    """Main effects, then two-factor interactions by group of aliases.
-
-    The error is that of the residual after blocks, main effects and all groups; blocks hold every run of the design once.
-
-    Args:
-        design: Of so many runs.
-        values: Shape (blocks, runs), log ratios or any measure; a design with a missing run is not orthogonal.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    if table.ndim != 2 or table.shape[1] != design.runs or not table.size:  # noqa: PLR2004 - a table
-        return NotEstimable(f"values of shape {table.shape}: (blocks, {design.runs}) are needed")
-    if not np.all(np.isfinite(table)):
-        return NotEstimable("a run is missing or not a finite number: the design is orthogonal only as a whole")
-    names, columns = _contrasts(design)
-    means = np.mean(table, axis=0)
-    effects = 2.0 * (columns.T @ means) / design.runs
-    fitted = columns @ (effects / 2.0)
-    residual = table - np.mean(table, axis=1, keepdims=True) - fitted
-    df = table.size - table.shape[0] - len(names)
-    error = 2.0 * math.sqrt(float(np.sum(residual**2)) / df / table.size) if df > 0 else None
-    ps = [_p(float(effect), error, df) for effect in effects]
-    return tuple(
-        Contrast(name, _estimate(float(effect), error, df), p, p_holm)
-        for name, effect, p, p_holm in zip(names, effects, ps, holm(ps), strict=True)
-    )
-
-
-def _contrasts(design: Fraction) -> tuple[list[tuple[str, ...]], NDArray[np.float64]]:
-    """Names and columns, shape (runs, contrasts), of main effects and of groups of interactions."""
-    place = {name: column for column, name in enumerate(design.factors)}
-    names: list[tuple[str, ...]] = [(name,) for name in design.factors]
-    columns: list[Vector] = [design.signs[:, column].astype(np.float64) for column in range(len(design.factors))]
-    for group in design.aliases():
-        one, other = (design.signs[:, place[name]].astype(np.float64) for name in group[0])
-        names.append(tuple(f"{first} x {second}" for first, second in group))
-        columns.append(one * other)
-    return names, np.stack(columns, axis=1)
-
-
-def _p(effect: float, error: float | None, df: int) -> float | None:
-    if error is None:
-        return None
-    if error <= 0.0:
-        return 1.0 if effect == 0.0 else 0.0
-    return 2 * float(special.stdtr(df, -abs(effect / error)))
-
-
-def _estimate(effect: float, error: float | None, df: int) -> Estimate:
-    if error is None:
-        return Estimate(effect, None, None)
-    half = float(special.stdtrit(df, 0.975)) * error
-    return Estimate(effect, effect - half, effect + half)

@@ -1,8 +1,8 @@
 """Do two arms differ in their spread?
 
-An optimisation may leave the mean and calm the runs. Independent arms: the ratio of standard deviations, Levene's test in
-the form of Brown and Forsythe. Arms paired by block: Pitman and Morgan, since what a block does to both arms alike would
-otherwise count twice.
+An optimisation may leave the mean and calm the runs. Independent arms: Levene's test in the form of Brown and Forsythe,
+eight lines here because `scipy.stats.levene` takes forty times as long and a study asks for it a thousand times. Arms
+paired by block: Pitman and Morgan, which SciPy does not have.
 """
 
 import math
@@ -12,33 +12,9 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import RESAMPLES, bca, exponential, resampled_means
 from sparkray.stats.samples import Estimate, Values, Vector, alike, median, two_samples
 
 _LEAST = 3
-_LEAST_RESAMPLED = 5
-"""Below it most resamples hold too few distinct values for a spread."""
-_LOST = 1e-12
-"""A variance below this share of the sample's is rounding."""
-
-
-@dataclass(frozen=True)
-class SpreadRatio:
-    """sd(b) / sd(a) of independent arms.
-
-    Attributes:
-        n_a: Values of the reference arm.
-        n_b: Values of the other arm.
-        ratio: With the interval of the F distribution, exact where both arms are normal.
-        bootstrap: With the BCa interval, which assumes no distribution.
-        levene_p: Of equal spread, by Brown and Forsythe (1974); None where it cannot be tested (`brown_forsythe`).
-    """
-
-    n_a: int
-    n_b: int
-    ratio: Estimate
-    bootstrap: Estimate | NotEstimable
-    levene_p: float | None
 
 
 @dataclass(frozen=True)
@@ -69,33 +45,6 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     if within <= (np.finfo(np.float64).eps * max(float(np.max(np.abs(arm))) for arm in arms)) ** 2:
         return NotEstimable("in both arms all values lie equally far from the median")
     return float(special.fdtrc(1, df, between / (within / df)))
-
-
-def spread_ratio(
-    a: Values, b: Values, *, seed: int = 0, resamples: int = RESAMPLES, level: float = 0.95
-) -> SpreadRatio | NotEstimable:
-    """The ratio of the standard deviations of independent arms.
-
-    Args:
-        a: Values of the reference arm, shape (n_a,), at least 3, not all alike.
-        b: Values of the other arm, shape (n_b,), likewise.
-        seed: Of the bootstrap.
-        resamples: Of the bootstrap.
-        level: Confidence of both intervals.
-    """
-    arms = _spread_out(a, b)
-    if isinstance(arms, NotEstimable):
-        return arms
-    p = brown_forsythe(*arms)
-    ratio = float(np.std(arms[1], ddof=1) / np.std(arms[0], ddof=1))
-    df = len(arms[0]) - 1, len(arms[1]) - 1
-    half = (1 - level) / 2
-    low = ratio / math.sqrt(float(special.fdtri(df[1], df[0], 1 - half)))
-    high = ratio * math.sqrt(float(special.fdtri(df[0], df[1], 1 - half)))
-    resampled = _bootstrap(arms, seed, resamples, level)
-    return SpreadRatio(
-        len(arms[0]), len(arms[1]), Estimate(ratio, low, high), resampled, None if isinstance(p, NotEstimable) else p
-    )
 
 
 def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpreadRatio | NotEstimable:
@@ -138,41 +87,3 @@ def _spread_out(a: Values, b: Values) -> tuple[Vector, Vector] | NotEstimable:
         if alike(arm):
             return NotEstimable(f"{name} arm: all values are alike, so their spread has no ratio to another")
     return arms
-
-
-def _bootstrap(arms: tuple[Vector, Vector], seed: int, resamples: int, level: float) -> Estimate | NotEstimable:
-    """The BCa interval of the log ratio; resamples in which an arm has no spread are left out."""
-    if min(len(arm) for arm in arms) < _LEAST_RESAMPLED:
-        return NotEstimable(f"fewer than {_LEAST_RESAMPLED} values in an arm: too few spreads to draw")
-    observed = [float(np.log(np.std(arm))) for arm in arms]
-    streams = (0, 1) if observed[0] <= observed[1] else (1, 0)  # as in bootstrap.ratio_of_means
-    variances = [_variances(arm, resamples, (seed, stream)) for arm, stream in zip(arms, streams, strict=True)]
-    usable = (variances[0] > 0) & (variances[1] > 0)
-    distribution = (np.log(variances[1][usable]) - np.log(variances[0][usable])) / 2
-    jackknifed = [_jackknifed_variances(arm) for arm in arms]
-    if min(float(np.min(each)) for each in jackknifed) <= 0:
-        return NotEstimable("without one value an arm has no spread left")
-    found = bca(
-        distribution,
-        observed[1] - observed[0],
-        [observed[1] - np.log(jackknifed[0]) / 2, np.log(jackknifed[1]) / 2 - observed[0]],
-        level=level,
-    )
-    return found if isinstance(found, NotEstimable) else exponential(found)
-
-
-def _variances(values: Vector, resamples: int, stream: tuple[int, int]) -> Vector:
-    """The variance (over n) of each resample, 0 where it is lost in rounding."""
-    scaled = (values - np.mean(values)) / np.std(values)
-    moments = resampled_means(np.column_stack([scaled, scaled**2]), resamples, stream)
-    variance = moments[:, 1] - moments[:, 0] ** 2
-    return np.asarray(np.where(variance > _LOST, variance, 0.0) * np.var(values))
-
-
-def _jackknifed_variances(values: Vector) -> Vector:
-    """The variance (over its count) without the i-th value, for each i."""
-    n = len(values)
-    centred = values - np.mean(values)
-    first, second = -centred / (n - 1), (np.sum(centred**2) - centred**2) / (n - 1)
-    variance = second - first**2
-    return np.asarray(np.where(variance > _LOST * np.var(values), variance, 0.0))

@@ -12,19 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-from scipy import stats
-
 from sparkray import __version__
 from sparkray.analysis import REFERENCE_ORDER
-from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
 from sparkray.errors import DatasetError, InputError, UnknownNameError
 from sparkray.plan import Study
 from sparkray.stats import NotEstimable
-from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, Course, calibrate, drift_pct_per_run
+from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, calibrate, course_of
 from sparkray.store import Dataset, existing, storage_errors, write_atomically
 from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file
 from sparkray.workflows.options import Options, build_study, site_of
@@ -167,16 +163,6 @@ def _rank(environment: str) -> int:
     return REFERENCE_ORDER.index(environment) if environment in REFERENCE_ORDER else len(REFERENCE_ORDER)
 
 
-def course_of(values: np.ndarray) -> Course:
-    """Autocorrelation and drift of a sequence in time order."""
-    r1, n = lag1(values), len(values)
-    if r1 is None:
-        return Course()
-    mean, variance = lag1_if_independent(n)
-    p = 2 * float(stats.norm.sf(abs(r1 - mean) / variance**0.5))
-    return Course(r1, p, effective_n(n, r1), drift_pct_per_run(values.tolist()), trend_p(values))
-
-
 def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, Any]:
     """The document of a calibration: plain values, nothing NaN."""
     metrics: dict[str, Any] = {}
@@ -187,7 +173,7 @@ def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, An
         )
         if len(told) == len(series.rows):
             found = calibrate(
-                told, course_of(np.asarray(told)), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed
+                told, course_of(told), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed
             )
         reason = found.reason if isinstance(found, NotEstimable) else None
         metrics[name] = {"not_estimable": reason, **({} if isinstance(found, NotEstimable) else asdict(found))}

@@ -6,14 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from audit_cases import case, judged, judged_dataset, judged_rows, kinds, of_kind, rows_of
-from scipy import stats
 from support.audit_study import sound_study
 
 from sparkray.audit import audit
 from sparkray.audit.findings.blocked_order import stretches_p
 from sparkray.audit.findings.split_halves import chance_of
 from sparkray.audit.results import Claim, results_of
-from sparkray.audit.serial import effective_n, lag1, lag1_if_independent, trend_p, welch_p
 from sparkray.catalog import Catalog, data_root
 
 PAIRS = "ABBABAABABBAABBABAAB"
@@ -119,34 +117,6 @@ def test_chance_by_hand(ps: list[float], chance: float) -> None:
 def test_the_chance_is_kept(cells: int) -> None:
     drawn = np.random.default_rng(cells).random((3_000, cells))
     assert np.mean([chance_of(row.tolist()) < 0.01 for row in drawn]) <= 0.016
-
-
-def test_lag_1_autocorrelation_by_hand() -> None:
-    assert lag1(np.array([1.0, 2.0, 3.0, 4.0, 5.0])) == pytest.approx(0.4)
-    assert lag1(np.array([7.0] * 8)) is None
-    assert lag1(np.array([1.0, 2.0])) is None
-
-
-def test_moments_of_lag_1_by_simulation() -> None:
-    generator = np.random.default_rng(1)
-    found = [value for row in generator.normal(size=(4000, 10)) if (value := lag1(row)) is not None]
-    mean, variance = lag1_if_independent(10)
-    assert np.mean(found) == pytest.approx(mean, abs=0.02)
-    assert np.var(found) == pytest.approx(variance, rel=0.1)
-
-
-def test_effective_sample_size() -> None:
-    assert effective_n(10, -0.1) == 10
-    assert effective_n(100, 0.5) == pytest.approx(100 * (1 - 51 / 96) / (1 + 51 / 96))
-    assert effective_n(10, 0.9) == 1
-
-
-def test_trend_and_welch() -> None:
-    assert trend_p(np.arange(10.0)) == pytest.approx(2 / 3628800)
-    assert trend_p(np.ones(10)) is None
-    a, b = np.array([1.0, 2.0, 3.0, 7.0]), np.array([4.0, 5.0, 9.0])
-    assert welch_p(a, b) == pytest.approx(stats.ttest_ind(a, b, equal_var=False).pvalue)
-    assert welch_p(np.ones(3), np.ones(3)) is None
 
 
 def test_two_metrics_that_are_one() -> None:

@@ -18,7 +18,7 @@ from sparkray.stats.calibration import (
     Trial,
     blocked_rejects,
     calibrate,
-    drift_pct_per_run,
+    course_of,
     noise_of,
     paired_rejects,
     rate_of,
@@ -234,9 +234,9 @@ def test_a_narrower_margin_needs_more_pairs_and_none_needs_none() -> None:
 
 def test_drift_is_the_slope_of_theil_and_sen() -> None:
     line = [100 + 0.5 * k for k in range(21)]
-    assert drift_pct_per_run(line) == pytest.approx(100 * 0.5 / 105)
-    assert drift_pct_per_run([*line[:-1], 900.0]) == pytest.approx(100 * 0.5 / 105, rel=0.02)
-    assert drift_pct_per_run([1.0]) is None
+    assert course_of(line).drift_pct_per_run == pytest.approx(100 * 0.5 / 105)
+    assert course_of([*line[:-1], 900.0]).drift_pct_per_run == pytest.approx(100 * 0.5 / 105, rel=0.02)
+    assert course_of([1.0]).drift_pct_per_run is None
 
 
 STEEP = [100 * 1.05**k * (1 + 1e-9 * (k % 3)) for k in range(RUNS)]

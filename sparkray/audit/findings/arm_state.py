@@ -8,7 +8,8 @@ import polars as pl
 from sparkray.audit.case import Case, labels, numbers, reference_first
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.results import STATE
-from sparkray.audit.serial import varies, welch_p
+from sparkray.stats.independent import welch_p
+from sparkray.stats.samples import varies
 
 _LEVEL = 0.01
 _LEAST = {"gpu": 1.0, "mem": 0.5, "page": 0.5, "swap": 0.1}

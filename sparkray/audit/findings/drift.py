@@ -8,7 +8,8 @@ from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved
 from sparkray.audit.family import families, told
 from sparkray.audit.finding import Finding, Gravity, NotJudged
-from sparkray.audit.serial import effective_n, lag1, pooled_lag1_p, trend_p
+from sparkray.stats.samples import varies
+from sparkray.stats.serial import Memory, effective_n, memory, pooled_lag1_p, trend_p
 
 _LEVEL = 0.01
 _LEAST_RUNS = 5
@@ -34,7 +35,8 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 def _trends(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
     tested = {
-        metric: [(cell, p) for cell in cells if (p := trend_p(cell.values(metric))) is not None] for metric in metrics
+        metric: [(cell, trend_p(cell.values(metric))) for cell in cells if _can_tell(cell, metric)]
+        for metric in metrics
     }
     count = sum(map(len, tested.values()))
     moved = {
@@ -63,12 +65,14 @@ def _moved(cell: Cell, metric: str, p: float) -> str:
 
 
 def _autocorrelation(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
-    pooled = {metric: pooled_lag1_p([cell.values(metric) for cell in cells]) for metric in metrics}
+    pooled = {
+        metric: pooled_lag1_p([found for cell in cells if (found := _memory(cell, metric))]) for metric in metrics
+    }
     seen = {metric: found for metric, found in pooled.items() if found and found[1] * len(metrics) < _LEVEL}
     for members in families(seen):
         best = min(members, key=lambda metric: seen[metric][1])
         mean, p = seen[best]
-        varied = [cell for cell in cells if lag1(cell.values(best)) is not None]
+        varied = [cell for cell in cells if _can_tell(cell, best)]
         sizes = "; ".join(f"{cell.name}: {_worth(len(cell.values(best)), mean)}" for cell in varied)
         yield Finding(
             "autocorrelation",
@@ -82,3 +86,13 @@ def _autocorrelation(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravi
 
 def _worth(runs: int, lag_1: float) -> str:
     return f"{runs} runs as good as {effective_n(runs, lag_1):.1f}"
+
+
+def _can_tell(cell: Cell, metric: str) -> bool:
+    values = cell.values(metric)
+    return len(values) >= _LEAST_RUNS and varies(values)
+
+
+def _memory(cell: Cell, metric: str) -> Memory | None:
+    found = memory(cell.values(metric)) if _can_tell(cell, metric) else None
+    return found if isinstance(found, Memory) else None

@@ -12,7 +12,7 @@ from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved
 from sparkray.audit.family import families, told
 from sparkray.audit.finding import Finding, Gravity, NotJudged
-from sparkray.audit.serial import welch_p
+from sparkray.stats.independent import welch_p
 
 _LEVEL = 0.05
 _LEAST_RUNS = 6

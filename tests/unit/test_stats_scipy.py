@@ -1,0 +1,44 @@
+"""Statistics that SciPy computes, and the one Welch test of the package."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from sparkray.stats.independent import mann_whitney, normality, welch, welch_p
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_mann_whitney_counts_the_second_arm(rounded: bool) -> None:
+    chance = np.random.default_rng(3)
+    a, b = chance.normal(0, 2, 9), chance.normal(1, 2, 12)
+    if rounded:
+        a, b = np.round(a), np.round(b)
+    expected = stats.mannwhitneyu(b, a)
+    assert mann_whitney(a, b) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
+
+
+def test_all_values_tied_show_no_difference() -> None:
+    assert mann_whitney(np.full(9, 2.0), np.full(9, 2.0)) == (40.5, 1.0)
+
+
+def test_normality_knows_no_unit() -> None:
+    values = np.random.default_rng(4).normal(7.0, 0.1, 25)
+    assert normality(values * 1e-30) == pytest.approx(normality(values), rel=1e-9)
+
+
+def test_welch_is_scipys_and_says_where_there_is_none() -> None:
+    a, b = np.array([1.0, 2.0, 3.0, 7.0]), np.array([4.0, 5.0, 9.0])
+    expected = stats.ttest_ind(b, a, equal_var=False)
+    assert welch(a, b) == pytest.approx((expected.statistic, expected.df, expected.pvalue))
+    assert welch_p(1e12 * a, 1e12 * b) == pytest.approx(expected.pvalue)
+    assert welch_p(np.ones(3), np.ones(3)) is None
+    assert welch_p(a[:1], b) is None
+
+
+def test_what_a_sweep_imports_at_its_end_does_not_load_all_of_scipy() -> None:
+    modules = "sparkray.stats.paired, sparkray.stats.serial, sparkray.checks.steady"
+    code = f"import sys, {modules}; print('scipy.stats' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
