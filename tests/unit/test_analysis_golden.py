@@ -63,7 +63,7 @@ def _short(cell: Any) -> Any:
 
 def test_every_number_is_the_frozen_one(tmp_path: Path) -> None:
     frozen, now = json.loads(GOLDEN.read_text()), numbers(tmp_path)
-    assert list(now) == list(frozen)
+    assert frozen.keys() <= now.keys()
     for table, rows in frozen.items():
         assert len(now[table]) == len(rows), table
         for number, (row, expected) in enumerate(zip(now[table], rows, strict=True)):
