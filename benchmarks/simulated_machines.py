@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.offer import judge
+from sparkray.config.feasible_levels import judge
 from sparkray.config.space import BASELINE, Factor, HostFacts, Space
 from sparkray.optimize.search import Batch, FeasibleSpace, Result, feasible_space
 

@@ -38,11 +38,11 @@ from sparkray.execute import run_once, store_interrupted
 from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
 from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_host
+from sparkray.machine.capabilities import About, about
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
-from sparkray.machine.offered import About, about
 from sparkray.machine.raylet import ray_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
@@ -391,7 +391,9 @@ def _start_error(error: Exception, address: str, origin: str) -> Exception:
     if origin:
         remedy = f"Check {origin}"
     elif _timed_out(error):
-        remedy = f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then give the command again"
+        remedy = (
+            f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then give the command again"
+        )
     else:
         remedy = ""
     reason = " ".join(str(error).split())[:300]

@@ -8,7 +8,7 @@ environments rotate by one place from block to block (AB, BA, AB), the protocol 
 `run_id` hashes what the run *is* (treatment, model, workload, engine options, seed, replicate), not how many there are:
 raising N keeps what is measured already.
 
-A treatment that is effectively one before it (`spec.folding`) has no runs, and the plan is that of the study without it:
+A treatment that is equivalent to one before it (`config.equivalence`) has no runs. The plan is that of the study without it:
 no position in a block is held for it, so that alternation stays balanced. Where the experiment says `fold: false` it has.
 """
 
@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparkray.config.docker import DockerOptions, given
+from sparkray.config.equivalence import Equivalence, acting, find_equivalences
 from sparkray.config.experiment import Experiment, Level, Workload
-from sparkray.config.folding import Fold, acting, fold
 from sparkray.config.isolation import Ladder
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
@@ -34,7 +34,7 @@ class Treatment:
     """One environment with its Docker options as asked (defaults outside Docker).
 
     `adapt` names the options that may be given up when the host cannot honour them. `isolation` are layers that are
-    added to a chroot (`spec.isolation`); the options then say with what (`shm_size` of an own /dev/shm).
+    added to a chroot (`config.isolation`); the options then say with what (`shm_size` of an own /dev/shm).
     """
 
     environment: str
@@ -196,7 +196,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
     return canonical_sha256(identity)[:_ID_LENGTH]
 
 
-def folds(study: Study) -> tuple[Fold, ...]:
+def equivalences(study: Study) -> tuple[Equivalence, ...]:
     """Container environments that by their flags are effectively another of the study, the baseline first of all.
 
     Two that may not give up the same flags are kept apart: one of them may lose a flag on a host where the other stops.
@@ -208,7 +208,7 @@ def folds(study: Study) -> tuple[Fold, ...]:
         treatment = contained[environment]
         return [name for name in acting(treatment.options) if name in treatment.adapt]
 
-    return fold({name: treatment.options for name, treatment in contained.items()}, apart=adaptable)
+    return find_equivalences({name: treatment.options for name, treatment in contained.items()}, apart=adaptable)
 
 
 def _rank(treatment: Treatment) -> int:
@@ -224,7 +224,7 @@ def treatments_of(ladder: Ladder) -> tuple[Treatment, ...]:
 
 def measured(study: Study) -> tuple[Treatment, ...]:
     """The treatments that have runs: all but those that another one stands for."""
-    left_out = {found.treatment for found in folds(study)} if study.experiment.fold else set()
+    left_out = {found.treatment for found in equivalences(study)} if study.experiment.fold else set()
     return tuple(t for t in study.treatments if t.environment not in left_out)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.offer import judge
+from sparkray.config.feasible_levels import judge
 from sparkray.config.space import Factor, HostFacts, Space
 from sparkray.optimize.search import Batch, FeasibleSpace, Result, Settings, Trial, feasible_space, search
 

@@ -1,9 +1,9 @@
 """What each Docker option must show in the effective state of a process when it acts. Pure.
 
-A state is what `runtimes._readback.effective_state` tells: nothing here asks a container what it thinks. An option that
+A state is what `runtimes.linux.readback.effective_state` tells: nothing here asks a container what it thinks. An option that
 leaves no trace in /proc (`gpus`, `log_driver`, `runtime`, `device`) has nothing to show and is neither confirmed nor denied.
 
-The rules stand beside the options' declarations in `spec.docker`, not in them: they need a state to speak of, and a
+The rules stand beside the options' declarations in `config.docker`, not in them: they need a state to speak of, and a
 flag's text, bounds and factor do not. A test holds that every option has a rule or is named as one without a trace.
 """
 

@@ -3,7 +3,7 @@
 Two directions answer two questions. A layer added alone to the chroot (`native:plus-pid`) costs what it costs by itself;
 a layer taken alone from the container (`container:less-pid`) gives back what it costs beside all the others. Where the
 two disagree, layers interact. A rung is climbed only for a layer that the baseline container really has: adding one that
-it has not would explain a difference that is not there. What cannot be climbed is struck out with the reason.
+it has not would explain a difference that is not there. What cannot be climbed is excluded with the reason.
 
 Page-cache state is no layer: which pages are warm is a matter of the runs' protocol, which an experiment has and a treatment
 has not, so that it is alike in every arm of a block. A ladder under `drop` and one under `warm` tell what it costs.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sparkray.config.docker import DockerOptions, flag_of, given
-from sparkray.config.folding import signature
+from sparkray.config.equivalence import signature
 from sparkray.config.privilege import CAPABILITIES, capabilities_of, security_choices
 from sparkray.config.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
 from sparkray.config.space import HostFacts
@@ -52,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What a machine's kernel and Docker engine make of layers. None is unknown, and nothing is struck out for it.
+    """What a machine's kernel and Docker engine make of layers. None is unknown, and nothing is excluded for it.
 
     Attributes:
         cgroup_version: 1 or 2: under 1 Docker leaves a container in the host's cgroup namespace.
@@ -97,7 +97,7 @@ class Struck:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs in order, the questions they answer, and what was struck out. The total goes from `first` to `last`."""
+    """The rungs in order, the questions they answer, and what was excluded. The total goes from `first` to `last`."""
 
     rungs: tuple[Rung, ...]
     steps: tuple[Step, ...]

@@ -1,7 +1,7 @@
 """What each layer of isolation must show in the effective state of a chroot's process when it acts. Pure.
 
-As `spec.effect` is for Docker's options: a state is what `runtimes._readback.effective_state` tells. Masked paths leave no
-trace in it.
+`config.effect` does the same for Docker's options. A state comes from `runtimes.linux.readback.effective_state`. Masked
+paths leave no trace in it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ def missing(layers: Sequence[str], options: DockerOptions, state: State) -> Iter
     """Layers that were asked for and do not act, in words; what cannot be read back is not complained of.
 
     Args:
-        layers: Names of `spec.isolation.LAYERS`.
+        layers: Names of `config.isolation.LAYERS`.
         options: What they were made with (`shm_size`, capabilities).
         state: The effective state.
     """

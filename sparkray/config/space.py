@@ -2,7 +2,7 @@
 
 A space is a YAML file in `conf/spaces`. A factor has levels; a level says which options (and what else) it changes in the
 baseline, whose own setting is every factor's first level and has no line in the file. Which levels a host can honour, and
-which of them can act at all, is judged apart, in `spec.offer`.
+which of them can act at all, is judged apart, in `config.feasible_levels`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sparkray.config.boundary import STRICT
 from sparkray.config.docker import DockerOptions, Security, flag_of, given, option_names
-from sparkray.config.folding import DOCKER_DEFAULTS
+from sparkray.config.equivalence import DOCKER_DEFAULTS
 from sparkray.config.privilege import plain, security_choices
 from sparkray.units import did_you_mean
 
@@ -39,7 +39,7 @@ ActsOn = Literal["any", "gpu"]
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What is known of a machine and of its Docker engine. None is unknown, and nothing is struck out for it.
+    """What is known of a machine and of its Docker engine. None is unknown, and nothing is excluded for it.
 
     Attributes:
         cpus: Every CPU, as a list (`0-19`).
@@ -69,7 +69,7 @@ class HostFacts:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """What the engine does without being told, in the spelling of `spec.folding.signature`."""
+        """What the engine does without being told, in the spelling of `config.equivalence.signature`."""
         own = {"log_driver": self.log_driver, "runtime": self.runtime}
         return {**DOCKER_DEFAULTS, **{name: value for name, value in own.items() if value is not None}}
 

@@ -1,4 +1,4 @@
-"""Keeps sparkray and Ray off the CPUs that a site leaves to the engine, so that what observes does not disturb."""
+"""CPU isolation: keeps sparkray and Ray off the CPUs that a site reserves for the engine."""
 
 import os
 from collections.abc import Callable, Iterable

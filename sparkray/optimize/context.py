@@ -7,8 +7,8 @@ from typing import Literal
 
 from sparkray.config.docker import DockerOptions, Security, flag_words, given
 from sparkray.config.experiment import Sequential
+from sparkray.config.feasible_levels import LevelVerdict
 from sparkray.config.isolation import KernelFacts, Ladder, ladder
-from sparkray.config.offer import LevelVerdict
 from sparkray.config.site import CONTAINER_BASELINE, Environment
 from sparkray.config.space import HostFacts, Space, apply_level
 from sparkray.engines import load_engine

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.offer import LevelVerdict, unresolved
+from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import MOST_CONFIRM, PHASE, OptimizationContext, changed_words
@@ -105,7 +105,7 @@ def level_document(context: OptimizationContext, verdict: LevelVerdict) -> dict[
     return {
         "factor": verdict.factor,
         "level": verdict.level,
-        "done": "screen" if verdict.alone else ("search only" if verdict.offered else "struck"),
+        "done": "screen" if verdict.alone else ("search only" if verdict.feasible else "struck"),
         "reason": verdict.reason or None,
         "security": verdict.security,
         "flags": changed_words(before, apply_level(before, verdict.options)) if known else None,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.folding import apart_in, state_signature
+from sparkray.config.equivalence import differing_fields, state_signature
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import HostError
 from sparkray.metrics import BY_NAME
@@ -100,7 +100,9 @@ class Rows:
             other = base.get(pair)
             if other is not None and row["effective_state"] and other["effective_state"]:
                 one = state_signature(treatment.options, json.loads(row["effective_state"]))
-                return not apart_in(one, state_signature(baseline.options, json.loads(other["effective_state"])))
+                return not differing_fields(
+                    one, state_signature(baseline.options, json.loads(other["effective_state"]))
+                )
         return None
 
 

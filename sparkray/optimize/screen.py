@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sparkray.analysis.optimized import Effect, Level, LevelState
-from sparkray.config.offer import LevelVerdict, unresolved
+from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import OptimizationContext, changed_words
@@ -152,20 +152,20 @@ def _state(
     if environment in out:
         ran = out[environment].startswith("none of its")
         return ("failed" if ran else "struck"), out[environment]
-    if not verdict.offered:
+    if not verdict.feasible:
         return "struck", verdict.reason
     return ("measured", None) if verdict.alone else ("search only", verdict.reason)
 
 
 def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
     """A verdict with what the screen says against it: the search is spared what is known."""
-    if not verdict.offered or level.state == "search only":
+    if not verdict.feasible or level.state == "search only":
         return verdict
     reason = level.reason
     for where, one in (("", level.effect), *((f" on {model}", one) for model, one in level.by_model.items())):
         if one is not None and one.harms and one.verdict == "different":
             reason = reason or f"it does harm alone{where}: {one.gain_pct:+.1f} %"
-    return verdict if reason is None else replace(verdict, offered=False, alone=False, reason=reason)
+    return verdict if reason is None else replace(verdict, feasible=False, alone=False, reason=reason)
 
 
 def advice_of(level: Level) -> str:

@@ -49,7 +49,7 @@ class Launch:
     `binds` are (source, target, read_only) as absolute paths; `environment` is complete for host and chroot, and added to
     the image's own under Docker. `log` receives stdout and stderr. `scratch` is an empty folder that becomes `/tmp` of a
     chroot; `made` are empty folders of the rootfs that are made anew for the run, for binds to stand in. `python` runs the
-    launcher. `isolation` are layers that are added to a chroot (names of `spec.isolation`); there, `options` say with what.
+    launcher. `isolation` are layers that are added to a chroot (names of `config.isolation`), with their `options`.
     """
 
     name: str

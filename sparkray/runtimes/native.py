@@ -5,7 +5,7 @@ else. The rootfs is mounted read-only, with proc, sys and dev of the host, so th
 runs; /tmp is a fresh folder on disk.
 
 Layers of isolation that a container has and a chroot has not may be added to a launch, one or several, so that each can
-be measured by itself (`spec.isolation`).
+be measured by itself (`config.isolation`).
 """
 
 from contextlib import AbstractContextManager

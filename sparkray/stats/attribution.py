@@ -134,7 +134,7 @@ def attribute(arms: Mapping[str, Arm], steps: Sequence[Step], *, first: str, las
 
     Args:
         arms: Values of one metric and one model, by environment and then by block, in any unit.
-        steps: The questions (`spec.isolation.Ladder.steps`); arms that they share are used in all.
+        steps: The questions (`config.isolation.Ladder.steps`); arms that they share are used in all.
         first: Environment where the total begins.
         last: Environment where it ends.
     """

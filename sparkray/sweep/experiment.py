@@ -17,7 +17,7 @@ from sparkray.execute.layout import engine_warnings
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.folded import folded_document, folded_lines, folded_results
+from sparkray.sweep.equivalence_text import equivalence_document, equivalence_lines, equivalence_results
 from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
 from sparkray.timing import Timing
 from sparkray.units import format_duration
@@ -90,7 +90,7 @@ def _announce(
         markup=False,
         soft_wrap=True,
     )
-    for line in folded_lines(study):
+    for line in equivalence_lines(study):
         show(line, markup=False, soft_wrap=True)
     for warning in engine_warnings(study, runs, load_engine(study.engine)):
         show(f"warning: {warning}", markup=False, soft_wrap=True)
@@ -120,7 +120,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
             "results_dir": str(dataset.path),
             "runs": counts,
             "simulated": simulated,
-            "folded": folded_document(study),
+            "folded": equivalence_document(study),
             "calibration": calibration,
             **({"looks": [standing_document(standing) for standing in looks]} if looks else {}),
             **as_document(found, compared),
@@ -129,7 +129,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
         return counts
     if found:
         out.print(environment_table(found))
-    for line in (*comparison_lines(compared), *folded_results(study)):
+    for line in (*comparison_lines(compared), *equivalence_results(study)):
         out.print(line, markup=False, soft_wrap=True)
     for standing in looks:
         out.print(f"by the looks, which count: {standing}", markup=False, soft_wrap=True)

@@ -14,8 +14,8 @@ from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
-from sparkray.plan import PlannedRun, Study, folds, make_plan, refused
-from sparkray.sweep.folded import folded_document, folded_lines
+from sparkray.plan import PlannedRun, Study, equivalences, make_plan, refused
+from sparkray.sweep.equivalence_text import equivalence_document, equivalence_lines
 from sparkray.sweep.optimize import (
     optimization_options,
     plan_optimisation,
@@ -51,7 +51,7 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
         plan_document = {
             "hours": hours,
             "protocols": protocols,
-            "folded": folded_document(study),
+            "folded": equivalence_document(study),
             "warnings": warnings,
             "runs": documents,
         }
@@ -69,11 +69,11 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
             out.print(f"      will be unready: {document['refused']}", soft_wrap=True, markup=False)
         command = document["docker_command"] or shlex.join(document["engine_command"])
         out.print(f"      {command}", soft_wrap=True, markup=False)
-    folded = {found.treatment for found in folds(study)}
+    equivalent = {found.treatment for found in equivalences(study)}
     for treatment in study.treatments:
-        for reason in () if treatment.environment in folded else cannot_act(treatment.options).values():
+        for reason in () if treatment.environment in equivalent else cannot_act(treatment.options).values():
             out.print(f"{treatment.environment}: {reason}", markup=False, soft_wrap=True)
-    for line in folded_lines(study):
+    for line in equivalence_lines(study):
         out.print(line, markup=False, soft_wrap=True)
     for warning in warnings:
         out.print(f"warning: {warning}", markup=False, soft_wrap=True)

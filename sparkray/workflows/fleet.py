@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sparkray.config.offer import LevelVerdict, judge
+from sparkray.config.feasible_levels import LevelVerdict, judge
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
-from sparkray.machine.offered import About
+from sparkray.machine.capabilities import About
 from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.runner import InterruptedSweepError, StudyRunner
 from sparkray.optimize.search.machines import MACHINES, Companion, Helper
@@ -210,12 +210,12 @@ def _differs(context: OptimizationContext, told: About) -> str | None:
         allowed=context.request.allowed,
     )
     for mine, other in zip(context.verdicts, theirs, strict=True):
-        if (mine.offered, mine.options) != (other.offered, other.options):
+        if (mine.feasible, mine.options) != (other.feasible, other.options):
             return f"{mine.name} is {_words(other)} there, and here {_words(mine)}"
     return None
 
 
 def _words(verdict: LevelVerdict) -> str:
-    if not verdict.offered:
-        return f"struck out ({verdict.reason})"
-    return "offered as " + ", ".join(f"{name}={value}" for name, value in verdict.options.items())
+    if not verdict.feasible:
+        return f"excluded ({verdict.reason})"
+    return "feasible as " + ", ".join(f"{name}={value}" for name, value in verdict.options.items())

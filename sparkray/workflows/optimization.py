@@ -11,12 +11,12 @@ from typing import Any
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.feasible_levels import judge
 from sparkray.config.isolation import KernelFacts
-from sparkray.config.offer import judge
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE, Environment
 from sparkray.errors import InputError
+from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import Machine, fingerprint
-from sparkray.machine.offered import engine_info, host_facts
 from sparkray.optimize.attribute import climb
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest, words_of
 from sparkray.optimize.hypotheses import hypotheses

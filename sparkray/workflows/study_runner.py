@@ -116,7 +116,7 @@ class SessionRunner:
         for treatment, why in self._refused(study, dataset, unknown):
             known[key_of(treatment)] = why
             write_atomically(path, json.dumps(known, indent=1).encode())
-            self.say(f"struck out: {why}")
+            self.say(f"excluded: {why}")
         return {t.environment: known[key_of(t)] for t in candidates if key_of(t) in known}
 
     def _refused(

@@ -22,7 +22,7 @@ from sparkray.checks import Asked, Evidence
 from sparkray.checks.readback import Check
 from sparkray.config.docker import DockerOptions, option_names
 from sparkray.config.effect import WITHOUT_TRACE, readings
-from sparkray.config.folding import apart_in, fold, state_signature
+from sparkray.config.equivalence import differing_fields, find_equivalences, state_signature
 from sparkray.errors import RunUnreadyError
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
@@ -170,9 +170,9 @@ def plain(client: docker.DockerClient, image: Image, tmp_path_factory: pytest.Te
 def test_flags_that_are_folded_lead_to_the_same_state(
     client: docker.DockerClient, image: Image, tmp_path: Path, plain: Mapping[str, Any], options: DockerOptions
 ) -> None:
-    assert len(fold({"plain": DockerOptions(), "flag": options})) == 1
+    assert len(find_equivalences({"plain": DockerOptions(), "flag": options})) == 1
     with contained(client, image, tmp_path, options) as state:
-        assert apart_in(state_signature(DockerOptions(), plain), state_signature(options, state)) == ()
+        assert differing_fields(state_signature(DockerOptions(), plain), state_signature(options, state)) == ()
 
 
 def test_shm_beside_host_ipc_is_called_idle_and_leads_to_the_same_state(
@@ -187,7 +187,7 @@ def test_shm_beside_host_ipc_is_called_idle_and_leads_to_the_same_state(
         other = state_signature(without, state)
     assert verdict.verdict == "warn"
     assert "flags that did not act: --shm-size cannot act under --ipc=host" in verdict.evidence
-    assert apart_in(one, other) == ()
+    assert differing_fields(one, other) == ()
 
 
 def test_a_native_run_and_a_plain_process_pass(image: Image, rootfs: Path, tmp_path: Path, model: Path) -> None:

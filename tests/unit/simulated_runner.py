@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.folding import signature
+from sparkray.config.equivalence import signature
 from sparkray.errors import PreflightError
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.search.machines import Companion

@@ -16,8 +16,8 @@ from simulated_runner import Pretending, Truth, context_in, pretending
 
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import HostError, SparkrayError, StorageError, UnknownNameError
+from sparkray.machine.capabilities import About
 from sparkray.machine.fingerprint import Machine
-from sparkray.machine.offered import About
 from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.rows import Rows, all_rows
 from sparkray.optimize.runner import InterruptedSweepError
@@ -276,7 +276,7 @@ def test_one_that_would_offer_other_levels_is_told_which(fit: Callable[..., str 
     facts = replace(context_in(tmp_path).facts, security=())
     said = fit(host="two", boot="2", can=facts)
     assert said == (
-        "seccomp=unconfined is struck out (the Docker engine of this machine uses no seccomp) there, and here offered as "
+        "seccomp=unconfined is excluded (the Docker engine of this machine uses no seccomp) there, and here feasible as "
         "security_opt=['seccomp=unconfined']"
     )
 

@@ -18,7 +18,7 @@ from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import Environment, is_container, is_native
 from sparkray.config.space import HostFacts
 from sparkray.errors import RunUnreadyError
-from sparkray.plan import Study, Treatment, folds, make_plan, run_id_of, treatments_of
+from sparkray.plan import Study, Treatment, equivalences, make_plan, run_id_of, treatments_of
 from sparkray.runtimes.linux import _filter, _isolate
 from sparkray.runtimes.linux.cgroup import parse_mounts
 from sparkray.runtimes.linux.isolation import hierarchies, make_groups
@@ -175,7 +175,7 @@ def study(*treatments: Treatment) -> Study:
 def test_a_ladder_is_planned_in_shared_blocks_and_nothing_of_it_is_folded() -> None:
     treatments = treatments_of(climbed(DockerOptions(ipc="host", shm_size="8g")))
     made = study(*treatments)
-    assert folds(made) == ()
+    assert equivalences(made) == ()
     runs = make_plan(made)
     for block in range(made.experiment.runs):
         assert {r.environment for r in runs if r.block == block} == {t.environment for t in treatments}
@@ -187,7 +187,7 @@ def test_a_rung_that_equals_the_baseline_folds_into_it_and_not_the_other_way_rou
         Treatment("container:less-ipc", DockerOptions(ipc="host")),
         Treatment("container_baseline", DockerOptions(ipc="host")),
     )
-    assert [(f.treatment, f.like) for f in folds(same)] == [("container:less-ipc", "container_baseline")]
+    assert [(f.treatment, f.like) for f in equivalences(same)] == [("container:less-ipc", "container_baseline")]
 
 
 def test_layers_are_part_of_what_a_run_is_and_ids_from_before_stay() -> None:

@@ -18,8 +18,8 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions
 from sparkray.config.site import Environment
 from sparkray.errors import ConfigError, HostError, InputError
+from sparkray.machine.capabilities import host_facts, lacking, security_of
 from sparkray.machine.fingerprint import Machine
-from sparkray.machine.offered import host_facts, lacking, security_of
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest, changed_words
 from sparkray.optimize.hypotheses import hypotheses

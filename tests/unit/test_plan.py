@@ -23,9 +23,9 @@ from sparkray.plan import (
     Treatment,
     canonical_sha256,
     definition_sha256,
+    equivalences,
     estimated_s,
     experiment_sha256,
-    folds,
     make_plan,
     measured,
 )
@@ -149,39 +149,39 @@ SHM = DockerOptions(ipc="host", shm_size="32g")
 
 @pytest.mark.parametrize("order", ["random", "alternating"])
 def test_a_folded_plan_is_that_of_the_study_without_it(order: str) -> None:
-    folded = contained(DockerOptions(ipc="host"), SHM, order=order, runs=6)
-    without = replace(folded, treatments=folded.treatments[:2])
-    assert [t.environment for t in measured(folded)] == ["native", "container_baseline"]
-    assert make_plan(folded) == make_plan(without)
-    assert {run.environment for run in make_plan(folded)} == {"native", "container_baseline"}
+    equivalent = contained(DockerOptions(ipc="host"), SHM, order=order, runs=6)
+    without = replace(equivalent, treatments=equivalent.treatments[:2])
+    assert [t.environment for t in measured(equivalent)] == ["native", "container_baseline"]
+    assert make_plan(equivalent) == make_plan(without)
+    assert {run.environment for run in make_plan(equivalent)} == {"native", "container_baseline"}
 
 
 def test_folding_keeps_the_ids_of_all_other_runs() -> None:
-    folded = contained(DockerOptions(ipc="host"), SHM)
-    apart = replace(folded, experiment=replace(folded.experiment, fold=False))
-    before, after = ids(apart), ids(folded)
+    equivalent = contained(DockerOptions(ipc="host"), SHM)
+    apart = replace(equivalent, experiment=replace(equivalent.experiment, fold=False))
+    before, after = ids(apart), ids(equivalent)
     assert {key[1] for key in before} - {key[1] for key in after} == {"container_optimized"}
     assert after == {key: before[key] for key in after}
-    assert definition_sha256(apart) == definition_sha256(folded)
-    assert folds(apart) == folds(folded) != ()
+    assert definition_sha256(apart) == definition_sha256(equivalent)
+    assert equivalences(apart) == equivalences(equivalent) != ()
 
 
 def test_the_baseline_stands_for_the_other_whatever_comes_first() -> None:
     one = contained(SHM, DockerOptions(ipc="host"))
     turned = replace(one, treatments=tuple(reversed(one.treatments)))
-    assert [(found.treatment, found.like) for found in folds(turned)] == [CONTAINERS[::-1]]
+    assert [(found.treatment, found.like) for found in equivalences(turned)] == [CONTAINERS[::-1]]
     assert [t.environment for t in measured(turned)] == ["container_baseline", "native"]
 
 
 def test_flags_that_differ_are_not_folded_and_environments_outside_docker_never() -> None:
-    assert folds(contained(DockerOptions(ipc="host"), DockerOptions(shm_size="32g"))) == ()
-    assert folds(planned(environments=("host", "native"), fold=True)) == ()
+    assert equivalences(contained(DockerOptions(ipc="host"), DockerOptions(shm_size="32g"))) == ()
+    assert equivalences(planned(environments=("host", "native"), fold=True)) == ()
 
 
 def test_containers_that_may_not_lose_the_same_flags_are_kept_apart() -> None:
     same = DockerOptions(ipc="host", ulimit_stack=67108864)
-    assert folds(contained(same, same, adapt=(("ulimit_stack",), ()))) == ()
-    assert len(folds(contained(same, same, adapt=(("ulimit_stack",), ("ulimit_stack", "shm_size"))))) == 1
+    assert equivalences(contained(same, same, adapt=(("ulimit_stack",), ()))) == ()
+    assert len(equivalences(contained(same, same, adapt=(("ulimit_stack",), ("ulimit_stack", "shm_size"))))) == 1
 
 
 def _identical() -> Study:

@@ -12,7 +12,7 @@ from search_driver import answer, answers, settings_for, small_feasible_space
 
 from sparkray.config.docker import DockerOptions
 from sparkray.optimize.search import Batch, Result, Settings, search
-from sparkray.optimize.search.failure_attribution import Blame, levels_of
+from sparkray.optimize.search.failure_attribution import FailureAttribution, levels_of
 from sparkray.optimize.search.propose import designed
 from sparkray.optimize.search.race import Noise, hopeless, mean, pooled_noise
 from sparkray.optimize.search.surrogate import Observations, Surrogate, climbed, neighbours
@@ -184,24 +184,24 @@ GOOD = {"a": "x", "b": "baseline", "c": "x"}
 
 
 def test_a_level_that_works_elsewhere_is_not_to_blame() -> None:
-    blame = Blame([GOOD], [{"a": "x", "b": "x", "c": "x"}])
+    failure_attribution = FailureAttribution([GOOD], [{"a": "x", "b": "x", "c": "x"}])
     rng = np.random.default_rng(1)
-    assert {blame.draw(rng) for _ in range(20)} == {(frozenset({("b", "x")}),)}
+    assert {failure_attribution.draw(rng) for _ in range(20)} == {(frozenset({("b", "x")}),)}
 
 
 def test_each_suspect_is_drawn_and_what_explains_more_is_drawn_more_often() -> None:
     bad = [{"a": "y", "b": "x"}, {"a": "y", "c": "z"}, {"a": "y", "d": "x"}]
     rng = np.random.default_rng(1)
-    drawn = Counter(culprit for _ in range(400) for culprit in Blame([], bad).draw(rng))
+    drawn = Counter(culprit for _ in range(400) for culprit in FailureAttribution([], bad).draw(rng))
     assert max(drawn, key=drawn.__getitem__) == frozenset({("a", "y")})
     assert set(drawn) == {frozenset({level}) for choices in bad for level in levels_of(choices)}
 
 
 def test_where_every_level_works_alone_pairs_are_suspected_and_at_last_the_whole() -> None:
     rng, bad = np.random.default_rng(1), {"a": "x", "b": "x"}
-    assert Blame([{"a": "x"}, {"b": "x"}], [bad]).draw(rng) == (levels_of(bad),)
-    assert Blame([{**bad, "c": "x"}], [bad]).draw(rng) == (levels_of(bad),)
-    assert Blame([GOOD], []).draw(rng) == ()
+    assert FailureAttribution([{"a": "x"}, {"b": "x"}], [bad]).draw(rng) == (levels_of(bad),)
+    assert FailureAttribution([{**bad, "c": "x"}], [bad]).draw(rng) == (levels_of(bad),)
+    assert FailureAttribution([GOOD], []).draw(rng) == ()
 
 
 def test_the_first_batch_meets_every_level_and_no_configuration_twice() -> None:

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.offer import judge
+from sparkray.config.feasible_levels import judge
 from sparkray.config.space import Factor, HostFacts, Space
 from sparkray.errors import ConfigError
 from sparkray.optimize.search import (

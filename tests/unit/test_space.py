@@ -9,7 +9,7 @@ import pytest
 from sparkray.catalog import data_root, read_yaml
 from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
-from sparkray.config.offer import LevelVerdict, judge, unresolved
+from sparkray.config.feasible_levels import LevelVerdict, judge, unresolved
 from sparkray.config.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet, weakenings
 from sparkray.errors import ConfigError
 
@@ -81,12 +81,12 @@ def test_what_sparkray_does_not_do_is_not_put_down_to_the_host(host: HostFacts) 
         assert found[name].reason.startswith("sparkray does not do it yet: "), name
     assert found["page_cache=warm"].reason.startswith("sparkray does not vary it: it is of the runs' protocol")
     assert found["hugepages=always"].reason.startswith("sparkray does not do it: ")
-    assert not any(v.offered for v in found.values() if v.reason.startswith("sparkray does not"))
+    assert not any(v.feasible for v in found.values() if v.reason.startswith("sparkray does not"))
 
 
 def test_levels_that_cannot_act_are_struck_out_with_the_reason() -> None:
     found = verdicts("dgx-spark", SPARK)
-    struck = {name: verdict.reason for name, verdict in found.items() if not verdict.offered}
+    struck = {name: verdict.reason for name, verdict in found.items() if not verdict.feasible}
     assert "serve workload" in struck["network=host"]
     assert "--allow-insecure" in struck["privileged=yes"]
     assert struck["memory=unlimited"] == "the baseline has it already"
@@ -97,7 +97,7 @@ def test_levels_that_cannot_act_are_struck_out_with_the_reason() -> None:
 
 def test_shm_cannot_act_under_the_ipc_of_the_baseline_and_is_kept_for_the_search() -> None:
     verdict = verdicts("dgx-spark", SPARK)["shm_size=32g"]
-    assert (verdict.offered, verdict.alone) == (True, False)
+    assert (verdict.feasible, verdict.alone) == (True, False)
     assert "cannot act under --ipc=host" in verdict.reason
     assert "together with ipc=private" in verdict.reason
     private = replace(BASELINE, ipc="private")
@@ -116,9 +116,9 @@ def test_performance_cores_are_those_of_the_machine() -> None:
 
 def test_an_unknown_machine_strikes_nothing_out_for_what_it_may_lack() -> None:
     found = verdicts("dgx-spark", HostFacts())
-    assert found["gpu_access=crun"].offered
-    assert found["seccomp=unconfined"].offered
-    assert found["cpuset=performance"].offered
+    assert found["gpu_access=crun"].feasible
+    assert found["seccomp=unconfined"].feasible
+    assert found["cpuset=performance"].feasible
     assert unresolved(found["cpuset=performance"].options)
 
 
@@ -145,48 +145,48 @@ FACTORS = {
 def test_what_a_host_lacks_strikes_out(case: str) -> None:
     factor, host, said = FACTORS[case]
     verdict = one(factor, host=host)
-    assert not verdict.offered
+    assert not verdict.feasible
     assert said in verdict.reason
 
 
 @pytest.mark.parametrize("case", sorted(set(FACTORS) - {"no such CPU", "quota above", "memory above", "no device"}))
 def test_a_host_that_has_it_does_not(case: str) -> None:
-    assert one(FACTORS[case][0]).offered
+    assert one(FACTORS[case][0]).feasible
 
 
 def test_dangerous_is_offered_only_when_allowed() -> None:
     factor = Factor("privileged", {"yes": {"privileged": True}}, "w")
-    assert not one(factor).offered
+    assert not one(factor).feasible
     allowed = one(factor, allowed="dangerous")
-    assert (allowed.offered, allowed.security) == (True, "dangerous")
-    assert not one(factor, allowed="dangerous", host=replace(SPARK, lacks=("SYS_RESOURCE",))).offered
+    assert (allowed.feasible, allowed.security) == (True, "dangerous")
+    assert not one(factor, allowed="dangerous", host=replace(SPARK, lacks=("SYS_RESOURCE",))).feasible
 
 
 def test_what_weakens_isolation_is_offered_unless_that_was_ruled_out() -> None:
     factor = Factor("seccomp", {"off": {"security_opt": ["seccomp=unconfined"]}}, "w")
-    assert one(factor).offered
+    assert one(factor).feasible
     refused = one(factor, allowed="none")
-    assert not refused.offered
+    assert not refused.feasible
     assert refused.reason.startswith("weakens isolation")
     assert refused.reason.endswith("offered only with --security weakens")
-    assert one(Factor("init", {"yes": {"init": True}}, "w"), allowed="none").offered
+    assert one(Factor("init", {"yes": {"init": True}}, "w"), allowed="none").feasible
 
 
 def test_what_the_engine_does_anyway_is_no_level_of_its_own() -> None:
     factor = Factor("log", {"json-file": {"log_driver": "json-file"}}, "w")
-    assert one(factor).offered, "what the engine does is not known"
+    assert one(factor).feasible, "what the engine does is not known"
     verdict = one(factor, host=replace(SPARK, log_driver="json-file"))
-    assert not verdict.offered
+    assert not verdict.feasible
     assert verdict.reason == "--log-driver=json-file asks for what Docker does anyway"
-    assert one(factor, host=replace(SPARK, log_driver="journald")).offered
+    assert one(factor, host=replace(SPARK, log_driver="journald")).feasible
     runtime = Factor("runtime", {"runc": {"runtime": "runc"}}, "w")
-    assert not one(runtime, host=replace(SPARK, runtime="runc")).offered
+    assert not one(runtime, host=replace(SPARK, runtime="runc")).feasible
 
 
 def test_network_is_offered_under_the_workload_that_it_acts_on() -> None:
     factor = Factor("network", {"host": {"network": "host"}}, "w", acts_under="serve")
-    assert one(factor, workload="serve").offered
-    assert not one(factor, workload="offline").offered
+    assert one(factor, workload="serve").feasible
+    assert not one(factor, workload="offline").feasible
 
 
 GRADES = {

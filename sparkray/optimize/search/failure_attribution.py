@@ -1,4 +1,4 @@
-"""Which levels may be behind containers that failed or broke a constraint. Pure.
+"""Failure attribution: which levels may have made a container fail or break a constraint. Pure.
 
 A level that a good configuration has is cleared; where all levels of a bad one are, pairs of them are suspected, and
 where these are cleared too, nothing but the configuration itself. Which suspect it was is not known: each proposal draws
@@ -21,7 +21,7 @@ def levels_of(choices: Mapping[str, str]) -> Levels:
     return frozenset(choice for choice in choices.items() if choice[1] != BASELINE)
 
 
-class Blame:
+class FailureAttribution:
     """Suspects of each bad configuration.
 
     Args:

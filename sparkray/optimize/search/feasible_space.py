@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparkray.config.docker import DockerOptions, Security, given
-from sparkray.config.folding import signature
-from sparkray.config.offer import LevelVerdict, unresolved
+from sparkray.config.equivalence import signature
+from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.space import BASELINE, GRADES, Space, apply_level, unmet
 from sparkray.plan import canonical_sha256
 
@@ -157,7 +157,7 @@ def feasible_space(
     """
     axes = []
     for factor in space.factors:
-        kept = {v.level: v for v in verdicts if v.factor == factor.name and v.offered}
+        kept = {v.level: v for v in verdicts if v.factor == factor.name and v.feasible}
         for verdict in kept.values():
             if unresolved(verdict.options):
                 raise ValueError(f"{verdict.name}: {verdict.reason}")

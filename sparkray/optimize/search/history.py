@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from sparkray.optimize.search.failure_attribution import Blame
+from sparkray.optimize.search.failure_attribution import FailureAttribution
 from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.race import Noise, mean, pooled_noise
 from sparkray.optimize.search.surrogate import Observations, Surrogate
@@ -162,10 +162,10 @@ class History:
             ),
         )
 
-    def blame(self) -> Blame:
+    def failure_attribution(self) -> FailureAttribution:
         """Which levels may be behind what failed or broke a constraint."""
         known = [c for c in self.by_key.values() if c.facts]
-        return Blame([c.choices for c in known if not c.bad], [c.choices for c in known if c.bad])
+        return FailureAttribution([c.choices for c in known if not c.bad], [c.choices for c in known if c.bad])
 
     def known(self, feasible_space: FeasibleSpace, surrogate: Surrogate | None = None) -> "Known":
         """What all results together say."""

@@ -114,7 +114,7 @@ class Proposer(BaseSampler):
         rng = np.random.default_rng([self._settings.seed, number])
         surrogate = self._surrogate(history)
         effects = surrogate.draw(rng)
-        score = _score(self._ground, surrogate, effects, history.blame().draw(rng))
+        score = _score(self._ground, surrogate, effects, history.failure_attribution().draw(rng))
         found = _best(self._ground, history, surrogate, score, rng)
         around = self._ground.settle(neighbours(found, _open_places(self._ground)))
         for place in np.argsort(-score(around), kind="stable"):
@@ -132,7 +132,7 @@ def best_guess(
 ) -> tuple[float, Mapping[str, str]] | None:
     """The configuration that is thought best and was not measured, with its mean; None where the best was."""
     rng = np.random.default_rng([seed, len(history.trials)])
-    score = _score(feasible_space, surrogate, surrogate.effects, history.blame().draw(rng))
+    score = _score(feasible_space, surrogate, surrogate.effects, history.failure_attribution().draw(rng))
     found = _best(feasible_space, history, surrogate, score, rng)
     choices = feasible_space.named(found)
     value = float(score(found[None, :])[0])

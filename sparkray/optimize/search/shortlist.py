@@ -95,11 +95,11 @@ def _why_plain(one: Evaluated) -> str:
 def _of_screen(feasible_space: FeasibleSpace, screen: Sequence[LevelEffect]) -> list[Candidate]:
     """The levels that gain after Holm, the best of each factor, two and three of the best together."""
     gains: dict[str, tuple[float, str]] = {}
-    offered = {(axis.name, label) for axis in feasible_space.axes for label in axis.open}
+    feasible = {(axis.name, label) for axis in feasible_space.axes for label in axis.open}
     for effect in screen:
         factor, _, level = effect.name.partition("=")
         gain = effect.gain_log or 0.0
-        if effect.helps and (factor, level) in offered and gain > gains.get(factor, (0.0, ""))[0]:
+        if effect.helps and (factor, level) in feasible and gain > gains.get(factor, (0.0, ""))[0]:
             gains[factor] = gain, level
     best = sorted(gains, key=lambda factor: -gains[factor][0])[:MOST_FLAGS]
     sets = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkray.analysis.optimized import Search
-from sparkray.config.offer import unresolved
+from sparkray.config.feasible_levels import unresolved
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import HostError
 from sparkray.optimize.context import MEMORY, OptimizationContext
@@ -230,9 +230,9 @@ def _constraints(row: Row, reference: Row) -> dict[str, float]:
 
 def feasible_space_of(context: OptimizationContext, screened: Screened | None = None) -> FeasibleSpace:
     """What there is to choose from: all that this machine can honour, less what the screen speaks against."""
-    offered = [v for v in context.verdicts if v.offered and not unresolved(v.options)]
-    barred = [v.name for v in screened.verdicts if not v.offered] if screened else []
-    return feasible_space(context.space, context.baseline.options, offered, barred=barred)
+    feasible = [v for v in context.verdicts if v.feasible and not unresolved(v.options)]
+    barred = [v.name for v in screened.verdicts if not v.feasible] if screened else []
+    return feasible_space(context.space, context.baseline.options, feasible, barred=barred)
 
 
 @contextmanager

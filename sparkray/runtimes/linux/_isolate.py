@@ -1,4 +1,4 @@
-"""Layers of isolation that the launcher puts on before it becomes the engine. See `spec.isolation` for what each is.
+"""Layers of isolation that the launcher puts on before it becomes the engine. See `config.isolation` for what each is.
 
 Like the launcher it stands alone (standard library only) and ends with its process. Run as
 `python -I -S _isolate.py FOLDER` it tries every layer in a process of its own and prints what the kernel says, as JSON.

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.folding import Fold, acting, apart_in, fold, signature, state_signature
+from sparkray.config.equivalence import (
+    Equivalence,
+    acting,
+    differing_fields,
+    find_equivalences,
+    signature,
+    state_signature,
+)
 
 BASELINE = DockerOptions(ipc="host", ulimit_memlock=-1, ulimit_stack=67108864)
 PLAIN = DockerOptions()
@@ -67,7 +74,7 @@ DIFFERENT = [
 def test_what_makes_no_difference_is_folded_and_the_reason_said(
     one: DockerOptions, other: DockerOptions, why: str
 ) -> None:
-    [found] = fold({"first": one, "second": other})
+    [found] = find_equivalences({"first": one, "second": other})
     assert (found.treatment, found.like) == ("second", "first")
     assert len(found.reasons) >= 1
     assert any(why in reason for reason in found.reasons)
@@ -75,26 +82,26 @@ def test_what_makes_no_difference_is_folded_and_the_reason_said(
 
 @pytest.mark.parametrize(("one", "other", "_"), SAME)
 def test_folding_is_the_same_either_way_round(one: DockerOptions, other: DockerOptions, _: str) -> None:
-    [found] = fold({"first": other, "second": one})
+    [found] = find_equivalences({"first": other, "second": one})
     assert found.reasons
     assert signature(one) == signature(other)
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
 def test_what_may_make_a_difference_is_measured(one: DockerOptions, other: DockerOptions) -> None:
-    assert fold({"first": one, "second": other}) == ()
+    assert find_equivalences({"first": one, "second": other}) == ()
 
 
 def test_a_caller_that_has_asked_the_daemon_folds_more() -> None:
     told = {"cgroupns": "private", "log_driver": "json-file", "runtime": "runc"}
     options = DockerOptions(cgroupns="private", log_driver="json-file", runtime="runc")
-    assert fold({"first": PLAIN, "second": options}) == ()
-    [found] = fold({"first": PLAIN, "second": options}, told)
+    assert find_equivalences({"first": PLAIN, "second": options}) == ()
+    [found] = find_equivalences({"first": PLAIN, "second": options}, told)
     assert len(found.reasons) == 3
 
 
 def test_each_of_many_is_folded_into_the_first_of_its_kind() -> None:
-    found = fold(
+    found = find_equivalences(
         {
             "baseline": BASELINE,
             "other": PLAIN,
@@ -109,13 +116,15 @@ def test_each_of_many_is_folded_into_the_first_of_its_kind() -> None:
 
 
 def test_the_sentence_names_both_and_the_reason() -> None:
-    assert Fold("a", "b", ("x cannot act", "y is usual")).sentence == "a is effectively b: x cannot act; y is usual"
+    assert (
+        Equivalence("a", "b", ("x cannot act", "y is usual")).sentence == "a is effectively b: x cannot act; y is usual"
+    )
 
 
 def test_what_else_must_be_equal_keeps_treatments_apart() -> None:
     same = {"first": PLAIN, "second": PLAIN}
-    assert len(fold(same)) == 1
-    assert fold(same, apart=lambda name: name) == ()
+    assert len(find_equivalences(same)) == 1
+    assert find_equivalences(same, apart=lambda name: name) == ()
 
 
 def test_what_acts_is_what_is_left() -> None:
@@ -140,7 +149,7 @@ OPTIONS = st.builds(
 @given(st.lists(OPTIONS, min_size=1, max_size=8))
 def test_one_of_each_kind_is_left_and_it_comes_first(many: list[DockerOptions]) -> None:
     named = {f"t{number}": options for number, options in enumerate(many)}
-    found = {fold_.treatment: fold_.like for fold_ in fold(named)}
+    found = {equivalence.treatment: equivalence.like for equivalence in find_equivalences(named)}
     left = [name for name in named if name not in found]
     kinds = [repr(sorted(signature(named[name]).items())) for name in left]
     assert len(set(kinds)) == len(kinds)
@@ -165,7 +174,7 @@ STATE: dict[str, Any] = {
 
 def test_what_belongs_to_one_run_alone_is_no_part_of_a_states_signature() -> None:
     another = STATE | {"environment": {"SPARKRAY_RUN": "b"}, "cgroups": ["0::/docker/b"], "interfaces": ["eth0", "lo"]}
-    assert apart_in(state_signature(PLAIN, STATE), state_signature(PLAIN, another)) == ()
+    assert differing_fields(state_signature(PLAIN, STATE), state_signature(PLAIN, another)) == ()
 
 
 def test_a_state_that_was_stored_has_the_same_signature() -> None:
@@ -177,7 +186,10 @@ def test_the_hosts_interfaces_come_and_go() -> None:
     on_host = STATE | {"namespaces": STATE["namespaces"] | {"net": "host"}}
     busy = on_host | {"interfaces": ["docker0", "eth0", "lo", "veth1"]}
     assert state_signature(PLAIN, on_host) == state_signature(PLAIN, busy)
-    assert apart_in(state_signature(PLAIN, STATE), state_signature(PLAIN, on_host)) == ("interfaces", "namespaces")
+    assert differing_fields(state_signature(PLAIN, STATE), state_signature(PLAIN, on_host)) == (
+        "interfaces",
+        "namespaces",
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,9 +202,9 @@ def test_the_hosts_interfaces_come_and_go() -> None:
     ],
 )
 def test_what_a_flag_changes_is_named(change: dict[str, Any], field: str) -> None:
-    assert apart_in(state_signature(PLAIN, STATE), state_signature(PLAIN, STATE | change)) == (field,)
+    assert differing_fields(state_signature(PLAIN, STATE), state_signature(PLAIN, STATE | change)) == (field,)
 
 
 def test_a_flag_without_a_trace_counts_as_it_was_asked() -> None:
     quiet = DockerOptions(log_driver="none")
-    assert apart_in(state_signature(PLAIN, STATE), state_signature(quiet, STATE)) == ("asked",)
+    assert differing_fields(state_signature(PLAIN, STATE), state_signature(quiet, STATE)) == ("asked",)

@@ -1,6 +1,6 @@
-"""What this machine and its Docker engine can honour, for a space of flags: CPUs by kind, GPU, runtimes, what it lacks.
+"""Host capabilities for a space of Docker flags: CPUs by kind, GPU, container runtimes, missing capabilities.
 
-Asked, never tried; what cannot be learnt is None, and nothing is struck out for it.
+Read, never tried. What cannot be read is None, and excludes no level.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def engine_info() -> Mapping[str, Any] | None:
 def host_facts(
     space: Space, machine: Machine, info: Mapping[str, Any] | None = None, *, root: Path = Path("/")
 ) -> HostFacts:
-    """The facts by which levels of a space are offered or struck out.
+    """The facts by which levels of a space are feasible or excluded.
 
     Args:
         space: Names the devices to look for.

@@ -1,32 +1,32 @@
-"""What is said of environments that are effectively another one: in the plan, before a sweep, and after it."""
+"""Text about equivalent environments: in the plan, before a sweep, and after it."""
 
 from typing import Any
 
-from sparkray.plan import Study, folds, measured
+from sparkray.plan import Study, equivalences, measured
 
 
-def folded_lines(study: Study) -> list[str]:
+def equivalence_lines(study: Study) -> list[str]:
     """A sentence for each: what it is, why, and what is done about it."""
     done = (
         "Measured once; --set experiment.fold=false measures both."
         if study.experiment.fold
         else "Measured all the same."
     )
-    return [f"{found.sentence}. {done}" for found in folds(study)]
+    return [f"{found.sentence}. {done}" for found in equivalences(study)]
 
 
-def folded_results(study: Study) -> list[str]:
+def equivalence_results(study: Study) -> list[str]:
     """A sentence for each that was left out, where the comparisons of the others stand."""
     run = {treatment.environment for treatment in measured(study)}
     return [
         f"{found.treatment} against {found.like}: equal by definition, not measured "
         f"({'; '.join(found.reasons) or 'the flags are the same'})"
-        for found in folds(study)
+        for found in equivalences(study)
         if found.treatment not in run
     ]
 
 
-def folded_document(study: Study) -> list[dict[str, Any]]:
+def equivalence_document(study: Study) -> list[dict[str, Any]]:
     """The same as data: `environment`, the one that it is `like`, `reasons`, and whether it has runs (`measured`)."""
     run = {treatment.environment for treatment in measured(study)}
     return [
@@ -36,5 +36,5 @@ def folded_document(study: Study) -> list[dict[str, Any]]:
             "reasons": list(found.reasons),
             "measured": found.treatment in run,
         }
-        for found in folds(study)
+        for found in equivalences(study)
     ]

@@ -1,9 +1,9 @@
-"""Which levels of a space are worth measuring on a host, and the reason beside each that is not. Pure.
+"""Feasible levels of a search space on one host, with the reason for each level that is excluded. Pure.
 
-A level is struck out for the first of: it is no flag and sparkray does not do it; the host has no such part; it cannot act
-under the workload; it gives up more isolation than was allowed; beside the baseline's options it makes the same container.
-The last is not asked of opinion but of `spec.folding`: equal signatures make equal containers. A level that does nothing
-alone but would with another choice (`--shm-size` with `--ipc=private`) is kept for the search and left out of the screen.
+The first reason that applies excludes a level: it is not a flag and sparkray does not do it; the host lacks the part; it
+cannot act under the workload; it gives up more isolation than the user allows; it makes the same container as the baseline
+(equal signatures in `config.equivalence`). A level that acts only with another choice (`--shm-size` with `--ipc=private`)
+stays in the search and is left out of the screen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 
 from sparkray.config.docker import DockerOptions, Security, flag_of
 from sparkray.config.effect import cpu_numbers
-from sparkray.config.folding import fold, signature
+from sparkray.config.equivalence import find_equivalences, signature
 from sparkray.config.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, isolation_rank, unmet
 from sparkray.units import GIB, parse_size
 
@@ -25,17 +25,17 @@ _NOT_DONE = {
     "cdi": "sparkray does not do it yet: it hands over devices by file or by --gpus, and by no CDI name",
     "host": "sparkray does not do it: it changes no setting of the host",
 }
-"""Levels that are struck out on every machine, whatever it could do."""
+"""Levels that are excluded on every machine."""
 
 
 @dataclass(frozen=True)
 class LevelVerdict:
-    """What is done with one level on one host.
+    """Whether one level is feasible on one host.
 
     Attributes:
         factor: Name of its factor.
         level: Its label.
-        offered: Whether the search may choose it.
+        feasible: Whether the search may choose it.
         alone: Whether it can act as the only change to the baseline, so that a screen measures it.
         reason: Why not, or under what; empty when there is nothing to say.
         security: Its grade.
@@ -44,7 +44,7 @@ class LevelVerdict:
 
     factor: str
     level: str
-    offered: bool
+    feasible: bool
     alone: bool
     reason: str
     security: Security
@@ -81,9 +81,9 @@ def judge(
 def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions, host: HostFacts) -> list[LevelVerdict]:
     """Levels that make the same container as one before them are not offered."""
     able = {v.name: apply_level(baseline, v.options) for v in verdicts if v.alone and not unresolved(v.options)}
-    doubles = {found.treatment: found.sentence for found in fold(able, host.defaults)}
+    doubles = {found.treatment: found.sentence for found in find_equivalences(able, host.defaults)}
     return [
-        replace(v, offered=False, alone=False, reason=doubles[v.name]) if v.name in doubles else v for v in verdicts
+        replace(v, feasible=False, alone=False, reason=doubles[v.name]) if v.name in doubles else v for v in verdicts
     ]
 
 
@@ -108,9 +108,9 @@ def _judged(
         )
     if unresolved(options):
         what = SYMBOLS[options["cpuset_cpus"]]
-        return replace(verdict, offered=True, alone=True, reason=f"{what}: found on the machine when it runs there")
+        return replace(verdict, feasible=True, alone=True, reason=f"{what}: found on the machine when it runs there")
     idle = _idle(factor, label, baseline, options, host)
-    return replace(verdict, offered=idle is None, alone=idle is None, reason=idle or "")
+    return replace(verdict, feasible=idle is None, alone=idle is None, reason=idle or "")
 
 
 def _conditional(
@@ -118,7 +118,7 @@ def _conditional(
 ) -> LevelVerdict:
     """A level that cannot act beside the baseline, offered if another choice lets it act."""
     factor = space.factor(verdict.factor)
-    if verdict.offered or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline, host):
+    if verdict.feasible or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline, host):
         return verdict
     for other in usable:
         if other.factor == verdict.factor or unresolved(other.options):
@@ -127,12 +127,12 @@ def _conditional(
         together = apply_level(beside, verdict.options)
         apart = signature(together, host.defaults) != signature(beside, host.defaults)
         if unmet(factor.needs, together) is None and apart:
-            return replace(verdict, offered=True, reason=f"{verdict.reason}; it can act together with {other.name}")
+            return replace(verdict, feasible=True, reason=f"{verdict.reason}; it can act together with {other.name}")
     return verdict
 
 
 def _only_idle(factor: Factor, verdict: LevelVerdict, baseline: DockerOptions, host: HostFacts) -> bool:
-    """Whether a level was struck out only because it makes no difference beside the baseline."""
+    """Whether a level was excluded only because it makes no difference beside the baseline."""
     if unresolved(verdict.options):
         return False
     return verdict.reason == _idle(factor, verdict.level, baseline, verdict.options, host)
@@ -143,7 +143,7 @@ def _idle(
 ) -> str | None:
     """Why a level makes no difference beside the baseline; None when it may."""
     changed = apply_level(baseline, changes)
-    found = fold({"the baseline": baseline, f"{factor.name}={label}": changed}, host.defaults)
+    found = find_equivalences({"the baseline": baseline, f"{factor.name}={label}": changed}, host.defaults)
     if found:
         return "; ".join(found[0].reasons) or "the baseline has it already"
     return unmet(factor.needs, changed)

@@ -1,4 +1,4 @@
-"""Which treatments are one treatment by another name. Pure.
+"""Equivalent treatments: different Docker options that give the same container. Pure.
 
 Two sets of options with the same effect give the same container: one with `--shm-size` beside `--ipc=host` and one
 without, one with `--network=bridge` and one that leaves Docker to its default. Measuring both costs hours and compares a
@@ -45,7 +45,7 @@ _AS_ASKED = (*WITHOUT_TRACE, "cgroup_parent", "env")
 
 
 @dataclass(frozen=True)
-class Fold:
+class Equivalence:
     """A treatment that is effectively another one, and why: one sentence an option in which they differ as asked."""
 
     treatment: str
@@ -80,12 +80,12 @@ def acting(options: DockerOptions, defaults: Mapping[str, Any] = DOCKER_DEFAULTS
     return tuple(name for name, _, _ in given(options) if name not in idle)
 
 
-def fold(
+def find_equivalences(
     treatments: Mapping[str, DockerOptions],
     defaults: Mapping[str, Any] = DOCKER_DEFAULTS,
     *,
     apart: Callable[[str], object] = lambda _: None,
-) -> tuple[Fold, ...]:
+) -> tuple[Equivalence, ...]:
     """Treatments that are effectively one that comes before them.
 
     Args:
@@ -102,7 +102,7 @@ def fold(
         key = json.dumps([signature(options, defaults), repr(apart(name))], sort_keys=True)
         like = first.setdefault(key, name)
         if like != name:
-            found.append(Fold(name, like, _reasons(treatments[like], options, defaults)))
+            found.append(Equivalence(name, like, _reasons(treatments[like], options, defaults)))
     return tuple(found)
 
 
@@ -137,26 +137,26 @@ def _default(options: DockerOptions, defaults: Mapping[str, Any]) -> dict[str, s
     return reasons
 
 
-def _reasons(kept: DockerOptions, folded: DockerOptions, defaults: Mapping[str, Any]) -> tuple[str, ...]:
+def _reasons(kept: DockerOptions, equivalent: DockerOptions, defaults: Mapping[str, Any]) -> tuple[str, ...]:
     """Why each option in which two equal treatments differ, as asked, makes no difference."""
     found: list[str] = []
-    for name in dict.fromkeys(name for options in (kept, folded) for name, _, _ in given(options)):
-        values = [getattr(options, name) for options in (folded, kept)]
+    for name in dict.fromkeys(name for options in (kept, equivalent) for name, _, _ in given(options)):
+        values = [getattr(options, name) for options in (equivalent, kept)]
         if values[0] != values[1]:
             sides = [
                 {**_default(options, defaults), **cannot_act(options)}.get(name)
-                for options, value in zip((folded, kept), values, strict=True)
+                for options, value in zip((equivalent, kept), values, strict=True)
                 if value is not None
             ]
             why = [reason for reason in sides if reason is not None]
-            found += why or [_spelling(name, kept, folded)]
+            found += why or [_spelling(name, kept, equivalent)]
     return tuple(dict.fromkeys(found))
 
 
-def _spelling(name: str, kept: DockerOptions, folded: DockerOptions) -> str:
+def _spelling(name: str, kept: DockerOptions, equivalent: DockerOptions) -> str:
     if name in _CAPABILITIES:
         return f"{flag_of(name).text} leaves the same capabilities"
-    return f"{words_of(name, folded)} and {words_of(name, kept)} ask for one thing"
+    return f"{words_of(name, equivalent)} and {words_of(name, kept)} ask for one thing"
 
 
 def state_signature(options: DockerOptions, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def state_signature(options: DockerOptions, state: Mapping[str, Any]) -> dict[st
 
     Args:
         options: The options that were given, for those without a trace.
-        state: As `runtimes._readback.effective_state` tells it, or as it was stored.
+        state: As `runtimes.linux.readback.effective_state` tells it, or as it was stored.
     """
     network = None
     if state.get("namespaces", {}).get("net") == "own":
@@ -180,6 +180,6 @@ def state_signature(options: DockerOptions, state: Mapping[str, Any]) -> dict[st
     return made
 
 
-def apart_in(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
+def differing_fields(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, ...]:
     """The fields in which two state signatures differ; none when they are of one treatment."""
     return tuple(sorted(name for name in {*one, *other} if one.get(name) != other.get(name)))
