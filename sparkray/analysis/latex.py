@@ -1,23 +1,27 @@
 r"""Tables for a paper: booktabs, numbers in siunitx's S columns, one IEEE column wide.
 
-A file of a table holds one float for each metric that matters, each with caption and label. The preamble needs
-``\usepackage{booktabs,siunitx}``. What is not estimable is a dash, and the note below the table says so. Tables that are raw
-points of figures (`requests`, `temperatures`, `order`, `runs`) have no LaTeX form: they have thousands of rows.
+A file of a table holds one float for each metric that matters, each with caption and label; `latex.yaml` says which columns
+and captions. The preamble needs ``\usepackage{booktabs,siunitx}``. What is not estimable is a dash, and the note below the
+table explains it. Tables that are raw points of figures (`requests`, `temperatures`, `order`, `runs`) have no LaTeX form.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import polars as pl
+import yaml
 
 from sparkray.analysis.schema import TABLES
-from sparkray.schema import Column, Format
+from sparkray.schema import Column, Format, Kind
 
-_SPECIAL = re.compile(r"[&%$#_{}~^\\<>|\"]")
 _ESCAPED = {
+    "\\": r"\textbackslash{}",
     "&": r"\&",
     "%": r"\%",
     "$": r"\$",
@@ -27,11 +31,20 @@ _ESCAPED = {
     "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
+    "–": "--",
+    "—": "---",
+    "…": r"\ldots{}",
+    "°": r"\textdegree{}",
+    "×": r"$\times$",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "µ": r"\textmu{}",
 }
 _SHORT = {
     "container_baseline": "baseline",
@@ -41,6 +54,9 @@ _SHORT = {
     "welch": "Welch",
 }
 _DASH = "{--}"
+_NOTE = "--: not estimable, or not known"
+_BREAKS = re.compile(r"(\\_|=|[0-9a-f]{8}(?=[0-9a-f]{8}))")
+"""Where a long word may break: behind an underscore or an equals sign, and inside of a digest."""
 _TALL = 1e5
 Row = Mapping[str, Any]
 
@@ -86,161 +102,77 @@ def col(column: Column, *, width: str = "") -> Col:
 
 @dataclass(frozen=True)
 class View:
-    """How a table is printed: one float for each value of `split`, columns, rows that are shown, caption, what a dash is."""
+    """How a table is printed: one float for each value of `split`, of the rows that have the values of `where`."""
 
     caption: str
     columns: tuple[Col, ...]
     split: tuple[str, ...] = ()
-    shown: Callable[[Row], bool] = lambda _: True
-    missing: str = "--: not estimable"
+    where: Mapping[str, Any] = field(default_factory=dict)
+    needs: str | None = None
+
+    def shown(self, row: Row) -> bool:
+        """Whether a row is printed."""
+        if self.needs is not None and row[self.needs] is None:
+            return False
+        return all(
+            row[key] in wanted if isinstance(wanted, list) else row[key] == wanted for key, wanted in self.where.items()
+        )
 
 
-def cols(table: str, *names: str) -> tuple[Col, ...]:
-    """Columns of a table of an analysis, by name."""
-    return tuple(col(TABLES[table].column(name)) for name in names)
+@cache
+def _views() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    return dict(yaml.safe_load(files("sparkray.analysis").joinpath("latex.yaml").read_text(encoding="utf-8")))
 
 
-_WHO = ("model", "environment")
-_CI = ("ratio", "low", "high")
+def views(name: str, frame: pl.DataFrame) -> list[View]:
+    """How a table is printed, float by float; none for a table that has no LaTeX form."""
+    return [
+        View(
+            caption=one["caption"],
+            columns=tuple(_col(name, frame, column) for column in one["columns"]),
+            split=tuple(one.get("split", ())),
+            where=one.get("where", {}),
+            needs=one.get("needs"),
+        )
+        for one in _views().get(name, ())
+    ]
 
 
-def _primary(row: Row) -> bool:
-    return bool(row["primary"])
+def _col(table: str, frame: pl.DataFrame, given: str | Mapping[str, Mapping[str, Any]]) -> Col:
+    """A column as `latex.yaml` has it, over what the schema declares or the type of its values implies."""
+    [(name, more)] = [(given, {})] if isinstance(given, str) else given.items()
+    declared = TABLES[table].column(name) if table in TABLES else Column(name, _kind(frame.schema[name]), "")
+    fit: dict[str, Any] = {"fit": False} if "decimals" in more else {}
+    return replace(col(declared), **fit, **more)
 
 
-VIEWS: Mapping[str, tuple[View, ...]] = {
-    "descriptive": (
-        View(
-            "{metric} by model and environment: mean with 95 % interval, spread",
-            cols("descriptive", *_WHO, "n", "mean", "mean_low", "mean_high", "cv_pct"),
-            ("metric",),
-        ),
-    ),
-    "comparisons": (
-        View(
-            "{metric}: ratio to the reference inside blocks with 95 % interval, and the verdict",
-            cols("comparisons", *_WHO, "n", *_CI, "verdict"),
-            ("metric",),
-            _primary,
-        ),
-        View(
-            "{metric}: the study's own protocol (independent samples; $p$ after Holm) and the effect (Hedges' $g$)",
-            cols("comparisons", *_WHO, "test", "p_holm", "hedges_g", "g_low", "g_high"),
-            ("metric",),
-            _primary,
-        ),
-        View(
-            "{metric}: the paired test on log ratios, $p$ adjusted within its family",
-            cols("comparisons", *_WHO, "family", "p_paired", "p_paired_bonferroni", "p_paired_holm", "p_paired_bh"),
-            ("metric",),
-            _primary,
-        ),
-        View(
-            "{metric}: the ratio over machines or days (t of their means; bootstrap of whole clusters; random intercept)",
-            cols(
-                "comparisons",
-                *_WHO,
-                "clusters",
-                "cluster_low",
-                "cluster_high",
-                "cluster_bootstrap_low",
-                "cluster_bootstrap_high",
-                "intercept_ratio",
-                "cluster_verdict",
-            ),
-            ("metric",),
-            lambda row: _primary(row) and row["cluster_low"] is not None,
-        ),
-    ),
-    "diagnostics": (
-        View(
-            "{metric}: drift over the runs, lag-1 autocorrelation, and where the variance comes from",
-            cols(
-                "diagnostics", *_WHO, "drift_pct_per_run", "lag1", "effective_n", "share_between_blocks_pct", "outliers"
-            ),
-            ("metric",),
-        ),
-    ),
-    "verdict_by_n": (
-        View(
-            "{metric}: the verdict after so many pairs",
-            cols("verdict_by_n", *_WHO, "n", "ratio", "verdict"),
-            ("metric",),
-        ),
-    ),
-    "power_curve": (
-        View(
-            "{metric}, {environment}: power of the equivalence test at true ratio 1",
-            cols("power_curve", "spread", "cv_pct", "n", "power"),
-            ("metric", "environment"),
-        ),
-    ),
-    "size": (
-        View(
-            "{metric}, {environment}: ratio by size, architecture and precision",
-            cols("size", "group_by", "group", "params_b", "n_models", *_CI),
-            ("metric", "environment"),
-            lambda row: row["group_by"] != "slope",
-        ),
-        View(
-            "{metric}, {environment}: how models scatter beyond their own noise (Cochran's $Q$, $I^2$, $\\tau$)",
-            cols("size", "group_by", "group", "n_models", "q", "q_p", "i2_pct", "tau"),
-            ("metric", "environment"),
-            lambda row: row["group_by"] in ("architecture", "precision", "all"),
-        ),
-        View(
-            "{metric}: slope of the log ratio over $\\log_{10}$ of the parameters",
-            cols("size", "environment", "n_models", "slope", "slope_low", "slope_high", "p"),
-            ("metric",),
-            lambda row: row["group_by"] == "slope",
-        ),
-    ),
-    "contrasts": (
-        View(
-            "{metric}, {environment}: groups of models against each other (random effects; $p$ after Holm)",
-            cols("contrasts", "first", "second", "n_models", *_CI, "df", "p_holm"),
-            ("metric", "environment"),
-        ),
-    ),
-    "gap": (
-        View(
-            "{metric}: the optimised container over the baseline container, and the ratio of their spreads",
-            cols("gap", "model", *_CI, "sd_ratio", "sd_ratio_low", "sd_ratio_high"),
-            ("metric",),
-        ),
-    ),
-    "memory": (
-        View(
-            "Memory by what is measured ({part}), GiB",
-            cols("memory", *_WHO, "n", "mean", "low", "high"),
-            ("part",),
-        ),
-    ),
-    "checks": (View("Validity checks", cols("checks", "check", "verdict", "count")),),
-}
+def _kind(dtype: pl.DataType) -> Kind:
+    return "int" if dtype.is_integer() else "float" if dtype.is_float() else "bool" if dtype == pl.Boolean else "string"
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return _SPECIAL.sub(lambda found: _ESCAPED[found[0]], text)
+    """Text as LaTeX prints it; a character that pdfLaTeX's fonts lack becomes its plain form, or goes."""
+    return "".join(_ESCAPED.get(letter) or _ascii(letter) for letter in text)
 
 
-def latex(
-    name: str, frame: pl.DataFrame, metrics: Sequence[str], *, views: Mapping[str, tuple[View, ...]] = VIEWS
-) -> str | None:
+def _ascii(letter: str) -> str:
+    return letter if letter.isascii() else unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+
+
+def latex(name: str, frame: pl.DataFrame, metrics: Sequence[str]) -> str | None:
     """A table's floats; None for a table that has no LaTeX form.
 
     Args:
         name: The table.
         frame: Its rows.
         metrics: The metrics that are printed, where a table has many.
-        views: How tables are printed, by name.
     """
-    if name not in views:
+    printed = views(name, frame)
+    if not printed:
         return None
     rows = [row for row in frame.to_dicts() if "metric" not in row or row["metric"] in metrics]
     floats = []
-    for number, view in enumerate(views[name]):
+    for number, view in enumerate(printed):
         shown = [row for row in rows if view.shown(row)]
         for where in dict.fromkeys(tuple(row[key] for key in view.split) for row in shown):
             part = [row for row in shown if tuple(row[key] for key in view.split) == where]
@@ -259,7 +191,7 @@ def _float(view: View, rows: Sequence[Row], where: Mapping[str, str], label: str
     heads = " & ".join(f"{{{column.head.replace('%', chr(92) + '%')}}}" for column in columns)
     body = "\n".join(f"    {' & '.join(line)} \\\\" for line in cells)
     missing = any(_DASH in line for line in cells)
-    note = f"\n  \\par\\vspace{{2pt}}\\scriptsize {view.missing}" if missing else ""
+    note = f"\n  \\par\\vspace{{2pt}}\\scriptsize {_NOTE}" if missing else ""
     return (
         "\\begin{table}[t]\n  \\centering\\scriptsize\\setlength{\\tabcolsep}{2.5pt}\n"
         f"  \\caption{{{caption}}}\n  \\label{{tab:{re.sub('[^A-Za-z0-9:-]', '-', label)}}}\n"
@@ -290,7 +222,8 @@ def _cell(column: Col, value: Any) -> str:  # noqa: ANN401 - a value of whatever
     if isinstance(value, bool):
         return "yes" if value else "no"
     if column.decimals is None:
-        return escape(_SHORT.get(str(value), str(value)))
+        text = escape(_SHORT.get(str(value), str(value)))
+        return _BREAKS.sub(r"\1\\allowbreak{}", text) if column.width else text
     scaled = float(value) * column.factor
     if abs(scaled) >= _TALL:
         return f"{{{scaled:.3g}}}"

@@ -1,8 +1,9 @@
 """Estimates to tables, figures and documents. Renders; computes no statistic of its own.
 
-`write_report` makes one folder of one analysis: `index.html` (self-contained), `figures/` (PDF, SVG, PNG at the widths of
-IEEE's templates), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper/` (a manuscript whose numbers are macros).
-A `Book` holds the tables and finds the evidence of each row; the words are in `templates`.
+`write_report` makes one folder of one analysis: `index.html` (self-contained), `figures/` (SVG at the widths of IEEE's
+templates; PDF with the manuscript, PNG when asked), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper/` (a
+manuscript whose numbers are macros). A `Book` holds the tables and finds the evidence of each row; the words are in
+`templates`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +14,14 @@ from typing import Any
 from sparkray.analysis import Analysis, write
 from sparkray.analysis.derived import derived
 from sparkray.analysis.derived.optimisation import optimisation
+from sparkray.analysis.latex import latex as floats
 from sparkray.errors import StorageError
 from sparkray.report.against import differences, studies
 from sparkray.report.audited import audited
 from sparkray.report.book import Book
-from sparkray.report.figures import NoFigure, Saved, save_all
-from sparkray.report.page import answer_lines, commands, markdown, page
+from sparkray.report.figures import Saved, save_all
+from sparkray.report.page import answer_lines, commands, markdown, page, texts
 from sparkray.report.paper import write_paper
-from sparkray.report.printed import printed
 
 __all__ = ["Written", "markdown", "open_book", "write_report"]
 TABLE_FORMATS = ("parquet", "csv", "json", "tex")
@@ -28,11 +29,10 @@ TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
 @dataclass(frozen=True)
 class Written:
-    """What a report left on disk. `answer` is the answer in sentences; `missing` has the figures that the data lack."""
+    """What a report left on disk. `answer` is the answer in sentences."""
 
     page: Path
     figures: tuple[Saved, ...]
-    missing: tuple[tuple[str, NoFigure], ...]
     tables: Path
     paper: Path | None
     answer: tuple[str, ...]
@@ -61,6 +61,7 @@ def write_report(
     against: Analysis | None = None,
     optimised: Mapping[str, Any] | None = None,
     paper: bool = False,
+    png: bool = False,
 ) -> Written:
     """Make a report in a folder, over whatever report is there.
 
@@ -69,7 +70,8 @@ def write_report(
         folder: Where it goes; made if need be.
         against: Another study to hold it against.
         optimised: The document of its optimisation, which gets a section of its own.
-        paper: Whether to write the manuscript too.
+        paper: Whether to write the manuscript too, with its figures as PDF.
+        png: Whether to write the figures as PNG too.
 
     Raises:
         StorageError: It cannot be written.
@@ -77,26 +79,18 @@ def write_report(
     book = open_book(analysis, against, optimised=optimised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        drawn = list(save_all(book, folder / "figures"))
+        formats = ("svg", *(("pdf",) if paper else ()), *(("png",) if png else ()))
+        drawn = list(save_all(book, folder / "figures", texts(book), formats))
         index = folder / "index.html"
         index.write_text(page(book, drawn), encoding="utf-8")
         (folder / "commands.sh").write_text(commands(book), encoding="utf-8")
         _write_tables(book, folder / "tables")
-        manuscript = (
-            write_paper(book, [one for one in drawn if isinstance(one, Saved)], folder / "paper") if paper else None
-        )
+        manuscript = write_paper(book, drawn, folder / "paper") if paper else None
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror or error}", "Free some space, or name another: --output DIR"
         ) from None
-    return Written(
-        index,
-        tuple(one for one in drawn if isinstance(one, Saved)),
-        tuple(one for one in drawn if isinstance(one, tuple)),
-        folder / "tables",
-        manuscript,
-        tuple(answer_lines(book)),
-    )
+    return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(book)))
 
 
 def _write_tables(book: Book, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
@@ -106,4 +100,6 @@ def _write_tables(book: Book, folder: Path, formats: Sequence[str] = TABLE_FORMA
         frame.write_parquet(folder / f"report-{name}.parquet")
         frame.write_csv(folder / f"report-{name}.csv")
         frame.write_json(folder / f"report-{name}.json")
-        (folder / f"report-{name}.tex").write_text(printed(name, frame), encoding="utf-8")
+        metrics = frame["metric"].unique(maintain_order=True).to_list() if "metric" in frame.columns else []
+        if text := floats(name, frame, metrics):
+            (folder / f"report-{name}.tex").write_text(text, encoding="utf-8")

@@ -1,48 +1,32 @@
-r"""Content to LaTeX: every number becomes a macro call, `\sr{key}`, whose value stands in `numbers.tex`.
+r"""Numbers of a manuscript as macros: `\sr{key}`, whose value stands in `numbers.tex` with its provenance behind it.
 
-The key is the number's evidence in letters that LaTeX takes; the trace itself, which `report --trace` opens, stands behind
-the value in `numbers.tex`. So the source says of each number where it comes from, and a new dataset changes that
-file alone. An unknown key stops the compiler.
+Tables and context are read here as cited values: an int or a float that knows its trace and column, through every loop and
+filter of a template. Printing one leaves a mark with the macro's key in the text; `tex` escapes the words around the marks
+and makes macro calls of these. So one text template serves page and manuscript, and a new dataset changes `numbers.tex`
+alone. A key that is not defined stops the compiler. What a template computes itself is no cited value and stays a literal.
 """
 
 import re
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
+from typing import Any
 
-from sparkray.analysis.text import Number, Part, Say
+from jinja2 import Environment
+from markupsafe import Markup
+
+from sparkray.analysis.keys import CONTEXT, tally_id
+from sparkray.analysis.latex import escape
 from sparkray.analysis.tracing import scope_of
+from sparkray.report.book import Book
+from sparkray.report.format import MISSING, listed, shown
+from sparkray.report.page import variables
+from sparkray.report.render import Kind, environment
+from sparkray.report.tables import Tables, recorded
 
-_ESCAPED = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "°": r"\textdegree{}",
-    "×": r"$\times$",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "µ": r"\textmu{}",
-}
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9/._:+-]")
+_MARK = re.compile("\ue000([^\ue001]*)\ue001")
 _LONG = 24
 """A word that no column is wide enough for: a digest, which may break anywhere."""
-_BESIDE = " % "
 _LINE = re.compile(r"^\\srdef\{([^{}]*)\}\{(.*)\} % (.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each number stands its trace, for report --trace.
@@ -54,15 +38,68 @@ DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each 
 """
 
 
-def escaped(text: str) -> str:
-    """Words for LaTeX; a character that pdfLaTeX's fonts lack becomes its plain form, or goes."""
-    return "".join(_ESCAPED.get(letter) or _ascii(letter) for letter in text)
+class CitedInt(int):
+    """A whole number that knows where it comes from."""
+
+    trace: str
+    column: str
 
 
-def _ascii(letter: str) -> str:
-    if letter.isascii():
-        return letter
-    return unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+class CitedFloat(float):
+    """A number that knows where it comes from."""
+
+    trace: str
+    column: str
+
+
+Cited = CitedInt | CitedFloat
+
+
+class CitedRows(list[dict[str, Any]]):
+    """Rows whose count knows what it counts."""
+
+    trace: str
+
+
+def cited(value: object, trace: str, column: str) -> Any:  # noqa: ANN401 - a number, or the value as it is
+    """A number with its provenance; anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    made = CitedInt(value) if isinstance(value, int) else CitedFloat(value)
+    made.trace, made.column = trace, column
+    return made
+
+
+def as_cited(value: object, source: object) -> Any:  # noqa: ANN401 - a number
+    """A number made of one that is cited, with the provenance of that."""
+    return cited(value, source.trace, source.column) if isinstance(source, Cited) else value
+
+
+def cited_context(value: object, path: str = "") -> Any:  # noqa: ANN401 - as the context has it
+    """The context with each number's path as its provenance."""
+    if isinstance(value, Mapping):
+        return {key: cited_context(inner, f"{path}/{key}" if path else str(key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [cited_context(inner, f"{path}/{index}") for index, inner in enumerate(value)]
+    return cited(value, CONTEXT + path, "value")
+
+
+class CitedTables(Tables):
+    """The tables of a book whose numbers know where they come from."""
+
+    def rows(self, name: str, /, **where: object) -> CitedRows:
+        """Rows that have these values."""
+        found = CitedRows(_cited_row(row) for row in super().rows(name, **where))
+        found.trace = tally_id(name, where)
+        return found
+
+
+def _cited_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    trace = str(row.get("trace"))
+    made = {name: cited(value, trace, name) for name, value in row.items()}
+    if isinstance(row.get("facts"), Mapping):
+        made["facts"] = {name: cited(value, trace, f"numbers/{name}") for name, value in row["facts"].items()}
+    return made
 
 
 @dataclass
@@ -72,25 +109,62 @@ class Macros:
     values: dict[str, str] = field(default_factory=dict)
     traces: dict[str, str] = field(default_factory=dict)
 
-    def tex(self, text: Say) -> str:
-        """A text for LaTeX."""
-        parts: tuple[Part, ...] = text if isinstance(text, tuple) else (text,)
-        return "".join(escaped(part) if isinstance(part, str) else self.macro(part) for part in parts)
+    def environment(self, kind: Kind, book: Book) -> Environment:
+        """An environment whose templates see cited values: `latex` escapes what is printed, `text` leaves marks."""
+        made = environment(kind, finalize=self.tex if kind == "latex" else self.printed)
+        made.globals |= {**variables(book, CitedTables(book)), "ctx": recorded(cited_context(book.context))}
+        made.filters |= {
+            "num": self.num,
+            "interval": lambda row, low, high, form: self.interval(row[low], row[high], form),
+            "listed": lambda items, last="and": listed(map(self.printed, items), last),
+            "length": self.length,
+            "count": self.length,
+            "abs": lambda value: as_cited(abs(value), value),
+            "round": lambda value, digits=0: as_cited(round(value, digits), value),
+            "breakable": lambda digest: Markup(body(str(digest))),  # noqa: S704 - escaped by `body`
+        }
+        return made
 
-    def macro(self, number: Number) -> str:
-        """The call of a number's macro."""
-        last = number.column or f"says {number.text}"
-        key = _NOT_IN_KEYS.sub("-", f"{number.trace}:{last}{f':{number.form}' if number.form else ''}")
-        value, trace = body(number.text), number.trace + scope_of(number.trace, number.column)
-        while self.values.setdefault(key, value) != value or self.traces.setdefault(key, trace) != trace:
+    def num(self, value: object, form: str) -> str:
+        """A value in a number format; a mark where its provenance is known."""
+        text = shown(value, form)
+        if text == MISSING or not isinstance(value, Cited):
+            return text
+        return self.mark(text, value.trace, value.column, form)
+
+    def interval(self, low: object, high: object, form: str) -> str:
+        """`low to high`; a dash where neither end is known."""
+        ends = self.num(low, form), self.num(high, form)
+        return MISSING if ends == (MISSING, MISSING) else f"{ends[0]} to {ends[1]}"
+
+    def length(self, items: Sized) -> object:
+        """How many there are; of rows of a table with provenance."""
+        return cited(len(items), items.trace, "count") if isinstance(items, CitedRows) else len(items)
+
+    def printed(self, value: object) -> object:
+        """What a `text` template prints of a value: a mark for a cited one."""
+        if isinstance(value, Cited):
+            return self.mark(str(value), value.trace, value.column, "")
+        return value
+
+    def mark(self, text: str, trace: str, column: str, form: str) -> str:
+        """The mark of a number, whose macro is defined from now on."""
+        key = _NOT_IN_KEYS.sub("-", f"{trace}:{column}{f':{form}' if form else ''}")
+        value, whole = body(text), trace + scope_of(trace, column)
+        while self.values.setdefault(key, value) != value or self.traces.setdefault(key, whole) != whole:
             key += "+"
-        return f"\\sr{{{key}}}"
+        return f"\ue000{key}\ue001"
+
+    def tex(self, value: object) -> str:
+        """A value for LaTeX: its words escaped, its marks macro calls; what passed the filter `safe` as it is."""
+        if isinstance(value, Markup):
+            return value
+        parts = _MARK.split(str(self.printed(value)))
+        return "".join(f"\\sr{{{part}}}" if index % 2 else escape(part) for index, part in enumerate(parts))
 
     def definitions(self) -> str:
         """`numbers.tex`."""
-        lines = [
-            f"\\srdef{{{key}}}{{{value}}}{_BESIDE}{self.traces[key]}" for key, value in sorted(self.values.items())
-        ]
+        lines = [f"\\srdef{{{key}}}{{{value}}} % {self.traces[key]}" for key, value in sorted(self.values.items())]
         return DEFINITIONS + "\n".join(lines) + "\n"
 
 
@@ -101,28 +175,8 @@ def body(text: str) -> str:
         bare = number.replace(",", "").replace("−", "-")
         return f"\\qty{{{bare}}}{{\\percent}}" if unit else f"\\num{{{bare}}}"
     if " " not in text and len(text) > _LONG:
-        return r"\allowbreak ".join(escaped(text[start : start + 8]) for start in range(0, len(text), 8))
-    return escaped(text)
-
-
-def table(macros: Macros, name: str, head: tuple[str, ...], rows: tuple[tuple[Say, ...], ...], caption: Say) -> str:
-    """A float of booktabs over both columns; the first column is on the left, the others too where they hold words."""
-    columns = "l" * len(head)
-    lines = [
-        "\\begin{table*}[t]",
-        f"\\caption{{{macros.tex(caption)}}}",
-        f"\\label{{tab:{name}}}",
-        "\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}",
-        f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-        "\\toprule",
-        " & ".join(escaped(word) for word in head) + r" \\",
-        "\\midrule",
-        *(" & ".join(macros.tex(cell) for cell in row) + r" \\" for row in rows),
-        "\\bottomrule",
-        "\\end{tabular}",
-        "\\end{table*}",
-    ]
-    return "\n".join(lines) + "\n"
+        return r"\allowbreak ".join(escape(text[start : start + 8]) for start in range(0, len(text), 8))
+    return escape(text)
 
 
 def defined(numbers: str) -> Mapping[str, str]:

@@ -3,39 +3,40 @@
 Templates hold the words and pick rows; every number is a cell of a table of the analysis.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment
 from markupsafe import Markup
 
 from sparkray import __version__
 from sparkray.analysis import Analysis
 from sparkray.report import launches, repeat
 from sparkray.report.book import Book
-from sparkray.report.figures import NoFigure, Saved
+from sparkray.report.figures import Saved
 from sparkray.report.render import environment, inline_svg
 from sparkray.report.tables import Recorded, Tables, recorded
 
 _POINT = Markup("<div><dt>{}</dt><dd>{}</dd></div>\n")
 
 
-def page(book: Book, drawn: Sequence[Saved | tuple[str, NoFigure]]) -> str:
+def page(book: Book, drawn: Sequence[Saved]) -> str:
     """The whole page as HTML."""
     made = environment("html")
     made.globals |= {
         **variables(book),
         "point": lambda name, caller: _POINT.format(name, caller().strip()),
-        "pictures": {one.name: one for one in drawn if isinstance(one, Saved)},
+        "pictures": {one.name: one for one in drawn},
         "svg": lambda one, about: inline_svg(one.name, one.svg, one.title, about),
         "style": Markup(template("page.css")),  # noqa: S704 - our own
     }
     return made.get_template("page.html.j2").render()
 
 
-def variables(book: Book) -> Mapping[str, Any]:
+def variables(book: Book, tables: Tables | None = None) -> Mapping[str, Any]:
     """What every template of a study may read."""
-    tables = Tables(book)
+    tables = tables or Tables(book)
     simulated = bool(book.context.get("simulated"))
     return {
         "ctx": recorded(book.context),
@@ -50,25 +51,11 @@ def variables(book: Book) -> Mapping[str, Any]:
     }
 
 
-def text(book: Book, name: str) -> str:
-    """A text template of a study, filled in."""
+def texts(book: Book) -> Environment:
+    """The text templates of a study."""
     made = environment("text")
     made.globals |= variables(book)
-    return made.get_template(name).render()
-
-
-def points(book: Book, name: str) -> list[tuple[str, str]]:
-    """The headings and paragraphs of a template that is made of points: `text/methods.j2`, `text/threats.j2`."""
-    found: list[tuple[str, str]] = []
-    made = environment("text")
-
-    def point(name: str, caller: Callable[[], str]) -> str:
-        found.append((name, " ".join(caller().split())))
-        return ""
-
-    made.globals |= {**variables(book), "point": point}
-    made.get_template(name).render()
-    return found
+    return made
 
 
 def commands(book: Book) -> str:
@@ -84,12 +71,12 @@ def commands(book: Book) -> str:
 
 def answer_lines(book: Book) -> list[str]:
     """The answer for the terminal: the decision, then a line for each model."""
-    return text(book, "answer.txt.j2").strip().splitlines()
+    return texts(book).get_template("answer.txt.j2").render().strip().splitlines()
 
 
 def markdown(analysis: Analysis) -> str:
     """The comparison table as Markdown, to be pasted into an issue."""
-    return text(Book(analysis), "table.md.j2").strip() + "\n"
+    return texts(Book(analysis)).get_template("table.md.j2").render().strip() + "\n"
 
 
 def template(name: str) -> str:

@@ -51,7 +51,10 @@ class _Compiled(BytecodeCache):
         self.known[bucket.key] = bucket.bytecode_to_string()
 
 
-_COMPILED: Mapping[str, _Compiled] = {kind: _Compiled() for kind in get_args(Kind)}
+_COMPILED: Mapping[tuple[str, bool], _Compiled] = {
+    (kind, finalized): _Compiled() for kind in get_args(Kind) for finalized in (False, True)
+}
+"""By kind, and by whether values are finalized, which changes what is compiled."""
 
 
 def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> Environment:
@@ -69,7 +72,7 @@ def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> 
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=finalize,
-        bytecode_cache=_COMPILED[kind],
+        bytecode_cache=_COMPILED[kind, finalize is not None],
         **delimiters,
     )
     made.filters |= {

@@ -39,7 +39,8 @@ FOLDER = "report"
     metavar="DIR",
     help="Where the report goes; `report` in the dataset's folder when not given.",
 )
-@click.option("--paper", is_flag=True, help="A LaTeX manuscript too, every number of it a macro.")
+@click.option("--paper", is_flag=True, help="Write a LaTeX manuscript too, with its figures as PDF.")
+@click.option("--png", is_flag=True, help="Write the figures as PNG (300 dpi) too.")
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -54,6 +55,7 @@ def report(
     *,
     output: Path | None,
     paper: bool,
+    png: bool,
     against: Path | None,
     trace_id: str | None,
     as_json: bool,
@@ -69,7 +71,7 @@ def report(
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
 
     folder = output or dataset.path / FOLDER
-    written = write_report(analysis, folder, against=other, optimised=optimised, paper=paper)
+    written = write_report(analysis, folder, against=other, optimised=optimised, paper=paper, png=png)
     if as_json:
         click.echo(json.dumps(_document(dataset.path, written), indent=1))
     else:
@@ -119,11 +121,10 @@ def _show(written: "Written") -> None:
         *written.answer,
         "",
         f"page:    {written.page}",
-        f"figures: {written.page.parent / 'figures'} ({len(written.figures)}, each as PDF, SVG and PNG)",
+        f"figures: {written.page.parent / 'figures'} ({len(written.figures)})",
         f"tables:  {written.tables}",
     ]
     lines += [f"paper:   {written.paper} (build it: latexmk -pdf -cd {written.paper})"] if written.paper else []
-    lines += [f"not drawn: {title}: {missing.reason}" for title, missing in written.missing]
     for line in lines:
         out.print(line, markup=False, soft_wrap=True)
 
@@ -134,7 +135,6 @@ def _document(dataset: Path, written: "Written") -> dict[str, Any]:
         "answer": list(written.answer),
         "page": str(written.page),
         "figures": {one.name: {form: str(path) for form, path in one.files.items()} for one in written.figures},
-        "not_drawn": {title: missing.reason for title, missing in written.missing},
         "tables": str(written.tables),
         "paper": str(written.paper) if written.paper else None,
     }

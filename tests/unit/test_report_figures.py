@@ -1,25 +1,25 @@
-"""One contract for every figure: labelled axes, a caption from data, IEEE's widths, the same bytes twice, no blank ones."""
+"""One contract for every figure: labelled axes, title and caption, IEEE's widths, the same bytes twice, no blank ones."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
+from matplotlib.figure import Figure
 from optimised_document import document
 from PIL import Image
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.schema import TABLES
-from sparkray.analysis.text import numbers_of, plain
 from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import open_book
 from sparkray.report.book import Book
-from sparkray.report.figures import Drawn, NoFigure, draw, figures, rendered, save_all
+from sparkray.report.figures import FORMATS, draw, figures, rendered, save_all, words
+from sparkray.report.page import texts
 from sparkray.report.style import COLUMN_IN, PAGE_IN, look
 from sparkray.simulate.study import small_study
 
@@ -39,9 +39,9 @@ def book(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Book:
 
 
 @pytest.fixture(scope="module")
-def drawn(book: Book) -> Mapping[str, Drawn]:
+def drawn(book: Book) -> Mapping[str, Figure]:
     found = {name: draw(name, book) for name in NAMES}
-    return {name: figure for name, figure in found.items() if isinstance(figure, Drawn)}
+    return {name: figure for name, figure in found.items() if figure is not None}
 
 
 def test_every_module_of_the_folder_is_a_figure_in_a_place_of_its_own() -> None:
@@ -51,21 +51,9 @@ def test_every_module_of_the_folder_is_a_figure_in_a_place_of_its_own() -> None:
     assert orders == sorted(orders)
 
 
-def test_under_looks_pairs_are_not_said_to_be_all_that_are_drawn(book: Book) -> None:
-    context = {**book.context, "sequential": {"looks": [4, 6], "spending": "linear"}}
-    looked, fixed = (
-        draw("paired_slopes", open_book(replace(book.analysis, context=context))),
-        draw("paired_slopes", book),
-    )
-    assert isinstance(looked, Drawn)
-    assert isinstance(fixed, Drawn)
-    assert "all blocks are drawn, pairs of the last look: " in plain(looked.caption)
-    assert "complete pairs: " in plain(fixed.caption)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_axes_have_labels_with_units(name: str, drawn: Mapping[str, Drawn]) -> None:
-    figure = drawn[name].figure
+def test_axes_have_labels_with_units(name: str, drawn: Mapping[str, Figure]) -> None:
+    figure = drawn[name]
     assert figure.axes
     labels = {label for axis in figure.axes for label in (axis.get_xlabel(), axis.get_ylabel()) if label}
     labels |= {text for text in (figure.get_supxlabel(), figure.get_supylabel()) if text and not text.startswith("1 ")}
@@ -75,32 +63,38 @@ def test_axes_have_labels_with_units(name: str, drawn: Mapping[str, Drawn]) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_width_is_one_of_the_templates(name: str, drawn: Mapping[str, Drawn]) -> None:
-    assert drawn[name].figure.get_figwidth() in (COLUMN_IN, PAGE_IN)
-    assert drawn[name].figure.get_figheight() < 9.3  # of a page of text
+def test_width_is_one_of_the_templates(name: str, drawn: Mapping[str, Figure]) -> None:
+    assert drawn[name].get_figwidth() in (COLUMN_IN, PAGE_IN)
+    assert drawn[name].get_figheight() < 9.3  # of a page of text
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_caption_and_alternative_text_come_from_the_data(name: str, drawn: Mapping[str, Drawn], book: Book) -> None:
-    numbers = numbers_of(drawn[name].caption)
-    assert numbers
-    for number in numbers:
-        assert book.evidence(number.trace).line
-    assert plain(drawn[name].caption).endswith(".")
-    assert len(drawn[name].alt) > 40
-    assert not re.search(r"\bnan\b|\bNone\b", plain(drawn[name].caption) + drawn[name].alt)
+def test_a_figure_has_a_title_and_a_caption(name: str, book: Book) -> None:
+    made = texts(book)
+    title, caption = words(made, name, "title"), words(made, name, "caption")
+    assert title[0].isupper()
+    assert caption.endswith(".")
+    assert not re.search(r"\bnan\b|\bNone\b|\bUndefined\b|[.;:][A-Z]", title + caption)
+    assert all(len(sentence.split()) <= 45 for sentence in re.split(r"[.;] ", caption)), caption
+
+
+def test_a_caption_follows_the_data(book: Book) -> None:
+    caption = words(texts(book), "run_order", "caption")
+    assert caption.startswith(f"{len(book.rows('order'))} runs in the order")
+    verdicts = [row["verdict"] for row in book.rows("comparisons", metric="latency_mean_ms")]
+    assert f"{verdicts.count('equivalent')} equivalent" in words(texts(book), "forest", "caption")
 
 
 @pytest.mark.parametrize("name", ["forest", "size_overhead"])
 def test_the_same_data_give_the_same_bytes(name: str, book: Book) -> None:
     first, second = (draw(name, book) for _ in range(2))
-    assert isinstance(first, Drawn)
-    assert isinstance(second, Drawn)
-    assert rendered(name, first.figure) == rendered(name, second.figure)
+    assert first is not None
+    assert second is not None
+    assert rendered(name, first) == rendered(name, second)
 
 
 def test_files_are_what_printers_and_browsers_want(book: Book, tmp_path: Path) -> None:
-    saved = [one for one in save_all(book, tmp_path) if not isinstance(one, tuple)]
+    saved = list(save_all(book, tmp_path, texts(book), FORMATS))
     assert {path.suffix for one in saved for path in one.files.values()} == {".pdf", ".svg", ".png"}
     for one in saved:
         assert b"/Type3" not in one.files["pdf"].read_bytes()
@@ -113,11 +107,16 @@ def test_files_are_what_printers_and_browsers_want(book: Book, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_without_data_there_is_a_reason_and_no_blank(name: str, analysis: Analysis) -> None:
+def test_without_data_there_is_no_figure(name: str, analysis: Analysis) -> None:
     empty = {table: pl.DataFrame(schema=polars_types(TABLES[table])) for table in TABLES}
-    found = draw(name, open_book(Analysis(analysis.path, empty, analysis.context)))
-    assert isinstance(found, NoFigure)
-    assert len(found.reason) > 15
+    assert draw(name, open_book(Analysis(analysis.path, empty, analysis.context))) is None
+
+
+def test_what_nobody_asked_for_is_not_written(book: Book, tmp_path: Path) -> None:
+    (tmp_path / "forest.png").write_bytes(b"of an earlier report")
+    [first, *_] = save_all(book, tmp_path, texts(book))
+    assert set(first.files) == {"svg"}
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
 
 
 @pytest.mark.parametrize(
@@ -131,22 +130,21 @@ def test_without_data_there_is_a_reason_and_no_blank(name: str, analysis: Analys
     ],
     ids=["two runs", "one run", "a failed cell", "no gpu", "levels"],
 )
-def test_little_data_make_a_figure_or_a_reason(tmp_path: Path, changes: Mapping[str, object]) -> None:
+def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str, object]) -> None:
     book = open_book(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
+    made = texts(book)
     for name in NAMES:
         found = draw(name, book)
-        if isinstance(found, Drawn):
-            found.figure.draw_without_rendering()
-            assert numbers_of(found.caption)
-        else:
-            assert found.reason
+        if found is not None:
+            found.draw_without_rendering()
+            assert words(made, name, "caption").endswith(".")
 
 
 def test_a_figure_that_is_gone_leaves_no_file_behind(analysis: Analysis, tmp_path: Path) -> None:
     (tmp_path / "between_studies.png").write_bytes(b"of a report with another study")
     book = open_book(analysis)
     tables = {name: pl.DataFrame(schema=polars_types(TABLES[name])) for name in TABLES}
-    assert all(isinstance(one, tuple) for one in save_all(Book(Analysis(book.analysis.path, tables, {})), tmp_path))
+    assert list(save_all(Book(Analysis(book.analysis.path, tables, {})), tmp_path, texts(book))) == []
     assert list(tmp_path.iterdir()) == []
 
 

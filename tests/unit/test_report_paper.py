@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 
 from sparkray.analysis import analyse
-from sparkray.analysis.text import Number, say
+from sparkray.analysis.latex import escape
 from sparkray.analysis.tracing import SCOPE
 from sparkray.report import open_book
 from sparkray.report.book import NUMERAL, Book
-from sparkray.report.figures import Drawn, Saved, draw, figures, rendered
-from sparkray.report.latex import Macros, body, defined, escaped, traces_of
+from sparkray.report.figures import Saved, draw, rendered, words
+from sparkray.report.latex import Macros, body, cited, defined, traces_of
+from sparkray.report.page import texts
 from sparkray.report.paper import write_paper
 from sparkray.simulate.study import small_study
 
 DRAWN = ("forest", "size_overhead")
+CONSTANTS = {"95", "90", "80", "5", "10,000"}
+"""Of the method, which no data change."""
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +36,19 @@ def paper(book: Book, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def saved(book: Book, name: str, folder: Path) -> Saved:
     """One figure on disk."""
-    drawn = draw(name, book)
-    assert isinstance(drawn, Drawn)
-    contents = rendered(name, drawn.figure)
+    figure = draw(name, book)
+    assert figure is not None
+    contents = rendered(name, figure, ("svg", "pdf"))
     (folder / f"{name}.pdf").write_bytes(contents["pdf"])
-    files = {"pdf": folder / f"{name}.pdf"}
-    return Saved(name, figures()[name].TITLE, drawn.caption, drawn.alt, contents["svg"].decode(), files)
+    made = texts(book)
+    return Saved(
+        name,
+        words(made, name, "title"),
+        words(made, name, "caption"),
+        contents["svg"].decode(),
+        {"pdf": folder / f"{name}.pdf"},
+        width_in=figure.get_figwidth(),
+    )
 
 
 def sources(paper: Path) -> str:
@@ -46,10 +56,33 @@ def sources(paper: Path) -> str:
     return "\n".join(path.read_text() for path in [paper, *sorted((paper.parent / "tables").glob("*.tex"))])
 
 
-def test_every_number_of_a_table_is_a_macro(paper: Path) -> None:
-    text = "\n".join(path.read_text() for path in sorted((paper.parent / "tables").glob("*.tex")))
-    text = re.sub(r"\\sr\{[^{}]*\}|\\(?:label|begin|setlength)(?:\[[^\]]*\])?\{[^{}]*\}(?:\{[^{}]*\})?", "", text)
-    assert NUMERAL.findall(text.replace("U undecided", "")) == []
+def loose(text: str) -> set[str]:
+    """Numbers of a source that are no macro; verbatim text, references and sizes apart."""
+    text = re.sub(r"(?m)^%.*$|\\begin\{lstlisting\}.*?\\end\{lstlisting\}", "", text, flags=re.DOTALL)
+    text = re.sub(r"\\begin\{thebibliography\}.*?\\end\{thebibliography\}", "", text, flags=re.DOTALL)
+    text = re.sub(r"\\sr\{[^{}]*\}|\\(?:includegraphics|label|ref|input|cite|begin)(?:\[[^\]]*\])?\{[^{}]*\}", "", text)
+    text = re.sub(r"\\setlength\{[^{}]*\}\{[^{}]*\}|\\parbox\{[^{}]*\}", "", text)
+    return set(NUMERAL.findall(text))
+
+
+def test_every_number_of_the_data_is_a_macro(paper: Path) -> None:
+    for path in (paper.parent / "tables").glob("*.tex"):
+        assert loose(path.read_text()) == set(), path.name
+    assert loose(paper.read_text().partition("\\begin{document}")[2]) <= CONSTANTS
+
+
+def test_a_number_keeps_its_provenance_through_filters(book: Book) -> None:
+    macros = Macros()
+    made = macros.environment("text", book)
+    least = "(rows('comparisons')|rejectattr('ratio', 'none')|map(attribute='ratio')|min)|num('ratio')"
+    source = f"{{{{ {least} }}}} {{{{ rows('runs', level='')|length }}}}"
+    text = macros.tex(made.from_string(source).render())
+    keys = re.findall(r"\\sr\{([^{}]*)\}", text)
+    assert [key.partition("/")[0] for key in keys] == ["comparisons", "tally"]
+    smallest = min(row["ratio"] for row in book.rows("comparisons") if row["ratio"] is not None)
+    assert macros.values[keys[0]] == f"\\num{{{smallest:.4f}}}"
+    assert macros.values[keys[1]] == f"\\num{{{len(book.rows('runs'))}}}"
+    assert macros.tex(made.from_string("{{ ctx.runs_used }} {{ 1 + 1 }}").render()).endswith("} 2")
 
 
 def test_every_macro_is_defined_and_used(paper: Path) -> None:
@@ -62,20 +95,20 @@ def test_every_macro_is_defined_and_used(paper: Path) -> None:
 def test_beside_every_macro_stands_a_trace_that_opens(paper: Path, book: Book) -> None:
     traces = traces_of((paper.parent / "numbers.tex").read_text())
     kinds = {trace.partition("/")[0]: trace for trace in traces.values() if SCOPE not in trace}
-    assert {"tally", "context", "comparisons", "descriptive", "method"} <= set(kinds)
+    assert {"tally", "context", "comparisons", "descriptive", "study"} <= set(kinds)
     scoped = [trace for trace in traces.values() if SCOPE in trace][:1]
     for trace in (*kinds.values(), *scoped):
         evidence, rows = book.open(trace)
         assert evidence.count == rows.height > 0
-    key = next(key for key, trace in traces.items() if trace == "tally/comparisons&primary=true")
-    assert key.startswith("tally/comparisons-primary-true:")
+    key = next(key for key, trace in traces.items() if trace.startswith("tally/comparisons&metric="))
+    assert key.startswith("tally/comparisons-metric-")
 
 
 def test_effects_have_intervals_and_the_caption_tells_what_is_paired(paper: Path) -> None:
     text = (paper.parent / "tables" / "effects.tex").read_text()
     for column in ("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high"):
         assert f":{column}:effect" in text
-    assert "The last two columns are paired" in text
+    assert "The last two columns are paired" in " ".join(text.split())
 
 
 def test_figures_and_tables_stand_in_their_places(paper: Path) -> None:
@@ -131,15 +164,15 @@ def test_what_a_macro_expands_to(text: str, tex: str) -> None:
 
 
 def test_words_are_escaped() -> None:
-    assert escaped("50 % of a_b & {c} – 45 °C…") == r"50 \% of a\_b \& \{c\} -- 45 \textdegree{}C\ldots{}"
-    assert escaped("naïve 数") == "naive "
+    assert escape("50 % of a_b & {c} – 45 °C…") == r"50 \% of a\_b \& \{c\} -- 45 \textdegree{}C\ldots{}"
+    assert escape("naïve 数") == "naive "
 
 
 def test_two_values_never_share_a_key() -> None:
     macros = Macros()
-    first, second = (macros.tex(say("{n}", n=Number(text, "a b", "x", "ratio"))) for text in ("1.1", "2.2"))
+    first, second = (macros.tex(macros.num(cited(value, "a b", "x"), "ratio")) for value in (1.1, 2.2))
     assert first != second
-    assert set(macros.values.values()) == {r"\num{1.1}", r"\num{2.2}"}
-    assert macros.tex(say("{n}", n=Number("1.1", "a b", "x", "ratio"))) == first
-    assert macros.tex(say("{n}", n=Number("1.1", "a&b", "x", "ratio"))) not in (first, second)
+    assert set(macros.values.values()) == {r"\num{1.1000}", r"\num{2.2000}"}
+    assert macros.tex(macros.num(cited(1.1, "a b", "x"), "ratio")) == first
+    assert macros.tex(macros.num(cited(1.1, "a&b", "x"), "ratio")) not in (first, second)
     assert set(traces_of(macros.definitions()).values()) == {"a b", "a&b"}

@@ -1,64 +1,53 @@
-"""One figure a file, found by its name: `TITLE`, `TABLES` that it draws from, and `draw(book)`, which may say why not.
+"""One figure a file, found by its name: `ORDER`, the `TABLES` that it draws from, and `draw(book)`.
 
-A figure draws what the analysis estimated and estimates nothing. Its caption is a sentence from the data whose numbers have
-evidence; its alternative text says in words what an eye would see. Files come out the same, byte for byte, for the same
-data: no dates, no random ids.
+`draw` returns a figure, or nothing where the data have none. A figure draws what the analysis estimated and estimates
+nothing. Its title and caption are blocks of `templates/figures/NAME.j2`. Files come out the same, byte for byte, for the
+same data: no dates, no random ids.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import matplotlib as mpl
+from jinja2 import Environment
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from sparkray.analysis.text import Text
 from sparkray.report.book import Book
 from sparkray.report.style import RC
 
-FORMATS = ("pdf", "svg", "png")
+FORMATS = ("svg", "pdf", "png")
 PNG_DPI, POINTS = 300, 72
-_METADATA: Mapping[str, Mapping[str, None]] = {
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    "svg": {"Date": None, "Creator": None},
-    "png": {"Software": None},
+_PRINTERS: Mapping[str, tuple[Callable[[Figure], Any], Mapping[str, None]]] = {
+    "svg": (lambda figure: FigureCanvasSVG(figure).print_svg, {"Date": None, "Creator": None}),
+    "pdf": (
+        lambda figure: FigureCanvasPdf(figure).print_pdf,
+        {"CreationDate": None, "Creator": None, "Producer": None},
+    ),
+    "png": (lambda figure: FigureCanvasAgg(figure).print_png, {"Software": None}),
 }
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure, its caption and what it shows in words for those who do not see it."""
-
-    figure: Figure
-    caption: Text
-    alt: str
-
-
-@dataclass(frozen=True)
-class NoFigure:
-    """Why there is none: what the data lack, in words."""
-
-    reason: str
+"""How each format is written, and the metadata that would differ from one run to the next."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A figure on disk. `svg` is its drawing as text; `files` has a path for each of `FORMATS`; `tables` it draws."""
+    """A figure on disk. `svg` is its drawing as text; `files` has a path for each format; `tables` it draws from."""
 
     name: str
     title: str
-    caption: Text
-    alt: str
+    caption: str
     svg: str
     files: Mapping[str, Path]
     tables: tuple[str, ...] = ()
+    width_in: float = 0.0
 
 
 def figures() -> Mapping[str, ModuleType]:
@@ -68,48 +57,50 @@ def figures() -> Mapping[str, ModuleType]:
     return dict(sorted(modules.items(), key=lambda item: (item[1].ORDER, item[0])))
 
 
-def draw(name: str, book: Book) -> Drawn | NoFigure:
-    """One figure by its name, in the style of all."""
-    make: Callable[[Book], Drawn | NoFigure] = figures()[name].draw
+def draw(name: str, book: Book) -> Figure | None:
+    """One figure by its name, in the style of all; None where the data have none."""
+    make: Callable[[Book], Figure | None] = figures()[name].draw
     with mpl.rc_context(RC):
         return make(book)
 
 
-def save_all(book: Book, folder: Path) -> Iterator[Saved | tuple[str, NoFigure]]:
-    """Every figure that the data have, as files in a folder; for the others their title and why not."""
+def words(made: Environment, name: str, block: str) -> str:
+    """The `title` or the `caption` of a figure, of an environment that has the study's variables."""
+    template = made.get_template(f"figures/{name}.j2")
+    return " ".join("".join(template.blocks[block](template.new_context())).split())
+
+
+def save_all(book: Book, folder: Path, made: Environment, formats: Sequence[str] = ("svg",)) -> Iterator[Saved]:
+    """Every figure that the data have, as files in a folder; older files of the others are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in figures().items():
         drawn = draw(name, book)
-        if isinstance(drawn, NoFigure):
-            for form in FORMATS:
+        contents = {} if drawn is None else rendered(name, drawn, formats)
+        for form in FORMATS:
+            if form in contents:
+                (folder / f"{name}.{form}").write_bytes(contents[form])
+            else:
                 (folder / f"{name}.{form}").unlink(missing_ok=True)
-            yield module.TITLE, drawn
-        else:
-            files = {form: folder / f"{name}.{form}" for form in FORMATS}
-            contents = rendered(name, drawn.figure)
-            for form, path in files.items():
-                path.write_bytes(contents[form])
+        if drawn is not None:
+            files = {form: folder / f"{name}.{form}" for form in contents}
+            title, caption = (words(made, name, block) for block in ("title", "caption"))
             svg = contents["svg"].decode()
-            yield Saved(name, module.TITLE, drawn.caption, drawn.alt, svg, files, module.TABLES)
+            yield Saved(name, title, caption, svg, files, module.TABLES, drawn.get_figwidth())
 
 
-def rendered(name: str, figure: Figure) -> Mapping[str, bytes]:
-    """A figure in every format, the same bytes for the same figure.
+def rendered(name: str, figure: Figure, formats: Sequence[str] = FORMATS) -> Mapping[str, bytes]:
+    """A figure in some formats, the same bytes for the same figure.
 
     The canvases are asked directly: `Figure.savefig` draws everything twice for each format.
     """
-    printers: Mapping[str, Callable[..., None]] = {
-        "pdf": FigureCanvasPdf(figure).print_pdf,
-        "svg": FigureCanvasSVG(figure).print_svg,
-        "png": FigureCanvasAgg(figure).print_png,
-    }
     found: dict[str, bytes] = {}
     with mpl.rc_context({**RC, "svg.hashsalt": name}):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found once, not once a format
-        for form in FORMATS:
+        figure.set_layout_engine("none")  # the layout is computed once, not once a format
+        for form in formats:
             figure.set_dpi(PNG_DPI if form == "png" else POINTS)
+            printer, metadata = _PRINTERS[form]
             sink = BytesIO()
-            printers[form](sink, metadata=_METADATA[form])
+            printer(figure)(sink, metadata=metadata)
             found[form] = sink.getvalue()
     return found

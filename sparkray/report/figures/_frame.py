@@ -1,6 +1,7 @@
-"""What the figures share: which cells there are and in which order, grids of small panels, one legend for the arms."""
+"""Shared by all figures: sizes, panels, axes of models and of ratios, marks of arms, one legend."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,28 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from sparkray.analysis.text import Part, Text, enumerated
-from sparkray.report.book import Book, Row
+from sparkray.report.book import Row
 from sparkray.report.cells import Cell
 from sparkray.report.labels import arm, cell
-from sparkray.report.style import PAGE_IN, look
+from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, look
 
+Style = dict[str, Any]
+"""Keyword arguments of a matplotlib artist."""
 COLUMNS = 5
+HIGHEST_IN = 8.8
+"""Inches of a page; panels beyond it stand in the table alone."""
+DECIDED = ("equivalent", "different")
+GRADES = {"none": (BLUE, "o"), "weakens": (ORANGE, "s"), "dangerous": (VERMILLION, "D")}
+"""Colour and marker of a security grade."""
 _WIDE = 1.6
+_WIDEST = 4.0
+"""Ratio beyond which an axis ends; an interval that goes on ends in an arrow."""
 _LONG_NAME = 22
+
+
+def of_cell(rows: Sequence[Row], key: Cell) -> list[Row]:
+    """Rows of one model and level."""
+    return [row for row in rows if (row["model"], row["level"] or "") == key]
 
 
 def name_of(key: Cell) -> str:
@@ -30,20 +44,31 @@ def name_of(key: Cell) -> str:
 def grid(count: int, *, height: float, columns: int = COLUMNS, width: float = PAGE_IN) -> tuple[Figure, list[Axes]]:
     """A figure with one small panel for each of `count` things, rows of `height` inches."""
     columns = min(columns, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width, rows * height + 0.45), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    figure, axes = panels(width, -(-count // columns) * height + 0.45, -(-count // columns), columns)
     for unused in axes[count:]:
         unused.remove()
     return figure, axes[:count]
 
 
-def plain_figure(
+def panels(
     width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a few panels; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
+
+
+def named_rows(axis: Axes, names: Sequence[str], label: str = "model") -> None:
+    """A y axis of names, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.set_ylabel(label)
+
+
+def plain_ticks(axis: Axes, side: str, count: int = 4) -> None:
+    """Few ticks, without an offset."""
+    (axis.xaxis if side == "x" else axis.yaxis).set_major_locator(MaxNLocator(count))
+    axis.ticklabel_format(axis="x" if side == "x" else "y", useOffset=False, style="plain")
 
 
 def ratio_axis(axis: Axes, low: float, high: float) -> None:
@@ -58,48 +83,118 @@ def ratio_axis(axis: Axes, low: float, high: float) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
 
 
+def forest(axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments: Sequence[str]) -> None:
+    """Ratios with both intervals, a row a cell, the margin shaded; an arrow for what goes on beyond the axis."""
+    margin = next((row["margin"] for row in rows if row["margin"]), None)
+    ends = _limits(rows, margin)
+    ratio_axis(axis, *ends)
+    if margin is not None:
+        axis.axvspan(1 / (1 + margin), 1 + margin, color=BAND, zorder=0, linewidth=0)
+    axis.axvline(1.0, color=INK, linewidth=0.6, zorder=1)
+    for row in rows:
+        off = (environments.index(row["environment"]) - (len(environments) - 1) / 2) * 0.6 / len(environments)
+        y, face = cells.index((row["model"], row["level"] or "")) + off, look(row["environment"])
+        for low, high, width in ((row["low"], row["high"], 1.0), (row["low90"], row["high90"], 2.4)):
+            axis.plot([low, high], [y, y], color=face.colour, linewidth=width, solid_capstyle="butt", zorder=2)
+        fill = face.colour if row["verdict"] in DECIDED else "white"
+        edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.5, "markersize": 4.2, "zorder": 3, "clip_on": False}
+        axis.plot([min(max(row["ratio"], ends[0]), ends[1])], [y], face.marker, color=fill, **edge)
+        arrows(axis, ends, (row["low"], row["high"]), y)
+    for between in range(len(cells) - 1):
+        axis.axhline(between + 0.5, color="#EEEEEE", linewidth=0.5, zorder=0)
+    axis.set_ylim(len(cells) - 0.4, -0.6)
+
+
+def arrows(axis: Axes, ends: tuple[float, float], interval: tuple[float, float], y: float) -> None:
+    """Arrows at the ends of an axis that an interval leaves."""
+    for end, marker, beyond in ((ends[0], "<", interval[0] < ends[0]), (ends[1], ">", interval[1] > ends[1])):
+        if beyond:
+            axis.plot([end], [y], marker, color="k", markersize=3, clip_on=False, zorder=4)
+
+
+def _limits(rows: Sequence[Row], margin: float | None) -> tuple[float, float]:
+    """Symmetric on the log scale, so that as much more and as much less look alike."""
+    reach = [abs(math.log(end)) for row in rows for end in (row["low"], row["high"])]
+    most = min(max([*reach, math.log1p(margin or 0.0) * 1.6, 1e-3]) * 1.08, math.log(_WIDEST))
+    return math.exp(-most), math.exp(most)
+
+
+def bars(
+    rows: Sequence[Row], cells: Sequence[Cell], environments: Sequence[str], names: Mapping[str, str]
+) -> tuple[Figure, list[Axes], list[tuple[Axes, Row, float, float]]]:
+    """Panels of memory: a panel a model, a row a part, a bar an arm, as far as a page has room.
+
+    Args:
+        rows: With `part` and `environment`.
+        cells: The models.
+        environments: The arms.
+        names: Of the parts, short, from top to bottom; those without a row are left out.
+
+    Returns:
+        The figure, its panels, and for each bar its panel, its row, its place and its thickness.
+    """
+    parts = [part for part in names if any(row["part"] == part for row in rows)]
+    height = 0.35 + 0.085 * len(parts) * (len(environments) + 0.6)
+    cells = cells[: COLUMNS * max(1, int(HIGHEST_IN // height))]
+    figure, axes = grid(len(cells), height=height)
+    wide, placed = 0.8 / len(environments), []
+    for index, (axis, key) in enumerate(zip(axes, cells, strict=True)):
+        for row in of_cell(rows, key):
+            off = (environments.index(row["environment"]) - (len(environments) - 1) / 2) * wide
+            placed.append((axis, row, parts.index(row["part"]) + off, wide))
+        first = index % min(COLUMNS, len(cells)) == 0
+        named_rows(axis, [names[part] if first else "" for part in parts], "kind of memory" if first else "")
+        axis.xaxis.set_major_locator(MaxNLocator(3))
+        axis.set_title(name_of(key))
+        axis.set_xlabel("memory (GiB)" if index >= len(cells) - COLUMNS else "")
+    legend_above(figure, arm_patches(environments))
+    return figure, axes, placed
+
+
+def arm_points(axis: Axes, environment: str, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:  # noqa: ANN401 - matplotlib's own
+    """Single runs of an arm as its marks."""
+    face = look(environment)
+    usual: Style = {"color": face.colour, "markeredgecolor": "k", "markeredgewidth": 0.15}
+    axis.plot(xs, ys, face.marker, **usual | style)
+
+
 def arm_lines(environments: Sequence[str]) -> list[Line2D]:
     """Handles for a legend of arms drawn as lines or points."""
+    faces = [(name, look(name)) for name in environments]
+    edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.4}
     return [
-        Line2D(
-            [],
-            [],
-            color=(face := look(name)).colour,
-            marker=face.marker,
-            linestyle=face.line,
-            markeredgecolor="k",
-            markeredgewidth=0.4,
-            label=arm(name),
-        )
-        for name in environments
+        Line2D([], [], color=face.colour, marker=face.marker, linestyle=face.line, label=arm(name), **edge)
+        for name, face in faces
     ]
 
 
 def arm_patches(environments: Sequence[str]) -> list[Patch]:
     """Handles for a legend of arms drawn as bars."""
+    return [patch(look(name).colour, look(name).hatch, arm(name)) for name in environments]
+
+
+def patch(colour: str, hatch: str, label: str) -> Patch:
+    """A handle for a legend of bars."""
+    return Patch(facecolor=colour, hatch=hatch, edgecolor="k", linewidth=0.4, label=label)
+
+
+def grade_marks(rows: Sequence[Row], line: str) -> list[Line2D]:
+    """Handles for the security grades that rows have."""
+    edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.4, "linestyle": line}
+    there = {row["security"] for row in rows}
     return [
-        Patch(facecolor=look(name).colour, hatch=look(name).hatch, edgecolor="k", linewidth=0.4, label=arm(name))
-        for name in environments
+        Line2D([], [], color=colour, marker=marker, label=f"security: {name}", **edge)
+        for name, (colour, marker) in GRADES.items()
+        if name in there
     ]
 
 
-def legend_above(figure: Figure, handles: Sequence[Any]) -> None:
+def legend_above(figure: Figure, handles: Sequence[Any], columns: int = 5, **style: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """One legend for all panels, above them."""
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=min(len(handles), 5), handlelength=2.4)
+    ncols = min(len(handles), columns)
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=ncols, **({"handlelength": 2.4} | style))
 
 
 def jitter(count: int, width: float) -> np.ndarray:
     """Offsets that spread points without hiding their order: the golden ratio's sequence, the same every time."""
     return (((np.arange(count) * 0.6180339887) % 1.0) - 0.5) * width
-
-
-def told(book: Book, row: Row, column: str, form: str) -> Part:
-    """Short for a quoted number."""
-    return book.number(row, column, form)
-
-
-def listed(book: Book, rows: Sequence[Row], column: str, form: str) -> Text:
-    """`Alpha (1.0042) and Beta (0.9931)`: cells with a number of theirs."""
-    return enumerated(
-        (f"{cell(row['model'], row.get('level'))} (", book.number(row, column, form), ")") for row in rows
-    )
