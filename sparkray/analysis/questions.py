@@ -120,10 +120,12 @@ def _groups(tables: Tables, where: Where) -> Answer:
     tested: list[Row] = []
     supports: list[str] = []
     lost: list[str] = []
+    left_out = 0
     for group_by in GROUPINGS:
         here = {"environment": where.environment, "metric": where.metric, "level": where.level, "group_by": group_by}
         groups, contrasts = chosen(tables, "size", **here), chosen(tables, "contrasts", **here)
         supports += traces(groups, contrasts)
+        left_out = max(left_out, sum(row["models_left_out"] or 0 for row in groups))
         tested += [row for row in contrasts if row.get("p") is not None]
         if sum(bool(row["n_models"]) for row in groups) < _LEAST_GROUPS:
             lost.append(f"one_{group_by}")
@@ -133,5 +135,5 @@ def _groups(tables: Tables, where: Where) -> Answer:
     clearest = min(tested, key=lambda row: row["p_holm"])
     shown = clearest["p_holm"] < _ALPHA
     names = ("group_by", "first", "second", "ratio", "low", "high", "p_holm", "n_models")
-    numbers = {"tested": len(tested), **{name: clearest[name] for name in names}}
+    numbers = {"tested": len(tested), "left_out": left_out, **{name: clearest[name] for name in names}}
     return Answer("yes" if shown else "no difference shown", "clearest_contrast", numbers, supports)

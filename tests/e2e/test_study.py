@@ -9,7 +9,16 @@ pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray, pytest.mark
 
 
 def test_a_study_with_a_budget_ends_with_the_page(tmp_path: Path) -> None:
-    arguments = ("study", "--site", "dgx-spark-double", "--budget-hours", "0.2", "--results-dir", str(tmp_path), "--yes")
+    arguments = (
+        "study",
+        "--site",
+        "dgx-spark-double",
+        "--budget-hours",
+        "0.2",
+        "--results-dir",
+        str(tmp_path),
+        "--yes",
+    )
     first = sparkray(*arguments, timeout_s=1200)
     assert first.code in (0, 1), first.err
     for stage in ("doctor", "quick", "baseline", "optimize", "validate", "analyze and report"):

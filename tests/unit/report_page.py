@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import unescape
 from html.parser import HTMLParser
 
 from sparkray.analysis.forms import shown
@@ -83,7 +84,7 @@ def is_of(book: Book, cell: Cell) -> bool:
 def words(html: str) -> str:
     """The words of a page, without its style."""
     bare = re.sub(r"<style>.*?</style>|<svg.*?</svg>", " ", html, flags=re.DOTALL)
-    return re.sub(r"<[^>]*>", " ", bare)
+    return unescape(re.sub(r"<[^>]*>", " ", bare))
 
 
 def sentences(html: str) -> list[str]:

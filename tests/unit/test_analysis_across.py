@@ -77,11 +77,11 @@ def answers(compared: Sequence[dict[str, object]], kinds: dict[str, str] = SUITE
     return question_rows(tables, protocol, context)  # type: ignore[arg-type]
 
 
-def answered(ratios: dict[str, float | None], kinds: dict[str, str] = SUITE) -> tuple[str, str]:
-    """Verdict and answer to question 2."""
+def answered(ratios: dict[str, float | None], kinds: dict[str, str] = SUITE) -> tuple[str, str, dict[str, Any]]:
+    """Verdict, reason and numbers of the answer to question 2."""
     rows = answers([comparison(name, ratio) for name, ratio in ratios.items()], kinds)
     [row] = [row for row in rows if row["question"] == 2]
-    return row["verdict"], row["answer"]
+    return row["verdict"], row["reason"], json.loads(row["numbers"])
 
 
 def test_an_environment_that_lacks_a_level_of_another_is_asked_about_its_own_alone() -> None:
@@ -98,30 +98,28 @@ def test_an_environment_that_lacks_a_level_of_another_is_asked_about_its_own_alo
 
 
 def test_groups_that_lie_apart_by_more_than_their_models_differ() -> None:
-    verdict, answer = answered({"a": 1.001, "b": 1.002, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0012})
+    verdict, _, numbers = answered({"a": 1.001, "b": 1.002, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0012})
     assert verdict == "yes"
-    assert "the clearest difference is moe over decoder: 1.048" in answer
-    assert "f" not in answer.split(" models)")[-1].split()
+    assert (numbers["second"], numbers["first"]) == ("moe", "decoder")
+    assert numbers["ratio"] == pytest.approx(1.048, abs=1e-3)
 
 
 def test_one_model_that_lies_apart_is_no_group_that_does() -> None:
     # Thirty runs each know every ratio to 0.04 %, and the one reasoning model lies 3 % apart; but decoders scatter too.
-    verdict, answer = answered({"a": 1.0, "b": 1.03, "c": 0.98, "d": 1.01, "e": 0.99, "f": 1.035})
+    verdict, _, numbers = answered({"a": 1.0, "b": 1.03, "c": 0.98, "d": 1.01, "e": 0.99, "f": 1.035})
     assert verdict == "no difference shown"
-    assert "which proves no equality" in answer
+    assert numbers["p_holm"] > 0.05
 
 
 def test_without_two_models_in_a_group_it_cannot_be_told() -> None:
-    verdict, answer = answered({"a": 1.0, "d": 1.05}, {"a": "decoder", "d": "moe"})
-    assert verdict == "cannot be told"
-    assert "2 models in 2 groups: no group has two" in answer
-    assert "by precision, there is but the group bfloat16" in answer
+    verdict, reason, numbers = answered({"a": 1.0, "d": 1.05}, {"a": "decoder", "d": "moe"})
+    assert (verdict, numbers) == ("cannot be told", {})
+    assert "2 models in 2 groups: no group has two" in reason
 
 
 def test_models_without_a_ratio_are_left_out_and_said_so() -> None:
-    verdict, answer = answered({"a": 1.001, "b": None, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0})
-    assert verdict == "yes"
-    assert "(1 without a ratio left out)" in answer
+    verdict, _, numbers = answered({"a": 1.001, "b": None, "c": 1.0015, "d": 1.05, "e": 1.051, "f": 1.0})
+    assert (verdict, numbers["left_out"]) == ("yes", 1)
 
 
 def test_a_group_of_one_model_says_why_it_has_no_scatter() -> None:
