@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.analysis import Analysis, write
+from sparkray.analysis.against import differences, studies
 from sparkray.analysis.derived import derived
 from sparkray.analysis.derived.optimisation import optimisation
 from sparkray.analysis.latex import latex as floats
 from sparkray.errors import StorageError
-from sparkray.report.against import differences, studies
 from sparkray.report.audited import audited
 from sparkray.report.book import Book
 from sparkray.report.figures import Saved, save_all

@@ -142,8 +142,6 @@ def plant(results_dir: Path, planted: Plant) -> Path:
     return dataset.path
 
 
-
-
 def _block_keys(planted: Plant, cards: tuple[ModelCard, ...]) -> Iterator[tuple[str, str, int]]:
     for card in cards:
         for number, level in enumerate(planted.levels):

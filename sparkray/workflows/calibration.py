@@ -172,9 +172,7 @@ def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, An
             "some runs have no value of it" if told else "no run has a value of it"
         )
         if len(told) == len(series.rows):
-            found = calibrate(
-                told, course_of(told), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed
-            )
+            found = calibrate(told, course_of(told), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed)
         reason = found.reason if isinstance(found, NotEstimable) else None
         metrics[name] = {"not_estimable": reason, **({} if isinstance(found, NotEstimable) else asdict(found))}
     first = series.first

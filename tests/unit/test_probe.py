@@ -198,7 +198,7 @@ def test_the_kernel_is_what_the_times_claim() -> None:
     assert _probe_gpu.PTX.isascii()
 
 
-WORKS = worker("import time; time.sleep(0.3); print('{\"gpu_memory_ms\": 1, \"gpu_compute_ms\": 8, \"notes\": []}')")
+WORKS = worker('import time; time.sleep(0.3); print(\'{"gpu_memory_ms": 1, "gpu_compute_ms": 8, "notes": []}\')')
 
 
 def rising(*clocks_mhz: float | None) -> Callable[[], Gpus]:

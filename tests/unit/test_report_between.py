@@ -12,10 +12,10 @@ from report_page import Page, is_of
 from scipy import stats
 
 from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.against import differences
+from sparkray.analysis.against import studies as told_apart
 from sparkray.errors import InputError
 from sparkray.report import open_book
-from sparkray.report.against import differences
-from sparkray.report.against import studies as told_apart
 from sparkray.report.page import page
 from sparkray.simulate.study import small_study
 from sparkray.stats import NotEstimable

@@ -1,4 +1,4 @@
-"""Two studies side by side: what changed between them, in the language of the verdicts, and what else differs.
+"""Two studies side by side: what changed between them, with verdicts, and what else differs.
 
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
@@ -13,16 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis import Analysis
 from sparkray.analysis.keys import AGAINST
 from sparkray.analysis.keys import key as trace_key
-from sparkray.analysis.text import Part, Text, number_of, plain, say
-from sparkray.report.labels import arm, cell, metric_name
+from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 
 OVERHEAD, ARM = "overhead", "arm"
-UNITS = {OVERHEAD: "pairs", ARM: "runs"}
 _SCHEMA = {
     "trace": pl.String(),
     "kind": pl.String(),
@@ -45,7 +42,6 @@ _SCHEMA = {
     "verdict": pl.String(),
     "needed": pl.Int64(),
     "not_estimable": pl.String(),
-    "sentence": pl.String(),
     "supports": pl.String(),
 }
 Row = dict[str, Any]
@@ -117,7 +113,7 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         if isinstance(side, LogSample):
             row |= {name: math.exp(side.mean), f"n_{name}": side.n}
     row |= _judged(sides, row["margin"])
-    return {**row, "sentence": plain(told(row))}
+    return row
 
 
 def _judged(sides: Mapping[str, Side], margin: float | None) -> Row:
@@ -140,59 +136,7 @@ def _numbers(found: Between, margin: float | None) -> Row:
     return row
 
 
-def told(row: Mapping[str, Any]) -> Text:
-    """What a row says, in a sentence whose numbers are the row's."""
-
-    def number(column: str, form: str) -> Part:
-        return number_of(row[column], form, trace=row["trace"], column=column)
-
-    subject = "the overhead of the {arm}" if row["kind"] == OVERHEAD else "the {arm} arm itself"
-    what = f"{cell(row['model'], row['level'])}, {metric_name(row['metric'])}: " + subject.format(
-        arm=arm(row["environment"])
-    )
-    if row["ratio"] is None:
-        return say("{what}: not estimable, {why}.", what=what, why=number("not_estimable", "words"))
-    return say(
-        "{what}, this study over the other, is a ratio of {ratio} ({confidence} CI {low} to {high}; {here} {unit} against "
-        "{there}): {judged}.",
-        what=what,
-        ratio=number("ratio", "ratio"),
-        confidence=number_of(95.0, "level", trace="method/confidence", column="value"),
-        low=number("low", "ratio"),
-        high=number("high", "ratio"),
-        here=number("n_here", "count"),
-        unit=UNITS[row["kind"]],
-        there=number("n_there", "count"),
-        judged=_judgement(row, number("margin", "share"), number("needed", "count")),
-    )
-
-
-def _judgement(row: Mapping[str, Any], margin: Part, needed: Part) -> Text:
-    if row["verdict"] is None:
-        return ("no margin was fixed",)
-    if row["verdict"] == "equivalent":
-        real = ", though the change is real" if row["excludes_one"] else ""
-        return say("equivalent within {margin}{real}", margin=margin, real=real)
-    if row["verdict"] == "different":
-        return say("different by more than {margin}", margin=margin)
-    unit = UNITS[row["kind"]]
-    if row["needed"] is None:
-        more = say("no number of {unit} that anybody would run decides it", unit=unit)
-    elif row["needed"] <= min(row["n_here"], row["n_there"]):
-        more = say(
-            "{needed} {unit} in each study would have decided if nothing had changed: the change lies near the edge of the "
-            "margin",
-            needed=needed,
-            unit=unit,
-        )
-    else:
-        more = say("{needed} {unit} in each study would decide if nothing changed", needed=needed, unit=unit)
-    return say("undecided at {margin}; {more}", margin=margin, more=more)
-
-
 _STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here")} | {"same": pl.Boolean()}
-_OF_LOAD = ("workload", "levels", "weights")
-"""What makes two studies ones of another load: then a difference is not the machine's alone."""
 
 
 def studies(here: Analysis, there: Analysis) -> pl.DataFrame:
@@ -236,8 +180,3 @@ def _line(values: Any) -> str:  # noqa: ANN401 - whatever a context holds
     if isinstance(values, str):
         return values
     return ", ".join(map(str, values)) or "none"
-
-
-def of_another_load(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Which of workload, levels and weights are not the same; from the rows of `studies` by `what`."""
-    return [what for what in _OF_LOAD if what in rows and not rows[what]["same"]]
