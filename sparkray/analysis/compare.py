@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sparkray.analysis import glance
 from sparkray.analysis.arms import Arms
+from sparkray.analysis.comparison import judged, numbers, sentence
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.describe import why_none
 from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
+from sparkray.analysis.interim import VOID, Looks
 from sparkray.analysis.keys import key
-from sparkray.analysis.looks import VOID, Looks
 from sparkray.analysis.planned import power_columns
 from sparkray.analysis.powered import power_checked
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, decide, outlook, paired_ratio
+from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
 Row = dict[str, Any]
 
@@ -76,16 +76,9 @@ def _by_pairs(frames: Frames, arms: Arms, protocol: Protocol) -> tuple[Ratio | N
     result: Ratio | NotEstimable = paired_ratio(*arms.paired)
     if isinstance(result, NotEstimable):
         result = _lacking(frames, arms) or result
-    margin = protocol.margin(arms.metric)
-    decision = decide(result, margin) if isinstance(result, Ratio) and margin is not None else None
-    name = f"{arms.cell.model} {arms.cell.level}".rstrip()
-    told = glance.Comparison(name, arms.cell.environment, arms.against.environment, arms.metric, result, decision)
-    row: Row = {"sentence": glance.sentence(told)}
-    if isinstance(result, Ratio):
-        row |= _numbers(result)
-    if decision is not None:
-        row |= {"verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
-    return result, row
+    row = judged(result, protocol.margin(arms.metric))
+    head = {**arms.cell.columns, "against": arms.against.environment, "metric": arms.metric, "n": arms.n}
+    return result, {**row, "sentence": sentence({**head, "margin": protocol.margin(arms.metric), **row})}
 
 
 def _by_looks(frames: Frames, arms: Arms, looks: Looks) -> tuple[Ratio | NotEstimable, Row]:
@@ -102,7 +95,7 @@ def _by_looks(frames: Frames, arms: Arms, looks: Looks) -> tuple[Ratio | NotEsti
     if found.ratio is None or found.ci95 is None or found.ci90 is None or found.sd_log is None:
         return _lacking(frames, arms) or NotEstimable(found.reason), row
     result = Ratio(found.n, found.ratio, found.ci95, found.ci90, found.sd_log)
-    return result, row | _numbers(result)
+    return result, row | numbers(result)
 
 
 def _lacking(frames: Frames, arms: Arms) -> NotEstimable | None:
@@ -111,17 +104,3 @@ def _lacking(frames: Frames, arms: Arms) -> NotEstimable | None:
         return None
     lacking = arms.against if not len(arms.a) else arms.cell
     return NotEstimable(f"{lacking.environment}: {why_none(frames, lacking)}")
-
-
-def _numbers(result: Ratio) -> Row:
-    """The paired ratio as columns."""
-    return {
-        "ratio": result.ratio,
-        "low": result.ci95[0],
-        "high": result.ci95[1],
-        "low90": result.ci90[0],
-        "high90": result.ci90[1],
-        "sd_log": result.sd_log,
-        "excludes_one": result.excludes_one,
-        "p_paired": result.p,
-    }

@@ -10,9 +10,9 @@ from typing import Any
 import polars as pl
 
 from sparkray import __version__
-from sparkray.analysis.conduct import conduct_of
 from sparkray.analysis.frames import Frames, rank
 from sparkray.analysis.launches import launches_of
+from sparkray.analysis.protocol_adherence import adherence_of
 from sparkray.config.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -166,7 +166,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "deviations": _deviations(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
-        "conduct": conduct_of(frames),
+        "conduct": adherence_of(frames),
         "attempts": attempts.height,
         "runs_used": frames.ok.height,
         "sparkray_versions": _distinct(attempts, "sparkray_version"),

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from sparkray.analysis.arms import Arms, arms_between
+from sparkray.analysis.comparison import numbers
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.frames import Cell, Frames
+from sparkray.analysis.interim import NO_P
 from sparkray.analysis.keys import key
-from sparkray.analysis.looks import NO_P
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import spread_columns
 from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
@@ -102,8 +103,7 @@ def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> tuple[Row, 
     found = paired_ratio(*arms.paired)
     if isinstance(found, NotEstimable):
         return {**head, "not_estimable": found.reason}, why
-    (low, high), spread = found.ci95, spread_columns(*arms.paired, why)
-    row: Row = {**head, "ratio": found.ratio, "low": low, "high": high, "p": found.p, **spread}
+    row: Row = {**head, **numbers(found), "p": found.p, **spread_columns(*arms.paired, why)}
     return row | _closed(frames, cell, baseline, metric, why=why), why
 
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sparkray.analysis.across import GROUPINGS
 from sparkray.analysis.answers import (
     Answer,
     Row,
@@ -22,6 +21,7 @@ from sparkray.analysis.answers import (
     traces,
     unanswered,
 )
+from sparkray.analysis.by_model import GROUPINGS
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.keys import key
 from sparkray.config.site import CONTAINER_OPTIMIZED

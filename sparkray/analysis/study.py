@@ -8,9 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.across import contrast_rows, power_rows, size_rows
 from sparkray.analysis.arms import arms_of
-from sparkray.analysis.by_n import verdict_rows
+from sparkray.analysis.by_model import contrast_rows, power_rows, size_rows
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
@@ -18,12 +17,13 @@ from sparkray.analysis.decisions import decision_rows, recommendation_rows, stud
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
+from sparkray.analysis.interim import Looks
 from sparkray.analysis.keys import key
-from sparkray.analysis.looks import Looks
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
 from sparkray.analysis.questions import question_rows
 from sparkray.analysis.schema import TABLES
 from sparkray.analysis.threats import threat_rows
+from sparkray.analysis.verdict_by_n import verdict_rows
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME
 

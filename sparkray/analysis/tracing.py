@@ -16,13 +16,13 @@ from pathlib import Path
 
 import polars as pl
 
-from sparkray.analysis.across import GROUPINGS
 from sparkray.analysis.arms import arms_between
+from sparkray.analysis.by_model import GROUPINGS
 from sparkray.analysis.context import Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.gap import logs_by_block
+from sparkray.analysis.interim import Looks
 from sparkray.analysis.keys import parts_of
-from sparkray.analysis.looks import Looks
 from sparkray.analysis.study import Analysis
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import InputError, UnknownNameError

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import special
 
+from sparkray.analysis.comparison import judged
 from sparkray.analysis.optimized import Effect
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.rows import Pair
@@ -73,22 +74,20 @@ def _effect(one: LevelEffect, base: Values, arm: Values, against: str, metric: s
     spread = _spread(one, base, arm)
     if not isinstance(one.ratio, Ratio):
         return Effect(**{**vars(head), **spread, "not_estimable": one.ratio.reason})
-    low, high = one.ratio.ci95
-    gains = sorted(_gain_pct(value, metric) for value in (low, high))
+    margin = one.decision.margin if one.decision else None
+    row = judged(one.ratio, margin)
+    gains = sorted(_gain_pct(row[end], metric) for end in ("low", "high"))
     return Effect(
         **{
             **vars(head),
             **spread,
-            "ratio": one.ratio.ratio,
-            "low": low,
-            "high": high,
+            **{name: row.get(name) for name in ("ratio", "low", "high", "verdict")},
             "gain_pct": _gain_pct(one.ratio.ratio, metric),
             "gain_low_pct": gains[0],
             "gain_high_pct": gains[1],
             "p": one.p,
             "p_holm": one.p_holm,
-            "verdict": one.decision.verdict if one.decision else None,
-            "margin": one.decision.margin if one.decision else None,
+            "margin": margin,
         }
     )
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sparkray.analysis import Cell, Comparison, sentence
+from sparkray.analysis import Cell
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun
 from sparkray.stats.descriptive import Description
@@ -175,9 +175,9 @@ def environment_table(cells: Sequence[Cell]) -> Table:
     return table
 
 
-def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
+def comparison_lines(compared: Sequence[Mapping[str, Any]]) -> list[str]:
     """One sentence a comparison."""
-    return [sentence(comparison) for comparison in compared]
+    return [row["sentence"] for row in compared]
 
 
 def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.across import contrast_rows, size_rows
+from sparkray.analysis.by_model import contrast_rows, size_rows
 from sparkray.analysis.context import Card, Cards, Protocol
 from sparkray.analysis.questions import question_rows
-from sparkray.simulate.study import Plant, plant, small_study
+from sparkray.simulate.study import Plant, plant
 
 LATENCY = "latency_mean_ms"
 LEVELS = ("concurrency=1", "concurrency=8")

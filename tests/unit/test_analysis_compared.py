@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from builders import experiment, study
 from statsmodels.stats.power import TTestIndPower
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.sequential import standings
@@ -20,7 +21,7 @@ from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
 from sparkray.report import open_book
 from sparkray.report.page import page
-from sparkray.simulate.study import Plant, plant, small_study
+from sparkray.simulate.study import Plant, plant
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.store import Dataset, open_dataset

@@ -4,8 +4,9 @@ import re
 import runpy
 from pathlib import Path
 
+from support.studies import small_study
+
 from sparkray.analysis.schema import TABLES
-from sparkray.simulate.study import small_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reference" / "analysis.md").read_text(encoding="utf-8")

@@ -8,13 +8,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse, write
 from sparkray.analysis.latex import escape, latex
 from sparkray.analysis.outputs import document
 from sparkray.analysis.schema import TABLES
 from sparkray.errors import StorageError, UnknownNameError
-from sparkray.simulate.study import small_study
 
 PRINTED = (
     "descriptive",

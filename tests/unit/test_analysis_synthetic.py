@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from support.studies import small_study
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import parse
@@ -17,7 +18,7 @@ from sparkray.config.model import ModelCard
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import METRICS, RunData, compute_all, counted
 from sparkray.records import EngineFacts, Request
-from sparkray.simulate.study import Plant, plant, small_study, true_speed_ratio
+from sparkray.simulate.study import Plant, plant, true_speed_ratio
 from sparkray.store import TABLES, Dataset, description, schema_of
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse, trace
 from sparkray.analysis.keys import key, parts_of
 from sparkray.analysis.tracing import MOST_ROWS, scope_of, supports
 from sparkray.errors import InputError
-from sparkray.simulate.study import small_study
 from sparkray.store import Dataset
 
 LATENCY = "latency_mean_ms"

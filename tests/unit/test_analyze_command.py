@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from builders import Ended, row
+from support.studies import small_study
 
 from sparkray.records import Outcome
-from sparkray.simulate.study import small_study
 from sparkray.store import open_dataset
 
 Call = Callable[..., Ended]

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import pytest
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.config.container import run_line
@@ -23,7 +24,6 @@ from sparkray.report.launches import by_environment, chroot_lines, host_lines
 from sparkray.report.page import commands
 from sparkray.report.repeat import left_open, repeat_line
 from sparkray.runtimes import StartState
-from sparkray.simulate.study import small_study
 from sparkray.store import open_dataset
 from sparkray.sweep.app import app
 from sparkray.sweep.options import options_of

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_page import Page, is_of
 from scipy import stats
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.against import differences
@@ -17,7 +18,6 @@ from sparkray.analysis.against import studies as told_apart
 from sparkray.errors import InputError
 from sparkray.report import open_book
 from sparkray.report.page import page
-from sparkray.simulate.study import small_study
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import Ended
-
-from sparkray.simulate.study import small_study
+from support.studies import small_study
 
 CommandLine = Callable[..., Ended]
 RATIO = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from optimised_document import document
 from PIL import Image
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.columns import polars_types
@@ -21,7 +22,6 @@ from sparkray.report.book import Book
 from sparkray.report.figures import FORMATS, draw, figures, rendered, save_all, words
 from sparkray.report.page import texts
 from sparkray.report.style import COLUMN_IN, PAGE_IN, look
-from sparkray.simulate.study import small_study
 
 NAMES = list(figures())
 UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory|run, in the order")

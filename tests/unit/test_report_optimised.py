@@ -13,6 +13,7 @@ import pytest
 from builders import Ended
 from optimised_document import LEVELS, MEANS, METRIC, confirmation, document
 from report_page import Page, is_of, sentences, words
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.derived.optimisation import runs_condition
@@ -21,7 +22,6 @@ from sparkray.report import open_book, write_report
 from sparkray.report.book import Book
 from sparkray.report.figures import draw
 from sparkray.report.page import page
-from sparkray.simulate.study import small_study
 
 CommandLine = Callable[..., Ended]
 FIGURES = ("flag_effects", "pareto", "waterfall")

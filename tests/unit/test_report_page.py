@@ -10,12 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from report_page import Page, is_of, sentences, words
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.report import Written, open_book, write_report
 from sparkray.report.book import Book
 from sparkray.report.page import page, points, template
-from sparkray.simulate.study import small_study
 
 
 @pytest.fixture(scope="module")

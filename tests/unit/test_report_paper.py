@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.studies import small_study
 
 from sparkray.analysis import analyse
 from sparkray.analysis.latex import escape
@@ -16,7 +17,6 @@ from sparkray.report.figures import Saved, draw, rendered, words
 from sparkray.report.latex import Macros, body, cited, defined, traces_of
 from sparkray.report.page import texts
 from sparkray.report.paper import write_paper
-from sparkray.simulate.study import small_study
 
 DRAWN = ("forest", "size_overhead")
 CONSTANTS = {"95", "90", "80", "5", "10,000"}

@@ -19,7 +19,8 @@ from sparkray.analysis.text import (
     serialised,
 )
 from sparkray.report.book import NUMERAL
-from sparkray.report.labels import axis_label, metric_name, readable, unit_of
+from sparkray.report.labels import axis_label, metric_name, readable
+from sparkray.schema import unit_of
 
 PAIRS = Number("30", "comparisons/A", "n", "count")
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.threats import threat_rows
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.page import page, points
-from sparkray.simulate.study import Plant, plant, small_study
+from sparkray.simulate.study import Plant, plant
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Frames in, estimates and verdicts out: what a sweep prints at its end.
+"""Summary of a sweep at its end: estimates and verdicts of the plan's ok runs.
 
 Only runs with status ok count; comparisons are made inside blocks, between runs of the same model. When a run was
 attempted more than once, the one that is ok stands for it.
@@ -10,11 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from sparkray.analysis.comparison import Row, judged, sentence
 from sparkray.analysis.frames import REFERENCE_ORDER
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.descriptive import Description, describe
-from sparkray.stats.paired import Decision, Ratio, decide, outlook, paired_ratio
+from sparkray.stats.paired import Ratio, paired_ratio
 
 ALWAYS_SHOWN = ("output_throughput_tok_s", "latency_mean_ms", "ttft_mean_ms", "host_available_drop_peak_gib")
 
@@ -27,18 +28,6 @@ class Cell:
     environment: str
     metric: str
     values: Description
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One metric of one environment against the reference, inside blocks."""
-
-    model: str
-    environment: str
-    against: str
-    metric: str
-    result: Ratio | NotEstimable
-    decision: Decision | None
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], run_ids: set[str]) -> pl.DataFrame:
@@ -75,19 +64,23 @@ def cells(frame: pl.DataFrame, metrics: Sequence[str]) -> list[Cell]:
     return sorted(found, key=lambda cell: (cell.model, _rank(cell.environment), metrics.index(cell.metric)))
 
 
-def comparisons(frame: pl.DataFrame, metrics: Sequence[str], margins: Mapping[str, float]) -> list[Comparison]:
-    """Every environment against the reference (native, else host), paired by block."""
-    found: list[Comparison] = []
+def comparisons(frame: pl.DataFrame, metrics: Sequence[str], margins: Mapping[str, float]) -> list[Row]:
+    """Every environment against the reference (native, else host), paired by block: rows as in `comparisons`."""
+    rows: list[Row] = []
     for model in frame["model"].unique(maintain_order=True).to_list():
         of_model = frame.filter(pl.col("model") == model)
         environments = sorted(of_model["environment"].unique().to_list(), key=_rank)
         for environment in environments[1:]:
-            for metric in metrics:
-                result = _paired(of_model, environments[0], environment, metric)
-                margin = margins.get(metric)
-                decided = decide(result, margin) if isinstance(result, Ratio) and margin is not None else None
-                found.append(Comparison(model, environment, environments[0], metric, result, decided))
-    return found
+            rows += [_compared(of_model, environments[0], environment, name, margins.get(name)) for name in metrics]
+    return rows
+
+
+def _compared(frame: pl.DataFrame, against: str, environment: str, metric: str, margin: float | None) -> Row:
+    result = _paired(frame, against, environment, metric)
+    row: Row = {"model": frame["model"][0], "environment": environment, "against": against, "metric": metric}
+    row |= {"better": BY_NAME[metric].better, "margin": margin, **judged(result, margin)}
+    row["n"] = result.n if isinstance(result, Ratio) else None
+    return {**row, "sentence": sentence(row)}
 
 
 def _rank(environment: str) -> int:
@@ -107,64 +100,26 @@ def shown_metrics(primary: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((*primary, *ALWAYS_SHOWN)))
 
 
-def sentence(comparison: Comparison) -> str:
-    """What a comparison says, in a sentence that claims no equality which was not shown."""
-    result, decision = comparison.result, comparison.decision
-    what = f"{comparison.model}, {comparison.metric}: {comparison.environment} against {comparison.against}"
-    if isinstance(result, NotEstimable):
-        return f"{what}: not estimable, {result.reason}."
-    low, high = result.ci95
-    text = f"{what} is a ratio of {result.ratio:.4f} (95 % CI {low:.4f} to {high:.4f}, {result.n} pairs)"
-    if decision is None:
-        return f"{text}."
-    margin = f"{decision.margin:.1%}"
-    if decision.verdict == "equivalent":
-        real = ", though the difference is real" if result.excludes_one else ""
-        return f"{text}: equivalent within {margin}{real}."
-    if decision.verdict == "different":
-        return f"{text}: different by more than {margin}."
-    seen = (
-        "a difference is shown, its size against the margin is not"
-        if result.excludes_one
-        else ("no difference is shown, and no equality either")
-    )
-    return f"{text}: undecided at {margin}; {seen}; {outlook(decision.pairs_needed, result.n)}."
-
-
-def as_document(found: Sequence[Cell], compared: Sequence[Comparison]) -> dict[str, Any]:
+def as_document(found: Sequence[Cell], compared: Sequence[Row]) -> dict[str, Any]:
     """Cells and comparisons as plain values for JSON; nothing is NaN."""
     return {
         "environments": [
             {"model": c.model, "environment": c.environment, "metric": c.metric, **asdict(c.values)} for c in found
         ],
-        "comparisons": [_comparison_document(c) for c in compared],
+        "comparisons": [_comparison_document(row) for row in compared],
     }
 
 
-def _comparison_document(comparison: Comparison) -> dict[str, Any]:
-    result, decision = comparison.result, comparison.decision
-    document: dict[str, Any] = {
-        "model": comparison.model,
-        "environment": comparison.environment,
-        "against": comparison.against,
-        "metric": comparison.metric,
-        "better": BY_NAME[comparison.metric].better,
-        "n": None,
-        "ratio": None,
-        "ci95": None,
-        "ci90": None,
-        "excludes_one": None,
-        "not_estimable": None,
-        "verdict": None,
-        "margin": None,
-        "pairs_needed": None,
-        "sentence": sentence(comparison),
-    }
-    if isinstance(result, NotEstimable):
-        return {**document, "not_estimable": result.reason}
-    document.update(
-        n=result.n, ratio=result.ratio, ci95=list(result.ci95), ci90=list(result.ci90), excludes_one=result.excludes_one
-    )
-    if decision is not None:
-        document.update(verdict=decision.verdict, margin=decision.margin, pairs_needed=decision.pairs_needed)
+_DOCUMENT = (
+    *("model", "environment", "against", "metric", "better", "n", "ratio", "excludes_one", "not_estimable"),
+    *("verdict", "margin", "pairs_needed", "sentence"),
+)
+
+
+def _comparison_document(row: Row) -> dict[str, Any]:
+    document = {name: row.get(name) for name in _DOCUMENT}
+    estimated = row.get("ratio") is not None
+    document["margin"] = row["margin"] if row.get("verdict") else None
+    document["ci95"] = [row["low"], row["high"]] if estimated else None
+    document["ci90"] = [row["low90"], row["high90"]] if estimated else None
     return document

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
+from sparkray.analysis.comparison import judged
 from sparkray.analysis.context import Protocol
+from sparkray.analysis.interim import Looks
 from sparkray.analysis.keys import key
-from sparkray.analysis.looks import Looks
-from sparkray.stats import NotEstimable
-from sparkray.stats.paired import decide, paired_ratio
+from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
     from sparkray.stats.sequential import Look
@@ -35,12 +35,7 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, looks: Looks) -> 
 
 def _counted(arms: Arms, margin: float) -> Iterator[tuple[int, Row]]:
     for n in sorted({*range(_STEP, arms.n, _STEP), arms.n}):
-        found = paired_ratio(*arms.first(n).paired)
-        if isinstance(found, NotEstimable):
-            yield n, {"not_estimable": found.reason}
-        else:
-            low, high = found.ci95
-            yield n, {"ratio": found.ratio, "low": low, "high": high, "verdict": decide(found, margin).verdict}
+        yield n, judged(paired_ratio(*arms.first(n).paired), margin)
 
 
 def _looked(taken: Sequence["Look"]) -> Iterator[tuple[int, Row]]:

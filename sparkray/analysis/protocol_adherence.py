@@ -12,7 +12,7 @@ from sparkray.analysis.frames import Frames, rank
 _LEAST_ARMS = 2
 
 
-def conduct_of(frames: Frames) -> dict[str, Any]:
+def adherence_of(frames: Frames) -> dict[str, Any]:
     """Plain values, of the runs that count."""
     return {
         "order": _order(frames),
