@@ -62,7 +62,7 @@ class Sampler(Protocol):
         """Turns to a target. Host memory is sampled before an engine exists, so this comes after the first samples."""
         ...
 
-    def look(self) -> Any:  # noqa: ANN401 - whatever this sampler's own `rows` takes
+    def capture(self) -> Any:  # noqa: ANN401 - whatever this sampler's own `rows` takes
         """Reads, and no more than that. None when there is nothing to see.
 
         Raises:
@@ -70,13 +70,13 @@ class Sampler(Protocol):
         """
         ...
 
-    def rows(self, seen: Any, /) -> Sequence[Row]:  # noqa: ANN401 - what `look` returned
+    def rows(self, captured: Any, /) -> Sequence[Row]:  # noqa: ANN401 - what `capture` returned
         """Rows of one look: one a device, or one, or none. Missing columns are null, never 0.
 
         Called once for every look, in their order, at most a second after it and before the sampler is left.
 
         Raises:
-            Exception: As for `look`.
+            Exception: As for `capture`.
         """
         ...
 

@@ -24,18 +24,18 @@ class Base:
         """The host looks the same whatever runs."""
 
     @abstractmethod
-    def look(self) -> Any:  # noqa: ANN401 - see `Sampler`
+    def capture(self) -> Any:  # noqa: ANN401 - see `Sampler`
         """Reads, and no more than that. None when there is nothing to see."""
 
-    def rows(self, seen: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
+    def rows(self, captured: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
         """What was seen, for a sampler whose looks are rows already."""
-        found: Sequence[Row] = seen
+        found: Sequence[Row] = captured
         return found
 
     def sample(self) -> Sequence[Row]:
         """The rows of a look taken now, for who wants to know at once."""
-        seen = self.look()
-        return [] if seen is None else self.rows(seen)
+        captured = self.capture()
+        return [] if captured is None else self.rows(captured)
 
 
 class Follower:
@@ -45,7 +45,7 @@ class Follower:
         self.proc = proc
         self.tree: Tree | None = None
 
-    def turn(self, target: Target) -> None:
+    def follow(self, target: Target) -> None:
         """Follows another target, or none."""
         self.close()
         self.tree = None if target.pid is None else Tree(target.pid, proc=self.proc)
@@ -69,7 +69,7 @@ class TreeSampler(Base):
 
     def attach(self, target: Target) -> None:
         """Follows the tree of the target's process."""
-        self.follower.turn(target)
+        self.follower.follow(target)
 
     def __exit__(self, *exc: object) -> None:
         """Follows nothing from then on."""

@@ -69,7 +69,7 @@ class FakeNvml:
         self.opened = 0
         self.watched: list[list[FakeDevice]] = []
 
-    def _told(self, handle: FakeDevice, question: str) -> FakeDevice:
+    def _answering(self, handle: FakeDevice, question: str) -> FakeDevice:
         """The device, unless it does not answer this question."""
         if self.opened < 1:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
@@ -102,53 +102,53 @@ class FakeNvml:
         return device
 
     def nvmlDeviceGetUUID(self, handle: FakeDevice) -> str:
-        return self._told(handle, "uuid").uuid
+        return self._answering(handle, "uuid").uuid
 
     def nvmlDeviceGetName(self, handle: FakeDevice) -> str:
-        return self._told(handle, "name").name
+        return self._answering(handle, "name").name
 
     def nvmlDeviceGetUtilizationRates(self, handle: FakeDevice) -> SimpleNamespace:
-        device = self._told(handle, UTILIZATION)
+        device = self._answering(handle, UTILIZATION)
         return SimpleNamespace(gpu=device.gpu_pct, memory=device.memory_pct)
 
     def nvmlDeviceGetTemperature(self, handle: FakeDevice, sensor: int) -> int:
         if sensor != pynvml.NVML_TEMPERATURE_GPU:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
-        return self._told(handle, TEMPERATURE).temp_c
+        return self._answering(handle, TEMPERATURE).temp_c
 
     def nvmlDeviceGetPowerUsage(self, handle: FakeDevice) -> int:
-        return self._told(handle, POWER).power_mw
+        return self._answering(handle, POWER).power_mw
 
     def nvmlDeviceGetEnforcedPowerLimit(self, handle: FakeDevice) -> int:
-        return self._told(handle, POWER_LIMIT).power_limit_mw
+        return self._answering(handle, POWER_LIMIT).power_limit_mw
 
     def nvmlDeviceGetTotalEnergyConsumption(self, handle: FakeDevice) -> int:
-        return self._told(handle, ENERGY).energy_mj
+        return self._answering(handle, ENERGY).energy_mj
 
     def nvmlDeviceGetClockInfo(self, handle: FakeDevice, clock: int) -> int:
         if clock == pynvml.NVML_CLOCK_SM:
-            return self._told(handle, SM_CLOCK).sm_mhz
+            return self._answering(handle, SM_CLOCK).sm_mhz
         if clock == pynvml.NVML_CLOCK_MEM:
-            return self._told(handle, MEMORY_CLOCK).memory_mhz
+            return self._answering(handle, MEMORY_CLOCK).memory_mhz
         raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: FakeDevice) -> int:
-        return self._told(handle, EVENT_REASONS).reasons
+        return self._answering(handle, EVENT_REASONS).reasons
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: FakeDevice) -> int:
-        return self._told(handle, THROTTLE_REASONS).reasons
+        return self._answering(handle, THROTTLE_REASONS).reasons
 
     def nvmlDeviceGetMemoryInfo(self, handle: FakeDevice) -> SimpleNamespace:
-        device = self._told(handle, MEMORY_INFO)
+        device = self._answering(handle, MEMORY_INFO)
         free = device.total_bytes - device.used_bytes
         return SimpleNamespace(total=device.total_bytes, free=free, used=device.used_bytes)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle: FakeDevice) -> list[SimpleNamespace]:
-        held = self._told(handle, PROCESSES).processes
+        held = self._answering(handle, PROCESSES).processes
         return [SimpleNamespace(pid=pid, usedGpuMemory=size) for pid, size in held.items()]
 
     def nvmlDeviceGetTotalEccErrors(self, handle: FakeDevice, kind: int, counter: int) -> int:
-        device = self._told(handle, ECC)
+        device = self._answering(handle, ECC)
         if counter != pynvml.NVML_VOLATILE_ECC:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
         corrected = kind == pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED
@@ -161,7 +161,7 @@ class FakeNvml:
     def nvmlDeviceRegisterEvents(self, handle: FakeDevice, types: int, events: list[FakeDevice]) -> None:
         if types != pynvml.nvmlEventTypeXidCriticalError:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
-        events.append(self._told(handle, EVENTS))
+        events.append(self._answering(handle, EVENTS))
 
     def nvmlEventSetWait(self, events: list[FakeDevice], timeout_ms: int) -> SimpleNamespace:
         device = next((device for device in events if device.xids), None)

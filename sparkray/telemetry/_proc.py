@@ -78,7 +78,7 @@ def read_small(path: str | Path, size: int = 65536) -> str:
         os.close(handle)
 
 
-class Kept:
+class OpenFile:
     """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same thing."""
 
     def __init__(self, path: str | Path) -> None:
@@ -123,12 +123,12 @@ def processes_cost(pids: Iterable[int], *, proc: Path = PROC) -> tuple[float, fl
         pids: The processes; one that has ended counts nothing.
         proc: Root of /proc.
     """
-    stats = [stat for pid in set(pids) if (stat := look_at(pid, proc)) is not None]
+    stats = [stat for pid in set(pids) if (stat := read_stat(pid, proc)) is not None]
     ticks_per_s, page_bytes = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     return sum(stat.own_ticks for stat in stats) / ticks_per_s, gib(sum(stat.rss for stat in stats) * page_bytes)
 
 
-def look_at(pid: int, proc: Path = PROC) -> Stat | None:
+def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
     """The process now; None when it has ended or is hidden."""
     try:
         return parse_stat(pid, read_small(f"{proc}/{pid}/stat", 1024))
@@ -145,15 +145,15 @@ class Tree:
 
     def __init__(self, pid: int, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
         self._proc, self._clock = proc, clock
-        self._files: dict[int, Kept] = {}
-        self._sizes: dict[int, Kept] = {}
+        self._files: dict[int, OpenFile] = {}
+        self._sizes: dict[int, OpenFile] = {}
         self._members: dict[int, bytes] = {}
-        self._seen: set[str] = set()
+        self._listed: set[str] = set()
         self._newest: str | None = None
         self._next_scan = clock()
         self.lost_ticks = 0
         """CPU time of ended members whose parent is outside the tree, so that no member's children time holds it."""
-        self._adopt(pid)
+        self._add(pid)
 
     def read(self) -> list[Stat]:
         """The members that still exist, zombies included. Empty when the tree is gone."""
@@ -170,7 +170,7 @@ class Tree:
                 now[pid] = file.raw(1024)
         for pid in self._members.keys() - now:
             gone = parse_stat(pid, self._members[pid].decode("utf-8", "replace"))
-            self._let_go(pid)
+            self._release(pid)
             if gone.ppid not in self._members:
                 self.lost_ticks += gone.ticks
         self._members = now
@@ -182,7 +182,7 @@ class Tree:
         for pid in self._members:
             try:
                 if (file := self._sizes.get(pid)) is None:
-                    file = self._sizes[pid] = Kept(f"{self._proc}/{pid}/statm")
+                    file = self._sizes[pid] = OpenFile(f"{self._proc}/{pid}/statm")
                 found.append(file.raw(128))
             except (FileNotFoundError, ProcessLookupError):
                 continue
@@ -191,10 +191,10 @@ class Tree:
     def close(self) -> None:
         """Lets go of the files. The tree reads as empty from then on."""
         for pid in list(self._files):
-            self._let_go(pid)
+            self._release(pid)
         self._members = {}
 
-    def _let_go(self, pid: int) -> None:
+    def _release(self, pid: int) -> None:
         for files in (self._files, self._sizes):
             if (file := files.pop(pid, None)) is not None:
                 file.close()
@@ -207,19 +207,19 @@ class Tree:
             return
         self._newest = newest
         names = set(os.listdir(self._proc))  # noqa: PTH208 - a Path for each would cost ten times as much
-        pids = [int(name) for name in names - self._seen if name.isdigit()]
-        fresh = [stat for pid in pids if (stat := look_at(pid, self._proc)) is not None]
-        self._seen = names
+        pids = [int(name) for name in names - self._listed if name.isdigit()]
+        fresh = [stat for pid in pids if (stat := read_stat(pid, self._proc)) is not None]
+        self._listed = names
         while found := [stat for stat in fresh if self._belongs(stat)]:
             for stat in found:
-                self._adopt(stat.pid)
+                self._add(stat.pid)
             fresh = [stat for stat in fresh if stat not in found]
 
     def _belongs(self, stat: Stat) -> bool:
         return stat.pid not in self._members and (stat.ppid in self._members or stat.session in self._members)
 
-    def _adopt(self, pid: int) -> None:
+    def _add(self, pid: int) -> None:
         """Takes a process in, unless it has ended meanwhile."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            self._files[pid] = Kept(f"{self._proc}/{pid}/stat")
+            self._files[pid] = OpenFile(f"{self._proc}/{pid}/stat")
             self._members[pid] = self._files[pid].raw(1024)

@@ -28,7 +28,7 @@ class Scripted(Base):
         """Remembers the target."""
         self.target = target
 
-    def look(self) -> Sequence[Row]:
+    def capture(self) -> Sequence[Row]:
         """Whatever `answer` says."""
         self.samples += 1
         return self._answer(self.target)

@@ -17,7 +17,7 @@ from pathlib import Path
 from sparkray.runtimes.linux.cgroup import Folder, Version, locate, parse_mounts
 from sparkray.telemetry import Row, Target
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, Kept
+from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.units import NS_PER_S, gib
 
 _US_PER_S = 1_000_000
@@ -73,13 +73,17 @@ class Reader:
         self._version = memory.version
         total, stat, events = (memory.path / name for name in _FILES[memory.version])
         with ExitStack() as opened:
-            self._files: list[Kept | None] = [opened.enter_context(closing(Kept(path))) for path in (total, stat)]
+            self._files: list[OpenFile | None] = [
+                opened.enter_context(closing(OpenFile(path))) for path in (total, stat)
+            ]
             for path in (events, None if cpu is None else cpu.path / "cpu.stat"):
                 there = path is not None and path.exists()
-                self._files.append(opened.enter_context(closing(Kept(path))) if path is not None and there else None)
+                self._files.append(
+                    opened.enter_context(closing(OpenFile(path))) if path is not None and there else None
+                )
             self._open = opened.pop_all()
 
-    def look(self) -> list[bytes]:
+    def capture(self) -> list[bytes]:
         """What the files say, in the order of `rows`; nothing for those that are not there.
 
         Raises:
@@ -87,9 +91,9 @@ class Reader:
         """
         return [b"" if file is None else file.raw() for file in self._files]
 
-    def row(self, seen: list[bytes]) -> Row:
+    def row(self, captured: list[bytes]) -> Row:
         """All columns of the room."""
-        total, stat, events, cpu = (text.decode() for text in seen)
+        total, stat, events, cpu = (text.decode() for text in captured)
         return {
             **memory_row(self._version, total, stat),
             "cgroup_oom_kills": oom_kills(events),
@@ -137,16 +141,16 @@ class Sampler(Base):
         if self._reader is None:
             self.unavailable = f"the memory cgroup of process {target.pid} cannot be seen in this mount namespace"
 
-    def look(self) -> tuple[Reader, list[bytes]] | None:
+    def capture(self) -> tuple[Reader, list[bytes]] | None:
         """What the cgroup's files say, with who can read it; None outside a container or when the cgroup is gone."""
         try:
-            return None if self._reader is None else (self._reader, self._reader.look())
+            return None if self._reader is None else (self._reader, self._reader.capture())
         except OSError as error:
             if error.errno == errno.ENODEV:
                 return None
             raise
 
-    def rows(self, seen: tuple[Reader, list[bytes]]) -> list[Row]:
+    def rows(self, captured: tuple[Reader, list[bytes]]) -> list[Row]:
         """One row."""
-        reader, texts = seen
+        reader, texts = captured
         return [reader.row(texts)]

@@ -11,7 +11,7 @@ from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, Kept
+from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.telemetry.host import CpuTime, busy_pct, cpu_time
 
 SYS = Path("/sys")
@@ -48,9 +48,9 @@ class _Policy:
             OSError: It tells no frequency.
         """
         self.cpus = parse_cpus((folder / "related_cpus").read_text())
-        self.file = Kept(folder / "scaling_cur_freq")
+        self.file = OpenFile(folder / "scaling_cur_freq")
 
-    def look(self) -> bytes:
+    def capture(self) -> bytes:
         try:
             return self.file.raw(64)
         except OSError:  # all of its CPUs are offline
@@ -65,7 +65,7 @@ class Sampler(Base):
 
     def __init__(self, *, proc: Path = PROC, sys: Path = SYS) -> None:
         self._proc, self._sys = proc, sys
-        self._stat: Kept | None = None
+        self._stat: OpenFile | None = None
         self._policies: list[_Policy] = []
         self._open = ExitStack()
         self._before: dict[int, CpuTime] = {}
@@ -73,7 +73,7 @@ class Sampler(Base):
     def __enter__(self) -> Self:
         """Opens /proc/stat, and cpufreq where there is one: a virtual machine has none."""
         self._before = {}
-        self._stat = Kept(self._proc / "stat")
+        self._stat = OpenFile(self._proc / "stat")
         self._open.callback(self._stat.close)
         for folder in sorted((self._sys / "devices/system/cpu/cpufreq").glob("policy*")):
             try:
@@ -89,18 +89,18 @@ class Sampler(Base):
         self._stat, self._policies = None, []
         self._open.close()
 
-    def look(self) -> tuple[bytes, list[bytes]] | None:
+    def capture(self) -> tuple[bytes, list[bytes]] | None:
         """/proc/stat, and the frequency of each policy."""
-        return None if self._stat is None else (self._stat.raw(), [policy.look() for policy in self._policies])
+        return None if self._stat is None else (self._stat.raw(), [policy.capture() for policy in self._policies])
 
-    def rows(self, seen: tuple[bytes, Sequence[bytes]]) -> list[Row]:
+    def rows(self, captured: tuple[bytes, Sequence[bytes]]) -> list[Row]:
         """One row. Busy times are null in the first, since they are differences."""
-        text = seen[0].decode()
+        text = captured[0].decode()
         now, before = parse_cores(text), self._before
         self._before = now
         switches = _SWITCHES.search(text)
-        told = zip(self._policies, seen[1], strict=True)
-        mhz = {cpu: int(khz) / _KHZ_PER_MHZ for policy, khz in told if khz for cpu in policy.cpus}
+        frequencies = zip(self._policies, captured[1], strict=True)
+        mhz = {cpu: int(khz) / _KHZ_PER_MHZ for policy, khz in frequencies if khz for cpu in policy.cpus}
         return [
             {
                 "core_busy_pct": by_number({n: busy_pct(before[n], now[n]) if n in before else None for n in now}),

@@ -50,7 +50,7 @@ class Sampler(DeviceSampler):
             self._events = None
         super().__exit__(*exc)
 
-    def look(self) -> Sequence[Row]:
+    def capture(self) -> Sequence[Row]:
         """One row a GPU that tells anything. No event so far is a true zero; a GPU that sends none is null."""
         if self._xids:
             self._take()
@@ -58,7 +58,7 @@ class Sampler(DeviceSampler):
             uuid: {"gpu_xid_events": len(xids), "gpu_xid": xids[-1] if xids else None}
             for uuid, xids in self._xids.items()
         }
-        ecc = {str(row["device"]): row for row in super().look()}
+        ecc = {str(row["device"]): row for row in super().capture()}
         return [{"device": uuid, **ecc.get(uuid, {}), **counts.get(uuid, {})} for uuid in {**ecc, **counts}]
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401

@@ -31,31 +31,31 @@ class Sampler(DeviceSampler):
 
     def attach(self, target: Target) -> None:
         """Follows the tree of the target's process."""
-        self._follower.turn(target)
+        self._follower.follow(target)
 
     def __exit__(self, *exc: object) -> None:
         """Closes NVML and follows nothing from then on."""
         self._follower.close()
         super().__exit__(*exc)
 
-    def look(self) -> Sequence[Row]:
+    def capture(self) -> Sequence[Row]:
         """One row a GPU that anybody uses, as long as there is a tree."""
         tree = self._follower.tree
         if tree is None or not self._handles:
             return []
         self._pids = frozenset(pid for pid, _ in tree.texts())
-        return super().look() if self._pids else []
+        return super().capture() if self._pids else []
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
         """The columns of one GPU. A tree that is not listed is null."""
-        listed = ask(self.nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
-        own = [entry.usedGpuMemory for entry in listed if entry.pid in self._pids]
-        foreign = {entry.pid: entry.usedGpuMemory for entry in listed if entry.pid not in self._pids}
-        seen = bool(listed) and all(os.path.exists(f"{self._proc}/{pid}") for pid in foreign)  # noqa: PTH110 - as cheap as it gets
+        processes = ask(self.nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
+        own = [entry.usedGpuMemory for entry in processes if entry.pid in self._pids]
+        foreign = {entry.pid: entry.usedGpuMemory for entry in processes if entry.pid not in self._pids}
+        visible = bool(processes) and all(os.path.exists(f"{self._proc}/{pid}") for pid in foreign)  # noqa: PTH110 - as cheap as it gets
         return {
             "gpu_process_gib": _total_gib(own, of_none=None),
-            "gpu_foreign_gib": _total_gib(foreign.values(), of_none=0.0) if seen else None,
-            "gpu_foreign_processes": len(foreign) if seen else None,
+            "gpu_foreign_gib": _total_gib(foreign.values(), of_none=0.0) if visible else None,
+            "gpu_foreign_processes": len(foreign) if visible else None,
         }
 
 

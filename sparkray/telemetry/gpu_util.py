@@ -28,8 +28,8 @@ class Sampler(DeviceSampler):
         rates = ask(self.nvml.nvmlDeviceGetUtilizationRates, handle)
         busy: dict[str, Value] = {}
         if rates is not None:
-            told = rates.memory > 0 or self._has_memory(handle)
-            busy = {"gpu_util_pct": rates.gpu, "gpu_mem_bandwidth_util_pct": rates.memory if told else None}
+            reported = rates.memory > 0 or self._has_memory(handle)
+            busy = {"gpu_util_pct": rates.gpu, "gpu_mem_bandwidth_util_pct": rates.memory if reported else None}
         return {
             **busy,
             "gpu_sm_clock_mhz": ask(self.nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),

@@ -12,7 +12,7 @@ from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, Kept
+from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
@@ -86,14 +86,14 @@ class Sampler(Base):
 
     def __init__(self, *, proc: Path = PROC) -> None:
         self._proc = proc
-        self._files: tuple[Kept, Kept] | None = None
+        self._files: tuple[OpenFile, OpenFile] | None = None
         self._open = ExitStack()
         self._before: CpuTime | None = None
 
     def __enter__(self) -> Self:
         """Opens both files."""
         self._before = None
-        meminfo, stat = (Kept(self._proc / name) for name in ("meminfo", "stat"))
+        meminfo, stat = (OpenFile(self._proc / name) for name in ("meminfo", "stat"))
         for file in (meminfo, stat):
             self._open.callback(file.close)
         self._files = meminfo, stat
@@ -104,16 +104,16 @@ class Sampler(Base):
         self._files = None
         self._open.close()
 
-    def look(self) -> tuple[bytes, bytes] | None:
+    def capture(self) -> tuple[bytes, bytes] | None:
         """The beginnings of /proc/meminfo and /proc/stat."""
         if self._files is None:
             return None
         meminfo, stat = self._files
         return meminfo.raw(_MEMINFO_BYTES), stat.raw(_STAT_BYTES)
 
-    def rows(self, seen: tuple[bytes, bytes]) -> list[Row]:
+    def rows(self, captured: tuple[bytes, bytes]) -> list[Row]:
         """One row. Busy time is null in the first, since it is a difference."""
-        meminfo, stat = (text.decode() for text in seen)
+        meminfo, stat = (text.decode() for text in captured)
         now = parse_cpu(stat)
         busy = None if self._before is None else busy_pct(self._before, now)
         self._before = now

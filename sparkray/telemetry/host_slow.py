@@ -13,7 +13,7 @@ from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import PROC, Kept
+from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.telemetry.cores import SYS
 from sparkray.units import gib
 
@@ -79,7 +79,7 @@ class Sampler(Base):
 
     def __init__(self, *, proc: Path = PROC, sys: Path = SYS) -> None:
         self._proc, self._sys = proc, sys
-        self._files: dict[str, Kept] = {}
+        self._files: dict[str, OpenFile] = {}
         self._disks: frozenset[str] = frozenset()
         self._open = ExitStack()
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
@@ -89,7 +89,7 @@ class Sampler(Base):
         self._disks = whole_disks(self._sys)
         for name in ("vmstat", "diskstats", *(f"pressure/{name}" for name in _PRESSURES)):
             with suppress(OSError):
-                self._files[name] = Kept(self._proc / name)
+                self._files[name] = OpenFile(self._proc / name)
                 self._open.callback(self._files[name].close)
         return self
 
@@ -98,17 +98,17 @@ class Sampler(Base):
         self._files = {}
         self._open.close()
 
-    def look(self) -> dict[str, bytes] | None:
+    def capture(self) -> dict[str, bytes] | None:
         """What the files say, by name; without those that cannot be read, as PSI's are where it is switched off."""
-        seen = {}
+        captured = {}
         for name, file in self._files.items():
             with suppress(OSError):
-                seen[name] = file.raw()
-        return seen or None
+                captured[name] = file.raw()
+        return captured or None
 
-    def rows(self, seen: dict[str, bytes]) -> list[Row]:
+    def rows(self, captured: dict[str, bytes]) -> list[Row]:
         """One row."""
-        texts = {name: text.decode() for name, text in seen.items()}
+        texts = {name: text.decode() for name, text in captured.items()}
         stalls = {name: parse_psi(texts.get(f"pressure/{name}", "")) for name in _PRESSURES}
         return [
             {

@@ -209,7 +209,7 @@ class DeviceSampler(Base):
             except FAULTS as error:
                 self.unavailable = fault_text(error)
 
-    def look(self) -> Sequence[Row]:
+    def capture(self) -> Sequence[Row]:
         """One row a GPU that tells anything."""
         rows = ((uuid, self.read(handle)) for uuid, handle in self._handles.items())
         return [{"device": uuid, **row} for uuid, row in rows if any(value is not None for value in row.values())]

@@ -48,7 +48,7 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class Look:
+class Capture:
     """`statm` of every process; and `stat` where it was due, with the ticks of those that ended and whose clock it is."""
 
     sizes: Sequence[bytes]
@@ -84,7 +84,7 @@ class Sampler(TreeSampler):
         super().attach(target)
         self._cpu, self._cpu_due = _Clock(), 0.0
 
-    def look(self) -> Look | None:
+    def capture(self) -> Capture | None:
         """None without a tree, or when it is gone."""
         tree = self.follower.tree
         if tree is None:
@@ -94,13 +94,13 @@ class Sampler(TreeSampler):
             self._cpu_due = now + self._cpu_period_s * _EARLY
             stats = tree.texts()
         sizes = tree.sizes()
-        return Look(sizes, stats, tree.lost_ticks, self._cpu) if sizes else None
+        return Capture(sizes, stats, tree.lost_ticks, self._cpu) if sizes else None
 
-    def rows(self, seen: Look) -> list[Row]:
+    def rows(self, captured: Capture) -> list[Row]:
         """One row; RSS is null for a tree of zombies, CPU time and threads where they were not due."""
-        pages = sum(map(resident_pages, seen.sizes))
+        pages = sum(map(resident_pages, captured.sizes))
         row: dict[str, Value] = {"process_rss_gib": gib(pages * self._page_bytes) if pages else None}
-        if seen.stats is not None:
-            stats = [parse_stat(pid, text.decode("utf-8", "replace")) for pid, text in seen.stats]
-            row.update(seen.clock.columns(stats, seen.lost_ticks))
+        if captured.stats is not None:
+            stats = [parse_stat(pid, text.decode("utf-8", "replace")) for pid, text in captured.stats]
+            row.update(captured.clock.columns(stats, captured.lost_ticks))
         return [row] if any(value is not None for value in row.values()) else []

@@ -26,7 +26,7 @@ class Sampler(TreeSampler):
     name = "pss"
     period_s = 10.0
 
-    def look(self) -> list[Row]:
+    def capture(self) -> list[Row]:
         """One row, or none: a sum that lacks a process which may not be read would be too small, so it is not made."""
         try:
             found = [self._pss(stat.pid) for stat in self.follower.read() if stat.alive]

@@ -51,7 +51,7 @@ def first_due(period_ns: int, beat_ns: int, now_ns: int) -> int:
     return now_ns + beat_ns // 2 + period_ns // 2 // beat_ns * beat_ns
 
 
-class _Bell:
+class _WakeUp:
     """Wakes the thread before its time. Waiting on a lock, as queues do, costs a third more CPU for each time-out."""
 
     def __init__(self) -> None:
@@ -59,15 +59,15 @@ class _Bell:
         self._poll = select.poll()
         self._poll.register(self._handle, select.POLLIN)
 
-    def ring(self) -> None:
+    def signal(self) -> None:
         os.eventfd_write(self._handle, 1)
 
     def wait(self, timeout_ns: int) -> bool:
         """True when it rang, False when the time is over, to the next millisecond."""
-        rang = bool(self._poll.poll(-(-timeout_ns // NS_PER_MS) if timeout_ns > 0 else 0))
-        if rang:
+        signalled = bool(self._poll.poll(-(-timeout_ns // NS_PER_MS) if timeout_ns > 0 else 0))
+        if signalled:
             os.eventfd_read(self._handle)
-        return rang
+        return signalled
 
     def close(self) -> None:
         os.close(self._handle)
@@ -112,10 +112,10 @@ class Recorder:
         """
         self._path, self._samplers, self._clock = path, tuple(samplers), clock
         self._inbox: collections.deque[Target | None] = collections.deque()
-        self._bell: _Bell | None = None
+        self._wake_up: _WakeUp | None = None
         self._slots: list[_Slot] = []
         self._live: list[_Slot] = []
-        self._seen: list[tuple[_Slot, int, Any]] = []
+        self._captured: list[tuple[_Slot, int, Any]] = []
         self._started = threading.Event()
         self._flush_due_ns = 0
         self._thread: threading.Thread | None = None
@@ -135,9 +135,9 @@ class Recorder:
             stream = Stream(self._path)
         except OSError as error:
             raise StorageError(f"samples cannot be written to {self._path}: {error.strerror}") from error
-        self._bell = _Bell()
+        self._wake_up = _WakeUp()
         self._thread = threading.Thread(
-            target=self._record, args=(stream, self._bell), name="sparkray-recorder", daemon=True
+            target=self._record, args=(stream, self._wake_up), name="sparkray-recorder", daemon=True
         )
         self._thread.start()
         if not self._started.wait(PATIENCE_S):
@@ -146,70 +146,70 @@ class Recorder:
 
     def __exit__(self, *exc: object) -> None:
         """Takes the last samples, ends the stream, leaves the samplers."""
-        self._tell(None)
-        if self._thread is not None and self._bell is not None:
+        self._send(None)
+        if self._thread is not None and self._wake_up is not None:
             self._thread.join(PATIENCE_S)
             if self._thread.is_alive():
                 self.problems.append(f"a sampler has not answered within {PATIENCE_S:.0f} s of the end")
             else:
-                self._bell.close()
-            self._bell = None
+                self._wake_up.close()
+            self._wake_up = None
 
     def attach(self, target: Target) -> None:
         """Turns every sampler to a target. Returns at once; the first samples of it come half a period later."""
-        self._tell(target)
+        self._send(target)
 
-    def _tell(self, target: Target | None) -> None:
+    def _send(self, target: Target | None) -> None:
         self._inbox.append(target)
-        if self._bell is not None:
-            self._bell.ring()
+        if self._wake_up is not None:
+            self._wake_up.signal()
 
-    def _record(self, stream: Stream, bell: _Bell) -> None:
+    def _record(self, stream: Stream, wake_up: _WakeUp) -> None:
         """The thread. Its CPU time is counted up to the last thing it does."""
         try:
             with contextlib.ExitStack() as stack:
                 self._slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), 0) for sampler in self._samplers]
                 for slot in self._slots:
                     self._open(slot, stack)
-                stack.callback(self._written, stream.close)
+                stack.callback(self._write, stream.close)
                 stack.callback(self._make_rows, stream)
                 # One instant for all, so that equal periods fall due together and cost one waking.
                 now = self._clock()
                 for slot in self._slots:
                     slot.due_ns = now
                 self._flush_due_ns = now + _FLUSH_PERIOD_NS
-                self._loop(stream, bell)
+                self._loop(stream, wake_up)
         finally:
             self._count_costs()
             self._started.set()
 
-    def _loop(self, stream: Stream, bell: _Bell) -> None:
+    def _loop(self, stream: Stream, wake_up: _WakeUp) -> None:
         self._live = [slot for slot in self._slots if slot.ticks]
         due_ns = min(self._tick(self._clock()), self._flush_due_ns)
         self._started.set()
         while self.write_error is None:
-            if not bell.wait(due_ns - self._clock()):
+            if not wake_up.wait(due_ns - self._clock()):
                 now = self._clock()
-                look_ns = self._tick(now)
+                capture_ns = self._tick(now)
                 if self._flush_due_ns <= now:
                     self._flush(stream)
-                due_ns = min(look_ns, self._flush_due_ns)
+                due_ns = min(capture_ns, self._flush_due_ns)
             while self._inbox:
                 if (target := self._inbox.popleft()) is None:
                     self._tick(None)
                     return
-                due_ns = self._turn(target)
+                due_ns = self._attach(target)
 
     def _open(self, slot: _Slot, stack: contextlib.ExitStack) -> None:
-        slot.on = self._tried(slot, slot.sampler.__enter__)
+        slot.on = self._attempt(slot, slot.sampler.__enter__)
         if slot.on:
-            stack.callback(self._tried, slot, partial(slot.sampler.__exit__, None, None, None))
+            stack.callback(self._attempt, slot, partial(slot.sampler.__exit__, None, None, None))
 
-    def _turn(self, target: Target) -> int:
+    def _attach(self, target: Target) -> int:
         """Attaches, and begins everybody's grid anew; returns when it begins."""
         for slot in self._slots:
             if slot.on:
-                slot.on = self._tried(slot, partial(slot.sampler.attach, target))
+                slot.on = self._attempt(slot, partial(slot.sampler.attach, target))
         self._live = [slot for slot in self._slots if slot.ticks]
         now = self._clock()
         beat_ns = min([slot.period_ns for slot in self._live], default=_FLUSH_PERIOD_NS)
@@ -223,29 +223,29 @@ class Recorder:
 
         Between two ticks the caches go cold: what is done here ten times a second is kept short.
         """
-        clock, all_well, dues = time.thread_time_ns, True, [_NEVER_NS]
+        clock, all_on, dues = time.thread_time_ns, True, [_NEVER_NS]
         before = clock()
         for slot in self._live:
             if now is None or slot.due_ns <= now:
-                all_well &= self._looked(slot)
+                all_on &= self._capture(slot)
                 after = clock()
                 slot.cost_ns += after - before
                 before = after
             dues.append(slot.due_ns)
-        if not all_well:
+        if not all_on:
             self._live = [slot for slot in self._live if slot.ticks]
         return min(dues)
 
-    def _looked(self, slot: _Slot) -> bool:
+    def _capture(self, slot: _Slot) -> bool:
         """Looks; False when the sampler is not to be asked again."""
         t_ns = self._clock()
         try:
-            seen = slot.sampler.look()
+            captured = slot.sampler.capture()
         except Exception as error:  # noqa: BLE001 - a sampler must never end a run, whatever is wrong with it
             self._fail(slot, error)
             return False
-        if seen is not None:
-            self._seen.append((slot, t_ns, seen))
+        if captured is not None:
+            self._captured.append((slot, t_ns, captured))
         slot.due_ns = next_due(slot.due_ns, slot.period_ns, self._clock())
         if slot.sampler.unavailable is not None:
             self.unavailable[slot.sampler.name] = slot.sampler.unavailable
@@ -254,18 +254,18 @@ class Recorder:
 
     def _make_rows(self, stream: Stream) -> None:
         """Makes rows of everything that was seen since, but of what a sampler saw that has failed."""
-        for slot, t_ns, seen in self._seen:
-            if slot.on and not self._tried(slot, partial(self._add, stream, slot.sampler, t_ns, seen)):
+        for slot, t_ns, captured in self._captured:
+            if slot.on and not self._attempt(slot, partial(self._add, stream, slot.sampler, t_ns, captured)):
                 slot.on = False
                 self._live = [slot for slot in self._live if slot.ticks]
-        self._seen.clear()
+        self._captured.clear()
 
-    def _add(self, stream: Stream, sampler: Sampler, t_ns: int, seen: Any) -> None:  # noqa: ANN401 - see `Sampler`
-        for row in sampler.rows(seen):
+    def _add(self, stream: Stream, sampler: Sampler, t_ns: int, captured: Any) -> None:  # noqa: ANN401 - see `Sampler`
+        for row in sampler.rows(captured):
             check_row(row)
             stream.add({**row, "sampler": sampler.name, "t_ns": t_ns})
 
-    def _tried(self, slot: _Slot, action: Callable[[], object]) -> bool:
+    def _attempt(self, slot: _Slot, action: Callable[[], object]) -> bool:
         """Counts what a sampler costs, and turns whatever it raises into a problem; False when it raised."""
         before = time.thread_time_ns()
         try:
@@ -285,7 +285,7 @@ class Recorder:
 
     def _flush(self, stream: Stream) -> None:
         self._make_rows(stream)
-        self._written(stream.flush)
+        self._write(stream.flush)
         self._flush_due_ns = next_due(self._flush_due_ns, _FLUSH_PERIOD_NS, self._clock())
         self._count_costs()
 
@@ -293,7 +293,7 @@ class Recorder:
         self.cost_s = {slot.sampler.name: slot.cost_ns / NS_PER_S for slot in self._slots}
         self.cpu_s = time.thread_time()
 
-    def _written(self, action: Callable[[], object]) -> None:
+    def _write(self, action: Callable[[], object]) -> None:
         """Writes, and keeps the first reason why it could not."""
         try:
             action()

@@ -13,7 +13,7 @@ from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import Base
-from sparkray.telemetry._proc import Kept
+from sparkray.telemetry._proc import OpenFile
 from sparkray.telemetry.cores import SYS
 
 DRIVERS = frozenset({"spbm", "spark_hwmon"})
@@ -38,10 +38,10 @@ class _Channel:
 
     def __init__(self, path: Path, kind: str, label: str, factor: float) -> None:
         self.kind, self.label, self.factor = kind, label, factor
-        self.file = Kept(path)
+        self.file = OpenFile(path)
 
 
-def _opened(path: Path) -> _Channel | None:
+def _open_channel(path: Path) -> _Channel | None:
     """The channel of a file; None when it is none, or may not be read."""
     try:
         if match := _INPUT.fullmatch(path.name):
@@ -68,7 +68,7 @@ class Sampler(Base):
     def __enter__(self) -> Self:
         """Opens the channels; says so where there are none."""
         paths = [path for device in devices(self._sys) for path in sorted(device.iterdir())]
-        self._channels = [channel for path in paths if (channel := _opened(path)) is not None]
+        self._channels = [channel for path in paths if (channel := _open_channel(path)) is not None]
         for channel in self._channels:
             self._open.callback(channel.file.close)
         self.unavailable = None if self._channels else "there is no device of the driver spark_hwmon"
@@ -79,18 +79,18 @@ class Sampler(Base):
         self._channels = []
         self._open.close()
 
-    def look(self) -> list[tuple[_Channel, bytes]] | None:
+    def capture(self) -> list[tuple[_Channel, bytes]] | None:
         """What the channels say; without those that the firmware does not fill."""
-        seen = []
+        captured = []
         for channel in self._channels:
             with suppress(OSError):
-                seen.append((channel, channel.file.raw(64)))
-        return seen or None
+                captured.append((channel, channel.file.raw(64)))
+        return captured or None
 
-    def rows(self, seen: list[tuple[_Channel, bytes]]) -> list[Row]:
+    def rows(self, captured: list[tuple[_Channel, bytes]]) -> list[Row]:
         """One row."""
-        told: dict[str, dict[str, float]] = {}
-        for channel, text in seen:
+        values: dict[str, dict[str, float]] = {}
+        for channel, text in captured:
             with suppress(ValueError):
-                told.setdefault(channel.kind, {})[channel.label] = round(int(text) * channel.factor, 6)
-        return [{"spark_hwmon": json.dumps(told, separators=(",", ":"))}] if told else []
+                values.setdefault(channel.kind, {})[channel.label] = round(int(text) * channel.factor, 6)
+        return [{"spark_hwmon": json.dumps(values, separators=(",", ":"))}] if values else []

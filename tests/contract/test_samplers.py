@@ -83,19 +83,19 @@ def test_rows_fit_the_stream(sampler: Sampler) -> None:
         assert sampler.unavailable, "a sampler that yields nothing says why"
 
 
-def test_what_was_seen_can_be_read_later(sampler: Sampler) -> None:
+def test_a_capture_is_parsed_later(sampler: Sampler) -> None:
     with sampler:
         sampler.attach(Target(os.getpid()))
-        seen = [sampler.look() for _ in range(3)]
-        told = [sampler.rows(look) for look in seen if look is not None]
-    for rows in told:
+        captured = [sampler.capture() for _ in range(3)]
+        rows_of_each = [sampler.rows(capture) for capture in captured if capture is not None]
+    for rows in rows_of_each:
         for row in rows:
             check_row(row)
     if sampler.unavailable is None and sampler.name not in ("cgroup", "gpu_process"):
-        assert any(told), "later is not never"
+        assert any(rows_of_each), "no capture gave a row"
 
 
-def test_a_period_is_positive_and_pss_is_seldom(sampler: Sampler) -> None:
+def test_a_period_is_positive_and_pss_is_sampled_rarely(sampler: Sampler) -> None:
     assert sampler.period_s >= 0.1
     assert sampler.name != "pss" or sampler.period_s >= 10
 

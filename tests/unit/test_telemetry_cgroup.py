@@ -137,12 +137,12 @@ def test_what_was_seen_is_read_by_who_saw_it_even_after_another_was_attached(tmp
     process(tmp_path / "proc", V2_MEMBER, V2_MOUNTS, tmp_path / "two")
     with cgroup.Sampler(proc=tmp_path / "proc") as sampler:
         sampler.attach(Target(42, in_container=True))
-        seen = sampler.look()
-        assert seen is not None
+        captured = sampler.capture()
+        assert captured is not None
         v1(tmp_path / "one")
         process(tmp_path / "proc", V1_MEMBER, V1_MOUNTS, tmp_path / "one")
         sampler.attach(Target(42, in_container=True))
-        assert sampler.rows(seen) == [EXPECTED]
+        assert sampler.rows(captured) == [EXPECTED]
         assert sampler.sample() == [EXPECTED]
 
 

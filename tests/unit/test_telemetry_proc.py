@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.telemetry import Target, process, pss
-from sparkray.telemetry._proc import Kept, Tree, parse_stat, processes_cost
+from sparkray.telemetry._proc import OpenFile, Tree, parse_stat, processes_cost
 
 MIB = 2**20
 
@@ -170,12 +170,12 @@ def test_looks_at_one_target_do_not_count_for_the_next(tmp_path: Path) -> None:
     put(tmp_path, 100, line(100, 1, utime=900, rss=8))
     put(tmp_path, 200, line(200, 1, utime=5, rss=8))
     with process.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
-        looks = []
+        captures = []
         for pid in (100, 200):
             sampler.attach(Target(pid))
-            looks.append(sampler.look())
+            captures.append(sampler.capture())
         ticks_per_s = os.sysconf("SC_CLK_TCK")
-        assert [sampler.rows(seen)[0]["process_cpu_s"] for seen in looks] == [900 / ticks_per_s, 5 / ticks_per_s]
+        assert [sampler.rows(captured)[0]["process_cpu_s"] for captured in captures] == [900 / ticks_per_s, 5 / ticks_per_s]
 
 
 def test_pss_is_read_from_the_rollup() -> None:
@@ -263,7 +263,7 @@ def test_a_real_family_and_its_finished_child() -> None:
 
 def test_a_kept_file_does_not_follow_a_number_to_another_process() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        kept = Kept(f"/proc/{child.pid}/stat")
+        kept = OpenFile(f"/proc/{child.pid}/stat")
         assert parse_stat(child.pid, kept.read()).ppid == os.getpid()
         child.kill()
         child.wait()

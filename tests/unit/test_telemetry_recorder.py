@@ -81,14 +81,14 @@ class Deferred(Scripted):
         super().__init__("deferred", period_s, lambda _: [{"cpu_busy_pct": 1.0}])
         self.read, self.fault = 0, fault
 
-    def rows(self, seen: Sequence[Row]) -> Sequence[Row]:
+    def rows(self, captured: Sequence[Row]) -> Sequence[Row]:
         if self.fault is not None:
             raise self.fault
         self.read += 1
-        return seen
+        return captured
 
 
-def test_at_a_tick_a_sampler_only_looks_and_its_rows_are_made_at_the_flush(tmp_path: Path) -> None:
+def test_a_tick_captures_and_a_flush_makes_the_rows(tmp_path: Path) -> None:
     sampler = Deferred(0.02)
     with Recorder(tmp_path / "s", [sampler]):
         assert until(lambda: sampler.samples > 5)
@@ -102,9 +102,9 @@ def test_a_look_that_cannot_be_read_is_one_problem_and_ends_that_sampler(tmp_pat
     bad, sound = Deferred(0.02, ValueError("no such line")), steady(0.02)
     with Recorder(tmp_path / "s", [bad, sound]) as running:
         assert until(lambda: len(running.problems) > 0)
-        looks = bad.samples
+        captures = bad.samples
         time.sleep(0.1)
-        assert bad.samples == looks
+        assert bad.samples == captures
     assert running.problems == ["sampler deferred: ValueError: no such line"]
     assert {row["sampler"] for row in recover(tmp_path / "s")} == {"steady"}
 
@@ -165,10 +165,10 @@ def until(condition: Callable[[], bool]) -> bool:
 
 
 def test_a_target_that_comes_later_reaches_every_sampler_on_the_recording_thread(tmp_path: Path) -> None:
-    seen: list[tuple[Target | None, str]] = []
+    captured: list[tuple[Target | None, str]] = []
 
     def answer(target: Target | None) -> Sequence[Row]:
-        seen.append((target, threading.current_thread().name))
+        captured.append((target, threading.current_thread().name))
         return [] if target is None else [{"process_threads": target.pid}]
 
     often, seldom = Scripted("often", 0.02, answer), Scripted("seldom", 0.4, answer)
@@ -176,8 +176,8 @@ def test_a_target_that_comes_later_reaches_every_sampler_on_the_recording_thread
         assert (often.target, seldom.target) == (None, None)
         running.attach(Target(7))
         assert until(lambda: seldom.samples == 2), "half a period after the target, not a whole one"
-    assert {name for _, name in seen} == {"sparkray-recorder"}
-    assert seen[0][0] is None
+    assert {name for _, name in captured} == {"sparkray-recorder"}
+    assert captured[0][0] is None
     assert {row["process_threads"] for row in recover(tmp_path / "s")} == {7}
     assert {row["sampler"] for row in recover(tmp_path / "s")} == {"often", "seldom"}
 

@@ -60,10 +60,10 @@ def test_cpus_that_share_a_clock_have_its_frequency_and_a_broken_policy_takes_no
 
 def test_looks_that_are_read_later_give_the_same_shares(tmp_path: Path) -> None:
     with cores.Sampler(proc=put(tmp_path, {"stat": STAT}), sys=tmp_path) as sampler:
-        looks = [sampler.look()]
+        captures = [sampler.capture()]
         put(tmp_path, {"stat": LATER})
-        looks.append(sampler.look())
-        rows = [row for seen in looks if seen is not None for row in sampler.rows(seen)]
+        captures.append(sampler.capture())
+        rows = [row for captured in captures if captured is not None for row in sampler.rows(captured)]
     assert [row["core_busy_pct"] for row in rows] == [None, [50, None, 80]]
 
 
