@@ -1,15 +1,14 @@
-"""Samplers: what the host sees while a run goes on, measured from outside and alike in every arm.
+"""Samplers: metrics of the host, the process tree, the container and the GPUs while a run goes on.
 
-A sampler reads a few numbers of the host, of the engine's process tree, of its container or of the GPUs. It runs on the
-host, never inside the environment: in a container on GB10 no per-process GPU memory is seen, and cgroups do not see
-CUDA allocations. Cheap fields are read often and dear ones seldom, which is why what belongs together by subject can
-be several samplers with periods of their own. `recorder.Recorder` ticks them and streams the rows to disk.
+Samplers run on the host, alike in every arm: a container on GB10 sees no per-process GPU memory, and cgroups do not see
+CUDA allocations. Expensive fields are read rarely, so one subject may have several samplers with different periods.
+`recorder.Recorder` ticks them and streams the rows to disk.
 
-A sampler looks at its period and makes rows of what it saw later, many looks in one go: a thread that wakes ten times a
-second finds its caches cold, and parsing a line then costs three times what it costs when it is parsed beside others.
+`capture` reads raw bytes at each tick; `rows` parses many captures at once later. A thread that wakes ten times a
+second has cold caches, where parsing a line costs three times as much.
 
-Adding one is one new file here: the module's name is the sampler's name, and the module holds a class `Sampler` that
-needs no arguments (edges such as the root of /proc or NVML are keyword arguments with defaults).
+To add a sampler, add a file here: the module's name is the sampler's name, and it holds a class `Sampler` that needs no
+arguments (edges such as the root of /proc or NVML are keyword arguments with defaults).
 """
 
 import importlib
@@ -25,15 +24,15 @@ Row = Mapping[str, Value]
 """Column to value. Columns are those of `records.SAMPLE_COLUMNS` without run_id, attempt, sampler and t_ns."""
 
 INFRASTRUCTURE = frozenset({"nvml", "recorder"})
-"""Public modules of this package that are no samplers."""
+"""Public modules of this package that are not samplers."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the engine's environment is, seen from the host.
+    """The engine's environment as seen from the host.
 
-    `pid` is the root of its process tree in the host's PID namespace, None while or where there is none. `in_container`
-    says that the tree has a cgroup of its own, whose numbers mean something.
+    `pid` is the root of its process tree in the host's PID namespace, or None. `in_container`: the tree has a cgroup of
+    its own.
     """
 
     pid: int | None
@@ -41,39 +40,39 @@ class Target:
 
 
 class Sampler(Protocol):
-    """What every sampler module's class `Sampler` does. It is used by one thread only."""
+    """Interface of every sampler module's class `Sampler`. One thread uses it."""
 
     name: str
     """The module's name."""
     period_s: float
     """Time from one sample to the next, s."""
     unavailable: str | None
-    """Why this machine yields nothing, in words; None when it does. Set once entered or attached."""
+    """Why this machine yields no samples; None when it does. Set once entered or attached."""
 
     def __enter__(self) -> Self:
-        """Opens what sampling needs. What the machine lacks is said in `unavailable`, not raised."""
+        """Open the files and handles. What the machine lacks goes into `unavailable`; nothing is raised."""
         ...
 
     def __exit__(self, *exc: object) -> None:
-        """Closes it."""
+        """Close them."""
         ...
 
     def attach(self, target: Target) -> None:
-        """Turns to a target. Host memory is sampled before an engine exists, so this comes after the first samples."""
+        """Follow a target. Called after the first samples: host memory is sampled before an engine exists."""
         ...
 
     def capture(self) -> Any:  # noqa: ANN401 - whatever this sampler's own `rows` takes
-        """Reads, and no more than that. None when there is nothing to see.
+        """Read raw data without parsing it; None when there is nothing to read.
 
         Raises:
-            Exception: Anything; the recorder notes it and leaves this sampler out from then on.
+            Exception: Anything; the recorder notes it and drops this sampler.
         """
         ...
 
     def rows(self, captured: Any, /) -> Sequence[Row]:  # noqa: ANN401 - what `capture` returned
-        """Rows of one look: one a device, or one, or none. Missing columns are null, never 0.
+        """Parse one capture: one row per device, one row, or none. Missing columns are null, never 0.
 
-        Called once for every look, in their order, at most a second after it and before the sampler is left.
+        Called once per capture, in order, at most a second later and before the sampler is closed.
 
         Raises:
             Exception: As for `capture`.
@@ -82,16 +81,16 @@ class Sampler(Protocol):
 
 
 def sampler_names() -> list[str]:
-    """The samplers there are: the public modules of this package that are no infrastructure."""
+    """Names of all samplers: the public modules of this package, infrastructure excluded."""
     names = (m.name for m in pkgutil.iter_modules(__path__))
     return sorted(name for name in names if not name.startswith("_") and name not in INFRASTRUCTURE)
 
 
 def load_sampler(name: str) -> Sampler:
-    """A new sampler of that name.
+    """A new sampler by name.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: No sampler has that name.
     """
     if name not in sampler_names():
         raise UnknownNameError("sampler", name, sampler_names())

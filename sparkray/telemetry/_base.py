@@ -1,4 +1,4 @@
-"""What samplers have alike: most have nothing to open or to close, and some follow the target's process tree."""
+"""Base classes of samplers: defaults, and following the target's process tree."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from sparkray.telemetry._proc import PROC, Stat, Tree
 
 
 class Base:
-    """Defaults for the parts of `Sampler` that a sampler does not need, and looking and reading in one."""
+    """Defaults for the parts of `Sampler` that a sampler does not need."""
 
     unavailable: str | None = None
 
@@ -18,44 +18,44 @@ class Base:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Nothing is held open."""
+        """Do nothing: no handle is open."""
 
     def attach(self, target: Target) -> None:
-        """The host looks the same whatever runs."""
+        """Do nothing: the host's metrics do not depend on the target."""
 
     @abstractmethod
     def capture(self) -> Any:  # noqa: ANN401 - see `Sampler`
-        """Reads, and no more than that. None when there is nothing to see."""
+        """Read raw data without parsing it; None when there is nothing to read."""
 
     def rows(self, captured: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
-        """What was seen, for a sampler whose looks are rows already."""
+        """The capture itself, for samplers whose captures are rows already."""
         found: Sequence[Row] = captured
         return found
 
     def sample(self) -> Sequence[Row]:
-        """The rows of a look taken now, for who wants to know at once."""
+        """Capture and parse at once."""
         captured = self.capture()
         return [] if captured is None else self.rows(captured)
 
 
 class Follower:
-    """The process tree of whatever target there is."""
+    """The process tree of the current target."""
 
     def __init__(self, proc: Path = PROC) -> None:
         self.proc = proc
         self.tree: Tree | None = None
 
     def follow(self, target: Target) -> None:
-        """Follows another target, or none."""
+        """Follow another target, or none."""
         self.close()
         self.tree = None if target.pid is None else Tree(target.pid, proc=self.proc)
 
     def read(self) -> list[Stat]:
-        """The processes of the tree; none without a target or when its tree is gone."""
+        """Processes of the tree; empty without a target or when its tree has ended."""
         return [] if self.tree is None else self.tree.read()
 
     def close(self) -> None:
-        """Follows nothing."""
+        """Stop following."""
         if self.tree is not None:
             self.tree.close()
         self.tree = None
@@ -68,9 +68,9 @@ class TreeSampler(Base):
         self.follower = Follower(proc)
 
     def attach(self, target: Target) -> None:
-        """Follows the tree of the target's process."""
+        """Follow the tree of the target's process."""
         self.follower.follow(target)
 
     def __exit__(self, *exc: object) -> None:
-        """Follows nothing from then on."""
+        """Stop following."""
         self.follower.close()

@@ -1,4 +1,4 @@
-"""A double of NVML: GPUs made of values, with what they do not support and with faults. It needs no driver."""
+"""Simulated NVML: GPUs with configurable values, unsupported queries and faults. It needs no driver."""
 
 # ruff: noqa: N802 (the names are NVML's, and `nvml.Nvml` says what each does)
 
@@ -19,10 +19,10 @@ ECC, EVENTS, HANDLE = "ecc", "events", "handle"
 
 @dataclass
 class FakeDevice:
-    """One GPU. Change it between samples; `errors` maps a question (the constants above) to an NVML error code.
+    """One GPU. Change it between samples; `errors` maps a query (the constants above) to an NVML error code.
 
-    `lost` makes every question but the handle's fail as for a GPU that fell off the bus. `xids` are the codes of events
-    that nobody has taken yet.
+    `lost` makes every query but the handle's fail as for a GPU that fell off the bus. `xids` are codes of events not
+    yet read.
     """
 
     uuid: str
@@ -54,14 +54,14 @@ def gb10(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
 
 
 def h100(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
-    """A discrete GPU that tells everything."""
+    """A discrete GPU that supports every query."""
     values = {"power_limit_mw": 700_000, "sm_mhz": 1980, "memory_mhz": 2619, "memory_pct": 3}
     uuid = "GPU-00000000-0000-0000-0000-000000000100"
     return FakeDevice(**{"uuid": uuid, "name": "NVIDIA H100 80GB HBM3", **values, **changes})
 
 
 class FakeNvml:
-    """Stands for `nvml.Nvml`. `init_error` makes opening fail: no library, no driver."""
+    """Implements `nvml.Nvml`. `init_error` makes opening fail: no library, no driver."""
 
     def __init__(self, devices: Sequence[FakeDevice] = (), *, init_error: int | None = None) -> None:
         self.devices = list(devices)
@@ -70,7 +70,7 @@ class FakeNvml:
         self.watched: list[list[FakeDevice]] = []
 
     def _answering(self, handle: FakeDevice, question: str) -> FakeDevice:
-        """The device, unless it does not answer this question."""
+        """The device, or the NVML error of this query."""
         if self.opened < 1:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
         if handle.lost:

@@ -1,7 +1,6 @@
-"""Processes as /proc shows them: one process's `stat`, and the tree that grew from a target.
+"""Processes in /proc: the `stat` of one process, and a target's process tree.
 
-psutil is not used here: it reads several files and makes several objects a process, and these are read 10 times a
-second. The pure part (`parse_stat`) follows proc_pid_stat(5).
+psutil opens several files per process, too slow at 10 Hz. `parse_stat` follows proc_pid_stat(5).
 """
 
 import contextlib
@@ -15,7 +14,7 @@ from sparkray.units import gib
 
 PROC = Path("/proc")
 SCAN_PERIOD_S = 1.0
-"""Listing /proc costs more than reading a tree of usual size, so new children are looked for this often at most."""
+"""Listing /proc costs more than reading a typical tree, so new children are searched for at most this often."""
 
 _FIELDS = 22
 """Those of /proc/PID/stat after the name, up to the resident size."""
@@ -35,20 +34,20 @@ class Stat(NamedTuple):
 
     @property
     def ticks(self) -> int:
-        """CPU time of the process and of the children that it waited for."""
+        """CPU time of the process and of the children it waited for."""
         return self.own_ticks + self.children_ticks
 
     @property
     def alive(self) -> bool:
-        """A zombie has CPU time but neither memory nor threads."""
+        """False for a zombie, which has CPU time but neither memory nor threads."""
         return self.state not in "ZXx"
 
 
 def parse_stat(pid: int, text: str) -> Stat:
-    """One line of /proc/PID/stat. The name in parentheses may itself hold spaces and parentheses.
+    """Parse /proc/PID/stat. The name in parentheses may itself hold spaces and parentheses.
 
     Raises:
-        ValueError: The text is no such line.
+        ValueError: The text is not such a line.
     """
     fields = text[text.rindex(")") + 2 :].split(maxsplit=_FIELDS)
     if len(fields) < _FIELDS:
@@ -66,10 +65,10 @@ def parse_stat(pid: int, text: str) -> Stat:
 
 
 def read_small(path: str | Path, size: int = 65536) -> str:
-    """The text of a file in /proc or a cgroup that fits one read: half the cost of a buffered one.
+    """Text of a file in /proc or a cgroup in one read, at half the cost of a buffered one.
 
     Raises:
-        OSError: It cannot be read; its process is gone, say.
+        OSError: It cannot be read, for example because its process has ended.
     """
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -79,21 +78,22 @@ def read_small(path: str | Path, size: int = 65536) -> str:
 
 
 class OpenFile:
-    """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same thing."""
+    """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same process or
+    cgroup."""
 
     def __init__(self, path: str | Path) -> None:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def raw(self, size: int = 65536) -> bytes:
-        """What the file says now, to be decoded later.
+        """Current content as bytes.
 
         Raises:
-            OSError: What it spoke of is gone: ESRCH for a process, ENODEV for a cgroup.
+            OSError: Its subject is gone: ESRCH for a process, ENODEV for a cgroup.
         """
         return os.pread(self._handle, size, 0)
 
     def read(self, size: int = 65536) -> str:
-        """What the file says now.
+        """Current content as text.
 
         Raises:
             OSError: As for `raw`.
@@ -101,14 +101,14 @@ class OpenFile:
         return self.raw(size).decode("utf-8", "replace")
 
     def close(self) -> None:
-        """Once only."""
+        """Close the file; call once."""
         os.close(self._handle)
 
 
 def newest_pid(proc: Path) -> str | None:
-    """The process or thread that was made last on this machine (proc_loadavg(5)); None where that is not told.
+    """The most recently created process or thread (proc_loadavg(5)); None where it is not reported.
 
-    While it is the same nobody has forked, and there is no new process to look for.
+    While it is unchanged, nobody has forked, so no scan for new processes is needed.
     """
     try:
         return read_small(f"{proc}/loadavg", 128).split()[-1]
@@ -117,10 +117,10 @@ def newest_pid(proc: Path) -> str | None:
 
 
 def processes_cost(pids: Iterable[int], *, proc: Path = PROC) -> tuple[float, float]:
-    """CPU time that processes have used so far, their children apart, s; and their RSS, GiB.
+    """CPU time of processes without their children, s, and their RSS, GiB.
 
     Args:
-        pids: The processes; one that has ended counts nothing.
+        pids: The processes; one that has ended counts as 0.
         proc: Root of /proc.
     """
     stats = [stat for pid in set(pids) if (stat := read_stat(pid, proc)) is not None]
@@ -129,7 +129,7 @@ def processes_cost(pids: Iterable[int], *, proc: Path = PROC) -> tuple[float, fl
 
 
 def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
-    """The process now; None when it has ended or is hidden."""
+    """The `stat` of a process; None when it has ended or is hidden."""
     try:
         return parse_stat(pid, read_small(f"{proc}/{pid}/stat", 1024))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
@@ -137,10 +137,10 @@ def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
 
 
 class Tree:
-    """The processes that grew from a target, followed over time.
+    """The process tree of a target, followed over time.
 
-    A process belongs to the tree when its parent does or when its session was founded in the tree (a session cannot be
-    joined, so this holds for orphans too); once in, it stays until it ends.
+    A process belongs to the tree when its parent does, or when its session was founded in the tree (which finds
+    orphans: no process can join an existing session). It stays until it ends.
     """
 
     def __init__(self, pid: int, *, proc: Path = PROC, clock: Callable[[], float] = time.monotonic) -> None:
@@ -152,20 +152,20 @@ class Tree:
         self._newest: str | None = None
         self._next_scan = clock()
         self.lost_ticks = 0
-        """CPU time of ended members whose parent is outside the tree, so that no member's children time holds it."""
+        """CPU time of ended members whose parent is outside the tree: no member's children time includes it."""
         self._add(pid)
 
     def read(self) -> list[Stat]:
-        """The members that still exist, zombies included. Empty when the tree is gone."""
+        """Members that still exist, zombies included; empty when the tree has ended."""
         return [parse_stat(pid, text.decode("utf-8", "replace")) for pid, text in self.texts()]
 
     def texts(self) -> list[tuple[int, bytes]]:
-        """The same, each as its number and its line of /proc/PID/stat, to be parsed later."""
+        """(PID, line of /proc/PID/stat) of the members, for later parsing."""
         if self._members and self._clock() >= self._next_scan:
             self._scan()
         now: dict[int, bytes] = {}
         for pid, file in self._files.items():
-            # A kept file answers for the process it was opened for, even if its number was given to another since.
+            # An open file stays with its process even when the PID is reused.
             with contextlib.suppress(ProcessLookupError):
                 now[pid] = file.raw(1024)
         for pid in self._members.keys() - now:
@@ -177,7 +177,7 @@ class Tree:
         return list(now.items())
 
     def sizes(self) -> list[bytes]:
-        """/proc/PID/statm of the members that were found last and that still exist, zombies included."""
+        """/proc/PID/statm of the members that still exist, zombies included."""
         found = []
         for pid in self._members:
             try:
@@ -189,7 +189,7 @@ class Tree:
         return found
 
     def close(self) -> None:
-        """Lets go of the files. The tree reads as empty from then on."""
+        """Close the files. The tree reads as empty from then on."""
         for pid in list(self._files):
             self._release(pid)
         self._members = {}
@@ -200,7 +200,7 @@ class Tree:
                 file.close()
 
     def _scan(self) -> None:
-        """Adopts the new processes that belong to the tree."""
+        """Add new processes that belong to the tree."""
         self._next_scan = self._clock() + SCAN_PERIOD_S
         newest = newest_pid(self._proc)
         if newest is not None and newest == self._newest:
@@ -219,7 +219,7 @@ class Tree:
         return stat.pid not in self._members and (stat.ppid in self._members or stat.session in self._members)
 
     def _add(self, pid: int) -> None:
-        """Takes a process in, unless it has ended meanwhile."""
+        """Add a process, unless it has ended meanwhile."""
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             self._files[pid] = OpenFile(f"{self._proc}/{pid}/stat")
             self._members[pid] = self._files[pid].raw(1024)

@@ -1,4 +1,4 @@
-"""A sampler made of values: for trying the recorder, and what stands above it, without a machine to sample."""
+"""A sampler with scripted values, for testing the recorder and its callers without a machine to sample."""
 
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -8,7 +8,7 @@ from sparkray.telemetry._base import Base
 
 
 class Scripted(Base):
-    """Asks `answer` at every sample. `answer` is handed the target, None until one is attached, and may raise."""
+    """Calls `answer` at every sample with the target (None until one is attached). `answer` may raise."""
 
     def __init__(self, name: str, period_s: float, answer: Callable[[Target | None], Sequence[Row]]) -> None:
         self.name, self.period_s, self._answer = name, period_s, answer
@@ -21,14 +21,13 @@ class Scripted(Base):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Counts how often it is open."""
         self.entered -= 1
 
     def attach(self, target: Target) -> None:
-        """Remembers the target."""
+        """Store the target."""
         self.target = target
 
     def capture(self) -> Sequence[Row]:
-        """Whatever `answer` says."""
+        """The result of `answer`."""
         self.samples += 1
         return self._answer(self.target)

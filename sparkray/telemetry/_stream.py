@@ -1,4 +1,4 @@
-"""The file that samples stream into, an Arrow IPC stream: rows in, batches on disk; and back again, wherever it ends."""
+"""The file that samples stream into, in Arrow IPC stream format; `recover` reads it back even when it is truncated."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from sparkray.telemetry import Row, Value
 _BUFFER_BYTES = 65536
 
 COLUMNS: tuple[Column, ...] = tuple(column for column in SAMPLE_COLUMNS if column.name not in ("run_id", "attempt"))
-"""The columns of the stream; whoever stores it adds the run."""
+"""Columns of the stream; the store adds run_id and attempt."""
 
 _KINDS: Mapping[str, Kind] = {column.name: column.kind for column in COLUMNS if column.name not in ("sampler", "t_ns")}
 _FITTING: Mapping[Kind, tuple[type, ...]] = {
@@ -28,7 +28,7 @@ _FITTING: Mapping[Kind, tuple[type, ...]] = {
 
 
 def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
-    """The stream's `pyarrow.Schema`, made of `records.SAMPLE_COLUMNS` less run_id and attempt."""
+    """The stream's `pyarrow.Schema`: `records.SAMPLE_COLUMNS` without run_id and attempt."""
     types = {
         "string": pa.string(),
         "int": pa.int64(),
@@ -40,9 +40,9 @@ def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
 
 
 def recover(path: Path) -> list[dict[str, Value]]:
-    """The rows of a stream that may end anywhere: all of its complete batches, in order.
+    """Rows of all complete batches of a stream that may be truncated, in order.
 
-    A file that is not there, or has not even its schema, holds no rows. Every row has every column; missing is None.
+    A missing file, or one without its schema, holds no rows. Every row has every column; missing is None.
     """
     rows: list[dict[str, Value]] = []
     with contextlib.suppress(pa.ArrowInvalid, OSError, StopIteration), pa.OSFile(str(path)) as source:
@@ -55,26 +55,26 @@ def recover(path: Path) -> list[dict[str, Value]]:
 
 
 def check_row(row: Row) -> None:
-    """Refuses what the stream has no column for, before it spoils a whole batch.
+    """Reject a row that does not fit the stream, before it spoils a whole batch.
 
     Raises:
         TypeError: An unknown column, or a value of the wrong type.
     """
     for name, value in row.items():
         if name not in _KINDS:
-            raise TypeError(f"there is no column {name!r} for samples")
+            raise TypeError(f"unknown sample column {name!r}")
         if value is not None and type(value) not in _FITTING[_KINDS[name]]:
             raise TypeError(f"column {name!r} holds {_KINDS[name]}s, not {value!r}")
 
 
 class Stream:
-    """The file: rows in, a batch on disk at every flush."""
+    """The file: add rows, and write a batch at every flush."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the file.
+        """Create the file.
 
         Raises:
-            OSError: It cannot be made.
+            OSError: It cannot be created.
         """
         schema = sample_schema()
         self._rows: list[Row] = []
@@ -90,7 +90,7 @@ class Stream:
         self._rows.append(row)
 
     def flush(self) -> None:
-        """Writes what was added since and waits until the disk has it."""
+        """Write the rows added since, and wait for the disk."""
         if self._rows:
             # As a struct, the rows are taken apart in C++, in half the time of RecordBatch.from_pylist.
             batch = pa.RecordBatch.from_struct_array(pa.array(self._rows, self._type))
@@ -100,7 +100,7 @@ class Stream:
             os.fdatasync(self._file.fileno())
 
     def close(self) -> None:
-        """Flushes, ends the stream and closes the file, which happens even if the disk is full."""
+        """Flush, end the stream and close the file, also when the disk is full."""
         try:
             self.flush()
             self._writer.close()

@@ -1,11 +1,11 @@
-"""The container's cgroup: memory charged to it, kills for memory, and how long its CPU quota held it back.
+"""The container's cgroup (version 1 or 2): memory charged to it, OOM kills, CPU-quota throttling.
 
-Versions 1 and 2. It is read seldom: only the container arm has one, and what that arm alone is asked costs that arm alone
-(to answer, version 2 adds up what every CPU has counted).
+Sampled rarely: only the container arm has a cgroup, so reading it costs that arm alone (version 2 sums the counters of
+every CPU at each read).
 
-A cgroup does not see CUDA allocations on unified memory, so this says what the container holds on the host's side only.
-`anon` and `file` mean the same in both versions; page cache is charged to the container that read the file first, and
-files in tmpfs (/dev/shm) count as page cache. The total of version 2 holds kernel memory too.
+A cgroup does not see CUDA allocations on unified memory, so these columns cover host-side memory only. `anon` and
+`file` mean the same in both versions; page cache is charged to the container that read the file first, and files in
+tmpfs (/dev/shm) count as page cache. The total of version 2 includes kernel memory.
 """
 
 import errno
@@ -27,7 +27,7 @@ _THROTTLED = re.compile(r"^(throttled_usec|throttled_time) (\d+)$", re.MULTILINE
 
 
 def memory_row(version: Version, total: str, stat: str) -> dict[str, float | None]:
-    """The three memory columns, GiB. Version 1 counts sub-groups under other names than the group's own.
+    """The three memory columns, GiB. Version 1 has separate counters that include sub-groups.
 
     Args:
         version: Of the hierarchy.
@@ -44,13 +44,13 @@ def memory_row(version: Version, total: str, stat: str) -> dict[str, float | Non
 
 
 def throttled_s(stat: str) -> float | None:
-    """Time a CPU quota held the cgroup back, from cpu.stat; None where the controller is not switched on."""
+    """Time throttled by a CPU quota, s, from cpu.stat; None where the controller is off."""
     match = _THROTTLED.search(stat)
     return None if match is None else int(match[2]) / (_US_PER_S if match[1] == "throttled_usec" else NS_PER_S)
 
 
 def oom_kills(events: str) -> int | None:
-    """Processes killed for memory, from memory.events or version 1's memory.oom_control; None before Linux 4.13."""
+    """OOM kills, from memory.events or version 1's memory.oom_control; None before Linux 4.13."""
     match = _OOM_KILL.search(events)
     return None if match is None else int(match[1])
 
@@ -62,13 +62,13 @@ _FILES: Mapping[Version, tuple[str, str, str]] = {
 
 
 class Reader:
-    """The open files of one container's cgroup."""
+    """Open files of one container's cgroup."""
 
     def __init__(self, memory: Folder, cpu: Folder | None) -> None:
-        """Opens them.
+        """Open them.
 
         Raises:
-            FileNotFoundError: There is no memory controller in that folder.
+            FileNotFoundError: The folder has no memory controller.
         """
         self._version = memory.version
         total, stat, events = (memory.path / name for name in _FILES[memory.version])
@@ -84,15 +84,15 @@ class Reader:
             self._open = opened.pop_all()
 
     def capture(self) -> list[bytes]:
-        """What the files say, in the order of `rows`; nothing for those that are not there.
+        """Contents of the files, in the order `row` expects; empty for missing files.
 
         Raises:
-            OSError: ENODEV when the cgroup is gone.
+            OSError: ENODEV when the cgroup has been removed.
         """
         return [b"" if file is None else file.raw() for file in self._files]
 
     def row(self, captured: list[bytes]) -> Row:
-        """All columns of the room."""
+        """All cgroup columns."""
         total, stat, events, cpu = (text.decode() for text in captured)
         return {
             **memory_row(self._version, total, stat),
@@ -101,12 +101,12 @@ class Reader:
         }
 
     def close(self) -> None:
-        """Closes the files."""
+        """Close the files."""
         self._open.close()
 
 
 class Sampler(Base):
-    """Memory, kills and throttling of the target's container."""
+    """Memory, OOM kills and throttling of the target's container."""
 
     name = "cgroup"
     period_s = 0.5
@@ -116,13 +116,13 @@ class Sampler(Base):
         self._reader: Reader | None = None
 
     def __exit__(self, *exc: object) -> None:
-        """Lets go of the cgroup's files."""
+        """Close the cgroup's files."""
         if self._reader is not None:
             self._reader.close()
         self._reader = None
 
     def attach(self, target: Target) -> None:
-        """Finds the cgroup of a target that is a container; nothing is sampled for any other."""
+        """Locate the cgroup of a container; other targets have no samples."""
         self.__exit__()
         self.unavailable = None
         if target.pid is None or not target.in_container:
@@ -142,7 +142,7 @@ class Sampler(Base):
             self.unavailable = f"the memory cgroup of process {target.pid} cannot be seen in this mount namespace"
 
     def capture(self) -> tuple[Reader, list[bytes]] | None:
-        """What the cgroup's files say, with who can read it; None outside a container or when the cgroup is gone."""
+        """The reader and its files' contents; None outside a container or when the cgroup has been removed."""
         try:
             return None if self._reader is None else (self._reader, self._reader.capture())
         except OSError as error:

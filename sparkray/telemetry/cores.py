@@ -1,6 +1,6 @@
-"""The CPUs one by one: busy time and frequency; and how often the machine switched between tasks.
+"""Busy time and frequency of each CPU, and context switches of the machine.
 
-The kernel counts busy time in ticks, a hundred a second, so that a share over one second is good to 1 %.
+The kernel counts busy time in ticks, 100 per second, so a share over one second is accurate to 1 %.
 """
 
 import re
@@ -21,12 +21,12 @@ _KHZ_PER_MHZ = 1000
 
 
 def parse_cores(text: str) -> dict[int, CpuTime]:
-    """Clock ticks since boot of each CPU that is online, by number, from /proc/stat (proc_stat(5))."""
+    """Clock ticks since boot of each online CPU, by number, from /proc/stat (proc_stat(5))."""
     return {int(number): cpu_time(fields) for number, fields in _CORE.findall(text)}
 
 
 def by_number(values: Mapping[int, float | None]) -> list[int | None] | None:
-    """A column of values by CPU number, rounded, null for the numbers that are missing; None when no CPU has one."""
+    """Values by CPU number, rounded, null for missing numbers; None when no CPU has a value."""
     known = {number: value for number, value in values.items() if value is not None}
     if not known:
         return None
@@ -39,13 +39,13 @@ def parse_cpus(text: str) -> list[int]:
 
 
 class _Policy:
-    """One clock that some CPUs share."""
+    """A cpufreq policy: CPUs that share one clock."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens it.
+        """Open its files.
 
         Raises:
-            OSError: It tells no frequency.
+            OSError: It reports no frequency.
         """
         self.cpus = parse_cpus((folder / "related_cpus").read_text())
         self.file = OpenFile(folder / "scaling_cur_freq")
@@ -71,7 +71,7 @@ class Sampler(Base):
         self._before: dict[int, CpuTime] = {}
 
     def __enter__(self) -> Self:
-        """Opens /proc/stat, and cpufreq where there is one: a virtual machine has none."""
+        """Open /proc/stat, and cpufreq where present (a virtual machine has none)."""
         self._before = {}
         self._stat = OpenFile(self._proc / "stat")
         self._open.callback(self._stat.close)
@@ -85,7 +85,7 @@ class Sampler(Base):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes them."""
+        """Close them."""
         self._stat, self._policies = None, []
         self._open.close()
 

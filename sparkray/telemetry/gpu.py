@@ -1,7 +1,7 @@
-"""The GPUs' power through NVML, ten times a second: energy is its integral, which the energy counter is held against.
+"""GPU power through NVML at 10 Hz; its integral is compared with the energy counter.
 
-The other fields have slower samplers: `gpu_util` what the GPUs do and what holds them down, `gpu_slow` what changes slowly,
-and what is dear, per-process memory (`gpu_process`) and the energy counter (`gpu_energy`).
+Other fields are sampled less often: `gpu_util` (utilisation, SM clock, throttling), `gpu_slow` (slow fields), and the
+expensive ones, per-process memory (`gpu_process`) and the energy counter (`gpu_energy`).
 """
 
 from collections.abc import Mapping

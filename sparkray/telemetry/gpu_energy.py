@@ -1,4 +1,4 @@
-"""The GPUs' energy counter: one call costs 4 to 5 ms of CPU, so it is read seldom, and first and last of all."""
+"""GPU energy counter. One call costs 4 to 5 ms of CPU, so it is read rarely, and always first and last."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _J_PER_MJ = 1e-3
 
 
 class Sampler(DeviceSampler):
-    """The energy counter of every GPU. It counts since the driver was loaded: only differences mean something."""
+    """Energy counter of every GPU since the driver was loaded: only differences mean something."""
 
     name = "gpu_energy"
     period_s = 30.0

@@ -1,6 +1,6 @@
-"""What goes wrong in the GPUs: ECC errors, and the errors that the driver reports as Xid events.
+"""GPU errors: ECC counters, and Xid events from the driver.
 
-Events are waited for with no patience at all: NVML keeps those that came between two looks.
+Events are read without waiting: NVML queues those between two samples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from sparkray.telemetry import Row, Value
 from sparkray.telemetry.nvml import FAULTS, DeviceSampler, Nvml, ask, fault_text, is_absent
 
 MOST_EVENTS = 100
-"""A GPU that fails may send them faster than they are taken."""
+"""A failing GPU may send them faster than they are read."""
 
 
 class Sampler(DeviceSampler):
@@ -27,7 +27,7 @@ class Sampler(DeviceSampler):
         self._xids: dict[str, list[int]] = {}
 
     def prepare(self, handles: Mapping[str, Any]) -> None:
-        """Asks for the events of every GPU that sends some."""
+        """Register for the Xid events of every GPU that supports them."""
         self._xids = {}
         self._events = ask(self.nvml.nvmlEventSetCreate)
         if self._events is None:
@@ -41,7 +41,7 @@ class Sampler(DeviceSampler):
                     raise
 
     def __exit__(self, *exc: object) -> None:
-        """Gives the events up and closes NVML."""
+        """Free the event set and close NVML."""
         if self._events is not None:
             try:
                 self.nvml.nvmlEventSetFree(self._events)
@@ -51,7 +51,7 @@ class Sampler(DeviceSampler):
         super().__exit__(*exc)
 
     def capture(self) -> Sequence[Row]:
-        """One row a GPU that tells anything. No event so far is a true zero; a GPU that sends none is null."""
+        """One row per GPU with data. 0 events is a true zero; null where a GPU supports none."""
         if self._xids:
             self._take()
         counts: dict[str, Row] = {
@@ -62,7 +62,7 @@ class Sampler(DeviceSampler):
         return [{"device": uuid, **ecc.get(uuid, {}), **counts.get(uuid, {})} for uuid in {**ecc, **counts}]
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
-        """The ECC columns of one GPU, counted since the driver was loaded (NVML's volatile counters)."""
+        """The ECC columns of one GPU since the driver was loaded (NVML's volatile counters)."""
         kinds = {
             "gpu_ecc_corrected": pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED,
             "gpu_ecc_uncorrected": pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
@@ -73,14 +73,14 @@ class Sampler(DeviceSampler):
         }
 
     def _take(self) -> None:
-        """The events that have come since the last look."""
+        """Read the events since the last sample."""
         for _ in range(MOST_EVENTS):
             try:
                 event = self.nvml.nvmlEventSetWait(self._events, 0)
             except pynvml.NVMLError as error:
                 if error.value == pynvml.NVML_ERROR_TIMEOUT:
                     return
-                if is_absent(error):  # events can be asked for here but not waited for: their number is not known
+                if is_absent(error):  # this driver registers events but cannot return them: their number is unknown
                     self._xids = {}
                     return
                 raise

@@ -1,8 +1,7 @@
-"""GPU memory of the engine's process tree, and of everybody else. On unified memory NVML tells no other.
+"""GPU memory of the engine's process tree, and of all other processes. On unified memory NVML reports no other.
 
-The driver lists the processes that compute on a GPU. What is not of the tree is foreign; the list is asked for anyhow, so
-that costs a few lookups in /proc. A list that names nobody says nothing, since in a PID namespace it names nobody ever;
-neither does one of processes that are not to be seen here.
+The driver lists the processes that compute on a GPU; those outside the tree are foreign. An empty list is unknown, not
+zero: inside a PID namespace it is always empty. So is a list with processes that are not visible here.
 """
 
 import os
@@ -18,7 +17,7 @@ from sparkray.units import gib
 
 
 class Sampler(DeviceSampler):
-    """Memory that the target's tree holds on every GPU, and that others hold, seen from the host's PID namespace."""
+    """GPU memory of the target's tree and of other processes, seen from the host's PID namespace."""
 
     name = "gpu_process"
     period_s = 1.0
@@ -30,16 +29,16 @@ class Sampler(DeviceSampler):
         self._pids: frozenset[int] = frozenset()
 
     def attach(self, target: Target) -> None:
-        """Follows the tree of the target's process."""
+        """Follow the tree of the target's process."""
         self._follower.follow(target)
 
     def __exit__(self, *exc: object) -> None:
-        """Closes NVML and follows nothing from then on."""
+        """Close NVML and stop following."""
         self._follower.close()
         super().__exit__(*exc)
 
     def capture(self) -> Sequence[Row]:
-        """One row a GPU that anybody uses, as long as there is a tree."""
+        """One row per GPU in use, while the tree exists."""
         tree = self._follower.tree
         if tree is None or not self._handles:
             return []
@@ -47,7 +46,7 @@ class Sampler(DeviceSampler):
         return super().capture() if self._pids else []
 
     def read(self, handle: Any) -> Mapping[str, Value]:  # noqa: ANN401
-        """The columns of one GPU. A tree that is not listed is null."""
+        """The columns of one GPU; null when the tree is not listed."""
         processes = ask(self.nvml.nvmlDeviceGetComputeRunningProcesses, handle) or []
         own = [entry.usedGpuMemory for entry in processes if entry.pid in self._pids]
         foreign = {entry.pid: entry.usedGpuMemory for entry in processes if entry.pid not in self._pids}
@@ -60,6 +59,6 @@ class Sampler(DeviceSampler):
 
 
 def _total_gib(sizes: Collection[int | None], *, of_none: float | None) -> float | None:
-    """The sum of those that are told; null where there are some and none is."""
+    """Sum of the known sizes; null where there are sizes and all are unknown."""
     known = [size for size in sizes if size is not None]
     return gib(sum(known)) if known else None if sizes else of_none

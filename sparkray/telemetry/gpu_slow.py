@@ -1,4 +1,4 @@
-"""The GPUs' state through NVML, what changes slowly: temperature, memory clock, used memory."""
+"""GPU fields that change slowly, through NVML: temperature, memory clock, used memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from sparkray.units import gib
 
 
 class Sampler(DeviceSampler):
-    """The slow fields of every GPU."""
+    """Temperature, memory clock and used memory of every GPU."""
 
     name = "gpu_slow"
     period_s = 1.0

@@ -1,7 +1,7 @@
-"""What the GPUs do, through NVML: share of time that a kernel ran and that memory was accessed, SM clock, what limits it.
+"""GPU utilisation, memory utilisation, SM clock and clock event reasons, through NVML.
 
 The driver averages utilisation over 1/6 s to 1 s, depending on the product (NVML API reference, nvmlUtilization_t), so
-asking ten times a second would tell little more.
+10 Hz would add little.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ class Sampler(DeviceSampler):
         return ask(self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) if reasons is None else reasons
 
     def _has_memory(self, handle: Any) -> bool:  # noqa: ANN401
-        """Whether a zero can be believed: a GPU on unified memory gives a constant 0, which is no measurement."""
+        """Whether a zero is a measurement: a GPU on unified memory reports a constant 0."""
         if handle not in self._with_memory and ask(self.nvml.nvmlDeviceGetMemoryInfo, handle) is not None:
             self._with_memory.append(handle)
         return handle in self._with_memory

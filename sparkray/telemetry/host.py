@@ -1,7 +1,7 @@
-"""The host as a whole: memory by /proc/meminfo, busy time by /proc/stat.
+"""Whole host: memory from /proc/meminfo, busy time from /proc/stat.
 
-MemAvailable and MemFree are both kept: CUDA on unified memory takes MemFree for free memory, while page cache can be
-had back, so only the two together tell an allocation from a file that was read.
+Both MemAvailable and MemFree are kept: CUDA on unified memory takes MemFree as free memory, while page cache can be
+reclaimed, so only the two together separate an allocation from a file read.
 """
 
 import re
@@ -18,7 +18,7 @@ from sparkray.units import KIB, gib
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
 _MEMINFO_BYTES, _STAT_BYTES = 1024, 256
-"""The fields that count stand in the first half of these."""
+"""The fields in use lie in the first half of these."""
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -27,7 +27,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
 
 
 def memory_row(fields: dict[str, int]) -> dict[str, float | None]:
-    """The memory columns, GiB, from what `parse_meminfo` read. A field that the kernel lacks is None."""
+    """The memory columns, GiB, from the fields of `parse_meminfo`. A field that the kernel lacks is None."""
 
     def column(name: str) -> float | None:
         return gib(fields[name]) if name in fields else None
@@ -43,14 +43,14 @@ def memory_row(fields: dict[str, int]) -> dict[str, float | None]:
 
 @dataclass(frozen=True)
 class CpuTime:
-    """Clock ticks since boot of one CPU, or of all together."""
+    """Clock ticks since boot, of one CPU or of all."""
 
     total: int
     idle: int
 
 
 def cpu_time(fields: str) -> CpuTime:
-    """The numbers of a line of /proc/stat (proc_stat(5)). Guest time is left out: user time holds it already."""
+    """Parse the numbers of a line of /proc/stat (proc_stat(5)). Guest time is left out: user time includes it."""
     ticks = [int(field) for field in fields.split()[:8]]
     return CpuTime(total=sum(ticks), idle=ticks[3] + ticks[4])
 
@@ -68,9 +68,9 @@ def parse_cpu(text: str) -> CpuTime:
 
 
 def busy_pct(before: CpuTime, after: CpuTime) -> float | None:
-    """Share of the time between that was neither idle nor waiting for I/O, 100 = all CPUs; None when no tick passed.
+    """Share of time neither idle nor waiting for I/O, 100 = all CPUs; None when no tick passed.
 
-    Idle and I/O wait can run backwards by a tick (proc_stat(5)), hence the bounds.
+    Clamped, because idle and I/O wait can run backwards by a tick (proc_stat(5)).
     """
     total = after.total - before.total
     if total <= 0:
@@ -91,7 +91,7 @@ class Sampler(Base):
         self._before: CpuTime | None = None
 
     def __enter__(self) -> Self:
-        """Opens both files."""
+        """Open both files."""
         self._before = None
         meminfo, stat = (OpenFile(self._proc / name) for name in ("meminfo", "stat"))
         for file in (meminfo, stat):
@@ -100,7 +100,7 @@ class Sampler(Base):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes them."""
+        """Close them."""
         self._files = None
         self._open.close()
 

@@ -1,8 +1,8 @@
-"""The host as a whole, what loses nothing by being read seldom: counters since boot. Differences mean something.
+"""Whole host, sampled rarely: counters since boot, of which only differences mean something.
 
-Pressure stall information (PSI, Documentation/accounting/psi.rst of the kernel) is taken as its totals, not as its
-averages, which still remember the run before. `full` is not defined for the CPUs of a whole machine. Swap and disk
-traffic are those of the machine, whoever caused them.
+Pressure stall information (PSI, Documentation/accounting/psi.rst of the kernel) is recorded as totals: its averages
+still include the run before. `full` is undefined for the CPUs of a whole machine. Swap and disk traffic are those of
+the whole machine.
 """
 
 import os
@@ -37,7 +37,7 @@ def parse_vmstat(text: str) -> dict[str, int]:
 
 
 def paging_row(counters: dict[str, int], page_bytes: int) -> dict[str, float | int | None]:
-    """The columns of page faults and swap, GiB, from what `parse_vmstat` read. What the kernel lacks is None."""
+    """Page faults, and swap in GiB, from the counters of `parse_vmstat`. What the kernel lacks is None."""
 
     def size(name: str) -> float | None:
         return gib(counters[name] * page_bytes) if name in counters else None
@@ -51,11 +51,11 @@ def paging_row(counters: dict[str, int], page_bytes: int) -> dict[str, float | i
 
 
 def disk_row(text: str, disks: frozenset[str]) -> dict[str, float | None]:
-    """The columns of disk traffic, GiB, from /proc/diskstats; None without a disk.
+    """Disk traffic, GiB, from /proc/diskstats; None without a disk.
 
     Args:
         text: Of the file.
-        disks: Names of whole disks; others (partitions, what is stacked on disks, RAM) would be counted twice or wrongly.
+        disks: Names of whole disks; partitions, stacked devices and RAM disks would be counted twice or wrongly.
     """
     lines = [fields for line in text.splitlines() if len(fields := line.split()) > 9 and fields[2] in disks]  # noqa: PLR2004
     if not lines:
@@ -67,7 +67,7 @@ def disk_row(text: str, disks: frozenset[str]) -> dict[str, float | None]:
 
 
 def whole_disks(sys: Path = SYS) -> frozenset[str]:
-    """Block devices that are hardware: those with a device behind them, so no loops, RAM disks, volumes or arrays."""
+    """Block devices backed by hardware: no loops, RAM disks, volumes or arrays."""
     return frozenset(path.parent.name for path in (sys / "block").glob("*/device"))
 
 
@@ -85,7 +85,7 @@ class Sampler(Base):
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
     def __enter__(self) -> Self:
-        """Opens what there is: a kernel may be built or booted without PSI."""
+        """Open the files that exist: a kernel may be built or booted without PSI."""
         self._disks = whole_disks(self._sys)
         for name in ("vmstat", "diskstats", *(f"pressure/{name}" for name in _PRESSURES)):
             with suppress(OSError):
@@ -94,12 +94,12 @@ class Sampler(Base):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes them."""
+        """Close them."""
         self._files = {}
         self._open.close()
 
     def capture(self) -> dict[str, bytes] | None:
-        """What the files say, by name; without those that cannot be read, as PSI's are where it is switched off."""
+        """Contents by file name, without unreadable ones (PSI switched off)."""
         captured = {}
         for name, file in self._files.items():
             with suppress(OSError):

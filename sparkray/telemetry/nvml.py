@@ -1,7 +1,7 @@
-"""NVML as the samplers use it: the functions of `pynvml` that are called, and what the GPU samplers have alike.
+"""NVML for the samplers: the functions of `pynvml` in use, and the base class of GPU samplers.
 
-`Nvml` names pynvml's own functions, so that the module itself stands for it and nothing untested lies between a sampler
-and the driver; `_fake_nvml.FakeNvml` stands for it where no GPU is. Both raise `FAULTS`.
+`Nvml` uses pynvml's own names, so pynvml itself implements it and no untested layer lies between sampler and driver;
+`_fake_nvml.FakeNvml` replaces it where there is no GPU. Both raise `FAULTS`.
 """
 
 # ruff: noqa: N802 (the names are NVML's)
@@ -19,8 +19,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 FAULTS = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError)
-"""What a call of pynvml raises. The second is no NVMLError: the driver is older than the version of the call that pynvml
-makes. The third is a name that is not text."""
+"""Errors of pynvml calls. The second is not an NVMLError: the driver is older than the call. The third: a name is not
+text."""
 ABSENT = frozenset(
     {
         pynvml.NVML_ERROR_NOT_SUPPORTED,
@@ -37,24 +37,24 @@ ABSENT = frozenset(
         pynvml.NVML_ERROR_NOT_READY,
     }
 )
-"""Errors that mean "no answer, or none now": null. Every other one is a fault of the device or the driver."""
+"""Errors that mean "no answer, or none now": null. All others are faults of the device or the driver."""
 
 
 class Nvml(Protocol):
-    """The part of pynvml that is called. A handle is whatever `nvmlDeviceGetHandleByIndex` returned."""
+    """The part of pynvml in use. A handle is whatever `nvmlDeviceGetHandleByIndex` returned."""
 
     def nvmlInit(self) -> None:
-        """Counts its callers, as nvmlShutdown does, so that samplers need not know of one another."""
+        """Reference-counted, like nvmlShutdown: samplers need not know of one another."""
 
     def nvmlShutdown(self) -> None:
-        """Ends what one nvmlInit began."""
+        """Undo one nvmlInit."""
 
     def nvmlSystemGetDriverVersion(self) -> str:
         """Such as `580.95.05`."""
         ...
 
     def nvmlDeviceGetCount(self) -> int:
-        """GPUs that may be seen."""
+        """Number of visible GPUs."""
         ...
 
     def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any:  # noqa: ANN401 - an opaque pointer
@@ -94,11 +94,11 @@ class Nvml(Protocol):
         ...
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: Any, /) -> int:  # noqa: ANN401
-        """Bit mask of what holds the clocks down."""
+        """Bit mask of the reasons that limit the clocks."""
         ...
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Any, /) -> int:  # noqa: ANN401
-        """The same by the name that drivers before 535 know."""
+        """The same under the name that drivers before 535 use."""
         ...
 
     def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any:  # noqa: ANN401
@@ -110,29 +110,30 @@ class Nvml(Protocol):
         ...
 
     def nvmlDeviceGetTotalEccErrors(self, handle: Any, kind: int, counter: int, /) -> int:  # noqa: ANN401
-        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*), by a counter (NVML_VOLATILE_ECC: since the driver was loaded)."""
+        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*), by a counter (NVML_VOLATILE_ECC: since the driver was
+        loaded)."""
         ...
 
     def nvmlEventSetCreate(self) -> Any:  # noqa: ANN401 - an opaque pointer
-        """A set of events, empty."""
+        """An empty event set."""
         ...
 
     def nvmlDeviceRegisterEvents(self, handle: Any, types: int, events: Any, /) -> None:  # noqa: ANN401
-        """Adds a GPU's events of some types (a bit mask) to a set."""
+        """Add a GPU's events of some types (a bit mask) to a set."""
 
     def nvmlEventSetWait(self, events: Any, timeout_ms: int, /) -> Any:  # noqa: ANN401
         """The next event, `device` and `eventData` (of an Xid event its code); NVML_ERROR_TIMEOUT when none came."""
         ...
 
     def nvmlEventSetFree(self, events: Any, /) -> None:  # noqa: ANN401
-        """Gives a set up."""
+        """Free a set."""
 
 
 def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """What NVML answers, or None for what this device, driver or user is not told.
+    """NVML's answer, or None where this device, driver or user has none.
 
     Raises:
-        pynvml.NVMLError: A fault: the GPU is lost, say.
+        pynvml.NVMLError: A fault, for example a lost GPU.
     """
     try:
         return call(*args, **kwargs)
@@ -143,18 +144,18 @@ def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
 
 
 def is_absent(error: Exception) -> bool:
-    """Whether an error of NVML means that there is no answer to be had, rather than a fault."""
+    """Whether an NVML error means "no answer available" rather than a fault."""
     return not isinstance(error, pynvml.NVMLError) or error.value in ABSENT
 
 
 def fault_text(error: Exception) -> str:
-    """An error of NVML in its own words, with its number."""
+    """NVML's error message with its number."""
     number = f" (error {error.value})" if isinstance(error, pynvml.NVMLError) else ""
     return f"NVML: {str(error).rstrip('.')}{number}"
 
 
 def own_handles(nvml: Nvml) -> list[Any]:
-    """The GPUs that this user may use; those of others on a shared host (No Permission) are left out.
+    """GPUs that this user may use; those of other users on a shared host (No Permission) are left out.
 
     Raises:
         pynvml.NVMLError: One cannot be opened, or all belong to others.
@@ -179,7 +180,7 @@ def scaled(value: float | None, factor: float) -> float | None:
 
 
 class DeviceSampler(Base):
-    """A sampler that gives one row a GPU: opens NVML, and says so where there is none."""
+    """A sampler with one row per GPU. It opens NVML, or reports in `unavailable` that there is none."""
 
     def __init__(self, *, nvml: Nvml | None = None) -> None:
         self.nvml = cast("Nvml", pynvml) if nvml is None else nvml
@@ -188,7 +189,7 @@ class DeviceSampler(Base):
         self._open = False
 
     def __enter__(self) -> Self:
-        """Opens NVML. No library, no driver, no GPU: `unavailable` says which."""
+        """Open NVML. `unavailable` reports a missing library, driver or GPU."""
         try:
             self.nvml.nvmlInit()
             self._open = True
@@ -201,7 +202,7 @@ class DeviceSampler(Base):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes NVML. A driver that is gone by then takes no samples with it."""
+        """Close NVML. A driver that fails here loses no samples."""
         if self._open:
             self._open, self._handles = False, {}
             try:
@@ -210,18 +211,18 @@ class DeviceSampler(Base):
                 self.unavailable = fault_text(error)
 
     def capture(self) -> Sequence[Row]:
-        """One row a GPU that tells anything."""
+        """One row per GPU that reports anything."""
         rows = ((uuid, self.read(handle)) for uuid, handle in self._handles.items())
         return [{"device": uuid, **row} for uuid, row in rows if any(value is not None for value in row.values())]
 
     def prepare(self, handles: Mapping[str, Any]) -> None:
-        """Opens what a sampler needs beside NVML itself.
+        """Open what a sampler needs beyond NVML itself.
 
         Args:
             handles: The GPUs by UUID.
 
         Raises:
-            pynvml.NVMLError: It cannot be had, and the sampler yields nothing without it.
+            pynvml.NVMLError: It is not available, and the sampler yields nothing without it.
         """
 
     @abstractmethod

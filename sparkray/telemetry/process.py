@@ -1,9 +1,8 @@
 """The engine's process tree: RSS often, CPU seconds and threads less often.
 
-RSS counts a page shared by two processes twice and is kept by the kernel per CPU, so that it can be off by some dozens
-of pages a CPU; it is cheap, which is why it is the one that is read often. PSS (`pss`) is exact and dear. RSS is read
-from `statm`, for which the kernel looks at one structure; for `stat` it adds up every thread of the process under a lock
-that the process needs too. What `stat` tells, CPU time and the number of threads, loses nothing by being read seldom.
+RSS counts shared pages once per process and lags by some dozens of pages a CPU, but is cheap. PSS (`pss`) is exact and
+expensive. RSS comes from `statm`, a single kernel structure; `stat` sums every thread under a lock that the process
+needs too, so it is read less often.
 """
 
 import os
@@ -19,18 +18,18 @@ from sparkray.units import gib
 
 CPU_PERIOD_S = 0.2
 _EARLY = 0.9
-"""Of the period: a tick that comes a little early is not let pass."""
+"""Share of the period after which a tick counts as due, so that an early tick is not skipped."""
 
 
 def resident_pages(statm: bytes) -> int:
-    """Pages of /proc/PID/statm that are in memory (proc_pid_statm(5)); 0 for a zombie, which has none."""
+    """Resident pages in /proc/PID/statm (proc_pid_statm(5)); 0 for a zombie."""
     return int(statm.split(maxsplit=2)[1])
 
 
 class _Clock:
-    """CPU time of one target, which never runs backwards.
+    """CPU time of one target; monotonic.
 
-    What a parent has not yet been credited with when a child ends is held until it is.
+    When a child ends before its parent is credited with its time, the last total is kept.
     """
 
     def __init__(self) -> None:
@@ -38,7 +37,7 @@ class _Clock:
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
 
     def columns(self, stats: Sequence[Stat], lost_ticks: int) -> Row:
-        """CPU time holds children that ended, through the parents that waited for them."""
+        """CPU time includes ended children, through the parents that waited for them."""
         self._most_ticks = max(self._most_ticks, lost_ticks + sum(stat.ticks for stat in stats))
         alive = [stat for stat in stats if stat.alive]
         return {
@@ -49,7 +48,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class Capture:
-    """`statm` of every process; and `stat` where it was due, with the ticks of those that ended and whose clock it is."""
+    """`statm` of every process; where due, also `stat`, the ticks of ended processes, and the clock."""
 
     sizes: Sequence[bytes]
     stats: Sequence[tuple[int, bytes]] | None
@@ -80,12 +79,12 @@ class Sampler(TreeSampler):
         self._cpu = _Clock()
 
     def attach(self, target: Target) -> None:
-        """Follows the tree of the target's process, its CPU time counted from nothing."""
+        """Follow the tree of the target's process and reset its CPU time."""
         super().attach(target)
         self._cpu, self._cpu_due = _Clock(), 0.0
 
     def capture(self) -> Capture | None:
-        """None without a tree, or when it is gone."""
+        """None without a tree, or when it has ended."""
         tree = self.follower.tree
         if tree is None:
             return None

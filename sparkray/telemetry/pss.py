@@ -1,7 +1,7 @@
-"""The engine's process tree: PSS, exact and dear.
+"""PSS of the engine's process tree: exact and expensive.
 
-The kernel walks every page table to answer, 11 to 18 ms per GiB, and stalls the process meanwhile. So it is asked
-seldom, and alike in every arm.
+The kernel walks every page table, 11 to 18 ms per GiB, and stalls the process meanwhile. So it is sampled rarely, and
+alike in every arm.
 """
 
 import re
@@ -15,7 +15,7 @@ _PSS = re.compile(r"^Pss: +(\d+) kB$", re.MULTILINE)
 
 
 def parse_pss(text: str) -> int | None:
-    """Bytes of PSS in /proc/PID/smaps_rollup; None when it has none (a kernel thread, a zombie)."""
+    """Bytes of PSS in /proc/PID/smaps_rollup; None for a kernel thread or a zombie."""
     match = _PSS.search(text)
     return None if match is None else int(match[1]) * KIB
 
@@ -27,7 +27,7 @@ class Sampler(TreeSampler):
     period_s = 10.0
 
     def capture(self) -> list[Row]:
-        """One row, or none: a sum that lacks a process which may not be read would be too small, so it is not made."""
+        """One row; none when a process of the tree is unreadable, since the sum would be too small."""
         try:
             found = [self._pss(stat.pid) for stat in self.follower.read() if stat.alive]
         except PermissionError as error:

@@ -1,10 +1,8 @@
-"""Ticks the samplers and streams their rows to disk, so that a crash costs at most the last second.
+"""Recorder: ticks the samplers and streams their rows to disk, so that a crash costs at most the last second.
 
-One thread does all of it: samplers need no locks, its CPU time is the whole cost, and nothing of it runs while it
-waits. At a tick it only looks; rows are made, checked and written together at each flush. A sampler that takes long (PSS
-of a large process) delays the others; ticks missed meanwhile are left out rather than made up for in a burst. The file is
-an Arrow IPC stream, whose batches stand on their own: what was written before a kill can be read whatever happened after
-(`recover`).
+One thread does everything: samplers need no locks, and its CPU time is the whole cost. A tick only captures; a flush
+parses, checks and writes. A slow sampler (PSS of a large process) delays the others; missed ticks are skipped. The file
+is an Arrow IPC stream of independent batches: all complete batches stay readable after a kill (`recover`).
 """
 
 import collections
@@ -29,30 +27,30 @@ from sparkray.units import NS_PER_MS, NS_PER_S
 __all__ = ["PATIENCE_S", "Recorder", "check_row", "first_due", "next_due", "recover", "sample_schema"]
 
 FLUSH_PERIOD_S = 0.8
-"""Less than a second by what a batch and its fdatasync may take."""
+"""Below one second by the time a batch and its fdatasync take."""
 _FLUSH_PERIOD_NS = int(FLUSH_PERIOD_S * NS_PER_S)
 PATIENCE_S = 30.0
-"""How long a sampler that hangs in the driver may hold up the run, at its start and at its end."""
+"""How long a sampler that hangs in the driver may delay the run's start or end, s."""
 
 _NEVER_NS = 2**63
 
 
 def next_due(due_ns: int, period_ns: int, now_ns: int) -> int:
-    """The first time after now on the grid that runs through `due_ns`: no drift, and no burst after a delay."""
+    """The next time after now on the grid through `due_ns`: no drift, and no burst after a delay."""
     return due_ns + period_ns * max(1, (now_ns - due_ns) // period_ns + 1)
 
 
 def first_due(period_ns: int, beat_ns: int, now_ns: int) -> int:
-    """About half a period from now, on a beat that all samplers share: waking costs more than most samples.
+    """About half a period from now, on a beat that all samplers share, since waking costs more than most samples.
 
-    Half a period, so that one that is seldom still sees a run shorter than its period, and not before there is
-    anything to see. Samplers whose periods are whole beats fall due together from then on.
+    Half a period, so that a rare sampler still sees a run shorter than its period, but not before there is anything to
+    see. Samplers whose periods are whole beats then stay in step.
     """
     return now_ns + beat_ns // 2 + period_ns // 2 // beat_ns * beat_ns
 
 
 class _WakeUp:
-    """Wakes the thread before its time. Waiting on a lock, as queues do, costs a third more CPU for each time-out."""
+    """An eventfd that wakes the thread early. Waiting on a lock, as queues do, costs a third more CPU per time-out."""
 
     def __init__(self) -> None:
         self._handle = os.eventfd(0, os.EFD_CLOEXEC)
@@ -63,7 +61,7 @@ class _WakeUp:
         os.eventfd_write(self._handle, 1)
 
     def wait(self, timeout_ns: int) -> bool:
-        """True when it rang, False when the time is over, to the next millisecond."""
+        """True when signalled, False on time-out (rounded up to the next millisecond)."""
         signalled = bool(self._poll.poll(-(-timeout_ns // NS_PER_MS) if timeout_ns > 0 else 0))
         if signalled:
             os.eventfd_read(self._handle)
@@ -75,7 +73,7 @@ class _WakeUp:
 
 @dataclass
 class _Slot:
-    """A sampler, when it is due next, and what it has cost so far."""
+    """A sampler, its next due time and its cost so far."""
 
     sampler: Sampler
     period_ns: int
@@ -85,7 +83,7 @@ class _Slot:
 
     @property
     def ticks(self) -> bool:
-        """Asking a sampler that has nothing to see would cost a waking for nothing."""
+        """Whether to tick it: an unavailable sampler would cost a wake-up for nothing."""
         return self.on and self.sampler.unavailable is None
 
 
@@ -93,17 +91,17 @@ class Recorder:
     """Samples from enter to exit: all samplers once before `__enter__` returns, each at its period, all once at exit.
 
     Attributes:
-        problems: What went wrong, in words. None of it ends a run.
-        unavailable: Samplers that this machine has nothing for, and why.
+        problems: Failures of samplers and of writing. None of them ends a run.
+        unavailable: Samplers without data on this machine, with the reason.
         write_error: Why rows were lost, if they were; recording ended there.
-        cpu_s: CPU seconds of the recording thread, samplers and writing together.
+        cpu_s: CPU seconds of the recording thread, sampling and writing.
         cost_s: CPU seconds by sampler.
     """
 
     def __init__(
         self, path: Path, samplers: Sequence[Sampler], *, clock: Callable[[], int] = time.monotonic_ns
     ) -> None:
-        """Takes the samplers over; they are entered and left on the recording thread.
+        """Take over the samplers; the recording thread enters and leaves them.
 
         Args:
             path: The stream's file; replaced if it exists.
@@ -126,10 +124,10 @@ class Recorder:
         self.cost_s: dict[str, float] = {sampler.name: 0.0 for sampler in self._samplers}
 
     def __enter__(self) -> Self:
-        """Starts recording and waits for the first sample of each.
+        """Start recording and wait for the first sample of each.
 
         Raises:
-            StorageError: The file cannot be made.
+            StorageError: The file cannot be created.
         """
         try:
             stream = Stream(self._path)
@@ -145,7 +143,7 @@ class Recorder:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Takes the last samples, ends the stream, leaves the samplers."""
+        """Take the last samples, end the stream, close the samplers."""
         self._send(None)
         if self._thread is not None and self._wake_up is not None:
             self._thread.join(PATIENCE_S)
@@ -156,7 +154,7 @@ class Recorder:
             self._wake_up = None
 
     def attach(self, target: Target) -> None:
-        """Turns every sampler to a target. Returns at once; the first samples of it come half a period later."""
+        """Attach every sampler to a target. Returns at once; the first samples follow half a period later."""
         self._send(target)
 
     def _send(self, target: Target | None) -> None:
@@ -165,7 +163,7 @@ class Recorder:
             self._wake_up.signal()
 
     def _record(self, stream: Stream, wake_up: _WakeUp) -> None:
-        """The thread. Its CPU time is counted up to the last thing it does."""
+        """Body of the thread. Its CPU time is counted up to its last action."""
         try:
             with contextlib.ExitStack() as stack:
                 self._slots = [_Slot(sampler, int(sampler.period_s * NS_PER_S), 0) for sampler in self._samplers]
@@ -206,7 +204,7 @@ class Recorder:
             stack.callback(self._attempt, slot, partial(slot.sampler.__exit__, None, None, None))
 
     def _attach(self, target: Target) -> int:
-        """Attaches, and begins everybody's grid anew; returns when it begins."""
+        """Attach all samplers and restart their schedule; returns the next due time."""
         for slot in self._slots:
             if slot.on:
                 slot.on = self._attempt(slot, partial(slot.sampler.attach, target))
@@ -219,9 +217,9 @@ class Recorder:
         return min([slot.due_ns for slot in self._live] + [self._flush_due_ns])
 
     def _tick(self, now: int | None) -> int:
-        """Has those look that are due now, everybody for None; returns when somebody is due next.
+        """Capture the samplers that are due, or all for None; returns the next due time.
 
-        Between two ticks the caches go cold: what is done here ten times a second is kept short.
+        Kept short: it runs ten times a second on cold caches.
         """
         clock, all_on, dues = time.thread_time_ns, True, [_NEVER_NS]
         before = clock()
@@ -237,7 +235,7 @@ class Recorder:
         return min(dues)
 
     def _capture(self, slot: _Slot) -> bool:
-        """Looks; False when the sampler is not to be asked again."""
+        """Capture one sampler; False when it is to be dropped."""
         t_ns = self._clock()
         try:
             captured = slot.sampler.capture()
@@ -253,7 +251,7 @@ class Recorder:
         return True
 
     def _make_rows(self, stream: Stream) -> None:
-        """Makes rows of everything that was seen since, but of what a sampler saw that has failed."""
+        """Parse all pending captures, except those of failed samplers."""
         for slot, t_ns, captured in self._captured:
             if slot.on and not self._attempt(slot, partial(self._add, stream, slot.sampler, t_ns, captured)):
                 slot.on = False
@@ -266,7 +264,7 @@ class Recorder:
             stream.add({**row, "sampler": sampler.name, "t_ns": t_ns})
 
     def _attempt(self, slot: _Slot, action: Callable[[], object]) -> bool:
-        """Counts what a sampler costs, and turns whatever it raises into a problem; False when it raised."""
+        """Run an action of a sampler, count its cost and record its failure; False when it raised."""
         before = time.thread_time_ns()
         try:
             action()
@@ -294,7 +292,7 @@ class Recorder:
         self.cpu_s = time.thread_time()
 
     def _write(self, action: Callable[[], object]) -> None:
-        """Writes, and keeps the first reason why it could not."""
+        """Write, and keep the first failure."""
         try:
             action()
         except (OSError, OverflowError, pa.ArrowException) as error:

@@ -1,8 +1,8 @@
-"""What the third-party driver `spark_hwmon` tells of a DGX Spark: power of the whole system and its rails, limits in force.
+"""Power, energy, temperatures and limits of a DGX Spark, from the third-party driver `spark_hwmon`.
 
-NVML sees the GPU alone there; the power limits that hold a GB10 down (pl1, syspl1, prochot) can be read nowhere else. The
-driver (github.com/antheas/spark_hwmon) registers as `spbm`. Which channels it has depends on its version and on the
-firmware, so all that there are go into one column as JSON, by kind and by the driver's own labels.
+NVML covers the GPU alone; the power limits of a GB10 (pl1, syspl1, prochot) are readable nowhere else. The driver
+(github.com/antheas/spark_hwmon) registers as `spbm`. Its channels depend on its version and on the firmware, so all go
+into one JSON column, by kind and by the driver's labels.
 """
 
 import json
@@ -18,13 +18,13 @@ from sparkray.telemetry.cores import SYS
 
 DRIVERS = frozenset({"spbm", "spark_hwmon"})
 _KINDS = {"power": ("power_w", 1e-6), "energy": ("energy_j", 1e-6), "temp": ("temp_c", 1e-3)}
-"""Kind and factor by what hwmon calls it (Documentation/hwmon/sysfs-interface.rst): it counts in µW, µJ and m°C."""
+"""Kind and factor by hwmon's name (Documentation/hwmon/sysfs-interface.rst): it counts in µW, µJ and m°C."""
 _INPUT = re.compile(r"(power|energy|temp)\d+_input")
 _STATUS = ("prochot", "pl_level")
 
 
 def devices(sys: Path = SYS) -> list[Path]:
-    """Folders of the hwmon devices that this driver made."""
+    """Folders of this driver's hwmon devices."""
     found = []
     for path in sorted((sys / "class/hwmon").glob("hwmon*")):
         with suppress(OSError):
@@ -34,7 +34,7 @@ def devices(sys: Path = SYS) -> list[Path]:
 
 
 class _Channel:
-    """One file: where its value goes, and what makes it of the unit."""
+    """One file, with its kind, label and unit factor."""
 
     def __init__(self, path: Path, kind: str, label: str, factor: float) -> None:
         self.kind, self.label, self.factor = kind, label, factor
@@ -42,7 +42,7 @@ class _Channel:
 
 
 def _open_channel(path: Path) -> _Channel | None:
-    """The channel of a file; None when it is none, or may not be read."""
+    """The channel of a file; None when it is not a channel or is unreadable."""
     try:
         if match := _INPUT.fullmatch(path.name):
             kind, factor = _KINDS[match[1]]
@@ -55,7 +55,7 @@ def _open_channel(path: Path) -> _Channel | None:
 
 
 class Sampler(Base):
-    """Every power, energy and temperature channel, and whether the system is held down."""
+    """All power, energy and temperature channels, and the throttling status."""
 
     name = "spark_hwmon"
     period_s = 1.0
@@ -66,21 +66,21 @@ class Sampler(Base):
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        """Opens the channels; says so where there are none."""
+        """Open the channels."""
         paths = [path for device in devices(self._sys) for path in sorted(device.iterdir())]
         self._channels = [channel for path in paths if (channel := _open_channel(path)) is not None]
         for channel in self._channels:
             self._open.callback(channel.file.close)
-        self.unavailable = None if self._channels else "there is no device of the driver spark_hwmon"
+        self.unavailable = None if self._channels else "no device of the driver spark_hwmon"
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Closes them."""
+        """Close them."""
         self._channels = []
         self._open.close()
 
     def capture(self) -> list[tuple[_Channel, bytes]] | None:
-        """What the channels say; without those that the firmware does not fill."""
+        """Contents of the channels, without those the firmware does not fill."""
         captured = []
         for channel in self._channels:
             with suppress(OSError):
