@@ -78,8 +78,7 @@ def read_small(path: str | Path, size: int = 65536) -> str:
 
 
 class OpenFile:
-    """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same process or
-    cgroup."""
+    """A file in /proc or a cgroup that stays open: a sample is one system call, always of the same subject."""
 
     def __init__(self, path: str | Path) -> None:
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -110,8 +110,7 @@ class Nvml(Protocol):
         ...
 
     def nvmlDeviceGetTotalEccErrors(self, handle: Any, kind: int, counter: int, /) -> int:  # noqa: ANN401
-        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*), by a counter (NVML_VOLATILE_ECC: since the driver was
-        loaded)."""
+        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*) by a counter (NVML_VOLATILE_ECC: since the driver was loaded)."""
         ...
 
     def nvmlEventSetCreate(self) -> Any:  # noqa: ANN401 - an opaque pointer
