@@ -24,6 +24,7 @@ TYPES = {
     "bool": "bool",
     "timestamp": "timestamp (µs, UTC)",
     "int_list": "list of int64",
+    "string_list": "list of string",
 }
 MEANINGS = {
     "ok": "the engine ended well, left what it should, and no check refused it: the only status that counts",
@@ -35,7 +36,10 @@ MEANINGS = {
     "interrupted": "somebody stopped it, or sparkray died under it",
 }
 ROWS = {
-    "runs": "One row an attempt at a run: what it was, how it ended, what made it, and one column a metric.",
+    "runs": (
+        "One row an attempt at a run: what it was, how it ended, what made it, and one column a metric. A `docker_<option>` "
+        "column is null where the option was not given, outside Docker, and in rows older than schema version 1.3."
+    ),
     "requests": "One row a request. Requests are observations inside a run, never replicates.",
     "samples": (
         "One row a reading of one sampler, or of one GPU by it. A row holds the columns of its own sampler; the others "

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.schema import Column
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted")
@@ -63,6 +64,7 @@ RUN_COLUMNS: tuple[Column, ...] = (
     Column("image_digest", "string", "identity of the image; null on the host arm"),
     Column("rootfs_digest", "string", "hash of the files that this arm runs, computed from this arm's own files"),
     Column("docker_command", "string", "the docker run line that makes the same container; null outside Docker"),
+    *DOCKER_COLUMNS,
     Column("start_state", "string", "JSON: nice, oom_score_adj, umask, rlimits and affinity that were declared"),
     Column("effective_state", "string", "JSON: what the engine's process really got, read from outside"),
     Column("deviations", "string", "JSON list: where this run departs from what was asked, in words"),

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack
 
-Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list"]
+Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list", "string_list"]
 Format = Literal[
     "words",
     "count",
@@ -67,7 +67,7 @@ class Column:
 
     Attributes:
         name: Its name; the unit stands at the end, where it has one.
-        kind: Type of its values. `timestamp` is UTC with microseconds, `int_list` a list of integers.
+        kind: Type of its values. `timestamp` is UTC with microseconds, `int_list` and `string_list` are lists.
         what: Meaning, as the documentation says it.
         label: Heading in words, without the unit; made from the name where none is given.
         format: Code of the number format; by type where none is given.

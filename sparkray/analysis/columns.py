@@ -13,6 +13,7 @@ _TYPES: dict[Kind, pl.DataType] = {
     "bool": pl.Boolean(),
     "timestamp": pl.Datetime("us", "UTC"),
     "int_list": pl.List(pl.Int64()),
+    "string_list": pl.List(pl.String()),
 }
 
 

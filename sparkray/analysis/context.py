@@ -13,6 +13,7 @@ from sparkray import __version__
 from sparkray.analysis.frames import Frames, rank
 from sparkray.analysis.launches import launches_of
 from sparkray.analysis.protocol_adherence import adherence_of
+from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.config.experiment import Sequential
 
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -161,6 +162,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "models": _distinct(attempts, "model"),
         "levels": _distinct(attempts, "level"),
         "docker_commands": _examples(attempts, "docker_command"),
+        "docker_options": _docker_options(attempts),
         "engine_commands": _examples(attempts, "engine_command"),
         "launches": launches_of(frames),
         "deviations": _deviations(attempts),
@@ -207,6 +209,17 @@ def _examples(attempts: pl.DataFrame, column: str) -> dict[str, str]:
     """One line an environment: that of its first run."""
     rows = attempts.drop_nulls(column).sort("position").unique("environment", keep="first", maintain_order=True)
     return {row["environment"]: row[column] for row in rows.select("environment", column).to_dicts()}
+
+
+def _docker_options(attempts: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """The `docker_<option>` columns of the first run of each container environment, those that were given."""
+    names = [column.name for column in DOCKER_COLUMNS]
+    made = attempts.filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    rows = made.sort("position").unique("environment", keep="first", maintain_order=True)
+    return {
+        row.pop("environment"): {name: value for name, value in row.items() if value is not None}
+        for row in rows.select("environment", *names).to_dicts()
+    }
 
 
 def _deviations(attempts: pl.DataFrame) -> dict[str, int]:

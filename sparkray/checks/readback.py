@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sparkray.checks import Evidence
-from sparkray.config.docker import DockerOptions, given
-from sparkray.config.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, readings, words_of
+from sparkray.config.cpu_list import cpu_numbers
+from sparkray.config.docker import DockerOptions, cannot_act, given, words_of
+from sparkray.config.effect import readings
 from sparkray.config.experiment import Policy
 from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import is_container, is_native
@@ -76,7 +77,7 @@ def _flags(options: DockerOptions, state: Mapping[str, Any]) -> Iterator[_Said]:
             yield _Said(_FINE, f"{shown.flag}: {shown.got}") if shown.acts else _Said(_WRONG, shown.sentence)
     for reason in cannot_act(options).values():
         yield _Said(_IDLE, reason)
-    hidden = [words_of(name, options) for name, _, _ in given(options) if name in WITHOUT_TRACE]
+    hidden = [words_of(name, options) for name, flag, _ in given(options) if flag.trace is None]
     if hidden:
         yield _Said(_FINE, f"not to be seen in /proc: {' '.join(hidden)}")
     if not given(options):

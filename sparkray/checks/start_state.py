@@ -11,7 +11,7 @@ from typing import Any
 
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined
-from sparkray.config.effect import cpu_numbers
+from sparkray.config.cpu_list import cpu_numbers
 from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 from sparkray.runtimes.linux.readback import differences

@@ -1,350 +1,310 @@
 """Docker options as typed fields, each declared once.
 
-One field carries the flag's text, the SDK argument, its bounds, its security grade and when it cannot act. From it come
-validation, the SDK call, the printed `docker run` line, the factor's columns and the contract test, which creates the
-container both ways and compares `docker inspect`. Adding a flag is one line here.
+One declaration carries the flag's text, SDK argument, type, bounds, security grade, when it can act, what the read-back
+shows and what Docker does without it (`flag.Flag`). From it come validation, the SDK call, the printed `docker run` line,
+the columns `docker_<name>` of `runs`, equivalent treatments, and the contract tests, which create the container both ways,
+compare `docker inspect`, start it and read its state. Adding a flag is one entry here, with examples, and its test case.
 
-`--rm` is no field: it is emulated (create, start, read back, wait, collect, remove), because automatic removal races
+`--rm` is not a field: it is emulated (create, start, read back, wait, collect, remove), because automatic removal races
 with the exit status. The printed line has it, so that a pasted line leaves nothing behind.
 """
 
-import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import Any
 
-from sparkray.config.gpu_choice import names_a_uuid
-from sparkray.units import MIB, format_size, parse_size
+from sparkray.config import flag as kinds
+from sparkray.config import trace
+from sparkray.config.flag import Flag, Kind, Security
+from sparkray.config.privilege import security_choices
+from sparkray.units import MIB, parse_size
 
-Security = Literal["none", "weakens", "dangerous"]
-_CPUSET = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
-_VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _SMALLEST_MEMORY = 6 * MIB  # dockerd refuses less
+_NANO = 1_000_000_000
+_SWAP_FACTOR = 2
+"""Docker's limit on memory and swap together, in limits on memory (moby, daemon: adaptContainerSettings)."""
 
 
-@dataclass(frozen=True)
-class Flag:
-    """What one Docker option is, apart from its value.
-
-    Attributes:
-        text: The flag as `docker run` spells it.
-        argument: Keyword of `docker.models.containers.create`.
-        words: Value to the words that follow the flag, one item per repetition; an empty word for a bare flag.
-        convert: Value to what the SDK takes.
-        check: What is wrong with a value, or None.
-        inert: Why the option cannot act beside the others, or None when it can.
-        security: Whether it trades isolation away.
-        why: What it is for.
-    """
-
-    text: str
-    argument: str
-    words: Callable[[Any], list[str]]
-    convert: Callable[[Any], Any]
-    check: Callable[[Any], str | None]
-    inert: Callable[["DockerOptions"], str | None]
-    security: Security
-    why: str
-
-
-def _one(value: object) -> list[str]:
-    return [str(value)]
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _fine(_: object) -> None:
-    return None
-
-
-def _acts(_: "DockerOptions") -> None:
-    return None
-
-
-def _flag(
-    text: str,
-    argument: str,
-    *,
-    why: str,
-    words: Callable[[Any], list[str]] = _one,
-    convert: Callable[[Any], Any] = _same,
-    check: Callable[[Any], str | None] = _fine,
-    inert: Callable[["DockerOptions"], str | None] = _acts,
-    security: Security = "none",
-) -> Any:  # noqa: ANN401 - a dataclass field stands where its value will
-    flag = Flag(text, argument, words, convert, check, inert, security, why)
-    return field(default=None, metadata={"flag": flag})
-
-
-def _bare(value: object) -> list[str]:
-    return [""] if value else []
-
-
-def _size_words(value: str | int) -> list[str]:
-    size = parse_size(value)
-    return [format_size(size) if size >= 0 else str(size)]
-
-
-def _check_size(value: str | int, least: int) -> str | None:
-    try:
-        size = parse_size(value)
-    except ValueError as error:
-        return str(error)
-    return None if size >= least else f"{value!r} is below the least that acts, {format_size(least)}"
-
-
-def _check_positive(value: float) -> str | None:
-    return None if value > 0 else f"{value!r} is not above 0"
-
-
-def _check_cpuset(value: str) -> str | None:
-    return None if _CPUSET.fullmatch(value) else f"{value!r} is no CPU list: write 0-3 or 0,2,5-7"
-
-
-def _check_mode(*known: str) -> Callable[[str], str | None]:
-    def check(value: str) -> str | None:
-        if value in known or value.startswith("container:"):
-            return None
-        return f"{value!r} is none of {', '.join(known)}"
-
-    return check
-
-
-def _capabilities(value: tuple[str, ...]) -> list[str]:
-    """Full names in order, as newer command lines send them: an older one passes on what it was given."""
-    upper = {name.upper() for name in value}
-    return sorted(name if name == "ALL" or name.startswith("CAP_") else f"CAP_{name}" for name in upper)
-
-
-def _check_security_opt(value: tuple[str, ...]) -> str | None:
-    for option in value:
-        name, _, given_value = option.replace(":", "=", 1).partition("=")
-        if name == "seccomp" and given_value != "unconfined":
-            return f"{option!r}: of seccomp profiles only unconfined is known, since the command line would read a file"
-        if name not in ("seccomp", "apparmor", "label", "no-new-privileges"):
-            return f"{option!r} begins with none of seccomp, apparmor, label, no-new-privileges"
-    return None
-
-
-def _check_device(value: tuple[str, ...]) -> str | None:
-    """Paths of the host, the same inside; a CDI name goes another way into the API than the other devices."""
-    wrong = next((name for name in value if ":" in name or not name.startswith("/dev/")), None)
-    return None if wrong is None else f"{wrong!r} is no path below /dev"
-
-
-def _check_env(value: tuple[str, ...]) -> str | None:
-    wrong = next((text for text in value if not _VARIABLE.match(text)), None)
-    if wrong is not None:
-        return f"{wrong!r} is no variable: write NAME=VALUE"
-    by_uuid = next((text for text in value if names_a_uuid(dict([text.split("=", 1)]))), None)
-    return (
-        None if by_uuid is None else f"{by_uuid!r} names a GPU by UUID, which trtllm-bench cannot read: write its index"
-    )
-
-
-def _shm_inert(options: "DockerOptions") -> str | None:
-    if options.ipc in ("host", "none"):
-        return f"--shm-size cannot act under --ipc={options.ipc}: the container does not get a /dev/shm of its own"
-    return None
-
-
-def _swap_inert(options: "DockerOptions") -> str | None:
-    return "--memory-swap cannot act without --memory" if options.memory is None else None
-
-
-def _ulimit(name: str) -> dict[str, Any]:
-    """The three faces of one resource limit; soft and hard are alike, as `docker run` takes a single number."""
-
-    def words(value: int) -> list[str]:
-        return [f"{name}={value}"]
-
-    def convert(value: int) -> list[dict[str, object]]:
-        return [{"Name": name, "Soft": value, "Hard": value}]
-
-    def check(value: int) -> str | None:
-        return None if value >= -1 else f"{value} is below -1, which means unlimited"
-
-    return {"words": words, "convert": convert, "check": check}
-
-
-def _gpu_request(value: str) -> list[dict[str, object]]:
-    request: dict[str, object] = {"Driver": "", "Capabilities": [["gpu"]], "Options": {}}
-    if value == "all":
-        return [{**request, "Count": -1}]
-    if value.isdigit():
-        return [{**request, "Count": int(value)}]
-    return [{**request, "Count": 0, "DeviceIDs": value.removeprefix("device=").split(",")}]
+def _flag(text: str, kind: Kind = kinds.TEXT, **rest: Any) -> Any:  # noqa: ANN401 - a field stands where its value will
+    return field(default=None, metadata={"flag": Flag(text, kind, **rest)})
 
 
 @dataclass(frozen=True)
 class DockerOptions:
-    """The flags of one container environment. None means: not given, Docker's own default."""
+    """The flags of one container environment. None means: not given, Docker's own default.
+
+    What dockerd ignores beside `--privileged` and `--pid=host` is that of moby, daemon/oci_linux.go.
+    """
 
     gpus: str | None = _flag(
         "--gpus",
-        "device_requests",
+        kinds.GPUS,
+        argument="device_requests",
         why="which GPUs the container sees",
-        convert=_gpu_request,
-        words=lambda v: [v if v == "all" or v.isdigit() else '"device=' + v.removeprefix("device=") + '"'],
+        examples=("all", "2", "device=0,1", "GPU-a"),
     )
     ipc: str | None = _flag(
         "--ipc",
-        "ipc_mode",
-        security="weakens",
-        check=_check_mode("host", "private", "shareable", "none"),
+        kinds.choice(
+            *("host", "private", "shareable", "none"),
+            of_container=True,
+            # others may join a shareable one; nothing changes inside
+            canonical=lambda value: "private" if value == "shareable" else value,
+        ),
+        argument="ipc_mode",
         why="host shares /dev/shm and System V IPC with everything on the machine",
+        examples=("host", "private", "shareable", "none"),
+        security="weakens",
+        safe=("private", "shareable", "none"),
+        default="private",
+        trace=trace.every(
+            trace.of_no_other(trace.namespace("ipc")), trace.when(lambda value: value == "none", trace.NO_SHM)
+        ),
     )
     shm_size: str | None = _flag(
         "--shm-size",
-        "shm_size",
-        words=_size_words,
-        convert=parse_size,
-        inert=_shm_inert,
-        check=lambda v: _check_size(v, 1),
+        kinds.size(1),
         why="size of the container's own /dev/shm (64 MiB unless given)",
+        examples=("32g", "67108865", "64m"),
+        cannot_act=kinds.no_own_shm,
+        default=64 * MIB,
+        trace=trace.SHM,
     )
     network: str | None = _flag(
         "--network",
-        "network_mode",
-        check=_check_mode("host", "none", "bridge"),
-        security="weakens",
+        kinds.choice("host", "none", "bridge", of_container=True),
+        argument="network_mode",
         why="host removes the network namespace; it can act only on what talks over a network",
+        examples=("host", "none", "bridge"),
+        security="weakens",
+        safe=("bridge", "none"),
+        workload="serve",
+        default="bridge",
+        trace=trace.every(
+            trace.of_no_other(trace.namespace("net")),
+            trace.when(lambda value: value in ("none", "bridge"), trace.INTERFACES),
+        ),
     )
     pid: str | None = _flag(
         "--pid",
-        "pid_mode",
-        check=_check_mode("host"),
-        security="weakens",
+        kinds.choice("host", of_container=True),
+        argument="pid_mode",
         why="host removes the PID namespace",
+        examples=("host",),
+        security="weakens",
+        trace=trace.of_no_other(trace.namespace("pid")),
     )
-    uts: str | None = _flag("--uts", "uts_mode", check=_check_mode("host"), why="host shares the host name")
+    uts: str | None = _flag(
+        "--uts",
+        kinds.choice("host"),
+        argument="uts_mode",
+        why="host shares the host name",
+        examples=("host",),
+        trace=trace.namespace("uts"),
+    )
     cgroupns: str | None = _flag(
         "--cgroupns",
-        "cgroupns",
-        check=_check_mode("host", "private"),
+        kinds.choice("host", "private"),
         why="whether the container sees the host's cgroups",
+        examples=("host", "private"),
+        trace=trace.namespace("cgroup"),
     )
     cgroup_parent: str | None = _flag(
         "--cgroup-parent",
-        "cgroup_parent",
         why="under which cgroup the container's own is made",
+        examples=("/sparkray-flags",),
+        trace=trace.CGROUP_PARENT,
+        compare_as_asked=True,
     )
     cpuset_cpus: str | None = _flag(
         "--cpuset-cpus",
-        "cpuset_cpus",
-        check=_check_cpuset,
+        kinds.NUMBERS,
         why="the CPUs that the container may run on",
+        examples=("0", "0-0"),
+        limits=True,
+        trace=trace.CPUS,
     )
     cpus: float | None = _flag(
         "--cpus",
-        "nano_cpus",
-        check=_check_positive,
-        convert=lambda v: round(v * 1_000_000_000),
+        kinds.number(above=0, scale=_NANO),
+        argument="nano_cpus",
         why="CPU time per wall time, enforced by CFS quota",
+        examples=(0.5, 1.3),
+        unit="CPUs",
+        limits=True,
+        trace=trace.QUOTA,
     )
     cpu_shares: int | None = _flag(
         "--cpu-shares",
-        "cpu_shares",
-        check=_check_positive,
+        kinds.number(above=0),
         why="weight against other cgroups; acts only when CPUs are short",
+        examples=(512,),
+        limits=True,
+        trace=trace.SHARES,
     )
     memory: str | None = _flag(
         "--memory",
-        "mem_limit",
-        words=_size_words,
-        convert=parse_size,
-        check=lambda v: _check_size(v, _SMALLEST_MEMORY),
+        kinds.size(_SMALLEST_MEMORY),
+        argument="mem_limit",
         why="limit on anonymous memory and page cache; CUDA memory of a GB10 is not counted",
+        examples=("64m", "6291457"),
+        limits=True,
+        trace=trace.size_limit("memory_bytes", "memory up to"),
     )
     memory_swap: str | None = _flag(
         "--memory-swap",
-        "memswap_limit",
-        words=_size_words,
-        convert=parse_size,
-        inert=_swap_inert,
-        check=lambda v: _check_size(v, -1),
+        kinds.size(-1),
+        argument="memswap_limit",
         why="limit on memory and swap together; -1 is unlimited swap",
+        examples=("-1", "128m"),
+        beside={"memory": "64m"},
+        cannot_act=lambda options: "without --memory" if options.memory is None else None,
+        limits=True,
+        default=lambda options: _SWAP_FACTOR * parse_size(options.memory) if options.memory else None,
+        trace=trace.size_limit("memory_swap_bytes", "memory and swap up to"),
     )
     ulimit_memlock: int | None = _flag(
         "--ulimit",
-        "ulimits",
-        **_ulimit("memlock"),
+        kinds.rlimit("memlock"),
+        argument="ulimits",
         why="locked memory in bytes, -1 unlimited: pinned host buffers",
+        examples=(-1, 65536),
+        unit="bytes",
+        trace=trace.resource_limit("memlock"),
     )
-    ulimit_stack: int | None = _flag("--ulimit", "ulimits", **_ulimit("stack"), why="stack size in bytes")
-    ulimit_nofile: int | None = _flag("--ulimit", "ulimits", **_ulimit("nofile"), why="open files")
+    ulimit_stack: int | None = _flag(
+        "--ulimit",
+        kinds.rlimit("stack"),
+        argument="ulimits",
+        why="stack size in bytes",
+        examples=(67108864,),
+        unit="bytes",
+        trace=trace.resource_limit("stack"),
+    )
+    ulimit_nofile: int | None = _flag(
+        "--ulimit",
+        kinds.rlimit("nofile"),
+        argument="ulimits",
+        why="open files",
+        examples=(1024,),
+        unit="files",
+        trace=trace.resource_limit("nofile"),
+    )
     oom_score_adj: int | None = _flag(
         "--oom-score-adj",
-        "oom_score_adj",
-        check=lambda v: None if -1000 <= v <= 1000 else f"{v} is outside -1000..1000",  # noqa: PLR2004 - the kernel's bounds
+        kinds.number(-1000, 1000),  # the kernel's bounds
         why="how readily the kernel kills it when memory is short",
+        examples=(500, -500, 0),
+        default=0,
+        trace=trace.field("oom_score_adj"),
     )
     privileged: bool | None = _flag(
         "--privileged",
-        "privileged",
-        words=_bare,
-        security="dangerous",
+        kinds.SWITCH,
         why="every capability and device, no seccomp, no AppArmor",
+        examples=(True, False),
+        security="dangerous",
+        safe=(False,),
+        default=False,
+        trace=trace.PRIVILEGED,
     )
     cap_add: tuple[str, ...] | None = _flag(
         "--cap-add",
-        "cap_add",
-        words=_capabilities,
-        convert=_capabilities,
-        security="weakens",
+        kinds.CAPABILITIES,
         why="capabilities beyond Docker's default",
+        examples=(("SYS_NICE", "IPC_LOCK"), ("CAP_SYS_NICE",), ("all",)),
+        security=kinds.added_capabilities_grade,
+        cannot_act=kinds.has_every_capability,
+        default=kinds.DEFAULT_EFFECT,
+        effect=kinds.capabilities_effect,
+        effect_name="capabilities",
+        trace=trace.CAPABILITIES,
     )
     cap_drop: tuple[str, ...] | None = _flag(
         "--cap-drop",
-        "cap_drop",
-        words=_capabilities,
-        convert=_capabilities,
+        kinds.CAPABILITIES,
         why="capabilities to do without",
+        examples=(("ALL",), ("mknod",)),
+        cannot_act=kinds.has_every_capability,
+        default=kinds.DEFAULT_EFFECT,
+        effect=kinds.capabilities_effect,
+        effect_name="capabilities",
+        trace=trace.CAPABILITIES,
     )
     security_opt: tuple[str, ...] | None = _flag(
         "--security-opt",
-        "security_opt",
-        words=list,
-        convert=list,
-        check=_check_security_opt,
-        security="weakens",
+        kinds.SECURITY_OPT,
         why="seccomp, AppArmor and no-new-privileges",
+        examples=(
+            ("seccomp=unconfined",),
+            ("no-new-privileges",),
+            ("apparmor=unconfined", "no-new-privileges:true"),
+        ),
+        security=kinds.security_opt_grade,
+        cannot_act=kinds.unconfined,
+        default={},
+        effect=security_choices,
+        trace=trace.SECURITY_OPT,
     )
-    init: bool | None = _flag("--init", "init", words=_bare, why="an init process that reaps children")
-    read_only: bool | None = _flag("--read-only", "read_only", words=_bare, why="the root file system is read-only")
+    init: bool | None = _flag(
+        "--init",
+        kinds.SWITCH,
+        why="an init process that reaps children",
+        examples=(True, False),
+        cannot_act=lambda options: (
+            "under --pid=host: Docker starts an init process only in a PID namespace of its own"
+            if options.init and options.pid == "host"
+            else None
+        ),
+        default=False,
+        trace=trace.INIT,
+    )
+    read_only: bool | None = _flag(
+        "--read-only",
+        kinds.SWITCH,
+        why="the root file system is read-only",
+        examples=(True, False),
+        default=False,
+        trace=trace.READ_ONLY,
+    )
     log_driver: str | None = _flag(
         "--log-driver",
-        "log_config",
-        check=_check_mode("json-file", "local", "none", "journald", "syslog"),
-        convert=lambda v: {"Type": v, "Config": {}},
+        kinds.choice(
+            *("json-file", "local", "none", "journald", "syslog"), convert=lambda value: {"Type": value, "Config": {}}
+        ),
+        argument="log_config",
         why="where Docker copies the engine's output",
+        examples=("none", "local", "json-file"),
     )
-    runtime: str | None = _flag("--runtime", "runtime", why="the OCI runtime: runc, crun, nvidia")
+    runtime: str | None = _flag(
+        "--runtime", why="the OCI runtime: runc, crun, nvidia", examples=("io.containerd.runc.v2", "runc")
+    )
     device: tuple[str, ...] | None = _flag(
         "--device",
-        "devices",
-        words=list,
-        convert=lambda v: [f"{name}:{name}:rwm" for name in v],
-        check=_check_device,
-        security="weakens",
+        kinds.DEVICES,
+        argument="devices",
         why="device files, in place of --gpus",
+        examples=(("/dev/null",), ("/dev/null", "/dev/zero")),
+        security="weakens",
     )
     env: tuple[str, ...] | None = _flag(
         "-e",  # in a printed line --env=NAME=VALUE are the variables that every arm has
-        "environment",
-        words=list,
-        convert=lambda v: dict(text.split("=", 1) for text in v),
-        check=_check_env,
+        kinds.VARIABLES,
+        argument="environment",
         why="variables of the engine beyond those that every arm has",
+        examples=(("LOG=5",), ("LOG=a b", "OWN=3", "EMPTY=")),
+        trace=trace.VARIABLES,
+        compare_as_asked=True,
     )
 
     def __post_init__(self) -> None:
         for name, flag, value in given(self):
-            wrong = flag.check(value)
+            wrong = flag.kind.check(value)
             if wrong is not None:
                 raise ValueError(f"{name}: {wrong}")
+
+
+_FLAGS: Mapping[str, Flag] = {f.name: f.metadata["flag"] for f in fields(DockerOptions)}
 
 
 def flag_of(name: str) -> Flag:
@@ -353,14 +313,12 @@ def flag_of(name: str) -> Flag:
     Raises:
         KeyError: No option has that name.
     """
-    return cast("Flag", _FLAGS[name])
+    return _FLAGS[name]
 
 
 def given(options: DockerOptions) -> list[tuple[str, Flag, Any]]:
     """The options that were given, as (name, declaration, value), in the order of declaration."""
-    return [
-        (f.name, f.metadata["flag"], value) for f in fields(options) if (value := getattr(options, f.name)) is not None
-    ]
+    return [(name, flag, value) for name, flag in _FLAGS.items() if (value := getattr(options, name)) is not None]
 
 
 def option_names() -> list[str]:
@@ -377,27 +335,35 @@ def sdk_arguments(options: DockerOptions) -> dict[str, Any]:
     """Keywords for `client.containers.create`; values of flags that repeat (ulimits) are joined."""
     arguments: dict[str, Any] = {}
     for _, flag, value in given(options):
-        converted = flag.convert(value)
-        if isinstance(converted, list) and flag.argument in arguments:
-            arguments[flag.argument] = [*arguments[flag.argument], *converted]
-        else:
-            arguments[flag.argument] = converted
+        converted = flag.kind.convert(value)
+        if isinstance(converted, list) and flag.keyword in arguments:
+            converted = [*arguments[flag.keyword], *converted]
+        arguments[flag.keyword] = converted
     return arguments
 
 
 def flag_words(options: DockerOptions) -> list[str]:
     """The words of `docker run` for these options (`--ipc=host`, `--privileged`)."""
-    return [
-        flag.text if word == "" else f"{flag.text}={word}"
-        for _, flag, value in given(options)
-        for word in flag.words(value)
-    ]
+    return [word for _, flag, value in given(options) for word in flag.words(value)]
 
 
-def inert(options: DockerOptions) -> dict[str, str]:
+def words_of(name: str, options: DockerOptions) -> str:
+    """One option as `docker run` has it; one that says no (`init`: false) has no flag, and goes by its name."""
+    value = getattr(options, name)
+    return " ".join(flag_of(name).words(value)) or f"{name}={value}"
+
+
+def cannot_act(options: DockerOptions) -> dict[str, str]:
     """Options that cannot act beside the others: name to reason."""
-    reasons = ((name, flag.inert(options)) for name, flag, _ in given(options))
-    return {name: reason for name, reason in reasons if reason is not None}
+    reasons = ((name, flag, flag.cannot_act(options)) for name, flag, _ in given(options))
+    return {name: f"{flag.text} cannot act {reason}" for name, flag, reason in reasons if reason is not None}
 
 
-_FLAGS = {f.name: f.metadata["flag"] for f in fields(DockerOptions)}
+def grade_of(name: str, options: DockerOptions) -> Security:
+    """How much isolation one option trades away by its value."""
+    return flag_of(name).grade(getattr(options, name), options)
+
+
+def kernel_reads() -> tuple[str, ...]:
+    """Addresses of the kernel's values that the declarations need beyond the fields of a state."""
+    return tuple(dict.fromkeys(address for flag in _FLAGS.values() if flag.trace for address in flag.trace.reads))

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sparkray.config.docker import DockerOptions, Security, flag_of
-from sparkray.config.effect import cpu_numbers
+from sparkray.config.cpu_list import cpu_list, cpu_numbers
+from sparkray.config.docker import DockerOptions, flag_of
 from sparkray.config.equivalence import find_equivalences, signature
+from sparkray.config.flag import Security
 from sparkray.config.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, isolation_rank, unmet
 from sparkray.units import GIB, parse_size
 
@@ -160,21 +161,15 @@ def _resolved(changes: Mapping[str, Any], host: HostFacts) -> Mapping[str, Any]:
         return changes
     fast, every = cpu_numbers(host.performance_cpus), cpu_numbers(host.cpus)
     chosen = {"performance": fast, "efficiency": every - fast, "one": frozenset({min(fast)})}[symbol]
-    return {**changes, "cpuset_cpus": _listed(chosen)}
-
-
-def _listed(cpus: frozenset[int]) -> str:
-    """CPUs with spans (`5-9,15-19`)."""
-    starts = sorted(cpu for cpu in cpus if cpu - 1 not in cpus)
-    ends = sorted(cpu for cpu in cpus if cpu + 1 not in cpus)
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
+    return {**changes, "cpuset_cpus": cpu_list(chosen)}
 
 
 def _reasons(factor: Factor, options: Mapping[str, Any], workload: str, host: HostFacts) -> Iterator[str]:
     """Why sparkray, a host or a workload has no use for a level, beside what its neighbours do."""
     yield from (_NOT_DONE[key] for key in OUTSIDE if key in options)
-    if factor.acts_under is not None and factor.acts_under != workload:
-        yield f"it can act only under a {factor.acts_under} workload, and this one is {workload}"
+    needed = {factor.acts_under, *(flag_of(name).workload for name in factor.options)} - {None}
+    if needed - {workload}:
+        yield f"it can act only under a {' and '.join(sorted(map(str, needed)))} workload, and this one is {workload}"
     if (factor.acts_on == "gpu" or options.get("gpus")) and host.has_gpu is False:
         yield "it acts on a GPU, and this machine has none"
     yield from _cpu_reasons(options, host)

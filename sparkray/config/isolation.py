@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sparkray.config.docker import DockerOptions, flag_of, given
+from sparkray.config.docker import DockerOptions, flag_of, given, option_names
 from sparkray.config.equivalence import signature
 from sparkray.config.privilege import CAPABILITIES, capabilities_of, security_choices
 from sparkray.config.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
@@ -199,7 +199,7 @@ LIMITS = Layer(
 )
 """Only taken away: without the flags that set them. Its own name, since accounting costs what it costs without any."""
 LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS, LIMITS)}
-_LIMITING = ("cpuset_cpus", "cpus", "cpu_shares", "memory", "memory_swap")
+_LIMITING = tuple(name for name in option_names() if flag_of(name).limits)
 
 
 def ladder(

@@ -1,6 +1,10 @@
 """What Docker makes of the options that trade isolation: capabilities, seccomp, AppArmor, new privileges. Pure."""
 
-from sparkray.config.docker import DockerOptions
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sparkray.config.docker import DockerOptions
 
 _SELINUX_COLONS = 3
 
@@ -20,9 +24,11 @@ DEFAULT_CAPABILITIES = frozenset(
     }
 )
 """What Docker gives a container that asks for nothing (its documentation of `docker run`)."""
+ROOT_CAPABILITIES = frozenset({"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF"})
+"""Capabilities with which a process can leave its container (capabilities(7); Docker's documentation warns of them)."""
 
 
-def capabilities_of(options: DockerOptions) -> frozenset[str]:
+def capabilities_of(options: "DockerOptions") -> frozenset[str]:
     """The capabilities that dockerd gives for these options, without `CAP_` (moby, oci/caps: TweakCapabilities)."""
     if options.privileged:
         return frozenset(CAPABILITIES)
@@ -32,13 +38,13 @@ def capabilities_of(options: DockerOptions) -> frozenset[str]:
     return added if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped | added
 
 
-def plain(names: tuple[str, ...] | None) -> frozenset[str]:
+def plain(names: Sequence[str] | None) -> frozenset[str]:
     """Names of capabilities in capital letters, without `CAP_`."""
     return frozenset(name.upper().removeprefix("CAP_") for name in names or ())
 
 
-def security_choices(options: DockerOptions) -> dict[str, str]:
-    """`--security-opt` by what it speaks of, as far as it can act and asks for more than Docker's default."""
+def security_choices(options: "DockerOptions") -> dict[str, str]:
+    """Values of `--security-opt` by name, as far as they can act and ask for more than Docker's default."""
     chosen = {}
     for text in options.security_opt or ():
         name, _, value = text.replace(":", "=", 1).partition("=")

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sparkray.config.boundary import STRICT
-from sparkray.config.docker import DockerOptions, Security, flag_of, given, option_names
-from sparkray.config.equivalence import DOCKER_DEFAULTS
-from sparkray.config.privilege import plain, security_choices
+from sparkray.config.docker import DockerOptions, flag_of, given, grade_of, option_names
+from sparkray.config.flag import Security
 from sparkray.units import did_you_mean
 
 BASELINE = "baseline"
@@ -27,11 +26,6 @@ SYMBOLS: Mapping[str, str] = {
 """What `cpuset_cpus` may name in place of numbers, which differ from machine to machine."""
 GRADES: tuple[Security, ...] = ("none", "weakens", "dangerous")
 """From the safest to the least safe; `isolation_rank` is the place in it."""
-_AS_ROOT = frozenset({"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF"})
-"""Capabilities with which a process can leave its container (capabilities(7); Docker's documentation warns of them)."""
-_SAFE = {"ipc": ("private", "shareable", "none"), "network": ("bridge", "none"), "privileged": (False,)}
-"""Values of graded options that trade nothing away."""
-
 Needs = Mapping[str, tuple[str, ...]]
 ActsUnder = Literal["offline", "serve"]
 ActsOn = Literal["any", "gpu"]
@@ -69,9 +63,9 @@ class HostFacts:
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """What the engine does without being told, in the spelling of `config.equivalence.signature`."""
+        """What this engine does without an option, for `config.equivalence.signature`."""
         own = {"log_driver": self.log_driver, "runtime": self.runtime}
-        return {**DOCKER_DEFAULTS, **{name: value for name, value in own.items() if value is not None}}
+        return {name: value for name, value in own.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -199,28 +193,17 @@ def unmet(needs: Needs, options: DockerOptions) -> str | None:
 
 def grade(options: DockerOptions) -> Security:
     """How much isolation these options trade away: the worst grade of any of them by its value."""
-    found = [_grade_of(name, value, flag_of(name).security, options) for name, _, value in given(options)]
-    return max(found, key=GRADES.index, default="none")
+    return max((grade_of(name, options) for name, _, _ in given(options)), key=GRADES.index, default="none")
 
 
 def weakenings(options: DockerOptions) -> int:
     """How many of these options trade isolation away, for a choice between sets of one grade: fewer are safer."""
-    return sum(_grade_of(name, value, flag_of(name).security, options) != "none" for name, _, value in given(options))
+    return sum(grade_of(name, options) != "none" for name, _, _ in given(options))
 
 
 def isolation_rank(grade_: Security) -> int:
     """0 for `none`, 1 for `weakens`, 2 for `dangerous`: lower is safer."""
     return GRADES.index(grade_)
-
-
-def _grade_of(name: str, value: Any, declared: Security, options: DockerOptions) -> Security:  # noqa: ANN401 - any option
-    if value in _SAFE.get(name, ()):
-        return "none"
-    if name == "cap_add" and plain(value) & _AS_ROOT:
-        return "dangerous"
-    if name == "security_opt":
-        return "none" if set(security_choices(options)) <= {"no-new-privileges"} else "weakens"
-    return declared
 
 
 def _joined(there: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:

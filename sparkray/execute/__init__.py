@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sparkray.config.container import run_line
+from sparkray.config.docker_columns import column_values
 from sparkray.config.experiment import Experiment
 from sparkray.config.gpu_choice import CUDA, names_a_uuid
 from sparkray.config.site import HOST
@@ -330,6 +331,7 @@ def _tell_launch(record: RunRecord, arm: Arm, command: EngineCommand, launch: La
         engine_command=json.dumps(command.argv),
         dataset_sha256=command.dataset_sha256,
         docker_command=run_line(container_spec(launch)) if arm.treatment.in_container else None,
+        **(column_values(launch.options) if arm.treatment.in_container else {}),
     )
 
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from sparkray.config.docker import DockerOptions, flag_words, given, inert, without
+from sparkray.config.docker import DockerOptions, cannot_act, given, without, words_of
 from sparkray.errors import PreflightError, RunUnreadyError
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
@@ -87,7 +87,7 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
 def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:
     """Why a flag cannot be honoured by itself, or None when it can; nothing is said against one that needs another."""
     options = DockerOptions(**{name: getattr(treatment.options, name)})
-    if inert(options):
+    if cannot_act(options):
         return None
     try:
         probe.state(options)
@@ -96,12 +96,8 @@ def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:
     return None
 
 
-def _words(options: DockerOptions, name: str) -> str:
-    return " ".join(flag_words(DockerOptions(**{name: getattr(options, name)})))
-
-
 def _deviation(options: DockerOptions, name: str, why: str) -> str:
-    return f"{_words(options, name)} left out: {_remedy(why) or why}"
+    return f"{words_of(name, options)} left out: {_remedy(why) or why}"
 
 
 def _remedy(why: str) -> str:
@@ -110,10 +106,10 @@ def _remedy(why: str) -> str:
 
 def _refusal(treatment: Treatment, refused: Mapping[str, str]) -> PreflightError:
     parts = [
-        f"{_words(treatment.options, name) if name else 'the flags together'}: {why}" for name, why in refused.items()
+        f"{words_of(name, treatment.options) if name else 'the flags together'}: {why}" for name, why in refused.items()
     ]
     remedies = {_remedy(why) for why in refused.values()} - {""}
-    leave = " and ".join(_words(treatment.options, name) for name in refused if name)
+    leave = " and ".join(words_of(name, treatment.options) for name in refused if name)
     remedies.add(f"Leave {leave} out" if leave else "Try the printed docker run line by hand")
     return PreflightError(
         f"this host cannot honour the flags of {treatment.environment}: {'; '.join(parts)}",

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from sparkray.config.docker import DockerOptions, Security, flag_words, given
+from sparkray.config.docker import DockerOptions, flag_words, given
 from sparkray.config.experiment import Sequential
 from sparkray.config.feasible_levels import LevelVerdict
+from sparkray.config.flag import Security
 from sparkray.config.isolation import KernelFacts, Ladder, ladder
 from sparkray.config.site import CONTAINER_BASELINE, Environment
 from sparkray.config.space import HostFacts, Space, apply_level

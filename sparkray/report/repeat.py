@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sparkray.analysis.derived.flags import options_of_line
+from sparkray.analysis.derived.flags import recorded_options
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import given
 from sparkray.config.site import CONTAINER_OPTIMIZED, NATIVE
@@ -53,6 +53,12 @@ def left_open(book: Book) -> list[str]:
         said.append(
             f"No experiment of that name ships with this version: write what the dataset's experiment.json has under "
             f"`experiment` into {_FILE}."
+        )
+    recorded = book.context.get("docker_options") or {}
+    if unrecorded := [name for name in book.context.get("docker_commands") or {} if name not in recorded]:
+        said.append(
+            f"No Docker flags are recorded for {', '.join(unrecorded)}: there were none, or the dataset is older than "
+            "schema 1.3. The docker run line below has them."
         )
     if CONTAINER_OPTIMIZED in (book.context.get("environments") or []):
         said.append(
@@ -131,11 +137,11 @@ def _docker_settings(context: Mapping[str, Any]) -> Iterator[str]:
         environments = Catalog(data_root()).site(str(context.get("site"))).environments
     except SparkrayError:
         environments = {}
-    for name, line in (context.get("docker_commands") or {}).items():
+    for name in context.get("docker_options") or {}:
         known = (
             {option: value for option, _, value in given(environments[name].options)} if name in environments else {}
         )
-        for option, _, value in given(options_of_line(line)):
+        for option, _, value in given(recorded_options(context, name)):
             if known.get(option) != value:
                 yield f"docker.{name}.{option}={_yaml(value)}"
 

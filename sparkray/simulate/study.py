@@ -10,6 +10,7 @@ that their mean is the run's latency exactly; throughput follows from when they 
 
 import json
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,8 @@ from numpy.typing import NDArray
 
 from sparkray import __version__
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.docker import DockerOptions, flag_words
+from sparkray.config.docker_columns import column_values
 from sparkray.config.model import ModelCard
 from sparkray.metrics import METRICS
 from sparkray.plan import canonical_sha256
@@ -312,10 +315,13 @@ def _request_metrics(requests: Mapping[str, NDArray[Any]]) -> dict[str, float]:
 def _row(planted: Plant, run: _Run, attempt: int, clock: datetime) -> dict[str, Any]:
     """The columns of `runs` that are known of every run."""
     in_docker = run.environment.startswith("container")
-    shm = "--shm-size=32g --cpuset-cpus=5-9,15-19 " if run.environment == "container_optimized" else ""
+    tuned = run.environment == "container_optimized"
+    options = DockerOptions(
+        gpus="all", ipc="host", shm_size="32g" if tuned else None, cpuset_cpus="5-9,15-19" if tuned else None
+    )
     argv = ["trtllm-bench", "--model", run.card.hf_id or run.card.name, "throughput", "--backend", "pytorch"]
     digest = canonical_sha256("image")
-    docker = f"docker run --rm --gpus=all --ipc=host {shm}synthetic/engine:1.0 {' '.join(argv)}"
+    docker = shlex.join(["docker", "run", "--rm", *flag_words(options), "synthetic/engine:1.0", *argv])
     return {
         **dict.fromkeys(metric.name for metric in METRICS),
         "run_id": run.run_id,
@@ -343,6 +349,7 @@ def _row(planted: Plant, run: _Run, attempt: int, clock: datetime) -> dict[str, 
         "image_digest": f"sha256:{digest}" if in_docker else None,
         "rootfs_digest": digest,
         "docker_command": docker if in_docker else None,
+        **(column_values(options) if in_docker else {}),
         "deviations": json.dumps(["made from nothing: no machine was measured"]),
         "machine": json.dumps(_MACHINE),
         "sparkray_version": __version__,

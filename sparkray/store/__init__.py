@@ -57,6 +57,7 @@ _TYPES = {
     "bool": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"),
     "int_list": pa.list_(pa.int64()),
+    "string_list": pa.list_(pa.string()),
 }
 TABLES: Mapping[str, tuple[Column, ...]] = {
     "runs": (*RUN_COLUMNS, *(metric.column for metric in METRICS)),

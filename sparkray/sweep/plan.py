@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from sparkray.config.container import run_line
-from sparkray.config.effect import cannot_act
+from sparkray.config.docker import cannot_act
 from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint

@@ -5,7 +5,7 @@ Containers are created and looked at, not started, so that a flag needs no GPU a
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,51 +15,17 @@ import pytest
 from docker.errors import NotFound
 
 from sparkray.config.container import ContainerSpec, create_arguments, run_line, run_words
-from sparkray.config.docker import DockerOptions, option_names
+from sparkray.config.docker import DockerOptions, flag_of, option_names
 from sparkray.docker_engine import DEFAULT_SOCKET
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 
-EXAMPLES: Mapping[str, tuple[Any, ...]] = {
-    "gpus": ("all", "2", "device=0,1", "GPU-a"),
-    "ipc": ("host", "private", "shareable", "none"),
-    "shm_size": ("32g", "67108865", "64m"),
-    "network": ("host", "none", "bridge"),
-    "pid": ("host",),
-    "uts": ("host",),
-    "cgroupns": ("host", "private"),
-    "cgroup_parent": ("/sparkray-flags",),
-    "cpuset_cpus": ("0", "0-0"),
-    "cpus": (0.5, 1.3),
-    "cpu_shares": (512,),
-    "memory": ("64m", "6291457"),
-    "memory_swap": ("128m", "-1"),
-    "ulimit_memlock": (-1, 65536),
-    "ulimit_stack": (67108864,),
-    "ulimit_nofile": (1024,),
-    "oom_score_adj": (500, -500, 0),
-    "privileged": (True, False),
-    "cap_add": (("SYS_NICE", "IPC_LOCK"), ("CAP_SYS_NICE",), ("all",)),
-    "cap_drop": (("ALL",), ("mknod",)),
-    "security_opt": (
-        ("seccomp=unconfined",),
-        ("no-new-privileges",),
-        ("apparmor=unconfined", "no-new-privileges:true"),
-    ),
-    "init": (True, False),
-    "read_only": (True, False),
-    "log_driver": ("none", "local", "json-file"),
-    "runtime": ("runc", "io.containerd.runc.v2"),
-    "device": (("/dev/null",), ("/dev/null", "/dev/zero")),
-    "env": (("LOG=5",), ("LOG=a b", "OWN=3", "EMPTY=")),
-}
-NEEDS: Mapping[str, Mapping[str, Any]] = {"memory_swap": {"memory": "64m"}}
 CASES = [
-    pytest.param(DockerOptions(**{name: value}, **NEEDS.get(name, {})), id=f"{name}={value}")
-    for name, values in EXAMPLES.items()
-    for value in values
+    pytest.param(DockerOptions(**{name: value}, **flag_of(name).beside), id=f"{name}={value}")
+    for name in option_names()
+    for value in flag_of(name).examples
 ]
 TOGETHER = DockerOptions(
     gpus="all", ipc="host", shm_size="32g", network="host", ulimit_memlock=-1, ulimit_stack=67108864, ulimit_nofile=4096
@@ -158,8 +124,9 @@ def the_same(client: docker.DockerClient, spec: ContainerSpec) -> dict[str, Any]
     return by_sdk
 
 
-def test_every_option_has_examples() -> None:
-    assert list(EXAMPLES) == option_names()
+@pytest.mark.parametrize("name", option_names())
+def test_every_option_has_examples(name: str) -> None:
+    assert flag_of(name).examples
 
 
 def test_a_command_line_is_there() -> None:
@@ -184,8 +151,9 @@ def test_an_option_changes_the_container(option: str, client: docker.DockerClien
         told = seen(client, name)
         return {**told["host"], "Env": told["env"]}
 
-    plain = made(DockerOptions(**NEEDS.get(option, {})))
-    assert any(made(DockerOptions(**{option: value}, **NEEDS.get(option, {}))) != plain for value in EXAMPLES[option])
+    flag = flag_of(option)
+    plain = made(DockerOptions(**flag.beside))
+    assert any(made(DockerOptions(**{option: value}, **flag.beside)) != plain for value in flag.examples)
 
 
 @pytest.mark.parametrize("workdir", [None, "/tmp"])

@@ -13,12 +13,13 @@ from sparkray.analysis import Analysis
 from sparkray.analysis.columns import polars_types
 from sparkray.analysis.derived.costs import costs
 from sparkray.analysis.derived.fit import fit, memory_gib
-from sparkray.analysis.derived.flags import flags, options_of_line
+from sparkray.analysis.derived.flags import flags
 from sparkray.analysis.derived.load import load, size_of
 from sparkray.analysis.derived.memory_split import memory_split
 from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES
 from sparkray.config.docker import DockerOptions
+from sparkray.config.docker_columns import column_values
 from sparkray.records import Outcome
 from sparkray.store import open_dataset
 
@@ -221,29 +222,20 @@ def test_a_double_has_the_memory_of_what_it_stands_for() -> None:
     assert memory_gib({"machines": [{"memory_gib": 8.0}], "site": "dgx-spark-double"}) == 119.6
 
 
-LINE = (
-    "docker run --rm --name=x --gpus=all --ipc=host --shm-size=32g --ulimit=memlock=-1 --ulimit=stack=67108864 "
-    "--cpuset-cpus=5-9,15-19 --privileged --cap-add=CAP_SYS_NICE --env=A=1 --volume=/a:/b:ro --entrypoint= image:1.0 x --y=1"
+OPTIONS = DockerOptions(
+    gpus="all",
+    ipc="host",
+    shm_size="32g",
+    ulimit_memlock=-1,
+    cpuset_cpus="5-9,15-19",
+    privileged=True,
+    cap_add=("CAP_SYS_NICE",),
 )
 
 
-def test_options_are_read_back_from_a_printed_line() -> None:
-    assert options_of_line(LINE) == DockerOptions(
-        gpus="all",
-        ipc="host",
-        shm_size="32g",
-        ulimit_memlock=-1,
-        ulimit_stack=67108864,
-        cpuset_cpus="5-9,15-19",
-        privileged=True,
-        cap_add=("CAP_SYS_NICE",),
-    )
-
-
 def test_flags_tell_their_price_and_whether_they_act() -> None:
-    rows = {
-        row["option"]: row for row in flags(analysis({"docker_commands": {"container_optimized": LINE}})).to_dicts()
-    }
+    context = {"docker_options": {"container_optimized": column_values(OPTIONS)}}
+    rows = {row["option"]: row for row in flags(analysis(context)).to_dicts()}
     assert rows["privileged"]["security"] == "dangerous"
     assert rows["cpuset_cpus"]["security"] == "none"
     assert "cannot act under --ipc=host" in rows["shm_size"]["cannot_act"]

@@ -1,11 +1,11 @@
 """Docker options: every field has its words, its SDK argument, its bounds and its reasons here, or a test fails."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from docker.models.containers import _create_container_args
+from flag_cases import CASES as EXAMPLES
 from hypothesis import given as sampled
 from hypothesis import strategies as st
 
@@ -13,87 +13,19 @@ from sparkray.config.boundary import parse
 from sparkray.config.container import ContainerSpec, create_arguments
 from sparkray.config.docker import (
     DockerOptions,
+    cannot_act,
     flag_of,
     flag_words,
     given,
-    inert,
+    grade_of,
     option_names,
     sdk_arguments,
     without,
 )
 from sparkray.config.site import Environment
 from sparkray.errors import ConfigError
-from sparkray.units import GIB, MIB, parse_size
+from sparkray.units import parse_size
 
-
-@dataclass(frozen=True)
-class Example:
-    """One value of an option, what it becomes on either way into Docker, and values that must be refused."""
-
-    value: Any
-    words: tuple[str, ...]
-    sdk: Any
-    host_config: str
-    bad: tuple[Any, ...] = ()
-
-
-def _limit(name: str, value: int) -> list[dict[str, Any]]:
-    return [{"Name": name, "Soft": value, "Hard": value}]
-
-
-_EVERY_GPU = [{"Driver": "", "Capabilities": [["gpu"]], "Options": {}, "Count": -1}]
-EXAMPLES = {
-    "gpus": Example("all", ("--gpus=all",), _EVERY_GPU, "DeviceRequests"),
-    "ipc": Example("host", ("--ipc=host",), "host", "IpcMode", ("hots", "")),
-    "shm_size": Example("32g", ("--shm-size=32g",), 32 * GIB, "ShmSize", ("0", "-1", "5q", "1.5g")),
-    "network": Example("none", ("--network=none",), "none", "NetworkMode", ("nat",)),
-    "pid": Example("host", ("--pid=host",), "host", "PidMode", ("private",)),
-    "uts": Example("host", ("--uts=host",), "host", "UTSMode", ("private",)),
-    "cgroupns": Example("private", ("--cgroupns=private",), "private", "CgroupnsMode", ("none",)),
-    "cgroup_parent": Example("/bench", ("--cgroup-parent=/bench",), "/bench", "CgroupParent"),
-    "cpuset_cpus": Example("0,2-3", ("--cpuset-cpus=0,2-3",), "0,2-3", "CpusetCpus", ("", "0-", "a", "0;1", "-1")),
-    "cpus": Example(1.5, ("--cpus=1.5",), 1_500_000_000, "NanoCpus", (0, -1, 0.0)),
-    "cpu_shares": Example(512, ("--cpu-shares=512",), 512, "CpuShares", (0, -5)),
-    "memory": Example("2048m", ("--memory=2g",), 2 * GIB, "Memory", ("5m", "0", "-1", "lots")),
-    "memory_swap": Example("-1", ("--memory-swap=-1",), -1, "MemorySwap", ("-2", "x")),
-    "ulimit_memlock": Example(-1, ("--ulimit=memlock=-1",), _limit("memlock", -1), "Ulimits", (-2,)),
-    "ulimit_stack": Example(64 * MIB, ("--ulimit=stack=67108864",), _limit("stack", 64 * MIB), "Ulimits", (-2,)),
-    "ulimit_nofile": Example(1024, ("--ulimit=nofile=1024",), _limit("nofile", 1024), "Ulimits", (-2,)),
-    "oom_score_adj": Example(-500, ("--oom-score-adj=-500",), -500, "OomScoreAdj", (-1001, 1001)),
-    "privileged": Example(True, ("--privileged",), True, "Privileged"),
-    "cap_add": Example(
-        ("sys_nice", "CAP_IPC_LOCK", "SYS_NICE"),
-        ("--cap-add=CAP_IPC_LOCK", "--cap-add=CAP_SYS_NICE"),
-        ["CAP_IPC_LOCK", "CAP_SYS_NICE"],
-        "CapAdd",
-    ),
-    "cap_drop": Example(("ALL",), ("--cap-drop=ALL",), ["ALL"], "CapDrop"),
-    "security_opt": Example(
-        ("seccomp=unconfined", "no-new-privileges"),
-        ("--security-opt=seccomp=unconfined", "--security-opt=no-new-privileges"),
-        ["seccomp=unconfined", "no-new-privileges"],
-        "SecurityOpt",
-        (("seccomp=/p.json",), ("selinux=off",)),
-    ),
-    "init": Example(True, ("--init",), True, "Init"),
-    "read_only": Example(True, ("--read-only",), True, "ReadonlyRootfs"),
-    "log_driver": Example("none", ("--log-driver=none",), {"Type": "none", "Config": {}}, "LogConfig", ("elsewhere",)),
-    "runtime": Example("runc", ("--runtime=runc",), "runc", "Runtime"),
-    "device": Example(
-        ("/dev/null", "/dev/zero"),
-        ("--device=/dev/null", "--device=/dev/zero"),
-        ["/dev/null:/dev/null:rwm", "/dev/zero:/dev/zero:rwm"],
-        "Devices",
-        (("/etc/passwd",), ("/dev/null:/dev/zero",), ("nvidia.com/gpu=all",)),
-    ),
-    "env": Example(
-        ("LOG=5", "MODE=a=b"),
-        ("-e=LOG=5", "-e=MODE=a=b"),
-        {"LOG": "5", "MODE": "a=b"},
-        "Env",
-        (("LOG",), ("5=LOG",), ("=5",)),
-    ),
-}
 each_option = pytest.mark.parametrize("name", option_names())
 
 
@@ -115,7 +47,7 @@ def test_the_flag_has_its_words(name: str) -> None:
 def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) -> None:
     expected = EXAMPLES[name].sdk
     arguments = sdk_arguments(only(name))
-    assert arguments == {flag_of(name).argument: expected}
+    assert arguments == {flag_of(name).keyword: expected}
     spec = ContainerSpec("c", "image", ("true",), only(name))
     created = _create_container_args({**create_arguments(spec), "version": "1.41"})
     found = {**created["host_config"], "Env": created["environment"]}[EXAMPLES[name].host_config]
@@ -132,7 +64,7 @@ def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) ->
 def test_an_option_says_what_it_is_for_and_what_it_trades(name: str) -> None:
     flag = flag_of(name)
     assert len(flag.why) > 8
-    assert flag.security in ("none", "weakens", "dangerous")
+    assert grade_of(name, only(name)) in ("none", "weakens", "dangerous")
 
 
 @pytest.mark.parametrize(("name", "bad"), [(name, bad) for name, e in EXAMPLES.items() for bad in e.bad])
@@ -144,8 +76,8 @@ def test_a_value_out_of_bounds_is_refused_with_the_option_and_the_value(name: st
 
 @pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if not example.bad])
 def test_options_without_a_bound_have_none_to_be_tested(name: str) -> None:
-    assert flag_of(name).check(EXAMPLES[name].value) is None
-    assert flag_of(name).check("anything at all") is None
+    assert flag_of(name).kind.check(EXAMPLES[name].value) is None
+    assert flag_of(name).kind.check("anything at all") is None
 
 
 @pytest.mark.parametrize(("name", "least"), [("shm_size", "1"), ("memory", "6m"), ("memory_swap", "-1")])
@@ -158,7 +90,7 @@ def test_the_least_that_acts_is_accepted(name: str, least: str) -> None:
 @pytest.mark.parametrize("name", ["privileged", "init", "read_only"])
 def test_a_bare_flag_that_is_false_has_no_word(name: str) -> None:
     assert flag_words(DockerOptions(**{name: False})) == []
-    assert sdk_arguments(DockerOptions(**{name: False})) == {flag_of(name).argument: False}
+    assert sdk_arguments(DockerOptions(**{name: False})) == {flag_of(name).keyword: False}
 
 
 @pytest.mark.parametrize(
@@ -187,7 +119,7 @@ def test_options_apart_say_what_they_say_together(names: set[str]) -> None:
     together = DockerOptions(**{name: EXAMPLES[name].value for name in names})
     assert [name for name, _, _ in given(together)] == [name for name in option_names() if name in names]
     assert flag_words(together) == [word for name in option_names() if name in names for word in EXAMPLES[name].words]
-    assert set(sdk_arguments(together)) == {flag_of(name).argument for name in names}
+    assert set(sdk_arguments(together)) == {flag_of(name).keyword for name in names}
 
 
 @sampled(st.sets(st.sampled_from(option_names())), st.sets(st.sampled_from(option_names())))
@@ -226,7 +158,7 @@ def test_a_size_is_the_same_by_either_way_into_docker(size: int) -> None:
     ],
 )
 def test_what_cannot_act_says_why(options: DockerOptions, reasons: dict[str, str]) -> None:
-    found = inert(options)
+    found = cannot_act(options)
     assert set(found) == set(reasons)
     assert all(reason in found[name] for name, reason in reasons.items())
 

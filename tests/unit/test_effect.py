@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import flag_cases
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.config.docker import DockerOptions, option_names
-from sparkray.config.effect import WITHOUT_TRACE, cannot_act, cpu_numbers, expectations, readings, weights_of
+from sparkray.config.cpu_list import cpu_list, cpu_numbers
+from sparkray.config.docker import DockerOptions, cannot_act, flag_of, option_names
+from sparkray.config.effect import expectations, readings
 from sparkray.config.privilege import (
     CAPABILITIES,
     DEFAULT_CAPABILITIES,
@@ -17,6 +19,7 @@ from sparkray.config.privilege import (
     capability_names,
     security_choices,
 )
+from sparkray.config.trace import weights_of
 
 DEFAULT_MASK = "00000000a80425fb"
 ALL_MASK = "000001ffffffffff"
@@ -197,6 +200,14 @@ CASES = {
 }
 
 
+CASES |= {
+    name: Case(DockerOptions(**{name: case.value}), dict(case.acts), dict(case.denied or {}), case.said)
+    for name, case in flag_cases.CASES.items()
+    if case.acts is not None
+}
+WITHOUT_TRACE = [name for name in option_names() if flag_of(name).trace is None]
+
+
 def last(options: DockerOptions, state: dict[str, Any]) -> tuple[bool | None, str]:
     """What is said of the last option that was given."""
     shown = readings(options, state)[-1]
@@ -279,6 +290,11 @@ def test_cpu_lists(text: str, cpus: set[int]) -> None:
     assert cpu_numbers(text) == cpus
 
 
+@given(st.frozensets(st.integers(0, 300)))
+def test_a_cpu_list_is_read_back(numbers: frozenset[int]) -> None:
+    assert cpu_numbers(cpu_list(numbers)) == numbers
+
+
 def test_what_is_no_cpu_list_is_refused() -> None:
     with pytest.raises(ValueError, match="performance"):
         cpu_numbers("performance")
@@ -325,7 +341,7 @@ def test_what_security_options_ask_beyond_the_default() -> None:
     [
         (DockerOptions(ipc="host", shm_size="8g"), "shm_size", "under --ipc=host"),
         (DockerOptions(memory_swap="1g"), "memory_swap", "without --memory"),
-        (DockerOptions(privileged=True, cap_add=("SYS_NICE",)), "cap_add", "--cap-add=CAP_SYS_NICE cannot act"),
+        (DockerOptions(privileged=True, cap_add=("SYS_NICE",)), "cap_add", "--cap-add cannot act"),
         (DockerOptions(privileged=True, cap_drop=("ALL",)), "cap_drop", "under --privileged"),
         (DockerOptions(privileged=True, security_opt=("seccomp=unconfined",)), "security_opt", "under --privileged"),
         (DockerOptions(init=True, pid="host"), "init", "under --pid=host"),

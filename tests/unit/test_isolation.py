@@ -12,7 +12,7 @@ from typing import Any
 import builders
 import pytest
 
-from sparkray.config.docker import DockerOptions, flag_words, inert
+from sparkray.config.docker import DockerOptions, cannot_act, flag_words
 from sparkray.config.isolation import BY_NAME, LAYER_TITLES, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
 from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import Environment, is_container, is_native
@@ -147,7 +147,7 @@ def test_capabilities_that_the_engine_lacks_are_not_asked_for() -> None:
 def test_taking_ipc_away_leaves_no_flag_that_cannot_act() -> None:
     found = climbed(DockerOptions(shm_size="8g", ulimit_stack=1 << 26))
     less = rung_of(found, "container:less-ipc")
-    assert inert(less.options) == {}
+    assert cannot_act(less.options) == {}
     assert (option(less, "ipc"), option(less, "shm_size"), option(less, "ulimit_stack")) == ("host", None, 1 << 26)
     assert rung_of(found, "native:plus-ipc").options == DockerOptions(shm_size="8g")
     assert rung_of(found, "native:plus-pid").options == DockerOptions()

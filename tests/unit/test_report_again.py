@@ -14,6 +14,7 @@ from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.config.container import run_line
+from sparkray.config.docker_columns import column_values
 from sparkray.engines import load_engine
 from sparkray.execute.layout import planned_container
 from sparkray.plan import Study, definition_sha256, make_plan
@@ -50,11 +51,13 @@ def told_of(study: Study) -> dict[str, Any]:
     plain = json.loads(json.dumps(asdict(study.experiment), default=str))
     site = json.loads(json.dumps(asdict(study.site), default=str))
     engine = load_engine(study.engine)
-    lines = {}
+    lines: dict[str, str] = {}
+    options: dict[str, Any] = {}
     for run in make_plan(study):
         container = planned_container(study, run, engine, Path("results"))
         if container is not None:
             lines.setdefault(run.environment, run_line(container))
+            options.setdefault(run.environment, column_values(container.options))
     return {
         "experiment": study.experiment.name,
         "site": study.site.name,
@@ -66,6 +69,7 @@ def told_of(study: Study) -> dict[str, Any]:
         "definition": plain,
         "site_definition": site,
         "docker_commands": lines,
+        "docker_options": options,
     }
 
 
@@ -99,6 +103,19 @@ def test_an_experiment_that_does_not_ship_is_told_where_it_lies() -> None:
     found = book(experiment="ours", site="cpu", environments=["native"], models=["SmolLM2-135M"])
     assert "--experiment experiment.yaml" in repeat_line(found)
     assert any("experiment.json has under `experiment`" in line for line in left_open(found))
+
+
+def test_flags_that_no_column_records_are_said_to_be_unknown() -> None:
+    """A dataset older than schema 1.3 has the printed line alone, and no line is parsed for data."""
+    older = book(
+        experiment="local", site="cpu", docker_commands={"container_baseline": "docker run --shm-size=3g image"}
+    )
+    assert "docker." not in repeat_line(older)
+    assert any("No Docker flags are recorded for container_baseline" in text for text in left_open(older))
+    recorded = book(
+        docker_commands={"a": "docker run"}, docker_options={"a": {"docker_init": True}}, experiment="local"
+    )
+    assert not any("No Docker flags" in text for text in left_open(recorded))
 
 
 def test_an_arm_against_itself_is_calibrated_again() -> None:

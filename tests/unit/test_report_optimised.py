@@ -18,6 +18,8 @@ from support.studies import small_study
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.derived.optimisation import runs_condition
 from sparkray.analysis.latex import latex
+from sparkray.config.docker import DockerOptions
+from sparkray.config.docker_columns import column_values
 from sparkray.report import open_book, write_report
 from sparkray.report.book import Book
 from sparkray.report.figures import draw
@@ -95,9 +97,8 @@ def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysi
 
 
 def test_what_a_flag_gained_alone_stands_beside_its_price(analysis: Analysis) -> None:
-    words = ("--init", "--shm-size=8g", "--security-opt=seccomp=unconfined")
-    line = f"docker run --rm {' '.join(words)} image engine"
-    context = {**analysis.context, "docker_commands": {"container_baseline": line}}
+    options = DockerOptions(init=True, shm_size="8g", security_opt=("seccomp=unconfined",))
+    context = {**analysis.context, "docker_options": {"container_baseline": column_values(options)}}
     section = told(open_book(replace(analysis, context=context), optimised=document()))
     assert "Flags with a security price: --security-opt=seccomp=unconfined." in section
     rows = section[section.index("Without a measured gain") :]

@@ -250,7 +250,7 @@ def test_needs_take_dockers_own_default_into_account() -> None:
         ({"a": {}}, "changes nothing"),
         ({"a": {"shm_sise": "8g"}}, "did you mean 'shm_size'"),
         ({"a": {"shm_size": "eight"}}, "is no size"),
-        ({"a": {"cpuset_cpus": "fast"}}, "no CPU list"),
+        ({"a": {"cpuset_cpus": "fast"}}, "not a list of numbers"),
     ],
 )
 def test_levels_that_mean_nothing_are_refused(levels: dict[str, dict[str, object]], said: str) -> None:

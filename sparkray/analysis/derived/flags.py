@@ -1,31 +1,45 @@
-"""The Docker flags that the containers really had, read from the printed lines, each with its security price."""
+"""The Docker flags that the containers were made with, from their columns, each with its security price."""
 
-import shlex
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis import Analysis
-from sparkray.config.docker import DockerOptions, flag_of, given, option_names
-from sparkray.config.effect import cannot_act
+from sparkray.config.docker import DockerOptions, cannot_act, given, grade_of
+from sparkray.config.docker_columns import options_of_row
+from sparkray.errors import DatasetError
 
 _SCHEMA = {name: pl.String() for name in ("trace", "environment", "option", "flag", "security", "cannot_act")}
-_ULIMIT = "--ulimit"
-_NUMBERS = {"cpus": float, "cpu_shares": int, "oom_score_adj": int}
-_SWITCHES = ("privileged", "init", "read_only")
-_LISTS = ("cap_add", "cap_drop", "security_opt", "device", "env")
 
 
 def flags(analysis: Analysis) -> pl.DataFrame:
-    """One row a flag of a container environment."""
+    """One row a flag of a container environment; none for a dataset older than schema 1.3, which has no such columns."""
     rows = [
         row
-        for environment, line in sorted((analysis.context.get("docker_commands") or {}).items())
-        for row in _rows(environment, options_of_line(line))
+        for name in sorted(_recorded(analysis.context))
+        for row in _rows(name, recorded_options(analysis.context, name))
     ]
     return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _recorded(context: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return context.get("docker_options") or {}
+
+
+def recorded_options(context: Any, environment: str) -> DockerOptions:  # noqa: ANN401 - JSON
+    """The options that the containers of an environment were made with, as its first run recorded them.
+
+    Raises:
+        DatasetError: A value that its option refuses.
+    """
+    try:
+        return options_of_row(_recorded(context).get(environment) or {})
+    except ValueError as error:
+        raise DatasetError(
+            f"a docker_ column of {environment} has a value that cannot be: {error}",
+            "Analyse the dataset with the version of sparkray that wrote it",
+        ) from None
 
 
 def _rows(environment: str, options: DockerOptions) -> Iterator[dict[str, Any]]:
@@ -35,30 +49,7 @@ def _rows(environment: str, options: DockerOptions) -> Iterator[dict[str, Any]]:
             "trace": f"flags/{environment}/{name}",
             "environment": environment,
             "option": name,
-            "flag": " ".join(f"{flag.text}={word}" if word else flag.text for word in flag.words(value)),
-            "security": flag.security,
+            "flag": " ".join(flag.words(value)) or f"{name}={value}",
+            "security": grade_of(name, options),
             "cannot_act": idle.get(name),
         }
-
-
-def options_of_line(line: str) -> DockerOptions:
-    """The known options of a printed `docker run` line; what is not known (volumes, variables) is left out."""
-    values: dict[str, Any] = {}
-    for word in shlex.split(line):
-        flag, _, value = word.partition("=")
-        for name in option_names():
-            if flag_of(name).text == flag and (flag != _ULIMIT or value.startswith(name.removeprefix("ulimit_") + "=")):
-                _take(values, name, value.partition("=")[2] if flag == _ULIMIT else value)
-    return DockerOptions(**values)
-
-
-def _take(values: dict[str, Any], name: str, value: str) -> None:
-    if name in _SWITCHES:
-        values[name] = True
-    elif name in _LISTS:
-        values[name] = (*values.get(name, ()), value)
-    elif name.startswith("ulimit_"):
-        with suppress(ValueError):
-            values[name] = int(value)
-    else:
-        values[name] = _NUMBERS.get(name, str)(value.strip('"'))

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sparkray.config.docker import DockerOptions, Security, given
+from sparkray.config.docker import DockerOptions, given
 from sparkray.config.equivalence import signature
 from sparkray.config.feasible_levels import LevelVerdict, unresolved
+from sparkray.config.flag import Security
 from sparkray.config.space import BASELINE, GRADES, Space, apply_level, unmet
 from sparkray.plan import canonical_sha256
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from sparkray.config.docker import DockerOptions, Security
+from sparkray.config.docker import DockerOptions
+from sparkray.config.flag import Security
 from sparkray.config.space import BASELINE, isolation_rank
 from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.types import Evaluated, Found

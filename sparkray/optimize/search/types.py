@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from sparkray.config.docker import DockerOptions, Security
+from sparkray.config.docker import DockerOptions
+from sparkray.config.flag import Security
 
 State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
 """Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run

@@ -5,13 +5,14 @@ Fields that may not be read are absent. Nothing here asks the container what it 
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparkray.config.docker import kernel_reads
 from sparkray.runtimes import INSIDE
-from sparkray.runtimes.linux.cgroup import limits, parse_mounts, unescaped
+from sparkray.runtimes.linux.cgroup import limits, locate, parse_mounts, unescaped
 
 _LIMIT = re.compile(r"^Max (?P<name>.+?)\s{2,}(?P<soft>\S+)\s+(?P<hard>\S+)", re.MULTILINE)
 _LIMIT_NAMES = {
@@ -61,7 +62,8 @@ def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
 
     `namespaces` maps each kind to `host` or `own`; `cgroup_limits` is what `_cgroup.limits` tells; `pid_inside` is the
     process's number in its own PID namespace; `model_*` are of the mount that the model lies on and None where it has
-    none. Sizes in bytes, -1 for unlimited, CPUs as lists (`0-3`). Of a process that is gone there is nothing.
+    none; `kernel` has the values that Docker options declare by their address (`config.trace`), as text. Sizes in bytes, -1
+    for unlimited, CPUs as lists (`0-3`). Of a process that is gone there is nothing.
     """
     here = proc / str(pid)
     if not here.is_dir():
@@ -84,6 +86,8 @@ def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
     for name, read in readers.items():
         with suppress(OSError, ValueError, IndexError):
             state[name] = read()
+    if kernel := kernel_values(kernel_reads(), here, proc):
+        state["kernel"] = kernel
     with suppress(OSError):
         state.update(_mounts_told((here / "mountinfo").read_text()))
     with suppress(OSError):
@@ -139,6 +143,31 @@ def _namespaces(here: Path, proc: Path) -> dict[str, str]:
 def _filesystem_bytes(path: Path) -> int:
     size = os.statvfs(path)
     return size.f_blocks * size.f_frsize
+
+
+def kernel_values(addresses: Sequence[str], here: Path, proc: Path) -> dict[str, str]:
+    """Values by address: `status/NAME` is a line of /proc/PID/status, `cgroup/FILE` a file of the process's own group.
+
+    The controller of a file is its name up to the first dot. What this kernel does not have is left out.
+    """
+    values: dict[str, str] = {}
+    for address in addresses:
+        place, _, name = address.partition("/")
+        with suppress(OSError):
+            if place == "status":
+                values.update((address, text) for line, text in _status_lines(here) if line == name)
+            else:
+                groups, mounts = (here / "cgroup").read_text(), parse_mounts((proc / "self/mountinfo").read_text())
+                folder = locate(name.partition(".")[0], groups, mounts)
+                if folder is not None:
+                    values[address] = (folder.path / name).read_text().strip()
+    return values
+
+
+def _status_lines(here: Path) -> Iterator[tuple[str, str]]:
+    for line in (here / "status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        yield name, value.strip()
 
 
 def _cgroup_limits(here: Path, proc: Path) -> dict[str, Any]:

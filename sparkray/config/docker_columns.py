@@ -1,0 +1,41 @@
+"""Docker options as columns of `runs`: `docker_<option>` for each, generated from `DockerOptions`. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from sparkray.config.docker import DockerOptions, flag_of, given, option_names
+from sparkray.schema import Column, Kind
+
+PREFIX = "docker_"
+_KINDS: Mapping[object, Kind] = {
+    str | None: "string",
+    int | None: "int",
+    float | None: "float",
+    bool | None: "bool",
+    tuple[str, ...] | None: "string_list",
+}
+_TYPES = {f.name: f.type for f in fields(DockerOptions)}
+
+
+def _column(name: str) -> Column:
+    flag = flag_of(name)
+    return Column(PREFIX + name, _KINDS[_TYPES[name]], f"`{flag.text}` as given: {flag.why}", unit=flag.unit)
+
+
+DOCKER_COLUMNS = tuple(_column(name) for name in option_names())
+
+
+def column_values(options: DockerOptions) -> dict[str, Any]:
+    """The columns of a container that was made with these options; those that were not given are left out."""
+    return {PREFIX + name: list(value) if isinstance(value, tuple) else value for name, _, value in given(options)}
+
+
+def options_of_row(row: Mapping[str, Any]) -> DockerOptions:
+    """The options that a row of `runs` has; none for a row of an older dataset, which has no such columns.
+
+    Raises:
+        ValueError: A value that its option refuses.
+    """
+    values: dict[str, Any] = {name: row.get(PREFIX + name) for name in option_names()}
+    return DockerOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
