@@ -15,6 +15,7 @@ from typing import Any
 
 from sparkray.config import flag as kinds
 from sparkray.config import trace
+from sparkray.config.cpu_list import cpu_numbers
 from sparkray.config.flag import Flag, Kind, Security
 from sparkray.config.privilege import security_choices
 from sparkray.units import MIB, parse_size
@@ -123,6 +124,14 @@ class DockerOptions:
         examples=("0", "0-0"),
         limits=True,
         trace=trace.CPUS,
+    )
+    cpuset_mems: str | None = _flag(
+        "--cpuset-mems",
+        kinds.NUMBERS,
+        why="the memory nodes that the container may allocate from",
+        examples=("0", "0-0"),
+        limits=True,
+        trace=trace.kernel_value("status/Mems_allowed_list", "memory nodes", same=cpu_numbers),
     )
     cpus: float | None = _flag(
         "--cpus",
