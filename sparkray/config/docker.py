@@ -172,6 +172,16 @@ class DockerOptions:
         default=lambda options: _SWAP_FACTOR * parse_size(options.memory) if options.memory else None,
         trace=trace.size_limit("memory_swap_bytes", "memory and swap up to"),
     )
+    pids_limit: int | None = _flag(
+        "--pids-limit",
+        kinds.number_or_unlimited(),
+        why="processes and threads that the container may have; -1 is unlimited",
+        examples=(4096, -1),
+        unit="tasks",
+        limits=True,
+        default=-1,
+        trace=trace.field("cgroup_limits.pids", "{} tasks".format),
+    )
     ulimit_memlock: int | None = _flag(
         "--ulimit",
         kinds.rlimit("memlock"),
