@@ -37,5 +37,8 @@ def options_of_row(row: Mapping[str, Any]) -> DockerOptions:
     Raises:
         ValueError: A value that its option refuses.
     """
-    values: dict[str, Any] = {name: row.get(PREFIX + name) for name in option_names()}
-    return DockerOptions(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values: dict[str, Any] = {}
+    for name in option_names():
+        value = row.get(PREFIX + name)
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return DockerOptions(**values)
