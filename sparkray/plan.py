@@ -22,7 +22,7 @@ from typing import Any
 from sparkray.config.docker import DockerOptions, given
 from sparkray.config.equivalence import Equivalence, acting, find_equivalences
 from sparkray.config.experiment import Experiment, Level, Workload
-from sparkray.config.isolation import Ladder
+from sparkray.config.isolation import AttributionSteps
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
 
@@ -217,9 +217,9 @@ def _rank(treatment: Treatment) -> int:
     return known.get(treatment.environment, len(known))
 
 
-def treatments_of(ladder: Ladder) -> tuple[Treatment, ...]:
+def treatments_of(attribution_steps: AttributionSteps) -> tuple[Treatment, ...]:
     """The treatments of a ladder, in its order: host, native, layers added, layers taken away, the container."""
-    return tuple(Treatment(rung.environment, rung.options, rung.adapt, rung.isolation) for rung in ladder.rungs)
+    return tuple(Treatment(arm.environment, arm.options, arm.adapt, arm.isolation) for arm in attribution_steps.arms)
 
 
 def measured(study: Study) -> tuple[Treatment, ...]:

@@ -66,7 +66,7 @@ class KernelFacts:
 
 
 @dataclass(frozen=True)
-class Rung:
+class AttributionArm:
     """One treatment of a ladder; `layer` is None for its ends."""
 
     environment: str
@@ -77,7 +77,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Step:
+class AttributionStep:
     """One question that a ladder asks: what `after` costs over `before` in the same block, since it has one layer more."""
 
     layer: str
@@ -87,7 +87,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Struck:
+class ExcludedStep:
     """A layer that is not measured in a direction (`add` or `leave`), and why."""
 
     layer: str
@@ -96,22 +96,22 @@ class Struck:
 
 
 @dataclass(frozen=True)
-class Ladder:
+class AttributionSteps:
     """The rungs in order, the questions they answer, and what was excluded. The total goes from `first` to `last`."""
 
-    rungs: tuple[Rung, ...]
-    steps: tuple[Step, ...]
-    struck: tuple[Struck, ...]
+    arms: tuple[AttributionArm, ...]
+    steps: tuple[AttributionStep, ...]
+    excluded: tuple[ExcludedStep, ...]
 
     @property
     def first(self) -> str:
         """The environment with the least isolation."""
-        return self.rungs[0].environment
+        return self.arms[0].environment
 
     @property
     def last(self) -> str:
         """The container as it is."""
-        return self.rungs[-1].environment
+        return self.arms[-1].environment
 
 
 LAYERS: tuple[Layer, ...] = (
@@ -202,14 +202,14 @@ LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS
 _LIMITING = tuple(name for name in option_names() if flag_of(name).limits)
 
 
-def ladder(
+def attribution_steps(
     baseline: Environment,
     host: HostFacts,
     kernel: KernelFacts,
     *,
     start: Literal["host", "native"] = "host",
     together: bool = True,
-) -> Ladder:
+) -> AttributionSteps:
     """The rungs that this machine can climb between a plain process and the baseline container.
 
     Args:
@@ -220,35 +220,41 @@ def ladder(
         together: Whether one more rung has every added layer at once: what then still differs from the container is no
             layer that was added, and what its cost lacks or has over the sum is interaction.
     """
-    added, left, struck = [], [], []
+    added, left, excluded = [], [], []
     for layer in LAYERS:
         absent = not_in_container(layer.name, baseline.options, host, kernel)
         reasons = (absent or kernel.refused.get(layer.name), absent or _not_taken_away(layer, baseline.options, host))
         for direction, reason in zip(_DIRECTIONS, reasons, strict=True):
             if reason is not None:
-                struck.append(Struck(layer.name, direction, reason))
+                excluded.append(ExcludedStep(layer.name, direction, reason))
         if reasons[0] is None:
             added.append(_plus((layer.name,), layer.name, baseline.options))
         if reasons[1] is None:
             left.append(_less(layer.name, baseline, host))
     if unlimited := _unlimited(baseline.options):
-        struck += [Struck(LIMITS.name, direction, unlimited) for direction in _DIRECTIONS]
+        excluded += [ExcludedStep(LIMITS.name, direction, unlimited) for direction in _DIRECTIONS]
     else:
-        struck.append(Struck(LIMITS.name, "add", _NOT_LIMITED))
+        excluded.append(ExcludedStep(LIMITS.name, "add", _NOT_LIMITED))
         left.append(_less(LIMITS.name, baseline, host))
-    every = tuple(name for rung in added for name in rung.isolation)
+    every = tuple(name for arm in added for name in arm.isolation)
     if together and len(every) > 1:
         added.append(_plus(every, ALL, baseline.options))
-    ends = [Rung(HOST)] if start == HOST else []
-    rungs = (*ends, Rung(NATIVE), *added, *left, Rung(CONTAINER_BASELINE, baseline.options, baseline.adapt))
-    return Ladder(rungs, tuple(_steps(rungs)), tuple(struck))
+    ends = [AttributionArm(HOST)] if start == HOST else []
+    arms = (
+        *ends,
+        AttributionArm(NATIVE),
+        *added,
+        *left,
+        AttributionArm(CONTAINER_BASELINE, baseline.options, baseline.adapt),
+    )
+    return AttributionSteps(arms, tuple(_steps(arms)), tuple(excluded))
 
 
 _DIRECTIONS: tuple[Direction, Direction] = ("add", "leave")
 
 
-def _plus(layers: tuple[str, ...], name: str, baseline: DockerOptions) -> Rung:
-    return Rung(f"{NATIVE}:plus-{name}", _made_with(layers, baseline), isolation=layers, layer=name)
+def _plus(layers: tuple[str, ...], name: str, baseline: DockerOptions) -> AttributionArm:
+    return AttributionArm(f"{NATIVE}:plus-{name}", _made_with(layers, baseline), isolation=layers, layer=name)
 
 
 def _made_with(layers: tuple[str, ...], baseline: DockerOptions) -> DockerOptions:
@@ -258,22 +264,22 @@ def _made_with(layers: tuple[str, ...], baseline: DockerOptions) -> DockerOption
     return DockerOptions(**{name: value for name, _, value in given(baseline) if name in names})
 
 
-def _less(name: str, baseline: Environment, host: HostFacts) -> Rung:
+def _less(name: str, baseline: Environment, host: HostFacts) -> AttributionArm:
     options = without_layer(name, baseline.options, host)
     adapt = tuple(option for option in baseline.adapt if getattr(options, option) is not None)
-    return Rung(f"container:less-{name}", options, adapt, layer=name)
+    return AttributionArm(f"container:less-{name}", options, adapt, layer=name)
 
 
-def _steps(rungs: tuple[Rung, ...]) -> Iterator[Step]:
-    if rungs[0].environment == HOST:
-        yield Step("chroot", "start", HOST, NATIVE)
-    for rung in rungs:
-        if rung.layer is None:
+def _steps(arms: tuple[AttributionArm, ...]) -> Iterator[AttributionStep]:
+    if arms[0].environment == HOST:
+        yield AttributionStep("chroot", "start", HOST, NATIVE)
+    for arm in arms:
+        if arm.layer is None:
             continue
-        if rung.isolation:
-            yield Step(rung.layer, "all" if rung.layer == ALL else "add", NATIVE, rung.environment)
+        if arm.isolation:
+            yield AttributionStep(arm.layer, "all" if arm.layer == ALL else "add", NATIVE, arm.environment)
         else:
-            yield Step(rung.layer, "leave", rung.environment, CONTAINER_BASELINE)
+            yield AttributionStep(arm.layer, "leave", arm.environment, CONTAINER_BASELINE)
 
 
 def without_layer(name: str, options: DockerOptions, host: HostFacts) -> DockerOptions:

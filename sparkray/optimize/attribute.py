@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sparkray.analysis.optimized import Attributed
-from sparkray.analysis.optimized import Ladder as Told
-from sparkray.config.isolation import LAYER_TITLES, Ladder
+from sparkray.analysis.optimized import Ladder as LadderDocument
+from sparkray.config.isolation import LAYER_TITLES, AttributionSteps
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import MEMORY, OptimizationContext
 from sparkray.optimize.rows import Rows, rows_of
@@ -28,7 +28,7 @@ class Climbed:
     """What the ladder found, as the document has it."""
 
     dataset: Dataset
-    told: Told
+    told: LadderDocument
 
 
 def climb(context: OptimizationContext, runner: StudyRunner) -> Climbed:
@@ -38,27 +38,27 @@ def climb(context: OptimizationContext, runner: StudyRunner) -> Climbed:
         SparkrayError: No further run is possible.
         InterruptedSweepError: Somebody asked for the end.
     """
-    rungs = context.ladder()
-    treatments = treatments_of(rungs)
-    ends = tuple(t for t in treatments if t.environment in (rungs.first, rungs.last))
+    steps = context.attribution_steps()
+    treatments = treatments_of(steps)
+    ends = tuple(t for t in treatments if t.environment in (steps.first, steps.last))
     between = [t for t in treatments if t not in ends]
     study = context.stage("attribute", ends, context.runs)
     dataset = runner.dataset(study, definition_sha256(study))
-    struck = runner.able(study, dataset, between)
-    kept = [t for t in treatments if t.environment not in struck]
+    excluded = runner.able(study, dataset, between)
+    kept = [t for t in treatments if t.environment not in excluded]
     runner.say(
-        f"attribute: {len(kept)} rungs from {rungs.first} to {rungs.last}, {context.runs} blocks a model; "
+        f"attribute: {len(kept)} arms from {steps.first} to {steps.last}, {context.runs} blocks a model; "
         f"data in {dataset.path}"
     )
     whole = context.stage("attribute", kept, context.runs)
-    failed = runner.rounds(whole, dataset, always=(rungs.first, rungs.last))
+    failed = runner.rounds(whole, dataset, always=(steps.first, steps.last))
     rows = rows_of(dataset, make_plan(whole))
     told = tuple(
-        attributed(rungs, rows, card.name, metric)
+        attributed(steps, rows, card.name, metric)
         for card in context.study.cards
         for metric in dict.fromkeys((*context.study.experiment.primary_metrics, MEMORY))
     )
-    return Climbed(dataset, Told(titles_of(), _struck(rungs, {**struck, **failed}), told))
+    return Climbed(dataset, LadderDocument(titles_of(), _struck(steps, {**excluded, **failed}), told))
 
 
 def titles_of() -> dict[str, str]:
@@ -71,13 +71,13 @@ def unit_of(metric: str) -> str:
     return next((unit for end, unit in UNITS.items() if metric.endswith(end)), "")
 
 
-def attributed(rungs: Ladder, rows: Rows, model: str, metric: str) -> Attributed:
+def attributed(steps: AttributionSteps, rows: Rows, model: str, metric: str) -> Attributed:
     """One metric of one model along the ladder."""
     arms: dict[str, Mapping[Hashable, float | None]] = {}
-    for rung in rungs.rungs:
-        values = rows.values(rung.environment, metric)
-        arms[rung.environment] = {pair: value for pair, value in values.items() if pair[0] == model}
-    found = attribute(arms, rungs.steps, first=rungs.first, last=rungs.last)
+    for arm in steps.arms:
+        values = rows.values(arm.environment, metric)
+        arms[arm.environment] = {pair: value for pair, value in values.items() if pair[0] == model}
+    found = attribute(arms, steps.steps, first=steps.first, last=steps.last)
     unit = unit_of(metric)
     return Attributed(
         model=model,
@@ -102,10 +102,10 @@ def values_of(found: Attribution) -> dict[str, Any]:
     return plain
 
 
-def _struck(rungs: Ladder, out: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+def _struck(steps: AttributionSteps, out: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
     """What was not measured, with why: by the design of the ladder, by Docker, by its runs."""
-    planned = [asdict(one) for one in rungs.struck]
-    ways = {rung.environment: ("add" if rung.isolation else "leave", rung.layer or "") for rung in rungs.rungs}
+    planned = [asdict(one) for one in steps.excluded]
+    ways = {arm.environment: ("add" if arm.isolation else "leave", arm.layer or "") for arm in steps.arms}
     tried = [
         {"layer": ways[name][1], "direction": ways[name][0], "reason": why} for name, why in out.items() if name in ways
     ]

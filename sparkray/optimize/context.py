@@ -9,7 +9,7 @@ from sparkray.config.docker import DockerOptions, flag_words, given
 from sparkray.config.experiment import Sequential
 from sparkray.config.feasible_levels import LevelVerdict
 from sparkray.config.flag import Security
-from sparkray.config.isolation import KernelFacts, Ladder, ladder
+from sparkray.config.isolation import AttributionSteps, KernelFacts, attribution_steps
 from sparkray.config.site import CONTAINER_BASELINE, Environment
 from sparkray.config.space import HostFacts, Space, apply_level
 from sparkray.engines import load_engine
@@ -116,11 +116,11 @@ class OptimizationContext:
         """One level as the only change to the baseline."""
         return self.treatment(f"container:{verdict.name}", apply_level(self.baseline.options, verdict.options))
 
-    def ladder(self) -> Ladder:
+    def attribution_steps(self) -> AttributionSteps:
         """The rungs between a plain process, or the chroot where the engine runs nowhere else, and the baseline."""
         anywhere = load_engine(self.study.engine).image_contents == "venv"
         mine = self.baseline
-        return ladder(
+        return attribution_steps(
             Environment(mine.options, mine.adapt), self.facts, self.kernel, start="host" if anywhere else "native"
         )
 

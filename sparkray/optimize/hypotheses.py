@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sparkray.analysis.optimized import Confirmation, Effect, Hypothesis, Level
-from sparkray.config.isolation import Step
+from sparkray.config.isolation import AttributionStep
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.optimize.rows import Rows
 from sparkray.stats import NotEstimable
@@ -80,7 +80,7 @@ def _unjudged(name: str, text: str, why: str) -> Hypothesis:
 def _share(claim: Claim, rows: Rows, environment: str, metric: str) -> Hypothesis:
     """The share of native-to-baseline that an environment takes away, against what was expected."""
     arms = {name: rows.values(name, metric) for name in (NATIVE, CONTAINER_BASELINE, environment)}
-    step = Step("flags", "leave", environment, CONTAINER_BASELINE)
+    step = AttributionStep("flags", "leave", environment, CONTAINER_BASELINE)
     found = attribute(
         {name: dict(arm.items()) for name, arm in arms.items()}, [step], first=NATIVE, last=CONTAINER_BASELINE
     )

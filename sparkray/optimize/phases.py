@@ -62,7 +62,11 @@ def phases(context: OptimizationContext, results_dir: Path) -> tuple[Phase, ...]
         _phase(context.stage("screen", (*ends, *levels), context.runs), "screen", results_dir),
         _search(context, results_dir),
         _phase(context.stage("confirm", (*ends, *candidates), context.confirm_runs), "confirm", results_dir, most=True),
-        _phase(context.stage("attribute", treatments_of(context.ladder()), context.runs), "attribute", results_dir),
+        _phase(
+            context.stage("attribute", treatments_of(context.attribution_steps()), context.runs),
+            "attribute",
+            results_dir,
+        ),
     )
 
 
@@ -125,8 +129,8 @@ def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]
         "margin": context.margin,
         "levels": [level_document(context, verdict) for verdict in context.verdicts],
         "ladder": {
-            "rungs": [rung.environment for rung in context.ladder().rungs],
-            "struck": [vars(struck) for struck in context.ladder().struck],
+            "rungs": [arm.environment for arm in context.attribution_steps().arms],
+            "struck": [vars(excluded) for excluded in context.attribution_steps().excluded],
         },
         "stages": [
             {
@@ -205,8 +209,8 @@ def _level_lines(context: OptimizationContext) -> Iterator[str]:
 
 
 def _ladder_lines(context: OptimizationContext) -> Iterator[str]:
-    ladder = context.ladder()
-    yield f"ladder from {ladder.first} to {ladder.last}: {', '.join(rung.environment for rung in ladder.rungs)}"
-    for struck in ladder.struck:
-        way = "not added alone" if struck.direction == "add" else "not taken away alone"
-        yield f"  struck  {struck.layer:<26} {way}: {struck.reason}"
+    steps = context.attribution_steps()
+    yield f"attribution steps from {steps.first} to {steps.last}: {', '.join(arm.environment for arm in steps.arms)}"
+    for excluded in steps.excluded:
+        way = "not added alone" if excluded.direction == "add" else "not taken away alone"
+        yield f"  excluded {excluded.layer:<26} {way}: {excluded.reason}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from sparkray.config.isolation import Direction, Step
+from sparkray.config.isolation import AttributionStep, Direction
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio
@@ -69,7 +69,7 @@ class StepEffect:
         share: Of the total; why there is none where the total does not differ from 0.
     """
 
-    step: Step
+    step: AttributionStep
     effect: Effect | NotEstimable
     ratio: Ratio | NotEstimable
     p_adjusted: float | None
@@ -129,7 +129,7 @@ class Attribution:
         return next((found for found in self.balances if found.direction == direction), None)
 
 
-def attribute(arms: Mapping[str, Arm], steps: Sequence[Step], *, first: str, last: str) -> Attribution:
+def attribute(arms: Mapping[str, Arm], steps: Sequence[AttributionStep], *, first: str, last: str) -> Attribution:
     """Every step of a ladder, and what they make up together.
 
     Args:
@@ -139,7 +139,7 @@ def attribute(arms: Mapping[str, Arm], steps: Sequence[Step], *, first: str, las
         last: Environment where it ends.
     """
     total = _effect(_differences(arms, first, last))
-    found: dict[Step, Effect | NotEstimable] = {
+    found: dict[AttributionStep, Effect | NotEstimable] = {
         step: _effect(_differences(arms, step.before, step.after)) for step in steps
     }
     adjusted = _adjusted(found)
@@ -208,9 +208,9 @@ def _ratio(arms: Mapping[str, Arm], before: str, after: str) -> Ratio | NotEstim
     return paired_ratio(_of(arms, before, blocks), _of(arms, after, blocks))
 
 
-def _adjusted(found: Mapping[Step, Effect | NotEstimable]) -> dict[Step, float | None]:
+def _adjusted(found: Mapping[AttributionStep, Effect | NotEstimable]) -> dict[AttributionStep, float | None]:
     """Holm within each direction; the step to the chroot belongs to both and is held to the stricter of the two."""
-    adjusted: dict[Step, float | None] = dict.fromkeys(found)
+    adjusted: dict[AttributionStep, float | None] = dict.fromkeys(found)
     for direction in (*_SUMMED, "all"):
         family = [step for step in found if step.direction in (direction, "start")]
         p_values = [None if isinstance(effect := found[step], NotEstimable) else effect.p for step in family]
@@ -223,7 +223,7 @@ def _adjusted(found: Mapping[Step, Effect | NotEstimable]) -> dict[Step, float |
 Signs = Mapping[str, int]
 
 
-def _signs(step: Step) -> Signs:
+def _signs(step: AttributionStep) -> Signs:
     return {step.after: 1, step.before: -1}
 
 
@@ -272,7 +272,7 @@ def _part(contrast: tuple[Vector, Vector] | NotEstimable) -> Effect | NotEstimab
     return contrast if isinstance(contrast, NotEstimable) else _effect(contrast[0])
 
 
-def _interactions(arms: Mapping[str, Arm], steps: Sequence[Step]) -> dict[str, Effect | NotEstimable]:
+def _interactions(arms: Mapping[str, Arm], steps: Sequence[AttributionStep]) -> dict[str, Effect | NotEstimable]:
     """What a layer costs beside the others less what it costs alone, by layer measured both ways."""
     alone = {step.layer: step for step in steps if step.direction == "add"}
     found: dict[str, Effect | NotEstimable] = {}

@@ -19,7 +19,7 @@ import small_bench
 from real_machine import require_root
 
 from sparkray.config.docker import DockerOptions
-from sparkray.config.isolation import BY_NAME, KernelFacts, Ladder, ladder, without_layer
+from sparkray.config.isolation import BY_NAME, AttributionSteps, KernelFacts, attribution_steps, without_layer
 from sparkray.config.layer_effect import NAMESPACES, WITHOUT_TRACE, missing, own_namespaces
 from sparkray.config.privilege import DEFAULT_CAPABILITIES, capability_names
 from sparkray.config.site import Environment
@@ -74,10 +74,10 @@ def kernel(client: docker.DockerClient) -> KernelFacts:
 
 
 @pytest.fixture(scope="module")
-def rungs(client: docker.DockerClient, kernel: KernelFacts) -> Ladder:
+def arms(client: docker.DockerClient, kernel: KernelFacts) -> AttributionSteps:
     """The ladder of a container with every layer that Docker gives by default."""
     said = [text.split(",")[0].removeprefix("name=") for text in client.info()["SecurityOptions"]]
-    return ladder(Environment(DockerOptions()), host_facts(tuple(said)), kernel)
+    return attribution_steps(Environment(DockerOptions()), host_facts(tuple(said)), kernel)
 
 
 def host_facts(security: tuple[str, ...] | None = None) -> HostFacts:
@@ -247,13 +247,13 @@ def soon(what: Any) -> bool:
     return any(what() or await_end(os.getpid(), 0.05, stop) == "ended" for _ in range(400))
 
 
-def test_a_container_lacks_the_layer_that_was_taken_from_it(start: Any, rungs: Ladder) -> None:
+def test_a_container_lacks_the_layer_that_was_taken_from_it(start: Any, arms: AttributionSteps) -> None:
     baseline = state_of(start(IDLE, options=DockerOptions()), Container())
-    left = [rung for rung in rungs.rungs if rung.environment.startswith("container:less-")]
-    assert {rung.layer for rung in left} >= {"pid", "ipc", "network", "uts", "seccomp", "capabilities"}
-    for rung in left:
-        layer = str(rung.layer)
-        state = state_of(start(IDLE, options=rung.options, labels={"io.sparkray.probe": "1"}), Container())
+    left = [arm for arm in arms.arms if arm.environment.startswith("container:less-")]
+    assert {arm.layer for arm in left} >= {"pid", "ipc", "network", "uts", "seccomp", "capabilities"}
+    for arm in left:
+        layer = str(arm.layer)
+        state = state_of(start(IDLE, options=arm.options, labels={"io.sparkray.probe": "1"}), Container())
         assert list(missing((layer,), DockerOptions(), state)), f"{layer} still acts"
         assert list(missing((layer,), DockerOptions(), baseline)) == [], f"{layer} never did"
         if layer in NAMESPACES:
@@ -264,13 +264,13 @@ def test_a_container_lacks_the_layer_that_was_taken_from_it(start: Any, rungs: L
 
 
 def test_what_is_struck_out_here_is_struck_out_for_a_reason_that_holds(
-    client: docker.DockerClient, start: Any, rungs: Ladder, kernel: KernelFacts
+    client: docker.DockerClient, start: Any, arms: AttributionSteps, kernel: KernelFacts
 ) -> None:
-    struck = {(each.layer, each.direction): each.reason for each in rungs.struck}
-    assert struck["overlay", "leave"] == "Docker has no flag for it: the storage driver is a setting of the daemon"
+    excluded = {(each.layer, each.direction): each.reason for each in arms.excluded}
+    assert excluded["overlay", "leave"] == "Docker has no flag for it: the storage driver is a setting of the daemon"
     state = state_of(start(IDLE, options=DockerOptions()), Container())
-    assert (("cgroupns", "add") in struck) == (state["namespaces"]["cgroup"] == "host")
-    if ("apparmor", "add") in struck and "apparmor" not in kernel.refused:
+    assert (("cgroupns", "add") in excluded) == (state["namespaces"]["cgroup"] == "host")
+    if ("apparmor", "add") in excluded and "apparmor" not in kernel.refused:
         assert not any("apparmor" in text for text in client.info()["SecurityOptions"])
 
 
@@ -337,9 +337,11 @@ def test_groups_of_runs_that_live_are_left_alone(kernel: KernelFacts) -> None:
     assert soon(lambda: not _clear_again("contract-lives"))
 
 
-def test_a_whole_run_on_rungs_of_both_directions(tmp_path: Path, cache: Path, rungs: Ladder, image: Image) -> None:
+def test_a_whole_run_on_rungs_of_both_directions(
+    tmp_path: Path, cache: Path, arms: AttributionSteps, image: Image
+) -> None:
     wanted = ("native", "native:plus-all", "container:less-pid")
-    treatments = tuple(t for t in treatments_of(rungs) if t.environment in wanted)
+    treatments = tuple(t for t in treatments_of(arms) if t.environment in wanted)
     assert len(treatments) == len(wanted)
     study = small_bench.study_of(small_bench.model_of(tmp_path), environments=wanted, treatments=treatments)
     prepared = small_bench.bench_of(study, tmp_path / "results", cache)

@@ -17,16 +17,16 @@ from sparkray.analysis.optimized import (
     Tried,
     document_of,
 )
-from sparkray.config.isolation import Step
+from sparkray.config.isolation import AttributionStep
 from sparkray.stats.attribution import attribute, sentence
 
 METRIC, MEMORY = "output_throughput_tok_s", "host_available_drop_peak_gib"
 STEPS = (
-    Step("chroot", "start", "host", "native"),
-    Step("pid", "add", "native", "native:plus-pid"),
-    Step("seccomp", "add", "native", "native:plus-seccomp"),
-    Step("pid", "leave", "container:less-pid", "container_baseline"),
-    Step("seccomp", "leave", "container:less-seccomp", "container_baseline"),
+    AttributionStep("chroot", "start", "host", "native"),
+    AttributionStep("pid", "add", "native", "native:plus-pid"),
+    AttributionStep("seccomp", "add", "native", "native:plus-seccomp"),
+    AttributionStep("pid", "leave", "container:less-pid", "container_baseline"),
+    AttributionStep("seccomp", "leave", "container:less-seccomp", "container_baseline"),
 )
 MEANS = {
     "host": 100.0,

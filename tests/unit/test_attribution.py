@@ -11,7 +11,7 @@ import pytest
 from sparkray.analysis import Analysis
 from sparkray.analysis.derived.attribution import attribution
 from sparkray.config.docker import DockerOptions
-from sparkray.config.isolation import KernelFacts, Ladder, Step, ladder
+from sparkray.config.isolation import AttributionStep, AttributionSteps, KernelFacts, attribution_steps
 from sparkray.config.site import Environment
 from sparkray.config.space import HostFacts
 from sparkray.report.book import Book
@@ -19,10 +19,10 @@ from sparkray.report.figures import waterfall
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import Attribution, Effect, Share, attribute, sentence
 
-LADDER = ladder(
+STEPS = attribution_steps(
     Environment(DockerOptions()), HostFacts(security=("seccomp",)), KernelFacts(2, "overlay2", {"network": "refused"})
 )
-LAYERS = {layer for rung in LADDER.rungs for layer in rung.isolation}
+LAYERS = {layer for arm in STEPS.arms for layer in arm.isolation}
 PLANTED = {"chroot": 1.0, "seccomp": 2.0, "overlay": 0.5}
 
 
@@ -35,25 +35,25 @@ def measured(
     unexplained: float = 0.0,
     together: float = 0.0,
 ) -> dict[str, dict[int, float]]:
-    """Latencies in ms of every rung. Blocks differ by much more than layers; `together` is cost that only pairs have."""
+    """Latencies in ms of every arm. Blocks differ by much more than layers; `together` is cost that only pairs have."""
     draw = np.random.default_rng(seed)
     level = 100 + draw.normal(0, 5, blocks)
     found = {}
-    for rung in LADDER.rungs:
-        base = 0.0 if rung.environment == "host" else costs.get("chroot", 0.0)
-        if rung.environment.startswith("container"):
-            worn = {*LAYERS, "network"} - {rung.layer}
+    for arm in STEPS.arms:
+        base = 0.0 if arm.environment == "host" else costs.get("chroot", 0.0)
+        if arm.environment.startswith("container"):
+            worn = {*LAYERS, "network"} - {arm.layer}
             base += unexplained + sum(costs.get(layer, 0.0) for layer in worn)
             base += together if {"seccomp", "overlay"} <= worn else 0.0
         else:
-            base += sum(costs.get(layer, 0.0) for layer in rung.isolation)
-            base += together if {"seccomp", "overlay"} <= set(rung.isolation) else 0.0
-        found[rung.environment] = {block: level[block] + base + draw.normal(0, noise) for block in range(blocks)}
+            base += sum(costs.get(layer, 0.0) for layer in arm.isolation)
+            base += together if {"seccomp", "overlay"} <= set(arm.isolation) else 0.0
+        found[arm.environment] = {block: level[block] + base + draw.normal(0, noise) for block in range(blocks)}
     return found
 
 
-def attributed(arms: Mapping[str, Mapping[int, float | None]], rungs: Ladder = LADDER) -> Attribution:
-    return attribute(arms, rungs.steps, first=rungs.first, last=rungs.last)
+def attributed(arms: Mapping[str, Mapping[int, float | None]], design: AttributionSteps = STEPS) -> Attribution:
+    return attribute(arms, design.steps, first=design.first, last=design.last)
 
 
 def effect_of(found: Attribution, layer: str, direction: str) -> Effect:
@@ -162,7 +162,7 @@ def test_fiellers_interval_against_the_published_formula() -> None:
 
 def test_an_effect_by_hand() -> None:
     """Differences 1, 2, 3: mean 2, sd 1, t of 2 degrees of freedom 4.3027."""
-    step = Step("pid", "add", "native", "native:plus-pid")
+    step = AttributionStep("pid", "add", "native", "native:plus-pid")
     arms = {"native": {0: 10.0, 1: 20.0, 2: 30.0}, "native:plus-pid": {0: 11.0, 1: 22.0, 2: 33.0}}
     found = attribute(arms, [step], first="native", last="native:plus-pid")
     effect = found.steps[0].effect
@@ -251,7 +251,7 @@ def test_what_is_left_is_the_total_less_what_shows() -> None:
 
 
 def test_blocks_that_all_say_the_same() -> None:
-    arms = {rung.environment: dict.fromkeys(range(3), 5.0) for rung in LADDER.rungs}
+    arms = {arm.environment: dict.fromkeys(range(3), 5.0) for arm in STEPS.arms}
     found = attributed(arms)
     assert found.total == Effect(3, 0.0, 0.0, 0.0, 1.0)
     assert not any(e.shows for e in found.steps)

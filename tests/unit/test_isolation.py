@@ -13,7 +13,16 @@ import builders
 import pytest
 
 from sparkray.config.docker import DockerOptions, cannot_act, flag_words
-from sparkray.config.isolation import BY_NAME, LAYER_TITLES, LAYERS, KernelFacts, Ladder, Rung, ladder, without_layer
+from sparkray.config.isolation import (
+    BY_NAME,
+    LAYER_TITLES,
+    LAYERS,
+    AttributionArm,
+    AttributionSteps,
+    KernelFacts,
+    attribution_steps,
+    without_layer,
+)
 from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import Environment, is_container, is_native
 from sparkray.config.space import HostFacts
@@ -28,24 +37,24 @@ PLAIN = DockerOptions()
 FULL = HostFacts(security=("seccomp", "apparmor", "cgroupns"))
 
 
-def climbed(options: DockerOptions = PLAIN, host: HostFacts = FULL, kernel: KernelFacts = MODERN) -> Ladder:
-    return ladder(Environment(options), host, kernel)
+def climbed(options: DockerOptions = PLAIN, host: HostFacts = FULL, kernel: KernelFacts = MODERN) -> AttributionSteps:
+    return attribution_steps(Environment(options), host, kernel)
 
 
-def layers_of(found: Ladder, direction: str) -> set[str]:
+def layers_of(found: AttributionSteps, direction: str) -> set[str]:
     return {step.layer for step in found.steps if step.direction == direction}
 
 
-def reason(found: Ladder, layer: str, direction: str) -> str:
-    return next(s.reason for s in found.struck if (s.layer, s.direction) == (layer, direction))
+def reason(found: AttributionSteps, layer: str, direction: str) -> str:
+    return next(s.reason for s in found.excluded if (s.layer, s.direction) == (layer, direction))
 
 
-def option(rung: Rung, name: str) -> Any:
-    return getattr(rung.options, name)
+def option(arm: AttributionArm, name: str) -> Any:
+    return getattr(arm.options, name)
 
 
-def rung_of(found: Ladder, environment: str) -> Rung:
-    return next(rung for rung in found.rungs if rung.environment == environment)
+def rung_of(found: AttributionSteps, environment: str) -> AttributionArm:
+    return next(arm for arm in found.arms if arm.environment == environment)
 
 
 def test_every_layer_is_measured_or_struck_out_in_either_direction() -> None:
@@ -53,9 +62,9 @@ def test_every_layer_is_measured_or_struck_out_in_either_direction() -> None:
         for kernel in (MODERN, KernelFacts(1, "overlay2"), KernelFacts()):
             found = climbed(options, kernel=kernel)
             for direction in ("add", "leave"):
-                struck = {s.layer for s in found.struck if s.direction == direction}
-                assert layers_of(found, direction) | struck == {*LAYER_TITLES} == {*BY_NAME, "limits"}
-                assert not layers_of(found, direction) & struck
+                excluded = {s.layer for s in found.excluded if s.direction == direction}
+                assert layers_of(found, direction) | excluded == {*LAYER_TITLES} == {*BY_NAME, "limits"}
+                assert not layers_of(found, direction) & excluded
 
 
 def test_the_whole_ladder_of_a_modern_host() -> None:
@@ -63,7 +72,7 @@ def test_the_whole_ladder_of_a_modern_host() -> None:
     assert layers_of(found, "add") == {*BY_NAME}
     assert layers_of(found, "leave") == {*BY_NAME} - {"overlay", "cgroup", "masked-paths"}
     assert (found.first, found.last) == ("host", "container_baseline")
-    names = [rung.environment for rung in found.rungs]
+    names = [arm.environment for arm in found.arms]
     assert len(set(names)) == len(names) == 2 + 11 + 1 + 8 + 1
     assert rung_of(found, "native:plus-all").isolation == tuple(layer.name for layer in LAYERS)
     assert all(step.before in names and step.after in names for step in found.steps)
@@ -118,7 +127,7 @@ def test_what_the_engine_or_the_kernel_lacks_is_struck_out() -> None:
 
 def test_limits_are_taken_away_where_the_baseline_sets_some() -> None:
     baseline = Environment(DockerOptions(memory="4g", cpus=2.0, cpuset_cpus="0-1", init=True), ("memory", "init"))
-    found = ladder(baseline, FULL, MODERN)
+    found = attribution_steps(baseline, FULL, MODERN)
     less = rung_of(found, "container:less-limits")
     assert (less.options, less.adapt) == (DockerOptions(init=True), ("init",))
     assert "limits" in layers_of(found, "leave")
@@ -153,13 +162,13 @@ def test_taking_ipc_away_leaves_no_flag_that_cannot_act() -> None:
 
 def test_what_may_be_given_up_may_be_given_up_on_every_rung() -> None:
     baseline = Environment(DockerOptions(shm_size="8g", ulimit_memlock=-1), ("shm_size", "ulimit_memlock"))
-    found = ladder(baseline, FULL, MODERN)
+    found = attribution_steps(baseline, FULL, MODERN)
     assert rung_of(found, "container:less-ipc").adapt == ("ulimit_memlock",)
     assert rung_of(found, "container:less-pid").adapt == rung_of(found, "container_baseline").adapt == baseline.adapt
 
 
 def test_a_shorter_ladder() -> None:
-    found = ladder(Environment(DockerOptions()), FULL, MODERN, start="native", together=False)
+    found = attribution_steps(Environment(DockerOptions()), FULL, MODERN, start="native", together=False)
     assert found.first == "native"
     assert layers_of(found, "start") == layers_of(found, "all") == set()
 

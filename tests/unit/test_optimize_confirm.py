@@ -230,7 +230,7 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContex
 
 
 def test_a_number_of_blocks_that_was_asked_for_goes_before_the_looks(looking: OptimizationContext) -> None:
-    asked = replace(looking, asked=replace(looking.asked, confirm_runs=30))
+    asked = replace(looking, request=replace(looking.request, confirm_runs=30))
     assert (asked.confirm_runs, asked.looks) == (30, None)
 
 
