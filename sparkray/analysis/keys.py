@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from sparkray.errors import InputError
 
-TALLY, DISTINCT, CONTEXT, METHOD = "tally/", "distinct/", "context/", "method/"
-"""How traces begin that a report opens: counts of rows, counts of different values, what was done, constants."""
+TALLY, CONTEXT = "tally/", "context/"
+"""How traces begin that a report opens: counts of rows, what was done."""
 AGAINST = "against/"
 """How those begin that lead to the rows of another study, which a report is held against."""
 
@@ -34,30 +34,17 @@ def parts_of(trace_id: str) -> tuple[str, list[str]]:
 
 def tally_id(name: str, where: Mapping[str, object]) -> str:
     """Id of a count of rows: the table and the values that its rows have."""
-    return TALLY + _chosen(name, where)
+    return TALLY + name + "".join(f"&{column}={json.dumps(value)}" for column, value in where.items())
 
 
-def distinct_id(name: str, column: str, where: Mapping[str, object]) -> str:
-    """Id of a count of the different values of a column, over the rows that have these values."""
-    return f"{DISTINCT}{column}/{_chosen(name, where)}"
-
-
-def _chosen(name: str, where: Mapping[str, object]) -> str:
-    return name + "".join(f"&{column}={json.dumps(value)}" for column, value in where.items())
-
-
-def tally_of(trace_id: str) -> tuple[str, str | None, dict[str, object]]:
-    """Table, column whose values are told apart (None where rows are counted), and values, of a count's id.
+def tally_of(trace_id: str) -> tuple[str, dict[str, object]]:
+    """Table and values of a count's id.
 
     Raises:
         InputError: The id is not well-formed.
     """
-    column: str | None = None
-    rest = trace_id.removeprefix(TALLY)
-    if trace_id.startswith(DISTINCT):
-        column, _, rest = trace_id.removeprefix(DISTINCT).partition("/")
-    name, *parts = rest.split("&")
+    name, *parts = trace_id.removeprefix(TALLY).split("&")
     try:
-        return name, column, {key: json.loads(value) for key, _, value in (part.partition("=") for part in parts)}
+        return name, {key: json.loads(value) for key, _, value in (part.partition("=") for part in parts)}
     except ValueError:
-        raise InputError(f"{trace_id!r} is no trace id", "Copy one from the report's page") from None
+        raise InputError(f"{trace_id!r} is not a trace id", "Copy one from the report's page") from None

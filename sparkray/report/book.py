@@ -1,13 +1,10 @@
-"""The book of a report: the tables that it may quote, and the evidence of every number that it does quote.
+"""The tables of a report and the evidence of their rows.
 
-Numbers come out of here and from nowhere else. `number` quotes a row's value, `count` tallies rows, `fact` quotes what was
-done (the analysis's context), `linked` quotes a cell that is a sentence with numbers in it, as a whole. What was quoted is
-remembered by its trace id, and `evidence` tells for each id which table, which rows, how many.
+`rows` reads a table of the analysis or one that the report derived; `evidence` finds for a row's trace id which table, which
+rows and how many are behind it, and `open` opens them.
 """
 
-import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -18,13 +15,10 @@ import polars as pl
 import yaml
 
 from sparkray.analysis import Analysis, trace
-from sparkray.analysis.keys import AGAINST, CONTEXT, DISTINCT, TALLY, distinct_id, tally_id, tally_of
-from sparkray.analysis.text import Number, Part, Text, number_of
+from sparkray.analysis.keys import AGAINST, CONTEXT, TALLY, tally_of
 from sparkray.analysis.tracing import Trace, scope_of
 from sparkray.errors import InputError
 
-NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
-"""A number that stands alone in a sentence: not part of a name (`Qwen2-1.5B`), a path, a time or an image's tag."""
 _CONTEXT_HOW = "As the experiment's definition and its runs tell it; the values stand in analysis.json under context"
 _EMPTY = pl.DataFrame(schema={"trace": pl.String})
 Row = Mapping[str, Any]
@@ -51,11 +45,6 @@ class Evidence:
     supports: tuple[str, ...] = ()
 
     @property
-    def anchor(self) -> str:
-        """Id of its entry in the page."""
-        return "ev-" + hashlib.sha256(self.trace.encode()).hexdigest()[:10]
-
-    @property
     def line(self) -> str:
         """All of it in a line."""
         rows = "" if self.count is None else f", {self.count} row{'' if self.count == 1 else 's'}"
@@ -64,7 +53,7 @@ class Evidence:
 
 @dataclass
 class Book:
-    """What one report quotes from.
+    """What one report is made of.
 
     Args:
         analysis: Estimates and verdicts.
@@ -75,19 +64,12 @@ class Book:
 
     analysis: Analysis
     own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
-    quoted: dict[str, Evidence] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
     other: Analysis | None = None
 
     @property
     def context(self) -> Mapping[str, Any]:
         """What was done."""
         return self.analysis.context
-
-    @property
-    def looked(self) -> bool:
-        """Whether looks were taken at the primary metrics, in place of a fixed number of pairs."""
-        return bool(self.context.get("sequential"))
 
     @cached_property
     def facts(self) -> Mapping[str, Any]:
@@ -105,58 +87,13 @@ class Book:
             return []
         return list(chosen(frame, where).iter_rows(named=True))
 
-    def number(self, row: Row, column: str, form: str) -> Part:
-        """A value of a row, as a number with the row's evidence; a dash where there is none."""
-        return number_of(row[column], form, trace=str(row["trace"]), column=column)
-
-    def count(self, name: str, /, **where: object) -> Part:
-        """How many rows of a table have these values."""
-        return number_of(len(self.rows(name, **where)), "count", trace=tally_id(name, where), column="count")
-
-    def fact(self, path: str, form: str = "count") -> Part:
-        """What was done, by its path in the context; a dash where it is not known."""
-        value = self.facts.get(path)
-        return number_of(value, form, trace=CONTEXT + path, column="value")
-
-    def count_of(self, path: str) -> Part:
-        """How many things the context lists under a path."""
-        found: Any = self.context
-        for step in path.split("/"):
-            found = (found or {}).get(step)
-        return number_of(len(found or ()), "count", trace=CONTEXT + path, column="count")
-
-    def constant(self, name: str, form: str = "level") -> Part:
-        """A constant of the method (`derived.method`) by its name."""
-        return self.number(self.rows("method", name=name)[0], "value", form)
-
-    def distinct(self, name: str, column: str, /, **where: object) -> Part:
-        """How many different values a column has in the rows that have these values."""
-        found = len({row[column] for row in self.rows(name, **where)})
-        return number_of(found, "count", trace=distinct_id(name, column, where), column="count")
-
-    def linked(self, text: str | None, trace_id: str) -> Text:
-        """A cell that is a sentence. With numbers in it the whole of it is quoted, with the row's evidence."""
-        if not text:
-            return ()
-        return (Number(text, trace_id),) if NUMERAL.search(text) else (text,)
-
     def evidence(self, trace_id: str, column: str = "") -> Evidence:
-        """Where the number of that id comes from, remembered; a column of a row may rest on other rows than most of it.
+        """Where the number of that id comes from; a column of a row may rest on other rows than most of it.
 
         Raises:
             InputError: Nothing has that id.
         """
-        key = trace_id + scope_of(trace_id, column)
-        if key not in self.quoted:
-            self.quoted[key] = self._evidence(key)
-        return self.quoted[key]
-
-    def first_place(self, evidence: Evidence) -> str:
-        """The id of a number's place in the page, the first time that its evidence is quoted; later nothing."""
-        if evidence.trace in self.places:
-            return ""
-        self.places[evidence.trace] = evidence.anchor.replace("ev-", "at-", 1)
-        return self.places[evidence.trace]
+        return self._evidence(trace_id + scope_of(trace_id, column))
 
     def behind(self, trace_id: str) -> Iterator[tuple[Evidence, pl.DataFrame]]:
         """The evidence, with rows, of what a derived row was made from; nothing where a row was made from runs."""
@@ -164,11 +101,10 @@ class Book:
             yield self.open(support)
 
     def _evidence(self, trace_id: str) -> Evidence:
-        if trace_id.startswith((TALLY, DISTINCT)):
-            name, column, where = tally_of(trace_id)
+        if trace_id.startswith(TALLY):
+            name, where = tally_of(trace_id)
             words = " AND ".join(map(_condition, where.items())) or "all rows"
-            how = f"The number counts the different values of {column} in" if column else "The number counts"
-            return Evidence(trace_id, name, words, len(self.rows(name, **where)), f"{how} these rows")
+            return Evidence(trace_id, name, words, len(self.rows(name, **where)), "The number counts these rows")
         if trace_id.startswith(CONTEXT):
             path = trace_id.removeprefix(CONTEXT)
             return Evidence(trace_id, "context", f"path = '{path}' or below", len(self._below(path)), _CONTEXT_HOW)
@@ -189,11 +125,11 @@ class Book:
             InputError: Nothing has that id.
         """
         evidence = self.evidence(trace_id)
-        if trace_id.startswith((TALLY, DISTINCT)):
-            name, _, where = tally_of(trace_id)
+        if trace_id.startswith(TALLY):
+            name, where = tally_of(trace_id)
             return evidence, chosen(self.table(name), where)
         if trace_id.startswith(CONTEXT):
-            return evidence, self._told(trace_id.removeprefix(CONTEXT))
+            return evidence, self._context_rows(trace_id.removeprefix(CONTEXT))
         if evidence.table in self.own:
             return evidence, self.own[evidence.table].filter(pl.col("trace") == trace_id)
         return evidence, self._rows_of(trace_id).rows
@@ -210,7 +146,7 @@ class Book:
         """Every value of the context at a path or below it."""
         return {key: value for key, value in self.facts.items() if key == path or key.startswith(f"{path}/")}
 
-    def _told(self, path: str) -> pl.DataFrame:
+    def _context_rows(self, path: str) -> pl.DataFrame:
         values = self._below(path)
         if not values:
             raise InputError(f"nothing in the context has the path {path!r}", "The paths stand in analysis.json")

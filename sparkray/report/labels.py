@@ -19,17 +19,6 @@ _LONG: Mapping[str, str] = {
     "container_baseline": "container with the baseline flags",
     "container_optimized": "container with the tuned flags",
 }
-VERDICTS: Mapping[str, str] = {
-    "equivalent": "inside the margin",
-    "different": "outside that margin",
-    "undecided": "these runs cannot tell",
-}
-ARCHITECTURES: Mapping[str, str] = {
-    "decoder": "dense decoders",
-    "moe": "mixtures of experts",
-    "efficient": "small efficient models",
-    "reasoning": "reasoning models",
-}
 
 
 def metric_name(metric: str) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
 
-from sparkray.analysis.forms import shown
 from sparkray.report.book import Book
+from sparkray.report.format import shown
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use", "rect"}
 

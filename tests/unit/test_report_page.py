@@ -15,7 +15,8 @@ from support.studies import small_study
 from sparkray.analysis import Analysis, analyse
 from sparkray.report import Written, open_book, write_report
 from sparkray.report.book import Book
-from sparkray.report.page import page, points, template
+from sparkray.report.page import page, template, texts
+from sparkray.report.paper import points
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +234,10 @@ def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[s
     assert [cell for cell in parsed.cells if not is_of(book, cell)] == []
     assert not re.search(r"\b(nan|None|inf)\b", words(parsed.source))
     assert not [
-        one for name in ("methods", "threats", "questions") for one in points(book, f"text/{name}.j2") if not all(one)
+        one
+        for name in ("methods", "threats", "questions")
+        for one in points(texts(book), f"text/{name}.j2")
+        if not all(one)
     ]
 
 

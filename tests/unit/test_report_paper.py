@@ -12,11 +12,14 @@ from sparkray.analysis import analyse
 from sparkray.analysis.latex import escape
 from sparkray.analysis.tracing import SCOPE
 from sparkray.report import open_book
-from sparkray.report.book import NUMERAL, Book
+from sparkray.report.book import Book
 from sparkray.report.figures import Saved, draw, rendered, words
 from sparkray.report.latex import Macros, body, cited, defined, traces_of
 from sparkray.report.page import texts
 from sparkray.report.paper import write_paper
+
+NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
+"""A number that stands alone: not part of a name (`Qwen2-1.5B`), a path, a time or an image's tag."""
 
 DRAWN = ("forest", "size_overhead")
 CONSTANTS = {"95", "90", "80", "5", "10,000"}

@@ -1,59 +1,19 @@
-"""Sentences whose numbers know where they come from, and the forms in which numbers are shown."""
+"""Number formats, labels, and the ids of counts."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.analysis.forms import FORMS, MISSING, probability, shown, significant
-from sparkray.analysis.keys import distinct_id, tally_id, tally_of
-from sparkray.analysis.text import (
-    Number,
-    enumerated,
-    joined,
-    number_of,
-    numbers_of,
-    parsed,
-    plain,
-    say,
-    sentences,
-    serialised,
-)
-from sparkray.report.book import NUMERAL
+from sparkray.analysis.keys import tally_id, tally_of
+from sparkray.report.format import FORMS, MISSING, probability, shown, significant
 from sparkray.report.labels import axis_label, metric_name, readable
 from sparkray.schema import unit_of
 
-PAIRS = Number("30", "comparisons/A", "n", "count")
 
 
-def test_a_sentence_holds_its_number() -> None:
-    text = say("{n} pairs, {more}", n=PAIRS, more=say("{n} again", n=PAIRS))
-    assert plain(text) == "30 pairs, 30 again"
-    assert numbers_of(text) == [PAIRS, PAIRS]
-
-
-@pytest.mark.parametrize("value", [30, 1.0042])
-def test_a_bare_number_is_refused(value: float) -> None:
-    with pytest.raises(TypeError, match="needs evidence"):
-        say("{n} pairs", n=value)  # type: ignore[arg-type]
-
-
-def test_a_name_without_a_value_is_refused() -> None:
-    with pytest.raises(KeyError):
-        say("{n} pairs")
-
-
-def test_lists_and_rows_of_sentences() -> None:
-    assert plain(enumerated(["a", "b", (PAIRS, " c")])) == "a, b and 30 c"
-    assert plain(enumerated(["a"])) == "a"
-    assert enumerated([]) == ()
-    assert plain(sentences(("One.",), (), ("Two.",))) == "One. Two."
-    assert joined(["a", "b", "", PAIRS]) == ("ab", PAIRS)
-
-
-def test_what_is_missing_is_a_dash_and_no_number() -> None:
-    assert number_of(None, "ratio", trace="t", column="ratio") == MISSING
-    assert number_of(float("nan"), "ratio", trace="t", column="ratio") == MISSING
-    assert number_of(1.00415, "ratio", trace="t", column="ratio") == Number("1.0042", "t", "ratio", "ratio")
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_what_is_missing_is_a_dash(value: float | None) -> None:
+    assert shown(value, "ratio") == MISSING
 
 
 @pytest.mark.parametrize(
@@ -95,30 +55,9 @@ def test_every_form_takes_a_number() -> None:
     assert all(form(0.5) for form in FORMS.values())
 
 
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("a ratio of 1.0042 (95 % CI 0.99 to 1.01, 30 pairs)", ["1.0042", "95", "0.99", "1.01", "30"]),
-        ("Qwen2-1.5B, Mixtral-8x7B, p95, GB10, Mistral-7B-v0.3", []),
-        ("at 2026-01-05T08:00:00 in v1.2.3 of image:1.0 at /a/30/b", []),
-        ("-0.5 and 1,000 and 7.1e-15 and 64 MiB", ["-0.5", "1,000", "7.1e-15", "64"]),
-        ("a 16-bit cache, concurrency=4", []),
-        ("89% and 1.", ["89", "1"]),
-    ],
-)
-def test_numbers_that_stand_alone_are_found(text: str, found: list[str]) -> None:
-    assert NUMERAL.findall(text) == found
-
-
 def test_a_tally_is_read_back_from_its_id() -> None:
     where: dict[str, object] = {"verdict": "different", "primary": True, "margin": None}
-    assert tally_of(tally_id("comparisons", where)) == ("comparisons", None, where)
-    assert tally_of(distinct_id("comparisons", "model", where)) == ("comparisons", "model", where)
-
-
-def test_a_text_is_read_back_from_its_json() -> None:
-    text = say("{n} pairs, {why}", n=PAIRS, why="naïve")
-    assert parsed(serialised(text)) == text
+    assert tally_of(tally_id("comparisons", where)) == ("comparisons", where)
 
 
 def test_names_for_readers() -> None:

@@ -13,7 +13,8 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.threats import threat_rows
 from sparkray.report import open_book
 from sparkray.report.book import Book
-from sparkray.report.page import page, points
+from sparkray.report.page import page, texts
+from sparkray.report.paper import points
 from sparkray.simulate.study import Plant, plant
 
 
@@ -29,7 +30,8 @@ def other(analysis: Analysis, **context: Any) -> Book:
 
 def said(book: Book) -> Mapping[str, str]:
     """Methods and threats by name."""
-    return dict([*points(book, "text/methods.j2"), *points(book, "text/threats.j2")])
+    made = texts(book)
+    return dict([*points(made, "text/methods.j2"), *points(made, "text/threats.j2")])
 
 
 def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(analysis: Analysis) -> None:

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from sparkray.analysis.columns import polars_types
-from sparkray.analysis.forms import FORMS
 from sparkray.analysis.latex import col, views
 from sparkray.analysis.schema import TABLES
+from sparkray.report.format import FORMS
 from sparkray.schema import OF_METRIC, Column, label_of, number
 from sparkray.store import TABLES as STORED
 
