@@ -76,9 +76,9 @@ def is_of(book: Book, cell: Cell) -> bool:
     )
     values = {**row, **json.loads(row.get("numbers") or "{}")}
     parts = [shown(values[column], form) for column, form in zip(cell.columns, cell.forms, strict=True)]
-    found = re.findall(r"[-+]?\d[\d,.]*\d|[-+]?\d", cell.text)
-    wanted = re.findall(r"[-+]?\d[\d,.]*\d|[-+]?\d", " ".join(dict.fromkeys(parts)))
-    return all(part in cell.text for part in parts) and found == wanted
+    numerals = re.compile(r"[-+]?\d[\d,.]*\d|[-+]?\d")
+    wanted = [numerals.findall(" ".join(shapes)) for shapes in (parts, dict.fromkeys(parts))]
+    return all(part in cell.text for part in parts) and numerals.findall(cell.text) in wanted
 
 
 def words(html: str) -> str:
