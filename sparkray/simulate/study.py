@@ -12,7 +12,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -143,41 +143,6 @@ def plant(results_dir: Path, planted: Plant) -> Path:
             latency_log = blocks[run.card.name, run.level, run.block] + _effect(planted, run, chance)
             clock += timedelta(seconds=_measure(dataset, planted, run, row, (latency_log, chance)))
     return dataset.path
-
-
-def small_study(
-    results_dir: Path,
-    *,
-    models: int = 3,
-    runs: int = 6,
-    seed: int = 0,
-    **changes: Any,  # noqa: ANN401
-) -> Path:
-    """A study of about 50 short runs with everything in it, for tests and for looking at. Returns its folder.
-
-    Models span small and large, dense and mixture of experts; the baseline container is 3 % slower and 4 % larger, the
-    optimised one within 0.1 %; one run in eleven failed first.
-
-    Args:
-        results_dir: Where datasets lie.
-        models: How many models, 1 to 5.
-        runs: Blocks of each.
-        seed: Of everything that is drawn.
-        changes: Fields of `Plant` that are to be others.
-    """
-    names = ("Qwen2-1.5B", "Mistral-7B-v0.3", "GPT-OSS-120B", "DeepSeek-R1-7B", "Phi-3-mini")
-    planted = Plant(
-        name="small",
-        models=names[:models],
-        runs=runs,
-        requests=24,
-        samples=60,
-        seed=seed,
-        speed_ratio={"container_baseline": 0.97, "container_optimized": 0.999},
-        memory_ratio={"container_baseline": 1.04, "container_optimized": 1.005},
-        flaky=11,
-    )
-    return plant(results_dir, replace(planted, **changes))
 
 
 def _block_keys(planted: Plant, cards: tuple[ModelCard, ...]) -> Iterator[tuple[str, str, int]]:

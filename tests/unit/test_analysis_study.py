@@ -198,7 +198,9 @@ def test_the_table_says_the_same_as_the_end_of_a_sweep(small: Path, analysis: An
     shown = comparisons(frame_of(rows, {row["run_id"] for row in rows}), [SPEED, LATENCY, MEMORY], DEFAULT_MARGINS)
     assert len(shown) == 18
     for each in shown:
-        [row] = primary(analysis, model=each["model"], environment=each["environment"], metric=each["metric"]).to_dicts()
+        [row] = primary(
+            analysis, model=each["model"], environment=each["environment"], metric=each["metric"]
+        ).to_dicts()
         assert (row["ratio"], row["low"], row["high"]) == pytest.approx((each["ratio"], each["low"], each["high"]))
         assert (row["n"], row["verdict"], row["sentence"]) == (each["n"], each["verdict"], each["sentence"])
 

@@ -10,7 +10,6 @@ from sparkray.report.labels import axis_label, metric_name, readable
 from sparkray.schema import unit_of
 
 
-
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_what_is_missing_is_a_dash(value: float | None) -> None:
     assert shown(value, "ratio") == MISSING

@@ -175,7 +175,10 @@ def test_looks_at_one_target_do_not_count_for_the_next(tmp_path: Path) -> None:
             sampler.attach(Target(pid))
             captures.append(sampler.capture())
         ticks_per_s = os.sysconf("SC_CLK_TCK")
-        assert [sampler.rows(captured)[0]["process_cpu_s"] for captured in captures] == [900 / ticks_per_s, 5 / ticks_per_s]
+        assert [sampler.rows(captured)[0]["process_cpu_s"] for captured in captures] == [
+            900 / ticks_per_s,
+            5 / ticks_per_s,
+        ]
 
 
 def test_pss_is_read_from_the_rollup() -> None:
