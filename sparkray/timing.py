@@ -1,4 +1,4 @@
-"""Run-time estimates of a study: the median of measured runs, else the roofline of the model card."""
+"""Run-time estimates of a study: the median of measured attempts, ok or not, else the roofline of the model card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,8 @@ class Timing:
         self._take((planned.model, planned.level), row)
 
     def _take(self, key: Key, row: Mapping[str, Any]) -> None:
-        if row["status"] == "ok" and row["duration_s"] is not None:
+        """Attempts that failed count too: where most of them time out, so will those that come."""
+        if row["duration_s"] is not None:
             self.durations.setdefault(key, []).append(row["duration_s"])
 
     def run_s(self, planned: PlannedRun) -> float:

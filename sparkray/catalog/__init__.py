@@ -92,6 +92,19 @@ class Catalog:
         mapping, source = self._mapping("experiments", "experiment", name)
         return parse(Experiment, override(mapping, overrides or {}), source)
 
+    def experiment_files(self) -> dict[str, Path]:
+        """The file of each experiment, by the name that selects it."""
+        return self._names("experiments")
+
+    def site_files(self) -> dict[str, Path]:
+        """The file of each site, by the name that selects it."""
+        return self._names("conf/sites")
+
+    def model_files(self) -> dict[str, Path]:
+        """The file of each model card, by the model's name."""
+        paths = self._names("conf/models").values()
+        return {str(read_yaml(path)["name"]): path for path in paths}
+
     def site_names(self) -> list[str]:
         """The sites that ship."""
         return list(self._names("conf/sites"))

@@ -6,20 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 
 from sparkray.analysis import Analysis, analyse, write
-from sparkray.errors import ConfigError, DatasetError, UnknownNameError
+from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.metrics import BY_NAME
-from sparkray.store import Dataset, existing
-from sparkray.sweep.show import console
+from sparkray.sweep.completion import complete_experiment
+from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
+from sparkray.sweep.markdown import export_markdown, markdown_option
+from sparkray.sweep.show import console, print_line
+from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for, calibration_sentence
 
 FOLDER = "analysis"
 
 
 @click.command()
-@click.option("--experiment", metavar="NAME", help="Whose newest dataset; that of any experiment when not given.")
+@dataset_argument
+@click.option(
+    "--experiment",
+    shell_complete=complete_experiment,
+    metavar="NAME",
+    help="Whose newest dataset; that of any experiment when not given.",
+)
 @click.option(
     "--results-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -41,22 +49,30 @@ FOLDER = "analysis"
     help="Another relative margin than the experiment's. One that is chosen after the data proves nothing.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of bootstrap and permutation.")
+@markdown_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def analyze(
+    dataset: Path | None,
     experiment: str | None,
     results_dir: Path,
     *,
     output: Path | None,
     margins: tuple[str, ...],
     seed: int,
+    markdown_file: Path | None,
     as_json: bool,
 ) -> int:
-    """Compute every estimate and verdict of a dataset, into Parquet, CSV, JSON and LaTeX (phase 2C)."""
-    dataset = newest(results_dir, experiment)
-    calibration = calibration_for(dataset)
-    analysis = analyse(dataset.path, margins=margins_of(margins), seed=seed)
-    folder = output or dataset.path / FOLDER
+    """Compute every estimate and verdict of a dataset, into Parquet, CSV, JSON and LaTeX (phase 2C).
+
+    DATASET is a folder such as results/local or results/local@2; the newest dataset if it is left out.
+    """
+    subject = newest(results_dir, experiment) if dataset is None else dataset_at(dataset)
+    calibration = calibration_for(subject)
+    analysis = analyse(subject.path, margins=margins_of(margins), seed=seed)
+    folder = output or subject.path / FOLDER
     files = write(analysis, folder)
+    if markdown_file is not None:
+        export_markdown(markdown_file, analysis)
     if as_json:
         document = {**_document(analysis, files), "calibration": calibration}
         click.echo(json.dumps(document, indent=1, default=str, allow_nan=False))
@@ -65,27 +81,6 @@ def analyze(
         if calibration is not None:
             click.echo(calibration_sentence(calibration))
     return 0 if analysis.context["runs_used"] else 1
-
-
-def newest(results_dir: Path, experiment: str | None) -> Dataset:
-    """The newest dataset of an experiment, else the one of all that was written to last.
-
-    Raises:
-        DatasetError: There is none.
-    """
-    if experiment is not None:
-        found = existing(results_dir, experiment)
-        if found:
-            return found[-1]
-    names = {path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")}
-    if experiment is None and names:
-        known = [dataset for name in names for dataset in existing(results_dir, name)]
-        return max(known, key=lambda dataset: ((dataset.path / "runs").stat().st_mtime, dataset.path.name))
-    there = f"There are: {', '.join(sorted(names))}" if names else "Measure something first: sparkray quick"
-    of = f" of {experiment!r}" if experiment else ""
-    raise DatasetError(
-        f"no dataset{of} in {results_dir.absolute()}", f"{there}; or name another folder: --results-dir DIR"
-    )
 
 
 def margins_of(given: tuple[str, ...]) -> Mapping[str, float]:
@@ -114,22 +109,15 @@ def margins_of(given: tuple[str, ...]) -> Mapping[str, float]:
 
 def _show(analysis: Analysis, folder: Path, files: list[Path]) -> None:
     out, context = console(to_stderr=False), analysis.context
-    out.print(
-        f"{context['experiment']}: {context['runs_used']} runs that are ok, of {_attempts(context)}", markup=False
-    )
-    if not context["runs_used"]:
-        out.print("No run is ok: there is nothing to estimate. See the reasons with: sparkray status", markup=False)
-    before = None
-    for row in analysis.tables["comparisons"].filter(primary=True).to_dicts():
-        model = f"{row['model']} {row['level']}".rstrip()
-        if model != before:
-            out.print(f"\n[bold]{escape(model)}[/bold]")
-        before = model
-        out.print(f"  {row['sentence'].removeprefix(f'{model}, ')}", markup=False, soft_wrap=True)
+    if context["runs_used"]:
+        for line in summary_lines(findings_of(analysis)):
+            print_line(out, line)
+    else:
+        print_line(out, "No run is ok: there is nothing to estimate. See the reasons with: sparkray status")
     if context["simulated"]:
-        out.print("\nSIMULATED: runs of this dataset were made by a double, not by an engine.", style="bold")
+        print_line(out, "SIMULATED: runs of this dataset are from a simulated engine.", style="bold")
     kinds = ", ".join(sorted({path.suffix[1:] for path in files}))
-    out.print(f"\n{len(files)} files ({kinds}) in {folder}", markup=False, soft_wrap=True)
+    print_line(out, f"{context['experiment']}: {_attempts(context)}; {len(files)} files ({kinds}) in {folder}")
 
 
 def _attempts(context: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from sparkray.config.site import Site
 from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.store import write_atomically
 from sparkray.sweep.named_gpu import site_with_gpu
-from sparkray.sweep.show import console
+from sparkray.sweep.show import console, print_line
 
 _SHOWN_ROWS = 4
 
@@ -111,7 +111,7 @@ def _show(report: Report, results: Results, site: Site | None) -> None:
     out = console(to_stderr=False)
 
     def say(text: str) -> None:
-        out.print(text, markup=False, soft_wrap=True)
+        print_line(out, text)
 
     counted = f"{len(results.frame)} rows, {len(results.ok)} count"
     say(f"{results.source}: {counted}; {machine_told(site, results.gpus)}\n")

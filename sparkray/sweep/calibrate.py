@@ -17,7 +17,7 @@ from sparkray.sweep.calibration_text import show
 from sparkray.sweep.experiment import Conclude, sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.options import options_of, sweep_options
-from sparkray.sweep.show import console, counts_of
+from sparkray.sweep.show import console, counts_of, print_line
 from sparkray.workflows.calibration import (
     against_itself,
     asked_of,
@@ -74,7 +74,7 @@ def _from_sweep(options: Options, pairs: int | None, carry_out: Sweep) -> int:
         rows = [row for row in dataset.read("runs") if row["run_id"] in planned]
         counts = counts_of(runs, rows)
         found = series_of(rows)
-        out.print(f"{counts['ok']} of {counts['planned']} runs ok. Data: {dataset.path}", markup=False, soft_wrap=True)
+        print_line(out, f"{counts['ok']} of {counts['planned']} runs ok. Data: {dataset.path}")
         if found is not None:
             experiment = study.experiment
             asked = asked_of(

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sparkray.stats.calibration import LEVEL
+from sparkray.sweep.show import print_line
 from sparkray.workflows.calibration_file import Document, not_judged, rate_words
 
 _SEVERAL = 1.05
@@ -17,13 +18,13 @@ _BLOCK = 2
 def show(document: Document, out: Console) -> None:
     """Everything: whose runs, the rates of both designs, the noise, what it lets be seen, and the verdict."""
     for line in _about(document):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     judged = {name: metric for name, metric in document["metrics"].items() if metric["not_estimable"] is None}
     if judged:
         out.print(_rates(judged, document["headline_pairs"]))
         out.print(_noise(judged))
     for line in (*_reach(judged), *_left_out(document), *_verdicts(document, judged)):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
 
 
 def _about(document: Document) -> Iterator[str]:
@@ -37,7 +38,7 @@ def _about(document: Document) -> Iterator[str]:
             "longer here than in a sweep of two arms, which would make two."
         )
     if document["simulated"]:
-        yield "SIMULATED: these runs were made by a double, not by an engine."
+        yield "SIMULATED: these runs are from a simulated engine."
 
 
 def _rates(metrics: Mapping[str, Any], headline: int) -> Table:

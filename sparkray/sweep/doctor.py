@@ -16,7 +16,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.probe import clocks_under_load
 from sparkray.plan import make_plan
 from sparkray.sweep.options import options_of, study_options
-from sparkray.sweep.show import console
+from sparkray.sweep.show import console, print_line
 from sparkray.workflows.options import build_study
 
 _STAND_IN = "cpu"
@@ -50,5 +50,5 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     else:
         out = console(to_stderr=False)
         for finding in findings:
-            out.print(finding.text(), markup=False, soft_wrap=True)
+            print_line(out, finding.text())
     return 1 if any(finding.state == "stop" for finding in findings) else 0

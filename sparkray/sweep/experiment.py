@@ -3,22 +3,24 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
-from sparkray.analysis.sequential import standings
+from sparkray.analysis.sequential import Standing, standings
 from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import engine_warnings
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.stats.sequential import Look
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence_text import equivalence_document, equivalence_lines, equivalence_results
-from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.show import Display, console, counts_of, error_text, print_line
+from sparkray.sweep.summary import Findings, summary_lines, warnings_of
 from sparkray.timing import Timing
 from sparkray.units import format_duration
 from sparkray.workflows.calibration_file import calibration_beside, calibration_sentence
@@ -45,9 +47,9 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     done = dataset.ok_run_ids()
     unneeded, why = left_out(study, dataset, [run for run in runs if run.run_id not in done])
     todo = [run for run in runs if run.run_id not in done | unneeded]
-    _announce(study, dataset, runs, todo, out.print)
+    _announce(study, dataset, runs, todo, out)
     for line in why:
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     ended_error: SparkrayError | None = None
     interrupted = False
     if todo:
@@ -72,28 +74,26 @@ def _announce(
     dataset: Dataset,
     runs: Sequence[PlannedRun],
     todo: Sequence[PlannedRun],
-    show: Callable[..., None],
+    out: Any,  # noqa: ANN401
 ) -> None:
     experiment = study.experiment
     names = ", ".join(treatment.environment for treatment in study.treatments)
     timing = Timing(study, dataset)
     seconds = sum(timing.total_s(run) for run in todo)
-    show(
+    print_line(
+        out,
         f"experiment {experiment.name} on site {study.site.name}: {len(study.cards)} model(s) x {experiment.runs} runs "
         f"x {{{names}}}",
-        markup=False,
-        soft_wrap=True,
     )
-    show(
+    print_line(
+        out,
         f"{len(runs)} runs planned, {len(runs) - len(todo)} done, {len(todo)} to go, about {format_duration(seconds)}; "
         f"data in {dataset.path}",
-        markup=False,
-        soft_wrap=True,
     )
     for line in equivalence_lines(study):
-        show(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     for warning in engine_warnings(study, runs, load_engine(study.engine)):
-        show(f"warning: {warning}", markup=False, soft_wrap=True)
+        print_line(out, f"warning: {warning}")
 
 
 def _confirm(options: Options) -> None:
@@ -114,6 +114,10 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     simulated = simulated_count(rows, {run.run_id for run in runs})
     host = next((str(row["host"]) for row in rows), None)
     calibration = calibration_beside(dataset, host, study.site.name) if host else None
+    wanted = {run.run_id for run in runs}
+    warnings = warnings_of(
+        row for row in dataset.read("checks", ["run_id", "check", "verdict"]) if row["run_id"] in wanted
+    )
     if options.json:
         document = {
             "experiment": study.experiment.name,
@@ -122,31 +126,51 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
             "simulated": simulated,
             "folded": equivalence_document(study),
             "calibration": calibration,
+            "warnings": warnings,
             **({"looks": [standing_document(standing) for standing in looks]} if looks else {}),
             **as_document(found, compared),
         }
         click.echo(json.dumps(document, indent=1))
         return counts
-    if found:
-        out.print(environment_table(found))
-    for line in (*comparison_lines(compared), *equivalence_results(study)):
-        out.print(line, markup=False, soft_wrap=True)
-    for standing in looks:
-        out.print(f"by the looks, which count: {standing}", markup=False, soft_wrap=True)
+    rows_shown = _rows_shown(compared, looks, study.experiment.primary_metrics)
+    means = {(cell.model, cell.environment, cell.metric): cell.values.mean for cell in found}
+    interim = [f"Interim analysis, which counts: {standing}" for standing in looks]
+    for line in summary_lines(Findings(rows_shown, means, warnings, equivalence_results(study), interim)):
+        print_line(out, line)
     if calibration:
-        out.print(calibration_sentence(calibration), markup=False, soft_wrap=True)
+        print_line(out, calibration_sentence(calibration))
     if simulated:
-        out.print(f"SIMULATED: {simulated} of these runs were made by a double, not by an engine.", style="bold")
-    out.print(
+        print_line(out, f"SIMULATED: {simulated} of these runs are from a simulated engine.", style="bold")
+    print_line(
+        out,
         f"{counts['ok']} of {counts['planned']} runs ok, {counts['failed']} failed, {counts['invalid']} invalid"
         f"{', ' + str(counts['decided']) + ' not needed' if 'decided' in counts else ''}. "
         f"Data: {dataset.path}",
-        markup=False,
-        soft_wrap=True,
     )
     return counts
 
 
+def _rows_shown(
+    compared: Sequence[Mapping[str, Any]], looks: Sequence[Standing], primary: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of comparisons; of a sequential experiment, those of the interim analyses, which hold at all of them at once."""
+    by_place = {(f"{s.model} {s.level}".rstrip(), s.environment, s.metric): s.look for s in looks}
+    rows = [{**row, "primary": row["metric"] in primary} for row in compared]
+    for row in rows:
+        interim = by_place.get((row["model"], row["environment"], row["metric"]))
+        if interim is not None:
+            row |= {"n": interim.n, "ratio": None, "not_estimable": interim.reason, **_estimate(interim)}
+            row |= {"verdict": interim.verdict, "pairs_needed": interim.pairs_needed}
+    return rows
+
+
+def _estimate(interim: Look) -> dict[str, Any]:
+    """The ratio of an interim analysis as columns; nothing where there is none."""
+    if interim.ratio is None or interim.ci95 is None:
+        return {}
+    return {"ratio": interim.ratio, "low": interim.ci95[0], "high": interim.ci95[1], "not_estimable": None}
+
+
 def simulated_count(rows: Sequence[Any], run_ids: set[str]) -> int:
-    """How many ok runs of a plan a double made."""
+    """How many ok runs of a plan are of a simulated engine."""
     return sum(1 for row in rows if row["status"] == "ok" and row["simulated"] and row["run_id"] in run_ids)

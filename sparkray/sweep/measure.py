@@ -6,32 +6,48 @@ from typing import Any
 
 import click
 
+from sparkray.analysis import analyse
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.experiment import sweep
+from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.options import options_of, sweep_options
-from sparkray.workflows.options import build_study, site_of
+from sparkray.timing import known_dataset
+from sparkray.workflows.options import Options, build_study, site_of
 
 _QUICK_RUNS = 3
 
 
 @click.command()
 @sweep_options
-def baseline(**arguments: Any) -> int:  # noqa: ANN401
+@markdown_option
+def baseline(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
     """Compare the native arm with the container, in paired blocks of random order (phase 2A).
 
     The same command again goes on where it stopped.
     """
-    return sweep(options_of(arguments))
+    return _measure(options_of(arguments), markdown_file)
 
 
 @click.command()
 @sweep_options
-def quick(**arguments: Any) -> int:  # noqa: ANN401
+@markdown_option
+def quick(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
     """Check that everything works: one model, three runs an environment."""
     options = options_of(arguments)
     if options.models is None:
         options = replace(options, models=smallest(build_study(options)))
-    return sweep(replace(options, runs=options.runs or _QUICK_RUNS))
+    return _measure(replace(options, runs=options.runs or _QUICK_RUNS), markdown_file)
+
+
+def _measure(options: Options, markdown_file: Path | None) -> int:
+    """Carry the experiment out, then export its table where that was asked for. Returns the exit status."""
+    status = sweep(options)
+    if markdown_file is not None:
+        study = build_study(options)
+        dataset = known_dataset(study, options.results_dir)
+        if dataset is not None and dataset.ok_run_ids():
+            export_markdown(markdown_file, analyse(dataset.path))
+    return status
 
 
 def smallest(study: Study) -> str:
@@ -46,12 +62,13 @@ def smallest(study: Study) -> str:
 
 @click.command()
 @sweep_options
+@markdown_option
 @click.option(
     "--optimized",
     type=click.Path(path_type=Path, dir_okay=False),
     help="The flags of container_optimized, as `optimize` wrote them; the site's own if not given.",
 )
-def validate(**arguments: Any) -> int:  # noqa: ANN401
+def validate(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
     """Measure native, container_baseline and container_optimized in fresh blocks (phase 2D).
 
     They are never paired with earlier runs.
@@ -59,4 +76,4 @@ def validate(**arguments: Any) -> int:  # noqa: ANN401
     options = options_of(arguments)
     if options.experiment is None:
         options = replace(options, experiment=site_of(options).validation)
-    return sweep(options)
+    return _measure(options, markdown_file)

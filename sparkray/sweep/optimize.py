@@ -25,7 +25,7 @@ from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.sweep.optimize_text import show
 from sparkray.sweep.options import F, options_of, sweep_options
-from sparkray.sweep.show import Terminal, console
+from sparkray.sweep.show import Terminal, console, print_line
 from sparkray.workflows.calibration_file import calibration_beside_all, calibration_sentence
 from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import NAME
@@ -95,7 +95,7 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     out = console(to_stderr=options.json)
     context = optimization_context(options, request, measuring=True)
     for line in optimisation_lines(context, phases(context, options.results_dir), levels=False):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     if not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         click.confirm("Go on?", default=True, abort=True)
     try:
@@ -116,7 +116,7 @@ def show_result(found: Optimized, options: Options, out: Console, *, cache: Path
         return
     show(found, out)
     if calibration:
-        out.print(calibration_sentence(calibration), markup=False, soft_wrap=True)
+        print_line(out, calibration_sentence(calibration))
     out.print(
         f"Document: {file_of(options.results_dir, found.experiment)}. Environment: {found.output}; measure the suite with "
         f"it: validate --optimized {found.output}",
@@ -153,6 +153,6 @@ def plan_optimisation(options: Options, request: OptimizationRequest) -> int:
         return 0
     out = console(to_stderr=False)
     for line in optimisation_lines(context, planned):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     out.print("Nothing was started.", markup=False)
     return 0

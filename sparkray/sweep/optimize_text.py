@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sparkray.analysis.optimized import Confirmation, Effect, Ladder, Optimized, Search
+from sparkray.sweep.show import print_line
 
 _MOST_TRIED = 12
 
@@ -16,19 +17,19 @@ def show(found: Optimized, out: Console) -> None:
     """Everything, in the order of the stages."""
     out.print(ranking_table(found))
     for line in struck_lines(found):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     if found.search is not None:
         out.print(search_table(found.search))
         for line in search_lines(found.search):
-            out.print(line, markup=False, soft_wrap=True)
+            print_line(out, line)
     if found.confirmation is not None:
         out.print(confirm_table(found.confirmation))
         for line in model_lines(found.confirmation):
-            out.print(line, markup=False, soft_wrap=True)
-        out.print(found.confirmation.sentence, markup=False, soft_wrap=True, style="bold")
+            print_line(out, line)
+        print_line(out, found.confirmation.sentence, style="bold")
     if found.ladder is not None:
         for line in ladder_lines(found.ladder):
-            out.print(line, markup=False, soft_wrap=True)
+            print_line(out, line)
     for hypothesis in found.hypotheses:
         seen = f" Seen: {hypothesis.seen}." if hypothesis.seen else ""
         said = (
@@ -36,9 +37,9 @@ def show(found: Optimized, out: Console) -> None:
             if hypothesis.judged == "cannot be judged"
             else f"{hypothesis.judged}, {hypothesis.reason}"
         )
-        out.print(f"Expected: {hypothesis.claim}: {said}.{seen}", markup=False, soft_wrap=True)
+        print_line(out, f"Expected: {hypothesis.claim}: {said}.{seen}")
     if found.simulated:
-        out.print("SIMULATED: these runs were made by a double, not by an engine.", style="bold")
+        out.print("SIMULATED: these runs are from a simulated engine.", style="bold")
 
 
 def gain_words(effect: Effect | None) -> str:

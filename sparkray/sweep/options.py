@@ -7,15 +7,28 @@ from typing import Any, TypeVar
 
 import click
 
+from sparkray.sweep.completion import complete_experiment, complete_models, complete_site
 from sparkray.workflows.options import PHASES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
 _STUDY = (
-    click.option("--experiment", metavar="NAME|FILE", help="The question; the site's own when not given."),
-    click.option("--site", metavar="NAME|FILE", help="The kind of machine; recognised when not given."),
+    click.option(
+        "--experiment",
+        shell_complete=complete_experiment,
+        metavar="NAME|FILE",
+        help="The question; the site's own when not given.",
+    ),
+    click.option(
+        "--site",
+        shell_complete=complete_site,
+        metavar="NAME|FILE",
+        help="The kind of machine; recognised when not given.",
+    ),
     click.option(
         "--models",
+        shell_complete=complete_models,
         metavar="A,B",
         envvar="MODELS_TO_TEST",
         show_envvar=True,
@@ -65,7 +78,7 @@ _SWEEP = (
         show_default=True,
         help="Whether a Ray of our own has its dashboard, which costs CPU time.",
     ),
-    click.option("--fresh", is_flag=True, help="Start over in a new folder; nothing is deleted."),
+    click.option("--fresh", is_flag=True, help="Start a new results folder and keep the old one."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
 

@@ -23,7 +23,7 @@ from sparkray.sweep.optimize import (
     request_of,
 )
 from sparkray.sweep.options import options_of, study_options
-from sparkray.sweep.show import console
+from sparkray.sweep.show import console, print_line
 from sparkray.timing import Timing, known_dataset
 from sparkray.units import format_duration
 from sparkray.workflows.interim import protocol_hours, protocol_lines
@@ -72,11 +72,11 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     equivalent = {found.treatment for found in equivalences(study)}
     for treatment in study.treatments:
         for reason in () if treatment.environment in equivalent else cannot_act(treatment.options).values():
-            out.print(f"{treatment.environment}: {reason}", markup=False, soft_wrap=True)
+            print_line(out, f"{treatment.environment}: {reason}")
     for line in equivalence_lines(study):
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
     for warning in warnings:
-        out.print(f"warning: {warning}", markup=False, soft_wrap=True)
+        print_line(out, f"warning: {warning}")
     _show_cost(study, runs, timing, out)
     return 0
 
@@ -86,7 +86,7 @@ def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: An
     basis = "measured runs" if timing.measured else "estimates from the cards' sizes"
     if study.experiment.protocol.cooldown != "none" or study.experiment.sequential is not None:
         for line in protocol_lines(protocol_hours(study, runs, timing)):
-            out.print(line, markup=False, soft_wrap=True)
+            print_line(out, line)
     if study.experiment.protocol.cooldown == "none":
         total = sum(timing.run_s(run) for run in runs)
         out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)

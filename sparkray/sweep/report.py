@@ -13,8 +13,10 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
-from sparkray.sweep.analyze import newest
-from sparkray.sweep.show import console
+from sparkray.sweep.completion import complete_experiment
+from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
+from sparkray.sweep.show import console, print_line
+from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for
 
 if TYPE_CHECKING:
@@ -25,7 +27,13 @@ FOLDER = "report"
 
 
 @click.command()
-@click.option("--experiment", metavar="NAME", help="Whose newest dataset; that of any experiment when not given.")
+@dataset_argument
+@click.option(
+    "--experiment",
+    shell_complete=complete_experiment,
+    metavar="NAME",
+    help="Whose newest dataset; that of any experiment when not given.",
+)
 @click.option(
     "--results-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -50,6 +58,7 @@ FOLDER = "report"
 @click.option("--trace", "trace_id", metavar="ID", help="Print the rows behind one number, and make nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def report(
+    dataset: Path | None,
     experiment: str | None,
     results_dir: Path,
     *,
@@ -60,23 +69,32 @@ def report(
     trace_id: str | None,
     as_json: bool,
 ) -> int:
-    """Figures, tables and one self-contained HTML page, every number of which is a link to its evidence."""
-    dataset, optimised = _subject(results_dir, experiment)
+    """Write figures, tables and one self-contained HTML page of a dataset.
+
+    DATASET is a folder such as results/local or results/local@2; the newest dataset if it is left out.
+    """
+    subject, optimised = _named(dataset) if dataset is not None else _subject(results_dir, experiment)
     if trace_id is None:
-        calibration_for(dataset)  # the page tells what lies beside the runs: the machine may have been calibrated since
-    analysis = analyse(dataset.path)
-    other = analyse(_dataset(against)) if against is not None else None
+        calibration_for(subject)  # the page tells what lies beside the runs: the machine may have been calibrated since
+    analysis = analyse(subject.path)
+    other = analyse(dataset_at(against).path) if against is not None else None
     if trace_id is not None:
         return _show_evidence(analysis, other, optimised, trace_id, as_json=as_json)
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
 
-    folder = output or dataset.path / FOLDER
+    folder = output or subject.path / FOLDER
     written = write_report(analysis, folder, against=other, optimised=optimised, paper=paper, png=png)
     if as_json:
-        click.echo(json.dumps(_document(dataset.path, written), indent=1))
+        click.echo(json.dumps(_document(subject.path, written), indent=1))
     else:
-        _show(written)
+        _show(analysis, written)
     return 0
+
+
+def _named(folder: Path) -> tuple[Dataset, Mapping[str, Any] | None]:
+    """A dataset by its path, and the document of its optimisation where there is one beside it. Raises DatasetError."""
+    found = dataset_at(folder)
+    return found, _document_of(found.path.parent, found.path.name.partition("@")[0])
 
 
 def _subject(results_dir: Path, experiment: str | None) -> tuple[Dataset, Mapping[str, Any] | None]:
@@ -108,15 +126,11 @@ def _document_of(results_dir: Path, name: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _dataset(folder: Path) -> Path:
-    """Raises DatasetError for a folder without runs."""
-    if not (folder / "runs").is_dir():
-        raise DatasetError(f"{folder} is no dataset: it has no folder `runs`", "Name one, such as results/local")
-    return folder
-
-
-def _show(written: "Written") -> None:
+def _show(analysis: Analysis, written: "Written") -> None:
     out = console(to_stderr=False)
+    if analysis.context["runs_used"]:
+        for line in summary_lines(findings_of(analysis))[:1]:
+            print_line(out, line)
     lines = [
         *written.answer,
         "",
@@ -126,7 +140,7 @@ def _show(written: "Written") -> None:
     ]
     lines += [f"paper:   {written.paper} (build it: latexmk -pdf -cd {written.paper})"] if written.paper else []
     for line in lines:
-        out.print(line, markup=False, soft_wrap=True)
+        print_line(out, line)
 
 
 def _document(dataset: Path, written: "Written") -> dict[str, Any]:

@@ -1,21 +1,21 @@
-"""What a user sees: progress, tables, sentences. Work and display are apart: this module is told, and never asks."""
+"""The console of the command line: messages, errors and the progress of runs."""
 
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
-from sparkray.analysis import Cell
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun
-from sparkray.stats.descriptive import Description
 from sparkray.units import format_duration
 
 WIDTH_WITHOUT_TERMINAL = 110
+_ONE_LINE = Column(no_wrap=True, overflow="ellipsis", ratio=1)
 
 
 def error_text(error: SparkrayError) -> str:
@@ -30,6 +30,35 @@ def console(*, to_stderr: bool) -> Console:
     return Console(file=stream, width=None if stream.isatty() else WIDTH_WITHOUT_TERMINAL, highlight=False, emoji=False)
 
 
+def print_line(out: Console, text: str, *, style: str | None = None) -> None:
+    """One message. A terminal gets it broken between words; a file or pipe gets it as one line."""
+    out.print(
+        text,
+        style=style,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        soft_wrap=not out.is_terminal,
+        overflow="ignore" if out.is_terminal else None,
+        crop=False,
+    )
+
+
+class Eta(ProgressColumn):
+    """The time that is left: counts down between estimates, and stands at 0 when a run takes longer than expected."""
+
+    max_refresh = 0.5
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def render(self, task: Task) -> Text:
+        """Empty before the first estimate."""
+        ends: float | None = task.fields["ends"]
+        return Text("" if ends is None else f"ETA {format_duration(max(0.0, ends - self.clock()))}")
+
+
 class Display:
     """Progress of a sweep: a bar on a terminal, plain lines elsewhere."""
 
@@ -39,21 +68,25 @@ class Display:
         self.done = done
         self.left_s = self.later_s = 0.0
         self.last = ""
+        self.running = False
         self.bar = (
             Progress(
                 TextColumn("run"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=24),
-                TextColumn("{task.description}"),
+                TextColumn(
+                    "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+                ),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[eta]}"),
+                Eta(),
                 console=out,
                 transient=True,
+                expand=True,
             )
             if out.is_terminal
             else None
         )
-        self.task = self.bar.add_task("", total=total, completed=done, eta="") if self.bar else None
+        self.task = self.bar.add_task("", total=total, completed=done, ends=None) if self.bar else None
 
     def __enter__(self) -> Self:
         if self.bar:
@@ -65,15 +98,18 @@ class Display:
             self.bar.stop()
 
     def say(self, line: str) -> None:
-        """A line of its own."""
-        self.out.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        """A line of its own; between runs the bar shows it too, with the time since the start, until a run begins."""
+        print_line(self.out, line)
+        if self.bar and self.task is not None and not self.running:
+            self.bar.update(self.task, description=line.strip())
 
     def begin(self, planned: PlannedRun) -> None:
         """A run is about to start."""
+        self.running = True
         if self.bar and self.task is not None:
-            eta = format_duration(self.left_s)
             what = f"{planned.environment} · {planned.model}" + (f" · last {self.last}" if self.last else "")
-            self.bar.update(self.task, completed=self.done, description=what, eta=f"ETA {eta}")
+            ends = time.monotonic() + self.left_s
+            self.bar.update(self.task, completed=self.done, description=what, ends=ends)
 
     def expect(self, left_s: float) -> None:
         """Sets the estimated time that is left, s; `later_s` is added."""
@@ -93,6 +129,7 @@ class Display:
     def end(self, planned: PlannedRun, row: Mapping[str, Any]) -> None:
         """An attempt at a run has ended, however."""
         self.done += 1
+        self.running = False
         throughput = row.get("output_throughput_tok_s")
         self.last = f"{throughput:.1f} tok/s" if throughput is not None else str(row["status"])
         temperature = row.get("gpu_temp_max_c")
@@ -100,15 +137,15 @@ class Display:
             f"run {self.done}/{self.total}",
             planned.environment,
             planned.model,
-            str(row["status"]),
-            self.last,
+            *dict.fromkeys((str(row["status"]), self.last)),
             f"{row.get('duration_s') or 0.0:.1f} s",
         ]
         parts += [f"{temperature:.0f} °C"] if temperature is not None else []
         parts += [f"ETA {format_duration(self.left_s)}"]
         self.last += f" · {temperature:.0f} °C" if temperature is not None else ""
-        if self.bar is None or row["status"] != "ok":
-            self.say("  ".join(parts))
+        self.say("  ".join(parts))
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=self.done)
         if row["status"] != "ok":
             self.say(f"    {row['reason']}")
 
@@ -133,7 +170,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Shows a message."""
-        self.out.print(line, markup=False, soft_wrap=True)
+        print_line(self.out, line)
 
     def progress(self, total: int, done: int) -> Display:
         """Progress of `total` runs, of which `done` have ended."""
@@ -142,42 +179,6 @@ class Terminal:
     def machine(self, host: str) -> Display:
         """Progress of a further machine."""
         return MachineDisplay(self.out, host)
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}g}"
-
-
-def _spread(values: Description) -> list[str]:
-    cv = "–" if values.cv_pct is None else f"{values.cv_pct:.2f} %"
-    return [str(values.n), _number(values.mean), _number(values.sd, 3), cv]
-
-
-def environment_table(cells: Sequence[Cell]) -> Table:
-    """One row per model, environment and metric."""
-    table = Table(title="Runs that are ok", title_justify="left", header_style="bold")
-    for name, justify in (
-        ("model", "left"),
-        ("environment", "left"),
-        ("metric", "left"),
-        ("n", "right"),
-        ("mean", "right"),
-        ("sd", "right"),
-        ("CV", "right"),
-    ):
-        table.add_column(name, justify="right" if justify == "right" else "left")
-    before: tuple[str, str] | None = None
-    for cell in cells:
-        head = (cell.model, cell.environment)
-        shown = head if head != before else ("", "")
-        table.add_row(escape(shown[0]), shown[1], cell.metric, *_spread(cell.values), end_section=False)
-        before = head
-    return table
-
-
-def comparison_lines(compared: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One sentence a comparison."""
-    return [row["sentence"] for row in compared]
 
 
 def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:

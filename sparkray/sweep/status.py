@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from sparkray.errors import DatasetError
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import container_log
 from sparkray.store import Dataset, description, existing
+from sparkray.sweep.completion import complete_experiment
+from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
 from sparkray.units import format_duration
 from sparkray.workflows.interim import decided_in
 
@@ -22,23 +24,30 @@ _LAST = 5
 
 
 @click.command()
-@click.option("--experiment", metavar="NAME", help="One experiment; all that are there when not given.")
+@dataset_argument
+@click.option(
+    "--experiment",
+    shell_complete=complete_experiment,
+    metavar="NAME",
+    help="One experiment; all that are there when not given.",
+)
 @click.option("--results-dir", type=click.Path(path_type=Path), default=Path("results"), show_default=True)
 @click.option("--watch", is_flag=True, help="Keep it open.")
 @click.option("--follow", is_flag=True, help="Show the engine's output as it comes.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def status(experiment: str | None, results_dir: Path, *, watch: bool, follow: bool, as_json: bool) -> int:
-    """Progress, ETA and last results of a sweep, from another terminal."""
-    return show_status(results_dir, experiment, watch=watch, follow=follow, as_json=as_json)
+def status(
+    dataset: Path | None, experiment: str | None, results_dir: Path, *, watch: bool, follow: bool, as_json: bool
+) -> int:
+    """Show progress, ETA and last results of a sweep, from another terminal.
 
-
-def show_status(results_dir: Path, experiment: str | None, *, watch: bool, follow: bool, as_json: bool) -> int:
-    """Print it once, keep it open, or follow the engine's output.
-
-    Raises:
-        DatasetError: There is no dataset.
+    DATASET is a folder such as results/local or results/local@2; every dataset if it is left out.
     """
-    datasets = _datasets(results_dir, experiment)
+    datasets = datasets_of(results_dir, experiment) if dataset is None else [dataset_at(dataset)]
+    return show_status(datasets, watch=watch, follow=follow, as_json=as_json)
+
+
+def show_status(datasets: Sequence[Dataset], *, watch: bool, follow: bool, as_json: bool) -> int:
+    """Print it once, keep it open, or follow the engine's output."""
     if follow:
         return _follow(datasets[-1])
     while True:
@@ -55,12 +64,19 @@ def show_status(results_dir: Path, experiment: str | None, *, watch: bool, follo
         time.sleep(_REFRESH_S)
 
 
-def _datasets(results_dir: Path, experiment: str | None) -> list[Dataset]:
+def datasets_of(results_dir: Path, experiment: str | None) -> list[Dataset]:
+    """Those of an experiment, else all, the one written to last at the end.
+
+    Raises:
+        DatasetError: There is none.
+    """
     names = (
         [experiment]
         if experiment
         else sorted({path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")})
     )
+    if experiment is not None and "@" in experiment:
+        return [newest(results_dir, experiment)]
     found = [dataset for name in names for dataset in existing(results_dir, name)]
     if not found:
         raise DatasetError(

@@ -22,13 +22,13 @@ from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
 from sparkray.store import Dataset
 from sparkray.sweep.analyze import FOLDER as TABLES
-from sparkray.sweep.analyze import newest
+from sparkray.sweep.datasets import newest
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.optimize import as_root, run_optimisation
 from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
-from sparkray.sweep.show import console
+from sparkray.sweep.show import console, print_line
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_for
 from sparkray.workflows.optimization import optimization_context
@@ -162,7 +162,7 @@ class _Study:
 
     def _say(self, *lines: str) -> None:
         for line in lines:
-            self.out.print(line, markup=False, soft_wrap=True)
+            print_line(self.out, line)
 
 
 def _whole(first: Study, options: Options, site: Site) -> Design:

@@ -86,9 +86,20 @@ VERBS: Mapping[str, Verb] = {
         "Check whether a throughput is physically possible.",
         "roofline --model Qwen2.5-72B --batch 8 --throughput 119 --site dgx-spark",
     ),
+    "compare-results": Verb(
+        "Analyse",
+        "compare_results",
+        "Compare two datasets: before and after an update, two machines.",
+        "compare-results results/local results/local@2",
+        one_thread=True,
+    ),
     "doctor": Verb("Inspect", "doctor", "Check this machine: what would stop a sweep, and what to do.", "doctor"),
     "plan": Verb("Inspect", "plan", "List every run with its command line and time; start nothing.", "plan --runs 3"),
     "status": Verb("Inspect", "status", "Show progress, ETA and last results, from any terminal.", "status --watch"),
+    "models": Verb("Inspect", "listings", "List the models, with their files.", "models"),
+    "sites": Verb("Inspect", "listings", "List the kinds of machine, with their files.", "sites"),
+    "experiments": Verb("Inspect", "listings", "List the experiments, with their questions and files.", "experiments"),
+    "flags": Verb("Inspect", "listings", "List the Docker flags, with their security price.", "flags --json"),
 }
 
 
@@ -106,7 +117,7 @@ class Program(click.Group):
             return None
         if verb.one_thread:
             os.environ.setdefault(_BLAS_THREADS, "1")  # NumPy reads it when it is imported
-        command: click.Command = getattr(import_module(f"sparkray.sweep.{verb.module}"), cmd_name)
+        command: click.Command = getattr(import_module(f"sparkray.sweep.{verb.module}"), cmd_name.replace("-", "_"))
         command.epilog = f"\b\nExample: sparkray {verb.example}"
         return command
 

@@ -157,6 +157,7 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
     Raises:
         ClusterError: Ray cannot be started or reached.
     """
+    progress.say(f"connecting to Ray at {options.address}" if options.address else "starting Ray")
     with connected(options.address, dashboard=options.dashboard) as cluster, interruptible(asked):
         if cluster.dashboard:
             hint = login_hint()

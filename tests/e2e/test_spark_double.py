@@ -16,7 +16,7 @@ def test_a_sweep_of_each_version(tmp_path, version):
     done = sparkray(
         "baseline",
         "--site",
-        "dgx-spark-double",
+        "dgx-spark-simulated",
         "--set",
         f"engine.version={version}",
         "--models",
@@ -45,7 +45,7 @@ def test_a_sweep_of_each_version(tmp_path, version):
     assert (small["kv_cache_gib"] > 0).all()
     assert (small["requests_done"] == 20).all()
     assert (small["ttft_mean_ms"] > 0).all()
-    assert all("double" in json.loads(text)[0] for text in small["deviations"])
+    assert all("simulated" in json.loads(text)[0] for text in small["deviations"])
     commands = [json.loads(text) for text in small["engine_command"]]
     assert commands[0] == commands[1]
     assert commands[0][:3] == ["trtllm-bench", "--model", "Qwen/Qwen2-1.5B"]
@@ -57,7 +57,7 @@ def test_what_a_failed_run_left_is_salvaged(tmp_path):
     done = sparkray(
         "baseline",
         "--site",
-        "dgx-spark-double",
+        "dgx-spark-simulated",
         "--set",
         "engine.version=1.3",
         "--models",

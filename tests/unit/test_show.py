@@ -9,11 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sparkray.analysis import Cell
 from sparkray.errors import HostError, SparkrayError
 from sparkray.plan import PlannedRun
-from sparkray.stats.descriptive import Description
-from sparkray.sweep.show import Display, comparison_lines, console, counts_of, environment_table, error_text
+from sparkray.sweep.show import Display, Eta, console, counts_of, error_text, print_line
 
 
 def plain() -> Console:
@@ -59,7 +57,7 @@ def test_a_run_that_is_not_ok_says_why() -> None:
         display.expect(4.0)
         display.end(run(), failed | {"duration_s": None})
     assert shown(out).splitlines() == [
-        "run 1/2  native  Alpha  failed  failed  0.0 s  ETA 4s",
+        "run 1/2  native  Alpha  failed  0.0 s  ETA 4s",
         "    the engine ended with status 3",
     ]
 
@@ -75,8 +73,13 @@ def test_an_attempt_that_does_not_stand_is_not_counted() -> None:
     assert lines[2].strip() == "native of block 0 is measured again: identity: a wrong model"
 
 
-def test_on_a_terminal_there_is_a_bar_and_only_failures_are_lines() -> None:
-    out = Console(file=io.StringIO(), width=110, force_terminal=True, color_system=None, _environ={"TERM": "xterm"})
+def terminal(width: int = 110) -> Console:
+    environment = {"TERM": "xterm"}
+    return Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None, _environ=environment)
+
+
+def test_on_a_terminal_there_is_a_bar_and_every_run_leaves_a_line() -> None:
+    out = terminal()
     with Display(out, total=2, done=0) as display:
         display.begin(run())
         display.end(run(), ended())
@@ -84,13 +87,42 @@ def test_on_a_terminal_there_is_a_bar_and_only_failures_are_lines() -> None:
         display.begin(run("r2"))
         assert display.bar is not None
         display.bar.refresh()
-        display.end(run("r2"), ended(status="oom", reason="killed for memory"))
+        display.end(run("r2"), ended(status="timeout", reason="no end after 600 s", output_throughput_tok_s=None))
     text = shown(out)
     assert "native · Alpha · last 123.5 tok/s" in text
-    assert "1/2" in text
-    assert "ETA 10s" in text
-    assert "killed for memory" in text
-    assert "run 1/2  native" not in text
+    assert "ETA 10s" in text or "ETA 9s" in text
+    assert "run 1/2  native  Alpha  ok  123.5 tok/s  8.0 s" in text
+    assert "run 2/2  native  Alpha  timeout  8.0 s" in text
+    assert "no end after 600 s" in text
+
+
+def test_a_long_step_before_the_first_run_is_shown_with_its_time() -> None:
+    out = terminal()
+    with Display(out, total=2, done=0) as display:
+        display.say("native: exporting the image's file system, once")
+        assert display.bar is not None
+        assert display.bar.tasks[0].description == "native: exporting the image's file system, once"
+        display.begin(run())
+        display.say("a message while a run goes on")
+        assert display.bar.tasks[0].description == "native · Alpha"
+
+
+def test_the_eta_counts_down_between_runs() -> None:
+    column = Eta(clock=lambda: 100.0)
+    with Display(terminal(), total=2, done=0) as display:
+        assert display.bar is not None
+        task = display.bar.tasks[0]
+        assert str(column.render(task)) == ""
+        for ends, expected in ((160.0, "ETA 1m00s"), (103.0, "ETA 3s"), (40.0, "ETA 0s")):
+            task.fields["ends"] = ends
+            assert str(column.render(task)) == expected
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=300), st.integers(20, 120))
+def test_a_terminal_breaks_lines_between_words_alone(line: str, width: int) -> None:
+    out = terminal(width)
+    print_line(out, line)
+    assert shown(out).split() == line.split()
 
 
 @pytest.mark.parametrize("line", ["[bold]x[/bold]", "a [/x] b", ":ok: :100:", "--volume=/a:ok:ro", "end\\", "[link=x]"])
@@ -111,27 +143,6 @@ def test_the_console_of_the_program_takes_nothing_for_an_emoji(capsys: pytest.Ca
     console(to_stderr=False).print("image:ok:ro", markup=False)
     console(to_stderr=True).print("to stderr", markup=False)
     assert capsys.readouterr() == ("image:ok:ro\n", "to stderr\n")
-
-
-def test_the_table_names_a_model_once_and_shows_no_data_as_a_dash() -> None:
-    found = [
-        Cell("Alpha", "native", "latency_mean_ms", Description(3, 123.456, 1.2345, 1.0)),
-        Cell("Alpha", "native", "energy_j", Description(0, None, None, None)),
-        Cell("Alpha[b]", "host", "energy_j", Description(1, 5.0, None, None)),
-    ]
-    out = plain()
-    out.print(environment_table(found))
-    lines = [line.split() for line in shown(out).splitlines() if "_" in line]
-    words = [[word for word in line if word != "│"] for line in lines]
-    assert words == [
-        ["Alpha", "native", "latency_mean_ms", "3", "123.5", "1.23", "1.00", "%"],
-        ["energy_j", "0", "–", "–", "–"],
-        ["Alpha[b]", "host", "energy_j", "1", "5", "–", "–"],
-    ]
-
-
-def test_every_comparison_is_a_sentence() -> None:
-    assert comparison_lines([{"sentence": "One."}, {"sentence": "Two."}]) == ["One.", "Two."]
 
 
 PLAN = [run(name) for name in ("r1", "r2", "r3", "r4")]

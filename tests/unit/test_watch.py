@@ -15,7 +15,7 @@ from builders import Ended, row
 from sparkray.errors import DatasetError
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.status import show_status, state_of
+from sparkray.sweep.status import datasets_of, state_of
 
 Call = Callable[..., Ended]
 
@@ -86,7 +86,7 @@ def test_every_folder_of_an_experiment_is_shown_the_newest_last(command_line: Ca
 @pytest.mark.parametrize("experiment", [None, "nosuch"])
 def test_without_a_dataset_it_says_how_to_start_one(tmp_path: Path, experiment: str | None) -> None:
     with pytest.raises(DatasetError) as error:
-        show_status(tmp_path, experiment, watch=False, follow=False, as_json=False)
+        datasets_of(tmp_path, experiment)
     assert str(tmp_path) in error.value.message
     assert (experiment or "no dataset in") in error.value.message
     assert "python -m sparkray.sweep baseline" in error.value.remedy

@@ -1,4 +1,4 @@
-"""Rows that a double made: no measurement of an engine."""
+"""Rows of a simulated engine: they measure nothing."""
 
 from collections.abc import Iterator
 
@@ -21,9 +21,9 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     yield Finding(
         "simulated_rows",
         "fatal" if mixed else "grave",
-        "rows made by a double stand among measured ones: no comparison over both means anything"
+        "rows of a simulated engine stand among measured ones: no comparison over both means anything"
         if mixed
-        else "every row was made by a double, not by an engine: this is a rehearsal, no result",
+        else "every row is from a simulated engine: this is a rehearsal, not a result",
         f"{len(made)} of {len(case.ok)} rows are marked as simulated",
         labels(made),
     )

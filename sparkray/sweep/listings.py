@@ -1,0 +1,108 @@
+"""`models`, `sites`, `experiments`, `flags`: what there is to choose from, each with the file that defines it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.config import docker
+from sparkray.sweep.show import console, print_line
+from sparkray.units import gib
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+@click.command()
+@_JSON
+def models(*, as_json: bool) -> int:
+    """List the models, with their size and file."""
+    catalog = Catalog(data_root())
+    files = catalog.model_files()
+    rows = [
+        {
+            "name": card.name,
+            "tier": card.tier or None,
+            "size_gib": round(gib(card.shape.weight_bytes), 1) if card.shape else None,
+            "architecture": card.architecture,
+            "aliases": list(card.aliases),
+            "file": str(files[card.name]),
+        }
+        for card in catalog.cards()
+    ]
+    return _list("models", rows, ("name", "tier", "size_gib", "architecture", "file"), as_json=as_json)
+
+
+@click.command()
+@_JSON
+def sites(*, as_json: bool) -> int:
+    """List the sites (kinds of machine), with their engine and file."""
+    catalog = Catalog(data_root())
+    rows = [
+        {
+            "name": site.name,
+            "engine": site.engine,
+            "experiment": site.experiment,
+            "simulated": site.simulated,
+            "description": site.description,
+            "file": str(path),
+        }
+        for name, path in catalog.site_files().items()
+        for site in [catalog.site(name)]
+    ]
+    return _list("sites", rows, ("name", "engine", "experiment", "file"), as_json=as_json)
+
+
+@click.command()
+@_JSON
+def experiments(*, as_json: bool) -> int:
+    """List the experiments, with their question and file."""
+    catalog = Catalog(data_root())
+    rows = [
+        {
+            "name": one.name,
+            "runs": one.runs,
+            "models": list(one.models),
+            "environments": list(one.environments),
+            "question": " ".join(one.question.split()),
+            "file": str(path),
+        }
+        for name, path in catalog.experiment_files().items()
+        for one in [catalog.experiment(name)]
+    ]
+    return _list("experiments", rows, ("name", "runs", "file", "question"), as_json=as_json)
+
+
+@click.command()
+@_JSON
+def flags(*, as_json: bool) -> int:
+    """List the Docker flags that can be set, with their price in security, purpose and file."""
+    rows = [
+        {
+            "name": name,
+            "flag": docker.flag_of(name).text,
+            "security": security if isinstance(security := docker.flag_of(name).security, str) else "depends on value",
+            "purpose": docker.flag_of(name).why,
+            "file": str(docker.__file__),
+        }
+        for name in docker.option_names()
+    ]
+    return _list("flags", rows, ("flag", "name", "security", "purpose"), as_json=as_json, file=str(docker.__file__))
+
+
+def _list(what: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, file: str = "") -> int:
+    """Aligned columns; the last one may be long."""
+    if as_json:
+        click.echo(json.dumps({what: rows}, indent=1))
+        return 0
+    out = console(to_stderr=False)
+    cells = [[column.replace("_gib", " GiB") for column in columns]]
+    cells += [["" if row[column] is None else str(row[column]) for column in columns] for row in rows]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns) - 1)]
+    for line in cells:
+        padded = [f"{text:<{width}}" for text, width in zip(line, widths, strict=False)]
+        print_line(out, "  ".join((*padded, line[-1])))
+    if file:
+        print_line(out, f"Defined in {file}")
+    return 0
