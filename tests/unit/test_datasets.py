@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from builders import Ended
+from support.studies import small_study
 
 from sparkray.errors import DatasetError
-from sparkray.simulate.study import small_study
 from sparkray.sweep.datasets import dataset_at, newest
 
 Call = Callable[..., Ended]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sparkray.analysis.forms import shown
 from sparkray.metrics import BY_NAME
 from sparkray.schema import capital, unit_of
 
@@ -42,6 +41,8 @@ def heading(metric: str) -> str:
 
 def rendered(name: str, **values: object) -> list[str]:
     """The lines of a template; empty ones are left out."""
+    from sparkray.report.format import shown  # noqa: PLC0415 - the room brings Matplotlib, which takes long to import
+
     made = Environment(
         loader=PackageLoader("sparkray.sweep"),
         undefined=StrictUndefined,
