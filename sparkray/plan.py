@@ -118,11 +118,13 @@ def canonical_sha256(value: object) -> str:
 
 _LATER: Mapping[str, object] = {"families": {}, "planned_effect": None}
 """Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was."""
+_DESCRIPTIVE = ("hypotheses", "expected_hours")
+"""Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data."""
 
 
 def _said(experiment: Experiment) -> dict[str, Any]:
     """An experiment as it is hashed."""
-    said = asdict(experiment)
+    said = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
     return {key: value for key, value in said.items() if key not in _LATER or value != _LATER[key]}
 
 

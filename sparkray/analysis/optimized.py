@@ -246,14 +246,19 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Hypothesis:
-    """One expectation of the study before this one. `seen` is the number it speaks of, with its interval, in words."""
+class JudgedHypothesis:
+    """One hypothesis of the experiment with its verdict. `seen` is the measured number with its interval, in words.
+
+    `source` is who expected it; `stage` the one whose runs judge it.
+    """
 
     name: str
     claim: str
     judged: Judged
     reason: str
     seen: str | None = None
+    source: str | None = None
+    stage: str = "screen"
 
 
 @dataclass(frozen=True)
@@ -279,7 +284,7 @@ class Optimized:
         search: None where nothing was left to search.
         confirmation: None where it was not reached.
         ladder: None where it was not reached.
-        hypotheses: Of the study before this one.
+        hypotheses: Of the experiment, judged; empty where it states none or the confirmation was not reached.
         output: The file of the optimised environment.
         format: Of this document.
     """
@@ -302,7 +307,7 @@ class Optimized:
     search: Search | None = None
     confirmation: Confirmation | None = None
     ladder: Ladder | None = None
-    hypotheses: tuple[Hypothesis, ...] = ()
+    hypotheses: tuple[JudgedHypothesis, ...] = ()
     output: str | None = None
     format: str = field(default=FORMAT)
 

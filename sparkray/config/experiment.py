@@ -1,5 +1,6 @@
 """Experiments: questions fixed before the data, readable as a pre-registration."""
 
+import math
 import random
 import re
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ Order = Literal["random", "alternating"]
 Policy = Literal["invalid", "warn", "off"]
 """What a check's finding means: the run is measured again, it is warned of, or the check is not asked."""
 Spending = Literal["linear", "pocock", "obrien_fleming"]
+HypothesisKind = Literal["removes_overhead", "lowers_sd_not_mean"]
+"""What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean."""
 _NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
 
@@ -135,6 +138,53 @@ class Sequential:
 
 
 @dataclass(frozen=True)
+class Hypothesis:
+    """What is expected of Docker flags before any run, judged by what `optimize` measures.
+
+    Attributes:
+        name: A short one, unique in the experiment.
+        claim: In words, for people.
+        kind: How it is judged.
+        level: The level that it is about, `FACTOR=LEVEL`; None: the best combination that is confirmed.
+        metric: Of which metric; None: of the one that is optimised.
+        low_pct: Of `removes_overhead`: the least share of the overhead that is expected to go, per cent.
+        high_pct: Likewise the largest.
+        source: Who expects it, and where that is written.
+
+    Raises:
+        ValueError: `removes_overhead` without both bounds in order, another kind with bounds, or a level without `=`.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: Annotated[str, MinLen(1)]
+    claim: Annotated[str, MinLen(1)]
+    kind: HypothesisKind
+    level: str | None = None
+    metric: str | None = None
+    low_pct: float | None = None
+    high_pct: float | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        low, high = self.low_pct, self.high_pct
+        if self.kind == "removes_overhead" and (low is None or high is None or low > high):
+            raise ValueError(
+                f"low_pct {low} and high_pct {high} of {self.name} must both be given, the lower one first"
+            )
+        if self.kind != "removes_overhead" and (low, high) != (None, None):
+            raise ValueError(f"low_pct and high_pct of {self.name} belong to removes_overhead, not to {self.kind}")
+        if self.level is not None and not all(self.level.partition("=")):
+            raise ValueError(f"level {self.level!r} of {self.name} must be FACTOR=LEVEL, as in shm_size=32g")
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """`low_pct` and `high_pct`; nothing bounds a hypothesis of another kind."""
+        low, high = self.low_pct, self.high_pct
+        return (-math.inf if low is None else low, math.inf if high is None else high)
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One question.
 
@@ -146,9 +196,12 @@ class Experiment:
     `families` are the metrics that p-values are adjusted over, by a name for each family, over models, levels and arms;
     without any, all primary metrics are one family, `primary`. `planned_effect` is the relative difference that the number
     of runs is planned for; the margin where it is not given.
+    `hypotheses` and `expected_hours` describe what is expected before the first run. They change no run, so they are no
+    part of any hash.
 
     Raises:
-        ValueError: The name could not be one, a metric stands in two families, or levels or looks contradict themselves.
+        ValueError: The name could not be one, a metric stands in two families, a hypothesis has the name of another, or
+            levels or looks contradict themselves.
     """
 
     __pydantic_config__ = STRICT
@@ -174,6 +227,8 @@ class Experiment:
     engine: Mapping[str, Any] = field(default_factory=dict)
     families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)
     planned_effect: Annotated[float, Gt(0)] | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
+    expected_hours: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -188,3 +243,6 @@ class Experiment:
         levels = [str(level) for level in self.levels]
         if len(set(levels)) != len(levels):
             raise ValueError(f"levels: one stands twice ({', '.join(levels)})")
+        named = [one.name for one in self.hypotheses]
+        if len(set(named)) != len(named):
+            raise ValueError(f"hypotheses: one name stands twice ({', '.join(named)})")

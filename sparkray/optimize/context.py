@@ -1,6 +1,6 @@
 """Optimisation context: the study of native and baseline, the search space, the feasible levels of the host, the request."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from sparkray.config.experiment import Sequential
 from sparkray.config.feasible_levels import LevelVerdict
 from sparkray.config.flag import Security
 from sparkray.config.isolation import AttributionSteps, KernelFacts, attribution_steps
-from sparkray.config.site import CONTAINER_BASELINE, Environment
+from sparkray.config.site import CONTAINER_BASELINE, Environment, Site
 from sparkray.config.space import HostFacts, Space, apply_level
 from sparkray.engines import load_engine
 from sparkray.metrics import BY_NAME
@@ -19,7 +19,6 @@ from sparkray.stats.screen import Better
 
 Stage = Literal["screen", "search", "confirm", "attribute"]
 SUFFIX = "-optimize"
-PHASE = "phase2b"
 MEMORY = "host_available_drop_peak_gib"
 _CONFIRM_FACTOR, MOST_CONFIRM = 3, 30
 
@@ -125,9 +124,9 @@ class OptimizationContext:
         )
 
 
-def is_optimisation(name: str) -> bool:
-    """Whether an experiment's name says that it is one for `optimize`, so that `plan` shows every stage of it."""
-    return name == PHASE or name.endswith(SUFFIX)
+def is_optimisation(name: str, sites: Iterable[Site]) -> bool:
+    """Whether an experiment is one for `optimize`, so that `plan` shows its stages: a site names it, or it ends so."""
+    return name.endswith(SUFFIX) or any(site.optimization == name for site in sites)
 
 
 def words_of(options: DockerOptions) -> str:

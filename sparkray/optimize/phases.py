@@ -6,18 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sparkray.config.experiment import Experiment
 from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
-from sparkray.optimize.context import MOST_CONFIRM, PHASE, OptimizationContext, changed_words
+from sparkray.optimize.context import MOST_CONFIRM, OptimizationContext, changed_words
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
 from sparkray.timing import Timing, known_dataset
 from sparkray.units import format_duration
 
 CANDIDATES = 3
 """Most that the confirmation has (`search.shortlist`)."""
-HOPED_H = 20.0
-"""What the study before this one set aside for its optimisation."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +168,15 @@ def optimisation_lines(context: OptimizationContext, planned: Sequence[Phase], *
     yield from _fewer_lines(context)
     total = _total(planned)
     hours = " or ".join(dict.fromkeys(f"{value:.1f} h" + _kind(kind, total) for kind, value in total.items()))
-    hoped = f"; the study hoped for {HOPED_H:.0f} h" if context.study.experiment.name == PHASE else ""
     basis = "measured runs and estimates" if any(one.measured for one in planned) else "estimates"
-    yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{hoped}"
+    expected = expected_hours_text(context.study.experiment)
+    yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{expected}"
+
+
+def expected_hours_text(experiment: Experiment) -> str:
+    """How long its file expects the whole experiment to take; nothing where it does not say."""
+    hours = experiment.expected_hours
+    return "" if hours is None else f"; {experiment.name} as a whole was expected to take {hours:g} h"
 
 
 def _fewer_lines(context: OptimizationContext) -> Iterator[str]:

@@ -19,6 +19,7 @@ from sparkray.report.book import Book
 
 _CALIBRATION = "aa"
 _OWN_OPTION = ("name", "question", "models", "environments", "runs", "seed", "workload.requests", "fold")
+_DESCRIPTIVE = ("hypotheses", "expected_hours")
 _OF_SITE = (
     "image",
     "models_root",
@@ -116,7 +117,7 @@ def _experiment_settings(context: Mapping[str, Any], shipped: Mapping[str, Any] 
     if shipped is None:
         return
     for key, value in _leaves(said):
-        if key not in _OWN_OPTION and value != _at(shipped, key):
+        if key not in (*_OWN_OPTION, *_DESCRIPTIVE) and value != _at(shipped, key):
             yield f"experiment.{key}={_yaml(value)}"
 
 

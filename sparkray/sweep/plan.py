@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
+from sparkray.catalog import Catalog, data_root
 from sparkray.config.container import run_line
 from sparkray.config.docker import cannot_act
 from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
+from sparkray.optimize.phases import expected_hours_text
 from sparkray.plan import PlannedRun, Study, equivalences, make_plan, refused
 from sparkray.sweep.equivalence_text import equivalence_document, equivalence_lines
 from sparkray.sweep.optimize import (
@@ -37,7 +39,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     """Every run in order, its command line, and how long it will take; of an optimisation, every level. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
-    if is_optimisation(study.experiment.name):
+    catalog = Catalog(data_root())
+    if is_optimisation(study.experiment.name, map(catalog.site, catalog.site_names())):
         return plan_optimisation(options, request_of(arguments))
     refuse_optimization_options(study.experiment.name)
     runs = make_plan(study)
@@ -94,7 +97,7 @@ def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: An
     hours = _hours(runs, timing)
     text = ", ".join(f"{value:.1f} h with {kind} cooldown" for kind, value in hours.items())
     out.print(
-        f"{len(runs)} runs, about {text}, by {basis}; the study hoped for 80 h for 600 runs. Nothing was started.",
+        f"{len(runs)} runs, about {text}, by {basis}{expected_hours_text(study.experiment)}. Nothing was started.",
         markup=False,
         soft_wrap=True,
     )

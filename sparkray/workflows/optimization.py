@@ -19,7 +19,7 @@ from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.optimize.attribute import climb
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest, words_of
-from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.hypotheses import Evidence, judge_hypotheses
 from sparkray.optimize.screen import Screened, screen
 from sparkray.plan import Study
 from sparkray.runtimes.linux.isolation import kernel_facts
@@ -117,12 +117,8 @@ def carry_out(context: OptimizationContext, runner: SessionRunner) -> Optimized:
         found,
         confirmation=decided.told,
         datasets={**found.datasets, "confirm": str(decided.dataset.path)},
-        hypotheses=hypotheses(
-            screened.levels,
-            screened.rows,
-            metric=context.metric,
-            confirmation=decided.told,
-            confirmed=decided.rows,
+        hypotheses=judge_hypotheses(
+            context.study.experiment, Evidence(screened.levels, screened.rows, decided.told, decided.rows)
         ),
         output=str(output),
     )

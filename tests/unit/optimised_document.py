@@ -9,7 +9,7 @@ from sparkray.analysis.optimized import (
     Confirmation,
     Confirmed,
     Effect,
-    Hypothesis,
+    JudgedHypothesis,
     Ladder,
     Level,
     Optimized,
@@ -139,10 +139,10 @@ def ladder(blocks: int = 6) -> Ladder:
 
 
 HYPOTHESES = (
-    Hypothesis("shm-32g", "--shm-size=32g removes 30 to 50 % of the overhead", "cannot be judged", "no such level"),
-    Hypothesis("cpu-pinning", "pinning lowers the deviation and not the mean", "contradicted", "the mean has moved",
+    JudgedHypothesis("shm-32g", "--shm-size=32g removes 30 to 50 % of the overhead", "cannot be judged", "no such level"),
+    JudgedHypothesis("cpu-pinning", "pinning lowers the deviation and not the mean", "contradicted", "the mean has moved",
                "sd ratio 1.20 (95 % CI 0.60 to 2.40), mean -48.30 % (-48.80 to -47.80)"),
-    Hypothesis("combination", "the best flags combined remove 60 to 80 % of the overhead", "supported",
+    JudgedHypothesis("combination", "the best flags combined remove 60 to 80 % of the overhead", "supported",
                "the interval lies inside what was expected", "71 % removed (95 % CI 64 to 78 %)"),
 )  # fmt: skip
 

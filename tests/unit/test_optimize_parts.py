@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from simulated_runner import NOTHING, Truth, context_in, context_of_two, options
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
+from sparkray.config.experiment import Experiment, Hypothesis
 from sparkray.config.site import Environment
 from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.capabilities import host_facts, lacking, security_of
 from sparkray.machine.fingerprint import Machine
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest, changed_words
-from sparkray.optimize.hypotheses import hypotheses
+from sparkray.optimize.hypotheses import Evidence, judge_hypotheses
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.screen import advice_of
 from sparkray.optimize.search import feasible_space
@@ -114,13 +116,21 @@ def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[s
     assert said in done.err
 
 
-def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_hoped_for(command_line: Call) -> None:
+def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_expected(command_line: Call) -> None:
     lines = command_line(*SPARK).out.splitlines()
     [privileged] = [line for line in lines if "privileged=yes" in line]
     assert privileged.split()[0] == "struck"
     assert "[dangerous]" in privileged
-    assert lines[-2].endswith("the study hoped for 20 h")
+    assert lines[-2].endswith("; phase2b as a whole was expected to take 20 h")
     assert lines[-1] == "Nothing was started."
+
+
+def test_hours_are_expected_where_the_experiment_states_them_and_nowhere_else(command_line: Call) -> None:
+    plan = ("plan", "--site", "dgx-spark", "--models", "Qwen2-1.5B", "--runs", "1", "--experiment")
+    assert "; phase2a as a whole was expected to take 80 h. Nothing was started." in command_line(*plan, "phase2a").out
+    assert "expected to take" not in command_line(*plan, "phase2d").out
+    own = command_line(*plan, "phase2d", "--set", "experiment.expected_hours=2.5")
+    assert "; phase2d as a whole was expected to take 2.5 h" in own.out
 
 
 def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: Call) -> None:
@@ -377,14 +387,9 @@ def three_arms(environment: str, removed: float, overhead: float = 10.0, noise: 
 
 
 def judged(levels: tuple[Level, ...], rows: Rows, name: str, **more: Any) -> Any:
-    found = hypotheses(
-        levels,
-        rows,
-        metric="output_throughput_tok_s",
-        confirmation=more.get("confirmation"),
-        confirmed=more.get("confirmed"),
-    )
-    return next(one for one in found if one.name == name)
+    evidence = Evidence(levels, rows, more.get("confirmation"), more.get("confirmed"))
+    experiment = more.get("experiment") or Catalog(data_root()).experiment("phase2b")
+    return next(one for one in judge_hypotheses(experiment, evidence) if one.name == name)
 
 
 SHM = level("shm_size", "32g")
@@ -438,6 +443,85 @@ def test_the_combination_is_judged_by_the_confirmation() -> None:
     found = judged((), Rows([]), "combination", confirmation=told, confirmed=three_arms(name, 0.7))
     assert found.judged == "supported"
     assert judged((), Rows([]), "combination").judged == "cannot be judged"
+    assert (found.stage, found.source) == ("confirm", "the study before sparkray")
+
+
+def own_experiment(**hypothesis: Any) -> Experiment:
+    """Another experiment with a hypothesis of its own, as a user's file states it."""
+    stated = {"name": "mine", "claim": "what I expect", "kind": "removes_overhead"} | hypothesis
+    return Catalog(data_root()).experiment("local-optimize", {"hypotheses": [stated]})
+
+
+def test_an_experiment_is_judged_by_its_own_hypothesis() -> None:
+    init = level("init", "yes")
+    rows = three_arms(init.environment, 0.4)
+    for low, high, verdict in ((20, 60, "supported"), (70, 90, "contradicted"), (40, 90, "undecided")):
+        mine = own_experiment(level="init=yes", low_pct=low, high_pct=high, source="my notes")
+        found = judged((SHM, init), rows, "mine", experiment=mine)
+        assert (found.claim, found.judged, found.source, found.stage) == (
+            "what I expect",
+            verdict,
+            "my notes",
+            "screen",
+        )
+        assert "40 % removed" in found.seen
+
+
+def test_a_hypothesis_may_be_of_another_metric_than_the_optimised_one() -> None:
+    init = level("init", "yes", **PINNED, sd_ratio=0.4, sd_low=0.2, sd_high=0.8, verdict="equivalent")
+    spread = {"kind": "lowers_sd_not_mean", "level": "init=yes"}
+    rows = Rows(
+        [
+            row(run_id=f"{name}{n}", environment=name, model="M", block=n, attempt=1)
+            | {"latency_mean_ms": 100.0 + scale * wiggle}
+            for name, scale in (("container_baseline", 0.1), (init.environment, 2.0))
+            for n, wiggle in enumerate([0.4, -1.0, 0.9, -0.3, 0.7, -0.6, 0.2, -0.2])
+        ]
+    )
+    assert judged((init,), rows, "mine", experiment=own_experiment(**spread)).judged == "supported"
+    found = judged((init,), rows, "mine", experiment=own_experiment(**spread, metric="latency_mean_ms"))
+    assert (found.judged, found.reason.split(",")[0]) == ("contradicted", "the deviation is higher")
+    found = judged((init,), rows, "mine", experiment=own_experiment(**spread, metric="ttft_mean_ms"))
+    assert found.reason == "cannot be judged here, because the experiment has no margin for ttft_mean_ms"
+
+
+def test_an_experiment_without_hypotheses_has_none_judged() -> None:
+    plain = Catalog(data_root()).experiment("local-optimize")
+    assert judge_hypotheses(plain, Evidence((SHM,), three_arms(SHM.environment, 0.4))) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            {"low_pct": 50, "high_pct": 30},
+            "low_pct 50.0 and high_pct 30.0 of mine must both be given, the lower one first",
+        ),
+        ({"low_pct": 50}, "high_pct None of mine must both be given"),
+        ({"kind": "lowers_sd_not_mean", "low_pct": 5}, "low_pct and high_pct of mine belong to removes_overhead"),
+        ({"kind": "lowers_sd_not_mean", "level": "init"}, "level 'init' of mine must be FACTOR=LEVEL"),
+        ({"kind": "raises"}, "kind = 'raises'"),
+        ({"kind": "lowers_sd_not_mean", "levl": "init=yes"}, "did you mean 'level'"),
+    ],
+)
+def test_a_hypothesis_that_contradicts_itself_is_refused(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        own_experiment(**change)
+    assert why in str(refused.value)
+
+
+def test_two_hypotheses_of_one_name_are_refused() -> None:
+    one = Hypothesis("mine", "what I expect", "lowers_sd_not_mean")
+    with pytest.raises(ValueError, match=r"hypotheses: one name stands twice \(mine, mine\)"):
+        replace(own_experiment(kind="lowers_sd_not_mean"), hypotheses=(one, one))
+
+
+def test_an_experiment_stored_before_there_were_hypotheses_reads() -> None:
+    stored = json.loads(json.dumps(asdict(Catalog(data_root()).experiment("phase2b"))))
+    older = {key: value for key, value in stored.items() if key not in ("hypotheses", "expected_hours")}
+    found = parse(Experiment, older, "experiment.json")
+    assert (found.hypotheses, found.expected_hours) == ((), None)
+    assert parse(Experiment, stored, "experiment.json").hypotheses[0].low_pct == 30
 
 
 OPTIMISED = Environment(DockerOptions(ipc="private", security_opt=("seccomp=unconfined",)), ())

@@ -15,8 +15,9 @@ from rich.console import Console
 from simulated_runner import KilledError, Pretending, Truth, context_in, context_of_two, options_in, pretending
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of, read
+from sparkray.catalog import Catalog, data_root
 from sparkray.errors import DatasetError, HostError
-from sparkray.optimize.context import OptimizationRequest
+from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.rows import all_rows
 from sparkray.optimize.screen import screen
 from sparkray.optimize.search import Batch, Trial, default_storage, open_storage
@@ -30,8 +31,15 @@ from sparkray.workflows.optimized_file import read_environment
 HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, noise=0.003)
 
 
+def with_hypotheses(context: OptimizationContext) -> OptimizationContext:
+    """The same optimisation with the hypotheses of phase 2B."""
+    stated = Catalog(data_root()).experiment("phase2b").hypotheses
+    experiment = replace(context.study.experiment, hypotheses=stated)
+    return replace(context, study=replace(context.study, experiment=experiment))
+
+
 def optimised(folder: Path, truth: Truth, **asked: Any) -> tuple[Optimized, Pretending]:
-    context = context_in(folder, **asked)
+    context = with_hypotheses(context_in(folder, **asked))
     with ExitStack() as stack:
         measuring = pretending(folder, stack, truth)
         return carry_out(context, measuring), measuring

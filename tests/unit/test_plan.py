@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
-from sparkray.config.experiment import Experiment, Workload
+from sparkray.config.experiment import Experiment, Hypothesis, Workload
 from sparkray.config.model import Weights
 from sparkray.config.site import ENVIRONMENTS, Environment
 from sparkray.errors import ConfigError
@@ -319,6 +319,15 @@ def test_keys_that_came_later_leave_the_hash_of_a_file_without_them_what_it_was(
         other = study(experiment=experiment(**change))
         assert definition_sha256(other) != definition_sha256(plain)
         assert [run.run_id for run in make_plan(other)] == [run.run_id for run in make_plan(plain)]
+
+
+def test_what_is_expected_of_an_experiment_is_no_part_of_a_hash() -> None:
+    """`hypotheses` and `expected_hours` may be added to an experiment that has data."""
+    plain = study()
+    stated = study(experiment=experiment(hypotheses=(Hypothesis("a", "b", "lowers_sd_not_mean"),), expected_hours=20.0))
+    assert definition_sha256(stated) == definition_sha256(plain)
+    assert experiment_sha256(stated, POLICIES) == experiment_sha256(plain, POLICIES)
+    assert [run.run_id for run in make_plan(stated)] == [run.run_id for run in make_plan(plain)]
 
 
 def test_what_a_file_may_say_of_families_and_the_planned_effect() -> None:

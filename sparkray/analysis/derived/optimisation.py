@@ -53,7 +53,7 @@ _CANDIDATES = _schema(
 )
 _FACTS = _schema("trace name text verdict not_estimable", "value " + " ".join(_EFFECT), "n")
 _STRUCK = _schema("trace layer direction reason")
-_HYPOTHESES = _schema("trace name claim judged reason seen")
+_HYPOTHESES = _schema("trace name claim judged reason seen source")
 MEMORY, KV_CACHE = "host_available_drop_peak_gib", "kv_cache_gib"
 
 
@@ -274,5 +274,6 @@ def _struck(document: Document, struck: Iterable[Document]) -> Iterator[dict[str
 
 def _hypotheses(document: Document) -> Iterator[dict[str, Any]]:
     for place, one in enumerate(document["hypotheses"]):
-        stage = "confirm" if one["name"] == "combination" else "screen"
+        # A document of an earlier version has no `stage`; its `combination` was judged by the confirmation.
+        stage = one.get("stage") or ("confirm" if one["name"] == "combination" else "screen")
         yield {**one, "trace": f"hypotheses/{one['name']}", **_from(document, f"hypotheses/{place}", stage)}
