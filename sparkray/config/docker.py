@@ -30,6 +30,20 @@ def _flag(text: str, kind: Kind = kinds.TEXT, **rest: Any) -> Any:  # noqa: ANN4
     return field(default=None, metadata={"flag": Flag(text, kind, **rest)})
 
 
+def _rlimit(name: str, **rest: Any) -> Any:  # noqa: ANN401 - see `_flag`
+    """A resource limit, soft and hard alike."""
+    return _flag("--ulimit", kinds.rlimit(name), argument="ulimits", trace=trace.resource_limit(name), **rest)
+
+
+_CAPABILITIES: Mapping[str, Any] = {
+    "cannot_act": kinds.has_every_capability,
+    "default": kinds.DEFAULT_EFFECT,
+    "effect": kinds.capabilities_effect,
+    "effect_name": "capabilities",
+    "trace": trace.CAPABILITIES,
+}
+
+
 @dataclass(frozen=True)
 class DockerOptions:
     """The flags of one container environment. None means: not given, Docker's own default.
@@ -54,7 +68,6 @@ class DockerOptions:
         ),
         argument="ipc_mode",
         why="host shares /dev/shm and System V IPC with everything on the machine",
-        examples=("host", "private", "shareable", "none"),
         security="weakens",
         safe=("private", "shareable", "none"),
         default="private",
@@ -76,7 +89,6 @@ class DockerOptions:
         kinds.choice("host", "none", "bridge", of_container=True),
         argument="network_mode",
         why="host removes the network namespace; it can act only on what talks over a network",
-        examples=("host", "none", "bridge"),
         security="weakens",
         safe=("bridge", "none"),
         workload="serve",
@@ -91,7 +103,6 @@ class DockerOptions:
         kinds.choice("host", of_container=True),
         argument="pid_mode",
         why="host removes the PID namespace",
-        examples=("host",),
         security="weakens",
         trace=trace.of_no_other(trace.namespace("pid")),
     )
@@ -100,14 +111,12 @@ class DockerOptions:
         kinds.choice("host"),
         argument="uts_mode",
         why="host shares the host name",
-        examples=("host",),
         trace=trace.namespace("uts"),
     )
     cgroupns: str | None = _flag(
         "--cgroupns",
         kinds.choice("host", "private"),
         why="whether the container sees the host's cgroups",
-        examples=("host", "private"),
         trace=trace.namespace("cgroup"),
     )
     cgroup_parent: str | None = _flag(
@@ -182,33 +191,11 @@ class DockerOptions:
         default=-1,
         trace=trace.field("cgroup_limits.pids", "{} tasks".format),
     )
-    ulimit_memlock: int | None = _flag(
-        "--ulimit",
-        kinds.rlimit("memlock"),
-        argument="ulimits",
-        why="locked memory in bytes, -1 unlimited: pinned host buffers",
-        examples=(-1, 65536),
-        unit="bytes",
-        trace=trace.resource_limit("memlock"),
+    ulimit_memlock: int | None = _rlimit(
+        "memlock", why="locked memory in bytes, -1 unlimited: pinned host buffers", examples=(-1, 65536), unit="bytes"
     )
-    ulimit_stack: int | None = _flag(
-        "--ulimit",
-        kinds.rlimit("stack"),
-        argument="ulimits",
-        why="stack size in bytes",
-        examples=(67108864,),
-        unit="bytes",
-        trace=trace.resource_limit("stack"),
-    )
-    ulimit_nofile: int | None = _flag(
-        "--ulimit",
-        kinds.rlimit("nofile"),
-        argument="ulimits",
-        why="open files",
-        examples=(1024,),
-        unit="files",
-        trace=trace.resource_limit("nofile"),
-    )
+    ulimit_stack: int | None = _rlimit("stack", why="stack size in bytes", examples=(67108864,), unit="bytes")
+    ulimit_nofile: int | None = _rlimit("nofile", why="open files", examples=(1024,), unit="files")
     oom_score_adj: int | None = _flag(
         "--oom-score-adj",
         kinds.number(-1000, 1000),  # the kernel's bounds
@@ -221,7 +208,6 @@ class DockerOptions:
         "--privileged",
         kinds.SWITCH,
         why="every capability and device, no seccomp, no AppArmor",
-        examples=(True, False),
         security="dangerous",
         safe=(False,),
         default=False,
@@ -233,22 +219,14 @@ class DockerOptions:
         why="capabilities beyond Docker's default",
         examples=(("SYS_NICE", "IPC_LOCK"), ("CAP_SYS_NICE",), ("all",)),
         security=kinds.added_capabilities_grade,
-        cannot_act=kinds.has_every_capability,
-        default=kinds.DEFAULT_EFFECT,
-        effect=kinds.capabilities_effect,
-        effect_name="capabilities",
-        trace=trace.CAPABILITIES,
+        **_CAPABILITIES,
     )
     cap_drop: tuple[str, ...] | None = _flag(
         "--cap-drop",
         kinds.CAPABILITIES,
         why="capabilities to do without",
         examples=(("ALL",), ("mknod",)),
-        cannot_act=kinds.has_every_capability,
-        default=kinds.DEFAULT_EFFECT,
-        effect=kinds.capabilities_effect,
-        effect_name="capabilities",
-        trace=trace.CAPABILITIES,
+        **_CAPABILITIES,
     )
     security_opt: tuple[str, ...] | None = _flag(
         "--security-opt",
@@ -269,7 +247,6 @@ class DockerOptions:
         "--init",
         kinds.SWITCH,
         why="an init process that reaps children",
-        examples=(True, False),
         cannot_act=lambda options: (
             "under --pid=host: Docker starts an init process only in a PID namespace of its own"
             if options.init and options.pid == "host"
@@ -279,12 +256,7 @@ class DockerOptions:
         trace=trace.INIT,
     )
     read_only: bool | None = _flag(
-        "--read-only",
-        kinds.SWITCH,
-        why="the root file system is read-only",
-        examples=(True, False),
-        default=False,
-        trace=trace.READ_ONLY,
+        "--read-only", kinds.SWITCH, why="the root file system is read-only", default=False, trace=trace.READ_ONLY
     )
     log_driver: str | None = _flag(
         "--log-driver",
@@ -293,7 +265,6 @@ class DockerOptions:
         ),
         argument="log_config",
         why="where Docker copies the engine's output",
-        examples=("none", "local", "json-file"),
     )
     runtime: str | None = _flag(
         "--runtime", why="the OCI runtime: runc, crun, nvidia", examples=("io.containerd.runc.v2", "runc")

@@ -5,7 +5,7 @@ the SDK, checked, and brought into one spelling for comparison.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,12 +45,14 @@ class Kind:
         convert: Value to what the SDK takes.
         check: What is wrong with a value, or None.
         canonical: Value to one spelling that JSON can hold: values that mean the same are equal in it.
+        examples: Every value, where there are few.
     """
 
     words: Callable[[Any], list[str]] = _one
     convert: Callable[[Any], Any] = _same
     check: Callable[[Any], str | None] = _accept
     canonical: Callable[[Any], Any] = _same
+    examples: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Flag:
         text: The flag as `docker run` spells it.
         kind: Kind of its values.
         why: What it is for.
-        examples: Values that the contract tests create and start containers with; the first is not Docker's default.
+        examples: Values that the contract tests create and start containers with, where not those of the kind. One is not
+            Docker's default.
         argument: Keyword of `docker.models.containers.create`; that of the flag's own name where none is given.
         beside: Options that the examples need in order to act.
         unit: Unit of a number.
@@ -81,7 +84,7 @@ class Flag:
     text: str
     kind: Kind
     why: str
-    examples: Sequence[Any]
+    examples: tuple[Any, ...] = ()
     argument: str = ""
     beside: dict[str, Any] = field(default_factory=dict)
     unit: str = ""
@@ -95,6 +98,11 @@ class Flag:
     effect_name: str | None = None
     trace: "Trace | None" = None
     compare_as_asked: bool = False
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Its examples."""
+        return self.examples or self.kind.examples
 
     @property
     def keyword(self) -> str:
@@ -114,7 +122,7 @@ class Flag:
 
 TEXT = Kind()
 WORDS = Kind(words=list, convert=list)
-SWITCH = Kind(words=lambda value: [""] if value else [])
+SWITCH = Kind(words=lambda value: [""] if value else [], examples=(True, False))
 
 
 def choice(*known: str, of_container: bool = False, **changes: Any) -> Kind:  # noqa: ANN401 - functions of `Kind`
@@ -125,7 +133,7 @@ def choice(*known: str, of_container: bool = False, **changes: Any) -> Kind:  # 
             return None
         return f"{value!r} is not one of {', '.join(known)}"
 
-    return Kind(check=check, **changes)
+    return Kind(check=check, examples=known, **changes)
 
 
 def size(least: int) -> Kind:

@@ -123,26 +123,15 @@ def of_no_other(trace: Trace) -> Trace:
     return when(lambda value: not value.startswith("container:"), trace)
 
 
-NO_SHM = Trace(
-    lambda _, __: [
-        Expectation(("shm_filesystem",), "no /dev/shm", lambda got: got is None, lambda got: f"one on {got}")
-    ]
+NO_SHM = field("shm_filesystem", "one on {}".format, wanted=lambda _: "no /dev/shm", holds=lambda _, got: got is None)
+
+
+INTERFACES = field(
+    "interfaces",
+    lambda got: f"the interfaces {', '.join(got) or 'none'}",
+    wanted=lambda asked: "an interface to the bridge" if asked == "bridge" else "no interface to a bridge",
+    holds=lambda asked, got: ("eth0" in got) is (asked == "bridge"),
 )
-
-
-def _interfaces(value: str, _: "DockerOptions") -> Sequence[Expectation]:
-    wanted = "an interface to the bridge" if value == "bridge" else "no interface to a bridge"
-    return [
-        Expectation(
-            ("interfaces",),
-            wanted,
-            lambda got: ("eth0" in got) is (value == "bridge"),
-            lambda got: f"the interfaces {', '.join(got) or 'none'}",
-        )
-    ]
-
-
-INTERFACES = Trace(_interfaces)
 
 
 def _cgroup_parent(value: str, _: "DockerOptions") -> Sequence[Expectation]:
@@ -272,24 +261,14 @@ def _security(_: tuple[str, ...], options: "DockerOptions") -> Sequence[Expectat
 SECURITY_OPT = Trace(_security)
 INIT = when(
     bool,
-    Trace(
-        lambda _, __: [
-            Expectation(
-                ("pid_inside",), "an init process", lambda got: got > 1, lambda _: "the engine as first process"
-            )
-        ]
+    field(
+        "pid_inside",
+        lambda _: "the engine as first process",
+        wanted=lambda _: "an init process",
+        holds=lambda _, got: bool(got > 1),
     ),
 )
-READ_ONLY = when(
-    bool,
-    Trace(
-        lambda _, __: [
-            Expectation(
-                ("root_read_only",), "a read-only root", lambda got: got is True, lambda _: "a root to write on"
-            )
-        ]
-    ),
-)
+READ_ONLY = when(bool, field("root_read_only", lambda _: "a root to write on", wanted=lambda _: "a read-only root"))
 
 
 def _variable(text: str) -> Expectation:

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 CASES = [
     pytest.param(DockerOptions(**{name: value}, **flag_of(name).beside), id=f"{name}={value}")
     for name in option_names()
-    for value in flag_of(name).examples
+    for value in flag_of(name).values
 ]
 TOGETHER = DockerOptions(
     gpus="all", ipc="host", shm_size="32g", network="host", ulimit_memlock=-1, ulimit_stack=67108864, ulimit_nofile=4096
@@ -126,7 +126,7 @@ def the_same(client: docker.DockerClient, spec: ContainerSpec) -> dict[str, Any]
 
 @pytest.mark.parametrize("name", option_names())
 def test_every_option_has_examples(name: str) -> None:
-    assert flag_of(name).examples
+    assert flag_of(name).values
 
 
 def test_a_command_line_is_there() -> None:
@@ -153,7 +153,7 @@ def test_an_option_changes_the_container(option: str, client: docker.DockerClien
 
     flag = flag_of(option)
     plain = made(DockerOptions(**flag.beside))
-    assert any(made(DockerOptions(**{option: value}, **flag.beside)) != plain for value in flag.examples)
+    assert any(made(DockerOptions(**{option: value}, **flag.beside)) != plain for value in flag.values)
 
 
 @pytest.mark.parametrize("workdir", [None, "/tmp"])

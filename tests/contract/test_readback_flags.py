@@ -42,7 +42,7 @@ SLEEP = ("-S", "-c", "import time; time.sleep(60)")
 GIVEN = [
     DockerOptions(**{name: value}, **flag_of(name).beside)
     for name in option_names()
-    for value in flag_of(name).examples
+    for value in flag_of(name).values
     if readings(DockerOptions(**{name: value}, **flag_of(name).beside), {})
 ]
 """Every example of every flag that leaves a trace."""

@@ -61,7 +61,7 @@ def test_every_option_that_was_given_is_read_back_from_a_stored_dataset(tmp_path
 
 
 def examples(name: str) -> tuple[Any, ...]:
-    return () if flag_of(name).beside else tuple(flag_of(name).examples)
+    return () if flag_of(name).beside else tuple(flag_of(name).values)
 
 
 def test_a_dataset_without_the_columns_is_read_and_has_no_flags(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ Fields that may not be read are absent. Nothing here asks the container what it 
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sparkray.config.cpu_list import cpu_list
 from sparkray.config.docker import kernel_reads
 from sparkray.runtimes import INSIDE
 from sparkray.runtimes.linux.cgroup import limits, locate, parse_mounts, unescaped
@@ -155,19 +156,14 @@ def kernel_values(addresses: Sequence[str], here: Path, proc: Path) -> dict[str,
         place, _, name = address.partition("/")
         with suppress(OSError):
             if place == "status":
-                values.update((address, text) for line, text in _status_lines(here) if line == name)
+                lines = (line.partition(":") for line in (here / "status").read_text().splitlines())
+                values.update((address, text.strip()) for line, _, text in lines if line == name)
             else:
                 groups, mounts = (here / "cgroup").read_text(), parse_mounts((proc / "self/mountinfo").read_text())
                 folder = locate(name.partition(".")[0], groups, mounts)
                 if folder is not None:
                     values[address] = (folder.path / name).read_text().strip()
     return values
-
-
-def _status_lines(here: Path) -> Iterator[tuple[str, str]]:
-    for line in (here / "status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        yield name, value.strip()
 
 
 def _cgroup_limits(here: Path, proc: Path) -> dict[str, Any]:
@@ -197,16 +193,10 @@ def parse_pid_inside(text: str) -> int:
 
 def parse_online(text: str) -> str:
     """The machine's CPUs that are on, as a list (`0-3,6`), from the text of /proc/stat, which has a line for each."""
-    numbers = sorted(int(name) for name in re.findall(r"^cpu(\d+) ", text, re.MULTILINE))
+    numbers = frozenset(int(name) for name in re.findall(r"^cpu(\d+) ", text, re.MULTILINE))
     if not numbers:
         raise ValueError("no CPU in /proc/stat")
-    stretches: list[list[int]] = []
-    for number in numbers:
-        if stretches and stretches[-1][-1] == number - 1:
-            stretches[-1][1:] = [number]
-        else:
-            stretches.append([number])
-    return ",".join("-".join(map(str, stretch)) for stretch in stretches)
+    return cpu_list(numbers)
 
 
 def parse_mountinfo(text: str) -> list[Mounted]:
