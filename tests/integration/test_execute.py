@@ -16,6 +16,7 @@ from real_machine import require_root
 from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_of
 
 from sparkray.config.docker import DockerOptions
+from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
 from sparkray.execute import run_once
 from sparkray.execute.layout import container_name
 from sparkray.execute.prepared_host import PreparedHost
@@ -103,7 +104,9 @@ def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, clien
     (row,) = stored(prepared, "runs", outcome)
     assert {*row} == {column.name for column in RUN_COLUMNS} | {metric.name for metric in METRICS}
     device = {name for name in NO_GPU if row[name] is not None} if slow.machine.gpus else set()
-    null = {name for name, value in row.items() if value is None} - MAYBE_NULL
+    asked = slow.arms[environment].treatment.options if environment == "container_baseline" else DockerOptions()
+    assert options_of_row(row) == asked
+    null = {name for name, value in row.items() if value is None} - MAYBE_NULL - {c.name for c in DOCKER_COLUMNS}
     assert null == (ALWAYS_NULL - device | NULL_BY_ARM[environment])
     assert row["simulated"] is True
     assert json.loads(row["machine"])["docker"] == client.version()["Version"]
