@@ -1,10 +1,9 @@
-"""Validity checks: what a run must show before its number is believed. Pure; the verdicts are stored with the run.
+"""Validity checks: conditions that a run must meet before its result counts. Pure; the verdicts are stored with the run.
 
-Adding one is one new file here: the module's name is the check's name. The module holds a class `Check`, which judges one
-run by itself and by those before it, or a class `Review`, which looks back over all runs of a model whenever one has
-ended (an outlier is often seen late), or both. Each says what it found at its full weight; the experiment's policy for it
-decides what that means: `invalid` lets it stand (the run is measured again), `warn` holds it down to a warning, `off`
-does not ask.
+To add a check, add a file here: the module's name is the check's name. The module holds a class `Check`, which judges
+one run against those before it, a class `Review`, which re-validates all runs of a model whenever one has ended (many
+outliers show only later), or both. Each reports at full severity; the experiment's policy decides: `invalid` keeps it
+(the run is measured again), `warn` reduces it to a warning, `off` skips the check.
 """
 
 import importlib
@@ -25,12 +24,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run was to be, as far as the plan alone does not say it.
+    """What a run was asked to be, beyond the plan.
 
-    `rootfs_digest`, `weights_digest` and `model_sha256` (None where they cannot be known before) are what every arm must
-    show, `mismatches`
-    what the engine itself says is not as it was told, `environment` the variables and `start` the start state
-    (`runtimes.StartState` as a dictionary) that were declared, `options` the Docker flags that were really given.
+    `rootfs_digest`, `weights_digest` and `model_sha256` (None where unknown in advance) must match in every arm.
+    `mismatches` are the differences that the engine reports, `environment` the declared variables, `start` the declared
+    start state (`runtimes.StartState` as a dictionary), `options` the Docker flags that were given.
     """
 
     rootfs_digest: str = ""
@@ -44,13 +42,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run as it was planned, and everything that is known of it when it has ended.
+    """One run as planned, and everything known of it at its end.
 
-    `row` is the run's row as it will be stored, metrics computed, but for its status; `samples` are rows of `samples` in
-    time order; `state` is the effective state of its process; `earlier` are the rows of ok runs of the same model and
-    level on this machine, of every environment, oldest first; `of_machine` are those of every model and level, for what
-    does not depend on them. `refused_by` are the checks that the last attempt at this very run fell to (`refused_before`):
-    what one of them finds again has stayed so.
+    `row` is the run's row with metrics, before its status is set; `samples` are rows of `samples` in time order;
+    `state` is the effective state of its process; `earlier` are the ok runs of the same model and level on this
+    machine, in every environment, oldest first; `of_machine` those of every model and level. `refused_by` are the
+    checks that refused the last attempt at this run (`refused_before`).
     """
 
     study: Study
@@ -67,7 +64,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Late:
-    """A verdict on a run that had ended before."""
+    """A verdict on an earlier run."""
 
     run_id: str
     attempt: int
@@ -75,7 +72,7 @@ class Late:
 
 
 class Check(Protocol):
-    """What every check module's class `Check` does."""
+    """Interface of every check module's class `Check`."""
 
     name: str
     """The module's name."""
@@ -85,12 +82,12 @@ class Check(Protocol):
     """What to do where it refuses run after run."""
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict on one run; None when there is nothing to judge it by."""
+        """The verdict on one run; None without data to judge."""
         ...
 
 
 class Review(Protocol):
-    """What a check module's class `Review` does."""
+    """Interface of a check module's class `Review`."""
 
     name: str
     """The module's name."""
@@ -100,7 +97,7 @@ class Review(Protocol):
     """What to do where it refuses run after run."""
 
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-        """Verdicts other than `pass` on runs that have ended.
+        """Verdicts other than `pass` on earlier runs.
 
         Args:
             study: The study.
@@ -110,7 +107,7 @@ class Review(Protocol):
 
 
 def check_names() -> list[str]:
-    """The checks there are: the public modules of this package."""
+    """Names of all checks: the public modules of this package."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
@@ -121,30 +118,30 @@ def _class_of(name: str, kind: str) -> Any:  # noqa: ANN401 - a class of whateve
 
 
 def load_check(name: str) -> Check | None:
-    """The check of that name; None where it only looks back.
+    """The check of that name; None where it only re-validates.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: No check has that name.
     """
     made = _class_of(name, "Check")
     return None if made is None else cast("Check", made())
 
 
 def load_review(name: str) -> Review | None:
-    """The review of that name; None where the check judges runs one by one only.
+    """The review of that name; None where the check only judges single runs.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: No check has that name.
     """
     made = _class_of(name, "Review")
     return None if made is None else cast("Review", made())
 
 
 def remedy_of(name: str) -> str:
-    """What to do where a check refuses run after run.
+    """What to do when a check refuses run after run.
 
     Raises:
-        UnknownNameError: There is no check of that name.
+        UnknownNameError: No check has that name.
     """
     found = load_check(name) or load_review(name)
     return found.remedy if found is not None else ""
@@ -156,38 +153,38 @@ def policy_of(study: Study, check: Check | Review) -> Policy:
 
 
 def policies_of(study: Study) -> dict[str, Policy]:
-    """The policy of every check there is, as it holds in a study."""
+    """The effective policy of every check in a study."""
     found = [load_check(name) or load_review(name) for name in check_names()]
     return {check.name: policy_of(study, check) for check in found if check is not None}
 
 
-def held(verdict: Verdict, policy: Policy) -> Verdict:
-    """A verdict as the policy has it: never graver than that."""
+def apply_policy(verdict: Verdict, policy: Policy) -> Verdict:
+    """Limit a verdict to the policy's severity."""
     if verdict.verdict == "invalid" and policy == "warn":
         return replace(verdict, verdict="warn")
     return verdict
 
 
 def judge_all(evidence: Evidence) -> tuple[Verdict, ...]:
-    """Every check's verdict on one run, as the experiment's policies have them."""
+    """Every check's verdict on one run, policies applied."""
     found = []
     for check in filter(None, map(load_check, check_names())):
         policy = policy_of(evidence.study, check)
         if policy != "off" and (verdict := _judged(check, evidence)) is not None:
-            found.append(held(verdict, policy))
+            found.append(apply_policy(verdict, policy))
     return tuple(found)
 
 
 def _judged(check: Check, evidence: Evidence) -> Verdict | None:
-    """A check that fails has no say; the run stands, with a warning."""
+    """The verdict of a check; a check that raises becomes a warning."""
     try:
         return check.judge(evidence)
-    except Exception as error:  # noqa: BLE001 - hours of a sweep are not lost to a check that met what it did not foresee
+    except Exception as error:  # noqa: BLE001 - a defect in a check must not end a sweep of hours
         return Verdict(check.name, "warn", f"could not judge: {type(error).__name__}: {error}")
 
 
 def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
-    """Checks whose last word on a run was to refuse it; a warning is no word, and an attempt that was not judged none.
+    """Checks whose last verdict on a run was `invalid`, ignoring warnings and attempts without a verdict.
 
     Args:
         verdicts: Rows of `checks` of every attempt at the run, late ones included, in any order.
@@ -198,19 +195,21 @@ def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
 
 
 def late_verdicts(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
-    """Every review's verdicts, as the experiment's policies have them."""
+    """Every review's verdicts, policies applied."""
     found: list[Late] = []
     for review in filter(None, map(load_review, check_names())):
         policy = policy_of(study, review)
         if policy != "off":
-            found += [replace(late, verdict=held(late.verdict, policy)) for late in _looked_back(review, study, rows)]
+            found += [
+                replace(late, verdict=apply_policy(late.verdict, policy)) for late in _revalidated(review, study, rows)
+            ]
     return tuple(found)
 
 
-def _looked_back(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-    """A review that fails has no say, as a check has none; the latest run carries the warning."""
+def _revalidated(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    """A review's verdicts; a review that raises becomes a warning on the latest run."""
     try:
         return review.revalidate(study, rows)
-    except Exception as error:  # noqa: BLE001 - as for a check; and the rows that it fell over are there in every later sweep
-        said = Verdict(review.name, "warn", f"could not look back: {type(error).__name__}: {error}")
-        return [Late(row["run_id"], row["attempt"], said) for row in rows[-1:]]
+    except Exception as error:  # noqa: BLE001 - as for a check; later sweeps would meet the same rows
+        verdict = Verdict(review.name, "warn", f"could not re-validate: {type(error).__name__}: {error}")
+        return [Late(row["run_id"], row["attempt"], verdict) for row in rows[-1:]]

@@ -1,4 +1,4 @@
-"""What the checks of this room share: several things found, one verdict; and numbers out of rows."""
+"""Shared by the checks: combining findings into one verdict, and reading numbers from rows."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,38 +10,38 @@ import numpy as np
 from sparkray.checks import Row
 from sparkray.records import Verdict
 
-Word: TypeAlias = Literal["pass", "warn", "invalid"]
-_GRAVITY: tuple[Word, ...] = ("pass", "warn", "invalid")
+Severity: TypeAlias = Literal["pass", "warn", "invalid"]
+_SEVERITIES: tuple[Severity, ...] = ("pass", "warn", "invalid")
 SIGMA_PER_MAD = 1.4826
 """Of normal values."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check looked at: what it means, and what was seen, in words with values and units."""
+    """One observation of a check: its severity, and a text with values and units."""
 
-    word: Word
-    said: str
+    severity: Severity
+    text: str
 
 
 def combined(name: str, findings: Iterable[Finding]) -> Verdict | None:
-    """The verdict on all findings: the gravest word, with what was said in its favour; None where there are none.
+    """One verdict from several findings: the highest severity, with the texts at fault; None without findings.
 
     Args:
-        name: The check's.
-        findings: In the order in which they are told, the gravest first.
+        name: The check's name.
+        findings: In the order of their texts within one severity.
     """
     found = list(findings)
     if not found:
         return None
-    word = max((finding.word for finding in found), key=_GRAVITY.index)
-    told = found if word == "pass" else [finding for finding in found if finding.word != "pass"]
-    ordered = sorted(told, key=lambda finding: -_GRAVITY.index(finding.word))
-    return Verdict(name, word, "; ".join(finding.said for finding in ordered))
+    severity = max((finding.severity for finding in found), key=_SEVERITIES.index)
+    shown = found if severity == "pass" else [finding for finding in found if finding.severity != "pass"]
+    ordered = sorted(shown, key=lambda finding: -_SEVERITIES.index(finding.severity))
+    return Verdict(name, severity, "; ".join(finding.text for finding in ordered))
 
 
 def number(row: Row, name: str) -> float | None:
-    """A row's number; None for what is absent, null, not finite or no number."""
+    """A row's finite number, else None."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -49,7 +49,7 @@ def number(row: Row, name: str) -> float | None:
 
 
 def numbers(rows: Iterable[Row], name: str) -> list[float]:
-    """The numbers of a column, in the order of the rows; what is missing is left out."""
+    """The finite numbers of a column, in row order."""
     return [value for row in rows if (value := number(row, name)) is not None]
 
 
@@ -59,9 +59,9 @@ def median(values: Sequence[float]) -> float:
 
 
 def robust_sd(values: Sequence[float]) -> float:
-    """1.4826 times the median absolute deviation from the median, in the unit of the values; 0 for none.
+    """1.4826 times the median absolute deviation from the median, in the unit of the values; 0 without values.
 
-    It estimates the standard deviation of normal values and bears up to half of them being wild (Rousseeuw & Croux
+    It estimates the standard deviation of normal values and tolerates up to half of them being outliers (Rousseeuw & Croux
     1993, JASA 88:1273).
     """
     if not len(values):

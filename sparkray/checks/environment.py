@@ -1,4 +1,4 @@
-"""Has the engine's process the variables that were declared and no others?"""
+"""Does the engine's process have exactly the declared environment variables?"""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,18 @@ from sparkray.records import Verdict
 from sparkray.runtimes import MARKER
 
 _OF_DOCKER = frozenset({MARKER, "HOSTNAME", "HOME", "PATH", "TERM", "container"})
-"""The run's own marker, and what Docker makes itself."""
+"""The run's own marker, and variables that Docker sets."""
 
 
 class Check:
-    """See the module. What could not be read back is a warning."""
+    """See the module. Variables that cannot be read back are a warning."""
 
     name = "environment"
     policy: Policy = "invalid"
-    remedy = "Look at what sets these variables: the image, its entrypoint, or Docker's own configuration"
+    remedy = "Find what sets these variables: the image, its entrypoint or Docker's configuration"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict, whatever the evidence."""
+        """The verdict."""
         found = evidence.state.get("environment")
         if found is None:
             return Verdict(self.name, "warn", "the environment could not be read back")

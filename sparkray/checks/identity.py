@@ -1,10 +1,10 @@
-"""Is it the same thing that runs in every arm? The same files, the same weights, the same engine, the same prompts.
+"""Does every arm run the same files, weights, engine and prompts?
 
-What was planned comes first: the digest of the arm's own files, and the hash of the weights taken inside the environment.
-Where the plan cannot know a value before (an engine's version, a checkpoint's hash), a run must show what the runs before
-it showed, whatever their environment. A wrong file in one arm is told by the plan, so it marks the runs of that arm and
-no others. The vocabulary of a model file lies within it. A checkpoint is a folder: every file of it, weights and tokenizer
-too, is hashed when a sweep begins, and again before a run where its times or sizes have moved since.
+The plan comes first: the digest of the arm's files, and the hash of the weights computed inside the environment. Where
+the plan cannot know a value (engine version, checkpoint hash), a run must match most earlier runs of any environment. A
+wrong file in one arm contradicts the plan, so it marks that arm's runs only. A model file includes its vocabulary.
+Every file of a checkpoint, tokenizer included, is hashed when a sweep begins, and again before a run where times or
+sizes have changed.
 """
 
 from collections import Counter
@@ -29,17 +29,15 @@ class Check:
 
     name = "identity"
     policy: Policy = "invalid"
-    remedy = (
-        "Find out which arm's files, weights or engine are not those that were planned; after a wanted change: --fresh"
-    )
+    remedy = "Find the arm whose files, weights or engine differ from the plan; after an intended change: --fresh"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict; None where neither the plan nor an earlier run says what to expect."""
+        """The verdict; None without an expected value."""
         return combined(self.name, (*_files(evidence), *_model(evidence), *_checkpoint(evidence), *_alike(evidence)))
 
 
 def _files(evidence: Evidence) -> Iterator[Finding]:
-    """Every arm runs the same bits: the digest of this arm's own files is that of the image."""
+    """The digest of this arm's files against the image's."""
     expected, found = evidence.asked.rootfs_digest, evidence.row.get("rootfs_digest")
     if not expected:
         return
@@ -50,7 +48,7 @@ def _files(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _model(evidence: Evidence) -> Iterator[Finding]:
-    """The engine loaded the model that was meant: by the hash taken inside the environment, and by its own report."""
+    """The loaded model, by the hash computed inside the environment and by the engine's report."""
     facts, expected = evidence.measurement.facts, evidence.asked.model_sha256
     if expected is not None and facts.model_sha256 != expected:
         yield Finding("invalid", f"the engine loaded a model with SHA-256 {facts.model_sha256}, not {expected}")
@@ -61,22 +59,20 @@ def _model(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _checkpoint(evidence: Evidence) -> Iterator[Finding]:
-    """The files that the engine was given are those that the sweep began with."""
+    """The checkpoint's files against those at the start of the sweep."""
     expected, found = evidence.asked.weights_digest, evidence.row.get("weights_digest")
     if expected is None:
         return
     if found == expected:
         yield Finding("pass", f"checkpoint {found}")
     else:
-        yield Finding(
-            "invalid", f"the checkpoint's files are no longer those of the sweep: {found}, expected {expected}"
-        )
+        yield Finding("invalid", f"the checkpoint's files changed since the sweep began: {found}, expected {expected}")
 
 
 def _alike(evidence: Evidence) -> Iterator[Finding]:
-    """What most of the earlier runs showed; the plan's word on the weights stands above theirs."""
+    """Values against those of most earlier runs; the plan's hash of the weights takes precedence."""
     facts = evidence.measurement.facts
-    told = {
+    reported = {
         **evidence.row,
         "engine_version": facts.version,
         "model_sha256": facts.model_sha256 if evidence.asked.model_sha256 is None else None,
@@ -84,7 +80,7 @@ def _alike(evidence: Evidence) -> Iterator[Finding]:
     }
     for column, what in _ALIKE.items():
         shown = Counter(value for row in evidence.earlier if (value := row.get(column)) is not None)
-        found = told.get(column)
+        found = reported.get(column)
         if found is None or not shown:
             continue
         usual, count = shown.most_common(1)[0]

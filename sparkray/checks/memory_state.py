@@ -1,17 +1,16 @@
-"""Did the run start from the same memory as the runs it is compared with? Page cache, MemFree, MemAvailable, swap.
+"""Did the run start from the same memory state as its partners? Page cache, MemFree, MemAvailable, swap.
 
-What is in the page cache decides whether weights are read from disk, and what is free decides what an engine on unified
-memory takes, so a pair that differs in either compares memory states and not environments.
+The page cache decides whether weights are read from disk, and free memory decides how much an engine on unified memory
+takes, so a pair that differs in either compares memory states, not environments.
 
-A run is held against its partners in the block, and against the median of the last three runs. It is at fault only when it
-is unlike both: where a partner alone is different, the partner was. While the page cache is left as it is, the first runs
-fill it, so until there are three runs nobody is blamed for it; the review settles the pair afterwards.
+A run is compared with its partners in the block and with the median of the last three runs. It is invalid only when it
+differs from both: where only a partner differs, the partner was unusual. While the page cache is not dropped, the first
+runs fill it, so fewer than three earlier runs give no verdict; the review settles the pair later.
 
-Some changes stay: what was swapped out remains so, and another program's file remains cached. A run that this check has
-refused and that finds the machine still changed is not to be refused forever. It stands with a warning, and `Review` marks
-the partners that started from the older state, so that the pair is measured in one state or the other. An attempt that
-ended for another reason earns no such leave. Swapping during a run and a page cache that could not be dropped are refused
-every time.
+Some changes persist: swapped-out memory stays swapped, another program's file stays cached. A run refused by this check
+that starts from the same changed state again passes with a warning, and `Review` marks the partners that started from
+the older state, so that the pair is measured in one state. An attempt that ended for another reason does not count.
+Swapping during a run and a page cache that could not be dropped are refused every time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,7 @@ _DROPPED = "page_cache_dropped"
 
 @dataclass(frozen=True)
 class Quantity:
-    """A memory column of `runs`, and how far it may be off: `share` of MemTotal, `least_gib` at the least."""
+    """A memory column of `runs` and its tolerance: `share` of MemTotal, at least `least_gib`."""
 
     column: str
     what: str
@@ -42,11 +41,11 @@ class Quantity:
     settles: bool = False
 
     def limit_gib(self, row: Row) -> float:
-        """The most it may be off on the machine of a row, GiB."""
+        """Tolerance on the machine of a row, GiB."""
         return max(self.least_gib, self.share * (number(row, "mem_total_gib") or 0.0))
 
     def unlike(self, value: float, reference: float, row: Row) -> bool:
-        """Whether a value is too far from a reference, both GiB."""
+        """Whether a value exceeds the tolerance around a reference, both GiB."""
         off = reference - value if self.direction == "lower" else abs(value - reference)
         return off > self.limit_gib(row)
 
@@ -57,10 +56,10 @@ QUANTITIES = (
     Quantity("mem_available_before_gib", "MemAvailable", 0.10, 0.5, direction="lower"),
     Quantity("swap_used_before_gib", "used swap", 0.0, MOST_SWAP_GIB),
 )
-"""`settles`: the first runs change it by themselves, while the page cache is left as it is."""
+"""`settles`: the first runs change it while the page cache is not dropped."""
 
 
-_REMEDY = "Free memory and swap, or have the page cache dropped: --set experiment.protocol.page_cache=drop"
+_REMEDY = "Free memory and swap, or drop the page cache: --set experiment.protocol.page_cache=drop"
 
 
 class Check:
@@ -71,13 +70,13 @@ class Check:
     remedy = _REMEDY
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict; None where the row tells no memory and no swap."""
+        """The verdict; None without memory and swap data."""
         found = [finding for quantity in QUANTITIES for finding in _before(evidence, quantity)]
         return combined(self.name, (*found, *_swapping(evidence), *_dropped(evidence)))
 
 
 class Review:
-    """Marks runs that started from another state than the latest run of their block: that is how the machine is now."""
+    """Marks runs that started from another memory state than the latest run of their block."""
 
     name = "memory_state"
     policy: Policy = "invalid"
@@ -104,8 +103,8 @@ def _unlike_latest(quantity: Quantity, row: Row, latest: Row) -> Finding | None:
         return None
     if not (quantity.unlike(mine, now, row) or quantity.unlike(now, mine, row)):
         return None
-    said = f"{quantity.what} {mine:.2f} GiB before this run, {now:.2f} before its partner in block {row.get('block')}"
-    return Finding("invalid", f"{said} ({latest.get('environment')}), limit {quantity.limit_gib(row):.2f} apart")
+    text = f"{quantity.what} {mine:.2f} GiB before this run, {now:.2f} before its partner in block {row.get('block')}"
+    return Finding("invalid", f"{text} ({latest.get('environment')}), limit {quantity.limit_gib(row):.2f} apart")
 
 
 def _before(evidence: Evidence, quantity: Quantity) -> Iterator[Finding]:
@@ -113,23 +112,23 @@ def _before(evidence: Evidence, quantity: Quantity) -> Iterator[Finding]:
     value = number(evidence.row, quantity.column)
     if value is None:
         return
-    said = f"{quantity.what} {value:.2f} GiB before the run"
+    text = f"{quantity.what} {value:.2f} GiB before the run"
     references = _references(evidence, quantity)
     if not references:
-        yield Finding("pass", said)
+        yield Finding("pass", text)
         return
     against = " and ".join(f"{reference:.2f} {whose}" for whose, reference in references)
-    told = f"{said}, {against}, limit {quantity.limit_gib(evidence.row):.2f} apart"
+    detail = f"{text}, {against}, limit {quantity.limit_gib(evidence.row):.2f} apart"
     if not all(quantity.unlike(value, reference, evidence.row) for _, reference in references):
-        yield Finding("pass", told)
+        yield Finding("pass", detail)
     elif Check.name in evidence.refused_by:
-        yield Finding("warn", f"{told}: it has stayed so, measured again")
+        yield Finding("warn", f"{detail}: unchanged after a repeated run")
     else:
-        yield Finding("invalid", told)
+        yield Finding("invalid", detail)
 
 
 def _references(evidence: Evidence, quantity: Quantity) -> list[tuple[str, float]]:
-    """Whose values a run is held against, GiB; none while nobody can be blamed."""
+    """(label, GiB) to compare with; none before the state has settled."""
     earlier = [row for row in evidence.earlier if number(row, quantity.column) is not None]
     waits = quantity.settles and evidence.study.experiment.protocol.page_cache == "leave"
     if not earlier or (waits and len(earlier) < RECENT):
@@ -141,14 +140,14 @@ def _references(evidence: Evidence, quantity: Quantity) -> list[tuple[str, float
 
 
 def _swapping(evidence: Evidence) -> Iterator[Finding]:
-    """Swap that grew while the run went on."""
+    """Swap growth during the run."""
     before, during = number(evidence.row, "swap_used_before_gib"), numbers(evidence.samples, "swap_used_gib")
     if before is None or not during:
         return
     grown = max(during) - before
-    said = f"swap grew by {max(0.0, grown) * GIB / MIB:.0f} MiB during the run"
+    text = f"swap grew by {max(0.0, grown) * GIB / MIB:.0f} MiB during the run"
     limit = f"limit {MOST_SWAP_GIB * GIB / MIB:.0f}"
-    yield Finding("invalid", f"{said}, {limit}") if grown > MOST_SWAP_GIB else Finding("pass", said)
+    yield Finding("invalid", f"{text}, {limit}") if grown > MOST_SWAP_GIB else Finding("pass", text)
 
 
 def _dropped(evidence: Evidence) -> Iterator[Finding]:
@@ -157,6 +156,8 @@ def _dropped(evidence: Evidence) -> Iterator[Finding]:
     mine = evidence.row.get(_DROPPED)
     others = [row[_DROPPED] for row in evidence.earlier if row.get(_DROPPED) is not None]
     if mine is False and any(others):
-        yield Finding("invalid", f"the page cache was not dropped before the run, {sum(others)} earlier runs had it so")
+        yield Finding(
+            "invalid", f"the page cache was not dropped before the run, but before {sum(others)} earlier runs"
+        )
     elif mine is not None:
         yield Finding("pass", f"page cache {'' if mine else 'not '}dropped, as before {len(others)} earlier runs")

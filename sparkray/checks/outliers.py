@@ -1,25 +1,23 @@
-"""Does one run stand apart from all the others? Seen late: only many runs show what is usual.
+"""Is a run an outlier among all others? A review: only many runs show what is usual.
 
-Inside each block the log ratio of two environments is taken, which what troubles both alike does not move. A block whose
-ratio is more than 25 % off the median ratio holds a run that may stand apart: the one of the two that is further from the
-median of its own environment, if that is more than 25 % as well. It does where the ratio is an outlier among the ratios by
-the modified z score of Iglewicz & Hoaglin (1993, How to Detect and Handle Outliers),
+For each block, the log ratio of two environments is taken, which cancels what affects both. Where a block's ratio is
+more than 25 % off the median ratio, the candidate is the run further from the median of its environment, if that is
+more than 25 % too. It is an outlier where the ratio is one among the ratios by the modified z score of Iglewicz &
+Hoaglin (1993, How to Detect and Handle Outliers),
 
     |0.6745 (x - median) / MAD| > 3.5,
 
-or where the run is one among those of its environment, and 50 % off: a ratio carries the noise of two runs, and at 10 % of
-noise a run that is twice as slow is missed three times in ten by ratios alone, and less than once with both. The floors
-are needed since the MAD of few runs, or of very even ones, is close to nothing. With one environment alone the logs
-themselves are taken.
+or where the run is one within its environment and 50 % off: a ratio carries the noise of two runs, so at 10 % noise
+ratios alone miss a run twice as slow 3 times in 10, and both rules together less than once. The floors are needed
+because the MAD of few or very even runs is close to 0. With one environment, the logs themselves are used.
 
-The noise of a shared machine is skewed: a neighbour makes runs slower and none faster. In a ratio of two runs the skew
-cancels, a single run has it, and a spread over both sides knows nothing of the long one. Among single runs the MAD is
-therefore that of the other values on the run's own side of the median, where that is the wider one. It is the
-semi-interquartile range of that side, by which Kimber (1990, Applied Statistics 39:21) sets the fences of skewed samples. A
-quarter of the runs may be wild before it breaks down, in place of a half.
+The noise of a shared machine is skewed: a neighbour only slows runs down. Ratios cancel the skew, single runs do not.
+For single runs the MAD is that of the other values on the run's side of the median, where that is wider: the
+semi-interquartile range of that side, as in Kimber's fences for skewed samples (1990, Applied Statistics 39:21). Its
+breakdown point is a quarter, not a half.
 
-The policy is to warn. A measurement is not wrong for being far off, and to leave out what is far off makes every interval
-too narrow; the reader is told, and the reports can show the result without it.
+The policy is to warn: a distant value is not wrong, and removing such values makes every interval too narrow. Reports
+show the result with and without them.
 """
 
 import math
@@ -42,8 +40,8 @@ _ENDLESS = 99.9
 
 
 @dataclass(frozen=True)
-class Apart:
-    """A run that stands apart: how, by how much on the log scale."""
+class Outlier:
+    """An outlying run: its metric and its deviation on the log scale."""
 
     row: Row
     metric: str
@@ -54,7 +52,7 @@ class Apart:
 
     @property
     def slow(self) -> bool:
-        """Whether it is on the bad side."""
+        """Whether it deviates to the worse side."""
         return (self.off < 0) == (BY_NAME[self.metric].better == "higher")
 
     def __str__(self) -> str:
@@ -70,36 +68,36 @@ class Review:
 
     name = "outliers"
     policy: Policy = "warn"
-    remedy = "See what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
+    remedy = "Find what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
 
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-        """See `checks.Review`. Nothing with fewer than 5 complete pairs."""
+        """See `checks.Review`. No verdict with fewer than 5 complete pairs."""
         chosen = [name for name in study.experiment.primary_metrics if name in BY_NAME and name.startswith(_FAMILIES)]
-        found: dict[tuple[str, int], list[Apart]] = {}
+        found: dict[tuple[str, int], list[Outlier]] = {}
         for metric in chosen or _DEFAULT:
-            for apart in _standing_apart(study, rows, metric):
-                told = found.setdefault((apart.row["run_id"], apart.row["attempt"]), [])
-                if metric not in {known.metric for known in told}:
-                    told.append(apart)
-        return [Late(*key, self._verdict(told, _only_first(found, rows))) for key, told in found.items()]
+            for outlier in _outliers(study, rows, metric):
+                outliers = found.setdefault((outlier.row["run_id"], outlier.row["attempt"]), [])
+                if metric not in {known.metric for known in outliers}:
+                    outliers.append(outlier)
+        return [Late(*key, self._verdict(outliers, _only_first(found, rows))) for key, outliers in found.items()]
 
-    def _verdict(self, told: Sequence[Apart], only_first: bool) -> Verdict:  # noqa: FBT001 - private
-        said = "; ".join(map(str, told))
-        cold = "; only the first run is slow: was something cold that later runs found warm?"
-        return Verdict(self.name, "invalid", said + (cold if only_first and told[0].slow else ""))
+    def _verdict(self, outliers: Sequence[Outlier], only_first: bool) -> Verdict:  # noqa: FBT001 - private
+        text = "; ".join(map(str, outliers))
+        cold = "; only the first run is slow: a cold start?"
+        return Verdict(self.name, "invalid", text + (cold if only_first and outliers[0].slow else ""))
 
 
-def _only_first(found: dict[tuple[str, int], list[Apart]], rows: Sequence[Row]) -> bool:
+def _only_first(found: dict[tuple[str, int], list[Outlier]], rows: Sequence[Row]) -> bool:
     return list(found) == [(rows[0]["run_id"], rows[0]["attempt"])]
 
 
 def modified_z(values: Sequence[float], value: float) -> float:
-    """The modified z score of a value among values, without its sign; 99.9 at the most."""
+    """Absolute modified z score of a value among values, at most 99.9."""
     return _z(abs(value - median(values)), robust_sd(values))
 
 
 def sided_z(values: Sequence[float], value: float) -> float:
-    """`modified_z` of one of the values by the spread of the others on its side of the median, where that is wider."""
+    """`modified_z` with the spread of the other values on the value's side of the median, where that is wider."""
     middle = median(values)
     others = [*values]
     others.remove(value)
@@ -112,7 +110,7 @@ def _z(off: float, sd: float) -> float:
     return min(_ENDLESS, off / sd) if sd > 0 else (_ENDLESS if off > 0 else 0.0)
 
 
-def _standing_apart(study: Study, rows: Sequence[Row], metric: str) -> Iterator[Apart]:
+def _outliers(study: Study, rows: Sequence[Row], metric: str) -> Iterator[Outlier]:
     arms = _arms(study, rows, metric)
     if len(arms) == 1:
         yield from _alone(next(iter(arms.values())), metric)
@@ -123,7 +121,7 @@ def _standing_apart(study: Study, rows: Sequence[Row], metric: str) -> Iterator[
 
 
 Arm = dict[object, tuple[Row, float]]
-"""Of one environment: each block's row and the log of its metric."""
+"""Row and log of its metric by block, of one environment."""
 
 
 def _arms(study: Study, rows: Sequence[Row], metric: str) -> dict[str, Arm]:
@@ -136,17 +134,17 @@ def _arms(study: Study, rows: Sequence[Row], metric: str) -> dict[str, Arm]:
     return {name: arms[name] for name in (*order, *sorted(set(arms) - set(order)))}
 
 
-def _alone(arm: Arm, metric: str) -> Iterator[Apart]:
+def _alone(arm: Arm, metric: str) -> Iterator[Outlier]:
     values = _logs(arm)
     if len(values) < FEWEST:
         return
     for row, value in arm.values():
         off, z = value - median(values), sided_z(values, value)
         if _far(off) and z > MOST_Z:
-            yield Apart(row, metric, off, z, math.exp(median(values)), len(values))
+            yield Outlier(row, metric, off, z, math.exp(median(values)), len(values))
 
 
-def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Apart]:
+def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Outlier]:
     blocks = [block for block in one if block in other]
     if len(blocks) < FEWEST:
         return
@@ -160,7 +158,7 @@ def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Apart]:
         if _far(off, FLOOR_OF_ARM):
             z = max(z, sided_z(_logs(arm), value))
         if z > MOST_Z:
-            yield Apart(row, metric, off, z, math.exp(value - off), len(arm))
+            yield Outlier(row, metric, off, z, math.exp(value - off), len(arm))
 
 
 def _logs(arm: Arm) -> list[float]:

@@ -1,16 +1,15 @@
-"""Was the machine as fast as it usually is? By a control probe before and after the run, which no engine takes part in.
+"""Was the machine as fast as usual? A control probe (fixed work without an engine) runs before and after each run.
 
-Some slow states show nowhere else: a GPU held at 513 MHz by its power supply, or one that decodes at 94 ms a step in place
-of 63 with every counter as usual. A probe does fixed work and takes its time, so a slow state makes it longer.
+Some slow states show nowhere else: a GPU that its power supply holds at 513 MHz, or one that decodes at 94 instead of
+63 ms a step with normal counters. The probe then takes longer.
 
-All is done on the log scale. A run's *level* is the mean over its probes before and after, its *drift* the change between
-them. Both are held against the median of the runs before it, which takes out what is usual (a GPU that is warm after a
-run). These are the runs of every model on this machine, since a probe knows of none: a second model does not begin anew.
-The limit is six robust standard deviations of those runs, never below a floor and never above a cap: on a shared machine
-CPU probes scatter by 10 % and now and then by 30, a GPU's by 1.
+All is on the log scale. A run's *level* is the mean of its probes before and after, its *drift* their difference. Both
+are compared with the median of earlier runs, which removes usual effects (a GPU is warm after a run). Runs of every
+model on this machine count, since a probe depends on none. The limit is six robust standard deviations of those runs,
+within a floor and a cap: on a shared machine CPU probes scatter by 10 %, sometimes 30 %, GPU probes by 1 %.
 
-A faster level blames nobody. That a pair is unlike is for `Review`, which marks every run of a block whose levels do not
-agree, since it cannot be told which of them was usual.
+A faster level is not invalid. `Review` marks every run of a block whose levels disagree, since which one is usual is
+unknown.
 """
 
 import math
@@ -26,15 +25,15 @@ from sparkray.records import Verdict
 
 SPREADS = 6.0
 FEWEST_EARLIER, FEWEST_DRIFTS = 3, 8
-"""Runs before a level, and a drift, count as usual: a drift is usually none, and few noisy ones would only mislead."""
+"""Earlier runs needed to know a usual level and a usual drift; few noisy drifts would mislead."""
 _ROOT_2 = math.sqrt(2)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One control probe. Factors of time: `floor` and `cap` bound a level's limit, `change` and `cap` those of differences.
+    """One control probe. Factors of time: `floor` and `cap` bound a level's limit, `change` and `cap` a difference's.
 
-    `unknown` is the limit of a drift before it is known what is usual.
+    `unknown` is the limit of a drift before enough runs are known.
     """
 
     name: str
@@ -48,12 +47,12 @@ class Probe:
         return [_log(number(row, f"probe_{self.name}_{when}_ms")) for when in ("before", "after")]
 
     def level(self, row: Row) -> float | None:
-        """Log of the geometric mean time, ms, of those before and after; None where there are none."""
+        """Log of the geometric mean time, ms, before and after; None without probes."""
         known = [time for time in self._times(row) if time is not None]
         return sum(known) / len(known) if known else None
 
     def drift(self, row: Row) -> float | None:
-        """Log of the time after over the time before; None unless there are both."""
+        """Log of the time after over the time before; None unless both exist."""
         before, after = self._times(row)
         return None if before is None or after is None else after - before
 
@@ -70,7 +69,7 @@ PROBES = (
 )
 
 
-_REMEDY = "Shut down, pull the power cord for a minute and start again; if the machine is to be as it is now: --fresh"
+_REMEDY = "Shut down, pull the power cord for a minute and restart; to accept the machine's current state: --fresh"
 
 
 class Check:
@@ -86,7 +85,7 @@ class Check:
 
 
 class Review:
-    """Within a block the probes of all environments agree, or all runs of the block are measured again."""
+    """Re-validates each block: where probes of two environments disagree, all runs of the block are measured again."""
 
     name = "power_state"
     policy: Policy = "invalid"
@@ -99,8 +98,8 @@ class Review:
         for probe in PROBES:
             for row, finding in _disagreeing(probe, rows):
                 found.setdefault((row["run_id"], row["attempt"]), []).append(finding)
-        told = ((key, combined(self.name, findings)) for key, findings in found.items())
-        return [Late(*key, verdict) for key, verdict in told if verdict is not None]
+        verdicts = ((key, combined(self.name, findings)) for key, findings in found.items())
+        return [Late(*key, verdict) for key, verdict in verdicts if verdict is not None]
 
 
 def _log(time_ms: float | None) -> float | None:
@@ -120,34 +119,34 @@ def _judged(evidence: Evidence, probe: Probe) -> Iterator[Finding]:
 
 
 def _of_level(probe: Probe, level: float, earlier: Sequence[float]) -> Finding:
-    said = f"{probe.what} took {math.exp(level):.4g} ms"
+    text = f"{probe.what} took {math.exp(level):.4g} ms"
     if len(earlier) < FEWEST_EARLIER:
-        return Finding("pass", said)
+        return Finding("pass", text)
     usual, limit = median(earlier), probe.limit(probe.floor, robust_sd(earlier))
-    told = f"{said}, {math.exp(level - usual):.2f} times the usual {math.exp(usual):.4g} ({len(earlier)} runs)"
+    detail = f"{text}, {math.exp(level - usual):.2f} times the usual {math.exp(usual):.4g} ({len(earlier)} runs)"
     if level - usual > limit:
-        return Finding("invalid", f"{told}, limit {math.exp(limit):.2f}")
-    return Finding("pass", told)
+        return Finding("invalid", f"{detail}, limit {math.exp(limit):.2f}")
+    return Finding("pass", detail)
 
 
 def _of_drift(probe: Probe, drift: float, earlier: Sequence[float]) -> Finding:
-    said = f"{probe.what} took {math.exp(drift):.2f} times as long after the run as before it"
+    text = f"{probe.what} took {math.exp(drift):.2f} times as long after the run as before it"
     if len(earlier) < FEWEST_DRIFTS:
         limit = math.log(probe.unknown)
-        return Finding("invalid", f"{said}, limit {probe.unknown:.2f}") if drift > limit else Finding("pass", said)
+        return Finding("invalid", f"{text}, limit {probe.unknown:.2f}") if drift > limit else Finding("pass", text)
     usual, limit = median(earlier), probe.limit(probe.change, robust_sd(earlier))
-    told = f"{said}, usually {math.exp(usual):.2f} times"
+    detail = f"{text}, usually {math.exp(usual):.2f} times"
     if abs(drift - usual) > limit:
-        return Finding("invalid", f"{told}, limit {math.exp(limit):.2f} times off that")
-    return Finding("pass", told)
+        return Finding("invalid", f"{detail}, limit {math.exp(limit):.2f} times off that")
+    return Finding("pass", detail)
 
 
 def _disagreeing(probe: Probe, rows: Sequence[Row]) -> Iterator[tuple[Row, Finding]]:
-    """Runs of one block whose levels differ by more than those of the other blocks scatter."""
-    told = [(row, level) for row in rows if (level := probe.level(row)) is not None]
-    for block in dict.fromkeys(row.get("block") for row, _ in told):
-        within = [(row, level) for row, level in told if row.get("block") == block]
-        elsewhere = [level for row, level in told if row.get("block") != block]
+    """Runs of one block whose levels differ by more than the scatter of other blocks."""
+    levels = [(row, level) for row in rows if (level := probe.level(row)) is not None]
+    for block in dict.fromkeys(row.get("block") for row, _ in levels):
+        within = [(row, level) for row, level in levels if row.get("block") == block]
+        elsewhere = [level for row, level in levels if row.get("block") != block]
         limit = probe.limit(probe.change, robust_sd(elsewhere) * _ROOT_2)
         for (one, a), (other, b) in combinations(within, 2):
             if abs(a - b) > limit:
@@ -157,5 +156,5 @@ def _disagreeing(probe: Probe, rows: Sequence[Row]) -> Iterator[tuple[Row, Findi
 
 def _pair(probe: Probe, levels: tuple[float, float], partner: Row, limit: float) -> Finding:
     mine, its = (math.exp(level) for level in levels)
-    said = f"{probe.what} took {mine:.4g} ms here and {its:.4g} in {partner.get('environment')} of the same block"
-    return Finding("invalid", f"{said}, limit {math.exp(limit):.2f} times: the pair is measured again")
+    text = f"{probe.what} took {mine:.4g} ms here and {its:.4g} in {partner.get('environment')} of the same block"
+    return Finding("invalid", f"{text}, limit {math.exp(limit):.2f} times: the pair is measured again")

@@ -1,22 +1,23 @@
-"""Could this throughput be true? From the bytes that a decode step must read, and the operations it must do.
+"""Is this throughput possible? Roofline model of a decode step.
 
 A decode step makes one token for each of B sequences. It takes at least as long as reading its bytes at the memory's
-bandwidth, and as doing its operations at full speed (roofline: Williams, Waterman & Patterson 2009, CACM 52(4)):
+bandwidth, and as doing its operations at full speed (Williams, Waterman & Patterson 2009, CACM 52(4)):
 
     tok/s <= B / max(bytes / bandwidth, 2 * used parameters * B / compute)
 
-Two read sets are needed, since what a step reads is not known to the byte:
+The bytes of a step are not known exactly, so there are two read sets:
 
-- the *fewest* bytes (`Shape.least_step_read`) give the bound. Above it no machine of that data sheet can be: impossible.
-- the *expected* bytes (`Shape.step_read`) give the roof that `share` is taken of. Sound dense runs land at 60 to 90 %.
+- the *fewest* bytes (`Shape.least_step_read`) give the bound: no machine with that data sheet exceeds it.
+- the *expected* bytes (`Shape.step_read`) give the roof that `share` refers to. Sound dense runs reach 60 to 90 %.
 
-For a dense 16-bit model the two are one. They part for mixtures of experts, where random routing reaches the most
-experts and measured routing fewer (gpt-oss-120b on a DGX Spark at batch 32 has been measured at 1.5 times this roof),
-and for packed checkpoints, whose 16-bit parts an engine may pack as well. Both directions are lenient so: the bound is
-never below what is possible, and the roof is low, so that few runs are far below it.
+They are equal for a dense 16-bit model. They differ for mixtures of experts, where random routing reaches more experts
+than measured routing (gpt-oss-120b on a DGX Spark at batch 32 reached 1.5 times this roof), and for packed checkpoints,
+whose 16-bit parts an engine may pack too. Both are lenient: the bound is never below what is possible, and the roof is
+low.
 
-Bandwidth and compute are those of the data sheet, never measured ones, which sound runs pass. Not modelled: caches (tens
-of MB are nothing to a model of GB), a prompt's KV cache shared between sequences (`context` is what each has of its own).
+Bandwidth and compute come from the data sheet, never from measurements, which sound runs exceed. Not modelled: caches
+(tens of MB, negligible for GB of weights) and a prompt's KV cache shared between sequences (`context` is what each has
+of its own).
 """
 
 import json
@@ -40,24 +41,24 @@ _VERDICTS: Mapping[Answer, Literal["invalid", "warn", "pass"]] = {
     "plausible": "pass",
 }
 FAR_BELOW = 0.3
-"""Of the expected roof. Sound dense decoding lands at 0.6 to 0.9."""
+"""Of the expected roof. Sound dense decoding reaches 0.6 to 0.9."""
 FAR_ABOVE = 2.0
-"""Times the expected roof: routing would have to reach less than half of the experts that random routing does, and read
-them at the data sheet's full speed. Copies of one prompt can do that, requests of their own hardly."""
+"""Times the expected roof: routing would have to reach less than half of the experts of random routing, at the data sheet's
+full bandwidth. Copies of one prompt can do that, distinct requests hardly."""
 MEMORY_TOLERANCE = 1.02
 """Firmware changes how much memory the system sees; on a DGX Spark from 119.6 to 121.7 GiB."""
 _ROUNDING = 1 + 1e-9
 _FOUR_BITS, _EIGHT_BITS = 4.5, 9.0
-"""Weight formats with their scales: up to here matrix units take them 4 and 2 times as fast as 16-bit ones."""
+"""Bits with scales: up to here matrix units run 4 and 2 times as fast as with 16-bit weights."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a throughput was reached with.
+    """The load that a throughput was reached with.
 
-    `batch` sequences in a step, `context` tokens of its own that each attends to (mean over the decode),
-    `tokens_per_step` tokens that a sequence gains in a step (above 1 only with speculative decoding), `kv_bits` of a
-    number in the KV cache, `prompt_tokens` prefilled per generated token (which only the expected roof counts).
+    `batch` sequences per step; `context` tokens that each attends to (mean over the decode); `tokens_per_step` tokens
+    that a sequence gains per step (above 1 only with speculative decoding); `kv_bits` per number in the KV cache;
+    `prompt_tokens` prefilled per generated token (only the expected roof counts them).
     """
 
     batch: int
@@ -69,7 +70,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Roof:
-    """The highest throughput at one read set. `compute_s` is None where the site tells no compute."""
+    """The highest throughput for one read set. `compute_s` is None where the site has no compute figure."""
 
     read: StepRead
     tokens: float
@@ -89,13 +90,13 @@ class Roof:
 
     @property
     def limit(self) -> Literal["bandwidth", "compute"]:
-        """What holds it down."""
+        """The limiting resource."""
         return "bandwidth" if self.memory_s >= (self.compute_s or 0.0) else "compute"
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The answer with everything it was reached by. `needed_gib` is the least memory for weights and KV cache."""
+    """The verdict with its inputs. `needed_gib` is the least memory for weights and KV cache."""
 
     verdict: Answer
     throughput_tok_s: float
@@ -106,12 +107,12 @@ class Judgement:
 
     @property
     def bound_tok_s(self) -> float:
-        """No machine of that data sheet gets above this, tok/s."""
+        """Upper bound for the data sheet, tok/s."""
         return self.bound.tok_s
 
     @property
     def share(self) -> float:
-        """Throughput as a part of the expected roof; 1 is all of it, and uneven routing can pass that."""
+        """Throughput over the expected roof; uneven routing can exceed 1."""
         return self.throughput_tok_s / self.expected.tok_s
 
 
@@ -119,13 +120,13 @@ def judge(shape: Shape, site: Site, *, load: Load, throughput_tok_s: float) -> J
     """Whether a model can generate that many tokens per second on a site under a load.
 
     Args:
-        shape: The model's.
-        site: Its data sheet; without `compute_tflops` or `memory_gib` that question is not asked.
+        shape: The model's shape.
+        site: Its data sheet; without `compute_tflops` or `memory_gib` that bound is skipped.
         load: Batch, context and formats.
         throughput_tok_s: Generated tokens per second over all sequences, above 0.
 
     Raises:
-        InputError: The site does not tell its bandwidth.
+        InputError: The site has no memory bandwidth.
     """
     bound, expected = bound_of(shape, site, load), expected_of(shape, site, load)
     needed = gib(shape.params_total * shape.least_bits / 8 + bound.read.kv + bound.read.state)
@@ -136,10 +137,10 @@ def judge(shape: Shape, site: Site, *, load: Load, throughput_tok_s: float) -> J
 
 
 def bound_of(shape: Shape, site: Site, load: Load) -> Roof:
-    """The roof over the fewest bytes and the fastest arithmetic that the weights' format allows.
+    """The roof for the fewest bytes and the fastest arithmetic of the weights' format.
 
     Raises:
-        InputError: The site does not tell its bandwidth.
+        InputError: The site has no memory bandwidth.
     """
     bits = shape.least_bits
     speedup = 4.0 if bits <= _FOUR_BITS else 2.0 if bits <= _EIGHT_BITS else 1.0
@@ -148,10 +149,10 @@ def bound_of(shape: Shape, site: Site, load: Load) -> Roof:
 
 
 def expected_of(shape: Shape, site: Site, load: Load) -> Roof:
-    """The roof over the bytes expected of the weights as the card has them, 16-bit arithmetic, prefilling counted.
+    """The roof for the expected bytes, with 16-bit arithmetic and prefill.
 
     Raises:
-        InputError: The site does not tell its bandwidth.
+        InputError: The site has no memory bandwidth.
     """
     read = shape.step_read(load.batch, load.context, tokens_per_sequence=load.tokens_per_step)
     roof = _roof(shape, site, load=load, read=_kv_packed(read, load), speedup=1.0)
@@ -165,8 +166,8 @@ def _kv_packed(read: StepRead, load: Load) -> StepRead:
 def _roof(shape: Shape, site: Site, *, load: Load, read: StepRead, speedup: float) -> Roof:
     if site.bandwidth_gb_s is None:
         raise InputError(
-            f"site {site.name} does not tell its memory bandwidth, so there is no bound",
-            "Name a site or a GPU (--gpu) that does, or give it: --set site.bandwidth_gb_s=3350",
+            f"site {site.name} has no memory bandwidth, so there is no bound",
+            "Name a site or a GPU (--gpu) that has one, or set it: --set site.bandwidth_gb_s=3350",
         )
     tokens = load.batch * load.tokens_per_step
     compute_s = None
@@ -190,26 +191,26 @@ def _beyond_bound(throughput: float, bound: Roof) -> tuple[str, ...]:
 
 def _far_off(share: float, expected: Roof) -> tuple[str, ...]:
     if share > FAR_ABOVE:
-        said = f"{share:.3g} times the expected roof of {expected.tok_s:.4g} tok/s"
-        ask = "are the requests copies of one another, or is decoding speculative?"
-        return (f"{said}, more than uneven routing explains: {ask}",)
+        text = f"{share:.3g} times the expected roof of {expected.tok_s:.4g} tok/s"
+        ask = "check for identical requests or speculative decoding"
+        return (f"{text}, more than uneven routing explains: {ask}",)
     if share < FAR_BELOW:
-        said = f"{share:.1%} of the expected roof of {expected.tok_s:.4g} tok/s, where sound runs land at 60 to 90 %"
-        return (f"{said}: is the batch as large as said, and the machine idle, cool and at full clock?",)
+        text = f"{share:.1%} of the expected roof of {expected.tok_s:.4g} tok/s; sound runs reach 60 to 90 %"
+        return (f"{text}: check the batch size, other load, temperature and clock",)
     return ()
 
 
 class Check:
-    """The roofline of each run where site or GPU tell a bandwidth: `impossible` is invalid, `suspicious` a warning."""
+    """Roofline of each run where site or GPU have a bandwidth: `impossible` is invalid, `suspicious` a warning."""
 
     name = "roofline"
     policy: Policy = "invalid"
-    remedy = "Check the model card, the site's data sheet and the batch: the verb roofline shows the arithmetic"
+    remedy = "Check model card, data sheet and batch: `sparkray roofline` shows the arithmetic"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict; None without a bandwidth, a shape or a throughput, or when decoding is speculative.
+        """The verdict; None without a bandwidth, a shape or a throughput, or with speculative decoding.
 
-        Under speculation a step yields tokens as often as the draft is right, which is not known here.
+        Tokens per speculative step depend on the draft's acceptance rate, which is unknown here.
         """
         study, planned, measurement = evidence.study, evidence.planned, evidence.measurement
         card = study.card(planned.model)
@@ -220,15 +221,15 @@ class Check:
         if card.shape is None or site.bandwidth_gb_s is None or not throughput or speculates(options):
             return None
         found = judge(card.shape, site, load=_load(evidence, card), throughput_tok_s=throughput)
-        said = "; ".join(found.reasons) or (
+        text = "; ".join(found.reasons) or (
             f"{throughput:.4g} tok/s, {found.share:.1%} of the expected roof of {found.expected.tok_s:.4g}, "
             f"bound {found.bound_tok_s:.4g}"
         )
-        return Verdict(self.name, _VERDICTS[found.verdict], said)
+        return Verdict(self.name, _VERDICTS[found.verdict], text)
 
 
 def _load(evidence: Evidence, card: ModelCard) -> Load:
-    """What the run was made under; the batch is never above the requests in flight."""
+    """The load of the run; the batch is at most the requests in flight."""
     study, planned = evidence.study, evidence.planned
     workload, options = study.experiment.workload, study.options_of(planned)
     reported = evidence.measurement.facts.reported
@@ -243,9 +244,9 @@ def _load(evidence: Evidence, card: ModelCard) -> Load:
 
 
 def kv_bits(dtype: str | None, card: ModelCard) -> float:
-    """Bits of a number in the KV cache by the name of its format.
+    """Bits per number in the KV cache, from the name of its format.
 
-    Left to the engine, a packed checkpoint may ask for a packed cache: 8 bits are taken then, so as to refuse no run.
+    On `auto`, a packed checkpoint may use a packed cache: 8 bits are assumed, so that no run is refused wrongly.
     """
     name = (dtype or "auto").lower()
     if "fp4" in name:
@@ -256,17 +257,17 @@ def kv_bits(dtype: str | None, card: ModelCard) -> float:
 
 
 def gpus_of(row: Row) -> tuple[str, ...]:
-    """The GPUs of the machine of a row of `runs`, by their names."""
-    told = json.loads(row.get("machine") or "{}").get("gpus")
-    return tuple(map(str, told)) if isinstance(told, list) else ()
+    """GPU names of the machine of a row of `runs`."""
+    names = json.loads(row.get("machine") or "{}").get("gpus")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def machine_of(site: Site, gpus: Iterable[str], count: int) -> Site:
-    """The data sheet that bounds a run, with the GPU's own where the site leaves it open.
+    """The data sheet that bounds a run, completed from the GPU's own.
 
     Args:
         site: Its data sheet is of one device.
-        gpus: The machine's, by the names that NVML tells.
+        gpus: GPU names as NVML reports them.
         count: Devices that the engine shards the model over.
     """
     sheet = site.with_gpus(gpus)
@@ -283,6 +284,6 @@ def machine_of(site: Site, gpus: Iterable[str], count: int) -> Site:
 
 
 def speculates(options: Mapping[str, Any]) -> bool:
-    """Whether an engine's options ask for speculative decoding: then nobody knows what a step yields."""
+    """Whether an engine's options enable speculative decoding."""
     extra = options.get("extra")
     return any("speculative" in str(key) for key in (*options, *(extra if isinstance(extra, Mapping) else ())))

@@ -1,13 +1,11 @@
-"""Was the run seen to its end? Samplers that failed, that fell silent, and a run of which nothing is left.
+"""Was the run sampled to its end? Failed samplers, silent samplers, and runs without samples.
 
-What other checks are not told they cannot judge, and say nothing then: a run whose samplers had died would pass for a
-quiet one. So what was lost is said here.
+Other checks give no verdict without data, so a run whose samplers died would pass as quiet. This check reports lost data:
 
-- A sampler that failed, or rows that could not be written, stand in the row's deviations: a warning.
-- One that was silent from long before the last request's end is a warning: for more than ten times its own usual gap, and
-  for more than 3 s. What made no gap, because it saw one moment alone, is not held to it. Where a double makes the
-  times up, the end is the last that was seen of the engine's process tree.
-- No sample at all of a run that lasted seconds is invalid: nobody knows what it ran beside.
+- A sampler that failed, or rows that could not be written, are in the row's deviations: a warning.
+- A sampler silent for the end of the requests is a warning: for more than ten times its median gap and more than 3 s. A
+  sampler with one sample has no gap. For a simulated engine, the end is the last sample of its process tree.
+- No sample at all of a run that lasted seconds is invalid.
 """
 
 import json
@@ -21,7 +19,7 @@ from sparkray.records import Verdict
 from sparkray.units import NS_PER_S
 
 LOST = "samples lost: "
-"""How a deviation begins that tells of it."""
+"""Prefix of such deviations."""
 LONG_S, LONG_GAPS = 3.0, 10
 SECONDS_S = 2.0
 _TREE = "process_rss_gib"
@@ -32,42 +30,42 @@ class Check:
 
     name = "sampled"
     policy: Policy = "invalid"
-    remedy = "See `deviations` of the last run: is the disk full, or the driver gone?"
+    remedy = "See `deviations` of the last run; check disk space and the driver"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict; None for a run without samples that was too short for them."""
+        """The verdict; None for a run too short for samples."""
         return combined(self.name, (*_nothing(evidence), *_lost(evidence), *_silent(evidence)))
 
 
 def _nothing(evidence: Evidence) -> Iterator[Finding]:
     duration_s = number(evidence.row, "duration_s")
     if not evidence.samples and duration_s is not None and duration_s > SECONDS_S:
-        yield Finding("invalid", f"no sample is left of a run of {duration_s:.1f} s")
+        yield Finding("invalid", f"no samples of a run of {duration_s:.1f} s")
 
 
 def _lost(evidence: Evidence) -> Iterator[Finding]:
-    told = json.loads(evidence.row.get("deviations") or "[]")
-    yield from (Finding("warn", said) for said in told if said.startswith(LOST))
+    deviations = json.loads(evidence.row.get("deviations") or "[]")
+    yield from (Finding("warn", text) for text in deviations if text.startswith(LOST))
 
 
 def _silent(evidence: Evidence) -> Iterator[Finding]:
     times, end_s = _times_s(evidence), _end_s(evidence)
     if not times or end_s is None:
         return
-    for name, seen in times.items():
-        silence_s = end_s - seen[-1]
-        limit_s = max(LONG_S, LONG_GAPS * median([after - before for before, after in pairwise(seen)]))
+    for name, times_s in times.items():
+        silence_s = end_s - times_s[-1]
+        limit_s = max(LONG_S, LONG_GAPS * median([after - before for before, after in pairwise(times_s)]))
         if silence_s > limit_s:
             yield Finding(
                 "warn",
-                f"sampler {name} was silent for the last {silence_s:.1f} s of the requests, limit {limit_s:.1f}: what it "
-                "would have told was not judged",
+                f"sampler {name} was silent for the last {silence_s:.1f} s of the requests, limit {limit_s:.1f}: "
+                "that time was not checked",
             )
     yield Finding("pass", f"{len(times)} samplers to the end")
 
 
 def _times_s(evidence: Evidence) -> dict[str, list[float]]:
-    """When each sampler that saw two moments saw something, s, in order."""
+    """Sample times of each sampler with at least two, s, in order."""
     found: dict[str, set[float]] = {}
     for sample in evidence.samples:
         name, t_ns = sample.get("sampler"), number(sample, "t_ns")
@@ -77,10 +75,10 @@ def _times_s(evidence: Evidence) -> dict[str, list[float]]:
 
 
 def _end_s(evidence: Evidence) -> float | None:
-    """Until when every sampler had something to see, s; None where nothing tells."""
+    """When the last request, or the simulated engine's process, ended, s; None where unknown."""
     if evidence.measurement.simulated:
-        seen = [number(sample, "t_ns") for sample in evidence.samples if sample.get(_TREE) is not None]
-        ends = [t_ns for t_ns in seen if t_ns is not None]
+        times_s = [number(sample, "t_ns") for sample in evidence.samples if sample.get(_TREE) is not None]
+        ends = [t_ns for t_ns in times_s if t_ns is not None]
     else:
         ends = [float(request.end_ns) for request in evidence.measurement.requests]
     return max(ends) / NS_PER_S if ends else None

@@ -1,8 +1,8 @@
-"""Did the engine's process begin from the state that was declared? Nothing of the process that started it may leak.
+"""Did the engine's process start from the declared state? Nothing of its parent process may leak.
 
-Nice, OOM score, limits, signals and file-creation mask have a value that was declared. CPUs have one where a set was
-named. Where none was, every CPU is meant, and fewer may be all that this host gives any process: that is a warning, until
-a run of another arm shows that more can be had.
+Nice, OOM score, limits, signals and umask have declared values, CPUs where a set was named. Otherwise every CPU is
+meant. Fewer may be all that this host gives any process: a warning, until another arm's run shows that more are
+available.
 """
 
 import json
@@ -18,11 +18,11 @@ from sparkray.runtimes.linux.readback import differences
 
 
 class Check:
-    """See the module. A field that cannot be read back is not believed."""
+    """See the module. A field that cannot be read back is invalid."""
 
     name = "start_state"
     policy: Policy = "invalid"
-    remedy = "Start sparkray from a plain shell: without nice, with its limits and its affinity untouched"
+    remedy = "Start sparkray from a plain shell without nice, changed limits or affinity"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no start state was declared."""
@@ -31,7 +31,7 @@ class Check:
             return None
         if not state:
             return Verdict(self.name, "invalid", "the engine's process had ended before its state could be read")
-        wrong = [Finding("invalid", said) for said in differences(declared, state)]
+        wrong = [Finding("invalid", text) for text in differences(declared, state)]
         return combined(self.name, (*wrong, *_cpus(evidence), _declared(declared)))
 
 
@@ -41,23 +41,23 @@ def _declared(declared: Mapping[str, Any]) -> Finding:
 
 
 def _cpus(evidence: Evidence) -> Iterator[Finding]:
-    """The CPUs that the process may run on against those of `--cpuset-cpus` or of the declared affinity."""
-    told = evidence.state.get("cpus_allowed")
-    if not told:
+    """Allowed CPUs against `--cpuset-cpus` or the declared affinity."""
+    allowed = evidence.state.get("cpus_allowed")
+    if not allowed:
         return
-    found, wanted = cpu_numbers(told), _wanted(evidence)
+    found, wanted = cpu_numbers(allowed), _wanted(evidence)
     if wanted is not None:
-        said = f"CPUs {told}, declared {','.join(map(str, sorted(wanted)))}"
-        yield Finding("pass" if found == wanted else "invalid", said)
+        text = f"CPUs {allowed}, declared {','.join(map(str, sorted(wanted)))}"
+        yield Finding("pass" if found == wanted else "invalid", text)
         return
     most = max((_cpus_of_row(row) for row in evidence.earlier), default=0)
     there = _of_machine(evidence)
     if len(found) < most:
-        yield Finding("invalid", f"CPUs {told}, declared every one: an earlier run had {most}")
+        yield Finding("invalid", f"CPUs {allowed}, declared all: an earlier run had {most}")
     elif there is not None and len(found) < there:
-        yield Finding("warn", f"CPUs {told}, declared every one: the machine has {there}")
+        yield Finding("warn", f"CPUs {allowed}, declared all: the machine has {there}")
     else:
-        yield Finding("pass", f"CPUs {told}")
+        yield Finding("pass", f"CPUs {allowed}")
 
 
 def _wanted(evidence: Evidence) -> frozenset[int] | None:
@@ -69,7 +69,7 @@ def _wanted(evidence: Evidence) -> frozenset[int] | None:
 
 
 def _of_machine(evidence: Evidence) -> int | None:
-    """How many CPUs are on, by the kernel's word as the run started, else by the machine's fingerprint."""
+    """Number of online CPUs, from the run's state, else from the machine's fingerprint."""
     if online := evidence.state.get("cpus_online"):
         return len(cpu_numbers(online))
     cpus = json.loads(evidence.row.get("machine") or "{}").get("cpus")
@@ -77,6 +77,6 @@ def _of_machine(evidence: Evidence) -> int | None:
 
 
 def _cpus_of_row(row: Row) -> int:
-    """How many CPUs an earlier run's process had; 0 where its row does not tell."""
-    told = json.loads(row.get("effective_state") or "{}").get("cpus_allowed")
-    return len(cpu_numbers(told)) if told else 0
+    """Number of CPUs of an earlier run's process; 0 where unknown."""
+    allowed = json.loads(row.get("effective_state") or "{}").get("cpus_allowed")
+    return len(cpu_numbers(allowed)) if allowed else 0

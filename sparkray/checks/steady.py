@@ -1,20 +1,18 @@
-"""Was the warm-up over when counting began, and did the run stay as it was? From the order of its own requests.
+"""Was the warm-up over when counting began, and did the pace stay constant? From the order of the run's own requests.
 
-Asked is the pace of each request, ms per generated token. With one request in flight that is its whole time over its
-tokens. With more, the first wave prefills together and the last one ends alone, so as many requests as are in flight are
-left out at either end; and where an engine was handed everything at once, a request's time holds its wait, so only times
-after its first token mean something.
+Pace is ms per generated token. With one request in flight that is total time over tokens. With more, the first wave
+prefills together and the last ends alone, so as many requests as are in flight are dropped at either end; where an
+engine got everything at once, a request's time includes queueing, so only times after its first token count.
 
-- *Drift*: means of up to 20 batches of successive requests (batch means: Law & Kelton, Simulation Modeling and Analysis)
-  are put to the test of Mann and Kendall (Mann 1945, Econometrica 13:245) against their order. It is told when p is below
-  0.001 and the last third's pace is further off the first third's than is usual: neither alone says anything.
+- *Drift*: means of up to 20 batches of successive requests (batch means: Law & Kelton, Simulation Modeling and Analysis) are
+  tested for a trend (Mann 1945, Econometrica 13:245). A drift needs p below 0.001 and a ratio of last to first third's pace
+  beyond what is usual: neither alone suffices.
 
-  The test takes batches for independent, and on a shared machine they are not: a neighbour that stays for a third of a run
-  makes a trend of any p. Of 120 sound runs on such a machine 6 had p below 0.001 and a pace more than 10 % off. So what is
-  usual is learnt from the machine: the logs of the ratios of the runs before (`pace_drift_ratio` of their rows), of any
-  environment. The limit is four robust standard deviations of them, and never below 10 %. Before there are five of them
-  only 30 % is a drift.
-- *Warm-up*: the first request took 1.5 times the others' median or more, and is an outlier by its modified z score.
+  The test assumes independent batches, which a shared machine does not give: a neighbour that stays for a third of a
+  run makes any p. Of 120 sound runs on such a machine, 6 had p below 0.001 and a pace more than 10 % off. So the usual
+  spread comes from the logs of earlier runs' ratios (`pace_drift_ratio`), of any environment: the limit is four robust
+  standard deviations, at least 10 %; with fewer than five earlier runs, 30 %.
+- *Warm-up*: the first request took at least 1.5 times the others' median, and is an outlier by its modified z score.
 """
 
 import math
@@ -35,7 +33,7 @@ from sparkray.units import NS_PER_MS
 FEWEST_REQUESTS = 8
 MOST_BATCHES = 20
 DRIFT, UNKNOWN_DRIFT = 1.10, 1.30
-"""Factors of pace: the least that matters, and the limit before it is known what is usual."""
+"""Factors of pace: the least that matters, and the limit with too few earlier runs."""
 FEWEST_EARLIER = 5
 SPREADS = 4.0
 DRIFT_P = 0.001
@@ -47,26 +45,26 @@ _THIRD = 3
 
 @dataclass(frozen=True)
 class Drift:
-    """How the pace changed: last third over first third, and the two-sided p of the trend over batch means."""
+    """Change of pace: last third over first third, and the two-sided p of the trend over batch means."""
 
     ratio: float
     p: float
     batches: int
 
     def beyond(self, limit: float) -> bool:
-        """Whether it is both too regular for chance and further off than a factor, either way."""
+        """Whether it is both significant and beyond a factor, in either direction."""
         return self.p < DRIFT_P and abs(math.log(self.ratio)) > math.log(limit)
 
 
 class Check:
-    """See the module. A run that drifts is one to look at, seldom one to throw away: the policy is to warn."""
+    """See the module. A drifting run deserves attention, rarely exclusion: the policy is to warn."""
 
     name = "steady"
     policy: Policy = "warn"
-    remedy = "Give the runs more warm-up requests, and see what else the machine does meanwhile"
+    remedy = "Add warm-up requests, and check what else the machine runs"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict; None with fewer than 8 requests that can tell."""
+        """The verdict; None with fewer than 8 usable requests."""
         alone = evidence.study.concurrency(evidence.planned) == 1
         paces = paces_ms(counted(evidence.measurement.requests), evidence.study.concurrency(evidence.planned))
         if len(paces) < FEWEST_REQUESTS:
@@ -76,7 +74,7 @@ class Check:
 
 
 def paces_ms(requests: Sequence[Request], in_flight: int) -> list[float]:
-    """Ms per generated token of the requests that can be compared, in the order of submission.
+    """Ms per generated token of comparable requests, in the order of submission.
 
     Args:
         requests: Those that count.
@@ -105,7 +103,7 @@ def _most_at_once(requests: Sequence[Request]) -> int:
 
 
 def pace_drift_ratio(requests: Sequence[Request], in_flight: int) -> float | None:
-    """Median ms per token of the last third of the requests over the first third's; None with fewer than 8 that can tell.
+    """Median ms per token of the last third of the requests over the first third's; None with fewer than 8 usable requests.
 
     Args:
         requests: Those that count.
@@ -121,21 +119,21 @@ def _ratio(paces: Sequence[float]) -> float:
 
 
 def drift_limit(ratios: Sequence[float]) -> tuple[float, str]:
-    """The factor beyond which a pace has drifted, and what it is taken from; `ratios` are of the runs before."""
+    """The factor beyond which a pace has drifted, and its basis; `ratios` are those of earlier runs."""
     logs = [math.log(ratio) for ratio in ratios if ratio > 0]
     if len(logs) < FEWEST_EARLIER:
-        return UNKNOWN_DRIFT, "before it is known what is usual"
+        return UNKNOWN_DRIFT, "with few earlier runs"
     return max(DRIFT, math.exp(SPREADS * robust_sd(logs))), f"by the scatter of {len(logs)} runs"
 
 
 def drift_of(paces: Sequence[float]) -> Drift:
-    """The drift of at least 8 paces, ms, in order; see the module."""
+    """The drift of at least 8 paces, ms, in order."""
     batches = batch_means(paces)
     return Drift(_ratio(paces), trend_p(np.asarray(batches)), len(batches))
 
 
 def batch_means(values: Sequence[float]) -> list[float]:
-    """Means of successive batches of like size, up to 20 of them; sizes differ by one at most."""
+    """Means of up to 20 successive batches; batch sizes differ by at most one."""
     count = min(MOST_BATCHES, len(values))
     edges = np.linspace(0, len(values), count + 1).round().astype(int).tolist()
     return [float(np.mean(values[begin:end])) for begin, end in pairwise(edges)]
@@ -144,13 +142,13 @@ def batch_means(values: Sequence[float]) -> list[float]:
 def _drift(paces: Sequence[float], limit: float, why: str) -> Finding:
     drift = drift_of(paces)
     changed = f"the last third of the requests took {drift.ratio:.3f} times the first third's ms per token"
-    said = f"{changed}, p {drift.p:.2g} over {drift.batches} batch means"
-    return Finding("invalid", f"{said}; limit {limit:.2f} {why}") if drift.beyond(limit) else Finding("pass", said)
+    text = f"{changed}, p {drift.p:.2g} over {drift.batches} batch means"
+    return Finding("invalid", f"{text}; limit {limit:.2f} {why}") if drift.beyond(limit) else Finding("pass", text)
 
 
 def _warm_up(paces: Sequence[float]) -> Iterator[Finding]:
     first, rest = paces[0], paces[1:]
     usual, sd = median(rest), robust_sd(rest)
-    said = f"the first request took {first:.4g} ms per token, the others {usual:.4g}"
+    text = f"the first request took {first:.4g} ms per token, the others {usual:.4g}"
     slow = first > SLOW_START * usual and first - usual > _OUTLYING * sd
-    yield Finding("invalid", f"{said}: the warm-up was not over") if slow else Finding("pass", said)
+    yield Finding("invalid", f"{text}: the warm-up was not over") if slow else Finding("pass", text)

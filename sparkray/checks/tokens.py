@@ -1,9 +1,8 @@
-"""Did the engine do the work it was given, and are its times times? Tokens, completeness, clocks.
+"""Did the engine do the requested work, and are its times valid? Tokens, completeness, clocks.
 
-The engine counted the tokens it was given and generated those it was asked for, over all requests that count; none was in
-error. Each request's times run forwards, all of them lie inside the run, and the machine's wall clock was not set
-meanwhile (it dates the run, and what writes logs by it would be misread). The times of a double are made up and are not
-held against the run's.
+Over all counted requests, the engine received and generated the requested tokens, without errors. Each request's times run
+forwards and lie inside the run, and the wall clock was not set meanwhile (it dates the run and its logs). The times of a
+simulated engine are synthetic and are not compared with the run's.
 """
 
 from collections import Counter
@@ -17,7 +16,7 @@ from sparkray.records import Request, Verdict
 from sparkray.units import NS_PER_MS, NS_PER_S
 
 MOST_STEP_S = 0.5
-"""Of the wall clock beyond the monotonic one. Both are slewed alike, so what parts them is a step."""
+"""Wall clock against monotonic clock. Both are slewed alike, so a difference is a step."""
 _SLACK_S = 0.1
 
 
@@ -26,10 +25,10 @@ class Check:
 
     name = "tokens"
     policy: Policy = "invalid"
-    remedy = "Look into logs/ of the dataset, and at what sets this machine's clock (timedatectl)"
+    remedy = "See logs/ of the dataset, and what sets this machine's clock (timedatectl)"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
-        """The verdict, whatever the evidence."""
+        """The verdict."""
         return combined(
             self.name,
             (*_counts(evidence), *_errors(evidence), *_backwards(evidence), *_inside(evidence), *_wall(evidence)),
@@ -71,19 +70,19 @@ def _backwards(evidence: Evidence) -> Iterator[Finding]:
     found = [(request, back) for request in evidence.measurement.requests if (back := _back_ns(request)) > 0]
     if found:
         request, back = found[0]
-        said = f"request {request.index}: its clock runs backwards by {back / NS_PER_MS:.3g} ms"
-        yield Finding("invalid", f"{said}, {len(found)} requests in all")
+        text = f"request {request.index}: its clock runs backwards by {back / NS_PER_MS:.3g} ms"
+        yield Finding("invalid", f"{text}, {len(found)} requests in all")
 
 
 def _back_ns(request: Request) -> int:
-    """The furthest that a request's times run backwards, ns; 0 where they do not."""
+    """Largest backward step of a request's times, ns; 0 without one."""
     first: tuple[int, ...] = () if request.first_token_ns is None else (request.first_token_ns,)
     paths = ((request.submit_ns, *first, request.end_ns), (request.submit_ns, *request.token_ns, request.end_ns))
     return max(0, *(before - after for path in paths for before, after in pairwise(path)))
 
 
 def _inside(evidence: Evidence) -> Iterator[Finding]:
-    """The times are of this machine's clock: no longer than the run, and not on another stretch than its samples."""
+    """The requests are no longer than the run, and on the same clock as its samples."""
     requests, duration_s = evidence.measurement.requests, number(evidence.row, "duration_s")
     if not requests or duration_s is None or evidence.measurement.simulated:
         return
@@ -95,7 +94,7 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
     seen = numbers(evidence.samples, "t_ns")
     apart_s = max(begin - max(seen), min(seen) - end) / NS_PER_S if seen else 0.0
     if apart_s > duration_s:
-        yield Finding("invalid", f"the requests lie {apart_s:.3g} s apart from the samples: another clock")
+        yield Finding("invalid", f"the requests lie {apart_s:.3g} s away from the samples: another clock")
     else:
         yield Finding("pass", f"times within the run, {span_s:.2f} of {duration_s:.2f} s")
 
@@ -105,7 +104,7 @@ def _wall(evidence: Evidence) -> Iterator[Finding]:
     if step_s is None:
         return
     if abs(step_s) > MOST_STEP_S:
-        said = f"clock jump: the wall clock moved {step_s:+.3f} s beyond the monotonic clock during the run"
-        yield Finding("invalid", f"{said}, limit {MOST_STEP_S:g} s")
+        text = f"clock jump: the wall clock moved {step_s:+.3f} s beyond the monotonic clock during the run"
+        yield Finding("invalid", f"{text}, limit {MOST_STEP_S:g} s")
     else:
         yield Finding("pass", f"wall clock within {abs(step_s):.3f} s")

@@ -14,8 +14,8 @@ from sparkray.checks import (
     Check,
     Evidence,
     Review,
+    apply_policy,
     check_names,
-    held,
     judge_all,
     late_verdicts,
     load_check,
@@ -126,8 +126,8 @@ def test_a_review_of_even_runs_says_nothing(name: str) -> None:
 
 def test_policies_hold_a_verdict_down_and_never_up() -> None:
     invalid, warn, fine = (Verdict("tokens", word, "seen") for word in ("invalid", "warn", "pass"))  # type: ignore[arg-type]
-    assert [held(v, "warn").verdict for v in (invalid, warn, fine)] == ["warn", "warn", "pass"]
-    assert [held(v, "invalid") for v in (invalid, warn, fine)] == [invalid, warn, fine]
+    assert [apply_policy(v, "warn").verdict for v in (invalid, warn, fine)] == ["warn", "warn", "pass"]
+    assert [apply_policy(v, "invalid") for v in (invalid, warn, fine)] == [invalid, warn, fine]
 
 
 @pytest.mark.parametrize(("policy", "words"), [("invalid", ["invalid"]), ("warn", ["warn"]), ("off", [])])
@@ -191,5 +191,5 @@ def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
     found = late_verdicts(question(), stored)
     (failed,) = [late for late in found if late.verdict.check == "outliers"]
     assert (failed.run_id, failed.verdict.verdict) == (stored[-1]["run_id"], "warn")
-    assert failed.verdict.evidence == "could not look back: KeyError: 'environment'"
+    assert failed.verdict.evidence == "could not re-validate: KeyError: 'environment'"
     assert {late.run_id for late in found if late.verdict.check == "power_state"} == {row["run_id"] for row in stored}

@@ -49,7 +49,7 @@ def test_samples_become_cores() -> None:
     verdict = verdict_of(CHECK, evidence(samples=quiet))
     assert (verdict.verdict, verdict.evidence.split(",")[0]) == (
         "pass",
-        "others used 0.09 cores while the requests ran",
+        "other processes used 0.09 cores during the requests",
     )
 
 
@@ -179,13 +179,13 @@ def test_processes_of_others_where_the_gpu_tells_no_memory(
 ) -> None:
     verdict = verdict_of(CHECK, evidence(samples=listed(*others)))
     assert verdict.verdict == expected
-    assert "processes of others" in verdict.evidence
+    assert "foreign processes" in verdict.evidence
 
 
 def test_what_was_there_for_a_part_of_the_run_is_told_with_the_part() -> None:
     some = listed(*[(0.0, 0)] * 22, *[(40.0, 2)] * 18)
     assert verdict_of(CHECK, evidence(samples=some)).evidence.endswith(
-        "GPU a: 2 processes of others, up to 40.00 GiB, beyond 1.5 GiB in 45 % of 40 samples"
+        "GPU a: 2 foreign processes, up to 40.00 GiB, beyond 1.5 GiB in 45 % of 40 samples"
     )
 
 
@@ -195,6 +195,6 @@ def test_processes_that_cannot_be_listed_are_not_judged() -> None:
 
 def test_memory_of_others_that_is_not_reported_is_unknown_and_not_zero() -> None:
     verdict = verdict_of(CHECK, evidence(samples=listed((None, 2), (None, 2), (None, 2), (None, 2))))
-    assert "2 processes of others, memory unknown" in verdict.evidence
+    assert "2 foreign processes, memory unknown" in verdict.evidence
     assert "0.00 GiB" not in verdict.evidence
     assert verdict.verdict == "warn"

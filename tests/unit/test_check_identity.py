@@ -77,4 +77,4 @@ def test_the_plan_stands_above_what_earlier_runs_loaded() -> None:
 def test_a_checkpoint_that_changed_during_the_sweep_is_seen(found: str | None, word: str) -> None:
     asked = replace(ASKED, weights_digest="sha256:a")
     verdict = verdict_of(CHECK, evidence(asked=asked, row={"weights_digest": found}))
-    assert (verdict.verdict, "no longer those of the sweep" in verdict.evidence) == (word, word == "invalid")
+    assert (verdict.verdict, "changed since the sweep began" in verdict.evidence) == (word, word == "invalid")

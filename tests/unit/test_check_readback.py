@@ -55,7 +55,7 @@ def test_flags_that_act_are_told_in_a_pass() -> None:
     found = verdict("container_baseline", DockerOptions(ipc="private", ulimit_stack=67108864, log_driver="none"))
     assert found.verdict == "pass"
     assert "--ulimit=stack=67108864: stack 67108864" in found.evidence
-    assert "not to be seen in /proc: --log-driver=none" in found.evidence
+    assert "invisible in /proc: --log-driver=none" in found.evidence
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_limit_that_this_machine_cannot_reach_does_not_act(
 LEFTOVERS = [
     (limited(memory_bytes=8 << 30), "its cgroup limits memory to 8g"),
     (limited(cpus=1.5), "its cgroup has a quota of 1.5 CPUs"),
-    (limited(cpuset="0") | {"cpus_allowed": "0"}, "its cgroup keeps it off CPUs 1"),
+    (limited(cpuset="0") | {"cpus_allowed": "0"}, "its cgroup excludes CPUs 1"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_a_limit_that_nobody_asked_for_refuses_the_run(environment: str, changes
     found = verdict(environment, **changes)
     assert found.verdict == "invalid"
     assert said in found.evidence
-    assert ("no flag asked for" if environment == "container_baseline" else "it inherited") in found.evidence
+    assert ("without a flag for" if environment == "container_baseline" else "inherited") in found.evidence
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_a_limit_above_the_machines_memory_is_none(environment: str) -> None:
 
 
 def test_an_affinity_that_nobody_asked_for() -> None:
-    assert verdict("native", cpus_allowed="0").evidence.startswith("its affinity keeps it off CPUs 1")
+    assert verdict("native", cpus_allowed="0").evidence.startswith("its affinity excludes CPUs 1")
     assert verdict("native", cpus_allowed="0").verdict == "invalid"
     assert verdict("native", cpus_allowed="0", start={"affinity": (0,)}).verdict == "pass"
     assert verdict("native", cpus_allowed="0-127").verdict == "pass"  # as a kernel shows CPUs that might be added
     found = verdict("container_baseline", cpus_allowed="0")
     assert (found.verdict, found.evidence.partition(";")[0]) == (
         "warn",
-        "none asked for an affinity, and the process keeps off CPUs 1",
+        "no flag sets an affinity, but the process cannot use CPUs 1",
     )
 
 
@@ -184,7 +184,7 @@ def test_a_root_that_a_run_can_alter_refuses_a_native_run_alone() -> None:
 def test_a_sandbox_around_sparkray_itself_is_warned_of(changes: dict[str, str]) -> None:
     found = verdict("native", **changes)
     assert found.verdict == "warn"
-    assert "whoever started sparkray" in found.evidence
+    assert "sparkray's parent process" in found.evidence
     assert "did not act" not in found.evidence, "it is no flag"
 
 
@@ -204,7 +204,7 @@ def test_a_model_that_another_arm_read_from_elsewhere_is_warned_of() -> None:
     moved = before("native", model_filesystem="tmpfs", model_source="none")
     found = verdict("container_baseline", earlier=[before("native"), moved])
     assert found.verdict == "warn"
-    assert found.evidence.startswith("the model is read from ext4 of /dev/vda1, in the run before from tmpfs of none")
+    assert found.evidence.startswith("the model is read from ext4 of /dev/vda1, in the previous run from tmpfs of none")
     assert verdict("container_baseline", earlier=[moved, before("native")]).verdict == "pass"
     told_nothing = [{"environment": "native"}, {"environment": "native", "effective_state": None}, before("host")]
     assert verdict("container_baseline", earlier=told_nothing).verdict == "pass"

@@ -9,7 +9,7 @@ import pytest
 from builders import MS, S
 from check_cases import LIMITS, WEIGHTS, clean_run, measured, question, row_of, samples_of
 
-from sparkray.checks import Evidence, check_names, held, load_check, load_review, refused_before
+from sparkray.checks import Evidence, apply_policy, check_names, load_check, load_review, refused_before
 from sparkray.config.experiment import Protocol
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
@@ -81,7 +81,7 @@ class Sweep:
         by_id = {planned.run_id: planned for planned in self.plan}
         for review in filter(None, map(load_review, check_names())):
             for late in review.revalidate(self.study, self.kept):
-                verdict = held(late.verdict, review.policy)
+                verdict = apply_policy(late.verdict, review.policy)
                 self._mark(by_id[late.run_id], late.attempt, [verdict])
                 self._say(by_id[late.run_id], late.attempt, [verdict])
                 if verdict.verdict == "invalid":
@@ -102,7 +102,7 @@ def _judged(found: Evidence) -> Iterator[Verdict]:
     for check in filter(None, map(load_check, check_names())):
         verdict = check.judge(found)
         if verdict is not None:
-            yield held(verdict, check.policy)
+            yield apply_policy(verdict, check.policy)
 
 
 @pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4, 5))])

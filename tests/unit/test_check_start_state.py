@@ -76,7 +76,7 @@ def test_fewer_cpus_than_another_run_had_are_a_leak() -> None:
     more = {"effective_state": json.dumps(STATE | {"cpus_allowed": "0-15"})}
     found = evidence(earlier=rows(question(), [more]), row={"machine": json.dumps({"cpus": 16})})
     verdict = verdict_of(CHECK, found)
-    assert (verdict.verdict, verdict.evidence) == ("invalid", "CPUs 0-1, declared every one: an earlier run had 16")
+    assert (verdict.verdict, verdict.evidence) == ("invalid", "CPUs 0-1, declared all: an earlier run had 16")
 
 
 def test_cpus_that_are_off_are_not_missed() -> None:
