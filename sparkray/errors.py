@@ -6,25 +6,25 @@
     |-- InputError (exit 2)            what the user wrote is wrong
     |   |-- ConfigError                a YAML file: unknown key, bad value
     |   |-- UnknownNameError           no model, site, environment, experiment, engine of that name
-    |   |-- ModelFileError             a weights file that cannot be read or is not what it says
-    |   `-- DatasetError               a results folder that is not one, or was made by other bits
-    |-- HostError (exit 3)             this machine cannot do what is asked
-    |   |-- PrivilegeError             root is needed and cannot be had
+    |   |-- ModelFileError             a weights file is unreadable or not of its stated kind
+    |   `-- DatasetError               not a results folder, or made from other files
+    |-- HostError (exit 3)             this machine lacks what is needed
+    |   |-- PrivilegeError             root is needed but not available
     |   |-- DockerError                no engine answers, or it refused
     |   |-- ImageError                 an image could not be built, loaded or exported
     |   |-- PreflightError             a flag that this host cannot honour
-    |   |-- ClusterError               Ray is not there, or lacks what is needed
-    |   |-- LockHeldError              somebody else is measuring on this machine
-    |   |-- RefusedError               run after run is refused by one and the same check
+    |   |-- ClusterError               Ray is missing or lacks what is needed
+    |   |-- LockHeldError              another process measures on this machine
+    |   |-- RefusedError               one check refuses run after run
     |   `-- StorageError               a result could not be written (disk full, read-only)
     `-- RunError                       one run failed: becomes the status of its row, never ends a sweep
         |-- EngineFailedError          the engine ended with an error or a signal
-        |-- EngineOutputError          the engine ended well but left nothing that can be read
+        |-- EngineOutputError          the engine exited with 0 but left no readable output
         |-- RunTimeoutError            the engine did not end in time
         |-- RunOutOfMemoryError        the kernel or the cgroup killed it for memory
         |-- RunUnreadyError            it could not be started
         |-- RunInvalidError            it ran, but a check refuses it
-        `-- RunInterruptedError        somebody stopped it
+        `-- RunInterruptedError        stopped by a user or signal
 
 A message says what is wrong and the value; `remedy` says what to do. The command line prints both and ends with
 `exit_status`: no traceback reaches a user.
@@ -65,7 +65,7 @@ class ConfigError(InputError):
 
 
 class UnknownNameError(InputError):
-    """A name that nothing answers to; says what was searched and what is near."""
+    """An unknown name; lists the known ones and the nearest."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.kind, self.name, self.known = kind, name, known
@@ -78,21 +78,21 @@ class UnknownNameError(InputError):
 
 
 class ModelFileError(InputError):
-    """A weights file that cannot be read, or is not what its card says."""
+    """A weights file is unreadable or differs from its card."""
 
 
 class DatasetError(InputError):
-    """A results folder that is none, or was made by other bits."""
+    """Not a results folder, or made from other files."""
 
 
 class HostError(SparkrayError):
-    """This machine cannot do what is asked."""
+    """This machine lacks what is needed."""
 
     exit_status = 3
 
 
 class PrivilegeError(HostError):
-    """Root is needed and cannot be had."""
+    """Root is needed but not available."""
 
 
 class DockerError(HostError):
@@ -108,15 +108,15 @@ class PreflightError(HostError):
 
 
 class ClusterError(HostError):
-    """Ray is not there, or its nodes lack what is needed."""
+    """Ray is missing, or its nodes lack what is needed."""
 
 
 class LockHeldError(HostError):
-    """Somebody else is measuring on this machine."""
+    """Another process measures on this machine."""
 
 
 class RefusedError(HostError):
-    """Run after run is refused by one and the same check: what lasts, no further attempt mends."""
+    """One check refuses run after run: a lasting condition that no further attempt fixes."""
 
 
 class StorageError(HostError):
@@ -124,7 +124,7 @@ class StorageError(HostError):
 
 
 class RunError(SparkrayError):
-    """One run failed. `status` is what its row will say."""
+    """One run failed. `status` is the status of its row."""
 
     status: ClassVar[str] = "failed"
 
@@ -134,7 +134,7 @@ class EngineFailedError(RunError):
 
 
 class EngineOutputError(RunError):
-    """The engine ended well but left nothing that can be read."""
+    """The engine exited with 0 but left no readable output."""
 
 
 class RunTimeoutError(RunError):
@@ -162,6 +162,6 @@ class RunInvalidError(RunError):
 
 
 class RunInterruptedError(RunError):
-    """Somebody stopped it."""
+    """A user or signal stopped it."""
 
     status = "interrupted"

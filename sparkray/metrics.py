@@ -1,7 +1,7 @@
-"""One row a metric: name (its unit at the end), which direction is better, what it is, and the function. Pure.
+"""One row per metric: name (ending in its unit), better direction, meaning, function. Pure.
 
-A metric that cannot be computed is None, never 0. Requests of the warm-up and failed requests do not count. Percentiles
-interpolate linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
+A metric that cannot be computed is None, never 0. Warm-up and failed requests do not count. Percentiles interpolate
+linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +19,9 @@ Better = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True)
 class RunData:
-    """What metrics are computed from: requests without warm-up, samples in time order, what the engine said.
+    """Input of the metrics: requests without warm-up, samples in time order, engine facts.
 
-    `before` are the memory columns of the run's row, GiB.
+    `before` holds the memory columns of the run's row, GiB.
     """
 
     requests: tuple[Request, ...]
@@ -32,7 +32,7 @@ class RunData:
 
 @dataclass(frozen=True)
 class Metric:
-    """One column of `runs`. Its unit is the end of its name; `label` is its heading where the name makes none."""
+    """One column of `runs`. `label` is its heading where the name does not give one."""
 
     name: str
     better: Better
@@ -71,7 +71,7 @@ def _ttfts_ms(data: RunData) -> list[float]:
 
 
 def _itls_ms(data: RunData) -> list[float]:
-    """Gaps between tokens where every token has its time, else each request's mean gap (end less first, over OSL-1)."""
+    """Gaps between tokens where every token has a time, else each request's mean gap (end less first, over OSL-1)."""
     if any(r.token_ns for r in data.requests):
         return [
             gap / NS_PER_MS for r in data.requests for gap in np.diff(np.asarray(r.token_ns, dtype=np.int64)).tolist()
@@ -104,7 +104,7 @@ def _sample_mean(name: str) -> Callable[[RunData], float | None]:
 
 
 def _drop(before: str, during: str) -> Callable[[RunData], float | None]:
-    """How far a host memory field fell below its value before the start, at the worst moment."""
+    """Largest fall of a host memory field below its value before the start."""
 
     def compute(data: RunData) -> float | None:
         start, low = data.before.get(before), min(_column(data, during), default=None)
@@ -122,7 +122,7 @@ def _bytes_as_gib(value: int | None) -> float | None:
 
 
 def _energy_j(data: RunData) -> float | None:
-    """Every GPU's counter stands where its driver left it: differences are taken GPU by GPU, then summed."""
+    """Counter differences per GPU, summed: each counter starts at its own value."""
     counters: dict[object, list[float]] = {}
     for sample in data.samples:
         if sample.get("gpu_energy_j") is not None:
@@ -133,7 +133,7 @@ def _energy_j(data: RunData) -> float | None:
 
 _AGREE_WITHIN = 0.05
 _LEAST_POWER_SAMPLES = 100
-"""Ten seconds at the samplers' rate. Some drivers tell the mean of the last second, which in less time is much."""
+"""Ten seconds of samples. Some drivers report the mean of the last second, which matters over less time."""
 
 
 def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float]]]:
@@ -152,14 +152,14 @@ def _energy_integrated_j(data: RunData) -> float | None:
 
 
 def power_valid(data: RunData) -> bool | None:
-    """Whether the power that was sampled explains the energy that was counted: then figures of either can be believed.
+    """Whether sampled power and counted energy agree; else neither is reliable.
 
-    Between the first and the last reading of each GPU's energy counter its power is integrated (trapezoid rule, the
-    nearest sample's power beyond the first and last) and must come within 5 % of what was counted.
+    Between the first and last reading of each GPU's energy counter, integrated power (trapezoid rule, the nearest
+    sample's power at both ends) must be within 5 % of the counter's difference.
 
     Returns:
-        False where it does not on any GPU; None where no GPU has both a counter that was read twice and at least 100
-        power samples in between.
+        False where it is not, on any GPU; None where no GPU has both two counter readings and at least 100 power
+        samples between.
     """
     counters, powers = _by_device(data, "gpu_energy_j"), _by_device(data, "gpu_power_w")
     agreements = [
@@ -190,12 +190,12 @@ def _throttled_pct(data: RunData) -> float | None:
 
 
 _COVERED = 0.8
-"""Of the time in which the requests ran, samples must reach over this share, else they were of something else."""
+"""Least share of the requests' time that samples must span."""
 _IN_USE_PCT = 10.0
 
 
 def _serving(data: RunData, name: str, device: object = None) -> list[tuple[float, float]]:
-    """(time in s, value) of a column from the first submission to the last end; nothing where samples cover too little."""
+    """(time in s, value) of a column from the first submission to the last end; empty where samples cover too little."""
     span = _span_s(data)
     if span is None:
         return []
@@ -211,7 +211,7 @@ def _serving(data: RunData, name: str, device: object = None) -> list[tuple[floa
 
 
 def _busy_serving_pct(data: RunData) -> float | None:
-    """Each sample tells the time since the one before, so it weighs as much as that time."""
+    """Mean weighted by time, since each sample covers the time since the previous one."""
     found = _serving(data, "cpu_busy_pct")
     if len(found) < 2:  # noqa: PLR2004 - a time between needs two
         return None
@@ -228,7 +228,7 @@ def _engine_cpu_serving_pct(data: RunData) -> float | None:
 
 
 def _sm_clock_mean_mhz(data: RunData) -> float | None:
-    """Of GPUs that were at work for a tenth of the time at the least: an idle one's clock says nothing."""
+    """Only GPUs with at least 10 % mean utilisation: an idle GPU's clock means nothing."""
     clocks: list[float] = []
     for device in dict.fromkeys(sample.get("device") for sample in data.samples):
         used = _mean([value for _, value in _serving(data, "gpu_util_pct", device)])
@@ -292,14 +292,14 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "host_available_drop_peak_gib",
         "lower",
-        "how far MemAvailable fell: the primary memory metric",
+        "peak memory used (drop in MemAvailable): the primary memory metric",
         _drop("mem_available_before_gib", "mem_available_gib"),
         "peak drop of available memory",
     ),
     Metric(
         "host_free_drop_peak_gib",
         "lower",
-        "how far MemFree fell; page cache counts",
+        "peak drop in MemFree; includes page cache",
         _drop("mem_free_before_gib", "mem_free_gib"),
         "peak drop of free memory",
     ),
@@ -320,7 +320,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "process_pss_peak_gib",
         "lower",
-        "peak PSS of the process tree, sampled seldom",
+        "peak PSS of the process tree, sampled rarely",
         _peak("process_pss_gib"),
         "proportional memory (PSS)",
     ),
@@ -341,7 +341,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "engine_reported_peak_gib",
         "lower",
-        "peak memory as the engine reports it; on unified memory it holds page cache",
+        "peak memory reported by the engine; includes page cache on unified memory",
         lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
         "as the engine reports it",
     ),
@@ -356,26 +356,26 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "gpu_throttled_pct",
         "lower",
-        "share of GPU samples in which heat or power held the clock down",
+        "share of GPU samples with throttling by heat or power",
         _throttled_pct,
     ),
     Metric("cpu_busy_mean_pct", "neither", "mean busy time over all CPUs", _sample_mean("cpu_busy_pct")),
     Metric(
         "cpu_busy_serving_pct",
         "neither",
-        "busy time over all CPUs while the requests ran, 100 = all of them",
+        "busy time over all CPUs during the requests, 100 = all",
         _busy_serving_pct,
     ),
     Metric(
         "engine_cpu_serving_pct",
         "neither",
-        "CPU time of the engine's process tree while the requests ran, 100 = one CPU",
+        "CPU time of the engine's process tree during the requests, 100 = one CPU",
         _engine_cpu_serving_pct,
     ),
     Metric(
         "gpu_sm_clock_mean_mhz",
         "higher",
-        "mean SM clock of the GPUs in use while the requests ran",
+        "mean SM clock of the GPUs in use during the requests",
         _sm_clock_mean_mhz,
     ),
 )

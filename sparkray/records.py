@@ -1,9 +1,9 @@
-"""The rows that are the record: which columns `runs`, `requests`, `samples` have, with type, unit and meaning. Pure.
+"""Columns of `runs`, `requests`, `samples` and `checks` with type, unit and meaning; the records in memory. Pure.
 
-Every column that holds a quantity ends in its unit; no data is null, never 0. The metric columns of `runs` are declared
-in `metrics`, which knows how each is computed; the two together are the data dictionary (`docs/reference/data.md`).
+Every quantity's column ends in its unit; missing data is null, never 0. `metrics` declares the metric columns of `runs`. The
+two together are the data dictionary (`docs/reference/data.md`).
 
-Schema versions: the first number changes when a column changes its meaning or goes away.
+Schema versions: the first number changes when a column changes its meaning or is removed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,74 +20,72 @@ STATUSES: tuple[Status, ...] = ("ok", "failed", "timeout", "oom", "unready", "in
 
 
 RUN_COLUMNS: tuple[Column, ...] = (
-    Column("run_id", "string", "content hash of what the run is; the same in every plan that holds it"),
-    Column("attempt", "int", "1 for the first try at this run; failed tries are kept"),
+    Column("run_id", "string", "content hash of the run's definition; equal in every plan that contains it"),
+    Column("attempt", "int", "1 for the first attempt; failed attempts are kept"),
     Column("experiment", "string", "name of the experiment"),
-    Column(
-        "experiment_sha256", "string", "hash of the experiment as it was run, options applied and every check's policy"
-    ),
+    Column("experiment_sha256", "string", "hash of the experiment as run, with options and every check's policy"),
     Column("site", "string", "name of the site"),
-    Column("block", "int", "the block, counted from 0 within a model; comparisons are made inside blocks"),
+    Column("block", "int", "block, from 0 within a model; runs are compared inside blocks"),
     Column("position", "int", "place of the run in the plan, from 0"),
     Column("host", "string", "machine that ran it"),
     Column("workload", "string", "kind of workload"),
     Column("model", "string", "model card's name"),
     Column("environment", "string", "native, host, container_baseline, container_optimized"),
     Column("replicate", "int", "1 to N within model, level and environment"),
-    Column("level", "string", "level of the load beside the environment; empty where there is but one"),
-    Column("concurrency", "int", "requests that are in flight at once, as it was asked for"),
-    Column("status", "string", "ok, failed, timeout, oom, unready, invalid, interrupted; ok alone counts"),
-    Column("reason", "string", "why it is not ok, in words"),
-    Column("simulated", "bool", "true when a double stood in for the engine"),
+    Column("level", "string", "level of the load; empty where there is only one"),
+    Column("concurrency", "int", "requested number of requests in flight"),
+    Column("status", "string", "ok, failed, timeout, oom, unready, invalid, interrupted; only ok counts"),
+    Column("reason", "string", "why it is not ok"),
+    Column("simulated", "bool", "true when the engine was simulated"),
     Column("started_at", "timestamp", "when the engine was started, UTC"),
     Column("ended_at", "timestamp", "when the engine had ended, UTC"),
-    Column("duration_s", "float", "from just before the environment is made to just after it is gone"),
-    Column("engine_lifetime_s", "float", "from the engine's own start to its own end, as it says itself"),
-    Column("dead_time_s", "float", "duration less the engine's lifetime: what the environment costs around it"),
+    Column("duration_s", "float", "from just before the environment is created to just after it is removed"),
+    Column("engine_lifetime_s", "float", "from the engine's start to its end, as it reports"),
+    Column("dead_time_s", "float", "duration less the engine's lifetime: overhead of the environment"),
     Column("exit_code", "int", "exit status of the engine; negative for a signal"),
-    Column("oom_kills", "int", "processes of the whole machine that the kernel killed for memory during the run"),
-    Column(
-        "container_oom_killed", "bool", "whether Docker says that a process of it was killed for memory; null elsewhere"
-    ),
+    Column("oom_kills", "int", "OOM kills on the whole machine during the run"),
+    Column("container_oom_killed", "bool", "whether Docker reports an OOM kill in the container; null elsewhere"),
     Column("engine", "string", "engine's name"),
     Column("engine_version", "string", "version as the engine reports it"),
     Column("engine_command", "string", "argv as JSON, as seen inside the environment"),
     Column("model_path", "string", "model file or folder as the engine reports it"),
     Column("model_sha256", "string", "identity of the weights as computed inside the environment"),
     Column("checkpoint_sha256", "string", "hash of the checkpoint's config and weight index on the host"),
-    Column(
-        "weights_digest", "string", "hash of every file of the checkpoint, as it lay before the run; null for a file"
-    ),
+    Column("weights_digest", "string", "hash of every file of the checkpoint before the run; null for a single file"),
     Column("model_architecture", "string", "architecture as the engine reports it"),
-    Column("dataset_sha256", "string", "hash of the prompts that were given"),
-    Column("image", "string", "image reference that was resolved; null on the host arm"),
+    Column("dataset_sha256", "string", "hash of the prompts"),
+    Column("image", "string", "resolved image reference; null on the host arm"),
     Column("image_digest", "string", "identity of the image; null on the host arm"),
-    Column("rootfs_digest", "string", "hash of the files that this arm runs, computed from this arm's own files"),
-    Column("docker_command", "string", "the docker run line that makes the same container; null outside Docker"),
+    Column("rootfs_digest", "string", "hash of the files that this arm runs, computed from them"),
+    Column("docker_command", "string", "docker run command for the same container; null outside Docker"),
     *DOCKER_COLUMNS,
-    Column("start_state", "string", "JSON: nice, oom_score_adj, umask, rlimits and affinity that were declared"),
-    Column("effective_state", "string", "JSON: what the engine's process really got, read from outside"),
-    Column("deviations", "string", "JSON list: where this run departs from what was asked, in words"),
+    Column("start_state", "string", "JSON: declared nice, oom_score_adj, umask, rlimits and affinity"),
+    Column("effective_state", "string", "JSON: effective state of the engine's process, read from outside"),
+    Column("deviations", "string", "JSON list: deviations from what was requested"),
     Column("machine", "string", "JSON: fingerprint of hardware and software"),
     Column("sparkray_version", "string", "version of sparkray"),
     Column("seed", "int", "seed of the experiment"),
     Column("log_sha256", "string", "hash of the engine's kept output"),
-    Column("requests_planned", "int", "requests asked for, warm-up apart"),
-    Column("requests_done", "int", "requests completed, warm-up apart"),
+    Column("requests_planned", "int", "requested requests without warm-up"),
+    Column("requests_done", "int", "completed requests without warm-up"),
     Column(
         "pace_drift_ratio",
         "float",
-        "median ms per token of the last third of the requests over the first third's; null with fewer than 8 that tell",
+        "median ms per token of the last third of the requests over the first third's; null with fewer than 8 usable",
     ),
-    Column("engine_load_s", "float", "time the engine took to load the model, by its own clock"),
-    Column("engine_threads", "int", "threads that the engine computes with"),
-    Column("engine_devices", "int", "GPUs that the engine shards the model over, as it says itself"),
-    Column("gate_wait_s", "float", "spent before the start on cooling down and on the page cache"),
+    Column("engine_load_s", "float", "model load time by the engine's clock"),
+    Column("engine_threads", "int", "compute threads of the engine"),
+    Column("engine_devices", "int", "GPUs that the engine shards the model over, as it reports"),
+    Column("gate_wait_s", "float", "time before the start for cooldown and page cache"),
     Column(
-        "gpu_temp_gate_c", "float", "temperature of the hottest GPU as the cooldown let go, before the control probe"
+        "gpu_temp_gate_c",
+        "float",
+        "temperature of the hottest GPU at the end of the cooldown, before the control probe",
     ),
-    Column("gpu_temp_reference_c", "float", "where this experiment's runs start, as known then; null for the first"),
-    Column("page_cache_dropped", "bool", "whether the page cache was emptied before; null when that was not asked for"),
+    Column(
+        "gpu_temp_reference_c", "float", "reference start temperature of this experiment's runs; null for the first"
+    ),
+    Column("page_cache_dropped", "bool", "whether the page cache was dropped before; null when not requested"),
     Column("mem_total_gib", "float", "MemTotal"),
     Column("mem_free_before_gib", "float", "MemFree just before the start"),
     Column("mem_available_before_gib", "float", "MemAvailable just before the start"),
@@ -103,16 +101,16 @@ RUN_COLUMNS: tuple[Column, ...] = (
         )
         for when in ("before", "after")
     ),
-    Column("wall_clock_step_s", "float", "how far the wall clock moved during the run beyond the monotonic clock"),
-    Column("observer_cpu_s", "float", "CPU seconds that sparkray's own process on the machine used during the run"),
-    Column("observer_memory_gib", "float", "RSS of sparkray's own process on the machine as the run ended"),
-    Column("sampler_cpu_s", "float", "CPU seconds of the samplers and of writing what they saw, from first to last"),
-    Column("ray_cpu_s", "float", "CPU seconds of Ray's own processes on the machine during the run, the runner apart"),
-    Column("ray_memory_gib", "float", "RSS of Ray's own processes on the machine as the run ended, the runner apart"),
+    Column("wall_clock_step_s", "float", "wall clock change during the run less monotonic clock change"),
+    Column("observer_cpu_s", "float", "CPU seconds of sparkray's process during the run"),
+    Column("observer_memory_gib", "float", "RSS of sparkray's process at the end of the run"),
+    Column("sampler_cpu_s", "float", "CPU seconds of the samplers, writing included"),
+    Column("ray_cpu_s", "float", "CPU seconds of Ray's own processes during the run, without the runner"),
+    Column("ray_memory_gib", "float", "RSS of Ray's own processes at the end of the run, without the runner"),
     Column(
         "power_valid",
         "bool",
-        "whether integrated power and the energy counter agree; null where one of them is missing",
+        "whether integrated power and energy counter agree; null where either is missing",
     ),
 )
 
@@ -121,31 +119,31 @@ REQUEST_COLUMNS: tuple[Column, ...] = (
     Column("attempt", "int", "the try at that run"),
     Column("request", "int", "index in the order of submission, warm-up included"),
     Column("warmup", "bool", "true for warm-up requests, which no metric counts"),
-    Column("input_tokens", "int", "prompt tokens as the engine counted them"),
-    Column("output_tokens", "int", "generated tokens as the engine counted them"),
-    Column("submit_ns", "int", "submission, monotonic clock of the machine"),
+    Column("input_tokens", "int", "prompt tokens, counted by the engine"),
+    Column("output_tokens", "int", "generated tokens, counted by the engine"),
+    Column("submit_ns", "int", "submission, machine's monotonic clock"),
     Column("first_token_ns", "int", "first token; null when the engine does not stream"),
     Column("end_ns", "int", "end of the request"),
-    Column("token_ns", "int_list", "time of every token, where the engine tells it"),
-    Column("error", "string", "why the request failed; null when it did not"),
+    Column("token_ns", "int_list", "time of every token, where the engine reports it"),
+    Column("error", "string", "why the request failed; else null"),
 )
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "string", "the run it belongs to"),
     Column("attempt", "int", "the try at that run"),
-    Column("sampler", "string", "which sampler took it"),
-    Column("t_ns", "int", "monotonic clock of the machine, the same clock as the requests"),
+    Column("sampler", "string", "sampler"),
+    Column("t_ns", "int", "machine's monotonic clock, as for requests"),
     Column("device", "string", "GPU UUID, or null for the host and the process tree"),
     Column("mem_free_gib", "float", "MemFree"),
     Column("mem_available_gib", "float", "MemAvailable"),
     Column("page_cache_gib", "float", "Cached"),
     Column("swap_used_gib", "float", "SwapTotal less SwapFree"),
-    Column("cpu_busy_pct", "float", "busy time over all CPUs since the sample before, 100 = all of them"),
-    Column("core_busy_pct", "int_list", "busy time of each CPU since the sample before, by number; null if offline"),
-    Column("core_freq_mhz", "int_list", "frequency of each CPU as the kernel tells it, by CPU number"),
+    Column("cpu_busy_pct", "float", "busy time over all CPUs since the previous sample, 100 = all"),
+    Column("core_busy_pct", "int_list", "busy time of each CPU since the previous sample, by number; null if offline"),
+    Column("core_freq_mhz", "int_list", "frequency of each CPU as the kernel reports it, by number"),
     Column("context_switches", "int", "context switches since boot"),
     Column("page_faults", "int", "page faults since boot, minor and major"),
-    Column("page_faults_major", "int", "page faults since boot that had to wait for a disk"),
+    Column("page_faults_major", "int", "major page faults since boot"),
     Column("swap_in_gib", "float", "read back from swap since boot"),
     Column("swap_out_gib", "float", "written to swap since boot"),
     Column("disk_read_gib", "float", "read from the machine's disks since boot"),
@@ -155,23 +153,21 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column("psi_memory_full_s", "float", "pressure stall time since boot: all tasks that had work waited for memory"),
     Column("psi_io_some_s", "float", "pressure stall time since boot: some task waited for I/O"),
     Column("psi_io_full_s", "float", "pressure stall time since boot: all tasks that had work waited for I/O"),
-    Column("spark_hwmon", "string", "JSON: what the spark_hwmon driver tells, by kind (with its unit) and label"),
+    Column("spark_hwmon", "string", "JSON: values of the spark_hwmon driver by kind (with unit) and label"),
     Column("process_rss_gib", "float", "RSS summed over the engine's process tree"),
     Column("process_cpu_s", "float", "CPU seconds of the process tree since its start"),
     Column("process_threads", "int", "threads of the process tree"),
-    Column("process_pss_gib", "float", "PSS summed over the process tree; seldom, it is dear"),
+    Column("process_pss_gib", "float", "PSS summed over the process tree; sampled rarely because it is expensive"),
     Column("cgroup_memory_gib", "float", "memory charged to the container's cgroup; null outside Docker"),
-    Column("cgroup_anon_gib", "float", "anonymous part of it"),
-    Column("cgroup_file_gib", "float", "page-cache part of it"),
-    Column("cgroup_throttled_s", "float", "time the cgroup was throttled by its CPU quota"),
-    Column("cgroup_oom_kills", "int", "processes of the cgroup that the kernel has killed for memory"),
+    Column("cgroup_anon_gib", "float", "anonymous memory of the cgroup"),
+    Column("cgroup_file_gib", "float", "page cache of the cgroup"),
+    Column("cgroup_throttled_s", "float", "time throttled by the CPU quota"),
+    Column("cgroup_oom_kills", "int", "OOM kills in the cgroup"),
     Column("gpu_util_pct", "float", "NVML GPU utilisation"),
-    Column(
-        "gpu_mem_bandwidth_util_pct", "float", "NVML memory utilisation: share of time that memory was read or written"
-    ),
+    Column("gpu_mem_bandwidth_util_pct", "float", "NVML memory utilisation: share of time with memory reads or writes"),
     Column("gpu_temp_c", "float", "GPU temperature"),
     Column("gpu_power_w", "float", "GPU power"),
-    Column("gpu_energy_j", "float", "NVML total energy counter; seldom, it is dear"),
+    Column("gpu_energy_j", "float", "NVML total energy counter; sampled rarely because it is expensive"),
     Column("gpu_sm_clock_mhz", "float", "SM clock"),
     Column("gpu_mem_clock_mhz", "float", "memory clock; null on GB10"),
     Column("gpu_throttle_reasons", "int", "NVML bit mask of clock event reasons"),
@@ -179,14 +175,14 @@ SAMPLE_COLUMNS: tuple[Column, ...] = (
     Column(
         "gpu_foreign_gib",
         "float",
-        "GPU memory of all other processes that compute on it; null where none can be listed",
+        "GPU memory of all other compute processes; null where the driver lists none",
     ),
-    Column("gpu_foreign_processes", "int", "how many these are"),
+    Column("gpu_foreign_processes", "int", "number of these processes"),
     Column("gpu_used_gib", "float", "used GPU memory; null on GB10"),
-    Column("gpu_ecc_corrected", "int", "ECC errors that were corrected, since the driver was loaded; null on GB10"),
-    Column("gpu_ecc_uncorrected", "int", "ECC errors that could not be corrected, since the driver was loaded"),
-    Column("gpu_xid_events", "int", "Xid errors of the GPU since the recording began"),
-    Column("gpu_xid", "int", "code of the last of them"),
+    Column("gpu_ecc_corrected", "int", "corrected ECC errors since the driver was loaded; null on GB10"),
+    Column("gpu_ecc_uncorrected", "int", "uncorrected ECC errors since the driver was loaded"),
+    Column("gpu_xid_events", "int", "Xid errors since recording began"),
+    Column("gpu_xid", "int", "code of the last Xid error"),
 )
 
 CHECK_COLUMNS: tuple[Column, ...] = (
@@ -194,13 +190,13 @@ CHECK_COLUMNS: tuple[Column, ...] = (
     Column("attempt", "int", "the try at that run"),
     Column("check", "string", "name of the check"),
     Column("verdict", "string", "pass, warn or invalid"),
-    Column("evidence", "string", "what was seen, in words with values"),
+    Column("evidence", "string", "evidence with values"),
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the engine saw it. Times in ns on the machine's monotonic clock; `token_ns` has one per token."""
+    """One request. Times in ns on the machine's monotonic clock; `token_ns` has one per token."""
 
     index: int
     warmup: bool
@@ -215,7 +211,7 @@ class Request:
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What an engine says of itself and of what it loaded. What it does not say is None."""
+    """What an engine reports about itself and its model; None where it does not."""
 
     version: str | None = None
     model_path: str | None = None
@@ -231,7 +227,7 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an engine left behind, read into values. `simulated` when a double made it."""
+    """An engine's parsed output. `simulated`: a simulated engine made it."""
 
     requests: tuple[Request, ...]
     facts: EngineFacts
@@ -241,7 +237,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one check says of one run, with what it saw."""
+    """One check's verdict on one run, with its evidence."""
 
     check: str
     verdict: Literal["pass", "warn", "invalid"]
@@ -250,10 +246,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind: everything that will be stored.
+    """Everything that will be stored of a run.
 
     `row` holds the columns of `runs` (missing ones are null), `samples` rows of `samples` without run_id and attempt.
-    `refused` are earlier runs that count no more, with why, now that this one is known.
+    `refused` are earlier runs that this one invalidates, with the reason.
     """
 
     row: Mapping[str, Any]
@@ -264,6 +260,6 @@ class Outcome:
 
     @property
     def status(self) -> Status:
-        """`ok` is the only one that counts."""
+        """Status of the row; only `ok` counts."""
         status: Status = self.row["status"]
         return status

@@ -1,6 +1,6 @@
-"""Numbers with units, and the two text helpers that every message needs. Pure.
+"""Units, size and duration formats, and spelling suggestions. Pure.
 
-Memory is binary (KiB, MiB, GiB), bandwidth and everything else decimal (GB/s), as the design's column names say.
+Memory is binary (KiB, MiB, GiB), everything else decimal (GB/s).
 """
 
 import difflib
@@ -23,16 +23,16 @@ _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of a size as Docker writes it: `64m`, `32g`, `67108864`.
+    """Bytes of a size in Docker's notation: `64m`, `32g`, `67108864`.
 
     Raises:
-        ValueError: The text is no size.
+        ValueError: The text is not a size.
     """
     if isinstance(text, int):
         return text
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size: write bytes, or a number with k, m or g")
+        raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, m or g")
     return int(match[1]) * _FACTORS[match[2].lower()]
 
 
@@ -60,10 +60,10 @@ def format_duration(seconds: float) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word nearest to one that is not known, or None when nothing is near.
+    """The most similar known word, or None.
 
-    A word is not near one that is another thing by its numbers or parts: Qwen2.5-7B is no slip for Qwen2.5-72B, nor
-    Phi-3-medium for Phi-3-mini. Every number of the asked word must stand in the known one, every other part resemble one.
+    Numbers must match exactly and every other part must be similar: Qwen2.5-7B is not a typo of Qwen2.5-72B, nor
+    Phi-3-medium of Phi-3-mini.
     """
     asked = word.casefold()
     folded = {name.casefold(): name for name in known}
@@ -75,7 +75,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 
 def _likeness(asked: str, name: str) -> float:
-    """How well the least likely part of the asked word is met; 0 where a number of it is not."""
+    """Similarity of the least similar part of the word; 0 where one of its numbers is missing."""
     if not Counter(_NUMBER.findall(asked)) <= Counter(_NUMBER.findall(name)):
         return 0.0
     parts = _PART.findall(name)

@@ -1,6 +1,6 @@
-"""What `doctor` checks where the site has a GPU: driver, CUDA, GPU, other processes, heat, clocks.
+"""GPU checks of `doctor`: driver, CUDA, GPU, other processes, temperature, clocks.
 
-A value that NVML does not report is unknown, which is a warning of its own: never 0, and never "none".
+A value that NVML does not report is unknown, a warning of its own: never 0, and never "none".
 """
 
 import re
@@ -27,7 +27,7 @@ _UNREAD = "Update the driver, if an older one lacks the call; `nvidia-smi -q` sh
 
 
 def driver(seen: Seen) -> Finding:
-    """There, and new enough for the image's CUDA."""
+    """Present, and new enough for the image's CUDA."""
     why = "the engine talks to the GPU through it; its version stands in every row"
     version = seen.gpus.driver
     if version is None and seen.gpus.problem and not seen.gpus.devices:
@@ -45,7 +45,7 @@ def driver(seen: Seen) -> Finding:
 
 
 def cuda(seen: Seen) -> Finding:
-    """The newest CUDA that the driver runs."""
+    """The newest CUDA version that the driver supports."""
     why = "an image with a newer CUDA than the driver's does not start"
     match = _CUDA.search(seen.programs.nvidia_smi or "")
     if match is None:
@@ -60,7 +60,7 @@ def cuda(seen: Seen) -> Finding:
 
 
 def gpu(seen: Seen) -> Finding:
-    """Which GPUs there are, and whether each of them answers."""
+    """Which GPUs exist, and whether each answers."""
     why = "the site's sizes, bandwidth and flags are of its GPU"
     gpus = seen.gpus
     names = ", ".join(device.name for device in gpus.devices)
@@ -77,7 +77,7 @@ def gpu(seen: Seen) -> Finding:
 
 
 def processes(seen: Seen) -> Finding:
-    """Who else computes on a GPU."""
+    """Other compute processes."""
     name, why = "gpu processes", "whoever else uses the GPU takes time and memory from every run"
     if not seen.gpus.devices:
         return Finding(name, "warn", "unknown", why, _DRIVER_FIRST)
@@ -122,7 +122,7 @@ def temperature(seen: Seen) -> Finding:
 
 
 def clocks(seen: Seen) -> Finding:
-    """The SM clock, and whether a GB10 is caught in its low-power state, which shows only under load."""
+    """The SM clock, and whether a GB10 is in its low-power state, which shows only under load."""
     why = "a Spark's power supply can latch its GPU at 500 to 850 MHz: it survives a reboot, and no counter tells of it"
     clocked = [
         (device.sm_clock_mhz, device.util_pct) if device.uuid not in seen.loaded_mhz
@@ -160,7 +160,7 @@ def _load(busy_pct: float | None) -> str:
 
 
 def throttling(seen: Seen) -> Finding:
-    """What holds the clocks down, idleness apart."""
+    """Reasons that limit the clocks, idleness excluded."""
     why = "a GPU that is held down measures its cooling or its power supply"
     masks = [device.reasons for device in seen.gpus.devices if device.reasons is not None]
     unread = _unread(seen, lambda device: device.reasons is None)
@@ -183,7 +183,7 @@ def _unread_remedy(seen: Seen) -> str:
 
 
 def clock_lock(_: Seen) -> Finding:
-    """No interface tells of it, so it is said."""
+    """No interface reports it."""
     return Finding(
         "clock lock",
         "info",

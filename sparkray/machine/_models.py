@@ -1,4 +1,4 @@
-"""What `doctor` looks at of the models: which are there, whole, and small enough."""
+"""Model checks of `doctor`: present, complete, and small enough."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 def memory_gib(seen: Seen) -> float | None:
-    """Memory that models may count on, GiB: of the machine where it is one with the GPU's, else of the GPUs."""
+    """Memory available to models, GiB: the machine's on unified memory, else the GPUs'."""
     if seen.site.simulated:
         return seen.site.memory_gib
     if needs_gpu(seen.site) and not is_spark(seen.site):
@@ -29,7 +29,7 @@ def memory_gib(seen: Seen) -> float | None:
 
 
 def memory(seen: Seen, available_gib: float | None) -> Finding:
-    """What is there, against what the largest model needs."""
+    """Available memory against the largest model's need."""
     why = "what a model may take"
     total = seen.machine.facts.get("memory_gib")
     known = [value for value in (available_gib, total) if value is not None]
@@ -48,7 +48,7 @@ def memory(seen: Seen, available_gib: float | None) -> Finding:
 
 
 def models(seen: Seen) -> list[Finding]:
-    """One finding for all, and one for each."""
+    """One finding for all models, and one for each."""
     each = [_model(seen, card) for card in seen.cards]
     if not each:
         return []
@@ -133,7 +133,7 @@ def _single_missing(folder: Path) -> list[str]:
 
 
 def _file_problem(path: Path) -> str | None:
-    """What is wrong with one file of weights; None when it is whole as far as can be seen without reading all of it."""
+    """Defect of one weights file; None when it is complete as far as its header shows."""
     try:
         size = path.stat().st_size
         if size == 0:
@@ -154,7 +154,7 @@ def _file_problem(path: Path) -> str | None:
 
 
 def _safetensors_size(read: Callable[[int], bytes]) -> int | None:
-    """Bytes that a safetensors file has by its header: 8 of length, the header, the tensors; None when it is none."""
+    """Size of a safetensors file by its header: 8 bytes of length, the header, the tensors; None for another format."""
     try:
         (length,) = _LENGTH.unpack(read(_LENGTH.size))
         header: dict[str, Any] = json.loads(read(min(length, 1 << 28)))

@@ -1,6 +1,6 @@
-"""What NVML reports of this machine's GPUs, each answer on its own: what cannot be read is None, and why is kept.
+"""GPU state from NVML; each query fails independently: a value that cannot be read is None, with the reason.
 
-No NVML is an answer: the machine has no NVIDIA driver. NVML that is there and fails is none: the GPUs are then unknown.
+Without the NVML library the machine has no NVIDIA driver. If NVML exists but fails, the GPUs are unknown.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CONTROL_DEVICE = "dev/nvidiactl"
-_ELSE = "The cause is not known: `nvidia-smi` and `dmesg | grep -i -e nvrm -e xid` may show it"
+_ELSE = "Cause unknown: `nvidia-smi` and `dmesg | grep -i -e nvrm -e xid` may show it"
 _REMEDIES = {
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
         "The loaded kernel driver and the driver's libraries are of different versions, usually after a driver update "
@@ -33,10 +33,10 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU now. What was not answered is None. Memory in GiB, `reasons` the bit mask of what holds its clocks down.
+    """Current state of one GPU; unknown values are None. Memory in GiB; `reasons` is the clock event bit mask.
 
-    `processes` are pid and memory of each that computes on it: empty when NVML lists none, None when it lists nothing.
-    `faults` say which questions failed and how, of those that a sound GPU answers; `unusable` that it must be reset first.
+    `processes` are pid and memory of each compute process: empty when NVML lists none, None when listing failed.
+    `faults` are the failed queries that a healthy GPU answers; `unusable`: it must be reset first.
     """
 
     uuid: str
@@ -53,9 +53,9 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Gpus:
-    """What NVML reported. `unavailable` says why there are no devices.
+    """What NVML reported. `unavailable`: why there are no devices.
 
-    `problem` says why GPUs are unknown: NVML is there and fails, for all or some of them. `remedy` is what to do about it.
+    `problem`: why GPUs are unknown (NVML fails, for all or some of them). `remedy`: what to do about it.
     """
 
     devices: tuple[Gpu, ...] = ()
@@ -66,7 +66,7 @@ class Gpus:
 
 
 class _Asking:
-    """Asks questions of one GPU and keeps what went wrong."""
+    """Queries one GPU and collects failures."""
 
     def __init__(self) -> None:
         self.failed: dict[str, list[str]] = {}
@@ -86,11 +86,11 @@ class _Asking:
 
 
 def read_gpus(nvml: Nvml | None = None, *, root: Path = Path("/")) -> Gpus:
-    """Every GPU that NVML sees, as it is now. Nothing is raised.
+    """Current state of every GPU that NVML sees. Raises nothing.
 
     Args:
-        nvml: Stands for NVML.
-        root: Where /dev lies.
+        nvml: Replaces NVML.
+        root: Parent of /dev.
     """
     library = cast("Nvml", pynvml) if nvml is None else nvml
     try:
@@ -105,7 +105,7 @@ def read_gpus(nvml: Nvml | None = None, *, root: Path = Path("/")) -> Gpus:
 
 
 def _without(error: Exception, root: Path) -> Gpus:
-    """NVML cannot be opened: there is none, or it fails."""
+    """NVML cannot be opened: it is missing, or it fails."""
     text = fault_text(error)
     if not isinstance(error, pynvml.NVMLError) or error.value != pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
         return Gpus(unavailable=text, problem=text, remedy=_remedy(error))
@@ -153,7 +153,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _gpu(nvml: Nvml, handle: Any) -> Gpu:  # noqa: ANN401 - an opaque pointer
-    """One GPU. Raises one of `FAULTS` when it does not tell who it is."""
+    """One GPU. Raises one of `FAULTS` when UUID or name are unavailable."""
     uuid, name = nvml.nvmlDeviceGetUUID(handle), nvml.nvmlDeviceGetName(handle)
     asking = _Asking()
     load = asking("load", nvml.nvmlDeviceGetUtilizationRates, handle)

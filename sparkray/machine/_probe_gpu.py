@@ -1,8 +1,7 @@
-"""Times fixed work on every visible GPU through the CUDA driver, and writes what it found as JSON.
+"""Times fixed work on every visible GPU through the CUDA driver, and prints the result as JSON.
 
-A program of its own (the control probe, `probe`, starts it), since a process that has once opened CUDA holds memory on
-every GPU until it ends. It needs Python's standard library and libcuda alone: nothing that comes with an engine, so that
-the probe cannot differ because an engine does.
+Runs as its own process (started by `probe`), since a process that has opened CUDA holds memory on every GPU until it
+ends. It needs only the standard library and libcuda, so that the probe is independent of the engine.
 """
 
 import ctypes
@@ -75,7 +74,7 @@ LOOP:
 
 
 class CudaError(Exception):
-    """A call of the driver that failed."""
+    """A failed driver call."""
 
     def __init__(self, call: str, code: int) -> None:
         super().__init__(f"{call}: CUDA error {code}")
@@ -83,7 +82,7 @@ class CudaError(Exception):
 
 
 class Cuda:
-    """The driver's functions; what they return through a pointer is returned.
+    """Functions of the driver; output parameters are returned.
 
     Args:
         library: libcuda, or a fake with its functions.
@@ -93,10 +92,10 @@ class Cuda:
         self._library = library
 
     def call(self, name: str, *args: Any) -> None:  # noqa: ANN401 - ctypes values
-        """Calls a function.
+        """Call a function.
 
         Raises:
-            CudaError: It answered another code than 0, or the library has no such function.
+            CudaError: It returned a code other than 0, or the library lacks it.
         """
         try:
             function = getattr(self._library, name)
@@ -106,14 +105,14 @@ class Cuda:
             raise CudaError(name, code)
 
     def made(self, kind: Any, name: str, *args: Any) -> Any:  # noqa: ANN401 - ctypes values
-        """What a function writes through its first argument, a pointer to a ctypes `kind`. Raises CudaError."""
+        """The value a function writes through its first argument, a pointer to a ctypes `kind`. Raises CudaError."""
         value = kind()
         self.call(name, ctypes.byref(value), *args)
         return value
 
 
 def best_ms(cuda: Cuda, work: Callable[[], None], budget_ms: float) -> float:
-    """The least time of some work, ms by the GPU's own clock, over repetitions that fill the budget. Raises CudaError."""
+    """The least time of some work, ms by the GPU's clock, over repetitions that fill the budget. Raises CudaError."""
     begin, end = (cuda.made(ctypes.c_void_p, "cuEventCreate", 0) for _ in range(2))
     times: list[float] = []
     while len(times) < LEAST_REPEATS or (sum(times) < budget_ms and len(times) < MOST_REPEATS):
@@ -162,7 +161,7 @@ def _kernel(cuda: Cuda, device: int, buffer: Any) -> Callable[[], None]:  # noqa
 
 
 def slowest(library: Any) -> dict[str, Any]:  # noqa: ANN401 - functions by name
-    """Of every visible GPU the slowest time of each kind, and what went wrong.
+    """The slowest time of each kind over every visible GPU, and failures.
 
     Returns:
         `gpu_memory_ms` and `gpu_compute_ms` (None without a GPU that answered), `notes`.
@@ -186,7 +185,7 @@ def slowest(library: Any) -> dict[str, Any]:  # noqa: ANN401 - functions by name
 
 
 def main() -> int:
-    """Writes the result to standard output."""
+    """Print the result to standard output."""
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:  # no driver, so no GPU: nothing is wrong

@@ -1,7 +1,7 @@
-"""What `doctor` checks of ptxas, with which Triton compiles kernels: the image's own, the same in both arms, and new enough.
+"""ptxas checks of `doctor`: Triton's assembler must be the image's own, the same in both arms, and new enough.
 
-TRITON_PTXAS_PATH names it. The host's variable reaches no arm; a container's may be set by a flag, the chroot's by the
-image alone. Each arm's ptxas is asked for its version where that arm can be entered.
+TRITON_PTXAS_PATH names it. The host's variable reaches no arm; a flag can set a container's, only the image can set the
+chroot's. Each arm's ptxas is run for its version where that arm can be entered.
 """
 
 import os
@@ -28,7 +28,7 @@ _WHY = (
 
 
 def paths_of(site: Site, image: Mapping[str, str]) -> dict[str, str | None]:
-    """What the variable names in each arm of a site, by environment; None where it is not set.
+    """Value of the variable in each arm of a site; None where it is not set.
 
     Args:
         site: Has the flags of its containers.
@@ -39,7 +39,7 @@ def paths_of(site: Site, image: Mapping[str, str]) -> dict[str, str | None]:
 
 
 def ask_ptxas(site: Site, docker: DockerFacts, export: Callable[[str], Path]) -> dict[str, str | None]:
-    """What `ptxas --version` prints in each arm; None where it could not be asked, empty where there is no such program.
+    """Output of `ptxas --version` in each arm; None where it could not be run, empty where it does not exist.
 
     Args:
         site: Has the flags of its containers.
@@ -79,7 +79,7 @@ def _in_container(image: str, path: str) -> str | None:
 
 
 def ptxas(seen: Seen) -> Finding:
-    """One ptxas for both arms."""
+    """Whether both arms use one ptxas."""
     image = seen.docker.image
     if image is None:
         return Finding("ptxas", "info", "unknown: the image is not on this machine", _WHY)

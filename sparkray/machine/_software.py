@@ -1,4 +1,4 @@
-"""What `doctor` looks at of the software: DGX OS, Docker, NVIDIA's container toolkit, the image."""
+"""Software checks of `doctor`: DGX OS, Docker, NVIDIA's container toolkit, the image."""
 
 import os
 import re
@@ -23,7 +23,7 @@ _LEAST_FREE_GIB = 2.0
 
 
 def docker_facts(site: Site) -> DockerFacts:
-    """What the local Docker engine tells, and whether it has the site's image."""
+    """Facts about the local Docker engine, and whether it has the site's image."""
     try:
         client = connect()
         with docker_errors("asking the Docker engine about itself"):
@@ -48,7 +48,7 @@ def _variables(attributes: Mapping[str, Any]) -> dict[str, str]:
 
 
 def programs_of(site: Site) -> Programs:
-    """What NVIDIA's programs say; nobody is asked where the site has no GPU."""
+    """Output of NVIDIA's programs; none are run where the site has no GPU."""
     if not needs_gpu(site):
         return Programs()
     return Programs(
@@ -64,7 +64,7 @@ def kernel(seen: Seen) -> Finding:
 
 
 def dgx_os(seen: Seen) -> Finding:
-    """Version of DGX OS; an update over the air has a number of its own."""
+    """DGX OS release; over-the-air updates have their own number."""
     why = (
         "driver, CUDA and container toolkit of one release were tested together; others differ in the memory they leave"
     )
@@ -76,7 +76,7 @@ def dgx_os(seen: Seen) -> Finding:
 
 
 def docker(seen: Seen) -> Finding:
-    """An engine that answers."""
+    """Whether a Docker engine answers."""
     why = "the container arms run in it, and the native arm's files are exported from its image"
     if seen.docker.problem is not None:
         return Finding("docker", "stop", seen.docker.problem, why, seen.docker.remedy or "Restart the engine")
@@ -84,7 +84,7 @@ def docker(seen: Seen) -> Finding:
 
 
 def toolkit(seen: Seen) -> Finding:
-    """NVIDIA's container toolkit, without which `--gpus all` cannot start."""
+    """NVIDIA's container toolkit, which `--gpus all` needs."""
     why = "`--gpus all` is carried out by it"
     said = seen.programs.container_toolkit
     registered = "nvidia" in seen.docker.runtimes
@@ -123,7 +123,7 @@ def root(_: Seen) -> Finding:
 
 
 def disk(seen: Seen) -> Finding:
-    """Room for the samples here, and for the image's export in the cache."""
+    """Free space for samples here, and for the image's export in the cache."""
     why = "every run's samples and logs are kept, and the image is exported once for the native arm"
     free = shutil.disk_usage(Path.cwd()).free
     value = f"{gib(free):.1f} GiB free here"

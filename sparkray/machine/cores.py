@@ -1,7 +1,7 @@
-"""Which CPUs are the fast ones, found from the CPU itself.
+"""Finds the performance cores from the CPU itself.
 
-On GB10 CPUs 5-9 and 15-19 are Cortex-X925, 0-4 and 10-14 Cortex-A725: `0-9`, often taken for the performance cores, is
-half efficiency cores. So nothing is known by number here.
+On GB10, CPUs 5-9 and 15-19 are Cortex-X925, 0-4 and 10-14 Cortex-A725: `0-9` is half efficiency cores. So no CPU numbers are
+hard-coded.
 """
 
 import re
@@ -26,7 +26,7 @@ _CAPACITY = "sys/devices/system/cpu/cpu[0-9]*/cpu_capacity"
 
 
 def parts_of(cpuinfo: str) -> dict[int, tuple[int, int] | None]:
-    """(implementer, part) of every CPU in a /proc/cpuinfo; None where it has none, as on x86."""
+    """(implementer, part) of every CPU in a /proc/cpuinfo; None where missing, as on x86."""
     found: dict[int, tuple[int, int] | None] = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
         values = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in block.splitlines())}
@@ -38,11 +38,11 @@ def parts_of(cpuinfo: str) -> dict[int, tuple[int, int] | None]:
 
 
 def performance_cores(cpuinfo: str, capacities: Mapping[int, int]) -> tuple[int, ...]:
-    """The CPUs of the fastest kind, in order; every CPU where there is but one kind.
+    """The CPUs of the fastest kind, in order; every CPU where all are of one kind.
 
     Args:
         cpuinfo: Text of /proc/cpuinfo.
-        capacities: `cpu_capacity` by CPU, 1024 for the fastest; empty where the kernel tells none.
+        capacities: `cpu_capacity` by CPU, 1024 for the fastest; empty where the kernel reports none.
     """
     parts = parts_of(cpuinfo)
     if len(set(parts.values())) > 1 and any(part in _FAST for part in parts.values()):
@@ -55,7 +55,7 @@ def performance_cores(cpuinfo: str, capacities: Mapping[int, int]) -> tuple[int,
 
 
 def capacities_of(root: Path) -> dict[int, int]:
-    """`cpu_capacity` by CPU, as the kernel tells it below a root folder."""
+    """`cpu_capacity` by CPU below a root folder."""
     found = {}
     for path in root.glob(_CAPACITY):
         try:
@@ -71,7 +71,7 @@ def machine_performance_cores(root: Path = Path("/")) -> tuple[int, ...]:
 
 
 def cpu_list(cpus: Iterable[int]) -> str:
-    """CPUs as Docker and taskset write them: `5-9,15-19`."""
+    """CPUs in Docker's and taskset's notation: `5-9,15-19`."""
     spans: list[list[int]] = []
     for cpu in sorted(set(cpus)):
         if spans and cpu == spans[-1][1] + 1:
@@ -82,6 +82,6 @@ def cpu_list(cpus: Iterable[int]) -> str:
 
 
 def cpus_of(text: str) -> set[int]:
-    """The CPUs of such a list."""
+    """Parse such a list."""
     spans = (part.partition("-") for part in text.split(","))
     return {cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)}

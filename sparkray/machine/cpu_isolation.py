@@ -12,15 +12,15 @@ PERFORMANCE = "performance"
 
 
 def housekeeping_of(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[], Iterable[int]]) -> frozenset[int]:
-    """The CPUs that are left for observing; all of them where the engine is given none, or every one.
+    """CPUs left for sparkray and Ray; all of them where the engine reserves none, or every one.
 
     Args:
-        engine_cpus: A CPU list such as `5-9,15-19`, `performance` for the fastest kind found, empty for none.
+        engine_cpus: A CPU list such as `5-9,15-19`, `performance` for the fastest kind, empty for none.
         all_cpus: The machine's.
         fast: Finds the fastest kind.
 
     Raises:
-        ConfigError: It is no CPU list, or names a CPU that is not there.
+        ConfigError: It is not a CPU list, or names a CPU that does not exist.
     """
     every = frozenset(all_cpus)
     if not engine_cpus:
@@ -40,7 +40,7 @@ def housekeeping_of(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[]
 
 
 def pin_processes(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("/proc")) -> None:
-    """Every thread of these processes runs on these CPUs alone; what they start later inherits it. Best effort."""
+    """Pin every thread of these processes to these CPUs; children inherit it. Best effort."""
     for pid in pids:
         with suppress(OSError):
             for task in (proc / str(pid) / "task").iterdir():

@@ -1,6 +1,6 @@
-"""`doctor`: each thing a sweep needs of a machine, its state, why it matters, and what to do.
+"""`doctor`: everything a sweep needs of a machine, its state, why it matters, and what to do.
 
-`look` gathers what can be known, once; every check is then a function of it. A site that is simulated asks for no GPU.
+`look` collects the facts once; every check is a function of them. A simulated site needs no GPU.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,18 +37,18 @@ def look(
     export: Callable[[str], Path] | None = None,
     load: Callable[[], Mapping[str, float]] | None = None,
 ) -> Seen:
-    """What findings are made from.
+    """Collect the facts for the checks.
 
     Args:
-        site: The site to be fit for.
+        site: The site to check the machine against.
         cards: The models of its sweep.
-        machine: This machine, when its fingerprint was taken already.
-        nvml: Stands for NVML.
-        docker: Asks the Docker engine.
+        machine: This machine's fingerprint, if already taken.
+        nvml: Replaces NVML.
+        docker: Queries the Docker engine.
         cache: Where models and exports are kept.
-        site_named: False where the site stands in for one that could not be recognised.
-        export: The folder of an image's files for the native arm, by digest; None asks no arm for its ptxas.
-        load: Gives the GPUs work and returns their SM clocks under it, MHz by UUID; called only where nobody else uses them.
+        site_named: False where the site is a fallback for one that could not be recognised.
+        export: The folder of an image's files for the native arm, by digest; None skips ptxas.
+        load: Gives the GPUs work and returns their SM clocks under it, MHz by UUID; called only on unused GPUs.
     """
     gpus = read_gpus(nvml) if needs_gpu(site) else Gpus()
     here = machine or fingerprint(gpus if needs_gpu(site) else None)
@@ -63,7 +63,7 @@ def look(
 
 
 def _unused(gpus: Gpus, machine: Machine) -> bool:
-    """Whether it is known that nobody works on the GPUs and nobody measures."""
+    """Whether it is certain that nobody uses the GPUs or measures."""
     holder = MachineLock(machine.lock_keys).holder()
     if holder is not None and holder.is_alive():
         return False
@@ -73,7 +73,7 @@ def _unused(gpus: Gpus, machine: Machine) -> bool:
 
 
 def examine(seen: Seen) -> list[Finding]:
-    """Every finding, in the order in which to read them."""
+    """Every finding, in reading order."""
     checks: list[Callable[[Seen], Finding]] = [_hardware, _site, _software.kernel]
     if is_spark(seen.site):
         checks.append(_software.dgx_os)
@@ -100,9 +100,9 @@ def must_fit(
     nvml: Nvml | None = None,
     docker: Callable[[Site], DockerFacts] = _software.docker_facts,
 ) -> None:
-    """Refuse a machine that is not what a real site with a GPU is for, before anything is built or exported.
+    """Refuse a machine that does not fit a real site with a GPU, before anything is built or exported.
 
-    Other sites are let through: what they need is found out when it is used.
+    Other sites pass: their needs are checked when used.
 
     Raises:
         HostError: With every reason.
@@ -178,7 +178,7 @@ def _governor(seen: Seen) -> Finding:
 
 
 def _cores(seen: Seen) -> Finding:
-    """The fast CPUs, and whether the site pins to any other."""
+    """The fast CPUs, and whether the site pins to others."""
     cpuinfo = seen.text("proc/cpuinfo") or ""
     parts = parts_of(cpuinfo)
     fast = performance_cores(cpuinfo, capacities_of(seen.root))

@@ -1,4 +1,4 @@
-"""What `doctor` says, and what it says it from."""
+"""Findings of `doctor`, and the data they are computed from."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class DockerFacts:
-    """What the Docker engine told. `problem` and `remedy` when none answers; `image` None when it has not that image."""
+    """Facts about the Docker engine. `problem` and `remedy` when none answers; `image` is None when it lacks that image."""
 
     version: str | None = None
     api: str | None = None
@@ -63,7 +63,7 @@ class DockerFacts:
 
 @dataclass(frozen=True)
 class Programs:
-    """What NVIDIA's programs say of themselves; None for one that is not there."""
+    """Output of NVIDIA's programs; None for a missing one."""
 
     nvidia_smi: str | None = None
     container_toolkit: str | None = None
@@ -71,11 +71,11 @@ class Programs:
 
 @dataclass(frozen=True)
 class Seen:
-    """Everything that findings are made from, so that a check is a function of values and of files below `root`.
+    """Input of the checks, which are functions of these values and of files below `root`.
 
-    `root` is `/`; `cache` is where models and exports are kept, when that is known. `site_named` is False for a site that
-    stands in where the machine's own could not be recognised. `ptxas` is what each arm's printed (`_ptxas.ask_ptxas`).
-    `loaded_mhz` are SM clocks under the probe's work by UUID; empty where no work was done.
+    `root` is `/`; `cache` is where models and exports are kept, if known. `site_named` is False for a fallback site
+    where the machine's own could not be recognised. `ptxas` is each arm's output (`_ptxas.ask_ptxas`). `loaded_mhz` are
+    SM clocks under the probe's work by UUID; empty where no work was done.
     """
 
     site: Site
@@ -109,7 +109,7 @@ def is_spark(site: Site) -> bool:
 
 
 def said_by(*command: str) -> str | None:
-    """What a program prints; None when it is not there or fails."""
+    """A program's output; None when it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired):

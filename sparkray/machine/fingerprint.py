@@ -1,4 +1,4 @@
-"""What this machine is, for every row and for recognising the site."""
+"""Fingerprint of this machine: stored in every row, and used to recognise the site."""
 
 import os
 import platform
@@ -25,9 +25,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine's fingerprint. `facts` are what is stored with every run.
+    """A machine's fingerprint. `facts` are stored with every run.
 
-    `gpu_problem` says why GPUs are unknown (NVML is there and fails), `gpu_remedy` what to do about it.
+    `gpu_problem`: why GPUs are unknown (NVML exists but fails). `gpu_remedy`: what to do about it.
     """
 
     host: str
@@ -39,16 +39,16 @@ class Machine:
 
     @property
     def site(self) -> str | None:
-        """The site that fits: `dgx-spark`, `discrete-gpu` or `cpu`; None where it has GPUs that cannot be read."""
+        """The matching site: `dgx-spark`, `discrete-gpu` or `cpu`; None where it has GPUs that cannot be read."""
         return None if self.gpu_problem and not self.gpus else site_for(self.gpus)
 
     def running(self, versions: Mapping[str, str]) -> "Machine":
-        """The same machine with versions of software that it was asked about later."""
+        """The same machine with further software versions."""
         return replace(self, facts={**self.facts, **versions})
 
     @property
     def lock_keys(self) -> tuple[str, ...]:
-        """What must be locked so that no other benchmark disturbs: every GPU, else the machine; both if some are unknown."""
+        """Keys to lock against other benchmarks: every GPU, else the machine; both if some are unknown."""
         return (MACHINE, *self.gpu_uuids) if self.gpu_problem else self.gpu_uuids or (MACHINE,)
 
 
@@ -60,10 +60,10 @@ def site_for(gpus: tuple[str, ...]) -> str:
 
 
 def recognised_site(machine: Machine) -> str:
-    """The site that a machine is.
+    """The site of a machine.
 
     Raises:
-        HostError: It has GPUs that cannot be read, so that it may be any.
+        HostError: Its GPUs cannot be read, so the site is unknown.
     """
     if machine.site is None:
         raise HostError(
@@ -74,11 +74,11 @@ def recognised_site(machine: Machine) -> str:
 
 
 def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
-    """Reads what this machine is; what cannot be read is None.
+    """Fingerprint of this machine; what cannot be read is None.
 
     Args:
-        gpus: What NVML reported, when it was asked already.
-        root: Where /proc and /dev lie, for its GPUs.
+        gpus: NVML's report, if already read.
+        root: Parent of /proc and /dev, for its GPUs.
     """
     reported = read_gpus(root=root) if gpus is None else gpus
     names = tuple(device.name for device in reported.devices)
@@ -108,7 +108,7 @@ def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
 
 
 def boot_id() -> str:
-    """The kernel's own id of this boot of the machine; empty where it tells none."""
+    """The kernel's id of this boot; empty where it has none."""
     return _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
 
 
@@ -127,7 +127,7 @@ def _cpu_name() -> str | None:
 
 
 def _kernel_uuids(root: Path) -> tuple[str, ...]:
-    """UUIDs of the GPUs that the kernel's driver knows, also where NVML fails; question marks until it has asked one."""
+    """GPU UUIDs from the kernel driver, also where NVML fails; it shows question marks until first use."""
     found = []
     for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
         with suppress(OSError):

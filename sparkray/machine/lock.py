@@ -1,8 +1,8 @@
-"""One benchmark at a time on a machine, or on a GPU where there are some, whoever starts it.
+"""Machine-wide lock: one benchmark at a time on a machine, or on a GPU, over all users.
 
-The kernel holds the lock (`flock` through `filelock`) and lets go when its holder dies, so it can never be stale. Beside
-it lies a note that says who holds it and what runs under it: for the one who waits, and for the next holder, who finds
-there what a dead one left running. Files lie where every user may write, so the lock holds between users as well.
+The kernel holds the lock (`flock` through `filelock`) and releases it when its holder dies, so it is never stale. A
+note beside it names the holder and its run: for those waiting, and for the next holder, which cleans up after a dead
+one. The files lie where every user may write, so the lock works between users.
 """
 
 import json
@@ -36,19 +36,19 @@ class Holder:
     dataset: str = ""
 
     def is_alive(self) -> bool:
-        """Whether the very process that wrote the note still lives (a recycled pid has another start time)."""
+        """Whether the process that wrote the note is alive (a reused pid has another start time)."""
         return process_start(self.pid) == self.started
 
 
 def process_start(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; 0 when there is none."""
+    """Start time of a process in clock ticks since boot; 0 when it does not exist."""
     with suppress(OSError, IndexError, ValueError):
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
     return 0
 
 
 def lock_folder() -> Path:
-    """Where locks lie on this machine: the same for every user, or root and a user would both measure at once."""
+    """Folder of the locks: the same for every user, or root and a user could measure at once."""
     try:
         for_all = bool(LOCK_FOLDER.stat().st_mode & stat.S_IWOTH)
     except OSError:
@@ -75,7 +75,7 @@ class MachineLock:
         return self.folder / f"sparkray-{key}.json"
 
     def holder(self, key: str | None = None) -> Holder | None:
-        """What the note says; it may be of a holder that is gone."""
+        """The holder in the note, which may be dead."""
         with suppress(OSError, ValueError, TypeError):
             return Holder(**json.loads(self._note(key or self.keys[0]).read_text()))
         return None
@@ -88,13 +88,13 @@ class MachineLock:
         on_wait: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> Iterator[Holder | None]:
-        """Hold every key, in sorted order so that two who want several cannot block each other.
+        """Hold every key, in sorted order to avoid deadlocks.
 
         Yields:
-            The note of the holder before, when it died without letting go; else None.
+            The note of the previous holder, if it died without releasing; else None.
 
         Raises:
-            LockHeldError: Somebody else holds it and `mode` is `fail`, or the wait was stopped.
+            LockHeldError: Another process holds it and `mode` is `fail`, or the wait was stopped.
         """
         with ExitStack() as stack:
             for key in self.keys:
@@ -136,7 +136,7 @@ class MachineLock:
         return f"process {holder.pid} of user id {holder.user} is measuring{what} into {holder.dataset or 'a dataset'}"
 
     def note(self, run: str, dataset: str = "") -> None:
-        """Say what runs under the lock, before it is started."""
+        """Record the run that starts under the lock."""
         holder = Holder(os.getpid(), process_start(os.getpid()), os.getuid(), run, dataset)
         for key in self.keys:
             write_note(self._note(key), asdict(holder))
@@ -153,11 +153,11 @@ class MachineLock:
 
 
 _LOCKS: dict[Path, FileLock] = {}
-"""Locks this process holds: kept alive here, since a FileLock lets go when it is collected."""
+"""Locks this process holds: kept alive here, since a FileLock releases when garbage-collected."""
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:
-    """Replace a note, readable by all. In a sticky folder another user's note cannot be replaced, only rewritten."""
+    """Replace a note, readable by all. In a sticky folder another user's note can only be rewritten."""
     text = json.dumps(content)
     partial = path.with_suffix(f".{os.getpid()}")
     try:
@@ -170,7 +170,7 @@ def write_note(path: Path, content: Mapping[str, object]) -> None:
 
 
 def remove_note(path: Path) -> None:
-    """Take a note away; another user's in a sticky folder is emptied, which says as much."""
+    """Remove a note; another user's in a sticky folder is emptied."""
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
@@ -178,7 +178,7 @@ def remove_note(path: Path) -> None:
 
 
 def _rewrite(path: Path, text: str) -> None:
-    """Write into a file that is there: creating is refused for another user's (fs.protected_regular)."""
+    """Write into an existing file: creating is refused for another user's (fs.protected_regular)."""
     with suppress(OSError), path.open("r+") as file:
         file.truncate()
         file.write(text)

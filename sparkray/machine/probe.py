@@ -1,12 +1,11 @@
-"""The control probe: fixed work that no engine has a part in, timed before and after each run.
+"""The control probe: fixed work without an engine, timed before and after each run.
 
-A machine can be slow without a counter that tells: a GB10 whose power supply latched it low, or that flips between a fast
-and a slow state, looks the same to nvidia-smi. The same work at another speed shows it. The parts of the machine that an
-engine lives on are timed apart: one core, host memory, the GPUs' memory, the GPUs' arithmetic.
+A machine can be slow without any counter showing it: a GB10 that its power supply holds at a low clock looks normal in
+nvidia-smi. The same work then takes longer. One core, host memory, GPU memory and GPU arithmetic are timed separately.
 
-On the CPU the time is CPU time of this thread, the best of a few repetitions on one and the same core of the fastest
-kind: so neither the nice value of whoever calls nor a passing neighbour is taken for a slow machine (a neighbour that
-stays is `exclusive`'s to find). On the GPUs it is the GPU's own clock, in a process that is gone afterwards.
+CPU times are CPU time of this thread, the best of a few repetitions on one fixed core of the fastest kind, so neither
+the caller's nice value nor a passing neighbour looks like a slow machine (`exclusive` finds a lasting one). GPU times
+are by the GPU's clock, in a process that ends afterwards.
 """
 
 import ctypes
@@ -34,13 +33,13 @@ BUFFER_BYTES = 128 * MIB
 """Of each of two buffers: together more than a core's share of any cache."""
 REPEATS = 5
 PATIENCE_S = 30.0
-"""A driver that was unloaded takes seconds to open; one that hangs would take for ever."""
+"""An unloaded driver takes seconds to open; one that hangs would never return."""
 _WORKER = (sys.executable, "-I", "-S", _probe_gpu.__file__)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Times of fixed work, ms; None where the machine has no such part or it could not be timed, which `notes` say."""
+    """Times of fixed work, ms; None where the machine lacks the part or timing failed (see `notes`)."""
 
     cpu_ms: float | None = None
     memory_ms: float | None = None
@@ -49,27 +48,27 @@ class Probe:
     notes: tuple[str, ...] = ()
 
     def times(self) -> dict[str, float | None]:
-        """The times alone, ms, by name."""
+        """The times, ms, by name."""
         return {name: value for name, value in asdict(self).items() if name != "notes"}
 
 
 def control_probe() -> dict[str, float | None]:
-    """`cpu_ms`, `memory_ms`, `gpu_memory_ms` and `gpu_compute_ms` of this machine now, as `take_probe` times them."""
+    """`cpu_ms`, `memory_ms`, `gpu_memory_ms` and `gpu_compute_ms` of this machine, from `take_probe`."""
     return take_probe().times()
 
 
 def take_probe(
     *, cpu: int | None = None, worker: Sequence[str] = _WORKER, patience_s: float = PATIENCE_S, root: Path = Path("/")
 ) -> Probe:
-    """Times fixed work on one core, in host memory and on every visible GPU, of which the slowest counts.
+    """Time fixed work on one core, in host memory and on every visible GPU, of which the slowest counts.
 
-    Takes half a second on the CPU and one to two where there is a GPU. Nothing is raised: what goes wrong is a note.
+    Takes half a second on the CPU, and one to two seconds more with a GPU. Raises nothing: failures become notes.
 
     Args:
         cpu: The core to use; None takes the last of the fastest kind.
-        worker: Command of the GPUs' part, which writes JSON.
-        patience_s: The longest that the GPUs' part may take, s.
-        root: Where /proc and /sys are found.
+        worker: Command of the GPU part, which prints JSON.
+        patience_s: Time limit of the GPU part, s.
+        root: Parent of /proc and /sys.
     """
     notes: list[str] = []
     with _pinned(_last_fast_core(root) if cpu is None else cpu, notes):
@@ -124,9 +123,9 @@ def clocks_under_load(
 
 
 def _last_fast_core(root: Path) -> int:
-    """The last, since the first is the one that most interrupts go to.
+    """The last fast core, since most interrupts go to the first.
 
-    Also where this thread is kept off it, so as not to disturb an engine: nothing runs there before and after a run.
+    It may be an engine CPU: nothing else runs there before and after a run.
     """
     try:
         fast = set(performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root)))
@@ -137,7 +136,7 @@ def _last_fast_core(root: Path) -> int:
 
 @contextmanager
 def _pinned(cpu: int, notes: list[str]) -> Iterator[None]:
-    """This thread on one core, and where it was before afterwards."""
+    """Pin this thread to one core, and restore its affinity afterwards."""
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {cpu})
@@ -159,7 +158,7 @@ def _timed(what: str, best_ms: Callable[[], float], notes: list[str]) -> float |
 
 
 def _best_ms(work: Callable[[], object]) -> float:
-    """The least CPU time of this thread over a few repetitions, ms, after one that does not count."""
+    """The least CPU time of this thread over a few repetitions, ms, after a warm-up."""
     work()
     times = []
     for _ in range(REPEATS):
@@ -174,7 +173,7 @@ def _best_hashing_ms() -> float:
 
 
 def _best_copying_ms() -> float:
-    """Pages of one size always: huge ones are there or not, as it happens, and are faster."""
+    """Uses normal pages only: huge pages are faster but not always available."""
     with mmap.mmap(-1, BUFFER_BYTES) as source, mmap.mmap(-1, BUFFER_BYTES) as target:
         addresses = []
         for buffer in (source, target):
@@ -224,9 +223,9 @@ def _understood(said: bytes) -> tuple[Mapping[str, float | None], list[str]]:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The worker's variables: it leaves nothing behind, and sees the GPUs that the user lets be seen.
+    """The worker's variables: no CUDA cache, and the user's visible GPUs.
 
-    An empty CUDA_VISIBLE_DEVICES is Ray's, for actors that ask for no GPU; it would hide them all.
+    Ray sets an empty CUDA_VISIBLE_DEVICES for actors without GPUs, which would hide them all.
     """
     kept = {name: value for name, value in environ.items() if name != "CUDA_VISIBLE_DEVICES" or value.strip()}
     return {**kept, "CUDA_CACHE_DISABLE": "1"}

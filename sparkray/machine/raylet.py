@@ -1,4 +1,4 @@
-"""Which processes of this machine are Ray's own, and which do a job for somebody. Asked from inside an actor."""
+"""Separates Ray's own processes on this machine from those that run a job. Call from inside an actor."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -8,10 +8,10 @@ import psutil
 
 
 def ray_processes() -> list[int]:
-    """Ray's own processes on this machine, for an actor: those that name its session, and its raylet's other children.
+    """Ray's own processes on this machine: those that name its session, and its raylet's other children.
 
-    The actor itself is not one of them, and neither is any other job of the cluster: what that costs is no cost of ours,
-    and to be found by whoever asks who else was busy. Another Ray on the machine has a session of its own.
+    The actor itself and other jobs of the cluster are excluded: `exclusive` finds those. Another Ray on the machine has
+    its own session.
     """
     me = psutil.Process()
     raylet = me.parent()
@@ -43,10 +43,10 @@ class _Process(Protocol):
 
 
 def at_work(workers: Iterable[_Process]) -> set[int]:
-    """The raylet's workers that have a task or an actor, and all that these started.
+    """The raylet's workers with a task or an actor, and their children.
 
-    Ray writes into a worker's title what it does, `ray::Actor.method`; one that has nothing to do is `ray::IDLE`, and one
-    that is no worker, an agent, keeps its own words.
+    Ray sets a worker's title to its work, `ray::Actor.method`; an unused one is `ray::IDLE`. Agents keep their own
+    command line.
     """
     found: set[int] = set()
     for worker in workers:

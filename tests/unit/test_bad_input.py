@@ -44,7 +44,7 @@ BAD = {
     ),
     "docker value": (
         ("--set", "docker.container_baseline.shm_size=lots"),
-        ["shm_size: 'lots' is no size", "k, m or g"],
+        ["shm_size: 'lots' is not a size", "k, m or g"],
     ),
     "docker environment": (("--set", "docker.native.ipc=host"), ["unknown container environment 'native'", "Known: "]),
     "docker elsewhere": (

@@ -158,7 +158,7 @@ def test_a_wrong_value_is_told_with_key_and_value(kind: type[Any], key: str, val
         (Experiment, "name", "../up", "name '../up' must be"),
         (Experiment, "name", "a/b", "name 'a/b' must be"),
         (Experiment, "name", "local@2", "name 'local@2' must be"),
-        (Site, "modes.best.shm_size", "5q", "modes.best: shm_size: '5q' is no size"),
+        (Site, "modes.best.shm_size", "5q", "modes.best: shm_size: '5q' is not a size"),
         (ModelCard, "shape.params_16bit", 1001, "shape: params_16bit is 1001, more than the 1000"),
     ],
 )

@@ -249,7 +249,7 @@ def test_needs_take_dockers_own_default_into_account() -> None:
         ({"baseline": {"ipc": "host"}}, "none is called"),
         ({"a": {}}, "changes nothing"),
         ({"a": {"shm_sise": "8g"}}, "did you mean 'shm_size'"),
-        ({"a": {"shm_size": "eight"}}, "is no size"),
+        ({"a": {"shm_size": "eight"}}, "is not a size"),
         ({"a": {"cpuset_cpus": "fast"}}, "not a list of numbers"),
     ],
 )

@@ -29,7 +29,7 @@ def test_sizes_are_read_as_docker_reads_them(text: str | int, count: int) -> Non
 
 @pytest.mark.parametrize("text", ["", "m", "1.5g", "5q", "1g2m", "g1", "0x10", "--1", "1 2"])
 def test_what_is_no_size_is_refused_with_its_value(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size") as refused:
+    with pytest.raises(ValueError, match="is not a size") as refused:
         parse_size(text)
     assert repr(text) in str(refused.value)
 
