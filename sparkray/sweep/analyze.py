@@ -15,7 +15,7 @@ from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
 from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.show import console, print_line
 from sparkray.sweep.summary import findings_of, summary_lines
-from sparkray.workflows.calibration_file import calibration_for, calibration_sentence
+from sparkray.workflows.calibration_file import calibration_for, calibration_line
 
 FOLDER = "analysis"
 
@@ -79,7 +79,7 @@ def analyze(
     else:
         _show(analysis, folder, files)
         if calibration is not None:
-            click.echo(calibration_sentence(calibration))
+            print_line(console(to_stderr=False), calibration_line(calibration))
     return 0 if analysis.context["runs_used"] else 1
 
 

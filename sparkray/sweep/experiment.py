@@ -23,7 +23,7 @@ from sparkray.sweep.show import Display, console, counts_of, error_text, print_l
 from sparkray.sweep.summary import Findings, summary_lines, warnings_of
 from sparkray.timing import Timing
 from sparkray.units import format_duration
-from sparkray.workflows.calibration_file import calibration_beside, calibration_sentence
+from sparkray.workflows.calibration_file import calibration_beside, calibration_line
 from sparkray.workflows.interim import count_decided, left_out, standing_document
 from sparkray.workflows.options import Options, build_study
 
@@ -138,7 +138,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     for line in summary_lines(Findings(rows_shown, means, warnings, equivalence_results(study), interim)):
         print_line(out, line)
     if calibration:
-        print_line(out, calibration_sentence(calibration))
+        print_line(out, calibration_line(calibration))
     if simulated:
         print_line(out, f"SIMULATED: {simulated} of these runs are from a simulated engine.", style="bold")
     print_line(

@@ -1,6 +1,7 @@
 """The console of the command line: messages, errors and the progress of runs."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -31,16 +32,18 @@ def console(*, to_stderr: bool) -> Console:
 
 
 def print_line(out: Console, text: str, *, style: str | None = None) -> None:
-    """One message. A terminal gets it broken between words; a file or pipe gets it as one line."""
-    out.print(
-        text,
-        style=style,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        soft_wrap=not out.is_terminal,
-        overflow="ignore" if out.is_terminal else None,
-        crop=False,
+    """One message. A terminal gets it broken between words alone; a file or pipe gets it as one line."""
+    lines = [_broken(line, out.width) for line in text.splitlines()] if out.is_terminal else [text]
+    out.print("\n".join(lines), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def _broken(line: str, width: int) -> str:
+    """A line at most so wide, its further parts indented. Words that are wider, such as paths, stay whole."""
+    if len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
 
 
@@ -73,7 +76,7 @@ class Display:
             Progress(
                 TextColumn("run"),
                 MofNCompleteColumn(),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=12),
                 TextColumn(
                     "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
                 ),

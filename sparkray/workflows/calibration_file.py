@@ -84,13 +84,23 @@ def rate_words(rate: Mapping[str, Any]) -> str:
     return f"{rate['rejections']} of {rate['experiments']} experiments (95 % CI {low:.1f} to {high:.1f} %)"
 
 
-def calibration_sentence(document: Document) -> str:
-    """One paragraph to stand beside a verdict of the same machine."""
+def _subject(document: Document) -> str:
     begin = "Calibration" if document["sound"] else "FAILED calibration"
-    of = (
+    return (
         f"{begin} of {document['host']} ({document['runs']} runs of {document['model']} in {document['environment']} "
         f"against themselves, {document['made_at'][:10]}{', SIMULATED' if document['simulated'] else ''})"
     )
+
+
+def calibration_line(document: Document) -> str:
+    """Whether the machine's calibration passed, in one line."""
+    verdicts = {True: "passed", False: "verdicts may be wrong more often than they say"}
+    return f"{_subject(document)}: {verdicts.get(document['sound'], 'nothing could be judged')}."
+
+
+def calibration_sentence(document: Document) -> str:
+    """One paragraph to stand beside a verdict of the same machine."""
+    of = _subject(document)
     parts = []
     for name, metric in document["metrics"].items():
         if metric["not_estimable"] is not None:

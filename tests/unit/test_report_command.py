@@ -115,7 +115,7 @@ def test_without_a_dataset_there_is_a_remedy(command_line: CommandLine, tmp_path
 def test_against_a_folder_that_is_no_dataset(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
     ended = command_line("report", "--results-dir", str(results), "--against", str(tmp_path))
     assert ended.status == 2
-    assert "is no dataset" in ended.err
+    assert "is not a dataset" in ended.err
 
 
 def test_a_folder_that_cannot_be_written(command_line: CommandLine, results: Path, tmp_path: Path) -> None:

@@ -123,6 +123,14 @@ def test_a_terminal_breaks_lines_between_words_alone(line: str, width: int) -> N
     out = terminal(width)
     print_line(out, line)
     assert shown(out).split() == line.split()
+    for part in shown(out).splitlines():
+        assert len(part) <= width or len(part.split()) == 1  # a word that is wider stays whole
+
+
+def test_a_long_message_is_broken_before_the_terminal_does_it() -> None:
+    out = terminal(40)
+    print_line(out, "    exclusive: others used 1.26 cores while the requests ran")
+    assert shown(out).splitlines() == ["    exclusive: others used 1.26 cores", "      while the requests ran"]
 
 
 @pytest.mark.parametrize("line", ["[bold]x[/bold]", "a [/x] b", ":ok: :100:", "--volume=/a:ok:ro", "end\\", "[link=x]"])
