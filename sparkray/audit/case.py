@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def batch(self) -> int | None:
-        """Sequences in a step, the most that its rows tell; None where they do not."""
+        """Largest number of sequences per step in its rows; None where unknown."""
         told = [batch for batch in self.frame["batch"].to_list() if batch is not None and 0 < batch <= MOST_BATCH]
         return max(told, default=None)
 
@@ -119,7 +119,7 @@ def labels(frame: pl.DataFrame) -> tuple[str, ...]:
 
 
 def devices_of(told: object) -> int:
-    """Devices that a run's engine used: what its row tells, where that can be; else one."""
+    """Devices of a run's engine, from its row; 1 where missing or implausible."""
     return told if isinstance(told, int) and 0 < told <= _MOST_DEVICES else 1
 
 
@@ -133,7 +133,7 @@ def _rank(environment: str) -> int:
 
 
 def in_time_order(frame: pl.DataFrame) -> pl.DataFrame | None:
-    """Rows of one cell by time: timestamps, else place in the plan, else iteration; None when none tells."""
+    """Rows of one cell by time: timestamps, else plan position, else iteration; None without any."""
     for column in ("started_s", "position", "iteration"):
         told = _told(frame, column)
         if told is not None:
@@ -156,7 +156,7 @@ def across_arms(frame: pl.DataFrame) -> tuple[pl.DataFrame, str] | None:
 
 
 def _told(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
-    """Rows in the order of a column, where it tells one; a few rows that lack it are left out."""
+    """Rows ordered by a column; a few rows that lack it are left out."""
     there = frame.drop_nulls(column)
     if len(there) < _MOSTLY * len(frame) or there[column].n_unique() < max(2, _MOSTLY * len(there)):
         return None

@@ -1,4 +1,4 @@
-"""What an audit says: findings, ordered by gravity, and what it could not judge."""
+"""Results of an audit: findings by gravity, and what it could not judge."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def _json(path: Path) -> Any:  # noqa: ANN401 - whatever it holds
     except (OSError, ValueError, RecursionError) as error:
         said = " ".join(str(error).split())[:200]
         raise DatasetError(
-            f"{path} is no JSON: {said}", "Name a dataset's folder, a JSON, a CSV or Parquet file"
+            f"{path} is not valid JSON: {said}", "Name a dataset's folder, a JSON, a CSV or Parquet file"
         ) from None
 
 

@@ -3,7 +3,7 @@
 Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
 where sparkray has none). `row` is the label by which a finding names a row. `level` is the level of the load (batch,
 concurrency) where the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does
-not. Values that cannot be read are null and counted in `remarks`: dirty data is left out aloud.
+not. Values that cannot be read are null and counted in `remarks`.
 """
 
 import re
@@ -20,7 +20,7 @@ from sparkray.metrics import BY_NAME
 
 Row = Mapping[str, Any]
 DATASET = "sparkray dataset"
-"""The source that a dataset of sparkray's is told as."""
+"""Source name of a sparkray dataset."""
 
 STATE: Mapping[str, str] = {
     "gpu_temp_start_c": "temperature at the start",
@@ -226,7 +226,7 @@ def _metric_parser(name: str) -> Callable[[Any], float | None]:
 
 
 def _metric_names(rows: Sequence[Row]) -> list[str]:
-    """Names outside the normal form under which numbers stand; those of `metrics` always."""
+    """Numeric columns outside the normal form; those of `metrics` always."""
     names = dict.fromkeys(name for row in rows for name in row if name not in _SCHEMA)
     return [name for name in names if name in BY_NAME or _holds_numbers([row.get(name) for row in rows])]
 
@@ -250,7 +250,7 @@ def _is_moment(name: str, found: Sequence[Any]) -> bool:
 
 
 def _told_moments(names: Sequence[str]) -> list[NotJudged]:
-    told = [f"{name} says when something was: taken for no metric" for name in names]
+    told = [f"{name} holds times: not used as a metric" for name in names]
     return [NotJudged("columns", reason) for reason in told]
 
 

@@ -1,4 +1,4 @@
-"""Dirty values into typed ones: what is no number, no time, no name is None, and the caller counts it. Pure."""
+"""Parses dirty values into typed ones; what does not parse is None, and the caller counts it. Pure."""
 
 import math
 from datetime import UTC, datetime

@@ -129,9 +129,9 @@ def _without_report(folder: Path, job: Job, *, log: LogFacts, data: bytes | None
     if log.interrupted:
         raise EngineFailedError("the tool was interrupted (SIGINT): it ends with status 0 then, and leaves no report")
     if log.out_of_memory:
-        raise RunOutOfMemoryError(f"memory ran out: {log.last_error or 'the log says so'}")
+        raise RunOutOfMemoryError(f"memory ran out: {log.last_error or 'see its log'}")
     if log.failed:
-        raise EngineFailedError(f"the tool says it failed: {log.last_error or 'see its log'}")
+        raise EngineFailedError(f"the tool reports a failure: {log.last_error or 'see its log'}")
     state = f"an empty report ({len(data)} bytes)" if data is not None else f"no {commands.REPORT}"
     raise EngineOutputError(f"the tool left {state}", f"The last error in its log: {log.last_error or 'none'}")
 
@@ -187,7 +187,7 @@ def _notes(log: LogFacts, report: Report | None, requests: tuple[Request, ...]) 
     if said is not None and span > 0:
         seen = sum(r.output_tokens for r in requests) * NS_PER_S / span
         if abs(said - seen) > _DISAGREE * seen:
-            notes.append(f"the report says {said:.2f} output tokens/s, its requests say {seen:.2f}")
+            notes.append(f"the report shows {said:.2f} output tokens/s, its requests {seen:.2f}")
     return notes
 
 

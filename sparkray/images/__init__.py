@@ -1,5 +1,5 @@
-"""Images: what an environment runs, and proof of it.
+"""Images: what an environment runs, and its digest.
 
-`venv` builds an image from the running virtual environment, `rootfs` exports an image for the native arm, `digest` says
-what the files of an arm are, computed from that arm's own files.
+`venv` builds an image from the running virtual environment, `rootfs` exports an image for the native arm, `digest` hashes
+the files of an arm.
 """

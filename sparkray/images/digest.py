@@ -1,12 +1,12 @@
-"""What an arm runs, as one hash: computed apart from each arm's own files, so that one altered byte in one arm shows.
+"""Content digest of an arm, computed separately from each arm's own files: one altered byte in one arm shows.
 
-The hash is over the sorted list of (path, kind, mode, content hash or link target) of files and symbolic links. Owners
-and times are left out: an export by a user has others. Left out too is what Docker injects into every container, what
-the kernel mounts, and `/sparkray`, where sparkray mounts the run's own folders.
+The hash covers the sorted list of (path, kind, mode, content hash or link target) of files and symbolic links.
+Excluded: owners and times (an export by a user has others), files that Docker injects into every container, kernel
+mounts, and `/sparkray`, where sparkray mounts the run's folders.
 
-Reading every byte before every run would cost seconds on a 30 GB image, so a content digest is remembered under a
-*fingerprint*: sizes, inode numbers, modification and change times. A change time cannot be set back from user space; any
-write to a file moves it, and then the bytes are read again.
+Reading every byte before every run would cost seconds on a 30 GB image, so a digest is cached under a *fingerprint*:
+sizes, inode numbers, modification and change times. User space cannot set a change time back, so any write changes the
+fingerprint.
 """
 
 import hashlib
@@ -36,12 +36,12 @@ class Entry:
 
 
 def counts(path: str) -> bool:
-    """Whether a path belongs to the bits of an arm."""
+    """Whether a path is part of an arm's digest."""
     return path not in INJECTED and not path.startswith(INJECTED_FOLDERS)
 
 
 def digest_of(entries: Iterable[Entry]) -> str:
-    """The hash of a set of entries, whatever their order, as `sha256:...`."""
+    """The hash of a set of entries, in any order, as `sha256:...`."""
     total = hashlib.sha256()
     for entry in sorted(entries):
         total.update(f"{entry.path}\0{entry.kind}\0{entry.mode:o}\0{entry.content}\n".encode(errors="surrogateescape"))
@@ -49,7 +49,7 @@ def digest_of(entries: Iterable[Entry]) -> str:
 
 
 def hash_stream(stream: IO[bytes], copy_to: IO[bytes] | None = None) -> str:
-    """SHA-256 of a stream, copied on the way where asked."""
+    """SHA-256 of a stream; optionally copies it."""
     digest = hashlib.sha256()
     while chunk := stream.read(_CHUNK):
         digest.update(chunk)
@@ -100,7 +100,7 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def fingerprint(roots: Iterable[Path]) -> str:
-    """A hash that moves when any file below the folders is written, replaced or removed; reads no content."""
+    """A hash that changes when any file below the folders is written, replaced or removed; reads no content."""
     total = hashlib.sha256()
     for root in roots:
         for path, s in sorted(_walk(root)):
@@ -113,17 +113,17 @@ def fingerprint(roots: Iterable[Path]) -> str:
 
 
 class Remembered:
-    """Content digests under fingerprints, in one small JSON file of the user's cache."""
+    """Content digests by fingerprint, in one JSON file of the user's cache."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def get(self, key: str) -> str | None:
-        """The digest remembered for a fingerprint, or None."""
+        """The cached digest of a fingerprint, or None."""
         return self._load().get(key)
 
     def put(self, key: str, digest: str) -> None:
-        """Remember one; a crash in between leaves the old file."""
+        """Store a digest; a crash leaves the old file."""
         known = {**self._load(), key: digest}
         new = self.path.with_suffix(".new")
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""What an image's entrypoint would have set: asked once, given to every arm.
+"""Environment variables of an image's entrypoint, read once and set in every arm.
 
-Both arms start the engine without the entrypoint, which prints banners and probes hardware and would cost one arm time.
-But NVIDIA's also points the linker at the image's CUDA compatibility libraries, without which a newer image does not run on
-an older driver. So a container of the image is started *with* its entrypoint once, its environment is read, and what
-differs from the image's own variables is added in every arm alike.
+Both arms start the engine without the entrypoint, which prints banners and probes hardware at the cost of one arm. But
+NVIDIA's entrypoint also adds the image's CUDA compatibility libraries to the linker path, which a newer image needs on
+an older driver. So a container starts *with* its entrypoint once, and the variables that differ from the image's own
+are set in every arm.
 """
 
 import uuid
@@ -49,14 +49,14 @@ def entrypoint_variables(client: docker.DockerClient, image: Image, options: Doc
 
 
 def added_variables(output: bytes, environment: Mapping[str, str], reference: str) -> dict[str, str]:
-    """What stands in the printed environment beyond the image's own variables.
+    """Variables in the printed environment beyond the image's own.
 
     Raises:
-        ImageError: The command's output is not there.
+        ImageError: The output lacks the environment.
     """
     _, mark, listed = output.partition(_MARK)
     if not mark:
-        said = " ".join(output.decode(errors="replace").split())[-300:]
-        raise ImageError(f"the entrypoint of {reference} did not run the command it was given: {said or 'no output'}")
+        reason = " ".join(output.decode(errors="replace").split())[-300:]
+        raise ImageError(f"the entrypoint of {reference} did not run the command it was given: {reason or 'no output'}")
     pairs = (item.decode(errors="replace").partition("=") for item in listed.split(b"\0") if b"=" in item)
     return {name: value for name, _, value in pairs if name not in _SHELL_OWN and environment.get(name) != value}

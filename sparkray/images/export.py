@@ -1,4 +1,4 @@
-"""A tar stream to disk, hashed on the way: a 30 GB image is read once, not once to write and once more to hash."""
+"""Writes a tar stream to disk and hashes it on the way, so that a 30 GB image is read once."""
 
 import os
 import tarfile
@@ -13,13 +13,13 @@ _TRUSTED: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "full
 
 
 def extract(tar: tarfile.TarFile, folder: Path) -> Iterator[Entry]:
-    """Write every member that belongs on disk, and yield the entries of the digest as they are written.
+    """Write every member that belongs on disk, and yield its digest entry.
 
-    Devices are left out, as is what Docker injects. Owners are kept where we may set them.
+    Devices and files that Docker injects are left out. Owners are kept where permitted.
 
     Raises:
         OSError: The disk is full or refuses.
-        KeyError: A hard link points to what was not there before it.
+        KeyError: A hard link points to a file that did not precede it.
     """
     written: dict[str, Entry] = {}
     for member in tar:

@@ -1,4 +1,4 @@
-"""Images on this machine: found or built, exported once for the native arm, and the digest of what each arm runs."""
+"""Images on this machine: found or built, exported once for the native arm, and digests of what each arm runs."""
 
 import shutil
 import tarfile
@@ -160,8 +160,8 @@ class Images:
             partial.rename(target)
             self.remembered.put(self._rootfs_key(target), digest)
         except (OSError, tarfile.TarError, KeyError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise ImageError(f"exporting {image.reference} to {target}: {said}") from None
+            reason = getattr(error, "strerror", None) or error
+            raise ImageError(f"exporting {image.reference} to {target}: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return target

@@ -162,8 +162,8 @@ def _python_files(root: Path) -> Iterator[Path]:
 
 def _shared_libraries(binaries: list[Path]) -> Iterator[Part]:
     """What the dynamic linker would load for these binaries, and the linker itself at its own place."""
-    said = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
-    for path in sorted({Path(match["path"]) for match in _LDD.finditer(said)}):
+    listing = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True, check=False).stdout
+    for path in sorted({Path(match["path"]) for match in _LDD.finditer(listing)}):
         if path.name.startswith("ld-"):
             yield Part(str(path).lstrip("/"), path.resolve(), mode=0o755)
         else:

@@ -1,6 +1,6 @@
 """Where the variance of a run's value comes from: its block, the run itself, or single requests inside it.
 
-It tells where to spend time: more requests a run cannot calm what differs from run to run, and more runs in a block cannot
+It shows where to spend time: more requests a run cannot calm what differs from run to run, and more runs in a block cannot
 calm what differs from block to block. Kalibera and Jones (2013), "Rigorous benchmarking in reasonable time", ISMM, plan
 repetitions by it. Estimates are those of the analysis of variance, negative ones taken as 0: Searle, Casella and McCulloch
 (1992), "Variance Components", chapters 3 and 4.

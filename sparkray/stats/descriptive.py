@@ -1,4 +1,4 @@
-"""What a sample looks like: its middle, its spread, its tails, each with the interval that the sample allows."""
+"""Descriptive statistics of a sample: location, spread and tails, each with its interval."""
 
 import math
 from collections.abc import Sequence

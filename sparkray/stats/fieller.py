@@ -1,8 +1,8 @@
 """One mean as a share of another, both measured in the same blocks: what part of a gap is left?
 
-Fieller (1954), "Some problems in interval estimation", J. R. Statist. Soc. B 16: the interval holds the shares r for which
-mean(part) - r mean(whole) is not told from 0. It has two ends exactly when the whole differs from 0; without that there is
-nothing to have a share of.
+Fieller (1954), "Some problems in interval estimation", J. R. Statist. Soc. B 16: the interval holds the shares r for
+which mean(part) - r mean(whole) does not differ from 0. It has two ends exactly when the whole differs from 0; without
+that there is nothing to have a share of.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The paired ratio when blocks nest in machines or days.
 
-Blocks of one machine share that machine's quirks, so they say less about machines than their number suggests. What may
-be generalised over is the cluster: its mean log ratio is one observation.
+Blocks of one machine share that machine's quirks, so they carry less information about machines than their number
+suggests. What may be generalised over is the cluster: its mean log ratio is one observation.
 """
 
 from collections.abc import Sequence

@@ -193,9 +193,9 @@ class Dataset:
         path = self.path / "checks" / f"{run_id}-{attempt}-late.parquet"
         if verdicts:
             rows = [{"run_id": run_id, "attempt": attempt, **asdict(verdict)} for verdict in verdicts]
-            told = _parquet("checks", rows)
-            if not path.is_file() or path.read_bytes() != told:
-                write_atomically(path, told)
+            content = _parquet("checks", rows)
+            if not path.is_file() or path.read_bytes() != content:
+                write_atomically(path, content)
         elif path.exists():
             with storage_errors(path):
                 path.unlink()
@@ -264,7 +264,7 @@ class Dataset:
             write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", log.read_bytes())
 
     def drop_partials(self) -> None:
-        """What a writer that was killed had not finished; only under the lock, when nobody else writes."""
+        """Remove unfinished files of a killed writer; only under the lock, when no other process writes."""
         for path in self.path.glob("*/.*.partial"):
             path.unlink(missing_ok=True)
 
@@ -273,12 +273,12 @@ class Dataset:
         shutil.rmtree(folder, ignore_errors=True)
 
     def tell_progress(self, state: Mapping[str, Any]) -> None:
-        """What is being done now; never a reason to fail."""
+        """Write the current progress; failures are ignored."""
         with suppress(StorageError):
             write_atomically(self.path / "progress.json", json.dumps(state).encode())
 
     def progress(self) -> Mapping[str, Any] | None:
-        """What was told last."""
+        """The last progress written."""
         try:
             return cast("Mapping[str, Any]", json.loads((self.path / "progress.json").read_text()))
         except (OSError, ValueError):
@@ -304,12 +304,12 @@ def description(dataset: Dataset) -> Mapping[str, Any]:
     """
     path = dataset.path / "dataset.json"
     try:
-        said = json.loads(path.read_text())
+        document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {error}", "Name another folder: --results-dir DIR") from None
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DatasetError(f"{path} is not of the format {FORMAT!r}", "Name another folder: --results-dir DIR")
-    return said
+    return document
 
 
 def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, fresh: bool = False) -> Dataset:
@@ -332,7 +332,7 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
     with storage_errors(path):
         for table in (*TABLES, "logs", "spool"):
             (path / table).mkdir(parents=True, exist_ok=True)
-    said = {
+    document = {
         "format": FORMAT,
         "schema": SCHEMA_VERSION,
         "experiment": experiment,
@@ -340,5 +340,5 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
         "created_at": datetime.now(UTC).isoformat(),
     }
     write_atomically(path / _BALLAST, b"\0" * _BALLAST_BYTES)
-    write_atomically(path / "dataset.json", json.dumps(said, indent=1).encode())
+    write_atomically(path / "dataset.json", json.dumps(document, indent=1).encode())
     return Dataset(path)

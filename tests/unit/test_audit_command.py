@@ -167,7 +167,7 @@ def test_when_something_was_is_no_metric(command_line: Call, tmp_path: Path, nam
     said = json.loads(command_line("audit", str(timed(tmp_path, name, first, 60.0)), "--json").out)
     assert [finding for finding in said["findings"] if name in finding["message"] + finding["evidence"]] == []
     assert [left["reason"] for left in said["not_judged"] if left["kind"] == "columns"] == [
-        f"{name} says when something was: taken for no metric"
+        f"{name} holds times: not used as a metric"
     ]
 
 
@@ -281,7 +281,7 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
         (["{study}", "--models-as", "gpt-os=GPT-OSS-120B"], ["unknown model in the results 'gpt-os'", "gpt-oss-120b"]),
         (["{study}", "--gpu", "NVIDIA H10"], ["unknown GPU 'NVIDIA H10'", "NVIDIA H100 80GB HBM3"]),
         (["{study}", "--site", "dgx-spark", "--gpu", "NVIDIA H200"], ["unknown GPU of site dgx-spark 'NVIDIA H200'"]),
-        (["{text}"], ["is no JSON"]),
+        (["{text}"], ["is not valid JSON"]),
         (["{empty}"], ["has no models"]),
     ],
 )
