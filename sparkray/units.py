@@ -70,8 +70,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     if asked in folded:
         return folded[asked]
     near = difflib.get_close_matches(asked, list(folded), n=_CANDIDATES, cutoff=_ALIKE)
-    likeness, best = max(((_likeness(asked, name), name) for name in near), default=(0.0, ""))
-    return folded[best] if likeness >= _ALIKE else None
+    best = max(near, key=lambda name: _likeness(asked, name), default=None)  # of equals the first: the nearest as a whole
+    return folded[best] if best is not None and _likeness(asked, best) >= _ALIKE else None
 
 
 def _likeness(asked: str, name: str) -> float:
