@@ -22,13 +22,13 @@ _HELD_DOWN = {
     pynvml.nvmlClocksThrottleReasonHwThermalSlowdown: "thermal slowdown (hardware)",
     pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
 }
-_DRIVER_FIRST = "See to the driver first"
+_DRIVER_FIRST = "Fix the driver first"
 _UNREAD = "Update the driver, if an older one lacks the call; `nvidia-smi -q` shows what it reports"
 
 
 def driver(seen: Seen) -> Finding:
     """Present, and new enough for the image's CUDA."""
-    why = "the engine talks to the GPU through it; its version stands in every row"
+    why = "the engine needs it; its version is recorded in every row"
     version = seen.gpus.driver
     if version is None and seen.gpus.problem and not seen.gpus.devices:
         return Finding("driver", "stop", f"fails: {seen.gpus.problem}", why, seen.gpus.remedy)
@@ -49,7 +49,7 @@ def cuda(seen: Seen) -> Finding:
     why = "an image with a newer CUDA than the driver's does not start"
     match = _CUDA.search(seen.programs.nvidia_smi or "")
     if match is None:
-        value = "not told (no nvidia-smi)" if seen.programs.nvidia_smi is None else "not told by nvidia-smi"
+        value = "unknown (no nvidia-smi)" if seen.programs.nvidia_smi is None else "not reported by nvidia-smi"
         if seen.gpus.driver is None and not seen.gpus.devices:
             return Finding("cuda", "stop", value, why, _DRIVER_FIRST)
         return Finding("cuda", "warn", value, why, "Install nvidia-smi, which comes with the driver's utilities")
@@ -61,7 +61,7 @@ def cuda(seen: Seen) -> Finding:
 
 def gpu(seen: Seen) -> Finding:
     """Which GPUs exist, and whether each answers."""
-    why = "the site's sizes, bandwidth and flags are of its GPU"
+    why = "the site's memory, bandwidth and flags are those of its GPU"
     gpus = seen.gpus
     names = ", ".join(device.name for device in gpus.devices)
     if gpus.problem:
@@ -78,7 +78,7 @@ def gpu(seen: Seen) -> Finding:
 
 def processes(seen: Seen) -> Finding:
     """Other compute processes."""
-    name, why = "gpu processes", "whoever else uses the GPU takes time and memory from every run"
+    name, why = "gpu processes", "other processes take GPU time and memory from every run"
     if not seen.gpus.devices:
         return Finding(name, "warn", "unknown", why, _DRIVER_FIRST)
     found = [entry for device in seen.gpus.devices for entry in device.processes or ()]
@@ -136,7 +136,7 @@ def clocks(seen: Seen) -> Finding:
     value = ", ".join(f"{mhz:g} MHz at {_load(busy)}" for mhz, busy in clocked) + (f", {unread}" if unread else "")
     least_mhz = seen.site.with_gpus([device.name for device in seen.gpus.devices]).least_sm_clock_mhz
     if least_mhz is None:
-        return Finding("sm clock", "info", value, "it stands in the samples of every run")
+        return Finding("sm clock", "info", value, "recorded in the samples of every run")
     loaded = [mhz for mhz, busy in clocked if busy is not None and busy >= _UNDER_LOAD_PCT]
     if loaded and min(loaded) < least_mhz:
         remedy = "Find what holds the clock down: nvidia-smi -q -d PERFORMANCE,CLOCK"
@@ -161,7 +161,7 @@ def _load(busy_pct: float | None) -> str:
 
 def throttling(seen: Seen) -> Finding:
     """Reasons that limit the clocks, idleness excluded."""
-    why = "a GPU that is held down measures its cooling or its power supply"
+    why = "a throttled GPU measures its cooling or its power supply"
     masks = [device.reasons for device in seen.gpus.devices if device.reasons is not None]
     unread = _unread(seen, lambda device: device.reasons is None)
     found = sorted({what for mask in masks for bit, what in _HELD_DOWN.items() if mask & bit})
@@ -188,7 +188,7 @@ def clock_lock(_: Seen) -> Finding:
         "clock lock",
         "info",
         "whether the SM clock is locked cannot be read",
-        "a locked clock takes the GPU's own ups and downs out of a comparison; both arms see the same either way",
+        "a locked clock removes clock variation from a comparison; both arms are affected alike",
         "To lock it: sudo nvidia-smi -lgc 0,2100; to free it: sudo nvidia-smi -rgc",
     )
 
@@ -196,7 +196,7 @@ def clock_lock(_: Seen) -> Finding:
 def persistence(seen: Seen) -> Finding:
     """Whether NVIDIA's persistence daemon runs."""
     running = (seen.root / "run/nvidia-persistenced/nvidia-persistenced.pid").exists()
-    why = "it keeps the driver loaded between runs; not required: the samplers hold it open throughout a run"
+    why = "keeps the driver loaded between runs; not required: the samplers keep it open during a run"
     return Finding("nvidia-persistenced", "info", "running" if running else "not running, not required", why)
 
 

@@ -11,7 +11,7 @@ from sparkray.config.model import Host, ModelCard, needed_gib, refusal
 from sparkray.machine.finding import Finding, Seen, State, is_spark, needs_gpu
 from sparkray.units import gib
 
-_WHY = "a model that is not there or not whole makes its runs `unready`; the others go on"
+_WHY = "runs of a missing or incomplete model become `unready`; others continue"
 _SHOWN = 3
 _POINTER, _POINTER_SIZE = b"version https://git-lfs", 1024
 _LENGTH = struct.Struct("<Q")
@@ -30,7 +30,7 @@ def memory_gib(seen: Seen) -> float | None:
 
 def memory(seen: Seen, available_gib: float | None) -> Finding:
     """Available memory against the largest model's need."""
-    why = "what a model may take"
+    why = "memory available to a model"
     total = seen.machine.facts.get("memory_gib")
     known = [value for value in (available_gib, total) if value is not None]
     value = " of ".join(f"{number:.1f}" for number in known) + " GiB available"
@@ -54,7 +54,7 @@ def models(seen: Seen) -> list[Finding]:
         return []
     ready = [finding for finding in each if finding.state in ("good", "info")]
     state: State = "good" if len(ready) == len(each) else "warn" if ready else "stop"
-    remedy = "" if state == "good" else "See to them one by one, below, or choose others: --models a,b"
+    remedy = "" if state == "good" else "Fix each one below, or choose others: --models a,b"
     return [Finding("models", state, f"{len(ready)} of {len(each)} can run", _WHY, remedy), *each]
 
 

@@ -60,7 +60,7 @@ def programs_of(site: Site) -> Programs:
 def kernel(seen: Seen) -> Finding:
     """Which kernel and operating system."""
     facts = seen.machine.facts
-    return Finding("kernel", "info", f"{facts.get('kernel')}, {facts.get('os')}", "stands in every row")
+    return Finding("kernel", "info", f"{facts.get('kernel')}, {facts.get('os')}", "recorded in every row")
 
 
 def dgx_os(seen: Seen) -> Finding:
@@ -85,7 +85,7 @@ def docker(seen: Seen) -> Finding:
 
 def toolkit(seen: Seen) -> Finding:
     """NVIDIA's container toolkit, which `--gpus all` needs."""
-    why = "`--gpus all` is carried out by it"
+    why = "`--gpus all` needs it"
     said = seen.programs.container_toolkit
     registered = "nvidia" in seen.docker.runtimes
     where = "a runtime of Docker" if registered else "no runtime of Docker, which `--gpus` does not need"
@@ -95,12 +95,12 @@ def toolkit(seen: Seen) -> Finding:
         )
         return Finding("container toolkit", "stop", "none", why, remedy)
     match = _TOOLKIT.search(said or "")
-    return Finding("container toolkit", "good", f"{match[1] if match else 'version not told'}; {where}", why)
+    return Finding("container toolkit", "good", f"{match[1] if match else 'version unknown'}; {where}", why)
 
 
 def image(seen: Seen) -> Finding:
     """The site's image, as an identity."""
-    why = "every arm runs its files; the digest stands in every row"
+    why = "every arm runs its files; the digest is recorded in every row"
     reference = seen.site.image
     if reference in BUILT_HERE:
         return Finding("image", "info", f"{reference}: built here at the first sweep", why)

@@ -127,7 +127,7 @@ def _hardware(seen: Seen) -> Finding:
         f"{machine.host}: {facts.get('cpus')} x {facts.get('cpu')}, {facts.get('memory_gib')} GiB, {gpus}; "
         f"{facts.get('os')}, kernel {facts.get('kernel')}"
     )
-    return Finding("machine", "info", value, "stands in every row")
+    return Finding("machine", "info", value, "recorded in every row")
 
 
 def _site(seen: Seen) -> Finding:
@@ -135,7 +135,7 @@ def _site(seen: Seen) -> Finding:
     why = "the site decides engine, image and flags"
     if here is None and not site.simulated and (needs_gpu(site) or not seen.site_named):
         value = f"not recognised: the NVIDIA GPUs cannot be read ({machine.gpu_problem})"
-        remedy = "See to the driver and the GPU first" if needs_gpu(site) else machine.gpu_remedy
+        remedy = "Fix the driver and the GPU first" if needs_gpu(site) else machine.gpu_remedy
         return Finding("site", "stop", value, why, f"{remedy}. To do without the GPUs: --site cpu")
     wrong = (
         (is_spark(site) and here != SPARK)
@@ -167,11 +167,11 @@ def _limits(seen: Seen) -> Finding:
 
 
 def _governor(seen: Seen) -> Finding:
-    why = "a governor that follows the load changes the CPU's clock within a run"
+    why = "a load-dependent governor changes the CPU clock during a run"
     paths = sorted(seen.root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
     found = sorted({(seen.text(str(path.relative_to(seen.root))) or "").strip() for path in paths} - {""})
     if not found:
-        return Finding("governor", "info", "none to be seen: the clock is not this system's to set", why)
+        return Finding("governor", "info", "none: this system does not set the clock", why)
     if found == ["performance"]:
         return Finding("governor", "good", "performance", why)
     return Finding("governor", "warn", ", ".join(found), why, "sudo cpupower frequency-set -g performance")
@@ -182,7 +182,7 @@ def _cores(seen: Seen) -> Finding:
     cpuinfo = seen.text("proc/cpuinfo") or ""
     parts = parts_of(cpuinfo)
     fast = performance_cores(cpuinfo, capacities_of(seen.root))
-    why = "pinned to slow cores, a container loses for a reason of its own"
+    why = "a container pinned to slow cores is slower for that reason alone"
     if len(fast) == len(parts):
         return Finding("performance cores", "info", f"all {len(parts)} CPUs are of one kind", why)
     kinds = sorted({PARTS.get(part, "unknown part") for cpu in fast if (part := parts[cpu]) is not None})
@@ -210,7 +210,7 @@ def _memory(seen: Seen) -> Finding:
 
 
 def _page_cache(seen: Seen) -> Finding:
-    why = "CUDA on a DGX Spark takes MemFree for free memory, so files that were read count as used"
+    why = "CUDA on a DGX Spark takes MemFree as free memory, so page cache counts as used"
     cached = _meminfo(seen)["page_cache_gib"]
     value = "cannot be read" if cached is None else f"{cached:.1f} GiB"
     return Finding("page cache", "info", value, why, "A protocol with `page_cache: drop` empties it before each run")

@@ -199,8 +199,8 @@ def test_a_gpu_that_fell_off_the_bus_stops_with_the_drivers_words(spark: Seen) -
     [
         ("| NVIDIA-SMI 610.57.04  KMD Version: 610.57.04  CUDA UMD Version: 13.3 |", ("good", "13.3")),
         ("| NVIDIA-SMI 560.35   Driver Version: 560.35   CUDA Version: 12.6 |", ("stop", "12.6")),
-        ("rubbish", ("warn", "not told by nvidia-smi")),
-        (None, ("warn", "not told (no nvidia-smi)")),
+        ("rubbish", ("warn", "not reported by nvidia-smi")),
+        (None, ("warn", "unknown (no nvidia-smi)")),
     ],
 )
 def test_cuda_is_read_however_nvidia_smi_spells_it(spark: Seen, said: str | None, finding: tuple[str, str]) -> None:
