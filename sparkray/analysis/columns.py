@@ -40,7 +40,7 @@ RATIO = (
     number("ratio", "environment over reference: exponential of the mean log ratio inside blocks", format="ratio"),
     number(
         "low",
-        "lower end of its 95 % interval (Student's t on the log scale; where looks were taken, one over all of them)",
+        "lower end of its 95 % interval (Student's t on the log scale; with interim analyses, one over all of them)",
         format="ratio",
     ),
     number("high", "upper end of its 95 % interval", format="ratio"),
@@ -51,14 +51,14 @@ SPREAD = (
     number("sd_ratio_p", "two-sided p of equal spread", label="ratio of sd, p", format="p"),
 )
 
-_FIXED = "; of a fixed number of runs, also where looks were taken"
+_FIXED = "; of a fixed number of runs, also with interim analyses"
 _PROTOCOL = (
     text("test", "test of the study's own protocol that was chosen: student, welch, mann_whitney, none"),
     text("rule", "why it was chosen, in a sentence", label="reason for the test", head="Rule"),
     number("statistic", "its statistic", head="Stat."),
     number(
         "p",
-        "its two-sided p; it takes the arms as independent, which blocks are not; null where looks were taken",
+        "its two-sided p; it takes the arms as independent, which blocks are not; null with interim analyses",
         format="p",
     ),
     number("shapiro_p_a", "Shapiro-Wilk p of the reference arm", label="Shapiro-Wilk p, reference", format="p"),
@@ -73,7 +73,7 @@ _PROTOCOL = (
     number(
         "permutation_p",
         "p of flipping signs inside blocks: a permutation test where lots were drawn, else one that assumes exchangeable "
-        "arms; null where looks were taken",
+        "arms; null with interim analyses",
         label="sign-flip p",
         format="p",
     ),
@@ -108,7 +108,7 @@ _EFFECT = (
     ),
     number(
         "p_paired",
-        "two-sided p of a ratio of 1, paired t test on the log ratios; null where looks were taken",
+        "two-sided p of a ratio of 1, paired t test on the log ratios; null with interim analyses",
         label="paired p",
         format="p",
     ),
@@ -199,7 +199,7 @@ _ROBUST = (
     ),
     text(
         "verdict_without_outliers",
-        "the verdict of a fixed number of pairs without them; null without a margin and under looks",
+        "the verdict of a fixed number of pairs without them; null without a margin and with interim analyses",
         head="Verdict",
     ),
     count("outliers", "pairs whose log ratio is an outlier", head="Out."),
@@ -242,7 +242,7 @@ _ROBUST = (
     number("cluster_high", "upper end of it", format="ratio"),
     text(
         "cluster_verdict",
-        "the verdict by the intervals over clusters; null where looks were taken",
+        "the verdict by the intervals over clusters; null with interim analyses",
         label="verdict over clusters",
         head="Verdict",
     ),
@@ -273,7 +273,7 @@ COMPARISONS = Table(
         flag("primary", "whether the experiment declared it primary"),
         count(
             "n",
-            "pairs; in a sequential experiment those of the last look, as in every column that is paired",
+            "pairs; in a sequential experiment those of the last interim analysis, as in every column that is paired",
             label="pairs",
             head="$n$",
         ),

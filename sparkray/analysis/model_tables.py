@@ -144,7 +144,7 @@ GAP = Table(
         number("high", "upper end of its 95 % interval", format="ratio"),
         number(
             "p",
-            "two-sided p of a ratio of 1 (paired t test on the log ratios); null where looks were taken",
+            "two-sided p of a ratio of 1 (paired t test on the log ratios); null with interim analyses",
             format="p",
         ),
         number("p_holm", "the same by Holm over the models and levels of the metric", label="Holm", format="p"),
@@ -158,7 +158,7 @@ GAP = Table(
         ),
         flag(
             "gap_shown",
-            "whether the baseline container is shown worse than the reference, after Holm at 5 %; where looks were taken by "
+            "whether the baseline container is shown worse than the reference, after Holm at 5 %; with interim analyses by "
             "the interval over all of them",
         ),
         flag("closed", "whether it is, and the optimised container is equivalent to the reference", label="gap closed"),

@@ -132,12 +132,12 @@ _DIAGNOSTICS = Table(
 )
 _VERDICT_BY_N = Table(
     "verdict_by_n",
-    "the verdict as it would have stood after the first n blocks; in a sequential experiment, as it stood at each look",
+    "the verdict as it would have stood after the first n blocks, or as it stood at each interim analysis",
     (
         *_CELL,
         count(
             "n",
-            "pairs, the first ones in order of block; of a look, in the order in which they were completed",
+            "pairs, the first ones in order of block; of an interim analysis, in the order in which they were completed",
             label="pairs",
             head="$n$",
         ),
