@@ -45,7 +45,9 @@ def commands_of(text: str) -> list[list[str]]:
     for line in code_lines(text):
         command = without_remark(line)
         if (called := PROGRAM.match(command)) and called["words"]:
-            found.append(shlex.split(called["words"]))
+            words = [word for word in shlex.split(called["words"]) if word != "--help"]  # every verb has that one
+            if words and words[0] != "VERB":
+                found.append(words)
         elif (made := MAKE.match(command)) and made["target"] == "baseline":
             given = re.search(r'ARGS="([^"]*)"', made["rest"])
             found.append(["baseline", "--yes", *(shlex.split(given[1]) if given else [])])
@@ -79,7 +81,7 @@ def test_the_program_understands_it(words: list[str]) -> None:
 def test_the_lines_were_found() -> None:
     """A pattern that finds nothing would let everything pass."""
     readme = commands_of((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert {"doctor", "plan", "quick", "baseline", "status"} <= {words[0] for words in readme}
+    assert {"plan", "baseline"} <= {words[0] for words in readme}
     quickstart = commands_of((ROOT / "docs" / "tutorials" / "day-with-a-spark.md").read_text(encoding="utf-8"))
     assert {"doctor", "plan", "quick", "baseline", "validate", "status"} <= {words[0] for words in quickstart}
 
