@@ -71,6 +71,7 @@ def test_durations(seconds: float, text: str) -> None:
 def test_a_near_word_is_found_in_any_case_and_a_far_one_is_not() -> None:
     known = ["SmolLM2-135M", "Llama-3-8B"]
     assert did_you_mean("smollm-135m", known) == "SmolLM2-135M"
+    assert did_you_mean("modle", ["model", "model_id"]) == "model"
     assert did_you_mean("mistral", known) is None
     assert did_you_mean("x", []) is None
 
