@@ -112,24 +112,24 @@ runs = pd.read_parquet("results/local/runs").query("status == 'ok'")
 print(runs.groupby("environment")["output_throughput_tok_s"].agg(["count", "mean"]))
 ```
 
-Three rules save most mistakes:
+Three rules prevent most mistakes:
 
-- **Keep `status = 'ok'` alone** for any average; count the others, they are findings too.
+- **Average only rows with `status = 'ok'`**; count the others, they are findings too.
 - **The run is the unit.** Average over runs, and compare inside a block (`model`, `block`), not over requests.
-- **Null means that nobody measured it.** It is never written as 0, so a mean over a column is a mean over what was seen.
-  Rows with `simulated = true` were made by a double and say nothing about any engine.
+- **Null means not measured.** It is never written as 0, so a mean over a column is a mean over measured values.
+  Rows with `simulated = true` come from a simulated engine and say nothing about a real one.
 
 Every column that holds a quantity ends in its unit. GiB, MiB and KiB are binary; GB/s and everything else is decimal.
 
 ## Raw rows are the record
 
 Metrics are columns of `runs` for convenience. They are computed from the raw rows of the same attempt, from `requests`,
-from `samples` and from what the engine said of itself, by the functions in `sparkray/metrics.py`. With those rows anybody
-can compute them again; what the engine said is in its kept log. Warm-up requests and failed requests do not count.
-Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, type 7). Whatever is said about several runs
-(means, ratios, intervals, verdicts) is computed when it is read and stored nowhere as a fact.
+from `samples` and from what the engine reported, by the functions in `sparkray/metrics.py`. With those rows anybody
+can compute them again; the engine's report is in its kept log. Warm-up requests and failed requests do not count.
+Percentiles interpolate linearly between order statistics (Hyndman & Fan 1996, type 7). Numbers over several runs
+(means, ratios, intervals, verdicts) are computed when they are read and stored nowhere as a fact.
 
-`better` says which direction of a metric is good; a metric with `neither` describes, and is not judged.
+`better` is the good direction of a metric; a metric with `neither` is descriptive and is not judged.
 
 ## Status and attempts
 
