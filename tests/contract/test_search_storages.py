@@ -14,7 +14,7 @@ import pytest
 import search_driver
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from search_driver import Machine, answer, answers, settings_for, small_ground
+from search_driver import Machine, answer, answers, settings_for, small_feasible_space
 
 from sparkray.errors import ConfigError
 from sparkray.optimize.search import Batch, Found, Result, Settings, Trial, open_storage, open_study, read, search
@@ -42,7 +42,7 @@ def storage(where: str) -> Iterator[BaseStorage]:
 
 
 def study_of(storage: BaseStorage, settings: Settings) -> optuna.Study:
-    return open_study(small_ground(), settings, storage=storage)
+    return open_study(small_feasible_space(), settings, storage=storage)
 
 
 def measured(study: optuna.Study) -> Counter[tuple[str, int]]:
@@ -57,7 +57,7 @@ def measured(study: optuna.Study) -> Counter[tuple[str, int]]:
 def whole(storage: BaseStorage, settings: Settings, *, drivers: int = 1) -> Found:
     """No trial is left open, none is doubled, and as many configurations as were asked for are settled."""
     study = study_of(storage, settings)
-    found = read(study, small_ground(), settings)
+    found = read(study, small_feasible_space(), settings)
     trials = study.get_trials(deepcopy=False)
     assert [t.number for t in trials if not t.state.is_finished()] == []
     assert set(measured(study).values()) <= {1}
@@ -73,7 +73,7 @@ def whole(storage: BaseStorage, settings: Settings, *, drivers: int = 1) -> Foun
 
 def test_a_search_ends_with_the_best_and_everything_stored(storage: BaseStorage) -> None:
     settings = settings_for("", 12, finalists=2)
-    found = search(small_ground(), answers, settings=settings, storage=storage)
+    found = search(small_feasible_space(), answers, settings=settings, storage=storage)
     assert found.best is not None
     assert (found.best.choices["cpuset"], found.best.choices["seccomp"]) == ("fast", "off")
     assert whole(storage, settings) == found
@@ -87,9 +87,9 @@ def test_a_search_ends_with_the_best_and_everything_stored(storage: BaseStorage)
 
 
 def test_the_same_name_goes_on_and_measures_nothing_again(storage: BaseStorage) -> None:
-    search(small_ground(), answers, settings=settings_for("", 5), storage=storage)
+    search(small_feasible_space(), answers, settings=settings_for("", 5), storage=storage)
     before = measured(study_of(storage, settings_for("", 5)))
-    search(small_ground(), answers, settings=settings_for("", 9), storage=storage)
+    search(small_feasible_space(), answers, settings=settings_for("", 9), storage=storage)
     after = measured(study_of(storage, settings_for("", 9)))
     assert before < after
     assert set(after.values()) == {1}
@@ -101,9 +101,9 @@ def never(batch: Batch) -> list[Result]:
 
 
 def test_a_finished_search_submits_nothing(storage: BaseStorage) -> None:
-    first = search(small_ground(), answers, settings=settings_for("", 6), storage=storage)
+    first = search(small_feasible_space(), answers, settings=settings_for("", 6), storage=storage)
     trials = len(study_of(storage, settings_for("", 6)).trials)
-    assert search(small_ground(), never, settings=settings_for("", 6), storage=storage) == first
+    assert search(small_feasible_space(), never, settings=settings_for("", 6), storage=storage) == first
     assert len(study_of(storage, settings_for("", 6)).trials) == trials
 
 
@@ -117,7 +117,7 @@ def test_a_container_that_fails_is_a_failed_trial_with_its_reason(storage: BaseS
         ]
 
     settings = settings_for("", 9, finalists=1)
-    found = search(small_ground(), submit, settings=settings, storage=storage)
+    found = search(small_feasible_space(), submit, settings=settings, storage=storage)
     failed = [one for one in found.evaluated if one.state == "failed"]
     assert failed
     assert {one.reason for one in failed} == {"oom: killed"}
@@ -135,7 +135,7 @@ def test_what_breaks_a_constraint_is_never_the_best(storage: BaseStorage) -> Non
         return [Result(one.log_ratio, constraints={"memory": value}) for one, value in zip(told, over, strict=True)]
 
     settings = settings_for("", 10, finalists=2)
-    found = search(small_ground(), submit, settings=settings, storage=storage)
+    found = search(small_feasible_space(), submit, settings=settings, storage=storage)
     over = [one for one in found.evaluated if one.choices["cpuset"] == "fast" and one.log_ratios]
     assert over
     assert {(one.state, one.reason) for one in over} == {("infeasible", "memory +0.5")}
@@ -177,7 +177,7 @@ class Falling:
 def fallen(storage: BaseStorage, settings: Settings) -> Falling:
     machine = Falling(batches=2, runs=2)
     with pytest.raises(KeyboardInterrupt):
-        search(small_ground(), machine.falls, settings=settings, storage=storage)
+        search(small_feasible_space(), machine.falls, settings=settings, storage=storage)
     left = [t for t in study_of(storage, settings).trials if t.state == TrialState.RUNNING]
     assert len(left) == len(machine.asked[-1].trials) >= 3
     assert {t.user_attrs["block"]["number"] for t in left} == {machine.asked[-1].block}, "written before the first run"
@@ -188,7 +188,7 @@ def test_a_batch_that_was_begun_is_gone_on_with_in_its_block(storage: BaseStorag
     settings = settings_for("", 8, **TOLD)
     machine = fallen(storage, settings)
     begun = machine.asked[-1]
-    search(small_ground(), machine.goes_on, settings=settings, storage=storage)
+    search(small_feasible_space(), machine.goes_on, settings=settings, storage=storage)
     resumed = machine.asked[2]
     assert (resumed.model, resumed.block, resumed.over) == (begun.model, begun.block, False)
     assert {t.environment for t in resumed.trials} == {t.environment for t in begun.trials}
@@ -201,7 +201,7 @@ def test_a_batch_that_lies_too_far_back_keeps_what_was_measured_and_begins_anew(
     machine = fallen(storage, settings)
     begun = machine.asked[-1]
     later = time.time() + 2 * NEAR_S
-    search(small_ground(), machine.goes_on, settings=settings, storage=storage, clock=lambda: later)
+    search(small_feasible_space(), machine.goes_on, settings=settings, storage=storage, clock=lambda: later)
     looked = [batch for batch in machine.asked[2:] if batch.over]
     assert [(batch.block, len(batch.trials)) for batch in looked] == [(begun.block, 1)] * len(begun.trials)
     places = {trial.environment: begun.block for trial in begun.trials[:2]}
@@ -214,10 +214,10 @@ def test_a_batch_that_lies_too_far_back_keeps_what_was_measured_and_begins_anew(
 
 
 def test_another_list_of_models_is_another_study(storage: BaseStorage) -> None:
-    search(small_ground(), answers, settings=settings_for("", 2), storage=storage)
+    search(small_feasible_space(), answers, settings=settings_for("", 2), storage=storage)
     other = Settings("small", "", 2, ("other",))
     with pytest.raises(ConfigError, match="other models"):
-        search(small_ground(), answers, settings=other, storage=storage)
+        search(small_feasible_space(), answers, settings=other, storage=storage)
 
 
 SETS = ("set_trial_param", "_set_trial_param")
@@ -264,8 +264,8 @@ def test_a_retry_that_dies_before_it_has_asked_for_its_choices_is_not_lost(stora
     begun = fallen(storage, settings).asked[-1]
     choices = {frozenset(t.choices.items()) for t in begun.trials}
     with pytest.raises(KeyboardInterrupt):
-        search(small_ground(), never, settings=settings, storage=dies_at(storage, at))
-    search(small_ground(), answers, settings=settings, storage=storage)
+        search(small_feasible_space(), never, settings=settings, storage=dies_at(storage, at))
+    search(small_feasible_space(), answers, settings=settings, storage=storage)
     found = whole(storage, settings)
     settled = {frozenset(one.choices.items()) for one in found.evaluated if one.log_ratios}
     assert choices <= settled
@@ -330,7 +330,7 @@ def test_two_drivers_share_the_work(kind: str, tmp_path: Path) -> None:
 def test_a_driver_lets_go_between_batches_only_while_another_is_there(tmp_path: Path) -> None:
     where, gone = str(tmp_path / "optuna.db"), []
     settings = settings_for(where, 6, **TOLD)
-    search(small_ground(), answers, settings=settings, let_go=lambda: gone.append(1))
+    search(small_feasible_space(), answers, settings=settings, let_go=lambda: gone.append(1))
     assert gone == []
     other = drive(where, 200, tmp_path / "log", 0.3)
     progressed(tmp_path / "log", 1, other)
@@ -341,7 +341,7 @@ def test_a_driver_lets_go_between_batches_only_while_another_is_there(tmp_path: 
         other.kill()
         other.wait()
 
-    search(small_ground(), Machine(tmp_path / "mine", 0.0).submit, settings=more, let_go=lets_go)
+    search(small_feasible_space(), Machine(tmp_path / "mine", 0.0).submit, settings=more, let_go=lets_go)
     assert len(gone) == 1
 
 
@@ -353,5 +353,5 @@ def test_a_storage_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_a_set_of_flags() -> None:
-    trial = Trial(1, small_ground().options({"init": "yes"}), "container:trial-x", {"init": "yes"})
+    trial = Trial(1, small_feasible_space().options({"init": "yes"}), "container:trial-x", {"init": "yes"})
     assert answer(trial, "model", 64) == answer(trial, "model", 64)
