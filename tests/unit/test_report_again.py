@@ -196,7 +196,7 @@ def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
         assert container.remark == ""
     text = commands(open_book(study))
     assert all(f"\n# {model}\n" in text for model in models)
-    assert text.startswith("# The same question, measured anew:\npython -m sparkray.sweep baseline")
+    assert text.startswith("# The same question, measured anew:\npython -m sparkray.sweep validate")
 
 
 def test_how_other_levels_of_the_load_differ_is_said(tmp_path: Path) -> None:
