@@ -64,12 +64,16 @@ class ConfigError(InputError):
     """A configuration file or option has an unknown key or a value out of bounds."""
 
 
+_SIZED = ("model", "GPU")
+"""Kinds of names whose numbers tell one from another."""
+
+
 class UnknownNameError(InputError):
     """An unknown name; lists the known ones and the nearest."""
 
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         self.kind, self.name, self.known = kind, name, known
-        near = did_you_mean(name, known)
+        near = did_you_mean(name, known, exact_numbers=kind.startswith(_SIZED))
         hint = f"Did you mean {near!r}? " if near else ""
         super().__init__(f"unknown {kind} {name!r}", f"{hint}Known: {', '.join(sorted(known)) or 'none'}")
 

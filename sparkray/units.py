@@ -59,25 +59,30 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+def did_you_mean(word: str, known: Iterable[str], *, exact_numbers: bool = False) -> str | None:
     """The most similar known word, or None.
 
-    Numbers must match exactly and every other part must be similar: Qwen2.5-7B is not a typo of Qwen2.5-72B, nor
-    Phi-3-medium of Phi-3-mini.
+    Every part must be similar: Phi-3-medium is not a typo of Phi-3-mini.
+
+    Args:
+        word: What was written.
+        known: What there is.
+        exact_numbers: Whether a number is a size or a version, and no typo: Qwen2.5-7B is not Qwen2.5-72B.
     """
     asked = word.casefold()
     folded = {name.casefold(): name for name in known}
     if asked in folded:
         return folded[asked]
     near = difflib.get_close_matches(asked, list(folded), n=_CANDIDATES, cutoff=_ALIKE)
+    if exact_numbers:
+        numbers = Counter(_NUMBER.findall(asked))
+        near = [name for name in near if numbers <= Counter(_NUMBER.findall(name))]
     best = max(near, key=lambda name: _likeness(asked, name), default=None)  # of equals the first: the nearest as a whole
     return folded[best] if best is not None and _likeness(asked, best) >= _ALIKE else None
 
 
 def _likeness(asked: str, name: str) -> float:
-    """Similarity of the least similar part of the word; 0 where one of its numbers is missing."""
-    if not Counter(_NUMBER.findall(asked)) <= Counter(_NUMBER.findall(name)):
-        return 0.0
+    """Similarity of the least similar part of the word."""
     parts = _PART.findall(name)
     ratios = (
         max(difflib.SequenceMatcher(None, part, other).ratio() for other in (*parts, "".join(parts)))

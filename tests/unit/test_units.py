@@ -74,6 +74,8 @@ def test_a_near_word_is_found_in_any_case_and_a_far_one_is_not() -> None:
     assert did_you_mean("modle", ["model", "model_id"]) == "model"
     assert did_you_mean("mistral", known) is None
     assert did_you_mean("x", []) is None
+    assert did_you_mean("ttft_p98_ms", ["ttft_p99_ms", "latency_p99_ms"]) == "ttft_p99_ms"
+    assert did_you_mean("llama-3-70b", known, exact_numbers=True) is None
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, unique_by=str.casefold), st.data())
