@@ -11,6 +11,9 @@ from sparkray.store import Dataset, description, existing
 Key = tuple[str, str]
 
 
+_WHOLE = ("ok", "timeout", "invalid")
+
+
 class Timing:
     """Estimates for the runs of one study. Without a dataset nothing was measured yet."""
 
@@ -31,8 +34,8 @@ class Timing:
         self._take((planned.model, planned.level), row)
 
     def _take(self, key: Key, row: Mapping[str, Any]) -> None:
-        """Attempts that failed count too: where most of them time out, so will those that come."""
-        if row["duration_s"] is not None:
+        """Whole runs count, timed out and refused ones too; one that failed early would make the others look short."""
+        if row.get("duration_s") is not None and row["status"] in _WHOLE:
             self.durations.setdefault(key, []).append(row["duration_s"])
 
     def run_s(self, planned: PlannedRun) -> float:

@@ -33,7 +33,7 @@ def under(prepared: PreparedHost, protocol: Protocol, **options: object) -> Prep
 def test_without_a_protocol_nothing_is_waited_for(prepared: PreparedHost) -> None:
     row = run(prepared, "host").row
     assert row["status"] == "ok", row["reason"]
-    assert row["gate_wait_s"] < 1
+    assert row["gate_wait_s"] < 20  # a cooldown would be 300 s; a busy machine takes seconds for the gates themselves
     assert row["page_cache_dropped"] is None
 
 

@@ -119,7 +119,7 @@ def test_beyond_what_uneven_routing_explains() -> None:
     roof = expected_of(OSS_120B, SPARK, Load(8)).tok_s
     assert judge(OSS_120B, SPARK, load=Load(8), throughput_tok_s=1.9 * roof).verdict == "plausible"
     found = judge(OSS_120B, SPARK, load=Load(8), throughput_tok_s=2.1 * roof)
-    assert (found.verdict, "copies" in found.reasons[0]) == ("suspicious", True)
+    assert (found.verdict, "more than uneven routing explains" in found.reasons[0]) == ("suspicious", True)
 
 
 def test_tied_embeddings_are_streamed_as_the_output_head() -> None:

@@ -16,16 +16,16 @@ def test_before_anything_was_measured_the_estimate_stands() -> None:
     assert timing.run_s(planned) == estimated_s(asked, planned)
 
 
-def test_attempts_count_by_their_median_whether_they_are_ok_or_not() -> None:
+def test_whole_runs_count_by_their_median_whether_they_are_ok_or_not() -> None:
     """Where most attempts time out, so will the next: an estimate from the ok ones alone would be hours too short."""
     asked = study()
     planned = make_plan(asked)[0]
     timing = Timing(asked, None)
     for status, duration in (("ok", 10.0), ("ok", 12.0), ("ok", 50.0), ("timeout", 600.0), ("failed", 1.0)):
         timing.learn(planned, row(status=status, duration_s=duration))
-    timing.learn(planned, row(status="unready", duration_s=None))
+    timing.learn(planned, row(status="unready"))
     assert timing.measured
-    assert timing.run_s(planned) == 12.0
+    assert timing.run_s(planned) == 31.0  # of 10, 12, 50 and 600: one that failed early says nothing of a whole run
     for _ in range(4):
         timing.learn(planned, row(status="timeout", duration_s=600.0))
     assert timing.run_s(planned) == 600.0

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from trtllm_samples import PATHS, card, cards, job, words_after
 
-from sparkray.config.model import refusal
+from sparkray.config.model import Host, refusal
 from sparkray.engines import Job, load_engine
 from sparkray.errors import ConfigError, RunUnreadyError
 
@@ -187,7 +187,7 @@ def test_a_fraction_of_the_users_is_taken_as_it_is():
 
 @pytest.mark.parametrize("name", [c.name for c in cards()])
 def test_no_model_falls_below_the_watchdogs_floor_by_default(name):
-    if refusal(card(name), SPARK_GIB) is None:
+    if refusal(card(name), Host("trtllm", SPARK_GIB, "a DGX Spark")) is None:
         assert ENGINE.warnings(job(name, unified_memory_gib=SPARK_GIB), memory_floor_gib=8) == ()
 
 
