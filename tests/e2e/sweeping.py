@@ -41,7 +41,7 @@ def command(verb: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "sparkray.sweep", verb, *site, *patient, *arguments]
 
 
-def sparkray(*arguments: str, timeout_s: float = 240, env: dict[str, str] | None = None) -> Done:
+def sparkray(*arguments: str, timeout_s: float = 480, env: dict[str, str] | None = None) -> Done:
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
