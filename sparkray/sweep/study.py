@@ -17,7 +17,7 @@ from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
-from sparkray.optimize.context import OptimizationRequest
+from sparkray.optimize.context import SUFFIX, OptimizationRequest
 from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
 from sparkray.store import Dataset
@@ -150,7 +150,7 @@ class _Study:
 
         self._say("", "== analyze and report")
         root = stages.baseline.results_dir.absolute()
-        optimised = file_of(root, str(stages.optimize.experiment))
+        optimised = file_of(root, str(stages.optimize.experiment).removesuffix(SUFFIX))
         pages = {}
         for name, document in ((stages.baseline.experiment, None), (stages.validate.experiment, read(optimised))):
             dataset: Dataset = newest(root, str(name))
