@@ -103,7 +103,7 @@ def test_the_mode_on_the_command_line_wins_and_a_flag_wins_over_both(command_lin
         ({"RUNS_PER_MODEL": "0"}, ["'RUNS_PER_MODEL'", "0 ", "x>=1"]),
         ({"RUNS_PER_MODEL": "-3"}, ["'RUNS_PER_MODEL'", "-3", "x>=1"]),
         ({"TEST_PHASE": "bseline"}, ["'TEST_PHASE'", "'bseline'", "'baseline'"]),
-        ({"TEST_PHASE": "both", "OPTIMIZATION_MODE": "shm-9g"}, ["OPTIMIZATION_MODE", "'shm-9g'", "shm-8g"]),
+        ({"TEST_PHASE": "both", "OPTIMIZATION_MODE": "shm-9g"}, ["OPTIMIZATION_MODE", "'shm-9g'", "'shm-8g'"]),
         ({"TEST_PHASE": "both", "OPTIMIZATION_MODE": "all"}, ["OPTIMIZATION_MODE=all", "Name one: baseline, shm-8g"]),
     ],
 )
