@@ -7,6 +7,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from decimal import Decimal
 
 KIB = 1024
 MIB = 1024**2
@@ -14,7 +15,7 @@ GIB = 1024**3
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
-_SIZE = re.compile(r"(-?\d+)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
 _ALIKE, _CANDIDATES = 0.6, 8
 _NUMBER = re.compile(r"\d+(?:\.\d+)?[^\W\d_]?")
 """With the letter after it: the 4 of Qwen3-4B is not the 4 of FP4."""
@@ -23,7 +24,7 @@ _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": GIB * KIB}
 
 
 def parse_size(text: str | int) -> int:
-    """Bytes of a size in Docker's notation: `64m`, `32g`, `67108864`.
+    """Bytes of a size in Docker's notation: `64m`, `1.5g`, `67108864`.
 
     Raises:
         ValueError: The text is not a size.
@@ -33,7 +34,7 @@ def parse_size(text: str | int) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, m or g")
-    return int(match[1]) * _FACTORS[match[2].lower()]
+    return int(Decimal(match[1]) * _FACTORS[match[2].lower()])
 
 
 def format_size(count: int) -> str:

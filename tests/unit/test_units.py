@@ -17,6 +17,7 @@ from sparkray.units import GIB, KIB, MIB, did_you_mean, format_duration, format_
         ("32GB", 32 * GIB),
         ("1k", KIB),
         ("7b", 7),
+        ("1.5g", 3 * GIB // 2),
         ("1T", 1024 * GIB),
         ("-1", -1),
         (" 5 ", 5),
@@ -27,7 +28,7 @@ def test_sizes_are_read_as_docker_reads_them(text: str | int, count: int) -> Non
     assert parse_size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "m", "1.5g", "5q", "1g2m", "g1", "0x10", "--1", "1 2"])
+@pytest.mark.parametrize("text", ["", "m", "1.g", "5q", "1g2m", "g1", "0x10", "--1", "1 2"])
 def test_what_is_no_size_is_refused_with_its_value(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size") as refused:
         parse_size(text)
