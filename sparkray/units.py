@@ -78,7 +78,9 @@ def did_you_mean(word: str, known: Iterable[str], *, exact_numbers: bool = False
     if exact_numbers:
         numbers = Counter(_NUMBER.findall(asked))
         near = [name for name in near if numbers <= Counter(_NUMBER.findall(name))]
-    best = max(near, key=lambda name: _likeness(asked, name), default=None)  # of equals the first: the nearest as a whole
+    best = max(
+        near, key=lambda name: _likeness(asked, name), default=None
+    )  # of equals the first: the nearest as a whole
     return folded[best] if best is not None and _likeness(asked, best) >= _ALIKE else None
 
 

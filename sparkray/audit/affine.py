@@ -1,4 +1,4 @@
-"""Metrics that are one: pairs where one is an affine function of the other to within rounding. Pure."""
+"""Redundant metrics: pairs where one is an affine function of the other to within rounding. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,14 +37,14 @@ def affine_pairs(case: Case) -> Iterator[Affine]:
         if _is_speed(a) and _is_speed(b):
             continue
         x, y = (a, b) if not b.startswith("engine_reported") else (b, a)
-        found = _fit(case, x, y)
-        if found is not None:
-            yield found
+        pair = _fit(case, x, y)
+        if pair is not None:
+            yield pair
 
 
 def distinct_metrics(case: Case) -> tuple[str, ...]:
-    """Metrics less those that say again what another one says: tests over them count no effect twice."""
-    twice = {found.y for found in affine_pairs(case)}
+    """Metrics without those that repeat another one: tests over them count no effect twice."""
+    twice = {pair.y for pair in affine_pairs(case)}
     if THROUGHPUT in case.metrics:
         twice.add("request_throughput_req_s")
     return tuple(name for name in case.metrics if name not in twice)

@@ -1,7 +1,7 @@
 """What is judged: results, and what is known beside them (model cards, the machine, the batch). Pure."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -14,7 +14,7 @@ from sparkray.config.site import Site
 
 THROUGHPUT = "output_throughput_tok_s"
 MOST_BATCH = 65536
-"""What is said beyond it is no batch."""
+"""A larger number is not a batch."""
 _MOST_DEVICES = 1024
 _REFERENCES = ("native", "host")
 _MOSTLY = 0.8
@@ -32,7 +32,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """How a reader finds it."""
+        """Model and environment, for a reader."""
         return f"{self.model} {self.environment}"
 
     @property
@@ -43,13 +43,8 @@ class Cell:
     @property
     def batch(self) -> int | None:
         """Largest number of sequences per step in its rows; None where unknown."""
-        told = [batch for batch in self.frame["batch"].to_list() if batch is not None and 0 < batch <= MOST_BATCH]
-        return max(told, default=None)
-
-    @property
-    def rows(self) -> tuple[str, ...]:
-        """Labels of its rows."""
-        return labels(self.frame)
+        batches = [batch for batch in self.frame["batch"].to_list() if batch is not None and 0 < batch <= MOST_BATCH]
+        return max(batches, default=None)
 
     def values(self, metric: str) -> np.ndarray:
         """Values of a metric, nulls left out, in the cell's order."""
@@ -60,8 +55,8 @@ class Cell:
 class Case:
     """Results and what is known beside them.
 
-    `cards` are keyed by the `model_name` of the rows; `site` is the machine that they are said to come from, `batch`
-    the sequences in flight where no column tells it.
+    `cards` are keyed by the `model_name` of the rows; `site` is the machine that they are from, `batch` the
+    sequences in flight where no column has it.
     """
 
     results: Results
@@ -82,11 +77,11 @@ class Case:
     @property
     def cells(self) -> list[Cell]:
         """All cells, by model and environment, the reference environment first."""
-        found: list[Cell] = []
+        cells: list[Cell] = []
         for (model, environment), group in self.ok.group_by("model", "environment", maintain_order=True):
             ordered = in_time_order(group)
-            found.append(Cell(str(model), str(environment), group if ordered is None else ordered, ordered is not None))
-        return sorted(found, key=lambda cell: (cell.model, _rank(cell.environment), cell.environment))
+            cells.append(Cell(str(model), str(environment), group if ordered is None else ordered, ordered is not None))
+        return sorted(cells, key=lambda cell: (cell.model, _rank(cell.environment), cell.environment))
 
     def by_model(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Rows that count, a model at a time."""
@@ -94,11 +89,11 @@ class Case:
             yield str(model), group
 
     def card(self, model_name: str) -> ModelCard | None:
-        """The card of a model, if one answers."""
+        """The card of a model, if there is one."""
         return self.cards.get(model_name)
 
     def params(self, model_name: str) -> tuple[float, str] | None:
-        """Parameters of a model and where the number is from: its card, else the size in its name (`72B`, `8x7B`)."""
+        """Parameters of a model and the source of the number: its card, else the size in its name (`72B`, `8x7B`)."""
         card = self.card(model_name)
         if card is not None and card.shape is not None:
             return float(card.shape.params_total), "card"
@@ -118,9 +113,24 @@ def labels(frame: pl.DataFrame) -> tuple[str, ...]:
     return tuple(frame["row"].to_list())
 
 
-def devices_of(told: object) -> int:
+def of_arm(frame: pl.DataFrame, environment: str) -> pl.DataFrame:
+    """Rows of one environment."""
+    return frame.filter(pl.col("environment") == environment)
+
+
+def rows_of(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Labels of the rows of cells, each once."""
+    return tuple(dict.fromkeys(row for cell in cells for row in labels(cell.frame)))
+
+
+def status_counts(frame: pl.DataFrame) -> list[tuple[str, int]]:
+    """How often each status occurs, by name."""
+    return [(str(status), int(count)) for status, count in frame["status"].value_counts().sort("status").iter_rows()]
+
+
+def devices_of(recorded: object) -> int:
     """Devices of a run's engine, from its row; 1 where missing or implausible."""
-    return told if isinstance(told, int) and 0 < told <= _MOST_DEVICES else 1
+    return recorded if isinstance(recorded, int) and 0 < recorded <= _MOST_DEVICES else 1
 
 
 def reference_first(environments: list[str]) -> list[str]:
@@ -134,33 +144,32 @@ def _rank(environment: str) -> int:
 
 def in_time_order(frame: pl.DataFrame) -> pl.DataFrame | None:
     """Rows of one cell by time: timestamps, else plan position, else iteration; None without any."""
-    for column in ("started_s", "position", "iteration"):
-        told = _told(frame, column)
-        if told is not None:
-            return told
-    return None
+    ordered = (_ordered(frame, column) for column in ("started_s", "position", "iteration"))
+    return next((rows for rows in ordered if rows is not None), None)
 
 
 def across_arms(frame: pl.DataFrame) -> tuple[pl.DataFrame, str] | None:
-    """Rows of one model by time over its arms, and what told the order; None when nothing does.
+    """Rows of one model by time over its arms, and the basis of the order; None without one.
 
-    Iteration numbers tell it only if each arm counts on where another stopped: two arms that both count from 1 say
-    nothing of which came first.
+    Iteration numbers give the order only if each arm continues the count of another: where two arms both count from 1,
+    the numbers do not show which came first.
     """
     for column, basis in (("started_s", "timestamps"), ("position", "places in the plan")):
-        told = _told(frame, column)
-        if told is not None:
-            return told, basis
-    told = _told(frame, "iteration")
-    return (told, "iteration numbers") if told is not None and told["iteration"].n_unique() == len(told) else None
-
-
-def _told(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
-    """Rows ordered by a column; a few rows that lack it are left out."""
-    there = frame.drop_nulls(column)
-    if len(there) < _MOSTLY * len(frame) or there[column].n_unique() < max(2, _MOSTLY * len(there)):
+        ordered = _ordered(frame, column)
+        if ordered is not None:
+            return ordered, basis
+    ordered = _ordered(frame, "iteration")
+    if ordered is None or ordered["iteration"].n_unique() < len(ordered):
         return None
-    return there.sort(column, "iteration", maintain_order=True)
+    return ordered, "iteration numbers"
+
+
+def _ordered(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
+    """Rows ordered by a column; a few rows that lack it are left out."""
+    known = frame.drop_nulls(column)
+    if len(known) < _MOSTLY * len(frame) or known[column].n_unique() < max(2, _MOSTLY * len(known)):
+        return None
+    return known.sort(column, "iteration", maintain_order=True)
 
 
 def stretches(environments: list[str]) -> int:
@@ -169,12 +178,12 @@ def stretches(environments: list[str]) -> int:
 
 
 def interleaved(case: Case) -> bool:
-    """Whether every model's arms take turns: then what drifts is common to a pair. False where nothing tells the order.
+    """Whether every model's arms take turns: then what drifts is common to a pair. False where the order is unknown.
 
     A model with one arm is compared with nothing, so that its drift misleads nobody.
     """
     for _, frame in case.by_model():
-        told, arms = across_arms(frame), frame["environment"].n_unique()
-        if arms > 1 and (told is None or stretches(told[0]["environment"].to_list()) <= 2 * arms):
+        ordered, arms = across_arms(frame), frame["environment"].n_unique()
+        if arms > 1 and (ordered is None or stretches(ordered[0]["environment"].to_list()) <= 2 * arms):
             return False
     return True

@@ -1,4 +1,4 @@
-"""From results to a case: which card is meant by which name, and which machine it was. Pure."""
+"""From results to a case: the model card of each name, and the machine. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,11 +24,11 @@ def case_of(
     Raises:
         UnknownNameError: `named` holds a model that the results do not.
     """
-    ids = _names_and_ids(results)
-    for name in named or {}:
+    chosen, ids = named or {}, _names_and_ids(results)
+    for name in chosen:
         if name not in ids:
             raise UnknownNameError("model in the results", name, list(ids))
-    matched = {name: (named or {}).get(name) or _match(cards, (*said, name)) for name, said in ids.items()}
+    matched = {name: chosen.get(name) or _match(cards, (*known, name)) for name, known in ids.items()}
     machine = None if site is None else site.with_gpus(results.gpus)
     return Case(results, {name: card for name, card in matched.items() if card is not None}, machine, batch)
 
@@ -47,11 +47,11 @@ def machine_told(site: Site | None, gpus: Sequence[str]) -> str:
 
 
 def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
+    ids: dict[str, tuple[str, ...]] = {}
     rows = results.ok.select("model_name", "model_id").unique(maintain_order=True)
     for name, identity in rows.iter_rows():
-        found[name] = (*found.get(name, ()), *([identity] if identity else []))
-    return found
+        ids[name] = (*ids.get(name, ()), *([identity] if identity else []))
+    return ids
 
 
 def _match(cards: Sequence[ModelCard], names: Sequence[str]) -> ModelCard | None:

@@ -22,7 +22,7 @@ STUDY_SITE = "dgx-spark"
 _STUDY_NAMES = {
     "model_id": "model_id",
     "model_path": "model_path",
-    "model_name": "said_model",
+    "model_name": "stated_model",
     "iteration": "iteration",
     "timestamp": "started_s",
     "start_temp_celsius": "gpu_temp_start_c",
@@ -33,7 +33,7 @@ _STUDY_NAMES = {
     "latency": "latency_mean_ms",
     "peak_memory": "engine_reported_peak_gib",
     "kv_cache": "kv_cache_gib",
-    "environment": "said_environment",
+    "environment": "stated_environment",
 }
 _DATASET_NAMES = {
     "model": "model_name",
@@ -42,9 +42,10 @@ _DATASET_NAMES = {
     **{name: name for name in ("environment", "level", "status", "simulated", "block", "position", "site")},
     **{name: name for name in ("model_path", "model_sha256", *STATE, *BY_NAME)},
 }
-MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "said_model")), *BY_NAME)
-_NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "said_environment", "schema")
+MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "stated_model")), *BY_NAME)
+_NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "stated_environment", "schema")
 _UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException, pl.exceptions.PolarsError)
+_FORMS = "Name a dataset's folder, a JSON, a CSV or a Parquet file"
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 
@@ -66,7 +67,7 @@ def read(path: Path, columns: Mapping[str, str] | None = None, ignored: Collecti
     if path.is_dir():
         return read_dataset(path)
     if not path.is_file():
-        raise DatasetError(f"{path} is not there", "Name a dataset's folder, a JSON, a CSV or a Parquet file")
+        raise DatasetError(f"{path} is not there", _FORMS)
     if table:
         return read_table(path, columns or {}, ignored)
     return study_results(_json(path), str(path))
@@ -76,14 +77,15 @@ def _json(path: Path) -> Any:  # noqa: ANN401 - whatever it holds
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise DatasetError(
-            f"{path} is not valid JSON: {said}", "Name a dataset's folder, a JSON, a CSV or Parquet file"
-        ) from None
+        raise DatasetError(f"{path} is not valid JSON: {_short(error)}", _FORMS) from None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def read_dataset(folder: Path) -> Results:
-    """A dataset of sparkray's: the best attempt of every run; broken files are told and left out.
+    """A dataset of sparkray's: the best attempt of every run; broken files are reported and left out.
 
     Raises:
         DatasetError: The folder holds no runs.
@@ -96,7 +98,7 @@ def read_dataset(folder: Path) -> Results:
         try:
             rows += pq.ParquetFile(file).read().to_pylist()
         except _UNREADABLE as error:
-            remarks.append(NotJudged("unreadable", f"{file.name} is no Parquet: {' '.join(str(error).split())[:120]}"))
+            remarks.append(NotJudged("unreadable", {"file": file.name, "error": _short(error)}))
     if not files:
         inner = [file.parent.name for file in sorted(folder.glob("*/dataset.json"))]
         raise DatasetError(
@@ -114,7 +116,7 @@ def _experiment_of(folder: Path, remarks: list[NotJudged]) -> Mapping[str, Any]:
     try:
         document = _json(path)
     except DatasetError as error:
-        remarks.append(NotJudged("unreadable", error.message))
+        remarks.append(NotJudged("unreadable", {"file": path.name, "error": error.message}))
         return {}
     return document if isinstance(document, Mapping) else {}
 
@@ -127,7 +129,7 @@ def dataset_results(
     Args:
         rows: Of every attempt.
         document: The dataset's `experiment.json`.
-        remarks: What was found unreadable.
+        remarks: On what could not be read.
     """
     planned = Planned(document or {})
     sites = {name for row in rows if (name := text(row.get("site")))}
@@ -188,13 +190,14 @@ def study_results(document: Any, source: str = "the document") -> Results:  # no
 def _study_rows(models: Mapping[Any, Any], remarks: list[NotJudged]) -> Iterable[Row]:
     for name, arms in models.items():
         if not isinstance(arms, Mapping):
-            remarks.append(NotJudged("dirty_values", f"model {text(name)}: not environments with runs, left out"))
+            remarks.append(NotJudged("dirty_values/model", {"model": text(name)}))
             continue
         for arm, runs in arms.items():
             listed = runs if isinstance(runs, list) else []
             odd = sum(not isinstance(run, Mapping) for run in listed) or (not isinstance(runs, list))
             if odd:
-                remarks.append(NotJudged("dirty_values", f"{text(name)} {text(arm)}: {int(odd)} entries are no runs"))
+                cell = f"{text(name)} {text(arm)}"
+                remarks.append(NotJudged("dirty_values/runs", {"cell": cell, "count": int(odd)}))
             for index, run in enumerate(listed):
                 if isinstance(run, Mapping):
                     yield _study_row(run, str(name), str(arm), index)
@@ -225,7 +228,7 @@ def _claims(listed: Any) -> tuple[Claim, ...] | None:  # noqa: ANN401
     return tuple(
         Claim(
             kind=text(claim.get("kind")) or "difference",
-            said=text(claim.get("text")) or "a claim without words",
+            text=text(claim.get("text")) or "",
             metric=text(claim.get("metric")),
             p=number(claim.get("p")),
             n=integer(claim.get("n")),
@@ -283,10 +286,8 @@ def _table(path: Path) -> tuple[list[str], Sequence[Row]]:
             path, separator=separator, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True
         )
     except _UNREADABLE as error:
-        said = " ".join(str(error).split())[:200]
-        raise DatasetError(
-            f"{path} cannot be read as a table: {said}", "Give a CSV or Parquet file with a header"
-        ) from None
+        message = f"{path} cannot be read as a table: {_short(error)}"
+        raise DatasetError(message, "Give a CSV or Parquet file with a header") from None
     return frame.columns, frame.to_dicts()
 
 

@@ -40,7 +40,7 @@ _TEXT = (
     "model_id",
     "model_path",
     "model_sha256",
-    "said_model",
+    "stated_model",
     "environment",
     "level",
     "status",
@@ -71,14 +71,14 @@ _OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the study about its numbers, as far as the input tells it.
+    """A sentence of the study about its numbers, as far as the input has it.
 
     `kind` is `difference` or `equality`; `n` what the study counted as its sample in each arm; `correction` and
     `equivalence_test` name what was done about multiplicity and equality, empty when nothing was.
     """
 
     kind: str
-    said: str
+    text: str
     metric: str | None = None
     p: float | None = None
     n: int | None = None
@@ -88,9 +88,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What a reader found: rows in the normal form, claims if the input carries any, and what could not be read.
+    """Rows in the normal form, claims if the input has any, and remarks on what could not be read.
 
-    `planned` are the cells that were meant to be measured, where the input tells; `gpus` the machine's, by name.
+    `planned` are the cells that were to be measured, where the input has them; `gpus` the machine's, by name.
     """
 
     source: str
@@ -116,11 +116,8 @@ class Results:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metric columns that hold any value."""
-        return tuple(
-            name
-            for name in self.frame.columns
-            if name not in _SCHEMA and self.frame[name].null_count() < len(self.frame)
-        )
+        frame = self.frame
+        return tuple(name for name in frame.columns if name not in _SCHEMA and frame[name].null_count() < len(frame))
 
 
 class _Dirt:
@@ -133,17 +130,15 @@ class _Dirt:
     def read(self, name: str, value: Any, parse: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         if value is None or value == "":
             return None
-        found = parse(value)
-        if found is None:
+        parsed = parse(value)
+        if parsed is None:
             self.counts[name] += 1
             self.examples.setdefault(name, _shown(value))
-        return found
+        return parsed
 
     def remarks(self) -> tuple[NotJudged, ...]:
         return tuple(
-            NotJudged(
-                "dirty_values", f"{name}: {count} value(s) such as {self.examples[name]} cannot be used: left out"
-            )
+            NotJudged("dirty_values/values", {"column": name, "count": count, "example": self.examples[name]})
             for name, count in self.counts.items()
         )
 
@@ -176,7 +171,8 @@ def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # no
         pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
     )
     frame = _levelled(frame)
-    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *_told_moments(moments), *_unplaced(frame))
+    times = (NotJudged("columns", {"column": name}) for name in moments)
+    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *times, *_unplaced(frame))
     return Results(source, frame, remarks=remarks, **known)
 
 
@@ -219,8 +215,8 @@ def _metric_parser(name: str) -> Callable[[Any], float | None]:
         return values.number
 
     def above_zero(value: Any) -> float | None:  # noqa: ANN401
-        found = values.number(value)
-        return found if found is not None and found >= values.LEAST else None
+        parsed = values.number(value)
+        return parsed if parsed is not None and parsed >= values.LEAST else None
 
     return above_zero
 
@@ -231,31 +227,24 @@ def _metric_names(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if name in BY_NAME or _holds_numbers([row.get(name) for row in rows])]
 
 
-def _holds_numbers(found: Sequence[Any]) -> bool:
-    there = [value for value in found if value is not None and value != ""]
-    return bool(there) and sum(values.number(v) is not None for v in there) >= _ENOUGH_NUMBERS * len(there)
+def _holds_numbers(column: Sequence[Any]) -> bool:
+    known = [value for value in column if value is not None and value != ""]
+    return bool(known) and sum(values.number(v) is not None for v in known) >= _ENOUGH_NUMBERS * len(known)
 
 
-def _is_moment(name: str, found: Sequence[Any]) -> bool:
-    """Whether a column tells when something was, by its name, or by a hint in it and values that are dates.
+def _is_moment(name: str, column: Sequence[Any]) -> bool:
+    """Whether a column holds times of day, by its name, or by a hint in it and values that are dates.
 
-    Moments rise from run to run by themselves, so that as a metric they would be drift, and no other finding.
+    Times rise from run to run, so that as a metric they would be nothing but drift.
     """
     if name in BY_NAME:
         return False
     lowered = name.casefold().replace(" ", "_").replace("-", "_")
-    numbers = [number for value in found if (number := values.number(value)) is not None]
+    numbers = [number for value in column if (number := values.number(value)) is not None]
     dated = all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
     return bool(_MOMENT.search(lowered)) or (dated and bool(_TIME_WORD.search(lowered)))
 
 
-def _told_moments(names: Sequence[str]) -> list[NotJudged]:
-    told = [f"{name} holds times: not used as a metric" for name in names]
-    return [NotJudged("columns", reason) for reason in told]
-
-
 def _unplaced(frame: pl.DataFrame) -> list[NotJudged]:
     lost = frame.filter(pl.col("model").is_null() | pl.col("environment").is_null())
-    if lost.is_empty():
-        return []
-    return [NotJudged("dirty_values", f"{len(lost)} row(s) name no model or no environment: left out")]
+    return [NotJudged("dirty_values/unnamed", {"count": len(lost)})] if len(lost) else []

@@ -19,16 +19,16 @@ def number(value: Any) -> float | None:  # noqa: ANN401 - whatever a file held
     if isinstance(value, str) and "_" in value:  # Python reads `20251110_090000` as a number
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) and abs(found) < GREATEST else None
+    return parsed if math.isfinite(parsed) and abs(parsed) < GREATEST else None
 
 
 def integer(value: Any) -> int | None:  # noqa: ANN401
     """A whole number."""
-    found = number(value)
-    return int(found) if found is not None and found.is_integer() and abs(found) < _MOST_INTEGER else None
+    parsed = number(value)
+    return int(parsed) if parsed is not None and parsed.is_integer() and abs(parsed) < _MOST_INTEGER else None
 
 
 def text(value: Any) -> str | None:  # noqa: ANN401
@@ -36,10 +36,9 @@ def text(value: Any) -> str | None:  # noqa: ANN401
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:
-        found = str(value).encode("utf-8", "replace").decode().strip()
+        return str(value).encode("utf-8", "replace").decode().strip() or None
     except ValueError:
         return None
-    return found or None
 
 
 def flag(value: Any) -> bool | None:  # noqa: ANN401

@@ -73,11 +73,10 @@ def test_json_document(command_line: Call, study: Path) -> None:
     assert all(set(left) == {"kind", "reason"} for left in document["not_judged"])
 
 
-@pytest.mark.parametrize("kind", ["study", "table", "dataset"])
-def test_a_page_of_any_input(command_line: Call, tmp_path: Path, study: Path, table: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["study", "dataset"])
+def test_a_page_of_any_input(command_line: Call, tmp_path: Path, study: Path, kind: str) -> None:
     words = {
         "study": [str(study)],
-        "table": [str(table), "--map", MAP, "--site", "dgx-spark"],
         "dataset": [str(dataset_in(tmp_path).path)],
     }[kind]
     page = tmp_path / "audit.html"

@@ -71,9 +71,7 @@ def test_a_run_without_its_partner_yet_is_left_alone() -> None:
 def test_only_the_first_run_is_slow() -> None:
     study = question(10)
     found = REVIEW.revalidate(study, stored([25.0, *scattered(19, 4)], study))
-    assert [late.verdict.evidence.endswith("a cold start?") for late in found] == [
-        True
-    ]
+    assert [late.verdict.evidence.endswith("a cold start?") for late in found] == [True]
     fast = REVIEW.revalidate(study, stored([100.0, *scattered(19, 4)], study))
     assert "cold" not in fast[0].verdict.evidence
 

@@ -15,51 +15,44 @@ from sparkray.config.site import Site
 
 @dataclass(frozen=True)
 class _Run:
-    """One row: its throughput, the batch it is judged at, whether that was told, and the machine's devices it ran on."""
+    """One row: its throughput, the batch it is judged at, whether that is assumed, and the devices it ran on."""
 
     speed: float
     batch: int
-    told: bool
+    assumed: bool
     devices: int
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Runs above the bound of `checks.roofline`, from the fewest bytes that a decode step reads and the data sheet.
 
-    Fatal where the batch is told (by a column, by the level of the load, or with `--batch`); grave where the card's own
-    largest batch must stand for it. Each run is judged on the devices that its engine used; where decoding is
-    speculative a step yields nobody knows how much, and nothing is judged.
+    Fatal where the batch is known (by a column, by the level of the load, or by `--batch`); grave where the card's own
+    largest batch is assumed. Each run is judged on the devices that its engine used. Where decoding is speculative, the
+    tokens of a step are unknown, and nothing is judged.
     """
     if THROUGHPUT not in case.metrics:
         return
     if case.site is None or case.site.bandwidth_gb_s is None:
-        yield NotJudged(
-            "beyond_roofline", "no machine of known memory bandwidth: name one with --site, or its GPU with --gpu"
-        )
+        yield NotJudged("beyond_roofline/machine")
         return
-    rows = case.ok.drop_nulls(THROUGHPUT)
-    for (name,), group in rows.group_by("model_name", maintain_order=True):
+    for (name,), group in case.ok.drop_nulls(THROUGHPUT).group_by("model_name", maintain_order=True):
         card = case.card(str(name))
         if card is None or card.shape is None:
-            yield NotJudged(
-                "beyond_roofline", f"{name}: no model card tells what a step reads: name one with --models-as"
-            )
+            yield NotJudged("beyond_roofline/card", {"model": name})
             continue
         certain = group.filter(~pl.col("speculative").fill_null(value=False))
         if len(certain) < len(group):
-            yield NotJudged("beyond_roofline", f"{name}: decoding is speculative, so what a step yields is not known")
+            yield NotJudged("beyond_roofline/speculative", {"model": name})
         runs = [_run(row, card, case.batch) for row in certain.iter_rows(named=True)]
-        if not all(run.told for run in runs):
-            yield NotJudged(
-                "beyond_roofline", f"{name}: batch not told (--batch B), the card's {card.max_batch_size} is assumed"
-            )
+        if any(run.assumed for run in runs):
+            yield NotJudged("beyond_roofline/batch", {"model": name, "batch": card.max_batch_size})
         yield from _judge_one(certain, runs, card.shape, case.site)
 
 
 def _run(row: dict[str, Any], card: ModelCard, batch: int | None) -> _Run:
-    told = row["batch"]
-    said = told if isinstance(told, int) and 0 < told <= MOST_BATCH else batch
-    return _Run(float(row[THROUGHPUT]), said or card.max_batch_size, said is not None, devices_of(row["devices"]))
+    recorded = row["batch"]
+    known = recorded if isinstance(recorded, int) and 0 < recorded <= MOST_BATCH else batch
+    return _Run(float(row[THROUGHPUT]), known or card.max_batch_size, known is None, devices_of(row["devices"]))
 
 
 def _bound(shape: Shape, site: Site, batch: int, devices: int) -> float:
@@ -73,20 +66,21 @@ def _judge_one(group: pl.DataFrame, runs: list[_Run], shape: Shape, site: Site) 
     over = group.filter(pl.Series([share > 1 for share in times], dtype=pl.Boolean))
     if over.is_empty():
         return
-    share, worst = max(zip(times, runs, strict=True), key=lambda found: found[0])
-    assumed = not all(run.told for run in runs)
-    bandwidth = (site.bandwidth_gb_s or 0.0) * worst.devices
-    what = f"batch {worst.batch}{' (assumed: the largest of its card)' if assumed else ''}"
-    yield Finding(
-        "beyond_roofline",
-        "grave" if assumed else "fatal",
-        f"{over['model_name'][0]} is faster than the machine can read or compute it: another model ran, or the throughput "
-        "counts something else than generated tokens",
-        f"{worst.speed:.1f} tok/s, at most {bounds[worst.batch, worst.devices]:.1f} at {what} and {bandwidth:g} GB/s, "
-        f"{share:.1f} times the bound; {len(over)} of {len(group)} runs; it would take a batch of "
-        f"more than {_batch_needed(shape, site, worst)}",
-        labels(over),
-    )
+    share, worst = max(zip(times, runs, strict=True), key=lambda pair: pair[0])
+    assumed = any(run.assumed for run in runs)
+    values = {
+        "model": over["model_name"][0],
+        "speed": worst.speed,
+        "bound": bounds[worst.batch, worst.devices],
+        "batch": worst.batch,
+        "assumed": assumed,
+        "bandwidth": (site.bandwidth_gb_s or 0.0) * worst.devices,
+        "share": share,
+        "over": len(over),
+        "runs": len(group),
+        "batch_needed": _batch_needed(shape, site, worst),
+    }
+    yield Finding("beyond_roofline", values, "grave" if assumed else "fatal", labels(over))
 
 
 def _batch_needed(shape: Shape, site: Site, run: _Run) -> int:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
@@ -13,39 +14,33 @@ _RARE = 0.01
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
-    """Grave where two arms of a model switch no more than once, or more seldom than 1 % of random orders would."""
-    found: list[tuple[str, tuple[str, ...]]] = []
+    """Grave where two arms of a model switch no more than once, or less often than 1 % of random orders would."""
+    items: list[dict[str, Any]] = []
+    rows: dict[str, None] = {}
     for model, frame in case.by_model():
         if frame["environment"].n_unique() == 1:
             continue
         ordered = across_arms(frame)
         if ordered is None:
-            yield NotJudged("blocked_order", f"{model}: neither timestamps nor iterations tell the order of the arms")
+            yield NotJudged("blocked_order/unknown", {"model": model})
             continue
-        found += _blocked(model, *ordered)
-    if found:
-        yield Finding(
-            "blocked_order",
-            "grave",
-            "arms were run in blocks instead of interleaved: whatever changed between the blocks (heat, caches, clocks, "
-            "downloads) is counted as the arms' difference",
-            "; ".join(text for text, _ in found),
-            tuple(dict.fromkeys(row for _, rows in found for row in rows)),
-        )
+        for pair, item in _blocked(*ordered):
+            items.append({"model": model, **item})
+            rows |= dict.fromkeys(labels(pair))
+    if items:
+        yield Finding("blocked_order", {"items": items}, "grave", tuple(rows))
 
 
-def _blocked(model: str, frame: pl.DataFrame, basis: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _blocked(frame: pl.DataFrame, basis: str) -> Iterator[tuple[pl.DataFrame, dict[str, Any]]]:
     reference, *others = reference_first(frame["environment"].unique().to_list())
     for other in others:
         pair = frame.filter(pl.col("environment").is_in([reference, other]))
         order = pair["environment"].to_list()
         a, b, seen = order.count(reference), order.count(other), stretches(order)
-        if min(a, b) < _LEAST_RUNS or (seen > 2 and stretches_p(a, b, seen) >= _RARE):  # noqa: PLR2004 - one switch
-            continue
-        first = order[0]
-        chance = f"probability in random order {stretches_p(a, b, seen):.2g}"
-        told = f"{a} {reference} and {b} {other} runs in {seen} stretches, {first} first"
-        yield f"{model}: {told}, by {basis} ({chance})", labels(pair)
+        p = stretches_p(a, b, seen)
+        if min(a, b) >= _LEAST_RUNS and (seen <= 2 or p < _RARE):  # noqa: PLR2004 - one switch
+            item = {"a": a, "b": b, "stretches": seen, "p": p, "reference": reference, "other": other}
+            yield pair, item | {"first": order[0], "basis": basis}
 
 
 def stretches_p(a: int, b: int, seen: int) -> float:

@@ -1,12 +1,12 @@
 """Drift and autocorrelation inside blocks: how many independent runs there really are."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from sparkray.audit.affine import distinct_metrics
-from sparkray.audit.case import Case, Cell, interleaved
-from sparkray.audit.family import families, told
+from sparkray.audit.case import Case, Cell, interleaved, rows_of
+from sparkray.audit.family import families
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.stats.samples import varies
 from sparkray.stats.serial import Memory, effective_n, memory, pooled_lag1_p, trend_p
@@ -19,80 +19,54 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """A trend within cells (Kendall) and lag-1 autocorrelation pooled over cells (Moran), at 1 % over all tests.
 
     Grave where an arm was measured in one stretch, a note where arms are interleaved (there the drift is common to a pair)
-    and where there is but one. Statistics of one quantity are one finding, told by the one that shows it best.
+    and where there is but one. Statistics of one quantity are one finding, worded by the one that shows it best.
     """
-    ordered = [cell for cell in case.cells if cell.in_time_order]
     for cell in case.cells:
         if not cell.in_time_order:
-            yield NotJudged("drift", f"{cell.name}: nothing tells the order of its runs")
+            yield NotJudged("drift/order", {"cell": cell.name})
         elif len(cell.frame) < _LEAST_RUNS:
-            yield NotJudged("drift", f"{cell.name}: {len(cell.frame)} runs are too few to see drift")
+            yield NotJudged("drift/few", {"cell": cell.name, "runs": len(cell.frame)})
     gravity: Gravity = "note" if interleaved(case) else "grave"
     metrics = distinct_metrics(case)
-    yield from _trends(metrics, ordered, gravity)
-    yield from _autocorrelation(metrics, ordered, gravity)
+    varying = {metric: [cell for cell in case.cells if _usable(cell, metric)] for metric in metrics}
+    yield from _trends(varying, gravity)
+    yield from _autocorrelation(varying, gravity)
 
 
-def _trends(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
-    tested = {
-        metric: [(cell, trend_p(cell.values(metric))) for cell in cells if _can_tell(cell, metric)]
-        for metric in metrics
-    }
-    count = sum(map(len, tested.values()))
+def _usable(cell: Cell, metric: str) -> bool:
+    values = cell.values(metric)
+    return cell.in_time_order and len(values) >= _LEAST_RUNS and varies(values)
+
+
+def _trends(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterator[Finding]:
+    count = sum(map(len, varying.values()))
+    tested = {metric: [(cell, trend_p(cell.values(metric))) for cell in cells] for metric, cells in varying.items()}
     moved = {
-        metric: seen for metric in metrics if (seen := [(cell, p) for cell, p in tested[metric] if p * count < _LEVEL])
+        metric: clear
+        for metric, pairs in tested.items()
+        if (clear := [pair for pair in pairs if pair[1] * count < _LEVEL])
     }
-    for members in families(moved):
-        best = min(members, key=lambda metric: min(p for _, p in moved[metric]))
-        yield Finding(
-            "drift",
-            gravity,
-            f"{told(best, members)} drifts from run to run within its cell: the mean depends on how long was measured",
-            "; ".join(_moved(cell, best, p) for cell, p in moved[best]),
-            _rows(cell for metric in members for cell, _ in moved[metric]),
-        )
+    for best, label, members in families({metric: min(p for _, p in pairs) for metric, pairs in moved.items()}):
+        items = [_thirds(cell.values(best)) | {"cell": cell.name, "p": p} for cell, p in moved[best]]
+        rows = rows_of(cell for metric in members for cell, _ in moved[metric])
+        yield Finding("drift", {"metrics": label, "items": items}, gravity, rows)
 
 
-def _rows(cells: Iterable[Cell]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(row for cell in cells for row in cell.rows))
+def _thirds(values: np.ndarray) -> dict[str, object]:
+    third = max(1, len(values) // 3)
+    return {"first": float(np.mean(values[:third])), "last": float(np.mean(values[-third:]))}
 
 
-def _moved(cell: Cell, metric: str, p: float) -> str:
-    values = cell.values(metric)
-    thirds = max(1, len(values) // 3)
-    first, last = float(np.mean(values[:thirds])), float(np.mean(values[-thirds:]))
-    return f"{cell.name}: {first:.4g} in the first third, {last:.4g} in the last (Kendall p = {p:.1g})"
+def _autocorrelation(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterator[Finding]:
+    pooled = {metric: pooled_lag1_p(_memories(cells, metric)) for metric, cells in varying.items()}
+    clear = {metric: test for metric, test in pooled.items() if test and test[1] * len(varying) < _LEVEL}
+    for best, label, _ in families({metric: p for metric, (_, p) in clear.items()}):
+        (lag1, p), cells = clear[best], varying[best]
+        sizes = [(cell.name, len(cell.values(best))) for cell in cells]
+        items = [{"cell": name, "runs": runs, "effective_n": effective_n(runs, lag1)} for name, runs in sizes]
+        values = {"metrics": label, "lag1": lag1, "p": p, "cells": len(cells), "items": items}
+        yield Finding("autocorrelation", values, gravity, rows_of(cells))
 
 
-def _autocorrelation(metrics: tuple[str, ...], cells: list[Cell], gravity: Gravity) -> Iterator[Finding]:
-    pooled = {
-        metric: pooled_lag1_p([found for cell in cells if (found := _memory(cell, metric))]) for metric in metrics
-    }
-    seen = {metric: found for metric, found in pooled.items() if found and found[1] * len(metrics) < _LEVEL}
-    for members in families(seen):
-        best = min(members, key=lambda metric: seen[metric][1])
-        mean, p = seen[best]
-        varied = [cell for cell in cells if _can_tell(cell, best)]
-        sizes = "; ".join(f"{cell.name}: {_worth(len(cell.values(best)), mean)}" for cell in varied)
-        yield Finding(
-            "autocorrelation",
-            gravity,
-            f"runs in a row resemble each other in {told(best, members)}: they are not independent, intervals that "
-            "take them so are too narrow, and the block is what must be repeated",
-            f"mean lag-1 autocorrelation {mean:.2f} over {len(varied)} cells (p = {p:.1g}); effective sample sizes: {sizes}",
-            _rows(varied),
-        )
-
-
-def _worth(runs: int, lag_1: float) -> str:
-    return f"{runs} runs as good as {effective_n(runs, lag_1):.1f}"
-
-
-def _can_tell(cell: Cell, metric: str) -> bool:
-    values = cell.values(metric)
-    return len(values) >= _LEAST_RUNS and varies(values)
-
-
-def _memory(cell: Cell, metric: str) -> Memory | None:
-    found = memory(cell.values(metric)) if _can_tell(cell, metric) else None
-    return found if isinstance(found, Memory) else None
+def _memories(cells: Sequence[Cell], metric: str) -> list[Memory]:
+    return [past for cell in cells if isinstance(past := memory(cell.values(metric)), Memory)]

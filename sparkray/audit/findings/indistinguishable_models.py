@@ -1,13 +1,14 @@
-"""Models that cannot be told apart by their throughput though they differ in size."""
+"""Models whose throughput is the same though they differ in size."""
 
 import math
 from collections.abc import Iterator
 from itertools import combinations
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
-from sparkray.audit.case import THROUGHPUT, Case, Cell
+from sparkray.audit.case import THROUGHPUT, Case, Cell, rows_of
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.audit.planned import label
 
@@ -27,17 +28,17 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     model), else grave.
     """
     if THROUGHPUT not in case.metrics:
-        yield NotJudged("indistinguishable_models", f"no {THROUGHPUT}: map a column to it")
+        yield NotJudged("indistinguishable_models/metric", {"metric": THROUGHPUT})
         return
     cells = [cell for cell in case.cells if len(cell.values(THROUGHPUT))]
     names = {_name(cell) for cell in cells}
     for name in sorted(name for name in names if case.params(name) is None and len(names) > 1):
-        yield NotJudged("indistinguishable_models", f"{name}: neither a card nor its name tells its size")
+        yield NotJudged("indistinguishable_models/size", {"model": name})
     for environment, level in dict.fromkeys((cell.environment, cell.level) for cell in cells):
-        there = [cell for cell in cells if (cell.environment, cell.level) == (environment, level)]
-        alike = [pair for pair in combinations(there, 2) if _comparable(case, *pair) and _equal(*pair)]
-        if alike:
-            yield _finding(case, label(environment, level), alike)
+        group = [cell for cell in cells if (cell.environment, cell.level) == (environment, level)]
+        pairs = [pair for pair in combinations(group, 2) if _comparable(case, *pair) and _equal(*pair)]
+        if pairs:
+            yield _finding(case, label(environment, level), pairs)
 
 
 def _name(cell: Cell) -> str:
@@ -71,22 +72,16 @@ def _reads_differ(case: Case, a: Cell, b: Cell) -> bool:
     return max(a_token) >= _READS_APART * min(a_token)
 
 
-def _finding(case: Case, where: str, alike: list[tuple[Cell, Cell]]) -> Finding:
-    cells = list({cell.model: cell for pair in alike for cell in pair}.values())
-    gravity: Gravity = "fatal" if any(_reads_differ(case, *pair) for pair in alike) else "grave"
-    parts = []
-    for cell in cells:
-        size = case.params(_name(cell))
-        values = cell.values(THROUGHPUT)
-        sd = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-        told = f"{size[0] / 1e9:.1f}B by {size[1]}" if size else "size unknown"
-        batch = f", batch {cell.batch}" if cell.batch else ""
-        parts.append(f"{cell.model} ({told}{batch}) {values.mean():.2f}{sd} tok/s")
-    return Finding(
-        "indistinguishable_models",
-        gravity,
-        f"{where}: {', '.join(cell.model for cell in cells)} cannot be told apart by throughput though their sizes "
-        "are far apart: one model may have run under every name, and nothing can be said by model",
-        "; ".join(parts),
-        tuple(row for cell in cells for row in cell.rows),
-    )
+def _finding(case: Case, where: str, pairs: list[tuple[Cell, Cell]]) -> Finding:
+    cells = list({cell.model: cell for pair in pairs for cell in pair}.values())
+    gravity: Gravity = "fatal" if any(_reads_differ(case, *pair) for pair in pairs) else "grave"
+    values = {"where": where, "models": [cell.model for cell in cells], "items": [_item(case, cell) for cell in cells]}
+    return Finding("indistinguishable_models", values, gravity, rows_of(cells))
+
+
+def _item(case: Case, cell: Cell) -> dict[str, Any]:
+    params, source = case.params(_name(cell)) or (None, None)
+    speeds = cell.values(THROUGHPUT)
+    sd = float(np.std(speeds, ddof=1)) if len(speeds) > 1 else None
+    shown = {"model": cell.model, "batch": cell.batch, "mean": float(speeds.mean()), "sd": sd}
+    return shown | {"params": params, "source": source}

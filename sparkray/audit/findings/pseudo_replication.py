@@ -22,45 +22,31 @@ def _requests(case: Case) -> Iterator[Finding]:
     several = case.ok.drop_nulls("iteration").filter(pl.len().over(run) > 1)
     keys = several.select(*run, "started_s").n_unique() if len(several) else 0
     if len(several) and (several["started_s"].null_count() == len(several) or keys < len(several)):
-        yield Finding(
-            "pseudo_replication",
-            "grave",
-            "several rows stand for one run: requests of a run are no replicates, and no test may count them so",
-            f"{len(several)} rows share {several.select(run).n_unique()} combinations of model, environment and iteration",
-            labels(several),
-        )
+        values = {"rows": len(several), "runs": several.select(run).n_unique()}
+        yield Finding("pseudo_replication/requests", values, "grave", labels(several))
 
 
 def _one_stretch(case: Case) -> Iterator[Finding]:
-    found: list[tuple[str, tuple[str, ...]]] = []
+    items = []
+    rows: list[str] = []
     for model, frame in case.by_model():
-        told = across_arms(frame)
-        arms = frame["environment"].n_unique()
-        if told is None or arms == 1 or frame.group_by("environment").len()["len"].min() < _LEAST_RUNS:  # type: ignore[operator]
+        ordered, arms = across_arms(frame), frame["environment"].n_unique()
+        fewest = min(frame["environment"].value_counts()["count"])
+        if ordered is None or arms == 1 or fewest < _LEAST_RUNS:
             continue
-        if stretches(told[0]["environment"].to_list()) == arms:
-            found.append((f"{model}: {len(frame)} runs in {arms} stretches, one an arm", labels(frame)))
-    if found:
-        yield Finding(
-            "pseudo_replication",
-            "grave",
-            "all runs of an arm are from one stretch of time: they repeat the run and not the comparison, whose sample "
-            "size is one a model, whatever the number of runs",
-            "; ".join(text for text, _ in found),
-            tuple(row for _, rows in found for row in rows),
-        )
+        if stretches(ordered[0]["environment"].to_list()) == arms:
+            items.append({"model": model, "runs": len(frame), "arms": arms})
+            rows += labels(frame)
+    if items:
+        yield Finding("pseudo_replication/stretch", {"items": items}, "grave", tuple(rows))
 
 
 def _claimed(case: Case) -> Iterator[Finding | NotJudged]:
     if case.results.claims is None:
-        yield NotJudged("pseudo_replication", "the input does not say what the study counted as its sample size")
+        yield NotJudged("pseudo_replication/unknown")
         return
     most = max((len(group) for _, group in case.ok.group_by("environment")), default=0)
     for claim in case.results.claims:
         if claim.n is not None and claim.n > most:
-            yield Finding(
-                "pseudo_replication",
-                "grave",
-                "a claim counts more than there are runs: requests inside a run are no replicates",
-                f"{claim.said!r} counts n = {claim.n} in each arm, and no arm has more than {most} runs",
-            )
+            values = {"claim": repr(claim.text), "n": claim.n, "most": most}
+            yield Finding("pseudo_replication/claim", values, "grave")
