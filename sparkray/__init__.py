@@ -22,7 +22,7 @@ attempt
     One try at a planned run. Failed tries are kept beside the one that is ok.
 
 Rooms, top to bottom; imports point down only: `sweep` > `cluster` > `execute`, `analysis` > `machine`, `images`,
-`store`, `catalog` > `telemetry` > `engines` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `spec` >
+`store`, `catalog` > `telemetry` > `engines`, `client` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `spec` >
 `errors`, `units`.
 
 In Python, `sparkray.load("results/local")` opens a dataset (`sparkray.api`).

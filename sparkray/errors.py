@@ -20,6 +20,7 @@
     `-- RunError                       one run failed: becomes the status of its row, never ends a sweep
         |-- EngineFailedError          the engine ended with an error or a signal
         |-- EngineOutputError          the engine exited with 0 but left no readable output
+        |-- ClientFailedError          the load generator itself failed
         |-- RunTimeoutError            the engine did not end in time
         |-- RunOutOfMemoryError        the kernel or the cgroup killed it for memory
         |-- RunUnreadyError            it could not be started
@@ -135,6 +136,10 @@ class RunError(SparkrayError):
 
 class EngineFailedError(RunError):
     """The engine ended with an error or a signal."""
+
+
+class ClientFailedError(RunError):
+    """The load generator itself failed."""
 
 
 class EngineOutputError(RunError):

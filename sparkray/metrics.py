@@ -71,16 +71,19 @@ def _ttfts_ms(data: RunData) -> list[float]:
 
 
 def _itls_ms(data: RunData) -> list[float]:
-    """Gaps between tokens where every token has a time, else each request's mean gap (end less first, over OSL-1)."""
-    if any(r.token_ns for r in data.requests):
-        return [
-            gap / NS_PER_MS for r in data.requests for gap in np.diff(np.asarray(r.token_ns, dtype=np.int64)).tolist()
-        ]
-    return [
-        (r.end_ns - r.first_token_ns) / NS_PER_MS / (r.output_tokens - 1)
-        for r in data.requests
-        if r.first_token_ns is not None and r.output_tokens > 1
-    ]
+    """Gaps between tokens where every token has a time, else each request's mean gap (end less first, over OSL-1).
+
+    Where only some requests have a time for every token, the mean gap of each other one counts as often as it has gaps.
+    """
+    each = any(r.token_ns for r in data.requests)
+    gaps: list[float] = []
+    for r in data.requests:
+        if r.token_ns:
+            gaps += (np.diff(np.asarray(r.token_ns, dtype=np.int64)) / NS_PER_MS).tolist()
+        elif r.first_token_ns is not None and r.output_tokens is not None and r.output_tokens > 1:
+            mean_ms = (r.end_ns - r.first_token_ns) / NS_PER_MS / (r.output_tokens - 1)
+            gaps += [mean_ms] * (r.output_tokens - 1 if each else 1)
+    return gaps
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -254,7 +257,7 @@ METRICS: tuple[Metric, ...] = (
         "output_throughput_tok_s",
         "higher",
         "generated tokens per second, first submission to last end",
-        _per_second(lambda d: sum(r.output_tokens for r in d.requests)),
+        _per_second(lambda d: sum(r.output_tokens or 0 for r in d.requests)),
         "output throughput",
     ),
     Metric(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.schema import Column
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 
 Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
 STATUSES: tuple[Status, ...] = ("ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted")
@@ -119,13 +119,18 @@ REQUEST_COLUMNS: tuple[Column, ...] = (
     Column("attempt", "int", "the try at that run"),
     Column("request", "int", "index in the order of submission, warm-up included"),
     Column("warmup", "bool", "true for warm-up requests, which no metric counts"),
-    Column("input_tokens", "int", "prompt tokens, counted by the engine"),
-    Column("output_tokens", "int", "generated tokens, counted by the engine"),
+    Column("input_tokens", "int", "prompt tokens, counted by the engine; null where it reports none"),
+    Column("output_tokens", "int", "generated tokens, counted by the engine; null where it reports none"),
     Column("submit_ns", "int", "submission, machine's monotonic clock"),
     Column("first_token_ns", "int", "first token; null when the engine does not stream"),
     Column("end_ns", "int", "end of the request"),
     Column("token_ns", "int_list", "time of every token, where the engine reports it"),
     Column("error", "string", "why the request failed; else null"),
+    Column(
+        "error_kind", "string", "kind of that failure; null where nothing failed, and of engines that do not report one"
+    ),
+    Column("due_ns", "int", "when the request was due by the arrival process; null in a closed loop"),
+    Column("chunks", "int", "chunks of the stream that held text; null where the load was made inside the environment"),
 )
 
 SAMPLE_COLUMNS: tuple[Column, ...] = (
@@ -196,17 +201,24 @@ CHECK_COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True)
 class Request:
-    """One request. Times in ns on the machine's monotonic clock; `token_ns` has one per token."""
+    """One request. Times in ns on the machine's monotonic clock; `token_ns` has one per token.
+
+    `error_kind` of a request over HTTP: `status`, `connection`, `truncated`, `timeout`, `server`, `no_stream`,
+    `usage_missing`, `usage_contradicts` or `interrupted`.
+    """
 
     index: int
     warmup: bool
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int | None
+    output_tokens: int | None
     submit_ns: int
     first_token_ns: int | None
     end_ns: int
     token_ns: tuple[int, ...] = ()
     error: str | None = None
+    error_kind: str | None = None
+    due_ns: int | None = None
+    chunks: int | None = None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def paces_ms(requests: Sequence[Request], in_flight: int) -> list[float]:
 
 
 def _pace_ms(request: Request, *, after_first: bool) -> float | None:
-    begin, tokens = request.submit_ns, request.output_tokens
+    begin, tokens = request.submit_ns, request.output_tokens or 0
     if after_first and request.first_token_ns is not None:
         begin, tokens = request.first_token_ns, tokens - 1
     return (request.end_ns - begin) / NS_PER_MS / tokens if tokens > 0 and request.end_ns > begin else None

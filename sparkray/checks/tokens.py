@@ -37,8 +37,10 @@ class Check:
 
 def _counts(evidence: Evidence) -> Iterator[Finding]:
     experiment = evidence.study.experiment
-    asked = Counter(experiment.workload.lengths(experiment.seed))
-    found = Counter((r.input_tokens, r.output_tokens) for r in evidence.measurement.requests if not r.warmup)
+    asked: Counter[tuple[int | None, int | None]] = Counter(experiment.workload.lengths(experiment.seed))
+    found: Counter[tuple[int | None, int | None]] = Counter(
+        (r.input_tokens, r.output_tokens) for r in evidence.measurement.requests if not r.warmup
+    )
     count, tokens_in, tokens_out = _totals(found)
     if found == asked:
         yield Finding("pass", f"{count} requests, {tokens_in} tokens in and {tokens_out} out, as asked for")
@@ -51,12 +53,12 @@ def _counts(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _totals(lengths: Counter[tuple[int, int]]) -> tuple[int, int, int]:
+def _totals(lengths: Counter[tuple[int | None, int | None]]) -> tuple[int, int, int]:
     """Requests, tokens in, tokens out."""
     return (
         lengths.total(),
-        sum(count * length[0] for length, count in lengths.items()),
-        sum(count * length[1] for length, count in lengths.items()),
+        sum(count * (length[0] or 0) for length, count in lengths.items()),
+        sum(count * (length[1] or 0) for length, count in lengths.items()),
     )
 
 

@@ -185,7 +185,7 @@ def _notes(log: LogFacts, report: Report | None, requests: tuple[Request, ...]) 
     said = number(report.reported.get("system_output_throughput_tok_s")) if report else None
     span = max((r.end_ns for r in requests), default=0) - min((r.submit_ns for r in requests), default=0)
     if said is not None and span > 0:
-        seen = sum(r.output_tokens for r in requests) * NS_PER_S / span
+        seen = sum(r.output_tokens or 0 for r in requests) * NS_PER_S / span
         if abs(said - seen) > _DISAGREE * seen:
             notes.append(f"the report shows {said:.2f} output tokens/s, its requests {seen:.2f}")
     return notes

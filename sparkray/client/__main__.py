@@ -1,0 +1,48 @@
+"""The generator's process: `python -m sparkray.client REQUEST.json ROWS.jsonl`. The end of stdin stops it at once."""
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from sparkray.client._generate import Generator, Row
+
+
+async def _run(request: dict[str, object], rows: Path) -> None:
+    with rows.open("w", encoding="utf-8") as file:
+
+        def record(row: Row) -> None:
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            file.flush()  # a row outlives a crash of this process
+
+        loop, started_s = asyncio.get_running_loop(), time.process_time()
+        task = asyncio.ensure_future(Generator(request, record).run())
+
+        def stop() -> None:
+            loop.remove_reader(sys.stdin.fileno())
+            task.cancel()
+
+        loop.add_reader(sys.stdin.fileno(), stop)
+        try:
+            ended = await task
+        except asyncio.CancelledError:
+            ended = "stopped"
+        cpu_s = time.process_time()
+        record({"ended": ended, "cpu_s": cpu_s, "load_cpu_s": cpu_s - started_s})
+
+
+def main() -> None:
+    """Pin this process, run the load, write the rows."""
+    request_file, rows = sys.argv[1:]
+    request = json.loads(Path(request_file).read_bytes())
+    if request["cpus"] is not None:
+        os.sched_setaffinity(0, request["cpus"])
+    gc.disable()  # a collection stops every stream; what a load leaves is freed with the process
+    asyncio.run(_run(request, Path(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Starts the `builtin` generator (`python -m sparkray.client`), waits for it and reads what it left."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sparkray.client import Load, LoadResult, Target
+from sparkray.client._rows import result_of
+from sparkray.errors import ClientFailedError, ConfigError
+
+_PATIENCE_S = 5.0
+_SHOWN = 500
+
+
+def run(target: Target, load: Load, *, cpus: Sequence[int] | None, stop_fd: int | None) -> LoadResult:
+    """See `client.run_load`."""
+    try:
+        offsets = load.arrival.offsets(len(load.prompts) - load.warmup, load.seed)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    document = {
+        "target": asdict(target),
+        "load": {
+            "prompts": [prompt if isinstance(prompt, str) else list(prompt) for prompt in load.prompts],
+            "output_tokens": load.output_tokens if isinstance(load.output_tokens, int) else list(load.output_tokens),
+            "concurrency": load.concurrency,
+            "warmup": load.warmup,
+            "timeout_s": load.timeout_s,
+            "most_in_flight": load.most_in_flight,
+        },
+        "offsets_s": offsets,
+        "cpus": None if cpus is None else sorted(cpus),
+    }
+    with tempfile.TemporaryDirectory(prefix="sparkray-client-") as folder:
+        request, rows, log = (Path(folder) / name for name in ("request.json", "rows.jsonl", "client.log"))
+        request.write_text(json.dumps(document))
+        command = [sys.executable, "-m", "sparkray.client", str(request), str(rows)]
+        with log.open("wb") as output:
+            code = wait_for(command, output.fileno(), stop_fd)
+        recorded = _read(rows)
+        if code != 0 or not recorded or "ended" not in recorded[-1]:
+            raise ClientFailedError(
+                f"the load generator ended with status {code} after {len(recorded)} requests: {last_line(log)}"
+            )
+    return result_of(recorded[:-1], recorded[-1], load)
+
+
+def last_line(log: Path) -> str:
+    """What a generator that failed printed last."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1][-_SHOWN:] if lines else "it printed nothing"
+
+
+def wait_for(command: Sequence[str], output: int, stop_fd: int | None) -> int:
+    """Exit status of a generator. It is stopped by the end of its stdin, which the death of this process brings too."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+    ) as process:
+        ended = os.pidfd_open(process.pid)
+        try:
+            select.select([ended, *([] if stop_fd is None else [stop_fd])], [], [])
+            if process.stdin is not None:
+                process.stdin.close()
+            return process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(ended)
+
+
+def _read(rows: Path) -> list[dict[str, Any]]:
+    """Rows that were written whole; a generator that was killed may leave half of one."""
+    try:
+        lines = rows.read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,0 +1,121 @@
+"""From the generator's rows to requests: token counts checked against chunks, notes on what a reader should know. Pure."""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from sparkray.client import Load, LoadResult
+from sparkray.client._limits import CHUNKS_PER_S
+from sparkray.records import Request
+from sparkray.units import NS_PER_MS, NS_PER_S
+
+NAME = "builtin"
+_NEAR = 0.5
+"""Share of the client's limit, or of one CPU, above which the client may have slowed what it measured."""
+_LATE_MS = 2.0
+_SHORT_S = 1.0
+"""A load shorter than this is mostly the client's own start."""
+
+
+def result_of(rows: Sequence[dict[str, Any]], end: dict[str, Any], load: Load) -> LoadResult:
+    """The result of a load.
+
+    Args:
+        rows: One per request, as `_generate` recorded it.
+        end: The generator's last row: how it ended, its CPU seconds.
+        load: What was asked for.
+    """
+    rows = sorted(rows, key=lambda row: row["index"])
+    requests = tuple(request_of(row, _asked(load, row["index"])) for row in rows)
+    share = busiest_second(rows) / CHUNKS_PER_S if CHUNKS_PER_S else None
+    return LoadResult(
+        requests=requests,
+        client_cpu_s=end["cpu_s"],
+        max_rate_share=share,
+        notes=tuple(notes(rows, requests, share, end)),
+        ended=end["ended"],
+        client=NAME,
+        models=tuple(dict.fromkeys(row["model"] for row in rows if row.get("model"))),
+    )
+
+
+def _asked(load: Load, index: int) -> int:
+    return load.output_tokens if isinstance(load.output_tokens, int) else load.output_tokens[index]
+
+
+def busiest_second(rows: Sequence[dict[str, Any]]) -> int:
+    """Most chunks with text that came within one second of the clock."""
+    return max(Counter(ns // NS_PER_S for row in rows for ns in row["chunk_ns"]).values(), default=0)
+
+
+def request_of(row: dict[str, Any], asked: int) -> Request:
+    """One request. Its tokens are what the usage field reports; None where it reports none."""
+    chunks: list[int] = row["chunk_ns"]
+    prompt, completion = row.get("usage") or (None, None)
+    kind, error = row.get("error_kind"), row.get("error")
+    if error is None:
+        kind, error = count_error(row, completion, asked)
+    last_ns = max(row.get("finish_ns") or 0, chunks[-1] if chunks else 0) or row["ended_ns"]
+    return Request(
+        index=row["index"],
+        warmup=row["warmup"],
+        input_tokens=prompt,
+        output_tokens=completion,
+        submit_ns=row["submit_ns"],
+        first_token_ns=chunks[0] if chunks else None,
+        end_ns=last_ns if error is None else row["ended_ns"],
+        token_ns=tuple(chunks) if len(chunks) == completion else (),
+        error=error,
+        due_ns=row["due_ns"],
+        chunks=len(chunks),
+        error_kind=kind,
+    )
+
+
+def count_error(row: dict[str, Any], completion: int | None, asked: int) -> tuple[str | None, str | None]:
+    """Kind and text of what is wrong with the token count of a request that ended well; (None, None) when it can be right.
+
+    A chunk may hold several tokens, so fewer chunks than tokens contradict nothing.
+    """
+    chunks = len(row["chunk_ns"])
+    if completion is None:
+        return "usage_missing", f"no usage field: the number of tokens is unknown ({chunks} chunks held text)"
+    if fell := row.get("usage_fell"):
+        return "usage_contradicts", f"usage fell from {fell[0]} to {fell[1]} output tokens during the stream"
+    if completion < chunks:
+        return "usage_contradicts", f"usage reports {completion} output tokens, but {chunks} chunks held text"
+    if completion > asked:
+        return "usage_contradicts", f"usage reports {completion} output tokens, but at most {asked} were asked for"
+    if completion and not chunks:
+        return "usage_contradicts", f"usage reports {completion} output tokens, but no chunk held text"
+    return None, None
+
+
+def notes(
+    rows: Sequence[dict[str, Any]], requests: Sequence[Request], share: float | None, end: dict[str, Any]
+) -> list[str]:
+    """What a reader of the numbers should know."""
+    found = [
+        f"{count} of {len(requests)} requests failed ({kind}), the first, {first.index}: {first.error}"
+        for kind, count in Counter(r.error_kind for r in requests if r.error_kind).items()
+        for first in [next(r for r in requests if r.error_kind == kind)]
+    ]
+    good = [r for r in requests if r.error is None]
+    several = sum(1 for r in good if not r.token_ns and r.output_tokens)
+    if several:
+        found.append(f"{several} of {len(good)} requests had chunks of several tokens: their ITL is a mean per request")
+    undone = sum(1 for row in rows if row.get("finish_ns") and not row.get("done"))
+    if undone:
+        found.append(f"{undone} streams ended without [DONE]")
+    late_ms = [(r.submit_ns - r.due_ns) / NS_PER_MS for r in requests if r.due_ns is not None]
+    if len(late_ms) > 1 and (p99 := statistics.quantiles(late_ms, n=100)[98]) > _LATE_MS:
+        found.append(f"requests were sent late: p99 {p99:.1f} ms after they were due")
+    if share is not None and share > _NEAR:
+        found.append(
+            f"the client received {share:.0%} of the chunks per second that it can: it may have slowed the load"
+        )
+    span_s = (max(r["ended_ns"] for r in rows) - min(r["submit_ns"] for r in rows)) / NS_PER_S if rows else 0.0
+    if span_s > _SHORT_S and end["load_cpu_s"] / span_s > _NEAR:
+        found.append(f"the client used {end['load_cpu_s'] / span_s:.0%} of one CPU: it may have slowed the load")
+    return found

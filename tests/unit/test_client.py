@@ -1,0 +1,194 @@
+"""The load generator against a real server in another process."""
+
+import os
+import signal
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.http_server import Faults, server
+
+from sparkray.client import Load, LoadResult, Target, run_load
+from sparkray.client._stream import EventParser
+from sparkray.config.arrival import Arrival
+from sparkray.errors import ClientFailedError, ConfigError, UnknownNameError
+from sparkray.units import NS_PER_S
+
+IDS = [[1, 2, 3]] * 8
+
+
+def _load(faults: Faults, *, endpoint: str = "completions", **changed) -> LoadResult:
+    given = {"prompts": IDS, "output_tokens": 6, "concurrency": 1, "timeout_s": 20.0} | changed
+    with server(faults) as (url, _):
+        return run_load(Target(url, "test-model", endpoint), Load(**given))
+
+
+def _kinds(result: LoadResult) -> list[str | None]:
+    return [request.error_kind for request in result.requests]
+
+
+def _most_at_once(result: LoadResult) -> int:
+    events = sorted([(r.submit_ns, 1) for r in result.requests] + [(r.end_ns, -1) for r in result.requests])
+    return max(sum(change for _, change in events[: n + 1]) for n in range(len(events)))
+
+
+def test_a_closed_loop_keeps_its_concurrency_and_stamps_every_token() -> None:
+    result = _load(Faults(token_s=0.01, split=True, line_end="crlf"), concurrency=3, warmup=2)
+    assert (result.ended, result.notes, result.models) == ("complete", (), ("test-model",))
+    assert [(r.index, r.warmup) for r in result.requests] == [(n, n < 2) for n in range(8)]
+    assert {(r.input_tokens, r.output_tokens, r.chunks, len(r.token_ns)) for r in result.requests} == {(3, 6, 6, 6)}
+    assert _most_at_once(result) == 3
+    assert result.requests[0].end_ns < result.requests[1].submit_ns < result.requests[1].end_ns
+    for request in result.requests:
+        assert request.submit_ns < request.first_token_ns == request.token_ns[0]
+        assert list(request.token_ns) == sorted(request.token_ns)
+        assert request.end_ns - request.submit_ns > 5 * 0.01 * NS_PER_S
+    assert result.client_cpu_s > 0
+
+
+def test_chat_with_usage_in_every_chunk_and_no_end_mark() -> None:
+    result = _load(Faults(usage="every", done=False, line_end="cr", split=True), endpoint="chat", prompts=["a b"] * 3)
+    assert [(r.input_tokens, r.output_tokens, r.error) for r in result.requests] == [(2, 6, None)] * 3
+    assert result.notes == ("3 streams ended without [DONE]",)
+
+
+def test_failed_requests_are_rows_and_the_others_go_on() -> None:
+    faults = Faults(error_requests=(2,), half_requests=(3,), stream_error_requests=(4,), hang_requests=(5,))
+    result = _load(faults, timeout_s=0.5)
+    assert _kinds(result) == [None, "status", "truncated", "server", "timeout", None, None, None]
+    errors = [request.error for request in result.requests[1:5]]
+    assert errors == [
+        "HTTP 500: request 2 fails on purpose",
+        "the stream broke off after 3 chunks with text",
+        "the server reports an error in the stream: out of memory on purpose",
+        "no complete answer within 0.5 s",
+    ]
+    assert [r.output_tokens for r in result.requests[1:5]] == [None] * 4
+    assert result.requests[2].first_token_ns is not None
+    assert len(result.notes) == 4
+    assert result.notes[0] == f"1 of 8 requests failed (status), the first, 1: {errors[0]}"
+
+
+@pytest.mark.parametrize(
+    ("faults", "kind", "text", "tokens"),
+    [
+        (Faults(usage="none"), "usage_missing", "the number of tokens is unknown (6 chunks held text)", None),
+        (Faults(usage="short"), "usage_contradicts", "reports 5 output tokens, but 6 chunks held text", 5),
+        (Faults(usage="long"), "usage_contradicts", "reports 12 output tokens, but at most 6 were asked for", 12),
+        (Faults(no_stream=True), "no_stream", "one JSON document, not a stream", None),
+    ],
+)
+def test_token_counts_that_cannot_be_right_are_errors(faults: Faults, kind: str, text: str, tokens: int | None) -> None:
+    result = _load(faults, prompts=IDS[:2])
+    assert _kinds(result) == [kind] * 2
+    assert text in result.requests[0].error
+    assert result.requests[0].output_tokens == tokens
+    assert len(result.notes) == 1
+
+
+def test_chunks_of_several_tokens_leave_tokens_without_times_of_their_own() -> None:
+    result = _load(Faults(tokens_per_chunk=4), prompts=IDS[:2])
+    assert [(r.output_tokens, r.chunks, r.token_ns, r.error) for r in result.requests] == [(6, 2, (), None)] * 2
+    assert result.notes == ("2 of 2 requests had chunks of several tokens: their ITL is a mean per request",)
+
+
+def test_a_server_that_dies_leaves_a_broken_stream_and_refused_connections() -> None:
+    result = _load(Faults(die_at_request=2), prompts=IDS[:4])
+    assert _kinds(result) == [None, "truncated", "connection", "connection"]
+    assert result.requests[3].error.startswith("connection failed: ")
+
+
+def test_a_trace_sends_when_due_and_not_when_answered() -> None:
+    offsets = (0.0, 0.05, 0.3)
+    arrival = Arrival("trace", offsets_s=offsets)
+    result = _load(Faults(first_token_s=1.0), prompts=IDS[:4], warmup=1, arrival=arrival, concurrency=None)
+    due = [request.due_ns for request in result.requests]
+    assert due[0] is None
+    assert [round((ns - due[1]) / NS_PER_S, 6) for ns in due[1:]] == list(offsets)
+    assert all(r.submit_ns >= r.due_ns for r in result.requests[1:])
+    assert _most_at_once(result) == 3
+
+
+def test_a_rate_that_saturates_the_server_ends_early() -> None:
+    arrival = Arrival("constant", rate_req_s=100.0)
+    result = _load(Faults(first_token_s=60.0), arrival=arrival, concurrency=None, most_in_flight=4)
+    assert (result.ended, _kinds(result)) == ("saturated", ["interrupted"] * 4)
+
+
+def test_a_stop_ends_the_load_at_once_with_the_rows_so_far() -> None:
+    with server(Faults(token_s=0.2, announce=True)) as (url, process):
+        result = run_load(Target(url, "m"), Load(IDS, 100), stop_fd=process.stdout.fileno())
+    assert (result.ended, _kinds(result)) == ("stopped", ["interrupted"])
+    assert result.requests[0].error == "the load was stopped before the answer was complete"
+
+
+def test_a_client_that_is_killed_is_said_to_have_failed() -> None:
+    with server(Faults(hang_requests=(2,), announce=True)) as (url, process):
+
+        def kill() -> None:
+            while process.stdout.readline() != "REQUEST 2\n":
+                pass
+            for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                if b"sparkray.client" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    os.kill(int(child), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        with pytest.raises(ClientFailedError, match="status -9 after 1 requests"):
+            run_load(Target(url, "m"), Load(IDS, 6))
+        killer.join()
+
+
+def test_the_client_is_pinned_and_says_when_it_cannot_be() -> None:
+    with pytest.raises(ClientFailedError, match="status 1 after 0 requests: OSError"):
+        run_load(Target("http://127.0.0.1:1", "m"), Load(IDS, 6), cpus=[4095])
+
+
+def test_loads_that_cannot_be_are_refused() -> None:
+    target = Target("http://127.0.0.1:1", "m", "chat")
+    with pytest.raises(ConfigError, match="chat takes text"):
+        run_load(target, Load(IDS, 6))
+    with pytest.raises(UnknownNameError, match=r"load generator 'bultin'\. Did you mean 'builtin'"):
+        run_load(target, Load(["a"], 6), client="bultin")
+    with pytest.raises(ConfigError, match="2 offsets for 1 requests"):
+        run_load(target, Load(["a"], 6, arrival=Arrival("trace", offsets_s=(0.0, 1.0))))
+    with pytest.raises(ConfigError, match="warmup 9"):
+        Load(IDS, 6, warmup=9)
+    with pytest.raises(ConfigError, match="needs a concurrency"):
+        Load(IDS, 6, concurrency=None)
+    with pytest.raises(ConfigError, match="7 values for 8 prompts"):
+        Load(IDS, [6] * 7)
+
+
+def test_arrival_times_are_fixed_by_the_seed_and_have_the_rate() -> None:
+    assert Arrival().offsets(3, 0) is None
+    assert Arrival("constant", rate_req_s=4.0).offsets(3, 0) == (0.0, 0.25, 0.5)
+    poisson = Arrival("poisson", rate_req_s=10.0)
+    times = poisson.offsets(4000, 7)
+    assert times == poisson.offsets(4000, 7) != poisson.offsets(4000, 8)
+    gaps = [b - a for a, b in pairwise(times)]
+    assert sum(gaps) / len(gaps) == pytest.approx(0.1, rel=0.05)
+    assert sum(gap > 0.1 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)
+    for wrong in ({"kind": "poisson"}, {"rate_req_s": 1.0}, {"kind": "trace"}, {"kind": "trace", "offsets_s": (1, 0)}):
+        with pytest.raises(ValueError, match=r"rate_req_s|offsets_s"):
+            Arrival(**wrong)
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=9), min_size=1, max_size=5),
+    st.sampled_from(["\n", "\r", "\r\n"]),
+    st.lists(st.integers(0, 200), max_size=8),
+    st.booleans(),
+)
+def test_events_are_the_same_however_the_bytes_are_cut(
+    payloads: list[str], end: str, cuts: list[int], whole: bool
+) -> None:
+    stream = "".join(f": note{end}id: 1{end}data: {payload}{end}{end}" for payload in payloads).encode()
+    stream = stream if whole else stream.removesuffix(end.encode())
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    parser = EventParser()
+    found = [event for a, b in pairwise(places) for event in parser.feed(stream[a:b])] + parser.close()
+    assert [event.decode() for event in found] == payloads
