@@ -26,7 +26,7 @@ BAD = {
     "results-dir": (("--results-dir", __file__), ["--results-dir", __file__, "is a file"]),
     "room": (("--set", "engin.threads=1"), ["no room 'engin'", "Did you mean 'engine'?"]),
     "form": (("--set", "threads"), ["'threads'", "room.key=value", "Rooms: site, experiment, engine, docker"]),
-    "no YAML": (("--set", "site.image=["), ["'site.image=['", "is no YAML"]),
+    "no YAML": (("--set", "site.image=["), ["'site.image=['", "is not valid YAML"]),
     "site key": (("--set", "site.imag=x"), ["unknown key 'imag'", "did you mean 'image'?"]),
     "experiment key": (("--set", "experiment.workload.request=3"), ["'workload.request'", "did you mean 'requests'?"]),
     "through a value": (("--set", "experiment.runs.x=3"), ["runs.x", "'runs' has no keys below it, it is "]),

@@ -132,7 +132,7 @@ def test_a_card_and_an_experiment_are_found_by_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"a: [1", "is no YAML"), (b"- 1", "found list"), (b"", "found NoneType"), (b"\xff\xfe\x00", "cannot be read")],
+    [(b"a: [1", "is not valid YAML"), (b"- 1", "found list"), (b"", "found NoneType"), (b"\xff\xfe\x00", "cannot be read")],
 )
 def test_files_that_are_no_mapping_are_refused_with_their_name(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "x.yaml"
@@ -180,5 +180,5 @@ def test_a_setting_in_an_unknown_room_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="there is no room 'engin'") as error:
         parse_settings(["engin.threads=1"])
     assert "Did you mean 'engine'?" in error.value.remedy
-    with pytest.raises(ConfigError, match="the value is no YAML"):
+    with pytest.raises(ConfigError, match="the value is not valid YAML"):
         parse_settings(["site.a=[1"])
