@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -141,23 +141,36 @@ def _with_driver(arm: Arm, study: Study) -> Arm:
     return replace(arm, environment=environment, deviations=deviations, binds=binds, made=(MOUNT_POINT,))
 
 
-def probed(arms: dict[str, Arm], engine: Engine, cache: Path, notify: Notify) -> dict[str, Arm]:
-    """Each arm with what the engine's tool says of itself there, where the engine asks for that.
+def probed(
+    arms: dict[str, Arm], engine: Engine, cache: Path, notify: Notify, *, known: Iterable[Arm] = ()
+) -> dict[str, Arm]:
+    """Each arm with what the engine's tool reports of itself, where the engine asks for that.
+
+    The tool is asked once in a container and once in a chroot: its files and variables are the same whatever the flags,
+    and a flag such as `--log-driver none` would hide the answer. `known` are arms that have been asked already.
 
     Raises:
-        HostError: The tool cannot be started in an arm, or says nothing that can be used.
+        HostError: The tool cannot be started in an arm, or its answer cannot be used.
     """
     argv = engine.probe()
     if argv is None:
         return arms
-    found: dict[str, Arm] = {}
+    answers = {_files_of(arm): arm.tool for arm in known}
     for name, arm in arms.items():
-        notify(f"{name}: asking the engine's tool for its version and options")
-        try:
-            found[name] = replace(arm, tool=engine.understand(asked(arm, argv, cache)))
-        except RunError as error:
-            raise PreflightError(f"{name}: the engine's tool does not answer: {error.message}", error.remedy) from None
-    return found
+        if _files_of(arm) not in answers:
+            notify(f"{name}: asking the engine's tool for its version and options")
+            try:
+                answers[_files_of(arm)] = engine.understand(asked(arm, argv, cache))
+            except RunError as error:
+                raise PreflightError(
+                    f"{name}: the engine's tool does not answer: {error.message}", error.remedy
+                ) from None
+    return {name: replace(arm, tool=answers[_files_of(arm)]) for name, arm in arms.items()}
+
+
+def _files_of(arm: Arm) -> tuple[object, ...]:
+    """What decides which tool an arm has, and how it answers."""
+    return arm.runtime.name, arm.rootfs, arm.image and arm.image.digest, frozenset(arm.environment.items())
 
 
 def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
