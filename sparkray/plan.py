@@ -270,7 +270,7 @@ def _order_in_block(study: Study, arms: Sequence[Treatment], block: str, *, shif
     return treatments[start:] + treatments[:start]
 
 
-_SIMULATED_S = 4.0
+_SIMULATED_S = 2.5
 _START_S = 20.0
 _LOAD_BYTES_S = 1e9
 _BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.7, 0.4

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from sparkray.analysis.optimized import file_of, read
 from sparkray.catalog.weights import cache_folder
-from sparkray.config.model import ModelCard
+from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import Site
 from sparkray.errors import InputError
+from sparkray.execute.prepared_host import memory_for
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import SUFFIX, OptimizationRequest
@@ -37,6 +38,10 @@ from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, ladder
 
 QUICK_RUNS = 3
+_STAGE_START_H = 15 / 3600
+"""Ray, the image and the models' digests, before the first run of a stage."""
+_PREFLIGHT_H = 3 / 3600
+"""Each environment is started once before it is measured."""
 Sweep = Callable[[Options], int]
 
 
@@ -95,6 +100,7 @@ class _Study:
         first = build_study(self.options)
         whole = _whole(first, self.options, site)
         costs = _Costs(self.options, site)
+        able = [card for card in first.cards if _cannot_run(first, card) is None]
         asked = {
             "site": site.name,
             "experiment": first.experiment.name,
@@ -105,7 +111,7 @@ class _Study:
         design = kept_design(
             self.options.results_dir.absolute(),
             asked,
-            lambda: choose(ladder(whole, first.cards), lambda one: sum(costs.hours(one).values()), self.budget_hours),
+            lambda: choose(ladder(whole, able), lambda one: sum(costs.hours(one).values()), self.budget_hours),
         )
         self._say(*_outlook(first, whole, design, costs.hours(design), self.budget_hours))
         stages = _stages(self.options, site, design, smallest)
@@ -183,6 +189,11 @@ def _whole(first: Study, options: Options, site: Site) -> Design:
     )
 
 
+def _cannot_run(study: Study, card: ModelCard) -> str | None:
+    """Why a model cannot run on the study's site, in words; None when nothing is known against it."""
+    return refusal(card, Host(study.engine, memory_for(study.site), f"site {study.site.name}"))
+
+
 @dataclass(frozen=True)
 class _Costs:
     """Estimated hours of a design by stage. Each set of models is planned once; hours grow with blocks and trials."""
@@ -197,11 +208,13 @@ class _Costs:
             self.planned[design.models] = self._of_one(design)
         one = self.planned[design.models]
         return {
-            "baseline": design.runs * one["baseline"],
+            "baseline": design.runs * one["baseline"] + 2 * _STAGE_START_H,
             "optimize": design.optimize_runs * (one["screen"] + one["attribute"])
             + design.trials * one["search"]
-            + design.confirm_runs * one["confirm"],
-            "validate": design.runs * one["validate"],
+            + design.confirm_runs * one["confirm"]
+            + one["preflight"]
+            + _STAGE_START_H,
+            "validate": design.runs * one["validate"] + _STAGE_START_H,
         }
 
     def _of_one(self, design: Design) -> Mapping[str, float]:
@@ -214,13 +227,12 @@ class _Costs:
             "confirm": design.confirm_runs,
         }
         context = optimization_context(stages.optimize, stages.asked, measuring=False)
+        planned = phases(context, self.options.results_dir)
         return {
             "baseline": _block_hours(stages.baseline),
             "validate": _block_hours(replace(stages.validate, optimized=None)),
-            **{
-                phase.stage: next(iter(phase.hours.values())) / counts[phase.stage]
-                for phase in phases(context, self.options.results_dir)
-            },
+            "preflight": sum(phase.treatments for phase in planned) * _PREFLIGHT_H,
+            **{phase.stage: next(iter(phase.hours.values())) / counts[phase.stage] for phase in planned},
         }
 
 
@@ -282,11 +294,11 @@ def _outlook(
     ]
     total = f"at most {sum(hours.values()):.2f} h in all, by estimates from the cards' sizes"
     lines.append(total if budget_hours is None else f"{total}; budget {budget_hours:g} h")
-    lines += _price(whole, design, margin, first.cards)
+    lines += _price(whole, design, margin, first)
     return lines
 
 
-def _price(whole: Design, design: Design, margin: float, cards: Sequence[ModelCard]) -> list[str]:
+def _price(whole: Design, design: Design, margin: float, study: Study) -> list[str]:
     """What a smaller design costs in power and in models; nothing where it is the whole one."""
     if design == whole:
         return []
@@ -300,9 +312,11 @@ def _price(whole: Design, design: Design, margin: float, cards: Sequence[ModelCa
             f"{design.runs} blocks instead of {whole.runs}: the chance to show equal arms equivalent within {margin:.1%} is "
             f"{powers}"
         )
-    left = [card for card in cards if card.name in whole.models and card.name not in design.models]
+    left = [card for card in study.cards if card.name in whole.models and card.name not in design.models]
     if left:
-        names = ", ".join(f"{card.name} (tier {card.tier})" for card in left)
+        names = ", ".join(
+            f"{card.name} ({'cannot run here' if _cannot_run(study, card) else f'tier {card.tier}'})" for card in left
+        )
         lines.append(f"left out, nothing will be known of them: {names}")
     if design.sequential:
         lines.append("sequential: a model ends early where its verdict is certain, so that it may take fewer hours")
