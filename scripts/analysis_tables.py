@@ -1,6 +1,6 @@
 """The tables of an analysis in `docs/reference/analysis.md`, from their schema: `analysis_tables.py [--write | --check]`.
 
-The page is written by hand; what stands between its two marks is made here from `sparkray/analysis/schema.py`. Without an
+The page is written by hand; what stands between its two marks is made here from `sparkray/columns/analysis/`. Without an
 option it is printed; `--write` puts it into the page, `--check` ends with 1 when the page holds another.
 """
 
@@ -25,7 +25,9 @@ def tables() -> str:
     """Every table with its columns, as Markdown."""
     parts = []
     for table in TABLES.values():
-        rows = [(f"`{column.name}`", column.kind, column.label, _unit(column), column.what) for column in table.columns]
+        rows = [
+            (f"`{column.name}`", column.kind, column.label, _unit(column), column.meaning) for column in table.columns
+        ]
         if table.name == "runs":
             rows = [*rows[:7], ("…", "float", "", "", METRIC_COLUMNS), rows[-1]]
         lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows]
@@ -34,7 +36,7 @@ def tables() -> str:
                 [
                     f"### `{table.name}`",
                     "",
-                    f"{table.what}.",
+                    f"{table.meaning}.",
                     "",
                     "| column | type | label | unit | meaning |",
                     "|---|---|---|---|---|",

@@ -1,8 +1,8 @@
 """The data dictionary, from the columns that the store writes: `data_dictionary.py [--write | --check]`.
 
 Without an option it prints the page. `--write` puts it into docs/reference/data.md, `--check` ends with 1 when that page is
-stale. The columns come from `sparkray.records` and `sparkray.metrics` by way of the store's tables, so a column
-that is added there stands here with the next `--write`; only the prose around the tables is kept in this file.
+stale. The columns come from `sparkray/columns/dataset/` and `sparkray/columns/metrics.csv`; only the prose
+around the tables is kept in this file.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, STATUSES
-from sparkray.schema import Column
+from sparkray.schema import Column, Table
 from sparkray.store import TABLES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data.md"
@@ -35,27 +35,14 @@ MEANINGS = {
     "invalid": "it ran, but a check refused it; its numbers are kept and never used",
     "interrupted": "somebody stopped it, or sparkray died under it",
 }
-ROWS = {
-    "runs": (
-        "One row an attempt at a run: what it was, how it ended, what made it, and one column a metric. A `docker_<option>` "
-        "column is null where the option was not given, outside Docker, and in rows older than schema version 1.3."
-    ),
-    "requests": "One row a request. Requests are observations inside a run, never replicates.",
-    "samples": (
-        "One row a reading of one sampler, or of one GPU by it. A row holds the columns of its own sampler; the others "
-        "are null. Most samplers read ten times a second, dear ones every few seconds; all of them read on the host, "
-        "alike in every arm."
-    ),
-    "checks": "One row a verdict of one validity check on one attempt, with what was seen. `invalid` refuses the run.",
-}
 
 INTRO = f"""\
 # Data dictionary
 
 <!-- Generated. Do not edit: change the columns or scripts/data_dictionary.py, then run the command below. -->
 
-Schema version {SCHEMA_VERSION}. This page is made from `sparkray/records.py` and `sparkray/metrics.py`, the same
-declarations that the files are written from. After a change there, make it anew:
+Schema version {SCHEMA_VERSION}. This page is made from the files in `sparkray/columns/`, the same declarations that the
+data files are written from. After a change there, make it anew:
 
     {COMMAND}
 
@@ -153,7 +140,7 @@ def _cell(text: str) -> str:
 
 def _table(columns: Sequence[Column]) -> list[str]:
     rows = [
-        f"| `{column.name}` | {TYPES[column.kind]} | {column.unit or NONE} | {_cell(column.what)} |"
+        f"| `{column.name}` | {TYPES[column.kind]} | {column.unit or NONE} | {_cell(column.meaning)} |"
         for column in columns
     ]
     return ["| column | type | unit | meaning |", "|---|---|---|---|", *rows]
@@ -162,27 +149,29 @@ def _table(columns: Sequence[Column]) -> list[str]:
 def _metric_table(columns: Sequence[Column]) -> list[str]:
     rows = [
         f"| `{column.name}` | {TYPES[column.kind]} | {column.unit or NONE} | {BY_NAME[column.name].better} "
-        f"| {_cell(column.what)} |"
+        f"| {_cell(column.meaning)} |"
         for column in columns
     ]
     return ["| column | type | unit | better | meaning |", "|---|---|---|---|---|", *rows]
 
 
-def _section(table: str, columns: Sequence[Column]) -> list[str]:
-    facts = [column for column in columns if column.name not in BY_NAME]
-    metrics = [column for column in columns if column.name in BY_NAME]
-    lines = ["", f"### `{table}`", "", ROWS[table], "", *_table(facts)]
-    return [*lines, "", f"Metrics, in the same table `{table}`:", "", *_metric_table(metrics)] if metrics else lines
+def _section(table: Table) -> list[str]:
+    facts = [column for column in table if column.name not in BY_NAME]
+    metrics = [column for column in table if column.name in BY_NAME]
+    lines = ["", f"### `{table.name}`", "", table.meaning, "", *_table(facts)]
+    return (
+        [*lines, "", f"Metrics, in the same table `{table.name}`:", "", *_metric_table(metrics)] if metrics else lines
+    )
 
 
 def page() -> str:
     """The whole page.
 
     Raises:
-        KeyError: A table, a status or a type of column that this file has no words for yet.
+        KeyError: A status or a type of column that this file has no words for yet.
     """
     statuses = [f"| `{status}` | {MEANINGS[status]} |" for status in STATUSES]
-    sections = [line for table, columns in TABLES.items() for line in _section(table, columns)]
+    sections = [line for table in TABLES.values() for line in _section(table)]
     return INTRO + REST + "\n".join(statuses) + "\n" + ATTEMPTS + "\n".join(sections) + "\n"
 
 

@@ -1,17 +1,20 @@
-"""One row per metric: name (ending in its unit), better direction, meaning, function. Pure.
+"""Metrics of a run: each is a row in `columns/metrics.csv` and the function of that name in `COMPUTE`.
 
 A metric that cannot be computed is None, never 0. Warm-up and failed requests do not count. Percentiles interpolate
 linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
+from sparkray.errors import ConfigError
 from sparkray.records import EngineFacts, Request
-from sparkray.schema import Column, label_of, number
+from sparkray.schema import FOLDER, Column, read_rows
 from sparkray.units import NS_PER_MS, NS_PER_S, gib
 
 Better = Literal["higher", "lower", "neither"]
@@ -30,20 +33,21 @@ class RunData:
     before: Mapping[str, float | None]
 
 
+Compute = Callable[[RunData], float | None]
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One column of `runs`. `label` is its heading where the name does not give one."""
+    """One metric of a run, a column of `runs`."""
 
-    name: str
+    column: Column
     better: Better
-    what: str
-    compute: Callable[[RunData], float | None]
-    label: str = ""
+    compute: Compute
 
     @property
-    def column(self) -> Column:
-        """As a column of a table."""
-        return number(self.name, self.what, label=self.label)
+    def name(self) -> str:
+        """Name of its column; it ends in the unit."""
+        return self.column.name
 
 
 def _span_s(data: RunData) -> float | None:
@@ -240,155 +244,104 @@ def _sm_clock_mean_mhz(data: RunData) -> float | None:
     return _mean(clocks)
 
 
-def _family(prefix: str, what: str, values: Callable[[RunData], list[float]]) -> tuple[Metric, ...]:
+def _family(prefix: str, values: Callable[[RunData], list[float]]) -> dict[str, Compute]:
     """Mean and percentiles of one quantity in ms."""
 
-    def percentile(q: int) -> Metric:
-        return Metric(f"{prefix}_p{q}_ms", "lower", f"{q}th percentile of {what}", lambda d: _percentile(values(d), q))
+    def percentile(q: int) -> Compute:
+        return lambda data: _percentile(values(data), q)
 
-    mean = Metric(
-        f"{prefix}_mean_ms", "lower", f"mean of {what}", lambda d: _mean(values(d)), f"mean {label_of(prefix)}"
-    )
-    return (mean, percentile(50), percentile(95), percentile(99))
+    mean: dict[str, Compute] = {f"{prefix}_mean_ms": lambda data: _mean(values(data))}
+    return mean | {f"{prefix}_p{q}_ms": percentile(q) for q in (50, 95, 99)}
 
 
-METRICS: tuple[Metric, ...] = (
-    Metric(
-        "output_throughput_tok_s",
-        "higher",
-        "generated tokens per second, first submission to last end",
-        _per_second(lambda d: sum(r.output_tokens or 0 for r in d.requests)),
-        "output throughput",
-    ),
-    Metric(
-        "request_throughput_req_s",
-        "higher",
-        "completed requests per second, first submission to last end",
-        _per_second(lambda d: len(d.requests)),
-        "request throughput",
-    ),
-    *_family("latency", "the time from submission to the last token", _latencies_ms),
-    *_family("ttft", "the time from submission to the first token", _ttfts_ms),
-    *_family("itl", "the time between two tokens", _itls_ms),
-    Metric(
-        "kv_cache_gib",
-        "neither",
-        "KV cache that the engine reserved",
-        lambda d: _bytes_as_gib(d.facts.kv_cache_bytes),
-        "KV cache",
-    ),
-    Metric("gpu_util_mean_pct", "neither", "mean GPU utilisation", _sample_mean("gpu_util_pct")),
-    Metric("power_mean_w", "lower", "mean GPU power", _sample_mean("gpu_power_w"), "mean GPU power"),
-    Metric(
-        "energy_j",
-        "lower",
-        "GPU energy by the counter, first to last sample, summed over GPUs",
-        _energy_j,
-        "GPU energy",
-    ),
-    Metric(
-        "energy_integrated_j",
-        "lower",
-        "GPU energy as the integral of sampled power (trapezoid rule), first to last sample, summed over GPUs",
-        _energy_integrated_j,
-    ),
-    Metric(
-        "host_available_drop_peak_gib",
-        "lower",
-        "peak memory used (drop in MemAvailable): the primary memory metric",
-        _drop("mem_available_before_gib", "mem_available_gib"),
-        "peak drop of available memory",
-    ),
-    Metric(
-        "host_free_drop_peak_gib",
-        "lower",
-        "peak drop in MemFree; includes page cache",
-        _drop("mem_free_before_gib", "mem_free_gib"),
-        "peak drop of free memory",
-    ),
-    Metric(
-        "gpu_process_peak_gib",
-        "lower",
-        "peak GPU memory of the process tree",
-        _peak("gpu_process_gib"),
-        "GPU memory of the processes",
-    ),
-    Metric(
-        "process_rss_peak_gib",
-        "lower",
-        "peak RSS of the process tree",
-        _peak("process_rss_gib"),
-        "resident memory (RSS)",
-    ),
-    Metric(
-        "process_pss_peak_gib",
-        "lower",
-        "peak PSS of the process tree, sampled rarely",
-        _peak("process_pss_gib"),
-        "proportional memory (PSS)",
-    ),
-    Metric(
-        "cgroup_anon_peak_gib",
-        "lower",
-        "peak anonymous memory of the container's cgroup",
-        _peak("cgroup_anon_gib"),
-        "cgroup, anonymous",
-    ),
-    Metric(
-        "cgroup_file_peak_gib",
-        "lower",
-        "peak page cache of the container's cgroup",
-        _peak("cgroup_file_gib"),
-        "cgroup, page cache",
-    ),
-    Metric(
-        "engine_reported_peak_gib",
-        "lower",
-        "peak memory reported by the engine; includes page cache on unified memory",
-        lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
-        "as the engine reports it",
-    ),
-    Metric(
-        "gpu_temp_start_c",
-        "neither",
-        "GPU temperature at the first sample",
-        _first("gpu_temp_c"),
-        "GPU temperature at the start",
-    ),
-    Metric("gpu_temp_max_c", "neither", "highest GPU temperature", _peak("gpu_temp_c"), "highest GPU temperature"),
-    Metric(
-        "gpu_throttled_pct",
-        "lower",
-        "share of GPU samples with throttling by heat or power",
-        _throttled_pct,
-    ),
-    Metric("cpu_busy_mean_pct", "neither", "mean busy time over all CPUs", _sample_mean("cpu_busy_pct")),
-    Metric(
-        "cpu_busy_serving_pct",
-        "neither",
-        "busy time over all CPUs during the requests, 100 = all",
-        _busy_serving_pct,
-    ),
-    Metric(
-        "engine_cpu_serving_pct",
-        "neither",
-        "CPU time of the engine's process tree during the requests, 100 = one CPU",
-        _engine_cpu_serving_pct,
-    ),
-    Metric(
-        "gpu_sm_clock_mean_mhz",
-        "higher",
-        "mean SM clock of the GPUs in use during the requests",
-        _sm_clock_mean_mhz,
-    ),
-)
+COMPUTE: Mapping[str, Compute] = {
+    "output_throughput_tok_s": _per_second(lambda d: sum(r.output_tokens or 0 for r in d.requests)),
+    "request_throughput_req_s": _per_second(lambda d: len(d.requests)),
+    **_family("latency", _latencies_ms),
+    **_family("ttft", _ttfts_ms),
+    **_family("itl", _itls_ms),
+    "kv_cache_gib": lambda d: _bytes_as_gib(d.facts.kv_cache_bytes),
+    "gpu_util_mean_pct": _sample_mean("gpu_util_pct"),
+    "power_mean_w": _sample_mean("gpu_power_w"),
+    "energy_j": _energy_j,
+    "energy_integrated_j": _energy_integrated_j,
+    "host_available_drop_peak_gib": _drop("mem_available_before_gib", "mem_available_gib"),
+    "host_free_drop_peak_gib": _drop("mem_free_before_gib", "mem_free_gib"),
+    "gpu_process_peak_gib": _peak("gpu_process_gib"),
+    "process_rss_peak_gib": _peak("process_rss_gib"),
+    "process_pss_peak_gib": _peak("process_pss_gib"),
+    "cgroup_anon_peak_gib": _peak("cgroup_anon_gib"),
+    "cgroup_file_peak_gib": _peak("cgroup_file_gib"),
+    "engine_reported_peak_gib": lambda d: _bytes_as_gib(d.facts.reported_peak_bytes),
+    "gpu_temp_start_c": _first("gpu_temp_c"),
+    "gpu_temp_max_c": _peak("gpu_temp_c"),
+    "gpu_throttled_pct": _throttled_pct,
+    "cpu_busy_mean_pct": _sample_mean("cpu_busy_pct"),
+    "cpu_busy_serving_pct": _busy_serving_pct,
+    "engine_cpu_serving_pct": _engine_cpu_serving_pct,
+    "gpu_sm_clock_mean_mhz": _sm_clock_mean_mhz,
+}
+"""The function of each metric, in the order of its row."""
 
-BY_NAME: Mapping[str, Metric] = {metric.name: metric for metric in METRICS}
+
+class Metrics(Mapping[str, Metric]):
+    """Metrics by name. The names are those of the functions; the rows are read when a metric is first asked for.
+
+    Args:
+        file: `metrics.csv`.
+        compute: Functions by name.
+
+    Raises:
+        ConfigError: On access: a row without a function, a function without a row, or a row that is not valid.
+    """
+
+    def __init__(self, file: Path, compute: Mapping[str, Compute]) -> None:
+        self._file, self._compute = file, compute
+
+    def __getitem__(self, name: str) -> Metric:
+        """A metric. Raises KeyError when there is none of that name."""
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Whether there is a metric of that name."""
+        return name in self._compute
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the metrics."""
+        return iter(self._compute)
+
+    def __len__(self) -> int:
+        """Number of metrics."""
+        return len(self._compute)
+
+    @cached_property
+    def _read(self) -> Mapping[str, Metric]:
+        metrics: dict[str, Metric] = {}
+        for place, row in read_rows(self._file, ("name", "better", "label", "meaning")):
+            name, better = row["name"], row["better"]
+            if name not in self._compute:
+                raise ConfigError(f"{place}: {name} has no function", "Add one to COMPUTE in sparkray/metrics.py")
+            if better not in get_args(Better) or not row["meaning"]:
+                problem = f"better is {better!r}, not one of {', '.join(get_args(Better))}, or the meaning is empty"
+                raise ConfigError(f"{place}: {problem}", "Fill in both")
+            column = Column(name, "float", row["meaning"], label=row["label"])
+            metrics[name] = Metric(column, cast("Better", better), self._compute[name])
+        if missing := [name for name in self._compute if name not in metrics]:
+            raise ConfigError(f"{self._file} has no row for {', '.join(missing)}", "Add a row for each")
+        return metrics
+
+
+BY_NAME = Metrics(FOLDER / "metrics.csv", COMPUTE)
+
+
+def metric_columns() -> list[Column]:
+    """The columns of all metrics, in order."""
+    return [metric.column for metric in BY_NAME.values()]
 
 
 def compute_all(data: RunData) -> dict[str, float | None]:
     """Every metric of one run, by column name."""
-    return {metric.name: metric.compute(data) for metric in METRICS}
+    return {name: compute(data) for name, compute in COMPUTE.items()}
 
 
 def counted(requests: Sequence[Request]) -> tuple[Request, ...]:

@@ -1,12 +1,23 @@
-"""Columns as data: type, unit, label, number format and meaning of each column of every table. Pure.
+"""Columns as data: type, unit, label, number format and meaning of each column of every table.
 
-`records` and `metrics` declare the columns of a dataset, `analysis.schema` those of an analysis. Documentation, headings of
-pages and of LaTeX tables, and the way a number is printed come from these rows, so each is written once.
+They are declared in `sparkray/columns/`, one CSV file per table and one row per column: `dataset/` for the tables that the
+store writes, `analysis/` for those of an analysis, `metrics.csv` for the metrics. Documentation, headings of pages and of
+LaTeX tables, and the way a number is printed come from these rows. A file is read when its table is first asked for.
+
+Fields of a row: `name`; `kind`, its type; `unit`, `label`, `format` and `head`, each empty where `Column` derives it;
+`meaning`. A row that holds a name alone is that column of `shared.csv`. A row `<group>` stands for columns that are
+generated: those of metrics and of Docker options.
 """
 
-from collections.abc import Iterator, Mapping
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypedDict, Unpack
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from sparkray.errors import ConfigError
 
 Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list", "string_list"]
 Format = Literal[
@@ -25,6 +36,8 @@ Format = Literal[
 ]
 """How a value is printed, as a code: `analysis.number_formats` has a function for each, `analysis.latex` the decimals."""
 
+FOLDER = Path(__file__).parent / "columns"
+"""Where the columns are declared."""
 OF_METRIC = "metric"
 """The unit of a column whose values are in the unit of the row's metric."""
 UNITS: Mapping[str, str] = {
@@ -59,6 +72,9 @@ _WORDS: Mapping[str, str] = {
 _FORMATS: Mapping[Kind, Format] = {"int": "count", "float": "significant"}
 _NUMBERS = ("int", "float", "int_list")
 _ENDS = ("low", "high")
+_HEADER = ("name", "kind", "unit", "label", "format", "head", "meaning")
+_NAME = re.compile(r"[a-z][a-z0-9_]*|<[a-z ]+>")
+_QUOTE = "Put a field that holds a comma into double quotes"
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,7 @@ class Column:
     Attributes:
         name: Its name; the unit stands at the end, where it has one.
         kind: Type of its values. `timestamp` is UTC with microseconds, `int_list` and `string_list` are lists.
-        what: Meaning, as the documentation says it.
+        meaning: Meaning, as the documentation says it.
         label: Heading in words, without the unit; made from the name where none is given.
         format: Code of the number format; by type where none is given.
         unit: Unit; that of the name's ending where none is given, `OF_METRIC` for the unit of the row's metric.
@@ -77,7 +93,7 @@ class Column:
 
     name: str
     kind: Kind
-    what: str
+    meaning: str
     label: str = ""
     format: Format | None = None
     unit: str | None = None
@@ -99,41 +115,12 @@ class Column:
         return f"{capital(self.label)}{f' ({shown})' if shown else ''}"
 
 
-class Shown(TypedDict, total=False):
-    """How a column is shown: the arguments of `Column` that have defaults."""
-
-    label: str
-    format: Format
-    unit: str
-    head: str
-
-
-def text(name: str, what: str, **shown: Unpack[Shown]) -> Column:
-    """A column of words or codes."""
-    return Column(name, "string", what, **shown)
-
-
-def number(name: str, what: str, **shown: Unpack[Shown]) -> Column:
-    """A column of measures or estimates."""
-    return Column(name, "float", what, **shown)
-
-
-def count(name: str, what: str, **shown: Unpack[Shown]) -> Column:
-    """A column of whole numbers."""
-    return Column(name, "int", what, **shown)
-
-
-def flag(name: str, what: str, **shown: Unpack[Shown]) -> Column:
-    """A column of yes and no."""
-    return Column(name, "bool", what, **shown)
-
-
 @dataclass(frozen=True)
 class Table:
-    """One table: what a row is, and its columns in order."""
+    """One table: what a row of it is, and its columns in order."""
 
     name: str
-    what: str
+    meaning: str
     columns: tuple[Column, ...]
 
     def __iter__(self) -> Iterator[Column]:
@@ -146,6 +133,112 @@ class Table:
             if column.name == name:
                 return column
         raise KeyError(f"{self.name}.{name}")
+
+
+class Tables(Mapping[str, Table]):
+    """Tables by name, in the order of the folder's `tables.csv`. A table's file is read when it is first asked for.
+
+    Args:
+        folder: Folder of `FOLDER`: `tables.csv`, a file for each table named there, and `shared.csv` if any row needs it.
+        groups: Makers of generated columns, by the name of their row: `<metrics>`.
+
+    Raises:
+        ConfigError: On access: a file is missing, or a row of it is not a valid declaration.
+    """
+
+    def __init__(self, folder: Path, groups: Mapping[str, Callable[[], Iterable[Column]]]) -> None:
+        self._folder, self._groups = folder, groups
+        self._read: dict[str, Table] = {}
+
+    def __getitem__(self, name: str) -> Table:
+        """A table. Raises KeyError when there is none of that name."""
+        if name not in self._read:
+            self._read[name] = Table(name, self._meanings[name], tuple(self._columns(self._folder / f"{name}.csv")))
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Names of the tables."""
+        return iter(self._meanings)
+
+    def __len__(self) -> int:
+        """Number of tables."""
+        return len(self._meanings)
+
+    @cached_property
+    def _meanings(self) -> Mapping[str, str]:
+        return {row["name"]: row["meaning"] for _, row in read_rows(self._folder / "tables.csv", ("name", "meaning"))}
+
+    @cached_property
+    def _shared(self) -> Mapping[str, Column]:
+        return {column.name: column for column in declared_columns(self._folder / "shared.csv")}
+
+    def _columns(self, file: Path) -> Iterator[Column]:
+        for place, row in read_rows(file, _HEADER):
+            name = row["name"]
+            if name in self._groups:
+                yield from self._groups[name]()
+            elif any(value for field, value in row.items() if field != "name"):
+                yield _column(place, row)
+            elif name in self._shared:
+                yield self._shared[name]
+            else:
+                known = ", ".join([*self._shared, *self._groups])
+                raise ConfigError(f"{place}: {name!r} has no kind and meaning, and is not shared", f"Shared: {known}")
+
+
+def declared_columns(file: Path) -> tuple[Column, ...]:
+    """The columns that a file declares, none of them shared or generated. Raises ConfigError for a row that is not valid."""
+    return tuple(_column(place, row) for place, row in read_rows(file, _HEADER))
+
+
+def read_rows(file: Path, header: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows of a CSV file by field, each with its place for messages (`runs.csv, line 3`); left-out last fields are empty.
+
+    Raises:
+        ConfigError: No such file, another header, too many fields, a name that is empty or not the first of its name.
+    """
+    seen: set[str] = set()
+    try:
+        with file.open(encoding="utf-8", newline="") as text:
+            lines = csv.reader(text, strict=True)
+            if (first := tuple(next(lines, ()))) != header:
+                raise ConfigError(f"{file}: the header is {','.join(first)!r}", f"Make it {','.join(header)}")
+            for fields in lines:
+                place = f"{file}, line {lines.line_num}"
+                if len(fields) > len(header):
+                    raise ConfigError(f"{place}: {len(fields)} fields instead of {len(header)}", _QUOTE)
+                row = dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
+                if not _NAME.fullmatch(row["name"]) or row["name"] in seen:
+                    problem = "a second row" if row["name"] in seen else "not a name"
+                    raise ConfigError(
+                        f"{place}: {row['name']!r} is {problem}", "Names are lower_case and unique in a file"
+                    )
+                seen.add(row["name"])
+                yield place, row
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", "Install sparkray again") from None
+
+
+def _column(place: str, row: Mapping[str, str]) -> Column:
+    for field, known in (("kind", get_args(Kind)), ("format", ("", *get_args(Format)))):
+        if row[field] not in known:
+            raise ConfigError(
+                f"{place}: {field} {row[field]!r} of {row['name']} is unknown", f"Known: {', '.join(known)}"
+            )
+    if row["format"] and (row["format"] == "words") != (row["kind"] not in ("int", "float")):
+        problem = f"format {row['format']!r} of {row['name']} does not fit kind {row['kind']}"
+        raise ConfigError(f"{place}: {problem}", "Only numbers have a number format")
+    if not row["meaning"]:
+        raise ConfigError(f"{place}: {row['name']} has no meaning", "Say in a few words what its values are")
+    return Column(
+        row["name"],
+        cast("Kind", row["kind"]),
+        row["meaning"],
+        label=row["label"],
+        format=cast("Format", row["format"]) or None,
+        unit=row["unit"] or None,
+        head=row["head"],
+    )
 
 
 def unit_of(name: str) -> str:

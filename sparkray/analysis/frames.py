@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sparkray.analysis.columns import polars_types
+from sparkray.analysis.schema import polars_types
 from sparkray.errors import DatasetError
-from sparkray.metrics import METRICS
+from sparkray.metrics import BY_NAME
 from sparkray.store import TABLES, Dataset, description
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
@@ -26,7 +26,7 @@ CELL = ("model", "level", "environment")
 _REMEDY = "Remove the file: its run is measured again"
 KEYS = ("run_id", "attempt")
 Vector = NDArray[np.float64]
-_COLUMN_OF: Mapping[str, int] = {metric.name: number for number, metric in enumerate(METRICS)}
+_COLUMN_OF: Mapping[str, int] = {name: number for number, name in enumerate(BY_NAME)}
 
 
 def rank(environment: str) -> int:
@@ -172,7 +172,7 @@ class Frames:
 
 
 def _arrays(frame: pl.DataFrame) -> CellRuns:
-    values = frame.select(metric.name for metric in METRICS).to_numpy()
+    values = frame.select(BY_NAME).to_numpy()
     return CellRuns(
         frame["block"].fill_null(-1).to_numpy(),
         frame["order"].cast(pl.Float64).to_numpy(),
@@ -253,5 +253,5 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def metrics_with_data(frames: Frames) -> list[str]:
     """The metrics that at least one ok run has, in the order of `metrics`."""
-    present = frames.ok.select(pl.col(metric.name).is_not_null().any() for metric in METRICS)
+    present = frames.ok.select(pl.col(BY_NAME).is_not_null().any())
     return [name for name in present.columns if present[name].item()] if frames.ok.height else []

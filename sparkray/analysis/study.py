@@ -10,7 +10,6 @@ import polars as pl
 
 from sparkray.analysis.arms import arms_of
 from sparkray.analysis.by_model import contrast_rows, power_rows, size_rows
-from sparkray.analysis.columns import polars_types
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.decisions import decision_rows, recommendation_rows, study_rows
@@ -21,7 +20,7 @@ from sparkray.analysis.interim import Looks
 from sparkray.analysis.keys import key
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
 from sparkray.analysis.questions import question_rows
-from sparkray.analysis.schema import TABLES
+from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.analysis.threats import threat_rows
 from sparkray.analysis.verdict_by_n import verdict_rows
 from sparkray.errors import UnknownNameError

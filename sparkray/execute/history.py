@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from sparkray.checks import Late, late_verdicts
@@ -11,8 +12,12 @@ from sparkray.store import TABLES, Dataset
 
 _TEXTS = frozenset({"machine", "start_state", "engine_command", "docker_command", "deviations"})
 """Long, and nothing that a run is compared by."""
-_COLUMNS = [column.name for column in TABLES["runs"] if column.name not in _TEXTS]
 Row = Mapping[str, Any]
+
+
+@cache
+def _columns() -> list[str]:
+    return [column.name for column in TABLES["runs"] if column.name not in _TEXTS]
 
 
 @dataclass
@@ -35,7 +40,7 @@ class History:
 
     def add(self, row: Row) -> None:
         """A run that has just ended well, as it will be read when the sweep is resumed."""
-        self._all().append({name: row.get(name) for name in _COLUMNS})
+        self._all().append({name: row.get(name) for name in _columns()})
 
     def drop(self, run_id: str) -> None:
         """A run that counts no more."""
@@ -43,7 +48,7 @@ class History:
 
     def _all(self) -> list[Row]:
         if not self.loaded:
-            rows = self.dataset.read("runs", _COLUMNS)
+            rows = self.dataset.read("runs", _columns())
             mine = [row for row in rows if row["status"] == "ok" and row["host"] == self.host]
             self.rows = sorted(mine, key=lambda row: row["started_at"])
             self.loaded = True

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from sparkray.metrics import BY_NAME
-from sparkray.schema import label_of, number
+from sparkray.schema import Column, label_of
 
 _SHORT: Mapping[str, str] = {
     "native": "native",
@@ -28,7 +28,7 @@ def metric_name(metric: str) -> str:
 
 def axis_label(metric: str) -> str:
     """Name and unit, for an axis: `Mean latency (ms)`."""
-    return number(metric, "", label=metric_name(metric)).axis
+    return Column(metric, "float", "", label=metric_name(metric)).axis
 
 
 def better(metric: str) -> str:

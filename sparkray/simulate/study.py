@@ -27,7 +27,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions, flag_words
 from sparkray.config.docker_columns import column_values
 from sparkray.config.model import ModelCard
-from sparkray.metrics import METRICS
+from sparkray.metrics import BY_NAME
 from sparkray.plan import canonical_sha256
 from sparkray.simulate.samples import Course, samples_of
 from sparkray.store import Dataset, open_dataset, schema_of
@@ -288,7 +288,7 @@ def _row(planted: Plant, run: _Run, attempt: int, clock: datetime) -> dict[str, 
     digest = canonical_sha256("image")
     docker = shlex.join(["docker", "run", "--rm", *flag_words(options), "synthetic/engine:1.0", *argv])
     return {
-        **dict.fromkeys(metric.name for metric in METRICS),
+        **dict.fromkeys(BY_NAME),
         "run_id": run.run_id,
         "attempt": attempt,
         "experiment": planted.name,

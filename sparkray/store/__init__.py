@@ -30,19 +30,11 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.errors import DatasetError, StorageError
-from sparkray.metrics import METRICS
-from sparkray.records import (
-    CHECK_COLUMNS,
-    REQUEST_COLUMNS,
-    RUN_COLUMNS,
-    SAMPLE_COLUMNS,
-    SCHEMA_VERSION,
-    Outcome,
-    Status,
-    Verdict,
-)
-from sparkray.schema import Column
+from sparkray.metrics import metric_columns
+from sparkray.records import SCHEMA_VERSION, Outcome, Status, Verdict
+from sparkray.schema import FOLDER, Tables
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
@@ -59,17 +51,13 @@ _TYPES = {
     "int_list": pa.list_(pa.int64()),
     "string_list": pa.list_(pa.string()),
 }
-TABLES: Mapping[str, tuple[Column, ...]] = {
-    "runs": (*RUN_COLUMNS, *(metric.column for metric in METRICS)),
-    "requests": REQUEST_COLUMNS,
-    "samples": SAMPLE_COLUMNS,
-    "checks": CHECK_COLUMNS,
-}
+TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
+"""The tables that the store writes."""
 
 
 def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
     """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
-    columns = [pa.field(c.name, _TYPES[c.kind], metadata={"what": c.what}) for c in TABLES[table]]
+    columns = [pa.field(c.name, _TYPES[c.kind], metadata={"what": c.meaning}) for c in TABLES[table]]
     return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
 
 
@@ -121,7 +109,7 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
 def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
     known = {column.name for column in TABLES[table]}
     if unknown := {key for row in rows for key in row} - known:
-        raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in records or metrics")
+        raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in sparkray/columns/")
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
     return bytes(sink.getvalue())
@@ -171,7 +159,7 @@ class Dataset:
         key = {"run_id": outcome.row["run_id"], "attempt": outcome.row["attempt"]}
         name = f"{key['run_id']}-{key['attempt']}.parquet"
         requests = [
-            {"request": r["index"], **{c.name: r.get(c.name) for c in REQUEST_COLUMNS[3:]}}
+            {"request": r["index"], **{c.name: r.get(c.name) for c in TABLES["requests"].columns[3:]}}
             for r in (asdict(r) for r in outcome.requests)
         ]
         tables: Iterable[tuple[str, Sequence[Mapping[str, Any]]]] = (

@@ -21,7 +21,7 @@ from sparkray.errors import UnknownNameError
 
 Value = str | int | float | list[int | None] | None
 Row = Mapping[str, Value]
-"""Column to value. Columns are those of `records.SAMPLE_COLUMNS` without run_id, attempt, sampler and t_ns."""
+"""Column to value. Columns are those of the table `samples` without run_id, attempt, sampler and t_ns."""
 
 INFRASTRUCTURE = frozenset({"nvml", "recorder"})
 """Public modules of this package that are not samplers."""

@@ -3,21 +3,19 @@
 import contextlib
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from sparkray.records import SAMPLE_COLUMNS
-from sparkray.schema import Column, Kind
+from sparkray.schema import FOLDER, Kind, declared_columns
 from sparkray.telemetry import Row, Value
 
 _BUFFER_BYTES = 65536
+_OF_STREAM = ("sampler", "t_ns")
+"""Columns that no sampler fills in."""
 
-COLUMNS: tuple[Column, ...] = tuple(column for column in SAMPLE_COLUMNS if column.name not in ("run_id", "attempt"))
-"""Columns of the stream; the store adds run_id and attempt."""
-
-_KINDS: Mapping[str, Kind] = {column.name: column.kind for column in COLUMNS if column.name not in ("sampler", "t_ns")}
 _FITTING: Mapping[Kind, tuple[type, ...]] = {
     "string": (str,),
     "int": (int,),
@@ -27,8 +25,15 @@ _FITTING: Mapping[Kind, tuple[type, ...]] = {
 }
 
 
+@cache
+def kinds() -> Mapping[str, Kind]:
+    """Type of each column of the stream: the table `samples` without run_id and attempt, which the store adds."""
+    declared = declared_columns(FOLDER / "dataset" / "samples.csv")
+    return {column.name: column.kind for column in declared if column.name not in ("run_id", "attempt")}
+
+
 def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
-    """The stream's `pyarrow.Schema`: `records.SAMPLE_COLUMNS` without run_id and attempt."""
+    """The stream's `pyarrow.Schema`."""
     types = {
         "string": pa.string(),
         "int": pa.int64(),
@@ -36,7 +41,7 @@ def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
         "bool": pa.bool_(),
         "int_list": pa.list_(pa.int64()),
     }
-    return pa.schema([pa.field(column.name, types[column.kind]) for column in COLUMNS])
+    return pa.schema([pa.field(name, types[kind]) for name, kind in kinds().items()])
 
 
 def recover(path: Path) -> list[dict[str, Value]]:
@@ -60,11 +65,12 @@ def check_row(row: Row) -> None:
     Raises:
         TypeError: An unknown column, or a value of the wrong type.
     """
+    known = kinds()
     for name, value in row.items():
-        if name not in _KINDS:
+        if (kind := known.get(name)) is None or name in _OF_STREAM:
             raise TypeError(f"unknown sample column {name!r}")
-        if value is not None and type(value) not in _FITTING[_KINDS[name]]:
-            raise TypeError(f"column {name!r} holds {_KINDS[name]}s, not {value!r}")
+        if value is not None and type(value) not in _FITTING[kind]:
+            raise TypeError(f"column {name!r} holds {kind}s, not {value!r}")
 
 
 class Stream:

@@ -26,13 +26,16 @@ from sparkray.checks import (
     remedy_of,
 )
 from sparkray.errors import UnknownNameError
+from sparkray.metrics import BY_NAME
 from sparkray.plan import make_plan
-from sparkray.records import RUN_COLUMNS, EngineFacts, Measurement, Verdict
+from sparkray.records import EngineFacts, Measurement, Verdict
+from sparkray.store import TABLES
 
 NAMES = check_names()
 WORDS = ("pass", "warn", "invalid")
-NULLS = {column.name: None for column in RUN_COLUMNS} | {"run_id": "a" * 16, "attempt": 1, "environment": "native"}
-NANS = {c.name: math.nan for c in RUN_COLUMNS if c.kind in ("float", "int")} | {"run_id": "a" * 16, "attempt": 1}
+COLUMNS = [column for column in TABLES["runs"] if column.name not in BY_NAME]
+NULLS = {column.name: None for column in COLUMNS} | {"run_id": "a" * 16, "attempt": 1, "environment": "native"}
+NANS = {c.name: math.nan for c in COLUMNS if c.kind in ("float", "int")} | {"run_id": "a" * 16, "attempt": 1}
 BARE = Evidence(study(), make_plan(study())[0], Measurement((), EngineFacts()))
 SOUND = evidence()
 EVIDENCE = {

@@ -20,10 +20,10 @@ from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
 from sparkray.execute import run_once
 from sparkray.execute.layout import container_name
 from sparkray.execute.prepared_host import PreparedHost
-from sparkray.metrics import METRICS
-from sparkray.records import RUN_COLUMNS, STATUSES, Outcome
+from sparkray.records import STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
 from sparkray.runtimes.linux.process import marked
+from sparkray.store import TABLES
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
@@ -44,8 +44,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {
 }
 CLOCK_TICK_S = 0.011  # an engine tells its lifetime from a start time that the kernel keeps in clock ticks of 10 ms
 NO_GPU = {
-    *(metric.name for metric in METRICS if metric.name.startswith(("gpu_", "power_", "energy_"))),
-    *(column.name for column in RUN_COLUMNS if column.name.startswith(("probe_gpu_", "gpu_", "power_"))),
+    column.name for column in TABLES["runs"] if column.name.startswith(("probe_gpu_", "gpu_", "power_", "energy_"))
 }
 ALWAYS_NULL = {
     "reason",
@@ -102,7 +101,7 @@ def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, clien
     outcome = run(slow, environment, "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("ok", None)
     (row,) = stored(prepared, "runs", outcome)
-    assert {*row} == {column.name for column in RUN_COLUMNS} | {metric.name for metric in METRICS}
+    assert {*row} == {column.name for column in TABLES["runs"]}
     device = {name for name in NO_GPU if row[name] is not None} if slow.machine.gpus else set()
     asked = slow.arms[environment].treatment.options if environment == "container_baseline" else DockerOptions()
     assert options_of_row(row) == asked

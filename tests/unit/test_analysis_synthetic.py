@@ -16,7 +16,7 @@ from sparkray.config.boundary import parse
 from sparkray.config.experiment import Experiment
 from sparkray.config.model import ModelCard
 from sparkray.errors import UnknownNameError
-from sparkray.metrics import METRICS, RunData, compute_all, counted
+from sparkray.metrics import BY_NAME, RunData, compute_all, counted
 from sparkray.records import EngineFacts, Request
 from sparkray.simulate.study import Plant, plant, true_speed_ratio
 from sparkray.store import TABLES, Dataset, description, schema_of
@@ -41,7 +41,7 @@ def test_a_rows_metrics_are_those_of_its_requests_and_samples(small: Path, envir
     before = {name: value for name, value in row.items() if name.endswith("_before_gib")}
     data = RunData(counted([request_of(r) for r in mine]), samples, EngineFacts(), before)
     told_by_engine = {"kv_cache_gib", "engine_reported_peak_gib"}
-    given = {metric.name: row[metric.name] for metric in METRICS if row[metric.name] is not None}
+    given = {name: row[name] for name in BY_NAME if row[name] is not None}
     assert given.keys() >= {*told_by_engine, "latency_p99_ms", "itl_mean_ms", "energy_j", "process_rss_peak_gib"}
     assert ("cgroup_anon_peak_gib" in given) == (environment != "native")
     computed = {name: value for name, value in compute_all(data).items() if name in given.keys() - told_by_engine}

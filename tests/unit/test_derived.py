@@ -10,14 +10,13 @@ import pytest
 from builders import row as row_of
 
 from sparkray.analysis import Analysis
-from sparkray.analysis.columns import polars_types
 from sparkray.analysis.derived.costs import costs
 from sparkray.analysis.derived.fit import fit, memory_gib
 from sparkray.analysis.derived.flags import flags
 from sparkray.analysis.derived.load import load, size_of
 from sparkray.analysis.derived.memory_split import memory_split
 from sparkray.analysis.frames import open_frames
-from sparkray.analysis.schema import TABLES
+from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_columns import column_values
 from sparkray.records import Outcome

@@ -17,7 +17,6 @@ from sparkray.store import TABLES, open_dataset
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "data.md"
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "data_dictionary.py"))
-COLUMNS = [column for columns in TABLES.values() for column in columns]
 
 
 def test_the_committed_page_is_the_generated_one() -> None:
@@ -49,9 +48,10 @@ def test_every_table_and_column_stands_there_once() -> None:
         assert sorted(named) == sorted(column.name for column in columns)
 
 
-@pytest.mark.parametrize("column", [c for c in COLUMNS if c.kind == "float"], ids=lambda c: c.name)
-def test_every_quantity_ends_in_its_unit(column: Column) -> None:
-    assert column.unit
+def test_every_quantity_ends_in_its_unit() -> None:
+    assert [
+        column.name for table in TABLES.values() for column in table if column.kind == "float" and not column.unit
+    ] == []
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.config.docker_columns import DOCKER_COLUMNS
-from sparkray.metrics import BY_NAME, METRICS, RunData, compute_all, counted
-from sparkray.records import CHECK_COLUMNS, REQUEST_COLUMNS, RUN_COLUMNS, SAMPLE_COLUMNS
+from sparkray.errors import ConfigError
+from sparkray.metrics import BY_NAME, COMPUTE, Metrics, RunData, compute_all, counted
+from sparkray.schema import FOLDER, Table
+from sparkray.store import TABLES
 from sparkray.units import GIB
 
 UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c", "_mhz")
@@ -227,16 +230,41 @@ def test_another_start_of_the_clock_changes_nothing(durations_ns: list[int], sta
 
 
 def test_every_metric_ends_in_its_unit_and_says_what_it_is() -> None:
-    for metric in METRICS:
+    for metric in BY_NAME.values():
         assert metric.name.endswith(UNITS), metric.name
-        assert len(metric.what) > 8
-        assert metric.better in ("higher", "lower", "neither")
-    assert len(BY_NAME) == len(METRICS)
-    assert len({metric.what for metric in METRICS}) == len(METRICS)
+        assert len(metric.column.meaning) > 8
+    assert len({metric.column.meaning for metric in BY_NAME.values()}) == len(BY_NAME)
+
+
+def test_rows_and_functions_of_the_metrics_match_in_order() -> None:
+    rows = (FOLDER / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert [row.partition(",")[0] for row in rows] == [*COMPUTE] == [metric.name for metric in BY_NAME.values()]
+
+
+@pytest.mark.parametrize(
+    ("compute", "row", "message"),
+    [
+        ({}, "a_s,lower,,a time", r"metrics\.csv, line 2: a_s has no function\. Add one to COMPUTE"),
+        ({"a_s": COMPUTE["energy_j"]}, "", r"metrics\.csv has no row for a_s"),
+        (
+            {"a_s": COMPUTE["energy_j"]},
+            "a_s,less,,a time",
+            r"line 2: better is 'less', not one of higher, lower, neither",
+        ),
+        ({"a_s": COMPUTE["energy_j"]}, "a_s,lower", "line 2: .*the meaning is empty"),
+    ],
+)
+def test_a_row_and_a_function_that_do_not_match_are_refused(
+    tmp_path: Path, compute: Any, row: str, message: str
+) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_text(f"name,better,label,meaning\n{row}\n" if row else "name,better,label,meaning\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        Metrics(file, compute)["a_s"]
 
 
 def test_a_throughput_should_be_high_and_a_time_low() -> None:
-    for metric in METRICS:
+    for metric in BY_NAME.values():
         expected = (
             "higher" if "throughput" in metric.name else "lower" if metric.name.endswith("_ms") else metric.better
         )
@@ -246,19 +274,15 @@ def test_a_throughput_should_be_high_and_a_time_low() -> None:
 QUANTITIES = (*UNITS, "_s", "_ns", "_bytes", "_ratio")
 
 
-@pytest.mark.parametrize("columns", [RUN_COLUMNS, REQUEST_COLUMNS, SAMPLE_COLUMNS, CHECK_COLUMNS])
-def test_every_column_that_holds_a_quantity_ends_in_its_unit(columns: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("columns", TABLES.values(), ids=TABLES)
+def test_every_column_that_holds_a_quantity_ends_in_its_unit(columns: Table) -> None:
     names = [column.name for column in columns]
     assert len(set(names)) == len(names)
     for column in columns:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", column.name)
-        assert len(column.what) > 4
+        assert len(column.meaning) > 4
         if column.kind == "float" and column not in DOCKER_COLUMNS:  # these have the flag's own name
             assert column.name.endswith(QUANTITIES), column.name
-
-
-def test_no_column_is_declared_twice() -> None:
-    assert not {column.name for column in RUN_COLUMNS} & set(BY_NAME)
 
 
 def test_no_metric_is_ever_nan() -> None:

@@ -16,7 +16,7 @@ from sparkray.machine import _probe_gpu, probe
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine._probe_gpu import BLOCKS_PER_SM, COPIES, LEAST_REPEATS, MOST_REPEATS, slowest
 from sparkray.machine.probe import clocks_under_load, control_probe, take_probe
-from sparkray.records import RUN_COLUMNS
+from sparkray.store import TABLES
 
 SAYS = '{"gpu_memory_ms": 12.5, "gpu_compute_ms": 8, "notes": ["GPU 1: gone"]}'
 
@@ -36,7 +36,7 @@ def test_its_names_are_columns_of_the_runs() -> None:
     names = {
         f"probe_{name.removesuffix('_ms')}_{when}_ms" for name in probe.Probe().times() for when in ("before", "after")
     }
-    assert names == {column.name for column in RUN_COLUMNS if column.name.startswith("probe_")}
+    assert names == {column.name for column in TABLES["runs"] if column.name.startswith("probe_")}
 
 
 def test_a_probe_of_this_machine_is_quick_repeatable_and_leaves_the_thread_where_it_was() -> None:

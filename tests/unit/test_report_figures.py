@@ -14,8 +14,7 @@ from PIL import Image
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.columns import polars_types
-from sparkray.analysis.schema import TABLES
+from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import open_book
 from sparkray.report.book import Book

@@ -18,7 +18,7 @@ import pytest
 from builders import outcome, row
 
 from sparkray.errors import DatasetError, StorageError
-from sparkray.metrics import METRICS
+from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, Outcome
 from sparkray.store import FORMAT, TABLES, Dataset, description, existing, open_dataset, write_atomically
 
@@ -90,11 +90,13 @@ def test_the_schema_says_its_version_and_what_each_column_means(dataset: Dataset
     assert schema.metadata[b"sparkray.schema"] == SCHEMA_VERSION.encode()
     assert schema.metadata[b"sparkray.table"] == table.encode()
     assert schema.names == [column.name for column in TABLES[table]]
-    assert {schema.field(c.name).metadata[b"what"].decode() for c in TABLES[table]} == {c.what for c in TABLES[table]}
+    assert {schema.field(c.name).metadata[b"what"].decode() for c in TABLES[table]} == {
+        c.meaning for c in TABLES[table]
+    }
 
 
 def test_every_metric_is_a_column_of_runs() -> None:
-    assert {metric.name for metric in METRICS} <= {column.name for column in TABLES["runs"]}
+    assert {*BY_NAME} <= {column.name for column in TABLES["runs"]}
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -7,7 +7,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from sparkray.records import SAMPLE_COLUMNS
+from sparkray.store import TABLES
 from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_errors, gpu_process, gpu_slow, gpu_util
 from sparkray.telemetry import _fake_nvml as fake
 from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
@@ -20,7 +20,7 @@ SAMPLERS = tuple(module.Sampler for module in (gpu, gpu_util, gpu_slow, gpu_ener
 def state(device: fake.FakeDevice) -> dict[str, Value]:
     """The rows of the samplers of a GPU's state, together; a column that none has is None."""
     nvml = FakeNvml([device])
-    names = [column.name for column in SAMPLE_COLUMNS if column.name.startswith("gpu_")]
+    names = [column.name for column in TABLES["samples"] if column.name.startswith("gpu_")]
     found: dict[str, Value] = dict.fromkeys(set(names) - {"gpu_energy_j", *PROCESSES})
     for module in (gpu, gpu_util, gpu_slow, gpu_errors):
         with module.Sampler(nvml=nvml) as sampler:

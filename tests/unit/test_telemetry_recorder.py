@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.errors import StorageError
-from sparkray.records import SAMPLE_COLUMNS
+from sparkray.store import TABLES
 from sparkray.telemetry import Row, Target, _stream
 from sparkray.telemetry._scripted import Scripted
 from sparkray.telemetry.recorder import Recorder, check_row, first_due, next_due, recover, sample_schema
@@ -25,7 +25,7 @@ def steady(period_s: float = 0.02, name: str = "steady") -> Scripted:
 
 
 def test_the_schema_is_the_declared_columns_without_the_run() -> None:
-    declared = [column.name for column in SAMPLE_COLUMNS if column.name not in ("run_id", "attempt")]
+    declared = [column.name for column in TABLES["samples"] if column.name not in ("run_id", "attempt")]
     assert sample_schema().names == declared
     assert sample_schema().field("t_ns").type == pa.int64()
     assert sample_schema().field("process_threads").type == pa.int64()
