@@ -104,7 +104,8 @@ def test_another_header_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_read_at_import() -> None:
-    rooms = "sparkray.store, sparkray.analysis, sparkray.report, sparkray.telemetry._stream, sparkray.workflows.options, sparkray.sweep.analyze"
-    code = f"import {rooms}; print([*sparkray.store.TABLES._read, *sparkray.analysis.schema.TABLES._read])"
+    rooms = "store, analysis, report, telemetry._stream, workflows.options, sweep.analyze".split(", ")
+    imports = ", ".join(f"sparkray.{room}" for room in rooms)
+    code = f"import {imports}; print([*sparkray.store.TABLES._read, *sparkray.analysis.schema.TABLES._read])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
