@@ -104,7 +104,7 @@ def test_another_header_and_a_missing_file_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_is_read_at_import() -> None:
-    rooms = "store, analysis, report, telemetry._stream, workflows.options, sweep.analyze".split(", ")
+    rooms = ["store", "analysis", "report", "telemetry._stream", "workflows.options", "sweep.analyze"]
     imports = ", ".join(f"sparkray.{room}" for room in rooms)
     code = f"import {imports}; print([*sparkray.store.TABLES._read, *sparkray.analysis.schema.TABLES._read])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
