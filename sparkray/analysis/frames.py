@@ -172,7 +172,7 @@ class Frames:
 
 
 def _arrays(frame: pl.DataFrame) -> CellRuns:
-    values = frame.select(BY_NAME).to_numpy()
+    values = frame.select(*BY_NAME).to_numpy()
     return CellRuns(
         frame["block"].fill_null(-1).to_numpy(),
         frame["order"].cast(pl.Float64).to_numpy(),
@@ -253,5 +253,5 @@ def _document(path: Path) -> Mapping[str, Any]:
 
 def metrics_with_data(frames: Frames) -> list[str]:
     """The metrics that at least one ok run has, in the order of `metrics`."""
-    present = frames.ok.select(pl.col(BY_NAME).is_not_null().any())
+    present = frames.ok.select(pl.col(*BY_NAME).is_not_null().any())
     return [name for name in present.columns if present[name].item()] if frames.ok.height else []
