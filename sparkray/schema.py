@@ -235,7 +235,7 @@ def _column(place: str, row: Mapping[str, str]) -> Column:
         cast("Kind", row["kind"]),
         row["meaning"],
         label=row["label"],
-        format=cast("Format", row["format"]) or None,
+        format=cast("Format | None", row["format"] or None),
         unit=row["unit"] or None,
         head=row["head"],
     )
