@@ -153,8 +153,8 @@ def adapt_host(
         return prepare_host(study, prepared.machine, dataset, notify, cache=cache)
     if fresh and image is not None and prepared.images is not None:
         made = make_arms(replace(study, treatments=fresh), prepared.images, image, notify)
-        known = prepared.arms.values()
-        arms.update(probed(made, prepared.engine, cache or cache_folder(), notify, known=known))
+        before = prepared.arms.values()
+        arms.update(probed(made, prepared.engine, cache or cache_folder(), notify, known=before))
     wanted = {treatment.environment: arms[treatment.environment] for treatment in measured(study)}
     return replace(prepared, study=study, dataset=dataset, arms=wanted)
 
