@@ -6,11 +6,11 @@ This room is an addition to the drawn design: `spec` is pure, so somebody must o
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import yaml
 
-from sparkray.config.boundary import parse
+from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.experiment import Experiment
 from sparkray.config.model import ModelCard, Weights
 from sparkray.config.site import Site
@@ -18,7 +18,6 @@ from sparkray.config.space import Space
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.units import did_you_mean
 
-T = TypeVar("T")
 _PACKAGE = Path(__file__).resolve().parent.parent
 MERGED_KEYS = ("environments", "modes", "engine_options")
 TIERS = {"tier1": 1, "tier2": 2, "tier3": 3}
@@ -28,40 +27,6 @@ def data_root() -> Path:
     """The folder that holds `conf/` and `experiments/`: inside an installed package, else the checkout."""
     installed = _PACKAGE / "_data"
     return installed if installed.is_dir() else _PACKAGE.parent
-
-
-# libyaml reads all cards in 20 ms, the loader in Python needs half a second; a PyYAML built without it has no CSafeLoader
-_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Strict(_Safe):  # type: ignore[misc, valid-type]
-    """YAML in which a key may stand once: the second would silently win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
-        """Raises yaml.YAMLError for a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-
-def read_yaml(path: Path) -> Mapping[str, Any]:
-    """One YAML file as a mapping.
-
-    Raises:
-        ConfigError: It cannot be read, is not valid YAML, or holds no mapping.
-    """
-    try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506 - a SafeLoader, stricter
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{path}: expected keys and values, found {type(loaded).__name__}")
-    return cast("Mapping[str, Any]", loaded)
 
 
 @dataclass(frozen=True)

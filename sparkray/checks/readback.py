@@ -12,13 +12,13 @@ from typing import Any
 
 from sparkray.checks import Evidence
 from sparkray.config.cpu_list import cpu_numbers
-from sparkray.config.docker import DockerOptions, cannot_act, given, words_of
+from sparkray.config.docker import cannot_act, given, unreachable_limits, words_of
 from sparkray.config.effect import readings
 from sparkray.config.experiment import Policy
 from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import is_container, is_native
 from sparkray.records import Verdict
-from sparkray.units import GIB, format_size, parse_size
+from sparkray.units import GIB, format_size
 
 Severity = str
 _WRONG, _IDLE, _ODD, _UNREAD, _FINE = "wrong", "idle", "odd", "unread", "fine"
@@ -49,7 +49,7 @@ class Check:
         if not state:
             return None
         if is_container(evidence.planned.environment):
-            found = [*_flags(evidence.asked.options, state), *_useless(evidence), *_unasked(evidence)]
+            found = [*_flags(evidence), *_unasked(evidence)]
         else:
             found = [*_layers(evidence), *_outside(evidence), *_inherited(evidence)]
         found += _model(evidence)
@@ -64,8 +64,9 @@ def _of(found: list[_Observation], severity: Severity) -> list[str]:
     return list(dict.fromkeys(each.text for each in found if each.severity == severity))
 
 
-def _flags(options: DockerOptions, state: Mapping[str, Any]) -> Iterator[_Observation]:
+def _flags(evidence: Evidence) -> Iterator[_Observation]:
     """Every given flag: effective, different, unable to act, or invisible."""
+    options, state, total = evidence.asked.options, evidence.state, evidence.row.get("mem_total_gib")
     for shown in readings(options, state):
         if shown.acts is None:
             yield _Observation(_UNREAD, shown.flag)
@@ -75,23 +76,14 @@ def _flags(options: DockerOptions, state: Mapping[str, Any]) -> Iterator[_Observ
                 if shown.acts
                 else _Observation(_WRONG, shown.sentence)
             )
-    for reason in cannot_act(options).values():
+    unreachable = unreachable_limits(vars(options), cpus=state.get("cpus_online"), memory_gib=total)
+    for reason in (cannot_act(options) | unreachable).values():
         yield _Observation(_IDLE, reason)
     hidden = [words_of(name, options) for name, flag, _ in given(options) if flag.trace is None]
     if hidden:
         yield _Observation(_FINE, f"invisible in /proc: {' '.join(hidden)}")
     if not given(options):
         yield _Observation(_FINE, "no flags were given")
-
-
-def _useless(evidence: Evidence) -> Iterator[_Observation]:
-    """Limits that cannot be reached on this machine."""
-    options, total = evidence.asked.options, evidence.row.get("mem_total_gib")
-    if options.memory is not None and total is not None and parse_size(options.memory) >= total * GIB:
-        yield _Observation(_IDLE, f"{words_of('memory', options)} is above the machine's {total:.1f} GiB")
-    online = evidence.state.get("cpus_online")
-    if options.cpuset_cpus is not None and online and cpu_numbers(options.cpuset_cpus) >= cpu_numbers(online):
-        yield _Observation(_IDLE, f"{words_of('cpuset_cpus', options)} names every CPU of the machine")
 
 
 def _unasked(evidence: Evidence) -> Iterator[_Observation]:

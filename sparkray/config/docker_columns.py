@@ -1,7 +1,6 @@
 """Docker options as columns of `runs`: `docker_<option>` for each, generated from `DockerOptions`. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from sparkray.config.docker import DockerOptions, flag_of, given, option_names
@@ -9,18 +8,17 @@ from sparkray.schema import Column, Kind
 
 PREFIX = "docker_"
 _KINDS: Mapping[object, Kind] = {
-    str | None: "string",
-    int | None: "int",
-    float | None: "float",
-    bool | None: "bool",
-    tuple[str, ...] | None: "string_list",
+    str: "string",
+    int: "int",
+    float: "float",
+    bool: "bool",
+    tuple[str, ...]: "string_list",
 }
-_TYPES = {f.name: f.type for f in fields(DockerOptions)}
 
 
 def _column(name: str) -> Column:
     flag = flag_of(name)
-    return Column(PREFIX + name, _KINDS[_TYPES[name]], f"`{flag.text}` as given: {flag.why}", unit=flag.unit)
+    return Column(PREFIX + name, _KINDS[flag.kind.python], f"`{flag.text}` as given: {flag.why}", unit=flag.unit)
 
 
 DOCKER_COLUMNS = tuple(_column(name) for name in option_names())

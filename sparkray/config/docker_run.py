@@ -7,8 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from sparkray.config.boundary import read_yaml
 from sparkray.config.docker import DockerOptions, flag_of, option_names
 from sparkray.errors import InputError
 
@@ -39,15 +38,14 @@ class Option:
 @cache
 def known_options() -> Mapping[str, Option]:
     """Every option by each of its spellings."""
-    rows: Mapping[str, Mapping[str, Any]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    found: dict[str, Option] = {}
-    for name, row in rows.items():
-        option = Option(
-            name, row.get("as", "typed"), row.get("switch", False), row.get("why", ""), row.get("otherwise", "")
-        )
+    declared = {flag_of(name).text for name in option_names()}
+    options: dict[str, Option] = {}
+    for name, row in read_yaml(TABLE).items():
+        treatment: Any = "typed" if name in declared else row.get("as", "typed")
+        option = Option(name, treatment, row.get("switch", False), row.get("why", ""), row.get("otherwise", ""))
         short = [f"-{row['short']}"] if "short" in row else []
-        found |= dict.fromkeys((name, *row.get("also", ()), *short), option)
-    return found
+        options |= dict.fromkeys((name, *row.get("also", ()), *short), option)
+    return options
 
 
 def typed_value(option: Option, text: str) -> tuple[str, Any] | None:

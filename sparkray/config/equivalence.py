@@ -43,7 +43,7 @@ def signature(options: DockerOptions, defaults: Mapping[str, Any] = _NOTHING) ->
         defaults: What this machine's daemon does without an option (`cgroupns`, `log_driver`, `runtime`), where known.
             What Docker does everywhere is declared with each option.
     """
-    return {flag_of(name).effect_name or name: _effect(name, options) for name in acting(options, defaults)}
+    return {flag_of(name).effect_name: flag_of(name).effect(options) for name in acting(options, defaults)}
 
 
 def acting(options: DockerOptions, defaults: Mapping[str, Any] = _NOTHING) -> tuple[str, ...]:
@@ -78,17 +78,12 @@ def find_equivalences(
     return tuple(equivalent)
 
 
-def _effect(name: str, options: DockerOptions) -> Any:  # noqa: ANN401 - an option's value
-    flag = flag_of(name)
-    return flag.kind.canonical(getattr(options, name)) if flag.effect is None else flag.effect(options)
-
-
 def _idle(options: DockerOptions, defaults: Mapping[str, Any]) -> dict[str, str]:
     """Options that cannot act, or ask for what Docker does anyway: name to reason."""
     reasons = {}
     for name, flag, _ in given(options):
-        default = defaults.get(name, flag.default(options) if callable(flag.default) else flag.default)
-        if default is not None and _effect(name, options) == default:
+        default = defaults.get(name, flag.default_of(options))
+        if default is not None and flag.effect(options) == default:
             reasons[name] = f"{words_of(name, options)} asks for what Docker does anyway"
     return {**reasons, **cannot_act(options)}
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
-from sparkray.config.boundary import STRICT, YAML_WORD
+from sparkray.config.boundary import STRICT, YamlWord
 
 Order = Literal["random", "alternating"]
 Policy = Literal["invalid", "warn", "off"]
@@ -222,7 +222,7 @@ class Experiment:
     protocol: Protocol = field(default_factory=Protocol)
     levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
     sequential: Sequential | None = None
-    checks: Mapping[str, Annotated[Policy, YAML_WORD]] = field(default_factory=dict)
+    checks: Mapping[str, Annotated[Policy, YamlWord()]] = field(default_factory=dict)
 
     engine: Mapping[str, Any] = field(default_factory=dict)
     families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)

@@ -11,19 +11,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparkray.config.cpu_list import cpu_list, cpu_numbers
-from sparkray.config.docker import DockerOptions, flag_of
+from sparkray.config.docker import DockerOptions, flag_of, option_names, unreachable_limits
 from sparkray.config.equivalence import find_equivalences, signature
 from sparkray.config.flag import Security
 from sparkray.config.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, isolation_rank, unmet
-from sparkray.units import GIB, parse_size
 
-_RAISED = ("ulimit_memlock", "ulimit_stack", "ulimit_nofile")
-_GRADED = {"none": "safe", "weakens": "weakens isolation", "dangerous": "dangerous"}
-_ALLOWED_BY = {"none": "nothing", "weakens": "--security weakens", "dangerous": "--allow-insecure"}
+_GRADED = {"weakens": "weakens isolation", "dangerous": "dangerous"}
+_REQUIRES = {"weakens": "--security weakens", "dangerous": "--allow-insecure"}
 _NOT_DONE = {
-    "protocol": "sparkray does not vary it: it is of the runs' protocol, which is the same in every arm of an experiment",
-    "model_from": "sparkray does not do it yet: it puts the model on a read-only bind mount in every arm",
-    "cdi": "sparkray does not do it yet: it hands over devices by file or by --gpus, and by no CDI name",
+    "protocol": "sparkray does not vary the protocol: it is the same in every arm",
+    "model_from": "sparkray does not do it yet: the model is a read-only bind mount in every arm",
+    "cdi": "sparkray does not do it yet: devices are given by file or --gpus",
     "host": "sparkray does not do it: it changes no setting of the host",
 }
 """Levels that are excluded on every machine."""
@@ -67,7 +65,7 @@ def judge(
         baseline: The options of the arm that every level changes.
         workload: Kind of workload, `offline` or `serve`.
         host: What is known of the machine.
-        allowed: The worst grade that is offered.
+        allowed: The worst grade that is feasible.
     """
     first = [
         _judged(factor, label, baseline, workload=workload, host=host, allowed=allowed)
@@ -80,9 +78,9 @@ def judge(
 
 
 def _without_doubles(verdicts: Sequence[LevelVerdict], baseline: DockerOptions, host: HostFacts) -> list[LevelVerdict]:
-    """Levels that make the same container as one before them are not offered."""
+    """Levels that make the same container as one before them are excluded."""
     able = {v.name: apply_level(baseline, v.options) for v in verdicts if v.alone and not unresolved(v.options)}
-    doubles = {found.treatment: found.sentence for found in find_equivalences(able, host.defaults)}
+    doubles = {one.treatment: one.sentence for one in find_equivalences(able, host.defaults)}
     return [
         replace(v, feasible=False, alone=False, reason=doubles[v.name]) if v.name in doubles else v for v in verdicts
     ]
@@ -99,17 +97,15 @@ def _judged(
     options = _resolved(factor.levels[label], host)
     security = factor.security_of(label)
     verdict = LevelVerdict(factor.name, label, False, False, "", security, options)
-    reasons = _reasons(factor, options, workload, host)
-    refused = next(reasons, None)
-    if refused is not None:
-        return replace(verdict, reason=refused)
+    reason = next(_reasons(factor, options, workload, host), None)
+    if reason is not None:
+        return replace(verdict, reason=reason)
     if isolation_rank(security) > isolation_rank(allowed):
-        return replace(
-            verdict, reason=f"{_GRADED[security]} ({_trades(options)}): offered only with {_ALLOWED_BY[security]}"
-        )
+        what = "; ".join(flag_of(name).why for name in options if name not in OUTSIDE)
+        return replace(verdict, reason=f"{_GRADED[security]} ({what}): requires {_REQUIRES[security]}")
     if unresolved(options):
         what = SYMBOLS[options["cpuset_cpus"]]
-        return replace(verdict, feasible=True, alone=True, reason=f"{what}: found on the machine when it runs there")
+        return replace(verdict, feasible=True, alone=True, reason=f"{what}, read on the machine")
     idle = _idle(factor, label, baseline, options, host)
     return replace(verdict, feasible=idle is None, alone=idle is None, reason=idle or "")
 
@@ -117,7 +113,7 @@ def _judged(
 def _conditional(
     space: Space, verdict: LevelVerdict, baseline: DockerOptions, usable: Sequence[LevelVerdict], host: HostFacts
 ) -> LevelVerdict:
-    """A level that cannot act beside the baseline, offered if another choice lets it act."""
+    """A level that cannot act beside the baseline is feasible if another choice lets it act."""
     factor = space.factor(verdict.factor)
     if verdict.feasible or set(OUTSIDE) & set(verdict.options) or not _only_idle(factor, verdict, baseline, host):
         return verdict
@@ -144,14 +140,10 @@ def _idle(
 ) -> str | None:
     """Why a level makes no difference beside the baseline; None when it may."""
     changed = apply_level(baseline, changes)
-    found = find_equivalences({"the baseline": baseline, f"{factor.name}={label}": changed}, host.defaults)
-    if found:
-        return "; ".join(found[0].reasons) or "the baseline has it already"
+    same = find_equivalences({"the baseline": baseline, f"{factor.name}={label}": changed}, host.defaults)
+    if same:
+        return "; ".join(same[0].reasons) or "the baseline has it already"
     return unmet(factor.needs, changed)
-
-
-def _trades(options: Mapping[str, Any]) -> str:
-    return "; ".join(flag_of(name).why for name in options if name not in OUTSIDE)
 
 
 def _resolved(changes: Mapping[str, Any], host: HostFacts) -> Mapping[str, Any]:
@@ -169,48 +161,36 @@ def _reasons(factor: Factor, options: Mapping[str, Any], workload: str, host: Ho
     yield from (_NOT_DONE[key] for key in OUTSIDE if key in options)
     needed = {factor.acts_under, *(flag_of(name).workload for name in factor.options)} - {None}
     if needed - {workload}:
-        yield f"it can act only under a {' and '.join(sorted(map(str, needed)))} workload, and this one is {workload}"
+        yield f"it can act only under a {' and '.join(sorted(map(str, needed)))} workload, not under {workload}"
     if (factor.acts_on == "gpu" or options.get("gpus")) and host.has_gpu is False:
         yield "it acts on a GPU, and this machine has none"
-    yield from _cpu_reasons(options, host)
-    yield from _engine_reasons(options, host)
     yield from _limit_reasons(options, host)
+    yield from _engine_reasons(options, host)
 
 
-def _cpu_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
-    asked = options.get("cpuset_cpus")
-    if host.cpus is None:
-        return
-    every = cpu_numbers(host.cpus)
-    if asked == "":
+def _limit_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
+    known = {name: value for name, value in options.items() if value not in (*SYMBOLS, "")}
+    cpuset = known.get("cpuset_cpus")
+    if options.get("cpuset_cpus") == "" and host.cpus is not None:
         yield "every CPU of this machine is of the fastest kind"
-    elif asked is not None and asked not in SYMBOLS:
-        if cpu_numbers(asked) - every:
-            yield f"this machine has the CPUs {host.cpus}, not all of {asked}"
-        if cpu_numbers(asked) == every:
-            yield f"{asked} is every CPU of this machine"
-    if (options.get("cpus") or 0) >= len(every):
-        yield f"a quota of {options['cpus']} CPUs cannot bind: this machine has {len(every)}"
+    if cpuset is not None and host.cpus is not None and cpu_numbers(cpuset) - cpu_numbers(host.cpus):
+        yield f"this machine has the CPUs {host.cpus}, not all of {cpuset}"
+    yield from unreachable_limits(known, cpus=host.cpus, memory_gib=host.memory_gib).values()
 
 
 def _engine_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
     runtime = options.get("runtime")
     if runtime is not None and host.runtimes is not None and runtime not in host.runtimes:
-        yield f"the Docker engine has no OCI runtime {runtime!r}: it knows {', '.join(host.runtimes)}"
-    for text in options.get("security_opt") or ():
-        name = text.replace(":", "=", 1).partition("=")[0]
-        if name in ("seccomp", "apparmor") and host.security is not None and name not in host.security:
-            yield f"the Docker engine of this machine uses no {name}"
-    for device in options.get("device") or ():
-        if host.devices is not None and device not in host.devices:
-            yield f"this machine has no {device}"
-
-
-def _limit_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str]:
-    memory = options.get("memory")
-    if memory is not None and host.memory_gib is not None and parse_size(memory) >= host.memory_gib * GIB:
-        yield f"a limit of {memory} cannot bind: this machine has {host.memory_gib:.1f} GiB"
-    if "SYS_RESOURCE" in host.lacks and any(options.get(name) == -1 for name in _RAISED):
-        yield "the Docker engine lacks CAP_SYS_RESOURCE and can raise no limit"
+        yield f"Docker has no OCI runtime {runtime!r}: known are {', '.join(host.runtimes)}"
+    names = {text.replace(":", "=", 1).partition("=")[0] for text in options.get("security_opt") or ()}
+    absent = names & {"seccomp", "apparmor"} - set(names if host.security is None else host.security)
+    yield from (f"Docker uses no {name} on this machine" for name in sorted(absent))
+    missing = [
+        device for device in options.get("device") or () if host.devices is not None and device not in host.devices
+    ]
+    yield from (f"this machine has no {device}" for device in missing)
+    unlimited = any(options.get(name) == -1 for name in option_names() if flag_of(name).type == "rlimit")
+    if "SYS_RESOURCE" in host.lacks and unlimited:
+        yield "Docker lacks CAP_SYS_RESOURCE and can raise no limit"
     if host.lacks and options.get("privileged"):
-        yield f"the Docker engine lacks CAP_{host.lacks[0]}, which --privileged would have to give"
+        yield f"Docker lacks CAP_{host.lacks[0]}, which --privileged gives"

@@ -1,8 +1,9 @@
 """What /proc and the cgroups of a process show when a Docker option acts. Pure.
 
-A `Trace` belongs to the declaration of one option. It turns the option's value into expectations of an effective state, as
-`runtimes.linux.readback.effective_state` reads it. A value that no field of that state has is read by its address:
-`status/NAME` is a line of /proc/PID/status, `cgroup/FILE` a file of the process's own control group.
+A `Trace` belongs to the declaration of one option, which names it with its arguments (`READBACK`). It turns the option's
+value into expectations of an effective state, as `runtimes.linux.readback.effective_state` reads it. A value that no field
+of that state has is read by its address: `status/NAME` is a line of /proc/PID/status, `cgroup/FILE` a file of the process's
+own control group.
 """
 
 import math
@@ -65,7 +66,7 @@ class Trace:
 
 def field(
     path: str | tuple[str, ...],
-    shown: Callable[[Any], str] = str,
+    shown: str | Callable[[Any], str] = "{}",
     *,
     holds: Callable[[Any, Any], bool | None] = lambda asked, got: bool(asked == got),
     wanted: Callable[[Any], str] | None = None,
@@ -74,27 +75,29 @@ def field(
 
     Args:
         path: Where: keys, or one text with dots between them.
-        shown: A value in words.
+        shown: A value in words; or a text with `{}` for the value.
         holds: Whether the value that was asked for and the value of the state agree.
         wanted: What was asked for in words, where `shown` does not have it.
     """
     keys = tuple(path.split(".")) if isinstance(path, str) else path
-    return Trace(lambda value, _: [Expectation(keys, (wanted or shown)(value), lambda got: holds(value, got), shown)])
+    text = shown.format if isinstance(shown, str) else shown
+    return Trace(lambda value, _: [Expectation(keys, (wanted or text)(value), lambda got: holds(value, got), text)])
 
 
-def kernel_value(address: str, label: str, same: Callable[[str], Any] = str) -> Trace:
+def kernel_value(address: str, shown: str = "{}", *, number_list: bool = False) -> Trace:
     """One value that the kernel shows as text.
 
     Args:
         address: Where it is read: `status/NAME` or `cgroup/FILE`.
-        label: What the value is, for evidence.
-        same: Text to what is compared.
+        shown: What the value is, for evidence, with `{}` for it.
+        number_list: Whether it is a list of numbers (`0-3` is `0,1,2,3`).
     """
+    same: Callable[[str], Any] = cpu_numbers if number_list else str
 
     def agree(asked: object, got: str) -> bool:
         return bool(same(str(asked)) == same(got))
 
-    return replace(field((KERNEL, address), lambda value: f"{label} {value}", holds=agree), reads=(address,))
+    return replace(field((KERNEL, address), shown, holds=agree), reads=(address,))
 
 
 def every(*traces: Trace) -> Trace:
@@ -108,29 +111,30 @@ def when(applies: Callable[[Any], bool], trace: Trace) -> Trace:
     return Trace(lambda value, options: trace.rule(value, options) if applies(value) else [], trace.reads)
 
 
-def _expect_namespace(kind: str, wanted: str) -> Expectation:
-    words = {"own": f"its own {kind} namespace", "host": f"the {kind} namespace of the host"}
-    return Expectation(("namespaces", kind), words[wanted], lambda got: bool(got == wanted), lambda got: words[got])
-
-
 def namespace(kind: str) -> Trace:
-    """The host's namespace for `host`, else one of its own."""
-    return Trace(lambda value, _: [_expect_namespace(kind, "host" if value == "host" else "own")])
+    """The host's namespace for `host`, else one of its own; of another container's nothing is known here."""
+    words = {"own": f"its own {kind} namespace", "host": f"the {kind} namespace of the host"}
+
+    def rule(value: str, _: "DockerOptions") -> Sequence[Expectation]:
+        wanted = "host" if value == "host" else "own"
+        expected = Expectation(("namespaces", kind), words[wanted], lambda got: bool(got == wanted), words.__getitem__)
+        return [] if value.startswith("container:") else [expected]
+
+    return Trace(rule)
 
 
-def of_no_other(trace: Trace) -> Trace:
-    """A namespace that is not taken from another container: of that one nothing is known here."""
-    return when(lambda value: not value.startswith("container:"), trace)
-
-
-NO_SHM = field("shm_filesystem", "one on {}".format, wanted=lambda _: "no /dev/shm", holds=lambda _, got: got is None)
-
-
-INTERFACES = field(
-    "interfaces",
-    lambda got: f"the interfaces {', '.join(got) or 'none'}",
-    wanted=lambda asked: "an interface to the bridge" if asked == "bridge" else "no interface to a bridge",
-    holds=lambda asked, got: ("eth0" in got) is (asked == "bridge"),
+NO_SHM = when(
+    lambda value: value == "none",
+    field("shm_filesystem", "one on {}", wanted=lambda _: "no /dev/shm", holds=lambda _, got: got is None),
+)
+INTERFACES = when(
+    lambda value: value in ("none", "bridge"),
+    field(
+        "interfaces",
+        lambda got: f"the interfaces {', '.join(got) or 'none'}",
+        wanted=lambda asked: "an interface to the bridge" if asked == "bridge" else "no interface to a bridge",
+        holds=lambda asked, got: ("eth0" in got) is (asked == "bridge"),
+    ),
 )
 
 
@@ -147,9 +151,9 @@ def _cgroup_parent(value: str, _: "DockerOptions") -> Sequence[Expectation]:
 
 CGROUP_PARENT = Trace(_cgroup_parent)
 CPUS = every(
-    field("cgroup_limits.cpuset", "CPUs {}".format, holds=lambda asked, got: cpu_numbers(got) == cpu_numbers(asked)),
+    field("cgroup_limits.cpuset", "CPUs {}", holds=lambda asked, got: cpu_numbers(got) == cpu_numbers(asked)),
     # the process may have taken fewer for itself since
-    field("cpus_allowed", "CPUs {}".format, holds=lambda asked, got: cpu_numbers(got) <= cpu_numbers(asked)),
+    field("cpus_allowed", "CPUs {}", holds=lambda asked, got: cpu_numbers(got) <= cpu_numbers(asked)),
 )
 QUOTA = field(
     "cgroup_limits.cpus",
@@ -171,10 +175,10 @@ def weights_of(shares: int) -> frozenset[int]:
 
 
 SHARES = every(
-    field("cgroup_limits.cpu_shares", "{} shares".format),
+    field("cgroup_limits.cpu_shares", "{} shares"),
     field(
         "cgroup_limits.cpu_weight",
-        "weight {}".format,
+        "weight {}",
         wanted="{} shares".format,
         holds=lambda asked, got: got in weights_of(asked),
     ),
@@ -282,3 +286,32 @@ def _variable(text: str) -> Expectation:
 
 
 VARIABLES = Trace(lambda value, _: [_variable(text) for text in value])
+READBACK: Mapping[str, Trace | Callable[..., Trace]] = {
+    "field": field,
+    "kernel": kernel_value,
+    "namespace": namespace,
+    "size_limit": size_limit,
+    "resource_limit": resource_limit,
+    "no_shm": NO_SHM,
+    "interfaces": INTERFACES,
+    "cgroup_parent": CGROUP_PARENT,
+    "cpus": CPUS,
+    "quota": QUOTA,
+    "shares": SHARES,
+    "shm": SHM,
+    "privileged": PRIVILEGED,
+    "capabilities": CAPABILITIES,
+    "security_opt": SECURITY_OPT,
+    "init": INIT,
+    "root_read_only": READ_ONLY,
+    "variables": VARIABLES,
+}
+"""What a declaration may name; a function takes the argument that stands there, or several by name."""
+
+
+def readback(name: str, argument: object) -> Trace:
+    """The trace that a declaration names."""
+    made = READBACK[name]
+    if isinstance(made, Trace):
+        return made
+    return made(**argument) if isinstance(argument, Mapping) else made(argument)

@@ -81,14 +81,15 @@ def flags(*, as_json: bool) -> int:
     rows = [
         {
             "name": name,
-            "flag": docker.flag_of(name).text,
-            "security": security if isinstance(security := docker.flag_of(name).security, str) else "depends on value",
-            "purpose": docker.flag_of(name).why,
-            "file": str(docker.__file__),
+            "flag": flag.text,
+            "security": flag.security if flag.grade_by is None else "depends on value",
+            "purpose": flag.why,
+            "file": str(docker.FLAGS_FILE),
         }
         for name in docker.option_names()
+        for flag in [docker.flag_of(name)]
     ]
-    return _list("flags", rows, ("flag", "name", "security", "purpose"), as_json=as_json, file=str(docker.__file__))
+    return _list("flags", rows, ("flag", "name", "security", "purpose"), as_json=as_json, file=str(docker.FLAGS_FILE))
 
 
 def _list(what: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, file: str = "") -> int:

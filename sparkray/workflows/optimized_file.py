@@ -7,8 +7,7 @@ from typing import Any, cast
 import click
 import yaml
 
-from sparkray.catalog import read_yaml
-from sparkray.config.boundary import parse
+from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.docker import given
 from sparkray.config.site import Environment, Site
 from sparkray.errors import ConfigError, InputError

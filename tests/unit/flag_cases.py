@@ -1,4 +1,4 @@
-"""The test case of every Docker option: `CASES` has one entry per declaration in `sparkray.config.docker`."""
+"""The test case of every Docker option: `CASES` has one for each entry of `sparkray/config/flags.yaml`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ LEVELS = (
     _level("memory", "96m", "--memory=96m", None, state="failed", reason="none of its 3 runs is ok: killed"),
     _level("network", "host", "--network=host", None, state="search only", reason="acts only under ipc"),
     _level("privileged", "yes", "--privileged", None, state="struck", security="dangerous",
-           reason="dangerous: offered only with --allow-insecure"),
+           reason="dangerous: requires --allow-insecure"),
 )  # fmt: skip
 
 

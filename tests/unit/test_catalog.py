@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sparkray.catalog import Catalog, card_of_file, data_root, override, parse_settings, read_yaml
+from sparkray.catalog import Catalog, card_of_file, data_root, override, parse_settings
+from sparkray.config.boundary import read_yaml
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, ENVIRONMENTS
 from sparkray.engines import engine_names, load_engine
 from sparkray.errors import ConfigError, UnknownNameError
@@ -132,7 +133,7 @@ def test_a_card_and_an_experiment_are_found_by_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"a: [1", "is not valid YAML"), (b"- 1", "found list"), (b"", "found NoneType"), (b"\xff\xfe\x00", "cannot be read")],
+    [(b"a: [1", "is not valid YAML"), (b"- 1", "got list"), (b"", "got NoneType"), (b"\xff\xfe\x00", "cannot be read")],
 )
 def test_files_that_are_no_mapping_are_refused_with_their_name(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "x.yaml"

@@ -100,8 +100,12 @@ def test_what_could_not_be_read_is_warned_of_where_a_flag_depends_on_it() -> Non
 @pytest.mark.parametrize(
     ("options", "changes", "said"),
     [
-        (DockerOptions(memory="64g"), limited(memory_bytes=64 << 30), "--memory=64g is above the machine's 23.5 GiB"),
-        (DockerOptions(cpuset_cpus="0-1"), {}, "--cpuset-cpus=0-1 names every CPU"),
+        (
+            DockerOptions(memory="64g"),
+            limited(memory_bytes=64 << 30),
+            "--memory=64g cannot act: this machine has 23.5 GiB",
+        ),
+        (DockerOptions(cpuset_cpus="0-1"), {}, "--cpuset-cpus=0-1 cannot act: it is every CPU"),
     ],
 )
 def test_a_limit_that_this_machine_cannot_reach_does_not_act(

@@ -9,9 +9,10 @@ from flag_cases import CASES as EXAMPLES
 from hypothesis import given as sampled
 from hypothesis import strategies as st
 
-from sparkray.config.boundary import parse
+from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.container import ContainerSpec, create_arguments
 from sparkray.config.docker import (
+    FLAGS_FILE,
     DockerOptions,
     cannot_act,
     flag_of,
@@ -22,6 +23,7 @@ from sparkray.config.docker import (
     sdk_arguments,
     without,
 )
+from sparkray.config.flag import Flag, written
 from sparkray.config.site import Environment
 from sparkray.errors import ConfigError
 from sparkray.units import parse_size
@@ -37,6 +39,27 @@ def test_every_option_has_an_example_here() -> None:
     assert list(EXAMPLES) == option_names()
 
 
+@pytest.mark.parametrize("name", option_names())
+def test_every_entry_has_known_keys_of_the_right_type(name: str) -> None:
+    flag = parse(Flag, written(name, read_yaml(FLAGS_FILE)[name]), name)
+    assert set(flag.beside) | {other for one in flag.cannot_act for other in one.beside} <= {*option_names()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tpye": "int"}, "unknown key 'tpye', did you mean 'type'"),
+        ({"type": "itn"}, "unknown type 'itn': known are text,"),
+        ({"readback": {"filed": {}}}, "unknown readback 'filed'"),
+        ({"grade_by": "value"}, "unknown grade_by 'value'"),
+        ({"security": "bad"}, "security = 'bad'"),
+    ],
+)
+def test_an_entry_with_a_mistake_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(Flag, written("cpu_quota", {"why": "a test", **change}), "flags.yaml")
+
+
 @each_option
 def test_the_flag_has_its_words(name: str) -> None:
     assert tuple(flag_words(only(name))) == EXAMPLES[name].words
@@ -47,7 +70,7 @@ def test_the_flag_has_its_words(name: str) -> None:
 def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) -> None:
     expected = EXAMPLES[name].sdk
     arguments = sdk_arguments(only(name))
-    assert arguments == {flag_of(name).keyword: expected}
+    assert arguments == {flag_of(name).argument: expected}
     spec = ContainerSpec("c", "image", ("true",), only(name))
     created = _create_container_args({**create_arguments(spec), "version": "1.41"})
     found = {**created["host_config"], "Env": created["environment"]}[EXAMPLES[name].host_config]
@@ -90,7 +113,7 @@ def test_the_least_that_acts_is_accepted(name: str, least: str) -> None:
 @pytest.mark.parametrize("name", ["privileged", "init", "read_only"])
 def test_a_bare_flag_that_is_false_has_no_word(name: str) -> None:
     assert flag_words(DockerOptions(**{name: False})) == []
-    assert sdk_arguments(DockerOptions(**{name: False})) == {flag_of(name).keyword: False}
+    assert sdk_arguments(DockerOptions(**{name: False})) == {flag_of(name).argument: False}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +142,7 @@ def test_options_apart_say_what_they_say_together(names: set[str]) -> None:
     together = DockerOptions(**{name: EXAMPLES[name].value for name in names})
     assert [name for name, _, _ in given(together)] == [name for name in option_names() if name in names]
     assert flag_words(together) == [word for name in option_names() if name in names for word in EXAMPLES[name].words]
-    assert set(sdk_arguments(together)) == {flag_of(name).keyword for name in names}
+    assert set(sdk_arguments(together)) == {flag_of(name).argument for name in names}
 
 
 @sampled(st.sets(st.sampled_from(option_names())), st.sets(st.sampled_from(option_names())))

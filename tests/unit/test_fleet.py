@@ -276,7 +276,7 @@ def test_one_that_would_offer_other_levels_is_told_which(fit: Callable[..., str 
     facts = replace(context_in(tmp_path).facts, security=())
     said = fit(host="two", boot="2", can=facts)
     assert said == (
-        "seccomp=unconfined is excluded (the Docker engine of this machine uses no seccomp) there, and here feasible as "
+        "seccomp=unconfined is excluded (Docker uses no seccomp on this machine) there, and here feasible as "
         "security_opt=['seccomp=unconfined']"
     )
 

@@ -56,7 +56,7 @@ def test_the_plan_of_phase_2b_says_of_each_level_what_is_done_and_why(command_li
     assert levels["shm_size=32g"]["done"] == "search only"
     assert "--shm-size cannot act under --ipc=host" in levels["shm_size=32g"]["reason"]
     assert levels["network=host"]["reason"].startswith("it can act only under a serve workload")
-    assert levels["privileged=yes"]["reason"].endswith("offered only with --allow-insecure")
+    assert levels["privileged=yes"]["reason"].endswith("requires --allow-insecure")
     assert levels["cpuset=performance"]["flags"] == "--cpuset-cpus=5-9,15-19"
     assert all(one["reason"] for one in levels.values() if one["done"] != "screen")
 

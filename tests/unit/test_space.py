@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sparkray.catalog import data_root, read_yaml
-from sparkray.config.boundary import parse
+from sparkray.catalog import data_root
+from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.docker import DockerOptions
 from sparkray.config.feasible_levels import LevelVerdict, judge, unresolved
 from sparkray.config.space import Factor, HostFacts, Space, apply_level, grade, isolation_rank, unmet, weakenings
@@ -79,7 +79,7 @@ def test_what_sparkray_does_not_do_is_not_put_down_to_the_host(host: HostFacts) 
     found = verdicts("dgx-spark", host)
     for name in ("model_from=image", "model_from=tmpfs", "gpu_access=cdi"):
         assert found[name].reason.startswith("sparkray does not do it yet: "), name
-    assert found["page_cache=warm"].reason.startswith("sparkray does not vary it: it is of the runs' protocol")
+    assert found["page_cache=warm"].reason.startswith("sparkray does not vary the protocol")
     assert found["hugepages=always"].reason.startswith("sparkray does not do it: ")
     assert not any(v.feasible for v in found.values() if v.reason.startswith("sparkray does not"))
 
@@ -110,7 +110,7 @@ def test_performance_cores_are_those_of_the_machine() -> None:
     assert verdicts("dgx-spark", swapped)["cpuset=efficiency"].options == {"cpuset_cpus": "5-9,15-19"}
     alike = replace(SPARK, performance_cpus="0-19")
     found = verdicts("dgx-spark", alike)
-    assert found["cpuset=performance"].reason == "0-19 is every CPU of this machine"
+    assert found["cpuset=performance"].reason == "--cpuset-cpus=0-19 cannot act: it is every CPU of this machine"
     assert found["cpuset=efficiency"].reason == "every CPU of this machine is of the fastest kind"
 
 
@@ -125,8 +125,8 @@ def test_an_unknown_machine_strikes_nothing_out_for_what_it_may_lack() -> None:
 FACTORS = {
     "no GPU": (Factor("g", {"n": {"gpus": "1"}}, "w"), replace(SPARK, has_gpu=False), "has none"),
     "no such CPU": (Factor("c", {"n": {"cpuset_cpus": "0-40"}}, "w"), SPARK, "not all of 0-40"),
-    "quota above": (Factor("c", {"n": {"cpus": 20.0}}, "w"), SPARK, "cannot bind"),
-    "memory above": (Factor("m", {"n": {"memory": "120g"}}, "w"), SPARK, "cannot bind"),
+    "quota above": (Factor("c", {"n": {"cpus": 20.0}}, "w"), SPARK, "cannot act: this machine has"),
+    "memory above": (Factor("m", {"n": {"memory": "120g"}}, "w"), SPARK, "cannot act: this machine has"),
     "no AppArmor": (
         Factor("a", {"n": {"security_opt": ["apparmor=unconfined"]}}, "w"),
         replace(SPARK, security=("seccomp",)),
@@ -168,7 +168,7 @@ def test_what_weakens_isolation_is_offered_unless_that_was_ruled_out() -> None:
     refused = one(factor, allowed="none")
     assert not refused.feasible
     assert refused.reason.startswith("weakens isolation")
-    assert refused.reason.endswith("offered only with --security weakens")
+    assert refused.reason.endswith("requires --security weakens")
     assert one(Factor("init", {"yes": {"init": True}}, "w"), allowed="none").feasible
 
 

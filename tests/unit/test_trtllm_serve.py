@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sparkray.catalog import read_yaml
+from sparkray.config.boundary import read_yaml
 from sparkray.engines._trtllm.serve import Serving, read_recipe, render
 from sparkray.errors import ConfigError
 
