@@ -120,7 +120,7 @@ def decide_among(
         base, arms, models=models, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin
     )
     beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], context.margin), strict=True))
-    blocks = 1 + max((block for _, block in base), default=0) if context.looks else context.confirm_runs
+    blocks = 1 + max((block for _, block in base), default=0) if context.interim else context.confirm_runs
     looks = looks_at(context, list(arms), rows, models=models, closed=blocks == context.confirm_runs)
     told = []
     for one in candidates:

@@ -79,19 +79,19 @@ class OptimizationContext:
 
     @property
     def runs(self) -> int:
-        """Blocks of screen and ladder, and instances of the search, a model."""
+        """Blocks a model of screen and attribution, and instances of the search."""
         return self.study.experiment.runs
 
     @property
-    def looks(self) -> Sequential | None:
-        """The looks of the confirmation, where the experiment is sequential and no number of blocks was asked for."""
+    def interim(self) -> Sequential | None:
+        """The sequential design of the confirmation, where the experiment has one and no number of blocks was asked for."""
         return None if self.request.confirm_runs else self.study.experiment.sequential
 
     @property
     def confirm_runs(self) -> int:
         """Blocks of the confirmation, a model; the most there can be where it is sequential."""
-        if self.looks is not None:
-            return self.looks.looks[-1]
+        if self.interim is not None:
+            return self.interim.looks[-1]
         return self.request.confirm_runs or min(MOST_CONFIRM, _CONFIRM_FACTOR * self.runs)
 
     def stage(self, stage: Stage, treatments: Sequence[Treatment], runs: int) -> Study:
@@ -116,7 +116,7 @@ class OptimizationContext:
         return self.treatment(f"container:{verdict.name}", apply_level(self.baseline.options, verdict.options))
 
     def attribution_steps(self) -> AttributionSteps:
-        """The rungs between a plain process, or the chroot where the engine runs nowhere else, and the baseline."""
+        """From a plain process, or the chroot where the engine runs nowhere else, to the baseline."""
         anywhere = load_engine(self.study.engine).image_contents == "venv"
         mine = self.baseline
         return attribution_steps(

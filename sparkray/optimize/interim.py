@@ -28,7 +28,7 @@ def looks_at(
         models: Those that the baseline runs: a block counts when it is complete on each.
         closed: Whether no further block will come.
     """
-    design = context.looks
+    design = context.interim
     if design is None or not names:
         return {}
     asked = Design(design.looks, context.margin, alpha=_ALPHA / len(names), spending=design.spending)

@@ -1,19 +1,17 @@
 """An optimisation before its first run: every level with what is done about it, and what each stage costs."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.experiment import Experiment
 from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import MOST_CONFIRM, OptimizationContext, changed_words
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
 from sparkray.timing import Timing, known_dataset
-from sparkray.units import format_duration
 
 CANDIDATES = 3
 """Most that the confirmation has (`search.shortlist`)."""
@@ -21,7 +19,7 @@ CANDIDATES = 3
 
 @dataclass(frozen=True)
 class Phase:
-    """What a stage comes to. `most`: it may need less, as a search that is soon sure does. Hours by kind of cooldown."""
+    """What a stage costs. `most`: it may need less, as a search that is soon sure does. Hours by kind of cooldown."""
 
     stage: str
     treatments: int
@@ -31,56 +29,32 @@ class Phase:
     hours: Mapping[str, float]
     measured: bool
 
-    def text(self) -> str:
-        """A line of the plan."""
-        hours = " or ".join(
-            f"{format_duration(3600 * value)}{f' ({kind} cooldown)' if len(set(self.hours.values())) > 1 else ''}"
-            for kind, value in (self.hours if len(set(self.hours.values())) > 1 else _first(self.hours)).items()
-        )
-        bound = "at most " if self.most else ""
-        arms = f"{self.treatments} environments x {self.blocks} blocks" if self.blocks else f"{self.treatments} trials"
-        return f"{self.stage:<10} {arms}: {bound}{self.runs} runs, about {hours}"
-
-
-def _first(hours: Mapping[str, float]) -> Mapping[str, float]:
-    return dict([next(iter(hours.items()))])
-
 
 def phases(context: OptimizationContext, results_dir: Path) -> tuple[Phase, ...]:
     """Every stage, with measured times where its dataset has some."""
-    ends = [Treatment(NATIVE), context.baseline]
-    alone = [v for v in context.verdicts if v.alone]
+    ends, same = (Treatment(NATIVE), context.baseline), context.baseline.options
     levels = [
-        context.level(v)
-        if not unresolved(v.options)
-        else context.treatment(f"container:{v.name}", context.baseline.options)
-        for v in alone
+        context.treatment(f"container:{v.name}", same) if unresolved(v.options) else context.level(v)
+        for v in context.verdicts
+        if v.alone
     ]
-    candidates = [context.treatment(f"container:combined-{n}", context.baseline.options) for n in range(CANDIDATES)]
+    candidates = [context.treatment(f"container:combined-{n}", same) for n in range(CANDIDATES)]
+    steps = treatments_of(context.attribution_steps())
     return (
-        _phase(context.stage("screen", (*ends, *levels), context.runs), "screen", results_dir),
+        _phase(context.stage("screen", (*ends, *levels), context.runs), results_dir),
         _search(context, results_dir),
-        _phase(context.stage("confirm", (*ends, *candidates), context.confirm_runs), "confirm", results_dir, most=True),
-        _phase(
-            context.stage("attribute", treatments_of(context.attribution_steps()), context.runs),
-            "attribute",
-            results_dir,
-        ),
+        replace(_phase(context.stage("confirm", (*ends, *candidates), context.confirm_runs), results_dir), most=True),
+        _phase(context.stage("attribute", steps, context.runs), results_dir),
     )
 
 
-def _phase(study: Study, stage: str, results_dir: Path, *, most: bool = False) -> Phase:
-    every = _unfolded(study)
-    runs = make_plan(every)
+def _phase(study: Study, results_dir: Path) -> Phase:
+    # stand-ins for environments that are not known yet are alike by their flags, and count all the same
+    runs = make_plan(replace(study, experiment=replace(study.experiment, fold=False)))
     timing = Timing(study, known_dataset(study, results_dir))
-    return Phase(
-        stage, len(study.treatments), study.experiment.runs, len(runs), most, _hours(timing, runs), timing.measured
-    )
-
-
-def _unfolded(study: Study) -> Study:
-    """Stand-ins for environments that are not known yet are alike by their flags, and count all the same."""
-    return replace(study, experiment=replace(study.experiment, fold=False))
+    stage = study.experiment.name.rpartition("-")[2]
+    hours = _hours(timing, runs)
+    return Phase(stage, len(study.treatments), study.experiment.runs, len(runs), False, hours, timing.measured)
 
 
 def _search(context: OptimizationContext, results_dir: Path) -> Phase:
@@ -89,12 +63,12 @@ def _search(context: OptimizationContext, results_dir: Path) -> Phase:
     from sparkray.optimize.search.stage import definition_of, feasible_space_of  # noqa: PLC0415 - likewise
 
     study = context.stage("search", (context.baseline,), 1)
-    models = tuple(card.name for card in context.study.cards)
-    runs = Settings("", "", context.request.trials, models).most_runs
+    trials, models = context.request.trials, tuple(card.name for card in context.study.cards)
+    runs = Settings("", "", trials, models).most_runs
     timing = Timing(study, known_dataset(study, results_dir, definition_of(context, feasible_space_of(context))))
     each = make_plan(study)
     whole = {kind: runs * value / len(each) for kind, value in _hours(timing, each).items()}
-    return Phase("search", context.request.trials, 0, runs, True, whole, timing.measured)
+    return Phase("search", trials, 0, runs, True, whole, timing.measured)
 
 
 def _hours(timing: Timing, runs: Sequence[PlannedRun]) -> dict[str, float]:
@@ -118,6 +92,8 @@ def level_document(context: OptimizationContext, verdict: LevelVerdict) -> dict[
 
 def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]) -> dict[str, Any]:
     """The whole plan as data."""
+    steps = context.attribution_steps()
+    total = {kind: math.fsum(one.hours[kind] for one in planned) for kind in ("adaptive", "fixed")}
     return {
         "experiment": context.study.experiment.name,
         "site": context.study.site.name,
@@ -128,8 +104,8 @@ def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]
         "margin": context.margin,
         "levels": [level_document(context, verdict) for verdict in context.verdicts],
         "ladder": {
-            "rungs": [arm.environment for arm in context.attribution_steps().arms],
-            "struck": [vars(excluded) for excluded in context.attribution_steps().excluded],
+            "rungs": [arm.environment for arm in steps.arms],
+            "struck": [vars(excluded) for excluded in steps.excluded],
         },
         "stages": [
             {
@@ -144,49 +120,15 @@ def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]
             for one in planned
         ],
         "runs": sum(one.runs for one in planned),
-        "hours": {kind: round(value, 2) for kind, value in _total(planned).items()},
+        "hours": {kind: round(value, 2) for kind, value in total.items()},
     }
 
 
-def _total(planned: Sequence[Phase]) -> dict[str, float]:
-    return {kind: math.fsum(one.hours[kind] for one in planned) for kind in ("adaptive", "fixed")}
-
-
-def optimisation_lines(context: OptimizationContext, planned: Sequence[Phase], *, levels: bool = True) -> Iterator[str]:
-    """The plan for people; `levels`: every level and every rung, too."""
-    models = ", ".join(card.name for card in context.study.cards)
-    yield (
-        f"{context.study.experiment.name} on site {context.study.site.name}: {models}; {context.metric}, margin "
-        f"{context.margin:.1%}; space {context.space.name}, judged for "
-        f"{'this machine' if context.here else 'the machine that it describes'}"
-    )
-    if levels:
-        yield from _level_lines(context)
-        yield from _ladder_lines(context)
-    for one in planned:
-        yield one.text()
-    yield from _fewer_lines(context)
-    total = _total(planned)
-    hours = " or ".join(dict.fromkeys(f"{value:.1f} h" + _kind(kind, total) for kind, value in total.items()))
-    basis = "measured runs and estimates" if any(one.measured for one in planned) else "estimates"
-    expected = expected_hours_text(context.study.experiment)
-    yield f"at most {sum(one.runs for one in planned)} runs, about {hours}, by {basis}{expected}"
-
-
-def expected_hours_text(experiment: Experiment) -> str:
-    """How long its file expects the whole experiment to take; nothing where it does not say."""
-    hours = experiment.expected_hours
-    return "" if hours is None else f"; {experiment.name} as a whole was expected to take {hours:g} h"
-
-
-def _fewer_lines(context: OptimizationContext) -> Iterator[str]:
-    """What a confirmation of fewer blocks than a whole one has can show."""
-    if context.looks is None and context.confirm_runs < MOST_CONFIRM:
-        wider = _half_width(context.confirm_runs) / _half_width(MOST_CONFIRM)
-        yield (
-            f"the confirmation has {context.confirm_runs} blocks a model, a whole one {MOST_CONFIRM}: what a gain has "
-            f"beyond the margin must be {wider:.1f} times as large to be shown (--confirm-runs {MOST_CONFIRM})"
-        )
+def wider_intervals(context: OptimizationContext) -> float | None:
+    """How many times as large a gain beyond the margin must be as with `MOST_CONFIRM` blocks; None with as many."""
+    if context.interim is not None or context.confirm_runs >= MOST_CONFIRM:
+        return None
+    return _half_width(context.confirm_runs) / _half_width(MOST_CONFIRM)
 
 
 def _half_width(blocks: int) -> float:
@@ -194,28 +136,3 @@ def _half_width(blocks: int) -> float:
     from scipy import special  # noqa: PLC0415 - it takes long to import
 
     return float(special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)
-
-
-def _kind(kind: str, total: Mapping[str, float]) -> str:
-    return f" with {kind} cooldown" if len(set(total.values())) > 1 else ""
-
-
-def _level_lines(context: OptimizationContext) -> Iterator[str]:
-    words = {"screen": "screen", "search only": "search", "struck": "struck"}
-    before = ""
-    for verdict in context.verdicts:
-        told = level_document(context, verdict)
-        if verdict.factor != before:
-            yield f"{verdict.factor}: {told['why']}"
-            before = verdict.factor
-        grade = "" if verdict.security == "none" else f"  [{verdict.security}]"
-        reason = f"  {told['reason']}" if told["reason"] else ""
-        yield f"  {words[told['done']]:<7} {verdict.name:<26} {told['flags'] or ''}{grade}{reason}"
-
-
-def _ladder_lines(context: OptimizationContext) -> Iterator[str]:
-    steps = context.attribution_steps()
-    yield f"attribution steps from {steps.first} to {steps.last}: {', '.join(arm.environment for arm in steps.arms)}"
-    for excluded in steps.excluded:
-        way = "not added alone" if excluded.direction == "add" else "not taken away alone"
-        yield f"  excluded {excluded.layer:<26} {way}: {excluded.reason}"

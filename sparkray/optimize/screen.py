@@ -169,43 +169,22 @@ def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
 
 
 def advice_of(level: Level) -> str:
-    """What to do about a level in production, in a sentence."""
-    if level.state == "no-op":
-        return "leave it out: it changes nothing here"
-    if level.state == "failed":
-        return "do not use it: the container does not work with it"
-    if level.state == "struck":
-        return "not measured"
-    if level.state == "search only":
-        return "nothing alone; see the search"
-    if level.reason:
-        return "do not use it: the container does not always work with it"
-    return _price(level, _measured_advice(level.effect))
+    """What to do about a level in production, as a code: `report/templates/text/flags.j2` words it."""
+    if level.state != "measured":
+        return level.state.replace("-", "_").replace(" ", "_")
+    return "unreliable" if level.reason else _measured_advice(level.effect)
 
 
-def _measured_advice(found: Effect | None) -> str:
-    if found is None or found.ratio is None:
-        return "too few runs to say anything"
-    if found.harms:
-        return "avoid it: it costs performance" + ("" if found.verdict == "different" else ", though little")
-    if found.helps:
-        if found.verdict == "different":
-            return "a candidate: what the confirmation says of it counts"
-        return "a gain is shown, its size against the margin is not"
-    if found.verdict == "equivalent":
-        return "no cost, no gain: choose it by what it does for security"
-    return _unshown_advice(found)
-
-
-def _unshown_advice(found: Effect) -> str:
-    """Of an effect that is not shown once all levels are counted, whatever it is by itself."""
-    if found.verdict != "different":
-        return "nothing is shown either way: leave it as the baseline has it"
-    seen = "avoid it: a loss" if (found.gain_pct or 0.0) < 0.0 else "measure on: a gain"
-    return f"{seen} beyond the margin is seen, which among so many levels may be chance"
-
-
-def _price(level: Level, said: str) -> str:
-    if level.security == "dangerous":
-        return f"{said}; gives root on the host away: never in production"
-    return f"{said}; weakens isolation" if level.security == "weakens" else said
+def _measured_advice(effect: Effect | None) -> str:
+    if effect is None or effect.ratio is None:
+        return "too_few"
+    different = effect.verdict == "different"
+    if effect.harms or effect.helps:
+        return (
+            ("avoid" if effect.harms else "candidate")
+            if different
+            else ("avoid_small" if effect.harms else "gain_small")
+        )
+    if different:  # not shown once all levels are counted, whatever it is by itself
+        return "loss_by_chance" if (effect.gain_pct or 0.0) < 0.0 else "gain_by_chance"
+    return effect.verdict or "undecided"

@@ -34,6 +34,12 @@ def page(book: Book, drawn: Sequence[Saved]) -> str:
     return made.get_template("page.html.j2").render()
 
 
+def html(template_name: str, /, **values: object) -> str:
+    """A page of its own in the report's style, from any values: it needs neither network nor script."""
+    made = environment("html")
+    return made.get_template(template_name).render(style=Markup(template("page.css")), **values)  # noqa: S704 - our own
+
+
 def variables(book: Book, tables: Tables | None = None) -> Mapping[str, Any]:
     """What every template of a study may read."""
     tables = tables or Tables(book)

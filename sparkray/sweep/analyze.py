@@ -1,6 +1,5 @@
 """`analyze`: statistics of a dataset into Parquet, CSV, JSON and LaTeX, and a short answer on the screen."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,76 +9,49 @@ import click
 from sparkray.analysis import Analysis, analyse, write
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.metrics import BY_NAME
-from sparkray.sweep.completion import complete_experiment
-from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
+from sparkray.sweep.datasets import subject
 from sparkray.sweep.markdown import export_markdown, markdown_option
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.options import FOLDER as DIR
+from sparkray.sweep.options import dataset_options, json_option
+from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
-from sparkray.workflows.calibration_file import calibration_for, calibration_line
+from sparkray.workflows.calibration_file import calibration_for
 
 FOLDER = "analysis"
 
 
 @click.command()
-@dataset_argument
-@click.option(
-    "--experiment",
-    shell_complete=complete_experiment,
-    metavar="NAME",
-    help="Whose newest dataset; that of any experiment when not given.",
-)
-@click.option(
-    "--results-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where datasets lie.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Where the tables go; `analysis` in the dataset's folder when not given.",
-)
+@dataset_options
+@click.option("--output", type=DIR, metavar="DIR", help="Folder of the tables; default: `analysis` in the dataset.")
 @click.option(
     "--margin",
     "margins",
     multiple=True,
     metavar="METRIC=M",
-    help="Another relative margin than the experiment's. One that is chosen after the data proves nothing.",
+    help="Another margin. One chosen after the data proves nothing.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of bootstrap and permutation.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of bootstrap and permutation.")
 @markdown_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def analyze(
-    dataset: Path | None,
-    experiment: str | None,
-    results_dir: Path,
-    *,
-    output: Path | None,
-    margins: tuple[str, ...],
-    seed: int,
-    markdown_file: Path | None,
-    as_json: bool,
-) -> int:
-    """Compute every estimate and verdict of a dataset, into Parquet, CSV, JSON and LaTeX (phase 2C).
+@json_option
+def analyze(dataset: Path | None, experiment: str | None, results_dir: Path, **asked: Any) -> int:  # noqa: ANN401
+    """Compute every estimate and verdict of a dataset, into Parquet, CSV, JSON and LaTeX.
 
-    DATASET is a folder such as results/local or results/local@2; the newest dataset if it is left out.
+    DATASET is a folder such as results/local@2; default: the newest.
     """
-    subject = newest(results_dir, experiment) if dataset is None else dataset_at(dataset)
-    calibration = calibration_for(subject)
-    analysis = analyse(subject.path, margins=margins_of(margins), seed=seed)
-    folder = output or subject.path / FOLDER
+    chosen = subject(dataset, results_dir, experiment)
+    calibration = calibration_for(chosen)
+    analysis = analyse(chosen.path, margins=margins_of(asked["margins"]), seed=asked["seed"])
+    folder = asked["output"] or chosen.path / FOLDER
     files = write(analysis, folder)
-    if markdown_file is not None:
-        export_markdown(markdown_file, analysis)
-    if as_json:
-        document = {**_document(analysis, files), "calibration": calibration}
-        click.echo(json.dumps(document, indent=1, default=str, allow_nan=False))
+    if asked["markdown_file"] is not None:
+        export_markdown(asked["markdown_file"], analysis)
+    if asked["as_json"]:
+        print_json({**_document(analysis, files), "calibration": calibration}, default=str)
     else:
-        _show(analysis, folder, files)
-        if calibration is not None:
-            print_line(console(to_stderr=False), calibration_line(calibration))
+        context = analysis.context
+        more = {"context": context, "files": len(files), "kinds": sorted({path.suffix[1:] for path in files})}
+        lines = summary_lines(findings_of(analysis), calibration=calibration) if context["runs_used"] else []
+        show(console(to_stderr=False), "analyze.txt.j2", lines=lines, folder=folder, **more)
     return 0 if analysis.context["runs_used"] else 1
 
 
@@ -105,24 +77,6 @@ def margins_of(given: tuple[str, ...]) -> Mapping[str, float]:
             raise UnknownNameError("metric", name, list(BY_NAME))
         found[name] = margin
     return found
-
-
-def _show(analysis: Analysis, folder: Path, files: list[Path]) -> None:
-    out, context = console(to_stderr=False), analysis.context
-    if context["runs_used"]:
-        for line in summary_lines(findings_of(analysis)):
-            print_line(out, line)
-    else:
-        print_line(out, "No run is ok: there is nothing to estimate. See the reasons with: sparkray status")
-    if context["simulated"]:
-        print_line(out, "SIMULATED: runs of this dataset are from a simulated engine.", style="bold")
-    kinds = ", ".join(sorted({path.suffix[1:] for path in files}))
-    print_line(out, f"{context['experiment']}: {_attempts(context)}; {len(files)} files ({kinds}) in {folder}")
-
-
-def _attempts(context: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{count} {status}" for status, count in context["status_counts"].items())
-    return f"{sum(context['status_counts'].values())} attempts ({counts or 'none'})"
 
 
 def _document(analysis: Analysis, files: list[Path]) -> dict[str, Any]:

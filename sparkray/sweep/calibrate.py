@@ -1,10 +1,5 @@
-"""`calibrate`: the same arm against itself through the same pipeline, and what that says of every later verdict.
+"""`calibrate`: an environment against itself through the same pipeline. `workflows.calibration` says where it is stored."""
 
-The runs are those of an ordinary sweep with one environment. What is found stands beside them as `calibration.json` and,
-for the machine, in the cache, where later sweeps look: a calibration belongs to a host and a site.
-"""
-
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,17 +8,16 @@ import click
 from sparkray.errors import DatasetError
 from sparkray.plan import PlannedRun, Study
 from sparkray.store import Dataset
-from sparkray.sweep.calibration_text import show
+from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.experiment import Conclude, sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.options import options_of, sweep_options
-from sparkray.sweep.show import console, counts_of, print_line
+from sparkray.sweep.show import console, counts_of, print_json, print_line, show
 from sparkray.workflows.calibration import (
     against_itself,
     asked_of,
     calibration_of,
     experiment_of,
-    newest_dataset,
     planned_pairs_of,
     series_of,
     store_calibration,
@@ -45,12 +39,10 @@ def calibrate_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) 
 
     @click.command("calibrate")
     @sweep_options
-    @click.option("--quick", is_flag=True, help="From the runs already in a dataset; measures nothing.")
-    @click.option(
-        "--pairs", type=click.IntRange(min=2), help="Pairs that sweeps are planned with; the site's own if not given."
-    )
+    @click.option("--quick", is_flag=True, help="Judge runs of a dataset; measure nothing.")
+    @click.option("--pairs", type=click.IntRange(min=2), help="Pairs that sweeps plan; default: the site's.")
     def command(*, quick: bool, pairs: int | None, **arguments: Any) -> int:  # noqa: ANN401
-        """The same arm against itself: the false-positive rate of this machine and pipeline, and what it can see."""
+        """Compare an environment with itself: false positives of this machine, and the smallest effect it can show."""
         options = options_of(arguments)
         if quick:
             return _from_dataset(options, pairs)
@@ -82,9 +74,9 @@ def _from_sweep(options: Options, pairs: int | None, carry_out: Sweep) -> int:
             )
             document = calibration_of(found, asked, source="sweep")
             store_calibration(document, dataset, for_machine=counts["ok"] == counts["planned"])
-            sound.append(_tell(document, options, out))
+            sound.append(_report(document, options, out))
         elif options.json:
-            click.echo(json.dumps({"format": FORMAT, "runs": 0, "sound": None, "metrics": {}}))
+            print_json({"format": FORMAT, "runs": 0, "sound": None, "metrics": {}})
         return counts
 
     status = carry_out(options, conclude)
@@ -98,7 +90,7 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
         DatasetError: There is no dataset, or no run in it that counts.
     """
     out = console(to_stderr=options.json)
-    dataset = newest_dataset(options.results_dir, options.experiment)
+    dataset = datasets_of(options.results_dir, options.experiment, key=_last_measured)[-1]
     found = series_of(dataset.read("runs"), options.environments, options.models)
     if found is None:
         raise DatasetError(
@@ -114,15 +106,21 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
     document = calibration_of(found, asked, source="dataset")
     known = load_calibration(document["host"], document["site"])
     store_calibration(document, dataset, for_machine=known is None or known["source"] == "dataset")
-    return 0 if _tell(document, options, out) else 1
+    return 0 if _report(document, options, out) else 1
 
 
-def _tell(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # noqa: ANN401
-    """Show it. Whether the calibration stands: one that could judge nothing does not."""
+def _last_measured(dataset: Dataset) -> tuple[bool, float]:
+    """Datasets without a run come before all others."""
+    runs = dataset.path / "runs"
+    return any(runs.glob("*.parquet")), runs.stat().st_mtime
+
+
+def _report(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # noqa: ANN401
+    """Show it. Returns whether the machine is sound: one that could not be judged is not."""
     if options.json:
-        click.echo(json.dumps(document, indent=1, allow_nan=False))
+        print_json(document)
     else:
-        show(document, out)
+        show(out, "calibration.txt.j2", c=document)
     return document["sound"] is True
 
 

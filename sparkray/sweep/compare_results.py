@@ -1,6 +1,5 @@
 """`compare-results`: two datasets side by side on the terminal, as `report --against` computes it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,17 @@ import click
 from sparkray.analysis import analyse
 from sparkray.analysis.against import differences, studies
 from sparkray.sweep.datasets import dataset_at
-from sparkray.sweep.show import console, print_line
-from sparkray.sweep.templates import rendered
+from sparkray.sweep.options import FOLDER, json_option
+from sparkray.sweep.show import console, print_json, show
 
 _LOAD = ("workload", "levels", "weights")
 """What makes two datasets ones of another load: then a change is not the machine's alone."""
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @click.command("compare-results")
-@click.argument("before", type=_FOLDER)
-@click.argument("after", type=_FOLDER)
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.argument("before", type=FOLDER)
+@click.argument("after", type=FOLDER)
+@json_option
 def compare_results(before: Path, after: Path, *, as_json: bool) -> int:
     """Compare two datasets: what changed from BEFORE to AFTER, such as a driver update or another machine.
 
@@ -35,10 +33,9 @@ def compare_results(before: Path, after: Path, *, as_json: bool) -> int:
     facts = [row for row in studies(here, there).iter_rows(named=True) if not row["same"]]
     if as_json:
         document = {"before": str(there.path), "after": str(here.path), "differences": rows, "studies": facts}
-        click.echo(json.dumps(document, indent=1, default=str))
+        print_json(document, default=str)
         return 0
     load = [row["what"] for row in facts if row["what"] in _LOAD]
-    out = console(to_stderr=False)
-    for line in rendered("compare_results.txt.j2", rows=rows, facts=facts, load=load, before=before, after=after):
-        print_line(out, line)
+    values = {"rows": rows, "facts": facts, "load": load, "before": before, "after": after}
+    show(console(to_stderr=False), "compare_results.txt.j2", **values)
     return 0

@@ -2,19 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import click
 
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def dataset_argument(function: F) -> F:
-    """`DATASET`, a folder; not required."""
-    return click.argument("dataset", required=False, type=click.Path(path_type=Path, file_okay=False))(function)
 
 
 def dataset_at(folder: Path) -> Dataset:
@@ -31,26 +21,42 @@ def dataset_at(folder: Path) -> Dataset:
     raise DatasetError(f"{folder} is not a dataset: it has no folder `runs`", remedy)
 
 
-def newest(results_dir: Path, experiment: str | None) -> Dataset:
-    """The newest dataset of an experiment, else the one of all that was written to last.
+def datasets_of(
+    results_dir: Path, experiment: str | None, *, key: Callable[[Dataset], object] | None = None
+) -> list[Dataset]:
+    """Those of an experiment, else all, the one written to last at the end.
 
-    `experiment` may carry the number of a `--fresh` dataset (`local@3`).
+    Args:
+        results_dir: Where they are.
+        experiment: Its name, or one `--fresh` dataset of it (`local@3`).
+        key: Another order.
 
     Raises:
         DatasetError: There is none.
     """
-    if experiment is not None:
-        if "@" in experiment and (results_dir / experiment / "dataset.json").is_file():
-            return Dataset((results_dir / experiment).absolute())
-        found = existing(results_dir, experiment)
-        if found:
-            return found[-1]
-    names = {path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")}
-    if experiment is None and names:
-        known = [dataset for name in names for dataset in existing(results_dir, name)]
-        return max(known, key=lambda dataset: ((dataset.path / "runs").stat().st_mtime, dataset.path.name))
-    there = f"There are: {', '.join(sorted(names))}" if names else "Measure something first: sparkray quick"
-    of = f" of {experiment!r}" if experiment else ""
-    raise DatasetError(
-        f"no dataset{of} in {results_dir.absolute()}", f"{there}; or name another folder: --results-dir DIR"
-    )
+    if experiment is not None and "@" in experiment and (results_dir / experiment / "dataset.json").is_file():
+        return [Dataset((results_dir / experiment).absolute())]
+    names = sorted({path.parent.name.partition("@")[0] for path in results_dir.glob("*/dataset.json")})
+    found = [one for name in ([experiment] if experiment else names) for one in existing(results_dir, name)]
+    if not found:
+        there = f"There are: {', '.join(names)}" if names else "Measure something first: sparkray quick"
+        of = f" of {experiment!r}" if experiment else ""
+        raise DatasetError(
+            f"no dataset{of} in {results_dir.absolute()}", f"{there}; or name another folder: --results-dir DIR"
+        )
+    return sorted(found, key=key or _written)  # type: ignore[arg-type]
+
+
+def _written(dataset: Dataset) -> tuple[float, str]:
+    return (dataset.path / "runs").stat().st_mtime, dataset.path.name
+
+
+def newest(results_dir: Path, experiment: str | None) -> Dataset:
+    """The newest dataset of an experiment, else the one of all that was written to last. Raises DatasetError."""
+    found = datasets_of(results_dir, experiment)
+    return existing(results_dir, experiment)[-1] if experiment and "@" not in experiment else found[-1]
+
+
+def subject(dataset: Path | None, results_dir: Path, experiment: str | None) -> Dataset:
+    """The dataset that is named by its folder, else `newest`. Raises DatasetError."""
+    return newest(results_dir, experiment) if dataset is None else dataset_at(dataset)

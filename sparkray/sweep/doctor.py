@@ -1,6 +1,5 @@
 """`doctor`: what this machine is, what would stop a sweep, and what to do about it."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +15,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.probe import clocks_under_load
 from sparkray.plan import make_plan
 from sparkray.sweep.options import options_of, study_options
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.options import build_study
 
 _STAND_IN = "cpu"
@@ -26,7 +25,7 @@ _STAND_IN = "cpu"
 @click.command()
 @study_options
 def doctor(**arguments: Any) -> int:  # noqa: ANN401
-    """What this machine is, what would stop a sweep, and what to do about it."""
+    """Check this machine: what would stop a sweep, and what to do about it."""
     options = options_of(arguments)
     machine = fingerprint()
     named = options.site is not None or machine.site is not None
@@ -46,7 +45,7 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
     findings += [Finding("engine", "warn", warning, why) for warning in warnings]
     if options.json:
-        click.echo(json.dumps({"findings": [finding.document() for finding in findings]}, indent=1))
+        print_json({"findings": [finding.document() for finding in findings]})
     else:
         out = console(to_stderr=False)
         for finding in findings:

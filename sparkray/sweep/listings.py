@@ -1,6 +1,5 @@
 """`models`, `sites`, `experiments`, `flags`: what there is to choose from, each with the file that defines it."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,14 +7,17 @@ import click
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config import docker
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.options import json_option
+from sparkray.sweep.show import console, print_json, print_line
+from sparkray.sweep.templates import table
 from sparkray.units import gib
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+_PIPE_WIDTH = 10_000
+"""A row is one line there."""
 
 
 @click.command()
-@_JSON
+@json_option
 def models(*, as_json: bool) -> int:
     """List the models, with their size and file."""
     catalog = Catalog(data_root())
@@ -35,7 +37,7 @@ def models(*, as_json: bool) -> int:
 
 
 @click.command()
-@_JSON
+@json_option
 def sites(*, as_json: bool) -> int:
     """List the sites (kinds of machine), with their engine and file."""
     catalog = Catalog(data_root())
@@ -55,7 +57,7 @@ def sites(*, as_json: bool) -> int:
 
 
 @click.command()
-@_JSON
+@json_option
 def experiments(*, as_json: bool) -> int:
     """List the experiments, with their question and file."""
     catalog = Catalog(data_root())
@@ -75,7 +77,7 @@ def experiments(*, as_json: bool) -> int:
 
 
 @click.command()
-@_JSON
+@json_option
 def flags(*, as_json: bool) -> int:
     """List the Docker flags that can be set, with their price in security, purpose and file."""
     rows = [
@@ -93,17 +95,15 @@ def flags(*, as_json: bool) -> int:
 
 
 def _list(what: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, file: str = "") -> int:
-    """Aligned columns; the last one may be long."""
+    """Print a table, or one JSON document."""
     if as_json:
-        click.echo(json.dumps({what: rows}, indent=1))
+        print_json({what: rows})
         return 0
     out = console(to_stderr=False)
-    cells = [[column.replace("_gib", " GiB") for column in columns]]
-    cells += [["" if row[column] is None else str(row[column]) for column in columns] for row in rows]
-    widths = [max(len(line[place]) for line in cells) for place in range(len(columns) - 1)]
-    for line in cells:
-        padded = [f"{text:<{width}}" for text, width in zip(line, widths, strict=False)]
-        print_line(out, "  ".join((*padded, line[-1])))
+    cells = [["" if row[column] is None else row[column] for column in columns] for row in rows]
+    head = [column.replace("_gib", " GiB") for column in columns]
+    for line in table(head, cells, out.width if out.is_terminal else _PIPE_WIDTH):
+        print_line(out, line)
     if file:
         print_line(out, f"Defined in {file}")
     return 0

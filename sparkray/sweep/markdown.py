@@ -27,7 +27,7 @@ def markdown_option(function: F) -> F:
         type=click.Path(path_type=Path, dir_okay=False, writable=True),
         metavar="FILE",
         callback=_in_a_folder,
-        help="Write the comparisons as a Markdown table too.",
+        help="Write a Markdown table too.",
     )(function)
 
 

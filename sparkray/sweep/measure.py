@@ -10,7 +10,7 @@ from sparkray.analysis import analyse
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.markdown import export_markdown, markdown_option
-from sparkray.sweep.options import options_of, sweep_options
+from sparkray.sweep.options import FILE, options_of, sweep_options
 from sparkray.timing import known_dataset
 from sparkray.workflows.options import Options, build_study, site_of
 
@@ -21,9 +21,9 @@ _QUICK_RUNS = 3
 @sweep_options
 @markdown_option
 def baseline(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
-    """Compare the native arm with the container, in paired blocks of random order (phase 2A).
+    """Compare native and container in paired blocks of random order.
 
-    The same command again goes on where it stopped.
+    The same command continues where it stopped.
     """
     return _measure(options_of(arguments), markdown_file)
 
@@ -64,15 +64,10 @@ def smallest(study: Study) -> str:
 @sweep_options
 @markdown_option
 @click.option(
-    "--optimized",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The flags of container_optimized, as `optimize` wrote them; the site's own if not given.",
+    "--optimized", type=FILE, help="Flags of container_optimized, as `optimize` wrote them; default: the site's."
 )
 def validate(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
-    """Measure native, container_baseline and container_optimized in fresh blocks (phase 2D).
-
-    They are never paired with earlier runs.
-    """
+    """Measure native, container_baseline and container_optimized in fresh blocks."""
     options = options_of(arguments)
     if options.experiment is None:
         options = replace(options, experiment=site_of(options).validation)

@@ -1,13 +1,13 @@
-"""Which machine `--gpu NAME` means: the site that has such a GPU, or how to describe one that no site has.
+"""The machine that `--gpu NAME` means: the site that has such a GPU, or how to describe one that no site has.
 
-A name that is not known is never taken for one that looks like it: an H100 PCIe has 0.6 times the bandwidth of an H100 SXM.
+An unknown name is never taken for a similar one: an H100 PCIe has 0.6 times the bandwidth of an H100 SXM.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sparkray.catalog import Catalog
+from sparkray.catalog import Catalog, parse_settings
 from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.finding import SPARK
@@ -16,6 +16,14 @@ from sparkray.machine.fingerprint import site_for
 _OTHERS = "discrete-gpu"
 _SPARKS_GPU = "NVIDIA GB10"
 _MAKER = "nvidia "
+
+
+def site_settings(texts: Sequence[str]) -> Mapping[str, Any]:
+    """`--set site.KEY=VALUE` by key. Raises InputError: another room is set."""
+    settings = parse_settings(list(texts))
+    if others := [room for room, values in settings.items() if values and room != "site"]:
+        raise InputError(f"--set {others[0]}: only a site can be set here", "Set site.KEY=VALUE")
+    return settings["site"]
 
 
 def site_with_gpu(catalog: Catalog, gpu: str, name: str | None, settings: Mapping[str, Any]) -> tuple[Site, str]:

@@ -11,20 +11,45 @@ from sparkray.sweep.completion import complete_experiment, complete_models, comp
 from sparkray.workflows.options import PHASES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
 
 
-_STUDY = (
+def group(*options: Callable[[Any], Any]) -> Callable[[F], F]:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _experiment(text: str, metavar: str = "NAME") -> Callable[[F], F]:
+    return click.option("--experiment", shell_complete=complete_experiment, metavar=metavar, help=text)
+
+
+_RESULTS_DIR = click.option(
+    "--results-dir", type=FOLDER, default=Path("results"), show_default=True, help="Folder of all datasets."
+)
+_JSON = "Print one JSON document."
+json_option = click.option("--json", "as_json", is_flag=True, help=_JSON)
+dataset_options = group(
+    click.argument("dataset", required=False, type=FOLDER), _experiment("Take its newest dataset."), _RESULTS_DIR
+)
+"""DATASET, a folder, else the newest of an experiment, else the newest of all: `datasets.subject`."""
+
+
+def setting_option(text: str) -> Callable[[F], F]:
+    """`--set`."""
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=text)
+
+
+study_options = group(
+    _experiment("The question; default: the site's.", "NAME|FILE"),
     click.option(
-        "--experiment",
-        shell_complete=complete_experiment,
-        metavar="NAME|FILE",
-        help="The question; the site's own when not given.",
-    ),
-    click.option(
-        "--site",
-        shell_complete=complete_site,
-        metavar="NAME|FILE",
-        help="The kind of machine; recognised when not given.",
+        "--site", shell_complete=complete_site, metavar="NAME|FILE", help="Kind of machine; default: recognised."
     ),
     click.option(
         "--models",
@@ -32,7 +57,7 @@ _STUDY = (
         metavar="A,B",
         envvar="MODELS_TO_TEST",
         show_envvar=True,
-        help="Model cards by name, alias or GGUF file; `all`, `tier1` ... `tier3`.",
+        help="Models by name, alias or GGUF file; `all`, `tier1` ... `tier3`.",
     ),
     click.option("--environments", metavar="A,B", help="native, host, container_baseline, container_optimized."),
     click.option(
@@ -44,57 +69,32 @@ _STUDY = (
     ),
     click.option("--requests", type=click.IntRange(min=1), help="Requests per run."),
     click.option("--seed", type=int, help="Seed of order and prompts."),
-    click.option(
-        "--results-dir",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("results"),
-        show_default=True,
-        help="Where datasets lie.",
-    ),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Override one thing: site.image=..., experiment.timeout_s=..., engine.threads=..., "
-        "docker.container_baseline.shm_size=1g.",
+    _RESULTS_DIR,
+    setting_option(
+        "Override one value: site.image=..., experiment.timeout_s=..., docker.container_baseline.shm_size=1g."
     ),
     click.option("--phase", envvar="TEST_PHASE", show_envvar=True, type=click.Choice(list(PHASES)), hidden=True),
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
-    click.option("--json", is_flag=True, help="One JSON document on stdout."),
+    click.option("--json", is_flag=True, help=_JSON),
 )
-_SWEEP = (
-    click.option("--address", metavar="RAY", help="A Ray cluster to use; one of our own when not given."),
+"""The options that describe a study."""
+sweep_options = group(
+    study_options,
+    click.option("--address", metavar="RAY", help="A Ray cluster; default: start one."),
     click.option(
         "--lock",
         type=click.Choice(["wait", "fail"]),
         default="wait",
         show_default=True,
-        help="What to do when somebody else is measuring on this machine.",
+        help="When the machine is in use.",
     ),
     click.option(
-        "--dashboard/--no-dashboard",
-        default=True,
-        show_default=True,
-        help="Whether a Ray of our own has its dashboard, which costs CPU time.",
+        "--dashboard/--no-dashboard", default=True, show_default=True, help="Ray's dashboard, which costs CPU time."
     ),
-    click.option("--fresh", is_flag=True, help="Start a new results folder and keep the old one."),
+    click.option("--fresh", is_flag=True, help="Start a new results folder; keep the old one."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
-
-
-def study_options(function: F) -> F:
-    """The options that describe a study."""
-    for option in reversed(_STUDY):
-        function = option(function)
-    return function
-
-
-def sweep_options(function: F) -> F:
-    """Those, and how it is carried out."""
-    for option in reversed((*_STUDY, *_SWEEP)):
-        function = option(function)
-    return function
+"""Those, and how it is carried out."""
 
 
 def options_of(arguments: Mapping[str, Any]) -> Options:

@@ -1,7 +1,5 @@
 """`plan`: every run of a study, its command line and its time, before anything starts."""
 
-import json
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,8 @@ from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
-from sparkray.optimize.phases import expected_hours_text
-from sparkray.plan import PlannedRun, Study, equivalences, make_plan, refused
-from sparkray.sweep.equivalence_text import equivalence_document, equivalence_lines
+from sparkray.plan import PlannedRun, Study, make_plan, refused
+from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.optimize import (
     optimization_options,
     plan_optimisation,
@@ -25,10 +22,9 @@ from sparkray.sweep.optimize import (
     request_of,
 )
 from sparkray.sweep.options import options_of, study_options
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.show import console, print_json, show
 from sparkray.timing import Timing, known_dataset
-from sparkray.units import format_duration
-from sparkray.workflows.interim import protocol_hours, protocol_lines
+from sparkray.workflows.interim import protocol_hours
 from sparkray.workflows.options import build_study
 
 
@@ -36,7 +32,7 @@ from sparkray.workflows.options import build_study
 @study_options
 @optimization_options
 def plan(**arguments: Any) -> int:  # noqa: ANN401
-    """Every run in order, its command line, and how long it will take; of an optimisation, every level. Starts nothing."""
+    """List every run, its command line and its time; of an optimisation, every level. Starts nothing."""
     options = options_of(arguments)
     study = build_study(options)
     catalog = Catalog(data_root())
@@ -45,62 +41,30 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     refuse_optimization_options(study.experiment.name)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options.results_dir))
-    host = fingerprint().host
-    documents = [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs]
-    warnings = engine_warnings(study, runs, load_engine(study.engine))
+    host, equivalent = fingerprint().host, equivalence_document(study)
+    document = {
+        "hours": _hours(runs, timing),
+        "protocols": protocol_hours(study, runs, timing),
+        "folded": equivalent,
+        "warnings": engine_warnings(study, runs, load_engine(study.engine)),
+        "runs": [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs],
+    }
     if options.json:
-        hours = _hours(runs, timing)
-        protocols = protocol_hours(study, runs, timing)
-        plan_document = {
-            "hours": hours,
-            "protocols": protocols,
-            "folded": equivalence_document(study),
-            "warnings": warnings,
-            "runs": documents,
-        }
-        click.echo(json.dumps(plan_document, indent=1))
+        print_json(document)
         return 0
-    out = console(to_stderr=False)
-    for document in documents:
-        out.print(
-            f"{document['position'] + 1:4d}  block {document['block']:<3d} {document['environment']:<20} "
-            f"{document['model']}  ~{format_duration(document['estimated_s'])}  {document['run_id']}",
-            soft_wrap=True,
-            markup=False,
-        )
-        if document["refused"]:
-            out.print(f"      will be unready: {document['refused']}", soft_wrap=True, markup=False)
-        command = document["docker_command"] or shlex.join(document["engine_command"])
-        out.print(f"      {command}", soft_wrap=True, markup=False)
-    equivalent = {found.treatment for found in equivalences(study)}
-    for treatment in study.treatments:
-        for reason in () if treatment.environment in equivalent else cannot_act(treatment.options).values():
-            print_line(out, f"{treatment.environment}: {reason}")
-    for line in equivalence_lines(study):
-        print_line(out, line)
-    for warning in warnings:
-        print_line(out, f"warning: {warning}")
-    _show_cost(study, runs, timing, out)
-    return 0
-
-
-def _show_cost(study: Study, runs: Sequence[PlannedRun], timing: Timing, out: Any) -> None:  # noqa: ANN401
-    """What the plan costs, with either kind of cooldown where the protocol has one."""
-    basis = "measured runs" if timing.measured else "estimates from the cards' sizes"
-    if study.experiment.protocol.cooldown != "none" or study.experiment.sequential is not None:
-        for line in protocol_lines(protocol_hours(study, runs, timing)):
-            print_line(out, line)
-    if study.experiment.protocol.cooldown == "none":
-        total = sum(timing.run_s(run) for run in runs)
-        out.print(f"{len(runs)} runs, about {format_duration(total)}, by {basis}; nothing was started.", markup=False)
-        return
-    hours = _hours(runs, timing)
-    text = ", ".join(f"{value:.1f} h with {kind} cooldown" for kind, value in hours.items())
-    out.print(
-        f"{len(runs)} runs, about {text}, by {basis}{expected_hours_text(study.experiment)}. Nothing was started.",
-        markup=False,
-        soft_wrap=True,
+    like_others = {one["environment"] for one in equivalent}
+    acting = [one for one in study.treatments if one.environment not in like_others]
+    show(
+        console(to_stderr=False),
+        "plan.txt.j2",
+        **document,
+        experiment=study.experiment,
+        equivalent=equivalent,
+        idle=[(one.environment, reason) for one in acting for reason in cannot_act(one.options).values()],
+        seconds=sum(map(timing.run_s, runs)),
+        measured=timing.measured,
     )
+    return 0
 
 
 def _hours(runs: Sequence[PlannedRun], timing: Timing) -> dict[str, float]:

@@ -13,9 +13,10 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, existing
-from sparkray.sweep.completion import complete_experiment
-from sparkray.sweep.datasets import dataset_argument, dataset_at, newest
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.datasets import dataset_at, newest
+from sparkray.sweep.options import FOLDER as DIR
+from sparkray.sweep.options import dataset_options, json_option
+from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for
 
@@ -27,67 +28,39 @@ FOLDER = "report"
 
 
 @click.command()
-@dataset_argument
+@dataset_options
+@click.option("--output", type=DIR, metavar="DIR", help="Folder of the report; default: `report` in the dataset.")
+@click.option("--paper", is_flag=True, help="Write a LaTeX manuscript too.")
+@click.option("--png", is_flag=True, help="Write the figures as PNG too.")
 @click.option(
-    "--experiment",
-    shell_complete=complete_experiment,
-    metavar="NAME",
-    help="Whose newest dataset; that of any experiment when not given.",
+    "--against", type=DIR, metavar="DIR", help="Compare with another dataset: before an update, another machine."
 )
-@click.option(
-    "--results-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("results"),
-    show_default=True,
-    help="Where datasets lie.",
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Where the report goes; `report` in the dataset's folder when not given.",
-)
-@click.option("--paper", is_flag=True, help="Write a LaTeX manuscript too, with its figures as PDF.")
-@click.option("--png", is_flag=True, help="Write the figures as PNG (300 dpi) too.")
-@click.option(
-    "--against",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Another dataset to hold this one against: before an update, another machine.",
-)
-@click.option("--trace", "trace_id", metavar="ID", help="Print the rows behind one number, and make nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def report(
-    dataset: Path | None,
-    experiment: str | None,
-    results_dir: Path,
-    *,
-    output: Path | None,
-    paper: bool,
-    png: bool,
-    against: Path | None,
-    trace_id: str | None,
-    as_json: bool,
-) -> int:
+@click.option("--trace", "trace_id", metavar="ID", help="Print the rows behind one number; write nothing.")
+@json_option
+def report(dataset: Path | None, experiment: str | None, results_dir: Path, **asked: Any) -> int:  # noqa: ANN401
     """Write figures, tables and one self-contained HTML page of a dataset.
 
-    DATASET is a folder such as results/local or results/local@2; the newest dataset if it is left out.
+    DATASET is a folder such as results/local@2; default: the newest.
     """
     subject, optimised = _named(dataset) if dataset is not None else _subject(results_dir, experiment)
+    trace_id: str | None = asked["trace_id"]
     if trace_id is None:
-        calibration_for(subject)  # the page tells what lies beside the runs: the machine may have been calibrated since
+        calibration_for(subject)  # the page shows what lies beside the runs: the machine may have been calibrated since
     analysis = analyse(subject.path)
-    other = analyse(dataset_at(against).path) if against is not None else None
+    other = analyse(dataset_at(asked["against"]).path) if asked["against"] is not None else None
     if trace_id is not None:
-        return _show_evidence(analysis, other, optimised, trace_id, as_json=as_json)
+        return _show_evidence(analysis, other, optimised, trace_id, as_json=asked["as_json"])
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
 
-    folder = output or subject.path / FOLDER
-    written = write_report(analysis, folder, against=other, optimised=optimised, paper=paper, png=png)
-    if as_json:
-        click.echo(json.dumps(_document(subject.path, written), indent=1))
+    folder = asked["output"] or subject.path / FOLDER
+    formats = {name: asked[name] for name in ("paper", "png")}
+    written = write_report(analysis, folder, against=other, optimised=optimised, **formats)
+    if asked["as_json"]:
+        print_json(_document(subject.path, written))
     else:
-        _show(analysis, written)
+        out, count = console(to_stderr=False), analysis.context["runs_used"]
+        verdict = summary_lines(findings_of(analysis))[0] if count else None
+        show(out, "report.txt.j2", verdict=verdict, written=written)
     return 0
 
 
@@ -126,23 +99,6 @@ def _document_of(results_dir: Path, name: str) -> Mapping[str, Any] | None:
     return None
 
 
-def _show(analysis: Analysis, written: "Written") -> None:
-    out = console(to_stderr=False)
-    if analysis.context["runs_used"]:
-        for line in summary_lines(findings_of(analysis))[:1]:
-            print_line(out, line)
-    lines = [
-        *written.answer,
-        "",
-        f"page:    {written.page}",
-        f"figures: {written.page.parent / 'figures'} ({len(written.figures)})",
-        f"tables:  {written.tables}",
-    ]
-    lines += [f"paper:   {written.paper} (build it: latexmk -pdf -cd {written.paper})"] if written.paper else []
-    for line in lines:
-        print_line(out, line)
-
-
 def _document(dataset: Path, written: "Written") -> dict[str, Any]:
     return {
         "dataset": str(dataset),
@@ -169,7 +125,7 @@ def _show_evidence(
     found, behind = book.open(trace_id), list(book.behind(trace_id))
     if as_json:
         document = {**_evidence_document(*found), "behind": [_evidence_document(*one) for one in behind]}
-        click.echo(json.dumps(document, indent=1))
+        print_json(document)
         return 0
     for evidence, rows in (found, *behind):
         click.echo(f"{evidence.trace}\n{evidence.line}\n")
@@ -178,7 +134,7 @@ def _show_evidence(
         ):
             click.echo(f"{rows}\n")
         if evidence.count is not None and len(rows) < evidence.count:
-            click.echo(f"These are the first {len(rows)} of {evidence.count} rows; the filter finds them all.\n")
+            click.echo(f"The first {len(rows)} of {evidence.count} rows.\n")
     return 0
 
 

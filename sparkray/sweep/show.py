@@ -1,11 +1,13 @@
 """The console of the command line: messages, errors and the progress of runs."""
 
+import json
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Column
@@ -13,6 +15,7 @@ from rich.text import Text
 
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun
+from sparkray.sweep.templates import rendered
 from sparkray.units import format_duration
 
 WIDTH_WITHOUT_TERMINAL = 110
@@ -35,6 +38,17 @@ def print_line(out: Console, text: str, *, style: str | None = None) -> None:
     """One message. A terminal gets it broken between words alone; a file or pipe gets it as one line."""
     lines = [_broken(line, out.width) for line in text.splitlines()] if out.is_terminal else [text]
     out.print("\n".join(lines), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def show(out: Console, template: str, **values: object) -> None:
+    """The lines of a template; of those that begin with `!` the rest, in bold."""
+    for line in rendered(template, width=out.width, **values):
+        print_line(out, line.removeprefix("!"), style="bold" if line.startswith("!") else None)
+
+
+def print_json(document: object, *, default: Callable[[Any], Any] | None = None) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, indent=1, default=default, allow_nan=False))
 
 
 def _broken(line: str, width: int) -> str:
@@ -77,9 +91,7 @@ class Display:
                 TextColumn("run"),
                 MofNCompleteColumn(),
                 BarColumn(bar_width=12),
-                TextColumn(
-                    "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-                ),
+                TextColumn("{task.description}", markup=False, table_column=_ONE_LINE),
                 TimeElapsedColumn(),
                 Eta(),
                 console=out,

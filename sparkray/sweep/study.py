@@ -1,8 +1,7 @@
 """`study`: the whole study as one resumable command: doctor, quick, baseline, optimize, validate, analyze, report."""
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,10 +25,11 @@ from sparkray.sweep.analyze import FOLDER as TABLES
 from sparkray.sweep.datasets import newest
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.measure import smallest
-from sparkray.sweep.optimize import as_root, run_optimisation
+from sparkray.sweep.optimize import run_optimisation
 from sparkray.sweep.options import options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
-from sparkray.sweep.show import console, print_line
+from sparkray.sweep.show import console, print_line, show
+from sparkray.sweep.start import as_root, ask
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_for
 from sparkray.workflows.optimization import optimization_context
@@ -70,15 +70,15 @@ def study_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) -> c
         "--budget-hours",
         type=click.FloatRange(min=0, min_open=True),
         metavar="H",
-        help="Shrink the study until its estimated hours fit: fewer blocks, then fewer models by tier.",
+        help="Measure fewer blocks, then fewer models, until the estimated hours fit.",
     )
     def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
-        """Run the whole study for a new owner: check, measure, optimise, validate, report. Goes on where it stopped."""
+        """Run the whole study: check, measure, optimise, validate, report. The same command continues where it stopped."""
         options = options_of(arguments)
         if options.environments or options.phase or options.mode:
             raise InputError(
-                "study decides which environments each stage has",
-                "Leave --environments out, and unset TEST_PHASE and OPTIMIZATION_MODE",
+                "study chooses the environments of each stage itself",
+                "Leave --environments out; unset TEST_PHASE and OPTIMIZATION_MODE",
             )
         as_root()
         return _Study(options, budget_hours, console(to_stderr=False)).carry_out(carry_out, smallest_model)
@@ -113,12 +113,13 @@ class _Study:
             asked,
             lambda: choose(ladder(whole, able), lambda one: sum(costs.hours(one).values()), self.budget_hours),
         )
-        self._say(*_outlook(first, whole, design, costs.hours(design), self.budget_hours))
+        margin = min(first.experiment.margins.values(), default=0.01)
+        what = {"first": first, "whole": whole, "d": design, "hours": costs.hours(design), "budget": self.budget_hours}
+        show(self.out, "study.txt.j2", **what, margin=margin, cvs=CVS_PCT, able=[card.name for card in able])
         stages = _stages(self.options, site, design, smallest)
         if self._doctor(first) and not site.simulated:
             return 1
-        if not self.options.yes and sys.stdin.isatty():
-            click.confirm("Go on?", default=True, abort=True)
+        ask(self.options)
         return self._measure(stages, sweep)
 
     def _measure(self, stages: Stages, sweep: Sweep) -> int:
@@ -275,52 +276,6 @@ def _stages(options: Options, site: Site, design: Design, smallest: Callable[[St
             optimized=output,
         ),
     )
-
-
-def _outlook(
-    first: Study, whole: Design, design: Design, hours: Mapping[str, float], budget_hours: float | None
-) -> Sequence[str]:
-    """The stages with their hours, and what a budget costs."""
-    margin = min(first.experiment.margins.values(), default=0.01)
-    models = f"{len(design.models)} model{'' if len(design.models) == 1 else 's'}"
-    lines = [
-        f"study on site {first.site.name}, {first.experiment.name}; the same command goes on where it stopped",
-        "  doctor     what this machine is, and what would stop the study",
-        f"  quick      1 model, {min(QUICK_RUNS, design.runs)} blocks (part of the baseline)",
-        f"  baseline   {models}, {design.runs} blocks: at most {hours['baseline']:.2f} h",
-        f"  optimize   {design.optimize_runs} blocks, {design.trials} trials, at most {hours['optimize']:.2f} h",
-        f"  validate   {models}, {design.runs} blocks of three environments: at most {hours['validate']:.2f} h",
-        "  analyze, report: minutes",
-    ]
-    total = f"at most {sum(hours.values()):.2f} h in all, by estimates from the cards' sizes"
-    lines.append(total if budget_hours is None else f"{total}; budget {budget_hours:g} h")
-    lines += _price(whole, design, margin, first)
-    return lines
-
-
-def _price(whole: Design, design: Design, margin: float, study: Study) -> list[str]:
-    """What a smaller design costs in power and in models; nothing where it is the whole one."""
-    if design == whole:
-        return []
-    lines = []
-    if design.runs != whole.runs:
-        powers = "; ".join(
-            f"{design.power(margin, cv):.0%} instead of {whole.power(margin, cv):.0%} where runs vary by {cv:g} %"
-            for cv in CVS_PCT
-        )
-        lines.append(
-            f"{design.runs} blocks instead of {whole.runs}: the chance to show equal arms equivalent within {margin:.1%} is "
-            f"{powers}"
-        )
-    left = [card for card in study.cards if card.name in whole.models and card.name not in design.models]
-    if left:
-        names = ", ".join(
-            f"{card.name} ({'cannot run here' if _cannot_run(study, card) else f'tier {card.tier}'})" for card in left
-        )
-        lines.append(f"left out, nothing will be known of them: {names}")
-    if design.sequential:
-        lines.append("sequential: a model ends early where its verdict is certain, so that it may take fewer hours")
-    return lines
 
 
 study = study_command(sweep, smallest)

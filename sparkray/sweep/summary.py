@@ -5,13 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.console import Console
+
 from sparkray.analysis import REFERENCE_ORDER, Analysis
 from sparkray.analysis.decisions import decision_rows, is_memory
+from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
 
 Row = Mapping[str, Any]
 _MOST_ROWS = 4
 _UNKNOWN = dict.fromkeys(("ratio", "low", "high", "verdict", "margin", "pairs_needed", "not_estimable", "n"))
+_NOTHING: Row = dict.fromkeys(("calibration", "counts", "simulated", "dataset"))
 _WIDE_PCT, _MIDDLE_PCT = 20.0, 2.0
 
 
@@ -24,14 +28,14 @@ class Findings:
             verdict, margin, pairs_needed, not_estimable.
         means: Mean by model, environment and metric.
         warnings: How often each check warned, by its name.
-        equal: Environments that were not measured since they have the effect of another, a line each.
+        equal: Equivalent environments (`sweep.equivalence`); those that were not measured are listed.
         interim: What interim analyses decided, a line each.
     """
 
     comparisons: Sequence[Row]
     means: Mapping[tuple[str, str, str], float | None]
     warnings: Mapping[str, int] = field(default_factory=dict)
-    equal: Sequence[str] = ()
+    equal: Sequence[Row] = ()
     interim: Sequence[str] = ()
 
 
@@ -60,11 +64,23 @@ def _cell(row: Row) -> str:
     return f"{row['model']} {row['level'] or ''}".rstrip()
 
 
-def summary_lines(findings: Findings) -> list[str]:
-    """The verdict first, then at most nine lines for one model and two environments."""
-    values = {"warnings": findings.warnings, "equal": findings.equal, "interim": findings.interim}
+def summary_lines(findings: Findings, **more: object) -> list[str]:
+    """The verdict first, then at most nine lines for one model and two environments.
+
+    Args:
+        findings: What to show.
+        more: What stands below it, where there is any: `calibration`, `counts`, `simulated`, `dataset`.
+    """
+    equal = [row for row in findings.equal if not row["measured"]]
+    values = {"warnings": findings.warnings, "equal": equal, "interim": findings.interim, **_NOTHING, **more}
     lines = rendered("summary.txt.j2", arms=_arms(findings), **values)
     return [line[0].upper() + line[1:] for line in lines]
+
+
+def show_summary(findings: Findings, out: Console, **more: object) -> None:
+    """The summary on a terminal; see `summary_lines`."""
+    for line in summary_lines(findings, **more):
+        print_line(out, line, style="bold" if line.startswith("SIMULATED") else None)
 
 
 def _arms(findings: Findings) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 from sparkray import __version__
@@ -17,11 +16,11 @@ from sparkray.analysis import REFERENCE_ORDER
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
-from sparkray.errors import DatasetError, InputError, UnknownNameError
+from sparkray.errors import InputError, UnknownNameError
 from sparkray.plan import Study
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, calibrate, course_of
-from sparkray.store import Dataset, existing, storage_errors, write_atomically
+from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file
 from sparkray.workflows.options import Options, build_study, site_of
 
@@ -81,28 +80,6 @@ def against_itself(options: Options, smallest: Callable[[Study], str]) -> Option
     elif len(study.cards) > 1:
         raise InputError(f"{len(study.cards)} models: a calibration is of one", "Name one: --models A")
     return replace(asked, runs=options.runs or RUNS)
-
-
-def newest_dataset(results_dir: Path, experiment: str | None) -> Dataset:
-    """The dataset of an experiment that was written to last, or of any."""
-    names = (
-        [experiment]
-        if experiment
-        else sorted({p.parent.name.partition("@")[0] for p in results_dir.glob("*/dataset.json")})
-    )
-    found = [dataset for name in names for dataset in existing(results_dir, name)]
-    if not found:
-        raise DatasetError(
-            f"no dataset{f' of {experiment}' if experiment else ''} in {results_dir.absolute()}",
-            "Name another folder: --results-dir DIR; or measure: calibrate without --quick",
-        )
-    return max(found, key=_last_written)
-
-
-def _last_written(dataset: Dataset) -> tuple[bool, float]:
-    """Datasets without a run come before all others."""
-    runs = dataset.path / "runs"
-    return any(runs.glob("*.parquet")), runs.stat().st_mtime
 
 
 def experiment_of(dataset: Dataset) -> Mapping[str, Any]:

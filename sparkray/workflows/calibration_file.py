@@ -1,6 +1,6 @@
-"""Where calibrations lie, what is read of one, and the sentence that stands beside every verdict of its machine.
+"""Files of calibrations: of a machine in the cache, and beside the runs of each of its datasets.
 
-Apart from what makes one, since the verbs that only tell of it shall not wait for what they do not need.
+Separate from what makes one, which imports more.
 """
 
 import json
@@ -78,58 +78,16 @@ def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document 
     return own if told is None else calibration_beside(dataset, *told, cache=cache) or own
 
 
-def rate_words(rate: Mapping[str, Any]) -> str:
-    """A rate of false positives with its interval, in words."""
-    low, high = 100 * rate["low"], 100 * rate["high"]
-    return f"{rate['rejections']} of {rate['experiments']} experiments (95 % CI {low:.1f} to {high:.1f} %)"
-
-
-def _subject(document: Document) -> str:
-    begin = "Calibration" if document["sound"] else "FAILED calibration"
-    return (
-        f"{begin} of {document['host']} ({document['runs']} runs of {document['model']} in {document['environment']} "
-        f"against themselves, {document['made_at'][:10]}{', SIMULATED' if document['simulated'] else ''})"
-    )
-
-
-def calibration_line(document: Document) -> str:
-    """Whether the machine's calibration passed, in one line."""
-    verdicts = {True: "passed", False: "verdicts may be wrong more often than they say"}
-    return f"{_subject(document)}: {verdicts.get(document['sound'], 'nothing could be judged')}."
-
-
-def calibration_sentence(document: Document) -> str:
-    """One paragraph to stand beside a verdict of the same machine."""
-    of = _subject(document)
-    parts = []
-    for name, metric in document["metrics"].items():
-        if metric["not_estimable"] is not None:
-            continue
-        trial, reach = metric["trials"][0], metric["reach"]
-        sees = (
-            ""
-            if reach["smallest_pct"] is None
-            else f", {reach['planned_pairs']} pairs see {reach['smallest_pct']:.2g} %"
-        )
-        parts.append(
-            f"{name} {rate_words(trial['paired'])}, blocked {trial['blocked']['rejections']}{sees}"
-            + (f", likely cause: {metric['cause']}" if metric["cause"] else "")
-        )
-    missing = not_judged(document)
-    left_out = f" Not judged: {', '.join(missing)}." if missing else ""
-    said = "; ".join(parts)
-    return f"{of}: the paired design finds a difference where there is none in: {said}. Sound is 5 %.{left_out}"
-
-
-def not_judged(document: Document) -> list[str]:
-    """Metrics that the runs told too little of."""
-    return [name for name, metric in document["metrics"].items() if metric["not_estimable"] is not None]
-
-
 def is_whole(document: Document) -> bool:
-    """Whether all is there that a sentence beside a verdict says: a file can be cut short, or be of another version."""
+    """Whether all is there that stands beside a verdict: a file can be cut short, or be of another version."""
     try:
-        calibration_sentence(document)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        for name in ("sound", "made_at", "host", "runs", "model", "environment", "simulated"):
+            document[name]
+        for metric in document["metrics"].values():
+            if metric["not_estimable"] is None:
+                trial, reach = metric["trials"][0], metric["reach"]
+                trial["blocked"]["rejections"], reach["smallest_pct"], reach["planned_pairs"], metric["cause"]
+                [trial["paired"][name] for name in ("rejections", "experiments", "low", "high")]
+    except (KeyError, IndexError, TypeError, AttributeError):
         return False
     return True

@@ -1,7 +1,7 @@
-"""Sequential experiments in a sweep: which runs are needed no more, what is said of it, and what it saves."""
+"""Sequential experiments in a sweep: which runs are no longer needed, why, and what that saves."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,22 +15,32 @@ from sparkray.stats.sequential import Design
 from sparkray.store import Dataset
 from sparkray.timing import Timing
 
-LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
-"""Looks of the sequential protocol that a plan compares with, where its experiment has none of its own."""
+INTERIM_PAIRS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
+"""Numbers of pairs at which the sequential design that a plan compares with has its interim analyses."""
 CVS_PCT = (0.3, 1.0)
 _LEAST_RUNS = 3
 
 
-def rows_for_looks(experiment: Experiment, dataset: Dataset) -> list[dict[str, Any]]:
-    """The stored rows, as far as looks ask of them; nothing is read when the experiment is not sequential."""
+def _rows(experiment: Experiment, dataset: Dataset) -> list[dict[str, Any]]:
+    """The stored rows that interim analyses read; nothing is read when the experiment is not sequential."""
     if experiment.sequential is None:
         return []
     return dataset.read("runs", [*COLUMNS, *experiment.primary_metrics])
 
 
+def text_of(standing: Standing) -> str:
+    """The outcome of an interim analysis in a line."""
+    interim = standing.look
+    model = f"{standing.model} {standing.level}".strip()
+    outcome = "can't tell yet" if interim.verdict == "undecided" else interim.verdict
+    ratio = "" if interim.ratio is None else f", ratio {interim.ratio:.4f}"
+    arms = f"{standing.environment} vs {standing.against}"
+    return f"{model}, {standing.metric}: {arms}: {outcome} after {interim.n} pairs{ratio}"
+
+
 def left_out(study: Study, dataset: Dataset, runs: Sequence[PlannedRun]) -> tuple[set[str], list[str]]:
-    """Those of `runs` that are needed no more, by id, and why, a line a model."""
-    rows = rows_for_looks(study.experiment, dataset)
+    """Ids of those of `runs` that are no longer needed, and why, in lines."""
+    rows = _rows(study.experiment, dataset)
     if not rows:
         return set(), []
     found = standings(study.experiment, make_plan(study), rows)
@@ -38,16 +48,16 @@ def left_out(study: Study, dataset: Dataset, runs: Sequence[PlannedRun]) -> tupl
     lines: list[str] = []
     for group in sorted(settled(found)):
         count = sum(run.run_id in unneeded for run in runs if (run.model, run.level) == group)
-        why = "; ".join(f"{s.metric} of {s.environment} {s.look.reason}" for s in found if s.group == group)
         if count:
-            lines.append(f"{' '.join(group).strip()} needs no further runs ({count} left out): {why}")
+            lines.append(f"{' '.join(group).strip()} needs no further runs ({count} left out)")
+            lines += [f"  {text_of(one)}" for one in found if one.group == group and one.look.ratio is not None]
     return unneeded, lines
 
 
 def count_decided(
     counts: dict[str, int], found: Sequence[Standing], runs: Sequence[PlannedRun], stored: set[str]
 ) -> None:
-    """Adds the runs that were not needed to the counts of a sweep, when there were looks."""
+    """Adds the runs that were not needed to the counts of a sweep, when there were interim analyses."""
     if found:
         counts["decided"] = len(not_needed(runs, found, stored))
 
@@ -58,30 +68,30 @@ def standing_document(standing: Standing) -> dict[str, Any]:
 
 
 def decided_in(dataset: Dataset) -> list[str]:
-    """What a dataset's looks have decided, a line a comparison, from `experiment.json` and its rows.
+    """What the interim analyses of a dataset have decided, a line a comparison, from `experiment.json` and its rows.
 
-    A dataset without it, or of another version's experiment, tells nothing.
+    Nothing for a dataset without that file, or of another version's experiment.
     """
     try:
-        said = json.loads((dataset.path / "experiment.json").read_text())
-        experiment = parse(Experiment, said["experiment"], "experiment.json")
+        document = json.loads((dataset.path / "experiment.json").read_text())
+        experiment = parse(Experiment, document["experiment"], "experiment.json")
     except (OSError, ValueError, LookupError, TypeError, SparkrayError):
         return []
-    rows = rows_for_looks(experiment, dataset)
+    rows = _rows(experiment, dataset)
     runs = [
         PlannedRun(row["run_id"], row["block"], 0, row["model"], row["environment"], 1, row["level"] or "")
         for row in rows
         if row["environment"] in experiment.environments
     ]
     found = standings(experiment, runs, rows, whole=False)
-    return [str(standing) for standing in found if standing.look.stop]
+    return [text_of(one) for one in found if one.look.stop and one.look.ratio is not None]
 
 
 def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> list[dict[str, Any]]:
     """Hours of the whole plan under each design and kind of cooldown; `pairs` is the expected number a model.
 
-    The sequential design is the experiment's own, else one with `LOOKS`. Its expectation is for arms that are alike, with
-    that CV of every primary metric; metrics are taken for independent, which overstates it.
+    The sequential design is the experiment's own, else one with `INTERIM_PAIRS`. Its expectation is for equal arms with that
+    CV of every primary metric; metrics are taken for independent, which overstates it.
     """
     most = study.experiment.runs
     protocols: list[tuple[str, float]] = [(f"fixed N = {most}", float(most))]
@@ -94,21 +104,12 @@ def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> 
     ]
 
 
-def protocol_lines(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a design: the hours with either kind of cooldown."""
-    lines: dict[str, str] = {}
-    for one in protocols:
-        start = lines.get(one["design"], f"{one['design']:<20} {one['pairs']:>5.1f} pairs a model:")
-        lines[one["design"]] = f"{start} {one['hours']:8.1f} h with {one['cooldown']} cooldown"
-    return list(lines.values())
-
-
 def _expected(study: Study) -> dict[float, float]:
     """Expected pairs by CV; nothing where a sequential design could decide nothing."""
     experiment, arms = study.experiment, len(measured(study))
     margins = [experiment.margins[name] for name in experiment.primary_metrics if name in experiment.margins]
     if experiment.runs < _LEAST_RUNS or arms < 2 or not margins:  # noqa: PLR2004 - a comparison is of two
         return {}
-    own = experiment.sequential or Sequential((*(n for n in LOOKS if n < experiment.runs), experiment.runs))
+    own = experiment.sequential or Sequential((*(n for n in INTERIM_PAIRS if n < experiment.runs), experiment.runs))
     designs = [Design(own.looks, margin, spending=own.spending) for margin in margins]
     return {cv: min(expected_pairs(designs, cv_pct=cv, arms=arms), float(experiment.runs)) for cv in CVS_PCT}

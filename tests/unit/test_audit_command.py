@@ -56,7 +56,7 @@ def test_text_says_gravity_evidence_rows_and_what_is_open(command_line: Call, st
     assert ended.out.index("FATAL  beyond_memory") < ended.out.index("GRAVE  blocked_order") < ended.out.index("NOTE ")
     for part in (
         "judged as from dgx-spark",
-        "Seen: weights 135.4 GiB",
+        "Evidence: weights 135.4 GiB",
         "and 19 more",
         "Could not be judged:",
         "3 fatal",

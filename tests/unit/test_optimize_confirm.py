@@ -231,7 +231,7 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContex
 
 def test_a_number_of_blocks_that_was_asked_for_goes_before_the_looks(looking: OptimizationContext) -> None:
     asked = replace(looking, request=replace(looking.request, confirm_runs=30))
-    assert (asked.confirm_runs, asked.looks) == (30, None)
+    assert (asked.confirm_runs, asked.interim) == (30, None)
 
 
 def test_looks_crown_noise_no_more_often(looking: OptimizationContext) -> None:

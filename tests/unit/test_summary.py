@@ -114,6 +114,7 @@ def test_a_precise_interval_has_decimals_and_a_wide_one_has_none() -> None:
 
 def test_nothing_compared_says_so() -> None:
     assert lines() == ["No comparison yet: no two environments have runs that count."]
-    assert lines(equal=["container_optimized against container_baseline: equal"]) == [
-        "Container_optimized against container_baseline: equal."
+    same = {"environment": "container_optimized", "like": "container_baseline", "reasons": [], "measured": False}
+    assert lines(equal=[same]) == [
+        "Container_optimized against container_baseline: equal by definition, not measured (the flags are the same)."
     ]

@@ -15,7 +15,8 @@ from builders import Ended, row
 from sparkray.errors import DatasetError
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.status import datasets_of, state_of
+from sparkray.sweep.datasets import datasets_of
+from sparkray.sweep.status import state_of
 
 Call = Callable[..., Ended]
 
@@ -89,7 +90,7 @@ def test_without_a_dataset_it_says_how_to_start_one(tmp_path: Path, experiment: 
         datasets_of(tmp_path, experiment)
     assert str(tmp_path) in error.value.message
     assert (experiment or "no dataset in") in error.value.message
-    assert "python -m sparkray.sweep baseline" in error.value.remedy
+    assert "sparkray quick" in error.value.remedy
 
 
 def test_follow_shows_the_engines_output_as_it_comes(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """The words of the command line: text templates beside this file, and what renders them."""
 
-from collections.abc import Mapping
+import shlex
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from sparkray.metrics import BY_NAME
 from sparkray.schema import capital, unit_of
+from sparkray.units import format_duration
 
 SHORT: Mapping[str, str] = {
     "output_throughput_tok_s": "throughput",
@@ -39,16 +43,42 @@ def heading(metric: str) -> str:
     return f"{name[: _WIDTH - len(suffix)]}{suffix}"
 
 
-def rendered(name: str, **values: object) -> list[str]:
-    """The lines of a template; empty ones are left out."""
-    from sparkray.report.format import shown  # noqa: PLC0415 - the room brings Matplotlib, which takes long to import
+def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
+    """The lines of a template of this room, which may import those of `report`; empty ones are left out.
+
+    Args:
+        name: Its file.
+        width: Of the terminal, for `table`.
+        values: What it reads.
+    """
+    from sparkray.report.format import listed, shown  # noqa: PLC0415 - the room brings Matplotlib, which takes long to import
+    from sparkray.report.tables import grouped  # noqa: PLC0415 - likewise
 
     made = Environment(
-        loader=PackageLoader("sparkray.sweep"),
+        loader=ChoiceLoader([PackageLoader("sparkray.sweep"), PackageLoader("sparkray.report")]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701 - plain text
     )
-    made.filters |= {"num": shown, "short": short, "arm": arm, "heading": heading}
+    made.globals["table"] = lambda head, rows: "\n".join(table(head, rows, width))
+    made.globals["duration"] = format_duration
+    made.filters |= {"num": shown, "listed": listed, "grouped": grouped, "short": short, "arm": arm, "heading": heading}
+    made.filters["shell"] = shlex.join
     return [line.rstrip() for line in made.get_template(name).render(values).splitlines() if line.strip()]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], width: int) -> Iterator[str]:
+    """Aligned columns; those that have no room stand below their row, in whole words.
+
+    Rich folds words in the middle where columns are narrow.
+    """
+    lines = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    fitting = max(1, sum(end <= width + 2 for end in accumulate(one + 2 for one in widths)))
+    for cells in lines:
+        yield "  ".join(f"{cell:<{one}}" for cell, one in zip(cells[:fitting], widths, strict=False)).rstrip()
+        rest = "  ".join(filter(None, cells[fitting:]))
+        yield from textwrap.wrap(
+            rest, width, initial_indent="    ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )

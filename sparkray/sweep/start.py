@@ -1,0 +1,32 @@
+"""What comes before the first run: root, and the user's consent."""
+
+import os
+import sys
+
+import click
+
+from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.workflows.options import Options
+
+INTERRUPTED = 130
+"""Exit status."""
+
+
+def as_root() -> None:
+    """Continue through sudo where we are not root: a chroot needs it."""
+    if os.geteuid() != 0:
+        command = through_sudo([sys.executable, "-m", "sparkray.sweep", *sys.argv[1:]], os.environ)
+        click.echo("sparkray: native runs need root; continuing through sudo. Results will belong to root.", err=True)
+        os.execv(command[0], command)  # noqa: S606 - this very program again, as root
+
+
+def ask(options: Options) -> None:
+    """Ask before hours of work, where there is somebody to ask."""
+    if not options.yes and not options.json and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm("Continue?", default=True, abort=True)
+
+
+def interrupted() -> int:
+    """Tell the user how to resume. Returns the exit status."""
+    click.echo("interrupted; the same command continues where it stopped", err=True)
+    return INTERRUPTED
