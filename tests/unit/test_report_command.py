@@ -85,7 +85,7 @@ def test_of_many_rows_it_is_said_how_many_are_shown(command_line: CommandLine, t
     small_study(tmp_path, models=1, runs=3, requests=500, environments=("native",), flaky=0)
     trace = "requests/Qwen2-1.5B//native/latency_ms/0.50"
     ended = command_line("report", "--results-dir", str(tmp_path), "--trace", trace)
-    assert "These are the first 1000 of 1500 rows" in ended.out
+    assert "The first 1000 of 1500 rows" in ended.out
     told = json.loads(command_line("report", "--results-dir", str(tmp_path), "--trace", trace, "--json").out)
     assert (told["count"], told["shown"], len(told["rows"])) == (1500, 1000, 1000)
 

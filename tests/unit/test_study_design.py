@@ -87,7 +87,7 @@ def test_a_file_that_is_not_a_design_is_replaced(tmp_path: Path, content: str) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--environments", "native"], "which environments each stage has"),
+        (["--environments", "native"], "environments of each stage"),
         (["--budget-hours", "0"], "budget-hours"),
         (["--budget-hours", "-1"], "budget-hours"),
         (["--json"], "--json"),
