@@ -119,7 +119,7 @@ def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[s
 def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_expected(command_line: Call) -> None:
     lines = command_line(*SPARK).out.splitlines()
     [privileged] = [line for line in lines if "privileged=yes" in line]
-    assert privileged.split()[0] == "struck"
+    assert privileged.split()[0] == "exclude"
     assert "[dangerous]" in privileged
     assert lines[-2].endswith("; phase2b as a whole was expected to take 20 h")
     assert lines[-1] == "Nothing was started."
@@ -127,7 +127,7 @@ def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_exp
 
 def test_hours_are_expected_where_the_experiment_states_them_and_nowhere_else(command_line: Call) -> None:
     plan = ("plan", "--site", "dgx-spark", "--models", "Qwen2-1.5B", "--runs", "1", "--experiment")
-    assert "; phase2a as a whole was expected to take 80 h. Nothing was started." in command_line(*plan, "phase2a").out
+    assert "; phase2a as a whole was expected to take 80 h; nothing was started." in command_line(*plan, "phase2a").out
     assert "expected to take" not in command_line(*plan, "phase2d").out
     own = command_line(*plan, "phase2d", "--set", "experiment.expected_hours=2.5")
     assert "; phase2d as a whole was expected to take 2.5 h" in own.out
@@ -135,7 +135,7 @@ def test_hours_are_expected_where_the_experiment_states_them_and_nowhere_else(co
 
 def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: Call) -> None:
     [said] = [line for line in command_line(*SPARK, "--runs", "4").out.splitlines() if "the confirmation has" in line]
-    assert said.startswith("the confirmation has 12 blocks a model, a whole one 30: what a gain has beyond the margin")
+    assert said.startswith("the confirmation has 12 blocks a model, not 30: a gain beyond the margin")
     assert "1.7 times as large to be shown (--confirm-runs 30)" in said
     assert "the confirmation has" not in command_line(*SPARK).out
 
