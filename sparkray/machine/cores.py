@@ -5,7 +5,7 @@ hard-coded.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 _ARM = 0x41
@@ -68,20 +68,3 @@ def capacities_of(root: Path) -> dict[int, int]:
 def machine_performance_cores(root: Path = Path("/")) -> tuple[int, ...]:
     """`performance_cores` of the machine whose files lie below a root folder."""
     return performance_cores((root / "proc/cpuinfo").read_text(), capacities_of(root))
-
-
-def cpu_list(cpus: Iterable[int]) -> str:
-    """CPUs in Docker's and taskset's notation: `5-9,15-19`."""
-    spans: list[list[int]] = []
-    for cpu in sorted(set(cpus)):
-        if spans and cpu == spans[-1][1] + 1:
-            spans[-1][1] = cpu
-        else:
-            spans.append([cpu, cpu])
-    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
-
-
-def cpus_of(text: str) -> set[int]:
-    """Parse such a list."""
-    spans = (part.partition("-") for part in text.split(","))
-    return {cpu for low, _, high in spans for cpu in range(int(low), int(high or low) + 1)}

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from sparkray.config.cpu_list import cpu_numbers
 from sparkray.errors import ConfigError
-from sparkray.machine.cores import cpus_of, machine_performance_cores
+from sparkray.machine.cores import machine_performance_cores
 
 PERFORMANCE = "performance"
 
@@ -26,7 +27,7 @@ def housekeeping_of(engine_cpus: str, all_cpus: Iterable[int], fast: Callable[[]
     if not engine_cpus:
         return every
     try:
-        engine = frozenset(fast()) if engine_cpus == PERFORMANCE else frozenset(cpus_of(engine_cpus))
+        engine = frozenset(fast()) if engine_cpus == PERFORMANCE else cpu_numbers(engine_cpus)
     except ValueError:
         raise ConfigError(
             f"site.engine_cpus {engine_cpus!r} is no CPU list", "Write 5-9,15-19 or performance"

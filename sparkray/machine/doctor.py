@@ -4,24 +4,27 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from sparkray.config.cpu_list import cpu_list, cpu_numbers
 from sparkray.config.model import ModelCard
+from sparkray.config.privilege import capability_names
 from sparkray.config.site import Site
 from sparkray.errors import HostError
 from sparkray.machine import _gpus, _software
 from sparkray.machine._models import memory, models
 from sparkray.machine._nvml import read_gpus
 from sparkray.machine._ptxas import ask_ptxas, ptxas
-from sparkray.machine.cores import PARTS, capacities_of, cpu_list, cpus_of, parts_of, performance_cores
-from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, is_spark, needs_gpu
+from sparkray.machine.capabilities import bounding_set
+from sparkray.machine.cores import PARTS, capacities_of, parts_of, performance_cores
+from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, finding, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.telemetry.host import memory_row, parse_meminfo
 from sparkray.telemetry.nvml import Nvml
 
 __all__ = ["Finding", "State", "examine", "look", "must_fit", "refusals"]
-_CAP_SYS_RESOURCE = 24
 _DISCRETE = "discrete-gpu"
 
 
@@ -86,11 +89,7 @@ def examine(seen: Seen) -> list[Finding]:
 
 def refusals(findings: Iterable[Finding]) -> list[str]:
     """Each finding that stops a sweep, in one sentence with its remedy."""
-    return [
-        f"{finding.name}: {finding.value}" + (f" ({finding.remedy})" if finding.remedy else "")
-        for finding in findings
-        if finding.state == "stop"
-    ]
+    return [f"{f.name}: {f.value}" + (f" ({f.remedy})" if f.remedy else "") for f in findings if f.state == "stop"]
 
 
 def must_fit(
@@ -115,7 +114,7 @@ def must_fit(
     if reasons:
         raise HostError(
             f"this machine cannot carry out a sweep of site {site.name}: {'; '.join(reasons)}",
-            f"`doctor --site {site.name}` says more; `plan` needs no such machine",
+            f"`doctor --site {site.name}` shows more; `plan` needs no such machine",
         )
 
 
@@ -123,58 +122,49 @@ def _hardware(seen: Seen) -> Finding:
     machine = seen.machine
     facts = machine.facts
     gpus = ", ".join(machine.gpus) or ("NVIDIA GPUs unknown" if machine.gpu_problem else "no NVIDIA GPU")
-    value = (
-        f"{machine.host}: {facts.get('cpus')} x {facts.get('cpu')}, {facts.get('memory_gib')} GiB, {gpus}; "
-        f"{facts.get('os')}, kernel {facts.get('kernel')}"
-    )
-    return Finding("machine", "info", value, "recorded in every row")
+    parts = f"{machine.host}: {facts.get('cpus')} x {facts.get('cpu')}, {facts.get('memory_gib')} GiB, {gpus}"
+    return finding("machine", "info", f"{parts}; {facts.get('os')}, kernel {facts.get('kernel')}")
 
 
 def _site(seen: Seen) -> Finding:
     site, here, machine = seen.site, seen.machine.site, seen.machine
-    why = "the site decides engine, image and flags"
+    unread = f"the NVIDIA GPUs cannot be read ({machine.gpu_problem})"
     if here is None and not site.simulated and (needs_gpu(site) or not seen.site_named):
-        value = f"not recognised: the NVIDIA GPUs cannot be read ({machine.gpu_problem})"
-        remedy = "Fix the driver and the GPU first" if needs_gpu(site) else machine.gpu_remedy
-        return Finding("site", "stop", value, why, f"{remedy}. To do without the GPUs: --site cpu")
+        remedy = "fix_gpu" if needs_gpu(site) else "without_gpu"
+        return finding("site", "stop", f"not recognised: {unread}", remedy, gpu_remedy=machine.gpu_remedy)
     wrong = (
         (is_spark(site) and here != SPARK)
         or (needs_gpu(site) and not machine.gpus)
         or (site.name == _DISCRETE and here != _DISCRETE)
     )
     if wrong:
-        return Finding("site", "stop", f"{site.name} asked for, this machine is {here}", why, f"--site {here}")
+        return finding("site", "stop", f"{site.name} asked for, this machine is {here}", "named", site=here)
     if here is None and not site.simulated:
-        value = f"{site.name}, though this machine has NVIDIA GPUs that cannot be read ({machine.gpu_problem})"
-        return Finding("site", "warn", value, why, machine.gpu_remedy)
-    return Finding("site", "good", f"{site.name}, simulated" if site.simulated else site.name, why)
+        return replace(finding("site", "warn", f"{site.name}, but {unread}"), remedy=machine.gpu_remedy)
+    return finding("site", "good", f"{site.name}, simulated" if site.simulated else site.name)
 
 
 def _cgroups(seen: Seen) -> Finding:
-    version = seen.machine.facts.get("cgroup_version")
-    return Finding("cgroups", "info", f"version {version}", "where the container's memory is read")
+    return finding("cgroups", "info", f"version {seen.machine.facts.get('cgroup_version')}")
 
 
 def _limits(seen: Seen) -> Finding:
-    why = "without CAP_SYS_RESOURCE no hard limit can be raised; a sweep tries --privileged before its first run"
-    for line in (seen.text("proc/self/status") or "").splitlines():
-        if line.startswith("CapBnd"):
-            if int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1:
-                return Finding("capabilities", "good", "CAP_SYS_RESOURCE is there", why)
-            remedy = "The site `cpu` leaves such flags out and records it; asked for explicitly, they stop a sweep"
-            return Finding("capabilities", "warn", "CAP_SYS_RESOURCE is missing", why, remedy)
-    return Finding("capabilities", "warn", "cannot be read", why, "Mount /proc")
+    mask = bounding_set(seen.root / "proc/self/status")
+    if mask is None:
+        return finding("capabilities", "warn", "cannot be read", "mount")
+    if "SYS_RESOURCE" in capability_names(mask):
+        return finding("capabilities", "good", "CAP_SYS_RESOURCE is available")
+    return finding("capabilities", "warn", "CAP_SYS_RESOURCE is missing", "site_adapts")
 
 
 def _governor(seen: Seen) -> Finding:
-    why = "a load-dependent governor changes the CPU clock during a run"
     paths = sorted(seen.root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor"))
-    found = sorted({(seen.text(str(path.relative_to(seen.root))) or "").strip() for path in paths} - {""})
-    if not found:
-        return Finding("governor", "info", "none: this system does not set the clock", why)
-    if found == ["performance"]:
-        return Finding("governor", "good", "performance", why)
-    return Finding("governor", "warn", ", ".join(found), why, "sudo cpupower frequency-set -g performance")
+    governors = sorted({(seen.text(str(path.relative_to(seen.root))) or "").strip() for path in paths} - {""})
+    if not governors:
+        return finding("governor", "info", "none: this system does not set the clock")
+    if governors == ["performance"]:
+        return finding("governor", "good", "performance")
+    return finding("governor", "warn", ", ".join(governors), "performance")
 
 
 def _cores(seen: Seen) -> Finding:
@@ -182,22 +172,17 @@ def _cores(seen: Seen) -> Finding:
     cpuinfo = seen.text("proc/cpuinfo") or ""
     parts = parts_of(cpuinfo)
     fast = performance_cores(cpuinfo, capacities_of(seen.root))
-    why = "a container pinned to slow cores is slower for that reason alone"
     if len(fast) == len(parts):
-        return Finding("performance cores", "info", f"all {len(parts)} CPUs are of one kind", why)
+        return finding("performance cores", "info", f"all {len(parts)} CPUs are of one kind")
     kinds = sorted({PARTS.get(part, "unknown part") for cpu in fast if (part := parts[cpu]) is not None})
     value = f"{cpu_list(fast)} of {len(parts)}" + (f" ({', '.join(kinds)})" if kinds else "")
     options = {name: environment.options for name, environment in seen.site.environments.items()}
     options |= {f"mode {name}": mode for name, mode in seen.site.modes.items()}
-    wrong = {
-        name: option.cpuset_cpus
-        for name, option in options.items()
-        if option.cpuset_cpus and not cpus_of(option.cpuset_cpus) <= set(fast)
-    }
+    pinned = {name: option.cpuset_cpus for name, option in options.items() if option.cpuset_cpus}
+    wrong = [f"{name} pins to {cpus}" for name, cpus in pinned.items() if not cpu_numbers(cpus) <= set(fast)]
     if not wrong:
-        return Finding("performance cores", "good", value, why)
-    named = ", ".join(f"{name} pins to {cpus}" for name, cpus in wrong.items())
-    return Finding("performance cores", "warn", f"{value}; {named}", why, f"Pin to {cpu_list(fast)}")
+        return finding("performance cores", "good", value)
+    return finding("performance cores", "warn", f"{value}; {', '.join(wrong)}", "pin", cpus=cpu_list(fast))
 
 
 def _meminfo(seen: Seen) -> dict[str, float | None]:
@@ -210,25 +195,19 @@ def _memory(seen: Seen) -> Finding:
 
 
 def _page_cache(seen: Seen) -> Finding:
-    why = "CUDA on a DGX Spark takes MemFree as free memory, so page cache counts as used"
     cached = _meminfo(seen)["page_cache_gib"]
-    value = "cannot be read" if cached is None else f"{cached:.1f} GiB"
-    return Finding("page cache", "info", value, why, "A protocol with `page_cache: drop` empties it before each run")
+    return finding("page cache", "info", "cannot be read" if cached is None else f"{cached:.1f} GiB", "drop")
 
 
 def _swap(seen: Seen) -> Finding:
-    why = "a run that swaps measures the disk"
     used = _meminfo(seen)["swap_used_gib"]
-    if used:
-        return Finding("swap", "warn", f"{used:.2f} GiB in use", why, "swapoff -a && swapon -a, once memory is free")
-    return Finding("swap", "good", "none in use", why)
+    return (
+        finding("swap", "warn", f"{used:.2f} GiB in use", "empty") if used else finding("swap", "good", "none in use")
+    )
 
 
 def _lock(seen: Seen) -> Finding:
-    why = "one benchmark at a time"
     holder = MachineLock(seen.machine.lock_keys).holder()
     if holder is not None and holder.is_alive():
-        return Finding(
-            "lock", "warn", f"held by process {holder.pid} (user id {holder.user})", why, "--lock wait, or wait"
-        )
-    return Finding("lock", "good", "free", why)
+        return finding("lock", "warn", f"held by process {holder.pid} (user id {holder.user})", "wait")
+    return finding("lock", "good", "free")

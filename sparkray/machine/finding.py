@@ -1,17 +1,19 @@
-"""Findings of `doctor`, and the data they are computed from."""
+"""Findings of `doctor`, and the data they are computed from. Why each matters and what to do is in `findings.yaml`."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from sparkray.config.boundary import read_yaml
 from sparkray.config.model import ModelCard
 from sparkray.config.site import Site
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine.fingerprint import Machine
 
-__all__ = ["Finding", "Gpu", "Gpus", "Seen", "State"]
+__all__ = ["Finding", "Gpu", "Gpus", "Seen", "State", "finding"]
 State = Literal["good", "warn", "stop", "info"]
 SPARK = "dgx-spark"
 _MARKS = {"good": "ok  ", "warn": "WARN", "stop": "STOP", "info": "    "}
@@ -38,6 +40,29 @@ class Finding:
         if self.state in ("warn", "stop"):
             line += f"\n        why: {self.why}"
         return line + (f"\n        do:  {self.remedy}" if self.remedy and self.state != "good" else "")
+
+
+@cache
+def _texts() -> Mapping[str, Mapping[str, str]]:
+    return read_yaml(Path(__file__).with_name("findings.yaml"))
+
+
+def finding(name: str, state: State, value: str, remedy: str = "", **values: object) -> Finding:
+    """A finding with its texts.
+
+    Args:
+        name: Its name; that of a model's finding begins with `model`.
+        state: What it means for a sweep.
+        value: What was read.
+        remedy: Name of its remedy in `findings.yaml`; empty for none.
+        values: What these texts leave open.
+
+    Raises:
+        KeyError: No such text, or a value is missing.
+    """
+    texts = _texts()["models" if name.startswith("model ") else name]
+    text = {"": "", **_texts()["shared"], **texts}[remedy]
+    return Finding(name, state, value, texts["why"].format_map(values), text.format_map(values))
 
 
 @dataclass(frozen=True)
@@ -108,7 +133,7 @@ def is_spark(site: Site) -> bool:
     return not site.simulated and SPARK in (site.name, site.inherits)
 
 
-def said_by(*command: str) -> str | None:
+def output_of(*command: str) -> str | None:
     """A program's output; None when it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_PATIENCE_S)

@@ -3,7 +3,8 @@
 import pytest
 from gb10_tree import CAPACITIES, CPUINFO, spark_tree
 
-from sparkray.machine.cores import capacities_of, cpu_list, cpus_of, parts_of, performance_cores
+from sparkray.config.cpu_list import cpu_list, cpu_numbers
+from sparkray.machine.cores import capacities_of, parts_of, performance_cores
 
 X86 = "".join(f"processor\t: {cpu}\nvendor_id\t: AuthenticAMD\nmodel name\t: AMD EPYC\n\n" for cpu in range(4))
 
@@ -45,4 +46,4 @@ def test_capacities_are_read_from_the_kernel(tmp_path: object) -> None:
 @pytest.mark.parametrize(("cpus", "text"), [((), ""), ((3,), "3"), ((1, 0, 2, 9), "0-2,9"), ((0, 2), "0,2")])
 def test_lists_are_written_as_docker_reads_them(cpus: tuple[int, ...], text: str) -> None:
     assert cpu_list(cpus) == text
-    assert not cpus or cpus_of(text) == set(cpus)
+    assert not cpus or cpu_numbers(text) == set(cpus)

@@ -255,8 +255,8 @@ def test_models_are_judged_one_by_one(spark: Seen) -> None:
     assert (told["models"].state, told["models"].value) == ("warn", "1 of 4 can run")
     assert "needs 186.3 GiB" in told["model Large"].value
     assert "of 121.7 GiB" in told["model Large"].value
-    assert told["model Awq"].remedy == "Take nvidia/X-FP4"
-    assert told["model Lost"].value.endswith("Lost is not there")
+    assert told["model Awq"].remedy == "Use nvidia/X-FP4"
+    assert told["model Lost"].value.endswith("Lost does not exist")
     assert "some/lost" in told["model Lost"].remedy
     assert by_name(replace(spark, cards=(lost,)))["models"].state == "stop"
     assert by_name(replace(spark, cards=(large,)))["memory"].state == "stop"

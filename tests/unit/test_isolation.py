@@ -103,7 +103,7 @@ def test_a_privileged_container_has_no_filter_and_no_masks() -> None:
     found = climbed(DockerOptions(privileged=True))
     for layer in ("seccomp", "apparmor", "masked-paths"):
         assert reason(found, layer, "add").startswith("--privileged is in the baseline")
-    assert reason(found, "capabilities", "add").startswith("the baseline gives every capability")
+    assert reason(found, "capabilities", "add").startswith("the baseline has every capability")
     assert "pid" in layers_of(found, "leave")
 
 
