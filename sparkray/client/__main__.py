@@ -1,4 +1,7 @@
-"""The generator's process: `python -m sparkray.client REQUEST.json ROWS.jsonl`. The end of stdin stops it at once."""
+"""The generator's process: `python -m sparkray.client REQUEST.json ROWS`. The end of stdin stops it at once.
+
+ROWS gets, for each request, a line of JSON and the bytes that came, `sizes` of them at the `stamps` of that line.
+"""
 
 import asyncio
 import gc
@@ -12,10 +15,12 @@ from sparkray.client._generate import Generator, Row
 
 
 async def _run(request: dict[str, object], rows: Path) -> None:
-    with rows.open("w", encoding="utf-8") as file:
+    with rows.open("wb") as file:
 
         def record(row: Row) -> None:
-            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            received: list[bytes] = row.pop("pieces", [])
+            row["sizes"] = [len(piece) for piece in received]
+            file.write(b"%s\n%s" % (json.dumps(row).encode(), b"".join(received)))
             file.flush()  # a row outlives a crash of this process
 
         loop, started_s = asyncio.get_running_loop(), time.process_time()

@@ -1,25 +1,27 @@
-"""The load itself: asyncio over aiohttp, one task per request in flight, a time stamp per chunk.
+"""The load itself: one process, asyncio, one task per request in flight, a time stamp per arrival of bytes.
 
-This module runs in a process of its own. It only stamps and records; `rows` judges what it recorded.
+This module runs in a process of its own. While the load runs it only stamps and keeps bytes: a chunk must not wait until
+another is parsed. `_rows` parses and judges them afterwards.
 """
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
-
-from sparkray.client._stream import Chunk, EventParser, error_text, read_chunks
+from sparkray.client._http import BrokenAnswerError, Pool
+from sparkray.client._stream import error_text
 from sparkray.units import NS_PER_S
 
-_KEEP_ALIVE_S = 4.0
-"""Below the 5 s after which llama.cpp and uvicorn close an idle connection: a request must not meet the close."""
-_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+_HEADERS = {
+    "Accept": "text/event-stream",
+    "Accept-Encoding": "identity",  # a compressed stream is held back until there is enough of it
+    "Content-Type": "application/json",
+    "User-Agent": "sparkray",
+}
 _BODY_SHOWN = 2000
-_END_S = 0.5
 Row = dict[str, Any]
 
 
@@ -36,24 +38,23 @@ class Generator:
         self._target, self._load, self._record = request["target"], request["load"], record
         self._offsets: Sequence[float] | None = request["offsets_s"]
         self._in_flight = 0
-        self._session: aiohttp.ClientSession
+        self._pool = Pool(self._target["url"])
         self._chat = self._target["endpoint"] == "chat"
-        base = self._target["url"].rstrip("/").removesuffix("/v1")
-        self._url = base + ("/v1/chat/completions" if self._chat else "/v1/completions")
+        base = urlsplit(self._target["url"]).path.rstrip("/").removesuffix("/v1")
+        path = base + ("/v1/chat/completions" if self._chat else "/v1/completions")
+        headers = {"Host": self._pool.netloc, **_HEADERS, **self._target["headers"]}
+        lines = (f"{name}: {value}" for name, value in headers.items())
+        self._head = "\r\n".join((f"POST {path} HTTP/1.1", *lines, "Content-Length: "))
 
     async def run(self) -> str:
         """Warm-up, then the load. Returns `complete`, or `saturated` where too many requests were in flight."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
-        timeout = aiohttp.ClientTimeout(total=None)
-        headers = {**_HEADERS, **self._target["headers"]}
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as self._session:
-            warmup, every = self._load["warmup"], range(len(self._load["prompts"]))
-            await self._closed(iter(every[: min(1, warmup)]), 1)  # alone: it pays for what only a first request pays
-            await self._closed(iter(every[min(1, warmup) : warmup]), self._load["concurrency"] or 1)
-            if self._offsets is None:
-                await self._closed(iter(every[warmup:]), self._load["concurrency"])
-                return "complete"
-            return await self._open(every[warmup:], self._offsets)
+        warmup, every = self._load["warmup"], range(len(self._load["prompts"]))
+        await self._closed(iter(every[: min(1, warmup)]), 1)  # alone: it pays for what only a first request pays
+        await self._closed(iter(every[min(1, warmup) : warmup]), self._load["concurrency"] or 1)
+        if self._offsets is None:
+            await self._closed(iter(every[warmup:]), self._load["concurrency"])
+            return "complete"
+        return await self._open(every[warmup:], self._offsets)
 
     async def _closed(self, indices: Iterator[int], concurrency: int) -> None:
         async def drain() -> None:
@@ -107,75 +108,48 @@ class Generator:
 
     async def _one(self, index: int, due_ns: int | None) -> None:
         body = self._body(index)
-        row: Row = {"index": index, "warmup": index < self._load["warmup"], "due_ns": due_ns, "chunk_ns": []}
+        request = f"{self._head}{len(body)}\r\n\r\n".encode() + body
+        row: Row = {
+            "index": index,
+            "warmup": index < self._load["warmup"],
+            "due_ns": due_ns,
+            "stamps": [],
+            "pieces": [],
+        }
         row["submit_ns"] = time.monotonic_ns()
         try:
             async with asyncio.timeout(self._load["timeout_s"]):
-                await self._exchange(body, row)
+                await self._exchange(request, row)
         except TimeoutError:
             _fail(row, "timeout", f"no complete answer within {self._load['timeout_s']:g} s")
         except asyncio.CancelledError:
             _fail(row, "interrupted", "the load was stopped before the answer was complete")
             raise
-        except (aiohttp.ClientError, OSError) as error:
-            if "status" in row:
-                _fail(row, "truncated", f"the stream broke off after {len(row['chunk_ns'])} chunks with text")
-            else:
-                _fail(row, "connection", f"connection failed: {str(error) or type(error).__name__}")
+        except BrokenAnswerError as error:
+            _fail(row, "truncated" if "status" in row else "connection", str(error))
+        except OSError as error:
+            _fail(row, "connection", str(error) or type(error).__name__)
         finally:
             row["ended_ns"] = time.monotonic_ns()
             self._record(row)
 
-    async def _exchange(self, body: bytes, row: Row) -> None:
-        headers = {"Content-Type": "application/json"}
-        async with self._session.post(self._url, data=body, headers=headers) as response:
-            row["status"] = response.status
-            if response.status != 200:  # noqa: PLR2004 - HTTP's own number
-                text = (await response.content.read(_BODY_SHOWN)).decode(errors="replace")
-                _fail(row, "status", f"HTTP {response.status}: {_message(text)}")
-                return
-            if response.content_type == "application/json":
-                _fail(row, "no_stream", "the answer is one JSON document, not a stream of events")
-                return
-            await _read(response.content, row)
-
-
-async def _read(content: aiohttp.StreamReader, row: Row) -> None:
-    """Stamp each chunk as its bytes come, until the stream ends or `[DONE]`."""
-    parser = EventParser()
-    while not row.get("done"):
-        received = await content.readany()
-        now_ns = time.monotonic_ns()
-        for payload in parser.feed(received) if received else parser.close():
-            for chunk in read_chunks(payload):
-                _note(chunk, now_ns, row)
-        if not received:
-            break
-    if not (row.get("done") or row.get("finish_ns") or row.get("error")):
-        _fail(
-            row, "truncated", f"the stream ended after {len(row['chunk_ns'])} chunks with text, without a finish reason"
-        )
-    if not content.at_eof():  # read to the end, so that the connection can serve the next request
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(content.read(), _END_S)
-
-
-def _note(chunk: Chunk, now_ns: int, row: Row) -> None:
-    if chunk.text:
-        row["chunk_ns"].append(now_ns)
-    if chunk.finished:
-        row["finish_ns"] = now_ns
-    if chunk.usage is not None:
-        before, after = (row.get("usage") or (None, None))[1], chunk.usage[1]
-        if before is not None and after is not None and after < before:
-            row["usage_fell"] = (before, after)
-        row["usage"] = chunk.usage
-    if chunk.done:
-        row["done"] = True
-    if chunk.error is not None:
-        _fail(row, "server", chunk.error)
-    if chunk.model is not None:
-        row["model"] = chunk.model
+    async def _exchange(self, request: bytes, row: Row) -> None:
+        connection = await self._pool.take()
+        answer = connection.send(request)
+        row["pieces"], row["stamps"] = answer.pieces, answer.stamps
+        try:
+            await answer.ended
+        except BaseException:
+            connection.abort()
+            raise
+        finally:
+            if answer.status is not None:
+                row["status"], row["content_type"] = answer.status, answer.content_type
+        self._pool.give(connection)
+        if answer.status != 200:  # noqa: PLR2004 - HTTP's own number
+            text = b"".join(answer.pieces)[:_BODY_SHOWN].decode(errors="replace")
+            _fail(row, "status", f"HTTP {answer.status}: {_message(text)}")
+            row["pieces"], row["stamps"] = [], []
 
 
 def _fail(row: Row, kind: str, text: str) -> None:

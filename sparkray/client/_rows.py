@@ -7,6 +7,7 @@ from typing import Any
 
 from sparkray.client import Load, LoadResult
 from sparkray.client._limits import CHUNKS_PER_S
+from sparkray.client._stream import Chunk, EventParser, read_chunks
 from sparkray.records import Request
 from sparkray.units import NS_PER_MS, NS_PER_S
 
@@ -22,11 +23,11 @@ def result_of(rows: Sequence[dict[str, Any]], end: dict[str, Any], load: Load) -
     """The result of a load.
 
     Args:
-        rows: One per request, as `_generate` recorded it.
+        rows: One per request, as `_generate` recorded it, with the pieces that came.
         end: The generator's last row: how it ended, its CPU seconds.
         load: What was asked for.
     """
-    rows = sorted(rows, key=lambda row: row["index"])
+    rows = sorted((parsed(row) for row in rows), key=lambda row: row["index"])
     requests = tuple(request_of(row, _asked(load, row["index"])) for row in rows)
     share = busiest_second(rows) / CHUNKS_PER_S if CHUNKS_PER_S else None
     return LoadResult(
@@ -38,6 +39,43 @@ def result_of(rows: Sequence[dict[str, Any]], end: dict[str, Any], load: Load) -
         client=NAME,
         models=tuple(dict.fromkeys(row["model"] for row in rows if row.get("model"))),
     )
+
+
+def parsed(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with what its pieces hold: `chunk_ns`, `finish_ns`, `done`, `usage`, `model`, and an error in the stream."""
+    found: dict[str, Any] = {"chunk_ns": [], **row}
+    if row.get("content_type") == "application/json":
+        return {"error_kind": "no_stream", "error": "the answer is one JSON document, not a stream of events", **found}
+    parser = EventParser()
+    for received, at_ns in zip([*row["pieces"], b""], [*row["stamps"], row["ended_ns"]], strict=True):
+        for payload in parser.feed(received) if received else parser.close():
+            for chunk in read_chunks(payload):
+                _add(chunk, at_ns, found)
+    count = len(found["chunk_ns"])
+    if found.get("error_kind") == "truncated":  # the connection broke
+        found["error"] += f", after {count} chunks with text"
+    elif not {"done", "finish_ns", "error"} & found.keys():
+        found["error_kind"] = "truncated"
+        found["error"] = f"the stream ended without a finish reason, after {count} chunks with text"
+    return found
+
+
+def _add(chunk: Chunk, at_ns: int, found: dict[str, Any]) -> None:
+    if chunk.text:
+        found["chunk_ns"].append(at_ns)
+    if chunk.finished:
+        found["finish_ns"] = at_ns
+    if chunk.usage is not None:
+        before, after = found.get("usage", (None, None))[1], chunk.usage[1]
+        if before is not None and after is not None and after < before:
+            found["usage_fell"] = (before, after)
+        found["usage"] = chunk.usage
+    if chunk.done:
+        found["done"] = True
+    if chunk.model is not None:
+        found["model"] = chunk.model
+    if chunk.error is not None and found.get("error_kind") in (None, "truncated"):  # the server's reason, if it has one
+        found["error_kind"], found["error"] = "server", chunk.error
 
 
 def _asked(load: Load, index: int) -> int:

@@ -62,7 +62,7 @@ def test_failed_requests_are_rows_and_the_others_go_on() -> None:
     errors = [request.error for request in result.requests[1:5]]
     assert errors == [
         "HTTP 500: request 2 fails on purpose",
-        "the stream broke off after 3 chunks with text",
+        "the server closed the connection, after 3 chunks with text",
         "the server reports an error in the stream: out of memory on purpose",
         "no complete answer within 0.5 s",
     ]
@@ -98,7 +98,7 @@ def test_chunks_of_several_tokens_leave_tokens_without_times_of_their_own() -> N
 def test_a_server_that_dies_leaves_a_broken_stream_and_refused_connections() -> None:
     result = _load(Faults(die_at_request=2), prompts=IDS[:4])
     assert _kinds(result) == [None, "truncated", "connection", "connection"]
-    assert result.requests[3].error.startswith("connection failed: ")
+    assert "Connect call failed" in result.requests[3].error
 
 
 def test_a_trace_sends_when_due_and_not_when_answered() -> None:
