@@ -116,10 +116,10 @@ def canonical_sha256(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was.
 _LATER: Mapping[str, object] = {"families": {}, "planned_effect": None}
-"""Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was."""
+# Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data.
 _DESCRIPTIVE = ("hypotheses", "expected_hours")
-"""Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data."""
 
 
 def _said(experiment: Experiment) -> dict[str, Any]:

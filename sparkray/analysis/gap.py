@@ -119,8 +119,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     if isinstance(left, NotEstimable):
         note(why, _CLOSED, left)
         return {}
-    low, high = (None if end is None else 100 - end for end in (left.high, left.low))
-    return dict(zip(_CLOSED, (100 - left.value, low, high), strict=True))
+    return dict(zip(_CLOSED, (100 - left.value, 100 - left.high, 100 - left.low), strict=True))
 
 
 def logs_by_block(arms: Arms) -> dict[int, float]:

@@ -13,8 +13,8 @@ from sparkray.config.model import ModelCard
 from sparkray.config.site import Site
 
 THROUGHPUT = "output_throughput_tok_s"
+# A larger number is not a batch.
 MOST_BATCH = 65536
-"""A larger number is not a batch."""
 _MOST_DEVICES = 1024
 _REFERENCES = ("native", "host")
 _MOSTLY = 0.8

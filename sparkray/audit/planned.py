@@ -13,8 +13,8 @@ from sparkray.audit.values import integer, text
 from sparkray.checks.roofline import speculates
 
 Row = Mapping[str, Any]
+# Model, its level of the load added where there is one, and environment.
 Cell = tuple[str, str]
-"""Model, its level of the load added where there is one, and environment."""
 _LEVEL = re.compile(r"\b(concurrency|batch)=(\d+)")
 
 

@@ -19,9 +19,10 @@ from sparkray.audit.finding import NotJudged
 from sparkray.metrics import BY_NAME
 
 Row = Mapping[str, Any]
+# Source name of a sparkray dataset.
 DATASET = "sparkray dataset"
-"""Source name of a sparkray dataset."""
 
+# State of the machine: numbers that should be alike in the arms, and that no study reports as an effect.
 STATE: Mapping[str, str] = {
     "gpu_temp_start_c": "temperature at the start",
     "gpu_temp_end_c": "temperature at the end",
@@ -31,7 +32,6 @@ STATE: Mapping[str, str] = {
     "page_cache_before_gib": "page cache before the start",
     "swap_used_before_gib": "swap in use before the start",
 }
-"""State of the machine: numbers that should be alike in the arms, and that no study reports as an effect."""
 
 _TEXT = (
     "row",
@@ -64,8 +64,8 @@ _MOMENT = re.compile(
     rf"|^{_EDGE}(_(s|ms|us|ns))?$"
 )
 _TIME_WORD = re.compile(rf"time|when|clock|_at$|_ts$|(^|_){_EDGE}(_|$)")
+# Seconds and milliseconds since 1970 from 2001 to 2065.
 _EPOCHS = ((1e9, 3e9), (1e12, 3e12))
-"""Seconds and milliseconds since 1970 from 2001 to 2065."""
 _OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
 
 

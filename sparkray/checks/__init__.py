@@ -1,16 +1,16 @@
 """Validity checks: conditions that a run must meet before its result counts. Pure; the verdicts are stored with the run.
 
-To add a check, add a file here: the module's name is the check's name. The module holds a class `Check`, which judges
-one run against those before it, a class `Review`, which re-validates all runs of a model whenever one has ended (many
-outliers show only later), or both. Each reports at full severity; the experiment's policy decides: `invalid` keeps it
-(the run is measured again), `warn` reduces it to a warning, `off` skips the check.
+To add a check, add a file here: the module's name is the check's name. Its class `Check` judges one run against those before
+it (`judge`), re-validates all runs of a model whenever one has ended (`revalidate`; many outliers show only later), or both.
+Each reports at full severity; the experiment's policy decides: `invalid` keeps it (the run is measured again), `warn`
+reduces it to a warning, `off` skips the check.
 """
 
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.experiment import Policy
@@ -18,8 +18,8 @@ from sparkray.errors import UnknownNameError
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Measurement, Verdict
 
+# Columns of `runs`, metrics included; what is missing is null or absent.
 Row = Mapping[str, Any]
-"""Columns of `runs`, metrics included; what is missing is null or absent."""
 
 
 @dataclass(frozen=True)
@@ -71,30 +71,21 @@ class Late:
     verdict: Verdict
 
 
-class Check(Protocol):
-    """Interface of every check module's class `Check`."""
+class Check:
+    """Base class of every check module's class `Check`, which overrides `judge`, `revalidate` or both.
+
+    `name` is the module's name, `policy` holds where the experiment has none, `remedy` is for a check that refuses run after
+    run.
+    """
 
     name: str
-    """The module's name."""
-    policy: Policy
-    """What holds where the experiment says nothing."""
+    policy: Policy = "invalid"
     remedy: str
-    """What to do where it refuses run after run."""
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict on one run; None without data to judge."""
-        ...
-
-
-class Review(Protocol):
-    """Interface of a check module's class `Review`."""
-
-    name: str
-    """The module's name."""
-    policy: Policy
-    """What holds where the experiment says nothing."""
-    remedy: str
-    """What to do where it refuses run after run."""
+        del evidence
+        return None
 
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
         """Verdicts other than `pass` on earlier runs.
@@ -103,7 +94,8 @@ class Review(Protocol):
             study: The study.
             rows: Rows of ok runs of one model and level, oldest first.
         """
-        ...
+        del study, rows
+        return ()
 
 
 def check_names() -> list[str]:
@@ -111,51 +103,26 @@ def check_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
-def _class_of(name: str, kind: str) -> Any:  # noqa: ANN401 - a class of whatever module
+def load_check(name: str) -> Check:
+    """The check of that name.
+
+    Raises:
+        UnknownNameError: No check has that name.
+    """
     if name not in check_names():
         raise UnknownNameError("check", name, check_names())
-    return getattr(importlib.import_module(f"{__name__}.{name}"), kind, None)
-
-
-def load_check(name: str) -> Check | None:
-    """The check of that name; None where it only re-validates.
-
-    Raises:
-        UnknownNameError: No check has that name.
-    """
-    made = _class_of(name, "Check")
-    return None if made is None else cast("Check", made())
-
-
-def load_review(name: str) -> Review | None:
-    """The review of that name; None where the check only judges single runs.
-
-    Raises:
-        UnknownNameError: No check has that name.
-    """
-    made = _class_of(name, "Review")
-    return None if made is None else cast("Review", made())
+    return cast("Check", importlib.import_module(f"{__name__}.{name}").Check())
 
 
 def remedy_of(name: str) -> str:
-    """What to do when a check refuses run after run.
-
-    Raises:
-        UnknownNameError: No check has that name.
-    """
-    found = load_check(name) or load_review(name)
-    return found.remedy if found is not None else ""
-
-
-def policy_of(study: Study, check: Check | Review) -> Policy:
-    """The experiment's policy for a check, else the check's own."""
-    return study.experiment.checks.get(check.name, check.policy)
+    """What to do when a check refuses run after run. Raises UnknownNameError."""
+    return load_check(name).remedy
 
 
 def policies_of(study: Study) -> dict[str, Policy]:
-    """The effective policy of every check in a study."""
-    found = [load_check(name) or load_review(name) for name in check_names()]
-    return {check.name: policy_of(study, check) for check in found if check is not None}
+    """The effective policy of every check in a study: the experiment's, else the check's own."""
+    checks = study.experiment.checks
+    return {name: checks.get(name, load_check(name).policy) for name in check_names()}
 
 
 def apply_policy(verdict: Verdict, policy: Policy) -> Verdict:
@@ -167,12 +134,9 @@ def apply_policy(verdict: Verdict, policy: Policy) -> Verdict:
 
 def judge_all(evidence: Evidence) -> tuple[Verdict, ...]:
     """Every check's verdict on one run, policies applied."""
-    found = []
-    for check in filter(None, map(load_check, check_names())):
-        policy = policy_of(evidence.study, check)
-        if policy != "off" and (verdict := _judged(check, evidence)) is not None:
-            found.append(apply_policy(verdict, policy))
-    return tuple(found)
+    policies = policies_of(evidence.study)
+    verdicts = {name: _judged(load_check(name), evidence) for name, policy in policies.items() if policy != "off"}
+    return tuple(apply_policy(verdict, policies[name]) for name, verdict in verdicts.items() if verdict is not None)
 
 
 def _judged(check: Check, evidence: Evidence) -> Verdict | None:
@@ -195,21 +159,19 @@ def refused_before(verdicts: Iterable[Row]) -> frozenset[str]:
 
 
 def late_verdicts(study: Study, rows: Sequence[Row]) -> tuple[Late, ...]:
-    """Every review's verdicts, policies applied."""
-    found: list[Late] = []
-    for review in filter(None, map(load_review, check_names())):
-        policy = policy_of(study, review)
-        if policy != "off":
-            found += [
-                replace(late, verdict=apply_policy(late.verdict, policy)) for late in _revalidated(review, study, rows)
-            ]
-    return tuple(found)
+    """Every check's verdicts on earlier runs, policies applied."""
+    return tuple(
+        replace(late, verdict=apply_policy(late.verdict, policy))
+        for name, policy in policies_of(study).items()
+        if policy != "off"
+        for late in _revalidated(load_check(name), study, rows)
+    )
 
 
-def _revalidated(review: Review, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-    """A review's verdicts; a review that raises becomes a warning on the latest run."""
+def _revalidated(check: Check, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
+    """A check's verdicts on earlier runs; a check that raises becomes a warning on the latest run."""
     try:
-        return review.revalidate(study, rows)
+        return check.revalidate(study, rows)
     except Exception as error:  # noqa: BLE001 - as for a check; later sweeps would meet the same rows
-        verdict = Verdict(review.name, "warn", f"could not re-validate: {type(error).__name__}: {error}")
+        verdict = Verdict(check.name, "warn", f"could not re-validate: {type(error).__name__}: {error}")
         return [Late(row["run_id"], row["attempt"], verdict) for row in rows[-1:]]

@@ -1,7 +1,7 @@
 """Shared by the checks: combining findings into one verdict, and reading numbers from rows."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -12,8 +12,8 @@ from sparkray.records import Verdict
 
 Severity: TypeAlias = Literal["pass", "warn", "invalid"]
 _SEVERITIES: tuple[Severity, ...] = ("pass", "warn", "invalid")
+# Of normal values.
 SIGMA_PER_MAD = 1.4826
-"""Of normal values."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,14 @@ def combined(name: str, findings: Iterable[Finding]) -> Verdict | None:
     if not found:
         return None
     severity = max((finding.severity for finding in found), key=_SEVERITIES.index)
-    shown = found if severity == "pass" else [finding for finding in found if finding.severity != "pass"]
+    shown = dict.fromkeys(finding for finding in found if severity == "pass" or finding.severity != "pass")
     ordered = sorted(shown, key=lambda finding: -_SEVERITIES.index(finding.severity))
     return Verdict(name, severity, "; ".join(finding.text for finding in ordered))
+
+
+def limited(text: str, value: float, limit: float, *, shown: str = "") -> Finding:
+    """Invalid where a value exceeds its limit; the text then has the limit, as it is shown."""
+    return Finding("invalid", f"{text}, limit {shown or f'{limit:g}'}") if value > limit else Finding("pass", text)
 
 
 def number(row: Row, name: str) -> float | None:
@@ -51,6 +56,12 @@ def number(row: Row, name: str) -> float | None:
 def numbers(rows: Iterable[Row], name: str) -> list[float]:
     """The finite numbers of a column, in row order."""
     return [value for row in rows if (value := number(row, name)) is not None]
+
+
+def by_device(samples: Sequence[Row]) -> Iterator[tuple[object, list[Row]]]:
+    """(GPU, its samples in time order) of every GPU."""
+    for device in dict.fromkeys(sample.get("device") for sample in samples):
+        yield device, [sample for sample in samples if sample.get("device") == device]
 
 
 def median(values: Sequence[float]) -> float:

@@ -14,33 +14,32 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Row
-from sparkray.checks._finding import Finding, combined, median, number, numbers, robust_sd
-from sparkray.config.experiment import Policy
+from sparkray.checks._finding import Finding, by_device, combined, limited, median, number, numbers, robust_sd
 from sparkray.records import Verdict
 from sparkray.units import NS_PER_S
 
+# Less does not disturb a run, however quiet the machine usually is.
 LEAST_CORES = 0.25
-"""Less does not disturb a run, however quiet the machine usually is."""
 ABOVE_USUAL_CORES = 0.3
 ALONE_CORES, SATURATED_CORES = 0.75, 0.4
+# A driver reserves some 0.6 GiB of a data-centre GPU, which counts as used.
 MOST_GPU_GIB = 1.5
-"""A driver reserves some 0.6 GiB of a data-centre GPU, which counts as used."""
 _SATURATED_PCT = 90.0
 _SPREADS = 5.0
 _FEWEST_EARLIER = 3
+# CPU time comes in ticks of 10 ms: too coarse over less.
 _SHORTEST_S = 0.5
-"""CPU time comes in ticks of 10 ms: too coarse over less."""
 _TOGETHER_S = 1.5
+# New processes and GPU memory are read once a second: at most two samples take a child process for a foreign one.
 BRIEF_SHARE, _BRIEF_SAMPLES, _HALF = 0.1, 2, 0.5
-"""New processes and GPU memory are read once a second: at most two samples take a child process for a foreign one."""
 
 
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "exclusive"
-    policy: Policy = "invalid"
     remedy = "End other programs, or accept a shared machine: --set 'experiment.checks={exclusive: warn}'"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -65,12 +64,11 @@ def foreign_cores(row: Row, cpus: int) -> float | None:
 
 def _cpu(evidence: Evidence) -> Iterator[Finding]:
     cpus = json.loads(evidence.row.get("machine") or "{}").get("cpus")
-    found = foreign_cores(evidence.row, cpus) if isinstance(cpus, int) else None
-    if found is None or _served_s(evidence) < _SHORTEST_S:
-        return
-    limit, why = _limit(evidence, cpus)
-    text = f"other processes used {found:.2f} cores during the requests, {why}"
-    yield Finding("invalid", f"{text}: more than {limit:.2f}") if found > limit else Finding("pass", text)
+    cores = foreign_cores(evidence.row, cpus) if isinstance(cpus, int) else None
+    if cores is not None and _served_s(evidence) >= _SHORTEST_S:
+        limit, why = _limit(evidence, cpus)
+        text = f"other processes used {cores:.2f} cores during the requests, {why}"
+        yield limited(text, cores, limit, shown=f"{limit:.2f}")
 
 
 def _limit(evidence: Evidence, cpus: int) -> tuple[float, str]:
@@ -102,27 +100,24 @@ def _served_s(evidence: Evidence) -> float:
 
 
 def _gpu(samples: Sequence[Row]) -> Iterator[Finding]:
-    for device in dict.fromkeys(sample.get("device") for sample in samples):
-        of_device = [sample for sample in samples if sample.get("device") == device]
-        foreign = _foreign_gpu_gib(of_device)
-        if foreign:
+    for device, of_device in by_device(samples):
+        if foreign := _foreign_gpu_gib(of_device):
             yield _memory(foreign, f"GPU {device}: {{}} GiB not the engine's")
         yield from _listed(device, of_device)
 
 
 def _listed(device: object, samples: Sequence[Row]) -> Iterator[Finding]:
     """Foreign processes on one GPU, from the driver's list."""
-    there = [sample for sample in samples if number(sample, "gpu_foreign_processes") is not None]
-    if not there:
+    listed = [sample for sample in samples if number(sample, "gpu_foreign_processes") is not None]
+    if not listed:
         return
-    counts = numbers(there, "gpu_foreign_processes")
-    held = [size for sample in there if (size := number(sample, "gpu_foreign_gib")) is not None]
+    counts, held = numbers(listed, "gpu_foreign_processes"), numbers(listed, "gpu_foreign_gib")
     others = f"GPU {device}: {max(counts):g} foreign processes"
-    found = _memory(held, f"{others}, {{}} GiB") if held else Finding("pass", f"{others}, memory unknown")
-    seen = [count > 0 for count in counts]
-    if found.severity == "pass" and _lasts(seen):
-        found = Finding("warn", f"{found.text}, {_share(seen)}")
-    yield found
+    finding = _memory(held, f"{others}, {{}} GiB") if held else Finding("pass", f"{others}, memory unknown")
+    present = [count > 0 for count in counts]
+    if finding.severity == "pass" and _lasts(present):
+        finding = Finding("warn", f"{finding.text}, {_share(present)}")
+    yield finding
 
 
 def _memory(foreign_gib: Sequence[float], text: str) -> Finding:

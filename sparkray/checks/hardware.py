@@ -12,65 +12,50 @@
 
 from collections.abc import Iterator
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
-from sparkray.checks._finding import Finding, combined, number, numbers
-from sparkray.config.experiment import Policy
+from sparkray.checks._finding import Finding, by_device, combined, number, numbers
 from sparkray.config.site import is_container
 from sparkray.records import Verdict
 
 
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "hardware"
-    policy: Policy = "invalid"
     remedy = "Search the kernel log (dmesg) for Xid, ECC and killed processes"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without data."""
-        found = (*_xid(evidence), *_ecc(evidence), *_kills(evidence), *_throttled(evidence), *_power(evidence))
-        return combined(self.name, found)
+        parts = (_xid, _ecc, _kills, _throttled, _power)
+        return combined(self.name, (finding for part in parts for finding in part(evidence)))
 
 
 def _xid(evidence: Evidence) -> Iterator[Finding]:
-    for device, values in _by_device(evidence, "gpu_xid_events"):
-        count = int(max(values))
-        if count == 0:
-            yield Finding("pass", f"GPU {device}: no Xid")
-            continue
-        codes = [sample.get("gpu_xid") for sample in evidence.samples if sample.get("device") == device]
-        last = next((code for code in reversed(codes) if code is not None), "unknown")
-        yield Finding("invalid", f"GPU {device}: {count} Xid errors during the run, last code {last}")
+    for device, samples in by_device(evidence.samples):
+        if events := numbers(samples, "gpu_xid_events"):
+            codes = [sample["gpu_xid"] for sample in samples if sample.get("gpu_xid") is not None]
+            text = f"GPU {device}: {max(events):.0f} Xid errors, last code {codes[-1] if codes else 'unknown'}"
+            yield Finding("invalid", text) if max(events) else Finding("pass", f"GPU {device}: no Xid")
 
 
 def _ecc(evidence: Evidence) -> Iterator[Finding]:
-    for device, values in _by_device(evidence, "gpu_ecc_uncorrected"):
-        grown = int(max(values) - values[0])
-        text = f"GPU {device}: {grown} uncorrected ECC errors during the run"
-        yield Finding("invalid" if grown > 0 else "pass", text)
-
-
-def _by_device(evidence: Evidence, column: str) -> Iterator[tuple[object, list[float]]]:
-    """(GPU, numbers in time order) for every GPU with data in a column."""
-    for device in dict.fromkeys(sample.get("device") for sample in evidence.samples):
-        values = numbers((sample for sample in evidence.samples if sample.get("device") == device), column)
-        if values:
-            yield device, values
+    for device, samples in by_device(evidence.samples):
+        if counts := numbers(samples, "gpu_ecc_uncorrected"):
+            grown = max(counts) - counts[0]
+            yield Finding("invalid" if grown else "pass", f"GPU {device}: {grown:.0f} uncorrected ECC errors")
 
 
 def _kills(evidence: Evidence) -> Iterator[Finding]:
     anywhere = number(evidence.row, "oom_kills")
-    text = "the kernel killed {} processes for memory during the run"
+    text = "{} processes killed for memory"
     if not is_container(evidence.planned.environment):
         if anywhere is not None:
-            more = "; outside Docker their owner is unknown" if anywhere else ""
-            yield Finding("invalid" if anywhere else "pass", text.format(int(anywhere)) + more)
+            yield Finding("invalid" if anywhere else "pass", text.format(int(anywhere)))
         return
     own = max(numbers(evidence.samples, "cgroup_oom_kills"), default=None)
     if own or evidence.row.get("container_oom_killed"):
-        yield Finding(
-            "invalid", "the kernel killed a process of the container for memory, although the engine exited with 0"
-        )
+        yield Finding("invalid", "a process of the container was killed for memory, but the engine exited with 0")
     elif anywhere:
         yield Finding("warn", f"{text.format(int(anywhere))}, none in the container")
     elif own is not None or anywhere is not None:
@@ -78,16 +63,14 @@ def _kills(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _throttled(evidence: Evidence) -> Iterator[Finding]:
-    values = numbers(evidence.samples, "cgroup_throttled_s")
-    if not values:
-        return
-    text = f"a CPU quota throttled the container for {max(values):.2f} s"
-    unasked = max(values) > 0 and evidence.asked.options.cpus is None
-    yield Finding("warn", f"{text}, without a flag for it") if unasked else Finding("pass", text)
+    if values := numbers(evidence.samples, "cgroup_throttled_s"):
+        text = f"a CPU quota throttled the container for {max(values):.2f} s"
+        unasked = max(values) > 0 and evidence.asked.options.cpus is None
+        yield Finding("warn", f"{text}, without a flag for it") if unasked else Finding("pass", text)
 
 
 def _power(evidence: Evidence) -> Iterator[Finding]:
     if evidence.row.get("power_valid") is False:
-        yield Finding("warn", "energy counter and sampled power disagree by more than 5 %: neither is reliable")
+        yield Finding("warn", "energy counter and sampled power disagree by more than 5 %")
     elif evidence.row.get("power_valid"):
         yield Finding("pass", "energy counter and sampled power agree")

@@ -10,9 +10,9 @@ sizes have changed.
 from collections import Counter
 from collections.abc import Iterator
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined
-from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 
 _ALIKE = {
@@ -24,27 +24,33 @@ _ALIKE = {
 }
 
 
-class Check:
+_DIFFERS = {
+    "files": "the files of this arm are not the image's",
+    "checkpoint": "the checkpoint's files changed since the sweep began",
+}
+
+
+class Check(BaseCheck):
     """See the module."""
 
     name = "identity"
-    policy: Policy = "invalid"
     remedy = "Find the arm whose files, weights or engine differ from the plan; after an intended change: --fresh"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without an expected value."""
-        return combined(self.name, (*_files(evidence), *_model(evidence), *_checkpoint(evidence), *_alike(evidence)))
+        return combined(self.name, (*_digests(evidence), *_model(evidence), *_alike(evidence)))
 
 
-def _files(evidence: Evidence) -> Iterator[Finding]:
-    """The digest of this arm's files against the image's."""
-    expected, found = evidence.asked.rootfs_digest, evidence.row.get("rootfs_digest")
-    if not expected:
-        return
-    if found == expected:
-        yield Finding("pass", f"files {found}")
-    else:
-        yield Finding("invalid", f"the files of this arm are not the image's: {found}, expected {expected}")
+def _digests(evidence: Evidence) -> Iterator[Finding]:
+    """This arm's files against the image's, the checkpoint's files against those at the start of the sweep."""
+    for what, column, expected in (
+        ("files", "rootfs_digest", evidence.asked.rootfs_digest or None),
+        ("checkpoint", "weights_digest", evidence.asked.weights_digest),
+    ):
+        digest = evidence.row.get(column)
+        if expected is not None:
+            same, differs = f"{what} {digest}", f"{_DIFFERS[what]}: {digest}, expected {expected}"
+            yield Finding("pass", same) if digest == expected else Finding("invalid", differs)
 
 
 def _model(evidence: Evidence) -> Iterator[Finding]:
@@ -58,17 +64,6 @@ def _model(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("pass", f"model {known}")
 
 
-def _checkpoint(evidence: Evidence) -> Iterator[Finding]:
-    """The checkpoint's files against those at the start of the sweep."""
-    expected, found = evidence.asked.weights_digest, evidence.row.get("weights_digest")
-    if expected is None:
-        return
-    if found == expected:
-        yield Finding("pass", f"checkpoint {found}")
-    else:
-        yield Finding("invalid", f"the checkpoint's files changed since the sweep began: {found}, expected {expected}")
-
-
 def _alike(evidence: Evidence) -> Iterator[Finding]:
     """Values against those of most earlier runs; the plan's hash of the weights takes precedence."""
     facts = evidence.measurement.facts
@@ -80,11 +75,11 @@ def _alike(evidence: Evidence) -> Iterator[Finding]:
     }
     for column, what in _ALIKE.items():
         shown = Counter(value for row in evidence.earlier if (value := row.get(column)) is not None)
-        found = reported.get(column)
-        if found is None or not shown:
+        value = reported.get(column)
+        if value is None or not shown:
             continue
         usual, count = shown.most_common(1)[0]
-        if found == usual:
+        if value == usual:
             yield Finding("pass", f"{what} as in {count} earlier runs")
         else:
-            yield Finding("invalid", f"{what} is {found}, in {count} of {shown.total()} earlier runs {usual}")
+            yield Finding("invalid", f"{what} is {value}, in {count} of {shown.total()} earlier runs {usual}")

@@ -8,7 +8,7 @@ differs from both: where only a partner differs, the partner was unusual. While 
 runs fill it, so fewer than three earlier runs give no verdict; the review settles the pair later.
 
 Some changes persist: swapped-out memory stays swapped, another program's file stays cached. A run refused by this check
-that starts from the same changed state again passes with a warning, and `Review` marks the partners that started from
+that starts from the same changed state again passes with a warning, and re-validation marks the partners that started from
 the older state, so that the pair is measured in one state. An attempt that ended for another reason does not count.
 Swapping during a run and a page cache that could not be dropped are refused every time.
 """
@@ -17,9 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Late, Row
-from sparkray.checks._finding import Finding, combined, median, number, numbers
-from sparkray.config.experiment import Policy
+from sparkray.checks._finding import Finding, combined, limited, median, number, numbers
 from sparkray.plan import Study
 from sparkray.records import Verdict
 from sparkray.units import GIB, MIB
@@ -50,51 +50,38 @@ class Quantity:
         return off > self.limit_gib(row)
 
 
+# `settles`: the first runs change it while the page cache is not dropped.
 QUANTITIES = (
     Quantity("page_cache_before_gib", "page cache", 0.05, 0.5, settles=True),
     Quantity("mem_free_before_gib", "MemFree", 0.10, 1.0, settles=True),
     Quantity("mem_available_before_gib", "MemAvailable", 0.10, 0.5, direction="lower"),
     Quantity("swap_used_before_gib", "used swap", 0.0, MOST_SWAP_GIB),
 )
-"""`settles`: the first runs change it while the page cache is not dropped."""
 
 
-_REMEDY = "Free memory and swap, or drop the page cache: --set experiment.protocol.page_cache=drop"
-
-
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "memory_state"
-    policy: Policy = "invalid"
-    remedy = _REMEDY
+    remedy = "Free memory and swap, or drop the page cache: --set experiment.protocol.page_cache=drop"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without memory and swap data."""
-        found = [finding for quantity in QUANTITIES for finding in _before(evidence, quantity)]
-        return combined(self.name, (*found, *_swapping(evidence), *_dropped(evidence)))
-
-
-class Review:
-    """Marks runs that started from another memory state than the latest run of their block."""
-
-    name = "memory_state"
-    policy: Policy = "invalid"
-    remedy = _REMEDY
+        before = [finding for quantity in QUANTITIES for finding in _before(evidence, quantity)]
+        return combined(self.name, (*before, *_swapping(evidence), *_dropped(evidence)))
 
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-        """See `checks.Review`."""
+        """See `BaseCheck`."""
         del study
         blocks: dict[object, list[Row]] = {}
         for row in rows:
             blocks.setdefault(row.get("block"), []).append(row)
-        return [late for block in blocks.values() for row in block[:-1] for late in self._against(row, block[-1])]
+        late = [(row, self._against(row, block[-1])) for block in blocks.values() for row in block[:-1]]
+        return [Late(row["run_id"], row["attempt"], verdict) for row, verdict in late if verdict is not None]
 
-    def _against(self, row: Row, latest: Row) -> Iterator[Late]:
-        findings = [found for quantity in QUANTITIES if (found := _unlike_latest(quantity, row, latest)) is not None]
-        verdict = combined(self.name, findings)
-        if verdict is not None:
-            yield Late(row["run_id"], row["attempt"], verdict)
+    def _against(self, row: Row, latest: Row) -> Verdict | None:
+        findings = (_unlike_latest(quantity, row, latest) for quantity in QUANTITIES)
+        return combined(self.name, filter(None, findings))
 
 
 def _unlike_latest(quantity: Quantity, row: Row, latest: Row) -> Finding | None:
@@ -133,10 +120,9 @@ def _references(evidence: Evidence, quantity: Quantity) -> list[tuple[str, float
     waits = quantity.settles and evidence.study.experiment.protocol.page_cache == "leave"
     if not earlier or (waits and len(earlier) < RECENT):
         return []
-    found = [("before the last runs", median(numbers(earlier[-RECENT:], quantity.column)))]
-    if partners := [row for row in earlier if row.get("block") == evidence.planned.block]:
-        found.insert(0, ("before its partner", median(numbers(partners, quantity.column))))
-    return found
+    partners = [row for row in earlier if row.get("block") == evidence.planned.block]
+    groups = (("before its partner", partners), ("before the last runs", earlier[-RECENT:]))
+    return [(label, median(numbers(rows, quantity.column))) for label, rows in groups if rows]
 
 
 def _swapping(evidence: Evidence) -> Iterator[Finding]:
@@ -145,9 +131,8 @@ def _swapping(evidence: Evidence) -> Iterator[Finding]:
     if before is None or not during:
         return
     grown = max(during) - before
-    text = f"swap grew by {max(0.0, grown) * GIB / MIB:.0f} MiB during the run"
-    limit = f"limit {MOST_SWAP_GIB * GIB / MIB:.0f}"
-    yield Finding("invalid", f"{text}, {limit}") if grown > MOST_SWAP_GIB else Finding("pass", text)
+    grown_mib, limit_mib = grown * GIB / MIB, MOST_SWAP_GIB * GIB / MIB
+    yield limited(f"swap grew by {max(0.0, grown_mib):.0f} MiB during the run", grown_mib, limit_mib)
 
 
 def _dropped(evidence: Evidence) -> Iterator[Finding]:
@@ -156,8 +141,6 @@ def _dropped(evidence: Evidence) -> Iterator[Finding]:
     mine = evidence.row.get(_DROPPED)
     others = [row[_DROPPED] for row in evidence.earlier if row.get(_DROPPED) is not None]
     if mine is False and any(others):
-        yield Finding(
-            "invalid", f"the page cache was not dropped before the run, but before {sum(others)} earlier runs"
-        )
+        yield Finding("invalid", f"page cache not dropped, but before {sum(others)} earlier runs")
     elif mine is not None:
         yield Finding("pass", f"page cache {'' if mine else 'not '}dropped, as before {len(others)} earlier runs")

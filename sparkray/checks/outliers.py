@@ -24,9 +24,9 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Late, Row
 from sparkray.checks._finding import SIGMA_PER_MAD, median, number, robust_sd
-from sparkray.config.experiment import Policy
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study
 from sparkray.records import Verdict
@@ -56,39 +56,31 @@ class Outlier:
         return (self.off < 0) == (BY_NAME[self.metric].better == "higher")
 
     def __str__(self) -> str:
-        value = f"{self.metric} is {self.usual * math.exp(self.off):.4g}"
-        times = (
-            f"{math.exp(self.off):.3g} times the median {self.usual:.4g} of {self.runs} {self.row['environment']} runs"
-        )
-        return f"{value}, {times}; modified z {self.z:.1f}, limit {MOST_Z:g}"
+        factor = math.exp(self.off)
+        usual = f"{factor:.3g} times the median {self.usual:.4g} of {self.runs} {self.row['environment']} runs"
+        return f"{self.metric} is {self.usual * factor:.4g}, {usual}; modified z {self.z:.1f}, limit {MOST_Z:g}"
 
 
-class Review:
+class Check(BaseCheck):
     """See the module."""
 
     name = "outliers"
-    policy: Policy = "warn"
+    policy = "warn"
     remedy = "Find what the machine did during these runs; to keep them: --set 'experiment.checks={outliers: warn}'"
 
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-        """See `checks.Review`. No verdict with fewer than 5 complete pairs."""
+        """See `BaseCheck`. No verdict with fewer than 5 complete pairs."""
         chosen = [name for name in study.experiment.primary_metrics if name in BY_NAME and name.startswith(_FAMILIES)]
-        found: dict[tuple[str, int], list[Outlier]] = {}
+        by_run: dict[tuple[str, int], dict[str, Outlier]] = {}
         for metric in chosen or _DEFAULT:
             for outlier in _outliers(study, rows, metric):
-                outliers = found.setdefault((outlier.row["run_id"], outlier.row["attempt"]), [])
-                if metric not in {known.metric for known in outliers}:
-                    outliers.append(outlier)
-        return [Late(*key, self._verdict(outliers, _only_first(found, rows))) for key, outliers in found.items()]
+                by_run.setdefault((outlier.row["run_id"], outlier.row["attempt"]), {}).setdefault(metric, outlier)
+        only_first = list(by_run) == [(row["run_id"], row["attempt"]) for row in rows[:1]]
+        return [Late(*key, self._verdict([*outliers.values()], only_first)) for key, outliers in by_run.items()]
 
     def _verdict(self, outliers: Sequence[Outlier], only_first: bool) -> Verdict:  # noqa: FBT001 - private
-        text = "; ".join(map(str, outliers))
-        cold = "; only the first run is slow: a cold start?"
-        return Verdict(self.name, "invalid", text + (cold if only_first and outliers[0].slow else ""))
-
-
-def _only_first(found: dict[tuple[str, int], list[Outlier]], rows: Sequence[Row]) -> bool:
-    return list(found) == [(rows[0]["run_id"], rows[0]["attempt"])]
+        cold = "; only the first run is slow: a cold start?" if only_first and outliers[0].slow else ""
+        return Verdict(self.name, "invalid", "; ".join(map(str, outliers)) + cold)
 
 
 def modified_z(values: Sequence[float], value: float) -> float:
@@ -120,8 +112,8 @@ def _outliers(study: Study, rows: Sequence[Row], metric: str) -> Iterator[Outlie
             yield from _paired(arms[name], arms[other], metric)
 
 
+# Row and log of its metric by block, of one environment.
 Arm = dict[object, tuple[Row, float]]
-"""Row and log of its metric by block, of one environment."""
 
 
 def _arms(study: Study, rows: Sequence[Row], metric: str) -> dict[str, Arm]:
@@ -138,10 +130,10 @@ def _alone(arm: Arm, metric: str) -> Iterator[Outlier]:
     values = _logs(arm)
     if len(values) < FEWEST:
         return
+    middle = median(values)
     for row, value in arm.values():
-        off, z = value - median(values), sided_z(values, value)
-        if _far(off) and z > MOST_Z:
-            yield Outlier(row, metric, off, z, math.exp(median(values)), len(values))
+        if _far(value - middle) and (z := sided_z(values, value)) > MOST_Z:
+            yield Outlier(row, metric, value - middle, z, math.exp(middle), len(values))
 
 
 def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Outlier]:
@@ -149,24 +141,21 @@ def _paired(one: Arm, other: Arm, metric: str) -> Iterator[Outlier]:
     if len(blocks) < FEWEST:
         return
     ratios = [other[block][1] - one[block][1] for block in blocks]
+    middle, arms = median(ratios), [(arm, median(_logs(arm))) for arm in (one, other)]
     for block, ratio in zip(blocks, ratios, strict=True):
-        off, arm = max(((_off(arm, block), arm) for arm in (one, other)), key=lambda found: abs(found[0]))
-        if not (_far(ratio - median(ratios)) and _far(off)):
-            continue
+        arm, usual = max(arms, key=lambda pair: abs(pair[0][block][1] - pair[1]))
         row, value = arm[block]
+        if not (_far(ratio - middle) and _far(value - usual)):
+            continue
         z = modified_z(ratios, ratio)
-        if _far(off, FLOOR_OF_ARM):
+        if _far(value - usual, FLOOR_OF_ARM):
             z = max(z, sided_z(_logs(arm), value))
         if z > MOST_Z:
-            yield Outlier(row, metric, off, z, math.exp(value - off), len(arm))
+            yield Outlier(row, metric, value - usual, z, math.exp(usual), len(arm))
 
 
 def _logs(arm: Arm) -> list[float]:
     return [value for _, value in arm.values()]
-
-
-def _off(arm: Arm, block: object) -> float:
-    return arm[block][1] - median(_logs(arm))
 
 
 def _far(off: float, floor: float = FLOOR) -> bool:

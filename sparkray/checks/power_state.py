@@ -8,7 +8,7 @@ are compared with the median of earlier runs, which removes usual effects (a GPU
 model on this machine count, since a probe depends on none. The limit is six robust standard deviations of those runs,
 within a floor and a cap: on a shared machine CPU probes scatter by 10 %, sometimes 30 %, GPU probes by 1 %.
 
-A faster level is not invalid. `Review` marks every run of a block whose levels disagree, since which one is usual is
+A faster level is not invalid. Re-validation marks every run of a block whose levels disagree, since which one is usual is
 unknown.
 """
 
@@ -17,15 +17,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Late, Row
-from sparkray.checks._finding import Finding, combined, median, number, robust_sd
-from sparkray.config.experiment import Policy
+from sparkray.checks._finding import Finding, combined, limited, median, number, robust_sd
 from sparkray.plan import Study
 from sparkray.records import Verdict
 
 SPREADS = 6.0
+# Earlier runs needed to know a usual level and a usual drift; few noisy drifts would mislead.
 FEWEST_EARLIER, FEWEST_DRIFTS = 3, 8
-"""Earlier runs needed to know a usual level and a usual drift; few noisy drifts would mislead."""
 _ROOT_2 = math.sqrt(2)
 
 
@@ -69,36 +69,24 @@ PROBES = (
 )
 
 
-_REMEDY = "Shut down, pull the power cord for a minute and restart; to accept the machine's current state: --fresh"
-
-
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "power_state"
-    policy: Policy = "invalid"
-    remedy = _REMEDY
+    remedy = "Shut down, pull the power cord for a minute and restart; to accept the machine's current state: --fresh"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None without probes."""
         return combined(self.name, (finding for probe in PROBES for finding in _judged(evidence, probe)))
 
-
-class Review:
-    """Re-validates each block: where probes of two environments disagree, all runs of the block are measured again."""
-
-    name = "power_state"
-    policy: Policy = "invalid"
-    remedy = _REMEDY
-
     def revalidate(self, study: Study, rows: Sequence[Row]) -> Sequence[Late]:
-        """See `checks.Review`."""
+        """Where probes of two environments of a block disagree, all runs of the block are measured again."""
         del study
-        found: dict[tuple[str, int], list[Finding]] = {}
+        by_run: dict[tuple[str, int], list[Finding]] = {}
         for probe in PROBES:
             for row, finding in _disagreeing(probe, rows):
-                found.setdefault((row["run_id"], row["attempt"]), []).append(finding)
-        verdicts = ((key, combined(self.name, findings)) for key, findings in found.items())
+                by_run.setdefault((row["run_id"], row["attempt"]), []).append(finding)
+        verdicts = ((key, combined(self.name, findings)) for key, findings in by_run.items())
         return [Late(*key, verdict) for key, verdict in verdicts if verdict is not None]
 
 
@@ -123,22 +111,17 @@ def _of_level(probe: Probe, level: float, earlier: Sequence[float]) -> Finding:
     if len(earlier) < FEWEST_EARLIER:
         return Finding("pass", text)
     usual, limit = median(earlier), probe.limit(probe.floor, robust_sd(earlier))
-    detail = f"{text}, {math.exp(level - usual):.2f} times the usual {math.exp(usual):.4g} ({len(earlier)} runs)"
-    if level - usual > limit:
-        return Finding("invalid", f"{detail}, limit {math.exp(limit):.2f}")
-    return Finding("pass", detail)
+    times = f"{math.exp(level - usual):.2f} times the usual {math.exp(usual):.4g} ({len(earlier)} runs)"
+    return limited(f"{text}, {times}", level - usual, limit, shown=f"{math.exp(limit):.2f}")
 
 
 def _of_drift(probe: Probe, drift: float, earlier: Sequence[float]) -> Finding:
     text = f"{probe.what} took {math.exp(drift):.2f} times as long after the run as before it"
     if len(earlier) < FEWEST_DRIFTS:
-        limit = math.log(probe.unknown)
-        return Finding("invalid", f"{text}, limit {probe.unknown:.2f}") if drift > limit else Finding("pass", text)
+        return limited(text, drift, math.log(probe.unknown), shown=f"{probe.unknown:.2f}")
     usual, limit = median(earlier), probe.limit(probe.change, robust_sd(earlier))
     detail = f"{text}, usually {math.exp(usual):.2f} times"
-    if abs(drift - usual) > limit:
-        return Finding("invalid", f"{detail}, limit {math.exp(limit):.2f} times off that")
-    return Finding("pass", detail)
+    return limited(detail, abs(drift - usual), limit, shown=f"{math.exp(limit):.2f} times off that")
 
 
 def _disagreeing(probe: Probe, rows: Sequence[Row]) -> Iterator[tuple[Row, Finding]]:

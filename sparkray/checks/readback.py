@@ -7,115 +7,87 @@ act is a warning. Outside Docker, no trace of a container and no limit of an inh
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
+from sparkray.checks._finding import Finding, combined
 from sparkray.config.cpu_list import cpu_numbers
 from sparkray.config.docker import cannot_act, given, unreachable_limits, words_of
 from sparkray.config.effect import readings
-from sparkray.config.experiment import Policy
 from sparkray.config.layer_effect import missing, own_namespaces
 from sparkray.config.site import is_container, is_native
 from sparkray.records import Verdict
 from sparkray.units import GIB, format_size
 
-Severity = str
-_WRONG, _IDLE, _ODD, _UNREAD, _FINE = "wrong", "idle", "odd", "unread", "fine"
-_HEADS = {_WRONG: "", _IDLE: "flags that did not act: ", _ODD: "", _UNREAD: "could not be read back: ", _FINE: ""}
-_WARNED = (_IDLE, _ODD, _UNREAD)
-"""`_ODD` is a state unrelated to any flag."""
 _MODEL = ("model_filesystem", "model_source")
 
 
-@dataclass(frozen=True)
-class _Observation:
-    """One observation and its severity."""
-
-    severity: Severity
-    text: str
-
-
-class Check:
+class Check(BaseCheck):
     """Requested flags against effective ones; namespaces, limits and mounts by environment."""
 
     name = "readback"
-    policy: Policy = "invalid"
     remedy = "Remove the flag, or find what prevents it: the daemon's configuration, a limit on sparkray's own group"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None where no state was read, which other checks report."""
-        state = evidence.state
-        if not state:
+        if not evidence.state:
             return None
         if is_container(evidence.planned.environment):
-            found = [*_flags(evidence), *_unasked(evidence)]
+            findings = (*_flags(evidence), *_unasked(evidence))
         else:
-            found = [*_layers(evidence), *_outside(evidence), *_inherited(evidence)]
-        found += _model(evidence)
-        parts = [_HEADS[kind] + "; ".join(texts) for kind in _HEADS if (texts := _of(found, kind))]
-        if _of(found, _WRONG):
-            return Verdict(self.name, "invalid", "; ".join(parts))
-        warned = any(observation.severity in _WARNED for observation in found)
-        return Verdict(self.name, "warn" if warned else "pass", "; ".join(parts))
+            findings = (*_layers(evidence), *_outside(evidence), *_inherited(evidence))
+        return combined(self.name, (*findings, *_model(evidence)))
 
 
-def _of(found: list[_Observation], severity: Severity) -> list[str]:
-    return list(dict.fromkeys(each.text for each in found if each.severity == severity))
-
-
-def _flags(evidence: Evidence) -> Iterator[_Observation]:
+def _flags(evidence: Evidence) -> Iterator[Finding]:
     """Every given flag: effective, different, unable to act, or invisible."""
     options, state, total = evidence.asked.options, evidence.state, evidence.row.get("mem_total_gib")
-    for shown in readings(options, state):
-        if shown.acts is None:
-            yield _Observation(_UNREAD, shown.flag)
+    for reading in readings(options, state):
+        if reading.acts is None:
+            yield Finding("warn", f"could not be read back: {reading.flag}")
+        elif reading.acts:
+            yield Finding("pass", f"{reading.flag}: {reading.got}")
         else:
-            yield (
-                _Observation(_FINE, f"{shown.flag}: {shown.got}")
-                if shown.acts
-                else _Observation(_WRONG, shown.sentence)
-            )
+            yield Finding("invalid", reading.sentence)
     unreachable = unreachable_limits(vars(options), cpus=state.get("cpus_online"), memory_gib=total)
     for reason in (cannot_act(options) | unreachable).values():
-        yield _Observation(_IDLE, reason)
+        yield Finding("warn", f"did not act: {reason}")
     hidden = [words_of(name, options) for name, flag, _ in given(options) if flag.trace is None]
     if hidden:
-        yield _Observation(_FINE, f"invisible in /proc: {' '.join(hidden)}")
+        yield Finding("pass", f"invisible in /proc: {' '.join(hidden)}")
     if not given(options):
-        yield _Observation(_FINE, "no flags were given")
+        yield Finding("pass", "no flags were given")
 
 
-def _unasked(evidence: Evidence) -> Iterator[_Observation]:
+def _unasked(evidence: Evidence) -> Iterator[Finding]:
     """Limits of a container without a flag: a parent group's or the daemon's."""
-    options, state = evidence.asked.options, evidence.state
-    limits = _limits(evidence)
+    options, limits = evidence.asked.options, _limits(evidence)
     asked = {"memory": options.memory, "cpus": options.cpus, "cpuset": options.cpuset_cpus}
     for name, text in limits.items():
         if asked[name] is None:
-            yield _Observation(_WRONG, f"{text}, without a flag for it")
-    missing = _missing_cpus(state, state.get("cpus_allowed"))
-    if missing and options.cpuset_cpus is None and "cpuset" not in limits:
-        yield _Observation(_ODD, f"no flag sets an affinity, but the process cannot use CPUs {missing}")
+            yield Finding("invalid", f"{text}, without a flag for it")
+    excluded = _excluded_cpus(evidence.state.get("cpus_online"), evidence.state.get("cpus_allowed"))
+    if excluded and options.cpuset_cpus is None and "cpuset" not in limits:
+        yield Finding("warn", f"no flag sets an affinity, but the process cannot use CPUs {excluded}")
 
 
 def _limits(evidence: Evidence) -> dict[str, str]:
     """Cgroup limits below the machine's own, described, by what they limit."""
     limits, total = evidence.state.get("cgroup_limits", {}), evidence.row.get("mem_total_gib")
-    found = {}
+    texts = {}
     memory = limits.get("memory_bytes", -1)
     if memory >= 0 and (total is None or memory < total * GIB):
-        found["memory"] = f"its cgroup limits memory to {format_size(int(memory))}"
+        texts["memory"] = f"its cgroup limits memory to {format_size(int(memory))}"
     if limits.get("cpus", -1) >= 0:
-        found["cpus"] = f"its cgroup has a quota of {limits['cpus']:g} CPUs"
-    if missing := _missing_cpus(evidence.state, limits.get("cpuset")):
-        found["cpuset"] = f"its cgroup excludes CPUs {missing}"
-    return found
+        texts["cpus"] = f"its cgroup has a quota of {limits['cpus']:g} CPUs"
+    if excluded := _excluded_cpus(evidence.state.get("cpus_online"), limits.get("cpuset")):
+        texts["cpuset"] = f"its cgroup excludes CPUs {excluded}"
+    return texts
 
 
-def _missing_cpus(state: Mapping[str, Any], allowed: str | None) -> str:
+def _excluded_cpus(online: str | None, allowed: str | None) -> str:
     """CPUs that are online but not allowed; empty when there are none or it is unknown."""
-    online = state.get("cpus_online")
     if not online or not allowed:
         return ""
     return ",".join(str(number) for number in sorted(cpu_numbers(online) - cpu_numbers(allowed)))
@@ -127,65 +99,64 @@ def _isolation(evidence: Evidence) -> tuple[str, ...]:
     return next((t.isolation for t in evidence.study.treatments if t.environment == environment), ())
 
 
-def _layers(evidence: Evidence) -> Iterator[_Observation]:
+def _layers(evidence: Evidence) -> Iterator[Finding]:
     """Isolation layers that do not act."""
-    wrong = missing(_isolation(evidence), evidence.asked.options, evidence.state)
-    yield from (_Observation(_WRONG, text) for text in wrong)
+    texts = missing(_isolation(evidence), evidence.asked.options, evidence.state)
+    yield from (Finding("invalid", text) for text in texts)
 
 
-def _outside(evidence: Evidence) -> Iterator[_Observation]:
+def _outside(evidence: Evidence) -> Iterator[Finding]:
     """Host namespaces except the chroot's, a read-only root, no unrequested filter."""
     state, layers = evidence.state, _isolation(evidence)
     in_chroot = is_native(evidence.planned.environment)
     own = own_namespaces(layers) if in_chroot else frozenset()
     kinds = state.get("namespaces", {})
     wrong = [kind for kind, whose in kinds.items() if whose != ("own" if kind in own else "host")]
-    yield from (_Observation(_WRONG, f"its {kind} namespace is {_whose(kinds[kind])}") for kind in wrong)
+    yield from (Finding("invalid", f"its {kind} namespace is {_whose(kinds[kind])}") for kind in wrong)
     if not wrong:
         but = f" but for {', '.join(sorted(own - {'mnt'} | {'mounts'}))}" if own else ""
         whose = f"of the host{but}" if kinds else "unknown"
-        yield _Observation(_FINE, f"namespaces {whose}")
+        yield Finding("pass", f"namespaces {whose}")
     if in_chroot and state.get("root_read_only") is False:
-        yield _Observation(_WRONG, "the root of the chroot is writable")
+        yield Finding("invalid", "the root of the chroot is writable")
     if state.get("seccomp", "0") != "0" and "seccomp" not in layers:
-        yield _Observation(_ODD, f"seccomp filter inherited from sparkray's parent process (mode {state['seccomp']})")
+        yield Finding("warn", f"seccomp filter inherited from sparkray's parent process (mode {state['seccomp']})")
     if state.get("no_new_privs", "0") != "0":
-        yield _Observation(_ODD, "no_new_privs inherited from sparkray's parent process")
+        yield Finding("warn", "no_new_privs inherited from sparkray's parent process")
 
 
 def _whose(value: str) -> str:
     return "its own" if value == "own" else "the host's"
 
 
-def _inherited(evidence: Evidence) -> Iterator[_Observation]:
+def _inherited(evidence: Evidence) -> Iterator[Finding]:
     """Limits and affinity inherited from the process that started sparkray."""
     limits = _limits(evidence)
-    yield from (_Observation(_WRONG, f"{text}, inherited") for text in limits.values())
+    yield from (Finding("invalid", f"{text}, inherited") for text in limits.values())
     declared = evidence.asked.start.get("affinity")
-    allowed = evidence.state.get("cpus_allowed")
     wanted = ",".join(map(str, declared)) if declared else evidence.state.get("cpus_online")
-    missing = _missing_cpus({"cpus_online": wanted}, allowed)
-    if missing and "cpuset" not in limits:
-        yield _Observation(_WRONG, f"its affinity excludes CPUs {missing}")
+    excluded = _excluded_cpus(wanted, evidence.state.get("cpus_allowed"))
+    if excluded and "cpuset" not in limits:
+        yield Finding("invalid", f"its affinity excludes CPUs {excluded}")
     if not limits:
-        yield _Observation(_FINE, "no cgroup limit" if "cgroup_limits" in evidence.state else "cgroups unknown")
+        yield Finding("pass", "no cgroup limit" if "cgroup_limits" in evidence.state else "cgroups unknown")
 
 
-def _model(evidence: Evidence) -> Iterator[_Observation]:
+def _model(evidence: Evidence) -> Iterator[Finding]:
     """In chroots and containers the model is its own read-only mount, of the same kind in every arm."""
     state = evidence.state
     environment = evidence.planned.environment
     if not (is_native(environment) or is_container(environment)) or "model_filesystem" not in state:
         return
     if state["model_filesystem"] is None:
-        yield _Observation(_WRONG, "the model is not mounted")
+        yield Finding("invalid", "the model is not mounted")
         return
     if state.get("model_read_only") is False:
-        yield _Observation(_WRONG, "the model is mounted writable")
+        yield Finding("invalid", "the model is mounted writable")
     now, before = _source(state), _source_before(evidence)
-    yield _Observation(_FINE, f"model on {now}")
+    yield Finding("pass", f"model on {now}")
     if before is not None and before != now:
-        yield _Observation(_ODD, f"the model is read from {now}, in the previous run from {before}")
+        yield Finding("warn", f"the model is read from {now}, in the previous run from {before}")
 
 
 def _source(state: Mapping[str, Any]) -> str:

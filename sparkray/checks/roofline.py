@@ -25,8 +25,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Row
-from sparkray.config.experiment import Policy
 from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape, StepRead
 from sparkray.config.site import Site
 from sparkray.errors import InputError
@@ -40,16 +40,16 @@ _VERDICTS: Mapping[Answer, Literal["invalid", "warn", "pass"]] = {
     "suspicious": "warn",
     "plausible": "pass",
 }
+# Of the expected roof. Sound dense decoding reaches 0.6 to 0.9.
 FAR_BELOW = 0.3
-"""Of the expected roof. Sound dense decoding reaches 0.6 to 0.9."""
+# Times the expected roof: routing would have to reach less than half of the experts of random routing, at the data
+# sheet's full bandwidth. Copies of one prompt can do that, distinct requests hardly.
 FAR_ABOVE = 2.0
-"""Times the expected roof: routing would have to reach less than half of the experts of random routing, at the data sheet's
-full bandwidth. Copies of one prompt can do that, distinct requests hardly."""
+# Firmware changes how much memory the system sees; on a DGX Spark from 119.6 to 121.7 GiB.
 MEMORY_TOLERANCE = 1.02
-"""Firmware changes how much memory the system sees; on a DGX Spark from 119.6 to 121.7 GiB."""
 _ROUNDING = 1 + 1e-9
+# Bits with scales: up to here matrix units run 4 and 2 times as fast as with 16-bit weights.
 _FOUR_BITS, _EIGHT_BITS = 4.5, 9.0
-"""Bits with scales: up to here matrix units run 4 and 2 times as fast as with 16-bit weights."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,10 @@ def _far_off(share: float, expected: Roof) -> tuple[str, ...]:
     return ()
 
 
-class Check:
+class Check(BaseCheck):
     """Roofline of each run where site or GPU have a bandwidth: `impossible` is invalid, `suspicious` a warning."""
 
     name = "roofline"
-    policy: Policy = "invalid"
     remedy = "Check model card, data sheet and batch: `sparkray roofline` shows the arithmetic"
 
     def judge(self, evidence: Evidence) -> Verdict | None:

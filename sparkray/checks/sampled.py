@@ -12,24 +12,23 @@ import json
 from collections.abc import Iterator
 from itertools import pairwise
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
-from sparkray.checks._finding import Finding, combined, median, number
-from sparkray.config.experiment import Policy
+from sparkray.checks._finding import Finding, combined, median, number, numbers
 from sparkray.records import Verdict
 from sparkray.units import NS_PER_S
 
+# Prefix of such deviations.
 LOST = "samples lost: "
-"""Prefix of such deviations."""
 LONG_S, LONG_GAPS = 3.0, 10
 SECONDS_S = 2.0
 _TREE = "process_rss_gib"
 
 
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "sampled"
-    policy: Policy = "invalid"
     remedy = "See `deviations` of the last run; check disk space and the driver"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -38,8 +37,8 @@ class Check:
 
 
 def _nothing(evidence: Evidence) -> Iterator[Finding]:
-    duration_s = number(evidence.row, "duration_s")
-    if not evidence.samples and duration_s is not None and duration_s > SECONDS_S:
+    duration_s = number(evidence.row, "duration_s") or 0.0
+    if not evidence.samples and duration_s > SECONDS_S:
         yield Finding("invalid", f"no samples of a run of {duration_s:.1f} s")
 
 
@@ -56,11 +55,8 @@ def _silent(evidence: Evidence) -> Iterator[Finding]:
         silence_s = end_s - times_s[-1]
         limit_s = max(LONG_S, LONG_GAPS * median([after - before for before, after in pairwise(times_s)]))
         if silence_s > limit_s:
-            yield Finding(
-                "warn",
-                f"sampler {name} was silent for the last {silence_s:.1f} s of the requests, limit {limit_s:.1f}: "
-                "that time was not checked",
-            )
+            text = f"sampler {name} was silent for the last {silence_s:.1f} s of the requests"
+            yield Finding("warn", f"{text}, limit {limit_s:.1f}")
     yield Finding("pass", f"{len(times)} samplers to the end")
 
 
@@ -77,8 +73,7 @@ def _times_s(evidence: Evidence) -> dict[str, list[float]]:
 def _end_s(evidence: Evidence) -> float | None:
     """When the last request, or the simulated engine's process, ended, s; None where unknown."""
     if evidence.measurement.simulated:
-        times_s = [number(sample, "t_ns") for sample in evidence.samples if sample.get(_TREE) is not None]
-        ends = [t_ns for t_ns in times_s if t_ns is not None]
+        ends = numbers((sample for sample in evidence.samples if sample.get(_TREE) is not None), "t_ns")
     else:
         ends = [float(request.end_ns) for request in evidence.measurement.requests]
     return max(ends) / NS_PER_S if ends else None

@@ -9,19 +9,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Row
 from sparkray.checks._finding import Finding, combined
 from sparkray.config.cpu_list import cpu_numbers
-from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 from sparkray.runtimes.linux.readback import differences
 
 
-class Check:
+class Check(BaseCheck):
     """See the module. A field that cannot be read back is invalid."""
 
     name = "start_state"
-    policy: Policy = "invalid"
     remedy = "Start sparkray from a plain shell without nice, changed limits or affinity"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -30,7 +29,7 @@ class Check:
         if not declared:
             return None
         if not state:
-            return Verdict(self.name, "invalid", "the engine's process had ended before its state could be read")
+            return Verdict(self.name, "invalid", "the engine ended before its state could be read")
         wrong = [Finding("invalid", text) for text in differences(declared, state)]
         return combined(self.name, (*wrong, *_cpus(evidence), _declared(declared)))
 

@@ -17,14 +17,13 @@ engine got everything at once, a request's time includes queueing, so only times
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, median, numbers, robust_sd
-from sparkray.config.experiment import Policy
 from sparkray.metrics import counted
 from sparkray.records import Request, Verdict
 from sparkray.stats.serial import trend_p
@@ -32,8 +31,8 @@ from sparkray.units import NS_PER_MS
 
 FEWEST_REQUESTS = 8
 MOST_BATCHES = 20
+# Factors of pace: the least that matters, and the limit with too few earlier runs.
 DRIFT, UNKNOWN_DRIFT = 1.10, 1.30
-"""Factors of pace: the least that matters, and the limit with too few earlier runs."""
 FEWEST_EARLIER = 5
 SPREADS = 4.0
 DRIFT_P = 0.001
@@ -43,24 +42,11 @@ _OUTLYING = 5.0
 _THIRD = 3
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Change of pace: last third over first third, and the two-sided p of the trend over batch means."""
-
-    ratio: float
-    p: float
-    batches: int
-
-    def beyond(self, limit: float) -> bool:
-        """Whether it is both significant and beyond a factor, in either direction."""
-        return self.p < DRIFT_P and abs(math.log(self.ratio)) > math.log(limit)
-
-
-class Check:
+class Check(BaseCheck):
     """See the module. A drifting run deserves attention, rarely exclusion: the policy is to warn."""
 
     name = "steady"
-    policy: Policy = "warn"
+    policy = "warn"
     remedy = "Add warm-up requests, and check what else the machine runs"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -70,7 +56,7 @@ class Check:
         if len(paces) < FEWEST_REQUESTS:
             return None
         limit, why = drift_limit(numbers(evidence.earlier, RATIO))
-        return combined(self.name, (*(_warm_up(paces) if alone else ()), _drift(paces, limit, why)))
+        return combined(self.name, (*(_warm_up(paces) if alone else ()), drift_finding(paces, limit, why)))
 
 
 def paces_ms(requests: Sequence[Request], in_flight: int) -> list[float]:
@@ -110,10 +96,11 @@ def pace_drift_ratio(requests: Sequence[Request], in_flight: int) -> float | Non
         in_flight: How many are in flight at once.
     """
     paces = paces_ms(requests, in_flight)
-    return _ratio(paces) if len(paces) >= FEWEST_REQUESTS else None
+    return pace_ratio(paces) if len(paces) >= FEWEST_REQUESTS else None
 
 
-def _ratio(paces: Sequence[float]) -> float:
+def pace_ratio(paces: Sequence[float]) -> float:
+    """Median of the last third over that of the first."""
     third = len(paces) // _THIRD
     return median(paces[-third:]) / median(paces[:third])
 
@@ -126,12 +113,6 @@ def drift_limit(ratios: Sequence[float]) -> tuple[float, str]:
     return max(DRIFT, math.exp(SPREADS * robust_sd(logs))), f"by the scatter of {len(logs)} runs"
 
 
-def drift_of(paces: Sequence[float]) -> Drift:
-    """The drift of at least 8 paces, ms, in order."""
-    batches = batch_means(paces)
-    return Drift(_ratio(paces), trend_p(np.asarray(batches)), len(batches))
-
-
 def batch_means(values: Sequence[float]) -> list[float]:
     """Means of up to 20 successive batches; batch sizes differ by at most one."""
     count = min(MOST_BATCHES, len(values))
@@ -139,11 +120,17 @@ def batch_means(values: Sequence[float]) -> list[float]:
     return [float(np.mean(values[begin:end])) for begin, end in pairwise(edges)]
 
 
-def _drift(paces: Sequence[float], limit: float, why: str) -> Finding:
-    drift = drift_of(paces)
-    changed = f"the last third of the requests took {drift.ratio:.3f} times the first third's ms per token"
-    text = f"{changed}, p {drift.p:.2g} over {drift.batches} batch means"
-    return Finding("invalid", f"{text}; limit {limit:.2f} {why}") if drift.beyond(limit) else Finding("pass", text)
+def drift_finding(paces: Sequence[float], limit: float, why: str = "") -> Finding:
+    """Whether at least 8 paces, ms, in order, drifted: beyond a factor in either direction, and significantly."""
+    ratio = pace_ratio(paces)
+    text = (
+        f"the last third of the requests took {ratio:.3f} times the first third's ms per token, limit {limit:.2f} {why}"
+    )
+    if abs(math.log(ratio)) <= math.log(limit):
+        return Finding("pass", text)
+    batches = np.asarray(batch_means(paces))
+    p = trend_p(batches)  # only here, since SciPy's statistics take 2 s to import
+    return Finding("invalid" if p < DRIFT_P else "pass", f"{text}; p {p:.2g} over {len(batches)} batch means")
 
 
 def _warm_up(paces: Sequence[float]) -> Iterator[Finding]:

@@ -15,30 +15,29 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence, Row
-from sparkray.checks._finding import Finding, combined, median, number, numbers
+from sparkray.checks._finding import Finding, combined, limited, median, number, numbers
 from sparkray.checks.roofline import gpus_of
-from sparkray.config.experiment import Policy
 from sparkray.records import Verdict
 
 MOST_THROTTLED_PCT = 5.0
 LEAST_CLOCK = 0.75
 _REFERENCE = "gpu_temp_reference_c"
+# NVML clock event reasons: software power cap; hardware slowdown, software and hardware thermal, power brake.
 _POWER_CAP, _HEAT = 0x04, 0x08 | 0x20 | 0x40 | 0x80
-"""NVML clock event reasons: software power cap; hardware slowdown, software and hardware thermal, power brake."""
 _FEWEST_EARLIER = 3
 _BUSY_PCT = 50.0
 _BEST = 95
 
 
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "thermal"
-    policy: Policy = "invalid"
     remedy = (
-        "Give the machine cooler air or time (experiment.protocol.cooldown_limit_s); a Spark whose clock "
-        "stays low: pull its power cord for a minute"
+        "Cool the machine, or give it time (experiment.protocol.cooldown_limit_s); a Spark whose clock stays low: pull its "
+        "power cord for a minute"
     )
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -82,7 +81,7 @@ def _share_pct(masks: Sequence[int], bits: int) -> float:
 def _throttled(what: str, share_pct: float, *, most: float | None) -> Iterator[Finding]:
     text = f"{what} throttled the clock in {share_pct:.1f} % of the samples"
     if most is not None and share_pct > most:
-        yield Finding("invalid", f"{text}, limit {most:g} %")
+        yield limited(text, share_pct, most, shown=f"{most:g} %")
     else:
         yield Finding("warn" if share_pct > 0 else "pass", text)
 
@@ -106,7 +105,7 @@ def _clock(evidence: Evidence) -> Iterator[Finding]:
 def _floor(evidence: Evidence, clock: float | None) -> Iterator[Finding]:
     least = evidence.study.site.with_gpus(gpus_of(evidence.row)).least_sm_clock_mhz
     if least is not None and clock is not None and clock < least:
-        yield Finding("invalid", f"SM clock {clock:.0f} MHz under load, at least {least:g} expected on this machine")
+        yield Finding("invalid", f"SM clock {clock:.0f} MHz under load, at least {least:g} expected")
 
 
 def _clocks_under_load(samples: Sequence[Row]) -> list[float]:

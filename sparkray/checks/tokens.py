@@ -9,30 +9,27 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
+from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined, number, numbers
-from sparkray.config.experiment import Policy
 from sparkray.records import Request, Verdict
 from sparkray.units import NS_PER_MS, NS_PER_S
 
+# Wall clock against monotonic clock. Both are slewed alike, so a difference is a step.
 MOST_STEP_S = 0.5
-"""Wall clock against monotonic clock. Both are slewed alike, so a difference is a step."""
 _SLACK_S = 0.1
 
 
-class Check:
+class Check(BaseCheck):
     """See the module."""
 
     name = "tokens"
-    policy: Policy = "invalid"
     remedy = "See logs/ of the dataset, and what sets this machine's clock (timedatectl)"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict."""
-        return combined(
-            self.name,
-            (*_counts(evidence), *_errors(evidence), *_backwards(evidence), *_inside(evidence), *_wall(evidence)),
-        )
+        parts = (_counts, _errors, _backwards, _inside, _wall)
+        return combined(self.name, (finding for part in parts for finding in part(evidence)))
 
 
 def _counts(evidence: Evidence) -> Iterator[Finding]:
@@ -46,11 +43,8 @@ def _counts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("pass", f"{count} requests, {tokens_in} tokens in and {tokens_out} out, as asked for")
         return
     wanted, wanted_in, wanted_out = _totals(asked)
-    yield Finding(
-        "invalid",
-        f"{count} requests of {tokens_in} tokens in and {tokens_out} out, "
-        f"asked for were {wanted} of {wanted_in} and {wanted_out}",
-    )
+    text = f"{count} requests of {tokens_in} tokens in and {tokens_out} out"
+    yield Finding("invalid", f"{text}, asked for were {wanted} of {wanted_in} and {wanted_out}")
 
 
 def _totals(lengths: Counter[tuple[int | None, int | None]]) -> tuple[int, int, int]:
@@ -103,10 +97,9 @@ def _inside(evidence: Evidence) -> Iterator[Finding]:
 
 def _wall(evidence: Evidence) -> Iterator[Finding]:
     step_s = number(evidence.row, "wall_clock_step_s")
-    if step_s is None:
-        return
-    if abs(step_s) > MOST_STEP_S:
-        text = f"clock jump: the wall clock moved {step_s:+.3f} s beyond the monotonic clock during the run"
-        yield Finding("invalid", f"{text}, limit {MOST_STEP_S:g} s")
-    else:
+    if step_s is not None and abs(step_s) > MOST_STEP_S:
+        yield Finding(
+            "invalid", f"clock jump: wall clock {step_s:+.3f} s off the monotonic clock, limit {MOST_STEP_S:g}"
+        )
+    elif step_s is not None:
         yield Finding("pass", f"wall clock within {abs(step_s):.3f} s")

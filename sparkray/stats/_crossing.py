@@ -25,14 +25,14 @@ from scipy.special import betaln
 from scipy.stats import t as student_t
 
 Array = NDArray[np.float64]
+# Two values leave one degree of freedom: no bound of use, and a density without bound at its ends.
 LEAST_LOOK = 3
-"""Two values leave one degree of freedom: no bound of use, and a density without bound at its ends."""
+# One-sided; above it a bound can lie at |r| < 1, where the density of the next r is not smooth.
 MOST_ALPHA = 0.15
-"""One-sided; above it a bound can lie at |r| < 1, where the density of the next r is not smooth."""
 _NODES = 400
 _TINY = 1e-9
+# |r| beyond it has a probability below 1e-15 once there are so many values that it can be reached.
 _FAR = 9.0
-"""|r| beyond it has a probability below 1e-15 once there are so many values that it can be reached."""
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 

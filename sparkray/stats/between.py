@@ -15,11 +15,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Decision, Ratio, decide
-from sparkray.stats.samples import Values, from_log, sample
+from sparkray.stats.samples import Values, from_log, ratio_interval, sample, too_few, welch_df
 
 _LEAST = 2
 
@@ -35,7 +34,7 @@ class LogSample:
 
 @dataclass(frozen=True)
 class Between:
-    """How a study b stands to a study a. Intervals are (low, high).
+    """The ratio of study b to study a. Intervals are (low, high).
 
     `df` are Welch's and Satterthwaite's, `n` the units of the smaller study, `sd_log` the root of the summed variances.
     """
@@ -55,10 +54,10 @@ class Between:
 
 def log_sample(values: Values) -> LogSample | NotEstimable:
     """Mean and sd of the natural logarithms of an arm's values (any unit, above 0), or why there are none."""
-    found = sample(values, _LEAST, positive=True)
-    if isinstance(found, NotEstimable):
-        return found
-    logs = np.log(found)
+    checked = sample(values, _LEAST, positive=True)
+    if isinstance(checked, NotEstimable):
+        return checked
+    logs = np.log(checked)
     return LogSample(float(np.mean(logs)), float(np.std(logs, ddof=1)), len(logs))
 
 
@@ -74,25 +73,19 @@ def between(a: LogSample, b: LogSample) -> Between | NotEstimable:
     """
     for name, one in (("first", a), ("second", b)):
         if one.n < _LEAST:
-            return NotEstimable(f"the {name} study has {one.n} value{'' if one.n == 1 else 's'}: at least 2 are needed")
+            return NotEstimable(f"{name} study: {too_few(one.n, _LEAST).reason}")
         if not (math.isfinite(one.mean) and math.isfinite(one.sd) and one.sd >= 0):
-            return NotEstimable(f"the {name} study's mean or spread is not a finite number")
+            return NotEstimable(f"{name} study: mean or spread is not a finite number")
     part_a, part_b = a.sd**2 / a.n, b.sd**2 / b.n
     error = math.sqrt(part_a + part_b)
     if error == 0.0:
         return NotEstimable("neither study has any spread: there is no interval")
-    share = part_a / (part_a + part_b)  # df in this form, since squares of tiny parts would vanish
-    df = 1 / (share**2 / (a.n - 1) + (1 - share) ** 2 / (b.n - 1))
-    difference = b.mean - a.mean
-
-    def interval(level: float) -> tuple[float, float]:
-        half = float(special.stdtrit(df, 0.5 + level / 2)) * error
-        return from_log(difference - half), from_log(difference + half)
-
-    return Between(from_log(difference), interval(0.95), interval(0.90), df, min(a.n, b.n), math.hypot(a.sd, b.sd))
+    df, difference = welch_df(part_a, a.n, part_b, b.n), b.mean - a.mean
+    ci95, ci90 = (ratio_interval(difference, error, df, level) for level in (0.95, 0.90))
+    return Between(from_log(difference), ci95, ci90, df, min(a.n, b.n), math.hypot(a.sd, b.sd))
 
 
-def decide_between(found: Between, margin: float) -> Decision:
+def decide_between(ratio: Between, margin: float) -> Decision:
     """The verdict against a relative margin above 0, by the rules of `stats.paired.decide`.
 
     `pairs_needed` is the number of pairs in *each* study, both alike large: the error of a paired design whose differences
@@ -104,4 +97,4 @@ def decide_between(found: Between, margin: float) -> Decision:
     """
     if not margin > 0:
         raise ValueError(f"margin {margin}: must be above 0")
-    return decide(Ratio(found.n, found.ratio, found.ci95, found.ci90, found.sd_log), margin)
+    return decide(Ratio(ratio.n, ratio.ratio, ratio.ci95, ratio.ci90, ratio.sd_log), margin)

@@ -3,9 +3,10 @@
 Efron (1987), "Better bootstrap confidence intervals", J. Am. Statist. Assoc. 82; for two samples the acceleration sums
 over both, as in Efron and Tibshirani (1993), "An Introduction to the Bootstrap", equation 15.36, and in SciPy.
 
-`scipy.stats.bootstrap` gives the same interval in twenty times the time, because it draws anew for every comparison.
-A resample of n values is n counts that sum to n, so every resampled sum is one matrix product. The counts depend on n and
-the seed alone and are kept: a hundred comparisons of 30 runs share them, each interval being valid by itself.
+By hand: `scipy.stats.bootstrap` takes eleven times as long (22 against 2 ms for two arms of 30 runs), because it draws anew
+for every comparison; a study of ten models has 540. A resample of n values is n counts that sum to n, so every resampled sum
+is one matrix product. The counts depend on n and the seed alone and are kept: comparisons share them, each interval being
+valid by itself.
 """
 
 import math
@@ -16,14 +17,14 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, alike, from_log, of_ordered, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, of_ordered, two_samples
 
 RESAMPLES = 10_000
 _LEAST = 3
+# Resamples this near to the sample's value, in standard deviations, are the sample again; half of them count as below.
 _TIE = 1e-9
-"""Resamples this near to the sample's value, in standard deviations, are the sample again; half of them count as below."""
+# Count matrices with more cells than this (8 MB) are made in parts and not kept.
 _KEPT_CELLS = 1_000_000
-"""Count matrices with more cells than this (8 MB) are made in parts and not kept."""
 
 
 def ratio_of_means(
@@ -46,18 +47,12 @@ def ratio_of_means(
     if alike(arms[0]) and alike(arms[1]):
         return NotEstimable("all values of both arms are alike: nothing to resample")
     observed = [math.log(float(np.mean(arm))) for arm in arms]
-    streams = (
-        (0, 1) if observed[0] <= observed[1] else (1, 0)
-    )  # follow the data, so that swapped arms invert the result
+    streams = (0, 1) if observed[0] <= observed[1] else (1, 0)  # so that swapped arms invert the result
     logs = [np.log(resampled_means(arm, resamples, (seed, stream))) for arm, stream in zip(arms, streams, strict=True)]
     jackknifed = [np.log(_means_without_one(arm)) for arm in arms]
-    found = bca(
-        logs[1] - logs[0],
-        observed[1] - observed[0],
-        [observed[1] - jackknifed[0], jackknifed[1] - observed[0]],
-        level=level,
-    )
-    return found if isinstance(found, NotEstimable) else exponential(found)
+    influence = [observed[1] - jackknifed[0], jackknifed[1] - observed[0]]
+    ratio = bca(logs[1] - logs[0], observed[1] - observed[0], influence, level=level)
+    return ratio if isinstance(ratio, NotEstimable) else exponential(ratio)
 
 
 def bca(
@@ -80,14 +75,11 @@ def bca(
     not_above = np.searchsorted(ordered, observed + rounding, "right")
     share = float(below + not_above) / (2 * len(ordered))
     if not 0 < share < 1:
-        return NotEstimable("every resample lies on one side of the sample's value: the bias cannot be measured")
+        return NotEstimable("all resamples lie on one side of the sample's value: the bias is unknown")
     bias, acceleration = float(special.ndtri(share)), _acceleration(jackknifed)
-    bounds = []
-    for tail in ((1 - level) / 2, (1 + level) / 2):
-        deviate = bias + float(special.ndtri(tail))
-        bounds.append(float(special.ndtr(bias + deviate / (1 - acceleration * deviate))))
-    low, high = (of_ordered(ordered, bound) for bound in bounds)
-    return Estimate(observed, low, high)
+    deviates = [bias + float(special.ndtri(tail)) for tail in ((1 - level) / 2, (1 + level) / 2)]
+    bounds = [float(special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates]
+    return Estimate(observed, *(of_ordered(ordered, bound) for bound in bounds))
 
 
 def resampled_means(columns: Vector, resamples: int, stream: tuple[int, int]) -> Vector:
@@ -110,12 +102,6 @@ def resampled_means(columns: Vector, resamples: int, stream: tuple[int, int]) ->
     generator, rows = np.random.default_rng(stream), max(1, _KEPT_CELLS // n)
     parts = [min(rows, resamples - done) for done in range(0, resamples, rows)]
     return np.concatenate([_counts(n, part, generator) @ columns / n for part in parts])
-
-
-def exponential(estimate: Estimate) -> Estimate:
-    """An estimate on the log scale as a ratio."""
-    low, high = (None if bound is None else from_log(bound) for bound in (estimate.low, estimate.high))
-    return Estimate(from_log(estimate.value), low, high)
 
 
 def _acceleration(jackknifed: Sequence[Vector]) -> float:

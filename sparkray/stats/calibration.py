@@ -1,4 +1,4 @@
-"""A/A: how often a design sees a difference between an arm and itself, and what the noise of a machine lets it see.
+"""A/A: how often a design shows a difference between an arm and itself, and what the noise of a machine lets it detect.
 
 A sequence of runs of one arm is cut into pseudo-experiments of 2m consecutive runs, none used twice. Each is analysed
 by two designs as if two arms had been measured:
@@ -12,7 +12,7 @@ blocked
     exact for independent normal runs, so what exceeds 5 % is the design's fault and not the test's.
 
 Both differ from an arm to itself in 5 % of experiments when they work. Rejections are binomial, since experiments share
-no run, and the interval of their rate is that of Clopper & Pearson (1934), which never covers less than it says.
+no run, and the interval of their rate is that of Clopper & Pearson (1934), which never covers less than its level.
 
 The experiments of different m are cut from the same runs: their rates are not independent of each other, and one m must be
 named before the data (`HEADLINE_PAIRS`).
@@ -30,13 +30,13 @@ from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.stats.power import minimum_detectable
 from sparkray.stats.serial import drift, lag1_if_independent, memory
 
+# What a sound design's false-positive rate is.
 LEVEL = 0.05
-"""What a sound design's false-positive rate is."""
+# Pairs of a pseudo-experiment, m.
 PAIRS = (3, 5, 10, 30)
-"""Pairs of a pseudo-experiment, m."""
+# The m that a calibration stands or falls by, fixed here and not by the data. It is the least m of which a t interval
+# is of any use (m = 2 has one degree of freedom), so it makes the most experiments of given runs: 20 of 120.
 HEADLINE_PAIRS = 3
-"""The m that a calibration stands or falls by, fixed here and not by the data. It is the least m of which a t interval is
-of any use (m = 2 has one degree of freedom), so it makes the most experiments of given runs: 20 of 120."""
 _LEAST_EXPERIMENTS = 2
 _SUSPICIOUS = 0.01
 
@@ -90,7 +90,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Course:
-    """What a sequence did over time; None where too few runs, or no variation, tell nothing.
+    """A sequence over time; None where there are too few runs or no variation.
 
     `lag1_p` is two-sided against independence, `drift_p` Kendall's against no trend; `drift_pct_per_run` is the slope of
     Theil and Sen in per cent of the median.
@@ -107,7 +107,7 @@ class Course:
 class Reach:
     """What a paired comparison can do with this noise.
 
-    `smallest_pct` is the least effect, in per cent, that a paired t test of `planned_pairs` pairs shows with 80 % power
+    `smallest_pct` is the least effect, in per cent, that a paired t test of `planned_pairs` pairs detects with 80 % power
     (`stats.power`), None if there is no number; `pairs_needed` is the number with 80 % power to call equal arms equivalent
     within `margin`, None beyond 100,000 and without a margin or noise.
     """
@@ -120,7 +120,7 @@ class Reach:
 
 @dataclass(frozen=True)
 class Calibration:
-    """One metric of one arm against itself. `cause` says in words why the paired design misses its 5 %; None if it keeps it.
+    """One metric of one arm against itself. `cause` is why the paired design misses its 5 %, in words; None if it keeps it.
 
     Whether it does is judged by the first trial, the headline's.
     """
@@ -140,7 +140,7 @@ class Calibration:
 def calibrate(
     values: Sequence[float], course: Course, *, planned_pairs: int, margin: float | None, seed: int
 ) -> Calibration | NotEstimable:
-    """Everything that runs of one arm tell of one metric.
+    """The calibration of one metric from runs of one arm.
 
     Args:
         values: Of consecutive runs, in the order of measurement, above 0; 6 or more.
@@ -149,14 +149,14 @@ def calibrate(
         margin: Relative margin of equivalence, if there is one.
         seed: Of the labels inside blocks.
     """
-    found, noise = trials(values, seed=seed), noise_of(values)
-    if isinstance(found, NotEstimable):
-        return found
+    made, noise = trials(values, seed=seed), noise_of(values)
+    if isinstance(made, NotEstimable):
+        return made
     if isinstance(noise, NotEstimable):
         return noise
-    headline = found[0].paired
+    headline = made[0].paired
     cause = likely_cause(headline, course, noise) if headline.excludes_level else None
-    return Calibration(found, noise, course, reach_of(noise, planned_pairs, margin), cause)
+    return Calibration(made, noise, course, reach_of(noise, planned_pairs, margin), cause)
 
 
 def rate_of(rejections: int, experiments: int) -> Rate:
@@ -174,18 +174,18 @@ def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> bool:
     """
     blocks = values.reshape(-1, 2)
     first, second = np.where(swapped, blocks[:, 1], blocks[:, 0]), np.where(swapped, blocks[:, 0], blocks[:, 1])
-    found = paired_ratio(first.tolist(), second.tolist())
-    return isinstance(found, Ratio) and found.excludes_one
+    ratio = paired_ratio(first.tolist(), second.tolist())
+    return isinstance(ratio, Ratio) and ratio.excludes_one
 
 
 def blocked_rejects(values: np.ndarray) -> bool:
-    """Whether Student's t test at 5 % tells the first half of 2m runs from the second. Halves alike in all do not differ."""
+    """Whether Student's t test at 5 % shows a difference of the halves of 2m runs; halves without noise do not differ."""
     first, second = np.split(values, 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = stats.ttest_ind_from_stats(
+        test = stats.ttest_ind_from_stats(
             *(first.mean(), first.std(ddof=1), len(first)), *(second.mean(), second.std(ddof=1), len(second))
         )
-    return bool(found.pvalue < LEVEL)
+    return bool(test.pvalue < LEVEL)
 
 
 def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) -> tuple[Trial, ...] | NotEstimable:
@@ -200,12 +200,17 @@ def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) 
         One trial a size, or why there is none.
     """
     runs = np.asarray(values, dtype=float)
-    if bad := int(np.sum(~(np.isfinite(runs) & (runs > 0)))):
-        return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio")
+    if (invalid := _not_positive(runs)) is not None:
+        return invalid
     if len(runs) < 2 * sizes[0]:
         return NotEstimable(f"{len(runs)} runs: one experiment of {sizes[0]} pairs needs {2 * sizes[0]}")
     usable = [m for m in sizes if m == sizes[0] or len(runs) >= 2 * m * _LEAST_EXPERIMENTS]
     return tuple(_trial(runs, m, seed) for m in usable)
+
+
+def _not_positive(runs: np.ndarray) -> NotEstimable | None:
+    bad = int(np.sum(~(np.isfinite(runs) & (runs > 0))))
+    return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio") if bad else None
 
 
 def _trial(runs: np.ndarray, m: int, seed: int) -> Trial:
@@ -232,8 +237,8 @@ def noise_of(values: Sequence[float]) -> Noise | NotEstimable:
     runs = np.asarray(values, dtype=float)
     if len(runs) < 2 * _LEAST_EXPERIMENTS:
         return NotEstimable(f"{len(runs)} runs: two pairs are needed")
-    if bad := int(np.sum(~(np.isfinite(runs) & (runs > 0)))):
-        return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio")
+    if (invalid := _not_positive(runs)) is not None:
+        return invalid
     logs = np.diff(np.log(runs[: len(runs) // 2 * 2].reshape(-1, 2)))
     mean = float(runs.mean())
     cv_pct = 100 * float(runs.std(ddof=1)) / mean
@@ -259,24 +264,19 @@ def course_of(values: Sequence[float]) -> Course:
 
 
 def likely_cause(rate: Rate, course: Course, noise: Noise) -> str:
-    """Why a paired design may miss its 5 %, in words: drift, autocorrelation, alternation, or none that is seen."""
+    """Why a paired design may miss its 5 %, in words: drift, autocorrelation, alternation, or nothing visible."""
     causes: list[str] = []
     if course.drift_p is not None and course.drift_p < _SUSPICIOUS and course.drift_pct_per_run is not None:
         causes.append(
-            f"drift: {course.drift_pct_per_run:+.2g} % from run to run (Kendall p = {course.drift_p:.1g}), beside a noise "
-            f"of {100 * noise.sd_log:.2g} % between the runs of a block"
+            f"drift: {course.drift_pct_per_run:+.2g} % per run (Kendall p = {course.drift_p:.1g}), noise inside a block "
+            f"{100 * noise.sd_log:.2g} %"
         )
     if course.lag1 is not None and course.lag1_p is not None and course.lag1_p < _SUSPICIOUS:
-        what = (
-            "autocorrelation: the state of the machine lasts from run to run"
-            if course.lag1 > 0
-            else "alternation: a run is unlike the one before it, as if each left something to the next"
-        )
-        causes.append(f"{what} (lag 1: {course.lag1:+.2f}, p = {course.lag1_p:.1g})")
-    if causes:
-        return "; ".join(causes)
+        what = "autocorrelation: runs resemble" if course.lag1 > 0 else "alternation: runs differ from"
+        causes.append(f"{what} the run before (lag 1: {course.lag1:+.2f}, p = {course.lag1_p:.1g})")
     chance = float(stats.binom.sf(rate.rejections - 1, rate.experiments, LEVEL))
-    return (
-        "neither drift nor autocorrelation is seen: a jump, a few runs far off, or chance (which makes "
-        f"{rate.rejections} or more of {rate.experiments} with probability {chance:.2g})"
+    counts = f"{rate.rejections} or more of {rate.experiments}"
+    unseen = (
+        f"no drift or autocorrelation: a jump, a few distant runs, or chance ({counts} with probability {chance:.2g})"
     )
+    return "; ".join(causes) or unseen

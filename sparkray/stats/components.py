@@ -53,7 +53,7 @@ def crossed(table: ArrayLike, *, request_share: float | None = None) -> Componen
     """
     cells = np.asarray(table, dtype=np.float64)
     if cells.ndim != _LEAST or min(cells.shape) < _LEAST:
-        return NotEstimable(f"a table of shape {cells.shape}: at least 2 blocks with 2 arms are needed")
+        return NotEstimable(f"shape {cells.shape}: at least 2 blocks with 2 arms are needed")
     checked = sample(cells.ravel())
     if isinstance(checked, NotEstimable):
         return checked
@@ -75,7 +75,7 @@ def _components(
     if request_share is None:
         return Components(len(values), between, within, None)
     if not 0 <= request_share < np.inf:
-        return NotEstimable("the variance of requests is not a finite number from 0 on")
+        return NotEstimable("the variance of requests is negative or not finite")
     return Components(len(values), between, max(0.0, within - request_share), request_share)
 
 

@@ -1,7 +1,6 @@
 """Descriptive statistics of a sample: location, spread and tails, each with its interval."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -9,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, from_log, of_ordered, sample
+from sparkray.stats.samples import Estimate, Values, Vector, exponential, of_ordered, sample, t_interval
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Summary:
     geometric_mean: Estimate | NotEstimable
 
 
-def describe(values: Sequence[float]) -> Description:
+def describe(values: Values) -> Description:
     """Description of a sample of any size; an empty one has nothing but n = 0."""
     if not len(values):
         return Description(0, None, None, None)
@@ -79,26 +78,24 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
     Returns:
         The summary, or why there is none (no value, one that is not finite).
     """
-    found = sample(values)
-    if isinstance(found, NotEstimable):
-        return found
-    n, ordered = len(found), np.sort(found)
-    mean = mean_interval(found, level)
-    sd = float(np.std(found, ddof=1)) if n > 1 else None
+    checked = sample(values)
+    if isinstance(checked, NotEstimable):
+        return checked
+    n, ordered, known = len(checked), np.sort(checked), describe(checked)
     return Summary(
         n=n,
-        mean=mean,
+        mean=mean_interval(checked, level),
         median=_quantile(ordered, 0.5, level),
-        sd=sd,
+        sd=known.sd,
         minimum=float(ordered[0]),
         maximum=float(ordered[-1]),
         q1=of_ordered(ordered, 0.25),
         q3=of_ordered(ordered, 0.75),
-        cv_pct=sd / abs(mean.value) * 100 if sd is not None and mean.value else None,
+        cv_pct=known.cv_pct,
         p5=_quantile(ordered, 0.05, level),
         p95=_quantile(ordered, 0.95, level),
         p99=_quantile(ordered, 0.99, level),
-        geometric_mean=geometric_mean(found, level),
+        geometric_mean=geometric_mean(checked, level),
     )
 
 
@@ -107,19 +104,13 @@ def mean_interval(values: Vector, level: float = 0.95) -> Estimate:
     mean, n = float(np.mean(values)), len(values)
     if n == 1:
         return Estimate(mean, None, None)
-    half = float(special.stdtrit(n - 1, 0.5 + level / 2)) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, *t_interval(mean, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1, level))
 
 
 def geometric_mean(values: Values, level: float = 0.95) -> Estimate | NotEstimable:
     """The exponential of the mean logarithm, with Student's t interval taken on the log scale; values above 0."""
-    found = sample(values, positive=True)
-    if isinstance(found, NotEstimable):
-        return found
-    logs = mean_interval(np.log(found), level)
-    if logs.low is None or logs.high is None:
-        return Estimate(from_log(logs.value), None, None)
-    return Estimate(from_log(logs.value), from_log(logs.low), from_log(logs.high))
+    checked = sample(values, positive=True)
+    return checked if isinstance(checked, NotEstimable) else exponential(mean_interval(np.log(checked), level))
 
 
 def quantile(values: Values, q: float, level: float = 0.95) -> Estimate | NotEstimable:
@@ -133,8 +124,8 @@ def quantile(values: Values, q: float, level: float = 0.95) -> Estimate | NotEst
         q: Between 0 and 1, neither included.
         level: Confidence, at least this much.
     """
-    found = sample(values)
-    return found if isinstance(found, NotEstimable) else _quantile(np.sort(found), q, level)
+    checked = sample(values)
+    return checked if isinstance(checked, NotEstimable) else _quantile(np.sort(checked), q, level)
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """How large a difference is, counted in standard deviations.
 
-It answers "how easily is it seen", not "does it matter": with quiet runs a difference of 0.1 % may have d = 3. The
-verdict goes by the ratio and its margin.
+It answers "how visible is it", not "does it matter": with quiet runs a difference of 0.1 % may have d = 3. The verdict uses
+the ratio and its margin.
 """
 
 import math
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats.samples import Estimate, Values, alike, two_samples
+from sparkray.stats.samples import Estimate, Values, alike, pooled_variance, two_samples
 
-_LEAST_TWO_SAMPLES = 2
+_LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,19 @@ def cohen(a: Values, b: Values, level: float = 0.95) -> Effect | NotEstimable:
         b: Values of the other arm, shape (n_b,), likewise.
         level: Confidence.
     """
-    arms = two_samples(a, b, _LEAST_TWO_SAMPLES)
+    arms = two_samples(a, b, _LEAST)
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) and alike(arms[1]):
-        return NotEstimable("in each arm all values are alike: there is no standard deviation to count in")
+        return NotEstimable("in each arm all values are alike: no standard deviation")
     n_a, n_b = (len(arm) for arm in arms)
-    df = n_a + n_b - 2
-    pooled = ((n_a - 1) * float(np.var(arms[0], ddof=1)) + (n_b - 1) * float(np.var(arms[1], ddof=1))) / df
-    d = float(np.mean(arms[1]) - np.mean(arms[0])) / math.sqrt(pooled)
-    return _effect(d, df, math.sqrt(n_a * n_b / (n_a + n_b)), level)
+    df, root_n = n_a + n_b - 2, math.sqrt(n_a * n_b / (n_a + n_b))
+    d = float(np.mean(arms[1]) - np.mean(arms[0])) / math.sqrt(pooled_variance(*arms))
+    low, high = (bound / root_n for bound in noncentral.interval(d * root_n, df, level))
+    factor = correction(df)
+    return Effect(Estimate(d, low, high), Estimate(factor * d, factor * low, factor * high))
 
 
 def correction(df: float) -> float:
     """Hedges' (1981) exact factor gamma(df/2) / (sqrt(df/2) gamma((df-1)/2)) that makes d unbiased; df at least 2."""
     return math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
-
-
-def _effect(d: float, df: int, root_n: float, level: float) -> Effect:
-    low, high = (bound / root_n for bound in noncentral.interval(d * root_n, df, level))
-    factor = correction(df)
-    return Effect(Estimate(d, low, high), Estimate(factor * d, factor * low, factor * high))

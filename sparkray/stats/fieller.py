@@ -2,21 +2,31 @@
 
 Fieller (1954), "Some problems in interval estimation", J. R. Statist. Soc. B 16: the interval holds the shares r for
 which mean(part) - r mean(whole) does not differ from 0. It has two ends exactly when the whole differs from 0; without
-that there is nothing to have a share of.
+that there is nothing to have a share of. SciPy has no such interval.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, alike, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
 
 _LEAST = 3
+NO_WHOLE = NotEstimable("the total does not differ from 0: there is nothing to have a share of")
 
 
-def share(part: Values, whole: Values, level: float = 0.95) -> Estimate | NotEstimable:
+@dataclass(frozen=True)
+class Share(Estimate):
+    """A share of the total in per cent; its interval always has both ends."""
+
+    low: float
+    high: float
+
+
+def share(part: Values, whole: Values, level: float = 0.95) -> Share | NotEstimable:
     """mean(part) / mean(whole) in per cent, with Fieller's interval.
 
     Args:
@@ -24,20 +34,23 @@ def share(part: Values, whole: Values, level: float = 0.95) -> Estimate | NotEst
         whole: In the same blocks, e.g. those of the baseline container.
         level: Confidence.
     """
-    if len(part) != len(whole):
-        return NotEstimable(f"{len(part)} values against {len(whole)}: both are needed in each block")
-    both = two_samples(part, whole, _LEAST)
+    both = two_samples(part, whole, _LEAST, paired=True)
     if isinstance(both, NotEstimable):
         return both
     if alike(both[1]):
-        return NotEstimable("the whole is alike in all blocks: no noise to build an interval from")
-    n = len(both[0])
-    a, b = float(np.mean(both[0])), float(np.mean(both[1]))
-    (of_part, of_both), (_, of_whole) = np.cov(*both).tolist()
+        return NotEstimable("the total is alike in all blocks: no noise")
+    return share_of_means(*both, level=level)
+
+
+def share_of_means(part: Vector, whole: Vector, *, level: float = 0.95) -> Share | NotEstimable:
+    """As `share`, of at least two blocks, without checks of the values."""
+    n = len(part)
+    a, b = float(np.mean(part)), float(np.mean(whole))
+    (of_part, of_both), (_, of_whole) = np.cov(part, whole).tolist()
     quantile = float(special.stdtrit(n - 1, 0.5 + level / 2)) ** 2 / n
-    square = b * b - quantile * of_whole
+    square = b * b - quantile * of_whole  # of the quadratic in r, convex as the whole is not 0
     if square <= 0:
-        return NotEstimable("the whole does not differ from 0: there is nothing to have a share of")
+        return NO_WHOLE
     middle = a * b - quantile * of_both
     root = math.sqrt(max(middle * middle - square * (a * a - quantile * of_part), 0.0))
-    return Estimate(100 * a / b, 100 * (middle - root) / square, 100 * (middle + root) / square)
+    return Share(100 * a / b, 100 * (middle - root) / square, 100 * (middle + root) / square)

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import RESAMPLES, bca, exponential, resampled_means
+from sparkray.stats.bootstrap import RESAMPLES, bca, resampled_means
 from sparkray.stats.paired import Ratio, estimated
 from sparkray.stats.regression import pooled
-from sparkray.stats.samples import Estimate, Values, Vector, alike, paired_logs
+from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, paired_logs, too_few
 
 _LEAST_CLUSTERS = 2
+# With fewer clusters a bootstrap of them has too few distinct resamples, and a variance between them too few values.
 LEAST_RESAMPLED = 5
-"""With fewer clusters a bootstrap of them has too few distinct resamples, and a variance between them too few values."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def clustered_ratio(
     if isinstance(logs, NotEstimable):
         return logs
     if len(clusters) != len(logs):
-        return NotEstimable(f"{len(logs)} pairs in {len(clusters)} clusters: one cluster a pair is needed")
+        return NotEstimable(f"{len(logs)} pairs with {len(clusters)} cluster names: one a pair is needed")
     names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
     if len(names) < _LEAST_CLUSTERS:
-        return NotEstimable("all blocks lie in one cluster: nothing is known of others")
+        return NotEstimable("all blocks are in one cluster: others are unknown")
     which = np.array([names[name] for name in clusters])
     sums, sizes = np.bincount(which, weights=logs).astype(np.float64), np.bincount(which).astype(np.float64)
     ratio = estimated(sums / sizes, np.concatenate([a, b]))
@@ -77,25 +77,25 @@ def clustered_ratio(
 
 def _bootstrap(sums: Vector, sizes: Vector, seed: int, resamples: int) -> Estimate | NotEstimable:
     if len(sums) < LEAST_RESAMPLED:
-        return NotEstimable(f"{len(sums)} clusters: a bootstrap of clusters needs at least {LEAST_RESAMPLED}")
+        return too_few(len(sums), LEAST_RESAMPLED, "cluster")
     if alike(sums / sizes, scale=max(1.0, float(np.max(np.abs(sums / sizes))))):
         return NotEstimable("all clusters are alike: nothing to resample")
     drawn = resampled_means(np.column_stack([sums, sizes]), resamples, (seed, 0))
     jackknifed = (np.sum(sums) - sums) / (np.sum(sizes) - sizes)
-    found = bca(drawn[:, 0] / drawn[:, 1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
-    return found if isinstance(found, NotEstimable) else exponential(found)
+    ratio = bca(drawn[:, 0] / drawn[:, 1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
+    return ratio if isinstance(ratio, NotEstimable) else exponential(ratio)
 
 
 def _random_intercept(logs: Vector, which: NDArray[np.int64]) -> Estimate | NotEstimable:
     """The mean log ratio where each cluster has its own, turned back; within clusters one variance for all."""
     sizes = np.bincount(which).astype(np.float64)
     if len(sizes) < LEAST_RESAMPLED:
-        return NotEstimable(f"{len(sizes)} clusters: a random intercept needs at least {LEAST_RESAMPLED}")
+        return too_few(len(sizes), LEAST_RESAMPLED, "cluster")
     if len(logs) == len(sizes):
-        return NotEstimable("one block a cluster: what differs inside of clusters is not known")
+        return NotEstimable("one block a cluster: the variance inside clusters is unknown")
     means = np.bincount(which, weights=logs) / sizes
     within = float(np.sum((logs - means[which]) ** 2)) / (len(logs) - len(sizes))
     if within <= 0:
-        return NotEstimable("inside of every cluster all ratios are alike")
-    found = pooled(means, np.sqrt(within / sizes))
-    return found if isinstance(found, NotEstimable) else exponential(found.mean)
+        return NotEstimable("all ratios of every cluster are alike")
+    model = pooled(means, np.sqrt(within / sizes))
+    return model if isinstance(model, NotEstimable) else exponential(model.mean)

@@ -15,8 +15,8 @@ from sparkray.stats.samples import Vector
 
 _NODES = 80
 _TAIL = 1e-18
+# A normal deviate beyond it has a probability below 1e-18.
 _WIDEST_Z = 9.0
-"""A normal deviate beyond it has a probability below 1e-18."""
 
 
 def cdf(t: float, df: float, noncentrality: float) -> float:

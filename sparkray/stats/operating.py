@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from sparkray.stats.sequential import Design, bounds
 
 Array = NDArray[np.float64]
+# Relative: what is left of a sum of squares about the mean where nothing varies.
 _ROUNDING = 1e-13
-"""Relative: what is left of a sum of squares about the mean where nothing varies."""
 
 
 @dataclass(frozen=True)

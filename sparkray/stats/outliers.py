@@ -1,7 +1,6 @@
-"""Values that stand far from the rest, found by median and MAD, which they cannot hide from; and what they change.
+"""Outliers by median and MAD, which outliers do not distort, and the comparison without them.
 
-An outlier is shown, never dropped in silence: the comparison counts every pair, and beside it stands what it would be
-without.
+An outlier is reported, never dropped silently: the comparison counts every pair, with the result without outliers beside it.
 """
 
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from sparkray.stats.samples import Values, Vector, median, paired_logs, sample
 BOUND = 3.5
 _LEAST = 5
 _LEAST_RATIO = 2
+# MAD over sd of a normal distribution: its upper quartile.
 _MAD_OF_NORMAL = 0.6744897501960817
-"""MAD over sd of a normal distribution: its upper quartile."""
+# Mean absolute deviation over sd of a normal distribution: sqrt(2/pi).
 _MEAN_DEVIATION_OF_NORMAL = 0.7978845608028654
-"""Mean absolute deviation over sd of a normal distribution: sqrt(2/pi)."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class WithAndWithout:
 
 
 def modified_z(values: Values) -> Vector | NotEstimable:
-    """How far each value stands from the median, in robust standard deviations: 0.6745 (x - median) / MAD.
+    """Distance of each value from the median, in robust standard deviations: 0.6745 (x - median) / MAD.
 
     Iglewicz and Hoaglin (1993), "How to Detect and Handle Outliers", who call a value beyond 3.5 an outlier.
     Where more than half of the values are alike the MAD is 0, and the mean absolute deviation serves in its place.
@@ -48,23 +47,23 @@ def modified_z(values: Values) -> Vector | NotEstimable:
     Returns:
         Shape (n,), without unit; all 0 where all values are alike.
     """
-    found = sample(values, _LEAST)
-    if isinstance(found, NotEstimable):
-        return found
-    away = found - median(found)
-    rounding = 4 * np.finfo(np.float64).eps * float(np.max(np.abs(found)))
+    checked = sample(values, _LEAST)
+    if isinstance(checked, NotEstimable):
+        return checked
+    away = checked - median(checked)
+    rounding = 4 * np.finfo(np.float64).eps * float(np.max(np.abs(checked)))
     mad, mean_deviation = median(np.abs(away)), float(np.mean(np.abs(away)))
     if mad > rounding:
         return np.asarray(_MAD_OF_NORMAL * away / mad)
     if mean_deviation > rounding:
         return np.asarray(_MEAN_DEVIATION_OF_NORMAL * away / mean_deviation)
-    return np.zeros(len(found))
+    return np.zeros(len(checked))
 
 
 def outlying(values: Values, bound: float = BOUND) -> tuple[int, ...] | NotEstimable:
     """The places of the values whose modified z is beyond the bound."""
-    found = modified_z(values)
-    return found if isinstance(found, NotEstimable) else _beyond(found, bound)
+    scores = modified_z(values)
+    return scores if isinstance(scores, NotEstimable) else _beyond(scores, bound)
 
 
 def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWithout | NotEstimable:

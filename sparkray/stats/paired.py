@@ -3,8 +3,8 @@
 A ratio is the exponential of the mean of log ratios inside blocks; its interval is Student's t on the log scale, so it is
 the same whichever arm is called the first. The verdict follows the two one-sided tests of Schuirmann (1987), with the
 margin on the log scale: `equivalent` if the 90 % interval lies inside [1/(1+m), 1+m], `different` if the 95 % interval
-lies wholly outside it, else `undecided`. Whether the 95 % interval excludes 1 is told apart: an effect can be real and
-negligible, and an interval that holds 1 shows no equality.
+lies wholly outside it, else `undecided`. Whether the 95 % interval excludes 1 is reported separately: an effect can be real
+and negligible, and an interval that holds 1 shows no equality. The power of this verdict exists in no library.
 
 Ratios that are all alike have no noise to build an interval from: one without width would decide anything after two pairs.
 They are not estimable, however many there are.
@@ -18,16 +18,16 @@ import numpy as np
 from scipy import special
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats.samples import Values, Vector, alike, from_log
+from sparkray.stats.samples import Values, Vector, alike, from_log, least_n, ratio_interval, t_p
 
 VerdictWord = Literal["equivalent", "different", "undecided"]
 _LEAST_PAIRS = 2
-_MOST_PAIRS = 100_000
+NOT_POSITIVE = "a value is not a finite number above 0: no ratio"
 NO_SPREAD = "all ratios alike: no noise to build an interval from"
+# A standard error below this share of the margin is none.
 _NO_NOISE = 1e-9
-"""A standard error below this share of the margin is none."""
+# The quadrature's own error lies below what is missing from 1.
 _CERTAIN = 1 - 1e-12
-"""The quadrature's own error lies below what is missing from 1."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,7 @@ class Ratio:
     @property
     def p(self) -> float:
         """Two-sided p of a ratio of 1: Student's (1908) paired t test on the logarithms; 1 or 0 where nothing varies."""
-        mean, error = math.log(self.ratio), self.sd_log / math.sqrt(self.n)
-        if error == 0:
-            return 0.0 if mean else 1.0
-        return 2 * float(special.stdtr(self.n - 1, -abs(mean / error)))
+        return t_p(math.log(self.ratio), self.sd_log / math.sqrt(self.n), self.n - 1)
 
 
 @dataclass(frozen=True)
@@ -77,13 +74,16 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
     if len(a) != len(b):
         return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
     if len(a) < _LEAST_PAIRS:
-        return NotEstimable(
-            f"{len(a)} complete pair{'s' if len(a) != 1 else ''}: an interval needs at least {_LEAST_PAIRS}"
-        )
+        return too_few_pairs(len(a))
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if not all(np.all(np.isfinite(arm) & (arm > 0)) for arm in (first, second)):
-        return NotEstimable("a value is not a finite number above 0: no ratio")
+        return NotEstimable(NOT_POSITIVE)
     return estimated(np.log(second) - np.log(first), np.concatenate([first, second]))
+
+
+def too_few_pairs(n: int) -> NotEstimable:
+    """That there are fewer pairs than an interval needs."""
+    return NotEstimable(f"{n} complete pair{'s' * (n != 1)}: an interval needs at least {_LEAST_PAIRS}")
 
 
 def estimated(logs: Vector, values: Values) -> Ratio | NotEstimable:
@@ -102,25 +102,24 @@ def without_spread(logs: Vector, values: Values) -> bool:
 
 
 def ratio_of_logs(logs: Vector) -> Ratio:
-    """The ratio from its log ratios, shape (n,), finite, at least 2; without a look at whether they vary (`estimated`)."""
-    mean, sd = float(np.mean(logs)), float(np.std(logs, ddof=1))
-    error = sd / math.sqrt(len(logs))
+    """The ratio from its log ratios, shape (n,), finite, at least 2; whether they vary is not checked (`estimated`)."""
+    n, mean, sd = len(logs), float(np.mean(logs)), float(np.std(logs, ddof=1))
+    ci95, ci90 = (ratio_interval(mean, sd / math.sqrt(n), n - 1, level) for level in (0.95, 0.90))
+    return Ratio(n, from_log(mean), ci95, ci90, sd)
 
-    def interval(level: float) -> tuple[float, float]:
-        half = float(special.stdtrit(len(logs) - 1, 0.5 + level / 2)) * error
-        return from_log(mean - half), from_log(mean + half)
 
-    return Ratio(len(logs), from_log(mean), interval(0.95), interval(0.90), sd)
+def verdict_of(ci90: tuple[float, float], ci95: tuple[float, float], margin: float) -> VerdictWord:
+    """The verdict of two intervals of a ratio against a relative margin above 0."""
+    low, high = 1 / (1 + margin), 1 + margin
+    if low <= ci90[0] and ci90[1] <= high:
+        return "equivalent"
+    return "different" if ci95[1] < low or ci95[0] > high else "undecided"
 
 
 def decide(ratio: Ratio, margin: float) -> Decision:
     """The verdict on a ratio against a relative margin above 0."""
-    low, high = 1 / (1 + margin), 1 + margin
-    if low <= ratio.ci90[0] and ratio.ci90[1] <= high:
-        return Decision("equivalent", margin, None)
-    if ratio.ci95[1] < low or ratio.ci95[0] > high:
-        return Decision("different", margin, None)
-    return Decision("undecided", margin, pairs_needed(ratio.sd_log, margin))
+    verdict = verdict_of(ratio.ci90, ratio.ci95, margin)
+    return Decision(verdict, margin, pairs_needed(ratio.sd_log, margin) if verdict == "undecided" else None)
 
 
 def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05, *, ratio: float = 1.0) -> float:
@@ -148,25 +147,17 @@ def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05, *, rat
     def inside(s: Vector) -> Vector:
         return np.asarray(special.ndtr(upper - critical * s) - special.ndtr(lower + critical * s))
 
-    found = noncentral.over_deviation(inside, n - 1, most=width / error / critical)
-    return 1.0 if found > _CERTAIN else max(0.0, found)
+    power = noncentral.over_deviation(inside, n - 1, most=width / error / critical)
+    return 1.0 if power > _CERTAIN else max(0.0, power)
 
 
 def pairs_needed(sd_log: float, margin: float, power: float = 0.80, *, alpha: float = 0.05) -> int | None:
     """The least number of pairs with that power to call arms equivalent when they are; None beyond 100,000."""
-    low, high = _LEAST_PAIRS - 1, _LEAST_PAIRS
-    while tost_power(high, sd_log, margin, alpha) < power:
-        low, high = high, high * 2
-        if high > _MOST_PAIRS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if tost_power(middle, sd_log, margin, alpha) >= power else (middle, high)
-    return high
+    return least_n(lambda n: tost_power(n, sd_log, margin, alpha) >= power)
 
 
 def outlook(needed: int | None, n: int, *, at_most: bool = False) -> str:
-    """What would decide, in words, of an undecided comparison that has n pairs.
+    """How many pairs would decide an undecided comparison of n pairs, in words.
 
     Args:
         needed: Pairs that would decide if the true ratio is 1; None beyond 100,000.
@@ -174,11 +165,10 @@ def outlook(needed: int | None, n: int, *, at_most: bool = False) -> str:
         at_most: Whether fewer than `needed` may do.
     """
     if needed is None:
-        return f"more than {_MOST_PAIRS:,} pairs would be needed"
-    most = "at most " if at_most else ""
+        return "more than 100,000 pairs would be needed"
+    most = "at most " * at_most
     if needed <= n:
         return (
-            f"a true ratio of 1 would have been decided by {most}{needed} pairs: this one lies near the edge of the margin, "
-            "where more pairs help slowly"
+            f"{most}{needed} pairs would decide a ratio of 1: the true one is near the margin, where pairs help little"
         )
     return f"{most}{needed} pairs would decide if the true ratio is 1"

@@ -1,15 +1,16 @@
-"""Who is beaten in nothing: the Pareto front of several measures."""
+"""The Pareto front of several measures: the rows that no other row beats in everything."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Better = Literal["higher", "lower"]
+Rows = Sequence[Mapping[str, float | None]]
 
 
-def pareto_front(rows: Sequence[Mapping[str, float | None]], better: Mapping[str, Better]) -> tuple[int, ...]:
+def pareto_front(rows: Rows, better: Mapping[str, Better]) -> tuple[int, ...]:
     """Places of the rows that no other row dominates: is at least as good in everything and better in something.
 
-    A measure that some row lacks is compared by none: with null for worst, a row would be dominated for want of data.
+    A measure that some row lacks is not compared: with null as the worst, a row would be dominated for lack of data.
 
     Args:
         rows: Measures by name, any units; None is no data.
@@ -18,15 +19,12 @@ def pareto_front(rows: Sequence[Mapping[str, float | None]], better: Mapping[str
     Returns:
         Places in ascending order; rows that are equal in everything are on the front together.
     """
-    told = [name for name in better if all(row.get(name) is not None for row in rows)]
-    points = [
-        tuple(value if better[name] == "higher" else -value for name in told if (value := row[name]) is not None)
-        for row in rows
-    ]
+    signs = {name: 1 if better[name] == "higher" else -1 for name in compared(rows, better)}
+    points = [tuple(sign * (row[name] or 0.0) for name, sign in signs.items()) for row in rows]
     return tuple(place for place, point in enumerate(points) if not any(_dominates(other, point) for other in points))
 
 
-def compared(rows: Sequence[Mapping[str, float | None]], better: Mapping[str, Better]) -> tuple[str, ...]:
+def compared(rows: Rows, better: Mapping[str, Better]) -> tuple[str, ...]:
     """Names of the measures that every row has, in the order of `better`."""
     return tuple(name for name in better if all(row.get(name) is not None for row in rows))
 

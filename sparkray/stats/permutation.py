@@ -11,8 +11,8 @@ from sparkray.stats.samples import Values, Vector, paired_logs
 DRAWS = 10_000
 EXACT_UP_TO = 14
 _LEAST = 2
+# Relative: two arrangements with the same sum in exact arithmetic count as equal.
 _TOLERANCE = 1e-10
-"""Relative: two arrangements with the same sum in exact arithmetic count as equal."""
 
 
 @dataclass(frozen=True)

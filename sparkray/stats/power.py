@@ -1,18 +1,17 @@
-"""How likely a test sees what is there, before the data; and what the protocol calls power after them.
+"""How likely a test detects an effect, before the data; and the protocol's power after them.
 
 Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
 """
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 
 from scipy import special
 
 from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats.samples import least_n, too_few
 
 _LEAST = 2
-_MOST = 100_000
 _LARGEST_LOG = 50.0
 
 
@@ -30,7 +29,7 @@ def two_sample_power(d: float, n_a: int, n_b: int | None = None, *, alpha: float
     """
     other = n_a if n_b is None else n_b
     if min(n_a, other) < _LEAST:
-        raise ValueError(f"{min(n_a, other)} runs in an arm: a t test needs at least {_LEAST}")
+        raise ValueError(f"n_a {n_a}, n_b {other}: at least {_LEAST}")
     return _two_sided(d * math.sqrt(n_a * other / (n_a + other)), n_a + other - 2, alpha)
 
 
@@ -47,24 +46,22 @@ def paired_power(ratio: float, sd_log: float, n: int, *, alpha: float = 0.05) ->
         ValueError: Fewer than 2 pairs, a ratio or a deviation not above 0.
     """
     if n < _LEAST or ratio <= 0 or sd_log <= 0:
-        raise ValueError(f"{n} pairs, ratio {ratio}, sd {sd_log}: at least {_LEAST} pairs, the others above 0")
+        raise ValueError(f"n {n}, ratio {ratio}, sd_log {sd_log}: n at least {_LEAST}, others above 0")
     return _two_sided(math.log(ratio) / sd_log * math.sqrt(n), n - 1, alpha)
 
 
 def two_sample_runs(d: float, *, power: float = 0.80, alpha: float = 0.05) -> int | None:
     """The least number of runs an arm with that power to see d; None beyond 100,000."""
-    return _least(lambda n: two_sample_power(d, n, alpha=alpha) >= power)
+    return least_n(lambda n: two_sample_power(d, n, alpha=alpha) >= power)
 
 
 def paired_runs(ratio: float, sd_log: float, *, power: float = 0.80, alpha: float = 0.05) -> int | None:
-    """The least number of pairs with that power to tell the ratio from 1; None beyond 100,000."""
-    return _least(lambda n: paired_power(ratio, sd_log, n, alpha=alpha) >= power)
+    """The least number of pairs with that power to exclude 1; None beyond 100,000."""
+    return least_n(lambda n: paired_power(ratio, sd_log, n, alpha=alpha) >= power)
 
 
 def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: float = 0.05) -> float | NotEstimable:
-    """The least increase, ratio - 1, that n pairs tell from 1 with that power.
-
-    A decrease to 1 / (1 + it) is told as well.
+    """The least increase, ratio - 1, that n pairs detect with that power; a decrease to 1 / (1 + it) is detected as well.
 
     Args:
         n: Pairs.
@@ -76,11 +73,11 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
         ratio - 1 (0.004 is 0.4 %), or why there is none (fewer than 2 pairs, no noise, an absurd one).
     """
     if n < _LEAST:
-        return NotEstimable(f"{n} pair{'s' if n != 1 else ''}: at least {_LEAST} are needed")
+        return too_few(n, _LEAST, "pair")
     if not 0 < sd_log < math.inf:
-        return NotEstimable("the log ratios do not vary: there is no noise to see through")
-    found = _noncentrality_for(power, n - 1, alpha) * sd_log / math.sqrt(n)
-    return math.expm1(found) if found < _LARGEST_LOG else NotEstimable("so noisy that no ratio would be seen")
+        return NotEstimable("the log ratios do not vary")
+    log = _noncentrality_for(power, n - 1, alpha) * sd_log / math.sqrt(n)
+    return math.expm1(log) if log < _LARGEST_LOG else NotEstimable("too noisy to detect any ratio")
 
 
 def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
@@ -98,16 +95,3 @@ def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     while _two_sided(high, df, alpha) < power:
         high *= 2
     return float(brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12, rtol=1e-12))
-
-
-def _least(enough: Callable[[int], bool]) -> int | None:
-    """The least n from 2 on that is enough, by doubling and halving."""
-    low, high = _LEAST - 1, _LEAST
-    while not enough(high):
-        low, high = high, high * 2
-        if high > _MOST:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high

@@ -1,18 +1,17 @@
 """Does the ratio depend on the size of the model, and do models agree with each other?
 
-Models, not runs, are the observations here: one point a model, its log ratio. Both are written out here:
-`scipy.stats.linregress` gives points on one line a p above 0, and `statsmodels`, which has the random-effects mean, adds a
-second and a half to every analysis.
+Models, not runs, are the observations here: one point a model, its log ratio. The line is by hand because
+`scipy.stats.linregress` gives points on one line a p above 0; SciPy has no random-effects mean.
 """
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, alike, sample
+from sparkray.stats.samples import Estimate, Values, Vector, alike, t_interval, t_p, too_few, two_samples
+from sparkray.stats.subgroups import subgroups
 
 _LEAST_LINE = 3
 _LEAST_POOLED = 2
@@ -74,15 +73,12 @@ def line(x: Values, y: Values, *, level: float = 0.95) -> Line | NotEstimable:
         y: Shape (n,).
         level: Confidence of the intervals.
     """
-    points = {name: sample(values, _LEAST_LINE) for name, values in (("x", x), ("y", y))}
-    for name, found in points.items():
-        if isinstance(found, NotEstimable):
-            return NotEstimable(f"{name}: {found.reason}")
-    if len(x) != len(y):
-        return NotEstimable(f"{len(x)} values of x against {len(y)} of y")
-    if alike(np.asarray(x, dtype=np.float64)):
+    points = two_samples(x, y, _LEAST_LINE, paired=True, names=("x", "y"))
+    if isinstance(points, NotEstimable):
+        return points
+    if alike(points[0]):
         return NotEstimable("x: all values are alike: no slope")
-    return _line(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), level)
+    return _line(*points, level)
 
 
 def pooled(effects: Values, errors: Values, *, level: float = 0.95) -> Pooled | NotEstimable:
@@ -97,18 +93,15 @@ def pooled(effects: Values, errors: Values, *, level: float = 0.95) -> Pooled | 
         errors: Their standard errors, above 0.
         level: Confidence of the interval.
     """
-    means, deviations = sample(effects, _LEAST_POOLED), sample(errors, _LEAST_POOLED, positive=True)
-    for name, found in (("effects", means), ("errors", deviations)):
-        if isinstance(found, NotEstimable):
-            return NotEstimable(f"{name}: {found.reason}")
-    if isinstance(means, NotEstimable) or isinstance(deviations, NotEstimable) or len(means) != len(deviations):
+    if len(effects) < _LEAST_POOLED:
+        return too_few(len(effects), _LEAST_POOLED, "effect")
+    if len(effects) != len(errors):
         return NotEstimable(f"{len(effects)} effects with {len(errors)} errors")
-    scale = float(
-        np.min(deviations)
-    )  # effects in units of the smallest error, so that no weight leaves a double's range
-    if not np.max(deviations) / scale < 1 / np.finfo(np.float64).eps:
-        return NotEstimable("errors: one is so much smaller than another that a weight is lost in rounding")
-    return _pooled(means / scale, (deviations / scale) ** 2, scale, level)
+    one = subgroups({"": list(zip(effects, errors, strict=True))}, level=level)
+    if isinstance(one, NotEstimable):
+        return one
+    group = one.groups[""]
+    return Pooled(group.n, group.mean, group.q or 0.0, group.q_p or 0.0, one.i2_pct, one.tau)
 
 
 def _line(x: Vector, y: Vector, level: float) -> Line:
@@ -118,38 +111,18 @@ def _line(x: Vector, y: Vector, level: float) -> Line:
     spread_x, spread_y = float(dx @ dx), float(dy @ dy)
     slope = float(dx @ dy) / spread_x
     residual = float(np.sum((dy - slope * dx) ** 2))
-    scale, critical = math.sqrt(residual / df), float(special.stdtrit(df, 0.5 + level / 2))
+    scale = math.sqrt(residual / df)
+    error = scale / math.sqrt(spread_x)
 
     def estimate(value: float, error: float) -> Estimate:
-        return Estimate(value, value - critical * error, value + critical * error)
+        return Estimate(value, *t_interval(value, error, df, level))
 
-    error = scale / math.sqrt(spread_x)
     return Line(
         n=n,
         slope=estimate(slope, error),
         intercept=estimate(centre_y - slope * centre_x, scale * math.sqrt(1 / n + centre_x**2 / spread_x)),
-        p=(0.0 if slope else 1.0) if error == 0 else 2 * float(special.stdtr(df, -abs(slope / error))),
+        p=t_p(slope, error, df),
         r_squared=None if alike(y) else min(1.0, max(0.0, 1 - residual / spread_y)),
         centre_x=centre_x,
         centre=estimate(centre_y, scale / math.sqrt(n)),
-    )
-
-
-def _pooled(effects: Vector, variances: Vector, scale: float, level: float) -> Pooled:
-    df = len(effects) - 1
-    weights = 1 / variances
-    fixed = float(weights @ effects / np.sum(weights))
-    q = float(weights @ (effects - fixed) ** 2)
-    tau2 = max(0.0, (q - df) / float(np.sum(weights) - np.sum(weights**2) / np.sum(weights)))
-    weights = 1 / (variances + tau2)
-    mean = float(weights @ effects / np.sum(weights))
-    error = math.sqrt(float(weights @ (effects - mean) ** 2) / df / float(np.sum(weights)))
-    half = float(special.stdtrit(df, 0.5 + level / 2)) * error
-    return Pooled(
-        n=df + 1,
-        mean=Estimate(mean * scale, (mean - half) * scale, (mean + half) * scale),
-        q=q,
-        p=float(special.chdtrc(df, q)),
-        i2_pct=max(0.0, (q - df) / q * 100) if q > 0 else 0.0,
-        tau=math.sqrt(tau2) * scale,
     )

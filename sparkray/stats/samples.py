@@ -1,29 +1,30 @@
-"""What every statistic asks of its numbers before it begins, and the shape in which it gives an estimate back.
+"""Checks of a sample before a statistic is computed, Student's t, and the shape of an estimate.
 
 A check that fails is an answer (`NotEstimable`), not an error: a study with a failed cell must still be analysed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from sparkray.stats import NotEstimable
 
 Vector = NDArray[np.float64]
 Values = Sequence[float] | Vector
 _LARGEST = 1e75
+# Beyond these the square of a ratio of differences may leave the range of a double.
 _SMALLEST = 1 / _LARGEST
-"""Beyond these the square of a ratio of differences may leave the range of a double."""
 _LARGEST_LOG = 700.0
 _ROUNDED = 1e-12
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its two-sided interval, 95 % unless told otherwise.
+    """A number with its two-sided interval, 95 % by default.
 
     `low` and `high` are None where the sample is too small for an interval though not for the number.
     """
@@ -31,6 +32,11 @@ class Estimate:
     value: float
     low: float | None
     high: float | None
+
+
+def too_few(n: int, least: int, what: str = "value") -> NotEstimable:
+    """That n of something are fewer than a statistic needs."""
+    return NotEstimable(f"{n} {what}{'s' * (n != 1)}: at least {least} are needed")
 
 
 def sample(values: Values, least: int = 1, *, positive: bool = False) -> Vector | NotEstimable:
@@ -44,38 +50,96 @@ def sample(values: Values, least: int = 1, *, positive: bool = False) -> Vector 
     Raises:
         ValueError: `values` is not one-dimensional.
     """
-    found = np.asarray(values, dtype=np.float64)
-    if found.ndim != 1:
-        raise ValueError(f"an array of shape {found.shape}: a sample is one-dimensional")
-    if len(found) < least:
-        return NotEstimable(f"{len(found)} value{'s' if len(found) != 1 else ''}: at least {least} are needed")
-    if not np.all(np.abs(found) <= _LARGEST):
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(f"an array of shape {vector.shape}: a sample is one-dimensional")
+    if len(vector) < least:
+        return too_few(len(vector), least)
+    if not np.all(np.abs(vector) <= _LARGEST):
         return NotEstimable("a value is not a finite number")
-    if positive and not np.all(found > 0):
+    if positive and not np.all(vector > 0):
         return NotEstimable("a value is not above 0: it has no logarithm")
-    return found
+    return vector
 
 
 def two_samples(
-    a: Values, b: Values, least: int = 2, *, positive: bool = False
+    a: Values,
+    b: Values,
+    least: int = 2,
+    *,
+    positive: bool = False,
+    paired: bool = False,
+    names: tuple[str, str] = ("first arm", "second arm"),
 ) -> tuple[Vector, Vector] | NotEstimable:
-    """Both arms as vectors of shapes (n_a,) and (n_b,), or why one of them is no sample (`sample`)."""
+    """Both arms as vectors of shapes (n_a,) and (n_b,), or why one of them is no sample (`sample`).
+
+    `paired` arms have their values of one block at the same place, and so as many. `names` are for the reason.
+    """
+    if paired and len(a) != len(b):
+        return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
     first, second = sample(a, least, positive=positive), sample(b, least, positive=positive)
     if isinstance(first, NotEstimable):
-        return NotEstimable(f"first arm: {first.reason}")
+        return NotEstimable(f"{names[0]}: {first.reason}")
     if isinstance(second, NotEstimable):
-        return NotEstimable(f"second arm: {second.reason}")
+        return NotEstimable(f"{names[1]}: {second.reason}")
     return first, second
 
 
 def paired_logs(a: Values, b: Values, least: int = 2) -> Vector | NotEstimable:
-    """The log ratios ln(b/a), shape (pairs,), of two arms whose values of one block stand at the same place."""
-    if len(a) != len(b):
-        return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
-    arms = two_samples(a, b, least, positive=True)
-    if isinstance(arms, NotEstimable):
-        return arms
-    return np.asarray(np.log(arms[1]) - np.log(arms[0]), dtype=np.float64)
+    """The log ratios ln(b/a), shape (pairs,), of two arms whose values of one block are at the same place."""
+    arms = two_samples(a, b, least, positive=True, paired=True)
+    return arms if isinstance(arms, NotEstimable) else np.asarray(np.log(arms[1]) - np.log(arms[0]), dtype=np.float64)
+
+
+def t_interval(value: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:
+    """Student's (1908) interval of an estimate with that standard error."""
+    half = float(special.stdtrit(df, 0.5 + level / 2)) * error
+    return value - half, value + half
+
+
+def welch_df(part_a: float, n_a: int, part_b: float, n_b: int) -> float:
+    """Degrees of freedom of Welch (1947) and Satterthwaite (1946), of parts s^2/n, not both 0.
+
+    In this form, since squares of tiny parts would vanish.
+    """
+    share = part_a / (part_a + part_b)
+    return 1 / (share**2 / (n_a - 1) + (1 - share) ** 2 / (n_b - 1))
+
+
+def pooled_variance(a: Vector, b: Vector) -> float:
+    """The variance inside both arms, which together have 3 values or more."""
+    n_a, n_b = len(a) - 1, len(b) - 1
+    return (n_a * float(np.var(a, ddof=1)) + n_b * float(np.var(b, ddof=1))) / (n_a + n_b)
+
+
+def ratio_interval(mean_log: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:
+    """`t_interval` on the log scale, turned back."""
+    low, high = t_interval(mean_log, error, df, level)
+    return from_log(low), from_log(high)
+
+
+def t_p(value: float, error: float, df: float) -> float:
+    """Two-sided p of Student's t test against 0; 1 or 0 where the estimate has no error."""
+    return 2 * float(special.stdtr(df, -abs(value / error))) if error else float(value == 0)
+
+
+def exponential(estimate: Estimate) -> Estimate:
+    """An estimate on the log scale as a ratio."""
+    low, high = (None if bound is None else from_log(bound) for bound in (estimate.low, estimate.high))
+    return Estimate(from_log(estimate.value), low, high)
+
+
+def least_n(enough: Callable[[int], bool], most: int = 100_000) -> int | None:
+    """The least n from 2 on that is enough, by doubling and halving; None beyond `most`."""
+    low, high = 1, 2
+    while not enough(high):
+        low, high = high, high * 2
+        if high > most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
 
 
 def alike(values: Vector, scale: float | None = None) -> bool:

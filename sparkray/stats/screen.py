@@ -15,12 +15,12 @@ from scipy import special
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
-from sparkray.stats.paired import Decision, Ratio, decide, ratio_of_logs
-from sparkray.stats.samples import alike
+from sparkray.stats.paired import Decision, Ratio, decide, ratio_of_logs, too_few_pairs
+from sparkray.stats.samples import alike, t_p
 from sparkray.stats.variance import PairedSpreadRatio, paired_spread_ratio
 
 Better = Literal["higher", "lower"]
-_LEAST_PAIRS, _LEAST_FACTORS, _MOST_BASIC = 2, 2, 12
+_LEAST_PAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -76,18 +76,17 @@ def screen_effects(
         better: Which direction is a gain.
     """
     logs = {name: _paired(baseline, values) for name, values in levels.items()}
-    found = {name: _tested(pairs) for name, (_, pairs) in logs.items()}
-    adjusted = holm([p for _, p in found.values()])
+    tested = {name: _tested(pairs) for name, (_, pairs) in logs.items()}
+    adjusted = holm([p for _, p in tested.values()])
     sign = 1.0 if better == "higher" else -1.0
     effects = []
-    for (name, (ratio, p)), p_holm in zip(found.items(), adjusted, strict=True):
+    for (name, (ratio, p)), p_holm in zip(tested.items(), adjusted, strict=True):
         blocks, pairs = logs[name]
-        estimable = isinstance(ratio, Ratio)
         effects.append(
             LevelEffect(
                 name=name,
                 ratio=ratio,
-                gain_log=sign * float(np.mean(pairs[1] - pairs[0])) if estimable else None,
+                gain_log=sign * float(np.mean(pairs[1] - pairs[0])) if isinstance(ratio, Ratio) else None,
                 p=p,
                 p_holm=p_holm,
                 decision=decide(ratio, margin) if isinstance(ratio, Ratio) else None,
@@ -107,10 +106,8 @@ def beyond_margin(effects: Sequence[LevelEffect], margin: float) -> list[float |
 def _beyond(effect: LevelEffect, margin: float) -> float | None:
     if not isinstance(effect.ratio, Ratio) or effect.gain_log is None:
         return None
-    ahead = effect.gain_log - math.log1p(margin)
-    if effect.ratio.sd_log == 0:
-        return 0.0 if ahead > 0 else 1.0
-    return float(special.stdtr(effect.ratio.n - 1, -ahead / (effect.ratio.sd_log / math.sqrt(effect.ratio.n))))
+    ahead, error = effect.gain_log - math.log1p(margin), effect.ratio.sd_log / math.sqrt(effect.ratio.n)
+    return float(special.stdtr(effect.ratio.n - 1, -ahead / error)) if error else float(ahead <= 0)
 
 
 def _paired(baseline: Mapping[object, float], values: Mapping[object, float]) -> tuple[int, NDArray[np.float64]]:
@@ -122,13 +119,10 @@ def _paired(baseline: Mapping[object, float], values: Mapping[object, float]) ->
 
 def _tested(pairs: NDArray[np.float64]) -> tuple[Ratio | NotEstimable, float | None]:
     """The ratio and the p of the paired t test; arms that are alike in every block have p = 1."""
-    n = pairs.shape[1]
-    if n < _LEAST_PAIRS:
-        return NotEstimable(f"{n} complete pair{'s' * (n != 1)}: an interval needs at least {_LEAST_PAIRS}"), None
+    if pairs.shape[1] < _LEAST_PAIRS:
+        return too_few_pairs(pairs.shape[1]), None
     differences = pairs[1] - pairs[0]
     ratio = ratio_of_logs(differences)
-    mean = float(np.mean(differences))
     if alike(differences, float(np.max(np.abs(pairs)))):
-        return ratio, 1.0 if math.isclose(mean, 0.0, abs_tol=1e-15) else 0.0
-    t = mean / (ratio.sd_log / math.sqrt(n))
-    return ratio, 2 * float(special.stdtr(n - 1, -abs(t)))
+        return ratio, float(math.isclose(float(np.mean(differences)), 0.0, abs_tol=1e-15))
+    return ratio, t_p(float(np.mean(differences)), ratio.sd_log / math.sqrt(ratio.n), ratio.n - 1)

@@ -1,4 +1,4 @@
-"""Group-sequential looks at a paired ratio: `equivalent` or `different` as soon as it is certain, with errors kept.
+"""Interim analyses ("looks") of a paired ratio: `equivalent` or `different` as soon as it is certain, with errors kept.
 
 Looks after so many pairs may each end the matter, so each must be stricter than a single test: the 5 % are spent over the
 looks by a function of the share of pairs seen (Lan & DeMets 1983, Biometrika 70:659-663). `obrien_fleming` and `pocock`
@@ -10,8 +10,8 @@ The verdict is the design's own (`sparkray.stats.paired.decide`) on repeated con
 the 90 % interval lies inside [1/(1+m), 1+m], `different` if the 95 % interval lies wholly outside it. Each side of either
 is one one-sided test, so at a ratio on the margin `equivalent` comes with at most 5 % (an intersection of two tests,
 Berger & Hsu 1996, Stat. Sci. 11:283-319) and `different` with hardly more than 2.5 %. No bound depends on the other, so
-neither claim leans on the other's stopping. The ratio of a sample that was stopped early is a little too sure of itself;
-the intervals are not.
+neither claim leans on the other's stopping. The ratio of a sample that was stopped early is a little too far from 1; the
+intervals are not too narrow. No library has bounds that are exact for t statistics of so few pairs.
 """
 
 import math
@@ -24,13 +24,13 @@ from scipy.stats import norm, t
 
 from sparkray.config.experiment import Spending
 from sparkray.stats._crossing import LEAST_LOOK, MOST_ALPHA, critical_values
-from sparkray.stats.paired import NO_SPREAD, VerdictWord, outlook, pairs_needed
+from sparkray.stats.paired import NO_SPREAD, NOT_POSITIVE, VerdictWord, outlook, pairs_needed, verdict_of
 from sparkray.stats.samples import Values, alike, from_log
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
+# Of what is measured: the size of the logarithms whose rounding may tell ratios apart that are alike.
 _LARGEST_LOG = 16.0
-"""Of what is measured: the size of the logarithms whose rounding may tell ratios apart that are alike."""
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
@@ -74,7 +74,7 @@ class Bound:
 
 @dataclass(frozen=True)
 class Look:
-    """What is known at the look that decided, else at the last look taken.
+    """The result of the interim analysis that decided, else of the last one.
 
     `ci90` and `ci95` are (low, high) of the ratio and hold at all looks at once; None before the first look, and at one
     whose pairs have no ratio. `stop`: decided, or no look is left. `n` is the number of pairs used, `alpha_spent` what the
@@ -103,7 +103,7 @@ def bounds(design: Design, closed_at: int | None = None) -> tuple[Bound, ...]:
     """The looks of a design with their critical values.
 
     `closed_at` is a number of pairs after which no further pair can come: looks from there on are given up for one there,
-    which spends all that is left. It must not have been chosen by what the pairs said.
+    which spends all that is left. It must not have been chosen by their values.
     """
     most = design.looks[-1]
     looks = design.looks
@@ -128,7 +128,7 @@ def pair_logs(a: Values, b: Values) -> Array:
 
 
 def look(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> Look:
-    """The verdict that the pairs so far allow, from them alone: the same pairs in the same order say the same again.
+    """The verdict of the pairs so far, from them alone: the same pairs in the same order give the same verdict.
 
     Args:
         design: The design.
@@ -150,21 +150,20 @@ def looks_taken(design: Design, log_ratios: Sequence[float], *, closed: bool = F
         closed: As in `look`.
     """
     values = np.asarray(log_ratios, dtype=float)
-    there = len(values)
-    known = bounds(design, there if closed else None)
-    taken = [bound for bound in known if bound.n <= there]
+    known = bounds(design, len(values) if closed else None)
+    taken = [bound for bound in known if bound.n <= len(values)]
     if not taken:
-        reason = f"{there} of the {known[0].n} pairs of the first look are there"
+        reason = f"{len(values)} of the {known[0].n} pairs of the first look are complete"
         return [Look("undecided", closed, 0, 0.0, None, None, None, reason)]
     looks: list[Look] = []
     for number, bound in enumerate(taken, 1):
-        found = _at(design, bound, values[: bound.n])
-        decided = found.verdict != "undecided"
-        if number == len(taken) and found.sd_log is not None and not decided:
+        one, last = _at(design, bound, values[: bound.n]), number == len(taken)
+        decided = one.verdict != "undecided"
+        if last and one.sd_log is not None and not decided:
             level = float(t.sf(known[-1].equivalence_t, known[-1].n - 1))
-            found = replace(found, pairs_needed=pairs_needed(found.sd_log, design.margin, alpha=level))
-        told = _told(found, f"look {number} of {len(known)}", design.margin, last=number == len(taken))
-        looks.append(replace(found, stop=decided or number == len(known), reason=told))
+            one = replace(one, pairs_needed=pairs_needed(one.sd_log, design.margin, alpha=level))
+        reason = _reason(one, f"{number} of {len(known)}", design.margin, last=last)
+        looks.append(replace(one, stop=decided or number == len(known), reason=reason))
         if decided:
             break
     return looks
@@ -182,30 +181,25 @@ def _at(design: Design, bound: Bound, values: Array) -> Look:
         return from_log(mean - critical * error), from_log(mean + critical * error)
 
     ci90, ci95 = interval(bound.equivalence_t), interval(bound.difference_t)
-    low, high = 1 / (1 + design.margin), 1 + design.margin
-    verdict: VerdictWord = "undecided"
-    if low <= ci90[0] and ci90[1] <= high:
-        verdict = "equivalent"
-    elif ci95[1] < low or ci95[0] > high:
-        verdict = "different"
+    verdict = verdict_of(ci90, ci95, design.margin)
     return Look(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "", sd)
 
 
 def _why_none(values: Array) -> str | None:
     """Why pairs have no ratio with an interval; None where they have one."""
     if not np.all(np.isfinite(values)):
-        return "a value is not a finite number above 0: no ratio"
+        return NOT_POSITIVE
     return NO_SPREAD if alike(values, scale=max(_LARGEST_LOG, float(np.max(np.abs(values))))) else None
 
 
-def _told(found: Look, where: str, margin: float, *, last: bool) -> str:
-    """What a look says, in words; the last one taken, where it decides nothing, also what would."""
-    said = {"equivalent": "equivalent within", "different": "different by more than", "undecided": "undecided at"}
-    text = f"{said[found.verdict]} {margin:.1%} at {where} ({found.n} pairs): "
-    confidence, interval = ("95 %", found.ci95) if found.verdict == "different" else ("90 %", found.ci90)
+def _reason(look: Look, place: str, margin: float, *, last: bool) -> str:
+    """The result of an interim analysis; of the last one, where it decides nothing, also the pairs that would decide."""
+    claims = {"equivalent": "equivalent within", "different": "different by more than", "undecided": "undecided at"}
+    text = f"{claims[look.verdict]} {margin:.1%} at look {place} ({look.n} pairs): "
+    confidence, interval = ("95 %", look.ci95) if look.verdict == "different" else ("90 %", look.ci90)
     if interval is None:
-        return text + found.reason
-    text += f"ratio {found.ratio:.4f}, {confidence} CI at all looks {interval[0]:.4f} to {interval[1]:.4f}"
-    if found.verdict != "undecided" or not last:
+        return text + look.reason
+    text += f"ratio {look.ratio:.4f}, {confidence} CI at all looks {interval[0]:.4f} to {interval[1]:.4f}"
+    if look.verdict != "undecided" or not last:
         return text
-    return f"{text}; {outlook(found.pairs_needed, found.n, at_most=True)}"
+    return f"{text}; {outlook(look.pairs_needed, look.n, at_most=True)}"

@@ -1,13 +1,8 @@
-"""Do runs depend on the runs before them? Drift, memory of the last run, and how many independent runs that leaves.
-
-Kendall's test and the slope of Theil and Sen are those of `scipy.stats.kendalltau` and `theilslopes`, written out here
-because SciPy takes 4 ms a series, and a study has 2,000 of them.
-"""
+"""Do runs depend on the runs before them? Drift (by SciPy), memory of the last run, and the effective sample size."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -18,9 +13,8 @@ from sparkray.stats.samples import Estimate, Values, Vector, alike, median, samp
 _LEAST_LAG = 5
 _MOST_LAG = 0.95
 LEAST_WORTH = 10
-TOO_FEW = f"an effective number needs at least {LEAST_WORTH} values: of fewer, lag 1 is too uncertain"
+TOO_FEW = f"an effective number needs at least {LEAST_WORTH} values"
 _LEAST_DRIFT = 4
-_EXACT_UP_TO = 33
 
 
 @dataclass(frozen=True)
@@ -63,16 +57,15 @@ def memory(values: Values) -> Memory | NotEstimable:
     Args:
         values: In the order in which they were measured, at least 5, not all alike.
     """
-    found = sample(values, _LEAST_LAG)
-    if isinstance(found, NotEstimable):
-        return found
-    if alike(found):
+    checked = sample(values, _LEAST_LAG)
+    if isinstance(checked, NotEstimable):
+        return checked
+    if alike(checked):
         return NotEstimable("all values are alike: nothing to correlate")
-    centred = found - np.mean(found)
+    centred = checked - np.mean(checked)
     centred = centred / np.max(np.abs(centred))
     lag1 = float(centred[:-1] @ centred[1:] / (centred @ centred))
-    worth = effective_n(len(found), lag1) if len(found) >= LEAST_WORTH else None
-    return Memory(len(found), lag1, worth)
+    return Memory(len(checked), lag1, effective_n(len(checked), lag1) if len(checked) >= LEAST_WORTH else None)
 
 
 def effective_n(n: int, lag1: float) -> float:
@@ -96,14 +89,14 @@ def lag1_if_independent(n: int) -> tuple[float, float]:
     return -1 / n, (n - 2) ** 2 / (n**2 * (n - 1))
 
 
-def pooled_lag1_p(found: Sequence[Memory]) -> tuple[float, float] | None:
+def pooled_lag1_p(memories: Sequence[Memory]) -> tuple[float, float] | None:
     """Mean r over sequences, and the one-sided p that it is so high by chance; None without a sequence."""
-    if not found:
+    if not memories:
         return None
-    expected = [lag1_if_independent(one.n) for one in found]
-    total = sum(one.lag1 - mean for one, (mean, _) in zip(found, expected, strict=True))
-    z = total / math.sqrt(sum(variance for _, variance in expected))
-    return sum(one.lag1 for one in found) / len(found), float(special.ndtr(-z))
+    moments = [lag1_if_independent(one.n) for one in memories]
+    total = sum(one.lag1 - mean for one, (mean, _) in zip(memories, moments, strict=True))
+    z = total / math.sqrt(sum(variance for _, variance in moments))
+    return sum(one.lag1 for one in memories) / len(memories), float(special.ndtr(-z))
 
 
 def drift(values: Values, order: Values | None = None, level: float = 0.95) -> Drift | NotEstimable:
@@ -111,95 +104,40 @@ def drift(values: Values, order: Values | None = None, level: float = 0.95) -> D
 
     Slope: the median of the slopes between all pairs, with its interval: Theil (1950), Sen (1968), J. Am. Statist. Assoc.
     63. p: Kendall's (1938) tau between order and value, also called the test of Mann and Kendall; exact up to 33 values
-    without ties, else normal with correction for ties (Kendall 1970, "Rank Correlation Methods", chapter 4).
+    without ties, else normal with correction for ties.
 
     Args:
         values: Shape (n,), at least 4, not all alike, their median not 0.
         order: When each was measured, e.g. its position in the study; 0, 1, 2 ... by default. In any order itself.
         level: Confidence of the interval.
     """
-    found = sample(values, _LEAST_DRIFT)
-    if isinstance(found, NotEstimable):
-        return found
-    places = sample(np.arange(len(found), dtype=np.float64) if order is None else order, _LEAST_DRIFT)
+    checked = sample(values, _LEAST_DRIFT)
+    places = np.arange(len(values), dtype=np.float64) if order is None else sample(order, _LEAST_DRIFT)
+    if isinstance(checked, NotEstimable):
+        return checked
     if isinstance(places, NotEstimable):
         return NotEstimable(f"order: {places.reason}")
-    if len(places) != len(found):
-        return NotEstimable(f"{len(found)} values at {len(places)} places in the order")
-    if alike(found) or alike(places):
-        return NotEstimable(
-            f"all {'values' if alike(found) else 'places in the order'} are alike: no trend to look for"
-        )
-    return _trend(found, places, level)
-
-
-def _trend(values: Vector, places: Vector, level: float) -> Drift | NotEstimable:
-    middle = median(values)
+    if len(places) != len(checked):
+        return NotEstimable(f"{len(checked)} values at {len(places)} places in the order")
+    for name, series in (("values", checked), ("places in the order", places)):
+        if alike(series):
+            return NotEstimable(f"all {name} are alike: no trend")
+    middle = median(checked)
     if middle == 0:
         return NotEstimable("the median is 0: no slope in per cent of it")
-    n = len(values)
-    steps, rises = _pairs(values, places)
-    ties = _tie_sizes(places), _tie_sizes(values)
-    slope, low, high = (bound / middle * 100 for bound in _theil_sen(rises / steps, _score_variance(n, ties), level))
-    p = _kendall_p(int(np.sum(np.sign(rises))), n, ties)
-    return Drift(n, Estimate(slope, min(low, high), max(low, high)), p)
+    from scipy.stats import theilslopes  # noqa: PLC0415 - takes long to import
+
+    sen = theilslopes(checked, places, level)
+    slope, low, high = (float(bound) / middle * 100 for bound in (sen.slope, sen.low_slope, sen.high_slope))
+    return Drift(len(checked), Estimate(slope, min(low, high), max(low, high)), _kendall_p(places, checked))
 
 
 def trend_p(values: Vector) -> float:
     """Two-sided p of Kendall's tau between order and value, of at least 3 values; 1 where all are alike."""
-    if alike(values):
-        return 1.0
-    places = np.arange(len(values), dtype=np.float64)
-    rises = _pairs(values, places)[1]
-    return _kendall_p(int(np.sum(np.sign(rises))), len(values), (_tie_sizes(places), _tie_sizes(values)))
+    return 1.0 if alike(values) else _kendall_p(np.arange(len(values), dtype=np.float64), values)
 
 
-def _pairs(values: Vector, places: Vector) -> tuple[Vector, Vector]:
-    """How far apart in place and value: each pair of different places once, in ascending order of place."""
-    steps, rises = np.subtract.outer(places, places), np.subtract.outer(values, values)
-    forward = steps > 0
-    return steps[forward], rises[forward]
+def _kendall_p(places: Vector, values: Vector) -> float:
+    from scipy.stats import kendalltau  # noqa: PLC0415 - takes long to import
 
-
-def _tie_sizes(values: Vector) -> Vector:
-    """How often each value of a sample occurs that occurs more than once."""
-    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
-    return np.asarray(counts[counts > 1])
-
-
-@lru_cache(maxsize=64)
-def _inversions(n: int) -> Vector:
-    """P(at most k inversions) in a random order of n values, shape (n (n - 1) / 2 + 1,).
-
-    The j-th value comes before 0 to j - 1 of those that are smaller, each with the same chance: Kendall (1938), "A new
-    measure of rank correlation", Biometrika 30.
-    """
-    chances = np.ones(1)
-    for j in range(2, n + 1):
-        chances = np.convolve(chances, np.full(j, 1 / j))
-    return np.asarray(np.cumsum(chances))
-
-
-def _theil_sen(slopes: Vector, variance: float, level: float) -> tuple[float, float, float]:
-    """The median of the slopes between all pairs, and the ends of its interval, at the ranks of Sen (1968)."""
-    ordered, m = np.sort(slopes), len(slopes)
-    away = -float(special.ndtri((1 - level) / 2)) * math.sqrt(variance)
-    low, high = max(round((m - away) / 2) - 1, 0), min(round((m + away) / 2), m - 1)
-    return float(ordered[(m - 1) // 2] + ordered[m // 2]) / 2, float(ordered[low]), float(ordered[high])
-
-
-def _score_variance(n: int, ties: tuple[Vector, Vector]) -> float:
-    """The variance of Kendall's score without a trend, as Sen (1968) has it: ties in both orders taken off."""
-    return (n * (n - 1) * (2 * n + 5) - sum(float(np.sum(t * (t - 1) * (2 * t + 5))) for t in ties)) / 18
-
-
-def _kendall_p(score: int, n: int, ties: tuple[Vector, Vector]) -> float:
-    """The two-sided p-value of Kendall's score, pairs in the order of their places less pairs against it."""
-    pairs = n * (n - 1) // 2
-    if n <= _EXACT_UP_TO and not any(map(len, ties)):
-        return min(1.0, 2 * float(_inversions(n)[(pairs - abs(score)) // 2]))
-    single = [float(np.sum(t * (t - 1))) for t in ties]
-    double = [float(np.sum(t * (t - 1) * (t - 2))) for t in ties]
-    variance = _score_variance(n, ties) + single[0] * single[1] / (4 * pairs)
-    variance += double[0] * double[1] / (18 * pairs * (n - 2))
-    return 2 * float(special.ndtr(-abs(score) / math.sqrt(variance)))
+    return float(kendalltau(places, values).pvalue)

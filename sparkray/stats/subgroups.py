@@ -7,7 +7,8 @@ groups as Borenstein, Hedges, Higgins and Rothstein 2009, "Introduction to Meta-
 has no scatter of its own and borrows that of the others. Means and their differences are those of a weighted regression on
 group membership; its residual mean square scales the errors, and Student's t has as many degrees of freedom as there are
 models less groups: Knapp and Hartung (2003), "Improved tests for a random effects meta-regression with a single covariate",
-Statistics in Medicine 22. Where no group has two models there is no degree of freedom and no answer.
+Statistics in Medicine 22. Where no group has two models there is no degree of freedom and no answer. SciPy has no
+such model.
 """
 
 import math
@@ -20,11 +21,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Vector, sample
+from sparkray.stats.samples import Estimate, Vector, t_interval, t_p, two_samples
 
 Places = NDArray[np.int64]
+# (effect, standard error) of each model of a group.
 Effects = Sequence[tuple[float, float]]
-"""(effect, standard error) of each model of a group."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Subgroups:
-    """What groups of models say.
+    """Groups of models.
 
     Attributes:
         groups: By name.
@@ -80,10 +81,8 @@ def subgroups(members: Mapping[str, Effects], *, level: float = 0.95) -> Subgrou
     if isinstance(checked, NotEstimable):
         return checked
     effects, errors, which = checked
-    df = len(effects) - len(members)
-    if df < 1:
-        count = f"{len(effects)} model{'s' * (len(effects) != 1)} in {len(members)} group{'s' * (len(members) != 1)}"
-        return NotEstimable(f"{count}: no group has two, so how models of one group differ is not known")
+    if len(effects) <= len(members):
+        return NotEstimable(f"{len(effects)} models in {len(members)} groups: no group has two")
     scale = float(np.min(errors))
     return _fitted(list(members), effects / scale, (errors / scale) ** 2, which, scale=scale, level=level)
 
@@ -92,15 +91,17 @@ def _checked(members: Mapping[str, Effects]) -> tuple[Vector, Vector, Places] | 
     """Effects, errors and the number of the group, shape (models,) each."""
     flat = [(effect, error, place) for place, group in enumerate(members.values()) for effect, error in group]
     if not flat or not all(len(group) for group in members.values()):
-        return NotEstimable("a group without a model")
-    effects, errors = sample([e for e, _, _ in flat]), sample([s for _, s, _ in flat], positive=True)
-    for name, found in (("effects", effects), ("errors", errors)):
-        if isinstance(found, NotEstimable):
-            return NotEstimable(f"{name}: {found.reason}")
-    if isinstance(effects, NotEstimable) or isinstance(errors, NotEstimable):
-        return NotEstimable("a number is none")
+        return NotEstimable("a group has no model")
+    numbers = two_samples(
+        [effect for effect, _, _ in flat], [error for _, error, _ in flat], 1, names=("effects", "errors")
+    )
+    if isinstance(numbers, NotEstimable):
+        return numbers
+    effects, errors = numbers
+    if not np.all(errors > 0):
+        return NotEstimable("an error is not above 0")
     if not np.max(errors) / np.min(errors) < 1 / np.finfo(np.float64).eps:
-        return NotEstimable("errors: one is so much smaller than another that a weight is lost in rounding")
+        return NotEstimable("one error is so much smaller than another that a weight is lost in rounding")
     return effects, errors, np.array([place for _, _, place in flat])
 
 
@@ -115,11 +116,10 @@ def _fitted(
     total = np.bincount(which, weights, count)
     means = np.bincount(which, weights * effects, count) / total
     residual = math.sqrt(float(weights @ (effects - means[which]) ** 2) / df)
-    critical = float(special.stdtrit(df, 0.5 + level / 2))
 
     def estimate(value: float, error: float) -> Estimate:
-        half = critical * error
-        return Estimate(value * scale, (value - half) * scale, (value + half) * scale)
+        low, high = t_interval(value, error, df, level)
+        return Estimate(value * scale, low * scale, high * scale)
 
     sizes = np.bincount(which, minlength=count)
     groups = {
@@ -135,8 +135,7 @@ def _fitted(
     for one, other in combinations(range(count), 2):
         difference = float(means[other] - means[one])
         error = residual * math.sqrt(1 / total[one] + 1 / total[other])
-        p = 2 * float(special.stdtr(df, -abs(difference / error))) if error > 0 else float(difference == 0)
-        contrasts.append(Contrast(names[one], names[other], estimate(difference, error), p))
+        contrasts.append(Contrast(names[one], names[other], estimate(difference, error), t_p(difference, error, df)))
     whole = float(np.sum(q))
     i2_pct = max(0.0, (whole - df) / whole * 100) if whole > 0 else 0.0
     return Subgroups(groups, tuple(contrasts), df, math.sqrt(tau2) * scale, i2_pct)

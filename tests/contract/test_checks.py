@@ -13,15 +13,12 @@ from sparkray.checks import (
     Asked,
     Check,
     Evidence,
-    Review,
     apply_policy,
     check_names,
     judge_all,
     late_verdicts,
     load_check,
-    load_review,
     policies_of,
-    policy_of,
     refused_before,
     remedy_of,
 )
@@ -50,26 +47,15 @@ EVIDENCE = {
 }
 
 
-@pytest.fixture(params=NAMES)
-def made(request: pytest.FixtureRequest) -> list[Check | Review]:
-    return [found for found in (load_check(request.param), load_review(request.param)) if found is not None]
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_holds_a_check_or_a_review_or_both(name: str) -> None:
-    assert load_check(name) is not None or load_review(name) is not None
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_name_and_policy(name: str) -> None:
-    found = [made for made in (load_check(name), load_review(name)) if made is not None]
-    assert {made.name for made in found} == {name}
-    assert len({made.policy for made in found}) == 1, "a check and its review are of one policy"
-    assert {made.policy for made in found} <= {"invalid", "warn", "off"}
-    assert all(made.__doc__ for made in found)
-    assert {made.remedy for made in found} == {remedy_of(name)}
-    assert len(remedy_of(name)) > 20
-    assert not remedy_of(name).endswith(".")
+def test_name_policy_and_remedy(name: str) -> None:
+    check = load_check(name)
+    assert isinstance(check, Check)
+    assert type(check).judge is not Check.judge or type(check).revalidate is not Check.revalidate
+    assert (check.name, check.policy in ("invalid", "warn", "off"), bool(check.__doc__)) == (name, True, True)
+    assert remedy_of(name) == check.remedy
+    assert len(check.remedy) > 20
+    assert not check.remedy.endswith(".")
 
 
 def test_those_that_the_room_is_known_for_are_there() -> None:
@@ -83,8 +69,6 @@ def test_those_that_the_room_is_known_for_are_there() -> None:
 def test_an_unknown_check_is_said(name: str) -> None:
     with pytest.raises(UnknownNameError, match="check"):
         load_check(name)
-    with pytest.raises(UnknownNameError, match="check"):
-        load_review(name)
 
 
 def whole(verdict: Verdict, name: str) -> None:
@@ -94,37 +78,24 @@ def whole(verdict: Verdict, name: str) -> None:
     assert re.search(r"\b(nan|inf)\b", verdict.evidence) is None
 
 
-@pytest.mark.parametrize("kind", EVIDENCE)
 @pytest.mark.parametrize("name", NAMES)
-def test_whatever_is_known_of_a_run_there_is_a_whole_verdict_or_none(name: str, kind: str) -> None:
-    check = load_check(name)
-    verdict = None if check is None else check.judge(EVIDENCE[kind])
-    if verdict is not None:
-        whole(verdict, name)
+def test_whatever_is_known_of_a_run_there_is_a_whole_verdict_or_none(name: str) -> None:
+    for known in EVIDENCE.values():
+        if (verdict := load_check(name).judge(known)) is not None:
+            whole(verdict, name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_judging_changes_nothing_and_says_the_same_again(name: str) -> None:
-    check = load_check(name)
-    if check is not None:
-        before = repr(SOUND)
-        assert check.judge(SOUND) == check.judge(SOUND)
-        assert repr(SOUND) == before
-
-
-@pytest.mark.parametrize("stored", [(), (NULLS,), (NULLS, NULLS), (NULLS | NANS,) * 8], ids=["none", "1", "2", "nan"])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_review_says_nothing_where_there_is_nothing(name: str, stored: tuple[dict[str, Any], ...]) -> None:
-    review = load_review(name)
-    if review is not None:
-        assert list(review.revalidate(study(), stored)) == []
+def test_judging_changes_nothing_and_gives_the_same_again(name: str) -> None:
+    before = repr(SOUND)
+    assert load_check(name).judge(SOUND) == load_check(name).judge(SOUND)
+    assert repr(SOUND) == before
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_review_of_even_runs_says_nothing(name: str) -> None:
-    review = load_review(name)
-    if review is not None:
-        assert list(review.revalidate(question(), rows(question(), [{}] * 8))) == []
+def test_a_re_validation_of_nothing_or_of_even_runs_has_no_verdicts(name: str) -> None:
+    for stored in ((), (NULLS,), (NULLS, NULLS), (NULLS | NANS,) * 8, rows(question(), [{}] * 8)):
+        assert list(load_check(name).revalidate(question(), stored)) == []
 
 
 def test_policies_hold_a_verdict_down_and_never_up() -> None:
@@ -150,10 +121,6 @@ def test_and_over_what_is_seen_late(policy: str, words: set[str]) -> None:
 def test_the_policies_of_a_study_are_those_of_every_check() -> None:
     assert set(policies_of(question())) == set(NAMES)
     assert policies_of(question(checks={"tokens": "warn"})) == policies_of(question()) | {"tokens": "warn"}
-
-
-def test_a_check_that_the_experiment_does_not_name_has_its_own_policy(made: list[Check | Review]) -> None:
-    assert all(policy_of(study(), found) == found.policy for found in made)
 
 
 def test_all_together_there_is_one_verdict_a_check_on_a_sound_run() -> None:

@@ -252,8 +252,8 @@ def test_blocks_of_many_days_have_every_interval_over_days(tmp_path: Path) -> No
     assert few["clusters"] in (2, 3)
     assert few["cluster_low"] is not None
     why = json.loads(few["why_null"])
-    assert why["intercept_low"] == f"{few['clusters']} clusters: a random intercept needs at least 5"
-    assert why["cluster_bootstrap_low"].endswith("needs at least 5")
+    assert why["intercept_low"] == f"{few['clusters']} clusters: at least 5 are needed"
+    assert why["cluster_bootstrap_low"].endswith("at least 5 are needed")
 
 
 def test_the_part_of_a_gap_that_is_closed_has_an_interval(tmp_path: Path) -> None:

@@ -64,32 +64,32 @@ def effect_of(found: Attribution, layer: str, direction: str) -> Effect:
 
 def test_planted_costs_lie_in_their_intervals_as_often_as_promised() -> None:
     held = total = 0
-    for seed in range(60):
+    for seed in range(25):
         found = attributed(measured(seed))
         for each in found.steps:
             assert isinstance(each.effect, Effect)
             truth = PLANTED.get(each.step.layer, 0.0) if each.step.direction != "all" else 2.5
             held += each.effect.low <= truth <= each.effect.high
             total += 1
-    # independent enough for a wide band: 60 repetitions of 20 steps, which share arms
-    assert 0.92 < held / total < 0.98
+    # independent enough for a wide band: 25 repetitions of 20 steps, which share arms
+    assert 0.90 < held / total < 0.99
 
 
 def test_only_what_was_planted_is_shown() -> None:
     false = missed = 0
-    for seed in range(60):
+    for seed in range(25):
         shown = {(e.step.layer, e.step.direction) for e in attributed(measured(seed)).steps if e.shows}
         real = {("chroot", "start"), ("seccomp", "add"), ("overlay", "add"), ("seccomp", "leave"), ("all", "all")}
         false += bool(shown - real)
         missed += bool(real - shown)
     assert missed == 0
-    assert false <= 12  # two families at 5 %: 6 of 60 expected at most, 12 with a chance below 1 %
+    assert false <= 6  # two families at 5 %: 2.5 of 25 expected at most, 7 with a chance of 1 %
 
 
 def test_the_sums_are_exact_and_the_residual_holds_what_was_not_measured() -> None:
     # Docker has no flag against the overlay, and the network layer could not be added: 0.4 lies there, 0.3 elsewhere
     held = 0
-    for seed in range(40):
+    for seed in range(15):
         found = attributed(measured(seed, {**PLANTED, "network": 0.4}, unexplained=0.3))
         for direction, left in (("add", 0.7), ("leave", 0.8)):
             balance = found.balance(direction)
@@ -102,7 +102,7 @@ def test_the_sums_are_exact_and_the_residual_holds_what_was_not_measured() -> No
             steps = [e.effect for e in found.steps if e.step.direction in ("start", direction)]
             assert summed.value == pytest.approx(sum(e.value for e in steps if isinstance(e, Effect)))
             held += residual.low <= left <= residual.high
-    assert held >= 70  # of 80 at 95 %
+    assert held >= 26  # of 30 at 95 %
 
 
 def test_the_residuals_interval_knows_that_steps_share_an_arm() -> None:
@@ -207,7 +207,7 @@ def test_an_arm_that_never_ran_is_named_and_left_out_of_the_sum() -> None:
     balance = found.balance("add")
     assert balance is not None
     assert balance.missing == ("uts",)
-    assert "without uts, which could not be estimated" in sentence(found, unit="ms")
+    assert "not estimable: uts" in sentence(found, unit="ms")
     assert isinstance(found.interactions["uts"], NotEstimable)
 
 
@@ -229,12 +229,12 @@ def test_one_block_is_none() -> None:
 def test_the_sentence_names_what_is_shown_and_what_is_left() -> None:
     told = sentence(attributed(measured(6, unexplained=0.6)), unit="ms", names={"seccomp": "the seccomp filter"})
     assert told.startswith("Of 4.")
-    assert "comes from chroot" in told
+    assert "from chroot" in told
     assert "from the seccomp filter" in told
     assert "from pid" not in told
-    assert "is not attributed (the steps that show no effect by themselves make" in told
-    assert told.endswith("belongs to no step).")
-    assert told.count("comes from") == 1
+    assert "is not attributed (" in told
+    assert "by steps without a shown effect" in told
+    assert told.endswith("by no step).")
 
 
 def test_what_is_left_is_the_total_less_what_shows() -> None:

@@ -8,10 +8,10 @@ from check_cases import evidence, marked, question, rows, verdict_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.checks.memory_state import Check, Review
+from sparkray.checks.memory_state import Check
 from sparkray.config.experiment import Protocol
 
-CHECK, REVIEW = Check(), Review()
+CHECK = REVIEW = Check()
 CACHE, FREE = "page_cache_before_gib", "mem_free_before_gib"
 AVAILABLE, SWAP = "mem_available_before_gib", "swap_used_before_gib"
 DROP = Protocol(page_cache="drop")

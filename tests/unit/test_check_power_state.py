@@ -9,10 +9,10 @@ from check_cases import evidence, marked, question, rows, verdict_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.checks.power_state import Check, Review
+from sparkray.checks.power_state import Check
 from sparkray.records import Verdict
 
-CHECK, REVIEW = Check(), Review()
+CHECK = REVIEW = Check()
 NAMES = ("cpu", "memory", "gpu_memory", "gpu_compute")
 
 

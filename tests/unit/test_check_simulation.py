@@ -9,7 +9,7 @@ import pytest
 from builders import MS, S
 from check_cases import LIMITS, WEIGHTS, clean_run, measured, question, row_of, samples_of
 
-from sparkray.checks import Evidence, apply_policy, check_names, load_check, load_review, refused_before
+from sparkray.checks import Evidence, apply_policy, check_names, load_check, refused_before
 from sparkray.config.experiment import Protocol
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Verdict
@@ -79,7 +79,7 @@ class Sweep:
     def _looked_back(self) -> list[tuple[PlannedRun, int]]:
         lost: dict[str, int] = {}
         by_id = {planned.run_id: planned for planned in self.plan}
-        for review in filter(None, map(load_review, check_names())):
+        for review in map(load_check, check_names()):
             for late in review.revalidate(self.study, self.kept):
                 verdict = apply_policy(late.verdict, review.policy)
                 self._mark(by_id[late.run_id], late.attempt, [verdict])
@@ -99,13 +99,13 @@ class Sweep:
 
 
 def _judged(found: Evidence) -> Iterator[Verdict]:
-    for check in filter(None, map(load_check, check_names())):
+    for check in map(load_check, check_names()):
         verdict = check.judge(found)
         if verdict is not None:
             yield apply_policy(verdict, check.policy)
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (3, 4, 5))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4, 5))])
 @pytest.mark.parametrize(
     "protocol", [Protocol(), Protocol(page_cache="drop", cooldown="adaptive")], ids=["leave", "drop"]
 )

@@ -48,7 +48,7 @@ def test_what_a_row_holds_as_json_is_read_as_well() -> None:
 def test_a_process_that_was_gone_cannot_be_believed() -> None:
     gone = verdict_of(CHECK, evidence(state={}))
     assert gone.verdict == "invalid"
-    assert gone.evidence == "the engine's process had ended before its state could be read"
+    assert gone.evidence == "the engine ended before its state could be read"
 
 
 @pytest.mark.parametrize(

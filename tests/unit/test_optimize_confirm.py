@@ -251,4 +251,4 @@ def test_a_block_counts_when_it_is_complete_on_every_model(looking: Optimization
     logs[NAMES[0]][3] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
     [look] = looks_at(looking, NAMES[:1], both, models=(MODEL, "large"), closed=False).values()
-    assert look.reason == "3 of the 4 pairs of the first look are there"
+    assert look.reason == "3 of the 4 pairs of the first look are complete"

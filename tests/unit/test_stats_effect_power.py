@@ -175,7 +175,7 @@ def test_power_is_how_often_a_simulation_sees_the_difference() -> None:
 
 @pytest.mark.parametrize(("ratio", "sd", "n"), [(1.01, 0.01, 1), (0.0, 0.01, 5), (1.01, 0.0, 5)])
 def test_power_of_nothing_is_refused(ratio: float, sd: float, n: int) -> None:
-    with pytest.raises(ValueError, match="at least 2 pairs"):
+    with pytest.raises(ValueError, match="n at least 2"):
         paired_power(ratio, sd, n)
 
 

@@ -99,7 +99,7 @@ def test_the_bootstrap_of_clusters_covers_with_many_of_them() -> None:
     assert 0.89 < covered / rounds < 0.98
 
 
-@pytest.mark.parametrize(("clusters", "reason"), [([1, 1, 1], "one cluster"), ([1, 2], "one cluster a pair")])
+@pytest.mark.parametrize(("clusters", "reason"), [([1, 1, 1], "one cluster"), ([1, 2], "one a pair")])
 def test_clusters_that_say_nothing_say_why(clusters: list[int], reason: str) -> None:
     found = clustered_ratio([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], clusters)
     assert isinstance(found, NotEstimable)

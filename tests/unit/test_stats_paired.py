@@ -161,7 +161,7 @@ def test_the_p_is_that_of_the_paired_t_test_on_logs(pairs: list[tuple[float, flo
     [
         (None, "more than 100,000 pairs would be needed"),
         (44, "44 pairs would decide if the true ratio is 1"),
-        (6, "would have been decided by 6 pairs: this one lies near the edge of the margin"),
+        (6, "6 pairs would decide a ratio of 1: the true one is near the margin"),
     ],
 )
 def test_what_would_decide_in_words(needed: int | None, said: str) -> None:

@@ -30,8 +30,7 @@ def crossed(values: np.ndarray, looks: tuple[int, ...], critical: tuple[float, .
     return np.maximum.accumulate(t >= np.array(critical), axis=1).mean(axis=0)
 
 
-@pytest.mark.parametrize("n", [3, 4, 10, 30, 120])
-@pytest.mark.parametrize("alpha", [0.15, 0.05, 0.001])
+@pytest.mark.parametrize(("n", "alpha"), [(3, 0.15), (10, 0.05), (30, 0.001)])
 def test_a_single_look_is_students_t(n: int, alpha: float) -> None:
     (critical,) = critical_values((n,), (alpha,))
     assert stats.t.sf(critical, n - 1) == pytest.approx(alpha, rel=2e-4)
@@ -39,10 +38,7 @@ def test_a_single_look_is_students_t(n: int, alpha: float) -> None:
 
 @pytest.mark.parametrize(
     ("spending", "published"),
-    [
-        ("obrien_fleming", (4.8769, 3.3569, 2.6803, 2.2898, 2.0310)),
-        ("pocock", (2.4380, 2.4268, 2.4101, 2.3966, 2.3859)),
-    ],
+    [("obrien_fleming", (4.8769, 3.3569, 2.6803, 2.2898, 2.0310))],
 )
 def test_with_many_pairs_bounds_are_those_published_for_five_looks(spending, published) -> None:
     # Reboussin, DeMets, Kim & Lan (2000), Control. Clin. Trials 21:190-207: 5 % two-sided, known variance
@@ -52,7 +48,7 @@ def test_with_many_pairs_bounds_are_those_published_for_five_looks(spending, pub
     assert as_z == pytest.approx(published, abs=0.006)
 
 
-@pytest.mark.parametrize("looks", [tuple(range(3, 31)), LOOKS, (3, 30), (5, 10, 15, 20, 25, 30)])
+@pytest.mark.parametrize("looks", [tuple(range(3, 31)), (3, 30)])
 def test_crossings_by_each_look_are_what_may_be_spent_by_then(looks: tuple[int, ...]) -> None:
     spent = tuple(0.05 * n / looks[-1] for n in looks)
     found = crossed(np.random.default_rng(5).standard_normal((200_000, 30)), looks, critical_values(looks, spent))
@@ -152,7 +148,7 @@ def test_before_the_first_look_and_between_looks_nothing_is_over() -> None:
     design = Design((4, 8), 0.01)
     early = look(design, [0.0, 0.001])
     assert (early.verdict, early.stop, early.n, early.ratio, early.ci90) == ("undecided", False, 0, None, None)
-    assert early.reason == "2 of the 4 pairs of the first look are there"
+    assert early.reason == "2 of the 4 pairs of the first look are complete"
     between = look(design, [0.02, -0.02, 0.03, -0.03, 0.01, 0.02])
     assert (between.verdict, between.stop, between.n) == ("undecided", False, 4)
     assert "undecided at 1.0% at look 1 of 2 (4 pairs)" in between.reason
@@ -238,8 +234,7 @@ def test_a_closed_design_keeps_its_errors() -> None:
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
-@pytest.mark.parametrize("margin", [0.005, 0.01])
-@pytest.mark.parametrize("cv", [0.3, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize(("margin", "cv"), [(0.01, 0.3), (0.01, 1.0), (0.005, 5.0)])
 def test_at_the_margin_either_verdict_comes_in_at_most_5_percent(spending, margin: float, cv: float) -> None:
     design = Design(LOOKS, margin, spending=spending)
     found = operating(design, sd_log=sd_log_of(cv), ratio=1 + margin, experiments=EXPERIMENTS, seed=1)
@@ -249,7 +244,7 @@ def test_at_the_margin_either_verdict_comes_in_at_most_5_percent(spending, margi
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
-@pytest.mark.parametrize(("margin", "cv"), [(0.01, 0.3), (0.01, 0.5), (0.01, 1.0), (0.005, 0.3), (0.005, 0.5)])
+@pytest.mark.parametrize(("margin", "cv"), [(0.01, 1.0), (0.005, 0.5)])
 def test_power_is_there_where_the_fixed_design_has_it(spending, margin: float, cv: float) -> None:
     assert tost_power(30, sd_log_of(cv), margin) >= 0.80
     found = operating(Design(LOOKS, margin, spending=spending), sd_log=sd_log_of(cv), experiments=EXPERIMENTS, seed=2)

@@ -74,15 +74,15 @@ def test_a_group_of_one_model_borrows_the_scatter_of_the_others() -> None:
 def test_groups_of_one_model_each_tell_nothing() -> None:
     answer = subgroups({"a": [(0.0, 0.001)], "b": [(0.5, 0.001)]})
     assert isinstance(answer, NotEstimable)
-    assert answer.reason == "2 models in 2 groups: no group has two, so how models of one group differ is not known"
+    assert answer.reason == "2 models in 2 groups: no group has two"
 
 
 @pytest.mark.parametrize(
     ("members", "why"),
     [
-        ({}, "without a model"),
-        ({"a": [], "b": [(0.1, 0.1)]}, "without a model"),
-        ({"a": [(0.1, 0.0), (0.2, 0.1)]}, "errors"),
+        ({}, "has no model"),
+        ({"a": [], "b": [(0.1, 0.1)]}, "has no model"),
+        ({"a": [(0.1, 0.0), (0.2, 0.1)]}, "an error is not above 0"),
         ({"a": [(math.nan, 0.1), (0.2, 0.1)]}, "effects"),
         ({"a": [(0.1, 1e-30), (0.2, 0.1)]}, "lost in rounding"),
     ],
@@ -103,9 +103,9 @@ def test_swapping_groups_flips_the_difference_and_another_unit_scales_it() -> No
     assert scaled.p == pytest.approx(there.p)
 
 
-@pytest.mark.parametrize("tau", [0.0, 0.004, 0.02])
+@pytest.mark.parametrize("tau", [0.0, 0.02])
 def test_groups_that_are_alike_are_called_different_in_at_most_5_percent(tau: float) -> None:
-    rng, rounds, errors = np.random.default_rng(3), 1500, np.full(10, 0.001)
+    rng, rounds, errors = np.random.default_rng(3), 800, np.full(10, 0.001)
     sizes = {"decoder": 5, "moe": 2, "efficient": 2, "reasoning": 1}
     wrong = apart = 0
     for row in rng.normal(0, tau, (rounds, 10)) + rng.normal(0, 1, (rounds, 10)) * errors:
@@ -130,7 +130,7 @@ def test_a_difference_that_is_there_is_found() -> None:
 
 
 def test_fiellers_interval_covers_the_share_and_holds_the_shares_that_a_t_test_does_not_refuse() -> None:
-    rng, rounds, covered = np.random.default_rng(6), 1500, 0
+    rng, rounds, covered = np.random.default_rng(6), 600, 0
     for _ in range(rounds):
         blocks = rng.normal(0, 0.002, 12)
         whole, part = 0.03 + blocks + rng.normal(0, 0.004, 12), 0.012 + blocks + rng.normal(0, 0.004, 12)
@@ -149,7 +149,7 @@ def test_fiellers_interval_covers_the_share_and_holds_the_shares_that_a_t_test_d
     ("part", "whole", "why"),
     [
         ([0.1, 0.2], [0.1, 0.2], "at least 3"),
-        ([0.1, 0.2, 0.3], [0.1, 0.2], "both are needed"),
+        ([0.1, 0.2, 0.3], [0.1, 0.2], "pairs are needed"),
         ([0.1, 0.2, 0.3], [1.0, -1.0, 0.1], "nothing to have a share of"),
         ([0.1, 0.2, 0.3], [1.0, 1.0, 1.0], "alike"),
         ([0.1, 0.2, math.nan], [1.0, 1.1, 1.0], "not a finite number"),

@@ -7,11 +7,11 @@ from sparkray.audit.affine import affine_pairs
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, NotJudged
 
+# What sparkray measures twice, each by itself: equal where no page is shared and the counter works.
 _SAME_QUANTITY = (
     frozenset({"process_rss_peak_gib", "process_pss_peak_gib"}),
     frozenset({"energy_j", "energy_integrated_j"}),
 )
-"""What sparkray measures twice, each by itself: equal where no page is shared and the counter works."""
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
