@@ -5,16 +5,15 @@ done; `write` puts them beside the dataset; `trace` opens the rows that a number
 its end is made in `summary`.
 """
 
-from sparkray.analysis.frames import REFERENCE_ORDER
+from sparkray.analysis.frames import REFERENCE_ORDER, frames_of_rows
 from sparkray.analysis.outputs import write
 from sparkray.analysis.study import Analysis, analyse
 from sparkray.analysis.summary import (
     ALWAYS_SHOWN,
-    Cell,
     as_document,
+    cell_name,
     cells,
     comparisons,
-    frame_of,
     shown_metrics,
 )
 from sparkray.analysis.tracing import Trace, trace
@@ -23,13 +22,13 @@ __all__ = [
     "ALWAYS_SHOWN",
     "REFERENCE_ORDER",
     "Analysis",
-    "Cell",
     "Trace",
     "analyse",
     "as_document",
+    "cell_name",
     "cells",
     "comparisons",
-    "frame_of",
+    "frames_of_rows",
     "shown_metrics",
     "trace",
     "write",

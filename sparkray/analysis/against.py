@@ -15,35 +15,12 @@ import polars as pl
 
 from sparkray.analysis.keys import AGAINST
 from sparkray.analysis.keys import key as trace_key
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 
 OVERHEAD, ARM = "overhead", "arm"
-_SCHEMA = {
-    "trace": pl.String(),
-    "kind": pl.String(),
-    "model": pl.String(),
-    "level": pl.String(),
-    "environment": pl.String(),
-    "metric": pl.String(),
-    "there": pl.Float64(),
-    "here": pl.Float64(),
-    "n_there": pl.Int64(),
-    "n_here": pl.Int64(),
-    "ratio": pl.Float64(),
-    "low": pl.Float64(),
-    "high": pl.Float64(),
-    "low90": pl.Float64(),
-    "high90": pl.Float64(),
-    "df": pl.Float64(),
-    "excludes_one": pl.Boolean(),
-    "margin": pl.Float64(),
-    "verdict": pl.String(),
-    "needed": pl.Int64(),
-    "not_estimable": pl.String(),
-    "supports": pl.String(),
-}
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 Side = LogSample | NotEstimable
@@ -64,7 +41,7 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
     ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["between"], rows)
 
 
 def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
@@ -97,7 +74,6 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
     environment = place.partition(" against ")[0]
     behind = trace_key("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
     row: Row = {
-        **dict.fromkeys(_SCHEMA),
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,
         "model": model,
@@ -136,15 +112,12 @@ def _numbers(found: Between, margin: float | None) -> Row:
     return row
 
 
-_STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here")} | {"same": pl.Boolean()}
-
-
 def studies(here: Analysis, there: Analysis) -> pl.DataFrame:
     """What the two studies are of, line by line: the same, or not."""
     rows = []
     for (what, own), (_, other) in zip(_described(here.context), _described(there.context), strict=True):
         rows.append({"trace": f"studies/{what}", "what": what, "there": other, "here": own, "same": own == other})
-    return pl.DataFrame(rows, schema=_STUDIES)
+    return frame_of(DERIVED["studies"], rows)
 
 
 def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

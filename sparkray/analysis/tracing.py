@@ -21,7 +21,7 @@ from sparkray.analysis.by_model import GROUPINGS
 from sparkray.analysis.context import Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.gap import logs_by_block
-from sparkray.analysis.interim import Looks
+from sparkray.analysis.interim import InterimAnalyses
 from sparkray.analysis.keys import parts_of
 from sparkray.analysis.study import Analysis
 from sparkray.config.site import CONTAINER_BASELINE
@@ -138,13 +138,12 @@ class _Dataset:
     def used(self, cell: Cell, against: Cell, metric: str, first: int | None) -> list[int]:
         """The blocks whose pairs went into a comparison, or into its verdict after the first so many."""
         protocol = protocol_of(self.frames, self.margins, 0)
-        looks = Looks(self.frames, protocol)
         arms = arms_between(self.frames, cell, against, metric)
-        looked = bool(looks.of(arms))
+        last = InterimAnalyses(self.frames, protocol).last(arms)
         if first is not None:
-            arms = arms.completed_first(first) if looked else arms.first(first)
-        elif looked:
-            arms = looks.used(arms)
+            arms = arms.first(first) if last is None else arms.completed_first(first)
+        elif last is not None:
+            arms = arms.used(last)
         return list(map(int, arms.blocks))
 
 

@@ -14,7 +14,7 @@ import pytest
 from builders import experiment, row, study
 from rich.console import Console
 
-from sparkray.analysis.sequential import not_needed, settled, standings
+from sparkray.analysis.interim import not_needed, settled, standings
 from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
 from sparkray.config.experiment import Experiment, Sequential

@@ -13,22 +13,10 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.keys import key
+from sparkray.analysis.schema import DERIVED, frame_of
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 _LEAST_LEVELS = 2
-_SCHEMA = {
-    "trace": pl.String(),
-    "model": pl.String(),
-    "environment": pl.String(),
-    "level": pl.String(),
-    "throughput_tok_s": pl.Float64(),
-    "latency_ms": pl.Float64(),
-    "most_tok_s": pl.Float64(),
-    "most_level": pl.String(),
-    "left_pct": pl.Float64(),
-    "at_largest": pl.Boolean(),
-    "supports": pl.String(),
-}
 
 
 def load(analysis: Analysis) -> pl.DataFrame:
@@ -44,7 +32,7 @@ def load(analysis: Analysis) -> pl.DataFrame:
         levels = sorted((level for level in found if THROUGHPUT in found[level]), key=size_of)
         if margin is not None and len(levels) >= _LEAST_LEVELS:
             rows.append(_row((model, environment), levels, found, margin))
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["load"], rows)
 
 
 def size_of(level: str) -> tuple[int, ...]:
