@@ -7,6 +7,7 @@ its end is made in `summary`.
 
 from sparkray.analysis.frames import REFERENCE_ORDER, frames_of_rows
 from sparkray.analysis.outputs import write
+from sparkray.analysis.provenance import Trace, trace
 from sparkray.analysis.study import Analysis, analyse
 from sparkray.analysis.summary import (
     ALWAYS_SHOWN,
@@ -16,7 +17,6 @@ from sparkray.analysis.summary import (
     comparisons,
     shown_metrics,
 )
-from sparkray.analysis.tracing import Trace, trace
 
 __all__ = [
     "ALWAYS_SHOWN",

@@ -13,8 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.keys import AGAINST
-from sparkray.analysis.keys import key as trace_key
+from sparkray.analysis.provenance_ids import AGAINST, provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
@@ -72,7 +71,7 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
     model, level, place, metric = key
     environment = place.partition(" against ")[0]
-    behind = trace_key("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
+    behind = provenance_id("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
     row: Row = {
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,

@@ -10,9 +10,9 @@ from sparkray.analysis.describe import why_none
 from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
 from sparkray.analysis.interim import VOID, InterimAnalyses
-from sparkray.analysis.keys import key
 from sparkray.analysis.planned import power_columns
 from sparkray.analysis.powered import power_checked
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
@@ -71,7 +71,7 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
         "primary": arms.metric in protocol.primary,
         "pairs_planned": protocol.planned,
         "power_checked": power_checked(frames, (arms.against, arms.cell), arms.metric),
-        "trace": key("comparisons", *arms.cell.columns.values(), arms.metric),
+        "trace": provenance_id("comparisons", *arms.cell.columns.values(), arms.metric),
         **protocol_columns(arms, protocol.seed, why),
     }
     if isinstance(result, Ratio):

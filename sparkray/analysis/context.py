@@ -22,6 +22,8 @@ DEFAULT_MARGINS: Mapping[str, float] = {
     "host_available_drop_peak_gib": 0.02,
 }
 """What holds where neither the dataset nor the caller says: 1 % for throughput and latency, 2 % for memory."""
+GROUPINGS = ("architecture", "precision")
+"""What models are grouped by."""
 PRIMARY = "primary"
 """The family of an experiment that declares none: all of its primary metrics."""
 

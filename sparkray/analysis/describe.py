@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, CellRuns, Frames
-from sparkray.analysis.keys import key
 from sparkray.analysis.powered import power_checked
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, filled, note
 from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
@@ -42,7 +42,11 @@ def why_none(frames: Frames, cell: Cell) -> str:
 
 def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     """A row of `descriptive`."""
-    head: Row = {**cell.columns, "metric": metric, "trace": key("descriptive", *cell.columns.values(), metric)}
+    head: Row = {
+        **cell.columns,
+        "metric": metric,
+        "trace": provenance_id("descriptive", *cell.columns.values(), metric),
+    }
     head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
@@ -92,7 +96,7 @@ def memory_rows(frames: Frames) -> list[Row]:
             if len(values):
                 mean = mean_interval(values)
                 numbers = {"mean": mean.value, "low": mean.low, "high": mean.high, "n": len(values)}
-                trace = key("memory", *cell.columns.values(), part)
+                trace = provenance_id("memory", *cell.columns.values(), part)
                 rows.append({**cell.columns, "part": part, **numbers, "trace": trace})
     return rows
 
@@ -111,7 +115,7 @@ def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[
             lost: Why = {}
             shares = _shares(frames, cells, metric, request_shares, why=lost)
             for cell in cells:
-                trace = key("diagnostics", model, level, cell.environment, metric)
+                trace = provenance_id("diagnostics", model, level, cell.environment, metric)
                 why = dict(lost)
                 behaviour = _behaviour(frames, cell, metric, why)
                 head = {**cell.columns, "metric": metric, "trace": trace}

@@ -10,7 +10,7 @@ from sparkray.analysis.comparison import numbers
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.analysis.interim import NO_P
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, filled, note
 from sparkray.analysis.robust import spread_columns
 from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
@@ -99,7 +99,7 @@ def _is_worse(row: Mapping[str, Any]) -> bool:
 def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> tuple[Row, Why]:
     arms = arms_between(frames, cell, baseline, metric)
     head: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": metric, "n": arms.n}
-    head["trace"] = key("gap", *cell.columns.values(), metric)
+    head["trace"] = provenance_id("gap", *cell.columns.values(), metric)
     why: Why = {}
     found = paired_ratio(*arms.paired)
     if isinstance(found, NotEstimable):

@@ -17,8 +17,8 @@ from sparkray.analysis.describe import description_row, diagnostic_rows, memory_
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
 from sparkray.analysis.interim import InterimAnalyses
-from sparkray.analysis.keys import key
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.questions import question_rows
 from sparkray.analysis.schema import TABLES, frame_of, polars_types
 from sparkray.analysis.threats import threat_rows
@@ -118,9 +118,9 @@ def _runs_frame(name: str, frames: Frames) -> pl.DataFrame:
     """`order` and `runs`, which are columns of the dataset itself."""
     source = frames.attempts if name == "order" else frames.ok
     traces = (
-        [key(name, run_id, attempt) for run_id, attempt in source.select("run_id", "attempt").iter_rows()]
+        [provenance_id(name, run_id, attempt) for run_id, attempt in source.select("run_id", "attempt").iter_rows()]
         if name == "order"
-        else [key(name, run_id) for run_id in source["run_id"]]
+        else [provenance_id(name, run_id) for run_id in source["run_id"]]
     )
     schema = polars_types(TABLES[name])
     return source.with_columns(pl.Series("trace", traces, dtype=pl.String)).select(

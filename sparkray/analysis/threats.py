@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats.nested import LEAST_RESAMPLED
 
 Row = Mapping[str, Any]
@@ -83,5 +83,5 @@ def _row(threat: str, at: Row, numbers: Mapping[str, Any], supports: Sequence[Ro
         "reason": reason,
         "numbers": json.dumps(numbers, allow_nan=False),
         "supports": json.dumps([row["trace"] for row in supports]),
-        "trace": key("threats", threat, *place.values()),
+        "trace": provenance_id("threats", threat, *place.values()),
     }

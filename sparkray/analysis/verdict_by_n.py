@@ -7,7 +7,7 @@ from sparkray.analysis.arms import Arms
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.interim import InterimAnalyses
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimA
         analyses = interim.of(arms)
         for n, found in _at_interim(analyses) if analyses else _counted(arms, margin):
             head = {**arms.cell.columns, "metric": arms.metric, "n": n}
-            trace = key("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
+            trace = provenance_id("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
             verdict = found.get("verdict")
             rows.append({**head, "trace": trace, "decided": verdict and verdict != "undecided", **found})
     return rows

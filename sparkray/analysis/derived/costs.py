@@ -12,8 +12,8 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.frames import Cell
-from sparkray.analysis.keys import key
 from sparkray.analysis.powered import NOT_CHECKED, power_checked
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 
 THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
@@ -69,7 +69,7 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "kwh_per_million": energy(row["environment"]),
         "reference_kwh_per_million": energy(row["against"]),
         "advice": _advice(row),
-        "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
+        "supports": json.dumps([row["trace"], *(provenance_id("descriptive", *cell, *one) for one in used)]),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
@@ -49,7 +49,7 @@ def _row(
     place = next(i for i, speed in enumerate(speeds) if max(speeds[i:]) <= speed * (1 + margin))
     most = max(range(len(levels)), key=lambda i: speeds[i])
     return {
-        "trace": key("load", model, environment),
+        "trace": provenance_id("load", model, environment),
         "model": model,
         "environment": environment,
         "level": levels[place],
@@ -59,5 +59,7 @@ def _row(
         "most_level": levels[most],
         "left_pct": (speeds[most] / speeds[place] - 1) * 100,
         "at_largest": place == len(levels) - 1,
-        "supports": json.dumps([key("descriptive", model, level, environment, THROUGHPUT) for level in levels]),
+        "supports": json.dumps(
+            [provenance_id("descriptive", model, level, environment, THROUGHPUT) for level in levels]
+        ),
     }

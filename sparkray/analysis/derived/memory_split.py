@@ -13,7 +13,7 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.derived.fit import GPUS, memory_of
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 
 AVAILABLE, FREE = "host_available_drop_peak_gib", "host_free_drop_peak_gib"
@@ -57,6 +57,6 @@ def _row(cell: tuple[str, str, str], part: str, ends: tuple[float, float], measu
     begin, value = ends
     where = dict(zip(("model", "level", "environment"), cell, strict=True))
     used = {UNEXPLAINED: (GPU, PSS, AVAILABLE), PAGE_CACHE: TOTALS}.get(part, (part,))
-    supports = json.dumps([key("memory", *cell, one) for one in used if one in measured])
+    supports = json.dumps([provenance_id("memory", *cell, one) for one in used if one in measured])
     numbers = {"begin_gib": begin, "value_gib": value, "supports": supports}
     return {"trace": f"memory_split/{'/'.join(cell)}/{part}", **where, "part": part, **numbers}
