@@ -1,6 +1,6 @@
-"""Frames in, estimates and verdicts out.
+"""Analysis of a dataset: tables of estimates and verdicts.
 
-`analyse` reads a dataset's folder and returns tables (`sparkray.analysis.schema` says which columns they have) and what was
+`analyse` reads a dataset's folder and returns tables (`sparkray.analysis.schema` declares their columns) and what was
 done; `write` puts them beside the dataset; `trace` opens the rows that a number was computed from. What a sweep prints at
 its end is made in `summary`.
 """

@@ -3,7 +3,7 @@
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
 leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
-has no estimate in one of them, has a row that says so.
+has no estimate in one of them, has a row with the reason.
 """
 
 import json
@@ -148,7 +148,7 @@ def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _line(values: Any) -> str:  # noqa: ANN401 - whatever a context holds
     if values is None:
-        return "not told"
+        return "not recorded"
     if isinstance(values, str):
         return values
     return ", ".join(map(str, values)) or "none"

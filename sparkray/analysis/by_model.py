@@ -62,7 +62,7 @@ def _one(member: Member) -> Row:
 
 
 def _grouped(known: Sequence[Member], group_by: str) -> dict[str, list[Member]]:
-    """Members of each architecture or precision that a card tells, in order of name."""
+    """Members of each architecture or precision by the cards, in order of name."""
     groups: dict[str, list[Member]] = {}
     for row, card in known:
         name = getattr(card, group_by)

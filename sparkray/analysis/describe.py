@@ -1,4 +1,4 @@
-"""Cell by cell: what each metric looks like, how it behaved over the runs, and how much memory there was of each kind."""
+"""Tables by cell: descriptive statistics, diagnostics over the order of runs, and memory by kind."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
@@ -174,7 +174,7 @@ def _shares(
     """Variance components over the blocks that have every environment with data; nothing where there is but one."""
     sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
     if len(sides) < _LEAST_ARMS:
-        note(why, _SHARES, "there is but one environment with data: blocks cannot be told from runs")
+        note(why, _SHARES, "there is but one environment with data: blocks cannot be separated from runs")
         return {}
     shared = reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])

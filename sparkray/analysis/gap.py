@@ -77,7 +77,7 @@ def _judge_change(rows: Sequence[Row]) -> None:
 def _judge_gap(rows: Sequence[Row], known: Mapping[tuple[str, str, str, str], Row]) -> None:
     """Whether the baseline containers of a metric are shown worse than their reference, and the gaps closed.
 
-    With interim analyses there is no p to adjust: then the interval tells that holds over all of them.
+    With interim analyses there is no p to adjust: then the interval that holds over all of them decides.
     """
     before, after = (
         [known.get((row["model"], row["level"], name, row["metric"]), {}) for row in rows]

@@ -1,6 +1,6 @@
 r"""Tables for a paper: booktabs, numbers in siunitx's S columns, one IEEE column wide.
 
-A file of a table holds one float for each metric that matters, each with caption and label; `latex.yaml` says which columns
+A file of a table holds one float for each metric that matters, each with caption and label; `latex.yaml` lists columns
 and captions. The preamble needs ``\usepackage{booktabs,siunitx}``. What is not estimable is a dash, and the note below the
 table explains it. Tables that are raw points of figures (`requests`, `temperatures`, `order`, `runs`) have no LaTeX form.
 """

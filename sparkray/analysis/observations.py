@@ -1,7 +1,7 @@
-"""What lies inside of runs: quantiles of requests, what single ones leave in a run's mean, the course of the samples.
+"""Tables on what happened inside runs: quantiles of requests, their share in a run's variance, samples over time, checks.
 
-Requests are gone through cell by cell, so that memory follows the largest cell and not the study; samples a few runs at a
-time, of which sums are kept and no rows.
+Requests are read cell by cell, so that memory use depends on the largest cell and not on the study; samples a few runs at a
+time, of which only sums are kept.
 """
 
 from typing import Any
@@ -147,7 +147,7 @@ def _averaged(parts: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_rows(frames: Frames) -> list[Row]:
-    """`checks`: how often each said what, over every attempt, with one example."""
+    """`checks`: how often each check gave each verdict, over every attempt, with one example."""
     lazy = frames.scan("checks", frames.attempts)
     if lazy is None:
         return []

@@ -31,7 +31,7 @@ def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Ro
 
 
 def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, why: Why) -> Row:
-    """Power to see the planned effect, with the noise that a calibration had found before; else with what was seen."""
+    """Power to see the planned effect, with the noise of an earlier calibration; else with that of these data."""
     effect = protocol.effect(arms.metric)
     if effect is None:
         note(why, _A_PRIORI, "no effect was planned for, and no margin was fixed")

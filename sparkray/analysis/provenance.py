@@ -119,7 +119,7 @@ def _open(frames: Frames, trace_id: str, evidence: _Evidence) -> Trace:
 
 @dataclass(frozen=True)
 class _Dataset:
-    """A dataset with the margins that its analysis was made with: looks end by them."""
+    """A dataset with the margins of its analysis, which interim analyses end by."""
 
     frames: Frames
     margins: Mapping[str, float] | None

@@ -1,4 +1,4 @@
-"""The same comparison by other means: beside the paired ratio, never instead of it. What cannot be estimated says why."""
+"""Columns of a comparison beside the paired ratio: the study's own protocol, permutation, outliers, order, spread, clusters."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
     }
     for column in ("shapiro_p_a", "shapiro_p_b", "levene_p"):
         if row[column] is None:
-            note(why, (column,), "the rule of the test says why it could not be made")
+            note(why, (column,), "the rule of the test has the reason")
     interval = found.bootstrap or ratio_of_means(arms.a, arms.b, seed=seed)
     row |= filled(_BOOTSTRAP, interval, lambda found: (found.low, found.high), why)
 

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a dataset says.
+    """The analysis of a dataset.
 
     Attributes:
         path: The dataset's folder.

@@ -1,4 +1,4 @@
-"""The clearest sign of each threat to validity that the data can show; which threats there are is said by the report."""
+"""The clearest sign of each threat to validity in the data; the report lists the threats."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -59,11 +59,11 @@ def memory_gib(context: Mapping[str, Any]) -> float | None:
         own = [machine.get("gpu_memory_gib") or [None] for machine in machines]
         if any(size is None for sizes in own for size in sizes):
             return None
-        told = [sum(sizes) for sizes in own]
+        known = [sum(sizes) for sizes in own]
     else:
-        told = [machine["memory_gib"] for machine in machines if machine.get("memory_gib")]
-    if told:
-        return float(min(told))
+        known = [machine["memory_gib"] for machine in machines if machine.get("memory_gib")]
+    if known:
+        return float(min(known))
     return site.memory_gib if site is not None else None
 
 

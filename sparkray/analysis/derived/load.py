@@ -1,7 +1,7 @@
 """Which load to serve at: the smallest beyond which throughput no longer grows by more than its margin. Means alone.
 
 `at_largest`: it is the largest that was measured, so throughput may grow beyond it. Levels of the load have blocks of their
-own, so no pairing tells how two of them differ; the rule reads means.
+own, so two of them cannot be compared in pairs; the rule reads means.
 """
 
 import json
@@ -36,7 +36,7 @@ def load(analysis: Analysis) -> pl.DataFrame:
 
 
 def size_of(level: str) -> tuple[int, ...]:
-    """What a level's name says in numbers, requests in flight first; so levels are ordered by load."""
+    """The numbers in a level's name, requests in flight first: the order of levels by load."""
     named = dict(re.findall(r"(\w+)=(\d+)", level))
     return tuple(int(named.get(name, 0)) for name in ("concurrency", "batch"))
 
