@@ -54,7 +54,7 @@ def _decision(tables: Tables, where: tuple[str, str, str], compared: Sequence[Ma
 
 
 def more_pairs_decide(row: Mapping[str, Any]) -> bool:
-    """Whether more pairs than were made would decide, if the arms are alike. Near the margin's edge no number of pairs is known."""
+    """Whether more pairs than were made would decide, if the arms are alike; not known near the margin's edge."""
     return row.get("pairs_needed") is not None and row["pairs_needed"] > row["n"]
 
 

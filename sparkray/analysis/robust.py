@@ -1,4 +1,4 @@
-"""Columns of a comparison beside the paired ratio: the study's own protocol, permutation, outliers, order, spread, clusters."""
+"""Columns of a comparison beside the paired ratio: the study's protocol, permutation, outliers, order, spread, clusters."""
 
 from typing import Any
 
