@@ -110,10 +110,6 @@ class Standing:
         """Model and level."""
         return self.model, self.level
 
-    def __str__(self) -> str:
-        model = f"{self.model} {self.level}".strip()
-        return f"{model}, {self.metric}: {self.environment} against {self.against} {self.look.reason}"
-
 
 def standings(
     experiment: Experiment, runs: Sequence[PlannedRun], rows: Sequence[Row], *, whole: bool = True
