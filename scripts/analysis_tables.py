@@ -1,14 +1,15 @@
 """The tables of an analysis in `docs/reference/analysis.md`, from their schema: `analysis_tables.py [--write | --check]`.
 
-The page is written by hand; what stands between its two marks is made here from `sparkray/columns/analysis/`. Without an
+The page is written by hand; what stands between its two marks is made here from `sparkray/columns/`. Without an
 option it is printed; `--write` puts it into the page, `--check` ends with 1 when the page holds another.
 """
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from sparkray.analysis.schema import TABLES
+from sparkray.analysis.schema import DERIVED, TABLES
 from sparkray.schema import OF_METRIC, Column
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "analysis.md"
@@ -22,9 +23,9 @@ def _unit(column: Column) -> str:
 
 
 def tables() -> str:
-    """Every table with its columns, as Markdown."""
+    """Every table with its columns, as Markdown; the derived ones by the names of their files."""
     parts = []
-    for table in TABLES.values():
+    for table in (*TABLES.values(), *(replace(table, name=f"report-{name}") for name, table in DERIVED.items())):
         rows = [
             (f"`{column.name}`", column.kind, column.label, _unit(column), column.meaning) for column in table.columns
         ]

@@ -1,8 +1,9 @@
 """Columns as data: type, unit, label, number format and meaning of each column of every table.
 
 They are declared in `sparkray/columns/`, one CSV file per table and one row per column: `dataset/` for the tables that the
-store writes, `analysis/` for those of an analysis, `metrics.csv` for the metrics. Documentation, headings of pages and of
-LaTeX tables, and the way a number is printed come from these rows. A file is read when its table is first asked for.
+store writes, `analysis/` for those of an analysis, `derived/` for those that a report derives, `metrics.csv` for metrics.
+Documentation, headings of pages and of LaTeX tables, and the way a number is printed come from these rows. A file is read
+when its table is first asked for.
 
 Fields of a row: `name`; `kind`, its type; `unit`, `label`, `format` and `head`, each empty where `Column` derives it;
 `meaning`. A row that holds a name alone is that column of `shared.csv`. A row `<group>` stands for columns that are

@@ -3,7 +3,7 @@
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
 leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
-has no estimate in one of them, has a row that says so.
+has no estimate in one of them, has a row with the reason.
 """
 
 import json
@@ -13,37 +13,13 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.keys import AGAINST
-from sparkray.analysis.keys import key as trace_key
+from sparkray.analysis.provenance_ids import AGAINST, provenance_id
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
 
 OVERHEAD, ARM = "overhead", "arm"
-_SCHEMA = {
-    "trace": pl.String(),
-    "kind": pl.String(),
-    "model": pl.String(),
-    "level": pl.String(),
-    "environment": pl.String(),
-    "metric": pl.String(),
-    "there": pl.Float64(),
-    "here": pl.Float64(),
-    "n_there": pl.Int64(),
-    "n_here": pl.Int64(),
-    "ratio": pl.Float64(),
-    "low": pl.Float64(),
-    "high": pl.Float64(),
-    "low90": pl.Float64(),
-    "high90": pl.Float64(),
-    "df": pl.Float64(),
-    "excludes_one": pl.Boolean(),
-    "margin": pl.Float64(),
-    "verdict": pl.String(),
-    "needed": pl.Int64(),
-    "not_estimable": pl.String(),
-    "supports": pl.String(),
-}
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 Side = LogSample | NotEstimable
@@ -64,7 +40,7 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
     ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["between"], rows)
 
 
 def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
@@ -95,9 +71,8 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
     model, level, place, metric = key
     environment = place.partition(" against ")[0]
-    behind = trace_key("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
+    behind = provenance_id("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
     row: Row = {
-        **dict.fromkeys(_SCHEMA),
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,
         "model": model,
@@ -136,15 +111,12 @@ def _numbers(found: Between, margin: float | None) -> Row:
     return row
 
 
-_STUDIES = {name: pl.String() for name in ("trace", "what", "there", "here")} | {"same": pl.Boolean()}
-
-
 def studies(here: Analysis, there: Analysis) -> pl.DataFrame:
     """What the two studies are of, line by line: the same, or not."""
     rows = []
     for (what, own), (_, other) in zip(_described(here.context), _described(there.context), strict=True):
         rows.append({"trace": f"studies/{what}", "what": what, "there": other, "here": own, "same": own == other})
-    return pl.DataFrame(rows, schema=_STUDIES)
+    return frame_of(DERIVED["studies"], rows)
 
 
 def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -176,7 +148,7 @@ def _described(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _line(values: Any) -> str:  # noqa: ANN401 - whatever a context holds
     if values is None:
-        return "not told"
+        return "not recorded"
     if isinstance(values, str):
         return values
     return ", ".join(map(str, values)) or "none"

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.stats.samples import Vector
+
+if TYPE_CHECKING:
+    from sparkray.stats.sequential import Look
 
 Places = NDArray[np.int64]
 
@@ -43,12 +47,6 @@ class Arms:
         """Pairs."""
         return len(self.blocks)
 
-    @property
-    def about(self) -> str:
-        """What is compared with what, in words."""
-        model = f"{self.cell.model} {self.cell.level}".rstrip()
-        return f"{model}, {self.metric}: {self.cell.environment} against {self.against.environment}"
-
     def first(self, n: int) -> "Arms":
         """The pairs of the first n blocks."""
         return self._of(np.arange(min(n, self.n)))
@@ -56,6 +54,10 @@ class Arms:
     def completed_first(self, n: int) -> "Arms":
         """The n pairs that were completed first, in order of block."""
         return self._of(np.sort(self.completed[:n]))
+
+    def used(self, interim: "Look") -> "Arms":
+        """The pairs that an interim analysis rests on; all where it has none yet."""
+        return self.completed_first(interim.n) if interim.n else self
 
     def _of(self, places: Places) -> "Arms":
         """Some of the pairs, by ascending places."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from sparkray.analysis.context import Card, Cards, Protocol
-from sparkray.analysis.keys import key
+from sparkray.analysis.context import GROUPINGS, Card, Cards, Protocol
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
@@ -21,7 +21,6 @@ from sparkray.stats.subgroups import Group, Subgroups, subgroups
 
 Row = dict[str, Any]
 Member = tuple[Row, Card]
-GROUPINGS = ("architecture", "precision")
 _PAIRS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
 
 
@@ -40,7 +39,7 @@ def size_rows(comparisons: Sequence[Row], cards: Cards) -> list[Row]:
 
 
 def _trace(row: Row) -> str:
-    return key("size", row["environment"], row["metric"], row["group_by"], row["level"], row["group"])
+    return provenance_id("size", row["environment"], row["metric"], row["group_by"], row["level"], row["group"])
 
 
 def _apart(comparisons: Sequence[Row]) -> Iterator[tuple[Row, list[Row]]]:
@@ -63,7 +62,7 @@ def _one(member: Member) -> Row:
 
 
 def _grouped(known: Sequence[Member], group_by: str) -> dict[str, list[Member]]:
-    """Members of each architecture or precision that a card tells, in order of name."""
+    """Members of each architecture or precision by the cards, in order of name."""
     groups: dict[str, list[Member]] = {}
     for row, card in known:
         name = getattr(card, group_by)
@@ -141,7 +140,7 @@ def contrast_rows(comparisons: Sequence[Row], cards: Cards) -> list[Row]:
         known = [(row, cards.of(str(row["model"]))) for row in found]
         asked = [row for group_by in GROUPINGS for row in _contrasts(known, group_by)]
         for row, p in zip(asked, holm([row.get("p") for row in asked]), strict=True):
-            trace = key("contrasts", *head.values(), row["group_by"], row["first"], row["second"])
+            trace = provenance_id("contrasts", *head.values(), row["group_by"], row["first"], row["second"])
             rows.append({**head, **row, "p_holm": p, "trace": trace})
     return rows
 
@@ -172,7 +171,7 @@ def power_rows(comparisons: Sequence[Row], protocol: Protocol) -> list[Row]:
         for name, sd_log in _named(spreads).items():
             curve = {**head, "margin": margin, "spread": name, "cv_pct": sd_log / math.sqrt(2) * 100}
             for n in sorted({*_PAIRS, max(protocol.planned or 0, _PAIRS[0])}):
-                trace = key("power_curve", *head.values(), name, n)
+                trace = provenance_id("power_curve", *head.values(), name, n)
                 rows.append({**curve, "n": n, "power": tost_power(n, sd_log, margin), "trace": trace})
     return rows
 

@@ -1,65 +1,89 @@
 """Every environment against its reference: the paired ratio and its verdict, and beside it the study's own protocol."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
-from sparkray.analysis.comparison import judged, numbers, sentence
+from sparkray.analysis.comparison import judged
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.describe import why_none
 from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
-from sparkray.analysis.interim import VOID, Looks
-from sparkray.analysis.keys import key
+from sparkray.analysis.interim import VOID, InterimAnalyses
 from sparkray.analysis.planned import power_columns
 from sparkray.analysis.powered import power_checked
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
+if TYPE_CHECKING:
+    from sparkray.stats.sequential import Look
+
 Row = dict[str, Any]
 
 
-def comparison_rows(frames: Frames, compared: Sequence[Arms], protocol: Protocol, looks: Looks) -> list[Row]:
+def compared(
+    frames: Frames, arms: Arms, margin: float | None, interim: "Look | None" = None
+) -> tuple[Ratio | NotEstimable, Row]:
+    """The one comparison, which tables, terminal and interim analyses share: columns of `comparisons` without tests.
+
+    Args:
+        frames: The dataset, for the reason where an arm has no value.
+        arms: What is compared.
+        margin: Relative margin of the verdict; None for no verdict.
+        interim: The last interim analysis. Its repeated intervals hold at all of them at once, which those of a fixed
+            number of pairs do not.
+    """
+    result: Ratio | NotEstimable
+    row: Row = {**arms.cell.columns, "against": arms.against.environment, "metric": arms.metric}
+    row |= {"better": BY_NAME[arms.metric].better, "n": arms.n, "margin": margin}
+    if interim is None:
+        result = paired_ratio(*arms.paired)
+    elif interim.ratio is None or interim.ci95 is None or interim.ci90 is None or interim.sd_log is None:
+        result = NotEstimable(interim.reason)
+    else:
+        result = Ratio(interim.n, interim.ratio, interim.ci95, interim.ci90, interim.sd_log)
+    if isinstance(result, NotEstimable):
+        result = _lacking(frames, arms) or result
+    row |= judged(result, margin if interim is None else None)
+    if interim is not None:
+        row |= {"n": arms.used(interim).n, "verdict": interim.verdict, "pairs_needed": interim.pairs_needed}
+    return result, row
+
+
+def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
     """`comparisons`, p-values adjusted within their families."""
-    rows = [_comparison(frames, arms, protocol, looks) for arms in compared]
+    rows = [_comparison(frames, arms, protocol, interim) for arms in every]
     adjust(rows, protocol)
     return rows
 
 
-def _comparison(frames: Frames, arms: Arms, protocol: Protocol, looks: Looks) -> Row:
-    """One row. Under looks, whatever is paired is of the pairs of the last one."""
-    taken, used = looks.of(arms), looks.used(arms)
+def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: InterimAnalyses) -> Row:
+    """One row. With interim analyses, whatever is paired is of the pairs of the last one."""
+    last = interim.last(arms)
+    used = arms if last is None else arms.used(last)
     why: Why = {}
-    row: Row = {
-        **arms.cell.columns,
-        "against": arms.against.environment,
-        "metric": arms.metric,
-        "better": BY_NAME[arms.metric].better,
+    result, row = compared(frames, arms, protocol.margin(arms.metric), last)
+    row |= {
         "primary": arms.metric in protocol.primary,
-        "n": used.n,
-        "margin": protocol.margin(arms.metric),
         "pairs_planned": protocol.planned,
         "power_checked": power_checked(frames, (arms.against, arms.cell), arms.metric),
-        "trace": key("comparisons", *arms.cell.columns.values(), arms.metric),
+        "trace": provenance_id("comparisons", *arms.cell.columns.values(), arms.metric),
         **protocol_columns(arms, protocol.seed, why),
     }
-    result, judged = _by_looks(frames, arms, looks) if taken else _by_pairs(frames, arms, protocol)
-    row |= judged
-    if isinstance(result, NotEstimable):
-        row["not_estimable"] = result.reason
-    else:
+    if isinstance(result, Ratio):
         row |= power_columns(result, used, protocol, why) | robust_columns(used, protocol, why)
-    for reason, columns in VOID.items() if taken else ():
+    for reason, columns in VOID.items() if last is not None else ():
         note(why, [column for column in columns if column not in why], reason)
         row |= dict.fromkeys(columns)
-    _tell(row, protocol, why)
+    _explain(row, protocol, why)
     return {**row, "why_null": as_text(why)}
 
 
-def _tell(row: Row, protocol: Protocol, why: Why) -> None:
+def _explain(row: Row, protocol: Protocol, why: Why) -> None:
     """Why there are no further pairs to ask for, and nothing made of a p-value."""
     if row.get("ratio") is not None and row.get("pairs_needed") is None:
         decided = "decided" if row.get("verdict") else "no margin was fixed"
@@ -69,33 +93,6 @@ def _tell(row: Row, protocol: Protocol, why: Why) -> None:
             note(why, ("family", *columns), "this metric is in no family")
         elif row.get(p) is None and p in why:
             note(why, columns, why[p])
-
-
-def _by_pairs(frames: Frames, arms: Arms, protocol: Protocol) -> tuple[Ratio | NotEstimable, Row]:
-    """The ratio of every pair, and the verdict of a fixed number of them."""
-    result: Ratio | NotEstimable = paired_ratio(*arms.paired)
-    if isinstance(result, NotEstimable):
-        result = _lacking(frames, arms) or result
-    row = judged(result, protocol.margin(arms.metric))
-    head = {**arms.cell.columns, "against": arms.against.environment, "metric": arms.metric, "n": arms.n}
-    return result, {**row, "sentence": sentence({**head, "margin": protocol.margin(arms.metric), **row})}
-
-
-def _by_looks(frames: Frames, arms: Arms, looks: Looks) -> tuple[Ratio | NotEstimable, Row]:
-    """What the looks decided, in place of a fixed number of pairs: estimates and intervals of the last one.
-
-    Repeated intervals hold at all looks at once, which those of a fixed number of pairs do not once somebody has looked.
-    """
-    found = looks.of(arms)[-1]
-    row: Row = {
-        "verdict": found.verdict,
-        "pairs_needed": found.pairs_needed,
-        "sentence": f"{arms.about}: {found.reason}.",
-    }
-    if found.ratio is None or found.ci95 is None or found.ci90 is None or found.sd_log is None:
-        return _lacking(frames, arms) or NotEstimable(found.reason), row
-    result = Ratio(found.n, found.ratio, found.ci95, found.ci90, found.sd_log)
-    return result, row | numbers(result)
 
 
 def _lacking(frames: Frames, arms: Arms) -> NotEstimable | None:

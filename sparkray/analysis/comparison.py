@@ -1,10 +1,9 @@
 """The columns of a paired comparison, computed once for tables, terminal, interim analyses and `optimize`. Pure."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, decide, outlook
+from sparkray.stats.paired import Ratio, decide
 
 Row = dict[str, Any]
 
@@ -32,26 +31,3 @@ def numbers(result: Ratio) -> Row:
         "excludes_one": result.excludes_one,
         "p_paired": result.p,
     }
-
-
-def sentence(row: Mapping[str, Any]) -> str:
-    """What a comparison shows, in a sentence that claims no equality which was not shown."""
-    model = f"{row['model']} {row.get('level') or ''}".rstrip()
-    what = f"{model}, {row['metric']}: {row['environment']} against {row['against']}"
-    if row.get("ratio") is None:
-        return f"{what}: not estimable, {row['not_estimable']}."
-    text = f"{what} is a ratio of {row['ratio']:.4f} (95 % CI {row['low']:.4f} to {row['high']:.4f}, {row['n']} pairs)"
-    if row.get("verdict") is None:
-        return f"{text}."
-    margin = f"{row['margin']:.1%}"
-    if row["verdict"] == "equivalent":
-        real = ", though the difference is real" if row["excludes_one"] else ""
-        return f"{text}: equivalent within {margin}{real}."
-    if row["verdict"] == "different":
-        return f"{text}: different by more than {margin}."
-    seen = (
-        "a difference is shown, its size against the margin is not"
-        if row["excludes_one"]
-        else "no difference is shown, and no equality either"
-    )
-    return f"{text}: undecided at {margin}; {seen}; {outlook(row['pairs_needed'], row['n'])}."

@@ -1,4 +1,4 @@
-"""What was done: everything about a study that its report must tell and its tables do not hold."""
+"""The context of a study: what was done, as far as its tables do not hold it."""
 
 import json
 from collections import Counter
@@ -21,7 +21,9 @@ DEFAULT_MARGINS: Mapping[str, float] = {
     "latency_mean_ms": 0.01,
     "host_available_drop_peak_gib": 0.02,
 }
-"""What holds where neither the dataset nor the caller says: 1 % for throughput and latency, 2 % for memory."""
+"""Margins where neither the dataset nor the caller gives them: 1 % for throughput and latency, 2 % for memory."""
+GROUPINGS = ("architecture", "precision")
+"""What models are grouped by."""
 PRIMARY = "primary"
 """The family of an experiment that declares none: all of its primary metrics."""
 
@@ -30,7 +32,7 @@ PRIMARY = "primary"
 class Protocol:
     """What was fixed before the data.
 
-    `planned` is None where the dataset does not tell how many pairs were planned, `sequential` where the number was fixed.
+    `planned` is None where the dataset does not hold how many pairs were planned, `sequential` where the number was fixed.
     `families` are the metrics that p-values are adjusted over, by the family's name. `planned_effect` is the relative
     difference that the number of pairs was planned for; None takes the margin. `calibrated_sd_log` is by metric what a
     calibration of the machine found a pair of runs of one arm to vary by.
@@ -64,14 +66,14 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
     experiment = frames.document.get("experiment", {})
     own = experiment.get("margins") or DEFAULT_MARGINS
     primary = tuple(experiment.get("primary_metrics") or own)
-    said = experiment.get("sequential")
-    looks = Sequential(tuple(said["looks"]), said["spending"]) if said else None
+    declared = experiment.get("sequential")
+    sequential = Sequential(tuple(declared["looks"]), declared["spending"]) if declared else None
     return Protocol(
         {**own, **(margins or {})},
         primary,
         experiment.get("runs"),
         seed,
-        looks,
+        sequential,
         families={name: tuple(metrics) for name, metrics in (experiment.get("families") or {PRIMARY: primary}).items()},
         planned_effect=experiment.get("planned_effect"),
         calibrated_sd_log=_calibrated(_calibration(frames)),
@@ -79,7 +81,7 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
 
 
 def _calibrated(document: Any) -> dict[str, float]:  # noqa: ANN401 - a JSON document of another verb
-    """The noise of a pair by metric, as far as a calibration tells it."""
+    """The noise of a pair by metric, as a calibration measured it."""
     metrics = document.get("metrics") if isinstance(document, dict) else None
     noise = {name: (one.get("noise") or {}).get("sd_log") for name, one in (metrics or {}).items()}
     return {name: float(sd_log) for name, sd_log in noise.items() if sd_log}
@@ -87,7 +89,7 @@ def _calibrated(document: Any) -> dict[str, float]:  # noqa: ANN401 - a JSON doc
 
 @dataclass(frozen=True)
 class Card:
-    """What the questions ask of a model: parameters (10^9), architecture and precision; None where no card tells it."""
+    """Parameters (10^9), architecture and precision of a model; None where no card has them."""
 
     name: str
     params_b: float | None
@@ -130,7 +132,7 @@ class Cards:
 
 
 def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
-    """What was done, as plain values: see the keys below. What the dataset does not tell is None or empty."""
+    """What was done, as plain values: see the keys below. What the dataset does not hold is None or empty."""
     attempts, document = frames.attempts, frames.document
     experiment = document.get("experiment", {})
     return {

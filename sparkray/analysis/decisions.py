@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.config.site import CONTAINER_OPTIMIZED
 
 Row = dict[str, Any]
@@ -49,12 +49,12 @@ def _decision(tables: Tables, where: tuple[str, str, str], compared: Sequence[Ma
         "extra_gib": _extra_gib(tables, where, compared),
         "pairs_needed": max(needed) if len(needed) == len(behind) and needed else None,
         "supports": json.dumps([row["trace"] for row in compared]),
-        "trace": key("decisions", *where),
+        "trace": provenance_id("decisions", *where),
     }
 
 
 def more_pairs_decide(row: Mapping[str, Any]) -> bool:
-    """Whether more pairs than were made would decide, if the arms are alike. Near the margin's edge no number says so."""
+    """Whether more pairs than were made would decide, if the arms are alike; not known near the margin's edge."""
     return row.get("pairs_needed") is not None and row["pairs_needed"] > row["n"]
 
 
@@ -130,7 +130,7 @@ def _recommended(tables: Tables, model: str, by_arm: Mapping[str, Sequence[Row]]
         "other": other and other["environment"],
         "other_reason": other and other["reason"],
         "supports": json.dumps([row["trace"] for rows in by_arm.values() for row in rows]),
-        "trace": key("recommendations", model),
+        "trace": provenance_id("recommendations", model),
     }
 
 
@@ -164,7 +164,7 @@ def study_rows(tables: Tables, recommendations: Sequence[Row]) -> list[Row]:
             "pairs_needed": max(needed, default=None),
             **_speed(tables, focus),
             "supports": json.dumps([row["trace"] for row in recommendations]),
-            "trace": key("study", "all"),
+            "trace": provenance_id("study", "all"),
         }
     ]
 

@@ -1,6 +1,6 @@
-"""Cell by cell: what each metric looks like, how it behaved over the runs, and how much memory there was of each kind."""
+"""Tables by cell: descriptive statistics, diagnostics over the order of runs, and memory by kind."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -9,17 +9,17 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sparkray.analysis.frames import Cell, CellRuns, Frames
-from sparkray.analysis.keys import key
 from sparkray.analysis.powered import power_checked
-from sparkray.analysis.reasons import Why, as_text, note
+from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.analysis.reasons import Why, as_text, filled, note
 from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import crossed
 from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
 from sparkray.stats.outliers import outlying
-from sparkray.stats.samples import Vector, median
-from sparkray.stats.serial import TOO_FEW, drift, memory
+from sparkray.stats.samples import Estimate, Vector, median
+from sparkray.stats.serial import TOO_FEW, Drift, Memory, drift, memory
 
 _LEAST_ARMS = 2
 _ONE = "1 run: a spread needs at least 2"
@@ -42,7 +42,11 @@ def why_none(frames: Frames, cell: Cell) -> str:
 
 def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     """A row of `descriptive`."""
-    head: Row = {**cell.columns, "metric": metric, "trace": key("descriptive", *cell.columns.values(), metric)}
+    head: Row = {
+        **cell.columns,
+        "metric": metric,
+        "trace": provenance_id("descriptive", *cell.columns.values(), metric),
+    }
     head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
@@ -50,32 +54,17 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     found = summary(values)
     if isinstance(found, NotEstimable):
         return {**head, "n": len(values), "not_estimable": found.reason}
-    row = {
-        **head,
-        "n": found.n,
-        "mean": found.mean.value,
-        "mean_low": found.mean.low,
-        "mean_high": found.mean.high,
-        "median": found.median.value,
-        "median_low": found.median.low,
-        "median_high": found.median.high,
-        "sd": found.sd,
-        "min": found.minimum,
-        "max": found.maximum,
-        "q1": found.q1,
-        "q3": found.q3,
-        "cv_pct": found.cv_pct,
-    }
-    for name, at in (("p5", found.p5), ("p95", found.p95), ("p99", found.p99)):
-        row |= {name: at.value, f"{name}_low": at.low, f"{name}_high": at.high}
-    geometric = found.geometric_mean
-    if not isinstance(geometric, NotEstimable):
-        row |= {
-            "geometric_mean": geometric.value,
-            "geometric_low": geometric.low,
-            "geometric_high": geometric.high,
-        }
+    row = {**head, "n": found.n, "sd": found.sd, "min": found.minimum, "max": found.maximum}
+    row |= {"q1": found.q1, "q3": found.q3, "cv_pct": found.cv_pct}
+    for name in ("mean", *_QUANTILES):
+        row |= _interval(name, name, getattr(found, name))
+    if not isinstance(found.geometric_mean, NotEstimable):
+        row |= _interval("geometric_mean", "geometric", found.geometric_mean)
     return row | {"why_null": as_text(_why_null(row, found))}
+
+
+def _interval(name: str, ends: str, estimate: Estimate) -> Row:
+    return {name: estimate.value, f"{ends}_low": estimate.low, f"{ends}_high": estimate.high}
 
 
 def _why_null(row: Row, found: Summary) -> Why:
@@ -107,7 +96,7 @@ def memory_rows(frames: Frames) -> list[Row]:
             if len(values):
                 mean = mean_interval(values)
                 numbers = {"mean": mean.value, "low": mean.low, "high": mean.high, "n": len(values)}
-                trace = key("memory", *cell.columns.values(), part)
+                trace = provenance_id("memory", *cell.columns.values(), part)
                 rows.append({**cell.columns, "part": part, **numbers, "trace": trace})
     return rows
 
@@ -126,7 +115,7 @@ def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[
             lost: Why = {}
             shares = _shares(frames, cells, metric, request_shares, why=lost)
             for cell in cells:
-                trace = key("diagnostics", model, level, cell.environment, metric)
+                trace = provenance_id("diagnostics", model, level, cell.environment, metric)
                 why = dict(lost)
                 behaviour = _behaviour(frames, cell, metric, why)
                 head = {**cell.columns, "metric": metric, "trace": trace}
@@ -153,22 +142,22 @@ def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
         return {"n": 0, "not_estimable": why_none(frames, cell)}
     trend, past, apart = drift(values, places), memory(values), outlying(values)
     row: Row = {"n": len(values)}
-    if isinstance(trend, NotEstimable):
-        if isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
-            row["not_estimable"] = trend.reason
-        note(why, ("drift_pct_per_run", "drift_p"), trend)
-    else:
-        row |= {"drift_pct_per_run": trend.pct_per_run.value, "drift_p": trend.p}
-    if isinstance(past, NotEstimable):
-        note(why, ("lag1", "effective_n"), past)
-    else:
-        row |= {"lag1": past.lag1, "effective_n": past.effective_n}
-        if past.effective_n is None:
-            note(why, ("effective_n",), TOO_FEW)
-    if isinstance(apart, NotEstimable):
-        note(why, ("outliers", "first_run_slow"), apart)
-    else:
-        row |= {"outliers": len(apart), "first_run_slow": 0 in apart and _worse(values, metric)}
+    if isinstance(trend, NotEstimable) and isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
+        row["not_estimable"] = trend.reason
+    row |= series_columns(trend, past, ("drift_pct_per_run", "drift_p", "lag1", "effective_n"), why)
+
+    def outliers(places: Collection[int]) -> tuple[int, bool]:
+        return len(places), 0 in places and _worse(values, metric)
+
+    return row | filled(("outliers", "first_run_slow"), apart, outliers, why)
+
+
+def series_columns(trend: Drift | NotEstimable, past: Memory | NotEstimable, names: Sequence[str], why: Why) -> Row:
+    """Trend of a series (slope in per cent, p), then its lag-1 autocorrelation and effective number of values."""
+    row = filled(names[:2], trend, lambda found: (found.pct_per_run.value, found.p), why)
+    row |= filled(names[2:], past, lambda found: (found.lag1, found.effective_n), why)
+    if not isinstance(past, NotEstimable) and past.effective_n is None:
+        note(why, names[3:], TOO_FEW)
     return row
 
 
@@ -185,20 +174,17 @@ def _shares(
     """Variance components over the blocks that have every environment with data; nothing where there is but one."""
     sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
     if len(sides) < _LEAST_ARMS:
-        note(why, _SHARES, "there is but one environment with data: blocks cannot be told from runs")
+        note(why, _SHARES, "there is but one environment with data: blocks cannot be separated from runs")
         return {}
     shared = reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])
     known = [share for cell in cells if (share := request_shares.get((cell, metric))) is not None]
     found = crossed(table, request_share=float(np.mean(known)) if known else None)
-    if isinstance(found, NotEstimable):
-        note(why, _SHARES, found)
-        return {}
-    if found.requests is None:
+    if not isinstance(found, NotEstimable) and found.requests is None:
         note(
             why, _SHARES[-1:], "no metric over requests" if metric not in OF_REQUESTS else "requests tell nothing of it"
         )
-    return dict(zip(_SHARES, found.shares_pct, strict=True))
+    return filled(_SHARES, found, lambda components: components.shares_pct, why)
 
 
 def _side(runs: CellRuns, metric: str) -> tuple[NDArray[np.int64], Vector]:

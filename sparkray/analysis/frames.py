@@ -5,7 +5,7 @@ named after it (`<run_id>-<attempt>.parquet`); files of other names (several att
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +25,7 @@ REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized"
 CELL = ("model", "level", "environment")
 _REMEDY = "Remove the file: its run is measured again"
 KEYS = ("run_id", "attempt")
+_READ = (*KEYS, *CELL, "block", "position", "status", "host", "started_at", "ended_at")
 Vector = NDArray[np.float64]
 _COLUMN_OF: Mapping[str, int] = {name: number for number, name in enumerate(BY_NAME)}
 
@@ -128,8 +129,8 @@ class Frames:
         return {Cell(*map(str, key)): frame for key, frame in parts.items()}
 
     @cached_property
-    def _arrays_by_cell(self) -> Mapping[Cell, CellRuns]:
-        return {cell: _arrays(self.frame_of(cell)) for cell in self.cells}
+    def _arrays(self) -> dict[Cell, CellRuns]:
+        return {}
 
     def frame_of(self, cell: Cell) -> pl.DataFrame:
         """The ok runs of a cell, in order of block; an empty frame when there are none."""
@@ -137,7 +138,9 @@ class Frames:
 
     def runs_of(self, cell: Cell) -> CellRuns:
         """The same as arrays."""
-        return self._arrays_by_cell[cell]
+        if cell not in self._arrays:
+            self._arrays[cell] = _arrays(self.frame_of(cell))
+        return self._arrays[cell]
 
     def reference_of(self, cell: Cell) -> Cell | None:
         """The cell that this one is compared with; None for the reference itself."""
@@ -222,6 +225,20 @@ def open_frames(path: Path) -> Frames:
     with reading(path / "runs"):
         frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
     return Frames(path, _document(path), _completed(frame))
+
+
+def frames_of_rows(rows: Iterable[Mapping[str, Any]], run_ids: Collection[str]) -> Frames:
+    """The runs of a plan from rows in memory, as far as comparisons and interim analyses read them.
+
+    Args:
+        rows: Rows of `runs`; a column that is missing is null.
+        run_ids: Runs of the plan; other rows are left out.
+    """
+    kept = [row for row in rows if row["run_id"] in run_ids]
+    columns = {name: [row.get(name) for row in kept] for name in (*_READ, *BY_NAME)}
+    schema = _runs_schema()
+    known = pl.DataFrame(columns, schema={name: schema[name] for name in columns})
+    return Frames(Path(), {}, _completed(pl.concat([pl.DataFrame(schema=schema), known], how="diagonal")))
 
 
 def _completed(attempts: pl.DataFrame) -> pl.DataFrame:

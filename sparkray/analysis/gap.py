@@ -10,8 +10,8 @@ from sparkray.analysis.comparison import numbers
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.analysis.interim import NO_P
-from sparkray.analysis.keys import key
-from sparkray.analysis.reasons import Why, as_text, note
+from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.analysis.reasons import Why, as_text, filled, note
 from sparkray.analysis.robust import spread_columns
 from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
 from sparkray.metrics import BY_NAME
@@ -19,6 +19,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.fieller import share
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import paired_ratio
+from sparkray.stats.samples import Estimate
 
 Row = dict[str, Any]
 _ALPHA = 0.05
@@ -38,15 +39,15 @@ def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> 
         _judge_spread(alike)
         _judge_gap(alike, known)
     for row, why in found:
-        _leave_out(row, why, looked=protocol.sequential is not None and protocol.margin(row["metric"]) is not None)
+        _leave_out(row, why, interim=protocol.sequential is not None and protocol.margin(row["metric"]) is not None)
     for metric in protocol.primary:
         _judge_change([row for row, _ in found if row["metric"] == metric])
     return [row | {"why_null": as_text(why)} for row, why in found]
 
 
-def _leave_out(row: Row, why: Why, *, looked: bool) -> None:
-    """Under looks the p of a fixed number of pairs, and without a gap the share of it that is closed."""
-    if looked:
+def _leave_out(row: Row, why: Why, *, interim: bool) -> None:
+    """With interim analyses the p of a fixed number of pairs, and without a gap the share of it that is closed."""
+    if interim:
         note(why, ("p", "p_holm", "gap_p_holm", "helps", "harms"), NO_P)
         row["p"] = None
     elif BY_NAME[row["metric"]].better == "neither":
@@ -76,7 +77,7 @@ def _judge_change(rows: Sequence[Row]) -> None:
 def _judge_gap(rows: Sequence[Row], known: Mapping[tuple[str, str, str, str], Row]) -> None:
     """Whether the baseline containers of a metric are shown worse than their reference, and the gaps closed.
 
-    Under looks there is no p to adjust: then the interval tells that holds over all of them.
+    With interim analyses there is no p to adjust: then the interval that holds over all of them decides.
     """
     before, after = (
         [known.get((row["model"], row["level"], name, row["metric"]), {}) for row in rows]
@@ -98,7 +99,7 @@ def _is_worse(row: Mapping[str, Any]) -> bool:
 def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> tuple[Row, Why]:
     arms = arms_between(frames, cell, baseline, metric)
     head: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": metric, "n": arms.n}
-    head["trace"] = key("gap", *cell.columns.values(), metric)
+    head["trace"] = provenance_id("gap", *cell.columns.values(), metric)
     why: Why = {}
     found = paired_ratio(*arms.paired)
     if isinstance(found, NotEstimable):
@@ -116,10 +117,11 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     before, after = (logs_by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
     shared = sorted(before.keys() & after.keys())
     left = share([after[block] for block in shared], [before[block] for block in shared])
-    if isinstance(left, NotEstimable):
-        note(why, _CLOSED, left)
-        return {}
-    return dict(zip(_CLOSED, (100 - left.value, 100 - left.high, 100 - left.low), strict=True))
+
+    def closed(found: Estimate) -> list[float | None]:
+        return [None if end is None else 100 - end for end in (found.value, found.high, found.low)]
+
+    return filled(_CLOSED, left, closed, why)
 
 
 def logs_by_block(arms: Arms) -> dict[int, float]:

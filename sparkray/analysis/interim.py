@@ -1,31 +1,89 @@
-"""The looks of a sequential experiment, taken again from stored runs: the same that its sweep took.
+"""Interim analyses of a sequential experiment, from stored rows alone: a sweep that goes on repeats the same ones.
 
-A sweep knows its plan; a dataset knows the number of blocks that were planned and which places of them were tried. When
-every place of a model and level was tried, ok or not, no further pair can come, and the last look is at those that are
-there (`sparkray.analysis.sequential`).
+A pair is a block with both runs ok. Pairs count in the order in which they were completed, so that a run that is measured
+later, in place of one that failed, leaves earlier interim analyses as they were. When every planned run of a model and level
+was tried, ok or not, no further pair can come, and the last interim analysis is of the pairs that exist. A model (with its
+level) needs no further runs when every primary metric of every environment is decided, or has no interim analysis left.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, product
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sparkray.analysis.arms import Arms
+from sparkray.analysis.arms import Arms, arms_between
 from sparkray.analysis.context import Protocol
-from sparkray.analysis.frames import Frames
+from sparkray.analysis.frames import Cell, Frames, frames_of_rows, rank
+from sparkray.config.experiment import Experiment, Sequential
+from sparkray.plan import PlannedRun
 
 if TYPE_CHECKING:
     from sparkray.stats.sequential import Look
 
-NO_P = "looks were taken: a p of a fixed number of pairs does not hold"
-NO_VERDICT = "looks were taken: what a fixed number of pairs would be called is no verdict beside theirs"
+Row = Mapping[str, Any]
+Group = tuple[str, str]
+"""Model and level of the load."""
+COLUMNS = ("run_id", "status", "model", "level", "environment", "block", "ended_at")
+"""What `standings` reads of a row, beside the primary metrics."""
+NO_P = "interim analyses: a p of a fixed number of pairs does not hold"
 VOID = {
     NO_P: ("p", "p_paired", "permutation_p", "power_post_hoc"),
-    NO_VERDICT: ("verdict_without_outliers", "cluster_verdict"),
+    "interim analyses: the verdict of a fixed number of pairs does not hold": (
+        "verdict_without_outliers",
+        "cluster_verdict",
+    ),
 }
-"""Columns of a comparison under looks that say nothing, by the reason: they take the number of pairs as fixed."""
+"""Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value."""
 
 
-def closed_groups(frames: Frames, planned: int | None) -> frozenset[tuple[str, str]]:
+def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, closed: bool) -> "list[Look]":
+    """Every interim analysis of a comparison in turn, up to the one that decided.
+
+    Args:
+        arms: What is compared.
+        sequential: The experiment's design.
+        margin: Relative margin.
+        closed: Whether no further pair can come.
+    """
+    # SciPy's splines, which a fixed design does not need
+    from sparkray.stats.sequential import Design, looks_taken, pair_logs  # noqa: PLC0415
+
+    design = Design(sequential.looks, margin, spending=sequential.spending)
+    return looks_taken(design, pair_logs(*arms.paired)[arms.completed].tolist(), closed=closed)
+
+
+class InterimAnalyses:
+    """The interim analyses of a dataset: none for a metric that the experiment has none for.
+
+    Args:
+        frames: The dataset.
+        protocol: What was fixed before it.
+    """
+
+    def __init__(self, frames: Frames, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self._closed = _closed_groups(frames, protocol.planned) if protocol.sequential is not None else frozenset()
+        self._known: dict[tuple[Cell, str], list[Look]] = {}
+
+    def of(self, arms: Arms) -> "list[Look]":
+        """Those of one comparison in turn, up to the one that decided; none with a fixed number of pairs."""
+        sequential, margin = self.protocol.sequential, self.protocol.margin(arms.metric)
+        if sequential is None or margin is None or arms.metric not in self.protocol.primary:
+            return []
+        place = (arms.cell, arms.metric)
+        if place not in self._known:
+            closed = (arms.cell.model, arms.cell.level) in self._closed
+            self._known[place] = interim_analyses(arms, sequential, margin, closed=closed)
+        return self._known[place]
+
+    def last(self, arms: Arms) -> "Look | None":
+        """The last one, which the verdict rests on."""
+        return next(reversed(self.of(arms)), None)
+
+
+def _closed_groups(frames: Frames, planned: int | None) -> frozenset[Group]:
     """Models with their levels that get no further pairs: each environment of theirs was tried in every planned block."""
     if planned is None:
         return frozenset()
@@ -36,36 +94,63 @@ def closed_groups(frames: Frames, planned: int | None) -> frozenset[tuple[str, s
     return frozenset((str(model), str(level)) for model, level in whole.select("model", "level").iter_rows())
 
 
-class Looks:
-    """The looks of a study: none for a metric that the experiment does not look at.
+@dataclass(frozen=True)
+class Standing:
+    """The last interim analysis of one primary metric of one environment against the reference."""
+
+    model: str
+    level: str
+    environment: str
+    against: str
+    metric: str
+    look: "Look"
+
+    @property
+    def group(self) -> Group:
+        """Model and level."""
+        return self.model, self.level
+
+
+def standings(
+    experiment: Experiment, runs: Sequence[PlannedRun], rows: Sequence[Row], *, whole: bool = True
+) -> list[Standing]:
+    """Every comparison of a plan's models; none when the experiment is not sequential.
 
     Args:
-        frames: The dataset.
-        protocol: What was fixed before it.
+        experiment: With interim analyses, and a margin for each primary metric.
+        runs: The plan.
+        rows: Of `runs`, with `COLUMNS` and the primary metrics.
+        whole: Whether `runs` are all that are planned. Then a model all of whose runs are stored, ok or not, gets no
+            further pairs, and its last interim analysis is of those that it has.
     """
+    if experiment.sequential is None:
+        return []
+    stored = {row["run_id"] for row in rows}
+    frames = frames_of_rows(rows, {run.run_id for run in runs})
+    places = list(dict.fromkeys((run.model, run.level) for run in runs))
+    by_group = groupby(sorted(runs, key=lambda run: places.index(_group(run))), key=_group)
+    found: list[Standing] = []
+    for group, planned in ((group, list(mine)) for group, mine in by_group):
+        against, *others = sorted({run.environment for run in planned}, key=rank)
+        closed = whole and all(run.run_id in stored for run in planned)
+        for environment, metric in product(others, experiment.primary_metrics):
+            arms = arms_between(frames, Cell(*group, environment), Cell(*group, against), metric)
+            taken = interim_analyses(arms, experiment.sequential, experiment.margins[metric], closed=closed)
+            found.append(Standing(*group, environment, against, metric, taken[-1]))
+    return found
 
-    def __init__(self, frames: Frames, protocol: Protocol) -> None:
-        self.protocol = protocol
-        self._closed = closed_groups(frames, protocol.planned) if protocol.sequential is not None else frozenset()
-        self._taken: dict[tuple[str, str], list[Look]] = {}
 
-    def of(self, arms: Arms) -> "list[Look]":
-        """The looks at one comparison, in turn, up to the one that decided; none under a fixed number of pairs."""
-        sequential, margin = self.protocol.sequential, self.protocol.margin(arms.metric)
-        if sequential is None or margin is None or arms.metric not in self.protocol.primary:
-            return []
-        key = (arms.cell.key, arms.metric)
-        if key not in self._taken:
-            # SciPy's splines, which a fixed design does not need
-            from sparkray.stats.sequential import Design, looks_taken, pair_logs  # noqa: PLC0415
+def _group(run: PlannedRun) -> Group:
+    return run.model, run.level
 
-            design = Design(sequential.looks, margin, spending=sequential.spending)
-            in_time = pair_logs(*arms.paired)[arms.completed].tolist()
-            closed = (arms.cell.model, arms.cell.level) in self._closed
-            self._taken[key] = looks_taken(design, in_time, closed=closed)
-        return self._taken[key]
 
-    def used(self, arms: Arms) -> Arms:
-        """The pairs that the verdict on a comparison rests on: all, or those of its last look."""
-        taken = self.of(arms)
-        return arms.completed_first(taken[-1].n) if taken and taken[-1].n else arms
+def settled(found: Iterable[Standing]) -> set[Group]:
+    """The models that need no further runs."""
+    every = list(found)
+    return {standing.group for standing in every} - {standing.group for standing in every if not standing.look.stop}
+
+
+def not_needed(runs: Sequence[PlannedRun], found: Iterable[Standing], stored: Collection[str]) -> set[str]:
+    """Run ids of settled models that were never tried. One that was tried and failed stays to be done."""
+    over = settled(found)
+    return {run.run_id for run in runs if _group(run) in over and run.run_id not in stored}

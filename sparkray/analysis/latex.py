@@ -1,6 +1,6 @@
 r"""Tables for a paper: booktabs, numbers in siunitx's S columns, one IEEE column wide.
 
-A file of a table holds one float for each metric that matters, each with caption and label; `latex.yaml` says which columns
+A file of a table holds one float for each metric that matters, each with caption and label; `latex.yaml` lists columns
 and captions. The preamble needs ``\usepackage{booktabs,siunitx}``. What is not estimable is a dash, and the note below the
 table explains it. Tables that are raw points of figures (`requests`, `temperatures`, `order`, `runs`) have no LaTeX form.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from sparkray.analysis.schema import TABLES
+from sparkray.analysis.schema import DERIVED, TABLES
 from sparkray.schema import Column, Format, Kind
 
 _ESCAPED = {
@@ -141,7 +141,8 @@ def views(name: str, frame: pl.DataFrame) -> list[View]:
 def _col(table: str, frame: pl.DataFrame, given: str | Mapping[str, Mapping[str, Any]]) -> Col:
     """A column as `latex.yaml` has it, over what the schema declares or the type of its values implies."""
     [(name, more)] = [(given, {})] if isinstance(given, str) else given.items()
-    declared = TABLES[table].column(name) if table in TABLES else Column(name, _kind(frame.schema[name]), "")
+    tables = next((tables for tables in (TABLES, DERIVED) if table in tables), None)
+    declared = Column(name, _kind(frame.schema[name]), "") if tables is None else tables[table].column(name)
     fit: dict[str, Any] = {"fit": False} if "decimals" in more else {}
     return replace(col(declared), **fit, **more)
 

@@ -1,4 +1,4 @@
-"""How engines were started: of each environment and model the first run, and how other levels of the load differed."""
+"""How engines were started: the first run of each environment and model, and the command lines of other levels."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from sparkray.analysis.frames import Frames, rank
 def launches_of(frames: Frames) -> dict[str, dict[str, dict[str, Any]]]:
     """By environment and model: level, argv, declared start state, variables and Docker's line as the first run had them.
 
-    `levels` has the argv of the first run at every other level of the load. What no row tells is None or empty.
+    `levels` has the argv of the first run at every other level of the load. What no row recorded is None or empty.
     """
     rows = frames.attempts.drop_nulls("engine_command").sort("position")
     found: dict[str, dict[str, dict[str, Any]]] = {}

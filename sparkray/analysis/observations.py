@@ -1,7 +1,7 @@
-"""What lies inside of runs: quantiles of requests, what single ones leave in a run's mean, the course of the samples.
+"""Tables on what happened inside runs: quantiles of requests, their share in a run's variance, samples over time, checks.
 
-Requests are gone through cell by cell, so that memory follows the largest cell and not the study; samples a few runs at a
-time, of which sums are kept and no rows.
+Requests are read cell by cell, so that memory use depends on the largest cell and not on the study; samples a few runs at a
+time, of which only sums are kept.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.describe import OF_REQUESTS
 from sparkray.analysis.frames import Cell, Frames, reading
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import REQUEST_METRICS
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import residual_share
@@ -64,7 +64,7 @@ def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
             "metric": metric,
             "quantile": q,
             "value": of_ordered(ordered, q),
-            "trace": key("requests", *cell.columns.values(), metric, f"{q:.2f}"),
+            "trace": provenance_id("requests", *cell.columns.values(), metric, f"{q:.2f}"),
         }
         for q in _QUANTILES
     ]
@@ -102,7 +102,7 @@ def temperature_rows(frames: Frames) -> list[Row]:
 
 
 def _temperatures(cell: Cell, row: Row) -> Row:
-    trace = key("temperatures", *cell.columns.values(), f"{row['progress_pct']:.0f}")
+    trace = provenance_id("temperatures", *cell.columns.values(), f"{row['progress_pct']:.0f}")
     return {**cell.columns, **row, "trace": trace}
 
 
@@ -147,7 +147,7 @@ def _averaged(parts: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_rows(frames: Frames) -> list[Row]:
-    """`checks`: how often each said what, over every attempt, with one example."""
+    """`checks`: how often each check gave each verdict, over every attempt, with one example."""
     lazy = frames.scan("checks", frames.attempts)
     if lazy is None:
         return []
@@ -155,4 +155,4 @@ def check_rows(frames: Frames) -> list[Row]:
     with reading(frames.path / "checks"):
         found = lazy.group_by("check", "verdict").agg(pl.len().cast(pl.Int64).alias("count"), example.alias("example"))
         rows = found.sort("check", "verdict").collect(engine="streaming").to_dicts()
-    return [{**row, "trace": key("checks", row["check"], row["verdict"])} for row in rows]
+    return [{**row, "trace": provenance_id("checks", row["check"], row["verdict"])} for row in rows]

@@ -5,8 +5,7 @@ from typing import Any
 
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.context import Protocol
-from sparkray.analysis.reasons import Why, note
-from sparkray.stats import NotEstimable
+from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats.paired import Ratio, outlook, tost_power
 from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
 
@@ -19,12 +18,8 @@ _A_PRIORI = ("power_a_priori", "pairs_a_priori", "runs_a_priori")
 def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Row:
     """What this spread and these numbers of pairs can show, and what the planned number was to show of its effect."""
     margin, planned = protocol.margin(arms.metric), protocol.planned or arms.n
-    row: Row = {}
     least = minimum_detectable(result.n, result.sd_log)
-    if isinstance(least, NotEstimable):
-        note(why, ("minimum_detectable",), least)
-    else:
-        row["minimum_detectable"] = least
+    row: Row = filled(("minimum_detectable",), least, lambda found: (found,), why)
     if planned < _LEAST_PLANNED:
         note(why, ("power_planned", *_A_PRIORI), f"{planned} pair planned: a test needs at least {_LEAST_PLANNED}")
         return row
@@ -36,7 +31,7 @@ def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Ro
 
 
 def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, why: Why) -> Row:
-    """Power to see the planned effect, with the noise that a calibration had found before; else with what was seen."""
+    """Power to see the planned effect, with the noise of an earlier calibration; else with that of these data."""
     effect = protocol.effect(arms.metric)
     if effect is None:
         note(why, _A_PRIORI, "no effect was planned for, and no margin was fixed")

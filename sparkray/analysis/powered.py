@@ -1,4 +1,4 @@
-"""Whether energy and power can be believed: each such figure says how often the energy counter bore it out."""
+"""Whether power and energy are reliable: in how many runs sampled power agrees with the energy counter."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ import polars as pl
 from sparkray.analysis.frames import Cell, Frames
 
 METRICS = ("energy_j", "energy_integrated_j", "power_mean_w")
-"""The metrics that are of the power that a GPU was seen to draw."""
+"""The metrics of sampled GPU power."""
 NOT_CHECKED = "not checked"
 
 
@@ -18,8 +18,10 @@ def power_checked(frames: Frames, cells: Iterable[Cell], metric: str) -> str | N
     runs = frames.ok.join(
         pl.DataFrame([cell.columns for cell in cells]), on=["model", "level", "environment"], how="semi"
     )
-    told = runs.filter(pl.col(metric).is_not_null())["power_valid"].drop_nulls()
-    wrong = len(told) - int(told.sum())
-    if not len(told):
+    checked = runs.filter(pl.col(metric).is_not_null())["power_valid"].drop_nulls()
+    wrong = len(checked) - int(checked.sum())
+    if not len(checked):
         return NOT_CHECKED
-    return f"disagrees with the counter in {wrong} of {len(told)} runs" if wrong else f"agrees in {len(told)} runs"
+    return (
+        f"disagrees with the counter in {wrong} of {len(checked)} runs" if wrong else f"agrees in {len(checked)} runs"
+    )

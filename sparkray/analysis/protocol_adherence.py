@@ -1,6 +1,6 @@
-"""How a study was really carried out, as far as its rows tell: order in blocks, waits, page cache, the files of each arm.
+"""Protocol adherence: order in blocks, waits, page cache and the files of each arm, as the rows recorded them.
 
-An experiment declares these things; here is what happened. What the rows do not tell is null or empty, and is said so.
+An experiment declares these; this is what happened. What was not recorded is null or empty.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ _LEAST_ARMS = 2
 
 
 def adherence_of(frames: Frames) -> dict[str, Any]:
-    """Plain values, of the runs that count."""
+    """The adherence of the ok runs, as plain values."""
     return {
         "order": _order(frames),
         "gate_wait_s": _spread(frames.ok, "gate_wait_s"),
@@ -36,7 +36,7 @@ def _order(frames: Frames) -> dict[str, Any]:
 
 
 def _spread(runs: pl.DataFrame, column: str) -> dict[str, Any]:
-    """How many runs tell a column, and its least, middle and greatest value."""
+    """How many runs have a value in a column, and the least, median and greatest."""
     values = runs[column].drop_nulls()
     if values.is_empty():
         return {"runs": 0}
@@ -44,14 +44,14 @@ def _spread(runs: pl.DataFrame, column: str) -> dict[str, Any]:
 
 
 def _answers(runs: pl.DataFrame, column: str) -> dict[str, int]:
-    """How many runs say yes, no, and nothing."""
+    """How many runs have true, false and null in a column."""
     values = runs[column]
-    yes, told = int(values.fill_null(value=False).sum()), len(values) - values.null_count()
-    return {"yes": yes, "no": told - yes, "not_told": values.null_count()}
+    yes, known = int(values.fill_null(value=False).sum()), len(values) - values.null_count()
+    return {"yes": yes, "no": known - yes, "not_told": values.null_count()}
 
 
 def _files(frames: Frames) -> dict[str, Any]:
-    """What is known of the files that each arm ran: digests that differ, and runs without one."""
+    """Digests of the files that each arm ran, and the number of runs without one."""
     found: dict[str, Any] = {}
     for environment in sorted(frames.ok["environment"].unique().to_list(), key=rank):
         digests = frames.ok.filter(pl.col("environment") == environment)["rootfs_digest"]

@@ -21,9 +21,8 @@ from sparkray.analysis.answers import (
     traces,
     unanswered,
 )
-from sparkray.analysis.by_model import GROUPINGS
-from sparkray.analysis.context import Protocol
-from sparkray.analysis.keys import key
+from sparkray.analysis.context import GROUPINGS, Protocol
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.config.site import CONTAINER_OPTIMIZED
 
 _ALPHA = 0.05
@@ -74,7 +73,7 @@ def _row(question: int, where: Where, answer: Answer) -> dict[str, Any]:
         "reason": answer.reason,
         "numbers": json.dumps(answer.numbers, allow_nan=False),
         "supports": json.dumps(list(answer.supports)),
-        "trace": key("questions", question, *where),
+        "trace": provenance_id("questions", question, *where),
     }
 
 

@@ -1,17 +1,20 @@
-"""The tables of an analysis, as `sparkray/columns/analysis/` declares them.
+"""The tables of an analysis and those derived from them, as `sparkray/columns/` declares them.
 
 Every table always exists with all of its columns, even when nothing could be estimated; what could not has the reason in
 `not_estimable`, and its numbers are null. `trace` is the key of a row's evidence: `sparkray.analysis.trace` opens it.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import polars as pl
 
 from sparkray.metrics import metric_columns
-from sparkray.schema import FOLDER, Column, Kind, Tables
+from sparkray.schema import FOLDER, Column, Kind, Table, Tables
 
 TABLES = Tables(FOLDER / "analysis", {"<metrics>": metric_columns})
+DERIVED = Tables(FOLDER / "derived", {})
+"""Tables of a report that are derived from those of an analysis, of an optimisation, or of two studies."""
 MEMORY_PARTS = (
     "host_available_drop_peak_gib",
     "host_free_drop_peak_gib",
@@ -38,3 +41,9 @@ _TYPES: Mapping[Kind, pl.DataType] = {
 def polars_types(columns: Iterable[Column]) -> dict[str, pl.DataType]:
     """Polars types by column, in order."""
     return {column.name: _TYPES[column.kind] for column in columns}
+
+
+def frame_of(table: Table, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+    """Rows with the columns of a table; what a row lacks is null."""
+    every, types = list(rows), polars_types(table)
+    return pl.DataFrame({name: [row.get(name) for row in every] for name in types}, schema=types)

@@ -1,6 +1,6 @@
 """An analysis as a whole: a dataset's folder in, tables and context out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +16,11 @@ from sparkray.analysis.decisions import decision_rows, recommendation_rows, stud
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
-from sparkray.analysis.interim import Looks
-from sparkray.analysis.keys import key
+from sparkray.analysis.interim import InterimAnalyses
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.questions import question_rows
-from sparkray.analysis.schema import TABLES, polars_types
+from sparkray.analysis.schema import TABLES, frame_of, polars_types
 from sparkray.analysis.threats import threat_rows
 from sparkray.analysis.verdict_by_n import verdict_rows
 from sparkray.errors import UnknownNameError
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a dataset says.
+    """The analysis of a dataset.
 
     Attributes:
         path: The dataset's folder.
@@ -77,7 +77,7 @@ def analyse(
     rows["recommendations"] = recommendation_rows(rows, rows["decisions"])
     rows["study"] = study_rows(rows, rows["recommendations"])
     rows["threats"] = threat_rows(rows, protocol.primary)
-    tables = {name: _frame(name, found) for name, found in rows.items()}
+    tables = {name: frame_of(TABLES[name], made) for name, made in rows.items()}
     tables |= {name: _runs_frame(name, frames) for name in ("order", "runs")}
     return Analysis(dataset_path, {name: tables[name] for name in TABLES}, context, frames)
 
@@ -90,13 +90,13 @@ def _rows(frames: Frames, protocol: Protocol, metrics: list[str]) -> dict[str, l
     with ThreadPoolExecutor(1) as aside:
         observed = aside.submit(_observed, frames)
         compared = arms_of(frames, metrics, protocol.primary)
-        looks = Looks(frames, protocol)
-        comparisons = comparison_rows(frames, compared, protocol, looks)
+        interim = InterimAnalyses(frames, protocol)
+        comparisons = comparison_rows(frames, compared, protocol, interim)
         cards = Cards(frames.document.get("cards", []))
         rows = {
             "descriptive": [description_row(frames, cell, metric) for cell in frames.cells for metric in metrics],
             "comparisons": comparisons,
-            "verdict_by_n": verdict_rows(compared, protocol, looks),
+            "verdict_by_n": verdict_rows(compared, protocol, interim),
             "power_curve": power_rows(comparisons, protocol),
             "size": size_rows(comparisons, cards),
             "contrasts": contrast_rows(comparisons, cards),
@@ -114,20 +114,13 @@ def _observed(frames: Frames) -> tuple[dict[str, list[Row]], dict[tuple[Cell, st
     return tables, shares
 
 
-def _frame(name: str, rows: Iterable[Row]) -> pl.DataFrame:
-    """Rows as the table's schema has them, what is missing null."""
-    schema = polars_types(TABLES[name])
-    found = list(rows)
-    return pl.DataFrame({column: [row.get(column) for row in found] for column in schema}, schema=schema)
-
-
 def _runs_frame(name: str, frames: Frames) -> pl.DataFrame:
     """`order` and `runs`, which are columns of the dataset itself."""
     source = frames.attempts if name == "order" else frames.ok
     traces = (
-        [key(name, run_id, attempt) for run_id, attempt in source.select("run_id", "attempt").iter_rows()]
+        [provenance_id(name, run_id, attempt) for run_id, attempt in source.select("run_id", "attempt").iter_rows()]
         if name == "order"
-        else [key(name, run_id) for run_id in source["run_id"]]
+        else [provenance_id(name, run_id) for run_id in source["run_id"]]
     )
     schema = polars_types(TABLES[name])
     return source.with_columns(pl.Series("trace", traces, dtype=pl.String)).select(

@@ -1,123 +1,75 @@
-"""Summary of a sweep at its end: estimates and verdicts of the plan's ok runs.
+"""Summary of a sweep at its end: estimates and verdicts of the plan's ok runs, by the comparison of the analysis."""
 
-Only runs with status ok count; comparisons are made inside blocks, between runs of the same model. When a run was
-attempted more than once, the one that is ok stands for it.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-import polars as pl
-
-from sparkray.analysis.comparison import Row, judged, sentence
-from sparkray.analysis.frames import REFERENCE_ORDER
-from sparkray.metrics import BY_NAME
-from sparkray.stats import NotEstimable
-from sparkray.stats.descriptive import Description, describe
-from sparkray.stats.paired import Ratio, paired_ratio
+from sparkray.analysis.arms import arms_between
+from sparkray.analysis.compare import compared
+from sparkray.analysis.frames import Cell, Frames
+from sparkray.analysis.interim import Standing
+from sparkray.stats.descriptive import describe
 
 ALWAYS_SHOWN = ("output_throughput_tok_s", "latency_mean_ms", "ttft_mean_ms", "host_available_drop_peak_gib")
+_DOCUMENT = (
+    *("environment", "against", "metric", "better", "n", "ratio", "excludes_one", "not_estimable"),
+    *("verdict", "margin", "pairs_needed"),
+)
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one model in one environment."""
-
-    model: str
-    environment: str
-    metric: str
-    values: Description
-
-
-def frame_of(rows: Sequence[Mapping[str, Any]], run_ids: set[str]) -> pl.DataFrame:
-    """The ok runs of a plan, one row each, in order of block."""
-    kept = [
-        {key: row.get(key) for key in ("run_id", "model", "environment", "block", *BY_NAME)}
-        | {"model": _cell_name(row)}
-        for row in rows
-        if row["status"] == "ok" and row["run_id"] in run_ids
+def cells(frames: Frames, metrics: Sequence[str]) -> list[Row]:
+    """n, mean, sd and CV of each metric in each environment of each model and level."""
+    return [
+        {**cell.columns, "metric": metric, **asdict(describe(frames.runs_of(cell).of(metric).tolist()))}
+        for cell in frames.cells
+        for metric in metrics
     ]
-    schema = {
-        "run_id": pl.String,
-        "model": pl.String,
-        "environment": pl.String,
-        "block": pl.Int64,
-        **dict.fromkeys(BY_NAME, pl.Float64),
-    }
-    return pl.DataFrame(kept, schema=schema).unique("run_id", keep="first", maintain_order=True).sort("model", "block")
 
 
-def _cell_name(row: Mapping[str, Any]) -> str:
-    """The model, with the level of the load where an experiment has more than one."""
-    return f"{row['model']} {row['level']}" if row.get("level") else str(row["model"])
+def comparisons(
+    frames: Frames, metrics: Sequence[str], margins: Mapping[str, float], standings: Iterable[Standing] = ()
+) -> list[Row]:
+    """Every environment against the reference (native, else host): rows as in the table `comparisons`.
 
-
-def cells(frame: pl.DataFrame, metrics: Sequence[str]) -> list[Cell]:
-    """n, mean, sd and CV of each metric in each environment of each model."""
-    found: list[Cell] = []
-    for (model, environment), group in frame.group_by("model", "environment", maintain_order=True):
-        found += [
-            Cell(str(model), str(environment), metric, describe(group[metric].drop_nulls().to_list()))
-            for metric in metrics
+    Args:
+        frames: The runs.
+        metrics: Which metrics.
+        margins: Relative margins by metric.
+        standings: Interim analyses; where there is one, it gives the estimate and the verdict.
+    """
+    interim = {(Cell(one.model, one.level, one.environment), one.metric): one.look for one in standings}
+    return [
+        compared(frames, arms_between(frames, cell, against, metric), margins.get(metric), interim.get((cell, metric)))[
+            1
         ]
-    return sorted(found, key=lambda cell: (cell.model, _rank(cell.environment), metrics.index(cell.metric)))
+        for cell in frames.cells
+        if (against := frames.reference_of(cell)) is not None
+        for metric in metrics
+    ]
 
 
-def comparisons(frame: pl.DataFrame, metrics: Sequence[str], margins: Mapping[str, float]) -> list[Row]:
-    """Every environment against the reference (native, else host), paired by block: rows as in `comparisons`."""
-    rows: list[Row] = []
-    for model in frame["model"].unique(maintain_order=True).to_list():
-        of_model = frame.filter(pl.col("model") == model)
-        environments = sorted(of_model["environment"].unique().to_list(), key=_rank)
-        for environment in environments[1:]:
-            rows += [_compared(of_model, environments[0], environment, name, margins.get(name)) for name in metrics]
-    return rows
-
-
-def _compared(frame: pl.DataFrame, against: str, environment: str, metric: str, margin: float | None) -> Row:
-    result = _paired(frame, against, environment, metric)
-    row: Row = {"model": frame["model"][0], "environment": environment, "against": against, "metric": metric}
-    row |= {"better": BY_NAME[metric].better, "margin": margin, **judged(result, margin)}
-    row["n"] = result.n if isinstance(result, Ratio) else None
-    return {**row, "sentence": sentence(row)}
-
-
-def _rank(environment: str) -> int:
-    return REFERENCE_ORDER.index(environment) if environment in REFERENCE_ORDER else len(REFERENCE_ORDER)
-
-
-def _paired(frame: pl.DataFrame, against: str, environment: str, metric: str) -> Ratio | NotEstimable:
-    def arm(name: str, column: str) -> pl.DataFrame:
-        return frame.filter(pl.col("environment") == name).select("block", pl.col(metric).alias(column)).drop_nulls()
-
-    pairs = arm(against, "a").join(arm(environment, "b"), on="block", how="inner").sort("block")
-    return paired_ratio(pairs["a"].to_list(), pairs["b"].to_list())
+def cell_name(row: Mapping[str, Any]) -> str:
+    """The model, with the level of the load where an experiment has more than one."""
+    return f"{row['model']} {row['level'] or ''}".rstrip()
 
 
 def shown_metrics(primary: Sequence[str]) -> list[str]:
-    """The primary metrics of an experiment, then what every reader asks for."""
+    """The primary metrics of an experiment, then those that every summary shows."""
     return list(dict.fromkeys((*primary, *ALWAYS_SHOWN)))
 
 
-def as_document(found: Sequence[Cell], compared: Sequence[Row]) -> dict[str, Any]:
+def as_document(described: Sequence[Row], compared: Sequence[Row]) -> dict[str, Any]:
     """Cells and comparisons as plain values for JSON; nothing is NaN."""
+    columns = ("environment", "metric", "n", "mean", "sd", "cv_pct")
     return {
-        "environments": [
-            {"model": c.model, "environment": c.environment, "metric": c.metric, **asdict(c.values)} for c in found
-        ],
+        "environments": [{"model": cell_name(row), **{name: row[name] for name in columns}} for row in described],
         "comparisons": [_comparison_document(row) for row in compared],
     }
 
 
-_DOCUMENT = (
-    *("model", "environment", "against", "metric", "better", "n", "ratio", "excludes_one", "not_estimable"),
-    *("verdict", "margin", "pairs_needed", "sentence"),
-)
-
-
 def _comparison_document(row: Row) -> dict[str, Any]:
-    document = {name: row.get(name) for name in _DOCUMENT}
+    document = {"model": cell_name(row), **{name: row.get(name) for name in _DOCUMENT}}
     estimated = row.get("ratio") is not None
     document["margin"] = row["margin"] if row.get("verdict") else None
     document["ci95"] = [row["low"], row["high"]] if estimated else None

@@ -1,10 +1,10 @@
-"""The clearest sign of each threat to validity that the data can show; which threats there are is said by the report."""
+"""The clearest sign of each threat to validity in the data; the report lists the threats."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats.nested import LEAST_RESAMPLED
 
 Row = Mapping[str, Any]
@@ -83,5 +83,5 @@ def _row(threat: str, at: Row, numbers: Mapping[str, Any], supports: Sequence[Ro
         "reason": reason,
         "numbers": json.dumps(numbers, allow_nan=False),
         "supports": json.dumps([row["trace"] for row in supports]),
-        "trace": key("threats", threat, *place.values()),
+        "trace": provenance_id("threats", threat, *place.values()),
     }

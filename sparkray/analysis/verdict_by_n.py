@@ -1,4 +1,4 @@
-"""`verdict_by_n`: the verdict as it would have stood after fewer blocks; under looks, as it stood at each of them."""
+"""`verdict_by_n`: the verdict as it would have stood after fewer blocks; with interim analyses, at each of them."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.context import Protocol
-from sparkray.analysis.interim import Looks
-from sparkray.analysis.keys import key
+from sparkray.analysis.interim import InterimAnalyses
+from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ Row = dict[str, Any]
 _STEP = 5
 
 
-def verdict_rows(compared: Sequence[Arms], protocol: Protocol, looks: Looks) -> list[Row]:
-    """The primary comparisons that have a margin: after the first 5, 10, 15 ... blocks, or at each look that was taken."""
+def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
+    """The primary comparisons that have a margin: after the first 5, 10, 15 ... blocks, or at each interim analysis."""
     rows: list[Row] = []
     for arms in compared:
         margin = protocol.margin(arms.metric)
         if margin is None or arms.metric not in protocol.primary:
             continue
-        taken = looks.of(arms)
-        for n, found in _looked(taken) if taken else _counted(arms, margin):
+        analyses = interim.of(arms)
+        for n, found in _at_interim(analyses) if analyses else _counted(arms, margin):
             head = {**arms.cell.columns, "metric": arms.metric, "n": n}
-            trace = key("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
+            trace = provenance_id("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
             verdict = found.get("verdict")
             rows.append({**head, "trace": trace, "decided": verdict and verdict != "undecided", **found})
     return rows
@@ -38,8 +38,8 @@ def _counted(arms: Arms, margin: float) -> Iterator[tuple[int, Row]]:
         yield n, judged(paired_ratio(*arms.first(n).paired), margin)
 
 
-def _looked(taken: Sequence["Look"]) -> Iterator[tuple[int, Row]]:
-    for found in taken:
+def _at_interim(analyses: Sequence["Look"]) -> Iterator[tuple[int, Row]]:
+    for found in analyses:
         if found.ratio is None or found.ci95 is None:
             yield found.n, {"verdict": found.verdict, "not_estimable": found.reason}
         else:

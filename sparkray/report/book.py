@@ -15,8 +15,8 @@ import polars as pl
 import yaml
 
 from sparkray.analysis import Analysis, trace
-from sparkray.analysis.keys import AGAINST, CONTEXT, TALLY, tally_of
-from sparkray.analysis.tracing import Trace, scope_of
+from sparkray.analysis.provenance import Trace
+from sparkray.analysis.provenance_ids import AGAINST, CONTEXT, TALLY, scope_of, tally_of
 from sparkray.errors import InputError
 
 _CONTEXT_HOW = "As the experiment's definition and its runs tell it; the values stand in analysis.json under context"

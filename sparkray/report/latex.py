@@ -14,9 +14,8 @@ from typing import Any
 from jinja2 import Environment
 from markupsafe import Markup
 
-from sparkray.analysis.keys import CONTEXT, tally_id
 from sparkray.analysis.latex import escape
-from sparkray.analysis.tracing import scope_of
+from sparkray.analysis.provenance_ids import CONTEXT, scope_of, tally_id
 from sparkray.report.book import Book
 from sparkray.report.format import MISSING, listed, shown
 from sparkray.report.page import variables

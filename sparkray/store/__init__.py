@@ -173,7 +173,7 @@ class Dataset:
         write_atomically(self.path / "runs" / name, _parquet("runs", [outcome.row]))
 
     def write_late(self, run_id: str, attempt: int, verdicts: Sequence[Verdict]) -> None:
-        """What is now said of a run that had ended before; it replaces what was said so before.
+        """Verdicts of a re-validation of an earlier run; they replace those of the previous one.
 
         Raises:
             StorageError: It could not be written.
@@ -285,7 +285,7 @@ def existing(results_dir: Path, experiment: str) -> list[Dataset]:
 
 
 def description(dataset: Dataset) -> Mapping[str, Any]:
-    """What a dataset says of itself.
+    """The description of a dataset, `dataset.json`.
 
     Raises:
         DatasetError: It is none, or of a format that this version does not know.

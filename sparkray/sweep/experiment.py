@@ -1,18 +1,17 @@
 """One experiment from the command line: plan it, carry out what is left, show the answer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from sparkray.analysis import as_document, cells, comparisons, frame_of, shown_metrics
-from sparkray.analysis.sequential import Standing, standings
+from sparkray.analysis import as_document, cell_name, cells, comparisons, frames_of_rows, shown_metrics
+from sparkray.analysis.interim import standings
 from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import engine_warnings
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
-from sparkray.stats.sequential import Look
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, show
@@ -65,12 +64,12 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
 
 def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], options: Options, out: Any) -> dict[str, int]:  # noqa: ANN401
     rows = dataset.read("runs")
-    frame = frame_of(rows, {run.run_id for run in runs})
+    frames = frames_of_rows(rows, {run.run_id for run in runs})
     metrics = shown_metrics(study.experiment.primary_metrics)
-    found = cells(frame, metrics)
-    compared = comparisons(frame, metrics, study.experiment.margins)
-    counts = counts_of(runs, rows)
     interim = standings(study.experiment, runs, rows)
+    described = cells(frames, metrics)
+    compared = comparisons(frames, metrics, study.experiment.margins, interim)
+    counts = counts_of(runs, rows)
     wanted = {run.run_id for run in runs}
     count_decided(counts, interim, runs, {row["run_id"] for row in rows})
     simulated = simulated_count(rows, wanted)
@@ -88,37 +87,17 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
             "calibration": calibration,
             "warnings": warnings,
             **({"looks": [standing_document(standing) for standing in interim]} if interim else {}),
-            **as_document(found, compared),
+            **as_document(described, compared),
         }
         print_json(document)
         return counts
-    means = {(cell.model, cell.environment, cell.metric): cell.values.mean for cell in found}
+    means = {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described}
     lines = [f"Interim analysis: {text_of(one)}" for one in interim if one.look.ratio is not None]
-    shown = _rows_shown(compared, interim, study.experiment.primary_metrics)
+    primary = study.experiment.primary_metrics
+    shown = [{**row, "model": cell_name(row), "primary": row["metric"] in primary} for row in compared]
     findings = Findings(shown, means, warnings, equivalence_document(study), lines)
     show_summary(findings, out, calibration=calibration, counts=counts, simulated=simulated, dataset=dataset.path)
     return counts
-
-
-def _rows_shown(
-    compared: Sequence[Mapping[str, Any]], standing: Sequence[Standing], primary: Sequence[str]
-) -> list[dict[str, Any]]:
-    """Rows of comparisons; of a sequential experiment, those of the interim analyses, which hold at all of them at once."""
-    by_place = {(f"{s.model} {s.level}".rstrip(), s.environment, s.metric): s.look for s in standing}
-    rows = [{**row, "primary": row["metric"] in primary} for row in compared]
-    for row in rows:
-        interim = by_place.get((row["model"], row["environment"], row["metric"]))
-        if interim is not None:
-            row |= {"n": interim.n, "ratio": None, "not_estimable": interim.reason, **_estimate(interim)}
-            row |= {"verdict": interim.verdict, "pairs_needed": interim.pairs_needed}
-    return rows
-
-
-def _estimate(interim: Look) -> dict[str, Any]:
-    """The ratio of an interim analysis as columns; nothing where there is none."""
-    if interim.ratio is None or interim.ci95 is None:
-        return {}
-    return {"ratio": interim.ratio, "low": interim.ci95[0], "high": interim.ci95[1], "not_estimable": None}
 
 
 def simulated_count(rows: Sequence[Any], run_ids: set[str]) -> int:

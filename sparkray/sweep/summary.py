@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sparkray.analysis import REFERENCE_ORDER, Analysis
+from sparkray.analysis import REFERENCE_ORDER, Analysis, cell_name
 from sparkray.analysis.decisions import decision_rows, is_memory
 from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
@@ -46,7 +46,7 @@ def warnings_of(checks: Iterable[Row]) -> dict[str, int]:
 
 def findings_of(analysis: Analysis) -> Findings:
     """What a summary shows of an analysis."""
-    rows = [{**row, "model": _cell(row)} for row in analysis.tables["comparisons"].iter_rows(named=True)]
+    rows = [{**row, "model": cell_name(row)} for row in analysis.tables["comparisons"].iter_rows(named=True)]
     described = analysis.tables["descriptive"].iter_rows(named=True)
     warned = {
         row["check"]: row["count"]
@@ -55,13 +55,9 @@ def findings_of(analysis: Analysis) -> Findings:
     }
     return Findings(
         rows,
-        {(_cell(row), row["environment"], row["metric"]): row["mean"] for row in described},
+        {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described},
         dict(sorted(warned.items(), key=lambda item: -item[1])),
     )
-
-
-def _cell(row: Row) -> str:
-    return f"{row['model']} {row['level'] or ''}".rstrip()
 
 
 def summary_lines(findings: Findings, **more: object) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sparkray.analysis.sequential import COLUMNS, Standing, not_needed, settled, standings
+from sparkray.analysis.interim import COLUMNS, Standing, not_needed, settled, standings
 from sparkray.config.boundary import parse
 from sparkray.config.experiment import Experiment, Sequential
 from sparkray.errors import SparkrayError

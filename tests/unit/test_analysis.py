@@ -1,4 +1,4 @@
-"""Rows in, sentences out: only ok runs count, pairs stand inside blocks, and no equality is claimed that was not shown."""
+"""The summary of a sweep: only ok runs count, once each, and pairs are made inside blocks."""
 
 import json
 import math
@@ -8,17 +8,12 @@ import pytest
 from builders import row
 
 from sparkray.analysis import (
-    Cell,
     as_document,
     cells,
     comparisons,
-    frame_of,
+    frames_of_rows,
     shown_metrics,
 )
-from sparkray.analysis.comparison import numbers, sentence
-from sparkray.stats import NotEstimable
-from sparkray.stats.descriptive import Description
-from sparkray.stats.paired import Decision, Ratio
 
 METRIC = "output_throughput_tok_s"
 OTHER = "latency_mean_ms"
@@ -35,21 +30,21 @@ def rows(**arms: tuple[float | None, ...]) -> list[dict[str, Any]]:
 
 
 def compared(found: list[dict[str, Any]], **margins: float) -> list[dict[str, Any]]:
-    return comparisons(frame_of(found, {r["run_id"] for r in found}), [METRIC], margins)
+    return comparisons(frames_of_rows(found, {r["run_id"] for r in found}), [METRIC], margins)
 
 
 def test_only_planned_runs_that_are_ok_count_once() -> None:
     found = [*rows(), row("native0", attempt=2, **{METRIC: 1.0}), row("stranger"), row("bad", status="invalid")]
     found.insert(0, row("native1", status="failed", block=1, **{METRIC: 1.0}))
-    frame = frame_of(found, {r["run_id"] for r in rows()} | {"bad"})
-    assert sorted(frame["run_id"]) == sorted(r["run_id"] for r in rows())
-    assert 1.0 not in frame[METRIC].to_list()
+    counted = frames_of_rows(found, {r["run_id"] for r in rows()} | {"bad"}).ok
+    assert sorted(counted["run_id"]) == sorted(r["run_id"] for r in rows())
+    assert 1.0 not in counted[METRIC].to_list()
 
 
 def test_cells_describe_every_metric_of_every_environment_native_first() -> None:
     found = [*rows(), row("h", environment="host", **{METRIC: 5.0})]
-    said = cells(frame_of(found, {r["run_id"] for r in found}), [METRIC, OTHER])
-    assert [(c.environment, c.metric, c.values.n) for c in said] == [
+    said = cells(frames_of_rows(found, {r["run_id"] for r in found}), [METRIC, OTHER])
+    assert [(row["environment"], row["metric"], row["n"]) for row in said] == [
         ("native", METRIC, 4),
         ("native", OTHER, 0),
         ("host", METRIC, 1),
@@ -57,8 +52,8 @@ def test_cells_describe_every_metric_of_every_environment_native_first() -> None
         ("container_baseline", METRIC, 4),
         ("container_baseline", OTHER, 0),
     ]
-    assert said[0].values.mean == pytest.approx(101.25)
-    assert said[1].values == Description(0, None, None, None)
+    assert said[0]["mean"] == pytest.approx(101.25)
+    assert (said[1]["mean"], said[1]["sd"], said[1]["cv_pct"]) == (None, None, None)
 
 
 def test_pairs_are_made_inside_blocks_and_incomplete_blocks_are_left_out() -> None:
@@ -93,6 +88,12 @@ def test_the_reference_is_native_else_the_host(environments: tuple[str, ...], pa
     assert [(row["environment"], row["against"]) for row in found] == pairs
 
 
+def test_an_environment_without_an_ok_run_is_compared_and_says_why() -> None:
+    failed = [r | {"status": "failed", METRIC: None} for r in rows() if r["environment"] != "native"]
+    [lost] = compared([r for r in rows() if r["environment"] == "native"] + failed)
+    assert (lost["n"], lost["not_estimable"]) == (0, "container_baseline: no run of this cell is ok (4 failed)")
+
+
 def test_models_are_never_mixed() -> None:
     twice = rows() + [r | {"run_id": r["run_id"] + "b", "model": "Beta", METRIC: r[METRIC] * 3} for r in rows()]
     alpha, beta = compared(twice)
@@ -108,7 +109,7 @@ def test_a_verdict_needs_a_margin() -> None:
 
 def test_nothing_at_all_compares_to_nothing() -> None:
     assert compared([]) == []
-    assert cells(frame_of([], set()), [METRIC]) == []
+    assert cells(frames_of_rows([], set()), [METRIC]) == []
 
 
 def test_shown_are_the_primary_metrics_first_and_none_twice() -> None:
@@ -118,63 +119,10 @@ def test_shown_are_the_primary_metrics_first_and_none_twice() -> None:
     assert len(set(shown)) == len(shown)
 
 
-def said_of(result: Ratio | NotEstimable, decision: Decision | None = None) -> str:
-    row: dict[str, Any] = {
-        "model": "M",
-        "environment": "container_baseline",
-        "against": "native",
-        "metric": METRIC,
-        "n": 10,
-    }
-    if isinstance(result, NotEstimable):
-        return sentence({**row, "not_estimable": result.reason})
-    row |= numbers(result)
-    return sentence(row if decision is None else row | vars(decision))
-
-
-NEAR = Ratio(10, 0.999, (0.995, 1.003), (0.996, 1.002), 0.005)
-APART = Ratio(10, 0.98, (0.975, 0.985), (0.976, 0.984), 0.005)
-
-
-@pytest.mark.parametrize(
-    ("result", "decision", "end"),
-    [
-        (NotEstimable("1 complete pair"), None, "native: not estimable, 1 complete pair."),
-        (NEAR, None, "is a ratio of 0.9990 (95 % CI 0.9950 to 1.0030, 10 pairs)."),
-        (NEAR, Decision("equivalent", 0.01, None), ": equivalent within 1.0%."),
-        (APART, Decision("equivalent", 0.05, None), ": equivalent within 5.0%, though the difference is real."),
-        (APART, Decision("different", 0.01, None), ": different by more than 1.0%."),
-        (
-            NEAR,
-            Decision("undecided", 0.001, 44),
-            "0.1%; no difference is shown, and no equality either; 44 pairs would decide if the true ratio is 1.",
-        ),
-        (
-            APART,
-            Decision("undecided", 0.02, None),
-            "a difference is shown, its size against the margin is not; more than 100,000 pairs would be needed.",
-        ),
-    ],
-)
-def test_a_sentence_says_what_was_shown_and_no_more(
-    result: Ratio | NotEstimable, decision: Decision | None, end: str
-) -> None:
-    text = said_of(result, decision)
-    assert text.startswith(f"M, {METRIC}: container_baseline against native")
-    assert text.endswith(end)
-
-
-def test_only_an_equivalent_pair_is_ever_called_so() -> None:
-    for decision in (None, Decision("different", 0.01, None), Decision("undecided", 0.01, 5)):
-        text = said_of(NEAR, decision)
-        assert "equivalent" not in text
-        assert "same" not in text
-
-
 def test_the_document_is_plain_json_without_nan() -> None:
     found = compared(rows(), **{METRIC: 0.05}) + compared(rows(native=(1.0,), host=(1.0,)))
-    cell = Cell("Alpha", "native", METRIC, Description(0, None, None, None))
-    document = json.loads(json.dumps(as_document([cell], found), allow_nan=False))
+    described = cells(frames_of_rows(rows(native=(None,)), {"native0"}), [METRIC])
+    document = json.loads(json.dumps(as_document(described, found), allow_nan=False))
     assert document["environments"] == [
         {"model": "Alpha", "environment": "native", "metric": METRIC, "n": 0, "mean": None, "sd": None, "cv_pct": None}
     ]

@@ -15,7 +15,7 @@ from statsmodels.stats.power import TTestIndPower
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.sequential import standings
+from sparkray.analysis.interim import standings
 from sparkray.config.experiment import Sequential
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
@@ -91,7 +91,6 @@ def test_an_analysis_says_what_the_sweep_said(
     path = looked_at(tmp_path, ratios, order=order)
     seen, row = standing_of(path, len(ratios)), only(analyse(path))
     assert (row["verdict"], row["pairs_needed"]) == (seen.verdict, seen.pairs_needed)
-    assert row["sentence"].endswith(f"{seen.reason}.")
     assert row["ratio"] == (None if seen.ratio is None else pytest.approx(seen.ratio))
     if seen.ci95 is not None:
         assert (row["n"], row["low"], row["high"]) == (seen.n, *map(pytest.approx, seen.ci95))
@@ -107,14 +106,14 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     why = json.loads(row["why_null"])
     for p in ("p", "p_paired", "permutation_p", "power_post_hoc"):
         assert row[p] is None
-        assert "looks were taken" in why[p]
+        assert "interim analyses: " in why[p]
     for made in ("p_holm", "p_paired_bh", "significant", "significant_paired"):
         assert row[made] is None
-        assert "looks were taken" in why[made]
+        assert "interim analyses: " in why[made]
     assert why["pairs_needed"] == "decided"
     assert row["levene_p"] is not None
     assert row["verdict_without_outliers"] is None
-    assert "looks were taken" in why["verdict_without_outliers"]
+    assert "interim analyses: " in why["verdict_without_outliers"]
     assert why["cluster_verdict"] == "all blocks lie in one cluster: nothing is known of others"
     taken = found.tables["verdict_by_n"]
     assert taken.select("n", "verdict").rows() == [(3, "undecided"), (5, "equivalent")]
@@ -311,7 +310,7 @@ def test_under_looks_nobody_is_called_helped_or_harmed(tmp_path: Path) -> None:
     [row] = gap_of(tmp_path, [(0.95, 0.99)], sequential={"looks": [3, 5, 8], "spending": "linear"})
     assert (row["p"], row["p_holm"], row["helps"], row["harms"]) == (None,) * 4
     assert row["gap_shown"]
-    assert "looks were taken" in json.loads(row["why_null"])["helps"]
+    assert "interim analyses: " in json.loads(row["why_null"])["helps"]
 
 
 def test_energy_and_power_say_whether_the_counter_bears_them_out(tmp_path: Path) -> None:

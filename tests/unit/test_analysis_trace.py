@@ -10,8 +10,8 @@ import pytest
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse, trace
-from sparkray.analysis.keys import key, parts_of
-from sparkray.analysis.tracing import MOST_ROWS, scope_of, supports
+from sparkray.analysis.provenance import MOST_ROWS
+from sparkray.analysis.provenance_ids import parts_of, provenance_id, scope_of
 from sparkray.errors import InputError
 from sparkray.store import Dataset
 
@@ -88,7 +88,7 @@ def test_the_filter_is_sql_that_another_engine_reads_alike(table: str, analysis:
 
 def test_what_an_answer_stands_on_opens_too(analysis: Analysis) -> None:
     for row in analysis.tables["questions"].to_dicts():
-        listed = supports(row)
+        listed = json.loads(row["supports"])
         assert listed
         assert trace(analysis, listed[0]).count > 0
         assert trace(analysis, listed[-1]).count > 0
@@ -179,7 +179,7 @@ def test_a_key_that_is_none_is_refused(wrong: str, analysis: Analysis) -> None:
 
 
 def test_keys_keep_slashes_and_empty_parts() -> None:
-    made = key("comparisons", "a/b 100%", "", "native")
+    made = provenance_id("comparisons", "a/b 100%", "", "native")
     assert made == "comparisons/a%2Fb 100%25//native"
     assert parts_of(made) == ("comparisons", ["a/b 100%", "", "native"])
 
@@ -190,5 +190,5 @@ def test_a_name_with_a_quote_is_no_way_into_the_filter(analysis: Analysis, tmp_p
         (tmp_path / "dataset.json").write_text((analysis.path / "dataset.json").read_text())
         name = "O'Model' OR TRUE --"
         pl.DataFrame([row | {"model": name}]).write_parquet(tmp_path / "runs" / "a-1.parquet")
-        found = trace(tmp_path, key("descriptive", name, row["level"], row["environment"], LATENCY))
+        found = trace(tmp_path, provenance_id("descriptive", name, row["level"], row["environment"], LATENCY))
         assert found.rows["model"].to_list() == [name]

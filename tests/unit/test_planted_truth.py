@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart, rows_of
 
-from sparkray.analysis import comparisons, frame_of
+from sparkray.analysis import comparisons, frames_of_rows
 from sparkray.stats.operating import ends_of, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, tost_power
 from sparkray.stats.regression import Line, line
@@ -130,8 +130,8 @@ def test_rows_go_the_way_of_real_ones() -> None:
     assert len(rows) == 3 * 30 * 2
     assert [row["position"] for row in rows[:60]] == list(range(60))
     assert [row["environment"] for row in rows[:4]] == ["native", "container_baseline", "container_baseline", "native"]
-    frame = frame_of(rows, {row["run_id"] for row in rows})
-    found = {(c["model"], c["metric"]): c for c in comparisons(frame, [THROUGHPUT, MEMORY], MARGINS)}
+    frames = frames_of_rows(rows, {row["run_id"] for row in rows})
+    found = {(c["model"], c["metric"]): c for c in comparisons(frames, [THROUGHPUT, MEMORY], MARGINS)}
     verdicts = {key: row["verdict"] for key, row in found.items()}
     assert {verdicts[model, MEMORY] for model in MODELS} == {"different"}
     assert verdicts["middle", THROUGHPUT] == "equivalent"

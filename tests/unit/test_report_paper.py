@@ -10,7 +10,7 @@ from support.studies import small_study
 
 from sparkray.analysis import analyse
 from sparkray.analysis.latex import escape
-from sparkray.analysis.tracing import SCOPE
+from sparkray.analysis.provenance_ids import SCOPE
 from sparkray.report import open_book
 from sparkray.report.book import Book
 from sparkray.report.figures import Saved, draw, rendered, words

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparkray.analysis.keys import tally_id, tally_of
+from sparkray.analysis.provenance_ids import tally_id, tally_of
 from sparkray.report.format import FORMS, MISSING, probability, shown, significant
 from sparkray.report.labels import axis_label, metric_name, readable
 from sparkray.schema import unit_of

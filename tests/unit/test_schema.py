@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from sparkray.analysis.latex import col, views
-from sparkray.analysis.schema import TABLES, polars_types
+from sparkray.analysis.schema import DERIVED, TABLES, polars_types
 from sparkray.errors import ConfigError
 from sparkray.report.format import FORMS
 from sparkray.schema import FOLDER, OF_METRIC, Column, Table, Tables, label_of
@@ -18,14 +18,14 @@ HEADER = "name,kind,unit,label,format,head,meaning"
 
 
 def test_a_column_has_a_label_a_heading_and_a_known_number_format() -> None:
-    for column in (column for table in (*TABLES.values(), *STORED.values()) for column in table):
+    for column in (column for table in (*TABLES.values(), *DERIVED.values(), *STORED.values()) for column in table):
         assert column.label, column
         assert column.head, column
         assert column.format in {*FORMS, "words"}, column
         assert (column.format == "words") == (column.kind not in ("int", "float")), column
 
 
-@pytest.mark.parametrize(("folder", "tables"), [("analysis", TABLES), ("dataset", STORED)])
+@pytest.mark.parametrize(("folder", "tables"), [("analysis", TABLES), ("derived", DERIVED), ("dataset", STORED)])
 def test_every_file_of_a_table_is_listed(folder: str, tables: Tables) -> None:
     assert {*tables} == {path.stem for path in (FOLDER / folder).glob("*.csv")} - {"tables", "shared"}
     assert all(

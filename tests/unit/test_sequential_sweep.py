@@ -14,7 +14,7 @@ import pytest
 from builders import experiment, row, study
 from rich.console import Console
 
-from sparkray.analysis.sequential import not_needed, settled, standings
+from sparkray.analysis.interim import not_needed, settled, standings
 from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
 from sparkray.config.experiment import Experiment, Sequential
@@ -187,7 +187,8 @@ def test_a_sweep_leaves_out_what_is_decided_and_goes_on_with_the_rest(tmp_path: 
     machine, display, said = swept(one, tmp_path, worlds={"Alpha": QUIET, "Beta": NOISY})
     assert [sum(run.model == model for run in machine.ran) for model in ("Alpha", "Beta")] == [6, 16]
     assert display.done == display.total == 32
-    assert "Alpha needs no further runs (10 left out): output_throughput_tok_s of container_baseline equivalent" in said
+    assert "Alpha needs no further runs (10 left out)\n" in said
+    assert "Alpha, output_throughput_tok_s: container_baseline vs native: equivalent after 3 pairs" in said
     assert "Beta needs" not in said
     again, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET, "Beta": NOISY})
     assert again.ran == []

@@ -8,21 +8,9 @@ from typing import Any
 
 import polars as pl
 
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.stats.attribution import LEVEL
 
-SOURCE = ("document", "place", "dataset", "condition", "column")
-"""Where a row of an optimisation comes from: the place in its document; folders of the dataset (separated by spaces), an SQL
-condition over their table `runs`, and the measure; null where no run is behind the row."""
-SCHEMA = {
-    **{name: pl.String() for name in ("trace", "metric", "model", "layer", "direction", "before", "after", "role")},
-    **{name: pl.Float64() for name in ("value", "low", "high", "p_adjusted", "share", "share_low", "share_high")},
-    "n": pl.Int64(),
-    "shown": pl.Boolean(),
-    "reason": pl.String(),
-    **dict.fromkeys(SOURCE, pl.String()),
-}
-"""`role` is `step`, `attributed` (the sum of a direction's steps), `residual` (what that leaves of the total), `left` (what
-the steps that show an effect leave of it) or `total`; effects in the metric's unit."""
 Plain = Mapping[str, Any]
 """An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`."""
 
@@ -34,7 +22,7 @@ def attribution(found: Iterable[tuple[str, str, Plain, Plain]]) -> pl.DataFrame:
         found: Model, metric, the estimates, and the columns that say where they come from.
     """
     rows = [{**row, **source} for model, metric, one, source in found for row in _rows(one, metric, model)]
-    return pl.DataFrame(rows, schema=SCHEMA)
+    return frame_of(DERIVED["attribution"], rows)
 
 
 def _rows(found: Plain, metric: str, model: str) -> Iterator[dict[str, Any]]:
@@ -64,11 +52,9 @@ def _sums(balance: Plain, ends: Plain) -> Iterator[dict[str, Any]]:
 def _row(effect: Plain, about: Plain) -> dict[str, Any]:
     """Numbers, or why there are none."""
     names = [about[key] for key in ("metric", "model", "role", "direction", "layer")]
-    told: dict[str, Any] = dict.fromkeys(SCHEMA)
-    told.update(about, trace="/".join(["attribution", *(str(name) for name in names if name)]))
-    if "reason" in effect:
-        return {**told, "reason": effect["reason"]}
-    return {**told, "value": effect["value"], "low": effect["low"], "high": effect["high"], "n": effect["n"]}
+    columns = ("reason",) if "reason" in effect else ("value", "low", "high", "n")
+    trace = "/".join(["attribution", *(str(name) for name in names if name)])
+    return {**about, "trace": trace, **{name: effect[name] for name in columns}}
 
 
 def _share(share: Plain) -> dict[str, float | None]:

@@ -12,27 +12,13 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.frames import Cell
-from sparkray.analysis.keys import key
 from sparkray.analysis.powered import NOT_CHECKED, power_checked
+from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.analysis.schema import DERIVED, frame_of
 
 THROUGHPUT, POWER = "output_throughput_tok_s", "power_mean_w"
 _DAY_S = 86_400
 _KWH_PER_MILLION = 1e6 / 3.6e6
-_SCHEMA = {
-    "trace": pl.String(),
-    "model": pl.String(),
-    "level": pl.String(),
-    "environment": pl.String(),
-    "reference_tok_s": pl.Float64(),
-    "tokens_day": pl.Float64(),
-    "tokens_day_low": pl.Float64(),
-    "tokens_day_high": pl.Float64(),
-    "kwh_per_million": pl.Float64(),
-    "reference_kwh_per_million": pl.Float64(),
-    "advice": pl.String(),
-    "supports": pl.String(),
-    "power_checked": pl.String(),
-}
 
 
 def costs(analysis: Analysis) -> pl.DataFrame:
@@ -46,7 +32,7 @@ def costs(analysis: Analysis) -> pl.DataFrame:
     rows = (
         {**_row(row, described), "power_checked": _checked(analysis, row)} for row in compared.iter_rows(named=True)
     )
-    return pl.DataFrame(list(rows), schema=_SCHEMA)
+    return frame_of(DERIVED["costs"], rows)
 
 
 def _checked(analysis: Analysis, row: Mapping[str, Any]) -> str:
@@ -83,7 +69,7 @@ def _row(row: Mapping[str, Any], described: Mapping[tuple[str, str, str, str], f
         "kwh_per_million": energy(row["environment"]),
         "reference_kwh_per_million": energy(row["against"]),
         "advice": _advice(row),
-        "supports": json.dumps([row["trace"], *(key("descriptive", *cell, *one) for one in used)]),
+        "supports": json.dumps([row["trace"], *(provenance_id("descriptive", *cell, *one) for one in used)]),
     }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import parse
 from sparkray.config.model import RESERVE_GIB, ModelCard, Shape
@@ -22,27 +23,6 @@ from sparkray.errors import SparkrayError, UnknownNameError
 from sparkray.machine.finding import is_spark, needs_gpu
 from sparkray.units import gib
 
-_SCHEMA = {
-    "trace": pl.String(),
-    "model": pl.String(),
-    "architecture": pl.String(),
-    "precision": pl.String(),
-    "measured": pl.Boolean(),
-    "params_b": pl.Float64(),
-    "weights_gib": pl.Float64(),
-    "kv_gib": pl.Float64(),
-    "sequences": pl.Int64(),
-    "tokens": pl.Int64(),
-    "needed_gib": pl.Float64(),
-    "memory_gib": pl.Float64(),
-    "memory_of": pl.String(),
-    "fits": pl.Boolean(),
-    "needed_16_gib": pl.Float64(),
-    "needed_8_gib": pl.Float64(),
-    "needed_4_gib": pl.Float64(),
-    "bits": pl.Int64(),
-    "most_sequences": pl.Int64(),
-}
 UNQUANTISED = 16
 _BITS = (UNQUANTISED, 8, 4)
 GPUS, MACHINE = "gpus", "machine"
@@ -63,7 +43,7 @@ def fit(analysis: Analysis) -> pl.DataFrame:
                 sequences = int(workload.get("concurrency") or card.max_batch_size)
                 row = _row(card, card.shape, memory, sequences=sequences, tokens=tokens)
                 rows.append(row | {"measured": card.name in measured, "memory_of": memory_of(analysis.context)})
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["fit"], rows)
 
 
 def memory_gib(context: Mapping[str, Any]) -> float | None:
@@ -79,11 +59,11 @@ def memory_gib(context: Mapping[str, Any]) -> float | None:
         own = [machine.get("gpu_memory_gib") or [None] for machine in machines]
         if any(size is None for sizes in own for size in sizes):
             return None
-        told = [sum(sizes) for sizes in own]
+        known = [sum(sizes) for sizes in own]
     else:
-        told = [machine["memory_gib"] for machine in machines if machine.get("memory_gib")]
-    if told:
-        return float(min(told))
+        known = [machine["memory_gib"] for machine in machines if machine.get("memory_gib")]
+    if known:
+        return float(min(known))
     return site.memory_gib if site is not None else None
 
 

@@ -6,21 +6,16 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.config.docker import DockerOptions, cannot_act, given, grade_of
 from sparkray.config.docker_columns import options_of_row
 from sparkray.errors import DatasetError
 
-_SCHEMA = {name: pl.String() for name in ("trace", "environment", "option", "flag", "security", "cannot_act")}
-
 
 def flags(analysis: Analysis) -> pl.DataFrame:
     """One row a flag of a container environment; none for a dataset older than schema 1.3, which has no such columns."""
-    rows = [
-        row
-        for name in sorted(_recorded(analysis.context))
-        for row in _rows(name, recorded_options(analysis.context, name))
-    ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    every = {name: recorded_options(analysis.context, name) for name in sorted(_recorded(analysis.context))}
+    return frame_of(DERIVED["flags"], (row for name, options in every.items() for row in _rows(name, options)))
 
 
 def _recorded(context: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON

@@ -1,7 +1,7 @@
 """Which load to serve at: the smallest beyond which throughput no longer grows by more than its margin. Means alone.
 
 `at_largest`: it is the largest that was measured, so throughput may grow beyond it. Levels of the load have blocks of their
-own, so no pairing tells how two of them differ; the rule reads means.
+own, so two of them cannot be compared in pairs; the rule reads means.
 """
 
 import json
@@ -12,23 +12,11 @@ from typing import Any
 import polars as pl
 
 from sparkray.analysis import Analysis
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.analysis.schema import DERIVED, frame_of
 
 THROUGHPUT, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
 _LEAST_LEVELS = 2
-_SCHEMA = {
-    "trace": pl.String(),
-    "model": pl.String(),
-    "environment": pl.String(),
-    "level": pl.String(),
-    "throughput_tok_s": pl.Float64(),
-    "latency_ms": pl.Float64(),
-    "most_tok_s": pl.Float64(),
-    "most_level": pl.String(),
-    "left_pct": pl.Float64(),
-    "at_largest": pl.Boolean(),
-    "supports": pl.String(),
-}
 
 
 def load(analysis: Analysis) -> pl.DataFrame:
@@ -44,11 +32,11 @@ def load(analysis: Analysis) -> pl.DataFrame:
         levels = sorted((level for level in found if THROUGHPUT in found[level]), key=size_of)
         if margin is not None and len(levels) >= _LEAST_LEVELS:
             rows.append(_row((model, environment), levels, found, margin))
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["load"], rows)
 
 
 def size_of(level: str) -> tuple[int, ...]:
-    """What a level's name says in numbers, requests in flight first; so levels are ordered by load."""
+    """The numbers in a level's name, requests in flight first: the order of levels by load."""
     named = dict(re.findall(r"(\w+)=(\d+)", level))
     return tuple(int(named.get(name, 0)) for name in ("concurrency", "batch"))
 
@@ -61,7 +49,7 @@ def _row(
     place = next(i for i, speed in enumerate(speeds) if max(speeds[i:]) <= speed * (1 + margin))
     most = max(range(len(levels)), key=lambda i: speeds[i])
     return {
-        "trace": key("load", model, environment),
+        "trace": provenance_id("load", model, environment),
         "model": model,
         "environment": environment,
         "level": levels[place],
@@ -71,5 +59,7 @@ def _row(
         "most_level": levels[most],
         "left_pct": (speeds[most] / speeds[place] - 1) * 100,
         "at_largest": place == len(levels) - 1,
-        "supports": json.dumps([key("descriptive", model, level, environment, THROUGHPUT) for level in levels]),
+        "supports": json.dumps(
+            [provenance_id("descriptive", model, level, environment, THROUGHPUT) for level in levels]
+        ),
     }

@@ -13,7 +13,8 @@ import polars as pl
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.derived.fit import GPUS, memory_of
-from sparkray.analysis.keys import key
+from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.analysis.schema import DERIVED, frame_of
 
 AVAILABLE, FREE = "host_available_drop_peak_gib", "host_free_drop_peak_gib"
 GPU, PSS = "gpu_process_peak_gib", "process_pss_peak_gib"
@@ -21,16 +22,6 @@ UNEXPLAINED, PAGE_CACHE = "unexplained", "page_cache"
 PARTS = (GPU, PSS, UNEXPLAINED, AVAILABLE, PAGE_CACHE, FREE)
 """In the order in which they are stacked."""
 TOTALS = (AVAILABLE, FREE)
-_SCHEMA = {
-    "trace": pl.String(),
-    "model": pl.String(),
-    "level": pl.String(),
-    "environment": pl.String(),
-    "part": pl.String(),
-    "begin_gib": pl.Float64(),
-    "value_gib": pl.Float64(),
-    "supports": pl.String(),
-}
 
 
 def memory_split(analysis: Analysis) -> pl.DataFrame:
@@ -45,7 +36,7 @@ def memory_split(analysis: Analysis) -> pl.DataFrame:
         if AVAILABLE in found
         for part, begin, value in _stacked(found, unified=unified)
     ]
-    return pl.DataFrame(rows, schema=_SCHEMA)
+    return frame_of(DERIVED["memory_split"], rows)
 
 
 def _stacked(found: Mapping[str, float], *, unified: bool) -> Iterator[tuple[str, float, float]]:
@@ -66,6 +57,6 @@ def _row(cell: tuple[str, str, str], part: str, ends: tuple[float, float], measu
     begin, value = ends
     where = dict(zip(("model", "level", "environment"), cell, strict=True))
     used = {UNEXPLAINED: (GPU, PSS, AVAILABLE), PAGE_CACHE: TOTALS}.get(part, (part,))
-    supports = json.dumps([key("memory", *cell, one) for one in used if one in measured])
+    supports = json.dumps([provenance_id("memory", *cell, one) for one in used if one in measured])
     numbers = {"begin_gib": begin, "value_gib": value, "supports": supports}
     return {"trace": f"memory_split/{'/'.join(cell)}/{part}", **where, "part": part, **numbers}

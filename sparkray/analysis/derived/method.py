@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.config.model import RESERVE_GIB
 from sparkray.stats.nested import LEAST_RESAMPLED
 
@@ -31,11 +32,6 @@ _CONSTANTS = (
 
 def method() -> pl.DataFrame:
     """One row a constant."""
-    return pl.DataFrame(
-        {
-            "trace": [f"method/{name}" for name, _, _ in _CONSTANTS],
-            "name": [name for name, _, _ in _CONSTANTS],
-            "value": [value for _, value, _ in _CONSTANTS],
-            "note": [note for _, _, note in _CONSTANTS],
-        }
-    )
+    names = ("name", "value", "note")
+    rows = (dict(zip(names, constant, strict=True)) | {"trace": f"method/{constant[0]}"} for constant in _CONSTANTS)
+    return frame_of(DERIVED["method"], rows)

@@ -1,7 +1,7 @@
 """Tables of what `optimize` found: levels, factors, trials, candidates, attribution steps, hypotheses.
 
 They are read from the document of the optimisation (`sparkray.analysis.optimized`) and repeat its estimates; only per cent
-are made of factors here. `attribution.SOURCE` explains the columns that say where a row comes from.
+are made of factors here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,50 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.analysis.derived.attribution import SOURCE, attribution
+from sparkray.analysis.derived.attribution import attribution
+from sparkray.analysis.schema import DERIVED, frame_of
 
 Document = Mapping[str, Any]
 GRADES = ("none", "weakens", "dangerous")
 _EFFECT = (
     "ratio", "low", "high", "gain_pct", "gain_low_pct", "gain_high_pct", "p", "p_holm", "margin", "sd_ratio", "sd_low",
-    "sd_high", "sd_p", "levene_p",
+    "sd_high", "sd_p", "levene_p", "verdict", "not_estimable", "n",
 )  # fmt: skip
-_WORDS = ("verdict", "not_estimable")
-
-
-def _schema(words: str, floats: str = "", counts: str = "", flags: str = "") -> dict[str, pl.DataType]:
-    types: Mapping[pl.DataType, str] = {
-        pl.String(): words,
-        pl.Float64(): floats,
-        pl.Int64(): counts,
-        pl.Boolean(): flags,
-    }
-    schema = {name: kind for kind, names in types.items() for name in names.split()}
-    return {**schema, **dict.fromkeys(SOURCE, pl.String())}
-
-
-_LEVELS = _schema(
-    "trace factor level environment flags security why state reason advice verdict not_estimable",
-    " ".join(_EFFECT),
-    "n",
-)
-_MODELS = _schema("trace kind name model verdict not_estimable", " ".join(_EFFECT), "n")
-_FACTORS = _schema("trace factor best worst", "best_pct worst_pct importance")
-_TRIED = _schema(
-    "trace environment trials flags security state reason run_ids docker_command label",
-    "gain_pct estimate_pct memory_gib kv_cache_gib",
-    "n isolation",
-    "on_front",
-)
-_CANDIDATES = _schema(
-    "trace environment flags security why reason wins verdict not_estimable",
-    "expected_pct beyond_p_holm native_ratio native_low native_high memory_ratio memory_low memory_high "
-    + " ".join(_EFFECT),
-    "n",
-)
-_FACTS = _schema("trace name text verdict not_estimable", "value " + " ".join(_EFFECT), "n")
-_STRUCK = _schema("trace layer direction reason")
-_HYPOTHESES = _schema("trace name claim judged reason seen source")
 MEMORY, KV_CACHE = "host_available_drop_peak_gib", "kv_cache_gib"
 
 
@@ -62,29 +27,21 @@ def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
     if document is None:
         return {}
     ladder = document["ladder"] or {"found": (), "struck": ()}
-    return {
-        "flag_levels": _frame(_levels(document), _LEVELS),
-        "flag_models": _frame(_models(document), _MODELS),
-        "flag_factors": _frame(_factors(document), _FACTORS),
-        "flag_trials": _frame(_tried(document), _TRIED),
-        "flag_candidates": _frame(_candidates(document), _CANDIDATES),
-        "flag_facts": _frame(_facts(document), _FACTS),
-        "attribution": attribution(
-            (
-                one["model"],
-                one["metric"],
-                one["found"],
-                _from(document, "ladder/found", "attribute", metric=one["metric"]),
-            )
-            for one in ladder["found"]
-        ),
-        "layers_struck": _frame(_struck(document, ladder["struck"]), _STRUCK),
-        "hypotheses": _frame(_hypotheses(document), _HYPOTHESES),
+    rows: Mapping[str, Iterable[Mapping[str, Any]]] = {
+        "flag_levels": _levels(document),
+        "flag_models": _models(document),
+        "flag_factors": _factors(document),
+        "flag_trials": _tried(document),
+        "flag_candidates": _candidates(document),
+        "flag_facts": _facts(document),
+        "layers_struck": _struck(document, ladder["struck"]),
+        "hypotheses": _hypotheses(document),
     }
-
-
-def _frame(rows: Iterable[Mapping[str, Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=dict(schema))
+    steps = attribution(
+        (one["model"], one["metric"], one["found"], _from(document, "ladder/found", "attribute", metric=one["metric"]))
+        for one in ladder["found"]
+    )
+    return {**{name: frame_of(DERIVED[name], made) for name, made in rows.items()}, "attribution": steps}
 
 
 def runs_condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
@@ -114,7 +71,7 @@ def _from(
 
 
 def _effect(found: Document | None) -> dict[str, Any]:
-    return {} if found is None else {name: found.get(name) for name in (*_EFFECT, *_WORDS, "n")}
+    return {} if found is None else {name: found.get(name) for name in _EFFECT}
 
 
 def _levels(document: Document) -> Iterator[dict[str, Any]]:

@@ -1,35 +1,32 @@
-"""From a number back to its rows: which table of the dataset, which filter, which rows.
+"""Provenance: from a number back to the table, filter and rows of the dataset that it was computed from.
 
-A filter is written as SQL, so that it can be put to the dataset's Parquet by any tool; it is also what is executed here
-(Polars reads it), so the words and the rows cannot part. One thing it cannot say: of several attempts at a run the first
-that is ok stands for it, which `runs` already is.
+A filter is SQL, so that any tool can run it on the dataset's Parquet; it is also what is executed here (by Polars), so text
+and rows agree. One thing it cannot express: of several attempts at a run the first ok one counts, as in `runs`.
 
-Most columns of a row rest on the same rows. Where some rest on others, a scope behind the key names them: every run of both
+Most columns of a row rest on the same rows. Where some rest on others, a scope behind the id names them: every run of both
 arms (`comparisons/...#arms`), every arm (`diagnostics/...#blocks`), the blocks of all three arms (`gap/...#three`), both
 comparisons with the reference (`gap/...#verdicts`), every group of models (`size/...#groups`, `contrasts/...#groups`).
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
 from sparkray.analysis.arms import arms_between
-from sparkray.analysis.by_model import GROUPINGS
-from sparkray.analysis.context import Cards, protocol_of
+from sparkray.analysis.context import GROUPINGS, Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.gap import logs_by_block
-from sparkray.analysis.interim import Looks
-from sparkray.analysis.keys import parts_of
+from sparkray.analysis.interim import InterimAnalyses
+from sparkray.analysis.provenance_ids import SCOPE, parts_of
 from sparkray.analysis.study import Analysis
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import InputError, UnknownNameError
 from sparkray.store import TABLES
 
 MOST_ROWS = 1000
-SCOPE = "#"
+_OK = "status = 'ok'"
 _WHERE = ("run_id", "attempt", "model", "level", "environment", "block", "position")
 _REQUEST = ("run_id", "attempt", "request", "submit_ns", "first_token_ns", "end_ns")
 _SAMPLE = ("run_id", "attempt", "sampler", "t_ns", "gpu_temp_c", "gpu_power_w", "gpu_util_pct", "cpu_busy_pct")
@@ -98,14 +95,6 @@ def trace(analysis: Analysis | Path, trace_id: str) -> Trace:
     return _open(frames, trace_id, evidence)
 
 
-def scope_of(trace_id: str, column: str) -> str:
-    """The scope of a column's evidence in the row of that key, with its mark in front; empty where it is the row's own."""
-    table, *parts = trace_id.split("/")
-    if table == "size" and parts[_GROUP_BY] not in GROUPINGS:
-        return ""
-    return next((f"{SCOPE}{scope}" for scope, columns in _SCOPED.get(table, {}).items() if column in columns), "")
-
-
 def _frames_of(analysis: Analysis | Path) -> Frames:
     if isinstance(analysis, Path):
         return open_frames(analysis)
@@ -130,7 +119,7 @@ def _open(frames: Frames, trace_id: str, evidence: _Evidence) -> Trace:
 
 @dataclass(frozen=True)
 class _Dataset:
-    """A dataset with the margins that its analysis was made with: looks end by them."""
+    """A dataset with the margins of its analysis, which interim analyses end by."""
 
     frames: Frames
     margins: Mapping[str, float] | None
@@ -138,13 +127,12 @@ class _Dataset:
     def used(self, cell: Cell, against: Cell, metric: str, first: int | None) -> list[int]:
         """The blocks whose pairs went into a comparison, or into its verdict after the first so many."""
         protocol = protocol_of(self.frames, self.margins, 0)
-        looks = Looks(self.frames, protocol)
         arms = arms_between(self.frames, cell, against, metric)
-        looked = bool(looks.of(arms))
+        last = InterimAnalyses(self.frames, protocol).last(arms)
         if first is not None:
-            arms = arms.completed_first(first) if looked else arms.first(first)
-        elif looked:
-            arms = looks.used(arms)
+            arms = arms.first(first) if last is None else arms.completed_first(first)
+        elif last is not None:
+            arms = arms.used(last)
         return list(map(int, arms.blocks))
 
 
@@ -158,6 +146,20 @@ def _quoted(value: str) -> str:
 
 def _is(**values: str) -> str:
     return " AND ".join(f"{name} = {_quoted(value)}" for name, value in values.items())
+
+
+def _with(metric: str, *conditions: str) -> _Evidence:
+    """The ok runs that meet conditions and have a metric."""
+    return _Evidence(" AND ".join((_OK, *conditions, f"{_metric(metric)} IS NOT NULL")), (*_WHERE, metric))
+
+
+def _in(column: str, values: Iterable[str]) -> str:
+    listed = ", ".join(map(_quoted, dict.fromkeys(values)))
+    return f"{column} IN ({listed})" if listed else "FALSE"
+
+
+def _references(frames: Frames) -> set[str]:
+    return {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
 
 
 def _known(frames: Frames, model: str, level: str, environment: str) -> Cell:
@@ -175,24 +177,23 @@ def _metric(name: str) -> str:
     return name
 
 
-_OK = "status = 'ok'"
-
-
 def _cell(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """The runs of a cell that have a metric."""
     model, level, environment, metric = parts
     _known(data.frames, model, level, environment)
-    where = _is(model=model, level=level, environment=environment)
-    return _Evidence(f"{_OK} AND {where} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
+    return _with(metric, _is(model=model, level=level, environment=environment))
 
 
 def _of_arms(cells: Sequence[Cell], metric: str, blocks: Sequence[int] | None) -> _Evidence:
     """The runs of arms of one model and level; of some blocks, or whatever block they are in."""
-    arms = f"environment IN ({', '.join(_quoted(cell.environment) for cell in dict.fromkeys(cells))})"
-    where = f"{_OK} AND {_is(model=cells[0].model, level=cells[0].level)} AND {arms} AND {metric} IS NOT NULL"
-    if blocks is not None:
-        where += f" AND block IN ({', '.join(map(str, blocks))})" if blocks else " AND FALSE"
-    return _Evidence(where, (*_WHERE, metric))
+    one = cells[0]
+    some = _with(
+        metric, _is(model=one.model, level=one.level), _in("environment", (cell.environment for cell in cells))
+    )
+    if blocks is None:
+        return some
+    listed = f"block IN ({', '.join(map(str, blocks))})" if blocks else "FALSE"
+    return replace(some, runs=f"{some.runs} AND {listed}")
 
 
 def _compared(data: _Dataset, parts: Sequence[str]) -> tuple[Cell, Cell, str]:
@@ -250,27 +251,18 @@ def _every_arm(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     """The runs of every environment of the model: variance between blocks is theirs together."""
     model, level, environment, metric = parts
     _known(data.frames, model, level, environment)
-    return _Evidence(f"{_OK} AND {_is(model=model, level=level)} AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric))
+    return _with(metric, _is(model=model, level=level))
 
 
-def _across(frames: Frames, models: Sequence[str], environment: str, metric: str) -> _Evidence:
-    """The runs of an environment and of its references, of some models."""
-    references = {found.environment for cell in frames.cells if (found := frames.reference_of(cell))}
-    arms = ", ".join(_quoted(name) for name in sorted({*references, environment}))
-    listed = ", ".join(_quoted(model) for model in models)
-    names = f"model IN ({listed})" if listed else "FALSE"
-    return _Evidence(
-        f"{_OK} AND {names} AND environment IN ({arms}) AND {_metric(metric)} IS NOT NULL", (*_WHERE, metric)
-    )
+def _across(frames: Frames, models: Sequence[str], environment: str, *, metric: str, level: str) -> _Evidence:
+    """The runs of an environment and of its references, of some models at one level."""
+    arms = _in("environment", sorted({*_references(frames), environment}))
+    return _with(metric, _in("model", models), arms, _is(level=level))
 
 
 def _power(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     environment, metric, level, _, _ = parts
-    return _at_level(_across(data.frames, _models(data.frames), environment, metric), level)
-
-
-def _at_level(found: _Evidence, level: str) -> _Evidence:
-    return _Evidence(f"{found.runs} AND {_is(level=level)}", found.columns)
+    return _across(data.frames, _models(data.frames), environment, metric=metric, level=level)
 
 
 def _models(frames: Frames) -> list[str]:
@@ -284,7 +276,7 @@ def _size(data: _Dataset, parts: Sequence[str]) -> _Evidence:
         models = _members(data.frames, group_by, (group,))
     elif group_by == "size":
         models = [group]
-    return _at_level(_across(data.frames, models, environment, metric), level)
+    return _across(data.frames, models, environment, metric=metric, level=level)
 
 
 def _members(frames: Frames, group_by: str, groups: Sequence[str] | None) -> list[str]:
@@ -300,7 +292,7 @@ def _every_group(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     group_by, level = (rest[0], rest[1]) if len(rest) == _OF_GROUP else (rest[1], rest[0])
     if group_by not in GROUPINGS:
         raise ValueError(group_by)
-    return _at_level(_across(data.frames, _members(data.frames, group_by, None), environment, metric), level)
+    return _across(data.frames, _members(data.frames, group_by, None), environment, metric=metric, level=level)
 
 
 def _contrast(data: _Dataset, parts: Sequence[str]) -> _Evidence:
@@ -308,7 +300,9 @@ def _contrast(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     environment, metric, level, group_by, first, second = parts
     if group_by not in GROUPINGS:
         raise ValueError(group_by)
-    return _at_level(_across(data.frames, _members(data.frames, group_by, (first, second)), environment, metric), level)
+    return _across(
+        data.frames, _members(data.frames, group_by, (first, second)), environment, metric=metric, level=level
+    )
 
 
 def _request_rows(data: _Dataset, parts: Sequence[str]) -> _Evidence:
@@ -341,8 +335,7 @@ def _question(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     int(number)
     where = [_OK, *([_is(level=level)] if level else [])]
     if environment:
-        references = {found.environment for cell in data.frames.cells if (found := data.frames.reference_of(cell))}
-        where.append(f"environment IN ({', '.join(_quoted(name) for name in sorted({*references, environment}))})")
+        where.append(_in("environment", sorted({*_references(data.frames), environment})))
     if metric:
         where.append(f"{_metric(metric)} IS NOT NULL")
     return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))
@@ -359,7 +352,7 @@ def _decision(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     if environment:
         reference = data.frames.reference_of(_known(data.frames, model, level, environment))
         names = [environment, *([reference.environment] if reference else [])]
-        where += [_is(level=level), f"environment IN ({', '.join(map(_quoted, names))})"]
+        where += [_is(level=level), _in("environment", names)]
     return _Evidence(" AND ".join(where), _WHERE)
 
 
@@ -368,8 +361,8 @@ def _threat(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _cell(data, parts[1:])
 
 
-_GROUP_BY, _OF_GROUP = 2, 3
-"""Where the key of `size` has what models are grouped by; and how many parts it has behind environment and metric."""
+_OF_GROUP = 3
+"""How many parts an id of `size` has behind environment and metric."""
 _Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
 _RULES: Mapping[str, _Rule] = {
     "descriptive": _cell,
@@ -401,23 +394,3 @@ _SCOPES: Mapping[str, Mapping[str, _Rule]] = {
     "verdicts": {"gap": _both_verdicts},
     "groups": {"size": _every_group, "contrasts": _every_group},
 }
-_ARMS = (
-    *("test", "rule", "statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "bootstrap_low", "bootstrap_high"),
-    *("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high", "power_post_hoc", "p_bonferroni", "p_holm", "p_bh"),
-)
-_SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
-_SCOPED: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "comparisons": {"arms": _ARMS},
-    "diagnostics": {"blocks": _SHARES},
-    "gap": {
-        "three": ("closed_pct", "closed_low_pct", "closed_high_pct"),
-        "verdicts": ("gap_shown", "closed", "gap_p_holm"),
-    },
-    "size": {"groups": ("ratio", "low", "high", "i2_pct", "tau")},
-    "contrasts": {"groups": ("ratio", "low", "high", "df", "tau", "p", "p_holm")},
-}
-
-
-def supports(row: Mapping[str, object]) -> list[str]:
-    """The traces that an answer of `questions` stands on."""
-    return [str(trace_id) for trace_id in json.loads(str(row["supports"]))]
