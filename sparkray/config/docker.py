@@ -94,7 +94,7 @@ def flag_words(options: DockerOptions) -> list[str]:
 
 
 def words_of(name: str, options: DockerOptions) -> str:
-    """One option as `docker run` has it; one that says no (`init`: false) has no flag, and goes by its name."""
+    """One option as `docker run` has it; a switch that is off (`init`: false) has no flag, and goes by its name."""
     value = getattr(options, name)
     return " ".join(flag_of(name).words(value)) or f"{name}={value}"
 

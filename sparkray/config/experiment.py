@@ -83,7 +83,7 @@ class Protocol:
     `page_cache`: `drop` empties it before each run, `warm` reads the weights once before it, `leave` does nothing.
     `cooldown`: `fixed` waits `cooldown_s` and then until the GPU is cool, `adaptive` goes on as soon as it is cool,
     `none` does not wait. Cool means below `start_below_c` and within `start_within_c` of where this experiment's runs
-    start; after `cooldown_limit_s` the run starts as it is and its row says so. `memory_floor_gib` is the MemAvailable
+    start; after `cooldown_limit_s` the run starts as it is and its row records it. `memory_floor_gib` is the MemAvailable
     under which a run is ended before the host wedges; 0 watches nothing.
     """
 
@@ -117,11 +117,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Sequential:
-    """A group-sequential design: a model needs no further runs once every primary metric is decided at a look.
+    """A group-sequential design: a model needs no further runs once every primary metric is decided at an interim analysis.
 
-    `looks` are numbers of complete pairs, ascending; the last is where a model stops, decided or not. `spending` is how
-    the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first looks, `obrien_fleming` nearly
-    all to the last.
+    `looks` are the interim analyses, as numbers of complete pairs, ascending; at the last a model stops, decided or not.
+    `spending` is how the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first,
+    `obrien_fleming` nearly all to the last.
 
     Raises:
         ValueError: The looks do not ascend.
@@ -235,7 +235,7 @@ class Experiment:
             raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
         bare = [name for name in self.primary_metrics if name not in self.margins]
         if self.sequential is not None and bare:
-            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so no look could decide it")
+            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so nothing could decide it")
         grouped = [name for metrics in self.families.values() for name in metrics]
         if len(set(grouped)) != len(grouped):
             twice = next(name for name in grouped if grouped.count(name) > 1)

@@ -36,7 +36,7 @@ class LevelVerdict:
         level: Its label.
         feasible: Whether the search may choose it.
         alone: Whether it can act as the only change to the baseline, so that a screen measures it.
-        reason: Why not, or under what; empty when there is nothing to say.
+        reason: Why not, or under what; empty where there is none.
         security: Its grade.
         options: What it changes, symbols resolved as far as the host is known.
     """

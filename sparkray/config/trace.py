@@ -34,7 +34,7 @@ class Expectation:
     Attributes:
         path: Where in the state, key by key.
         wanted: What must stand there, in words.
-        holds: Whether a value is that; None when the value cannot tell.
+        holds: Whether a value is that; None when the value does not show it.
         shown: A value in words.
     """
 

@@ -29,8 +29,8 @@ class Base:
 
     def rows(self, captured: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
         """The capture itself, for samplers whose captures are rows already."""
-        found: Sequence[Row] = captured
-        return found
+        made: Sequence[Row] = captured
+        return made
 
     def sample(self) -> Sequence[Row]:
         """Capture and parse at once."""

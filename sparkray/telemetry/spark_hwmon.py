@@ -25,12 +25,12 @@ _STATUS = ("prochot", "pl_level")
 
 def devices(sys: Path = SYS) -> list[Path]:
     """Folders of this driver's hwmon devices."""
-    found = []
+    folders = []
     for path in sorted((sys / "class/hwmon").glob("hwmon*")):
         with suppress(OSError):
             if (path / "name").read_text().strip() in DRIVERS:
-                found.append(path)
-    return found
+                folders.append(path)
+    return folders
 
 
 class _Channel:

@@ -57,7 +57,7 @@ BLOCKED: tuple[tuple[str, int | None, int | None], ...] = (
 """What Docker's documentation names as blocked by default (engine/security/seccomp), by number on either machine.
 
 `ptrace` and its kin are allowed since kernel 4.8, as there. `clone` is judged by its flags; `clone3`, whose flags no
-filter can see, is said not to exist.
+filter can see, gets ENOSYS.
 """
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435

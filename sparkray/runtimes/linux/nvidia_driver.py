@@ -35,11 +35,11 @@ def parse_toolkit(text: str) -> set[Path]:
 
 def parse_linker(text: str) -> set[Path]:
     """The driver's libraries from `ldconfig -p`; of several with one name, the first, as the linker takes it."""
-    found: dict[str, Path] = {}
+    libraries: dict[str, Path] = {}
     for match in _CACHE_LINE.finditer(text):
         if _DRIVER_LIBRARY.fullmatch(match["name"]):
-            found.setdefault(match["name"], Path(match["path"]))
-    return set(found.values())
+            libraries.setdefault(match["name"], Path(match["path"]))
+    return set(libraries.values())
 
 
 def driver_binds(libraries: tuple[Path, ...]) -> tuple[tuple[str, str, bool], ...]:
