@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sparkray.telemetry import Row, Target
-from sparkray.telemetry._proc import PROC, Stat, Tree
+from sparkray.telemetry._proc import PROC, OpenFile, Stat, Tree
 
 
 class Base:
@@ -36,6 +36,19 @@ class Base:
         """Capture and parse at once."""
         captured = self.capture()
         return [] if captured is None else self.rows(captured)
+
+
+class FileSampler(Base):
+    """A sampler of files that stay open from enter to exit, by any key."""
+
+    def __init__(self) -> None:
+        self._files: dict[Any, OpenFile] = {}
+
+    def __exit__(self, *exc: object) -> None:
+        """Close them."""
+        files, self._files = self._files, {}
+        for file in files.values():
+            file.close()
 
 
 class Follower:
