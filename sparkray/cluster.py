@@ -53,8 +53,8 @@ RESOURCE = "sparkray"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
 _START_S = 120.0
+# Until Ray has taken note of an actor that ended.
 _SETTLE_S = 5.0
-"""Until Ray has taken note of an actor that ended."""
 _UNPREPARED = "the runner is not prepared"
 LockMode = Literal["wait", "fail"]
 Notify = Callable[[str], None]

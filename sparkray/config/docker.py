@@ -19,8 +19,8 @@ from sparkray.config.flag import Flag, Security, declared
 from sparkray.units import GIB, parse_size
 
 FLAGS_FILE = Path(__file__).with_name("flags.yaml")
+# Read at import, since the fields of a class are made of it.
 _FLAGS: Mapping[str, Flag] = {name: declared(name, entry) for name, entry in read_yaml(FLAGS_FILE).items()}
-"""Read at import, since the fields of a class are made of it."""
 
 
 def _check(options: "DockerOptions") -> None:

@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt, MinLen
 from sparkray.config.boundary import STRICT, YamlWord
 
 Order = Literal["random", "alternating"]
+# What a check's finding means: the run is measured again, it is warned of, or the check is not asked.
 Policy = Literal["invalid", "warn", "off"]
-"""What a check's finding means: the run is measured again, it is warned of, or the check is not asked."""
 Spending = Literal["linear", "pocock", "obrien_fleming"]
+# What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean.
 HypothesisKind = Literal["removes_overhead", "lowers_sd_not_mean"]
-"""What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean."""
 _NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
 
@@ -36,8 +36,8 @@ class Workload:
     input_tokens: Positive
     output_tokens: Annotated[int, Ge(2)]
     warmup_requests: Annotated[int, Ge(0)] = 2
+    # Requests in flight at once; 0 takes the model card's batch size.
     concurrency: Annotated[int, Ge(0)] = 0
-    """Requests in flight at once; 0 takes the model card's batch size."""
     input_spread: Annotated[int, Ge(0)] = 0
     output_spread: Annotated[int, Ge(0)] = 0
     kind: Literal["offline"] = "offline"

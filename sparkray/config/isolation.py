@@ -19,12 +19,12 @@ from sparkray.config.privilege import CAPABILITIES, capabilities_of, security_ch
 from sparkray.config.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
 from sparkray.config.space import HostFacts
 
+# `start`: from a plain process to the chroot; `add`: one layer added to the chroot; `leave`: one layer that was removed
+# from the container; `all`: every layer that can be added, at once.
 Direction = Literal["start", "add", "leave", "all"]
-"""`start`: from a plain process to the chroot; `add`: one layer added to the chroot; `leave`: one layer that was removed
-from the container; `all`: every layer that can be added, at once."""
 ALL = "all"
+# Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7)).
 _OLD_CAPABILITIES = tuple(name for name in CAPABILITIES if name not in ("PERFMON", "BPF", "CHECKPOINT_RESTORE"))
-"""Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7))."""
 _NOT_LIMITED = "a chroot's group has no limits: their cost is in what the added layers leave unexplained"
 
 
@@ -109,6 +109,7 @@ class AttributionSteps:
         return self.arms[-1].environment
 
 
+# In the order in which a container would add them. Each can be added to a chroot.
 LAYERS: tuple[Layer, ...] = (
     # one read-only layer in a chroot; Docker stacks one for each layer of the image, with a writable one on top
     Layer("overlay", "root on overlayfs", no_flag="no flag: the storage driver is a setting of the daemon"),
@@ -132,10 +133,9 @@ LAYERS: tuple[Layer, ...] = (
         no_flag="only the command line has a flag (--security-opt systempaths=unconfined), the SDK has no argument",
     ),
 )
-"""In the order in which a container would add them. Each can be added to a chroot."""
 BY_NAME: Mapping[str, Layer] = {layer.name: layer for layer in LAYERS}
+# Only removed: without the flags that set them. Not part of `cgroup`, whose accounting costs what it costs without any.
 LIMITS = Layer("limits", "limits of the control group")
-"""Only removed: without the flags that set them. Not part of `cgroup`, whose accounting costs what it costs without any."""
 LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS, LIMITS)}
 _LIMITING = tuple(name for name in option_names() if flag_of(name).limits)
 

@@ -12,13 +12,13 @@ from sparkray.config.privilege import apparmor_is, capabilities_of, capability_n
 from sparkray.units import MIB, parse_size
 
 State = Mapping[str, Any]
+# Layer to the kernel's name of its namespace.
 NAMESPACES: Mapping[str, str] = {"pid": "pid", "ipc": "ipc", "network": "net", "uts": "uts", "cgroupns": "cgroup"}
-"""Layer to the kernel's name of its namespace."""
 WITHOUT_TRACE = ("masked-paths",)
+# The control group below which a layered chroot has its own.
 GROUP_PARENT = "sparkray"
-"""The control group below which a layered chroot has its own."""
+# Of `Seccomp` in /proc/PID/status (proc_pid_status(5)).
 _FILTER = "2"
-"""Of `Seccomp` in /proc/PID/status (proc_pid_status(5))."""
 
 
 def own_namespaces(layers: Sequence[str]) -> frozenset[str]:

@@ -13,8 +13,8 @@ Architecture = Literal["decoder", "moe", "efficient", "reasoning"]
 Positive = Annotated[int, Gt(0)]
 SIXTEEN_BITS = 16.0
 EIGHT_BITS = 8.0
+# Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations.
 RESERVE_GIB = 12.0
-"""Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations."""
 
 
 @dataclass(frozen=True)

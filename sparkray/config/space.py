@@ -14,18 +14,18 @@ from sparkray.config.docker import DockerOptions, flag_of, given, grade_of, opti
 from sparkray.config.flag import Security
 from sparkray.units import did_you_mean
 
+# The label of every factor's first level: the option as the baseline has it.
 BASELINE = "baseline"
-"""The label of every factor's first level: the option as the baseline has it."""
+# Keys of a level that are no flags: the runs' protocol, where the model lies, a setting of the host, a CDI name.
 OUTSIDE = ("protocol", "model_from", "host", "cdi")
-"""Keys of a level that are no flags: the runs' protocol, where the model lies, a setting of the host, a CDI name."""
+# What `cpuset_cpus` may name in place of numbers, which differ from machine to machine.
 SYMBOLS: Mapping[str, str] = {
     "performance": "the fastest kind of CPU",
     "efficiency": "the CPUs of slower kinds",
     "one": "one CPU of the fastest kind",
 }
-"""What `cpuset_cpus` may name in place of numbers, which differ from machine to machine."""
+# From the safest to the least safe; `isolation_rank` is the place in it.
 GRADES: tuple[Security, ...] = ("none", "weakens", "dangerous")
-"""From the safest to the least safe; `isolation_rank` is the place in it."""
 Needs = Mapping[str, tuple[str, ...]]
 ActsUnder = Literal["offline", "serve"]
 ActsOn = Literal["any", "gpu"]

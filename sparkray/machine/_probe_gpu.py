@@ -11,19 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Of each of two buffers: beyond any GPU's cache, and little enough for a GPU that others use too.
 COPY_BYTES = 256 << 20
-"""Of each of two buffers: beyond any GPU's cache, and little enough for a GPU that others use too."""
 COPIES = 8
 THREADS, BLOCKS_PER_SM = 256, 4
+# Of 32 multiply-adds a thread: some 8 ms at 2 GHz on an SM with 128 lanes, whatever the number of SMs.
 ROUNDS = 65_536
-"""Of 32 multiply-adds a thread: some 8 ms at 2 GHz on an SM with 128 lanes, whatever the number of SMs."""
 LEAST_REPEATS, MOST_REPEATS = 3, 50
+# A GPU at rest takes a while to raise its clocks: the best of this much work is taken.
 MEMORY_BUDGET_MS, COMPUTE_BUDGET_MS = 100.0, 250.0
-"""A GPU at rest takes a while to raise its clocks: the best of this much work is taken."""
 
 PTX = Path(__file__).with_suffix(".ptx")
+# CUDA_ERROR_NO_DEVICE and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h.
 _NO_DEVICE, _MULTIPROCESSORS = 100, 16
-"""CUDA_ERROR_NO_DEVICE and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h."""
 
 
 class CudaError(Exception):

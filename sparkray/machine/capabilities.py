@@ -20,8 +20,8 @@ from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
 from sparkray.units import gib
 
 _ENGINE = "dockerd"
+# Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed.
 _LEAST_CAPABILITIES = 38
-"""Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed."""
 
 
 @dataclass(frozen=True)

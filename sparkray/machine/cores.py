@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _ARM = 0x41
+# Cores by implementer and part number of the MIDR (their Technical Reference Manuals, `MIDR_EL1`).
 PARTS: Mapping[tuple[int, int], str] = {
     (_ARM, 0xD44): "Cortex-X1",
     (_ARM, 0xD48): "Cortex-X2",
@@ -18,10 +19,9 @@ PARTS: Mapping[tuple[int, int], str] = {
     (_ARM, 0xD81): "Cortex-A720",
     (_ARM, 0xD87): "Cortex-A725",
 }
-"""Cores by implementer and part number of the MIDR (their Technical Reference Manuals, `MIDR_EL1`)."""
 _FAST = frozenset(part for part, name in PARTS.items() if "-X" in name)
+# Capacities nearer than this are one kind: on Grace equal cores differ by 3 %, on GB10 the two kinds by 28 %.
 _ALIKE = 0.9
-"""Capacities nearer than this are one kind: on Grace equal cores differ by 3 %, on GB10 the two kinds by 28 %."""
 _CAPACITY = "sys/devices/system/cpu/cpu[0-9]*/cpu_capacity"
 
 

@@ -152,8 +152,8 @@ class MachineLock:
                 lock.release(force=True)
 
 
+# Locks this process holds: kept alive here, since a FileLock releases when garbage-collected.
 _LOCKS: dict[Path, FileLock] = {}
-"""Locks this process holds: kept alive here, since a FileLock releases when garbage-collected."""
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:

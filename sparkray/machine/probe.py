@@ -27,13 +27,13 @@ from sparkray.machine._nvml import Gpus, read_gpus
 from sparkray.machine.cores import capacities_of, performance_cores
 from sparkray.units import MIB, NS_PER_MS
 
+# Of PBKDF2 with SHA-256: 10 to 40 ms of integer work that fits the first-level caches, outside the interpreter.
 HASH_ROUNDS = 50_000
-"""Of PBKDF2 with SHA-256: 10 to 40 ms of integer work that fits the first-level caches, outside the interpreter."""
+# Of each of two buffers: together more than a core's share of any cache.
 BUFFER_BYTES = 128 * MIB
-"""Of each of two buffers: together more than a core's share of any cache."""
 REPEATS = 5
+# An unloaded driver takes seconds to open; one that hangs would never return.
 PATIENCE_S = 30.0
-"""An unloaded driver takes seconds to open; one that hangs would never return."""
 _WORKER = (sys.executable, "-I", "-S", _probe_gpu.__file__)
 
 

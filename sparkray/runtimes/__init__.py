@@ -21,10 +21,10 @@ from typing import Protocol
 
 from sparkray.config.docker import DockerOptions
 
+# Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised.
 MARKER = "SPARKRAY_RUN"
-"""Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised."""
+# Where model, input and output are mounted inside a chroot or a container.
 INSIDE = "/sparkray"
-"""Where model, input and output are mounted inside a chroot or a container."""
 _SIGNALLED = 128
 
 
@@ -105,8 +105,8 @@ class Stop:
 class Running(Protocol):
     """A started engine."""
 
+    # The engine's process as the host numbers it; 0 when it had ended before it could be seen.
     pid: int
-    """The engine's process as the host numbers it; 0 when it had ended before it could be seen."""
     in_container: bool
 
     @property

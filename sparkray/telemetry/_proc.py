@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+# Listing /proc costs more than reading a typical tree, so new children are searched for at most this often.
 SCAN_PERIOD_S = 1.0
-"""Listing /proc costs more than reading a typical tree, so new children are searched for at most this often."""
 
+# Those of /proc/PID/stat after the name, up to the resident size.
 _FIELDS = 22
-"""Those of /proc/PID/stat after the name, up to the resident size."""
 
 
 class Stat(NamedTuple):
@@ -136,8 +136,8 @@ class Tree:
         self._listed: set[str] = set()
         self._newest: str | None = None
         self._next_scan = clock()
+        # CPU time of ended members whose parent is outside the tree: no member's children time includes it.
         self.lost_ticks = 0
-        """CPU time of ended members whose parent is outside the tree: no member's children time includes it."""
         self._add(pid)
 
     def read(self) -> list[Stat]:

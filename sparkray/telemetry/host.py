@@ -16,8 +16,8 @@ from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
+# The fields in use lie in the first half of these.
 _MEMINFO_BYTES, _STAT_BYTES = 1024, 256
-"""The fields in use lie in the first half of these."""
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

@@ -18,8 +18,8 @@ from sparkray.telemetry.cores import SYS
 from sparkray.units import gib
 
 _US_PER_S = 1_000_000
+# Of /proc/diskstats, whatever the disk's own are (Documentation/admin-guide/iostats.rst).
 _SECTOR_BYTES = 512
-"""Of /proc/diskstats, whatever the disk's own are (Documentation/admin-guide/iostats.rst)."""
 _PSI = re.compile(r"^(some|full) .*\btotal=(\d+)$", re.MULTILINE)
 _VMSTAT = re.compile(r"^(pgfault|pgmajfault|pswpin|pswpout) (\d+)$", re.MULTILINE)
 _PRESSURES = ("cpu", "memory", "io")

@@ -12,9 +12,10 @@ from sparkray.telemetry._base import Base
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Errors of pynvml calls. The second is not an NVMLError: the driver is older than the call. The third: a name is not
+# text.
 FAULTS = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError)
-"""Errors of pynvml calls. The second is not an NVMLError: the driver is older than the call. The third: a name is not
-text."""
+# Errors that mean "no answer, or none now": null. All others are faults of the device or the driver.
 ABSENT = frozenset(
     {
         pynvml.NVML_ERROR_NOT_SUPPORTED,
@@ -31,11 +32,10 @@ ABSENT = frozenset(
         pynvml.NVML_ERROR_NOT_READY,
     }
 )
-"""Errors that mean "no answer, or none now": null. All others are faults of the device or the driver."""
 
 
+# pynvml, or a fake with the functions in use under pynvml's names, so that no layer lies between sampler and driver.
 Nvml = Any
-"""pynvml, or a fake with the functions in use under pynvml's names, so that no layer lies between sampler and driver."""
 
 
 def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -17,8 +17,8 @@ from sparkray.telemetry._proc import OpenFile
 from sparkray.telemetry.cores import SYS
 
 DRIVERS = frozenset({"spbm", "spark_hwmon"})
+# Kind and factor by hwmon's name (Documentation/hwmon/sysfs-interface.rst): it counts in µW, µJ and m°C.
 _KINDS = {"power": ("power_w", 1e-6), "energy": ("energy_j", 1e-6), "temp": ("temp_c", 1e-3)}
-"""Kind and factor by hwmon's name (Documentation/hwmon/sysfs-interface.rst): it counts in µW, µJ and m°C."""
 _INPUT = re.compile(r"(power|energy|temp)\d+_input")
 _STATUS = ("prochot", "pl_level")
 
@@ -33,8 +33,8 @@ def devices(sys: Path = SYS) -> list[Path]:
     return folders
 
 
+# Its file, kind, label and unit factor.
 Channel = tuple[Path, str, str, float]
-"""Its file, kind, label and unit factor."""
 
 
 def channel_of(path: Path) -> Channel | None:

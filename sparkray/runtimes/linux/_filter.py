@@ -8,10 +8,14 @@ stands alone (standard library only), as the launcher reads it.
 import struct
 
 MACHINES = ("x86_64", "aarch64")
+# As linux/audit.h has them.
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""As linux/audit.h has them."""
+# Numbers of the system calls that a kernel of 2024 knows; newer ones are answered with ENOSYS, as Docker does.
 KNOWN = {"x86_64": (*range(335), *range(424, 463)), "aarch64": (*range(295), *range(424, 463))}
-"""Numbers of the system calls that a kernel of 2024 knows; newer ones are answered with ENOSYS, as Docker does."""
+# What Docker's documentation names as blocked by default (engine/security/seccomp), by number on either machine.
+#
+# `ptrace` and its kin are allowed since kernel 4.8, as there. `clone` is judged by its flags; `clone3`, whose flags no
+# filter can see, gets ENOSYS.
 BLOCKED: tuple[tuple[str, int | None, int | None], ...] = (
     ("acct", 163, 89),
     ("add_key", 248, 217),
@@ -54,19 +58,14 @@ BLOCKED: tuple[tuple[str, int | None, int | None], ...] = (
     ("userfaultfd", 323, 282),
     ("ustat", 136, None),
 )
-"""What Docker's documentation names as blocked by default (engine/security/seccomp), by number on either machine.
-
-`ptrace` and its kin are allowed since kernel 4.8, as there. `clone` is judged by its flags; `clone3`, whose flags no
-filter can see, gets ENOSYS.
-"""
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
 NEW_NAMESPACES = 0x7E020000
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
+# Places in struct seccomp_data (seccomp(2)).
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-"""Places in struct seccomp_data (seccomp(2))."""
 
 
 def seccomp_program(machine: str) -> bytes:

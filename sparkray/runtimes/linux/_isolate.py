@@ -33,8 +33,8 @@ MASKED = (
     *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
     "/sys/devices/virtual/powercap",
 )
+# Hidden and read-only paths of a container (the OCI runtime configuration that Docker writes).
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-"""Hidden and read-only paths of a container (the OCI runtime configuration that Docker writes)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 Version = Literal[1, 2]
 UNLIMITED = -1
+# Version 1 has `unlimited` as the largest number of whole pages that fits; whatever the page, it is above this.
 _NEVER = 1 << 62
-"""Version 1 has `unlimited` as the largest number of whole pages that fits; whatever the page, it is above this."""
 _HUGETLB = re.compile(r"hugetlb\.(?P<size>[^.]+)\.(limit_in_bytes|max)")
 
 

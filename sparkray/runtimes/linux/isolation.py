@@ -24,8 +24,8 @@ from sparkray.runtimes import Launch
 from sparkray.runtimes.linux.cgroup import Mount, parse_mounts
 from sparkray.runtimes.linux.privilege import need_root
 
+# cpuacct is a controller of version 1 alone.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
-"""cpuacct is a controller of version 1 alone."""
 _TRIER = Path(__file__).with_name("_isolate.py")
 _TRY_PATIENCE_S = 60.0
 _EMPTY_PATIENCE_S = 5.0

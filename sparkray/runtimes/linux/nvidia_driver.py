@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+# Where the native arm has them: NVIDIA's images have this folder in LD_LIBRARY_PATH for exactly that.
 MOUNT_POINT = "/usr/local/nvidia/lib64"
-"""Where the native arm has them: NVIDIA's images have this folder in LD_LIBRARY_PATH for exactly that."""
 _CACHE_LINE = re.compile(r"^\s*(?P<name>\S+) \(.*\) => (?P<path>/\S+)$", re.MULTILINE)
 _DRIVER_LIBRARY = re.compile(r"lib(cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix|nvidia)\.so(\.\d+)*$")
 _PATIENCE_S = 20

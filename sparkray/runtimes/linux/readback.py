@@ -35,8 +35,8 @@ _LIMIT_NAMES = {
     "realtime timeout": "rttime",
 }
 _NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup")
+# SIGPIPE and SIGXFSZ, which CPython ignores for itself as it starts.
 _INTERPRETERS_OWN = 1 << 12 | 1 << 24
-"""SIGPIPE and SIGXFSZ, which CPython ignores for itself as it starts."""
 _STATUS_FIELDS = {
     "CapEff": "capabilities",
     "CapBnd": "capabilities_bounding",
