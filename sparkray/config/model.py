@@ -275,7 +275,7 @@ def quantisation_mismatch(card: ModelCard, reported: object) -> tuple[str, ...]:
     mixed = name == "mixed_precision" and card.shape is not None and card.shape.params_8bit > 0
     if mixed or name in _NO_QUANTISATION or (card.quantisation is not None and card.quantisation.casefold() in name):
         return ()
-    return (f"quantisation: {card.quantisation or 'none'} in the card, {reported!r} in the checkpoint",)
+    return (f"quantisation: {card.quantisation or 'none'} in the card, reported is {reported!r}",)
 
 
 def needed_gib(card: ModelCard, *, sequences: int = 1, tokens: int = 0) -> float | None:
