@@ -22,12 +22,12 @@ os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 TOKEN = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
 if TOKEN.is_file():
-    # Ray 2.60 sends the token that it made itself only when this is said before it is imported: without it, a cluster
+    # Ray 2.60 sends the token that it made itself only when this is set before it is imported: without it, a cluster
     # at an explicit address refuses us for minutes. A cluster that asks for none ignores it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import ray
-from ray._private.state import available_resources_per_node  # public ways tell of the whole cluster alone
+from ray._private.state import available_resources_per_node  # the public API has only the whole cluster
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -53,8 +53,9 @@ RESOURCE = "sparkray"
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
 _START_S = 120.0
+# Until Ray has taken note of an actor that ended.
 _SETTLE_S = 5.0
-"""Until Ray has taken note of an actor that ended."""
+_UNPREPARED = "the runner is not prepared"
 LockMode = Literal["wait", "fail"]
 Notify = Callable[[str], None]
 Method = TypeVar("Method", bound=Callable[..., object])
@@ -74,7 +75,7 @@ class BenchmarkRunner:
 
     def __init__(self) -> None:
         self.stop_signal = Stop()
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.prepared: PreparedHost | None = None
         self.lock: MachineLock | None = None
         self.held = ExitStack()
@@ -87,22 +88,24 @@ class BenchmarkRunner:
         """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `PreparedHost.identity`."""
         if not (dataset.path / "dataset.json").is_file():
             raise ClusterError(
-                f"the machine {socket.gethostname()} does not see the results folder {dataset.path}",
-                "Name one on a file system that driver and machine share: --results-dir DIR",
+                f"{socket.gethostname()} does not see the results folder {dataset.path}",
+                "Use a file system that driver and machine share: --results-dir DIR",
             )
         machine = fingerprint()
         if any(treatment.environment != HOST for treatment in study.treatments):
             must_fit(study.site, machine)
         self.lock = MachineLock(machine.lock_keys)
         self.held.enter_context(
-            self.lock.held(mode, on_wait=lambda who: self._tell(f"waiting: {who}"), should_stop=self.stop_signal.is_set)
+            self.lock.held(
+                mode, on_wait=lambda who: self._report(f"waiting: {who}"), should_stop=self.stop_signal.is_set
+            )
         )
         self.lock.note("", str(dataset.path))
         if study.site.engine_cpus:
             pin_processes(housekeeping_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
-        end_processes(self._tell)
-        store_interrupted(dataset, machine.host, self._tell, container_log)
-        self.prepared = prepare_host(study, machine, dataset, self._tell)
+        end_processes(self._report)
+        store_interrupted(dataset, machine.host, self._report, container_log)
+        self.prepared = prepare_host(study, machine, dataset, self._report)
         revalidate_all(study, self.prepared.history)
         return self.prepared.identity
 
@@ -110,11 +113,11 @@ class BenchmarkRunner:
     def adopt(self, study: Study, dataset: Dataset) -> dict[str, Any]:
         """Turn to another study of the same site and models, whose arms may be others. Returns `PreparedHost.identity`."""
         if self.prepared is None or self.lock is None:
-            raise ClusterError("the runner was given another study before it was made ready")
+            raise ClusterError(_UNPREPARED)
         if dataset != self.prepared.dataset:
             self.lock.note("", str(dataset.path))
-            store_interrupted(dataset, self.prepared.machine.host, self._tell, container_log)
-        self.prepared = adapt_host(self.prepared, study, dataset, self._tell)
+            store_interrupted(dataset, self.prepared.machine.host, self._report, container_log)
+        self.prepared = adapt_host(self.prepared, study, dataset, self._report)
         revalidate_all(study, self.prepared.history)
         return self.prepared.identity
 
@@ -122,15 +125,13 @@ class BenchmarkRunner:
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt at a run. Its raw rows are in the dataset already; the row comes back for display."""
         if self.prepared is None or self.lock is None:
-            raise ClusterError("the runner was asked to run before it was made ready")
+            raise ClusterError(_UNPREPARED)
         prepared, lock = self.prepared, self.lock
-        outcome = run_once(
-            prepared,
-            planned,
-            self.stop_signal,
-            lambda name: lock.note(name, str(prepared.dataset.path)),
-            companions=ray_processes,
-        )
+
+        def note(name: str) -> None:
+            lock.note(name, str(prepared.dataset.path))
+
+        outcome = run_once(prepared, planned, self.stop_signal, note, companions=ray_processes)
         return Outcome(row=outcome.row, refused=outcome.refused)
 
     @_group("work")
@@ -145,17 +146,17 @@ class BenchmarkRunner:
 
     @_group("control")
     def messages(self) -> list[str]:
-        """What was said since the last call."""
-        said, self.said = self.said, []
-        return said
+        """Lines reported since the last call."""
+        lines, self.lines = self.lines, []
+        return lines
 
     @_group("control")
     def identity(self) -> tuple[int, str]:
         """Process id and machine of the actor."""
         return os.getpid(), socket.gethostname()
 
-    def _tell(self, line: str) -> None:
-        self.said.append(line)
+    def _report(self, line: str) -> None:
+        self.lines.append(line)
 
 
 _ACTOR: Any = ray.remote(
@@ -246,19 +247,17 @@ class Cluster:
         """
         able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
         if not able:
+            command = f"ray start --address={self.address} --resources='{json.dumps({RESOURCE: 1})}'"
             raise ClusterError(
-                f"no node of the Ray cluster at {self.address} has the resource {RESOURCE!r}, which allows one benchmark "
-                "at a time on a machine",
-                "Start Ray on each machine that may measure with: "
-                f"RAY_memory_monitor_refresh_ms=0 ray start --address={self.address} "
-                f"--resources='{json.dumps({RESOURCE: 1})}'",
+                f"no node of the Ray cluster at {self.address} has the resource {RESOURCE!r}",
+                f"On each machine that may measure: RAY_memory_monitor_refresh_ms=0 {command}",
             )
         here = ray.get_runtime_context().get_node_id()
         able.sort(key=lambda node: bool(node["NodeID"] != here))
         return [Node(node["NodeID"], node["NodeManagerHostname"]) for node in able]
 
     def about(self, nodes: Sequence[Node], space: Space, folder: Path) -> list[About | str]:
-        """What the machines of nodes are (see `machine.offered.about`), asked at once; of one that does not answer, why."""
+        """What the machines of nodes are (`machine.capabilities.about`), asked at once; of one that does not answer, why."""
         asked = [_ABOUT.options(scheduling_strategy=node.only).remote(space, folder) for node in nodes]
         ray.wait(asked, num_returns=len(asked), timeout=_START_S)
         return [_answer(reference) for reference in asked]
@@ -282,10 +281,8 @@ class Cluster:
         try:
             pid, host = ray.get(actor.identity.remote(), timeout=_START_S)
         except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError) as error:
-            raise ClusterError(
-                f"no runner could be started on {node.host}: {error}",
-                "sparkray must be installed there, in the Python that Ray runs",
-            ) from None
+            remedy = "Install sparkray there, in the Python that Ray runs"
+            raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
         return Runner(actor, pid, host, node)
 
 
@@ -294,26 +291,25 @@ def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
         return cast("About", ray.get(reference, timeout=_POLL_S))
     except ray.exceptions.GetTimeoutError:
         ray.cancel(reference)
-        return f"it has not answered for {_START_S:g} s"
+        return f"no answer for {_START_S:g} s"
     except ray.exceptions.RayError as error:
-        return f"it could not be asked: {' '.join(str(error).split())[:300]}"
+        return f"Ray failed: {' '.join(str(error).split())[:300]}"
 
 
 def _await_node(node: Node, mode: LockMode, notify: Notify, should_stop: Callable[[], bool]) -> None:
-    """Wait until no other sweep of this cluster measures on a node: an actor must never be left pending unsaid.
+    """Wait until no other sweep of this cluster measures on a node: an actor must never be left pending unreported.
 
-    A runner that we have just let go of is busy in Ray's books for a moment longer. Raises as `Cluster.runner`.
+    Ray counts a runner that we have just released for a moment longer. Raises as `Cluster.runner`.
     """
-    told, began = False, time.monotonic()
+    busy = f"another sweep of this Ray cluster is measuring on {node.host}"
+    reported, began = False, time.monotonic()
     while not _is_free(node):
         lasting = time.monotonic() - began > _SETTLE_S
         if should_stop() or (lasting and mode == "fail"):
-            raise LockHeldError(
-                f"another sweep of this Ray cluster is measuring on {node.host}", "Wait for it: --lock wait"
-            )
-        if lasting and not told:
-            notify(f"waiting: another sweep of this Ray cluster is measuring on {node.host}")
-            told = True
+            raise LockHeldError(busy, "Wait for it: --lock wait")
+        if lasting and not reported:
+            notify(f"waiting: {busy}")
+            reported = True
         time.sleep(_POLL_S)
 
 
@@ -355,13 +351,14 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
         ray.shutdown()
 
 
-def start(init: Callable[[], Any], *, address: str, origin: str) -> Any:  # noqa: ANN401 - Ray's context is untyped
+def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = True) -> Any:  # noqa: ANN401 - untyped
     """Call `ray.init`; once more where the start of a Ray of our own timed out, as it does on a busy machine.
 
     Args:
         init: Starts or reaches Ray.
         address: What it starts or reaches.
         origin: The option or variable that the address comes from; empty where sparkray starts a Ray of its own.
+        again: Whether a second try is allowed.
 
     Raises:
         ClusterError: Ray cannot be started or reached.
@@ -369,14 +366,10 @@ def start(init: Callable[[], Any], *, address: str, origin: str) -> Any:  # noqa
     try:
         return init()
     except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception where its node does not start in time
-        first = _start_error(error, address, origin)
-        if origin or not _timed_out(error):
-            raise first from None
+        if origin or not again or not _timed_out(error):
+            raise _start_error(error, address, origin) from None
     ray.shutdown()
-    try:
-        return init()
-    except Exception as error:  # noqa: BLE001 - likewise
-        raise _start_error(error, address, origin) from None
+    return start(init, address=address, origin=origin, again=False)
 
 
 def _timed_out(error: Exception) -> bool:
@@ -388,14 +381,8 @@ def _start_error(error: Exception, address: str, origin: str) -> Exception:
     known = isinstance(error, (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError))
     if not known and not _timed_out(error):
         return error
-    if origin:
-        remedy = f"Check {origin}"
-    elif _timed_out(error):
-        remedy = (
-            f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then give the command again"
-        )
-    else:
-        remedy = ""
+    busy = f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then repeat the command"
+    remedy = f"Check {origin}" if origin else busy if _timed_out(error) else ""
     reason = " ".join(str(error).split())[:300]
     return ClusterError(f"Ray cannot be {'reached' if origin else 'started'} ({address}): {reason}", remedy)
 

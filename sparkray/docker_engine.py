@@ -42,11 +42,11 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def versions_of(told: Mapping[str, Any]) -> dict[str, str]:
-    """Versions of the Docker engine, of containerd and of runc, as far as the engine's `version` tells them."""
-    parts = {str(part.get("Name")): part.get("Version") for part in told.get("Components") or ()}
-    found = {"docker": told.get("Version"), "containerd": parts.get("containerd"), "runc": parts.get("runc")}
-    return {name: str(version) for name, version in found.items() if version}
+def versions_of(reported: Mapping[str, Any]) -> dict[str, str]:
+    """Versions of the Docker engine, of containerd and of runc, as far as the engine's `version` has them."""
+    parts = {str(part.get("Name")): part.get("Version") for part in reported.get("Components") or ()}
+    versions = {"docker": reported.get("Version"), "containerd": parts.get("containerd"), "runc": parts.get("runc")}
+    return {name: str(version) for name, version in versions.items() if version}
 
 
 @contextmanager
@@ -54,16 +54,16 @@ def docker_errors(doing: str) -> Iterator[None]:
     """Errors of the SDK and of its transport as `DockerError`.
 
     Raises:
-        DockerError: With what was being done and what the engine said.
+        DockerError: With what was being done and the engine's message.
     """
     try:
         yield
     except APIError as error:
-        raise DockerError(f"{doing}: the Docker engine said: {explanation(error)}") from None
+        raise DockerError(f"{doing}: {explanation(error)}") from None
     except (DockerException, requests.RequestException) as error:
         raise DockerError(f"{doing}: {error}", _START_IT) from None
 
 
 def explanation(error: APIError) -> str:
-    """What the engine said, on one line."""
+    """The engine's message, on one line."""
     return " ".join(str(error.explanation or error).split())

@@ -1,6 +1,6 @@
-"""What lies in files: experiments, sites, model cards, and the weights themselves. Reads, checks, hands on frozen values.
+"""What lies in files: experiments, sites, model cards, and the weights themselves. Frozen values.
 
-This room is an addition to the drawn design: `spec` is pure, so somebody must open the files for it.
+`config` is pure; this room opens the files for it.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ class Catalog:
         """An experiment by name or file, with keys overridden (`workload.requests` reaches inside).
 
         Raises:
-            UnknownNameError, ConfigError: No such experiment, or it is not well-formed.
+            UnknownNameError, ConfigError: No such experiment, or it is malformed.
         """
         mapping, source = self._mapping("experiments", "experiment", name)
         return parse(Experiment, override(mapping, overrides or {}), source)
@@ -83,7 +83,7 @@ class Catalog:
         """A site by name or file, with what it inherits filled in and keys overridden.
 
         Raises:
-            UnknownNameError, ConfigError: No such site, or it is not well-formed.
+            UnknownNameError, ConfigError: No such site, or it is malformed.
         """
         mapping, source = self._site_mapping(name, ())
         return parse(Site, override(mapping, overrides or {}), source)
@@ -107,7 +107,7 @@ class Catalog:
         """What may be searched, by name or file.
 
         Raises:
-            UnknownNameError, ConfigError: No such space, or it is not well-formed.
+            UnknownNameError, ConfigError: No such space, or it is malformed.
         """
         mapping, source = self._mapping("conf/spaces", "space", name)
         return parse(Space, mapping, source)
@@ -145,17 +145,17 @@ class Catalog:
         chosen: dict[str, ModelCard] = {}
         for name in names:
             if name.casefold() == "all":
-                found = [card for card in self.cards() if card.tier > 0]
+                cards = [card for card in self.cards() if card.tier > 0]
             elif name.casefold() in TIERS:
-                found = [card for card in self.cards() if card.tier == TIERS[name.casefold()]]
+                cards = [card for card in self.cards() if card.tier == TIERS[name.casefold()]]
             else:
-                found = [self.card(name)]
-            chosen.update({card.name: card for card in found})
+                cards = [self.card(name)]
+            chosen.update({card.name: card for card in cards})
         return list(chosen.values())
 
 
 def card_of_file(path: Path) -> ModelCard:
-    """A card for any other GGUF file. What the file is, the engine will say."""
+    """A card for any other GGUF file. The engine reads what the file is."""
     return ModelCard(
         name=path.stem,
         architecture="decoder",
@@ -167,7 +167,7 @@ def card_of_file(path: Path) -> ModelCard:
 
 
 def override(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping with dotted keys set; whether a key exists is for the boundary to say.
+    """The mapping with dotted keys set; the boundary refuses unknown keys.
 
     Raises:
         ConfigError: A key goes through a value that is no mapping.

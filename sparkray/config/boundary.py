@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pydantic_core import CoreSchema
 
 T = TypeVar("T")
+# YAML reads `shm_size: 67108864` and `cpuset_cpus: 0` as numbers: where text is meant, they are taken as text.
 STRICT: "ConfigDict" = {"extra": "forbid", "coerce_numbers_to_str": True}
-"""YAML reads `shm_size: 67108864` and `cpuset_cpus: 0` as numbers: where text is meant, they are taken as text."""
 
 
 class YamlWord:
@@ -90,8 +90,8 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", loaded)
 
 
+# Kept, since building one takes longer than reading and validating a model card with it.
 _ADAPTERS: "dict[type[Any], TypeAdapter[Any]]" = {}
-"""Kept, since building one takes longer than reading and validating a model card with it."""
 
 
 def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":

@@ -19,8 +19,8 @@ from sparkray.config.flag import Flag, Security, declared
 from sparkray.units import GIB, parse_size
 
 FLAGS_FILE = Path(__file__).with_name("flags.yaml")
+# Read at import, since the fields of a class are made of it.
 _FLAGS: Mapping[str, Flag] = {name: declared(name, entry) for name, entry in read_yaml(FLAGS_FILE).items()}
-"""Read at import, since the fields of a class are made of it."""
 
 
 def _check(options: "DockerOptions") -> None:
@@ -94,7 +94,7 @@ def flag_words(options: DockerOptions) -> list[str]:
 
 
 def words_of(name: str, options: DockerOptions) -> str:
-    """One option as `docker run` has it; one that says no (`init`: false) has no flag, and goes by its name."""
+    """One option as `docker run` has it; a switch that is off (`init`: false) has no flag, and goes by its name."""
     value = getattr(options, name)
     return " ".join(flag_of(name).words(value)) or f"{name}={value}"
 

@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt, MinLen
 from sparkray.config.boundary import STRICT, YamlWord
 
 Order = Literal["random", "alternating"]
+# What a check's finding means: the run is measured again, it is warned of, or the check is not asked.
 Policy = Literal["invalid", "warn", "off"]
-"""What a check's finding means: the run is measured again, it is warned of, or the check is not asked."""
 Spending = Literal["linear", "pocock", "obrien_fleming"]
+# What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean.
 HypothesisKind = Literal["removes_overhead", "lowers_sd_not_mean"]
-"""What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean."""
 _NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
 
@@ -36,8 +36,8 @@ class Workload:
     input_tokens: Positive
     output_tokens: Annotated[int, Ge(2)]
     warmup_requests: Annotated[int, Ge(0)] = 2
+    # Requests in flight at once; 0 takes the model card's batch size.
     concurrency: Annotated[int, Ge(0)] = 0
-    """Requests in flight at once; 0 takes the model card's batch size."""
     input_spread: Annotated[int, Ge(0)] = 0
     output_spread: Annotated[int, Ge(0)] = 0
     kind: Literal["offline"] = "offline"
@@ -83,7 +83,7 @@ class Protocol:
     `page_cache`: `drop` empties it before each run, `warm` reads the weights once before it, `leave` does nothing.
     `cooldown`: `fixed` waits `cooldown_s` and then until the GPU is cool, `adaptive` goes on as soon as it is cool,
     `none` does not wait. Cool means below `start_below_c` and within `start_within_c` of where this experiment's runs
-    start; after `cooldown_limit_s` the run starts as it is and its row says so. `memory_floor_gib` is the MemAvailable
+    start; after `cooldown_limit_s` the run starts as it is and its row records it. `memory_floor_gib` is the MemAvailable
     under which a run is ended before the host wedges; 0 watches nothing.
     """
 
@@ -117,11 +117,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Sequential:
-    """A group-sequential design: a model needs no further runs once every primary metric is decided at a look.
+    """A group-sequential design: a model needs no further runs once every primary metric is decided at an interim analysis.
 
-    `looks` are numbers of complete pairs, ascending; the last is where a model stops, decided or not. `spending` is how
-    the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first looks, `obrien_fleming` nearly
-    all to the last.
+    `looks` are the interim analyses, as numbers of complete pairs, ascending; at the last a model stops, decided or not.
+    `spending` is how the 5 % are shared out over them: `linear` evenly by pairs, `pocock` more to the first,
+    `obrien_fleming` nearly all to the last.
 
     Raises:
         ValueError: The looks do not ascend.
@@ -235,7 +235,7 @@ class Experiment:
             raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
         bare = [name for name in self.primary_metrics if name not in self.margins]
         if self.sequential is not None and bare:
-            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so no look could decide it")
+            raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so nothing could decide it")
         grouped = [name for metrics in self.families.values() for name in metrics]
         if len(set(grouped)) != len(grouped):
             twice = next(name for name in grouped if grouped.count(name) > 1)

@@ -18,13 +18,13 @@ from sparkray.config.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, ap
 
 _GRADED = {"weakens": "weakens isolation", "dangerous": "dangerous"}
 _REQUIRES = {"weakens": "--security weakens", "dangerous": "--allow-insecure"}
+# Levels that are excluded on every machine.
 _NOT_DONE = {
     "protocol": "sparkray does not vary the protocol: it is the same in every arm",
     "model_from": "sparkray does not do it yet: the model is a read-only bind mount in every arm",
     "cdi": "sparkray does not do it yet: devices are given by file or --gpus",
     "host": "sparkray does not do it: it changes no setting of the host",
 }
-"""Levels that are excluded on every machine."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LevelVerdict:
         level: Its label.
         feasible: Whether the search may choose it.
         alone: Whether it can act as the only change to the baseline, so that a screen measures it.
-        reason: Why not, or under what; empty when there is nothing to say.
+        reason: Why not, or under what; empty where there is none.
         security: Its grade.
         options: What it changes, symbols resolved as far as the host is known.
     """

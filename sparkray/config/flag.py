@@ -24,7 +24,6 @@ Security = Literal["none", "weakens", "dangerous"]
 _LIST_OF_NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _SECURITY_NAMES = ("seccomp", "apparmor", "label", "no-new-privileges")
-_NO_VALUES: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,22 @@ two experiments, under `drop` and under `warm`, show what it costs.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from sparkray.config.boundary import read_yaml
 from sparkray.config.docker import DockerOptions, flag_of, given, option_names
 from sparkray.config.equivalence import signature
 from sparkray.config.privilege import CAPABILITIES, capabilities_of, security_choices
 from sparkray.config.site import CONTAINER_BASELINE, HOST, NATIVE, Environment
 from sparkray.config.space import HostFacts
 
+# `start`: from a plain process to the chroot; `add`: one layer added to the chroot; `leave`: one layer that was removed
+# from the container; `all`: every layer that can be added, at once.
 Direction = Literal["start", "add", "leave", "all"]
-"""`start`: from a plain process to the chroot; `add`: one layer added to the chroot; `leave`: one layer that was removed
-from the container; `all`: every layer that can be added, at once."""
 ALL = "all"
+# Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7)).
 _OLD_CAPABILITIES = tuple(name for name in CAPABILITIES if name not in ("PERFMON", "BPF", "CHECKPOINT_RESTORE"))
-"""Engines do not all know the newest, whose rights SYS_ADMIN has as well (capabilities(7))."""
 _NOT_LIMITED = "a chroot's group has no limits: their cost is in what the added layers leave unexplained"
 
 
@@ -109,33 +111,12 @@ class AttributionSteps:
         return self.arms[-1].environment
 
 
-LAYERS: tuple[Layer, ...] = (
-    # one read-only layer in a chroot; Docker stacks one for each layer of the image, with a writable one on top
-    Layer("overlay", "root on overlayfs", no_flag="no flag: the storage driver is a setting of the daemon"),
-    # the engine is process 1, which ignores signals that it does not handle
-    Layer("pid", "PID namespace", "--pid=host"),
-    Layer("ipc", "IPC namespace and /dev/shm", "--ipc=host"),
-    # loopback alone in a chroot: no bridge, so that only local traffic is compared
-    Layer("network", "network namespace", "--network=host"),
-    Layer("uts", "UTS namespace", "--uts=host"),
-    # the cgroup file systems of a chroot stay those of the host
-    Layer("cgroupns", "cgroup namespace", "--cgroupns=host"),
-    # memory, CPU and pids controllers without limits; a chroot has no device controller's filter
-    Layer("cgroup", "cgroup accounting", no_flag="no flag: a container always has a group of its own"),
-    # of the same kind and size: the calls that Docker's documentation names are blocked, all others allowed by name
-    Layer("seccomp", "seccomp (a filter like Docker's)", "--security-opt=seccomp=unconfined"),
-    Layer("capabilities", "dropped capabilities", "--cap-add=ALL"),
-    Layer("apparmor", "AppArmor", "--security-opt=apparmor=unconfined"),
-    Layer(
-        "masked-paths",
-        "masked and read-only paths of /proc and /sys",
-        no_flag="only the command line has a flag (--security-opt systempaths=unconfined), the SDK has no argument",
-    ),
-)
-"""In the order in which a container would add them. Each can be added to a chroot."""
-BY_NAME: Mapping[str, Layer] = {layer.name: layer for layer in LAYERS}
+BY_NAME: Mapping[str, Layer] = {
+    name: Layer(name, **row) for name, row in read_yaml(Path(__file__).with_name("layers.yaml")).items()
+}
+LAYERS = tuple(BY_NAME.values())
+# Only removed: without the flags that set them. Not part of `cgroup`, whose accounting costs what it costs without any.
 LIMITS = Layer("limits", "limits of the control group")
-"""Only removed: without the flags that set them. Not part of `cgroup`, whose accounting costs what it costs without any."""
 LAYER_TITLES: Mapping[str, str] = {layer.name: layer.title for layer in (*LAYERS, LIMITS)}
 _LIMITING = tuple(name for name in option_names() if flag_of(name).limits)
 

@@ -7,19 +7,18 @@ paths leave no trace in it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sparkray.config.docker import DockerOptions
+from sparkray.config.docker import DockerOptions, flag_of
 from sparkray.config.privilege import apparmor_is, capabilities_of, capability_names
 from sparkray.units import MIB, parse_size
 
 State = Mapping[str, Any]
+# Layer to the kernel's name of its namespace.
 NAMESPACES: Mapping[str, str] = {"pid": "pid", "ipc": "ipc", "network": "net", "uts": "uts", "cgroupns": "cgroup"}
-"""Layer to the kernel's name of its namespace."""
 WITHOUT_TRACE = ("masked-paths",)
+# The control group below which a layered chroot has its own.
 GROUP_PARENT = "sparkray"
-"""The control group below which a layered chroot has its own."""
+# Of `Seccomp` in /proc/PID/status (proc_pid_status(5)).
 _FILTER = "2"
-"""Of `Seccomp` in /proc/PID/status (proc_pid_status(5))."""
-_DEFAULT_SHM = 64 * MIB
 
 
 def own_namespaces(layers: Sequence[str]) -> frozenset[str]:
@@ -47,9 +46,9 @@ def _anything(_: object, __: DockerOptions) -> bool:
     return True
 
 
-def _shm(value: int, options: DockerOptions) -> bool:
-    wanted = parse_size(options.shm_size) if options.shm_size else _DEFAULT_SHM
-    return bool(wanted <= value < wanted + MIB)
+def shm_bytes(options: DockerOptions) -> int:
+    """Size of a container's own /dev/shm."""
+    return parse_size(options.shm_size or flag_of("shm_size").default)
 
 
 def _dropped(mask: str, options: DockerOptions) -> bool:
@@ -58,7 +57,7 @@ def _dropped(mask: str, options: DockerOptions) -> bool:
 
 _RULES: Mapping[str, tuple[str, Callable[[Any, DockerOptions], bool | None]]] = {
     "overlay": ("rootfs", lambda kind, _: bool(kind == "overlay")),
-    "ipc": ("shm_bytes", _shm),
+    "ipc": ("shm_bytes", lambda size, options: 0 <= size - shm_bytes(options) < MIB),
     "cgroup": ("cgroups", lambda groups, _: any(f":/{GROUP_PARENT}/" in line for line in groups)),
     "seccomp": ("seccomp", lambda mode, _: bool(mode == _FILTER)),
     "capabilities": ("capabilities_bounding", _dropped),

@@ -13,8 +13,8 @@ Architecture = Literal["decoder", "moe", "efficient", "reasoning"]
 Positive = Annotated[int, Gt(0)]
 SIXTEEN_BITS = 16.0
 EIGHT_BITS = 8.0
+# Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations.
 RESERVE_GIB = 12.0
-"""Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations."""
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ class ModelCard:
     """One model of the suite.
 
     `engine_options` holds, by engine, the options that this model needs wherever it runs; what the user sets wins.
-    `unsupported` says, by engine (or for all of them), why it cannot run the checkpoint as named. `instead` is the nearest
+    `unsupported` is, by engine (or for all of them), why it cannot run the checkpoint as named. `instead` is the nearest
     checkpoint that NVIDIA supports on a DGX Spark. `unverified` names the facts of this card that were derived or assumed,
     not read in the checkpoint's own files; `roofline` and `doctor` show them.
     """
@@ -275,7 +275,7 @@ def quantisation_mismatch(card: ModelCard, reported: object) -> tuple[str, ...]:
     mixed = name == "mixed_precision" and card.shape is not None and card.shape.params_8bit > 0
     if mixed or name in _NO_QUANTISATION or (card.quantisation is not None and card.quantisation.casefold() in name):
         return ()
-    return (f"quantisation: card says {card.quantisation or 'none'}, found {reported!r}",)
+    return (f"quantisation: {card.quantisation or 'none'} in the card, reported is {reported!r}",)
 
 
 def needed_gib(card: ModelCard, *, sequences: int = 1, tokens: int = 0) -> float | None:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 _SELINUX_COLONS = 3
 
+# In the order of their bits (capabilities(7)).
 CAPABILITIES = (
     *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
     *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),
@@ -16,16 +17,15 @@ CAPABILITIES = (
     *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
     "CHECKPOINT_RESTORE",
 )
-"""In the order of their bits (capabilities(7))."""
+# What Docker gives a container that asks for nothing (its documentation of `docker run`).
 DEFAULT_CAPABILITIES = frozenset(
     {
         *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP"),
         *("NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
     }
 )
-"""What Docker gives a container that asks for nothing (its documentation of `docker run`)."""
+# Capabilities with which a process can leave its container (capabilities(7); Docker's documentation warns of them).
 ROOT_CAPABILITIES = frozenset({"ALL", "SYS_ADMIN", "SYS_MODULE", "SYS_PTRACE", "SYS_RAWIO", "DAC_READ_SEARCH", "BPF"})
-"""Capabilities with which a process can leave its container (capabilities(7); Docker's documentation warns of them)."""
 
 
 def capabilities_of(options: "DockerOptions") -> frozenset[str]:

@@ -15,7 +15,7 @@ CONTAINER_ENVIRONMENTS = (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
 
 
 def is_container(environment: str) -> bool:
-    """Whether Docker runs an environment of that name: the site's own, or one of a search or a ladder (`container:...`)."""
+    """Whether Docker runs an environment of that name: the site's own, or a search's or attribution's (`container:...`)."""
     return environment.startswith("container")
 
 
@@ -57,17 +57,17 @@ class Site:
     `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
     tool in it) or a reference that Docker knows. `models_root` is the folder of the checkpoints; `double` makes ones
     without weights for the double. `hf_cache` is a
-    Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that look there. `validation` is the
+    Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that read it. `validation` is the
     experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
     and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them; where the kind of GPU is open,
-    `devices` has them by the names that NVML tells. `modes` are named
+    `devices` has them by NVML's names. `modes` are named
     variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
     `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
     should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or
     `performance` for the fastest kind of core that the machine has; empty: nobody keeps off anything).
     `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
-    (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not offered there.
-    `deviations` say in words where a site departs from the one it stands in for.
+    (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not available there.
+    `deviations` state where a site differs from the one it represents.
     """
 
     __pydantic_config__ = STRICT
@@ -103,16 +103,16 @@ class Site:
         must not be too high, it is the least.
 
         Args:
-            names: The machine's GPUs as NVML tells them.
+            names: The machine's GPUs by NVML's names.
         """
-        known = [self.devices.get(name) for name in dict.fromkeys(names)]
-        sheets = [device for device in known if device is not None]
-        if self.bandwidth_gb_s is not None or not sheets or len(sheets) < len(known):
+        distinct = list(dict.fromkeys(names))
+        sheets = [self.devices[name] for name in distinct if name in self.devices]
+        if self.bandwidth_gb_s is not None or not sheets or len(sheets) < len(distinct):
             return self
 
         def most(values: Iterable[float | None]) -> float | None:
-            told = [value for value in values if value is not None]
-            return max(told) if len(told) == len(sheets) else None
+            known = [value for value in values if value is not None]
+            return max(known) if len(known) == len(sheets) else None
 
         floors = [sheet.least_sm_clock_mhz for sheet in sheets if sheet.least_sm_clock_mhz is not None]
 

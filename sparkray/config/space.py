@@ -1,6 +1,6 @@
 """What may be searched: Docker options as factors with levels, and how a choice of levels becomes options. Pure.
 
-A space is a YAML file in `conf/spaces`. A factor has levels; a level says which options (and what else) it changes in the
+A space is a YAML file in `conf/spaces`. A factor has levels; a level names the options (and what else) it changes in the
 baseline, whose own setting is every factor's first level and has no line in the file. Which levels a host can honour, and
 which of them can act at all, is judged apart, in `config.feasible_levels`.
 """
@@ -14,18 +14,18 @@ from sparkray.config.docker import DockerOptions, flag_of, given, grade_of, opti
 from sparkray.config.flag import Security
 from sparkray.units import did_you_mean
 
+# The label of every factor's first level: the option as the baseline has it.
 BASELINE = "baseline"
-"""The label of every factor's first level: the option as the baseline has it."""
+# Keys of a level that are no flags: the runs' protocol, where the model lies, a setting of the host, a CDI name.
 OUTSIDE = ("protocol", "model_from", "host", "cdi")
-"""Keys of a level that are no flags: the runs' protocol, where the model lies, a setting of the host, a CDI name."""
+# What `cpuset_cpus` may name in place of numbers, which differ from machine to machine.
 SYMBOLS: Mapping[str, str] = {
     "performance": "the fastest kind of CPU",
     "efficiency": "the CPUs of slower kinds",
     "one": "one CPU of the fastest kind",
 }
-"""What `cpuset_cpus` may name in place of numbers, which differ from machine to machine."""
+# From the safest to the least safe; `isolation_rank` is the place in it.
 GRADES: tuple[Security, ...] = ("none", "weakens", "dangerous")
-"""From the safest to the least safe; `isolation_rank` is the place in it."""
 Needs = Mapping[str, tuple[str, ...]]
 ActsUnder = Literal["offline", "serve"]
 ActsOn = Literal["any", "gpu"]
@@ -43,7 +43,7 @@ class HostFacts:
         runtimes: Names of the OCI runtimes that the engine knows.
         security: The engine's security options (`seccomp`, `apparmor`, `rootless`, ...).
         devices: Device files that exist, of those that the space names.
-        log_driver: The engine's own log driver, which a container gets that is not told otherwise.
+        log_driver: The engine's own log driver, which a container gets by default.
         runtime: Likewise its OCI runtime.
         lacks: Capabilities that the engine itself lacks, so that it can give them to nobody (`SYS_RESOURCE`).
     """
@@ -222,8 +222,8 @@ def _options_of(changes: Mapping[str, Any]) -> DockerOptions:
     return apply_level(DockerOptions(), values)
 
 
-def _check_names(where: str, found: Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in found:
+def _check_names(where: str, names: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in names:
         if name not in known:
             near = did_you_mean(name, known)
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"

@@ -18,12 +18,12 @@ from sparkray.units import format_size, parse_size
 if TYPE_CHECKING:
     from sparkray.config.docker import DockerOptions
 
+# The largest page there is: the kernel rounds sizes to whole ones.
 _PAGE = 65536
-"""The largest page there is: the kernel rounds sizes to whole ones."""
+# systemd rounds a CPU quota to whole per cents of a CPU.
 _QUOTA_STEP = 0.01
-"""systemd rounds a CPU quota to whole per cents of a CPU."""
+# Field of a state that holds values by their address.
 KERNEL = "kernel"
-"""Field of a state that holds values by their address."""
 MISSING = object()
 
 
@@ -34,7 +34,7 @@ class Expectation:
     Attributes:
         path: Where in the state, key by key.
         wanted: What must stand there, in words.
-        holds: Whether a value is that; None when the value cannot tell.
+        holds: Whether a value is that; None when the value does not show it.
         shown: A value in words.
     """
 
@@ -286,6 +286,7 @@ def _variable(text: str) -> Expectation:
 
 
 VARIABLES = Trace(lambda value, _: [_variable(text) for text in value])
+# What a declaration may name; a function takes the argument that stands there, or several by name.
 READBACK: Mapping[str, Trace | Callable[..., Trace]] = {
     "field": field,
     "kernel": kernel_value,
@@ -306,7 +307,6 @@ READBACK: Mapping[str, Trace | Callable[..., Trace]] = {
     "root_read_only": READ_ONLY,
     "variables": VARIABLES,
 }
-"""What a declaration may name; a function takes the argument that stands there, or several by name."""
 
 
 def readback(name: str, argument: object) -> Trace:

@@ -60,12 +60,12 @@ def hash_stream(stream: IO[bytes], copy_to: IO[bytes] | None = None) -> str:
 
 def tree_entries(root: Path) -> Iterator[Entry]:
     """Entries of a folder on disk."""
-    for path, found in _walk(root):
-        if stat.S_ISLNK(found.st_mode):
+    for path, status in _walk(root):
+        if stat.S_ISLNK(status.st_mode):
             yield Entry(path, "l", 0o777, str((root / path).readlink()))
-        elif stat.S_ISREG(found.st_mode):
+        elif stat.S_ISREG(status.st_mode):
             with (root / path).open("rb") as file:
-                yield Entry(path, "f", stat.S_IMODE(found.st_mode), hash_stream(file))
+                yield Entry(path, "f", stat.S_IMODE(status.st_mode), hash_stream(file))
 
 
 def tar_entries(archive: tarfile.TarFile) -> Iterator[Entry]:
@@ -89,8 +89,8 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [""]
     while waiting:
         folder = waiting.pop()
-        with os.scandir(root / folder) as found:
-            for item in found:
+        with os.scandir(root / folder) as items:
+            for item in items:
                 path = f"{folder}{item.name}"
                 if item.is_dir(follow_symlinks=False):
                     if counts(f"{path}/"):

@@ -92,23 +92,23 @@ class Images:
         """
         with docker_errors(f"looking for the image {reference}"):
             try:
-                found = self.client.images.get(reference)
+                image = self.client.images.get(reference)
             except ImageNotFound:
                 raise ImageError(f"no image {reference!r} on this machine", f"docker pull {reference}") from None
-        config = found.attrs["Config"] or {}
+        config = image.attrs["Config"] or {}
         pairs = (item.partition("=") for item in config.get("Env") or [])
         return Image(
             reference,
-            str(found.id),
+            str(image.id),
             {k: v for k, _, v in pairs},
-            int(found.attrs["Size"]),
+            int(image.attrs["Size"]),
             has_entrypoint=bool(config.get("Entrypoint")),
         )
 
     def container_digest(self, image: Image) -> str:
         """Digest of the files a container of this image runs, from Docker's own storage.
 
-        Read anew when the fingerprint of the layers' folders moved. Where they cannot be seen (containerd's image store,
+        Read again when the fingerprint of the layers' folders moved. Where they cannot be seen (containerd's image store,
         no root), it is remembered under the image's own digest, which Docker checks when it unpacks: an image of 30 GB
         cannot be read before every run.
         """
@@ -170,7 +170,7 @@ class Images:
         return f"rootfs {root.name} {fingerprint([root])}"
 
     def rootfs_digest(self, root: Path) -> str:
-        """Digest of the native arm's files; read anew when their fingerprint moved."""
+        """Digest of the native arm's files; read again when their fingerprint moved."""
         key = self._rootfs_key(root)
         known = self.remembered.get(key)
         if known is None:

@@ -100,10 +100,10 @@ def interpreter_parts(more: Mapping[str, bytes]) -> list[Part]:
 
 def _sorted(found_parts: Iterable[Part]) -> list[Part]:
     try:
-        found = {part.target: part for part in found_parts}
+        by_target = {part.target: part for part in found_parts}
     except (OSError, subprocess.CalledProcessError) as error:
         raise ImageError(f"the running virtual environment cannot be read: {error}") from None
-    return [found[target] for target in sorted(found)]
+    return [by_target[target] for target in sorted(by_target)]
 
 
 def _interpreter() -> Iterator[Part]:

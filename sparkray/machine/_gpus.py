@@ -14,8 +14,8 @@ from sparkray.config.experiment import Protocol
 from sparkray.machine.finding import Finding, Gpu, Seen, State, finding, is_spark
 
 _UNDER_LOAD_PCT = 50
+# The load of a GPU that doctor itself gave work to.
 _PROBED_PCT = 100.0
-"""The load of a GPU that doctor itself gave work to."""
 _LEAST_DRIVER, _LEAST_CUDA = 580, 13
 _CUDA = re.compile(r"CUDA(?: UMD)? Version\s*:\s*(\d+)\.(\d+)")
 _HELD_DOWN = {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import pynvml
 
@@ -20,13 +20,8 @@ T = TypeVar("T")
 _CONTROL_DEVICE = "dev/nvidiactl"
 _ELSE = "Cause unknown: `nvidia-smi` and `dmesg | grep -i -e nvrm -e xid` may show it"
 _REMEDIES = {
-    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-        "The loaded kernel driver and the driver's libraries are of different versions, usually after a driver update "
-        "without a reboot: reboot"
-    ),
-    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
-        "Load NVIDIA's kernel driver: sudo modprobe nvidia; where that fails, `dmesg | grep -i nvrm` shows why"
-    ),
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: "Kernel driver and libraries differ in version, after an update: reboot",
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "sudo modprobe nvidia; where that fails, `dmesg | grep -i nvrm` shows why",
     pynvml.NVML_ERROR_NO_PERMISSION: "Let this user open the GPU's device files: ls -l /dev/nvidia*",
 }
 
@@ -92,7 +87,7 @@ def read_gpus(nvml: Nvml | None = None, *, root: Path = Path("/")) -> Gpus:
         nvml: Replaces NVML.
         root: Parent of /dev.
     """
-    library = cast("Nvml", pynvml) if nvml is None else nvml
+    library = pynvml if nvml is None else nvml
     try:
         library.nvmlInit()
     except FAULTS as error:
@@ -111,8 +106,8 @@ def _without(error: Exception, root: Path) -> Gpus:
         return Gpus(unavailable=text, problem=text, remedy=_remedy(error))
     if not (root / _CONTROL_DEVICE).exists():
         return Gpus(unavailable=text)
-    problem = f"/{_CONTROL_DEVICE} is there, but libnvidia-ml.so.1 cannot be loaded"
-    remedy = "Put the driver's libraries where the linker finds them: ldconfig -p | grep nvidia-ml must list them"
+    problem = f"/{_CONTROL_DEVICE} exists, but libnvidia-ml.so.1 cannot be loaded"
+    remedy = "Install the driver's libraries so that `ldconfig -p | grep nvidia-ml` lists them"
     return Gpus(unavailable=problem, problem=problem, remedy=remedy)
 
 

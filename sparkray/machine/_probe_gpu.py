@@ -8,69 +8,22 @@ import ctypes
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+# Of each of two buffers: beyond any GPU's cache, and little enough for a GPU that others use too.
 COPY_BYTES = 256 << 20
-"""Of each of two buffers: beyond any GPU's cache, and little enough for a GPU that others use too."""
 COPIES = 8
 THREADS, BLOCKS_PER_SM = 256, 4
+# Of 32 multiply-adds a thread: some 8 ms at 2 GHz on an SM with 128 lanes, whatever the number of SMs.
 ROUNDS = 65_536
-"""Of 32 multiply-adds a thread: some 8 ms at 2 GHz on an SM with 128 lanes, whatever the number of SMs."""
 LEAST_REPEATS, MOST_REPEATS = 3, 50
+# A GPU at rest takes a while to raise its clocks: the best of this much work is taken.
 MEMORY_BUDGET_MS, COMPUTE_BUDGET_MS = 100.0, 250.0
-"""A GPU at rest takes a while to raise its clocks: the best of this much work is taken."""
 
+PTX = Path(__file__).with_suffix(".ptx")
+# CUDA_ERROR_NO_DEVICE and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h.
 _NO_DEVICE, _MULTIPROCESSORS = 100, 16
-"""CUDA_ERROR_NO_DEVICE and CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT of cuda.h."""
-
-_FMA = "\n".join(f"  fma.rn.f32 %f{chain}, %f{chain}, %f8, %f9;" for _ in range(4) for chain in range(8))
-PTX = f"""
-.version 6.3
-.target sm_70
-.address_size 64
-
-.visible .entry work(.param .u64 out, .param .u32 rounds)
-{{
-  .reg .pred %p0;
-  .reg .b32 %r<6>;
-  .reg .f32 %f<10>;
-  .reg .b64 %a<3>;
-  ld.param.u64 %a0, [out];
-  ld.param.u32 %r0, [rounds];
-  cvta.to.global.u64 %a0, %a0;
-  mov.u32 %r1, %tid.x;
-  mov.u32 %r2, %ctaid.x;
-  mov.u32 %r3, %ntid.x;
-  mad.lo.u32 %r4, %r2, %r3, %r1;
-  cvt.rn.f32.u32 %f0, %r1;
-  add.f32 %f1, %f0, 0f3F800000;
-  add.f32 %f2, %f1, 0f3F800000;
-  add.f32 %f3, %f2, 0f3F800000;
-  add.f32 %f4, %f3, 0f3F800000;
-  add.f32 %f5, %f4, 0f3F800000;
-  add.f32 %f6, %f5, 0f3F800000;
-  add.f32 %f7, %f6, 0f3F800000;
-  mov.f32 %f8, 0f3F7FFFF0;
-  mov.f32 %f9, 0f3A83126F;
-LOOP:
-{_FMA}
-  sub.u32 %r0, %r0, 1;
-  setp.ne.u32 %p0, %r0, 0;
-  @%p0 bra LOOP;
-  add.f32 %f0, %f0, %f1;
-  add.f32 %f2, %f2, %f3;
-  add.f32 %f4, %f4, %f5;
-  add.f32 %f6, %f6, %f7;
-  add.f32 %f0, %f0, %f2;
-  add.f32 %f4, %f4, %f6;
-  add.f32 %f0, %f0, %f4;
-  mul.wide.u32 %a1, %r4, 4;
-  add.u64 %a2, %a0, %a1;
-  st.global.f32 [%a2], %f0;
-  ret;
-}}
-"""
-"""Eight chains of multiply-adds in registers: their time is that of the SM clock, and the driver compiles it for any GPU."""
 
 
 class CudaError(Exception):
@@ -147,7 +100,7 @@ def device_ms(cuda: Cuda, device: int) -> dict[str, float]:
 
 
 def _kernel(cuda: Cuda, device: int, buffer: Any) -> Callable[[], None]:  # noqa: ANN401 - a device pointer
-    module = cuda.made(ctypes.c_void_p, "cuModuleLoadData", ctypes.c_char_p(PTX.encode()))
+    module = cuda.made(ctypes.c_void_p, "cuModuleLoadData", ctypes.c_char_p(PTX.read_bytes()))
     function = cuda.made(ctypes.c_void_p, "cuModuleGetFunction", module, ctypes.c_char_p(b"work"))
     blocks = BLOCKS_PER_SM * cuda.made(ctypes.c_int, "cuDeviceGetAttribute", _MULTIPROCESSORS, device).value
     rounds = ctypes.c_uint32(ROUNDS)
@@ -167,7 +120,7 @@ def slowest(library: Any) -> dict[str, Any]:  # noqa: ANN401 - functions by name
         `gpu_memory_ms` and `gpu_compute_ms` (None without a GPU that answered), `notes`.
     """
     cuda = Cuda(library)
-    found: list[dict[str, float]] = []
+    times: list[dict[str, float]] = []
     notes: list[str] = []
     try:
         cuda.call("cuInit", 0)
@@ -177,10 +130,10 @@ def slowest(library: Any) -> dict[str, Any]:  # noqa: ANN401 - functions by name
         notes += [] if error.code == _NO_DEVICE else [str(error)]
     for ordinal in range(count):
         try:
-            found.append(device_ms(cuda, cuda.made(ctypes.c_int, "cuDeviceGet", ordinal).value))
+            times.append(device_ms(cuda, cuda.made(ctypes.c_int, "cuDeviceGet", ordinal).value))
         except CudaError as error:
             notes.append(f"GPU {ordinal}: {error}")
-    worst = {kind: max((times[kind] for times in found), default=None) for kind in ("gpu_memory_ms", "gpu_compute_ms")}
+    worst = {kind: max((one[kind] for one in times), default=None) for kind in ("gpu_memory_ms", "gpu_compute_ms")}
     return {**worst, "notes": notes}
 
 
@@ -189,10 +142,10 @@ def main() -> int:
     try:
         library = ctypes.CDLL("libcuda.so.1")
     except OSError:  # no driver, so no GPU: nothing is wrong
-        told: dict[str, Any] = {"gpu_memory_ms": None, "gpu_compute_ms": None, "notes": []}
+        result: dict[str, Any] = {"gpu_memory_ms": None, "gpu_compute_ms": None, "notes": []}
     else:
-        told = slowest(library)
-    sys.stdout.write(json.dumps(told))
+        result = slowest(library)
+    sys.stdout.write(json.dumps(result))
     return 0
 
 

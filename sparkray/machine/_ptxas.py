@@ -19,8 +19,8 @@ from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, Seen, finding, is_spark, output_of
 
 VARIABLE = "TRITON_PTXAS_PATH"
+# The first CUDA whose PTX knows sm_121, the GB10 (PTX ISA 8.8).
 _LEAST_CUDA = (12, 9)
-"""The first CUDA whose PTX knows sm_121, the GB10 (PTX ISA 8.8)."""
 _NOT_THERE = ("no such file or directory", "executable file not found", "not a directory", "permission denied")
 _RELEASE = re.compile(r"release (\d+)\.(\d+)")
 

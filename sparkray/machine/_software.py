@@ -27,7 +27,7 @@ def docker_facts(site: Site) -> DockerFacts:
     """Facts about the local Docker engine, and whether it has the site's image."""
     try:
         client = connect()
-        with docker_errors("asking the Docker engine about itself"):
+        with docker_errors("docker info"):
             version, info = client.version(), client.info()
             try:
                 image = None if site.image in BUILT_HERE else client.images.get(site.image)

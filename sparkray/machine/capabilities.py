@@ -20,8 +20,8 @@ from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
 from sparkray.units import gib
 
 _ENGINE = "dockerd"
+# Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed.
 _LEAST_CAPABILITIES = 38
-"""Of any kernel that Docker runs on: those up to AUDIT_READ. Newer ones a kernel may not have are not missed."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def about(space: Space, folder: Path) -> About:
 
 
 def engine_info() -> Mapping[str, Any] | None:
-    """What the local Docker engine says of itself (`docker info`); None where none answers."""
+    """`docker info` of the local Docker engine; None where none answers."""
     try:
         client = connect()
-        with docker_errors("asking the Docker engine about itself"):
+        with docker_errors("docker info"):
             info: Mapping[str, Any] = client.info()
         client.close()
     except DockerError:
@@ -70,24 +70,24 @@ def host_facts(
     """The facts by which levels of a space are feasible or excluded.
 
     Args:
-        space: Names the devices to look for.
+        space: Names the devices.
         machine: The fingerprint of this machine.
-        info: What the Docker engine says of itself; None where none answers.
+        info: `docker info`; None where none answers.
         root: Where /proc, /sys and /dev lie.
     """
     every = parts_of((root / "proc/cpuinfo").read_text())
     named = {name for factor in space.factors for level in factor.levels.values() for name in level.get("device") or ()}
-    told = info or {}
+    reported = info or {}
     return HostFacts(
         cpus=cpu_list(every) or None,
         performance_cpus=cpu_list(machine_performance_cores(root)) or None,
         has_gpu=True if machine.gpus else None if machine.gpu_problem else False,
         memory_gib=round(gib(psutil.virtual_memory().total), 2),
-        runtimes=tuple(sorted(told["Runtimes"])) if told.get("Runtimes") else None,
-        security=security_of(told) if info is not None else None,
+        runtimes=tuple(sorted(reported["Runtimes"])) if reported.get("Runtimes") else None,
+        security=security_of(reported) if info is not None else None,
         devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
-        log_driver=told.get("LoggingDriver") or None,
-        runtime=told.get("DefaultRuntime") or None,
+        log_driver=reported.get("LoggingDriver") or None,
+        runtime=reported.get("DefaultRuntime") or None,
         lacks=lacking(_enginebounding_set(root)),
     )
 

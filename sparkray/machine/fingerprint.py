@@ -128,8 +128,8 @@ def _cpu_name() -> str | None:
 
 def _kernel_uuids(root: Path) -> tuple[str, ...]:
     """GPU UUIDs from the kernel driver, also where NVML fails; it shows question marks until first use."""
-    found = []
+    uuids = []
     for path in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
         with suppress(OSError):
-            found += [match for match in _UUID.findall(path.read_text(errors="replace")) if "?" not in match]
-    return tuple(found)
+            uuids += [match for match in _UUID.findall(path.read_text(errors="replace")) if "?" not in match]
+    return tuple(uuids)

@@ -113,18 +113,18 @@ class MachineLock:
         should_stop: Callable[[], bool],
     ) -> None:
         lock = FileLock(self._file(key), mode=0o666, thread_local=False, is_singleton=False)
-        told = ""
+        reported = ""
         while True:
             try:
                 lock.acquire(timeout=0)
                 break
             except Timeout:
-                said = self._who(key)
+                holder = self._who(key)
                 if mode == "fail" or should_stop():
-                    raise LockHeldError(f"this machine is busy: {said}", "Wait for it: --lock wait") from None
-                if said != told:
-                    on_wait(said)
-                    told = said
+                    raise LockHeldError(f"this machine is busy: {holder}", "Wait for it: --lock wait") from None
+                if holder != reported:
+                    on_wait(holder)
+                    reported = holder
                 time.sleep(_POLL_S)
         _LOCKS[self._file(key)] = lock
 
@@ -152,8 +152,8 @@ class MachineLock:
                 lock.release(force=True)
 
 
+# Locks this process holds: kept alive here, since a FileLock releases when garbage-collected.
 _LOCKS: dict[Path, FileLock] = {}
-"""Locks this process holds: kept alive here, since a FileLock releases when garbage-collected."""
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:

@@ -27,13 +27,13 @@ from sparkray.machine._nvml import Gpus, read_gpus
 from sparkray.machine.cores import capacities_of, performance_cores
 from sparkray.units import MIB, NS_PER_MS
 
+# Of PBKDF2 with SHA-256: 10 to 40 ms of integer work that fits the first-level caches, outside the interpreter.
 HASH_ROUNDS = 50_000
-"""Of PBKDF2 with SHA-256: 10 to 40 ms of integer work that fits the first-level caches, outside the interpreter."""
+# Of each of two buffers: together more than a core's share of any cache.
 BUFFER_BYTES = 128 * MIB
-"""Of each of two buffers: together more than a core's share of any cache."""
 REPEATS = 5
+# An unloaded driver takes seconds to open; one that hangs would never return.
 PATIENCE_S = 30.0
-"""An unloaded driver takes seconds to open; one that hangs would never return."""
 _WORKER = (sys.executable, "-I", "-S", _probe_gpu.__file__)
 
 
@@ -50,11 +50,6 @@ class Probe:
     def times(self) -> dict[str, float | None]:
         """The times, ms, by name."""
         return {name: value for name, value in asdict(self).items() if name != "notes"}
-
-
-def control_probe() -> dict[str, float | None]:
-    """`cpu_ms`, `memory_ms`, `gpu_memory_ms` and `gpu_compute_ms` of this machine, from `take_probe`."""
-    return take_probe().times()
 
 
 def take_probe(
@@ -74,7 +69,7 @@ def take_probe(
     with _pinned(_last_fast_core(root) if cpu is None else cpu, notes):
         cpu_ms = _timed("CPU", _best_hashing_ms, notes)
         memory_ms = _timed("memory", _best_copying_ms, notes)
-    gpus, gpu_notes = _gpus(worker, patience_s)
+    gpus, gpu_notes = _gpu_times(worker, patience_s)
     return Probe(cpu_ms, memory_ms, gpus.get("gpu_memory_ms"), gpus.get("gpu_compute_ms"), (*notes, *gpu_notes))
 
 
@@ -87,7 +82,7 @@ def clocks_under_load(
 ) -> Mapping[str, float]:
     """The highest SM clock, MHz, that each GPU reached under the probe's work, by UUID. About 2 s.
 
-    A GPU at rest shows the same clock whether or not its power supply holds it down: only work tells.
+    A GPU at rest shows the same clock whether or not its power supply holds it down: only work shows it.
 
     Args:
         read: Reads every GPU.
@@ -99,27 +94,14 @@ def clocks_under_load(
         Nothing of a GPU whose clock was not read, and nothing at all where the work failed or did not end.
     """
     highest: dict[str, float] = {}
-    try:
-        process = subprocess.Popen(
-            worker, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=_environment(os.environ),
-        )  # fmt: skip
-    except OSError:
-        return {}
-    deadline = time.monotonic() + patience_s
-    while process.poll() is None and time.monotonic() < deadline:
+
+    def note() -> None:
         for device in read().devices:
             if device.sm_clock_mhz is not None:
                 highest[device.uuid] = max(device.sm_clock_mhz, highest.get(device.uuid, 0.0))
-        time.sleep(interval_s)
-    if process.poll() is None:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot even be killed
-            process.communicate(timeout=1)
-        return {}
-    times, notes = _understood(process.communicate()[0])
-    worked = process.returncode == 0 and not notes and times.get("gpu_compute_ms") is not None
-    return highest if worked else {}
+
+    times, notes = _gpu_times(worker, patience_s, interval_s=interval_s, meanwhile=note)
+    return highest if not notes and times.get("gpu_compute_ms") is not None else {}
 
 
 def _last_fast_core(root: Path) -> int:
@@ -141,7 +123,7 @@ def _pinned(cpu: int, notes: list[str]) -> Iterator[None]:
     try:
         os.sched_setaffinity(0, {cpu})
     except OSError as error:
-        notes.append(f"probe: CPU {cpu} may not be used ({error.strerror}): another one was")
+        notes.append(f"probe: CPU {cpu} may not be used ({error.strerror}), another one was")
     try:
         yield
     finally:
@@ -186,40 +168,45 @@ def _best_copying_ms() -> float:
         return _best_ms(lambda: ctypes.memmove(addresses[1], addresses[0], BUFFER_BYTES))
 
 
-def _gpus(worker: Sequence[str], patience_s: float) -> tuple[Mapping[str, float | None], list[str]]:
-    """Times and notes of the worker."""
+def _gpu_times(
+    worker: Sequence[str],
+    patience_s: float,
+    *,
+    interval_s: float | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[Mapping[str, float | None], list[str]]:
+    """Times and notes of the worker; `meanwhile` is called every `interval_s` until it ends."""
+    environment = _environment(os.environ)
     try:
         process = subprocess.Popen(
-            worker,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=_environment(os.environ),
+            worker, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
         )
     except OSError as error:
         return {}, [f"probe of the GPUs: {error}"]
-    try:
-        said, complained = process.communicate(timeout=patience_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot even be killed
-            process.communicate(timeout=1)
-        return {}, [f"probe of the GPUs: it had not ended after {patience_s:g} s"]
+    deadline = time.monotonic() + patience_s
+    while True:
+        meanwhile()
+        left = deadline - time.monotonic()
+        try:
+            output, errors = process.communicate(timeout=left if interval_s is None else min(interval_s, left))
+            break
+        except subprocess.TimeoutExpired:
+            if time.monotonic() < deadline:
+                continue
+            process.kill()
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot even be killed
+                process.communicate(timeout=1)
+            return {}, [f"probe of the GPUs: no end after {patience_s:g} s"]
     if process.returncode != 0:
-        last = complained.decode(errors="replace").strip().rpartition("\n")[2]
-        return {}, [f"probe of the GPUs: it ended with status {process.returncode}: {last}"]
-    return _understood(said)
-
-
-def _understood(said: bytes) -> tuple[Mapping[str, float | None], list[str]]:
+        last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        return {}, [f"probe of the GPUs: status {process.returncode}: {last}"]
     try:
-        told: dict[str, Any] = json.loads(said)
-        times = {
-            name: None if told[name] is None else float(told[name]) for name in ("gpu_memory_ms", "gpu_compute_ms")
-        }
-        return times, [f"probe of the GPUs: {note}" for note in told["notes"]]
+        result: dict[str, Any] = json.loads(output)
+        names = ("gpu_memory_ms", "gpu_compute_ms")
+        times = {name: None if result[name] is None else float(result[name]) for name in names}
+        return times, [f"probe of the GPUs: {note}" for note in result["notes"]]
     except (ValueError, KeyError, TypeError):
-        return {}, [f"probe of the GPUs: it said {said[:80]!r}"]
+        return {}, [f"probe of the GPUs: unexpected output {output[:80]!r}"]
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """Separates Ray's own processes on this machine from those that run a job. Call from inside an actor."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Protocol
 
 import psutil
 
@@ -18,40 +17,23 @@ def ray_processes() -> list[int]:
     if raylet is None:
         return []
     session = next((word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session-name=")), "")
-    found = {raylet.pid, *(child.pid for child in raylet.children(recursive=True))}
+    pids = {raylet.pid, *(child.pid for child in raylet.children(recursive=True))}
     for process in psutil.process_iter(["cmdline"]):
         if session and any(session in word for word in process.info["cmdline"] or ()):
-            found.add(process.pid)
-    return sorted(found - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(raylet.children())})
+            pids.add(process.pid)
+    return sorted(pids - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(raylet.children())})
 
 
-class _Process(Protocol):
-    """The part of `psutil.Process` that is asked."""
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        ...
-
-    def cmdline(self) -> list[str]:
-        """Its words; of a worker the title that Ray gives it."""
-        ...
-
-    def children(self, recursive: bool = False) -> Sequence["_Process"]:  # noqa: FBT001, FBT002 - as psutil has it
-        """What it started."""
-        ...
-
-
-def at_work(workers: Iterable[_Process]) -> set[int]:
+def at_work(workers: Iterable[psutil.Process]) -> set[int]:
     """The raylet's workers with a task or an actor, and their children.
 
     Ray sets a worker's title to its work, `ray::Actor.method`; an unused one is `ray::IDLE`. Agents keep their own
     command line.
     """
-    found: set[int] = set()
+    pids: set[int] = set()
     for worker in workers:
         with suppress(psutil.Error):
             title = " ".join(worker.cmdline())
             if title.startswith("ray::") and not title.startswith("ray::IDLE"):
-                found |= {worker.pid, *(child.pid for child in worker.children(recursive=True))}
-    return found
+                pids |= {worker.pid, *(child.pid for child in worker.children(recursive=True))}
+    return pids

@@ -21,10 +21,10 @@ from typing import Protocol
 
 from sparkray.config.docker import DockerOptions
 
+# Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised.
 MARKER = "SPARKRAY_RUN"
-"""Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised."""
+# Where model, input and output are mounted inside a chroot or a container.
 INSIDE = "/sparkray"
-"""Where model, input and output are mounted inside a chroot or a container."""
 _SIGNALLED = 128
 
 
@@ -48,7 +48,7 @@ class Launch:
 
     `binds` are (source, target, read_only) as absolute paths; `environment` is complete for host and chroot, and added to
     the image's own under Docker. `log` receives stdout and stderr. `scratch` is an empty folder that becomes `/tmp` of a
-    chroot; `made` are empty folders of the rootfs that are made anew for the run, for binds to stand in. `python` runs the
+    chroot; `made` are empty folders of the rootfs that are created for the run as mount points. `python` runs the
     launcher. `isolation` are layers that are added to a chroot (names of `config.isolation`), with their `options`.
     """
 
@@ -77,14 +77,14 @@ class Exit:
     out_of_memory: bool = False
 
 
-def exit_code(told: int) -> int:
-    """An exit status as a shell, sudo or Docker tells it: 128 plus a signal's number becomes that number, negative.
+def exit_code(status: int) -> int:
+    """An exit status as a shell, sudo or Docker reports it: 128 plus a signal's number becomes that number, negative.
 
     Statuses above that (255, most often) are the program's own. One between them that the program chose itself cannot
-    be told from a signal.
+    be distinguished from a signal.
     """
-    number = told - _SIGNALLED
-    return -number if 0 < number < signal.NSIG else told
+    number = status - _SIGNALLED
+    return -number if 0 < number < signal.NSIG else status
 
 
 class Stop:
@@ -105,8 +105,8 @@ class Stop:
 class Running(Protocol):
     """A started engine."""
 
+    # The engine's process as the host numbers it; 0 when it had ended before it could be seen.
     pid: int
-    """The engine's process as the host numbers it; 0 when it had ended before it could be seen."""
     in_container: bool
 
     @property

@@ -18,7 +18,7 @@ from sparkray.config.container import ContainerSpec, create_arguments
 from sparkray.docker_engine import connect, docker_errors, explanation
 from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
-from sparkray.runtimes.linux.process import carries
+from sparkray.runtimes.linux.process import carries, children
 
 _START_PATIENCE_S = 30.0
 _CHILD_PATIENCE_S = 2.0
@@ -53,12 +53,10 @@ class Contained:
         """The engine itself: under `--init` the child of the container's first process."""
         if not self.under_init:
             return self.pid
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         deadline = time.monotonic() + _CHILD_PATIENCE_S
         while time.monotonic() < deadline:
-            with suppress(OSError):
-                if found := children.read_text().split():
-                    return int(found[0])
+            if started := children(self.pid):
+                return started[0]
             time.sleep(0.002)
         return 0
 

@@ -20,11 +20,11 @@ from typing import Any, Protocol, Self, cast
 from sparkray.errors import UnknownNameError
 
 Value = str | int | float | list[int | None] | None
+# Column to value. Columns are those of the table `samples` without run_id, attempt, sampler and t_ns.
 Row = Mapping[str, Value]
-"""Column to value. Columns are those of the table `samples` without run_id, attempt, sampler and t_ns."""
 
+# Public modules of this package that are not samplers.
 INFRASTRUCTURE = frozenset({"nvml", "recorder"})
-"""Public modules of this package that are not samplers."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Target:
 class Sampler(Protocol):
     """Interface of every sampler module's class `Sampler`. One thread uses it."""
 
+    # The module's name.
     name: str
-    """The module's name."""
+    # Time from one sample to the next, s.
     period_s: float
-    """Time from one sample to the next, s."""
+    # Why this machine yields no samples; None when it does. Set once entered or attached.
     unavailable: str | None
-    """Why this machine yields no samples; None when it does. Set once entered or attached."""
 
     def __enter__(self) -> Self:
         """Open the files and handles. What the machine lacks goes into `unavailable`; nothing is raised."""

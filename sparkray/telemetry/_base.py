@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sparkray.telemetry import Row, Target
-from sparkray.telemetry._proc import PROC, Stat, Tree
+from sparkray.telemetry._proc import PROC, OpenFile, Stat, Tree
 
 
 class Base:
@@ -29,13 +29,26 @@ class Base:
 
     def rows(self, captured: Any) -> Sequence[Row]:  # noqa: ANN401 - see `Sampler`
         """The capture itself, for samplers whose captures are rows already."""
-        found: Sequence[Row] = captured
-        return found
+        made: Sequence[Row] = captured
+        return made
 
     def sample(self) -> Sequence[Row]:
         """Capture and parse at once."""
         captured = self.capture()
         return [] if captured is None else self.rows(captured)
+
+
+class FileSampler(Base):
+    """A sampler of files that stay open from enter to exit, by any key."""
+
+    def __init__(self) -> None:
+        self._files: dict[Any, OpenFile] = {}
+
+    def __exit__(self, *exc: object) -> None:
+        """Close them."""
+        files, self._files = self._files, {}
+        for file in files.values():
+            file.close()
 
 
 class Follower:

@@ -6,18 +6,16 @@ psutil opens several files per process, too slow at 10 Hz. `parse_stat` follows 
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sparkray.units import gib
-
 PROC = Path("/proc")
+# Listing /proc costs more than reading a typical tree, so new children are searched for at most this often.
 SCAN_PERIOD_S = 1.0
-"""Listing /proc costs more than reading a typical tree, so new children are searched for at most this often."""
 
+# Those of /proc/PID/stat after the name, up to the resident size.
 _FIELDS = 22
-"""Those of /proc/PID/stat after the name, up to the resident size."""
 
 
 class Stat(NamedTuple):
@@ -115,18 +113,6 @@ def newest_pid(proc: Path) -> str | None:
         return None
 
 
-def processes_cost(pids: Iterable[int], *, proc: Path = PROC) -> tuple[float, float]:
-    """CPU time of processes without their children, s, and their RSS, GiB.
-
-    Args:
-        pids: The processes; one that has ended counts as 0.
-        proc: Root of /proc.
-    """
-    stats = [stat for pid in set(pids) if (stat := read_stat(pid, proc)) is not None]
-    ticks_per_s, page_bytes = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    return sum(stat.own_ticks for stat in stats) / ticks_per_s, gib(sum(stat.rss for stat in stats) * page_bytes)
-
-
 def read_stat(pid: int, proc: Path = PROC) -> Stat | None:
     """The `stat` of a process; None when it has ended or is hidden."""
     try:
@@ -150,8 +136,8 @@ class Tree:
         self._listed: set[str] = set()
         self._newest: str | None = None
         self._next_scan = clock()
+        # CPU time of ended members whose parent is outside the tree: no member's children time includes it.
         self.lost_ticks = 0
-        """CPU time of ended members whose parent is outside the tree: no member's children time includes it."""
         self._add(pid)
 
     def read(self) -> list[Stat]:
@@ -177,15 +163,15 @@ class Tree:
 
     def sizes(self) -> list[bytes]:
         """/proc/PID/statm of the members that still exist, zombies included."""
-        found = []
+        texts = []
         for pid in self._members:
             try:
                 if (file := self._sizes.get(pid)) is None:
                     file = self._sizes[pid] = OpenFile(f"{self._proc}/{pid}/statm")
-                found.append(file.raw(128))
+                texts.append(file.raw(128))
             except (FileNotFoundError, ProcessLookupError):
                 continue
-        return found
+        return texts
 
     def close(self) -> None:
         """Close the files. The tree reads as empty from then on."""
@@ -209,10 +195,10 @@ class Tree:
         pids = [int(name) for name in names - self._listed if name.isdigit()]
         fresh = [stat for pid in pids if (stat := read_stat(pid, self._proc)) is not None]
         self._listed = names
-        while found := [stat for stat in fresh if self._belongs(stat)]:
-            for stat in found:
+        while members := [stat for stat in fresh if self._belongs(stat)]:
+            for stat in members:
                 self._add(stat.pid)
-            fresh = [stat for stat in fresh if stat not in found]
+            fresh = [stat for stat in fresh if stat not in members]
 
     def _belongs(self, stat: Stat) -> bool:
         return stat.pid not in self._members and (stat.ppid in self._members or stat.session in self._members)

@@ -13,8 +13,8 @@ from sparkray.schema import FOLDER, Kind, declared_columns
 from sparkray.telemetry import Row, Value
 
 _BUFFER_BYTES = 65536
+# Columns that no sampler fills in.
 _OF_STREAM = ("sampler", "t_ns")
-"""Columns that no sampler fills in."""
 
 _FITTING: Mapping[Kind, tuple[type, ...]] = {
     "string": (str,),

@@ -5,12 +5,12 @@ The kernel counts busy time in ticks, 100 per second, so a share over one second
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from sparkray.telemetry import Row
-from sparkray.telemetry._base import Base
+from sparkray.telemetry._base import FileSampler
 from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.telemetry.host import CpuTime, busy_pct, cpu_time
 
@@ -38,69 +38,44 @@ def parse_cpus(text: str) -> list[int]:
     return [int(word) for word in text.split()]
 
 
-class _Policy:
-    """A cpufreq policy: CPUs that share one clock."""
-
-    def __init__(self, folder: Path) -> None:
-        """Open its files.
-
-        Raises:
-            OSError: It reports no frequency.
-        """
-        self.cpus = parse_cpus((folder / "related_cpus").read_text())
-        self.file = OpenFile(folder / "scaling_cur_freq")
-
-    def capture(self) -> bytes:
-        try:
-            return self.file.raw(64)
-        except OSError:  # all of its CPUs are offline
-            return b""
-
-
-class Sampler(Base):
+class Sampler(FileSampler):
     """Busy time and frequency of every CPU, and context switches."""
 
     name = "cores"
     period_s = 1.0
 
     def __init__(self, *, proc: Path = PROC, sys: Path = SYS) -> None:
+        super().__init__()
         self._proc, self._sys = proc, sys
-        self._stat: OpenFile | None = None
-        self._policies: list[_Policy] = []
-        self._open = ExitStack()
         self._before: dict[int, CpuTime] = {}
 
     def __enter__(self) -> Self:
-        """Open /proc/stat, and cpufreq where present (a virtual machine has none)."""
+        """Open /proc/stat and the frequency of each cpufreq policy, which are CPUs that share one clock."""
         self._before = {}
-        self._stat = OpenFile(self._proc / "stat")
-        self._open.callback(self._stat.close)
+        self._files["stat"] = OpenFile(self._proc / "stat")
         for folder in sorted((self._sys / "devices/system/cpu/cpufreq").glob("policy*")):
-            try:
-                policy = _Policy(folder)
-            except (OSError, ValueError):
-                continue
-            self._open.callback(policy.file.close)
-            self._policies.append(policy)
+            with suppress(OSError, ValueError):  # it reports no frequency
+                cpus = tuple(parse_cpus((folder / "related_cpus").read_text()))
+                self._files[cpus] = OpenFile(folder / "scaling_cur_freq")
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        """Close them."""
-        self._stat, self._policies = None, []
-        self._open.close()
+    def capture(self) -> tuple[bytes, list[tuple[tuple[int, ...], bytes]]] | None:
+        """/proc/stat, and CPUs and frequency of each policy with a CPU online."""
+        if not self._files:
+            return None
+        policies = []
+        for cpus, file in self._files.items():
+            with suppress(OSError):  # all of its CPUs are offline
+                policies += [(cpus, file.raw(64))] if cpus != "stat" else []
+        return self._files["stat"].raw(), policies
 
-    def capture(self) -> tuple[bytes, list[bytes]] | None:
-        """/proc/stat, and the frequency of each policy."""
-        return None if self._stat is None else (self._stat.raw(), [policy.capture() for policy in self._policies])
-
-    def rows(self, captured: tuple[bytes, Sequence[bytes]]) -> list[Row]:
+    def rows(self, captured: tuple[bytes, Sequence[tuple[Sequence[int], bytes]]]) -> list[Row]:
         """One row. Busy times are null in the first, since they are differences."""
         text = captured[0].decode()
         now, before = parse_cores(text), self._before
         self._before = now
         switches = _SWITCHES.search(text)
-        frequencies = zip(self._policies, captured[1], strict=True)
-        mhz = {cpu: int(khz) / _KHZ_PER_MHZ for policy, khz in frequencies if khz for cpu in policy.cpus}
+        mhz = {cpu: int(khz) / _KHZ_PER_MHZ for cpus, khz in captured[1] if khz for cpu in cpus}
         return [
             {
                 "core_busy_pct": by_number({n: busy_pct(before[n], now[n]) if n in before else None for n in now}),

@@ -11,8 +11,8 @@ import pynvml
 from sparkray.telemetry import Row, Value
 from sparkray.telemetry.nvml import FAULTS, DeviceSampler, Nvml, ask, fault_text, is_absent
 
+# A failing GPU may send them faster than they are read.
 MOST_EVENTS = 100
-"""A failing GPU may send them faster than they are read."""
 
 
 class Sampler(DeviceSampler):

@@ -5,20 +5,19 @@ reclaimed, so only the two together separate an allocation from a file read.
 """
 
 import re
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from sparkray.telemetry import Row
-from sparkray.telemetry._base import Base
+from sparkray.telemetry._base import FileSampler
 from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
 
+# The fields in use lie in the first half of these.
 _MEMINFO_BYTES, _STAT_BYTES = 1024, 256
-"""The fields in use lie in the first half of these."""
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
@@ -78,38 +77,27 @@ def busy_pct(before: CpuTime, after: CpuTime) -> float | None:
     return min(100.0, max(0.0, 100.0 * (1 - (after.idle - before.idle) / total)))
 
 
-class Sampler(Base):
+class Sampler(FileSampler):
     """Memory and busy time of the whole machine."""
 
     name = "host"
     period_s = 0.1
 
     def __init__(self, *, proc: Path = PROC) -> None:
+        super().__init__()
         self._proc = proc
-        self._files: tuple[OpenFile, OpenFile] | None = None
-        self._open = ExitStack()
         self._before: CpuTime | None = None
 
     def __enter__(self) -> Self:
         """Open both files."""
         self._before = None
-        meminfo, stat = (OpenFile(self._proc / name) for name in ("meminfo", "stat"))
-        for file in (meminfo, stat):
-            self._open.callback(file.close)
-        self._files = meminfo, stat
+        self._files = {name: OpenFile(self._proc / name) for name in ("meminfo", "stat")}
         return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close them."""
-        self._files = None
-        self._open.close()
 
     def capture(self) -> tuple[bytes, bytes] | None:
         """The beginnings of /proc/meminfo and /proc/stat."""
-        if self._files is None:
-            return None
-        meminfo, stat = self._files
-        return meminfo.raw(_MEMINFO_BYTES), stat.raw(_STAT_BYTES)
+        files = self._files
+        return (files["meminfo"].raw(_MEMINFO_BYTES), files["stat"].raw(_STAT_BYTES)) if files else None
 
     def rows(self, captured: tuple[bytes, bytes]) -> list[Row]:
         """One row. Busy time is null in the first, since it is a difference."""

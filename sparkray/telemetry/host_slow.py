@@ -7,19 +7,19 @@ the whole machine.
 
 import os
 import re
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from sparkray.telemetry import Row
-from sparkray.telemetry._base import Base
+from sparkray.telemetry._base import FileSampler
 from sparkray.telemetry._proc import PROC, OpenFile
 from sparkray.telemetry.cores import SYS
 from sparkray.units import gib
 
 _US_PER_S = 1_000_000
+# Of /proc/diskstats, whatever the disk's own are (Documentation/admin-guide/iostats.rst).
 _SECTOR_BYTES = 512
-"""Of /proc/diskstats, whatever the disk's own are (Documentation/admin-guide/iostats.rst)."""
 _PSI = re.compile(r"^(some|full) .*\btotal=(\d+)$", re.MULTILINE)
 _VMSTAT = re.compile(r"^(pgfault|pgmajfault|pswpin|pswpout) (\d+)$", re.MULTILINE)
 _PRESSURES = ("cpu", "memory", "io")
@@ -71,17 +71,16 @@ def whole_disks(sys: Path = SYS) -> frozenset[str]:
     return frozenset(path.parent.name for path in (sys / "block").glob("*/device"))
 
 
-class Sampler(Base):
+class Sampler(FileSampler):
     """Pressure, page faults, swap and disk traffic of the whole machine."""
 
     name = "host_slow"
     period_s = 1.0
 
     def __init__(self, *, proc: Path = PROC, sys: Path = SYS) -> None:
+        super().__init__()
         self._proc, self._sys = proc, sys
-        self._files: dict[str, OpenFile] = {}
         self._disks: frozenset[str] = frozenset()
-        self._open = ExitStack()
         self._page_bytes = os.sysconf("SC_PAGE_SIZE")
 
     def __enter__(self) -> Self:
@@ -90,13 +89,7 @@ class Sampler(Base):
         for name in ("vmstat", "diskstats", *(f"pressure/{name}" for name in _PRESSURES)):
             with suppress(OSError):
                 self._files[name] = OpenFile(self._proc / name)
-                self._open.callback(self._files[name].close)
         return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close them."""
-        self._files = {}
-        self._open.close()
 
     def capture(self) -> dict[str, bytes] | None:
         """Contents by file name, without unreadable ones (PSI switched off)."""

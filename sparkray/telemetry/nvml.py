@@ -1,14 +1,8 @@
-"""NVML for the samplers: the functions of `pynvml` in use, and the base class of GPU samplers.
-
-`Nvml` uses pynvml's own names, so pynvml itself implements it and no untested layer lies between sampler and driver;
-`_fake_nvml.FakeNvml` replaces it where there is no GPU. Both raise `FAULTS`.
-"""
-
-# ruff: noqa: N802 (the names are NVML's)
+"""NVML for the samplers: its errors, and the base class of GPU samplers."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, Protocol, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar
 
 import pynvml
 
@@ -18,9 +12,10 @@ from sparkray.telemetry._base import Base
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Errors of pynvml calls. The second is not an NVMLError: the driver is older than the call. The third: a name is not
+# text.
 FAULTS = (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError)
-"""Errors of pynvml calls. The second is not an NVMLError: the driver is older than the call. The third: a name is not
-text."""
+# Errors that mean "no answer, or none now": null. All others are faults of the device or the driver.
 ABSENT = frozenset(
     {
         pynvml.NVML_ERROR_NOT_SUPPORTED,
@@ -37,95 +32,10 @@ ABSENT = frozenset(
         pynvml.NVML_ERROR_NOT_READY,
     }
 )
-"""Errors that mean "no answer, or none now": null. All others are faults of the device or the driver."""
 
 
-class Nvml(Protocol):
-    """The part of pynvml in use. A handle is whatever `nvmlDeviceGetHandleByIndex` returned."""
-
-    def nvmlInit(self) -> None:
-        """Reference-counted, like nvmlShutdown: samplers need not know of one another."""
-
-    def nvmlShutdown(self) -> None:
-        """Undo one nvmlInit."""
-
-    def nvmlSystemGetDriverVersion(self) -> str:
-        """Such as `580.95.05`."""
-        ...
-
-    def nvmlDeviceGetCount(self) -> int:
-        """Number of visible GPUs."""
-        ...
-
-    def nvmlDeviceGetHandleByIndex(self, index: int, /) -> Any:  # noqa: ANN401 - an opaque pointer
-        """One GPU."""
-        ...
-
-    def nvmlDeviceGetUUID(self, handle: Any, /) -> str:  # noqa: ANN401
-        """Such as `GPU-7c6a...`."""
-        ...
-
-    def nvmlDeviceGetName(self, handle: Any, /) -> str:  # noqa: ANN401
-        """Such as `NVIDIA GB10`."""
-        ...
-
-    def nvmlDeviceGetUtilizationRates(self, handle: Any, /) -> Any:  # noqa: ANN401
-        """`gpu` and `memory`, per cent of time."""
-        ...
-
-    def nvmlDeviceGetTemperature(self, handle: Any, sensor: int, /) -> int:  # noqa: ANN401
-        """Degrees Celsius."""
-        ...
-
-    def nvmlDeviceGetPowerUsage(self, handle: Any, /) -> int:  # noqa: ANN401
-        """Milliwatts."""
-        ...
-
-    def nvmlDeviceGetEnforcedPowerLimit(self, handle: Any, /) -> int:  # noqa: ANN401
-        """Milliwatts."""
-        ...
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: Any, /) -> int:  # noqa: ANN401
-        """Millijoules since the driver was loaded."""
-        ...
-
-    def nvmlDeviceGetClockInfo(self, handle: Any, clock: int, /) -> int:  # noqa: ANN401
-        """MHz."""
-        ...
-
-    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: Any, /) -> int:  # noqa: ANN401
-        """Bit mask of the reasons that limit the clocks."""
-        ...
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Any, /) -> int:  # noqa: ANN401
-        """The same under the name that drivers before 535 use."""
-        ...
-
-    def nvmlDeviceGetMemoryInfo(self, handle: Any, /) -> Any:  # noqa: ANN401
-        """`total`, `free`, `used`, bytes."""
-        ...
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle: Any, /) -> Sequence[Any]:  # noqa: ANN401
-        """`pid` and `usedGpuMemory` (bytes or None) of each."""
-        ...
-
-    def nvmlDeviceGetTotalEccErrors(self, handle: Any, kind: int, counter: int, /) -> int:  # noqa: ANN401
-        """Errors of a kind (NVML_MEMORY_ERROR_TYPE_*) by a counter (NVML_VOLATILE_ECC: since the driver was loaded)."""
-        ...
-
-    def nvmlEventSetCreate(self) -> Any:  # noqa: ANN401 - an opaque pointer
-        """An empty event set."""
-        ...
-
-    def nvmlDeviceRegisterEvents(self, handle: Any, types: int, events: Any, /) -> None:  # noqa: ANN401
-        """Add a GPU's events of some types (a bit mask) to a set."""
-
-    def nvmlEventSetWait(self, events: Any, timeout_ms: int, /) -> Any:  # noqa: ANN401
-        """The next event, `device` and `eventData` (of an Xid event its code); NVML_ERROR_TIMEOUT when none came."""
-        ...
-
-    def nvmlEventSetFree(self, events: Any, /) -> None:  # noqa: ANN401
-        """Free a set."""
+# pynvml, or a fake with the functions in use under pynvml's names, so that no layer lies between sampler and driver.
+Nvml = Any
 
 
 def ask(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
@@ -182,7 +92,7 @@ class DeviceSampler(Base):
     """A sampler with one row per GPU. It opens NVML, or reports in `unavailable` that there is none."""
 
     def __init__(self, *, nvml: Nvml | None = None) -> None:
-        self.nvml = cast("Nvml", pynvml) if nvml is None else nvml
+        self.nvml = pynvml if nvml is None else nvml
         self.unavailable: str | None = None
         self._handles: Mapping[str, Any] = {}
         self._open = False

@@ -17,8 +17,8 @@ from sparkray.telemetry._proc import PROC, Stat, parse_stat
 from sparkray.units import gib
 
 CPU_PERIOD_S = 0.2
+# Share of the period after which a tick counts as due, so that an early tick is not skipped.
 _EARLY = 0.9
-"""Share of the period after which a tick counts as due, so that an early tick is not skipped."""
 
 
 def resident_pages(statm: bytes) -> int:

@@ -29,11 +29,11 @@ class Sampler(TreeSampler):
     def capture(self) -> list[Row]:
         """One row; none when a process of the tree is unreadable, since the sum would be too small."""
         try:
-            found = [self._pss(stat.pid) for stat in self.follower.read() if stat.alive]
+            each = [self._pss(stat.pid) for stat in self.follower.read() if stat.alive]
         except PermissionError as error:
             self.unavailable = f"PSS of the engine's processes may not be read ({error}); root may"
             return []
-        sizes = [size for size in found if size is not None]
+        sizes = [size for size in each if size is not None]
         return [{"process_pss_gib": gib(sum(sizes))}] if sizes else []
 
     def _pss(self, pid: int) -> int | None:

@@ -26,11 +26,11 @@ from sparkray.units import NS_PER_MS, NS_PER_S
 
 __all__ = ["PATIENCE_S", "Recorder", "check_row", "first_due", "next_due", "recover", "sample_schema"]
 
+# Below one second by the time a batch and its fdatasync take.
 FLUSH_PERIOD_S = 0.8
-"""Below one second by the time a batch and its fdatasync take."""
 _FLUSH_PERIOD_NS = int(FLUSH_PERIOD_S * NS_PER_S)
+# How long a sampler that hangs in the driver may delay the run's start or end, s.
 PATIENCE_S = 30.0
-"""How long a sampler that hangs in the driver may delay the run's start or end, s."""
 
 _NEVER_NS = 2**63
 

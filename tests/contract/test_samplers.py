@@ -17,6 +17,7 @@ import docker
 import docker.errors
 import pynvml
 import pytest
+from support.fake_nvml import FakeNvml, gb10, h100
 
 from sparkray.errors import UnknownNameError
 from sparkray.telemetry import (
@@ -32,7 +33,6 @@ from sparkray.telemetry import (
     load_sampler,
     sampler_names,
 )
-from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 from sparkray.telemetry.recorder import Recorder, check_row, recover
 
 NAMES = sampler_names()

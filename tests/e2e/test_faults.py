@@ -117,7 +117,7 @@ def test_a_gguf_that_is_none(tmp_path):
     path.write_bytes(b"PK\x03\x04 not a model")
     done = run(tmp_path, "--models", str(path))
     assert done.code == 2
-    assert "is no GGUF file" in done.err
+    assert "is not a GGUF file" in done.err
     assert str(path) in done.err
 
 

@@ -12,6 +12,8 @@ import pynvml
 import pytest
 from builders import Ended
 from gb10_tree import spark_tree
+from support import fake_nvml as fake
+from support.fake_nvml import FakeNvml, gb10, h100
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions
@@ -23,8 +25,6 @@ from sparkray.machine._nvml import read_gpus
 from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
 from sparkray.machine.finding import DockerFacts, ImageFacts, Programs, Seen
 from sparkray.machine.fingerprint import Machine, fingerprint, recognised_site, site_for
-from sparkray.telemetry import _fake_nvml as fake
-from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
 GIB = 2**30
 SPARK_FACTS = {"memory_gib": 121.69, "kernel": "6.17.0-1008-nvidia", "os": "Ubuntu 24.04.4 LTS", "cgroup_version": 2}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pynvml
 import pytest
+from support import fake_nvml as fake
+from support.fake_nvml import FakeNvml, gb10, h100
 
 from sparkray.config.experiment import Protocol
 from sparkray.errors import RunInterruptedError
@@ -23,8 +25,6 @@ from sparkray.execute.gates import (
     thermometer,
 )
 from sparkray.runtimes import Stop
-from sparkray.telemetry import _fake_nvml as fake
-from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
 ADAPTIVE = Protocol(cooldown="adaptive")
 FIXED = Protocol(cooldown="fixed")

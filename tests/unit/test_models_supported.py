@@ -296,7 +296,7 @@ def test_a_multimodal_checkpoint_is_held_against_its_text_part() -> None:
         "quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"},
     }
     (said,) = checkpoint_identity(json.dumps(config).encode(), found)
-    assert "hidden_size: card says 5120" in said
+    assert "hidden_size: 5120 in the card" in said
 
 
 def test_roofline_shows_what_is_not_verified(command_line: Callable[..., Any]) -> None:

@@ -15,7 +15,7 @@ from support.fake_cuda import FakeCuda, FakeGpu
 from sparkray.machine import _probe_gpu, probe
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine._probe_gpu import BLOCKS_PER_SM, COPIES, LEAST_REPEATS, MOST_REPEATS, slowest
-from sparkray.machine.probe import clocks_under_load, control_probe, take_probe
+from sparkray.machine.probe import clocks_under_load, take_probe
 from sparkray.store import TABLES
 
 SAYS = '{"gpu_memory_ms": 12.5, "gpu_compute_ms": 8, "notes": ["GPU 1: gone"]}'
@@ -26,10 +26,6 @@ def worker(code: str) -> list[str]:
 
 
 QUIET = worker('print(\'{"gpu_memory_ms": null, "gpu_compute_ms": null, "notes": []}\')')
-
-
-def test_what_a_run_asks_for_is_the_times_of_one_probe() -> None:
-    assert set(control_probe()) == set(probe.Probe().times())
 
 
 def test_its_names_are_columns_of_the_runs() -> None:
@@ -112,11 +108,11 @@ def test_what_the_worker_says_is_taken_with_its_notes() -> None:
         ("print('hello')", "hello"),
         ('print(\'{"gpu_memory_ms": "much", "gpu_compute_ms": 1, "notes": []}\')', "much"),
         ("print('{}')", "{}"),
-        ("import time; time.sleep(60)", "not ended after 1 s"),
+        ("import time; time.sleep(60)", "no end after 1 s"),
     ],
 )
 def test_a_worker_that_goes_wrong_costs_its_times_and_nothing_else(code: str, says: str) -> None:
-    times, notes = probe._gpus(worker(code), 1.0)
+    times, notes = probe._gpu_times(worker(code), 1.0)
     assert times == {}
     assert len(notes) == 1
     assert says in notes[0]
@@ -193,9 +189,9 @@ def test_the_worker_runs_with_the_standard_library_alone_and_says_json() -> None
 
 
 def test_the_kernel_is_what_the_times_claim() -> None:
-    body = _probe_gpu.PTX.partition("LOOP:")[2].partition("bra LOOP")[0]
+    body = _probe_gpu.PTX.read_text().partition("LOOP:")[2].partition("bra LOOP")[0]
     assert body.count("fma.rn.f32") == 32
-    assert _probe_gpu.PTX.isascii()
+    assert _probe_gpu.PTX.read_text().isascii()
 
 
 WORKS = worker('import time; time.sleep(0.3); print(\'{"gpu_memory_ms": 1, "gpu_compute_ms": 8, "notes": []}\')')

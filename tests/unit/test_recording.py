@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from support.scripted_sampler import Scripted
 
 from sparkray.execute.history import History
 from sparkray.execute.recording import recording, vanished
 from sparkray.execute.row import RunRecord
 from sparkray.records import Outcome
 from sparkray.store import open_dataset
-from sparkray.telemetry._scripted import Scripted
 
 MISMATCH = "NVML: Driver/library version mismatch"
 

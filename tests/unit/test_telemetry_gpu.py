@@ -6,11 +6,11 @@ from typing import Any
 
 import pynvml
 import pytest
+from support import fake_nvml as fake
+from support.fake_nvml import FakeNvml, gb10, h100
 
 from sparkray.store import TABLES
 from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_errors, gpu_process, gpu_slow, gpu_util
-from sparkray.telemetry import _fake_nvml as fake
-from sparkray.telemetry._fake_nvml import FakeNvml, gb10, h100
 
 GIB = 2**30
 PROCESSES = ("gpu_process_gib", "gpu_foreign_gib", "gpu_foreign_processes")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.telemetry import Target, process, pss
-from sparkray.telemetry._proc import OpenFile, Tree, parse_stat, processes_cost
+from sparkray.telemetry._proc import OpenFile, Tree, parse_stat
 
 MIB = 2**20
 
@@ -117,15 +117,6 @@ def test_cpu_time_is_asked_for_less_often_than_memory(tmp_path: Path) -> None:
         assert told == [True, False, True, False, True]
         sampler.attach(Target(100))
         assert "process_cpu_s" in sampler.sample()[0], "a new target is asked at once"
-
-
-def test_the_cost_of_some_processes_counts_each_once_and_the_ended_not_at_all(tmp_path: Path) -> None:
-    put(tmp_path, 100, line(100, 1, utime=100, stime=20, cutime=5, cstime=1, rss=1000))
-    put(tmp_path, 300, line(300, 1, utime=50, rss=24))
-    cpu_s, rss_gib = processes_cost([100, 300, 300, 999], proc=tmp_path)
-    assert cpu_s == pytest.approx(170 / os.sysconf("SC_CLK_TCK"))
-    assert rss_gib == pytest.approx(1024 * os.sysconf("SC_PAGE_SIZE") / 2**30)
-    assert processes_cost([], proc=tmp_path) == (0, 0)
 
 
 def test_a_target_that_has_ended_is_an_empty_tree(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scripted_sampler import Scripted
 
 from sparkray.errors import StorageError
 from sparkray.store import TABLES
 from sparkray.telemetry import Row, Target, _stream
-from sparkray.telemetry._scripted import Scripted
 from sparkray.telemetry.recorder import Recorder, check_row, first_due, next_due, recover, sample_schema
 
 

@@ -5,68 +5,32 @@ same the other way round: every call that the kernel knows is allowed by a compa
 stands alone (standard library only), as the launcher reads it.
 """
 
+import os
 import struct
+from typing import Any
 
 MACHINES = ("x86_64", "aarch64")
+# As linux/audit.h has them.
 ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-"""As linux/audit.h has them."""
+# Numbers of the system calls that a kernel of 2024 knows; newer ones are answered with ENOSYS, as Docker does.
 KNOWN = {"x86_64": (*range(335), *range(424, 463)), "aarch64": (*range(295), *range(424, 463))}
-"""Numbers of the system calls that a kernel of 2024 knows; newer ones are answered with ENOSYS, as Docker does."""
-BLOCKED: tuple[tuple[str, int | None, int | None], ...] = (
-    ("acct", 163, 89),
-    ("add_key", 248, 217),
-    ("bpf", 321, 280),
-    ("clock_adjtime", 305, 266),
-    ("clock_settime", 227, 112),
-    ("create_module", 174, None),
-    ("delete_module", 176, 106),
-    ("finit_module", 313, 273),
-    ("get_kernel_syms", 177, None),
-    ("get_mempolicy", 239, 236),
-    ("init_module", 175, 105),
-    ("ioperm", 173, None),
-    ("iopl", 172, None),
-    ("kexec_file_load", 320, 294),
-    ("kexec_load", 246, 104),
-    ("keyctl", 250, 219),
-    ("lookup_dcookie", 212, 18),
-    ("mbind", 237, 235),
-    ("mount", 165, 40),
-    ("move_pages", 279, 239),
-    ("nfsservctl", 180, 42),
-    ("open_by_handle_at", 304, 265),
-    ("perf_event_open", 298, 241),
-    ("pivot_root", 155, 41),
-    ("query_module", 178, None),
-    ("quotactl", 179, 60),
-    ("reboot", 169, 142),
-    ("request_key", 249, 218),
-    ("set_mempolicy", 238, 237),
-    ("setns", 308, 268),
-    ("settimeofday", 164, 170),
-    ("swapoff", 168, 225),
-    ("swapon", 167, 224),
-    ("_sysctl", 156, None),
-    ("sysfs", 139, None),
-    ("umount2", 166, 39),
-    ("unshare", 272, 97),
-    ("uselib", 134, None),
-    ("userfaultfd", 323, 282),
-    ("ustat", 136, None),
-)
-"""What Docker's documentation names as blocked by default (engine/security/seccomp), by number on either machine.
-
-`ptrace` and its kin are allowed since kernel 4.8, as there. `clone` is judged by its flags; `clone3`, whose flags no
-filter can see, is said not to exist.
-"""
+_CALLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_blocked_calls.txt")  # noqa: PTH100, PTH118, PTH120
+# `clone` is judged by its flags; `clone3`, whose flags no filter can see, gets ENOSYS.
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
 NEW_NAMESPACES = 0x7E020000
 _LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
+# Places in struct seccomp_data (seccomp(2)).
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
-"""Places in struct seccomp_data (seccomp(2))."""
+
+
+def blocked_calls() -> list[tuple[Any, ...]]:
+    """Name of each call that Docker blocks by default, and its number on either machine."""
+    with open(_CALLS, encoding="ascii") as file:  # noqa: PTH123 - the launcher imports as little as it can
+        rows = [line.split() for line in file if not line.startswith("#")]
+    return [(name, *(None if number == "-" else int(number) for number in numbers)) for name, *numbers in rows]
 
 
 def seccomp_program(machine: str) -> bytes:
@@ -79,7 +43,7 @@ def seccomp_program(machine: str) -> bytes:
         KeyError: The filter is not known for that machine.
     """
     clone, known = CLONE[machine], KNOWN[machine]
-    blocked = {numbers[MACHINES.index(machine)] for _, *numbers in BLOCKED}
+    blocked = {numbers[MACHINES.index(machine)] for _, *numbers in blocked_calls()}
     code = [
         *((_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, ARCHITECTURE[machine]), (_RETURN, 0, 0, _ERRNO | _ENOSYS)),
         *((_LOAD, 0, 0, _NUMBER), (_AT_LEAST, 0, 1, max(known) + 1), (_RETURN, 0, 0, _ERRNO | _ENOSYS)),

@@ -1,7 +1,7 @@
 """Layers of isolation that the launcher puts on before it becomes the engine. See `config.isolation` for what each is.
 
 Like the launcher it stands alone (standard library only) and ends with its process. Run as
-`python -I -S _isolate.py FOLDER` it tries every layer in a process of its own and prints what the kernel says, as JSON.
+`python -I -S _isolate.py FOLDER` it tries every layer in a process of its own and prints the kernel's errors, as JSON.
 """
 
 import ctypes
@@ -33,14 +33,14 @@ MASKED = (
     *("/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"),
     "/sys/devices/virtual/powercap",
 )
+# Hidden and read-only paths of a container (the OCI runtime configuration that Docker writes).
 READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-"""Hidden and read-only paths of a container (the OCI runtime configuration that Docker writes)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check(result: int, what: str) -> None:
-    """Raise what errno says."""
+    """Raise the error of errno."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
@@ -149,8 +149,8 @@ def mask(root: str) -> None:
 def filter_calls(program: bytes) -> None:
     """Put a filter of system calls on this process and what it starts. Without no_new_privs, so that root is needed."""
     held = ctypes.create_string_buffer(program, len(program))
-    told = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(held))
-    check(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(told), 0, 0), "prctl of the seccomp filter")
+    header = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(held))
+    check(_libc.prctl(PR_SET_SECCOMP, 2, ctypes.c_char_p(header), 0, 0), "prctl of the seccomp filter")
 
 
 def keep_capabilities(kept: int) -> None:
@@ -248,7 +248,7 @@ TRIALS: Mapping[str, Callable[[str], None]] = {
 
 
 def tried(layer: str, folder: str) -> str | None:
-    """What the kernel says when a process of its own takes a layer on; None when it has nothing to say."""
+    """The kernel's error when a process of its own takes a layer on; None when there is none."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -258,14 +258,14 @@ def tried(layer: str, folder: str) -> str | None:
             os.write(writer, str(problem).encode())
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as said:
-        reason = said.read().decode()
+    with os.fdopen(reader, "rb") as errors:
+        reason = errors.read().decode()
     _, status = os.waitpid(child, 0)
     return reason or (None if status == 0 else f"a process that tried it ended with status {status}")
 
 
 def main() -> None:
-    """Print what is said of every layer, by name."""
+    """Print the result of every layer, by name."""
     json.dump({layer: tried(layer, sys.argv[1]) for layer in TRIALS}, sys.stdout)
 
 

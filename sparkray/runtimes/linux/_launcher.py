@@ -1,7 +1,7 @@
 """Becomes the engine: mounts, chroot, start state, then exec. Run as `python -I -S _launcher.py SPEC.json`.
 
 It stands alone (standard library only) since it may run as root through sudo, and it ends by replacing itself, so the
-engine's process is nobody's wrapper; only before a PID namespace of its own a process stays behind, to tell how the
+engine's process is nobody's wrapper; only before a PID namespace of its own a process stays behind, to report how the
 engine ended. The mounts live in a mount namespace of its own: they vanish with the last process,
 whatever happens. What goes wrong before the exec is written to the file that the spec names as `error`.
 """
@@ -25,7 +25,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check(result: int, what: str) -> None:
-    """Raise what errno says."""
+    """Raise the error of errno."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")

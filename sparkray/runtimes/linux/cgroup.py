@@ -14,14 +14,14 @@ from typing import Any, Literal
 
 Version = Literal[1, 2]
 UNLIMITED = -1
+# Version 1 has `unlimited` as the largest number of whole pages that fits; whatever the page, it is above this.
 _NEVER = 1 << 62
-"""Version 1 says `unlimited` as the largest number of whole pages that fits; whatever the page, it is above this."""
 _HUGETLB = re.compile(r"hugetlb\.(?P<size>[^.]+)\.(limit_in_bytes|max)")
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A mounted cgroup hierarchy. `controllers` is empty for version 2, whose folders say themselves what they have."""
+    """A mounted cgroup hierarchy. `controllers` is empty for version 2, whose folders list their own."""
 
     version: Version
     controllers: frozenset[str]
@@ -46,17 +46,17 @@ def unescaped(text: str) -> str:
 
 def parse_mounts(mountinfo: str) -> list[Mount]:
     """The cgroup hierarchies in /proc/self/mountinfo (proc_pid_mountinfo(5))."""
-    found = []
+    mounts = []
     for line in mountinfo.splitlines():
         before, _, after = line.partition(" - ")
         match [*before.split()[:5], *after.split()]:
             case [_, _, _, root, point, "cgroup", _, options, *_]:
-                found.append(Mount(1, frozenset(options.split(",")), unescaped(root), unescaped(point)))
+                mounts.append(Mount(1, frozenset(options.split(",")), unescaped(root), unescaped(point)))
             case [_, _, _, root, point, "cgroup2", *_]:
-                found.append(Mount(2, frozenset(), unescaped(root), unescaped(point)))
+                mounts.append(Mount(2, frozenset(), unescaped(root), unescaped(point)))
             case _:
                 continue
-    return found
+    return mounts
 
 
 def parse_membership(text: str) -> Iterator[tuple[frozenset[str], str]]:
@@ -117,7 +117,7 @@ def limits(membership: str, mounts: Sequence[Mount]) -> dict[str, Any]:
         "pids": ("pids", lambda _, groups: _least(_number(group / "pids.max") for group in groups)),
         "hugetlb_bytes": ("hugetlb", _hugetlb),
     }
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, (controller, read) in readers.items():
         folder = locate(controller, membership, mounts)
         if folder is None or not folder.path.is_dir():
@@ -125,8 +125,8 @@ def limits(membership: str, mounts: Sequence[Mount]) -> dict[str, Any]:
         with suppress(OSError, ValueError, ZeroDivisionError):
             value = read(folder.version, list(_upwards(folder.path)))
             if value is not None and value != {}:
-                found[name] = value
-    return found
+                values[name] = value
+    return values
 
 
 def _upwards(path: Path) -> Iterator[Path]:

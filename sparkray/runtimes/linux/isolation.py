@@ -17,32 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.config.isolation import BY_NAME, KernelFacts
-from sparkray.config.layer_effect import GROUP_PARENT
+from sparkray.config.layer_effect import GROUP_PARENT, shm_bytes
 from sparkray.config.privilege import CAPABILITIES, capabilities_of
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch
 from sparkray.runtimes.linux.cgroup import Mount, parse_mounts
 from sparkray.runtimes.linux.privilege import need_root
-from sparkray.units import MIB, parse_size
 
+# cpuacct is a controller of version 1 alone.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
-"""cpuacct is a controller of version 1 alone."""
 _TRIER = Path(__file__).with_name("_isolate.py")
 _TRY_PATIENCE_S = 60.0
 _EMPTY_PATIENCE_S = 5.0
-_DEFAULT_SHM = 64 * MIB
 
 
 @contextmanager
 def isolated(launch: Launch) -> Iterator[dict[str, Any]]:
-    """What the launcher is told of a launch's layers; what was made for them is gone afterwards.
+    """What the launcher needs for a launch's layers; what was made for them is gone afterwards.
 
     Raises:
         RunUnreadyError: There is no such layer, or no control group could be made.
     """
     unknown = [layer for layer in launch.isolation if layer not in BY_NAME]
     if unknown:
-        raise RunUnreadyError(f"no layer of isolation is called {unknown[0]!r}: there are {', '.join(BY_NAME)}")
+        raise RunUnreadyError(f"unknown layer of isolation {unknown[0]!r}: known are {', '.join(BY_NAME)}")
     upper = launch.scratch.with_name(f"{launch.scratch.name}-upper")
     groups: list[Path] = []
     try:
@@ -54,7 +52,7 @@ def isolated(launch: Launch) -> Iterator[dict[str, Any]]:
             "isolation": launch.isolation,
             "cgroups": [str(group) for group in groups],
             "upper": str(upper),
-            "shm_bytes": parse_size(launch.options.shm_size) if launch.options.shm_size else _DEFAULT_SHM,
+            "shm_bytes": shm_bytes(launch.options),
             "capabilities": _mask(launch),
         }
     finally:
@@ -83,7 +81,7 @@ def make_groups(name: str, mountinfo: str | None = None) -> list[Path]:
     text = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
     places = hierarchies(parse_mounts(text))
     if not places:
-        raise RunUnreadyError("no control group can be made: no hierarchy with a memory controller is mounted here")
+        raise RunUnreadyError("no control group can be made: no memory controller is mounted")
     made: list[Path] = []
     try:
         for mount in places:
@@ -148,18 +146,18 @@ def kernel_facts(info: Mapping[str, Any] | None = None, python: str = sys.execut
     """What this machine makes of each layer, found by trying: a process takes it on, and ends.
 
     Args:
-        info: What the Docker engine says of itself (`docker info`), where one answers.
+        info: `docker info`, where a Docker engine answers.
         python: An interpreter.
 
     Raises:
         PrivilegeError: Root is needed.
     """
     need_root()
-    told = info or {}
+    reported = info or {}
     version = 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
     return KernelFacts(
-        cgroup_version=int(told["CgroupVersion"]) if told.get("CgroupVersion") else version,
-        storage_driver=told.get("Driver"),
+        cgroup_version=int(reported["CgroupVersion"]) if reported.get("CgroupVersion") else version,
+        storage_driver=reported.get("Driver"),
         refused={**_tried(python), **_group_refused()},
     )
 
@@ -170,8 +168,8 @@ def _tried(python: str) -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TRY_PATIENCE_S)
     if done.returncode != 0:
         return {}
-    said: dict[str, str | None] = json.loads(done.stdout)
-    return {layer: f"this machine refuses it: {reason}" for layer, reason in said.items() if reason is not None}
+    errors: dict[str, str | None] = json.loads(done.stdout)
+    return {layer: f"this machine refuses it: {reason}" for layer, reason in errors.items() if reason is not None}
 
 
 def _group_refused() -> dict[str, str]:

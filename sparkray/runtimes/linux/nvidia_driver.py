@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+# Where the native arm has them: NVIDIA's images have this folder in LD_LIBRARY_PATH for exactly that.
 MOUNT_POINT = "/usr/local/nvidia/lib64"
-"""Where the native arm has them: NVIDIA's images have this folder in LD_LIBRARY_PATH for exactly that."""
 _CACHE_LINE = re.compile(r"^\s*(?P<name>\S+) \(.*\) => (?P<path>/\S+)$", re.MULTILINE)
 _DRIVER_LIBRARY = re.compile(r"lib(cuda|cudadebugger|nvidia-[\w-]+|nvcuvid|nvoptix|nvidia)\.so(\.\d+)*$")
 _PATIENCE_S = 20
@@ -35,11 +35,11 @@ def parse_toolkit(text: str) -> set[Path]:
 
 def parse_linker(text: str) -> set[Path]:
     """The driver's libraries from `ldconfig -p`; of several with one name, the first, as the linker takes it."""
-    found: dict[str, Path] = {}
+    libraries: dict[str, Path] = {}
     for match in _CACHE_LINE.finditer(text):
         if _DRIVER_LIBRARY.fullmatch(match["name"]):
-            found.setdefault(match["name"], Path(match["path"]))
-    return set(found.values())
+            libraries.setdefault(match["name"], Path(match["path"]))
+    return set(libraries.values())
 
 
 def driver_binds(libraries: tuple[Path, ...]) -> tuple[tuple[str, str, bool], ...]:

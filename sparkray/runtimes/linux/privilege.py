@@ -1,6 +1,6 @@
 """Root, which a chroot and a declared start state need: as we are, else the whole program again through `sudo -n`.
 
-The whole program and not the one command: what root started, a user can neither look at nor end, and a run that cannot
+The whole program and not the one command: what root started, a user can neither inspect nor end, and a run that cannot
 be read back or stopped is not believed.
 """
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
 from sparkray.runtimes.linux.isolation import isolated
@@ -26,25 +28,39 @@ def marked(name: str | None = None) -> list[int]:
 
     Environments that may not be read (another user's) are passed over.
     """
-    wanted = f"{MARKER}={name}".encode() if name else f"{MARKER}=".encode()
-    found = []
-    for entry in (path.name for path in Path("/proc").iterdir()):
-        if not entry.isdigit() or int(entry) == os.getpid():
-            continue
-        with suppress(OSError):
-            variables = Path("/proc", entry, "environ").read_bytes().split(b"\0")
-            if wanted in variables if name else any(v.startswith(wanted) for v in variables):
-                found.append(int(entry))
-    return sorted(found)
+    runs = {pid: run for pid in psutil.pids() if pid != os.getpid() and (run := name_of(pid)) is not None}
+    return sorted(pid for pid, run in runs.items() if name in (None, run))
 
 
 def name_of(pid: int) -> str | None:
     """The run that a marked process belongs to; None when it is gone or has no marker."""
     with suppress(OSError):
-        for variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
-            if variable.startswith(f"{MARKER}=".encode()):
-                return variable.partition(b"=")[2].decode(errors="replace")
+        return _marker(pid)
     return None
+
+
+def _marker(pid: int) -> str | None:
+    variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    key = f"{MARKER}=".encode()
+    return next((text.removeprefix(key).decode(errors="replace") for text in variables if text.startswith(key)), None)
+
+
+def carries(pid: int, name: str) -> bool | None:
+    """Whether a process has a run's marker; None when its environment may not be read (root's, seen by a user)."""
+    try:
+        return _marker(pid) == name
+    except PermissionError:
+        return None
+    except OSError:
+        return False
+
+
+def children(pid: int) -> list[int]:
+    """Children of a process; none when it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
 
 
 def end_marked(name: str) -> list[int]:
@@ -128,7 +144,7 @@ def launched(launch: Launch) -> Iterator[Process]:
 
 
 def launch_spec(launch: Launch, error: Path) -> dict[str, Any]:
-    """What the launcher reads of a launch, but for layers of isolation. `error` is where it says what went wrong."""
+    """What the launcher reads of a launch, but for layers of isolation. It writes what went wrong to `error`."""
     return {
         "argv": launch.argv,
         "environment": {**launch.environment, MARKER: launch.name},
@@ -166,25 +182,8 @@ def _engine_pid(child: subprocess.Popen[bytes], name: str, error: Path) -> int:
             raise RunUnreadyError(f"the engine could not be started: {reason}")
         if ended is not None:
             return child.pid
-        for pid in (child.pid, *_children(child.pid)):
+        for pid in (child.pid, *children(child.pid)):
             if carries(pid, name):
                 return pid
         time.sleep(0.002)
     raise RunUnreadyError(f"the engine had not been started after {_START_PATIENCE_S:.0f} s")
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(found) for found in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def carries(pid: int, name: str) -> bool | None:
-    """Whether a process has a run's marker; None when its environment may not be read (root's, seen by a user)."""
-    try:
-        return f"{MARKER}={name}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except PermissionError:
-        return None
-    except OSError:
-        return False

@@ -1,6 +1,6 @@
 """What a process really got, read from outside through /proc: alike in every arm, and for every engine.
 
-Fields that may not be read are absent. Nothing here asks the container what it thinks: it looks.
+Fields that may not be read are absent. Nothing is asked of the container.
 """
 
 import os
@@ -35,8 +35,8 @@ _LIMIT_NAMES = {
     "realtime timeout": "rttime",
 }
 _NAMESPACES = ("mnt", "pid", "net", "ipc", "uts", "user", "cgroup")
+# SIGPIPE and SIGXFSZ, which CPython ignores for itself as it starts.
 _INTERPRETERS_OWN = 1 << 12 | 1 << 24
-"""SIGPIPE and SIGXFSZ, which CPython ignores for itself as it starts."""
 _STATUS_FIELDS = {
     "CapEff": "capabilities",
     "CapBnd": "capabilities_bounding",
@@ -61,7 +61,7 @@ class Mounted(NamedTuple):
 def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
     """The state of a process: nice, OOM score, limits, environment, namespaces, capabilities, cgroups, mounts, network.
 
-    `namespaces` maps each kind to `host` or `own`; `cgroup_limits` is what `_cgroup.limits` tells; `pid_inside` is the
+    `namespaces` maps each kind to `host` or `own`; `cgroup_limits` is the result of `cgroup.limits`; `pid_inside` is the
     process's number in its own PID namespace; `model_*` are of the mount that the model lies on and None where it has
     none; `kernel` has the values that Docker options declare by their address (`config.trace`), as text. Sizes in bytes, -1
     for unlimited, CPUs as lists (`0-3`). Of a process that is gone there is nothing.
@@ -90,7 +90,7 @@ def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
     if kernel := kernel_values(kernel_reads(), here, proc):
         state["kernel"] = kernel
     with suppress(OSError):
-        state.update(_mounts_told((here / "mountinfo").read_text()))
+        state.update(_mounts((here / "mountinfo").read_text()))
     with suppress(OSError):
         state.update(parse_status((here / "status").read_text()))
     return state
@@ -103,12 +103,12 @@ def _stat_fields(here: Path) -> list[str]:
 
 def parse_limits(text: str) -> dict[str, tuple[int, int]]:
     """(soft, hard) by name as `StartState.rlimits` has them, from the text of /proc/PID/limits."""
-    found = {}
+    limits_by_name = {}
     for match in _LIMIT.finditer(text):
         name = _LIMIT_NAMES.get(match["name"])
         if name is not None:
-            found[name] = (_limit(match["soft"]), _limit(match["hard"]))
-    return found
+            limits_by_name[name] = (_limit(match["soft"]), _limit(match["hard"]))
+    return limits_by_name
 
 
 def _limit(text: str) -> int:
@@ -122,13 +122,13 @@ def parse_environment(data: bytes) -> dict[str, str]:
 
 
 def parse_status(text: str) -> dict[str, str]:
-    """The fields of /proc/PID/status that tell isolation."""
-    found = {}
+    """The fields of /proc/PID/status of isolation."""
+    fields = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
         if name in _STATUS_FIELDS:
-            found[_STATUS_FIELDS[name]] = value.strip()
-    return found
+            fields[_STATUS_FIELDS[name]] = value.strip()
+    return fields
 
 
 def _namespaces(here: Path, proc: Path) -> dict[str, str]:
@@ -168,10 +168,10 @@ def kernel_values(addresses: Sequence[str], here: Path, proc: Path) -> dict[str,
 
 def _cgroup_limits(here: Path, proc: Path) -> dict[str, Any]:
     """Raises OSError, or IndexError where the process's groups are not to be seen from here."""
-    found = limits((here / "cgroup").read_text(), parse_mounts((proc / "self/mountinfo").read_text()))
-    if not found:
+    values = limits((here / "cgroup").read_text(), parse_mounts((proc / "self/mountinfo").read_text()))
+    if not values:
         raise IndexError("no cgroup of the process is mounted here")
-    return found
+    return values
 
 
 def parse_interfaces(text: str) -> list[str]:
@@ -183,7 +183,7 @@ def parse_pid_inside(text: str) -> int:
     """The process's number in the innermost PID namespace, from the text of /proc/PID/status.
 
     Raises:
-        ValueError: The kernel does not tell (before 4.1).
+        ValueError: The kernel does not report it (before 4.1).
     """
     for line in text.splitlines():
         if line.startswith("NSpid:"):
@@ -201,20 +201,20 @@ def parse_online(text: str) -> str:
 
 def parse_mountinfo(text: str) -> list[Mounted]:
     """The mounts of a process in order, from the text of /proc/PID/mountinfo (proc_pid_mountinfo(5))."""
-    found = []
+    mounts = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
         match [before.split(), after.split()]:
             case [[_, _, _, _, place, options, *_], [kind, source, *more]]:
                 read_only = "ro" in options.split(",") or any("ro" in words.split(",") for words in more)
-                found.append(Mounted(unescaped(place), kind, unescaped(source), read_only))
+                mounts.append(Mounted(unescaped(place), kind, unescaped(source), read_only))
             case _:
                 continue
-    return found
+    return mounts
 
 
-def _mounts_told(text: str) -> dict[str, Any]:
-    """What the mounts tell of a run: the root, /dev/shm, and what the model is read from."""
+def _mounts(text: str) -> dict[str, Any]:
+    """What the mounts show: the root, /dev/shm, and what the model is read from."""
     mounts = parse_mountinfo(text)
     root, shm = _last(mounts, "/"), _last(mounts, "/dev/shm")  # noqa: S108 - the mount, not a file in it
     model = _last(mounts, f"{INSIDE}/model", below=True)
@@ -238,7 +238,7 @@ def differences(declared: Mapping[str, Any], effective: Mapping[str, Any]) -> li
     """Where a process does not have the start state that was declared for it, in words.
 
     Only what was declared is compared; a field that could not be read back counts as a difference, since a number that
-    cannot be checked is not believed. Masks of signals and of files are compared where the kernel tells them.
+    cannot be checked is not believed. Masks of signals and of files are compared where the kernel reports them.
     """
     wrong = [
         f"{name} is {effective.get(name)!r}, declared {declared[name]!r}"

@@ -1,6 +1,6 @@
 """Simulated NVML: GPUs with configurable values, unsupported queries and faults. It needs no driver."""
 
-# ruff: noqa: N802 (the names are NVML's, and `nvml.Nvml` says what each does)
+# ruff: noqa: N802 (the names are NVML's)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,14 +46,14 @@ class FakeDevice:
     lost: bool = False
 
 
-def gb10(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
+def gb10(**changes: Any) -> FakeDevice:
     """The GPU of a DGX Spark: unified memory, so no memory info, memory clock, power limit or ECC."""
     absent = dict.fromkeys((MEMORY_INFO, MEMORY_CLOCK, POWER_LIMIT, ECC), pynvml.NVML_ERROR_NOT_SUPPORTED)
     values = {"uuid": "GPU-00000000-0000-0000-0000-000000000010", "sm_mhz": 2418, "errors": absent}
     return FakeDevice(**{"name": "NVIDIA GB10", **values, **changes})
 
 
-def h100(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
+def h100(**changes: Any) -> FakeDevice:
     """A discrete GPU that supports every query."""
     values = {"power_limit_mw": 700_000, "sm_mhz": 1980, "memory_mhz": 2619, "memory_pct": 3}
     uuid = "GPU-00000000-0000-0000-0000-000000000100"
@@ -61,7 +61,7 @@ def h100(**changes: Any) -> FakeDevice:  # noqa: ANN401 - fields of FakeDevice
 
 
 class FakeNvml:
-    """Implements `nvml.Nvml`. `init_error` makes opening fail: no library, no driver."""
+    """The functions of pynvml that sparkray uses. `init_error` makes opening fail: no library, no driver."""
 
     def __init__(self, devices: Sequence[FakeDevice] = (), *, init_error: int | None = None) -> None:
         self.devices = list(devices)
