@@ -52,6 +52,8 @@ class Faults:
     ignore_sigterm: bool = False
     no_stream: bool = False
     """Answers with one JSON document."""
+    close_kept: bool = False
+    """Closes a connection when a second request comes on it, without an answer."""
     announce: bool = False
     """Prints `REQUEST n` on stdout when a request has come."""
 
@@ -63,7 +65,9 @@ class _Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await self._request(reader, writer):
-                pass
+                if self.faults.close_kept:
+                    await reader.readexactly(1)
+                    break
         writer.close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
