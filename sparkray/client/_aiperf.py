@@ -67,14 +67,14 @@ def run(target: Target, load: Load, *, cpus: Sequence[int] | None, stop_fd: int 
     return replace(result, client=f"aiperf {version}", max_rate_share=None, notes=notes)
 
 
-def find_program() -> str:
-    """Path of `aiperf`, beside this interpreter or on PATH. Raises HostError."""
-    beside = Path(sys.executable).with_name("aiperf")
-    path = str(beside) if beside.exists() else shutil.which("aiperf")
-    if path is None:
+def find_program(*, path: str | None = None, python: Path = Path(sys.executable)) -> str:
+    """Path of `aiperf`, beside the interpreter or on PATH. Raises HostError."""
+    beside = python.with_name("aiperf")
+    program = str(beside) if beside.exists() else shutil.which("aiperf", path=path)
+    if program is None:
         remedy = "pip install 'sparkray[aiperf]', or install aiperf 0.13 elsewhere and put it on PATH"
         raise HostError("the load generator aiperf is not installed", remedy)
-    return path
+    return program
 
 
 def _supported(load: Load) -> None:
@@ -125,11 +125,8 @@ def command(target: Target, load: Load, folder: Path) -> tuple[str, ...]:
 
 def _run(argv: Sequence[str], log: Path, stop_fd: int | None) -> tuple[bool, int, float]:
     """Whether it was stopped, its exit status and the CPU seconds of its processes."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
-        )
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     ended = os.pidfd_open(process.pid)
     try:
         ready, _, _ = select.select([ended, *([] if stop_fd is None else [stop_fd])], [], [])

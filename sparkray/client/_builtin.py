@@ -56,9 +56,10 @@ def run(target: Target, load: Load, *, cpus: Sequence[int] | None, stop_fd: int 
 
 
 def last_line(log: Path) -> str:
-    """What a generator that failed printed last."""
+    """The last error that a generator printed, else its last line."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][-_SHOWN:] if lines else "it printed nothing"
+    errors = [line for line in lines if " ERROR " in line]
+    return (errors or lines or ["it printed nothing"])[-1][-_SHOWN:]
 
 
 def wait_for(command: Sequence[str], output: int, stop_fd: int | None) -> int:
