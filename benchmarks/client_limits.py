@@ -131,7 +131,9 @@ def main() -> int:
         serve(float(options.serve[0]), options.serve[1])
         return 0
     cases = [(options.most_streams, rate / options.most_streams) for rate in RATES] + [(n, 100.0) for n in AT_100]
-    print(f"{'streams':>8}{'tok/s each':>12}{'sent/s':>10}{'received/s':>12}{'client CPU':>12}{'p50 ms':>9}{'p99 ms':>9}")
+    print(
+        f"{'streams':>8}{'tok/s each':>12}{'sent/s':>10}{'received/s':>12}{'client CPU':>12}{'p50 ms':>9}{'p99 ms':>9}"
+    )
     sustained, kept = 0.0, True
     for streams, rate in cases:
         sent, received, cpu, p50, p99 = measure(streams, rate, options.seconds)

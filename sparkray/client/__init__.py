@@ -1,7 +1,8 @@
 """Load generators: requests to an OpenAI-compatible server from outside its environment, alike in every arm.
 
 `run_load` starts a generator as a process of its own, pinned to CPUs that the engine does not use, and returns one row per
-request that was sent. A failed request is a row with an error. `builtin` is sparkray's own generator.
+request that was sent. A failed request is a row with an error. `builtin` is sparkray's own
+generator; `aiperf` is NVIDIA's (extra `sparkray[aiperf]`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from sparkray.records import Request
 
 Prompt = str | Sequence[int]
 Ended = Literal["complete", "stopped", "saturated"]
-CLIENTS = ("builtin",)
+CLIENTS = ("builtin", "aiperf")
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,8 @@ def run_load(
         raise UnknownNameError("load generator", client, list(CLIENTS))
     if target.endpoint == "chat" and not all(isinstance(prompt, str) for prompt in load.prompts):
         raise ConfigError("prompts of token ids need the endpoint completions; chat takes text")
-    from sparkray.client._builtin import run  # noqa: PLC0415 - one generator is imported, the one that is used
-
+    if client == "aiperf":
+        from sparkray.client._aiperf import run  # noqa: PLC0415 - one generator is imported, the one that is used
+    else:
+        from sparkray.client._builtin import run  # noqa: PLC0415
     return run(target, load, cpus=cpus, stop_fd=stop_fd)

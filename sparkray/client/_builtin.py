@@ -9,10 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from sparkray.client import Load, LoadResult, Target
-from sparkray.client._rows import result_of
+from sparkray.client._rows import Row, parsed, result_of
 from sparkray.errors import ClientFailedError, ConfigError
 
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 28), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
@@ -51,13 +50,16 @@ def run(target: Target, load: Load, *, cpus: Sequence[int] | None, stop_fd: int 
             raise ClientFailedError(
                 f"the load generator ended with status {code} after {len(recorded)} requests: {last_line(log)}"
             )
-    return result_of(recorded[:-1], recorded[-1], load)
+    end = recorded.pop()
+    parsed_rows = [parsed(row) for row in recorded]
+    return result_of(parsed_rows, load, ended=end["ended"], cpu_s=end["cpu_s"], load_cpu_s=end["load_cpu_s"])
 
 
 def last_line(log: Path) -> str:
-    """What a generator that failed printed last."""
+    """The last error that a generator printed, else its last line."""
     lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1][-_SHOWN:] if lines else "it printed nothing"
+    errors = [line for line in lines if " ERROR " in line]
+    return (errors or lines or ["it printed nothing"])[-1][-_SHOWN:]
 
 
 def wait_for(command: Sequence[str], output: int, stop_fd: int | None) -> int:
@@ -86,9 +88,9 @@ def wait_for(command: Sequence[str], output: int, stop_fd: int | None) -> int:
             os.close(ended)
 
 
-def _read(rows: Path) -> list[dict[str, Any]]:
+def _read(rows: Path) -> list[Row]:
     """Rows that were written whole, with the pieces that came; a generator that was killed may leave half of one."""
-    read: list[dict[str, Any]] = []
+    read: list[Row] = []
     if not rows.exists():
         return read
     with rows.open("rb") as file:

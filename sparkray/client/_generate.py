@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from sparkray.client._http import BrokenAnswerError, Pool
+from sparkray.client._http import BrokenAnswerError, ClosedIdleError, Pool
 from sparkray.client._stream import error_text
 from sparkray.units import NS_PER_S
 
@@ -119,7 +119,11 @@ class Generator:
         row["submit_ns"] = time.monotonic_ns()
         try:
             async with asyncio.timeout(self._load["timeout_s"]):
-                await self._exchange(request, row)
+                try:
+                    await self._exchange(request, row)
+                except ClosedIdleError:
+                    row["resent"] = True
+                    await self._exchange(request, row)
         except TimeoutError:
             _fail(row, "timeout", f"no complete answer within {self._load['timeout_s']:g} s")
         except asyncio.CancelledError:
@@ -134,7 +138,7 @@ class Generator:
             self._record(row)
 
     async def _exchange(self, request: bytes, row: Row) -> None:
-        connection = await self._pool.take()
+        connection = await self._pool.take(fresh="resent" in row)
         answer = connection.send(request)
         row["pieces"], row["stamps"] = answer.pieces, answer.stamps
         try:

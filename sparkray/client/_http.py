@@ -25,6 +25,13 @@ class BrokenAnswerError(Exception):
     """The answer ended before its end, or is not HTTP."""
 
 
+class ClosedIdleError(Exception):
+    """The server had closed a kept connection when a request was sent on it: it can be sent again on another one.
+
+    llama.cpp announces 5 s of keep-alive and closes some connections at once.
+    """
+
+
 @dataclass
 class Answer:
     """What came: `pieces` of the body, each with its time stamp. `ended` is done when the body is complete."""
@@ -46,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._rest = b""
         self._body: _Body | None = None
         self._keep = True
+        self._reused = False
 
     @property
     def usable(self) -> bool:
@@ -58,7 +66,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def send(self, request: bytes) -> Answer:
-        """Send a whole request; its answer fills as bytes come."""
+        """Send a whole request; its answer fills as bytes come. `ended` may raise BrokenAnswerError or ClosedIdleError."""
+        self._reused = self.idle_since > 0
         self._answer = Answer(asyncio.get_running_loop().create_future())
         self._rest, self._body = b"", None
         self._transport.write(request)
@@ -100,7 +109,12 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         complete = self._body is not None and self._body.ends_with_connection and exc is None
         self._keep = False
-        self._end(None if complete else BrokenAnswerError(str(exc) if exc else "the server closed the connection"))
+        if complete:
+            self._end(None)
+        elif self._reused and self._body is None and not self._rest:
+            self._end(ClosedIdleError())
+        else:
+            self._end(BrokenAnswerError(str(exc) if exc else "the server closed the connection"))
 
     def _head(self, answer: Answer) -> "tuple[_Body | None, bytes]":
         """Body and what came of it, once the head is complete."""
@@ -196,9 +210,9 @@ class Pool:
         self._ssl = ssl.create_default_context() if secure else None
         self._idle: list[Connection] = []
 
-    async def take(self) -> Connection:
-        """An idle connection, else a new one. Raises OSError."""
-        while self._idle:
+    async def take(self, *, fresh: bool = False) -> Connection:
+        """An idle connection unless it must be `fresh`, else a new one. Raises OSError."""
+        while self._idle and not fresh:
             connection = self._idle.pop()
             if connection.usable:
                 return connection

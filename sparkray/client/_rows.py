@@ -2,15 +2,16 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sparkray.client import Load, LoadResult
+from sparkray.client import Ended, Load, LoadResult
 from sparkray.client._limits import CHUNKS_PER_S
 from sparkray.client._stream import Chunk, EventParser, read_chunks
 from sparkray.records import Request
 from sparkray.units import NS_PER_MS, NS_PER_S
 
+Row = dict[str, Any]
 NAME = "builtin"
 _NEAR = 0.5
 """Share of the client's limit, or of one CPU, above which the client may have slowed what it measured."""
@@ -19,31 +20,35 @@ _SHORT_S = 1.0
 """A load shorter than this is mostly the client's own start."""
 
 
-def result_of(rows: Sequence[dict[str, Any]], end: dict[str, Any], load: Load) -> LoadResult:
+def result_of(
+    rows: Iterable[Row], load: Load, *, ended: Ended, cpu_s: float, load_cpu_s: float | None = None
+) -> LoadResult:
     """The result of a load.
 
     Args:
-        rows: One per request, as `_generate` recorded it, with the pieces that came.
-        end: The generator's last row: how it ended, its CPU seconds.
+        rows: One per request, parsed.
         load: What was asked for.
+        ended: How it ended.
+        cpu_s: CPU seconds of the client.
+        load_cpu_s: Those of them that were used by one process during the load; None where they are not known.
     """
-    rows = sorted((parsed(row) for row in rows), key=lambda row: row["index"])
-    requests = tuple(request_of(row, _asked(load, row["index"])) for row in rows)
+    rows = sorted(rows, key=lambda row: row["index"])
+    requests = tuple(request_of(row, asked(load, row["index"])) for row in rows)
     share = busiest_second(rows) / CHUNKS_PER_S if CHUNKS_PER_S else None
     return LoadResult(
         requests=requests,
-        client_cpu_s=end["cpu_s"],
+        client_cpu_s=cpu_s,
         max_rate_share=share,
-        notes=tuple(notes(rows, requests, share, end)),
-        ended=end["ended"],
+        notes=tuple(notes(rows, requests, share, load_cpu_s)),
+        ended=ended,
         client=NAME,
         models=tuple(dict.fromkeys(row["model"] for row in rows if row.get("model"))),
     )
 
 
-def parsed(row: dict[str, Any]) -> dict[str, Any]:
+def parsed(row: Row) -> Row:
     """The row with what its pieces hold: `chunk_ns`, `finish_ns`, `done`, `usage`, `model`, and an error in the stream."""
-    found: dict[str, Any] = {"chunk_ns": [], **row}
+    found: Row = {"chunk_ns": [], **row}
     if row.get("content_type") == "application/json":
         return {"error_kind": "no_stream", "error": "the answer is one JSON document, not a stream of events", **found}
     parser = EventParser()
@@ -60,7 +65,7 @@ def parsed(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _add(chunk: Chunk, at_ns: int, found: dict[str, Any]) -> None:
+def _add(chunk: Chunk, at_ns: int, found: Row) -> None:
     if chunk.text:
         found["chunk_ns"].append(at_ns)
     if chunk.finished:
@@ -78,16 +83,17 @@ def _add(chunk: Chunk, at_ns: int, found: dict[str, Any]) -> None:
         found["error_kind"], found["error"] = "server", chunk.error
 
 
-def _asked(load: Load, index: int) -> int:
+def asked(load: Load, index: int) -> int:
+    """Output tokens that were asked for with a prompt."""
     return load.output_tokens if isinstance(load.output_tokens, int) else load.output_tokens[index]
 
 
-def busiest_second(rows: Sequence[dict[str, Any]]) -> int:
+def busiest_second(rows: Sequence[Row]) -> int:
     """Most chunks with text that came within one second of the clock."""
     return max(Counter(ns // NS_PER_S for row in rows for ns in row["chunk_ns"]).values(), default=0)
 
 
-def request_of(row: dict[str, Any], asked: int) -> Request:
+def request_of(row: Row, asked: int) -> Request:
     """One request. Its tokens are what the usage field reports; None where it reports none."""
     chunks: list[int] = row["chunk_ns"]
     prompt, completion = row.get("usage") or (None, None)
@@ -111,7 +117,7 @@ def request_of(row: dict[str, Any], asked: int) -> Request:
     )
 
 
-def count_error(row: dict[str, Any], completion: int | None, asked: int) -> tuple[str | None, str | None]:
+def count_error(row: Row, completion: int | None, asked: int) -> tuple[str | None, str | None]:
     """Kind and text of what is wrong with the token count of a request that ended well; (None, None) when it can be right.
 
     A chunk may hold several tokens, so fewer chunks than tokens contradict nothing.
@@ -130,9 +136,7 @@ def count_error(row: dict[str, Any], completion: int | None, asked: int) -> tupl
     return None, None
 
 
-def notes(
-    rows: Sequence[dict[str, Any]], requests: Sequence[Request], share: float | None, end: dict[str, Any]
-) -> list[str]:
+def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None, load_cpu_s: float | None) -> list[str]:
     """What a reader of the numbers should know."""
     found = [
         f"{count} of {len(requests)} requests failed ({kind}), the first, {first.index}: {first.error}"
@@ -143,6 +147,9 @@ def notes(
     several = sum(1 for r in good if not r.token_ns and r.output_tokens)
     if several:
         found.append(f"{several} of {len(good)} requests had chunks of several tokens: their ITL is a mean per request")
+    resent = sum(1 for row in rows if row.get("resent"))
+    if resent:
+        found.append(f"{resent} requests were sent again: the server had closed the connection that it had kept")
     undone = sum(1 for row in rows if row.get("finish_ns") and not row.get("done"))
     if undone:
         found.append(f"{undone} streams ended without [DONE]")
@@ -154,6 +161,6 @@ def notes(
             f"the client received {share:.0%} of the chunks per second that it can: it may have slowed the load"
         )
     span_s = (max(r["ended_ns"] for r in rows) - min(r["submit_ns"] for r in rows)) / NS_PER_S if rows else 0.0
-    if span_s > _SHORT_S and end["load_cpu_s"] / span_s > _NEAR:
-        found.append(f"the client used {end['load_cpu_s'] / span_s:.0%} of one CPU: it may have slowed the load")
+    if load_cpu_s is not None and span_s > _SHORT_S and load_cpu_s / span_s > _NEAR:
+        found.append(f"the client used {load_cpu_s / span_s:.0%} of one CPU: it may have slowed the load")
     return found

@@ -52,6 +52,8 @@ class Faults:
     ignore_sigterm: bool = False
     no_stream: bool = False
     """Answers with one JSON document."""
+    close_kept: bool = False
+    """Closes a connection when a second request comes on it, without an answer."""
     announce: bool = False
     """Prints `REQUEST n` on stdout when a request has come."""
 
@@ -63,7 +65,9 @@ class _Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while await self._request(reader, writer):
-                pass
+                if self.faults.close_kept:
+                    await reader.readexactly(1)
+                    break
         writer.close()
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -110,7 +114,9 @@ class _Server:
             sent = min(index + faults.tokens_per_chunk, asked)
             await self._event(writer, self._document(request, path, sent, last=sent == asked))
         if faults.usage in ("last", "short", "long"):
-            await self._event(writer, {"model": faults.model, "choices": [], "usage": self._usage(request, asked)})
+            await self._event(
+                writer, {"object": "text_completion", "choices": [], "usage": self._usage(request, asked)}
+            )
         if faults.done:
             await self._event(writer, None)
         writer.write(b"0\r\n\r\n")
@@ -126,13 +132,12 @@ class _Server:
         return count in self.faults.half_requests
 
     def _document(self, request: dict, path: str, sent: int, *, last: bool) -> dict:
-        choice: dict = {"index": 0, "finish_reason": "length" if last else None}
-        if path.endswith("chat/completions"):
-            choice["delta"] = {"content": " é"}
-        else:
-            choice["text"] = " é"
+        chat = path.endswith("chat/completions")
+        text = {"delta": {"content": " é"}} if chat else {"text": " é"}
+        choice = {"index": 0, "finish_reason": "length" if last else None, **text}
         usage = {"usage": self._usage(request, sent)} if self.faults.usage == "every" else {}
-        return {"model": self.faults.model, "choices": [choice], **usage}
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        return {"object": kind, "model": self.faults.model, "choices": [choice], **usage}
 
     def _usage(self, request: dict, sent: int) -> dict:
         prompt = request.get("prompt") or request["messages"][0]["content"]

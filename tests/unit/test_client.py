@@ -101,6 +101,12 @@ def test_a_server_that_dies_leaves_a_broken_stream_and_refused_connections() -> 
     assert "Connect call failed" in result.requests[3].error
 
 
+def test_a_request_on_a_connection_that_the_server_closed_is_sent_again() -> None:
+    result = _load(Faults(close_kept=True), prompts=IDS[:4])
+    assert [(r.output_tokens, r.error) for r in result.requests] == [(6, None)] * 4
+    assert result.notes == ("3 requests were sent again: the server had closed the connection that it had kept",)
+
+
 def test_a_trace_sends_when_due_and_not_when_answered() -> None:
     offsets = (0.0, 0.05, 0.3)
     arrival = Arrival("trace", offsets_s=offsets)
