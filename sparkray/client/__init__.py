@@ -81,8 +81,8 @@ class LoadResult:
     Attributes:
         requests: One per request that was sent, by index. Their `error` says what went wrong.
         client_cpu_s: CPU seconds of the client's process.
-        max_rate_share: Chunks received in the busiest second over the rate that this client sustained on the machine where
-            its limit was measured; None where it has no measured limit.
+        max_rate_share: Chunks of the busiest second over those that the client could have taken, by its own CPU time per
+            chunk in this load. Above 0.5 it is a note; None of a client whose limit is not known.
         notes: What a reader of the numbers should know, in words.
         ended: `complete`, `stopped` from outside, or `saturated`.
         client: Name and version of the client.

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sparkray.client import Ended, Load, LoadResult
-from sparkray.client._limits import CHUNKS_PER_S
 from sparkray.client._stream import Chunk, EventParser, read_chunks
 from sparkray.records import Request
 from sparkray.units import NS_PER_MS, NS_PER_S
@@ -14,10 +13,8 @@ from sparkray.units import NS_PER_MS, NS_PER_S
 Row = dict[str, Any]
 NAME = "builtin"
 _NEAR = 0.5
-"""Share of the client's limit, or of one CPU, above which the client may have slowed what it measured."""
+"""Share of the client's limit above which it may have slowed what it measured."""
 _LATE_MS = 2.0
-_SHORT_S = 1.0
-"""A load shorter than this is mostly the client's own start."""
 
 
 def result_of(
@@ -34,12 +31,12 @@ def result_of(
     """
     rows = sorted(rows, key=lambda row: row["index"])
     requests = tuple(request_of(row, asked(load, row["index"])) for row in rows)
-    share = busiest_second(rows) / CHUNKS_PER_S if CHUNKS_PER_S else None
+    share = rate_share(rows, load_cpu_s)
     return LoadResult(
         requests=requests,
         client_cpu_s=cpu_s,
         max_rate_share=share,
-        notes=tuple(notes(rows, requests, share, load_cpu_s)),
+        notes=tuple(notes(rows, requests, share)),
         ended=ended,
         client=NAME,
         models=tuple(dict.fromkeys(row["model"] for row in rows if row.get("model"))),
@@ -88,9 +85,15 @@ def asked(load: Load, index: int) -> int:
     return load.output_tokens if isinstance(load.output_tokens, int) else load.output_tokens[index]
 
 
-def busiest_second(rows: Sequence[Row]) -> int:
-    """Most chunks with text that came within one second of the clock."""
-    return max(Counter(ns // NS_PER_S for row in rows for ns in row["chunk_ns"]).values(), default=0)
+def rate_share(rows: Sequence[Row], load_cpu_s: float | None) -> float | None:
+    """Chunks with text of the busiest second over those that one CPU of this machine can take; None where not known.
+
+    The generator is one thread, so its limit is one CPU. What a chunk costs is the CPU time of this load over its chunks.
+    """
+    seconds = Counter(ns // NS_PER_S for row in rows for ns in row["chunk_ns"])
+    if load_cpu_s is None or not seconds:
+        return None
+    return max(seconds.values()) * load_cpu_s / seconds.total()
 
 
 def request_of(row: Row, asked: int) -> Request:
@@ -136,7 +139,7 @@ def count_error(row: Row, completion: int | None, asked: int) -> tuple[str | Non
     return None, None
 
 
-def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None, load_cpu_s: float | None) -> list[str]:
+def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None) -> list[str]:
     """What a reader of the numbers should know."""
     found = [
         f"{count} of {len(requests)} requests failed ({kind}), the first, {first.index}: {first.error}"
@@ -157,10 +160,5 @@ def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None,
     if len(late_ms) > 1 and (p99 := statistics.quantiles(late_ms, n=100)[98]) > _LATE_MS:
         found.append(f"requests were sent late: p99 {p99:.1f} ms after they were due")
     if share is not None and share > _NEAR:
-        found.append(
-            f"the client received {share:.0%} of the chunks per second that it can: it may have slowed the load"
-        )
-    span_s = (max(r["ended_ns"] for r in rows) - min(r["submit_ns"] for r in rows)) / NS_PER_S if rows else 0.0
-    if load_cpu_s is not None and span_s > _SHORT_S and load_cpu_s / span_s > _NEAR:
-        found.append(f"the client used {load_cpu_s / span_s:.0%} of one CPU: it may have slowed the load")
+        found.append(f"the client was at {share:.0%} of the rate that it can receive: it may have slowed the load")
     return found

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.http_server import Faults, server
 
 from sparkray.client import Load, LoadResult, Target, run_load
+from sparkray.client._rows import notes, rate_share
 from sparkray.client._stream import EventParser
 from sparkray.config.arrival import Arrival
 from sparkray.errors import ClientFailedError, ConfigError, UnknownNameError
@@ -47,6 +48,15 @@ def test_a_closed_loop_keeps_its_concurrency_and_stamps_every_token() -> None:
         assert list(request.token_ns) == sorted(request.token_ns)
         assert request.end_ns - request.submit_ns > 5 * 0.01 * NS_PER_S
     assert result.client_cpu_s > 0
+
+
+def test_a_load_near_the_limit_of_one_cpu_is_marked() -> None:
+    rows = [{"chunk_ns": [n * NS_PER_S // 100 for n in range(200)]}, {"chunk_ns": []}]
+    assert rate_share(rows, 0.4) == pytest.approx(100 * 0.4 / 200)
+    assert rate_share(rows, None) is None
+    assert rate_share(rows[1:], 0.4) is None
+    assert notes([], [], 0.6) == ["the client was at 60% of the rate that it can receive: it may have slowed the load"]
+    assert notes([], [], 0.4) == []
 
 
 def test_chat_with_usage_in_every_chunk_and_no_end_mark() -> None:
