@@ -3,7 +3,8 @@
 The server is another process, on another CPU. It records when it sends each chunk, the client when it receives it; the
 difference is the latency that socket and client add (both read the same monotonic clock). A rate is sustained when 99 % of
 its chunks arrive in the time that the server takes, and the added latency has a p99 below 10 ms. Claims: 20,000 chunks/s
-with 500 streams; p99 below 2 ms with streams of 100 tokens/s. The exit status is 1 when one does not hold.
+with 500 streams; p99 below 2 ms with streams of 100 tokens/s. The exit status is 1 when one does not hold. "by CPU" is the
+rate at which the client, which is one thread, would use one CPU wholly: it holds on a busy machine too.
 
     python benchmarks/client_limits.py [--seconds 4] [--most-streams 500]
 """
@@ -97,7 +98,7 @@ def serve(rate: float, sent_file: str) -> None:
 
 
 def measure(streams: int, rate: float, seconds: float) -> tuple[float, float, float, float, float]:
-    """Chunks/s sent and received, share of a CPU that the client used, added latency p50 and p99 in ms."""
+    """Chunks/s sent, received and possible by the client's CPU time, added latency p50 and p99 in ms."""
     cpus = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
         sent_file = f"{folder}/sent.json"
@@ -118,7 +119,8 @@ def measure(streams: int, rate: float, seconds: float) -> tuple[float, float, fl
     out = np.concatenate([sent[request.index] for request in result.requests])
     spans = [(times.max() - times.min()) / 1e9 for times in (out, got)]
     added = (got - out) / 1e6
-    return len(out) / spans[0], len(got) / spans[1], result.client_cpu_s / spans[1], *np.percentile(added, [50, 99])
+    possible = np.unique(got // 10**9, return_counts=True)[1].max() / (result.max_rate_share or np.nan)
+    return len(out) / spans[0], len(got) / spans[1], possible, *np.percentile(added, [50, 99])
 
 
 def main() -> int:
@@ -131,13 +133,14 @@ def main() -> int:
         serve(float(options.serve[0]), options.serve[1])
         return 0
     cases = [(options.most_streams, rate / options.most_streams) for rate in RATES] + [(n, 100.0) for n in AT_100]
-    print(
-        f"{'streams':>8}{'tok/s each':>12}{'sent/s':>10}{'received/s':>12}{'client CPU':>12}{'p50 ms':>9}{'p99 ms':>9}"
-    )
+    print(f"{'streams':>8}{'tok/s each':>12}{'sent/s':>10}{'received/s':>12}{'by CPU':>10}{'p50 ms':>9}{'p99 ms':>9}")
     sustained, kept = 0.0, True
     for streams, rate in cases:
-        sent, received, cpu, p50, p99 = measure(streams, rate, options.seconds)
-        print(f"{streams:>8}{rate:>12.0f}{sent:>10.0f}{received:>12.0f}{cpu:>11.0%} {p50:>9.3f}{p99:>9.3f}", flush=True)
+        sent, received, possible, p50, p99 = measure(streams, rate, options.seconds)
+        print(
+            f"{streams:>8}{rate:>12.0f}{sent:>10.0f}{received:>12.0f}{possible:>10.0f}{p50:>9.3f}{p99:>9.3f}",
+            flush=True,
+        )
         if streams == options.most_streams and received >= ARRIVED * sent and p99 < SUSTAINED_P99_MS:
             sustained = max(sustained, received)
         kept = kept and (streams > AT_100[-1] or p99 < MOST_P99_MS)
