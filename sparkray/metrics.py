@@ -4,8 +4,9 @@ A metric that cannot be computed is None, never 0. Warm-up and failed requests d
 linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -24,15 +25,20 @@ Better = Literal["higher", "lower", "neither"]
 class RunData:
     """Input of the metrics: requests without warm-up, samples in time order, engine facts.
 
-    `before` holds the memory columns of the run's row, GiB.
+    `row` holds columns of the run's row: memory before the start, and what a serving run recorded.
     """
 
     requests: tuple[Request, ...]
     samples: Sequence[Mapping[str, Any]]
     facts: EngineFacts
-    before: Mapping[str, float | None]
+    row: Mapping[str, Any]
 
 
+RECORDED = (
+    *("error_rate_pct", "start_to_container_s", "container_to_ready_s", "first_request_s"),
+    *("server_queue_mean_ms", "prefix_cache_hit_pct", "server_weights_gib"),
+)
+"""Metrics of serving runs that stand in the row already."""
 Compute = Callable[[RunData], float | None]
 
 
@@ -90,6 +96,32 @@ def _itls_ms(data: RunData) -> list[float]:
     return gaps
 
 
+def _tpots_ms(data: RunData) -> list[float]:
+    """Each request's mean time per output token after the first."""
+    return [
+        (r.end_ns - r.first_token_ns) / NS_PER_MS / (r.output_tokens - 1)
+        for r in data.requests
+        if r.first_token_ns is not None and r.output_tokens is not None and r.output_tokens > 1
+    ]
+
+
+def _goodput_req_s(data: RunData) -> float | None:
+    """Requests per second that kept to every limit of the service level objective; None where it has none."""
+    limits = {name: limit for name, limit in json.loads(data.row.get("slo") or "{}").items() if limit is not None}
+    quantities = {"ttft_ms": _ttfts_ms, "tpot_ms": _tpots_ms, "latency_ms": _latencies_ms}
+
+    def good(request: Request) -> bool:
+        alone = replace(data, requests=(request,))
+        return all(0 < max(quantities[name](alone), default=0.0) <= limit for name, limit in limits.items())
+
+    return _per_second(lambda each: sum(map(good, each.requests)))(data) if limits else None
+
+
+def _recorded(name: str) -> Compute:
+    """As the row has it."""
+    return lambda data: data.row.get(name)
+
+
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if len(values) else None
 
@@ -114,7 +146,7 @@ def _drop(before: str, during: str) -> Callable[[RunData], float | None]:
     """Largest fall of a host memory field below its value before the start."""
 
     def compute(data: RunData) -> float | None:
-        start, low = data.before.get(before), min(_column(data, during), default=None)
+        start, low = data.row.get(before), min(_column(data, during), default=None)
         return None if start is None or low is None else max(0.0, start - low)
 
     return compute
@@ -260,6 +292,9 @@ COMPUTE: Mapping[str, Compute] = {
     **_family("latency", _latencies_ms),
     **_family("ttft", _ttfts_ms),
     **_family("itl", _itls_ms),
+    **_family("tpot", _tpots_ms),
+    "goodput_req_s": _goodput_req_s,
+    **{name: _recorded(name) for name in RECORDED},
     "kv_cache_gib": lambda d: _bytes_as_gib(d.facts.kv_cache_bytes),
     "gpu_util_mean_pct": _sample_mean("gpu_util_pct"),
     "power_mean_w": _sample_mean("gpu_power_w"),

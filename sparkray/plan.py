@@ -117,7 +117,7 @@ def canonical_sha256(value: object) -> str:
 
 
 # Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was.
-_LATER: Mapping[str, object] = {"families": {}, "planned_effect": None}
+_LATER: Mapping[str, object] = {"families": {}, "planned_effect": None, "containers": {}}
 # Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data.
 _DESCRIPTIVE = ("hypotheses", "expected_hours")
 
@@ -125,7 +125,13 @@ _DESCRIPTIVE = ("hypotheses", "expected_hours")
 def _said(experiment: Experiment) -> dict[str, Any]:
     """An experiment as it is hashed."""
     said = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
+    said["workload"] = _load(experiment.workload)
     return {key: value for key, value in said.items() if key not in _LATER or value != _LATER[key]}
+
+
+def _load(workload: Workload) -> dict[str, Any]:
+    """A workload as it is hashed: an offline one as before there were others."""
+    return {key: value for key, value in asdict(workload).items() if key != "serve" or value is not None}
 
 
 def _options(options: DockerOptions) -> dict[str, Any]:
@@ -182,7 +188,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
         "engine": study.engine,
         "engine_options": dict(study.engine_options),
         "protocol": asdict(experiment.protocol),
-        "workload": asdict(experiment.workload),
+        "workload": _load(experiment.workload),
         "seed": experiment.seed,
         "order": experiment.order,
         "model": card.name,

@@ -54,12 +54,16 @@ class EngineFacts:
 
 @dataclass(frozen=True)
 class Measurement:
-    """An engine's parsed output. `simulated`: a simulated engine made it."""
+    """An engine's parsed output.
+
+    `simulated`: a simulated engine made it. `exact_input`: prompts were token ids, not text whose tokens only it counts.
+    """
 
     requests: tuple[Request, ...]
     facts: EngineFacts
     simulated: bool = False
     notes: tuple[str, ...] = ()
+    exact_input: bool = True
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import yaml
 from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.experiment import Experiment
 from sparkray.config.model import ModelCard, Weights
+from sparkray.config.recipe import Recipe, recipe_of
 from sparkray.config.site import Site
 from sparkray.config.space import Space
 from sparkray.errors import ConfigError, UnknownNameError
@@ -111,6 +112,18 @@ class Catalog:
         """
         mapping, source = self._mapping("conf/spaces", "space", name)
         return parse(Space, mapping, source)
+
+    def recipe_files(self) -> dict[str, Path]:
+        """The file of each server's recipe, by the engine's name."""
+        return self._names("conf/engines")
+
+    def recipe(self, name: str) -> Recipe:
+        """A server's recipe, by name or file.
+
+        Raises:
+            UnknownNameError, ConfigError: No such recipe, or it is not well-formed.
+        """
+        return recipe_of(*self._mapping("conf/engines", "recipe", name))
 
     def cards(self) -> list[ModelCard]:
         """Every model card that ships.

@@ -1,9 +1,9 @@
 """Did the engine have the machine to itself? CPU time and GPU memory of other processes.
 
 Foreign CPU time, in cores: the host's busy time while the requests ran, less the engine's process tree, less sparkray
-itself. Every machine has some (daemons, other tenants of a virtual one), so a run is compared with the median and
-robust spread of earlier runs. A program that keeps one core busy adds 1, or 0.5 where the engine uses every core.
-Without earlier runs the limit is 0.75 cores, or 0.4 on a saturated machine.
+itself and its load generator. Every machine has some (daemons, other tenants of a virtual one), so a run is compared
+with the median and robust spread of earlier runs. A program that keeps one core busy adds 1, or 0.5 where the engine
+uses every core. Without earlier runs the limit is 0.75 cores, or 0.4 on a saturated machine.
 
 Foreign GPU memory: used memory less the engine's, with an allowance for the driver, and the memory of other processes
 that the driver lists (all that unified memory, GB10, has). A foreign process with little memory may still compute: a
@@ -58,7 +58,7 @@ def foreign_cores(row: Row, cpus: int) -> float | None:
     duration_s = number(row, "duration_s")
     if busy is None or engine is None or not duration_s:
         return None
-    own_s = sum(number(row, name) or 0.0 for name in ("observer_cpu_s", "ray_cpu_s"))
+    own_s = sum(number(row, name) or 0.0 for name in ("observer_cpu_s", "ray_cpu_s", "client_cpu_s"))
     return max(0.0, (busy * cpus - engine) / 100 - own_s / duration_s)
 
 

@@ -34,9 +34,13 @@ class Check(BaseCheck):
 
 def _counts(evidence: Evidence) -> Iterator[Finding]:
     experiment = evidence.study.experiment
-    asked: Counter[tuple[int | None, int | None]] = Counter(experiment.workload.lengths(experiment.seed))
+    exact = evidence.measurement.exact_input
+    asked: Counter[tuple[int | None, int | None]] = Counter(
+        (tokens_in if exact else None, tokens_out)
+        for tokens_in, tokens_out in experiment.workload.lengths(experiment.seed)
+    )
     found: Counter[tuple[int | None, int | None]] = Counter(
-        (r.input_tokens, r.output_tokens) for r in evidence.measurement.requests if not r.warmup
+        (r.input_tokens if exact else None, r.output_tokens) for r in evidence.measurement.requests if not r.warmup
     )
     count, tokens_in, tokens_out = _totals(found)
     if found == asked:

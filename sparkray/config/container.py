@@ -7,12 +7,15 @@ from typing import Any
 
 from sparkray.config.docker import DockerOptions, flag_words, sdk_arguments
 
+LOOPBACK, EVERY_ADDRESS = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container's own network
+
 
 @dataclass(frozen=True)
 class ContainerSpec:
     """Everything that makes one container, apart from Docker itself.
 
-    `binds` are (source, target, read_only); `environment` is added to the image's own.
+    `binds` are (source, target, read_only); `environment` is added to the image's own. `port` of the container is published
+    as the same port of the host's loopback interface; None publishes nothing.
     """
 
     name: str
@@ -23,6 +26,7 @@ class ContainerSpec:
     binds: tuple[tuple[str, str, bool], ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     workdir: str | None = None
+    port: int | None = None
 
 
 def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> list[str]:
@@ -34,6 +38,7 @@ def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> l
     own = variables_of(spec.options)
     words += [f"--env={name}={value}" for name, value in sorted(spec.environment.items()) if name not in own]
     words += [f"--volume={bind}" for bind in _volumes(spec)]
+    words += [f"--publish={LOOPBACK}:{spec.port}:{spec.port}"] if spec.port else []
     words += [f"--label={name}={value}" for name, value in sorted(spec.labels.items())]
     words += [f"--workdir={spec.workdir}"] if spec.workdir else []
     return [*words, "--entrypoint=", spec.image, *spec.argv]
@@ -42,6 +47,11 @@ def run_words(spec: ContainerSpec, verb: tuple[str, ...] = ("run", "--rm")) -> l
 def variables_of(options: DockerOptions) -> dict[str, str]:
     """The variables that options add to those that every arm has."""
     return dict(sdk_arguments(options).get("environment", {}))
+
+
+def publishes(options: DockerOptions) -> bool:
+    """Whether a container has a network of its own, so that a port must be published to be reached from outside."""
+    return options.network in (None, "bridge")
 
 
 def _volumes(spec: ContainerSpec) -> list[str]:
@@ -66,5 +76,6 @@ def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
         "volumes": _volumes(spec),
         "use_config_proxy": False,  # variables of the user's Docker configuration would reach this arm alone
         **({"working_dir": spec.workdir} if spec.workdir else {}),
+        **({"ports": {f"{spec.port}/tcp": (LOOPBACK, spec.port)}} if spec.port else {}),
         **flags,
     }

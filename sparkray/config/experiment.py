@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, MinLen
 
+from sparkray.config.arrival import Arrival
 from sparkray.config.boundary import STRICT, YamlWord
+from sparkray.config.site import Environment, is_container
 
 Order = Literal["random", "alternating"]
 # What a check's finding means: the run is measured again, it is warned of, or the check is not asked.
@@ -22,12 +24,39 @@ Positive = Annotated[int, Gt(0)]
 
 
 @dataclass(frozen=True)
+class Slo:
+    """What a good request keeps to, ms; None is not asked. `tpot_ms` is the mean time per output token after the first."""
+
+    __pydantic_config__ = STRICT
+
+    ttft_ms: Annotated[float, Gt(0)] | None = None
+    tpot_ms: Annotated[float, Gt(0)] | None = None
+    latency_ms: Annotated[float, Gt(0)] | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a server is waited for and loaded. Times in s; in a closed loop the workload's `concurrency` are in flight."""
+
+    __pydantic_config__ = STRICT
+
+    arrival: Arrival = field(default_factory=Arrival)
+    request_timeout_s: Annotated[float, Gt(0)] = 120.0
+    ready_timeout_s: Annotated[float, Gt(0)] = 600.0
+    slo: Slo = field(default_factory=Slo)
+
+
+@dataclass(frozen=True)
 class Workload:
     """The load of one run. Lengths in tokens; `warmup_requests` come first, have the mean lengths, and do not count.
 
     The lengths of request k are drawn evenly from mean - spread to mean + spread, input and output apart, by the seed
     and k alone: the same in every arm and in every run. A spread of 0 gives every request the mean.
-    `offline` is the only kind so far: the engine's own benchmark or worker makes the load inside the environment.
+    Under `offline` the engine's own benchmark or worker makes the load inside the environment; under `serve` a server is
+    started there and loaded from outside, as `serve` describes.
+
+    Raises:
+        ValueError: A spread leaves no tokens, or keys of another kind of workload are given.
     """
 
     __pydantic_config__ = STRICT
@@ -40,14 +69,32 @@ class Workload:
     concurrency: Annotated[int, Ge(0)] = 0
     input_spread: Annotated[int, Ge(0)] = 0
     output_spread: Annotated[int, Ge(0)] = 0
-    kind: Literal["offline"] = "offline"
+    kind: Literal["offline", "serve"] = "offline"
+    serve: Serving | None = None
+    """Of a serving workload; its defaults where nothing is given."""
 
     def __post_init__(self) -> None:
+        self._check_kind()
         if self.input_spread >= self.input_tokens or self.output_spread >= self.output_tokens - 1:
             raise ValueError(
                 f"input_spread {self.input_spread} and output_spread {self.output_spread} leave no tokens of "
                 f"{self.input_tokens} in and two of {self.output_tokens} out"
             )
+
+    def _check_kind(self) -> None:
+        if self.kind == "offline":
+            if self.serve is not None:
+                raise ValueError("serve: an offline workload has none; write kind: serve")
+            return
+        if self.serve is None:
+            object.__setattr__(self, "serve", Serving())
+        if self.warmup_requests == 0:
+            raise ValueError(
+                "warmup_requests 0: a server's first request pays for its start, so at least 1 comes first"
+            )
+        offsets = self.serve.arrival.offsets_s if self.serve is not None else ()
+        if offsets and len(offsets) != self.requests:
+            raise ValueError(f"serve.arrival.offsets_s has {len(offsets)} times for {self.requests} requests")
 
     @property
     def most_input(self) -> int:
@@ -196,6 +243,8 @@ class Experiment:
     `families` are the metrics that p-values are adjusted over, by a name for each family, over models, levels and arms;
     without any, all primary metrics are one family, `primary`. `planned_effect` is the relative difference that the number
     of runs is planned for; the margin where it is not given.
+    `containers` are container environments of the experiment's own, or in place of the site's of the same name. `engine`
+    are options of the engine, with its `name` where it is not the site's.
     `hypotheses` and `expected_hours` describe what is expected before the first run. They change no run, so they are no
     part of any hash.
 
@@ -227,6 +276,7 @@ class Experiment:
     engine: Mapping[str, Any] = field(default_factory=dict)
     families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)
     planned_effect: Annotated[float, Gt(0)] | None = None
+    containers: Mapping[str, Environment] = field(default_factory=dict)
     hypotheses: tuple[Hypothesis, ...] = ()
     expected_hours: Annotated[float, Gt(0)] | None = None
 
@@ -243,6 +293,8 @@ class Experiment:
         levels = [str(level) for level in self.levels]
         if len(set(levels)) != len(levels):
             raise ValueError(f"levels: one stands twice ({', '.join(levels)})")
+        if odd := [name for name in self.containers if not is_container(name)]:
+            raise ValueError(f"containers: {odd[0]!r} must begin with 'container'")
         named = [one.name for one in self.hypotheses]
         if len(set(named)) != len(named):
             raise ValueError(f"hypotheses: one name stands twice ({', '.join(named)})")

@@ -4,22 +4,26 @@ An engine turns (model card, workload, options) into a command, and afterwards a
 starts nothing and knows nothing of chroot or Docker: a runtime takes the command and runs it somewhere, `execute` joins
 the two. So the path through sparkray's own code is the same in every arm.
 
-Adding one is one new file here: the module's name is the engine's name, and the module holds a class `Engine`.
+Adding one is one new file here: the module's name is the engine's name, and the module holds a class `Engine`. Adding a
+server is one recipe (`conf/engines/NAME.yaml`): `server` makes an engine of any, and `execute` starts, loads and stops it.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
+from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
+from sparkray.config.recipe import Recipe
 from sparkray.errors import UnknownNameError
 from sparkray.records import Measurement
 
 PYTHON_PATH = "PYTHONPATH"
+SERVER = "server"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Paths:
     output: str
     python: str
     workers: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """Where a server listens; of no meaning to others."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,29 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Server(Protocol):
+    """An engine that is a server, for workloads of the kind `serve`: its `command` starts it.
+
+    After the run its output folder holds `SERVING_FILE` beside the log: what was asked of the server and what it answered.
+    """
+
+    def recipe(self, options: Mapping[str, Any]) -> Recipe:
+        """How it is waited for, asked, loaded and stopped, with the engine's options applied."""
+        ...
+
+    def served_name(self, job: Job, model_path: str) -> str:
+        """What it must call the model."""
+        ...
+
+    def prompts(self, job: Job) -> Sequence[Mapping[str, Any]]:
+        """One mapping for each request, warm-up first: `prompt` (token ids or text) and `output_tokens`."""
+        ...
+
+
+SERVING_FILE = "serving.json"
+
+
+@runtime_checkable
 class Simulator(Protocol):
     """An engine that brings a simulator of its tool: for sites whose image is `double`."""
 
@@ -148,16 +178,24 @@ class Simulator(Protocol):
 
 
 def engine_names() -> list[str]:
-    """The engines there are: the public modules of this package that are no worker scripts."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    """The engines there are: the public modules of this package, and the recipes of servers."""
+    return sorted({*_modules(), *Catalog(data_root()).recipe_files()})
+
+
+def _modules() -> list[str]:
+    """`server` runs recipes and is no engine without one."""
+    return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name != SERVER]
 
 
 def load_engine(name: str) -> Engine:
-    """The engine of that name.
+    """The engine of that name. `server:NAME` is a server whose recipe stands in its options.
 
     Raises:
         UnknownNameError: There is none.
     """
-    if name not in engine_names():
+    if name in _modules():
+        return cast("Engine", importlib.import_module(f"{__name__}.{name}").Engine())
+    kind, _, own = name.partition(":")
+    if name not in engine_names() and (kind != SERVER or not own):
         raise UnknownNameError("engine", name, engine_names())
-    return cast("Engine", importlib.import_module(f"{__name__}.{name}").Engine())
+    return cast("Engine", importlib.import_module(f"{__name__}.{SERVER}").Engine(name))

@@ -38,10 +38,14 @@ def _lengths(job: Job) -> list[tuple[int, int]]:
     return [(load.input_tokens, load.output_tokens)] * load.warmup_requests + list(load.lengths(job.seed))
 
 
+def prompts_digest(job: Job) -> str:
+    """The hash of the prompts, and of the tokens asked for each."""
+    return hashlib.sha256(json.dumps(prompts(job), separators=(",", ":")).encode()).hexdigest()
+
+
 def worker_command(job: Job, paths: Paths, script: str) -> EngineCommand:
     """The command that runs one of sparkray's workers on this job."""
     items = prompts(job)
-    dataset = json.dumps(items, separators=(",", ":")).encode()
     request = {
         "model": paths.model,
         "concurrency": job.concurrency,
@@ -51,7 +55,7 @@ def worker_command(job: Job, paths: Paths, script: str) -> EngineCommand:
     return EngineCommand(
         argv=(paths.python, f"{paths.workers}/{script}", f"{paths.input}/{REQUEST_FILE}", paths.output),
         inputs={REQUEST_FILE: json.dumps(request, separators=(",", ":")).encode()},
-        dataset_sha256=hashlib.sha256(dataset).hexdigest(),
+        dataset_sha256=prompts_digest(job),
     )
 
 

@@ -6,7 +6,6 @@ disk full) is raised, after the outcome is stored.
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,9 +15,7 @@ from pathlib import Path
 from sparkray.config.container import run_line
 from sparkray.config.docker_columns import column_values
 from sparkray.config.experiment import Experiment
-from sparkray.config.gpu_choice import CUDA, names_a_uuid
-from sparkray.config.site import HOST
-from sparkray.engines import EngineCommand, Job, Paths
+from sparkray.engines import EngineCommand
 from sparkray.errors import (
     EngineFailedError,
     HostError,
@@ -33,21 +30,13 @@ from sparkray.errors import (
 from sparkray.execute.arms import Arm
 from sparkray.execute.gates import Gates, reference_of, thermometer
 from sparkray.execute.history import reason_of, revalidate
-from sparkray.execute.layout import (
-    binds_of,
-    container_name,
-    hf_environment,
-    host_paths,
-    inside_paths,
-    job_of,
-    labels_of,
-    run_folders,
-    with_engine_variables,
-)
+from sparkray.execute.launch import make_launch, serving_run
+from sparkray.execute.layout import container_name
 from sparkray.execute.observer import Observer
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.recording import recording
 from sparkray.execute.row import ENGINE_LOG, RunRecord, first_columns, memory_before, outcome_of
+from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
 from sparkray.machine.probe import take_probe
@@ -156,7 +145,7 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
     ) is not None:
         raise RunUnreadyError(why)
     arm = prepared.arms[planned.environment]
-    job, command, launch = _launch(prepared, planned, arm, record.columns["attempt"])
+    job, command, launch = make_launch(prepared, planned, arm, record.columns["attempt"])
     _tell_launch(record, arm, command, launch)
     record.columns["rootfs_digest"] = prepared.digest_now(planned.environment)
     record.columns["weights_digest"] = prepared.weights_now(planned.model)
@@ -165,7 +154,12 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
     with recording(record, spool, gpus=prepared.machine.gpus, history=prepared.history) as recorder:
         record.columns.update(memory_before())
         control.observer.begin()
-        ended = _run_engine(arm, launch, prepared.study.experiment, recorder=recorder, record=record, stop=control.stop)
+        serving = serving_run(prepared, planned, job, launch)
+        if serving is not None and not serving.recipe.verified:
+            record.deviates(f"sparkray has not run the recipe of {serving.recipe.name} before")
+        ended = _run_engine(
+            arm, launch, prepared.study.experiment, recorder=recorder, record=record, stop=control.stop, serving=serving
+        )
         record.columns.update(control.observer.end())
     record.columns["sampler_cpu_s"] = recorder.cpu_s
     _tell_kills(record, arm, ended, oom_before)
@@ -219,7 +213,14 @@ def _pass_gates(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, 
 
 
 def _run_engine(
-    arm: Arm, launch: Launch, experiment: Experiment, *, recorder: Recorder, record: RunRecord, stop: Stop
+    arm: Arm,
+    launch: Launch,
+    experiment: Experiment,
+    *,
+    recorder: Recorder,
+    record: RunRecord,
+    stop: Stop,
+    serving: ServingRun | None,
 ) -> Exit:
     """The engine from start to end, with the wall time around the whole of it. Raises RunError, HostError."""
     floor_gib = experiment.protocol.memory_floor_gib
@@ -227,16 +228,22 @@ def _run_engine(
     began, wall_began = time.monotonic_ns(), time.time_ns()
     try:
         with arm.runtime.start(launch) as running:
+            started_s = (time.monotonic_ns() - began) / NS_PER_S
             recorder.attach(Target(running.pid or None, running.in_container))
             if engine_pid := running.engine_pid:
                 record.state = effective_state(engine_pid)
             with Watchdog(floor_gib, lambda _: running.kill()) as watchdog:
-                ended = _await(running, experiment.timeout_s, stop)
+                if serving is None:
+                    ended = _await(running, experiment.timeout_s, stop)
+                else:
+                    serving.columns["start_to_container_s"] = started_s
+                    ended = serve(serving, running, stop, timeout_s=experiment.timeout_s)
     finally:
         took = time.monotonic_ns() - began
         record.columns["duration_s"] = took / NS_PER_S
         record.columns["wall_clock_step_s"] = (time.time_ns() - wall_began - took) / NS_PER_S
         record.columns["ended_at"] = datetime.now(UTC)
+        record.columns.update(serving.columns if serving is not None else {})
     record.columns["exit_code"] = ended.code
     if watchdog.reason is not None:
         raise RunOutOfMemoryError(watchdog.reason)
@@ -258,14 +265,13 @@ def _await(running: Running, timeout_s: float, stop: Stop) -> Exit:
 
 
 def _judge_exit(ended: Exit, log: Path, *, out_of_memory: bool) -> None:
-    """Raises EngineFailedError, RunOutOfMemoryError for a status other than 0."""
-    if ended.code == 0:
+    """Raises EngineFailedError, RunOutOfMemoryError for a fault of a server's end, else for a status other than 0."""
+    if ended.fault == "" or (ended.fault is None and ended.code == 0):
         return
     last = last_line(log)
     if out_of_memory:
         raise RunOutOfMemoryError(f"the engine was killed for memory (exit {ended.code}): {last}")
-    what = f"signal {-ended.code}" if ended.code < 0 else f"status {ended.code}"
-    raise EngineFailedError(f"the engine ended with {what}: {last}")
+    raise EngineFailedError(f"{ended.fault or f'the engine ended with {ended.how}'}: {last}")
 
 
 def last_line(log: Path, length: int = 300) -> str:
@@ -275,45 +281,6 @@ def last_line(log: Path, length: int = 300) -> str:
     except OSError:
         lines = []
     return lines[-1].strip()[:length] if lines else "it said nothing"
-
-
-def _launch(prepared: PreparedHost, planned: PlannedRun, arm: Arm, attempt: int) -> tuple[Job, EngineCommand, Launch]:
-    """The command, its inputs on disk, and the launch of it."""
-    study = prepared.study
-    card = study.card(planned.model)
-    weights = prepared.weights[planned.model].path
-    job = job_of(study, planned, arm.tool)
-    on_host = planned.environment == HOST
-    folders = run_folders(prepared.dataset.path, planned, attempt)
-    paths: Paths = host_paths(weights, folders, sys.executable) if on_host else inside_paths(card, prepared.engine)
-    command = prepared.engine.command(job, paths)
-    for name, content in command.inputs.items():
-        prepared.dataset.put_input(folders["in"] / name, content)
-    inherited = arm.image.environment if arm.image else {}
-    variables = with_engine_variables(
-        {**arm.environment, **hf_environment(study.site.hf_cache)}, command.environment, inherited
-    )
-    if names_a_uuid({**inherited, **variables}):
-        raise RunUnreadyError(
-            f"the image sets {CUDA} to a UUID, which the engine may not read", f"--set engine.environment.{CUDA}=0"
-        )
-    launch = Launch(
-        name=container_name(planned.run_id),
-        argv=command.argv,
-        environment=variables,
-        log=folders["out"] / ENGINE_LOG,
-        scratch=folders["out"].with_name("tmp"),
-        python=sys.executable,
-        start=arm.start,
-        binds=() if on_host else (*binds_of(weights, paths, folders, study.site.hf_cache), *arm.binds),
-        made=arm.made,
-        rootfs=arm.rootfs,
-        image=arm.image.digest if arm.image else None,
-        options=arm.treatment.options,
-        labels=labels_of(planned.run_id, study.experiment.name),
-        isolation=arm.treatment.isolation,
-    )
-    return job, command, launch
 
 
 def _make_folders(spool: Path, record: RunRecord) -> None:

@@ -4,15 +4,16 @@ Starts and opens nothing: `plan` prints from it too.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from sparkray.catalog.weights import cache_folder, weights_path
-from sparkray.config.container import ContainerSpec
+from sparkray.config.container import EVERY_ADDRESS, LOOPBACK, ContainerSpec, publishes
 from sparkray.config.model import ModelCard
 from sparkray.config.site import HOST
-from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths
+from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths, Server
 from sparkray.images import venv
-from sparkray.plan import PlannedRun, Study, refused
+from sparkray.plan import PlannedRun, Study, Treatment, refused
 from sparkray.runtimes import INSIDE, MARKER
 
 LABEL = "io.sparkray"
@@ -106,8 +107,20 @@ def engine_warnings(study: Study, runs: Iterable[PlannedRun], engine: Engine) ->
 
 
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:
-    """The command of a planned run as its environment will see it (host paths stand as they are inside)."""
-    return engine.command(job_of(study, planned), inside_paths(study.card(planned.model), engine))
+    """The command of a planned run as its environment will see it (host paths stand as they are inside).
+
+    The port of a server is an example, unless the options set one: each run takes one that is free.
+    """
+    job, paths = job_of(study, planned), inside_paths(study.card(planned.model), engine)
+    return engine.command(
+        job, at_port(paths, job.options.get("port") or paths.port, study.treatment(planned.environment))
+    )
+
+
+def at_port(paths: Paths, port: int, treatment: Treatment) -> Paths:
+    """Paths with where a server listens: on every address where its port must be published, else on the loopback one."""
+    inside = treatment.in_container and publishes(treatment.options)
+    return replace(paths, port=port, host=EVERY_ADDRESS if inside else LOOPBACK)
 
 
 def run_folders(dataset: Path, planned: PlannedRun, attempt: int) -> dict[str, Path]:
@@ -150,4 +163,12 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         environment={**variables, MARKER: name},
         binds=binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
         labels=labels_of(planned.run_id, study.experiment.name),
+        port=_published(study, planned, engine),
     )
+
+
+def _published(study: Study, planned: PlannedRun, engine: Engine) -> int | None:
+    treatment = study.treatment(planned.environment)
+    if not isinstance(engine, Server) or not publishes(treatment.options):
+        return None
+    return int(study.options_of(planned)["port"] or Paths.port)

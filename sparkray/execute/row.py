@@ -62,6 +62,7 @@ def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> 
         "seed": study.experiment.seed,
         "requests_planned": study.experiment.workload.requests,
         "concurrency": study.concurrency(planned),
+        "slo": json.dumps(asdict(serving.slo)) if (serving := study.experiment.workload.serve) else None,
     }
 
 
@@ -82,7 +83,8 @@ def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     }
     requests = record.measurement.requests if record.measurement else ()
     facts = record.measurement.facts if record.measurement else EngineFacts()
-    data = RunData(counted(requests), samples, facts, {k: v for k, v in row.items() if k.endswith("_before_gib")})
+    row["server_weights_gib"] = facts.reported.get("weights_gib")
+    data = RunData(counted(requests), samples, facts, row)
     row.update(compute_all(data))
     row["power_valid"] = power_valid(data)
     if row.get("concurrency") is not None:
@@ -112,4 +114,5 @@ def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
         "engine_load_s": facts.load_s,
         "engine_threads": facts.threads,
         "engine_devices": facts.reported.get("world_size"),
+        "kv_cache_tokens": facts.reported.get("kv_cache_tokens"),
     }

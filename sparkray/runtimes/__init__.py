@@ -50,6 +50,7 @@ class Launch:
     the image's own under Docker. `log` receives stdout and stderr. `scratch` is an empty folder that becomes `/tmp` of a
     chroot; `made` are empty folders of the rootfs that are created for the run as mount points. `python` runs the
     launcher. `isolation` are layers that are added to a chroot (names of `config.isolation`), with their `options`.
+    `port` is where a server listens; a container with a network of its own publishes it.
     """
 
     name: str
@@ -67,14 +68,24 @@ class Launch:
     options: DockerOptions = field(default_factory=DockerOptions)
     labels: Mapping[str, str] = field(default_factory=dict)
     isolation: tuple[str, ...] = ()
+    port: int | None = None
 
 
 @dataclass(frozen=True)
 class Exit:
-    """How a process ended: status (negative for a signal), and whether memory was the reason."""
+    """How a process ended: status (negative for a signal), and whether memory was the reason.
+
+    `fault` is what is held against a server's end, empty for nothing; None: the status alone decides.
+    """
 
     code: int
     out_of_memory: bool = False
+    fault: str | None = None
+
+    @property
+    def how(self) -> str:
+        """`signal 9`, `status 1`."""
+        return f"signal {-self.code}" if self.code < 0 else f"status {self.code}"
 
 
 def exit_code(status: int) -> int:
@@ -110,6 +121,11 @@ class Running(Protocol):
     in_container: bool
 
     @property
+    def published(self) -> str:
+        """Where its port is published, as Docker reports it (`127.0.0.1:8000->8000/tcp`); empty where none is."""
+        ...
+
+    @property
     def engine_pid(self) -> int:
         """The engine itself, where an init process stands before it; 0 when it had ended before it could be seen."""
         ...
@@ -120,6 +136,10 @@ class Running(Protocol):
         Raises:
             DockerError: The engine no longer answers.
         """
+        ...
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the process a signal; one that has ended is left as it is."""
         ...
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 `--rm` is emulated, since automatic removal races with the exit status and with the log.
 """
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
-from sparkray.config.container import ContainerSpec, create_arguments
+from sparkray.config.container import ContainerSpec, create_arguments, publishes
 from sparkray.docker_engine import connect, docker_errors, explanation
 from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
@@ -35,6 +36,7 @@ def container_spec(launch: Launch) -> ContainerSpec:
         binds=launch.binds,
         labels=launch.labels,
         workdir=launch.workdir,
+        port=launch.port if publishes(launch.options) else None,
     )
 
 
@@ -47,6 +49,13 @@ class Contained:
     log: Path
     under_init: bool = False
     in_container: bool = True
+
+    @property
+    def published(self) -> str:
+        """As `docker inspect` has it."""
+        ports = self.container.attrs.get("NetworkSettings", {}).get("Ports") or {}
+        pairs = ((inside, place) for inside, places in ports.items() for place in places or ())
+        return ", ".join(f"{place['HostIp']}:{place['HostPort']}->{inside}" for inside, place in pairs)
 
     @property
     def engine_pid(self) -> int:
@@ -74,6 +83,11 @@ class Contained:
         with self.log.open("wb") as log, suppress(APIError):
             for chunk in self.container.logs(stream=True, stdout=True, stderr=True):
                 log.write(chunk)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sent through Docker, which needs no root here; one that has ended already is left as it is."""
+        with suppress(DockerException, requests.RequestException):
+            self.container.kill(number.name)
 
     def kill(self) -> None:
         """End it now; one that has ended already is left as it is."""

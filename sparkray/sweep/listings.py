@@ -33,7 +33,7 @@ def models(*, as_json: bool) -> int:
         }
         for card in catalog.cards()
     ]
-    return _list("models", rows, ("name", "tier", "size_gib", "architecture", "file"), as_json=as_json)
+    return print_list("models", rows, ("name", "tier", "size_gib", "architecture", "file"), as_json=as_json)
 
 
 @click.command()
@@ -53,7 +53,7 @@ def sites(*, as_json: bool) -> int:
         for name, path in catalog.site_files().items()
         for site in [catalog.site(name)]
     ]
-    return _list("sites", rows, ("name", "engine", "experiment", "file"), as_json=as_json)
+    return print_list("sites", rows, ("name", "engine", "experiment", "file"), as_json=as_json)
 
 
 @click.command()
@@ -73,7 +73,7 @@ def experiments(*, as_json: bool) -> int:
         for name, path in catalog.experiment_files().items()
         for one in [catalog.experiment(name)]
     ]
-    return _list("experiments", rows, ("name", "runs", "file", "question"), as_json=as_json)
+    return print_list("experiments", rows, ("name", "runs", "file", "question"), as_json=as_json)
 
 
 @click.command()
@@ -91,10 +91,14 @@ def flags(*, as_json: bool) -> int:
         for name in docker.option_names()
         for flag in [docker.flag_of(name)]
     ]
-    return _list("flags", rows, ("flag", "name", "security", "purpose"), as_json=as_json, file=str(docker.FLAGS_FILE))
+    return print_list(
+        "flags", rows, ("flag", "name", "security", "purpose"), as_json=as_json, file=str(docker.FLAGS_FILE)
+    )
 
 
-def _list(what: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, file: str = "") -> int:
+def print_list(
+    what: str, rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bool, file: str = ""
+) -> int:
     """Print a table, or one JSON document."""
     if as_json:
         print_json({what: rows})

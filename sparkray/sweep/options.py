@@ -52,6 +52,11 @@ study_options = group(
         "--site", shell_complete=complete_site, metavar="NAME|FILE", help="Kind of machine; default: recognised."
     ),
     click.option(
+        "--engine",
+        metavar="NAME|FILE",
+        help="The engine, or the recipe of a server; the experiment's or the site's own when not given.",
+    ),
+    click.option(
         "--models",
         shell_complete=complete_models,
         metavar="A,B",

@@ -99,6 +99,9 @@ VERBS: Mapping[str, Verb] = {
     "models": Verb("Inspect", "listings", "List the models, with their files.", "models"),
     "sites": Verb("Inspect", "listings", "List the kinds of machine, with their files.", "sites"),
     "experiments": Verb("Inspect", "listings", "List the experiments, with their questions and files.", "experiments"),
+    "engines": Verb(
+        "Inspect", "engines", "List the engines, and what each was run on; check one.", "engines check vllm"
+    ),
     "flags": Verb("Inspect", "listings", "List the Docker flags, with their security price.", "flags --json"),
 }
 

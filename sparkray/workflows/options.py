@@ -1,7 +1,7 @@
 """Options of a sweep as the user gave them, and the study that they describe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +19,9 @@ from sparkray.config.site import (
     NATIVE,
     Environment,
     Site,
+    is_container,
 )
-from sparkray.engines import load_engine
+from sparkray.engines import SERVER, Engine, Server, load_engine
 from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.machine.fingerprint import fingerprint, recognised_site
 from sparkray.metrics import BY_NAME
@@ -56,6 +57,7 @@ class Options:
     json: bool = False
     yes: bool = False
     optimized: Path | None = None
+    engine: str | None = None
 
 
 def build_study(options: Options) -> Study:
@@ -73,13 +75,19 @@ def build_study(options: Options) -> Study:
     overrides = {**protocol, **rooms["experiment"], **_asked(options)}
     experiment = catalog.experiment(options.experiment or site.experiment, overrides)
     _check_names(experiment)
-    environments = _environments(options, experiment.environments)
+    environments = _environments(options, experiment)
     experiment = replace(experiment, environments=environments)
-    engine_name = str(rooms["engine"].pop("name", site.engine))
+    asked = override(experiment.engine, rooms["engine"])
+    named = asked.pop("name", site.engine)
+    engine_name, own = _engine(str(options.engine or named), catalog)
     engine = load_engine(engine_name)
-    given_options = {**(site.engine_options if engine_name == site.engine else {}), **experiment.engine}
-    engine_options = engine.options(_by_index(override(given_options, rooms["engine"])), "engine options")
-    explicit = _explicit(rooms["docker"])
+    given_options = {**(site.engine_options if engine_name == site.engine else {}), **asked, **own}
+    engine_options = engine.options(_by_index(given_options), "engine options")
+    _fits(engine, experiment)
+    if isinstance(engine, Server) and "image" not in rooms["site"]:
+        site = replace(site, image=engine.recipe(engine_options).image or site.image)
+    site = replace(site, environments={**site.environments, **experiment.containers})
+    explicit = _explicit(rooms["docker"], experiment)
     treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
     if unused := set(explicit) - set(environments):
         raise ConfigError(
@@ -88,6 +96,24 @@ def build_study(options: Options) -> Study:
         )
     cards = tuple(catalog.select(experiment.models))
     return Study(experiment, site, cards, treatments, engine_name, engine_options)
+
+
+def _engine(name: str, catalog: Catalog) -> tuple[str, dict[str, Any]]:
+    """An engine's name, and its recipe among the options where a file was named."""
+    if not name.endswith((".yaml", ".yml")) and "/" not in name:
+        return name, {}
+    recipe = catalog.recipe(name)
+    return f"{SERVER}:{recipe.name}", {"recipe": asdict(recipe)}
+
+
+def _fits(engine: Engine, experiment: Experiment) -> None:
+    """Raises ConfigError where an engine cannot run a kind of workload."""
+    kind = "serve" if isinstance(engine, Server) else "offline"
+    if experiment.workload.kind != kind:
+        raise ConfigError(
+            f"engine {engine.name} runs workloads of the kind {kind}, and {experiment.name} is {experiment.workload.kind}",
+            "Choose another: --engine NAME (sparkray engines), or --experiment NAME",
+        )
 
 
 def _by_index(engine_options: dict[str, Any]) -> dict[str, Any]:
@@ -130,14 +156,15 @@ def _names(text: str | None) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def _environments(options: Options, default: tuple[str, ...]) -> tuple[str, ...]:
+def _environments(options: Options, experiment: Experiment) -> tuple[str, ...]:
     """By `--environments`, else by TEST_PHASE, else the experiment's."""
     names = _names(options.environments)
     if names is None:
-        names = list(PHASES[options.phase]) if options.phase else list(default)
+        names = list(PHASES[options.phase]) if options.phase else list(experiment.environments)
+    known = [*ENVIRONMENTS, *experiment.containers]
     for name in names:
-        if name not in ENVIRONMENTS:
-            raise UnknownNameError("environment", name, list(ENVIRONMENTS))
+        if name not in known:
+            raise UnknownNameError("environment", name, known)
     return tuple(dict.fromkeys(names))
 
 
@@ -152,13 +179,14 @@ def _check_names(experiment: Experiment) -> None:
             raise UnknownNameError("metric", name, list(BY_NAME))
 
 
-def _explicit(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _explicit(settings: Mapping[str, Any], experiment: Experiment) -> dict[str, dict[str, Any]]:
     """`--set docker.ENVIRONMENT.OPTION=value` by environment."""
     found: dict[str, dict[str, Any]] = {}
+    known = list(dict.fromkeys((*CONTAINER_ENVIRONMENTS, *experiment.containers)))
     for key, value in settings.items():
         environment, _, option = key.partition(".")
-        if environment not in CONTAINER_ENVIRONMENTS:
-            raise UnknownNameError("container environment", environment, list(CONTAINER_ENVIRONMENTS))
+        if environment not in known:
+            raise UnknownNameError("container environment", environment, known)
         if option not in option_names():
             raise UnknownNameError("Docker option", option, option_names())
         found.setdefault(environment, {})[option] = value
@@ -167,7 +195,7 @@ def _explicit(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _treatment(name: str, site: Site, mode: str | None, explicit: Mapping[str, Any]) -> Treatment:
     """An environment with its flags. A flag that the user asked for is never given up."""
-    if name not in CONTAINER_ENVIRONMENTS:
+    if not is_container(name):
         return Treatment(name)
     environment = _site_environment(name, site, mode)
     options = {option: value for option, _, value in given(environment.options)}

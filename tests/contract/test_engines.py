@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from trtllm_bench_case import Bench as InstalledDouble
 from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder, locate
 from sparkray.config.experiment import Workload
-from sparkray.engines import Engine, EngineCommand, Job, Paths, engine_names, load_engine
+from sparkray.engines import SERVER, SERVING_FILE, Engine, EngineCommand, Job, Paths, Server, engine_names, load_engine
 from sparkray.errors import ConfigError, EngineOutputError, RunError, UnknownNameError
 from sparkray.execute.layout import WORKERS_ON_HOST
 from sparkray.records import Measurement, Request
@@ -23,6 +23,7 @@ from sparkray.records import Measurement, Request
 SMALLEST, DECODER = "SmolLM2-135M", "Qwen2-1.5B"
 WORKLOAD = Workload(requests=3, input_tokens=8, output_tokens=5, warmup_requests=1)
 PATHS = Paths(model="/m/model", input="/i", output="/o", python="/p/python3", workers="/w")
+GOLDEN = Path(__file__).parents[1] / "golden" / "servers"
 Left = tuple[Path, Job, Measurement]
 
 
@@ -38,16 +39,19 @@ def job_of(engine: Engine, **changes: Any) -> Job:
 
 
 def test_there_are_these() -> None:
-    assert {"double", "llamacpp", "trtllm"} <= {*engine_names()}
+    servers = {"llamacpp-server", "llama-server", "nim", "ollama", "sglang", "trtllm-serve", "vllm"}
+    assert {name for name in engine_names() if isinstance(load_engine(name), Server)} == servers
+    assert {"double", "llamacpp", "trtllm"} == {*engine_names()} - servers
 
 
 def test_an_engine_is_named_as_its_file(engine: Engine) -> None:
     assert engine.name in engine_names()
-    assert type(engine).__module__ == f"sparkray.engines.{engine.name}"
+    module = SERVER if isinstance(engine, Server) else engine.name
+    assert type(engine).__module__ == f"sparkray.engines.{module}"
     assert engine.image_contents in ("venv", "reference")
 
 
-@pytest.mark.parametrize("name", ["llamacp", "_worker", "_trtllm", ""])
+@pytest.mark.parametrize("name", ["llamacp", "_worker", "_trtllm", "server", "server:", "other:acme", ""])
 def test_an_unknown_engine_is_said(name: str) -> None:
     with pytest.raises(UnknownNameError, match="engine"):
         load_engine(name)
@@ -85,15 +89,19 @@ def test_the_command_is_pure(engine: Engine) -> None:
 
 
 def said_by(command: EngineCommand) -> str:
-    return " ".join([*command.argv, *(content.decode() for content in command.inputs.values())])
+    files = (content.decode() for content in command.inputs.values())
+    return " ".join([*command.argv, *command.environment.values(), *files])
 
 
 def test_the_command_names_what_is_inside_alone(engine: Engine) -> None:
     command = engine.command(job_of(engine), PATHS)
-    assert PATHS.model in said_by(command)
-    assert any(word.startswith(PATHS.output) for word in command.argv)
-    assert any(word.startswith(PATHS.input) for word in command.argv)
     assert str(Path.cwd()) not in said_by(command)
+    if engine.name == "nim":
+        return  # its image holds the model
+    assert PATHS.model in said_by(command)
+    if not isinstance(engine, Server):
+        assert any(word.startswith(PATHS.output) for word in command.argv)
+        assert any(word.startswith(PATHS.input) for word in command.argv)
     elsewhere = replace(PATHS, model="/other/weights")
     assert "/other/weights" in said_by(engine.command(job_of(engine), elsewhere))
     assert PATHS.model not in said_by(engine.command(job_of(engine), elsewhere))
@@ -152,12 +160,28 @@ def _installed_run(engine: Engine, folder: Path) -> tuple[Path, Job]:
     return out, job
 
 
+def _served_run(engine: Engine, folder: Path) -> tuple[Path, Job]:
+    """As `execute` leaves the folder, with a log from a real run where there is one."""
+    job = job_of(engine)
+    assert isinstance(engine, Server)
+    requests = [
+        asdict(Request(index, index == 0, 8, 5, 10 * index, 10 * index + 2, 10 * index + 9))
+        for index in range(len(engine.prompts(job)))
+    ]
+    record = {"requests": requests, "notes": [], "version": "1.0", "model_path": "/m/model", "model_sha256": None}
+    (folder / SERVING_FILE).write_text(json.dumps(record))
+    log = GOLDEN / f"{engine.name}.log"
+    (folder / "engine.log").write_bytes(log.read_bytes() if log.is_file() else b"")
+    return folder, job
+
+
 @pytest.fixture(scope="module", params=engine_names())
 def left(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Left:
     """Output folder, job and measurement of one run of each engine."""
     engine = load_engine(request.param)
     run: Callable[[Engine, Path], tuple[Path, Job]]
     run = _worker_run if engine.image_contents == "venv" else _installed_run
+    run = _served_run if isinstance(engine, Server) else run
     folder, job = run(engine, tmp_path_factory.mktemp(request.param))
     return folder, job, engine.read(folder, job)
 
@@ -195,7 +219,7 @@ def test_reading_changes_nothing_and_is_repeatable(left: Left, reader: Engine) -
 
 
 def test_doubles_alone_are_simulated(left: Left, reader: Engine) -> None:
-    assert left[2].simulated == (reader.name != "llamacpp")
+    assert left[2].simulated == (reader.name in ("double", "trtllm"))
 
 
 @pytest.mark.parametrize("requests", [2, 4])

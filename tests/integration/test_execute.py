@@ -20,6 +20,7 @@ from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
 from sparkray.execute import run_once
 from sparkray.execute.layout import container_name
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.metrics import RECORDED
 from sparkray.records import STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
 from sparkray.runtimes.linux.process import marked
@@ -58,6 +59,9 @@ ALWAYS_NULL = {
     "ray_cpu_s",
     "ray_memory_gib",
     *NO_GPU,
+    *RECORDED,
+    *("goodput_req_s", "slo", "network_mode", "network_published", "network_route"),
+    *("client", "client_cpu_s", "client_rate_ratio", "kv_cache_tokens"),
 }
 MAYBE_NULL = {"cpu_busy_serving_pct", "engine_cpu_serving_pct"}  # half a second of load holds few samples
 NULL_BY_ARM = {

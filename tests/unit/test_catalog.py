@@ -43,7 +43,7 @@ def test_everything_ships() -> None:
 def test_every_experiment_asks_for_what_there_is(name: str) -> None:
     experiment = SHIPPED.experiment(name)
     assert experiment.name == name
-    assert set(experiment.environments) <= set(ENVIRONMENTS)
+    assert set(experiment.environments) <= {*ENVIRONMENTS, *experiment.containers}
     assert set(experiment.margins) | set(experiment.primary_metrics) <= set(BY_NAME)
     assert SHIPPED.select(experiment.models)
 

@@ -1,5 +1,6 @@
 """Metrics against values worked out by hand; no data is None."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -14,12 +15,12 @@ from hypothesis import strategies as st
 
 from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.errors import ConfigError
-from sparkray.metrics import BY_NAME, COMPUTE, Metrics, RunData, compute_all, counted
+from sparkray.metrics import BY_NAME, COMPUTE, RECORDED, Metrics, RunData, compute_all, counted
 from sparkray.schema import FOLDER, Table
 from sparkray.store import TABLES
 from sparkray.units import GIB
 
-UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c", "_mhz")
+UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c", "_mhz", "_s")
 TWO = run_data(
     request(0, output_tokens=5),
     request(1, output_tokens=9, submit_ns=500 * MS, first_token_ns=560 * MS, end_ns=2000 * MS),
@@ -41,6 +42,10 @@ BY_HAND = {
     "itl_p50_ms": 100.0,
     "itl_p95_ms": 172.0,
     "itl_p99_ms": 178.4,
+    "tpot_mean_ms": 100.0,
+    "tpot_p50_ms": 100.0,
+    "tpot_p95_ms": 172.0,
+    "tpot_p99_ms": 178.4,
 }
 SAMPLES: tuple[dict[str, Any], ...] = (
     {"gpu_util_pct": 10.0, "gpu_power_w": 20.0, "gpu_temp_c": 50.0, "mem_available_gib": 9.0, "mem_free_gib": 4.0},
@@ -81,6 +86,29 @@ def test_what_the_engine_says() -> None:
     assert (said["kv_cache_gib"], said["engine_reported_peak_gib"]) == (3.0, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("slo", "good"),
+    [
+        (None, None),
+        ({"ttft_ms": None}, None),
+        ({"ttft_ms": 60}, 1.0),
+        ({"ttft_ms": 59}, 0.5),
+        ({"ttft_ms": 60, "tpot_ms": 20, "latency_ms": 2000}, 0.5),
+        ({"latency_ms": 99}, 0.0),
+    ],
+)
+def test_goodput_counts_requests_that_kept_to_every_limit(slo: dict[str, float] | None, good: float | None) -> None:
+    row = {"slo": None if slo is None else json.dumps(slo)}
+    assert compute_all(replace(TWO, row=row))["goodput_req_s"] == good
+
+
+def test_what_a_serving_run_recorded_is_taken_from_its_row() -> None:
+    row = dict.fromkeys(RECORDED, 2.5)
+    found = compute_all(replace(TWO, row=row))
+    assert {name: found[name] for name in RECORDED} == row
+    assert compute_all(TWO)["error_rate_pct"] is None
+
+
 def test_every_metric_is_worked_out_by_hand_somewhere_here() -> None:
     assert {
         *BY_HAND,
@@ -90,6 +118,8 @@ def test_every_metric_is_worked_out_by_hand_somewhere_here() -> None:
         "energy_j",
         "energy_integrated_j",  # with `power_valid` in test_power
         "gpu_throttled_pct",
+        "goodput_req_s",
+        *RECORDED,
         *WHILE_SERVING,
     } == set(BY_NAME)
 

@@ -97,6 +97,7 @@ class Process:
     child: subprocess.Popen[bytes]
     name: str
     in_container: bool = False
+    published: str = ""
 
     @property
     def engine_pid(self) -> int:
@@ -108,6 +109,11 @@ class Process:
         code = self.child.wait()
         end_marked(self.name)
         return Exit(code)
+
+    def send(self, number: signal.Signals) -> None:
+        """To the engine alone, as Docker sends it to a container's first process."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End everything that carries this run's marker."""
