@@ -268,7 +268,7 @@ def test_version_2_accounts_what_it_is_told_to(tmp_path: Path) -> None:
 def test_a_group_that_accounts_nothing_is_no_layer(tmp_path: Path) -> None:
     with pytest.raises(RunUnreadyError, match="has no memory controller"):
         make_groups("run", unified(tmp_path, "cpuset"))
-    with pytest.raises(RunUnreadyError, match="no hierarchy"):
+    with pytest.raises(RunUnreadyError, match="no memory controller is mounted"):
         make_groups("run", "")
     assert not (tmp_path / "sparkray" / "run").exists()
 

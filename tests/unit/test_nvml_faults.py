@@ -209,7 +209,7 @@ def test_doctor_stops_where_nvml_fails_unless_told_to_do_without_the_gpus(librar
     assert "differ in version" in out
     assert "no NVIDIA GPU" not in out
     assert "ok    site" not in out
-    assert "WARN  site: cpu, though this machine has NVIDIA GPUs that cannot be read" in without
+    assert "WARN  site: cpu, but the NVIDIA GPUs cannot be read" in without
 
 
 def test_doctor_on_an_older_driver(libraries: Mapping[str, Path]) -> None:
