@@ -26,7 +26,7 @@ import numpy as np
 from scipy import special, stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
+from sparkray.stats.paired import pairs_needed
 from sparkray.stats.power import minimum_detectable
 from sparkray.stats.serial import drift, lag1_if_independent, memory
 
@@ -165,27 +165,31 @@ def rate_of(rejections: int, experiments: int) -> Rate:
     return Rate(experiments, rejections, rejections / experiments, float(interval.low), float(interval.high))
 
 
-def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> bool:
-    """Whether the paired design sees a difference.
+def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """Whether the paired design shows a difference: the 95 % interval of the ratio (`stats.paired`) excludes 1.
 
     Args:
-        values: 2m consecutive runs, all above 0.
-        swapped: m truth values; in such a block the second run is of the reference arm.
+        values: 2m consecutive runs an experiment, shape (..., 2m), all above 0.
+        swapped: Shape (..., m); where True the second run of a block is of the reference arm.
     """
-    blocks = values.reshape(-1, 2)
-    first, second = np.where(swapped, blocks[:, 1], blocks[:, 0]), np.where(swapped, blocks[:, 0], blocks[:, 1])
-    ratio = paired_ratio(first.tolist(), second.tolist())
-    return isinstance(ratio, Ratio) and ratio.excludes_one
+    logs = np.log(values).reshape(*swapped.shape, 2)
+    ratios = np.where(swapped, -1, 1) * np.diff(logs)[..., 0]
+    m = swapped.shape[-1]
+    half = float(special.stdtrit(m - 1, 0.975)) * ratios.std(axis=-1, ddof=1) / math.sqrt(m)
+    rounding = 4 * np.finfo(np.float64).eps * np.maximum(1.0, np.abs(logs).max(axis=(-2, -1)))
+    return np.asarray((np.ptp(ratios, axis=-1) > rounding) & (np.abs(ratios.mean(axis=-1)) > half))
 
 
-def blocked_rejects(values: np.ndarray) -> bool:
-    """Whether Student's t test at 5 % shows a difference of the halves of 2m runs; halves without noise do not differ."""
-    first, second = np.split(values, 2)
+def blocked_rejects(values: np.ndarray) -> np.ndarray:
+    """Whether Student's t test at 5 % shows a difference of the halves of 2m runs; halves without noise do not differ.
+
+    Args:
+        values: Shape (..., 2m).
+    """
+    halves = np.split(values, 2, axis=-1)
+    moments = [(each.mean(axis=-1), each.std(axis=-1, ddof=1), each.shape[-1]) for each in halves]
     with np.errstate(divide="ignore", invalid="ignore"):
-        test = stats.ttest_ind_from_stats(
-            *(first.mean(), first.std(ddof=1), len(first)), *(second.mean(), second.std(ddof=1), len(second))
-        )
-    return bool(test.pvalue < LEVEL)
+        return np.asarray(stats.ttest_ind_from_stats(*moments[0], *moments[1]).pvalue < LEVEL)
 
 
 def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) -> tuple[Trial, ...] | NotEstimable:
@@ -215,20 +219,18 @@ def _not_positive(runs: np.ndarray) -> NotEstimable | None:
 
 def _trial(runs: np.ndarray, m: int, seed: int) -> Trial:
     """Experiments of m pairs without reuse; then all windows, which reuse."""
-    swapped = np.random.default_rng(seed).random(len(runs) // 2) < 0.5  # noqa: PLR2004 - a fair coin a block
     count = len(runs) // (2 * m)
-    experiments = np.split(runs[: count * 2 * m], count)
-    paired = sum(paired_rejects(part, swapped[k * m : (k + 1) * m]) for k, part in enumerate(experiments))
-    blocked = sum(blocked_rejects(part) for part in experiments)
+    swapped = np.random.default_rng(seed).random(len(runs) // 2) < 0.5  # noqa: PLR2004 - a fair coin a block
+    experiments = runs[: count * 2 * m].reshape(count, 2 * m)
     windows = np.lib.stride_tricks.sliding_window_view(runs, 2 * m)
     coins = np.random.default_rng([seed, m]).random((len(windows), m)) < 0.5  # noqa: PLR2004
     return Trial(
         m,
-        rate_of(paired, count),
-        rate_of(blocked, count),
+        rate_of(int(paired_rejects(experiments, swapped[: count * m].reshape(count, m)).sum()), count),
+        rate_of(int(blocked_rejects(experiments).sum()), count),
         len(windows),
-        float(np.mean([paired_rejects(*window) for window in zip(windows, coins, strict=True)])),
-        float(np.mean([blocked_rejects(window) for window in windows])),
+        float(paired_rejects(windows, coins).mean()),
+        float(blocked_rejects(windows).mean()),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from builders import S
 from check_cases import evidence, marked, question, rows, verdict_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparkray.checks.memory_state import Check
@@ -112,6 +112,7 @@ def test_a_cache_that_could_not_be_dropped_where_others_could(mine: bool, others
     assert judged({"page_cache_dropped": mine, "attempt": 3}, (dropped, dropped), protocol=DROP)[0] == word
 
 
+@settings(max_examples=15)
 @given(st.lists(st.floats(-0.01, 0.02), min_size=4, max_size=60))
 def test_ordinary_drift_of_a_shared_machine_marks_nobody(steps: list[float]) -> None:
     """Ten or twenty MB a run, for as long as it may go on."""

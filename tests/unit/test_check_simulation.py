@@ -109,11 +109,11 @@ def _judged(found: Evidence) -> Iterator[Verdict]:
 @pytest.mark.parametrize(
     "protocol", [Protocol(), Protocol(page_cache="drop", cooldown="adaptive")], ids=["leave", "drop"]
 )
-def test_a_hundred_clean_runs(seed: int, protocol: Protocol) -> None:
-    done = Sweep(question(50, protocol=protocol), seed).go()
+def test_fifty_clean_runs(seed: int, protocol: Protocol) -> None:
+    done = Sweep(question(25, protocol=protocol), seed).go()
     assert [mark for mark in done.marks if mark[2] in NOISELESS] == []
     assert len({mark[:3] for mark in done.marks}) <= 2, done.marks
-    assert len(done.kept) == 100
+    assert len(done.kept) == 50
     for rows in done.said.values():
         assert {row["check"] for row in rows} >= NOISELESS, "what is not judged gives no alarm either"
 
