@@ -11,7 +11,7 @@ from sparkray.analysis.frames import Cell, Frames
 from sparkray.stats.samples import Vector
 
 if TYPE_CHECKING:
-    from sparkray.stats.sequential import Look
+    from sparkray.stats.sequential import Interim
 
 Places = NDArray[np.int64]
 
@@ -55,7 +55,7 @@ class Arms:
         """The n pairs that were completed first, in order of block."""
         return self._of(np.sort(self.completed[:n]))
 
-    def used(self, interim: "Look") -> "Arms":
+    def used(self, interim: "Interim") -> "Arms":
         """The pairs that an interim analysis rests on; all where it has none yet."""
         return self.completed_first(interim.n) if interim.n else self
 

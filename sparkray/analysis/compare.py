@@ -20,13 +20,13 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
 if TYPE_CHECKING:
-    from sparkray.stats.sequential import Look
+    from sparkray.stats.sequential import Interim
 
 Row = dict[str, Any]
 
 
 def compared(
-    frames: Frames, arms: Arms, margin: float | None, interim: "Look | None" = None
+    frames: Frames, arms: Arms, margin: float | None, interim: "Interim | None" = None
 ) -> tuple[Ratio | NotEstimable, Row]:
     """The one comparison, which tables, terminal and interim analyses share: columns of `comparisons` without tests.
 

@@ -20,7 +20,7 @@ from sparkray.config.experiment import Experiment, Sequential
 from sparkray.plan import PlannedRun
 
 if TYPE_CHECKING:
-    from sparkray.stats.sequential import Look
+    from sparkray.stats.sequential import Interim
 
 Row = Mapping[str, Any]
 Group = tuple[str, str]
@@ -38,7 +38,7 @@ VOID = {
 """Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value."""
 
 
-def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, closed: bool) -> "list[Look]":
+def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, closed: bool) -> "list[Interim]":
     """Every interim analysis of a comparison in turn, up to the one that decided.
 
     Args:
@@ -48,10 +48,10 @@ def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, close
         closed: Whether no further pair can come.
     """
     # SciPy's splines, which a fixed design does not need
-    from sparkray.stats.sequential import Design, looks_taken, pair_logs  # noqa: PLC0415
+    from sparkray.stats.sequential import Design, interim_verdicts, pair_logs  # noqa: PLC0415
 
     design = Design(sequential.looks, margin, spending=sequential.spending)
-    return looks_taken(design, pair_logs(*arms.paired)[arms.completed].tolist(), closed=closed)
+    return interim_verdicts(design, pair_logs(*arms.paired)[arms.completed].tolist(), closed=closed)
 
 
 class InterimAnalyses:
@@ -65,9 +65,9 @@ class InterimAnalyses:
     def __init__(self, frames: Frames, protocol: Protocol) -> None:
         self.protocol = protocol
         self._closed = _closed_groups(frames, protocol.planned) if protocol.sequential is not None else frozenset()
-        self._known: dict[tuple[Cell, str], list[Look]] = {}
+        self._known: dict[tuple[Cell, str], list[Interim]] = {}
 
-    def of(self, arms: Arms) -> "list[Look]":
+    def of(self, arms: Arms) -> "list[Interim]":
         """Those of one comparison in turn, up to the one that decided; none with a fixed number of pairs."""
         sequential, margin = self.protocol.sequential, self.protocol.margin(arms.metric)
         if sequential is None or margin is None or arms.metric not in self.protocol.primary:
@@ -78,7 +78,7 @@ class InterimAnalyses:
             self._known[place] = interim_analyses(arms, sequential, margin, closed=closed)
         return self._known[place]
 
-    def last(self, arms: Arms) -> "Look | None":
+    def last(self, arms: Arms) -> "Interim | None":
         """The last one, which the verdict rests on."""
         return next(reversed(self.of(arms)), None)
 
@@ -103,7 +103,7 @@ class Standing:
     environment: str
     against: str
     metric: str
-    look: "Look"
+    interim: "Interim"
 
     @property
     def group(self) -> Group:
@@ -147,7 +147,7 @@ def _group(run: PlannedRun) -> Group:
 def settled(found: Iterable[Standing]) -> set[Group]:
     """The models that need no further runs."""
     every = list(found)
-    return {standing.group for standing in every} - {standing.group for standing in every if not standing.look.stop}
+    return {standing.group for standing in every} - {standing.group for standing in every if not standing.interim.stop}
 
 
 def not_needed(runs: Sequence[PlannedRun], found: Iterable[Standing], stored: Collection[str]) -> set[str]:

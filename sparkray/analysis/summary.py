@@ -38,7 +38,7 @@ def comparisons(
         margins: Relative margins by metric.
         standings: Interim analyses; where there is one, it gives the estimate and the verdict.
     """
-    interim = {(Cell(one.model, one.level, one.environment), one.metric): one.look for one in standings}
+    interim = {(Cell(one.model, one.level, one.environment), one.metric): one.interim for one in standings}
     return [
         compared(frames, arms_between(frames, cell, against, metric), margins.get(metric), interim.get((cell, metric)))[
             1

@@ -11,7 +11,7 @@ from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
-    from sparkray.stats.sequential import Look
+    from sparkray.stats.sequential import Interim
 
 Row = dict[str, Any]
 _STEP = 5
@@ -38,7 +38,7 @@ def _counted(arms: Arms, margin: float) -> Iterator[tuple[int, Row]]:
         yield n, judged(paired_ratio(*arms.first(n).paired), margin)
 
 
-def _at_interim(analyses: Sequence["Look"]) -> Iterator[tuple[int, Row]]:
+def _at_interim(analyses: Sequence["Interim"]) -> Iterator[tuple[int, Row]]:
     for found in analyses:
         if found.ratio is None or found.ci95 is None:
             yield found.n, {"verdict": found.verdict, "not_estimable": found.reason}

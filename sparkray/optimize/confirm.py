@@ -28,7 +28,7 @@ from sparkray.optimize.search import Candidate, shortlist
 from sparkray.optimize.search.stage import Searched
 from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.stats.screen import beyond_margin
-from sparkray.stats.sequential import Look
+from sparkray.stats.sequential import Interim
 from sparkray.store import Dataset, write_atomically
 
 RISK = 0.025
@@ -207,7 +207,7 @@ def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
     return None if p is not None and p < RISK else _short_of(made, margin)
 
 
-def _by_looks(found: Look) -> str | None:
+def _by_looks(found: Interim) -> str | None:
     return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else found.reason
 
 

@@ -11,14 +11,14 @@ from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.rows import Row, Rows
 from sparkray.stats.screen import Better
-from sparkray.stats.sequential import Design, Look, look
+from sparkray.stats.sequential import Design, Interim, interim_verdict
 
 _ALPHA = 0.05
 
 
 def looks_at(
     context: OptimizationContext, names: Sequence[str], rows: Rows, *, models: Sequence[str], closed: bool
-) -> dict[str, Look]:
+) -> dict[str, Interim]:
     """How far each candidate has come; none where the confirmation has a fixed number of blocks.
 
     Args:
@@ -34,7 +34,7 @@ def looks_at(
     asked = Design(design.looks, context.margin, alpha=_ALPHA / len(names), spending=design.spending)
     base = rows.of(CONTAINER_BASELINE)
     return {
-        name: look(asked, _gains(base, rows.of(name), context.metric, context.better, models), closed=closed)
+        name: interim_verdict(asked, _gains(base, rows.of(name), context.metric, context.better, models), closed=closed)
         for name in names
     }
 

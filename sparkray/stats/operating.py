@@ -97,7 +97,7 @@ def expected_pairs(
 
 
 def _ends(design: Design, sums: Array, squares: Array) -> Ends:
-    """The rule of `look` for sums and sums of squares at the looks, shape (samples, looks)."""
+    """The rule of `interim_verdict` for sums and sums of squares at the looks, shape (samples, looks)."""
     n = np.array(design.looks)
     known = bounds(design)
     mean = sums / n

@@ -64,7 +64,7 @@ class Design:
 
 @dataclass(frozen=True)
 class Bound:
-    """One look: `alpha_spent` by then, and the critical values of t on one side for either claim."""
+    """One interim analysis: `alpha_spent` by then, and the critical values of t on one side for either claim."""
 
     n: int
     alpha_spent: float
@@ -73,7 +73,7 @@ class Bound:
 
 
 @dataclass(frozen=True)
-class Look:
+class Interim:
     """The result of the interim analysis that decided, else of the last one.
 
     `ci90` and `ci95` are (low, high) of the ratio and hold at all looks at once; None before the first look, and at one
@@ -127,7 +127,7 @@ def pair_logs(a: Values, b: Values) -> Array:
     return np.asarray(np.log(np.where(sound, arms[1], np.nan)) - np.log(np.where(sound, arms[0], np.nan)))
 
 
-def look(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> Look:
+def interim_verdict(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> Interim:
     """The verdict of the pairs so far, from them alone: the same pairs in the same order give the same verdict.
 
     Args:
@@ -138,24 +138,24 @@ def look(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -
     Returns:
         The first look that decides stands, whatever came after it; else the last look taken.
     """
-    return looks_taken(design, log_ratios, closed=closed)[-1]
+    return interim_verdicts(design, log_ratios, closed=closed)[-1]
 
 
-def looks_taken(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> list[Look]:
+def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> list[Interim]:
     """Every look in turn, up to the first that decides; where none was taken yet, one that waits for its pairs.
 
     Args:
         design: The design.
-        log_ratios: As in `look`.
-        closed: As in `look`.
+        log_ratios: As in `interim_verdict`.
+        closed: As in `interim_verdict`.
     """
     values = np.asarray(log_ratios, dtype=float)
     known = bounds(design, len(values) if closed else None)
     taken = [bound for bound in known if bound.n <= len(values)]
     if not taken:
-        reason = f"{len(values)} of the {known[0].n} pairs of the first look are complete"
-        return [Look("undecided", closed, 0, 0.0, None, None, None, reason)]
-    looks: list[Look] = []
+        reason = f"{len(values)} of the {known[0].n} pairs of the first interim analysis are complete"
+        return [Interim("undecided", closed, 0, 0.0, None, None, None, reason)]
+    looks: list[Interim] = []
     for number, bound in enumerate(taken, 1):
         one, last = _at(design, bound, values[: bound.n]), number == len(taken)
         decided = one.verdict != "undecided"
@@ -169,11 +169,11 @@ def looks_taken(design: Design, log_ratios: Sequence[float], *, closed: bool = F
     return looks
 
 
-def _at(design: Design, bound: Bound, values: Array) -> Look:
+def _at(design: Design, bound: Bound, values: Array) -> Interim:
     """A look without its place among the others."""
     why = _why_none(values)
     if why is not None:
-        return Look("undecided", False, bound.n, bound.alpha_spent, None, None, None, why)
+        return Interim("undecided", False, bound.n, bound.alpha_spent, None, None, None, why)
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     error = sd / math.sqrt(bound.n)
 
@@ -182,7 +182,7 @@ def _at(design: Design, bound: Bound, values: Array) -> Look:
 
     ci90, ci95 = interval(bound.equivalence_t), interval(bound.difference_t)
     verdict = verdict_of(ci90, ci95, design.margin)
-    return Look(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "", sd)
+    return Interim(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "", sd)
 
 
 def _why_none(values: Array) -> str | None:
@@ -192,14 +192,16 @@ def _why_none(values: Array) -> str | None:
     return NO_SPREAD if alike(values, scale=max(_LARGEST_LOG, float(np.max(np.abs(values))))) else None
 
 
-def _reason(look: Look, place: str, margin: float, *, last: bool) -> str:
+def _reason(interim: Interim, place: str, margin: float, *, last: bool) -> str:
     """The result of an interim analysis; of the last one, where it decides nothing, also the pairs that would decide."""
     claims = {"equivalent": "equivalent within", "different": "different by more than", "undecided": "undecided at"}
-    text = f"{claims[look.verdict]} {margin:.1%} at look {place} ({look.n} pairs): "
-    confidence, interval = ("95 %", look.ci95) if look.verdict == "different" else ("90 %", look.ci90)
+    text = f"{claims[interim.verdict]} {margin:.1%} at interim analysis {place} ({interim.n} pairs): "
+    confidence, interval = ("95 %", interim.ci95) if interim.verdict == "different" else ("90 %", interim.ci90)
     if interval is None:
-        return text + look.reason
-    text += f"ratio {look.ratio:.4f}, {confidence} CI at all looks {interval[0]:.4f} to {interval[1]:.4f}"
-    if look.verdict != "undecided" or not last:
+        return text + interim.reason
+    text += (
+        f"ratio {interim.ratio:.4f}, {confidence} CI over all interim analyses {interval[0]:.4f} to {interval[1]:.4f}"
+    )
+    if interim.verdict != "undecided" or not last:
         return text
-    return f"{text}; {outlook(look.pairs_needed, look.n, at_most=True)}"
+    return f"{text}; {outlook(interim.pairs_needed, interim.n, at_most=True)}"

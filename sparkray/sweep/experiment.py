@@ -92,7 +92,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
         print_json(document)
         return counts
     means = {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described}
-    lines = [f"Interim analysis: {text_of(one)}" for one in interim if one.look.ratio is not None]
+    lines = [f"Interim analysis: {text_of(one)}" for one in interim if one.interim.ratio is not None]
     primary = study.experiment.primary_metrics
     shown = [{**row, "model": cell_name(row), "primary": row["metric"] in primary} for row in compared]
     findings = Findings(shown, means, warnings, equivalence_document(study), lines)

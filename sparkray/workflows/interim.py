@@ -30,7 +30,7 @@ def _rows(experiment: Experiment, dataset: Dataset) -> list[dict[str, Any]]:
 
 def text_of(standing: Standing) -> str:
     """The outcome of an interim analysis in a line."""
-    interim = standing.look
+    interim = standing.interim
     model = f"{standing.model} {standing.level}".strip()
     outcome = "can't tell yet" if interim.verdict == "undecided" else interim.verdict
     ratio = "" if interim.ratio is None else f", ratio {interim.ratio:.4f}"
@@ -50,7 +50,7 @@ def left_out(study: Study, dataset: Dataset, runs: Sequence[PlannedRun]) -> tupl
         count = sum(run.run_id in unneeded for run in runs if (run.model, run.level) == group)
         if count:
             lines.append(f"{' '.join(group).strip()} needs no further runs ({count} left out)")
-            lines += [f"  {text_of(one)}" for one in found if one.group == group and one.look.ratio is not None]
+            lines += [f"  {text_of(one)}" for one in found if one.group == group and one.interim.ratio is not None]
     return unneeded, lines
 
 
@@ -64,7 +64,7 @@ def count_decided(
 
 def standing_document(standing: Standing) -> dict[str, Any]:
     """Plain values for JSON."""
-    return {**{key: value for key, value in asdict(standing).items() if key != "look"}, **asdict(standing.look)}
+    return {**{key: value for key, value in asdict(standing).items() if key != "interim"}, **asdict(standing.interim)}
 
 
 def decided_in(dataset: Dataset) -> list[str]:
@@ -84,7 +84,7 @@ def decided_in(dataset: Dataset) -> list[str]:
         if row["environment"] in experiment.environments
     ]
     found = standings(experiment, runs, rows, whole=False)
-    return [text_of(one) for one in found if one.look.stop and one.look.ratio is not None]
+    return [text_of(one) for one in found if one.interim.stop and one.interim.ratio is not None]
 
 
 def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> list[dict[str, Any]]:

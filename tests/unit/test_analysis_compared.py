@@ -65,7 +65,7 @@ def only(found: Analysis, **where: object) -> dict[str, Any]:
 def standing_of(path: Path, runs: int) -> Any:
     one = study(experiment=experiment(runs=runs, sequential=LOOKS, order="alternating"))
     [standing] = standings(one.experiment, make_plan(one), Dataset(path).read("runs"))
-    return standing.look
+    return standing.interim
 
 
 QUIET = (1.001, 0.999, 1.0005, 1.0, 0.9995, 1.0, 1.001, 1.0)

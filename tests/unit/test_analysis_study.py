@@ -193,7 +193,9 @@ def test_questions_that_the_data_cannot_answer_are_not_answered(tmp_path: Path) 
 
 def test_the_table_says_the_same_as_the_end_of_a_sweep(small: Path, analysis: Analysis) -> None:
     rows = Dataset(small).read("runs")
-    shown = comparisons(frames_of_rows(rows, {row["run_id"] for row in rows}), [SPEED, LATENCY, MEMORY], DEFAULT_MARGINS)
+    shown = comparisons(
+        frames_of_rows(rows, {row["run_id"] for row in rows}), [SPEED, LATENCY, MEMORY], DEFAULT_MARGINS
+    )
     assert len(shown) == 18
     for each in shown:
         [row] = primary(

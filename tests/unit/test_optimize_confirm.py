@@ -220,7 +220,7 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContex
     assert (found.winner, found.blocks) == (NAMES[0], 4)
     assert found.candidates[0].beyond_p_holm is None
     assert found.candidates[1].reason is not None
-    assert found.candidates[1].reason.startswith("equivalent within 1.0% at look 1 of 3")
+    assert found.candidates[1].reason.startswith("equivalent within 1.0% at interim analysis 1 of 3")
     looks = looks_at(looking, NAMES[:2], made, models=(MODEL,), closed=False)
     assert [looks[name].stop for name in NAMES[:2]] == [True, True]
     early = looks_at(
@@ -251,4 +251,4 @@ def test_a_block_counts_when_it_is_complete_on_every_model(looking: Optimization
     logs[NAMES[0]][3] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
     [look] = looks_at(looking, NAMES[:1], both, models=(MODEL, "large"), closed=False).values()
-    assert look.reason == "3 of the 4 pairs of the first look are complete"
+    assert look.reason == "3 of the 4 pairs of the first interim analysis are complete"

@@ -67,7 +67,7 @@ def test_a_clear_model_is_over_at_the_first_look_and_not_before(world: dict[str,
     rows = rows_until(one, 3, **world)
     assert over(one, rows) == {("Alpha", "")}
     (standing,) = standings(one.experiment, make_plan(one), rows)
-    assert (standing.look.verdict, standing.look.n, standing.look.stop) == (verdict, 3, True)
+    assert (standing.interim.verdict, standing.interim.n, standing.interim.stop) == (verdict, 3, True)
 
 
 def test_a_noisy_model_goes_on_to_the_last_look() -> None:
@@ -75,7 +75,7 @@ def test_a_noisy_model_goes_on_to_the_last_look() -> None:
     assert over(one, rows_until(one, 7, **NOISY)) == set()
     rows = rows_until(one, 8, **NOISY)
     assert over(one, rows) == {("Alpha", "")}
-    assert standings(one.experiment, make_plan(one), rows)[0].look.verdict == "undecided"
+    assert standings(one.experiment, make_plan(one), rows)[0].interim.verdict == "undecided"
 
 
 def test_every_primary_metric_of_every_environment_must_be_decided() -> None:
@@ -108,7 +108,7 @@ def test_pairs_count_in_the_order_in_which_they_were_completed() -> None:
     before, after = standings(one.experiment, plan, rows), standings(one.experiment, plan, [*late, *rows])
     assert before == after
     early = [{**r, "ended_at": START - timedelta(days=1)} for r in late]
-    assert standings(one.experiment, plan, [*early, *rows])[0].look.verdict == "undecided"
+    assert standings(one.experiment, plan, [*early, *rows])[0].interim.verdict == "undecided"
 
 
 def test_when_all_runs_are_tried_the_pairs_that_are_there_are_the_last_look() -> None:
@@ -116,8 +116,12 @@ def test_when_all_runs_are_tried_the_pairs_that_are_there_are_the_last_look() ->
     rows = rows_until(one, 8, **QUIET)
     rows[-1] = {**rows[-1], "status": "failed", METRIC: None}
     (standing,) = standings(one.experiment, make_plan(one), rows)
-    assert (standing.look.verdict, standing.look.n, standing.look.alpha_spent) == ("equivalent", 7, pytest.approx(0.05))
-    assert standings(one.experiment, make_plan(one), rows[:-2])[0].look.n == 0
+    assert (standing.interim.verdict, standing.interim.n, standing.interim.alpha_spent) == (
+        "equivalent",
+        7,
+        pytest.approx(0.05),
+    )
+    assert standings(one.experiment, make_plan(one), rows[:-2])[0].interim.n == 0
 
 
 def test_a_run_that_was_tried_is_not_left_out_and_levels_stand_apart() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 from sparkray.stats._crossing import critical_values
 from sparkray.stats.operating import ends_of, expected_pairs, operating, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, pairs_needed, tost_power
-from sparkray.stats.sequential import Design, alpha_spent, bounds, look, looks_taken, pair_logs
+from sparkray.stats.sequential import Design, alpha_spent, bounds, interim_verdict, interim_verdicts, pair_logs
 
 LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
 SPENDINGS = ("linear", "pocock", "obrien_fleming")
@@ -105,7 +105,7 @@ def test_a_design_that_cannot_be_is_refused(changes, said: str) -> None:
 def test_one_look_says_what_the_fixed_verdict_says(logs: list[float], margin: float) -> None:
     fixed = paired_ratio(np.ones(len(logs)), np.exp(logs))
     assert isinstance(fixed, Ratio)
-    found = look(Design((len(logs),), margin), np.log(np.exp(logs)).tolist())
+    found = interim_verdict(Design((len(logs),), margin), np.log(np.exp(logs)).tolist())
     assert found.stop
     assert (found.n, found.alpha_spent) == (len(logs), pytest.approx(0.05))
     assert found.ci90 == pytest.approx(fixed.ci90, rel=1e-5)
@@ -117,7 +117,7 @@ def test_one_look_says_what_the_fixed_verdict_says(logs: list[float], margin: fl
 @given(LOGS)
 def test_swapped_arms_are_the_mirror(logs: list[float]) -> None:
     design = Design((3, 5, 8, 30), 0.01)
-    one, other = look(design, logs), look(design, [-x for x in logs])
+    one, other = interim_verdict(design, logs), interim_verdict(design, [-x for x in logs])
     assert (one.verdict, one.stop, one.n) == (other.verdict, other.stop, other.n)
     assert one.ci90 is not None
     assert other.ci90 == pytest.approx([1 / end for end in reversed(one.ci90)])
@@ -126,7 +126,7 @@ def test_swapped_arms_are_the_mirror(logs: list[float]) -> None:
 @given(LOGS, LOGS)
 def test_what_comes_after_a_decision_changes_nothing(logs: list[float], more: list[float]) -> None:
     design = Design((3, 5, 8, 60), 0.01)
-    before, after = look(design, logs), look(design, logs + more)
+    before, after = interim_verdict(design, logs), interim_verdict(design, logs + more)
     assert after == before if before.verdict != "undecided" else after.n >= before.n
 
 
@@ -137,7 +137,7 @@ def test_many_at_once_are_judged_as_one_by_one() -> None:
     ends = ends_of(design, logs)
     verdicts = set()
     for row, equivalent, different, pairs in zip(logs, ends.equivalent, ends.different, ends.pairs, strict=True):
-        found = look(design, row.tolist())
+        found = interim_verdict(design, row.tolist())
         assert (found.verdict == "equivalent", found.verdict == "different") == (equivalent, different)
         assert (found.n, found.stop) == (pairs, True)
         verdicts.add(found.verdict)
@@ -146,23 +146,23 @@ def test_many_at_once_are_judged_as_one_by_one() -> None:
 
 def test_before_the_first_look_and_between_looks_nothing_is_over() -> None:
     design = Design((4, 8), 0.01)
-    early = look(design, [0.0, 0.001])
+    early = interim_verdict(design, [0.0, 0.001])
     assert (early.verdict, early.stop, early.n, early.ratio, early.ci90) == ("undecided", False, 0, None, None)
-    assert early.reason == "2 of the 4 pairs of the first look are complete"
-    between = look(design, [0.02, -0.02, 0.03, -0.03, 0.01, 0.02])
+    assert early.reason == "2 of the 4 pairs of the first interim analysis are complete"
+    between = interim_verdict(design, [0.02, -0.02, 0.03, -0.03, 0.01, 0.02])
     assert (between.verdict, between.stop, between.n) == ("undecided", False, 4)
-    assert "undecided at 1.0% at look 1 of 2 (4 pairs)" in between.reason
+    assert "undecided at 1.0% at interim analysis 1 of 2 (4 pairs)" in between.reason
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_log_ratio_that_is_no_number_decides_nothing(bad: float) -> None:
-    found = look(Design((4, 8), 0.01), [0.0, 0.0, 0.0, bad])
+    found = interim_verdict(Design((4, 8), 0.01), [0.0, 0.0, 0.0, bad])
     assert (found.verdict, found.stop, found.ci90) == ("undecided", False, None)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.05, -0.05])
 def test_pairs_that_are_all_alike_are_decided_at_no_look(value: float) -> None:
-    found = look(Design((4, 8), 0.01), [value] * 8)
+    found = interim_verdict(Design((4, 8), 0.01), [value] * 8)
     assert (found.verdict, found.n, found.stop, found.ratio) == ("undecided", 8, True, None)
     assert found.reason.endswith("all ratios alike: no noise to build an interval from")
     assert ends_of(Design((4, 8), 0.01), np.full((1, 8), value)).rates.undecided == 1
@@ -170,9 +170,9 @@ def test_pairs_that_are_all_alike_are_decided_at_no_look(value: float) -> None:
 
 def test_a_look_that_decided_stands_whatever_value_comes_after_it() -> None:
     logs = [0.001, -0.001, 0.0005, 0.0, math.nan, 0.0, 0.0, 0.0]
-    found = look(Design((4, 8), 0.01), logs)
+    found = interim_verdict(Design((4, 8), 0.01), logs)
     assert (found.verdict, found.n) == ("equivalent", 4)
-    wide = look(Design((4, 8), 0.01), [0.02, -0.02, 0.03, 0.0, *logs[4:]])
+    wide = interim_verdict(Design((4, 8), 0.01), [0.02, -0.02, 0.03, 0.0, *logs[4:]])
     assert (wide.verdict, wide.n, wide.stop, wide.ratio) == ("undecided", 8, True, None)
     assert "not a finite number above 0" in wide.reason
 
@@ -185,7 +185,7 @@ def test_a_value_without_logarithm_is_a_pair_without_a_ratio() -> None:
 def test_an_undecided_look_tells_the_pairs_that_would_decide() -> None:
     design = Design(LOOKS, 0.01)
     logs = np.random.default_rng(5).normal(0, 0.02, 30)
-    found = look(design, logs.tolist())
+    found = interim_verdict(design, logs.tolist())
     assert (found.verdict, found.n, found.sd_log) == ("undecided", 30, pytest.approx(np.std(logs, ddof=1)))
     fixed = pairs_needed(found.sd_log or 0, 0.01)
     assert fixed is not None
@@ -199,14 +199,14 @@ def test_an_undecided_look_tells_the_pairs_that_would_decide() -> None:
 
 def test_every_look_is_told_up_to_the_one_that_decides() -> None:
     logs = [0.02, -0.02, 0.03, -0.01, *np.random.default_rng(2).normal(0, 0.001, 26)]
-    found = looks_taken(Design(LOOKS, 0.01), logs)
+    found = interim_verdicts(Design(LOOKS, 0.01), logs)
     assert [one.verdict for one in found[:-1]] == ["undecided"] * (len(found) - 1)
     assert [one.n for one in found] == list(LOOKS[: len(found)])
-    assert found[-1] == look(Design(LOOKS, 0.01), logs)
+    assert found[-1] == interim_verdict(Design(LOOKS, 0.01), logs)
 
 
 def test_wild_pairs_have_an_interval_and_decide_nothing() -> None:
-    found = look(Design((3, 30), 0.01, spending="obrien_fleming"), [600.0, -600.0, 300.0])
+    found = interim_verdict(Design((3, 30), 0.01, spending="obrien_fleming"), [600.0, -600.0, 300.0])
     assert (found.verdict, found.stop, found.n) == ("undecided", False, 3)
     assert found.ci95 is not None
     assert all(math.isfinite(end) for end in found.ci95)
@@ -215,14 +215,14 @@ def test_wild_pairs_have_an_interval_and_decide_nothing() -> None:
 def test_when_no_pair_can_come_any_more_the_last_look_is_there_and_spends_what_is_left() -> None:
     design = Design((10, 20, 30), 0.01)
     logs = np.random.default_rng(5).normal(0, 0.016, 29)
-    open_, closed = look(design, logs.tolist()), look(design, logs.tolist(), closed=True)
+    open_, closed = interim_verdict(design, logs.tolist()), interim_verdict(design, logs.tolist(), closed=True)
     assert (open_.n, open_.stop) == (20, False)
     assert (closed.n, closed.stop, closed.alpha_spent) == (29, True, pytest.approx(0.05))
     assert [bound.n for bound in bounds(design, 29)] == [10, 20, 29]
     assert [bound.n for bound in bounds(design, 20)] == [10, 20]
     assert bounds(design, 20)[0] == bounds(design)[0]
     assert bounds(design, 30) == bounds(design)
-    assert look(design, [0.0, 0.0], closed=True).stop
+    assert interim_verdict(design, [0.0, 0.0], closed=True).stop
 
 
 def test_a_closed_design_keeps_its_errors() -> None:
