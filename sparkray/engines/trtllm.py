@@ -1,10 +1,10 @@
 """TensorRT-LLM through its own benchmark, `trtllm-bench`: found on the environment's PATH, never imported here.
 
 A run counts when the tool ended with status 0 *and* left a report that can be read, about as many requests as were
-asked for. Neither alone will do: interrupted, it ends with 0 and leaves nothing, and where NVML reports no memory clock
+asked for. Neither alone suffices: interrupted, it ends with 0 and leaves nothing, and where NVML reports no memory clock
 (GB10) a whole run can end with an empty report (`_trtllm.nvml_shim` prevents that). `_trtllm` holds the parts: `options`,
 `features` (asked from the tool), `command`, `dataset`, and the readers of `report`, `requests`, `log` and `iterations`;
-`double` stands in for the tool.
+`double` simulates the tool.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from sparkray.engines._trtllm.features import NEWEST, features_of, minor_of, pro
 from sparkray.engines._trtllm.identity import identity
 from sparkray.engines._trtllm.iterations import read_iterations
 from sparkray.engines._trtllm.log import LogFacts, read_log
+from sparkray.engines._trtllm.messages import message, note
 from sparkray.engines._trtllm.options import TrtllmOptions, as_mapping, for_card, memory_warning, read_options
 from sparkray.engines._trtllm.report import Report, number, read_report
 from sparkray.engines._trtllm.requests import read_requests
@@ -28,7 +29,6 @@ from sparkray.units import NS_PER_S
 
 LOG = "engine.log"
 _DISAGREE = 0.02
-_SHIM = "engine.nvml_shim is off. Leave it on (the default): the tool then reports what NVML does not know as unknown"
 
 
 class Engine:
@@ -75,8 +75,8 @@ class Engine:
 
         Raises:
             EngineOutputError: No report, or one that cannot be read or is about another number of requests.
-            EngineFailedError: The log says that the tool failed or was interrupted.
-            RunOutOfMemoryError: The log says that memory ran out.
+            EngineFailedError: By its log the tool failed or was interrupted.
+            RunOutOfMemoryError: By its log memory ran out.
         """
         log = read_log(_text(folder / LOG))
         data = _bytes(folder / commands.REPORT)
@@ -89,9 +89,9 @@ class Engine:
         return _measurement(folder, job, log=log, report=report, requests=requests)
 
     def salvage(self, folder: Path, job: Job) -> Measurement | None:
-        """Whatever can be known of a run that failed, whatever it left; `notes` say what is missing."""
+        """Whatever can be known of a run that failed, whatever it left; `notes` name what is missing."""
         log = read_log(_text(folder / LOG))
-        notes: list[str] = [_SHIM] if _fell_to_nvml(log) and not _options(job).nvml_shim else []
+        notes: list[str] = [note("shim_off")] if _nvml_failed(log) and not _options(job).nvml_shim else []
         report: Report | None = None
         requests: tuple[Request, ...] = ()
         try:
@@ -114,36 +114,34 @@ def _options(job: Job) -> TrtllmOptions:
 
 
 def _without_report(folder: Path, job: Job, *, log: LogFacts, data: bytes | None) -> Measurement:
-    """The run as its request file tells it, where only the report fell to NVML; else the error that fits."""
-    if _fell_to_nvml(log):
+    """The run as its request file shows it, where an NVML error took only the report; else the error that fits."""
+    if _nvml_failed(log):
         try:
             requests = read_requests(_bytes(folder / commands.REQUESTS) or b"")
             _expect(len(requests), job, "the request file")
         except EngineOutputError:
-            when = "before it had a report" if data is None else "while it wrote its report"
-            remedy = "" if data is None or _options(job).nvml_shim else _SHIM
-            raise EngineFailedError(f"NVML failed {when}: {log.last_error or 'NVMLError'}", remedy) from None
-        return _measurement(
-            folder, job, log=log, requests=requests, notes=("recovered: the report fell to an NVML error",)
-        )
+            when = "nvml_before_report" if data is None else "nvml_in_report"
+            remedy = "" if data is None or _options(job).nvml_shim else note("shim_off")
+            raise EngineFailedError(note(when, error=log.last_error or "NVMLError"), remedy) from None
+        return _measurement(folder, job, log=log, requests=requests, notes=message("nvml_recovered"))
     if log.interrupted:
-        raise EngineFailedError("the tool was interrupted (SIGINT): it ends with status 0 then, and leaves no report")
+        raise EngineFailedError(*message("interrupted"))
     if log.out_of_memory:
-        raise RunOutOfMemoryError(f"memory ran out: {log.last_error or 'see its log'}")
+        raise RunOutOfMemoryError(*message("out_of_memory", error=log.last_error or note("see_log")))
     if log.failed:
-        raise EngineFailedError(f"the tool reports a failure: {log.last_error or 'see its log'}")
-    state = f"an empty report ({len(data)} bytes)" if data is not None else f"no {commands.REPORT}"
-    raise EngineOutputError(f"the tool left {state}", f"The last error in its log: {log.last_error or 'none'}")
+        raise EngineFailedError(*message("failed", error=log.last_error or note("see_log")))
+    state = note("missing_report") if data is None else note("empty_report", size=len(data))
+    raise EngineOutputError(*message("no_report", state=state, error=log.last_error or "none"))
 
 
-def _fell_to_nvml(log: LogFacts) -> bool:
+def _nvml_failed(log: LogFacts) -> bool:
     """Whether NVML is what ended the run, not a warning on the way to something else."""
     return not log.interrupted and log.nvml_error and (log.last_error is None or "NVML" in log.last_error)
 
 
-def _expect(count: int, job: Job, where: str) -> None:
+def _expect(count: int, job: Job, file: str) -> None:
     if count != job.workload.requests:
-        raise EngineOutputError(f"{where} is about {count} requests, asked for were {job.workload.requests}")
+        raise EngineOutputError(*message("wrong_count", file=file, count=count, asked=job.workload.requests))
 
 
 def _measurement(
@@ -172,22 +170,22 @@ def _measurement(
         reported=reported,
     )
     version = version_warning(job.tool, None, "")
-    told = (*notes, *([version] if version else []), *_notes(log, report, requests))
-    return Measurement(requests, facts, simulated=(folder / DOUBLE_MARKER).exists(), notes=told)
+    every_note = (*notes, *([version] if version else []), *_notes(log, report, requests))
+    return Measurement(requests, facts, simulated=(folder / DOUBLE_MARKER).exists(), notes=every_note)
 
 
 def _notes(log: LogFacts, report: Report | None, requests: tuple[Request, ...]) -> list[str]:
     notes = []
     if log.affinity_removed:
-        notes.append("the tool removed its CPU affinity: pinning acts in a container's cgroup, not in the native arm")
+        notes.append(note("affinity_removed"))
     if report is not None and not report.streaming:
-        notes.append("the report has no streaming metrics: there are no times to the first token")
-    said = number(report.reported.get("system_output_throughput_tok_s")) if report else None
+        notes.append(note("not_streamed"))
+    reported = number(report.reported.get("system_output_throughput_tok_s")) if report else None
     span = max((r.end_ns for r in requests), default=0) - min((r.submit_ns for r in requests), default=0)
-    if said is not None and span > 0:
-        seen = sum(r.output_tokens or 0 for r in requests) * NS_PER_S / span
-        if abs(said - seen) > _DISAGREE * seen:
-            notes.append(f"the report shows {said:.2f} output tokens/s, its requests {seen:.2f}")
+    if reported is not None and span > 0:
+        computed = sum(r.output_tokens or 0 for r in requests) * NS_PER_S / span
+        if abs(reported - computed) > _DISAGREE * computed:
+            notes.append(note("totals_disagree", reported=reported, computed=computed))
     return notes
 
 

@@ -15,7 +15,7 @@ from trtllm_bench_case import CARDS, ENGINE, Bench, card
 from sparkray.config.model import Host, refusal
 from sparkray.engines import Paths
 from sparkray.engines._trtllm import shipping
-from sparkray.engines._trtllm.features import KNOWN_THROUGHPUT, option_names
+from sparkray.engines._trtllm.features import known_options, option_names
 from sparkray.errors import EngineFailedError, EngineOutputError, RunError, RunOutOfMemoryError
 from sparkray.metrics import BY_NAME, RunData
 
@@ -30,6 +30,12 @@ def bench(request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     return Bench(tmp_path_factory.mktemp("double"), "1.2")
+
+
+@pytest.fixture(scope="module", params=("1.0", "1.3"))
+def ends(request, tmp_path_factory):
+    """The oldest, whose errors are plain tracebacks, and the newest, which logs them."""
+    return Bench(tmp_path_factory.mktemp(f"faults-{request.param}"), request.param)
 
 
 def fault(bench, name, job=None, **more):
@@ -79,7 +85,7 @@ def test_the_script_itself_needs_the_standard_library_alone(tmp_path, version):
         check=True,
         cwd=tmp_path,
     )
-    assert option_names(done.stdout) == KNOWN_THROUGHPUT[version]
+    assert option_names(done.stdout) == known_options("throughput", version)
 
 
 def test_metrics_of_the_requests_are_those_of_the_report(one):
@@ -154,17 +160,17 @@ def test_the_seed_decides_the_noise(one):
         ("wrong_count", EngineOutputError, 0),
     ],
 )
-def test_faults_become_typed_errors(bench, name, error, status):
-    job = bench.job(told=False, version=bench.version, nvml_shim=name != "nvml_clock")
-    ended, out, job = fault(bench, name, job)
+def test_faults_become_typed_errors(ends, name, error, status):
+    job = ends.job(told=False, version=ends.version, nvml_shim=name != "nvml_clock")
+    ended, out, job = fault(ends, name, job)
     assert ended == status
     with pytest.raises(error):
         ENGINE.read(out, job)
     assert ENGINE.salvage(out, job).simulated
 
 
-def test_nvml_leaves_an_empty_report_and_no_requests(bench):
-    _, out, job = fault(bench, "nvml_clock", bench.job(told=False, version=bench.version, nvml_shim=False))
+def test_nvml_leaves_an_empty_report_and_no_requests(ends):
+    _, out, job = fault(ends, "nvml_clock", ends.job(told=False, version=ends.version, nvml_shim=False))
     assert (out / "report.json").read_bytes() == b""
     assert not (out / "requests.json").exists()
     with pytest.raises(EngineFailedError, match="NVMLError") as caught:
@@ -176,8 +182,8 @@ def test_nvml_leaves_an_empty_report_and_no_requests(bench):
     assert saved.reported["log"]["benchmark_s"] is not None
 
 
-def test_the_shim_saves_the_run(bench):
-    status, out, job = fault(bench, "nvml_clock", bench.job(told=False, version=bench.version))
+def test_the_shim_saves_the_run(ends):
+    status, out, job = fault(ends, "nvml_clock", ends.job(told=False, version=ends.version))
     assert status == 0
     assert len(ENGINE.read(out, job).requests) == 6
 

@@ -7,10 +7,9 @@ from trtllm_samples import PATHS, job
 
 from sparkray.engines import Job, load_engine
 from sparkray.engines._trtllm.features import (
-    KNOWN_GROUP,
-    KNOWN_THROUGHPUT,
     features_of,
     image_version,
+    known_options,
     option_names,
     version_warning,
 )
@@ -95,8 +94,8 @@ def answer(*, version="1.2.1\n", group="", throughput=HELP):
 
 @pytest.mark.parametrize("version", THROUGHPUT)
 def test_the_table_of_versions(version):
-    assert KNOWN_THROUGHPUT[version] == THROUGHPUT[version]
-    assert KNOWN_GROUP[version] == GROUPS[version]
+    assert known_options("throughput", version) == THROUGHPUT[version]
+    assert known_options("group", version) == GROUPS[version]
 
 
 def test_names_come_from_the_left_column_only():

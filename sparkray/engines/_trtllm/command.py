@@ -19,7 +19,8 @@ from typing import Any
 
 from sparkray.engines import PYTHON_PATH, EngineCommand, Job, Paths
 from sparkray.engines._trtllm.dataset import dataset
-from sparkray.engines._trtllm.features import Features
+from sparkray.engines._trtllm.features import NEWEST, OLDEST, Features
+from sparkray.engines._trtllm.messages import message
 from sparkray.engines._trtllm.options import (
     TOOL_FRACTION,
     TrtllmOptions,
@@ -75,11 +76,10 @@ def api_options(job: Job, options: TrtllmOptions) -> bytes:
 def _dataset(job: Job) -> tuple[bytes, str]:
     shape, load = job.card.shape, job.workload
     if shape is None:
-        raise ConfigError(f"model card {job.card.name} has no shape", "The prompts need to know its vocabulary")
+        raise ConfigError(*message("no_shape", model=job.card.name))
     if load.most_input + load.most_output > shape.context:
-        raise ConfigError(
-            f"{load.most_input} + {load.most_output} tokens exceed the context of {job.card.name}, {shape.context}"
-        )
+        limits = {"inputs": load.most_input, "outputs": load.most_output, "context": shape.context}
+        raise ConfigError(*message("beyond_context", model=job.card.name, **limits))
     return dataset(shape.vocab, job.seed, load)
 
 
@@ -119,7 +119,7 @@ def _throughput_words(job: Job, paths: Paths, *, options: TrtllmOptions, feature
 
 
 def _chunking(options: TrtllmOptions, features: Features) -> list[str]:
-    """1.0 chunks when told to; from 1.1 on it chunks unless told not to."""
+    """1.0 chunks on request; from 1.1 on it chunks unless it is turned off."""
     if options.chunked_context is None:
         return []
     if options.chunked_context:
@@ -130,9 +130,9 @@ def _chunking(options: TrtllmOptions, features: Features) -> list[str]:
 def _words(pairs: dict[str, Any], known: frozenset[str], features: Features) -> list[str]:
     missing = sorted(set(pairs) - known)
     if missing:
+        known_versions = {"oldest": OLDEST, "newest": NEWEST}
         raise RunUnreadyError(
-            f"trtllm-bench {features.version} does not know {', '.join(missing)}",
-            "sparkray drives 1.0 to 1.3; see what this one knows with `trtllm-bench -m x throughput --help`",
+            *message("unknown_options", version=features.version, options=", ".join(missing), **known_versions)
         )
     return [word for name, value in pairs.items() for word in ((name,) if value is None else (name, str(value)))]
 

@@ -12,71 +12,35 @@ newest known. A version newer than the table has the command line of the newest 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
+from itertools import pairwise
 
+from sparkray.engines._trtllm.double import versions as simulated
+from sparkray.engines._trtllm.messages import message, note
 from sparkray.errors import ConfigError, EngineOutputError
 
 _MARK = "@@sparkray"
-_PROBE = f"""\
-import subprocess, sys
-def ask(name, *argv):
-    print("{_MARK}", name, flush=True)
-    try:
-        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    except OSError as error:
-        print(error, flush=True)
-        return 1
-    print(done.stdout, flush=True)
-    return done.returncode
-if ask("version", sys.executable, "-c", "from importlib.metadata import version; print(version('tensorrt_llm'))"):
-    ask("version", sys.executable, "-c", "import tensorrt_llm; print(tensorrt_llm.__version__)")
-ask("group", "trtllm-bench", "--help")
-ask("throughput", "trtllm-bench", "-m", "x", "throughput", "--help")
-"""
+# A version as Python packages and image tags write it: `1.2.1`, `1.3.0rc13`, `1.2.0rc5.post1+cu130`, `1.3.0-rc13`.
 VERSION = r"\d{1,4}\.\d{1,4}(?:\.\d{1,4}){0,2}(?:[.-]?(?:rc|a|b|post|dev)\d{1,12})*(?:\+[\w.]{1,40})?"
-"""A version as Python packages and image tags write it: `1.2.1`, `1.3.0rc13`, `1.2.0rc5.post1+cu130`, `1.3.0-rc13`."""
 _VERSION = re.compile(VERSION, re.ASCII)
 _MINOR = re.compile(r"(\d{1,4}\.\d{1,4})", re.ASCII)
 _OPTION_LINE = re.compile(r"^ {2,8}(-.*)$")
 _NAMES = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]*)", re.ASCII)
 
-_GROUP = "--model -m --model_path --workspace -w --log_level"
-_THROUGHPUT = """
-    --engine_dir --backend --extra_llm_api_options --max_batch_size --max_num_tokens --max_seq_len --beam_width
-    --kv_cache_free_gpu_mem_fraction --dataset --eos_id --modality --max_input_len --num_requests --warmup
-    --target_input_len --target_output_len --tp --pp --ep --cluster_size --concurrency --streaming --report_json
-    --iteration_log --output_json --request_json --enable_chunked_context --scheduler_policy
-"""
-_SINCE_1_1 = """
-    --custom_module_dirs --sampler_options --no_skip_tokenizer_init --image_data_format --data_device
-    --disable_chunked_context
-"""
-KNOWN_GROUP: Mapping[str, frozenset[str]] = {
-    "1.0": frozenset(_GROUP.split()),
-    "1.1": frozenset(_GROUP.split()),
-    "1.2": frozenset([*_GROUP.split(), "--revision"]),
-    "1.3": frozenset([*_GROUP.split(), "--revision", "--telemetry", "--no-telemetry"]),
-}
-KNOWN_THROUGHPUT: Mapping[str, frozenset[str]] = {
-    "1.0": frozenset(_THROUGHPUT.split()),
-    "1.1": frozenset((_THROUGHPUT + _SINCE_1_1).split()),
-    "1.2": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config"]),
-    "1.3": frozenset([*(_THROUGHPUT + _SINCE_1_1).split(), "--config", "--custom_tokenizer", "--duration"]),
-}
-VERSIONS = tuple(KNOWN_GROUP)
+VERSIONS: tuple[str, ...] = tuple(simulated.table()["versions"])
 OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
 _TAG_VERSION = re.compile(rf"(?:^|(?<=[-_]))(?:v|trtllm|release)?({VERSION})(?=[-_]|$)", re.ASCII)
-_LEAST_CALENDAR = 20
-"""Tags such as `25.12-py3` are a year and a month, not a version."""
+_LEAST_CALENDAR = 20  # tags such as `25.12-py3` are a year and a month, not a version
 
 
 @dataclass(frozen=True)
 class Features:
-    """What one `trtllm-bench` knows. `told` is false when the table of versions had to stand in for the tool's answer."""
+    """What one `trtllm-bench` knows. `from_tool` is false where the table of versions stands in."""
 
     version: str
     group: frozenset[str]
     throughput: frozenset[str]
-    told: bool = True
+    from_tool: bool = True
 
     @property
     def minor(self) -> str:
@@ -90,9 +54,14 @@ def minor_of(version: str) -> str | None:
     return match[1] if match else None
 
 
+def known_options(command: str, version: str) -> frozenset[str]:
+    """The options of the group (`group`) or of `throughput` in a known version."""
+    return simulated.option_names(command, simulated.number(version))
+
+
 def probe_command() -> tuple[str, ...]:
     """The command that asks. It needs `python3` and `trtllm-bench` on PATH, and answers even when one of them fails."""
-    return ("python3", "-c", _PROBE)
+    return ("python3", "-c", (files("sparkray.engines._trtllm") / "probe.py").read_text())
 
 
 def understand(output: str) -> dict[str, str]:
@@ -105,19 +74,13 @@ def understand(output: str) -> dict[str, str]:
     group, throughput = option_names(parts.get("group", "")), option_names(parts.get("throughput", ""))
     version = _version(parts.get("version", ""))
     if version is not None and _nearest(version) is None:
-        raise EngineOutputError(
-            f"trtllm-bench is of version {version}: older than {OLDEST}, the oldest that sparkray drives",
-            "Take a newer image: --set site.image=REFERENCE",
-        )
+        raise EngineOutputError(*message("tool_too_old", version=version, oldest=OLDEST))
     if "--report_json" not in throughput:  # a traceback, or half an answer
         known = _nearest(version) if version else None
         if known is None or version is None:
             last = next((line for line in reversed(output.splitlines()) if line.strip()), "nothing")
-            raise EngineOutputError(
-                f"trtllm-bench told neither its options nor its version; the last it said: {last.strip()[:200]!r}",
-                "Run `trtllm-bench -m x throughput --help` in the image to see why",
-            )
-        group, throughput = KNOWN_GROUP[known], KNOWN_THROUGHPUT[known]
+            raise EngineOutputError(*message("probe_unanswered", last=last.strip()[:200]))
+        group, throughput = known_options("group", known), known_options("throughput", known)
     return {
         "version": version or _guess(group, throughput),
         "group": " ".join(sorted(group)),
@@ -133,59 +96,48 @@ def image_version(reference: str) -> str | None:
     """
     name = reference.partition("@")[0].rpartition("/")[2]
     tag = name.partition(":")[2]
-    found = (match[1] for match in _TAG_VERSION.finditer(tag))
-    version = next((version for version in found if _numbers(version)[0] < _LEAST_CALENDAR), None)
+    versions = (match[1] for match in _TAG_VERSION.finditer(tag))
+    version = next((version for version in versions if _numbers(version)[0] < _LEAST_CALENDAR), None)
     return re.sub(r"[.-]?(rc|a|b)(?=\d)", r"\1", version) if version else None
 
 
 def features_of(tool: Mapping[str, str], asked: str | None, image: str = "") -> Features:
-    """What to build the command for: what the tool told, else the version asked for, else the image's tag, else `NEWEST`.
+    """The options by the tool's own report, else by the version asked for, the image's tag, or `NEWEST`.
 
     Raises:
         ConfigError: The tool is of another version than asked for, or the version is none that sparkray drives.
     """
     if asked is not None and not _VERSION.fullmatch(asked):
-        raise ConfigError(
-            f"engine.version = {asked!r} is not a version", "Write one like 1.2 or 1.3.0rc13, or leave it out"
-        )
+        raise ConfigError(*message("not_a_version", version=asked))
     if tool.get("throughput"):
         group, throughput = tool.get("group", "").split(), tool["throughput"].split()
-        told = Features(tool["version"], frozenset(group), frozenset(throughput))
-        if asked is not None and minor_of(asked) != told.minor:
-            raise ConfigError(f"engine.version = {asked}, but the image holds {told.version}", "Leave it out")
-        return told
+        answered = Features(tool["version"], frozenset(group), frozenset(throughput))
+        if asked is not None and minor_of(asked) != answered.minor:
+            raise ConfigError(*message("other_version", asked=asked, version=answered.version))
+        return answered
     by_tag = image_version(image)
     version = asked or by_tag or NEWEST
     known = _nearest(version)
     if known is None:
-        where = f"engine.version = {version}" if asked else f"the image {image} holds TensorRT-LLM {version} by its tag"
-        raise ConfigError(
-            f"{where}: older than {OLDEST}, the oldest that sparkray drives",
-            f"Known: {', '.join(VERSIONS)}. Take a newer image: --set site.image=REFERENCE",
-        )
-    return Features(version, KNOWN_GROUP[known], KNOWN_THROUGHPUT[known], told=False)
+        which = "asked_too_old" if asked else "image_too_old"
+        known_versions = ", ".join(VERSIONS)
+        raise ConfigError(*message(which, version=version, image=image, oldest=OLDEST, versions=known_versions))
+    return Features(version, known_options("group", known), known_options("throughput", known), from_tool=False)
 
 
 def version_warning(tool: Mapping[str, str], asked: str | None, image: str) -> str | None:
     """What is uncertain about the version that the command is built for; None when it is known well enough."""
     features = features_of(tool, asked, image)
     if is_newer(features.version):
-        taken = (
-            "the options that its own help lists are used" if features.told else f"its options are taken from {NEWEST}"
-        )
-        return f"TensorRT-LLM {features.version} is newer than sparkray knows ({OLDEST} to {NEWEST}): {taken}"
+        source = note("options_from_help" if features.from_tool else "options_from_newest", newest=NEWEST)
+        return note("newer_than_known", version=features.version, oldest=OLDEST, newest=NEWEST, source=source)
     by_tag = image_version(image)
-    if features.told or not image or image == "double":
+    if features.from_tool or not image or image == "double":
         return None
     if asked is None and by_tag is None:
-        return (
-            f"the image {image} does not show its version in its tag: options of {NEWEST} are shown until the tool itself "
-            "can be asked; engine.version names it"
-        )
+        return note("no_version_in_tag", image=image, newest=NEWEST)
     if asked is not None and by_tag is not None and minor_of(asked) != minor_of(by_tag):
-        return (
-            f"engine.version = {asked}, but the tag of {image} shows {by_tag}: the runs are refused if the tag is right"
-        )
+        return note("tag_contradicts", asked=asked, image=image, by_tag=by_tag)
     return None
 
 
@@ -222,7 +174,7 @@ def _version(text: str) -> str | None:
 def _nearest(version: str) -> str | None:
     """The known minor version, the newest known for anything newer, None for anything older."""
     minor = minor_of(version)
-    if minor is None or minor in KNOWN_GROUP:
+    if minor is None or minor in VERSIONS:
         return minor
     return NEWEST if _numbers(minor) > _numbers(NEWEST) else None
 
@@ -234,9 +186,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _guess(group: frozenset[str], throughput: frozenset[str]) -> str:
-    """The minor version from what was added when."""
-    if "--telemetry" in group:
-        return "1.3"
-    if "--config" in throughput:
-        return "1.2"
-    return "1.1" if "--sampler_options" in throughput else "1.0"
+    """The newest version one of whose additions is there, else the oldest."""
+    for before, version in reversed(tuple(pairwise(VERSIONS))):
+        for command, options in (("group", group), ("throughput", throughput)):
+            if options & (known_options(command, version) - known_options(command, before)):
+                return version
+    return OLDEST

@@ -11,10 +11,10 @@ from sparkray.config.model import quantisation_mismatch
 from sparkray.engines import Job
 from sparkray.engines._trtllm.command import model_name
 from sparkray.engines._trtllm.features import minor_of
+from sparkray.engines._trtllm.messages import note
 from sparkray.engines._trtllm.options import TOOL_FRACTION, TrtllmOptions, batch_size, concurrency, tokens_per_step
 
-_MORE = 1.05
-"""The report's mean concurrency is a quotient of measured times."""
+_MORE = 1.05  # the report's mean concurrency is a quotient of measured times
 
 
 def identity(
@@ -24,7 +24,7 @@ def identity(
 
     Args:
         reported: `EngineFacts.reported`.
-        job: What was asked; its card says what the model is.
+        job: What was asked; its card describes the model.
         options: The engine's options, with the card's own.
         model_path: What `--model_path` was given; None does not ask.
     """
@@ -44,24 +44,24 @@ def identity(
         "mean_input_tokens": sum(length for length, _ in lengths) / len(lengths),
         "mean_output_tokens": sum(length for _, length in lengths) / len(lengths),
     }
-    found = [
-        f"{name}: asked for {value!r}, reported {reported.get(name)!r}"
+    mismatches = [
+        note("mismatch", name=name, wanted=value, reported=reported.get(name))
         for name, value in wanted.items()
         if value is not None and not _same(name, value, reported.get(name))
     ]
-    limit, seen = concurrency(options, card, load), reported.get("mean_concurrency")
-    if isinstance(seen, float) and seen > _MORE * limit:
-        found.append(f"mean_concurrency: asked for at most {limit}, reported {seen!r}")
-    return (*found, *quantisation_mismatch(card, reported.get("quantization")))
+    limit, measured = concurrency(options, card, load), reported.get("mean_concurrency")
+    if isinstance(measured, float) and measured > _MORE * limit:
+        mismatches.append(note("too_concurrent", limit=limit, reported=measured))
+    return (*mismatches, *quantisation_mismatch(card, reported.get("quantization")))
 
 
-def _same(name: str, wanted: object, said: object) -> bool:
-    if said is None:
+def _same(name: str, wanted: object, reported: object) -> bool:
+    if reported is None:
         return name != "model"
-    if isinstance(wanted, float) or isinstance(said, float):
-        return isinstance(said, int | float) and isinstance(wanted, int | float) and abs(said - wanted) < 1e-6  # noqa: PLR2004
+    if isinstance(wanted, float) or isinstance(reported, float):
+        return isinstance(reported, int | float) and isinstance(wanted, int | float) and abs(reported - wanted) < 1e-6  # noqa: PLR2004
     if name == "version":
-        return isinstance(said, str) and minor_of(said) == minor_of(str(wanted))
+        return isinstance(reported, str) and minor_of(reported) == minor_of(str(wanted))
     if name in ("dtype", "backend"):
-        return str(said).removeprefix("torch.").casefold() == str(wanted).casefold()
-    return said == wanted
+        return str(reported).removeprefix("torch.").casefold() == str(wanted).casefold()
+    return reported == wanted

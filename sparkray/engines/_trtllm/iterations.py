@@ -26,12 +26,12 @@ class Iterations:
     def summary(self) -> dict[str, Any]:
         """What concerns the whole run: KV cache in tokens and its peak use, peak GPU memory, iterations.
 
-        GPU memory is total less free, as CUDA tells it: on a GB10 it holds the page cache.
+        GPU memory is total less free, as CUDA reports it: on a GB10 it holds the page cache.
         """
-        caches = [found for record in self.records if isinstance(found := record.get("kvCacheStats"), Mapping)]
-        sizes = [found for cache in caches if (found := _tokens(cache)) is not None]
-        used = [found for cache in caches if (found := number(cache.get("usedNumBlocks"))) is not None]
-        memory = [found for record in self.records if (found := number(record.get("gpuMemUsage"))) is not None]
+        caches = [cache for record in self.records if isinstance(cache := record.get("kvCacheStats"), Mapping)]
+        sizes = [size for cache in caches if (size := _tokens(cache)) is not None]
+        used = [blocks for cache in caches if (blocks := number(cache.get("usedNumBlocks"))) is not None]
+        memory = [taken for record in self.records if (taken := number(record.get("gpuMemUsage"))) is not None]
         return {
             "iterations": len(self.records),
             "iterations_skipped": self.skipped,
@@ -51,8 +51,8 @@ def read_iterations(text: str) -> Iterations:
 
 def _tokens(cache: Mapping[str, Any]) -> int | None:
     blocks, size = number(cache.get("maxNumBlocks")), number(cache.get("tokensPerBlock"))
-    found = None if blocks is None or size is None else number(blocks * size)
-    return None if found is None else int(found)
+    tokens = None if blocks is None or size is None else number(blocks * size)
+    return None if tokens is None else int(tokens)
 
 
 def _record(line: str) -> Mapping[str, Any] | None:

@@ -1,12 +1,12 @@
-"""What only the log tells: KV cache, memory, phases, and why a run failed. Standard output and error together.
+"""What only the log shows: KV cache, memory, phases, and why a run failed. Standard output and error together.
 
 The lines come from Python (`[date] [TRT-LLM] [I]`, newer ones with `[RANK n]`), from AutoDeploy, and from C++
 (`[TensorRT-LLM][INFO]`), and with several ranks they interleave. Two things need care:
 
 * The KV cache line appears twice, once while memory is profiled: the last one counts. Of several ranks the lowest
-  counts, so the figure is per GPU. KV cache manager V2 (1.3) tells a quota instead, as Python prints a float.
-* "Peak memory" is total less free, as CUDA tells it. On a GB10 free is the kernel's MemFree, so it holds the page cache
-  and every other process. It is recorded, and is no measure of the engine's memory.
+  counts, so the figure is per GPU. KV cache manager V2 (1.3) logs a quota instead, as Python prints a float.
+* "Peak memory" is total less free, as CUDA reports it. On a GB10 free is the kernel's MemFree, so it holds the page cache
+  and every other process. It is recorded, and does not measure the engine's memory.
 """
 
 import re
@@ -23,10 +23,8 @@ _N = r"(\d{1,15}(?:\.\d{0,40})?(?:[eE]-\d{1,2})?)"
 _BINARY = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _DECIMAL = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _MOST_BYTES = 2**62
+# A size with its unit, a space between or none: `44.31 GiB`, `86.86767578125GiB`.
 _SIZE = rf"({_N} ?(?:[KMGT]i?B|B|bytes?)\b)"
-"""A size with its unit, a space between or none: `44.31 GiB`, `86.86767578125GiB`."""
-
-
 _PARTS = re.compile(rf"{_N} ?([KMGT]?)(i?)(?:B|bytes?)", re.ASCII)
 
 
@@ -46,8 +44,8 @@ _OUTSIDE = _pattern(r"Memory used after loading model weights \(outside torch\) 
 _TOTAL = _pattern(r"device total memory SIZE")
 _LOAD = re.compile(rf"Model init total -- {_N} ?s", re.ASCII)
 _BLOCK = re.compile(r"(?:Number of tokens per block: |tokens per block=)(\d{1,9})", re.ASCII)
+# The banner is `TensorRT-LLM version:` in 1.0 and `TensorRT LLM version:` from 1.1 on.
 _VERSION = re.compile(rf"TensorRT[-_ ]?LLM version:? v?({VERSION})(?![\w+]|\.\w)", re.ASCII | re.IGNORECASE)
-"""The banner is `TensorRT-LLM version:` in 1.0 and `TensorRT LLM version:` from 1.1 on."""
 _ERROR_LINE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Interrupt)(?:_\w+)?(?::.*)?", re.ASCII)
 _NO_MEMORY = re.compile(
     r"OutOfMemoryError|CUDA out of memory|NV_ERR_NO_MEMORY|std::bad_alloc|cudaErrorMemoryAllocation"
@@ -62,7 +60,7 @@ _BEGIN, _END = "Warmup done", "Benchmark done. Reporting results"
 
 @dataclass(frozen=True)
 class LogFacts:
-    """What a log told; None where it did not. `benchmark_s` is from the end of the warm-up, to the second."""
+    """What a log shows; None where it does not. `benchmark_s` is from the end of the warm-up, to the second."""
 
     kv_cache_bytes: int | None = None
     kv_cache_tokens: int | None = None
@@ -83,7 +81,7 @@ class LogFacts:
 
 
 def read_log(text: str) -> LogFacts:
-    """What the log tells. Any text has an answer; what is cut off or garbled is simply not found."""
+    """What the log shows. Any text has an answer; what is cut off or garbled counts as absent."""
     lines = _ANSI.sub("", text).splitlines()
     ranked = _of_lowest_rank(lines)
     size, tokens = _kv_cache(ranked)
@@ -100,16 +98,16 @@ def read_log(text: str) -> LogFacts:
         load_s=None if load is None else float(load),
         benchmark_s=_seconds_between(lines),
         version=_last(_VERSION, lines),
-        affinity_removed=_says(_AFFINITY, lines),
-        failed=_says(FAILED, lines),
-        interrupted=_says(INTERRUPTED, lines),
-        nvml_error=_says(NVML, lines),
+        affinity_removed=_holds(_AFFINITY, lines),
+        failed=_holds(FAILED, lines),
+        interrupted=_holds(INTERRUPTED, lines),
+        nvml_error=_holds(NVML, lines),
         out_of_memory=any(_NO_MEMORY.search(line) for line in lines),
         last_error=_last_error(lines),
     )
 
 
-def _says(phrase: str, lines: Iterable[str]) -> bool:
+def _holds(phrase: str, lines: Iterable[str]) -> bool:
     return any(phrase in line for line in lines)
 
 
@@ -122,11 +120,8 @@ def _of_lowest_rank(lines: Sequence[str]) -> list[str]:
 
 def _last(pattern: re.Pattern[str], lines: Iterable[str]) -> str | None:
     """What the first group of the last match holds."""
-    found = None
-    for line in lines:
-        for match in pattern.finditer(line):
-            found = match[1]
-    return found
+    matches = [match[1] for line in lines for match in pattern.finditer(line)]
+    return matches[-1] if matches else None
 
 
 def _bytes(size: str | None) -> int | None:
@@ -135,18 +130,18 @@ def _bytes(size: str | None) -> int | None:
     if match is None:
         return None
     number, prefix, binary = match.groups()
-    told = float(number) * (_BINARY if binary else _DECIMAL)[prefix]
-    return round(told) if told < _MOST_BYTES else None
+    size_bytes = float(number) * (_BINARY if binary else _DECIMAL)[prefix]
+    return round(size_bytes) if size_bytes < _MOST_BYTES else None
 
 
 def _kv_cache(lines: Iterable[str]) -> tuple[int | None, int | None]:
-    """Size and tokens by the last line that tells more than nothing: AutoDeploy prints 0.00 for a placeholder."""
+    """Size and tokens by the last line above zero: AutoDeploy prints 0.00 for a placeholder."""
     size, tokens = None, None
     for line in lines:
         for pattern in _KV_CACHE:
             match = pattern.search(line)
-            if match and (told := _bytes(match[1])):
-                size = told
+            if match and (line_size := _bytes(match[1])):
+                size = line_size
                 tokens = int(match["tokens"]) if match.groupdict().get("tokens") else None
     return size, tokens
 
@@ -164,7 +159,7 @@ def _seconds_between(lines: Iterable[str]) -> float | None:
 
 def _time(stamp: str) -> datetime | None:
     try:
-        return datetime.strptime(stamp, "%m/%d/%Y-%H:%M:%S")  # noqa: DTZ007 - the tool tells no zone, differences alone are used
+        return datetime.strptime(stamp, "%m/%d/%Y-%H:%M:%S")  # noqa: DTZ007 - the tool logs no zone, differences alone are used
     except ValueError:
         return None
 

@@ -27,24 +27,23 @@ from sparkray.config.boundary import STRICT, parse
 from sparkray.config.experiment import Workload
 from sparkray.config.gpu_choice import by_index
 from sparkray.config.model import ModelCard
+from sparkray.engines._trtllm.messages import message, note
 from sparkray.errors import ConfigError
 from sparkray.units import gib
 
 ENGINE = "trtllm"
-TOOL_FRACTION = 0.9
-"""The tool's own default of the share of free memory that the KV cache gets."""
+TOOL_FRACTION = 0.9  # the tool's own default of the share of free memory that the KV cache gets
 UNIFIED_FRACTION = 0.85
+# What the system itself holds, and what is allocated after the KV cache was sized: both assumed, not measured.
 SYSTEM_GIB, GROWTH_GIB = 5.0, 2.0
-"""What the system itself holds, and what is allocated after the KV cache was sized: both assumed, not measured."""
-KEEP_GIB = 8.0 + GROWTH_GIB
-"""What must stay free: the watchdog's usual floor, and what comes later."""
+KEEP_GIB = 8.0 + GROWTH_GIB  # must stay free: the watchdog's usual floor, and what comes later
 LEAST_TOKENS_PER_STEP = 8192
-TOKENS_PER_BLOCK = 64
-"""The larger of the block sizes in use (32, 64): sequences are rounded up to it."""
+TOKENS_PER_BLOCK = 64  # the larger of the block sizes in use (32, 64): sequences are rounded up to it
 _LEAST_FRACTION = 0.05
 Positive = Annotated[int, Gt(0)]
 Fraction = Annotated[float, Gt(0), Lt(1)]
 
+# Keys of the tool that have an option of their own here. Set in two places, the winner differs between versions.
 OWN_KEYS = (
     "backend",
     "enable_chunked_prefill",
@@ -61,15 +60,14 @@ OWN_KEYS = (
     "scheduler_config.capacity_scheduler_policy",
     "tensor_parallel_size",
 )
-"""Keys of the tool that have an option of their own here. Set in two places, the winner differs between versions."""
 
 
 @dataclass(frozen=True)
 class TrtllmOptions:
-    """The engine's own options. None means: what the card says, else the tool's default.
+    """The engine's own options. None takes what the card has, else the tool's default.
 
     `extra` goes into the options file of the tool as it is; `environment` into the environment of its process.
-    `nvml_shim` is on by default on every GPU; the module of that name says why.
+    `nvml_shim` is on by default on every GPU; the module of that name explains why.
     """
 
     __pydantic_config__ = STRICT
@@ -108,17 +106,14 @@ def read_options(mapping: Mapping[str, Any], source: str) -> TrtllmOptions:
     options = parse(TrtllmOptions, given, source)
     by_index(options.environment, (), source)
     if options.kv_cache_max_tokens is not None and options.kv_cache != "fixed":
-        raise ConfigError(f"{source}: kv_cache_max_tokens acts only with kv_cache: fixed")
+        raise ConfigError(*message("kv_tokens_not_fixed", source=source))
     if not options.cuda_graph and "cuda_graph_config" in options.extra:
-        raise ConfigError(f"{source}: cuda_graph: false and extra.cuda_graph_config set the same key twice")
+        raise ConfigError(*message("cuda_graph_twice", source=source))
     if not isinstance(options.extra.get("kv_cache_config", {}), Mapping):
-        raise ConfigError(f"{source}: extra.kv_cache_config is no mapping of keys to values")
+        raise ConfigError(*message("kv_cache_no_mapping", source=source))
     for key in _leaves(options.extra):
         if key in OWN_KEYS:
-            raise ConfigError(
-                f"{source}: extra.{key} has an option of its own",
-                "Set that one: with both set, the winner differs between versions of the tool",
-            )
+            raise ConfigError(*message("own_option", source=source, key=key))
     return options
 
 
@@ -128,15 +123,15 @@ def as_mapping(options: TrtllmOptions) -> dict[str, Any]:
 
 
 def for_card(options: TrtllmOptions, card: ModelCard) -> TrtllmOptions:
-    """The options with what the card asks for wherever the user said nothing.
+    """The options with what the card asks for wherever the user gave nothing.
 
     Raises:
-        ConfigError: The card's own options are no options of this engine.
+        ConfigError: The card has options that this engine lacks.
     """
     wanted = card.engine_options.get(ENGINE, {})
     default = TrtllmOptions()
-    said = {name: value for name, value in asdict(options).items() if value != getattr(default, name)}
-    merged = read_options({**wanted, **said}, f"model card {card.name}")
+    given = {name: value for name, value in asdict(options).items() if value != getattr(default, name)}
+    merged = read_options({**wanted, **given}, f"model card {card.name}")
     if options.kv_fraction is None and (most := most_kv_fraction(merged, card)) is not None:
         return replace(merged, kv_fraction=min(merged.kv_fraction or 1.0, most))
     return merged
@@ -174,14 +169,14 @@ def memory_warning(options: TrtllmOptions, card: ModelCard, floor_gib: float) ->
     if free is None or left is None or free >= floor_gib or options.kv_cache == "fixed":
         return None
     fraction, most = options.kv_fraction or TOOL_FRACTION, floor(100 * (1 - (floor_gib + GROWTH_GIB) / left)) / 100
-    remedy = (
-        f"--set engine.kv_fraction={most:g} leaves enough"
-        if most > 0
-        else "no KV cache leaves enough: choose a smaller model"
-    )
-    return (
-        f"{card.name}: engine.kv_fraction={fraction:g} leaves about {max(free, 0):.1f} GiB of "
-        f"{options.unified_memory_gib:g} free, and the watchdog ends a run at {floor_gib:g} GiB: {remedy}"
+    return note(
+        "little_memory",
+        model=card.name,
+        fraction=fraction,
+        free=max(free, 0),
+        total=options.unified_memory_gib,
+        floor=floor_gib,
+        remedy=note("smaller_fraction" if most > 0 else "smaller_model", fraction=most),
     )
 
 

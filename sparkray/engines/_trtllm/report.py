@@ -1,7 +1,7 @@
-"""The report (`--report_json`): what ran, as the tool says itself, and how many requests.
+"""The report (`--report_json`): what ran, as the tool reports itself, and how many requests.
 
-`NaN` is no JSON, but the tool writes it. A number that is missing or not finite is None, except for the three totals: a
-run whose totals are no numbers is no run. Keys that nothing is known of are kept under `other`.
+`NaN` is not JSON, but the tool writes it. A number that is missing or not finite is None. Of the
+three totals one that is not finite is an error. Unknown keys are kept under `other`.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sparkray.engines._trtllm.messages import message
 from sparkray.errors import EngineOutputError
 
 _SECTIONS = (
@@ -31,7 +32,7 @@ _ENERGY = ("total_energy_j", "output_tps_per_w", "average_gpu_power")
 
 @dataclass(frozen=True)
 class Report:
-    """A report that can be read. `reported` is flat: what the tool says of itself, by name."""
+    """A report that can be read. `reported` is flat: what the tool reports of itself, by name."""
 
     num_requests: int
     reported: Mapping[str, Any]
@@ -47,33 +48,35 @@ def read_json(data: bytes, name: str) -> Any:  # noqa: ANN401 - whatever the fil
     """JSON as Python's `json` writes it.
 
     Raises:
-        EngineOutputError: It is empty, cut off, or no JSON.
+        EngineOutputError: It is empty, cut off, or not JSON.
     """
     if not data.strip():
-        raise EngineOutputError(f"{name} is empty ({len(data)} bytes)", "The end of the engine's log says why")
+        raise EngineOutputError(*message("empty_file", name=name, size=len(data)))
     try:
         return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
-        raise EngineOutputError(f"{name} cannot be read ({len(data)} bytes): {str(error)[:200]}") from None
+        raise EngineOutputError(
+            *message("unreadable_file", name=name, size=len(data), error=str(error)[:200])
+        ) from None
 
 
 def read_report(data: bytes) -> Report:
     """The report.
 
     Raises:
-        EngineOutputError: It cannot be parsed, does not say its number of requests, or its totals are no numbers.
+        EngineOutputError: It cannot be parsed, lacks its number of requests, or a total is not a number.
     """
     document = read_json(data, "the report")
     if not isinstance(document, dict):
-        raise EngineOutputError(f"the report holds {type(document).__name__}, no object")
+        raise EngineOutputError(*message("report_no_object", type=type(document).__name__))
     sections = {name: _mapping(document.get(name)) for name in _SECTIONS}
     count = _whole(sections["request_info"].get("num_requests"))
     if count is None:
-        raise EngineOutputError("the report does not say how many requests it is about (request_info.num_requests)")
+        raise EngineOutputError(*message("report_no_count"))
     for name in _TOTALS:
         value = sections["performance"].get(name)
         if value is not None and number(value) is None:
-            raise EngineOutputError(f"the report says {value!r} for performance.{name}, which is no number")
+            raise EngineOutputError(*message("report_bad_total", value=value, name=name))
     other = {name: value for name, value in document.items() if name not in _SECTIONS}
     reported = {**_facts(sections), **({"other": _finite(other)} if other else {})}
     return Report(count, reported, streaming=bool(sections["streaming_metrics"]))
@@ -92,11 +95,10 @@ def number(value: object) -> float | None:
 def _facts(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     engine, world, performance = sections["engine"], sections["world_info"], sections["performance"]
     machine, requests = sections["machine"], sections["request_info"]
-    policy = world.get("scheduling_policy")
     return {
-        **{name: _said(engine.get(name)) for name in _TEXTS},
+        **{name: _text(engine.get(name)) for name in _TEXTS},
         **{name: _whole(world.get(name)) for name in _WORLD},
-        "scheduling_policy": _said(policy),
+        "scheduling_policy": _text(world.get("scheduling_policy")),
         "kv_fraction": number(world.get("kv_cache_percentage")),
         "num_requests": _whole(requests.get("num_requests")),
         "mean_concurrency": number(requests.get("avg_num_concurrent_requests")),
@@ -104,7 +106,7 @@ def _facts(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "mean_output_tokens": number(requests.get("avg_output_length")),
         **{name: number(performance.get(name)) for name in _TOTALS},
         **{name: number(sections["energy"].get(name)) for name in _ENERGY},
-        "machine_name": _said(machine.get("name")),
+        "machine_name": _text(machine.get("name")),
         "machine_memory_gib": number(machine.get("memory.total")),
         "machine_memory_clock_ghz": number(machine.get("clocks.mem")),
     }
@@ -114,18 +116,18 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _said(value: object) -> str | None:
+def _text(value: object) -> str | None:
     """Text; the tool writes the word None for what is not set."""
     return value if isinstance(value, str) and value not in ("", "None") else None
 
 
 def _whole(value: object) -> int | None:
-    found = number(value)
-    return int(found) if found is not None and found == int(found) else None
+    finite = number(value)
+    return int(finite) if finite is not None and finite == int(finite) else None
 
 
 def _finite(value: object) -> object:
-    """The same, with None for every number that is none: what is stored must be JSON."""
+    """The same, with None for every number that is not finite: what is stored must be JSON."""
     if isinstance(value, dict):
         return {str(key): _finite(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -5,20 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .versions import table, text
+
 _PACKED_BITS = {"mxfp4": 4.25, "awq": 4.15625, "gptq": 4.15625, "fp8": 8.0, "nvfp4": 4.5}
-_REPORTED = {"mxfp4": "W4A8_MXFP4_MXFP8", "fp8": "FP8", "nvfp4": "NVFP4"}
-SUPPORTED = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "MixtralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Phi3ForCausalLM",
-    "GptOssForCausalLM",
-    "Qwen3ForCausalLM",
-    "Qwen3MoeForCausalLM",
-    "Llama4ForConditionalGeneration",
-    "NemotronHForCausalLM",
-)
 
 
 @dataclass(frozen=True)
@@ -56,18 +45,18 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     Raises:
         OSError: There is no config.json.
-        ValueError: It cannot be read, or the model is none that the PyTorch backend runs.
+        ValueError: It cannot be read, or the PyTorch backend does not run the model.
     """
     path = folder / "config.json"
     if not path.is_file():
-        raise OSError(f"{folder} does not appear to have a file named config.json")
+        raise OSError(text("no_config", folder=folder))
     config = json.loads(path.read_text())
     architecture = (config.get("architectures") or ["?"])[0]
-    if architecture not in SUPPORTED:
-        raise ValueError(f"Unknown architecture for AutoModelForCausalLM: {architecture}")
+    if architecture not in table()["architectures"]:
+        raise ValueError(text("unknown_architecture", architecture=architecture))
     method = _method(folder, config)
     if method in ("awq", "gptq"):
-        raise ValueError(f"quant_method {method}: the PyTorch backend expects hf_quant_config.json")
+        raise ValueError(text("no_exported_quantization", method=method))
     return _sized(folder, config, architecture=architecture, method=method)
 
 
@@ -85,20 +74,20 @@ def _sized(folder: Path, config: dict[str, Any], *, architecture: str, method: s
     kv_heads = config.get("num_key_value_heads", heads)
     head_dim = config.get("head_dim") or hidden // heads
     count = config.get("num_local_experts", 1)
-    table = config["vocab_size"] * hidden
+    embeddings = config["vocab_size"] * hidden
     attention = layers * hidden * head_dim * (2 * heads + 2 * kv_heads)
     blocks = layers * 3 * hidden * config["intermediate_size"] * count
     tied = bool(config.get("tie_word_embeddings", False))
     bits = _PACKED_BITS.get(method or "", 16.0)
     experts = blocks * bits / 8 if count > 1 else 0.0
     packed = attention * (2.0 if method == "mxfp4" else bits / 8)
-    other = packed + (blocks * bits / 8 if count == 1 else 0.0) + table * 2.0
-    embedding = 0.0 if tied else table * 2.0
+    other = packed + (blocks * bits / 8 if count == 1 else 0.0) + embeddings * 2.0
+    embedding = 0.0 if tied else embeddings * 2.0
     scale = (_weights_on_disk(folder) or 0.0) / (other + experts + embedding) or 1.0
     return Checkpoint(
         architecture=architecture,
         dtype=config.get("torch_dtype", config.get("dtype", "bfloat16")),
-        quantization=_REPORTED.get(method, method.upper()) if method else None,
+        quantization=table()["reported_quantization"].get(method, method.upper()) if method else None,
         method=method,
         vocab=config["vocab_size"],
         layers=layers,
@@ -112,7 +101,7 @@ def _sized(folder: Path, config: dict[str, Any], *, architecture: str, method: s
 
 
 def _weights_on_disk(folder: Path) -> float | None:
-    """Bytes as the index tells them, else as the files have them."""
+    """Bytes by the index, else by the files."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         return float(json.loads(index.read_text())["metadata"]["total_size"])

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from .options import Option
+from .versions import Option, text
 
 _METAVARS = {"int": "INTEGER", "float": "FLOAT", "text": "TEXT", "path": "PATH", "file": "FILE"}
-PLAIN = ("--streaming",)
-"""Declared outside of the option groups, so it is not indented with them."""
+PLAIN = ("--streaming",)  # declared outside of the option groups, so it is not indented with them
+_INDENT = 2
 Values = dict[str, object]
 Given = list[tuple[Option, bool | str]]
 
@@ -56,9 +56,9 @@ def parse(options: Sequence[Option], words: Sequence[str], *, group: bool) -> tu
         values[option.dest] = tuple(converted) if option.many else converted[-1]
     for option in options:
         if option.required and option not in seen:
-            raise UsageError(f"Missing option {_hint(option)}.")
+            raise UsageError(text("missing_option", hint=_hint(option)))
     if extra and not group:
-        raise UsageError(f"Got unexpected extra argument{'s' * (len(extra) > 1)} ({' '.join(extra)})")
+        raise UsageError(text("extra_arguments", s="s" * (len(extra) > 1), words=" ".join(extra)))
     defaults = {option.dest: () if option.many else option.default for option in options}
     return {**defaults, **values, "explicit": tuple(values)}, extra
 
@@ -99,64 +99,60 @@ def _name_and_value(word: str) -> tuple[str, str | None]:
 def _raw(option: Option, name: str, *, on: bool, attached: str | None, pop: Callable[[], str | None]) -> bool | str:
     if option.kind == "flag":
         if attached is not None:
-            raise UsageError(f"Option '{name}' does not take a value.", with_usage=False)
+            raise UsageError(text("no_value_allowed", name=name), with_usage=False)
         return on
     value = attached if attached is not None else pop()
     if value is None:
-        raise UsageError(f"Option '{name}' requires an argument.", with_usage=False)
+        raise UsageError(text("value_missing", name=name), with_usage=False)
     return value
 
 
 def usage(error: UsageError, program: str, arguments: str) -> str:
     """The text that click prints for it."""
-    if not error.with_usage:
-        return f"Error: {error}\n"
-    return f"Usage: {program} {arguments}\nTry '{program} --help' for help.\n\nError: {error}\n"
+    form = "usage_error" if error.with_usage else "error"
+    return text(form, program=program, arguments=arguments, error=error) + "\n"
 
 
 def help_page(usage_line: str, options: Sequence[Option], *, indent: int, commands: Sequence[str] = ()) -> str:
     """The help page. Options of an option group are indented by 4, as click-option-group does it."""
-    lines = [f"Usage: {usage_line}", "", "  Simulated by sparkray.", "", "Options:"]
-    lines += ["  Options of this command:" + " " * 8] if indent > 2 else []  # noqa: PLR2004 - click's own indent
+    lines = [text("help_group")] if indent > _INDENT else []
     for option in options:
-        column = " " * (2 if option.names[0] in PLAIN else indent) + _names(option)
+        column = " " * (_INDENT if option.names[0] in PLAIN else indent) + _names(option)
         gap = " " * max(2, 34 - len(column))
         lines.append(f"{column}{gap if len(column) < 32 else chr(10) + ' ' * 34}{_default(option)}")  # noqa: PLR2004 - as click wraps
-    lines.append("  --help" + " " * 26 + "Show this message and exit.")
-    if commands:
-        lines += ["", "Commands:", *(f"  {name}" for name in commands)]
-    return "\n".join(lines) + "\n"
+    listed = text("help_commands", names="\n".join(f"  {name}" for name in commands)) if commands else ""
+    return text("help", usage=usage_line, options="\n".join(lines) + "\n", commands=listed) + "\n"
 
 
-def _convert(option: Option, text: str) -> object:
+def _convert(option: Option, value: str) -> object:
     try:
-        return _value(option, text)
+        return _value(option, value)
     except ValueError as error:
-        raise UsageError(f"Invalid value for {_hint(option)}: {error}") from None
+        raise UsageError(text("bad_value", hint=_hint(option), error=error)) from None
 
 
-def _value(option: Option, text: str) -> object:
+def _value(option: Option, value: str) -> object:
     if option.kind in ("int", "positive"):
-        number = _number(int, text, "integer range" if option.kind == "positive" else "integer")
+        number = _number(int, value, "integer range" if option.kind == "positive" else "integer")
         if option.kind == "positive" and number < 1:
-            raise ValueError(f"{int(number)} is not in the range x>=1.")
+            raise ValueError(text("out_of_range", number=int(number)))
         return number
     if option.kind == "float":
-        return _number(float, text, "float")
-    if option.kind == "choice" and text not in option.choices:
-        raise ValueError(f"{text!r} is not one of {', '.join(map(repr, option.choices))}.")
-    if option.kind == "path" and not Path(text).exists():
-        raise ValueError(f"Path {text!r} does not exist.")
-    if option.kind == "file" and Path(text).is_dir():
-        raise ValueError(f"File {text!r} is a directory.")
-    return str(Path(text).resolve()) if option.kind in ("path", "file") else text
+        return _number(float, value, "float")
+    if option.kind == "choice" and value not in option.choices:
+        raise ValueError(text("no_choice", value=value, choices=", ".join(map(repr, option.choices))))
+    if option.kind == "path" and not Path(value).exists():
+        raise ValueError(text("no_path", value=value))
+    if option.kind == "file" and Path(value).is_dir():
+        raise ValueError(text("is_folder", value=value))
+    return str(Path(value).resolve()) if option.kind in ("path", "file") else value
 
 
-def _number(kind: type[int] | type[float], text: str, name: str) -> int | float:
+def _number(kind: type[int] | type[float], value: str, name: str) -> int | float:
     try:
-        return kind(text)
+        return kind(value)
     except ValueError:
-        raise ValueError(f"{text!r} is not a valid {name}.") from None
+        raise ValueError(text("bad_number", value=value, kind=name)) from None
 
 
 def _hint(option: Option) -> str:
@@ -167,19 +163,14 @@ def _unknown(name: str, known: Sequence[str]) -> str:
     """The message, with the nearest names in the words of click 8.2: one by name, several as a list."""
     long = [other for other in known if other.startswith("--")]
     near = sorted(get_close_matches(name, long)) if name.startswith("--") else []
-    if not near:
-        return f"No such option: {name}"
-    names = ", ".join(near)
-    return f"No such option: {name} " + (f"Did you mean {names}?" if len(near) == 1 else f"(Possible options: {names})")
+    form = ("unknown_option", "unknown_option_one", "unknown_option_many")[min(len(near), 2)]
+    return text(form, name=name, near=", ".join(near))
 
 
 def _check_alone(option: Option, options: Sequence[Option], seen: Sequence[Option]) -> None:
     both = [other.names[0] for other in options if other.alone and other in seen]
     if option.alone and len(both) > 1:
-        raise UsageError(
-            "Mutually exclusive options from 'Request Load Control Options' option group "
-            "cannot be used at the same time:\n" + "\n".join(f"  '{name}'" for name in both)
-        )
+        raise UsageError(text("not_together", names="\n".join(f"  '{name}'" for name in both)))
 
 
 def _names(option: Option) -> str:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Self
 
 from .settings import Settings
+from .versions import text
 
 NAME = "NVIDIA GB10"
 MHZ_PER_GHZ = 1000
@@ -49,7 +50,7 @@ def _visible_index() -> int:
     """The first number in CUDA_VISIBLE_DEVICES, taken for the number of a GPU of this machine, as the tool takes it."""
     index = int(_visible() or 0)
     if index != 0:
-        raise AssertionError("Invalid device id")  # as torch asserts it
+        raise AssertionError(text("bad_device"))  # as torch asserts it
     return index
 
 
@@ -78,7 +79,7 @@ class EnergyMonitor(AbstractContextManager["EnergyMonitor"]):
             self._nvml.nvmlInit()
             self._handle = self._first_gpu()
         except (self._nvml.NVMLError, ValueError) as error:
-            sys.stderr.write(f"Failed to initialize NVML: {error}\n")
+            sys.stderr.write(text("nvml_init_failed", error=error) + "\n")
 
     def __enter__(self) -> Self:
         self._start = self._read("start")
@@ -107,7 +108,7 @@ class EnergyMonitor(AbstractContextManager["EnergyMonitor"]):
         try:
             energy: int = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
         except self._nvml.NVMLError as error:
-            sys.stderr.write(f"Failed to read GPU energy on {when}: {error}\n")
+            sys.stderr.write(text("energy_unread", when=when, error=error) + "\n")
             return None
         return energy
 

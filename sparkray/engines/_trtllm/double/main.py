@@ -3,18 +3,19 @@
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import gpu, options
+from . import gpu, versions
 from .clicklike import HelpAsked, NoArguments, UsageError, Values, help_page, parse, usage
 from .console import banner, log
 from .settings import Settings, read_settings
 from .throughput import throughput
+from .versions import text
 
 PROGRAM = "trtllm-bench"
 GROUP_ARGUMENTS = "[OPTIONS] COMMAND [ARGS]..."
-NAME_CHECKED_SINCE = (1, 2)
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,7 +23,7 @@ def main(words: Sequence[str]) -> int:
     try:
         settings = read_settings()
     except ValueError as error:
-        sys.stderr.write(f"sparkray's double of trtllm-bench: {error}\n")
+        sys.stderr.write(text("bad_environment", error=error) + "\n")
         return 70
     banner(settings)
     return _answered(PROGRAM, GROUP_ARGUMENTS, lambda: _group(settings, words))
@@ -37,37 +38,32 @@ def _answered(program: str, arguments: str, act: Callable[[], int]) -> int:
 
 
 def _group(settings: Settings, words: Sequence[str]) -> int:
-    known = options.group_options(settings.minor)
-    commands = options.subcommands(settings.minor)
-    relaxed = settings.minor >= (1, 3) and "--help" in words
+    known = versions.options("group", settings.minor)
+    commands = versions.subcommands(settings.minor)
+    relaxed = settings.has("help_without_model") and "--help" in words
     try:
-        values, left = parse([_not_required(option) for option in known] if relaxed else known, words, group=True)
+        values, left = parse(
+            [replace(option, required=False) for option in known] if relaxed else known, words, group=True
+        )
     except (HelpAsked, NoArguments) as asked:
         page = help_page(f"{PROGRAM} {GROUP_ARGUMENTS}", known, commands=commands, indent=2)
         (sys.stdout if isinstance(asked, HelpAsked) else sys.stderr).write(page)
         return 0 if isinstance(asked, HelpAsked) else 2
     if not left:
-        raise UsageError("Missing command.")
+        raise UsageError(text("no_command"))
     if left[0] not in commands:
-        raise UsageError(f"No such command '{left[0]}'.")
+        raise UsageError(text("unknown_command", name=left[0]))
     refused = _callback(settings, values)
     return refused or _answered(
         f"{PROGRAM} {left[0]}", "[OPTIONS]", lambda: _subcommand(settings, left[0], words=left[1:], group=values)
     )
 
 
-def _not_required(option: options.Option) -> options.Option:
-    return options.Option(**{**vars(option), "required": False})
-
-
 def _callback(settings: Settings, values: Values) -> int:
     """What the group does before its subcommand: check the model's name (from 1.2 on) and make the workspace."""
     name = Path(str(values["model"] or ""))
-    if settings.minor >= NAME_CHECKED_SINCE and values["model"] and (name.is_dir() or name.is_file()):
-        sys.stderr.write(
-            "pydantic_core._pydantic_core.ValidationError: 1 validation error for BenchmarkEnvironment\n"
-            "  Value error, Model is a file or directory, please provide a model name.\n"
-        )
+    if settings.has("model_name_check") and values["model"] and (name.is_dir() or name.is_file()):
+        sys.stderr.write(text("model_is_a_folder") + "\n")
         return 1
     Path(str(values["workspace"])).mkdir(parents=True, exist_ok=True)
     return 0
@@ -75,10 +71,9 @@ def _callback(settings: Settings, values: Values) -> int:
 
 def _subcommand(settings: Settings, name: str, *, words: Sequence[str], group: Values) -> int:
     if name not in ("throughput", "latency"):
-        sys.stderr.write(f"sparkray does not simulate `{PROGRAM} {name}`\n")
+        sys.stderr.write(text("not_simulated", name=name) + "\n")
         return 70
-    of_version = options.throughput_options if name == "throughput" else options.latency_options
-    known = of_version(settings.minor)
+    known = versions.options(name, settings.minor)
     try:
         values, _ = parse(known, words, group=False)
     except HelpAsked:
@@ -90,7 +85,7 @@ def _subcommand(settings: Settings, name: str, *, words: Sequence[str], group: V
 
 def _latency(settings: Settings) -> int:
     """It cannot be given a batch size, so it asks NVML for the memory, which a GB10 does not report."""
-    log(settings, "Preparing to run latency benchmark...")
+    log(settings, "prepare_latency")
     try:
         gpu.memory_size()
     except Exception:  # noqa: BLE001 - the tool dies of whatever it is, with a traceback

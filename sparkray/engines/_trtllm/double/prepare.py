@@ -7,43 +7,13 @@ from typing import Any
 
 from . import gpu
 from .checkpoint import Checkpoint, read_checkpoint
-from .console import log
+from .console import log, record
 from .report import dataset_statistics
 from .schedule import Prompt
 from .settings import Settings
 from .summary import dataset_table
+from .versions import table, text
 
-CLI_WINS_SINCE = INITIAL_SETTINGS_SINCE = (1, 3)
-KV_MERGED_SINCE = (1, 2)
-"""Before, the file's `kv_cache_config` replaced the tool's own, and the fraction of the command line with it."""
-API_KEYS = (
-    "batching_wait_iters",
-    "cuda_graph_config",
-    "disable_overlap_scheduler",
-    "enable_attention_dp",
-    "enable_chunked_prefill",
-    "enable_iter_perf_stats",
-    "kv_cache_config",
-    "max_batch_size",
-    "max_num_tokens",
-    "max_seq_len",
-    "moe_config",
-    "print_iter_log",
-    "scheduler_config",
-    "speculative_config",
-    "stream_interval",
-    "torch_compile_config",
-)
-KV_KEYS = (
-    "dtype",
-    "enable_block_reuse",
-    "enable_partial_reuse",
-    "free_gpu_memory_fraction",
-    "host_cache_size",
-    "max_tokens",
-    "tokens_per_block",
-    "use_kv_cache_manager_v2",
-)
 Values = dict[str, Any]
 
 
@@ -54,17 +24,17 @@ def prepare(settings: Settings, values: Values) -> tuple[Checkpoint, list[Prompt
         Exception: Whatever the tool dies of at this point.
     """
     if values["backend"] == "tensorrt":
-        raise ValueError("An engine must be provided for the tensorrt backend.")
+        raise ValueError(text("no_engine"))
     model = read_checkpoint(_checkpoint_folder(values))
     prompts = read_dataset(Path(values["dataset"]), model.vocab, values["num_requests"])
     lengths = [(len(prompt.input_ids), prompt.output_tokens) for prompt in prompts]
-    log(settings, dataset_table(dataset_statistics(lengths, values["dataset"])))
+    record(settings, dataset_table(dataset_statistics(lengths, values["dataset"])))
     if values["model_path"] is None:
-        raise ValueError(f"Repo id must be in the form 'repo_name' or 'namespace/repo_name': '{values['model']}'.")
+        raise ValueError(text("bad_repository", model=values["model"]))
     _batch_settings(settings, values)
     longest = max(sum(pair) for pair in lengths)
     values["max_seq_len"] = values["max_seq_len"] or longest
-    log(settings, f"Setting PyTorch max sequence length to {values['max_seq_len']}")
+    log(settings, "sequence_length", length=values["max_seq_len"])
     return model, prompts
 
 
@@ -78,9 +48,9 @@ def apply_options_file(settings: Settings, values: Values, prompts: Sequence[Pro
     lengths = [(len(prompt.input_ids), prompt.output_tokens) for prompt in prompts]
     longest = max(sum(pair) for pair in lengths)
     if longest > values["max_seq_len"]:
-        raise ValueError(f"a request of {longest} tokens exceeds max_seq_len {values['max_seq_len']}")
+        raise ValueError(text("request_too_long", longest=longest, limit=values["max_seq_len"]))
     if not values["enable_chunked_context"] and max(length for length, _ in lengths) > values["max_num_tokens"]:
-        raise ValueError(f"a prompt exceeds max_num_tokens {values['max_num_tokens']}, and chunked context is off")
+        raise ValueError(text("prompt_too_long", limit=values["max_num_tokens"]))
 
 
 def read_dataset(path: Path, vocab: int, count: int) -> list[Prompt]:
@@ -96,7 +66,7 @@ def read_dataset(path: Path, vocab: int, count: int) -> list[Prompt]:
             entry = json.loads(line)
             ids = entry["input_ids"] if "input_ids" in entry else entry["logits"]
             if not ids or max(ids) >= vocab or min(ids) < 0:
-                raise ValueError(f"task {entry['task_id']} has ids outside the vocabulary of {vocab}")
+                raise ValueError(text("bad_token_ids", task=entry["task_id"], vocab=vocab))
             prompts.append(Prompt(int(entry["task_id"]), ids, int(entry["output_tokens"])))
     return prompts[:count] if count else prompts
 
@@ -104,7 +74,7 @@ def read_dataset(path: Path, vocab: int, count: int) -> list[Prompt]:
 def _checkpoint_folder(values: Values) -> Path:
     """The folder of `--model_path`, else of `--model`; a name that is no folder would be downloaded."""
     if values["model_path"] is None and not Path(values["model"]).is_dir():
-        raise OSError(f"huggingface_hub: cannot download {values['model']}: no network, HF_HUB_OFFLINE=1 or not")
+        raise OSError(text("no_download", model=values["model"]))
     return Path(values["model_path"] or values["model"])
 
 
@@ -115,29 +85,24 @@ def _batch_settings(settings: Settings, values: Values) -> None:
     batch, tokens = values["max_batch_size"], values["max_num_tokens"]
     if not (batch and tokens):
         gpu.memory_size()
-    if settings.minor >= INITIAL_SETTINGS_SINCE:
-        log(
-            settings,
-            f"Initial settings: max_batch_size={batch} (user-provided), max_num_tokens={tokens} (user-provided).",
-        )
-    else:
-        log(settings, "Use user-provided max batch size and max num tokens.")
+    log(settings, "batch_settings", batch=batch, tokens=tokens)
 
 
 def _api_options(settings: Settings, values: Values) -> None:
     content = values["options_file"]
-    unknown = [key for key in content if key not in API_KEYS]
-    unknown += [f"kv_cache_config.{key}" for key in content.get("kv_cache_config", {}) if key not in KV_KEYS]
+    known = table()["options_file"]
+    unknown = [key for key in content if key not in known[""]]
+    of_kv_cache = content.get("kv_cache_config", {})
+    unknown += [f"kv_cache_config.{key}" for key in of_kv_cache if key not in known["kv_cache_config"]]
     if unknown:
-        raise ValueError(f"validation error for TorchLlmArgs: {unknown[0]}: Extra inputs are not permitted")
+        raise ValueError(text("unknown_key", key=unknown[0]))
     kv_cache = content.get("kv_cache_config")
     given = {key: content[key] for key in ("max_batch_size", "max_num_tokens", "max_seq_len") if key in content}
-    if kv_cache is not None and ("free_gpu_memory_fraction" in kv_cache or settings.minor < KV_MERGED_SINCE):
+    if kv_cache is not None and ("free_gpu_memory_fraction" in kv_cache or not settings.has("merged_kv_cache_config")):
         given["kv_cache_free_gpu_mem_fraction"] = kv_cache.get("free_gpu_memory_fraction")
     twice = [key for key in given if key in values["explicit"]]
-    if twice and settings.minor >= CLI_WINS_SINCE:
-        warning = f"Explicit CLI flag(s) {twice} override the value(s) set in the YAML config; CLI takes precedence."
-        log(settings, warning, "W", module="llmapi")
+    if twice and settings.has("command_line_wins"):
+        log(settings, "override", "W", module="llmapi", flags=twice)
         given = {key: value for key, value in given.items() if key not in twice}
     values.update(given)
     values["kv_max_tokens"] = (kv_cache or {}).get("max_tokens")

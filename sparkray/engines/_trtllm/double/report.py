@@ -6,12 +6,11 @@ from typing import Any
 from .checkpoint import Checkpoint
 from .schedule import Played
 from .settings import Settings
+from .versions import table
 
 Numbers = Sequence[float]
 NS_PER_MS = 1e6
 BLOCK = 32
-MACHINE_SINCE = REVISION_SINCE = (1, 2)
-ENERGY_SINCE = (1, 3)
 WATTS = 55.0
 
 
@@ -65,12 +64,12 @@ def report(
 ) -> dict[str, Any]:
     """`--report_json`; `energy` is whether NVML reported it."""
     document: dict[str, Any] = {"engine": _engine(values, model, settings)}
-    if settings.minor >= MACHINE_SINCE:
+    if settings.has("machine_query"):
         document["machine"] = machine
     document["world_info"] = _world(values, played)
     document["request_info"] = _request_info(played)
     document["performance"] = _performance(values, played)
-    if settings.minor >= ENERGY_SINCE and energy:
+    if energy:
         document["energy"] = _energy(played)
     if values["streaming"]:
         document["streaming_metrics"] = _streaming(played)
@@ -187,49 +186,23 @@ def iteration_lines(values: dict[str, Any], played: Sequence[Played], kv_tokens:
 
 
 def _iteration(values: dict[str, Any], step: int, *, took: float, blocks: int) -> dict[str, Any]:
-    batch = values["max_batch_size"]
+    batch, tokens = values["max_batch_size"], values["max_num_tokens"]
     used = min(blocks, batch * 20)
-    kv_cache = {
-        "maxNumBlocks": blocks,
-        "freeNumBlocks": blocks - used,
-        "usedNumBlocks": used,
-        "tokensPerBlock": BLOCK,
-        "allocTotalBlocks": used,
-        "allocNewBlocks": used,
-        "reusedBlocks": 0,
-        "missedBlocks": used,
-        "cacheHitRate": 0.0,
-    }
-    inflight = {
-        "numScheduledRequests": batch,
-        "numContextRequests": 0,
-        "numGenRequests": batch,
-        "numPausedRequests": 0,
-        "numCtxTokens": 0,
-        "microBatchId": 0,
-        "avgNumDecodedTokensPerIter": 1.0,
-    }
+    fixed = table()["iteration"]
+    kv_cache = {"maxNumBlocks": blocks, "freeNumBlocks": blocks - used}
+    kv_cache |= dict.fromkeys(("usedNumBlocks", "allocTotalBlocks", "allocNewBlocks", "missedBlocks"), used)
     return {
+        **fixed,
         "timestamp": f"11-22-2026 12:00:00.{step % 1_000_000:06d}",
         "iter": step,
         "iterLatencyMS": took,
-        "newActiveRequestsQueueLatencyMS": 0.0,
-        "numNewActiveRequests": 0,
-        "numActiveRequests": batch,
-        "numQueuedRequests": 0,
-        "numCompletedRequests": 0,
-        "maxNumActiveRequests": batch,
-        "maxBatchSizeStatic": batch,
-        "maxBatchSizeTunerRecommended": 0,
-        "maxBatchSizeRuntime": batch,
-        "maxNumTokensStatic": values["max_num_tokens"],
-        "maxNumTokensTunerRecommended": 0,
-        "maxNumTokensRuntime": values["max_num_tokens"],
-        "gpuMemUsage": 64 * 2**30,
-        "cpuMemUsage": 0,
-        "pinnedMemUsage": 0,
-        "kvCacheStats": kv_cache,
-        "staticBatchingStats": None,
-        "inflightBatchingStats": inflight,
-        "specDecodingStats": None,
+        **dict.fromkeys(
+            ("numActiveRequests", "maxNumActiveRequests", "maxBatchSizeStatic", "maxBatchSizeRuntime"), batch
+        ),
+        **dict.fromkeys(("maxNumTokensStatic", "maxNumTokensRuntime"), tokens),
+        "kvCacheStats": {**fixed["kvCacheStats"], **kv_cache},
+        "inflightBatchingStats": {
+            **fixed["inflightBatchingStats"],
+            **dict.fromkeys(("numScheduledRequests", "numGenRequests"), batch),
+        },
     }

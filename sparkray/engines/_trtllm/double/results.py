@@ -7,13 +7,13 @@ from typing import Any
 
 from . import gpu
 from .checkpoint import Checkpoint
-from .console import log
-from .report import MACHINE_SINCE, report, request_records
+from .console import log, record
+from .report import report, request_records
 from .schedule import Played
 from .settings import Settings
 from .summary import summary
+from .versions import text
 
-SHARED_WRITER_SINCE = (1, 1)
 Values = dict[str, Any]
 
 
@@ -27,36 +27,34 @@ def write_results(
     """
 
     def document() -> dict[str, Any]:
-        asks = settings.minor >= MACHINE_SINCE or settings.fault == "nvml_clock"
+        asks = settings.has("machine_query") or settings.fault == "nvml_clock"
         machine = gpu.machine(settings) if asks else None
         return report(values, model, settings=settings, played=played, machine=machine, energy=energy)
 
     records = request_records(played, origin, streaming=values["streaming"])
-    indent = 4 if settings.minor >= SHARED_WRITER_SINCE else None
-    _write(settings, values["report_json"], "report", lambda: _spoilt(settings, document()))
-    outputs = {str(record["id"]): "" for record in records}
-    _write(settings, values["output_json"], "output", lambda: json.dumps(outputs, indent=4))
-    _write(settings, values["request_json"], "request information", lambda: json.dumps(records, indent=indent))
-    log(settings, summary(settings, document()))
+    indent = 4 if settings.has("shared_writer") else None
+    _write(settings, values["report_json"], "write_report", lambda: _report_text(settings, document()))
+    outputs = {str(entry["id"]): "" for entry in records}
+    _write(settings, values["output_json"], "write_output", lambda: json.dumps(outputs, indent=4))
+    _write(settings, values["request_json"], "write_requests", lambda: json.dumps(records, indent=indent))
+    record(settings, summary(settings, document()))
 
 
-def _write(settings: Settings, path: str | None, what: str, content: Callable[[], str]) -> None:
+def _write(settings: Settings, path: str | None, message: str, content: Callable[[], str]) -> None:
     if path is None:
         return
-    if settings.minor >= SHARED_WRITER_SINCE:
-        log(settings, f"Writing report information to {path}...")
-    else:
-        log(settings, f"Writing report to '{path}'." if what == "report" else f"Writing {what} to {path}.")
+    log(settings, message, path=path)
     with Path(path).open("w") as stream:
         stream.write(content())
-    if settings.minor >= SHARED_WRITER_SINCE:
-        log(settings, f"Report information written to {path}.")
+    if settings.has("shared_writer"):
+        log(settings, "written", path=path)
 
 
-def _spoilt(settings: Settings, document: dict[str, Any]) -> str:
+def _report_text(settings: Settings, document: dict[str, Any]) -> str:
+    """The report, or what a fault makes of it."""
     if settings.fault == "nan":
         document["performance"] = dict.fromkeys(document["performance"], float("nan"))
-    text = json.dumps(document, indent=4)
+    content = json.dumps(document, indent=4)
     if settings.fault == "garbage_report":
-        return "Segmentation fault (core dumped)\n"
-    return text[: len(text) // 2] if settings.fault == "truncated_report" else text
+        return text("garbage") + "\n"
+    return content[: len(content) // 2] if settings.fault == "truncated_report" else content

@@ -1,28 +1,29 @@
-"""What the double is told by its environment, and which version it plays."""
+"""The settings of the simulated tool, from its environment, and the version that it simulates."""
 
 import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-FULL = {"1.0": "1.0.0", "1.1": "1.1.0", "1.2": "1.2.1", "1.3": "1.3.0rc13"}
-FAULTS = {
-    "crash": "dies of SIGABRT in the middle",
-    "garbage_report": "ends with 0 and a report that is no JSON",
-    "hang": "never ends",
-    "nan": "ends with 0 and a report whose totals are NaN",
-    "null_machine": "ends with 0 and a report without a machine",
-    "nvml_clock": "versions that do not ask NVML for the memory clock ask it too, and die as those that do",
-    "nvml_energy": "NVML does not report energy: a report without it",
-    "nvml_uninitialized": "no other part of the tool initialises NVML before the report asks it",
-    "oom": "memory runs out: ends with 1",
-    "short_output": "every request generates one token less than asked for",
-    "sigint": "behaves as interrupted: ends with 0 and leaves no report",
-    "slow": "takes twice the time",
-    "truncated_report": "ends with 0 and half a report",
-    "wrong_count": "reports one request less than it was given",
-    "wrong_model": "reports another model than it was given",
-}
+from .versions import Minor, number, table, text
+
+FAULTS = (
+    "crash",
+    "garbage_report",
+    "hang",
+    "nan",
+    "null_machine",
+    "nvml_clock",
+    "nvml_energy",
+    "nvml_uninitialized",
+    "oom",
+    "short_output",
+    "sigint",
+    "slow",
+    "truncated_report",
+    "wrong_count",
+    "wrong_model",
+)
 
 
 @dataclass(frozen=True)
@@ -37,30 +38,33 @@ class Settings:
     seed: int
 
     @property
-    def minor(self) -> tuple[int, int]:
+    def minor(self) -> Minor:
         """For comparisons: (1, 2)."""
-        major, minor = self.version.split(".")
-        return int(major), int(minor)
+        return number(self.version)
 
     @property
     def full(self) -> str:
         """The version as the tool reports it."""
-        return FULL[self.version]
+        return str(table()["versions"][self.version])
+
+    def has(self, behaviour: str) -> bool:
+        """Whether this version behaves so, by `behaviour_since` in `versions.json`."""
+        return self.minor >= number(table()["behaviour_since"][behaviour])
 
 
 def read_settings() -> Settings:
     """The settings from the environment.
 
     Raises:
-        ValueError: One of them cannot be used; the double must not guess what a test meant.
+        ValueError: One of them cannot be used: a test must get the fault and the version that it names.
     """
     baked = Path(__file__).resolve().parent / "VERSION"
     version = os.environ.get("SPARKRAY_DOUBLE_VERSION") or (baked.read_text().strip() if baked.is_file() else "1.2")
     fault = os.environ.get("SPARKRAY_DOUBLE_FAULT") or None
-    if version not in FULL:
-        raise ValueError(f"SPARKRAY_DOUBLE_VERSION={version}: known are {', '.join(FULL)}")
-    if fault is not None and fault not in FAULTS:
-        raise ValueError(f"SPARKRAY_DOUBLE_FAULT={fault}: known are {', '.join(FAULTS)}")
+    for variable, value, known in (("VERSION", version, table()["versions"]), ("FAULT", fault, FAULTS)):
+        if value is not None and value not in known:
+            name = f"SPARKRAY_DOUBLE_{variable}"
+            raise ValueError(text("unknown_setting", variable=name, value=value, known=", ".join(known)))
     scale = os.environ.get("SPARKRAY_DOUBLE_TIME_SCALE")
     seed = os.environ.get("SPARKRAY_DOUBLE_SEED")
     return Settings(

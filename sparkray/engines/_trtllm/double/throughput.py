@@ -16,15 +16,14 @@ from . import gpu
 from .checkpoint import Checkpoint
 from .console import log, memory
 from .prepare import apply_options_file, prepare
-from .report import ENERGY_SINCE, iteration_lines
+from .report import iteration_lines
 from .results import write_results
 from .schedule import Machine, Played, Prompt, play
 from .settings import Settings
+from .versions import text
 
 GIB = 2**30
 OVERHEAD_GIB = 2.9
-CATCHES_SINCE = (1, 1)
-"""Before, an exception of the benchmark ends the program as any other does: with a plain traceback."""
 LIBRARY_FRACTION = 0.9
 NS = 1e9
 Values = dict[str, Any]
@@ -33,7 +32,7 @@ Values = dict[str, Any]
 def throughput(settings: Settings, values: Values) -> int:
     """The whole subcommand; the value is the exit status."""
     _mark(settings, values)
-    log(settings, "Preparing to run throughput benchmark...")
+    log(settings, "prepare_throughput")
     try:
         model, prompts = prepare(settings, values)
     except Exception:  # noqa: BLE001 - the tool dies of whatever it is, with a traceback
@@ -42,10 +41,10 @@ def throughput(settings: Settings, values: Values) -> int:
     try:
         _run(settings, values, model=model, prompts=prompts)
     except KeyboardInterrupt:
-        log(settings, "Keyboard interrupt, exiting benchmark...")
+        log(settings, "interrupted")
     except Exception:  # noqa: BLE001 - as the tool does it
-        if settings.minor >= CATCHES_SINCE:
-            log(settings, f"Error during benchmarking:\n{traceback.format_exc()}", "E")
+        if settings.has("catches_errors"):
+            log(settings, "failed", "E", trace=traceback.format_exc())
         else:
             sys.stderr.write(traceback.format_exc())
         return 1
@@ -59,17 +58,17 @@ def _mark(settings: Settings, values: Values) -> None:
 
 
 def _run(settings: Settings, values: Values, *, model: Checkpoint, prompts: Sequence[Prompt]) -> None:
-    log(settings, "Setting up throughput benchmark.")
+    log(settings, "set_up")
     apply_options_file(settings, values, prompts)
     kv_bytes = _kv_bytes(settings, values, model)
     gpu.start_engine(settings)
     memory(settings, values, model=model, kv_bytes=kv_bytes)
     if values["warmup"] > 0:
-        log(settings, "Setting up for warmup...")
-        log(settings, "Running warmup.")
+        log(settings, "set_up_warmup")
+        log(settings, "warmup")
         with _benchmark(settings, values["warmup"]):
             pass
-        log(settings, "Warmup done.")
+        log(settings, "warmup_done")
     played = _play(settings, values, model=model, prompts=prompts)
     with _benchmark(settings, len(played), iterations=values["iteration_log"] is not None) as monitor:
         origin = time.perf_counter_ns()
@@ -80,11 +79,11 @@ def _run(settings: Settings, values: Values, *, model: Checkpoint, prompts: Sequ
         if settings.fault == "sigint":
             raise KeyboardInterrupt
         if values.get("duration") is not None and span_s >= values["duration"]:
-            log(settings, "Duration reached. Stopping pulling requests.")
+            log(settings, "duration_reached")
     if values["iteration_log"]:
         kv_tokens = int(kv_bytes // model.kv_per_token)
         Path(values["iteration_log"]).write_text("".join(iteration_lines(values, played, kv_tokens)))
-    log(settings, "Benchmark done. Reporting results...")
+    log(settings, "done")
     energy = monitor is not None and monitor.known
     write_results(settings, values, model=model, played=played, origin=origin, energy=energy)
 
@@ -92,34 +91,33 @@ def _run(settings: Settings, values: Values, *, model: Checkpoint, prompts: Sequ
 @contextmanager
 def _benchmark(settings: Settings, count: int, *, iterations: bool = False) -> Iterator[gpu.EnergyMonitor | None]:
     """The log lines around one asynchronous benchmark, be it the warm-up or the measured one, and its energy."""
-    log(settings, "Starting benchmarking async task.")
-    log(settings, "Starting benchmark...")
-    monitor = gpu.EnergyMonitor() if settings.minor >= ENERGY_SINCE else None
+    log(settings, "start_task")
+    log(settings, "start")
+    monitor = gpu.EnergyMonitor() if settings.has("energy_monitor") else None
     try:
         with monitor or nullcontext():
             if iterations:
-                log(settings, "Iteration log worker starting up...")
+                log(settings, "iteration_log_starts")
             seconds = 0.0001 * count
-            rate = count / seconds
-            log(settings, f"Request submission complete. [count={count}, time={seconds:.4f}s, rate={rate:.2f} req/s]")
+            log(settings, "submitted", count=count, seconds=seconds, rate=count / seconds)
             yield monitor
-        log(settings, "Benchmark complete.")
+        log(settings, "complete")
     finally:
-        log(settings, "Stopping LLM backend.")
+        log(settings, "stop_backend")
         if iterations:
-            log(settings, "Iteration log worker exiting.")
-        log(settings, "LLM Backend stopped.")
+            log(settings, "iteration_log_ends")
+        log(settings, "backend_stopped")
 
 
 def _kv_bytes(settings: Settings, values: Values, model: Checkpoint) -> float:
     left = settings.memory_gib * GIB - model.resident - OVERHEAD_GIB * GIB
     if left <= 0 or settings.fault == "oom":
-        raise RuntimeError("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+        raise RuntimeError(text("no_memory"))
     size = left * (values["kv_cache_free_gpu_mem_fraction"] or LIBRARY_FRACTION)
     if values["kv_max_tokens"]:
         size = min(size, values["kv_max_tokens"] * model.kv_per_token)
     if size < values["max_seq_len"] * model.kv_per_token:
-        raise RuntimeError(f"the KV cache of {size / GIB:.2f} GiB does not hold one sequence")
+        raise RuntimeError(text("small_kv_cache", gib=size / GIB))
     return float(size)
 
 
