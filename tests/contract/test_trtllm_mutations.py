@@ -102,7 +102,7 @@ def test_wrong_words_end_with_2(newest, change, words):
     status, log = said(newest, change)
     assert status == 2
     assert words in log
-    assert "Try 'trtllm-newest" in log
+    assert "Try 'trtllm-bench" in log
 
 
 @pytest.mark.parametrize(
