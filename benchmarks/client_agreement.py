@@ -4,7 +4,7 @@ The server is llama.cpp's, from the `xllamacpp` wheel, with SmolLM2-135M on one 
 each request's mean, as aiperf defines it. The claim is a difference of at most 3 %; the exit status is 1 when it does not
 hold. The difference of two halves of builtin's own rounds is printed beside it: what the machine's noise alone makes.
 
-    PATH=AIPERF_VENV/bin:$PATH python benchmarks/client_agreement.py [--rounds 4] [--requests 20] [--concurrency 1]
+    PATH=AIPERF_VENV/bin:$PATH python benchmarks/client_agreement.py [--rounds 4] [--requests 20] [--paced]
 """
 
 import argparse
@@ -33,15 +33,37 @@ params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
 server = xllamacpp.Server(params)
 sys.stdin.read()
 """
+PACED = """
+import asyncio, json, sys
+async def serve(reader, writer):
+    while head := (await reader.readuntil(b"\\r\\n\\r\\n")).lower():
+        length = int(head.partition(b"content-length:")[2].split(b"\\r\\n")[0] if b"content-length" in head else 0)
+        asked = json.loads(await reader.readexactly(length))["max_tokens"] if length else 0
+        kind = b"text/event-stream\\r\\nTransfer-Encoding: chunked" if length else b"text/plain\\r\\nContent-Length: 0"
+        writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: " + kind + b"\\r\\n\\r\\n")
+        for number in range(asked):
+            await asyncio.sleep(0.03 if number else 0.2)
+            send(writer, {"choices": [{"text": " a", "finish_reason": None if number + 1 < asked else "length"}]})
+        if length:
+            send(writer, {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": asked}})
+            writer.write(b"e\\r\\ndata: [DONE]\\n\\n\\r\\n0\\r\\n\\r\\n")
+def send(writer, document):
+    event = b"data: " + json.dumps({"object": "text_completion", **document}).encode() + b"\\n\\n"
+    writer.write(b"%x\\r\\n%s\\r\\n" % (len(event), event))
+async def main():
+    await (await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[2]))).serve_forever()
+asyncio.run(main())
+"""
+"""200 ms to the first token, 30 ms between tokens: what remains is the clients' difference, not the noise of computing."""
 Values = dict[str, list[float]]
 
 
 @contextmanager
-def server(model: Path, concurrency: int, cpu: int) -> Iterator[str]:
+def server(script: str, model: Path, concurrency: int, cpu: int) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", SERVER, str(model), str(port), str(concurrency)]
+    command = [sys.executable, "-c", script, str(model), str(port), str(concurrency)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         try:
             os.sched_setaffinity(process.pid, [cpu])
@@ -86,13 +108,14 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=20)
     parser.add_argument("--output-tokens", type=int, default=48)
     parser.add_argument("--concurrency", type=int, default=1)
+    parser.add_argument("--paced", action="store_true", help="a server that sleeps in place of one that computes")
     parser.add_argument("--model", type=Path, default=Path.home() / ".cache" / "sparkray" / "models" / MODEL)
     options = parser.parse_args()
     first, *others = sorted(os.sched_getaffinity(0))
     prompts = [f"{n}. Write a long story about a cat that counts to {n}." for n in range(options.requests + 2)]
     load = Load(prompts, options.output_tokens, concurrency=options.concurrency, warmup=2)
     rounds: dict[str, list[Values]] = {"builtin": [], "aiperf": []}
-    with server(options.model, options.concurrency, first) as url:
+    with server(PACED if options.paced else SERVER, options.model, options.concurrency, first) as url:
         target = Target(url, "m", request_options={"ignore_eos": True, "seed": 0})
         for number in range(options.rounds):
             for client in sorted(rounds, reverse=number % 2 == 0):
