@@ -14,7 +14,8 @@ from sparkray.config.experiment import Workload
 from sparkray.config.recipe import counters, recipe_of
 from sparkray.engines import Job, Paths, Server, load_engine
 from sparkray.engines.server import facts_of_log
-from sparkray.errors import ConfigError
+from sparkray.errors import ConfigError, InputError
+from sparkray.workflows.options import Options, build_study
 
 ROOT = Path(__file__).parents[2]
 PAGE, LOGS = ROOT / "docs/reference/servers.md", ROOT / "tests/golden/servers"
@@ -157,6 +158,45 @@ def test_a_recipe_that_never_ran_says_so(name):
     assert isinstance(engine, Server)
     job = Job(Catalog(data_root()).card("SmolLM2"), LOAD, 1, engine.options({}, "test"))
     assert bool(engine.recipe({}).verified) != any("never run" in warning for warning in engine.warnings(job))
+
+
+def test_a_study_holds_the_whole_recipe_of_a_file(tmp_path):
+    path = tmp_path / "acme.yaml"
+    path.write_text("name: acme\ndescription: x\ncommand: [acme, '--port={port}']\nimage: acme/acme:1\n")
+    study = build_study(Options(experiment="local-serve", site="cpu", engine=str(path)))
+    assert (study.engine, study.site.image) == ("server:acme", "acme/acme:1")
+    assert load_engine(study.engine).recipe(study.engine_options).command == ("acme", "--port={port}")
+    shipped = build_study(Options(experiment="local-serve", site="cpu"))
+    assert (shipped.engine, shipped.site.image) == ("llamacpp-server", "venv")
+    assert [t.environment for t in shipped.treatments] == ["native", "container_baseline", "container_host_network"]
+    assert shipped.treatments[2].options.network == "host"
+    kept = build_study(Options(experiment="local-serve", site="cpu", engine="vllm", settings=("site.image=own:1",)))
+    assert kept.site.image == "own:1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"experiment": "local", "engine": "vllm"}, "vllm runs workloads of the kind serve, and local is offline"),
+        ({"experiment": "local-serve", "engine": "llamacpp"}, "llamacpp runs workloads of the kind offline"),
+        ({"experiment": "local-serve", "engine": "vlm"}, "unknown engine 'vlm'"),
+        ({"experiment": "local-serve", "engine": "./none.yaml"}, "none.yaml cannot be read"),
+        ({"experiment": "local-serve", "settings": ("experiment.workload.warmup_requests=0",)}, "at least 1"),
+        ({"experiment": "local", "settings": ("experiment.workload.serve.request_timeout_s=1",)}, "kind: serve"),
+        ({"experiment": "local-serve", "environments": "container_hots_network"}, "container_host_network"),
+    ],
+)
+def test_what_does_not_fit_is_refused(asked, said):
+    with pytest.raises(InputError) as refused:
+        build_study(Options(site="cpu", **asked))
+    assert said in f"{refused.value.message} {refused.value.remedy}"
+
+
+def test_the_listing_says_what_ran_where(command_line):
+    listed = {row["name"]: row for row in json.loads(command_line("engines", "--json").out)["engines"]}
+    assert listed["vllm"]["verified"] == "never run by sparkray"
+    assert "SmolLM2-135M" in listed["llamacpp-server"]["verified"]
+    assert listed["llamacpp"]["workload"] == "offline"
 
 
 if __name__ == "__main__":
