@@ -22,7 +22,7 @@ PAGE, LOGS = ROOT / "docs/reference/servers.md", ROOT / "tests/golden/servers"
 BEGIN, END = "<!-- generated: servers -->\n", "<!-- end -->"
 NAMES = sorted(Catalog(data_root()).recipe_files())
 LOAD = Workload(kind="serve", requests=100, input_tokens=128, output_tokens=128, concurrency=8)
-PATHS = Paths("/models/Llama-3.1-8B-Instruct-FP8", "/in", "/out", "/opt/sparkray/bin/python3", "/opt/sparkray/workers")
+PATHS = Paths("/models/Llama-3.1-8B-Instruct-FP8", "/in", "/out", "python3", "/workers")
 SPARKRUN = """
 recipe_version: "2"
 model: nvidia/Nemotron-30B
