@@ -1,11 +1,10 @@
-"""The ladder: one layer of isolation added to the chroot or taken from the container at a time, in shared blocks.
+"""Attribution: one layer of isolation added to the chroot or taken from the container at a time, in shared blocks.
 
-What is attributed are the primary metrics and the peak of memory, which the study before this one saw all of the difference
-in: each from the rows of the same runs.
+The primary metrics and the peak of memory are attributed, each from the rows of the same runs.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from sparkray.analysis.optimized import Attributed
@@ -13,6 +12,7 @@ from sparkray.analysis.optimized import Ladder as LadderDocument
 from sparkray.config.isolation import LAYER_TITLES, AttributionSteps
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import MEMORY, OptimizationContext
+from sparkray.optimize.effects import of_model
 from sparkray.optimize.rows import Rows, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import definition_sha256, make_plan, treatments_of
@@ -23,62 +23,47 @@ UNITS = {"_tok_s": "tok/s", "_ms": "ms", "_gib": "GiB", "_req_s": "req/s", "_s":
 TITLES = {"chroot": "chroot into the image", "all": "all added layers at once"}
 
 
-@dataclass(frozen=True)
-class Climbed:
-    """What the ladder found, as the document has it."""
-
-    dataset: Dataset
-    told: LadderDocument
-
-
-def climb(context: OptimizationContext, runner: StudyRunner) -> Climbed:
-    """Measures what is left of the ladder, and attributes.
+def attribute_layers(context: OptimizationContext, runner: StudyRunner) -> tuple[Dataset, LadderDocument]:
+    """Measures what is left of the attribution steps, and attributes. Returns its dataset and the document's part.
 
     Raises:
         SparkrayError: No further run is possible.
-        InterruptedSweepError: Somebody asked for the end.
+        InterruptedSweepError: The user asked to stop.
     """
     steps = context.attribution_steps()
     treatments = treatments_of(steps)
     ends = tuple(t for t in treatments if t.environment in (steps.first, steps.last))
-    between = [t for t in treatments if t not in ends]
     study = context.stage("attribute", ends, context.runs)
     dataset = runner.dataset(study, definition_sha256(study))
-    excluded = runner.able(study, dataset, between)
+    excluded = runner.able(study, dataset, [t for t in treatments if t not in ends])
     kept = [t for t in treatments if t.environment not in excluded]
     runner.say(
-        f"attribute: {len(kept)} arms from {steps.first} to {steps.last}, {context.runs} blocks a model; "
+        f"attribute: {len(kept)} environments from {steps.first} to {steps.last}, {context.runs} blocks a model; "
         f"data in {dataset.path}"
     )
     whole = context.stage("attribute", kept, context.runs)
     failed = runner.rounds(whole, dataset, always=(steps.first, steps.last))
     rows = rows_of(dataset, make_plan(whole))
-    told = tuple(
+    made = tuple(
         attributed(steps, rows, card.name, metric)
         for card in context.study.cards
         for metric in dict.fromkeys((*context.study.experiment.primary_metrics, MEMORY))
     )
-    return Climbed(dataset, LadderDocument(titles_of(), _struck(steps, {**excluded, **failed}), told))
-
-
-def titles_of() -> dict[str, str]:
-    """Layers in words."""
-    return {**TITLES, **LAYER_TITLES}
+    return dataset, LadderDocument({**TITLES, **LAYER_TITLES}, _excluded(steps, {**excluded, **failed}), made)
 
 
 def unit_of(metric: str) -> str:
-    """The unit at the end of a metric's name, as it is read; empty where it has none of those."""
+    """The unit at the end of a metric's name; empty where it has none of those."""
     return next((unit for end, unit in UNITS.items() if metric.endswith(end)), "")
 
 
 def attributed(steps: AttributionSteps, rows: Rows, model: str, metric: str) -> Attributed:
-    """One metric of one model along the ladder."""
-    arms: dict[str, Mapping[Hashable, float | None]] = {}
-    for arm in steps.arms:
-        values = rows.values(arm.environment, metric)
-        arms[arm.environment] = {pair: value for pair, value in values.items() if pair[0] == model}
+    """One metric of one model over the attribution steps."""
+    arms: dict[str, Mapping[Hashable, float | None]] = {
+        arm.environment: dict(of_model(rows.values(arm.environment, metric), model)) for arm in steps.arms
+    }
     found = attribute(arms, steps.steps, first=steps.first, last=steps.last)
-    unit = unit_of(metric)
+    unit, names = unit_of(metric), {**TITLES, **LAYER_TITLES}
     return Attributed(
         model=model,
         metric=metric,
@@ -86,7 +71,7 @@ def attributed(steps: AttributionSteps, rows: Rows, model: str, metric: str) -> 
         better=BY_NAME[metric].better,
         found=values_of(found),
         sentences={
-            way: sentence(found, unit=unit, names=titles_of(), direction=way)
+            way: sentence(found, unit=unit, names=names, direction=way)
             for way in ("add", "leave")
             if found.balance(way) is not None
         },
@@ -102,11 +87,12 @@ def values_of(found: Attribution) -> dict[str, Any]:
     return plain
 
 
-def _struck(steps: AttributionSteps, out: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
-    """What was not measured, with why: by the design of the ladder, by Docker, by its runs."""
+def _excluded(steps: AttributionSteps, out: Mapping[str, str]) -> tuple[Mapping[str, str], ...]:
+    """What was not measured, with why: by design, by Docker, by its runs."""
     planned = [asdict(one) for one in steps.excluded]
-    ways = {arm.environment: ("add" if arm.isolation else "leave", arm.layer or "") for arm in steps.arms}
     tried = [
-        {"layer": ways[name][1], "direction": ways[name][0], "reason": why} for name, why in out.items() if name in ways
+        {"layer": arm.layer or "", "direction": "add" if arm.isolation else "leave", "reason": out[arm.environment]}
+        for arm in steps.arms
+        if arm.environment in out
     ]
     return (*planned, *tried)

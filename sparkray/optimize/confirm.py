@@ -1,26 +1,26 @@
 """The confirmation: native, the baseline and a few candidates on fresh interleaved blocks. Only this decides.
 
-The highest of many estimates is too high: a search that saw nothing but noise still has a best trial. So each candidate is
-measured anew, and wins if its gain over the baseline is shown to be above the margin: a one-sided paired t test of a gain
-of no more than the margin at 2.5 %, which is the verdict `different` for the better, with Holm's correction over the
-candidates. With nothing but noise there is a winner in at most 2.5 % of optimisations, however many were tried before.
+The highest of many estimates is too high: a search of nothing but noise still has a best trial. So each candidate is
+measured again, and wins if its gain over the baseline is shown to be above the margin: a one-sided paired t test of a gain
+of no more than the margin at 2.5 %, with Holm's correction over the candidates. With nothing but noise there is a winner in
+at most 2.5 % of optimisations, however many were tried before.
 
-Blocks in which a candidate failed leave no pair, so that a mean over pairs would speak of its survivors: it must have pairs
-in nine of ten blocks of every model, and none of the models may be shown to lose by more than the margin. Of winners that
-are not told apart the safest is taken. Where the experiment has a sequential design, its looks decide (`stages.looking`).
+Blocks in which a candidate failed leave no pair, so that a mean over pairs would be of its survivors: it must have pairs in
+nine of ten blocks of every model, and none of the models may be shown to lose by more than the margin. Of winners whose
+intervals overlap the safest is taken. Where the experiment has a sequential design, its interim analyses decide.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import isolation_rank, weakenings
 from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
-from sparkray.optimize.effects import effect, effects, effects_by_model
-from sparkray.optimize.interim import looks_at
+from sparkray.optimize.effects import Comparison, compare
+from sparkray.optimize.interim import interim_analyses
 from sparkray.optimize.rows import Rows, key_of, must_run, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.screen import Screened
@@ -40,10 +40,10 @@ _FILE = "candidates.json"
 
 @dataclass(frozen=True)
 class Decided:
-    """What was confirmed. `winner` is the candidate whose flags the optimised environment gets; None keeps the baseline."""
+    """Results of the confirmation. `winner` becomes the optimised environment; None keeps the baseline."""
 
     dataset: Dataset
-    told: Confirmation
+    confirmation: Confirmation
     winner: Candidate | None
     rows: Rows
 
@@ -53,45 +53,42 @@ def confirm(context: OptimizationContext, screened: Screened, searched_: Searche
 
     Raises:
         SparkrayError: No further run is possible, or the baseline does not run.
-        InterruptedSweepError: Somebody asked for the end.
+        InterruptedSweepError: The user asked to stop.
     """
     candidates = shortlist(searched_.feasible_space, searched_.found, list(screened.measured.values()))
-    ends = (Treatment(NATIVE), context.baseline)
-    mine = {one.environment: context.treatment(one.environment, one.options) for one in candidates}
-    study = context.stage("confirm", (*ends, *mine.values()), context.confirm_runs)
-    dataset = _dataset(context, runner, study.treatments)
-    names = ", ".join(mine) or "no candidate: neither screen nor search saw a gain"
-    runner.say(f"confirm: {names}; {context.confirm_runs} fresh blocks a model; data in {dataset.path}")
-    struck = runner.able(context.stage("confirm", ends, context.confirm_runs), dataset, list(mine.values()))
-    if struck:
-        study = context.stage(
-            "confirm", (*ends, *(t for name, t in mine.items() if name not in struck)), context.confirm_runs
-        )
+    ends, runs = (Treatment(NATIVE), context.baseline), context.confirm_runs
+    treatments = {one.environment: context.treatment(one.environment, one.options) for one in candidates}
+    dataset = _dataset(context, runner, (*ends, *treatments.values()))
+    names = ", ".join(treatments) or "no candidate: neither screen nor search shows a gain"
+    runner.say(f"confirm: {names}; {runs} fresh blocks a model; data in {dataset.path}")
+    excluded = runner.able(context.stage("confirm", ends, runs), dataset, list(treatments.values()))
+    kept = [treatment for name, treatment in treatments.items() if name not in excluded]
+    study = context.stage("confirm", (*ends, *kept), runs)
 
     def settled(rows: Rows) -> bool:
-        found = looks_at(context, list(mine), rows, models=screened.models, closed=False)
-        given_up = {name for name in mine if name in struck or rows.failing(name) is not None}
+        found = interim_analyses(context, list(treatments), rows, models=screened.models, closed=False)
+        given_up = {name for name in treatments if name in excluded or rows.failing(name) is not None}
         return bool(found) and all(one.stop or name in given_up for name, one in found.items())
 
     failed = runner.rounds(study, dataset, always=(NATIVE, CONTAINER_BASELINE), over=settled)
     rows = rows_of(dataset, make_plan(study))
     must_run(rows, CONTAINER_BASELINE, dataset.path, screened.models)
-    told = decide_among(context, candidates, rows, models=screened.models, out={**struck, **failed})
-    winner = next((one for one in candidates if one.environment == told.winner), None)
-    return Decided(dataset, told, winner, rows)
+    made = decide_among(context, candidates, rows, models=screened.models, out={**excluded, **failed})
+    winner = next((one for one in candidates if one.environment == made.winner), None)
+    return Decided(dataset, made, winner, rows)
 
 
 def _dataset(context: OptimizationContext, runner: StudyRunner, treatments: Sequence[Treatment]) -> Dataset:
-    """The dataset of these very flags: blocks with others in them were another confirmation, and stay apart."""
+    """The dataset of these very flags: blocks with other flags are another confirmation."""
     names = sorted(f"{treatment.environment} {key_of(treatment)}" for treatment in treatments)
     study = context.stage("confirm", (), context.confirm_runs)
     definition = definition_sha256(study)
     dataset = runner.dataset(study, definition)
     path = dataset.path / _FILE
-    if path.is_file() and json.loads(path.read_text()) != list(names):
+    if path.is_file() and json.loads(path.read_text()) != names:
         dataset = runner.dataset(study, definition, fresh=True)
         path = dataset.path / _FILE
-    write_atomically(path, json.dumps(list(names)).encode())
+    write_atomically(path, json.dumps(names).encode())
     return dataset
 
 
@@ -106,34 +103,33 @@ def decide_among(
     """The verdict on fresh rows.
 
     Args:
-        context: What the optimisation is of.
+        context: The optimisation.
         candidates: Those that were measured.
         rows: Of the confirmation.
         models: Those that the baseline runs; a candidate must work on each.
         out: Candidates that were given up, with why.
     """
-    base = rows.values(CONTAINER_BASELINE, context.metric)
+    found = compare(context, rows, {one.environment: one.environment for one in candidates}, models)
+    beyond = beyond_margin([plain for _, plain in found.effects.values()], context.margin)
+    p_beyond = dict(zip(found.effects, beyond, strict=True))
+    blocks = 1 + max((block for _, block in found.base), default=0) if context.interim else context.confirm_runs
+    closed = blocks == context.confirm_runs
+    interim = interim_analyses(context, list(found.effects), rows, models=models, closed=closed)
     native = rows.values(NATIVE, context.metric)
-    arms = {one.environment: rows.values(one.environment, context.metric) for one in candidates}
-    found = effects(base, arms, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin)
-    apart = effects_by_model(
-        base, arms, models=models, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin
-    )
-    beyond = dict(zip(found, beyond_margin([one for _, one in found.values()], context.margin), strict=True))
-    blocks = 1 + max((block for _, block in base), default=0) if context.interim else context.confirm_runs
-    looks = looks_at(context, list(arms), rows, models=models, closed=blocks == context.confirm_runs)
-    told = []
+    of_memory = Comparison(MEMORY, context.study.experiment.margins.get(MEMORY, context.margin))
+    judged = []
     for one in candidates:
-        name, made = one.environment, found[one.environment][0]
-        each = {model: apart[model][name][0] for model in models}
-        memory = _memory_of(context, rows, name)
+        name, made = one.environment, found.effects[one.environment][0]
+        each = found.on_each(name)
+        memory = of_memory.effect(rows.values(CONTAINER_BASELINE, MEMORY), rows.values(name, MEMORY), name)
         reason = (
             (out or {}).get(name)
             or _unproven(made, each, blocks)
-            or (_by_looks(looks[name]) if looks else _by_test(made, beyond[name], context.margin))
-            or _too_dear(memory)
+            or (_by_interim(interim[name]) if interim else _by_test(made, p_beyond[name], context.margin))
+            or _more_memory(memory)
         )
-        told.append(
+        to_native = Comparison(context.metric, context.margin, NATIVE)
+        judged.append(
             Confirmed(
                 environment=name,
                 flags=changed_words(context.baseline.options, one.options),
@@ -142,44 +138,27 @@ def decide_among(
                 why=one.why,
                 expected_pct=100 * math.expm1(one.expected),
                 effect=made,
-                beyond_p_holm=None if looks else beyond[name],
-                to_native=effect(
-                    native, arms[name], names=(NATIVE, name), metric=context.metric, margin=context.margin
-                ),
+                beyond_p_holm=None if interim else p_beyond[name],
+                to_native=to_native.effect(native, rows.values(name, context.metric), name),
                 memory=memory,
                 wins=reason is None,
                 reason=reason,
                 by_model=each,
             )
         )
-    winner = best_of(told, {one.environment: weakenings(one.options) for one in candidates})
-    return Confirmation(
-        blocks=blocks,
-        baseline=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=context.metric, margin=context.margin),
-        candidates=tuple(told),
-        winner=winner.environment if winner else None,
-        sentence=_sentence(context, told, winner, blocks),
-    )
+    winner = best_of(judged, {one.environment: weakenings(one.options) for one in candidates})
+    whole = Confirmation(blocks, found.overhead, tuple(judged), winner.environment if winner else None, "")
+    return replace(whole, sentence=_sentence(context, whole, winner))
 
 
-def _memory_of(context: OptimizationContext, rows: Rows, name: str) -> Effect:
-    return effect(
-        rows.values(CONTAINER_BASELINE, MEMORY),
-        rows.values(name, MEMORY),
-        names=(CONTAINER_BASELINE, name),
-        metric=MEMORY,
-        margin=context.study.experiment.margins.get(MEMORY, context.margin),
-    )
-
-
-def best_of(told: Sequence[Confirmed], weak: Mapping[str, int]) -> Confirmed | None:
-    """The winner with the highest gain, or one that it is not told apart from (their intervals overlap) and is safer.
+def best_of(judged: Sequence[Confirmed], weak: Mapping[str, int]) -> Confirmed | None:
+    """The winner with the highest gain, or a safer one whose interval overlaps with its own.
 
     Args:
-        told: The candidates.
+        judged: The candidates.
         weak: How many of its options trade isolation away, by environment.
     """
-    winners = [one for one in told if one.wins]
+    winners = [one for one in judged if one.wins]
     best = max(winners, key=_gain, default=None)
     if best is None:
         return None
@@ -197,9 +176,9 @@ def _unproven(made: Effect, by_model: Mapping[str, Effect], blocks: int) -> str 
         return made.not_estimable or "too few runs"
     for model, one in by_model.items():
         if one.n < LEAST_SHARE * blocks:
-            return f"it works in {one.n} of {blocks} blocks of {model}: {LEAST_SHARE:.0%} are asked for"
+            return f"it works in {one.n} of {blocks} blocks of {model}: {LEAST_SHARE:.0%} are needed"
         if len(by_model) > 1 and one.harms and one.verdict == "different":
-            return f"it is shown to harm {model} by more than the margin: {one.gain_pct:+.1f} %"
+            return f"it harms {model} by more than the margin: {one.gain_pct:+.1f} %"
     return None
 
 
@@ -207,11 +186,11 @@ def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
     return None if p is not None and p < RISK else _short_of(made, margin)
 
 
-def _by_looks(found: Interim) -> str | None:
+def _by_interim(found: Interim) -> str | None:
     return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else found.reason
 
 
-def _too_dear(memory: Effect) -> str | None:
+def _more_memory(memory: Effect) -> str | None:
     if memory.verdict == "different" and memory.harms:
         return f"it takes more memory: {MEMORY} is {memory.ratio:.3f} times the baseline's"
     return None
@@ -223,40 +202,43 @@ def _short_of(made: Effect, margin: float) -> str:
         return f"equivalent to the baseline within {margin:.1%}"
     if made.harms:
         return "worse than the baseline"
-    real = "a gain is shown, but " if made.helps else ""
-    return f"{real}no gain above the margin of {margin:.1%} is shown"
+    return f"{'a gain is shown, but ' if made.helps else ''}no gain above the margin of {margin:.1%} is shown"
 
 
-def _sentence(context: OptimizationContext, told: Sequence[Confirmed], winner: Confirmed | None, blocks: int) -> str:
+def _sentence(context: OptimizationContext, made: Confirmation, winner: Confirmed | None) -> str:
+    """The outcome, for the terminal and beside the flags in their file."""
     if winner is None:
-        if not told:
-            return "The baseline is as good as it gets: neither screen nor search saw a gain worth confirming."
-        return (
-            f"The baseline is as good as it gets: on {blocks} fresh blocks a model none of {len(told)} "
-            f"candidate{'s' * (len(told) != 1)} is shown to be better by more than {context.margin:.1%}."
+        count = len(made.candidates)
+        why = (
+            f"on {made.blocks} fresh blocks a model none of {count} candidate{'s' * (count != 1)} is shown to be better by "
+            f"more than {context.margin:.1%}"
+            if count
+            else "neither screen nor search shows a gain worth confirming"
         )
-    made = winner.effect
+        return f"The baseline is as good as it gets: {why}."
+    gain = winner.effect
     price = {"none": "no isolation is given up", "weakens": "it weakens isolation", "dangerous": "IT IS DANGEROUS"}
     return (
-        f"{winner.environment} ({winner.flags}) is better than the baseline by {made.gain_pct:.1f} % "
-        f"(95 % CI {made.gain_low_pct:.1f} to {made.gain_high_pct:.1f}, {made.n} pairs), beyond the margin of "
-        f"{context.margin:.1%}; {price[winner.security]}."
+        f"{winner.environment} ({winner.flags}) is better than the baseline by {gain.gain_pct:.1f} % (95 % CI "
+        f"{gain.gain_low_pct:.1f} to {gain.gain_high_pct:.1f}, {gain.n} pairs), beyond the margin of {context.margin:.1%}; "
+        f"{price[winner.security]}."
     )
 
 
 def evidence_of(context: OptimizationContext, decided: Decided) -> dict[str, object]:
     """What stands beside the flags in the file of the optimised environment."""
-    confirmed = next((one for one in decided.told.candidates if one.environment == decided.told.winner), None)
-    mine = confirmed.environment if confirmed else CONTAINER_BASELINE
-    made = confirmed.effect if confirmed else None
+    made = decided.confirmation
+    confirmed = next((one for one in made.candidates if one.environment == made.winner), None)
+    rows = decided.rows.of(confirmed.environment if confirmed else CONTAINER_BASELINE).values()
+    effect = {key: value for key, value in asdict(confirmed.effect).items() if value is not None} if confirmed else None
     return {
         "decision": "confirmed" if confirmed else "the baseline is as good as it gets",
-        "sentence": decided.told.sentence,
+        "sentence": made.sentence,
         "security": confirmed.security if confirmed else "none",
-        "effect": None if made is None else {key: value for key, value in asdict(made).items() if value is not None},
+        "effect": effect,
         "p_holm_beyond_margin": confirmed.beyond_p_holm if confirmed else None,
-        "runs": len(decided.rows.of(mine)),
-        "run_ids": sorted(str(row["run_id"]) for row in decided.rows.of(mine).values()),
+        "runs": len(rows),
+        "run_ids": sorted(str(row["run_id"]) for row in rows),
         "dataset": str(decided.dataset.path),
         "simulated": any(row["simulated"] for row in decided.rows.ok),
         "host": next((str(row["host"]) for row in decided.rows.ok), None),

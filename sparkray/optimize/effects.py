@@ -1,16 +1,19 @@
-"""Rows in, effects of the document out: the room of statistics asked, its answers as plain values. Pure."""
+"""Effects of environments on a metric, from stored runs. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.optimized import Effect
+from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.metrics import BY_NAME
-from sparkray.optimize.rows import Pair
+from sparkray.optimize.context import OptimizationContext
+from sparkray.optimize.rows import Pair, Rows
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio
 from sparkray.stats.screen import Better, LevelEffect, screen_effects
@@ -24,25 +27,73 @@ def better_of(metric: str) -> Better:
     return "lower" if BY_NAME[metric].better == "lower" else "higher"
 
 
-def effects(
-    base: Values, arms: Mapping[str, Values], *, against: str, metric: str, margin: float
-) -> dict[str, tuple[Effect, LevelEffect]]:
-    """Each arm against one, p-values adjusted over all of them.
+@dataclass(frozen=True)
+class Comparison:
+    """What arms are compared by: a metric with its relative margin, against one environment."""
+
+    metric: str
+    margin: float
+    against: str = CONTAINER_BASELINE
+
+    def effects(self, base: Values, arms: Mapping[str, Values]) -> dict[str, tuple[Effect, LevelEffect]]:
+        """Each arm against `base`, p-values adjusted over all of them."""
+        keyed = {name: _keyed(values) for name, values in arms.items()}
+        found = screen_effects(_keyed(base), keyed, self.margin, better=better_of(self.metric))
+        return {one.name: (_effect(one, base, arms[one.name], self.against, self.metric), one) for one in found}
+
+    def effect(self, base: Values, arm: Values, environment: str) -> Effect:
+        """One arm against `base`, p not adjusted."""
+        return replace(self.effects(base, {environment: arm})[environment][0], p_holm=None)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Arms against the baseline container on the optimised metric, by name.
+
+    Attributes:
+        base: Values of the baseline by pair.
+        effects: Over all models, p-values adjusted over the arms.
+        by_model: On each model alone, by model and arm, p-values not adjusted.
+        overhead: The baseline against native.
+    """
+
+    base: Values
+    effects: Mapping[str, tuple[Effect, LevelEffect]]
+    by_model: Mapping[str, Mapping[str, tuple[Effect, LevelEffect]]]
+    overhead: Effect
+
+    def on_each(self, name: str) -> dict[str, Effect]:
+        """The effect of an arm on each model."""
+        return {model: arms[name][0] for model, arms in self.by_model.items()}
+
+
+def compare(
+    context: OptimizationContext, rows: Rows, environments: Mapping[str, str], models: Sequence[str] | None = None
+) -> Compared:
+    """Arms against the baseline.
 
     Args:
-        base: Values of the reference by block.
-        arms: Values of the others by name.
-        against: The reference's name.
-        metric: Of which metric.
-        margin: Relative.
+        context: The optimisation.
+        rows: Stored runs.
+        environments: Environment by the arm's name.
+        models: Those that the baseline runs; None: those of the study that have a value of it.
     """
-    keyed = {name: _keyed(values) for name, values in arms.items()}
-    found = screen_effects(_keyed(base), keyed, margin, better=better_of(metric))
-    return {one.name: (_effect(one, base, arms[one.name], against, metric), one) for one in found}
-
-
-def _keyed(values: Values) -> dict[object, float]:
-    return {pair: value for pair, value in values.items()}  # noqa: C416 - another type of key
+    of = Comparison(context.metric, context.margin)
+    base, native = (rows.values(name, context.metric) for name in (CONTAINER_BASELINE, NATIVE))
+    arms = {name: rows.values(environment, context.metric) for name, environment in environments.items()}
+    if models is None:
+        models = [card.name for card in context.study.cards if any(model == card.name for model, _ in base)]
+    by_model = {
+        model: {
+            name: (replace(one, p_holm=None), plain)
+            for name, (one, plain) in of.effects(
+                of_model(base, model), {name: of_model(values, model) for name, values in arms.items()}
+            ).items()
+        }
+        for model in models
+    }
+    overhead = replace(of, against=NATIVE).effect(native, base, CONTAINER_BASELINE)
+    return Compared(base, of.effects(base, arms), by_model, overhead)
 
 
 def of_model(values: Values, model: str) -> dict[Pair, float]:
@@ -50,45 +101,29 @@ def of_model(values: Values, model: str) -> dict[Pair, float]:
     return {pair: value for pair, value in values.items() if pair[0] == model}
 
 
-def effects_by_model(
-    base: Values, arms: Mapping[str, Values], *, models: Sequence[str], against: str, metric: str, margin: float
-) -> dict[str, dict[str, tuple[Effect, LevelEffect]]]:
-    """The same on each model alone, in no family: by model, then by arm."""
-    found = {}
-    for model in models:
-        mine = {name: of_model(values, model) for name, values in arms.items()}
-        made = effects(of_model(base, model), mine, against=against, metric=metric, margin=margin)
-        found[model] = {name: (replace(one, p_holm=None), plain) for name, (one, plain) in made.items()}
-    return found
-
-
-def effect(base: Values, arm: Values, *, names: tuple[str, str], metric: str, margin: float) -> Effect:
-    """One arm (second name) against another (first name), in no family."""
-    against, environment = names
-    made, _ = effects(base, {environment: arm}, against=against, metric=metric, margin=margin)[environment]
-    return Effect(**{**vars(made), "p_holm": None})
+def _keyed(values: Values) -> dict[object, float]:
+    return {pair: value for pair, value in values.items()}  # noqa: C416 - another type of key
 
 
 def _effect(one: LevelEffect, base: Values, arm: Values, against: str, metric: str) -> Effect:
-    head = Effect(one.name, against, metric, one.pairs)
-    spread = _spread(one, base, arm)
+    made = replace(Effect(one.name, against, metric, one.pairs), **_spread(one, base, arm))
     if not isinstance(one.ratio, Ratio):
-        return Effect(**{**vars(head), **spread, "not_estimable": one.ratio.reason})
+        return replace(made, not_estimable=one.ratio.reason)
     margin = one.decision.margin if one.decision else None
     row = judged(one.ratio, margin)
-    gains = sorted(_gain_pct(row[end], metric) for end in ("low", "high"))
-    return Effect(
-        **{
-            **vars(head),
-            **spread,
-            **{name: row.get(name) for name in ("ratio", "low", "high", "verdict")},
-            "gain_pct": _gain_pct(one.ratio.ratio, metric),
-            "gain_low_pct": gains[0],
-            "gain_high_pct": gains[1],
-            "p": one.p,
-            "p_holm": one.p_holm,
-            "margin": margin,
-        }
+    low, high = sorted(_gain_pct(row[end], metric) for end in ("low", "high"))
+    return replace(
+        made,
+        ratio=row["ratio"],
+        low=row["low"],
+        high=row["high"],
+        verdict=row.get("verdict"),
+        gain_pct=_gain_pct(one.ratio.ratio, metric),
+        gain_low_pct=low,
+        gain_high_pct=high,
+        p=one.p,
+        p_holm=one.p_holm,
+        margin=margin,
     )
 
 
@@ -96,9 +131,9 @@ def _gain_pct(ratio: float, metric: str) -> float:
     return 100 * (ratio - 1 if better_of(metric) == "higher" else 1 / ratio - 1)
 
 
-def _spread(one: LevelEffect, base: Values, arm: Values) -> dict[str, float | None]:
+def _spread(one: LevelEffect, base: Values, arm: Values) -> dict[str, Any]:
     """Of the logarithms, so that a level which is slower and as steady has a ratio of 1."""
-    found: dict[str, float | None] = {}
+    found: dict[str, Any] = {}
     if isinstance(one.spread, PairedSpreadRatio):
         ratio = one.spread.ratio
         found = {"sd_ratio": ratio.value, "sd_low": ratio.low, "sd_high": ratio.high, "sd_p": one.spread.p}
@@ -113,9 +148,10 @@ def noise_of(found: Mapping[str, LevelEffect]) -> float | None:
     The median of a variance of n pairs is that of chi^2 over its n - 1 degrees of freedom, in units of the true variance;
     with two pairs it is 0.45. None without a level that has two.
     """
-    told = [one.ratio for one in found.values() if isinstance(one.ratio, Ratio) and math.isfinite(one.ratio.sd_log)]
-    usable = [
-        ratio.sd_log**2 * (ratio.n - 1) / float(special.chdtri(ratio.n - 1, 0.5)) for ratio in told if ratio.n > 1
+    ratios = [one.ratio for one in found.values() if isinstance(one.ratio, Ratio) and math.isfinite(one.ratio.sd_log)]
+    positive = [
+        ratio.sd_log**2 * (ratio.n - 1) / float(special.chdtri(ratio.n - 1, 0.5))
+        for ratio in ratios
+        if ratio.n > 1 and ratio.sd_log > 0
     ]
-    positive = [variance for variance in usable if variance > 0]
     return math.sqrt(float(np.median(positive))) if positive else None

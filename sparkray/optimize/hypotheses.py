@@ -4,21 +4,20 @@ A share of an overhead is a ratio of two differences over the same blocks; its i
 and there is none where no overhead is shown.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from sparkray.analysis.optimized import Confirmation, Effect, Judged, JudgedHypothesis, Level
 from sparkray.config.experiment import Experiment, Hypothesis, HypothesisKind
 from sparkray.config.isolation import AttributionStep
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
-from sparkray.optimize.effects import effect
+from sparkray.optimize.effects import Comparison
 from sparkray.optimize.rows import Rows
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import attribute
 
-_CANNOT = "cannot be judged here, because "
-_NO_COMBINATION = "no combination was worth confirming: neither screen nor search saw a gain"
+Finding = tuple[Judged, str, str | None]
+"""Verdict, reason, and the measured number in words."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,10 @@ class _Subject:
     environment: str
     rows: Rows
     effect: Effect | None
-    stage: Literal["screen", "confirm"]
 
 
-@dataclass(frozen=True)
-class _Finding:
-    judged: Judged
-    reason: str
-    seen: str | None = None
+class _CannotJudgeError(Exception):
+    """Why there is no verdict."""
 
 
 def judge_hypotheses(experiment: Experiment, evidence: Evidence) -> tuple[JudgedHypothesis, ...]:
@@ -55,98 +50,79 @@ def judge_hypotheses(experiment: Experiment, evidence: Evidence) -> tuple[Judged
 
 def _judge(hypothesis: Hypothesis, experiment: Experiment, evidence: Evidence) -> JudgedHypothesis:
     metric = hypothesis.metric or experiment.primary_metrics[0]
-    subject = _of_level(hypothesis.level, evidence) if hypothesis.level else _of_combination(evidence)
-    if isinstance(subject, str):
-        finding, stage = _unjudged(subject), "screen" if hypothesis.level else "confirm"
-    else:
-        finding, stage = _JUDGES[hypothesis.kind](hypothesis, subject, metric, experiment.margins), subject.stage
-    return JudgedHypothesis(
-        hypothesis.name,
-        hypothesis.claim,
-        finding.judged,
-        finding.reason,
-        finding.seen,
-        source=hypothesis.source or None,
-        stage=stage,
-    )
+    try:
+        subject = _of_level(hypothesis.level, evidence) if hypothesis.level else _of_combination(evidence)
+        finding = _JUDGES[hypothesis.kind](hypothesis, subject, metric, experiment.margins)
+    except _CannotJudgeError as why:
+        finding = "cannot be judged", f"cannot be judged here, because {why}", None
+    stage, source = "screen" if hypothesis.level else "confirm", hypothesis.source or None
+    return JudgedHypothesis(hypothesis.name, hypothesis.claim, *finding, source=source, stage=stage)
 
 
-def _of_level(wanted: str, evidence: Evidence) -> _Subject | str:
-    """The level as the only change to the baseline, or why it has no runs."""
+def _of_level(wanted: str, evidence: Evidence) -> _Subject:
+    """The level as the only change to the baseline."""
     level = next((level for level in evidence.levels if f"{level.factor}={level.level}" == wanted), None)
     if level is None:
-        return f"this space has no level {wanted}"
+        raise _CannotJudgeError(f"this space has no level {wanted}")
     if level.state != "measured":
-        return level.reason or f"it was not measured alone ({level.state})"
-    return _Subject(level.environment, evidence.screened, level.effect, "screen")
+        raise _CannotJudgeError(level.reason or f"it was not measured alone ({level.state})")
+    return _Subject(level.environment, evidence.screened, level.effect)
 
 
-def _of_combination(evidence: Evidence) -> _Subject | str:
+def _of_combination(evidence: Evidence) -> _Subject:
     """The best combination that was confirmed."""
     if evidence.confirmation is None or evidence.confirmed is None or not evidence.confirmation.candidates:
-        return _NO_COMBINATION
+        raise _CannotJudgeError("neither screen nor search shows a combination worth confirming")
     best = max(evidence.confirmation.candidates, key=lambda one: one.effect.gain_pct or float("-inf"))
-    return _Subject(best.environment, evidence.confirmed, best.effect, "confirm")
+    return _Subject(best.environment, evidence.confirmed, best.effect)
 
 
-def _unjudged(why: str) -> _Finding:
-    return _Finding("cannot be judged", f"{_CANNOT}{why}")
-
-
-def _removed_share(hypothesis: Hypothesis, subject: _Subject, metric: str, _margins: Mapping[str, float]) -> _Finding:
+def _removed_share(hypothesis: Hypothesis, subject: _Subject, metric: str, _margins: Mapping[str, float]) -> Finding:
     """The share of native-to-baseline that the environment takes away, against the expected range."""
-    arms = {name: subject.rows.values(name, metric) for name in (NATIVE, CONTAINER_BASELINE, subject.environment)}
+    names = (NATIVE, CONTAINER_BASELINE, subject.environment)
     step = AttributionStep("flags", "leave", subject.environment, CONTAINER_BASELINE)
-    attributed = attribute(
-        {name: dict(arm.items()) for name, arm in arms.items()}, [step], first=NATIVE, last=CONTAINER_BASELINE
-    )
-    share = attributed.steps[0].share
+    arms: dict[str, Mapping[Hashable, float | None]] = {
+        name: dict(subject.rows.values(name, metric).items()) for name in names
+    }
+    share = attribute(arms, [step], first=NATIVE, last=CONTAINER_BASELINE).steps[0].share
     if isinstance(share, NotEstimable):
         no_overhead = "no overhead of the baseline is shown that anything could be removed of"
-        return _unjudged(no_overhead if "differ from 0" in share.reason else share.reason)
+        raise _CannotJudgeError(no_overhead if "differ from 0" in share.reason else share.reason)
     low, high = hypothesis.bounds
-    seen = f"{share.value:.0f} % removed (95 % CI {share.low:.0f} to {share.high:.0f} %)"
+    measured = f"{share.value:.0f} % removed (95 % CI {share.low:.0f} to {share.high:.0f} %)"
     if low <= share.low and share.high <= high:
-        return _Finding("supported", "the interval lies inside what was expected", seen)
+        return "supported", "the interval lies inside the expected range", measured
     if share.high < low or share.low > high:
-        return _Finding("contradicted", "the interval lies outside what was expected", seen)
-    return _Finding("undecided", "the interval reaches beyond what was expected", seen)
+        return "contradicted", "the interval lies outside the expected range", measured
+    return "undecided", "the interval reaches beyond the expected range", measured
 
 
-def _lower_spread(_hypothesis: Hypothesis, subject: _Subject, metric: str, margins: Mapping[str, float]) -> _Finding:
+def _lower_spread(_hypothesis: Hypothesis, subject: _Subject, metric: str, margins: Mapping[str, float]) -> Finding:
     """Whether the standard deviation is lower than the baseline's and the mean equivalent to it."""
     made = subject.effect
     if made is None or made.metric != metric:
         if metric not in margins:
-            return _unjudged(f"the experiment has no margin for {metric}")
+            raise _CannotJudgeError(f"the experiment has no margin for {metric}")
         base, arm = (subject.rows.values(name, metric) for name in (CONTAINER_BASELINE, subject.environment))
-        names = (CONTAINER_BASELINE, subject.environment)
-        made = effect(base, arm, names=names, metric=metric, margin=margins[metric])
+        made = Comparison(metric, margins[metric]).effect(base, arm, subject.environment)
     if made.sd_ratio is None or made.ratio is None:
-        return _unjudged(made.not_estimable or "too few runs for a spread")
-    spread, mean = _spread_of(made), _mean_of(made)
-    seen = (
-        f"sd ratio {made.sd_ratio:.2f} (95 % CI {made.sd_low or 0:.2f} to {made.sd_high or float('inf'):.2f}), "
+        raise _CannotJudgeError(made.not_estimable or "there are too few runs for a spread")
+    low, high = made.sd_low or 0.0, float("inf") if made.sd_high is None else made.sd_high
+    spread = "lower" if high < 1 else "higher" if low > 1 else "undecided"
+    mean = {"equivalent": "the same", "different": "different"}.get(made.verdict or "", "undecided")
+    measured = (
+        f"sd ratio {made.sd_ratio:.2f} (95 % CI {low:.2f} to {high:.2f}), "
         f"mean {made.gain_pct:+.2f} % ({made.gain_low_pct:+.2f} to {made.gain_high_pct:+.2f})"
     )
-    if spread == "higher" or mean == "moved":
-        return _Finding("contradicted", f"the deviation is {spread}, the mean is {mean}", seen)
-    if (spread, mean) == ("lower", "the same"):
-        return _Finding("supported", "the deviation is lower and the mean equivalent", seen)
-    return _Finding("undecided", f"the deviation is {spread}, the mean is {mean}", seen)
+    judged: Judged = "undecided"
+    if spread == "higher" or mean == "different":
+        judged = "contradicted"
+    elif (spread, mean) == ("lower", "the same"):
+        judged = "supported"
+    return judged, f"the deviation is {spread}, the mean is {mean}", measured
 
 
-def _spread_of(made: Effect) -> str:
-    if made.sd_high is not None and made.sd_high < 1:
-        return "lower"
-    return "higher" if made.sd_low is not None and made.sd_low > 1 else "undecided"
-
-
-def _mean_of(made: Effect) -> str:
-    return {"equivalent": "the same", "different": "moved"}.get(made.verdict or "", "undecided")
-
-
-_JUDGES: Mapping[HypothesisKind, Callable[[Hypothesis, _Subject, str, Mapping[str, float]], _Finding]] = {
+_JUDGES: Mapping[HypothesisKind, Callable[[Hypothesis, _Subject, str, Mapping[str, float]], Finding]] = {
     "removes_overhead": _removed_share,
     "lowers_sd_not_mean": _lower_spread,
 }

@@ -1,7 +1,7 @@
-"""A confirmation that looks at its candidates while it goes on, where the experiment has a sequential design. Pure.
+"""Interim analyses of a confirmation, where the experiment has a sequential design. Pure.
 
-A block is a pair of means over all models. The risk is shared out twice: over the looks, by the design's own spending, and
-over the candidates, evenly. So a winner is crowned where there is none in no more cases than without looks.
+A block is a pair of means over all models. The risk is shared out twice: over the interim analyses, by the design's own
+spending, and over the candidates, evenly. So false winners are no more frequent than with a fixed number of blocks.
 """
 
 import math
@@ -16,13 +16,13 @@ from sparkray.stats.sequential import Design, Interim, interim_verdict
 _ALPHA = 0.05
 
 
-def looks_at(
+def interim_analyses(
     context: OptimizationContext, names: Sequence[str], rows: Rows, *, models: Sequence[str], closed: bool
 ) -> dict[str, Interim]:
-    """How far each candidate has come; none where the confirmation has a fixed number of blocks.
+    """The current one of each candidate; none where the confirmation has a fixed number of blocks.
 
     Args:
-        context: What the optimisation is of.
+        context: The optimisation.
         names: The candidates.
         rows: Of the confirmation.
         models: Those that the baseline runs: a block counts when it is complete on each.
@@ -31,10 +31,10 @@ def looks_at(
     design = context.interim
     if design is None or not names:
         return {}
-    asked = Design(design.looks, context.margin, alpha=_ALPHA / len(names), spending=design.spending)
+    own = Design(design.looks, context.margin, alpha=_ALPHA / len(names), spending=design.spending)
     base = rows.of(CONTAINER_BASELINE)
     return {
-        name: interim_verdict(asked, _gains(base, rows.of(name), context.metric, context.better, models), closed=closed)
+        name: interim_verdict(own, _gains(base, rows.of(name), context.metric, context.better, models), closed=closed)
         for name in names
     }
 

@@ -87,8 +87,8 @@ class StudyRunner(Protocol):
         """Further machines that can help with a search whose dataset is `home`."""
         ...
 
-    def crew(self, muster: "Callable[[], Sequence[Helper]]") -> "Crew":
-        """This machine and those that `muster` names, to work on one search."""
+    def crew(self, find_helpers: "Callable[[], Sequence[Helper]]") -> "Crew":
+        """This machine and those that `find_helpers` names, to work on one search."""
         ...
 
     def let_go(self) -> None:

@@ -8,30 +8,30 @@ from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import OptimizationContext, changed_words
-from sparkray.optimize.effects import effect, effects, effects_by_model
+from sparkray.optimize.effects import compare
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.stats.screen import LevelEffect
 from sparkray.store import Dataset
 
-NO_OP = "the process gets just what the baseline's gets"
+NO_OP = "the process gets exactly what the baseline's gets"
 
 
 @dataclass(frozen=True)
 class Screened:
-    """What the screen found.
+    """Results of the screen.
 
     Attributes:
         dataset: Its own.
         levels: Every level of the space.
-        measured: Effects by level (`factor=level`), as the room of statistics has them.
+        measured: Effects by level (`factor=level`).
         by_model: The same on each model alone, by model and level.
         overhead: Baseline against native.
         models: Those that the baseline runs.
-        verdicts: What is offered now that the screen is known: no no-op, nothing that fails or does harm.
-        simulated: Whether a double stood in for the engine.
-        rows: What it was judged by.
+        verdicts: Levels that remain feasible: none that does nothing, fails or harms.
+        simulated: Whether runs are of a simulated engine.
+        rows: The stored runs.
     """
 
     dataset: Dataset
@@ -49,16 +49,16 @@ def screen(context: OptimizationContext, runner: StudyRunner) -> Screened:
     """Measures what is left of the screen, and judges.
 
     Raises:
-        SparkrayError: No further run is possible, or an arm that everything is compared with does not run.
-        InterruptedSweepError: Somebody asked for the end.
+        SparkrayError: No further run is possible, or native or the baseline does not run.
+        InterruptedSweepError: The user asked to stop.
     """
     ends = (Treatment(NATIVE), context.baseline)
     alone = {f"container:{v.name}": v for v in context.verdicts if v.alone and not unresolved(v.options)}
     levels = {name: context.level(verdict) for name, verdict in alone.items()}
     study = context.stage("screen", ends, context.runs)
     dataset = runner.dataset(study, definition_sha256(study))
-    struck = runner.able(study, dataset, list(levels.values()))
-    kept = {name: treatment for name, treatment in levels.items() if name not in struck}
+    excluded = runner.able(study, dataset, list(levels.values()))
+    kept = {name: treatment for name, treatment in levels.items() if name not in excluded}
     runner.say(
         f"screen: {len(kept)} levels beside native and the baseline, {context.runs} blocks a model; data in {dataset.path}"
     )
@@ -70,56 +70,52 @@ def screen(context: OptimizationContext, runner: StudyRunner) -> Screened:
     failed = runner.rounds(whole, dataset, always=(NATIVE, CONTAINER_BASELINE), drop=idle)
     rows = rows_of(dataset, make_plan(whole))
     must_run(rows, CONTAINER_BASELINE, dataset.path, [card.name for card in context.study.cards])
-    return _judged(context, dataset, rows, idle=set(idle(rows)), out={**struck, **failed})
+    return _judged(context, dataset, rows, idle=set(idle(rows)), out={**excluded, **failed})
 
 
 def _judged(
     context: OptimizationContext, dataset: Dataset, rows: Rows, *, idle: set[str], out: Mapping[str, str]
 ) -> Screened:
     """Rows of a finished screen, and why environments are out of it."""
-    base = rows.values(CONTAINER_BASELINE, context.metric)
-    models = tuple(card.name for card in context.study.cards if any(model == card.name for model, _ in base))
-    arms = {
-        v.name: rows.values(f"container:{v.name}", context.metric)
-        for v in context.verdicts
-        if v.alone and f"container:{v.name}" not in out and f"container:{v.name}" not in idle
-    }
-    found = effects(base, arms, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin)
-    apart = effects_by_model(
-        base, arms, models=models, against=CONTAINER_BASELINE, metric=context.metric, margin=context.margin
-    )
+    alone = {v.name: f"container:{v.name}" for v in context.verdicts if v.alone}
+    arms = {name: environment for name, environment in alone.items() if environment not in {*out, *idle}}
+    found = compare(context, rows, arms)
+    models = tuple(found.by_model)
     levels = []
     for verdict in context.verdicts:
         level = _level(context, verdict, idle=idle, out=out)
-        if level.state == "measured" and verdict.name in found:
-            each = {model: apart[model][verdict.name][0] for model in models}
-            in_part = _in_part(rows, level.environment, models)
-            level = _with_effect(level, found[verdict.name][0], each, in_part=in_part)
+        if level.state == "measured" and verdict.name in found.effects:
+            level = replace(
+                level,
+                effect=replace(found.effects[verdict.name][0], environment=level.environment),
+                by_model={
+                    model: replace(one, environment=level.environment)
+                    for model, one in found.on_each(verdict.name).items()
+                },
+                reason=_in_part(rows, level.environment, models),
+            )
         levels.append(replace(level, advice=advice_of(level)))
-    native = rows.values(NATIVE, context.metric)
     return Screened(
         dataset=dataset,
         levels=tuple(levels),
-        measured={name: one for name, (_, one) in found.items()},
-        by_model={model: {name: one for name, (_, one) in mine.items()} for model, mine in apart.items()},
-        overhead=effect(native, base, names=(NATIVE, CONTAINER_BASELINE), metric=context.metric, margin=context.margin),
+        measured={name: one for name, (_, one) in found.effects.items()},
+        by_model={model: {name: one for name, (_, one) in mine.items()} for model, mine in found.by_model.items()},
+        overhead=found.overhead,
         models=models,
-        verdicts=tuple(_offered(v, level) for v, level in zip(context.verdicts, levels, strict=True)),
+        verdicts=tuple(_remaining(v, level) for v, level in zip(context.verdicts, levels, strict=True)),
         simulated=any(row["simulated"] for row in rows.ok),
         rows=rows,
     )
 
 
 def _level(context: OptimizationContext, verdict: LevelVerdict, *, idle: set[str], out: Mapping[str, str]) -> Level:
-    environment = f"container:{verdict.name}"
+    environment, before = f"container:{verdict.name}", context.baseline.options
     state, reason = _state(verdict, environment, idle=idle, out=out)
-    before = context.baseline.options
-    flags = "" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options))
     return Level(
         factor=verdict.factor,
         level=verdict.level,
         environment=environment,
-        flags=flags,
+        flags="" if unresolved(verdict.options) else changed_words(before, apply_level(before, verdict.options)),
         security=verdict.security,
         why=context.space.factor(verdict.factor).why,
         state=state,
@@ -129,19 +125,14 @@ def _level(context: OptimizationContext, verdict: LevelVerdict, *, idle: set[str
     )
 
 
-def _with_effect(level: Level, made: Effect, by_model: Mapping[str, Effect], *, in_part: str | None) -> Level:
-    named = {model: replace(one, environment=level.environment) for model, one in by_model.items()}
-    return replace(level, effect=replace(made, environment=level.environment), by_model=named, reason=in_part)
-
-
 def _in_part(rows: Rows, environment: str, models: Sequence[str]) -> str | None:
-    """What is said of a level that works in some blocks and fails in others, of models that the baseline runs."""
+    """Why a level does not always work: it fails in some blocks of models that the baseline runs; None otherwise."""
     bad = {pair: row for pair, row in rows.failures(environment).items() if pair[0] in models}
     if not bad:
         return None
     (model, block), last = max(bad.items(), key=lambda item: item[0][1])
-    every = len(bad) + len(rows.of(environment))
-    return f"failed in {len(bad)} of {every} blocks; the last, {model} in block {block}: {last['status']}, {last['reason']}"
+    blocks = len(bad) + len(rows.of(environment))
+    return f"failed in {len(bad)} of {blocks} blocks; the last, {model} in block {block}: {last['status']}, {last['reason']}"
 
 
 def _state(
@@ -157,14 +148,14 @@ def _state(
     return ("measured", None) if verdict.alone else ("search only", verdict.reason)
 
 
-def _offered(verdict: LevelVerdict, level: Level) -> LevelVerdict:
-    """A verdict with what the screen says against it: the search is spared what is known."""
+def _remaining(verdict: LevelVerdict, level: Level) -> LevelVerdict:
+    """A verdict with what the screen shows against it: such a level is not searched."""
     if not verdict.feasible or level.state == "search only":
         return verdict
     reason = level.reason
     for where, one in (("", level.effect), *((f" on {model}", one) for model, one in level.by_model.items())):
         if one is not None and one.harms and one.verdict == "different":
-            reason = reason or f"it does harm alone{where}: {one.gain_pct:+.1f} %"
+            reason = reason or f"it harms alone{where}: {one.gain_pct:+.1f} %"
     return verdict if reason is None else replace(verdict, feasible=False, alone=False, reason=reason)
 
 

@@ -2,7 +2,7 @@
 
 `write_report` makes one folder of one analysis: `index.html` (self-contained), `figures/` (SVG at the widths of IEEE's
 templates; PDF with the manuscript, PNG when asked), `tables/` (Parquet, CSV, JSON, LaTeX) and, when asked, `paper/` (a
-manuscript whose numbers are macros). A `Book` holds the tables and finds the evidence of each row; the words are in
+manuscript whose numbers are macros). `ReportData` holds the tables and finds the evidence of each row; the words are in
 `templates`.
 """
 
@@ -18,12 +18,12 @@ from sparkray.analysis.derived.optimisation import optimisation
 from sparkray.analysis.latex import latex as floats
 from sparkray.errors import StorageError
 from sparkray.report.audited import audited
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, save_all
 from sparkray.report.page import answer_lines, commands, markdown, page, texts
 from sparkray.report.paper import write_paper
 
-__all__ = ["Written", "markdown", "open_book", "write_report"]
+__all__ = ["Written", "markdown", "report_data", "write_report"]
 TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
 
@@ -38,10 +38,10 @@ class Written:
     answer: tuple[str, ...]
 
 
-def open_book(
+def report_data(
     analysis: Analysis, against: Analysis | None = None, *, optimised: Mapping[str, Any] | None = None
-) -> Book:
-    """A book with everything that a report of this analysis may quote.
+) -> ReportData:
+    """Everything that a report of this analysis may quote.
 
     Args:
         analysis: What the report is about.
@@ -51,7 +51,7 @@ def open_book(
     own = {**derived(analysis), "audit": audited(analysis), **optimisation(optimised)}
     if against is not None:
         own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
-    return Book(analysis, own, other=against)
+    return ReportData(analysis, own, other=against)
 
 
 def write_report(
@@ -76,27 +76,27 @@ def write_report(
     Raises:
         StorageError: It cannot be written.
     """
-    book = open_book(analysis, against, optimised=optimised)
+    data = report_data(analysis, against, optimised=optimised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         formats = ("svg", *(("pdf",) if paper else ()), *(("png",) if png else ()))
-        drawn = list(save_all(book, folder / "figures", texts(book), formats))
+        drawn = list(save_all(data, folder / "figures", texts(data), formats))
         index = folder / "index.html"
-        index.write_text(page(book, drawn), encoding="utf-8")
-        (folder / "commands.sh").write_text(commands(book), encoding="utf-8")
-        _write_tables(book, folder / "tables")
-        manuscript = write_paper(book, drawn, folder / "paper") if paper else None
+        index.write_text(page(data, drawn), encoding="utf-8")
+        (folder / "commands.sh").write_text(commands(data), encoding="utf-8")
+        _write_tables(data, folder / "tables")
+        manuscript = write_paper(data, drawn, folder / "paper") if paper else None
     except OSError as error:
         raise StorageError(
             f"{folder} cannot be written: {error.strerror or error}", "Free some space, or name another: --output DIR"
         ) from None
-    return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(book)))
+    return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(data)))
 
 
-def _write_tables(book: Book, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
+def _write_tables(data: ReportData, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
     """The analysis's tables, and beside them what the report derived."""
-    write(book.analysis, folder, formats)
-    for name, frame in book.own.items():
+    write(data.analysis, folder, formats)
+    for name, frame in data.own.items():
         frame.write_parquet(folder / f"report-{name}.parquet")
         frame.write_csv(folder / f"report-{name}.csv")
         frame.write_json(folder / f"report-{name}.json")

@@ -1,4 +1,4 @@
-"""What the audit says of the same dataset, as a table."""
+"""The audit of the same dataset as a table."""
 
 import json
 
@@ -25,14 +25,14 @@ def audited(analysis: Analysis) -> pl.DataFrame:
         site = catalog.site(results.default_site) if results.default_site else None
     except UnknownNameError:
         site = None
-    said = audit(case_of(results, catalog.cards(), site))
+    report = audit(case_of(results, catalog.cards(), site))
     rows = [
         {"kind": f.kind, "gravity": f.gravity, "message": f.message, "evidence": f.evidence, "rows": json.dumps(f.rows)}
-        for f in said.findings
+        for f in report.findings
     ]
     rows += [
         {"kind": left.kind, "gravity": NOT_JUDGED, "message": left.reason, "evidence": "", "rows": "[]"}
-        for left in said.not_judged
+        for left in report.not_judged
     ]
     return pl.DataFrame(
         [{"trace": f"audit/{index}/{row['kind']}", **row} for index, row in enumerate(rows, 1)],

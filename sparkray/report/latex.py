@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from sparkray.analysis.latex import escape
 from sparkray.analysis.provenance_ids import CONTEXT, scope_of, tally_id
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.format import MISSING, listed, shown
 from sparkray.report.page import variables
 from sparkray.report.render import Kind, environment
@@ -84,7 +84,7 @@ def cited_context(value: object, path: str = "") -> Any:  # noqa: ANN401 - as th
 
 
 class CitedTables(Tables):
-    """The tables of a book whose numbers know where they come from."""
+    """The tables of a report whose numbers know where they come from."""
 
     def rows(self, name: str, /, **where: object) -> CitedRows:
         """Rows that have these values."""
@@ -108,10 +108,10 @@ class Macros:
     values: dict[str, str] = field(default_factory=dict)
     traces: dict[str, str] = field(default_factory=dict)
 
-    def environment(self, kind: Kind, book: Book) -> Environment:
+    def environment(self, kind: Kind, data: ReportData) -> Environment:
         """An environment whose templates see cited values: `latex` escapes what is printed, `text` leaves marks."""
         made = environment(kind, finalize=self.tex if kind == "latex" else self.printed)
-        made.globals |= {**variables(book, CitedTables(book)), "ctx": recorded(cited_context(book.context))}
+        made.globals |= {**variables(data, CitedTables(data)), "ctx": recorded(cited_context(data.context))}
         made.filters |= {
             "num": self.num,
             "interval": lambda row, low, high, form: self.interval(row[low], row[high], form),

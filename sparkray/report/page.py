@@ -13,7 +13,7 @@ from markupsafe import Markup
 from sparkray import __version__
 from sparkray.analysis import Analysis
 from sparkray.report import launches, repeat
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved
 from sparkray.report.render import environment, inline_svg
 from sparkray.report.tables import Recorded, Tables, recorded
@@ -21,11 +21,11 @@ from sparkray.report.tables import Recorded, Tables, recorded
 _POINT = Markup("<div><dt>{}</dt><dd>{}</dd></div>\n")
 
 
-def page(book: Book, drawn: Sequence[Saved]) -> str:
+def page(data: ReportData, drawn: Sequence[Saved]) -> str:
     """The whole page as HTML."""
     made = environment("html")
     made.globals |= {
-        **variables(book),
+        **variables(data),
         "point": lambda name, caller: _POINT.format(name, caller().strip()),
         "pictures": {one.name: one for one in drawn},
         "svg": lambda one, about: inline_svg(one.name, one.svg, one.title, about),
@@ -40,15 +40,15 @@ def html(template_name: str, /, **values: object) -> str:
     return made.get_template(template_name).render(style=Markup(template("page.css")), **values)  # noqa: S704 - our own
 
 
-def variables(book: Book, tables: Tables | None = None) -> Mapping[str, Any]:
+def variables(data: ReportData, tables: Tables | None = None) -> Mapping[str, Any]:
     """What every template of a study may read."""
-    tables = tables or Tables(book)
-    simulated = bool(book.context.get("simulated"))
+    tables = tables or Tables(data)
+    simulated = bool(data.context.get("simulated"))
     return {
-        "ctx": recorded(book.context),
+        "ctx": recorded(data.context),
         "empty": Recorded(),
         "metrics": tables.primary,
-        "simulated": simulated or bool(book.rows("flag_facts", name="simulated", text="yes")),
+        "simulated": simulated or bool(data.rows("flag_facts", name="simulated", text="yes")),
         "version": __version__,
         "rows": tables.rows,
         "row": tables.row,
@@ -57,32 +57,32 @@ def variables(book: Book, tables: Tables | None = None) -> Mapping[str, Any]:
     }
 
 
-def texts(book: Book) -> Environment:
+def texts(data: ReportData) -> Environment:
     """The text templates of a study."""
     made = environment("text")
-    made.globals |= variables(book)
+    made.globals |= variables(data)
     return made
 
 
-def commands(book: Book) -> str:
+def commands(data: ReportData) -> str:
     """Shell lines that measure the same question again, and that start each engine as its first run did."""
     made = environment("text")
     made.globals |= {
-        "repeat": repeat.repeat_line(book),
-        "left_open": repeat.left_open(book),
-        "commands": launches.by_environment(book),
+        "repeat": repeat.repeat_line(data),
+        "open": repeat.left_open(data),
+        "commands": launches.by_environment(data),
     }
     return made.get_template("commands.sh.j2").render() + "\n"
 
 
-def answer_lines(book: Book) -> list[str]:
+def answer_lines(data: ReportData) -> list[str]:
     """The answer for the terminal: the decision, then a line for each model."""
-    return texts(book).get_template("answer.txt.j2").render().strip().splitlines()
+    return texts(data).get_template("answer.txt.j2").render().strip().splitlines()
 
 
 def markdown(analysis: Analysis) -> str:
     """The comparison table as Markdown, to be pasted into an issue."""
-    return texts(Book(analysis)).get_template("table.md.j2").render().strip() + "\n"
+    return texts(ReportData(analysis)).get_template("table.md.j2").render().strip() + "\n"
 
 
 def template(name: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from jinja2 import Environment
 
 from sparkray.report import launches
-from sparkray.report.book import Book
 from sparkray.report.cells import primary_metrics
+from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, words
 from sparkray.report.latex import Macros
 from sparkray.report.style import COLUMN_IN
@@ -30,11 +30,11 @@ TABLES: Mapping[str, tuple[str, Mapping[str, object]]] = {
 """Each table of the manuscript: the rows of the analysis without which it is left out."""
 
 
-def write_paper(book: Book, drawn: Sequence[Saved], folder: Path) -> Path:
+def write_paper(data: ReportData, drawn: Sequence[Saved], folder: Path) -> Path:
     """Write the manuscript into a folder: `main.tex`, `numbers.tex`, `tables/`, `figures/`. Returns the path of `main.tex`.
 
     Args:
-        book: The tables.
+        data: The tables.
         drawn: The figures, each with a PDF.
         folder: Where to; made if need be.
 
@@ -44,14 +44,14 @@ def write_paper(book: Book, drawn: Sequence[Saved], folder: Path) -> Path:
     for name in ("tables", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     macros = Macros()
-    text, latex = macros.environment("text", book), macros.environment("latex", book)
-    tables = [name for name, (source, where) in TABLES.items() if primary_metrics(book) and book.rows(source, **where)]
+    text, latex = macros.environment("text", data), macros.environment("latex", data)
+    tables = [name for name, (source, where) in TABLES.items() if primary_metrics(data) and data.rows(source, **where)]
     for name in tables:
         content = latex.get_template(f"paper/{name}.tex.j2").render(name=name)
         write_atomically(folder / "tables" / f"{name}.tex", content.encode())
     for one in drawn:
         shutil.copyfile(one.files["pdf"], folder / "figures" / f"{one.name}.pdf")
-    commands = launches.by_environment(book)
+    commands = launches.by_environment(data)
     main = latex.get_template("paper.tex.j2").render(
         answer=text.get_template("answer.txt.j2").render().strip().splitlines(),
         methods=points(text, "text/methods.j2"),

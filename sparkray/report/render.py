@@ -7,6 +7,7 @@ take plain text.
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree as ET
@@ -91,6 +92,8 @@ def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> 
         "readable": readable,
         "grouped": grouped,
         "json": json.loads,
+        "quote": shlex.quote,
+        "shell": shlex.join,
         "words": lambda code: str(code).replace("_", " "),
     }
     made.tests["memory"] = is_memory

@@ -1,7 +1,7 @@
 """The command that asks the same question again, from what a dataset says of itself.
 
-What differs from the experiment and the site of that name as they ship is set on the command line. What a dataset does not
-hold cannot be repeated by it, and is said: `left_open`.
+What differs from the experiment and the site of that name as they ship is set on the command line. `left_open` names what a
+dataset does not record.
 """
 
 import json
@@ -15,7 +15,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import given
 from sparkray.config.site import CONTAINER_OPTIMIZED, NATIVE
 from sparkray.errors import SparkrayError
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 
 _CALIBRATION = "aa"
 _OWN_OPTION = ("name", "question", "models", "environments", "runs", "seed", "workload.requests", "fold")
@@ -33,9 +33,9 @@ _OF_SITE = (
 _FILE = "experiment.yaml"
 
 
-def repeat_line(book: Book) -> str:
+def repeat_line(data: ReportData) -> str:
     """The command that measures the same question again."""
-    context = book.context
+    context = data.context
     shipped = _shipped(context)
     name = str(context.get("experiment"))
     words = ["python", "-m", "sparkray.sweep", _verb(context), "--experiment", name if shipped is not None else _FILE]
@@ -45,27 +45,15 @@ def repeat_line(book: Book) -> str:
     return shlex.join(words)
 
 
-def left_open(book: Book) -> list[str]:
-    """What the line cannot say, in sentences."""
-    said = [
-        "Options of the engine that were set on the command line are not stored: hold its command lines against those below."
-    ]
-    if _shipped(book.context) is None:
-        said.append(
-            f"No experiment of that name ships with this version: write what the dataset's experiment.json has under "
-            f"`experiment` into {_FILE}."
-        )
-    recorded = book.context.get("docker_options") or {}
-    if unrecorded := [name for name in book.context.get("docker_commands") or {} if name not in recorded]:
-        said.append(
-            f"No Docker flags are recorded for {', '.join(unrecorded)}: there were none, or the dataset is older than "
-            "schema 1.3. The docker run line below has them."
-        )
-    if CONTAINER_OPTIMIZED in (book.context.get("environments") or []):
-        said.append(
-            "Where the tuned flags came from a file, `--optimized FILE` names it; the flags themselves stand below."
-        )
-    return said
+def left_open(data: ReportData) -> Mapping[str, Any]:
+    """What the line cannot say, for `templates/commands.sh.j2`."""
+    context = data.context
+    recorded = context.get("docker_options") or {}
+    return {
+        "file": None if _shipped(context) is not None else _FILE,
+        "unrecorded": [name for name in context.get("docker_commands") or {} if name not in recorded],
+        "tuned": CONTAINER_OPTIMIZED in (context.get("environments") or []),
+    }
 
 
 def _verb(context: Mapping[str, Any]) -> str:
@@ -113,10 +101,10 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _experiment_settings(context: Mapping[str, Any], shipped: Mapping[str, Any] | None) -> Iterator[str]:
-    said = context.get("definition") or {}
+    definition = context.get("definition") or {}
     if shipped is None:
         return
-    for key, value in _leaves(said):
+    for key, value in _leaves(definition):
         if key not in (*_OWN_OPTION, *_DESCRIPTIVE) and value != _at(shipped, key):
             yield f"experiment.{key}={_yaml(value)}"
 
@@ -126,10 +114,10 @@ def _site_settings(context: Mapping[str, Any]) -> Iterator[str]:
         shipped = _plain(asdict(Catalog(data_root()).site(str(context.get("site")))))
     except SparkrayError:
         return
-    said = context.get("site_definition") or {}
+    definition = context.get("site_definition") or {}
     for key in _OF_SITE:
-        if key in said and said[key] != shipped[key]:
-            yield f"site.{key}={_yaml(said[key])}"
+        if key in definition and definition[key] != shipped[key]:
+            yield f"site.{key}={_yaml(definition[key])}"
 
 
 def _docker_settings(context: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How figures look: widths of the IEEE templates, colours that colour-blind readers and grey printers tell apart.
+"""Style of figures: widths of the IEEE templates, colours that colour-blind readers and grey printers tell apart.
 
 The palette is Okabe & Ito's (2008, Color Universal Design), of which the arms take colours whose CIE lightness lies at
 least 11 apart (0, 46, 58, 71), and each arm has a marker, a line style and a hatch of its own beside the colour.
@@ -19,7 +19,7 @@ BAND = "#DDE3EA"
 
 
 @dataclass(frozen=True)
-class Look:
+class ArmStyle:
     """What makes one arm known: colour, marker, line style, hatch."""
 
     colour: str
@@ -28,13 +28,13 @@ class Look:
     hatch: str
 
 
-_LOOKS: Mapping[str, Look] = {
-    "native": Look(BLUE, "o", "-", ""),
-    "host": Look(GREEN, "^", ":", "..."),
-    "container_baseline": Look(ORANGE, "s", "--", "///"),
-    "container_optimized": Look(BLACK, "D", "-.", "xxx"),
+_STYLES: Mapping[str, ArmStyle] = {
+    "native": ArmStyle(BLUE, "o", "-", ""),
+    "host": ArmStyle(GREEN, "^", ":", "..."),
+    "container_baseline": ArmStyle(ORANGE, "s", "--", "///"),
+    "container_optimized": ArmStyle(BLACK, "D", "-.", "xxx"),
 }
-_OTHERS = (Look(PURPLE, "v", "-.", "\\\\\\"), Look(SKY, "P", ":", "+++"))
+_OTHERS = (ArmStyle(PURPLE, "v", "-.", "\\\\\\"), ArmStyle(SKY, "P", ":", "+++"))
 
 RC: Any = {
     "font.family": "DejaVu Sans",
@@ -69,6 +69,6 @@ RC: Any = {
 }
 
 
-def look(environment: str) -> Look:
+def arm_style(environment: str) -> ArmStyle:
     """How an arm is drawn; the same in every figure."""
-    return _LOOKS.get(environment) or _OTHERS[sum(map(ord, environment)) % len(_OTHERS)]
+    return _STYLES.get(environment) or _OTHERS[sum(map(ord, environment)) % len(_OTHERS)]

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sparkray.report.book import Book
 from sparkray.report.cells import cells_of, primary_metrics
+from sparkray.report.data import ReportData
 
 Row = dict[str, Any]
 
@@ -25,17 +25,17 @@ def recorded(value: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 class Tables:
-    """The tables of a book, as templates read them."""
+    """The tables of a report, as templates read them."""
 
-    def __init__(self, book: Book) -> None:
-        self.book = book
-        self.primary = primary_metrics(book)
+    def __init__(self, data: ReportData) -> None:
+        self.data = data
+        self.primary = primary_metrics(data)
         self._known: dict[str, list[Row]] = {}
 
     def rows(self, name: str, /, **where: object) -> list[Row]:
         """Rows that have these values; `facts` holds what a column `numbers` encodes, with the row's trace."""
         if name not in self._known:
-            self._known[name] = [_decoded(row) for row in self.book.table(name).iter_rows(named=True)]
+            self._known[name] = [_decoded(row) for row in self.data.table(name).iter_rows(named=True)]
         return [row for row in self._known[name] if all(row.get(key) == value for key, value in where.items())]
 
     def row(self, name: str, /, **where: object) -> Row | None:
@@ -49,7 +49,7 @@ class Tables:
     def by_model(self, rows: Iterable[Row]) -> list[Row]:
         """Rows of cells, small models first."""
         listed = [{"level": "", **row} for row in rows]
-        cells = cells_of(self.book, listed)
+        cells = cells_of(self.data, listed)
         return sorted(listed, key=lambda row: cells.index((row["model"], row["level"] or "")))
 
 

@@ -11,7 +11,6 @@ from sparkray.sweep.completion import complete_experiment, complete_models, comp
 from sparkray.workflows.options import PHASES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
 FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
 
 

@@ -22,7 +22,7 @@ from sparkray.workflows.calibration_file import calibration_for
 
 if TYPE_CHECKING:
     from sparkray.report import Written
-    from sparkray.report.book import Evidence
+    from sparkray.report.data import Evidence
 
 FOLDER = "report"
 
@@ -119,10 +119,10 @@ def _show_evidence(
     as_json: bool,
 ) -> int:
     """The rows of one number. Nothing is written."""
-    from sparkray.report import open_book  # noqa: PLC0415 - as above
+    from sparkray.report import report_data  # noqa: PLC0415 - as above
 
-    book = open_book(analysis, other, optimised=optimised)
-    found, behind = book.open(trace_id), list(book.behind(trace_id))
+    data = report_data(analysis, other, optimised=optimised)
+    found, behind = data.open(trace_id), list(data.behind(trace_id))
     if as_json:
         document = {**_evidence_document(*found), "behind": [_evidence_document(*one) for one in behind]}
         print_json(document)

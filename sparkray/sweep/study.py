@@ -20,7 +20,6 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import SUFFIX, OptimizationRequest
 from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
-from sparkray.store import Dataset
 from sparkray.sweep.analyze import FOLDER as TABLES
 from sparkray.sweep.datasets import newest
 from sparkray.sweep.experiment import sweep
@@ -35,14 +34,13 @@ from sparkray.workflows.calibration_file import calibration_for
 from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.optimized_file import NAME as ENVIRONMENT_FILE
 from sparkray.workflows.options import Options, build_study, site_of
-from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, ladder
+from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, smaller_designs
 
 QUICK_RUNS = 3
 _STAGE_START_H = 15 / 3600
 """Ray, the image and the models' digests, before the first run of a stage."""
 _PREFLIGHT_H = 3 / 3600
 """Each environment is started once before it is measured."""
-Sweep = Callable[[Options], int]
 
 
 @dataclass(frozen=True)
@@ -56,120 +54,103 @@ class Stages:
     validate: Options
 
 
-def study_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) -> click.Command:
-    """The verb.
+@click.command("study")
+@sweep_options
+@click.option(
+    "--budget-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="H",
+    help="Measure fewer blocks, then fewer models, until the estimated hours fit.",
+)
+def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
+    """Run the whole study: check, measure, optimise, validate, report. The same command continues where it stopped."""
+    options, out = options_of(arguments), console(to_stderr=False)
+    if options.environments or options.phase or options.mode:
+        raise InputError(
+            "study chooses the environments of each stage itself",
+            "Leave --environments out; unset TEST_PHASE and OPTIMIZATION_MODE",
+        )
+    as_root()
+    site, first = site_of(options), build_study(options)
+    design = _chosen(options, site, first, budget_hours, out)
+    stages = _stages(options, site, design)
+    if _doctor(first, out) and not site.simulated:
+        return 1
+    ask(options)
+    return _measure(stages, out)
 
-    Args:
-        carry_out: Carries one experiment out and returns its exit status.
-        smallest_model: Name of the smallest model of a study that can run.
-    """
 
-    @click.command("study")
-    @sweep_options
-    @click.option(
-        "--budget-hours",
-        type=click.FloatRange(min=0, min_open=True),
-        metavar="H",
-        help="Measure fewer blocks, then fewer models, until the estimated hours fit.",
+# each stage would print a document of its own; what they hold is in the datasets' analysis.json
+study.params = [parameter for parameter in study.params if parameter.name != "json"]
+
+
+def _chosen(options: Options, site: Site, first: Study, budget_hours: float | None, out: Console) -> Design:
+    """The design that fits the budget, shown with its hours; that of an earlier call where there was one."""
+    whole, costs = _whole(first, options, site), _Costs(options, site)
+    able = [card for card in first.cards if _cannot_run(first, card) is None]
+    asked = {
+        "site": site.name,
+        "experiment": first.experiment.name,
+        "budget_hours": budget_hours,
+        "whole": json.loads(json.dumps(asdict(whole))),
+        "settings": list(options.settings),
+    }
+    design = kept_design(
+        options.results_dir.absolute(),
+        asked,
+        lambda: choose(smaller_designs(whole, able), lambda one: sum(costs.hours(one).values()), budget_hours),
     )
-    def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
-        """Run the whole study: check, measure, optimise, validate, report. The same command continues where it stopped."""
-        options = options_of(arguments)
-        if options.environments or options.phase or options.mode:
-            raise InputError(
-                "study chooses the environments of each stage itself",
-                "Leave --environments out; unset TEST_PHASE and OPTIMIZATION_MODE",
-            )
-        as_root()
-        return _Study(options, budget_hours, console(to_stderr=False)).carry_out(carry_out, smallest_model)
-
-    # each stage would print a document of its own; what they hold is in the datasets' analysis.json
-    study.params = [parameter for parameter in study.params if parameter.name != "json"]
-    return study
+    margin = min(first.experiment.margins.values(), default=0.01)
+    what = {"first": first, "whole": whole, "d": design, "hours": costs.hours(design), "budget": budget_hours}
+    show(out, "study.txt.j2", **what, margin=margin, cvs=CVS_PCT, able=[card.name for card in able])
+    return design
 
 
-@dataclass(frozen=True)
-class _Study:
-    options: Options
-    budget_hours: float | None
-    out: Console
+def _measure(stages: Stages, out: Console) -> int:
+    worst = 0
+    steps: Mapping[str, Callable[[], int]] = {
+        "quick": lambda: sweep(stages.quick),
+        "baseline": lambda: sweep(stages.baseline),
+        "optimize": lambda: run_optimisation(stages.optimize, stages.asked),
+        "validate": lambda: sweep(stages.validate),
+    }
+    for title, stage in steps.items():
+        print_line(out, f"\n== {title}")
+        status = stage()
+        if status not in (0, 1):
+            return status  # interrupted: the stage said so
+        worst = max(worst, status)
+    print_line(out, "\n== analyze and report")
+    for name, page in _report(stages).items():
+        print_line(out, f"page of {name}: {page}")
+    return worst
 
-    def carry_out(self, sweep: Sweep, smallest: Callable[[Study], str]) -> int:
-        """Every stage from where it is. Returns the exit status."""
-        site = site_of(self.options)
-        first = build_study(self.options)
-        whole = _whole(first, self.options, site)
-        costs = _Costs(self.options, site)
-        able = [card for card in first.cards if _cannot_run(first, card) is None]
-        asked = {
-            "site": site.name,
-            "experiment": first.experiment.name,
-            "budget_hours": self.budget_hours,
-            "whole": json.loads(json.dumps(asdict(whole))),
-            "settings": list(self.options.settings),
-        }
-        design = kept_design(
-            self.options.results_dir.absolute(),
-            asked,
-            lambda: choose(ladder(whole, able), lambda one: sum(costs.hours(one).values()), self.budget_hours),
-        )
-        margin = min(first.experiment.margins.values(), default=0.01)
-        what = {"first": first, "whole": whole, "d": design, "hours": costs.hours(design), "budget": self.budget_hours}
-        show(self.out, "study.txt.j2", **what, margin=margin, cvs=CVS_PCT, able=[card.name for card in able])
-        stages = _stages(self.options, site, design, smallest)
-        if self._doctor(first) and not site.simulated:
-            return 1
-        ask(self.options)
-        return self._measure(stages, sweep)
 
-    def _measure(self, stages: Stages, sweep: Sweep) -> int:
-        worst = 0
-        steps: tuple[tuple[str, Callable[[], int]], ...] = (
-            ("quick", lambda: sweep(stages.quick)),
-            ("baseline", lambda: sweep(stages.baseline)),
-            ("optimize", lambda: run_optimisation(stages.optimize, stages.asked)),
-            ("validate", lambda: sweep(stages.validate)),
-        )
-        for title, stage in steps:
-            self._say("", f"== {title}")
-            status = stage()
-            if status not in (0, 1):
-                return status  # interrupted: the stage said so
-            worst = max(worst, status)
-        pages = self._report(stages)
-        self._say("", *(f"page of {name}: {page}" for name, page in pages.items()))
-        return worst
+def _doctor(study: Study, out: Console) -> bool:
+    """Print what doctor found wrong. Returns whether something would stop a sweep."""
+    findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
+    notable = [finding for finding in findings if finding.state in ("stop", "warn")]
+    for line in ("\n== doctor", *(finding.text() for finding in notable)):
+        print_line(out, line)
+    print_line(out, f"{len(findings)} findings, {len(notable)} need attention")
+    return any(finding.state == "stop" for finding in findings)
 
-    def _doctor(self, study: Study) -> bool:
-        """Print what doctor found wrong. Returns whether something would stop a sweep."""
-        self._say("", "== doctor")
-        findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
-        notable = [finding for finding in findings if finding.state in ("stop", "warn")]
-        self._say(
-            *(finding.text() for finding in notable), f"{len(findings)} findings, {len(notable)} of them to see to"
-        )
-        return any(finding.state == "stop" for finding in findings)
 
-    def _report(self, stages: Stages) -> Mapping[str, Path]:
-        """Tables and page of the baseline and of the validation. The last has the optimisation too."""
-        from sparkray.analysis import analyse, write  # noqa: PLC0415 - SciPy takes long to import
-        from sparkray.report import write_report  # noqa: PLC0415 - so does Matplotlib
+def _report(stages: Stages) -> Mapping[str, Path]:
+    """Tables and page of the baseline and of the validation. The last has the optimisation too."""
+    from sparkray.analysis import analyse, write  # noqa: PLC0415 - SciPy takes long to import
+    from sparkray.report import write_report  # noqa: PLC0415 - so does Matplotlib
 
-        self._say("", "== analyze and report")
-        root = stages.baseline.results_dir.absolute()
-        optimised = file_of(root, str(stages.optimize.experiment).removesuffix(SUFFIX))
-        pages = {}
-        for name, document in ((stages.baseline.experiment, None), (stages.validate.experiment, read(optimised))):
-            dataset: Dataset = newest(root, str(name))
-            calibration_for(dataset)
-            analysis = analyse(dataset.path)
-            write(analysis, dataset.path / TABLES)
-            pages[str(name)] = write_report(analysis, dataset.path / REPORT, optimised=document).page
-        return pages
-
-    def _say(self, *lines: str) -> None:
-        for line in lines:
-            print_line(self.out, line)
+    root = stages.baseline.results_dir.absolute()
+    optimised = file_of(root, str(stages.optimize.experiment).removesuffix(SUFFIX))
+    pages = {}
+    for name, document in ((stages.baseline.experiment, None), (stages.validate.experiment, read(optimised))):
+        dataset = newest(root, str(name))
+        calibration_for(dataset)
+        analysis = analyse(dataset.path)
+        write(analysis, dataset.path / TABLES)
+        pages[str(name)] = write_report(analysis, dataset.path / REPORT, optimised=document).page
+    return pages
 
 
 def _whole(first: Study, options: Options, site: Site) -> Design:
@@ -220,7 +201,7 @@ class _Costs:
 
     def _of_one(self, design: Design) -> Mapping[str, float]:
         """Hours of one block of each stage, and of one trial of the search."""
-        stages = _stages(self.options, self.site, design, lambda _: design.models[0])
+        stages = _stages(self.options, self.site, design, design.models[0])
         counts = {
             "screen": design.optimize_runs,
             "attribute": design.optimize_runs,
@@ -245,7 +226,8 @@ def _block_hours(options: Options) -> float:
     return sum(timing.total_s(run) for run in make_plan(once)) / 3600
 
 
-def _stages(options: Options, site: Site, design: Design, smallest: Callable[[Study], str]) -> Stages:
+def _stages(options: Options, site: Site, design: Design, quick: str | None = None) -> Stages:
+    """Options of each stage; `quick` is the model of its first, the smallest where it is not given."""
     settings = options.settings
     if design.sequential and not any(text.startswith("experiment.sequential") for text in settings):
         interim = ", ".join(map(str, design.interim))
@@ -257,13 +239,14 @@ def _stages(options: Options, site: Site, design: Design, smallest: Callable[[St
     output = options.results_dir / ENVIRONMENT_FILE
     own = [card.name for card in build_study(replace(options, experiment=site.optimization, models=None)).cards]
     kept = [name for name in own if name in design.models]
+    quick = quick or smallest(build_study(baseline))
     return Stages(
-        quick=replace(baseline, models=smallest(build_study(baseline)), runs=min(QUICK_RUNS, design.runs)),
+        quick=replace(baseline, models=quick, runs=min(QUICK_RUNS, design.runs)),
         baseline=baseline,
         optimize=replace(
             options,
             experiment=site.optimization,
-            models=",".join(kept) or smallest(build_study(baseline)),
+            models=",".join(kept) or quick,
             runs=design.optimize_runs,
         ),
         asked=OptimizationRequest(trials=design.trials, confirm_runs=design.confirm_runs, output=output),
@@ -276,6 +259,3 @@ def _stages(options: Options, site: Site, design: Design, smallest: Callable[[St
             optimized=output,
         ),
     )
-
-
-study = study_command(sweep, smallest)

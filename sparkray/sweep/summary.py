@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from sparkray.analysis import REFERENCE_ORDER, Analysis, cell_name
+from sparkray.analysis import Analysis, cell_name
 from sparkray.analysis.decisions import decision_rows, is_memory
+from sparkray.analysis.frames import rank
 from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
 
@@ -85,7 +86,7 @@ def _arms(findings: Findings) -> list[dict[str, Any]]:
     keys = dict.fromkeys((row["environment"], row["against"]) for row in every)
     several = len(keys) > 1
     found = []
-    for environment, against in sorted(keys, key=_rank):
+    for environment, against in sorted(keys, key=lambda key: rank(key[0])):
         rows = [r for r in every if (r["environment"], r["against"]) == (environment, against)]
         models = [_model(findings, name, rows, several=several) for name in dict.fromkeys(r["model"] for r in rows)]
         known = [m["first"] for m in models if m["first"] and m["first"]["ratio"] is not None]
@@ -100,10 +101,6 @@ def _arms(findings: Findings) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _rank(key: tuple[str, str]) -> int:
-    return REFERENCE_ORDER.index(key[0]) if key[0] in REFERENCE_ORDER else len(REFERENCE_ORDER)
 
 
 def _model(findings: Findings, model: str, rows: Sequence[Row], *, several: bool) -> dict[str, Any]:

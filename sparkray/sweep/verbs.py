@@ -1,9 +1,11 @@
 """The verbs: which there are, how `--help` groups them, an example of each. Each is imported when it is called."""
 
+import csv
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.resources import files
 from typing import Any
 
 import click
@@ -33,77 +35,18 @@ class Verb:
     one_thread: bool = False
 
 
-VERBS: Mapping[str, Verb] = {
-    "quick": Verb("Measure", "measure", "Check that everything works: one model, three runs an environment.", "quick"),
-    "baseline": Verb(
-        "Measure", "measure", "Compare native and container in paired blocks.", "baseline --runs 10 --yes"
-    ),
-    "study": Verb(
-        "Measure",
-        "study",
-        "Run the whole study: check, measure, optimise, validate, report.",
-        "study --budget-hours 24",
-    ),
-    "validate": Verb(
-        "Measure",
-        "measure",
-        "Measure native, baseline and optimised container in fresh blocks.",
-        "validate --optimized results/container_optimized.yaml",
-    ),
-    "calibrate": Verb(
-        "Measure", "calibrate", "Compare an environment with itself: is this machine sound?", "calibrate"
-    ),
-    "optimize": Verb(
-        "Optimise",
-        "optimize",
-        "Find the Docker flags that win speed back, and their security price.",
-        "optimize --runs 4",
-    ),
-    "analyze": Verb(
-        "Analyse",
-        "analyze",
-        "Compute every estimate and verdict of a dataset.",
-        "analyze",
-        one_thread=True,
-    ),
-    "report": Verb(
-        "Analyse",
-        "report",
-        "Write one page with figures and tables of a dataset.",
-        "report",
-        one_thread=True,
-    ),
-    "audit": Verb(
-        "Analyse",
-        "audit",
-        "Judge results, anybody's: would they survive a review?",
-        "audit results/local",
-        one_thread=True,
-    ),
-    "roofline": Verb(
-        "Analyse",
-        "roofline",
-        "Check whether a throughput is physically possible.",
-        "roofline --model Qwen2.5-72B --batch 8 --throughput 119 --site dgx-spark",
-    ),
-    "compare-results": Verb(
-        "Analyse",
-        "compare_results",
-        "Compare two datasets: before and after an update, two machines.",
-        "compare-results results/local results/local@2",
-        one_thread=True,
-    ),
-    "doctor": Verb("Inspect", "doctor", "Check this machine: what would stop a sweep, and what to do.", "doctor"),
-    "plan": Verb("Inspect", "plan", "List every run with its command line and time; start nothing.", "plan --runs 3"),
-    "status": Verb("Inspect", "status", "Show progress, ETA and last results, from any terminal.", "status --watch"),
-    "models": Verb("Inspect", "listings", "List the models, with their files.", "models"),
-    "sites": Verb("Inspect", "listings", "List the kinds of machine, with their files.", "sites"),
-    "experiments": Verb("Inspect", "listings", "List the experiments, with their questions and files.", "experiments"),
-    "engines": Verb(
-        "Inspect", "engines", "List the engines, and what each was run on; check one.", "engines check vllm"
-    ),
-    "flags": Verb("Inspect", "listings", "List the Docker flags, with their security price.", "flags --json"),
-}
+def _read() -> Mapping[str, Verb]:
+    """The verbs of `verbs.csv`, in the order of the help."""
+    lines = files("sparkray.sweep").joinpath("verbs.csv").read_text(encoding="utf-8").splitlines()
+    return {
+        row["name"]: Verb(
+            row["group"], row["module"], row["summary"], row["example"], one_thread=row["one_thread"] == "yes"
+        )
+        for row in csv.DictReader(lines)
+    }
+
+
+VERBS = _read()
 
 
 class Program(click.Group):

@@ -42,7 +42,7 @@ class Breaker:
         self.ended[planned.run_id] = Ended(planned.environment, {})
 
     def doubted(self, planned: PlannedRun) -> None:
-        """A run that is to be measured again has not ended yet, whatever was said of it before."""
+        """A run that is to be measured again has not ended yet."""
         self.ended.pop(planned.run_id, None)
 
     def gave_up(self, planned: PlannedRun, refusals: Mapping[str, str]) -> None:
@@ -70,7 +70,7 @@ class Breaker:
     def _lasting(self, runs: Sequence[Ended]) -> str | None:
         """The check that refused each of the last runs, if there is one."""
         last = [run.refusals for run in runs[-self.most :]]
-        shared = [check for check in last[-1] if all(check in told for told in last)]
+        shared = [check for check in last[-1] if all(check in one for one in last)]
         return shared[0] if len(last) == self.most and shared else None
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from sparkray import __version__
-from sparkray.analysis import REFERENCE_ORDER
+from sparkray.analysis.frames import rank
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
@@ -127,7 +127,7 @@ def series_of(rows: Sequence[Row], environment: str | None = None, model: str | 
     ]
     if not able:
         return None
-    chosen = min(able, key=lambda arm: (-arms[arm], _rank(arm[0]), arm))
+    chosen = min(able, key=lambda arm: (-arms[arm], rank(arm[0]), arm))
     own = [row for row in ok.values() if _arm(row) == chosen]
     return Series(tuple(sorted(own, key=lambda row: (str(row["started_at"]), row["position"]))), len(ok) / len(own))
 
@@ -136,20 +136,18 @@ def _arm(row: Row) -> tuple[str, str, str, str]:
     return str(row["environment"]), str(row["model"]), row["level"] or "", str(row["host"])
 
 
-def _rank(environment: str) -> int:
-    return REFERENCE_ORDER.index(environment) if environment in REFERENCE_ORDER else len(REFERENCE_ORDER)
-
-
 def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, Any]:
     """The document of a calibration: plain values, nothing NaN."""
     metrics: dict[str, Any] = {}
     for name, margin in asked.margins.items():
-        told = [float(row[name]) for row in series.rows if row.get(name) is not None]
+        values = [float(row[name]) for row in series.rows if row.get(name) is not None]
         found: Calibration | NotEstimable = NotEstimable(
-            "some runs have no value of it" if told else "no run has a value of it"
+            "some runs have no value of it" if values else "no run has a value of it"
         )
-        if len(told) == len(series.rows):
-            found = calibrate(told, course_of(told), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed)
+        if len(values) == len(series.rows):
+            found = calibrate(
+                values, course_of(values), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed
+            )
         reason = found.reason if isinstance(found, NotEstimable) else None
         metrics[name] = {"not_estimable": reason, **({} if isinstance(found, NotEstimable) else asdict(found))}
     first = series.first

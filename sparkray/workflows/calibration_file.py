@@ -74,8 +74,8 @@ def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document 
     if own is not None and own["experiment"] == description(dataset).get("experiment"):
         return own
     rows = dataset.read("runs", ["host", "site"])
-    told = next(((row["host"], row["site"]) for row in rows if row["host"] and row["site"]), None)
-    return own if told is None else calibration_beside(dataset, *told, cache=cache) or own
+    machine = next(((row["host"], row["site"]) for row in rows if row["host"] and row["site"]), None)
+    return own if machine is None else calibration_beside(dataset, *machine, cache=cache) or own
 
 
 def is_whole(document: Document) -> bool:

@@ -35,11 +35,11 @@ class Fleet:
 
     Args:
         first: At the first machine.
-        muster: The others; asked once, when there is something to explore.
+        find_helpers: The others; asked once, when there is something to explore.
     """
 
-    def __init__(self, first: StudyRunner, muster: Callable[[], Sequence[Helper]]) -> None:
-        self._first, self._muster = first, muster
+    def __init__(self, first: StudyRunner, find_helpers: Callable[[], Sequence[Helper]]) -> None:
+        self._first, self._find_helpers = first, find_helpers
         self._helpers: list[Helper] | None = None
         self._error: BaseException | None = None
         self._guard = threading.Lock()
@@ -51,7 +51,7 @@ class Fleet:
     def work(self, first: Worker, work: Work) -> None:
         """Has all of them work, the first on this thread, until the first has nothing left to do. Raises the first error."""
         if self._helpers is None:
-            self._helpers = list(self._muster())
+            self._helpers = list(self._find_helpers())
             if self._helpers:
                 threading.Thread(target=self._pass_on, args=(list(self._helpers),), daemon=True).start()
         helpers = list(self._helpers)
@@ -104,7 +104,7 @@ class Fleet:
 
     def _leave_out(self, helper: Helper, why: str) -> None:
         if helper.runner.asked.is_set():
-            return  # whatever it waited for, it was told to give that up
+            return  # whatever it waited for, it was asked to stop
         with self._guard:
             self._helpers = [one for one in self._helpers or () if one is not helper]
         helper.runner.say(why)
@@ -121,7 +121,7 @@ class Fleet:
 
 
 def companions(context: OptimizationContext, runner: "SessionRunner", home: Dataset) -> list[Companion]:
-    """The other machines of the cluster that may help; why others may not is said.
+    """The other machines of the cluster that may help; a line says why others may not.
 
     Args:
         context: What the optimisation is of.
@@ -147,51 +147,50 @@ def companions(context: OptimizationContext, runner: "SessionRunner", home: Data
         runner.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
         return []
     known, found = [first], []
-    for node, told in zip(nodes[1:], others, strict=True):
-        if isinstance(told, str):
-            runner.say(f"{node.host} is left out of the search: {told}")
-        elif (why := unfit(context, told, known)) is not None:
-            runner.say(f"{told.machine.host} is left out of the search: {why}")
+    for node, about in zip(nodes[1:], others, strict=True):
+        why = about if isinstance(about, str) else unfit(context, about, known)
+        if why is not None or isinstance(about, str):
+            runner.say(f"{node.host} is left out of the search: {why}")
         else:
-            known.append(told)
-            found.append(_companion(told, node, runner, home))
+            known.append(about)
+            found.append(_companion(about, node, runner, home))
     return found
 
 
-def _companion(told: About, node: "Node", runner: "SessionRunner", home: Dataset) -> Companion:
+def _companion(about: About, node: "Node", runner: "SessionRunner", home: Dataset) -> Companion:
     """With a session on the first one's connection."""
     from sparkray.workflows.session import Session  # noqa: PLC0415 - it brings Ray, which is there by now
     from sparkray.workflows.study_runner import SessionRunner  # noqa: PLC0415 - it imports this module
 
-    first, host = runner.opened(), told.machine.host
+    first, host = runner.opened(), about.machine.host
     options = replace(runner.options, results_dir=home.path / MACHINES / host, fresh=False)
     asked = threading.Event()
     progress = runner.reporter.machine(host)
     session = Session(first.cluster, options, progress, asked, node=node, like=first.identity)
     mine = SessionRunner(options, runner.reporter, runner.stack, asked=asked, session=session, host=host)
-    return Companion(host, told.boot, mine)
+    return Companion(host, about.boot, mine)
 
 
-def unfit(context: OptimizationContext, told: About, known: Sequence[About]) -> str | None:
+def unfit(context: OptimizationContext, about: About, known: Sequence[About]) -> str | None:
     """Why a machine cannot help; None for one that can.
 
     Args:
         context: What the optimisation is of.
-        told: The machine.
+        about: The machine.
         known: Those that measure already, the first one's first.
     """
-    if any(_is_same(told, other) for other in known):
+    if any(_is_same(about, other) for other in known):
         return "it is a machine that another node stands for already"
-    if not told.sees:
+    if not about.sees:
         return (
             "it does not see the results folder; name one on a file system that all machines share: --results-dir DIR"
         )
-    mine, theirs = known[0].machine.facts, told.machine.facts
+    mine, theirs = known[0].machine.facts, about.machine.facts
     unlike = [name for name in _KIND if mine[name] != theirs[name]]
     if unlike:
         name = unlike[0]
         return f"it is of another kind: {name} {theirs[name]}, and {mine[name]} where the search began"
-    return _differs(context, told)
+    return _differs(context, about)
 
 
 def _is_same(one: About, other: About) -> bool:
@@ -200,13 +199,13 @@ def _is_same(one: About, other: About) -> bool:
     return one.machine.host == other.machine.host or (one.boot == other.boot and bool(shared))
 
 
-def _differs(context: OptimizationContext, told: About) -> str | None:
+def _differs(context: OptimizationContext, about: About) -> str | None:
     """The first level of which another thing is true there than here."""
     theirs = judge(
         context.space,
         context.baseline.options,
         workload=context.study.experiment.workload.kind,
-        host=told.facts,
+        host=about.facts,
         allowed=context.request.allowed,
     )
     for mine, other in zip(context.verdicts, theirs, strict=True):

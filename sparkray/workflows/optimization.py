@@ -17,7 +17,7 @@ from sparkray.config.site import CONTAINER_BASELINE, NATIVE, Environment
 from sparkray.errors import InputError
 from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import Machine, fingerprint
-from sparkray.optimize.attribute import climb
+from sparkray.optimize.attribute import attribute_layers
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest, words_of
 from sparkray.optimize.hypotheses import Evidence, judge_hypotheses
 from sparkray.optimize.screen import Screened, screen
@@ -68,12 +68,12 @@ def optimization_context(options: Options, request: OptimizationRequest, *, meas
 
 
 def _kernel(machine: Machine, info: Mapping[str, object] | None, *, here: bool, trying: bool) -> KernelFacts:
-    """By trying where runs will follow; as far as it is told where none will."""
+    """Tried where runs will follow; else as far as Docker reports it."""
     if trying:
         return kernel_facts(info)
-    told = info or {}
+    facts = info or {}
     version = int(str(machine.facts["cgroup_version"])) if here else None
-    driver = told.get("Driver")
+    driver = facts.get("Driver")
     return KernelFacts(cgroup_version=version, storage_driver=str(driver) if driver else None)
 
 
@@ -104,33 +104,26 @@ def carry_out(context: OptimizationContext, runner: SessionRunner) -> Optimized:
     dataset = dataset_of(context, runner)
     with present(context, dataset):
         screened = screen(context, runner)
-        found = _kept(context, runner, _begun(context, screened))
-        looked = searched(context, screened, runner, dataset)
-    found = replace(found, search=looked.told, datasets={**found.datasets, **looked.folders})
-    found = _kept(context, runner, found)
-    decided = confirm(context, screened, looked, runner)
+        made = _stored(context, runner, _begun(context, screened))
+        search = searched(context, screened, runner, dataset)
+    made = _stored(context, runner, made, search.folders, search=search.document)
+    decided = confirm(context, screened, search, runner)
     options = decided.winner.options if decided.winner else context.baseline.options
     output = context.request.output or runner.options.results_dir / NAME
     chosen = context.treatment("container_optimized", options)
     write_environment(output, Environment(chosen.options, chosen.adapt), evidence_of(context, decided))
-    found = replace(
-        found,
-        confirmation=decided.told,
-        datasets={**found.datasets, "confirm": str(decided.dataset.path)},
-        hypotheses=judge_hypotheses(
-            context.study.experiment, Evidence(screened.levels, screened.rows, decided.told, decided.rows)
-        ),
+    evidence = Evidence(screened.levels, screened.rows, decided.confirmation, decided.rows)
+    made = _stored(
+        context,
+        runner,
+        made,
+        {"confirm": str(decided.dataset.path)},
+        confirmation=decided.confirmation,
+        hypotheses=judge_hypotheses(context.study.experiment, evidence),
         output=str(output),
     )
-    found = _kept(context, runner, found)
-    climbed = climb(context, runner)
-    found = replace(
-        found,
-        ladder=climbed.told,
-        datasets={**found.datasets, "attribute": str(climbed.dataset.path)},
-        complete=True,
-    )
-    return _kept(context, runner, found)
+    dataset, steps = attribute_layers(context, runner)
+    return _stored(context, runner, made, {"attribute": str(dataset.path)}, ladder=steps, complete=True)
 
 
 def _begun(context: OptimizationContext, screened: Screened) -> Optimized:
@@ -146,7 +139,14 @@ def _begun(context: OptimizationContext, screened: Screened) -> Optimized:
         better=context.better,
         margin=context.margin,
         models=tuple(card.name for card in context.study.cards),
-        settings=settings_of(context),
+        settings={
+            "runs": context.runs,
+            "trials": context.request.trials,
+            "confirm_runs": context.confirm_runs,
+            "security": context.request.security,
+            "allow_insecure": context.request.allow_insecure,
+            "seed": context.study.experiment.seed,
+        },
         baseline_flags=words_of(context.baseline.options),
         datasets={"screen": str(screened.dataset.path)},
         overhead=screened.overhead,
@@ -154,24 +154,18 @@ def _begun(context: OptimizationContext, screened: Screened) -> Optimized:
     )
 
 
-def settings_of(context: OptimizationContext) -> Mapping[str, Any]:
-    """What was asked, as the document has it."""
-    return {
-        "runs": context.runs,
-        "trials": context.request.trials,
-        "confirm_runs": context.confirm_runs,
-        "security": context.request.security,
-        "allow_insecure": context.request.allow_insecure,
-        "seed": context.study.experiment.seed,
-    }
-
-
-def _kept(context: OptimizationContext, runner: SessionRunner, found: Optimized) -> Optimized:
-    """The document as far as it is, stored. Raises StorageError."""
+def _stored(
+    context: OptimizationContext,
+    runner: SessionRunner,
+    made: Optimized,
+    folders: Mapping[str, str] | None = None,
+    **more: Any,  # noqa: ANN401 - fields of the document
+) -> Optimized:
+    """The document with what a stage adds to it, stored. Raises StorageError."""
     path = file_of(runner.options.results_dir.absolute(), context.name)
-    stamped = replace(found, made_at=datetime.now(UTC).isoformat(timespec="seconds"))
-    content = json.dumps(document_of(stamped), indent=1, allow_nan=False).encode()
+    datasets, now = {**made.datasets, **(folders or {})}, datetime.now(UTC).isoformat(timespec="seconds")
+    made = replace(made, **more, datasets=datasets, made_at=now)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)
-    return stamped
+    write_atomically(path, json.dumps(document_of(made), indent=1, allow_nan=False).encode())
+    return made

@@ -59,7 +59,7 @@ def read_environment(path: Path) -> tuple[Environment, Mapping[str, Any]]:
 
 
 def with_environment(site: Site, path: Path, *, host: str | None = None) -> Environment:
-    """The environment of a file, for a site; what speaks against taking it here is told on stderr.
+    """The environment of a file, for a site; reasons against using it here go to stderr.
 
     Args:
         site: Where it is to be measured.
@@ -83,10 +83,10 @@ def with_environment(site: Site, path: Path, *, host: str | None = None) -> Envi
 
 
 def doubts(evidence: Mapping[str, Any], site: Site, host: str | None) -> list[str]:
-    """What speaks against flags that were found elsewhere, or by a double, in words."""
+    """Reasons against flags that were found elsewhere or with a simulated engine."""
     found = []
     if evidence.get("simulated") and not site.simulated:
-        found.append("its flags were found with a double in the engine's place: they say nothing of a real one")
+        found.append("its flags were found with a simulated engine: they may not help a real one")
     elsewhere = evidence.get("host")
     if host is not None and elsewhere is not None and elsewhere != host:
         found.append(f"its flags were found on {elsewhere}, and this is {host}: what helps there may not help here")

@@ -37,7 +37,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the user asked for. None: not said."""
+    """What the user asked for. None: not given."""
 
     experiment: str | None = None
     site: str | None = None

@@ -52,7 +52,7 @@ class Session:
     Attributes:
         cluster: The connection.
         options: Of the command.
-        progress: Is told what happens, and may be exchanged.
+        progress: Shows what happens; may be exchanged.
         asked: Set by a signal.
         runner: The runner, once there is one.
         losses: Runners that died.
@@ -197,7 +197,7 @@ def same_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     """
     pairs = {"root file system": (there["rootfs_digest"], here["rootfs_digest"])}
     for name in ("weights", "weights_digest"):
-        pairs |= {f"{name.replace('_', ' ')} of {m}": (told, here[name].get(m)) for m, told in there[name].items()}
+        pairs |= {f"{name.replace('_', ' ')} of {m}": (digest, here[name].get(m)) for m, digest in there[name].items()}
     for what, (theirs, ours) in pairs.items():
         if theirs is not None and ours is not None and theirs != ours:
             raise HostError(

@@ -1,9 +1,9 @@
 """What a whole study measures, and how it shrinks to fit a budget of hours.
 
-Without a budget the experiments' own numbers of blocks are used. With one, `choose` takes the first design of `ladder`
-whose estimated hours fit. The ladder gives up blocks first, down to ten, then models by tier, then blocks again: ten pairs
-still show effects as large as the noise, while a model that is left out shows nothing. A smaller design is sequential: a
-model ends early where its verdict is certain, so the hours are the most it takes.
+Without a budget the experiments' own numbers of blocks are used. With one, `choose` takes the first design of
+`smaller_designs` whose estimated hours fit. These give up blocks first, down to ten, then models by tier, then blocks
+again: ten pairs still show effects as large as the noise, while a model that is left out shows nothing. A smaller design is
+sequential: a model ends early where its verdict is certain, so the hours are the most it takes.
 """
 
 import json
@@ -58,7 +58,7 @@ class Design:
         return tost_power(self.runs, sd_log_of(cv_pct), margin)
 
 
-def ladder(whole: Design, cards: Sequence[ModelCard]) -> Iterator[Design]:
+def smaller_designs(whole: Design, cards: Sequence[ModelCard]) -> Iterator[Design]:
     """Designs from the whole one to the smallest, each cheaper than the one before or about as cheap.
 
     Args:

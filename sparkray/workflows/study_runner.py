@@ -77,11 +77,11 @@ class SessionRunner:
 
         return companions(context, self, home)
 
-    def crew(self, muster: "Callable[[], Sequence[Helper]]") -> "Crew":
-        """This machine and those that `muster` names, to work on one search."""
+    def crew(self, find_helpers: "Callable[[], Sequence[Helper]]") -> "Crew":
+        """This machine and those that `find_helpers` names, to work on one search."""
         from sparkray.workflows.fleet import Fleet  # noqa: PLC0415 - as above
 
-        return Fleet(self, muster)
+        return Fleet(self, find_helpers)
 
     def release(self) -> None:
         """Lets go of the machine."""

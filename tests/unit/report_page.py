@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from html.parser import HTMLParser
 
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.format import shown
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "use", "rect"}
@@ -65,11 +65,11 @@ class Page(HTMLParser):
             self.open.text += data
 
 
-def is_of(book: Book, cell: Cell) -> bool:
+def is_of(data: ReportData, cell: Cell) -> bool:
     """Whether a cell shows what its row holds: each named column, formatted, and no other number."""
     row = next(
         row
-        for frame in (*book.own.values(), *book.analysis.tables.values())
+        for frame in (*data.own.values(), *data.analysis.tables.values())
         if "trace" in frame.columns
         for row in frame.iter_rows(named=True)
         if row["trace"] == cell.trace

@@ -19,7 +19,7 @@ from sparkray.analysis.interim import standings
 from sparkray.config.experiment import Sequential
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Outcome
-from sparkray.report import open_book
+from sparkray.report import report_data
 from sparkray.report.page import page
 from sparkray.simulate.study import Plant, plant
 from sparkray.stats.multiplicity import holm
@@ -126,7 +126,7 @@ def test_question_five_counts_no_test_that_was_not_made(tmp_path: Path) -> None:
 
 def test_intervals_are_said_to_be_of_interim_analyses_or_not(tmp_path: Path, small: Path) -> None:
     for path, expected in ((looked_at(tmp_path, QUIET), True), (small, False)):
-        assert ("Intervals hold over all interim analyses" in page(open_book(analyse(path)), [])) == expected
+        assert ("Intervals hold over all interim analyses" in page(report_data(analyse(path)), [])) == expected
 
 
 def test_verdicts_by_n_are_those_of_the_looks(tmp_path: Path) -> None:

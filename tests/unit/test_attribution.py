@@ -14,7 +14,7 @@ from sparkray.config.docker import DockerOptions
 from sparkray.config.isolation import AttributionStep, AttributionSteps, KernelFacts, attribution_steps
 from sparkray.config.site import Environment
 from sparkray.config.space import HostFacts
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.figures import waterfall
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import Attribution, Effect, Share, attribute, sentence
@@ -269,8 +269,8 @@ def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     source = {"document": "local-optimize.json", "place": "ladder/found"}
     table = attribution([("Alpha", "latency_mean_ms", asdict(replace(found, interactions={})), source)])
     assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 3 + 1
-    book = Book(Analysis(Path(), {}, {}), own={"attribution": table})
-    drawn = waterfall.draw(book)
+    data = ReportData(Analysis(Path(), {}, {}), own={"attribution": table})
+    drawn = waterfall.draw(data)
     assert drawn is not None
     labels = [text.get_text() for text in drawn.axes[0].get_yticklabels()]
     assert labels[0] == "chroot, image's files"
@@ -279,5 +279,5 @@ def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     ends = [bar.get_x() + bar.get_width() for bar in bars]
     assert ends[-2] == pytest.approx(ends[-1])  # with what is not attributed the layers make the whole
     assert [bar.get_x() for bar in bars[1:-1]] == pytest.approx(ends[:-2])
-    assert book.evidence(table["trace"][0]).how == "local-optimize.json, ladder/found"
-    assert waterfall.draw(Book(Analysis(Path(), {}, {}))) is None
+    assert data.evidence(table["trace"][0]).how == "local-optimize.json, ladder/found"
+    assert waterfall.draw(ReportData(Analysis(Path(), {}, {}))) is None

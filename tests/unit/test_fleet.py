@@ -125,7 +125,7 @@ def nothing_lost_or_doubled(two: Two) -> None:
 def test_two_machines_share_a_search_in_blocks_of_their_own(shared: tuple[Two, Searched]) -> None:
     two, found = shared
     nothing_lost_or_doubled(two)
-    settled = [one for one in found.told.tried if one.environment != "container_baseline"] if found.told else []
+    settled = [one for one in found.document.tried if one.environment != "container_baseline"] if found.document else []
     assert 8 <= len(settled) <= 9, "the best guess may be a finalist that was not tried before"
     blocks = [{block for _, _, block in one.made} for one in (two.first, two.second)]
     assert all(blocks)
@@ -143,17 +143,19 @@ def test_two_machines_share_a_search_in_blocks_of_their_own(shared: tuple[Two, S
 
 def test_every_ratio_is_to_the_baseline_of_the_same_machine(shared: tuple[Two, Searched]) -> None:
     two, found = shared
-    assert found.told is not None
+    assert found.document is not None
     rows = {row["run_id"]: row for row in two.rows.rows}
     hosts = set()
-    measured = [one for one in found.told.tried if one.environment != "container_baseline" and one.state == "complete"]
+    measured = [
+        one for one in found.document.tried if one.environment != "container_baseline" and one.state == "complete"
+    ]
     for one in measured:
         for mine, base in zip(one.run_ids[::2], one.run_ids[1::2], strict=True):
             assert (rows[mine]["host"], rows[mine]["block"]) == (rows[base]["host"], rows[base]["block"])
             assert abs(np.log(rows[mine]["output_throughput_tok_s"] / rows[base]["output_throughput_tok_s"])) < 0.8
             hosts.add(rows[mine]["host"])
     assert hosts == {"box", "second"}
-    [base] = [one for one in found.told.tried if one.environment == "container_baseline"]
+    [base] = [one for one in found.document.tried if one.environment == "container_baseline"]
     assert base.n == len({block for one in (two.first, two.second) for _, _, block in one.made})
 
 
@@ -228,7 +230,7 @@ def test_the_same_command_again_musters_nobody(shared: tuple[Two, Searched]) -> 
     found = again.search()
     assert [one.made for one in (again.first, again.second)] == [[], []]
     assert [one.turned for one in (again.first, again.second)] == [set(), set()]
-    assert found.told == first.told
+    assert found.document == first.document
 
 
 def test_lines_of_a_further_machine_name_it(two: Two) -> None:

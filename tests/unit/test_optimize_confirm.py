@@ -15,7 +15,7 @@ from sparkray.config.experiment import Sequential
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.confirm import decide_among
 from sparkray.optimize.context import OptimizationContext
-from sparkray.optimize.interim import looks_at
+from sparkray.optimize.interim import interim_analyses
 from sparkray.optimize.rows import Rows
 from sparkray.optimize.search import Candidate
 
@@ -149,7 +149,7 @@ def test_one_that_fails_in_too_many_blocks_does_not_win_by_its_survivors(context
     logs[NAMES[0]][:2] = np.nan
     logs[NAMES[1]][0] = np.nan
     found = decide(context, NAMES[:2], rows(logs))
-    assert found.candidates[0].reason == f"it works in 10 of 12 blocks of {MODEL}: 90% are asked for"
+    assert found.candidates[0].reason == f"it works in 10 of 12 blocks of {MODEL}: 90% are needed"
     assert (found.candidates[1].wins, found.winner) == (True, NAMES[1]), "11 of 12 blocks are enough"
 
 
@@ -159,7 +159,7 @@ def test_one_that_never_works_on_a_model_does_not_win(context: OptimizationConte
     logs[NAMES[0]][:] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
     [one] = decide(context, NAMES[:1], both, models=(MODEL, "large")).candidates
-    assert one.reason == "it works in 0 of 12 blocks of large: 90% are asked for"
+    assert one.reason == "it works in 0 of 12 blocks of large: 90% are needed"
     assert one.by_model["large"].not_estimable == "0 complete pairs: an interval needs at least 2"
 
 
@@ -170,26 +170,26 @@ def test_a_loss_on_one_model_is_not_made_up_for_by_another(context: Optimization
     assert one.effect.gain_pct is not None
     assert one.effect.gain_pct > 5
     assert one.reason is not None
-    assert one.reason.startswith("it is shown to harm large by more than the margin: -3.")
+    assert one.reason.startswith("it harms large by more than the margin: -3.")
     assert {model: round(found.gain_pct or 0.0) for model, found in one.by_model.items()} == {MODEL: 22, "large": -4}
     slight = rows(arms(np.random.default_rng(3), 0.002, a=-0.004), model="large")
     found = decide(context, NAMES[:1], Rows([*gains.rows, *slight.rows]), models=(MODEL, "large"))
     assert found.candidates[0].reason != one.reason
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.01, 0.1])
-def test_flags_that_do_nothing_are_crowned_in_at_most_five_per_cent(context: OptimizationContext, noise: float) -> None:
-    """At the margin itself, which is the worst there is: 2.5 % over all candidates, so up to 13 of 200 by chance."""
+def test_flags_that_do_nothing_are_crowned_in_at_most_five_per_cent(context: OptimizationContext) -> None:
+    """At the margin itself, which is the worst there is: 2.5 % over all candidates, so up to 6 of 60 by chance."""
+    noise = 0.01
     false, at_margin = 0, 0
-    for seed in range(200):
+    for seed in range(60):
         rng = np.random.default_rng([seed, 7])
         null = decide(context, NAMES, rows(arms(rng, noise, a=0.0, b=0.0, c=0.0)))
         false += null.winner is not None
         edge = math.log(1.01)
         worst = decide(context, NAMES, rows(arms(rng, noise, a=edge, b=edge, c=edge)))
         at_margin += worst.winner is not None
-    assert false <= 5
-    assert 0 < at_margin <= 13
+    assert false <= 2
+    assert at_margin <= 6
 
 
 def test_for_latency_less_is_better(context: OptimizationContext) -> None:
@@ -221,9 +221,9 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContex
     assert found.candidates[0].beyond_p_holm is None
     assert found.candidates[1].reason is not None
     assert found.candidates[1].reason.startswith("equivalent within 1.0% at interim analysis 1 of 3")
-    looks = looks_at(looking, NAMES[:2], made, models=(MODEL,), closed=False)
+    looks = interim_analyses(looking, NAMES[:2], made, models=(MODEL,), closed=False)
     assert [looks[name].stop for name in NAMES[:2]] == [True, True]
-    early = looks_at(
+    early = interim_analyses(
         looking, NAMES[:1], rows(arms(np.random.default_rng(2), 0.001, n=3, a=0.05)), models=(MODEL,), closed=False
     )
     assert not early[NAMES[0]].stop
@@ -240,7 +240,7 @@ def test_looks_crown_noise_no_more_often(looking: OptimizationContext) -> None:
     for seed in range(150):
         edge = math.log(1.01)
         made = rows(arms(np.random.default_rng([seed, 9]), 0.01, n=16, a=edge, b=edge, c=edge))
-        looks = looks_at(looking, NAMES, made, models=(MODEL,), closed=True)
+        looks = interim_analyses(looking, NAMES, made, models=(MODEL,), closed=True)
         crowned += any(one.verdict == "different" and (one.ratio or 0) > 1 for one in looks.values())
     assert crowned <= 10
 
@@ -250,5 +250,5 @@ def test_a_block_counts_when_it_is_complete_on_every_model(looking: Optimization
     logs = arms(np.random.default_rng(3), 0.001, n=4, a=0.05)
     logs[NAMES[0]][3] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
-    [look] = looks_at(looking, NAMES[:1], both, models=(MODEL, "large"), closed=False).values()
+    [look] = interim_analyses(looking, NAMES[:1], both, models=(MODEL, "large"), closed=False).values()
     assert look.reason == "3 of the 4 pairs of the first interim analysis are complete"

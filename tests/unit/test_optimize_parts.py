@@ -555,7 +555,7 @@ def test_flags_of_another_machine_or_of_a_double_are_taken_with_a_word_of_warnin
     assert with_environment(site, path, host="spark-2") == OPTIMISED
     told = capsys.readouterr().err
     assert "found on spark-1, and this is spark-2" in told
-    assert "with a double in the engine's place" in told
+    assert "with a simulated engine" in told
     double = replace(site, simulated=True)
     assert with_environment(double, path, host="spark-1") == OPTIMISED
     assert capsys.readouterr().err == ""

@@ -19,31 +19,33 @@ from sparkray.engines import load_engine
 from sparkray.execute.layout import planned_container
 from sparkray.plan import Study, definition_sha256, make_plan
 from sparkray.records import Outcome
-from sparkray.report import open_book
-from sparkray.report.book import Book
-from sparkray.report.launches import by_environment, chroot_lines, host_lines
+from sparkray.report import report_data
+from sparkray.report.data import ReportData
+from sparkray.report.launches import by_environment, script
 from sparkray.report.page import commands
-from sparkray.report.repeat import left_open, repeat_line
+from sparkray.report.repeat import repeat_line
 from sparkray.runtimes import StartState
 from sparkray.store import open_dataset
 from sparkray.sweep.app import app
 from sparkray.sweep.options import options_of
+from sparkray.sweep.verbs import CONTEXT
 from sparkray.workflows.options import build_study
 
 EMPTY = Analysis(Path("nowhere"), {}, {})
 
 
-def book(**context: Any) -> Book:
-    return Book(Analysis(Path("nowhere"), {}, context))
+def data(**context: Any) -> ReportData:
+    return ReportData(Analysis(Path("nowhere"), {}, context))
 
 
 def asked(line: str) -> Study:
     """The study that a printed command asks for."""
     python, m, module, verb, *words = shlex.split(line)
     assert (python, m, module) == ("python", "-m", "sparkray.sweep")
-    command = app.get_command(click.Context(app), verb)
+    parent = click.Context(app, **CONTEXT)  # without its names of the help option a command would keep others
+    command = app.get_command(parent, verb)
     assert command is not None
-    return build_study(options_of(command.make_context(verb, words).params))
+    return build_study(options_of(command.make_context(verb, words, parent=parent).params))
 
 
 def told_of(study: Study) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def told_of(study: Study) -> dict[str, Any]:
 )
 def test_the_command_asks_the_same_question(words: tuple[str, ...]) -> None:
     study = asked(shlex.join(["python", "-m", "sparkray.sweep", "baseline", *words]))
-    line = repeat_line(book(**told_of(study)))
+    line = repeat_line(data(**told_of(study)))
     again = asked(line)
     assert again.experiment == study.experiment or again.experiment.models != ("all",)
     assert definition_sha256(again) == definition_sha256(study)
@@ -100,26 +102,26 @@ def test_the_command_asks_the_same_question(words: tuple[str, ...]) -> None:
 
 
 def test_an_experiment_that_does_not_ship_is_told_where_it_lies() -> None:
-    found = book(experiment="ours", site="cpu", environments=["native"], models=["SmolLM2-135M"])
+    found = data(experiment="ours", site="cpu", environments=["native"], models=["SmolLM2-135M"])
     assert "--experiment experiment.yaml" in repeat_line(found)
-    assert any("experiment.json has under `experiment`" in line for line in left_open(found))
+    assert "experiment.json has under `experiment`" in commands(found)
 
 
 def test_flags_that_no_column_records_are_said_to_be_unknown() -> None:
     """A dataset older than schema 1.3 has the printed line alone, and no line is parsed for data."""
-    older = book(
+    older = data(
         experiment="local", site="cpu", docker_commands={"container_baseline": "docker run --shm-size=3g image"}
     )
     assert "docker." not in repeat_line(older)
-    assert any("No Docker flags are recorded for container_baseline" in text for text in left_open(older))
-    recorded = book(
+    assert "No Docker flags are recorded for container_baseline" in commands(older)
+    recorded = data(
         docker_commands={"a": "docker run"}, docker_options={"a": {"docker_init": True}}, experiment="local"
     )
-    assert not any("No Docker flags" in text for text in left_open(recorded))
+    assert "No Docker flags" not in commands(recorded)
 
 
 def test_an_arm_against_itself_is_calibrated_again() -> None:
-    found = book(experiment="aa", site="cpu", environments=["native"], models=["SmolLM2-135M"], pairs_planned=120)
+    found = data(experiment="aa", site="cpu", environments=["native"], models=["SmolLM2-135M"], pairs_planned=120)
     assert repeat_line(found).startswith("python -m sparkray.sweep calibrate --experiment aa --site cpu")
     assert "--runs 120" in repeat_line(found)
 
@@ -140,8 +142,8 @@ LAUNCH: Mapping[str, Any] = {
 
 
 def test_chroot_lines_do_what_the_launcher_does() -> None:
-    lines = list(chroot_lines(LAUNCH))
-    text = "\n".join(lines)
+    text = script("native", LAUNCH)
+    lines = text.splitlines()
     launcher = (Path(__file__).parents[2] / "sparkray/runtimes/linux/_launcher.py").read_text()
     for place in ("/proc", "/sys", "/dev", "/tmp"):
         assert f'f"{{root}}{place}"' in launcher
@@ -161,23 +163,22 @@ def test_chroot_lines_do_what_the_launcher_does() -> None:
     "change", [{}, {"variables": {"HF_HOME": "/sparkray/hf"}}, {"start_state": None, "variables": {}}]
 )
 def test_a_shell_can_read_them(change: Mapping[str, Any]) -> None:
-    for lines in (chroot_lines({**LAUNCH, **change}), host_lines({**LAUNCH, **change})):
-        done = subprocess.run(["sh", "-n"], input="\n".join(lines), text=True, capture_output=True, check=False)
+    for environment in ("native", "host"):
+        lines = script(environment, {**LAUNCH, **change})
+        done = subprocess.run(["sh", "-n"], input=lines, text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
-    assert ("$HF" in "\n".join(chroot_lines({**LAUNCH, **change}))) == ("HF_HOME" in {**LAUNCH, **change}["variables"])
+    assert ("$HF" in script("native", {**LAUNCH, **change})) == ("HF_HOME" in {**LAUNCH, **change}["variables"])
 
 
 def test_without_its_folders_the_script_ends_before_it_mounts() -> None:
-    done = subprocess.run(
-        ["sh"], input="\n".join(chroot_lines(LAUNCH)), text=True, capture_output=True, check=False, env={}
-    )
+    done = subprocess.run(["sh"], input=script("native", LAUNCH), text=True, capture_output=True, check=False, env={})
     assert done.returncode != 0
     assert "ROOTFS" in done.stderr
 
 
 def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
     study = analyse(small_study(tmp_path, models=2, runs=2))
-    made = by_environment(Book(study))
+    made = by_environment(ReportData(study))
     models = ["Qwen2-1.5B", "Mistral-7B-v0.3"]
     assert {what: [one.model for one in found] for what, found in made.items()} == dict.fromkeys(
         [
@@ -194,7 +195,7 @@ def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
     for container in made["container with the baseline flags"]:
         assert container.line.startswith("docker run ")
         assert container.remark == ""
-    text = commands(open_book(study))
+    text = commands(report_data(study))
     assert all(f"\n# {model}\n" in text for model in models)
     assert text.startswith("# The same question, measured anew:\npython -m sparkray.sweep validate")
 
@@ -205,7 +206,7 @@ def test_how_other_levels_of_the_load_differ_is_said(tmp_path: Path) -> None:
     for position, (level, command) in enumerate(argv.items()):
         where = {"run_id": level, "attempt": 1, "model": "A", "level": level, "environment": "native", "block": 0}
         dataset.write(Outcome(row={**where, "position": position, "status": "ok", "engine_command": command}))
-    [[one]] = by_environment(Book(analyse(dataset.path))).values()
+    [[one]] = by_environment(ReportData(analyse(dataset.path))).values()
     assert one.remark.startswith(
         "This is batch=1; other levels differ in their inputs and these words: batch=8 has 8 in"
     )

@@ -16,7 +16,7 @@ from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.against import differences
 from sparkray.analysis.against import studies as told_apart
 from sparkray.errors import InputError
-from sparkray.report import open_book
+from sparkray.report import report_data
 from sparkray.report.page import page
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
@@ -163,19 +163,19 @@ def test_what_studies_are_of_is_compared_line_by_line(studies: tuple[Analysis, A
     )
     rows = {row["what"]: row for row in told_apart(here, other).to_dicts()}
     assert [what for what, row in rows.items() if not row["same"]] == ["workload", "weights", "simulated"]
-    text = page(open_book(here, other), [])
+    text = page(report_data(here, other), [])
     assert "These studies differ in workload and weights" in text
     assert "engine of the other study" not in text
-    assert "engine of the other study" in page(open_book(other, here), [])
-    assert "These studies differ" not in page(open_book(here, there), [])
+    assert "engine of the other study" in page(report_data(other, here), [])
+    assert "These studies differ" not in page(report_data(here, there), [])
 
 
 def test_every_number_of_the_page_on_two_studies_is_a_cell(studies: tuple[Analysis, Analysis]) -> None:
-    book = open_book(*studies)
-    parsed = Page(page(book, []))
+    data = report_data(*studies)
+    parsed = Page(page(data, []))
     mine = [cell for cell in parsed.cells if cell.trace.startswith("between/")]
     assert len(mine) > 30
-    assert [cell for cell in mine if not is_of(book, cell)] == []
+    assert [cell for cell in mine if not is_of(data, cell)] == []
 
 
 def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysis]) -> None:
@@ -185,15 +185,15 @@ def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysi
 
 
 def test_the_page_says_it_with_evidence(studies: tuple[Analysis, Analysis]) -> None:
-    book = open_book(studies[1], studies[0])
-    row = next(row for row in book.rows("between", kind="overhead", verdict="different"))
-    evidence, rows = book.open(row["trace"])
+    data = report_data(studies[1], studies[0])
+    row = next(row for row in data.rows("between", kind="overhead", verdict="different"))
+    evidence, rows = data.open(row["trace"])
     assert "Satterthwaite" in evidence.how
     assert rows["ratio"].to_list() == [row["ratio"]]
-    (here, own), (there, others) = book.behind(row["trace"])
+    (here, own), (there, others) = data.behind(row["trace"])
     assert there.trace == f"against/{here.trace}"
     assert "In the other study's dataset" in there.line
     assert (own.height, others.height) == (2 * row["n_here"], 2 * row["n_there"])
     assert not own.equals(others)
     with pytest.raises(InputError, match="leads to another study"):
-        open_book(studies[1]).open(there.trace)
+        report_data(studies[1]).open(there.trace)

@@ -16,11 +16,11 @@ from support.studies import small_study
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.config.site import ENVIRONMENTS
-from sparkray.report import open_book
-from sparkray.report.book import Book
+from sparkray.report import report_data
+from sparkray.report.data import ReportData
 from sparkray.report.figures import FORMATS, draw, figures, rendered, save_all, words
 from sparkray.report.page import texts
-from sparkray.report.style import COLUMN_IN, PAGE_IN, look
+from sparkray.report.style import COLUMN_IN, PAGE_IN, arm_style
 
 NAMES = list(figures())
 UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory|run, in the order")
@@ -32,14 +32,14 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def book(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Book:
+def data(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     other = analyse(small_study(tmp_path_factory.mktemp("other"), models=3, runs=6, seed=1))
-    return open_book(analysis, other, optimised=document())
+    return report_data(analysis, other, optimised=document())
 
 
 @pytest.fixture(scope="module")
-def drawn(book: Book) -> Mapping[str, Figure]:
-    found = {name: draw(name, book) for name in NAMES}
+def drawn(data: ReportData) -> Mapping[str, Figure]:
+    found = {name: draw(name, data) for name in NAMES}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -68,8 +68,8 @@ def test_width_is_one_of_the_templates(name: str, drawn: Mapping[str, Figure]) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_figure_has_a_title_and_a_caption(name: str, book: Book) -> None:
-    made = texts(book)
+def test_a_figure_has_a_title_and_a_caption(name: str, data: ReportData) -> None:
+    made = texts(data)
     title, caption = words(made, name, "title"), words(made, name, "caption")
     assert title[0].isupper()
     assert caption.endswith(".")
@@ -77,23 +77,23 @@ def test_a_figure_has_a_title_and_a_caption(name: str, book: Book) -> None:
     assert all(len(sentence.split()) <= 45 for sentence in re.split(r"[.;] ", caption)), caption
 
 
-def test_a_caption_follows_the_data(book: Book) -> None:
-    caption = words(texts(book), "run_order", "caption")
-    assert caption.startswith(f"{len(book.rows('order'))} runs in the order")
-    verdicts = [row["verdict"] for row in book.rows("comparisons", metric="latency_mean_ms")]
-    assert f"{verdicts.count('equivalent')} equivalent" in words(texts(book), "forest", "caption")
+def test_a_caption_follows_the_data(data: ReportData) -> None:
+    caption = words(texts(data), "run_order", "caption")
+    assert caption.startswith(f"{len(data.rows('order'))} runs in the order")
+    verdicts = [row["verdict"] for row in data.rows("comparisons", metric="latency_mean_ms")]
+    assert f"{verdicts.count('equivalent')} equivalent" in words(texts(data), "forest", "caption")
 
 
 @pytest.mark.parametrize("name", ["forest", "size_overhead"])
-def test_the_same_data_give_the_same_bytes(name: str, book: Book) -> None:
-    first, second = (draw(name, book) for _ in range(2))
+def test_the_same_data_give_the_same_bytes(name: str, data: ReportData) -> None:
+    first, second = (draw(name, data) for _ in range(2))
     assert first is not None
     assert second is not None
     assert rendered(name, first) == rendered(name, second)
 
 
-def test_files_are_what_printers_and_browsers_want(book: Book, tmp_path: Path) -> None:
-    saved = list(save_all(book, tmp_path, texts(book), FORMATS))
+def test_files_are_what_printers_and_browsers_want(data: ReportData, tmp_path: Path) -> None:
+    saved = list(save_all(data, tmp_path, texts(data), FORMATS))
     assert {path.suffix for one in saved for path in one.files.values()} == {".pdf", ".svg", ".png"}
     for one in saved:
         assert b"/Type3" not in one.files["pdf"].read_bytes()
@@ -108,12 +108,12 @@ def test_files_are_what_printers_and_browsers_want(book: Book, tmp_path: Path) -
 @pytest.mark.parametrize("name", NAMES)
 def test_without_data_there_is_no_figure(name: str, analysis: Analysis) -> None:
     empty = {table: pl.DataFrame(schema=polars_types(TABLES[table])) for table in TABLES}
-    assert draw(name, open_book(Analysis(analysis.path, empty, analysis.context))) is None
+    assert draw(name, report_data(Analysis(analysis.path, empty, analysis.context))) is None
 
 
-def test_what_nobody_asked_for_is_not_written(book: Book, tmp_path: Path) -> None:
+def test_what_nobody_asked_for_is_not_written(data: ReportData, tmp_path: Path) -> None:
     (tmp_path / "forest.png").write_bytes(b"of an earlier report")
-    [first, *_] = save_all(book, tmp_path, texts(book))
+    [first, *_] = save_all(data, tmp_path, texts(data))
     assert set(first.files) == {"svg"}
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
 
@@ -130,10 +130,10 @@ def test_what_nobody_asked_for_is_not_written(book: Book, tmp_path: Path) -> Non
     ids=["two runs", "one run", "a failed cell", "no gpu", "levels"],
 )
 def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str, object]) -> None:
-    book = open_book(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
-    made = texts(book)
+    data = report_data(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
+    made = texts(data)
     for name in NAMES:
-        found = draw(name, book)
+        found = draw(name, data)
         if found is not None:
             found.draw_without_rendering()
             assert words(made, name, "caption").endswith(".")
@@ -141,9 +141,9 @@ def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str,
 
 def test_a_figure_that_is_gone_leaves_no_file_behind(analysis: Analysis, tmp_path: Path) -> None:
     (tmp_path / "between_studies.png").write_bytes(b"of a report with another study")
-    book = open_book(analysis)
+    data = report_data(analysis)
     tables = {name: pl.DataFrame(schema=polars_types(TABLES[name])) for name in TABLES}
-    assert list(save_all(Book(Analysis(book.analysis.path, tables, {})), tmp_path, texts(book))) == []
+    assert list(save_all(ReportData(Analysis(data.analysis.path, tables, {})), tmp_path, texts(data))) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,7 +158,7 @@ def lightness(colour: str) -> float:
 
 
 def test_arms_are_told_apart_in_grey_and_without_colour() -> None:
-    looks = [look(name) for name in ENVIRONMENTS]
+    looks = [arm_style(name) for name in ENVIRONMENTS]
     for one, other in combinations(looks, 2):
         assert abs(lightness(one.colour) - lightness(other.colour)) >= 11
         assert one.marker != other.marker
@@ -167,5 +167,5 @@ def test_arms_are_told_apart_in_grey_and_without_colour() -> None:
 
 
 def test_an_unknown_arm_has_a_look_too() -> None:
-    assert look("podman") == look("podman")
-    assert look("podman") not in [look(name) for name in ENVIRONMENTS]
+    assert arm_style("podman") == arm_style("podman")
+    assert arm_style("podman") not in [arm_style(name) for name in ENVIRONMENTS]

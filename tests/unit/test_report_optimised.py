@@ -20,8 +20,8 @@ from sparkray.analysis.derived.optimisation import runs_condition
 from sparkray.analysis.latex import latex
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_columns import column_values
-from sparkray.report import open_book, write_report
-from sparkray.report.book import Book
+from sparkray.report import report_data, write_report
+from sparkray.report.data import ReportData
 from sparkray.report.figures import draw
 from sparkray.report.page import page
 
@@ -41,8 +41,8 @@ def analysis(study: Path) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def book(analysis: Analysis) -> Book:
-    return open_book(analysis, optimised=document())
+def data(analysis: Analysis) -> ReportData:
+    return report_data(analysis, optimised=document())
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +55,29 @@ def html(written: Path) -> str:
     return written.read_text(encoding="utf-8")
 
 
-def told(book: Book) -> str:
+def told(data: ReportData) -> str:
     """The section's words."""
-    text = page(book, [])
+    text = page(data, [])
     return unescape(words(text[text.index('id="flags-head"') : text.index('id="advice-head"')]))
 
 
-def test_every_number_of_the_section_is_a_cell_of_its_row(html: str, book: Book) -> None:
+def test_every_number_of_the_section_is_a_cell_of_its_row(html: str, data: ReportData) -> None:
     parsed = Page(html)
     prefixes = ("flag_", "attribution/", "hypotheses/", "layers_")
-    assert [cell for cell in parsed.cells if cell.trace.startswith(prefixes) and not is_of(book, cell)] == []
+    assert [cell for cell in parsed.cells if cell.trace.startswith(prefixes) and not is_of(data, cell)] == []
     traces = [trace for trace in parsed.traces if trace.startswith(prefixes)]
     assert len(traces) > 20
     for trace in traces:
-        evidence, rows = book.open(trace)
+        evidence, rows = data.open(trace)
         assert evidence.how.startswith("small-optimize.json, ")
         assert len(rows) == 1
     assert [one for one in sentences(html) if len(one.split()) > 30] == []
 
 
-def test_what_a_report_derives_is_there_in_every_form(written: Path, book: Book, analysis: Analysis) -> None:
-    whole = open_book(analysis, analysis, optimised=document())
+def test_what_a_report_derives_is_there_in_every_form(written: Path, data: ReportData, analysis: Analysis) -> None:
+    whole = report_data(analysis, analysis, optimised=document())
     folder = written.parent / "tables"
-    for name, frame in book.own.items():
+    for name, frame in data.own.items():
         assert json.loads((folder / f"report-{name}.json").read_text()) == json.loads(frame.write_json())
         assert pl.read_parquet(folder / f"report-{name}.parquet").equals(frame)
         assert (folder / f"report-{name}.tex").is_file()
@@ -92,22 +92,22 @@ def test_another_number_in_the_document_is_another_in_the_page(analysis: Analysi
     changed = document()
     level = next(level for level in changed["levels"] if level["factor"] == "seccomp")
     level["effect"]["gain_pct"] = 3.77
-    assert "+3.77 %" in told(open_book(analysis, optimised=changed))
-    assert "+3.77 %" not in told(open_book(analysis, optimised=document()))
+    assert "+3.77 %" in told(report_data(analysis, optimised=changed))
+    assert "+3.77 %" not in told(report_data(analysis, optimised=document()))
 
 
 def test_what_a_flag_gained_alone_stands_beside_its_price(analysis: Analysis) -> None:
     options = DockerOptions(init=True, shm_size="8g", security_opt=("seccomp=unconfined",))
     context = {**analysis.context, "docker_options": {"container_baseline": column_values(options)}}
-    section = told(open_book(replace(analysis, context=context), optimised=document()))
+    section = told(report_data(replace(analysis, context=context), optimised=document()))
     assert "Flags with a security price: --security-opt=seccomp=unconfined." in section
     rows = section[section.index("Without a measured gain") :]
     assert re.search(r"seccomp=unconfined\s+weakens isolation\s+can act\s+\+3\.10 %", rows)
     assert re.search(r"--shm-size=8g\s+gives up no isolation\s+can act\s+not measured", rows)
 
 
-def test_all_of_the_document_is_told(book: Book) -> None:
-    section = told(book)
+def test_all_of_the_document_is_told(data: ReportData) -> None:
+    section = told(data)
     for reason in [level.reason for level in LEVELS if level.reason]:
         assert reason in section, reason
     assert "Confirmed:" in section
@@ -122,41 +122,41 @@ def test_a_document_that_does_not_tell_models_apart_is_read_all_the_same(analysi
     for each in (*older["levels"], *older["confirmation"]["candidates"]):
         del each["by_model"]
     del older["search"]["corrected"]
-    assert "+3.10 %" in told(open_book(analysis, optimised=older))
+    assert "+3.10 %" in told(report_data(analysis, optimised=older))
 
 
 def test_a_refused_optimum_an_unfinished_and_a_simulated_one_say_so(analysis: Analysis) -> None:
-    refused = told(open_book(analysis, optimised=document(confirmation=confirmation(wins=False))))
+    refused = told(report_data(analysis, optimised=document(confirmation=confirmation(wins=False))))
     assert "No candidate is confirmed" in refused
     assert "the tuned container is the baseline" in refused
     early = document(confirmation=None, search=None, ladder=None, hypotheses=(), output=None, complete=False,
                      datasets={"screen": "results/small-screen"})  # fmt: skip
-    begun = open_book(analysis, optimised=early)
+    begun = report_data(analysis, optimised=early)
     assert "Not complete" in told(begun)
     assert "the confirmation was not reached" in told(begun)
     assert draw("pareto", begun) is None
     assert draw("waterfall", begun) is None
-    simulated = page(open_book(analysis, optimised=document(simulated=True)), [])
+    simulated = page(report_data(analysis, optimised=document(simulated=True)), [])
     assert "SIMULATED" in simulated
 
 
-def test_the_layers_and_what_is_left_make_the_whole(book: Book) -> None:
+def test_the_layers_and_what_is_left_make_the_whole(data: ReportData) -> None:
     def value(**where: object) -> float:
-        return float(book.rows("attribution", **where)[0]["value"])
+        return float(data.rows("attribution", **where)[0]["value"])
 
     whole = value(role="total")
     assert whole == pytest.approx(MEANS["container_baseline"] - MEANS["host"], abs=0.2)
     for way in ("add", "leave"):
         parts = value(role="attributed", direction=way) + value(role="residual", direction=way)
         assert parts == pytest.approx(whole)
-        steps = [row["value"] for row in book.rows("attribution", role="step") if row["direction"] in ("start", way)]
+        steps = [row["value"] for row in data.rows("attribution", role="step") if row["direction"] in ("start", way)]
         assert sum(steps) == pytest.approx(value(role="attributed", direction=way))
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_only_an_optimisation_has_these_figures(name: str, book: Book, analysis: Analysis) -> None:
-    assert draw(name, book) is not None
-    assert draw(name, open_book(analysis)) is None
+def test_only_an_optimisation_has_these_figures(name: str, data: ReportData, analysis: Analysis) -> None:
+    assert draw(name, data) is not None
+    assert draw(name, report_data(analysis)) is None
 
 
 def test_a_condition_leads_to_the_rows_of_a_dataset(study: Path) -> None:

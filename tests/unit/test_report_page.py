@@ -13,8 +13,8 @@ from report_page import Page, is_of, sentences, words
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.report import Written, open_book, write_report
-from sparkray.report.book import Book
+from sparkray.report import Written, report_data, write_report
+from sparkray.report.data import ReportData
 from sparkray.report.page import page, template, texts
 from sparkray.report.paper import points
 
@@ -25,8 +25,8 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def book(analysis: Analysis) -> Book:
-    return open_book(analysis)
+def data(analysis: Analysis) -> ReportData:
+    return report_data(analysis)
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +44,23 @@ def parsed(html: str) -> Page:
     return Page(html)
 
 
-def test_every_number_of_a_table_is_a_cell_of_its_row(parsed: Page, book: Book) -> None:
+def test_every_number_of_a_table_is_a_cell_of_its_row(parsed: Page, data: ReportData) -> None:
     assert len(parsed.cells) > 80
-    assert [cell for cell in parsed.cells if not is_of(book, cell)] == []
+    assert [cell for cell in parsed.cells if not is_of(data, cell)] == []
 
 
-def test_a_changed_number_is_found(html: str, book: Book) -> None:
-    row = next(row for row in book.rows("comparisons", primary=True) if row["metric"].endswith("_gib"))
+def test_a_changed_number_is_found(html: str, data: ReportData) -> None:
+    row = next(row for row in data.rows("comparisons", primary=True) if row["metric"].endswith("_gib"))
     shown = f"{row['ratio']:.4f}"
     assert f">{shown}</td>" in html
     wrong = Page(html.replace(f">{shown}</td>", ">1.2345</td>", 1))
-    assert [cell.text for cell in wrong.cells if not is_of(book, cell)] == ["1.2345"]
+    assert [cell.text for cell in wrong.cells if not is_of(data, cell)] == ["1.2345"]
 
 
 def test_changed_rows_change_the_page(analysis: Analysis) -> None:
     frame = analysis.tables["comparisons"]
     tables = {**analysis.tables, "comparisons": frame.with_columns(ratio=frame["ratio"] + 0.1)}
-    changed = page(open_book(replace(analysis, tables=tables)), [])
+    changed = page(report_data(replace(analysis, tables=tables)), [])
     shown = {cell.text for cell in Page(changed).cells if cell.trace.startswith("comparisons/")}
     memory = frame.filter(pl.col("primary") & pl.col("metric").str.ends_with("_gib"))["ratio"].drop_nulls().to_list()
     assert {f"{ratio + 0.1:.4f}" for ratio in memory} <= shown
@@ -73,10 +73,10 @@ def test_every_link_inside_the_page_has_its_target(parsed: Page) -> None:
     assert targets <= set(parsed.ids)
 
 
-def test_every_trace_of_the_page_can_be_opened(parsed: Page, book: Book) -> None:
+def test_every_trace_of_the_page_can_be_opened(parsed: Page, data: ReportData) -> None:
     assert len(parsed.traces) > 40
     for trace in sorted(parsed.traces):
-        evidence, rows = book.open(trace)
+        evidence, rows = data.open(trace)
         assert evidence.line
         assert len(rows) > 0 or evidence.count == 0, trace
 
@@ -85,14 +85,14 @@ def test_what_is_computed_from_all_runs_says_so_and_not_from_the_pairs_alone(ana
     frame = analysis.frames
     assert frame is not None
     trace = "comparisons/Qwen2-1.5B//container_baseline/latency_mean_ms"
-    book = open_book(analysis)
-    paired, arms = book.evidence(trace, "ratio"), book.evidence(trace, "cohen_d")
+    data = report_data(analysis)
+    paired, arms = data.evidence(trace, "ratio"), data.evidence(trace, "cohen_d")
     assert (paired.trace, arms.trace) == (trace, f"{trace}#arms")
     assert "block IN" in paired.where
     assert "block IN" not in arms.where
-    shares = book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "share_within_pct")
-    assert (shares.count, book.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "lag1").count) == (15, 5)
-    assert book.open(f"{trace}#arms")[1].height == arms.count
+    shares = data.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "share_within_pct")
+    assert (shares.count, data.evidence("diagnostics/Qwen2-1.5B//native/latency_mean_ms", "lag1").count) == (15, 5)
+    assert data.open(f"{trace}#arms")[1].height == arms.count
 
 
 def test_it_is_short_plain_and_narrow(html: str) -> None:
@@ -105,22 +105,22 @@ def test_it_is_short_plain_and_narrow(html: str) -> None:
 
 
 def test_one_model_takes_fewer_words(tmp_path: Path) -> None:
-    book = open_book(analyse(small_study(tmp_path, models=1, runs=3, levels=("",))))
-    assert len(words(page(book, [])).split()) < 1500
+    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=("",))))
+    assert len(words(page(data, [])).split()) < 1500
 
 
-def test_the_decision_comes_first_with_a_row_for_each_model(html: str, book: Book) -> None:
+def test_the_decision_comes_first_with_a_row_for_each_model(html: str, data: ReportData) -> None:
     first = html[: html.index("<nav")]
     assert first.index('class="decision"') < first.index('id="table-decision"') < first.index('id="figure-forest"')
     rows = re.findall(r"<tbody>(.*?)</tbody>", first, re.DOTALL)[0].count("<tr>")
-    assert rows == len(book.context["models"])
+    assert rows == len(data.context["models"])
     assert next(text for level, text in Page(html).headings if level == 2) == "Decision"
 
 
-def test_a_derived_row_leads_to_the_rows_behind_it(book: Book) -> None:
+def test_a_derived_row_leads_to_the_rows_behind_it(data: ReportData) -> None:
     for name in ("costs", "memory_split"):
-        for row in book.rows(name):
-            behind = list(book.behind(row["trace"]))
+        for row in data.rows(name):
+            behind = list(data.behind(row["trace"]))
             assert behind, row["trace"]
             for evidence, rows in behind:
                 assert evidence.table == "runs"
@@ -171,14 +171,14 @@ def test_structure_for_screen_readers(parsed: Page) -> None:
 def test_a_simulated_study_says_so_and_another_does_not(html: str, analysis: Analysis) -> None:
     assert "SIMULATED" in html
     measured = replace(analysis, context={**analysis.context, "simulated": False})
-    assert "SIMULATED" not in page(open_book(measured), [])
+    assert "SIMULATED" not in page(report_data(measured), [])
 
 
 def test_incomplete_data_are_told(analysis: Analysis) -> None:
     comparisons = analysis.tables["comparisons"]
     short = comparisons.with_columns(pairs_planned=comparisons["n"] + 1)
-    assert "Not complete" in page(open_book(replace(analysis, tables={**analysis.tables, "comparisons": short})), [])
-    assert "Not complete" not in page(open_book(analysis), [])
+    assert "Not complete" in page(report_data(replace(analysis, tables={**analysis.tables, "comparisons": short})), [])
+    assert "Not complete" not in page(report_data(analysis), [])
 
 
 def trials(rejections: int) -> Mapping[str, object]:
@@ -186,22 +186,22 @@ def trials(rejections: int) -> Mapping[str, object]:
     return {"not_estimable": None, "cause": None, "trials": [{"paired": rate, "blocked": rate}], "reach": {}}
 
 
-def calibrated(book: Book, *, sound: bool | None, **metrics: object) -> str:
+def calibrated(data: ReportData, *, sound: bool | None, **metrics: object) -> str:
     """The page of the same numbers from a machine whose calibration found this."""
     told = {"sound": sound, "runs": 120, "model": "m", "environment": "native", "host": "box", "metrics": metrics}
-    return page(Book(replace(book.analysis, context={**book.context, "calibration": told}), book.own), [])
+    return page(ReportData(replace(data.analysis, context={**data.context, "calibration": told}), data.own), [])
 
 
 LOST = {"not_estimable": "no value"}
 
 
-def test_what_the_calibration_found_is_told(book: Book, html: str) -> None:
-    held = calibrated(book, sound=True, output_throughput_tok_s=trials(1), host_available_drop_peak_gib=LOST)
+def test_what_the_calibration_found_is_told(data: ReportData, html: str) -> None:
+    held = calibrated(data, sound=True, output_throughput_tok_s=trials(1), host_available_drop_peak_gib=LOST)
     assert "1 of 20" in held
     assert "not calibrated" not in held
-    failed = calibrated(book, sound=False, output_throughput_tok_s=trials(9))
+    failed = calibrated(data, sound=False, output_throughput_tok_s=trials(9))
     assert failed.index("calibration FAILED") < failed.index('id="table-decision"')
-    assert "calibration could judge nothing" in calibrated(book, sound=None, output_throughput_tok_s=LOST)
+    assert "calibration could judge nothing" in calibrated(data, sound=None, output_throughput_tok_s=LOST)
     assert "This machine is not calibrated" in html
 
 
@@ -229,14 +229,14 @@ _LONG = ("two runs", "no gpu, no requests, no samples")
 )
 def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[str, object]) -> None:
     found = analyse(small_study(tmp_path, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
-    book = open_book(found)
-    parsed = Page(page(book, []))
-    assert [cell for cell in parsed.cells if not is_of(book, cell)] == []
+    data = report_data(found)
+    parsed = Page(page(data, []))
+    assert [cell for cell in parsed.cells if not is_of(data, cell)] == []
     assert not re.search(r"\b(nan|None|inf)\b", words(parsed.source))
     assert not [
         one
         for name in ("methods", "threats", "questions")
-        for one in points(texts(book), f"text/{name}.j2")
+        for one in points(texts(data), f"text/{name}.j2")
         if not all(one)
     ]
 
@@ -244,7 +244,7 @@ def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[s
 def test_a_dataset_without_its_experiment_makes_a_page(tmp_path: Path) -> None:
     folder = small_study(tmp_path, models=1, runs=3)
     (folder / "experiment.json").unlink()
-    assert "No margins were declared" in page(open_book(analyse(folder)), [])
+    assert "No margins were declared" in page(report_data(analyse(folder)), [])
 
 
 def luminance(colour: str) -> float:
@@ -281,14 +281,14 @@ def test_a_sequential_study_tells_its_looks_and_is_not_called_incomplete(analysi
     comparisons = analysis.tables["comparisons"]
     early = comparisons.with_columns(pairs_planned=comparisons["n"] + 25).filter(pl.col("verdict") != "undecided")
     context = {**analysis.context, "sequential": {"looks": [4, 6], "spending": "linear"}}
-    book = open_book(replace(analysis, tables={**analysis.tables, "comparisons": early}, context=context))
-    text = page(book, [])
+    data = report_data(replace(analysis, tables={**analysis.tables, "comparisons": early}, context=context))
+    text = page(data, [])
     assert "Not complete" not in text
     assert "After 4 and 6 pairs" in text
 
 
 def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
     words = "not those that the experiment declared"
-    assert words not in page(open_book(analysis), [])
+    assert words not in page(report_data(analysis), [])
     other = {**analysis.context, "margins": {**analysis.context["margins"], "latency_mean_ms": 0.2}}
-    assert words in page(open_book(replace(analysis, context=other)), [])
+    assert words in page(report_data(replace(analysis, context=other)), [])

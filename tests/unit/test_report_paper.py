@@ -11,8 +11,8 @@ from support.studies import small_study
 from sparkray.analysis import analyse
 from sparkray.analysis.latex import escape
 from sparkray.analysis.provenance_ids import SCOPE
-from sparkray.report import open_book
-from sparkray.report.book import Book
+from sparkray.report import report_data
+from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, draw, rendered, words
 from sparkray.report.latex import Macros, body, cited, defined, traces_of
 from sparkray.report.page import texts
@@ -27,23 +27,23 @@ CONSTANTS = {"95", "90", "80", "5", "10,000"}
 
 
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Book:
-    return open_book(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
+def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    return report_data(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
 
 
 @pytest.fixture(scope="module")
-def paper(book: Book, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def paper(data: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    return write_paper(book, [saved(book, name, folder) for name in DRAWN], folder / "paper")
+    return write_paper(data, [saved(data, name, folder) for name in DRAWN], folder / "paper")
 
 
-def saved(book: Book, name: str, folder: Path) -> Saved:
+def saved(data: ReportData, name: str, folder: Path) -> Saved:
     """One figure on disk."""
-    figure = draw(name, book)
+    figure = draw(name, data)
     assert figure is not None
     contents = rendered(name, figure, ("svg", "pdf"))
     (folder / f"{name}.pdf").write_bytes(contents["pdf"])
-    made = texts(book)
+    made = texts(data)
     return Saved(
         name,
         words(made, name, "title"),
@@ -74,17 +74,17 @@ def test_every_number_of_the_data_is_a_macro(paper: Path) -> None:
     assert loose(paper.read_text().partition("\\begin{document}")[2]) <= CONSTANTS
 
 
-def test_a_number_keeps_its_provenance_through_filters(book: Book) -> None:
+def test_a_number_keeps_its_provenance_through_filters(data: ReportData) -> None:
     macros = Macros()
-    made = macros.environment("text", book)
+    made = macros.environment("text", data)
     least = "(rows('comparisons')|rejectattr('ratio', 'none')|map(attribute='ratio')|min)|num('ratio')"
     source = f"{{{{ {least} }}}} {{{{ rows('runs', level='')|length }}}}"
     text = macros.tex(made.from_string(source).render())
     keys = re.findall(r"\\sr\{([^{}]*)\}", text)
     assert [key.partition("/")[0] for key in keys] == ["comparisons", "tally"]
-    smallest = min(row["ratio"] for row in book.rows("comparisons") if row["ratio"] is not None)
+    smallest = min(row["ratio"] for row in data.rows("comparisons") if row["ratio"] is not None)
     assert macros.values[keys[0]] == f"\\num{{{smallest:.4f}}}"
-    assert macros.values[keys[1]] == f"\\num{{{len(book.rows('runs'))}}}"
+    assert macros.values[keys[1]] == f"\\num{{{len(data.rows('runs'))}}}"
     assert macros.tex(made.from_string("{{ ctx.runs_used }} {{ 1 + 1 }}").render()).endswith("} 2")
 
 
@@ -95,13 +95,13 @@ def test_every_macro_is_defined_and_used(paper: Path) -> None:
     assert len(used) > 100
 
 
-def test_beside_every_macro_stands_a_trace_that_opens(paper: Path, book: Book) -> None:
+def test_beside_every_macro_stands_a_trace_that_opens(paper: Path, data: ReportData) -> None:
     traces = traces_of((paper.parent / "numbers.tex").read_text())
     kinds = {trace.partition("/")[0]: trace for trace in traces.values() if SCOPE not in trace}
     assert {"tally", "context", "comparisons", "descriptive", "study"} <= set(kinds)
     scoped = [trace for trace in traces.values() if SCOPE in trace][:1]
     for trace in (*kinds.values(), *scoped):
-        evidence, rows = book.open(trace)
+        evidence, rows = data.open(trace)
         assert evidence.count == rows.height > 0
     key = next(key for key, trace in traces.items() if trace.startswith("tally/comparisons&metric="))
     assert key.startswith("tally/comparisons-metric-")
@@ -120,7 +120,7 @@ def test_figures_and_tables_stand_in_their_places(paper: Path) -> None:
         assert (paper.parent / "figures" / f"{name}.pdf").is_file()
     for name in re.findall(r"\\input\{(tables/[^{}]*)\}", text):
         assert (paper.parent / f"{name}.tex").read_text().count("\\toprule") == 1
-    assert re.findall(r"\\begin\{(figure\*?)\}", text) == ["figure*", "figure"]
+    assert re.findall(r"\\begin\{(figure\*?)\}", text) == ["figure", "figure"]
     assert "SIMULATED" in text
 
 

@@ -11,8 +11,8 @@ from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.threats import threat_rows
-from sparkray.report import open_book
-from sparkray.report.book import Book
+from sparkray.report import report_data
+from sparkray.report.data import ReportData
 from sparkray.report.page import page, texts
 from sparkray.report.paper import points
 from sparkray.simulate.study import Plant, plant
@@ -23,19 +23,19 @@ def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     return analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=6))
 
 
-def other(analysis: Analysis, **context: Any) -> Book:
-    """A book of the same numbers about a study of which something else is told."""
-    return open_book(replace(analysis, context={**analysis.context, **context}))
+def other(analysis: Analysis, **context: Any) -> ReportData:
+    """A data of the same numbers about a study of which something else is told."""
+    return report_data(replace(analysis, context={**analysis.context, **context}))
 
 
-def said(book: Book) -> Mapping[str, str]:
+def said(data: ReportData) -> Mapping[str, str]:
     """Methods and threats by name."""
-    made = texts(book)
+    made = texts(data)
     return dict([*points(made, "text/methods.j2"), *points(made, "text/threats.j2")])
 
 
 def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(analysis: Analysis) -> None:
-    assert "Every run of every arm recorded the same digest" in said(open_book(analysis))["Same bits"]
+    assert "Every run of every arm recorded the same digest" in said(report_data(analysis))["Same bits"]
     files = analysis.context["conduct"]["files"]
 
     def told(**changed: Mapping[str, Any]) -> str:
@@ -70,24 +70,24 @@ def test_of_memory_only_what_holds_on_that_machine_is_said(
 
 def test_margins_that_nobody_declared_are_not_called_fixed_before_the_data(tmp_path: Path, analysis: Analysis) -> None:
     fixed = "Margins, fixed before the data"
-    assert fixed in said(open_book(analysis))
+    assert fixed in said(report_data(analysis))
     folder = small_study(tmp_path, models=1, runs=3)
     (folder / "experiment.json").unlink()
-    book = open_book(analyse(folder))
-    assert fixed not in said(book)
-    assert "the defaults of this program" in said(book)["Margins, not declared"]
-    assert "these are the defaults of this program" in page(book, [])
+    data = report_data(analyse(folder))
+    assert fixed not in said(data)
+    assert "the defaults of this program" in said(data)["Margins, not declared"]
+    assert "these are the defaults of this program" in page(data, [])
 
 
 def test_a_load_of_levels_is_not_told_as_the_cards_batch(tmp_path: Path) -> None:
     levels = ("concurrency=1", "concurrency=4")
-    found = said(open_book(analyse(small_study(tmp_path, models=1, runs=3, levels=levels))))
+    found = said(report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels))))
     assert "as each level says (concurrency=1 and concurrency=4)" in found["Workload"]
     assert "card's batch" not in found["Workload"]
 
 
 def test_lots_are_spoken_of_only_where_they_were_drawn(analysis: Analysis) -> None:
-    drawn, rotated = said(open_book(analysis)), said(other(analysis, order="alternating"))
+    drawn, rotated = said(report_data(analysis)), said(other(analysis, order="alternating"))
     assert "drawn by lot from the seed" in drawn["Order"]
     assert "permutation inside blocks" in drawn["Beside it"]
     assert "nothing is drawn by lot" in rotated["Order"]
@@ -98,7 +98,7 @@ def test_lots_are_spoken_of_only_where_they_were_drawn(analysis: Analysis) -> No
 
 def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
     name = "Before each run, recorded"
-    found = said(open_book(analysis))
+    found = said(report_data(analysis))
     assert "No run recorded how long it waited" in found[name]
     waited = {"runs": 36, "min": 1.5, "median": 62.0, "max": 301.25}
     conduct = {**analysis.context["conduct"], "gate_wait_s": waited}
@@ -115,10 +115,10 @@ def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
 
 def test_checks_and_audit_are_told(analysis: Analysis) -> None:
     checks = analysis.tables["checks"].with_columns(verdict=pl.lit("warn"))
-    book = open_book(replace(analysis, tables={**analysis.tables, "checks": checks}))
-    text = page(book, [])
-    warned = [row for row in book.rows("checks") if row["verdict"] != "pass"]
-    findings = [row for row in book.rows("audit") if row["gravity"] != "not judged"]
+    data = report_data(replace(analysis, tables={**analysis.tables, "checks": checks}))
+    text = page(data, [])
+    warned = [row for row in data.rows("checks") if row["verdict"] != "pass"]
+    findings = [row for row in data.rows("audit") if row["gravity"] != "not judged"]
     assert warned
     assert findings
     first = text[: text.index("<nav")]
@@ -128,10 +128,10 @@ def test_checks_and_audit_are_told(analysis: Analysis) -> None:
 
 def test_a_verdict_that_depends_on_outliers_comes_with_a_caution(tmp_path: Path) -> None:
     planted = Plant(models=("Mistral-7B-v0.3",), runs=20, requests=8, samples=0, bad_block=7)
-    book = open_book(analyse(plant(tmp_path, planted)))
-    assert "CAUTION: " in said(book)["Outliers"]
-    assert "verdicts would be others without them" in said(book)["Outliers"]
-    text = page(book, [])
+    data = report_data(analyse(plant(tmp_path, planted)))
+    assert "CAUTION: " in said(data)["Outliers"]
+    assert "verdicts would be others without them" in said(data)["Outliers"]
+    text = page(data, [])
     assert "on outlying pairs" in text[: text.index("<nav")]
 
 
@@ -142,7 +142,7 @@ def threats_of(analysis: Analysis, **columns: object) -> Mapping[str, str]:
     tables = {**analysis.tables, "comparisons": changed}
     found = threat_rows({name: table.to_dicts() for name, table in tables.items()}, ("latency_mean_ms",))
     tables["threats"] = pl.DataFrame(found, schema=analysis.tables["threats"].schema)
-    return said(open_book(replace(analysis, tables=tables)))
+    return said(report_data(replace(analysis, tables=tables)))
 
 
 def clustered(analysis: Analysis, **columns: object) -> str:

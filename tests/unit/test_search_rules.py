@@ -15,7 +15,7 @@ from sparkray.optimize.search import Batch, Result, Settings, search
 from sparkray.optimize.search.failure_attribution import FailureAttribution, levels_of
 from sparkray.optimize.search.propose import designed
 from sparkray.optimize.search.race import Noise, hopeless, mean, pooled_noise
-from sparkray.optimize.search.surrogate import Observations, Surrogate, climbed, neighbours
+from sparkray.optimize.search.surrogate import Observations, Surrogate, hill_climb, neighbours
 
 SURE = {"m": Noise(0.01, 1e6), "n": Noise(0.01, 1e6)}
 SIZES = (3, 2, 2)
@@ -35,16 +35,16 @@ def test_noise_is_pooled_within_configurations() -> None:
 
 
 def test_noise_that_was_told_gives_way_to_repeats() -> None:
-    assert pooled_noise([], told=0.01) == Noise(pytest.approx(0.01), 10.0)
-    assert pooled_noise([[0.0], [1.0]], told=0.01).sd == pytest.approx(0.01)
-    assert pooled_noise([[0.0, 0.1] * 50], told=0.01).sd == pytest.approx(0.05, rel=0.1)
+    assert pooled_noise([], known=0.01) == Noise(pytest.approx(0.01), 10.0)
+    assert pooled_noise([[0.0], [1.0]], known=0.01).sd == pytest.approx(0.01)
+    assert pooled_noise([[0.0, 0.1] * 50], known=0.01).sd == pytest.approx(0.05, rel=0.1)
 
 
 def test_plain_harm_is_stopped_after_one_run_and_a_small_loss_is_not() -> None:
     leader = steps(0.0, 0.0)
-    assert hopeless(steps(-0.7), leader, SURE, looks=1) is not None
-    assert hopeless(steps(-0.01), leader, SURE, looks=1) is None
-    assert hopeless(steps(*[-0.01] * 30), steps(*[0.0] * 30), SURE, looks=1) is not None
+    assert hopeless(steps(-0.7), leader, SURE, tests=1) is not None
+    assert hopeless(steps(-0.01), leader, SURE, tests=1) is None
+    assert hopeless(steps(*[-0.01] * 30), steps(*[0.0] * 30), SURE, tests=1) is not None
 
 
 def test_while_the_noise_is_a_guess_only_what_is_far_behind_is_stopped() -> None:
@@ -61,20 +61,20 @@ def test_while_the_noise_is_a_guess_only_what_is_far_behind_is_stopped() -> None
 
 
 def test_the_reason_names_the_size() -> None:
-    said = hopeless(steps(math.log(0.5)), None, SURE, looks=1)
+    said = hopeless(steps(math.log(0.5)), None, SURE, tests=1)
     assert said is not None
     assert "-50.0% against the baseline after 1" in said
 
 
 def test_slack_keeps_what_other_models_may_make_up_for() -> None:
-    assert hopeless(steps(-0.05), None, SURE, looks=1) is not None
-    assert hopeless(steps(-0.05), None, SURE, looks=1, slack=0.1) is None
+    assert hopeless(steps(-0.05), None, SURE, tests=1) is not None
+    assert hopeless(steps(-0.05), None, SURE, tests=1, slack=0.1) is None
 
 
 def test_a_leader_is_held_against_on_the_models_that_both_have_seen() -> None:
     leader = {("m", 0): 0.0, ("n", 0): 0.5}
-    assert hopeless({("m", 1): 0.0}, leader, SURE, looks=1) is None
-    assert hopeless({("n", 1): 0.0}, leader, SURE, looks=1) is not None
+    assert hopeless({("m", 1): 0.0}, leader, SURE, tests=1) is None
+    assert hopeless({("n", 1): 0.0}, leader, SURE, tests=1) is not None
 
 
 def test_models_count_alike_however_often_they_were_measured() -> None:
@@ -89,7 +89,7 @@ def test_one_as_good_is_stopped_as_seldom_as_is_said(blocks: tuple[tuple[int, ..
     for _ in range(tries):
         base = rng.normal(0, sd / math.sqrt(2), 4)
         arms = [{("m", b): float(rng.normal(0, sd / math.sqrt(2)) - base[b]) for b in arm} for arm in blocks]
-        stopped += hopeless(arms[0], arms[1], SURE, looks=looks) is not None
+        stopped += hopeless(arms[0], arms[1], SURE, tests=looks) is not None
     said = 0.1 / looks
     assert stopped / tries == pytest.approx(said, abs=4 * math.sqrt(said / tries))
 
@@ -162,7 +162,7 @@ def test_draws_scatter_as_the_doubt_says() -> None:
 def test_climbing_ends_where_no_two_changes_are_better() -> None:
     surrogate = observed({(0, 1): 0.03, (1, 1): 0.02, (2, 1): -0.05}, 40, 0.003)
     for start in ([2, 0, 1], [0, 0, 0]):
-        found = climbed(np.array(start), [[0, 1, 2], [0, 1], [0, 1]], lambda x: x, lambda x: surrogate.predict(x)[0])
+        found = hill_climb(np.array(start), [[0, 1, 2], [0, 1], [0, 1]], lambda x: x, lambda x: surrogate.predict(x)[0])
         assert found.tolist() == [1, 1, 0]
 
 
@@ -170,7 +170,11 @@ def test_a_pair_is_climbed_to_where_neither_level_gains_alone() -> None:
     def score(x: np.ndarray) -> np.ndarray:
         return np.asarray(0.02 * ((x[:, 1] == 1) & (x[:, 2] == 1)) - 0.001 * x.sum(axis=1))
 
-    assert climbed(np.zeros(3, dtype=np.int64), [[0, 1, 2], [0, 1], [0, 1]], lambda x: x, score).tolist() == [0, 1, 1]
+    assert hill_climb(np.zeros(3, dtype=np.int64), [[0, 1, 2], [0, 1], [0, 1]], lambda x: x, score).tolist() == [
+        0,
+        1,
+        1,
+    ]
 
 
 def test_neighbours_are_all_that_differ_on_one_axis_or_two() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sparkray.errors import InputError
 from sparkray.sweep.app import app
-from sparkray.workflows.study_design import Design, choose, kept_design, ladder
+from sparkray.workflows.study_design import Design, choose, kept_design, smaller_designs
 
 CARDS = [card(name, tier=tier) for name, tier in (("A", 1), ("B", 2), ("C", 3), ("D", 1))]
 WHOLE = Design(runs=30, models=("A", "B", "C", "D"), optimize_runs=10, trials=20, confirm_runs=30)
@@ -21,13 +21,13 @@ def hours(design: Design) -> float:
 
 
 def test_the_first_design_is_the_whole_one() -> None:
-    assert next(ladder(WHOLE, CARDS)) == WHOLE
-    assert choose(ladder(WHOLE, CARDS), hours, None) == WHOLE
-    assert choose(ladder(WHOLE, CARDS), hours, 120.0) == WHOLE
+    assert next(smaller_designs(WHOLE, CARDS)) == WHOLE
+    assert choose(smaller_designs(WHOLE, CARDS), hours, None) == WHOLE
+    assert choose(smaller_designs(WHOLE, CARDS), hours, 120.0) == WHOLE
 
 
 def test_blocks_go_before_models_down_to_ten_and_tiers_from_the_last() -> None:
-    found = [(design.runs, "".join(design.models)) for design in ladder(WHOLE, CARDS)]
+    found = [(design.runs, "".join(design.models)) for design in smaller_designs(WHOLE, CARDS)]
     assert found[:6] == [(30, "ABCD"), (20, "ABCD"), (15, "ABCD"), (12, "ABCD"), (10, "ABCD"), (20, "ABD")]
     assert found[-1] == (3, "AD")
     assert [blocks for blocks, models in found if models == "AD"] == [20, 15, 12, 10, 8, 6, 4, 3]
@@ -35,12 +35,12 @@ def test_blocks_go_before_models_down_to_ten_and_tiers_from_the_last() -> None:
 
 @given(st.floats(min_value=6, max_value=150))
 def test_what_is_chosen_fits(budget: float) -> None:
-    assert hours(choose(ladder(WHOLE, CARDS), hours, budget)) <= budget
+    assert hours(choose(smaller_designs(WHOLE, CARDS), hours, budget)) <= budget
 
 
 def test_a_budget_below_the_smallest_design_is_refused_with_one_that_fits() -> None:
     with pytest.raises(InputError, match=r"--budget-hours 1: the smallest study takes about 6\.00 h") as refused:
-        choose(ladder(WHOLE, CARDS), hours, 1.0)
+        choose(smaller_designs(WHOLE, CARDS), hours, 1.0)
     assert "--budget-hours 6.00" in refused.value.remedy
 
 
@@ -61,7 +61,7 @@ def test_fewer_pairs_have_less_power_and_interim_analyses_end_at_the_last() -> N
 
 def test_no_design_has_more_than_the_whole_one() -> None:
     few = Design(runs=4, models=("A", "D"), optimize_runs=2, trials=4, confirm_runs=6)
-    for design in ladder(few, CARDS):
+    for design in smaller_designs(few, CARDS):
         assert design.runs <= few.runs
         assert design.optimize_runs <= few.optimize_runs
         assert design.trials <= few.trials

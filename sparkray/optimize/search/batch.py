@@ -60,22 +60,22 @@ class Batches:
         settings: Settings,
         clock: Callable[[], float],
     ) -> None:
-        self._study, self._ground, self._station = study, feasible_space, worker
+        self._study, self._space, self._worker = study, feasible_space, worker
         self._settings, self._clock = settings, clock
 
     def taken(self, handle: optuna.Trial, trial: Trial) -> Member | None:
         """A trial as a member of the next batch; None if everything of it is known already, and then it is closed.
 
-        What is known of its configuration is told to Optuna; what the rows of a block that is over say is, too.
+        What is known of its configuration is reported to Optuna, as are the rows of a block that is over.
         """
-        member = Member(handle, trial, self._ground.key(trial.choices), again="again" in handle.user_attrs)
+        member = Member(handle, trial, self._space.key(trial.choices), again="again" in handle.user_attrs)
         for step, value in enumerate(self._own(member).values.values()):
             handle.report(value, step)
         block = handle.user_attrs.get("block")
         if block is not None and not self._near(block):
             for model in self._settings.models:
                 for one in self._wanting([member], model, block["number"]):
-                    [result] = self._station.submit(Batch(model, block["number"], (trial,), over=True))
+                    [result] = self._worker.submit(Batch(model, block["number"], (trial,), over=True))
                     if result.answered:
                         self._store(one, (model, block["number"]), result)
         return next(iter(self._sifted([member], last=True)), None)
@@ -97,7 +97,7 @@ class Batches:
 
     def _measured(self, mine: list[Member], model: str, block: int) -> list[Member]:
         """Measures one block of one model; who of it is out of the batch, since no run of it counts."""
-        results = self._station.submit(Batch(model, block, tuple(member.trial for member in mine)))
+        results = self._worker.submit(Batch(model, block, tuple(member.trial for member in mine)))
         gone = []
         for member, result in zip(mine, results, strict=True):
             if result.answered:
@@ -109,13 +109,13 @@ class Batches:
 
     def _block(self, members: list[Member]) -> int:
         """The block that a dead driver left, where it is near enough; else one of our own."""
-        told = [member.handle.user_attrs.get("block") for member in members]
-        near = [int(block["number"]) for block in told if block is not None and self._near(block)]
+        stored = [member.handle.user_attrs.get("block") for member in members]
+        near = [int(block["number"]) for block in stored if block is not None and self._near(block)]
         own = self._settings.first_block + _BLOCKS * min(member.trial.number for member in members)
         return near[0] if near else own
 
     def _near(self, block: Mapping[str, Any]) -> bool:
-        here = (block["host"], block["boot"]) == (self._station.host, self._station.boot)
+        here = (block["host"], block["boot"]) == (self._worker.host, self._worker.boot)
         return bool(here and self._clock() - block["opened"] < NEAR_S)
 
     def _write(self, members: list[Member], block: int) -> None:
@@ -123,9 +123,9 @@ class Batches:
         for member in members:
             known = member.handle.user_attrs.get("block") or {}
             if known.get("number") != block:
-                where = {"host": self._station.host, "boot": self._station.boot}
-                told = {"number": block, "opened": self._clock(), **where}
-                member.handle.set_user_attr("block", told)
+                where = {"host": self._worker.host, "boot": self._worker.boot}
+                stored = {"number": block, "opened": self._clock(), **where}
+                member.handle.set_user_attr("block", stored)
 
     def _history(self) -> History:
         return History(self._study.get_trials(deepcopy=False), self._settings)
@@ -135,21 +135,22 @@ class Batches:
 
     def _wanting(self, members: list[Member], model: str, block: int) -> list[Member]:
         """Those that are to be measured in a block: finalists in every one, others once on each model."""
-        history, found = self._history(), []
-        for member in members:
-            facts = history.by_key[member.key].facts
-            if (model, block) not in facts and (member.again or all(place[0] != model for place in facts)):
-                found.append(member)
-        return found
+        history = self._history()
+        facts = [history.by_key[member.key].facts for member in members]
+        return [
+            member
+            for member, known in zip(members, facts, strict=True)
+            if (model, block) not in known and (member.again or all(place[0] != model for place in known))
+        ]
 
     def _store(self, member: Member, place: Place, result: Result) -> None:
         """All of one result in one attribute, so that a kill leaves all of it or nothing; what it came from beside it."""
         handle, before = member.handle, self._own(member)
-        told = {"model": place[0], "block": place[1], **asdict(result)}
-        handle.set_user_attr("evaluations", [*handle.user_attrs.get("evaluations", ()), told])
+        stored = {"model": place[0], "block": place[1], **asdict(result)}
+        handle.set_user_attr("evaluations", [*handle.user_attrs.get("evaluations", ()), stored])
         if result.log_ratio is not None:
             handle.report(result.log_ratio, len(before.values))
-        every = [*before.facts.values(), told]
+        every = [*before.facts.values(), stored]
         handle.set_user_attr("runs", [facts[name] for facts in every for name in RUNS if facts[name]])
         handle.set_user_attr("docker_command", result.docker_command)
         handle.set_user_attr("effective_state", result.effective_state)
@@ -172,7 +173,7 @@ class Batches:
     def _sifted(self, members: list[Member], *, last: bool) -> list[Member]:
         """Those that go on; the others are closed. `last`: every model of the block is done."""
         history, left = self._history(), []
-        known = history.known(self._ground) if members else None
+        known = history.known(self._space) if members else None
         for member in members:
             reason = self._enough(member, history.by_key[member.key], known, last=last)
             if reason is None:
@@ -194,7 +195,7 @@ class Batches:
             own.values,
             leader.values if leader else None,
             known.noise,
-            looks=len(self._settings.models) * (1 + self._settings.rounds),
+            tests=len(self._settings.models) * (1 + self._settings.rounds),
             slack=(0.0 if own.everywhere else _OTHER_MODELS) + (0.0 if known.df >= _KNOWN_DF else _UNSURE),
         )
         if behind is not None:

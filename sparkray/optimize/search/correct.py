@@ -20,8 +20,9 @@ def corrected(study: optuna.Study, settings: Settings, recall: Recall) -> int:
     """Puts a trial into the queue for each configuration whose numbers stand no more; how many there were."""
     history = History(study.get_trials(deepcopy=False), settings)
     idle = [c for c in history.by_key.values() if c.facts and not c.running]
-    told = [facts for c in idle for facts in c.facts.values()]
-    now = dict(zip(map(id, told), recall([_result(facts) for facts in told]), strict=True))
+    facts_of = [facts for c in idle for facts in c.facts.values()]
+    stored = [Result(**{name: facts[name] for name in _FIELDS}) for facts in facts_of]
+    now = dict(zip(map(id, facts_of), recall(stored), strict=True))
     changed = 0
     for own in idle:
         stands = [_stored(facts, now[id(facts)]) for facts in own.facts.values()]
@@ -32,10 +33,6 @@ def corrected(study: optuna.Study, settings: Settings, recall: Recall) -> int:
             study.enqueue_trial(dict(own.choices), user_attrs=attrs)
             changed += 1
     return changed
-
-
-def _result(facts: Mapping[str, Any]) -> Result:
-    return Result(**{name: facts[name] for name in _FIELDS})
 
 
 def _stored(facts: Mapping[str, Any], now: Result | None) -> dict[str, Any] | None:

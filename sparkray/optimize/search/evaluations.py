@@ -37,7 +37,9 @@ def told_of(
     better: dict[str, Better] = {context.metric: "higher", MEMORY: "lower", KV_CACHE: "higher", ISOLATION: "lower"}
     base = [row for row in rows.ok if row["environment"] == CONTAINER_BASELINE]
     tried = [
-        _baseline(context, one, base) if _is_baseline(one) else _tried(context, one, _rows_of(one, rows))
+        _baseline(context, one, base)
+        if all(label == BASELINE for label in one.choices.values())
+        else _tried(context, one, _rows_of(one, rows))
         for one in found.evaluated
     ]
     usable = [one for one in tried if one.state in ("complete", "stopped") and one.ratio is not None]
@@ -57,10 +59,6 @@ def told_of(
     )
 
 
-def _is_baseline(one: Evaluated) -> bool:
-    return all(label == BASELINE for label in one.choices.values())
-
-
 def _rows_of(one: Evaluated, rows: Rows) -> list[Row]:
     """The ok runs of a configuration, without those of the baseline; none where another machine has them."""
     found = [rows.last(run_id) for run_id in dict.fromkeys(one.run_ids)]
@@ -68,10 +66,10 @@ def _rows_of(one: Evaluated, rows: Rows) -> list[Row]:
 
 
 def _means(context: OptimizationContext, rows: Sequence[Row]) -> dict[str, float]:
-    told = {
+    values_of = {
         name: [float(row[name]) for row in rows if row[name] is not None] for name in (context.metric, MEMORY, KV_CACHE)
     }
-    return {name: sum(values) / len(values) for name, values in told.items() if values}
+    return {name: sum(values) / len(values) for name, values in values_of.items() if values}
 
 
 def _measures(context: OptimizationContext, one: Tried) -> Measures:

@@ -55,7 +55,7 @@ class Configuration:
 
     @property
     def constraints(self) -> dict[str, float]:
-        """The worst seen of each; at most 0 is feasible."""
+        """The worst observed of each; at most 0 is feasible."""
         worst: dict[str, float] = {}
         for facts in self.facts.values():
             for name, value in facts["constraints"].items():
@@ -64,7 +64,7 @@ class Configuration:
 
     @property
     def feasible(self) -> bool:
-        """Whether no constraint was seen broken."""
+        """Whether no constraint was observed broken."""
         return all(value <= 0 for value in self.constraints.values())
 
     @property
@@ -108,7 +108,10 @@ class History:
         for trial in trials:
             if "key" in trial.user_attrs and trial.number not in self.corrected:
                 self._add(trial)
-        self.noise: dict[str, Noise] = {model: self._noise_on(model) for model in settings.models}
+        self.noise: dict[str, Noise] = {}
+        for model in settings.models:
+            groups = [[v for place, v in c.values.items() if place[0] == model] for c in self.by_key.values()]
+            self.noise[model] = pooled_noise(groups, settings.noise.get(model))
 
     def _add(self, trial: FrozenTrial) -> None:
         attrs = trial.user_attrs
@@ -117,10 +120,6 @@ class History:
         )
         known.trials.append(trial)
         known.facts.update({(facts["model"], facts["block"]): facts for facts in attrs.get("evaluations", ())})
-
-    def _noise_on(self, model: str) -> Noise:
-        groups = [[v for place, v in c.values.items() if place[0] == model] for c in self.by_key.values()]
-        return pooled_noise(groups, self._settings.noise.get(model))
 
     @property
     def evaluations(self) -> int:
@@ -149,15 +148,15 @@ class History:
 
     def surrogate(self, feasible_space: FeasibleSpace) -> Surrogate:
         """Fitted to every log ratio that was measured, of what broke a constraint too."""
-        seen = [(c.choices, place, value) for c in self.by_key.values() for place, value in c.values.items()]
-        places = {place: number for number, place in enumerate(dict.fromkeys(place for _, place, _ in seen))}
+        observed = [(c.choices, place, value) for c in self.by_key.values() for place, value in c.values.items()]
+        places = {place: number for number, place in enumerate(dict.fromkeys(place for _, place, _ in observed))}
         return Surrogate(
             [len(axis.labels) for axis in feasible_space.axes],
             Observations(
-                x=feasible_space.encode([choices for choices, _, _ in seen]),
-                values=np.array([value for _, _, value in seen], dtype=np.float64),
-                block=np.array([places[place] for _, place, _ in seen], dtype=np.int64),
-                error=np.array([self.noise[place[0]].sd / SQRT2 for _, place, _ in seen], dtype=np.float64),
+                x=feasible_space.encode([choices for choices, _, _ in observed]),
+                values=np.array([value for _, _, value in observed], dtype=np.float64),
+                block=np.array([places[place] for _, place, _ in observed], dtype=np.int64),
+                error=np.array([self.noise[place[0]].sd / SQRT2 for _, place, _ in observed], dtype=np.float64),
                 df=min(noise.df for noise in self.noise.values()),
             ),
         )

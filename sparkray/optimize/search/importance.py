@@ -24,8 +24,7 @@ def importance(found: Found, feasible_space: FeasibleSpace) -> dict[str, float] 
     Returns:
         The shares, or why there are none (fewer than four configurations, or all alike).
     """
-    told = [(one.choices, one.mean) for one in found.evaluated if one.state in ("complete", "stopped")]
-    points = [(choices, 0.0 if mean is None else mean) for choices, mean in told]
+    points = [(one.choices, one.mean or 0.0) for one in found.evaluated if one.state in ("complete", "stopped")]
     if len(points) < _LEAST:
         return NotEstimable(f"{len(points)} configurations with a number: at least {_LEAST} are needed")
     if len({mean for _, mean in points}) == 1:

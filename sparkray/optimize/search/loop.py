@@ -1,6 +1,6 @@
-"""The search: ask for a batch, measure it in one block, tell, ask again; then a race of the best.
+"""The search: propose a batch, measure it in one block, store the results, repeat; then a race of the best.
 
-What comes next is told by the storage alone, so that any driver goes on at any moment: first what dead drivers left, then
+The storage alone decides what comes next, so that any driver can continue at any moment: first what dead drivers left, then
 new configurations until `trials` are settled, then the finalists in blocks of their own. A batch stands in the attributes
 of its trials before its first run; whoever takes up a trial of it goes on in the same block while that is close in time,
 and else asks what its rows say. `submit` may be asked twice for one batch, if a driver was killed before the answers were
@@ -25,7 +25,7 @@ from sparkray.errors import ConfigError
 from sparkray.optimize.search.batch import Batches, Member
 from sparkray.optimize.search.correct import corrected
 from sparkray.optimize.search.feasible_space import FeasibleSpace
-from sparkray.optimize.search.history import Configuration, History, evaluated
+from sparkray.optimize.search.history import History, evaluated
 from sparkray.optimize.search.propose import Proposer, best_guess
 from sparkray.optimize.search.storage import open_storage, unstable
 from sparkray.optimize.search.turns import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
@@ -42,7 +42,7 @@ SamplerOf = Callable[[FeasibleSpace, Settings], BaseSampler]
 
 
 def nothing() -> None:
-    """What a driver that needs nothing lets go of."""
+    """Does nothing."""
 
 
 def search(
@@ -150,7 +150,7 @@ def read(study: optuna.Study, feasible_space: FeasibleSpace, settings: Settings)
 
 
 def _known_without(settings: Settings, model: str) -> float:
-    """Degrees of freedom of a noise that was only guessed; none where it was told."""
+    """Degrees of freedom of a noise that was only guessed; none where it is known."""
     return -1.0 if model in settings.noise else History([], settings).noise[model].df
 
 
@@ -168,7 +168,7 @@ class _Loop:
         clock: Clock,
         crew: Crew,
     ) -> None:
-        self._study, self._ground, self._settings = study, feasible_space, settings
+        self._study, self._space, self._settings = study, feasible_space, settings
         self._driver, self._clock, self._crew, self._let_go = driver, clock, crew, worker.let_go
         self._batches = Batches(study, feasible_space, worker, settings=settings, clock=clock)
 
@@ -176,7 +176,7 @@ class _Loop:
         """Until nothing is left to do, here or at another driver's."""
         while True:
             with TAKING:
-                self._take_up()
+                take_up(self._study, self._study.get_trials(deepcopy=False), self._driver, now=self._clock())
                 members = self._asked_new() or self._asked_finalists()
             if members:
                 self._batches.measure(members)
@@ -186,9 +186,6 @@ class _Loop:
                 time.sleep(_WAIT_S)
             if neighbours_of(self._study, self._driver, now=self._clock()):
                 self._let_go()
-
-    def _take_up(self) -> None:
-        take_up(self._study, self._study.get_trials(deepcopy=False), self._driver, now=self._clock())
 
     def _history(self) -> History:
         return History(self._study.get_trials(deepcopy=False), self._settings)
@@ -200,7 +197,8 @@ class _Loop:
         while tries < _TRIES:
             history = self._history()
             size = self._batch_size(history, len(members)) if size is None else size
-            if not history.waiting and (len(members) >= size or not self._explores(history)):
+            explored = history.settled + history.underway >= self._settings.trials
+            if not history.waiting and (len(members) >= size or explored):
                 break
             member = self._asked()
             tries = 0 if member is not None or history.waiting else tries + 1
@@ -215,13 +213,9 @@ class _Loop:
         return -(-left // max(-(-left // self._settings.per_block), self._idle(history)))
 
     def _idle(self, history: History) -> int:
-        """Stations of the crew that have no batch, this one among them."""
+        """Workers that have no batch, this one among them."""
         busy = {str(trial.user_attrs.get("driver")) for trial in history.lasting(self._driver)}
         return self._crew.size() - sum(1 for name in busy if process_of(name) == process_of(self._driver))
-
-    def _explores(self, history: History) -> bool:
-        """Whether a new configuration is wanted."""
-        return history.settled + history.underway < self._settings.trials
 
     def _asked_finalists(self) -> list[Member]:
         """The most promising configurations that were not raced, once no other driver explores."""
@@ -232,53 +226,59 @@ class _Loop:
         members = []
         for choices in self._finalists(history, self._settings.finalists - raced):
             self._study.enqueue_trial(dict(choices), user_attrs={"again": True})
-            member = self._asked()
-            members += [member] if member is not None else []
-        return members
+            members.append(self._asked())
+        return [member for member in members if member is not None]
 
     def _finalists(self, history: History, most: int) -> list[Mapping[str, str]]:
         """Measured ones by their estimate, and the best that was not measured where it is thought better than all."""
         if most < 1:
             return []
-        surrogate = history.surrogate(self._ground)
-        known = history.known(self._ground, surrogate)
-        able = [c for c in known.complete if self._may_race(c)]
-        promising: list[tuple[float, Mapping[str, str]]] = [(known.estimates[c.key], c.choices) for c in able]
-        guess = best_guess(self._ground, history, surrogate, self._settings.seed)
+        surrogate = history.surrogate(self._space)
+        known = history.known(self._space, surrogate)
+        promising: list[tuple[float, Mapping[str, str]]] = [
+            (known.estimates[c.key], c.choices)
+            for c in known.complete
+            if not c.raced and not c.running and self._space.barred(c.choices) is None
+        ]
+        guess = best_guess(self._space, history, surrogate, self._settings.seed)
         if guess is not None:
             promising.append(guess)
         promising.sort(key=lambda one: -one[0])
         return [choices for _, choices in promising[:most]]
 
-    def _may_race(self, one: Configuration) -> bool:
-        return not one.raced and not one.running and self._ground.barred(one.choices) is None
-
     def _asked(self) -> Member | None:
         """The next trial of Optuna, signed; None if there is nothing to measure in it, and then it is closed."""
         handle = self._study.ask()
         handle.set_user_attr("driver", self._driver)
-        choices = self._ground.choose(lambda name, labels: str(handle.suggest_categorical(name, labels)))
-        barred = self._ground.barred(choices)
+        choices = self._space.choose(lambda name, labels: str(handle.suggest_categorical(name, labels)))
+        barred = self._space.barred(choices)
         if barred is not None:
-            handle.set_user_attr("barred", barred)
-            self._study.tell(handle, state=TrialState.FAIL)
+            self._give_up(handle, "barred", barred)
             return None
-        key, options = self._ground.key(choices), self._ground.options(choices)
+        key, options = self._space.key(choices), self._space.options(choices)
         trial = Trial(handle.number, options, f"container:trial-{key}", choices)
-        handle.set_user_attr("environment", trial.environment)
-        handle.set_user_attr("flags", " ".join(flag_words(options)))
-        handle.set_user_attr("security", self._ground.security(choices))
-        handle.set_user_attr("choices", choices)
-        handle.set_user_attr("key", key)  # last: with it, the trial is one of its configuration
+        attributes = {
+            "environment": trial.environment,
+            "flags": " ".join(flag_words(options)),
+            "security": self._space.security(choices),
+            "choices": choices,
+            "key": key,  # last: with it, the trial is one of its configuration
+        }
+        for name, value in attributes.items():
+            handle.set_user_attr(name, value)
         same_as = self._claimed(handle, key)
         if same_as is not None:
-            handle.set_user_attr("same_as", same_as)
-            self._study.tell(handle, state=TrialState.FAIL)
+            self._give_up(handle, "same_as", same_as)
             return None
-        if key == self._ground.key({}):
+        if key == self._space.key({}):
             self._study.tell(handle, 0.0)
             return None
         return self._batches.taken(handle, trial)
+
+    def _give_up(self, handle: optuna.Trial, why: str, value: object) -> None:
+        """Closes a trial without a measurement; the attribute `why` says the reason."""
+        handle.set_user_attr(why, value)
+        self._study.tell(handle, state=TrialState.FAIL)
 
     def _claimed(self, handle: optuna.Trial, key: str) -> int | None:
         """The number of the trial that has the configuration in this one's place, or None, and then it is ours alone.

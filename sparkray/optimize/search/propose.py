@@ -21,7 +21,7 @@ from sparkray.optimize.search.failure_attribution import Levels
 from sparkray.optimize.search.feasible_space import FeasibleSpace, Places
 from sparkray.optimize.search.history import History
 from sparkray.optimize.search.storage import unstable
-from sparkray.optimize.search.surrogate import Surrogate, climbed, neighbours
+from sparkray.optimize.search.surrogate import Surrogate, hill_climb, neighbours
 from sparkray.optimize.search.types import Settings
 from sparkray.stats.samples import Vector
 
@@ -52,7 +52,7 @@ class Proposer(BaseSampler):
     """
 
     def __init__(self, feasible_space: FeasibleSpace, settings: Settings) -> None:
-        self._ground, self._settings = feasible_space, settings
+        self._space, self._settings = feasible_space, settings
         self._tpe = tpe(settings.seed)
         self._distributions = {axis.name: CategoricalDistribution(axis.labels) for axis in feasible_space.axes}
         self._design = designed(feasible_space, DESIGNED, settings.seed)
@@ -79,8 +79,8 @@ class Proposer(BaseSampler):
         if place % _TURN == _TURN - 1:
             asked = self._tpe.infer_relative_search_space(study, trial)
             chosen: Mapping[str, str] = self._tpe.sample_relative(study, trial, asked)
-            settled = self._ground.settled(self._allowed(chosen))
-            if chosen and self._ground.key(settled) not in history.by_key:
+            settled = self._space.settled(self._allowed(chosen))
+            if chosen and self._space.key(settled) not in history.by_key:
                 return self._whole(settled)
         return self._whole(self._from_surrogate(history, trial.number))
 
@@ -99,14 +99,14 @@ class Proposer(BaseSampler):
 
     def _allowed(self, choices: Mapping[str, str]) -> dict[str, str]:
         """TPE knows nothing of what is barred."""
-        open_ = {axis.name: axis.open for axis in self._ground.axes}
+        open_ = {axis.name: axis.open for axis in self._space.axes}
         return {name: label if label in open_[name] else BASELINE for name, label in choices.items()}
 
     def _surrogate(self, history: History) -> Surrogate:
         """Fitted once to a batch: the trials that are under way tell nothing yet."""
         known = (history.evaluations, len(history.corrected))
         if self._fitted is None or self._fitted[0] != known:
-            self._fitted = known, history.surrogate(self._ground)
+            self._fitted = known, history.surrogate(self._space)
         return self._fitted[1]
 
     def _from_surrogate(self, history: History, number: int) -> dict[str, str]:
@@ -114,17 +114,17 @@ class Proposer(BaseSampler):
         rng = np.random.default_rng([self._settings.seed, number])
         surrogate = self._surrogate(history)
         effects = surrogate.draw(rng)
-        score = _score(self._ground, surrogate, effects, history.failure_attribution().draw(rng))
-        found = _best(self._ground, history, surrogate, score, rng)
-        around = self._ground.settle(neighbours(found, _open_places(self._ground)))
+        score = _score(self._space, surrogate, effects, history.failure_attribution().draw(rng))
+        found = _best(self._space, history, surrogate, score, rng)
+        around = self._space.settle(neighbours(found, _open_places(self._space)))
         for place in np.argsort(-score(around), kind="stable"):
-            choices = self._ground.named(around[place])
-            if self._ground.key(choices) not in history.by_key:
+            choices = self._space.named(around[place])
+            if self._space.key(choices) not in history.by_key:
                 return choices
-        return self._ground.choose(lambda name, _: str(rng.choice(self._open(name))))
+        return self._space.choose(lambda name, _: str(rng.choice(self._open(name))))
 
     def _open(self, name: str) -> tuple[str, ...]:
-        return next(axis.open for axis in self._ground.axes if axis.name == name)
+        return next(axis.open for axis in self._space.axes if axis.name == name)
 
 
 def best_guess(
@@ -154,7 +154,7 @@ def _best(
         measured = feasible_space.encode(known)
         starts += list(measured[np.argsort(-surrogate.predict(measured)[0])[:_STARTS]])
     starts.append(np.array([int(rng.choice(places)) for places in open_places], dtype=np.int64))
-    found = np.array([climbed(start, open_places, feasible_space.settle, score) for start in starts])
+    found = np.array([hill_climb(start, open_places, feasible_space.settle, score) for start in starts])
     return np.asarray(found[int(np.argmax(score(found)))])
 
 

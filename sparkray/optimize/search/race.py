@@ -1,11 +1,11 @@
 """How many blocks a configuration deserves. Pure.
 
-Optuna's WilcoxonPruner compares ranks, so that it cannot stop a trial before four common instances whatever is seen (with
+Optuna's WilcoxonPruner compares ranks, so that it cannot stop a trial before four common instances whatever the values (with
 three, the least one-sided p is 1/8): a configuration that halves the throughput would cost four runs on every model. Here
 the noise of one log ratio is pooled, model by model, over every configuration that was measured more than once, as the
 errors of a randomised block design are, and a trial is stopped by a one-sided t test on paired differences with that
 pooled deviation: before the next model where the harm is plain, later where it is not. What the two share: blocks are
-paired, and the risk is bounded. Every test is a look, and the risk is shared out over all looks that there can be.
+paired, and the risk is bounded. The risk is shared out over all tests of one configuration.
 """
 
 import math
@@ -17,11 +17,11 @@ from scipy import special
 from sparkray.optimize.search.types import Place
 
 RISK = 0.1
-"""Of stopping a configuration that is as good as the leader, over all looks at it; WilcoxonPruner's default is for each."""
+"""Of stopping a configuration that is as good as the leader, over all tests of it; WilcoxonPruner's default is for each."""
 FIRST_GUESS = 0.02
 """Of the sd of a log ratio while nothing is known: that of runs with a CV of 1.4 %."""
 _GUESS_DF = 2.0
-_TOLD_DF = 10.0
+_KNOWN_DF = 10.0
 Values = Mapping[Place, float]
 
 
@@ -33,15 +33,15 @@ class Noise:
     df: float
 
 
-def pooled_noise(groups: Sequence[Sequence[float]], told: float | None = None) -> Noise:
+def pooled_noise(groups: Sequence[Sequence[float]], known: float | None = None) -> Noise:
     """The deviation within configurations, pooled: s^2 = sum of squares about each mean / sum of (n - 1).
 
     Args:
         groups: Log ratios of each configuration on one model.
-        told: The deviation that another experiment found; counts as `_TOLD_DF` degrees of freedom. Without it a first
+        known: The deviation that another experiment found; counts as `_KNOWN_DF` degrees of freedom. Without it a first
             guess counts as `_GUESS_DF`.
     """
-    sd, df = (FIRST_GUESS, _GUESS_DF) if told is None else (told, _TOLD_DF)
+    sd, df = (FIRST_GUESS, _GUESS_DF) if known is None else (known, _KNOWN_DF)
     squares = df * sd * sd
     for values in groups:
         centre = math.fsum(values) / len(values) if values else 0.0
@@ -51,7 +51,7 @@ def pooled_noise(groups: Sequence[Sequence[float]], told: float | None = None) -
 
 
 def hopeless(
-    challenger: Values, leader: Values | None, noise: Mapping[str, Noise], *, looks: int, slack: float = 0.0
+    challenger: Values, leader: Values | None, noise: Mapping[str, Noise], *, tests: int, slack: float = 0.0
 ) -> str | None:
     """Why a configuration need not be measured further, in words; None while it may still be the better one.
 
@@ -63,7 +63,7 @@ def hopeless(
         challenger: Its log ratios, at least one.
         leader: Those of the best other configuration; None is the baseline itself, which is at 0.
         noise: Of one log ratio, by model.
-        looks: How often this is asked of one configuration at most.
+        tests: How often one configuration is tested at most.
         slack: Log ratio by which it may be behind beside that.
     """
     models = {model for model, _ in challenger}
@@ -78,7 +78,7 @@ def hopeless(
         a, b = mine.get(place, 0.0), theirs.get(place, 0.0)
         variance += (a * a + b * b + (a - b) ** 2) * known.sd**2 / 2
         df = min(df, known.df)
-    bound = slack + float(special.stdtrit(df, 1 - RISK / looks)) * math.sqrt(variance)
+    bound = slack + float(special.stdtrit(df, 1 - RISK / tests)) * math.sqrt(variance)
     if behind <= bound:
         return None
     whom = "the leader" if others else "the baseline"

@@ -12,7 +12,7 @@ from sparkray.config.docker import DockerOptions
 from sparkray.config.flag import Security
 from sparkray.config.space import BASELINE, isolation_rank
 from sparkray.optimize.search.feasible_space import FeasibleSpace
-from sparkray.optimize.search.types import Evaluated, Found
+from sparkray.optimize.search.types import Found
 from sparkray.stats.screen import LevelEffect
 
 MOST_FLAGS, MOST_CANDIDATES = 3, 3
@@ -83,14 +83,10 @@ def _of_search(feasible_space: FeasibleSpace, found: Found | None) -> list[Candi
     plainest = min(near, key=lambda one: (isolation_rank(one.security), len(_changed(one.choices))))
     made = [_candidate(feasible_space, best.choices, best.estimate or 0.0, "the search's best")]
     if plainest is not best:
-        made.append(_candidate(feasible_space, plainest.choices, plainest.estimate or 0.0, _why_plain(plainest)))
+        changes = len(_changed(plainest.choices))
+        why = f"within {_NEAR:.1%} of the search's best, with {changes} changes, security {plainest.security}"
+        made.append(_candidate(feasible_space, plainest.choices, plainest.estimate or 0.0, why))
     return made
-
-
-def _why_plain(one: Evaluated) -> str:
-    return (
-        f"within {_NEAR:.1%} of the search's best, with {len(_changed(one.choices))} changes, security {one.security}"
-    )
 
 
 def _of_screen(feasible_space: FeasibleSpace, screen: Sequence[LevelEffect]) -> list[Candidate]:
@@ -103,9 +99,8 @@ def _of_screen(feasible_space: FeasibleSpace, screen: Sequence[LevelEffect]) -> 
         if effect.helps and (factor, level) in feasible and gain > gains.get(factor, (0.0, ""))[0]:
             gains[factor] = gain, level
     best = sorted(gains, key=lambda factor: -gains[factor][0])[:MOST_FLAGS]
-    sets = [
-        chosen for size in range(len(best), 0, -1) for chosen in combinations(best, size) if size > 1 or len(best) == 1
-    ]
+    sizes = range(len(best), min(2, len(best)) - 1, -1) if best else ()
+    sets = [chosen for size in sizes for chosen in combinations(best, size)]
     return [
         _candidate(
             feasible_space,

@@ -52,12 +52,12 @@ _UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 @dataclass(frozen=True)
 class Searched:
-    """What the search found. `feasible_space` is what it had to choose from; `found` is None where that was nothing."""
+    """Results of the search. `found` is None where the feasible space has nothing to choose from."""
 
     dataset: Dataset
     feasible_space: FeasibleSpace
     found: Found | None
-    told: Search | None
+    document: Search | None
 
     @property
     def folders(self) -> dict[str, str]:
@@ -87,17 +87,17 @@ class BlockRunner:
         treatments = {t.environment: self.context.treatment(t.environment, t.options) for t in batch.trials}
         alone = self._alone
         plan = plan_of(alone, (self.context.baseline, *treatments.values()), batch.model, batch.block)
-        struck: Mapping[str, str] = {}
+        excluded: Mapping[str, str] = {}
         if not batch.over:
-            struck = self.runner.able(alone, self.dataset, list(treatments.values()))
-            kept = [t for name, t in treatments.items() if name not in struck]
+            excluded = self.runner.able(alone, self.dataset, list(treatments.values()))
+            kept = [t for name, t in treatments.items() if name not in excluded]
             study = self.context.stage("search", (self.context.baseline, *kept), self.context.runs)
-            self._measured(study, [run for run in plan.values() if run.environment not in struck])
+            self._measured(study, [run for run in plan.values() if run.environment not in excluded])
         rows = self._everything() if batch.over else all_rows(self.dataset)
         base = rows.last(plan[CONTAINER_BASELINE].run_id)
         return [
-            Result(None, reason=f"this host refuses it: {struck[trial.environment]}")
-            if trial.environment in struck
+            Result(None, reason=f"this host refuses it: {excluded[trial.environment]}")
+            if trial.environment in excluded
             else self._result(rows, plan[trial.environment].run_id, base)
             for trial in batch.trials
         ]
@@ -199,25 +199,25 @@ def result_of(context: OptimizationContext, row: Row | None, reference: Row | No
     """What two rows of one block say of a trial; nothing, where one of them is missing or was refused by a check."""
     if row is None or row["status"] not in ("ok", *FAILED):
         return _UNKNOWN if row is None else Result(None, answered=False, reason=f"{row['status']}: {row['reason']}")
-    told: dict[str, Any] = {
+    origin: dict[str, Any] = {
         "run_id": str(row["run_id"]),
         "attempt": int(row["attempt"]),
         "docker_command": row["docker_command"],
         "effective_state": row["effective_state"],
     }
     if row["status"] != "ok":
-        return Result(None, reason=f"{row['status']}: {row['reason']}", **told)
+        return Result(None, reason=f"{row['status']}: {row['reason']}", **origin)
     if reference is None or reference["status"] != "ok":
         return Result(None, answered=False, reason="the baseline's run of its block does not count")
     if reference["host"] != row["host"]:
         return Result(None, answered=False, reason="the baseline's run of its block is another machine's")
-    told |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
+    origin |= {"baseline_id": str(reference["run_id"]), "baseline_attempt": int(reference["attempt"])}
     mine, base = row[context.metric], reference[context.metric]
     if mine is None or base is None or min(mine, base) <= 0:
-        return Result(None, reason=f"{context.metric} is {mine}, the baseline's {base}: no ratio", **told)
+        return Result(None, reason=f"{context.metric} is {mine}, the baseline's {base}: no ratio", **origin)
     sign = 1.0 if context.better == "higher" else -1.0
     metrics = {name: float(row[name]) for name in (context.metric, MEMORY, KV_CACHE) if row[name] is not None}
-    return Result(sign * math.log(mine / base), constraints=_constraints(row, reference), metrics=metrics, **told)
+    return Result(sign * math.log(mine / base), constraints=_constraints(row, reference), metrics=metrics, **origin)
 
 
 def _constraints(row: Row, reference: Row) -> dict[str, float]:

@@ -6,9 +6,9 @@ nil, some small, a few are ruinous: effects have Student t priors (a normal one 
 ruinous losses), those of pairs with a smaller scale. A t prior is a normal one with a variance of its own for each
 effect; the variances are found by expectation maximisation, the effects are then normal given them (Tipping 2001, "Sparse
 Bayesian learning and the relevance vector machine", J. Mach. Learn. Res. 1; Gelman et al. 2008, Ann. Appl. Stat. 2, on
-t priors). So is how far the noise is from what was told of it. The baseline's own run is noise that all log ratios of one
-block share, and has an effect too, else what is its luck would seem to be everybody's gain. So a choice among many noisy
-means is drawn to what its levels gave elsewhere.
+t priors). So is the factor between the noise and what was known of it. The noise of the baseline's own run is shared by all
+log ratios of one block, and has an effect too, else its luck would seem to be everybody's gain. So a choice among many
+noisy means is drawn to what its levels gave elsewhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ _OWN = 0.002
 
 @dataclass(frozen=True)
 class Observations:
-    """Log ratios that were seen.
+    """Log ratios that were observed.
 
     Attributes:
         x: Places of labels, shape (n, axes).
@@ -53,10 +53,10 @@ class Surrogate:
 
     Args:
         sizes: Labels on each axis, the baseline's among them.
-        seen: Any number.
+        observed: Any number.
     """
 
-    def __init__(self, sizes: Sequence[int], seen: Observations) -> None:
+    def __init__(self, sizes: Sequence[int], observed: Observations) -> None:
         self._columns = np.concatenate([[0], np.cumsum([size - 1 for size in sizes])])[:-1].astype(np.int64)
         self._levels = int(sum(size - 1 for size in sizes))
         axis_of = np.repeat(np.arange(len(sizes)), [size - 1 for size in sizes])
@@ -64,16 +64,16 @@ class Surrogate:
         apart = axis_of[first] != axis_of[second]
         self._first, self._second = first[apart], second[apart]
         self._scales = np.repeat(_SCALES, [self._levels, len(self._first)])
-        self._seen, self._values = self._features(seen.x), seen.values
-        shared = np.outer(seen.error, seen.error) * (seen.block[:, None] == seen.block[None, :])
-        self._told = np.diag(seen.error**2 + _OWN**2) + shared
-        self._fit(seen.df)
+        self._observed, self._values = self._features(observed.x), observed.values
+        shared = np.outer(observed.error, observed.error) * (observed.block[:, None] == observed.block[None, :])
+        self._known_noise = np.diag(observed.error**2 + _OWN**2) + shared
+        self._fit(observed.df)
 
     def predict(self, x: Places) -> tuple[Vector, Vector]:
         """Mean and sd of the true log ratio of configurations, shapes (n,), from places of labels (n, axes)."""
         features = self._features(x)
         scaled = features * self._variances
-        cross = scaled @ self._seen.T
+        cross = scaled @ self._observed.T
         variance = np.sum(scaled * features, axis=1) - np.sum((cross @ self._inverse) * cross, axis=1)
         return features @ self.effects, np.sqrt(np.maximum(variance, 0.0))
 
@@ -88,12 +88,12 @@ class Surrogate:
         """
         prior = rng.normal(size=len(self._scales)) * np.sqrt(self._variances)
         noise = np.linalg.cholesky(self._noise) @ rng.normal(size=len(self._values)) if len(self._values) else 0.0
-        wrong = self._values - self._seen @ prior - noise
-        return np.asarray(prior + (self._seen * self._variances).T @ (self._inverse @ wrong))
+        wrong = self._values - self._observed @ prior - noise
+        return np.asarray(prior + (self._observed * self._variances).T @ (self._inverse @ wrong))
 
     @property
     def noise_factor(self) -> float:
-        """How many times the variance of the noise is what was told of it."""
+        """Variance of the noise over the known one."""
         return self._factor
 
     def _features(self, x: Places) -> Matrix:
@@ -105,29 +105,29 @@ class Surrogate:
 
     def _fit(self, df: float) -> None:
         """Expectation maximisation: the variances from the second moments, the effects from the variances."""
-        seen, count = self._seen, len(self._values)
+        observed, count = self._observed, len(self._values)
         self._variances, self._factor = self._scales**2, 1.0
-        untold = np.linalg.inv(self._told)
+        inverse_noise = np.linalg.inv(self._known_noise)
         for _ in range(_ROUNDS):
             self._solve()
-            spread = self._variances - self._variances**2 * np.sum(seen * (self._inverse @ seen), axis=0)
+            spread = self._variances - self._variances**2 * np.sum(observed * (self._inverse @ observed), axis=0)
             self._variances = (_DEGREES * self._scales**2 + self.effects**2 + spread) / (_DEGREES + 1)
             left = self._noise @ (self._inverse @ self._values)
             second = np.outer(left, left) + self._noise - self._noise @ self._inverse @ self._noise
-            self._factor = float((df + np.sum(untold * second)) / (df + count))
+            self._factor = float((df + np.sum(inverse_noise * second)) / (df + count))
         self._solve()
 
     def _solve(self) -> None:
-        scaled = self._seen * self._variances
-        self._noise = self._factor * self._told
-        self._inverse = np.asarray(np.linalg.inv(scaled @ self._seen.T + self._noise))
+        scaled = self._observed * self._variances
+        self._noise = self._factor * self._known_noise
+        self._inverse = np.asarray(np.linalg.inv(scaled @ self._observed.T + self._noise))
         self.effects = np.asarray(scaled.T @ (self._inverse @ self._values))
 
 
 Score = Callable[[Places], Vector]
 
 
-def climbed(
+def hill_climb(
     start: Places, open_places: Sequence[Sequence[int]], settle: Callable[[Places], Places], score: Score
 ) -> Places:
     """From a configuration the best that changing one or two axes at a time reaches, shape (axes,).

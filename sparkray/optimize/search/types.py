@@ -1,4 +1,4 @@
-"""What a search asks for, is told, and finds. Optuna's words stop at this room's door."""
+"""Types of the search: batches, results, workers, settings, configurations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Batch:
         model: Of which model.
         block: A number that no other batch of the study has.
         trials: The configurations.
-        over: The block lies too far back to be gone on with: what its rows say is told, and nothing is measured.
+        over: The block is too old to continue: its rows are read, and nothing is measured.
     """
 
     model: str
@@ -88,7 +88,7 @@ class Result:
 Submit = Callable[[Batch], Sequence[Result]]
 """Measures what is left of a batch; a result for each of its trials, in their order."""
 Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
-"""What the rows say now of results that were told before; None where a run of it counts no more."""
+"""Stored results as the rows have them now; None where a run of it no longer counts."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ Work = Callable[[Worker], None]
 
 
 class Crew(Protocol):
-    """The stations of a search."""
+    """The workers of a search."""
 
     def size(self) -> int:
         """How many take part now."""
@@ -137,7 +137,7 @@ class Alone:
 
 
 def as_told(results: Sequence[Result]) -> Sequence[Result | None]:
-    """Rows that never change their minds."""
+    """For rows that never change."""
     return results
 
 
@@ -198,7 +198,7 @@ class Evaluated:
         mean: Of the log ratios, each model counting alike; None without one.
         estimate: The mean drawn towards what its levels gave in other configurations (`search.surrogate`); None without.
         reason: Why it failed, was stopped or is infeasible.
-        constraints: The worst seen of each.
+        constraints: The worst of each.
         run_ids: Its runs, each followed by that of the baseline that it is held against.
         docker_command: The line that makes the container.
         effective_state: What the process really got, JSON.
@@ -230,7 +230,7 @@ class Found:
         study: Name of the study.
         evaluated: Configurations, the best first, those without a number last.
         best: The best feasible one; None when nothing was.
-        noise: Estimated sd of one log ratio; None where it was neither told nor learnt.
+        noise: Estimated sd of one log ratio; None where it is unknown.
         evaluations: Results that are stored.
         abandoned: Trials whose driver died and that were taken up by another trial.
         corrected: Trials whose stored numbers the rows no longer bear out, and that another trial replaced.

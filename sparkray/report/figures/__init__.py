@@ -1,4 +1,4 @@
-"""One figure a file, found by its name: `ORDER`, the `TABLES` that it draws from, and `draw(book)`.
+"""One figure a file, found by its name: `ORDER`, the `TABLES` that it draws from, and `draw(data)`.
 
 `draw` returns a figure, or nothing where the data have none. A figure draws what the analysis estimated and estimates
 nothing. Its title and caption are blocks of `templates/figures/NAME.j2`. Files come out the same, byte for byte, for the
@@ -21,7 +21,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.style import RC
 
 FORMATS = ("svg", "pdf", "png")
@@ -57,11 +57,11 @@ def figures() -> Mapping[str, ModuleType]:
     return dict(sorted(modules.items(), key=lambda item: (item[1].ORDER, item[0])))
 
 
-def draw(name: str, book: Book) -> Figure | None:
+def draw(name: str, data: ReportData) -> Figure | None:
     """One figure by its name, in the style of all; None where the data have none."""
-    make: Callable[[Book], Figure | None] = figures()[name].draw
+    make: Callable[[ReportData], Figure | None] = figures()[name].draw
     with mpl.rc_context(RC):
-        return make(book)
+        return make(data)
 
 
 def words(made: Environment, name: str, block: str) -> str:
@@ -70,11 +70,11 @@ def words(made: Environment, name: str, block: str) -> str:
     return " ".join("".join(template.blocks[block](template.new_context())).split())
 
 
-def save_all(book: Book, folder: Path, made: Environment, formats: Sequence[str] = ("svg",)) -> Iterator[Saved]:
+def save_all(data: ReportData, folder: Path, made: Environment, formats: Sequence[str] = ("svg",)) -> Iterator[Saved]:
     """Every figure that the data have, as files in a folder; older files of the others are removed."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, module in figures().items():
-        drawn = draw(name, book)
+        drawn = draw(name, data)
         contents = {} if drawn is None else rendered(name, drawn, formats)
         for form in FORMATS:
             if form in contents:

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from sparkray.report.book import Row
 from sparkray.report.cells import Cell
+from sparkray.report.data import Row
 from sparkray.report.labels import arm, cell
-from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, look
+from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, arm_style
 
 Style = dict[str, Any]
 """Keyword arguments of a matplotlib artist."""
@@ -93,7 +93,7 @@ def forest(axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments:
     axis.axvline(1.0, color=INK, linewidth=0.6, zorder=1)
     for row in rows:
         off = (environments.index(row["environment"]) - (len(environments) - 1) / 2) * 0.6 / len(environments)
-        y, face = cells.index((row["model"], row["level"] or "")) + off, look(row["environment"])
+        y, face = cells.index((row["model"], row["level"] or "")) + off, arm_style(row["environment"])
         for low, high, width in ((row["low"], row["high"], 1.0), (row["low90"], row["high90"], 2.4)):
             axis.plot([low, high], [y, y], color=face.colour, linewidth=width, solid_capstyle="butt", zorder=2)
         fill = face.colour if row["verdict"] in DECIDED else "white"
@@ -153,14 +153,14 @@ def bars(
 
 def arm_points(axis: Axes, environment: str, xs: Sequence[float], ys: Sequence[float], **style: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """Single runs of an arm as its marks."""
-    face = look(environment)
+    face = arm_style(environment)
     usual: Style = {"color": face.colour, "markeredgecolor": "k", "markeredgewidth": 0.15}
     axis.plot(xs, ys, face.marker, **usual | style)
 
 
 def arm_lines(environments: Sequence[str]) -> list[Line2D]:
     """Handles for a legend of arms drawn as lines or points."""
-    faces = [(name, look(name)) for name in environments]
+    faces = [(name, arm_style(name)) for name in environments]
     edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.4}
     return [
         Line2D([], [], color=face.colour, marker=face.marker, linestyle=face.line, label=arm(name), **edge)
@@ -170,7 +170,7 @@ def arm_lines(environments: Sequence[str]) -> list[Line2D]:
 
 def arm_patches(environments: Sequence[str]) -> list[Patch]:
     """Handles for a legend of arms drawn as bars."""
-    return [patch(look(name).colour, look(name).hatch, arm(name)) for name in environments]
+    return [patch(arm_style(name).colour, arm_style(name).hatch, arm(name)) for name in environments]
 
 
 def patch(colour: str, hatch: str, label: str) -> Patch:

@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
 from sparkray.report.cells import arms_of, cells_of
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import arm_lines, forest, legend_above, name_of, panels
 from sparkray.report.labels import metric_name
 from sparkray.report.style import PAGE_IN
@@ -14,14 +14,14 @@ _PANELS = 3
 _KINDS = {"overhead": "overhead", "arm": "the arm itself"}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """Columns: the metrics; above, whether the overhead changed; below, whether the arms themselves did."""
-    rows = [row for row in book.rows("between") if row["ratio"] is not None]
+    rows = [row for row in data.rows("between") if row["ratio"] is not None]
     if not rows:
         return None
     metrics = list(dict.fromkeys(row["metric"] for row in rows))[:_PANELS]
     kinds = [kind for kind in _KINDS if any(row["kind"] == kind for row in rows)]
-    cells, environments = cells_of(book, rows), arms_of(rows)
+    cells, environments = cells_of(data, rows), arms_of(rows)
     height = 0.7 + len(kinds) * (0.5 + 0.17 * len(cells) * max(1.0, 0.6 * len(environments)))
     figure, axes = panels(PAGE_IN, height, len(kinds), len(metrics), sharey=True)
     for index, axis in enumerate(axes):

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sparkray.report.book import Book, Row
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import (
     DECIDED,
     GRADES,
@@ -27,9 +27,9 @@ _NEAR = 4.0
 """Margins that the second panel reaches to either side."""
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A row a level that was measured, the best first; on the right the neighbourhood of the margin."""
-    rows = [row for row in book.rows("flag_levels", state="measured") if row["gain_pct"] is not None]
+    rows = [row for row in data.rows("flag_levels", state="measured") if row["gain_pct"] is not None]
     if not rows:
         return None
     rows = sorted(sorted(rows, key=lambda row: -abs(row["gain_pct"]))[:_MOST], key=lambda row: -row["gain_pct"])

@@ -4,8 +4,8 @@ from statistics import median
 
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
 from sparkray.report.cells import arms_of, cells_of
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import arm_lines, arm_points, legend_above, of_cell, panels
 from sparkray.report.labels import axis_label, cell
 from sparkray.report.style import COLUMN_IN
@@ -15,12 +15,12 @@ TABLES = ("runs",)
 KV, MEMORY = "kv_cache_gib", "host_available_drop_peak_gib"
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A point a run; cells are numbered, and the key stands below."""
-    runs = [row for row in book.rows("runs") if row[KV] is not None and row[MEMORY] is not None]
+    runs = [row for row in data.rows("runs") if row[KV] is not None and row[MEMORY] is not None]
     if not runs:
         return None
-    cells, environments = cells_of(book, runs), arms_of(runs)
+    cells, environments = cells_of(data, runs), arms_of(runs)
     figure, (axis,) = panels(COLUMN_IN, 2.6 + 0.09 * len(cells))
     for name in environments:
         mine = [row for row in runs if row["environment"] == name]

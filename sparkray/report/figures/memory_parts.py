@@ -2,10 +2,10 @@
 
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
 from sparkray.report.cells import arms_of, cells_of
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import bars
-from sparkray.report.style import look
+from sparkray.report.style import arm_style
 
 ORDER = 50
 TABLES = ("memory",)
@@ -22,14 +22,14 @@ _SHORT = {
 }
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A panel a model, a group of bars a kind of memory, a bar an arm, with intervals of the mean."""
-    rows = [row for row in book.rows("memory") if row["mean"] is not None and row["part"] in _SHORT]
+    rows = [row for row in data.rows("memory") if row["mean"] is not None and row["part"] in _SHORT]
     if not rows:
         return None
-    figure, axes, placed = bars(rows, cells_of(book, rows), arms_of(rows), _SHORT)
+    figure, axes, placed = bars(rows, cells_of(data, rows), arms_of(rows), _SHORT)
     for axis, row, place, wide in placed:
-        face = look(row["environment"])
+        face = arm_style(row["environment"])
         axis.barh(place, row["mean"], wide, color=face.colour, hatch=face.hatch, edgecolor="k", linewidth=0.3)
         if row["low"] is not None:
             axis.plot([row["low"], row["high"]], [place, place], color="k", linewidth=0.8)

@@ -6,8 +6,8 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of, first_metric
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import COLUMNS, arm_points, grid, name_of, of_cell, plain_ticks
 from sparkray.report.labels import arm, arm_tiny, axis_label
 
@@ -17,14 +17,14 @@ _FULL_NAMES = 2, 3
 """As many environments and models as have room for their full names."""
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A panel a model: the first primary metric in every block, arm by arm."""
-    metric = first_metric(book)
-    runs = [row for row in book.rows("runs") if metric is not None and row[metric] is not None]
+    metric = first_metric(data)
+    runs = [row for row in data.rows("runs") if metric is not None and row[metric] is not None]
     environments = arms_of(runs)
     if metric is None or len(environments) < 2:  # noqa: PLR2004 - a slope has two ends
         return None
-    cells = cells_of(book, runs)
+    cells = cells_of(data, runs)
     figure, axes = grid(len(cells), height=1.35)
     full = len(environments) <= _FULL_NAMES[0] and len(cells) <= _FULL_NAMES[1]
     for index, (axis, key) in enumerate(zip(axes, cells, strict=True)):

@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import GRADES, grade_marks, legend_above, panels
 from sparkray.report.labels import axis_label
 from sparkray.report.style import COLUMN_IN, INK, PAGE_IN
@@ -13,9 +13,9 @@ _MEASURES = {"memory_gib": "host_available_drop_peak_gib", "kv_cache_gib": "kv_c
 _HEIGHT = 2.6
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A panel for memory and one for KV cache, where they were measured; marks of the front are filled and lettered."""
-    tried = [row for row in book.rows("flag_trials") if row["gain_pct"] is not None and row["state"] != "failed"]
+    tried = [row for row in data.rows("flag_trials") if row["gain_pct"] is not None and row["state"] != "failed"]
     rows_of = {column: [row for row in tried if row[column] is not None] for column in _MEASURES}
     shown = [
         column

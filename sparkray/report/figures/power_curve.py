@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, primary_metrics
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import panels
 from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import BLACK, BLUE, COLUMN_IN, INK, ORANGE, PAGE_IN
@@ -19,16 +19,16 @@ _LINES = ((BLUE, "-", "calmest model"), (BLACK, "--", "middle model"), (ORANGE, 
 Curve = list[Row]
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A row of panels a primary metric, a column an environment; a curve for the least, middle and greatest spread."""
-    rows = [row for row in book.rows("power_curve") if row["power"] is not None]
-    metrics = [m for m in primary_metrics(book)[:_PANELS] if any(row["metric"] == m for row in rows)]
+    rows = [row for row in data.rows("power_curve") if row["power"] is not None]
+    metrics = [m for m in primary_metrics(data)[:_PANELS] if any(row["metric"] == m for row in rows)]
     if not metrics:
         return None
     environments = arms_of(rows)
     width, height = COLUMN_IN if len(environments) == 1 else PAGE_IN, 0.6 + 1.15 * len(metrics)
     figure, axes = panels(width, height, len(metrics), len(environments), sharex=True, sharey=True)
-    planned = next((row["pairs_planned"] for row in book.rows("comparisons") if row["pairs_planned"]), None)
+    planned = next((row["pairs_planned"] for row in data.rows("comparisons") if row["pairs_planned"]), None)
     shown: list[Row] = []
     for index, axis in enumerate(axes):
         metric, environment = metrics[index // len(environments)], environments[index % len(environments)]

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of, primary_metrics
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import (
     arm_lines,
     arm_points,
@@ -26,13 +26,13 @@ _METRICS = 3
 _THIN = {"linewidth": 0.5}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A row of panels a model, a column a primary metric; arms above each other on an axis of their own."""
-    runs = book.rows("runs")
-    metrics = [m for m in primary_metrics(book)[:_METRICS] if any(row.get(m) is not None for row in runs)]
+    runs = data.rows("runs")
+    metrics = [m for m in primary_metrics(data)[:_METRICS] if any(row.get(m) is not None for row in runs)]
     if not metrics:
         return None
-    cells, environments = cells_of(book, runs), arms_of(runs)
+    cells, environments = cells_of(data, runs), arms_of(runs)
     each = 0.16 + 0.17 * len(environments)
     layout = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0, wspace=0.03)
     figure = Figure(figsize=(PAGE_IN, 0.75 + (each + 0.17) * len(cells)), layout=layout)

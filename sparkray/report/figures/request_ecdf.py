@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of, cells_of
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import (
     COLUMNS,
     arm_lines,
@@ -16,19 +16,19 @@ from sparkray.report.figures._frame import (
     panels,
     plain_ticks,
 )
-from sparkray.report.style import PAGE_IN, look
+from sparkray.report.style import PAGE_IN, arm_style
 
 ORDER = 60
 TABLES = ("requests",)
 _NAMES = {"latency_ms": "latency (ms)", "ttft_ms": "TTFT (ms)"}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """For each model a panel of latency and below it one of time to first token; a curve an arm."""
-    rows = [row for row in book.rows("requests") if row["value"] is not None]
+    rows = [row for row in data.rows("requests") if row["value"] is not None]
     if not rows:
         return None
-    cells, environments = cells_of(book, rows), arms_of(rows)
+    cells, environments = cells_of(data, rows), arms_of(rows)
     metrics = [name for name in _NAMES if any(row["metric"] == name for row in rows)]
     across = min(COLUMNS, len(cells))
     down = -(-len(cells) // across) * len(metrics)
@@ -52,7 +52,7 @@ def draw(book: Book) -> Figure | None:
 
 def _panel(axis: Axes, rows: Sequence[Row], environments: Sequence[str]) -> None:
     for name in environments:
-        mine, face = [row for row in rows if row["environment"] == name], look(name)
+        mine, face = [row for row in rows if row["environment"] == name], arm_style(name)
         xs, ys = [row["value"] for row in mine], [row["quantile"] for row in mine]
         axis.plot(xs, ys, color=face.colour, linestyle=face.line, linewidth=1.2)
     axis.set_ylim(0, 1.02)

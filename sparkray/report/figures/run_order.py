@@ -6,10 +6,10 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book, Row
 from sparkray.report.cells import arms_of
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import arm_lines, arm_points, legend_above, panels
-from sparkray.report.style import INK, PAGE_IN, VERMILLION, look
+from sparkray.report.style import INK, PAGE_IN, VERMILLION, arm_style
 
 ORDER = 40
 TABLES = ("order",)
@@ -17,9 +17,9 @@ SPEED = "output_throughput_tok_s"
 _SIZE = {"markersize": 2.4}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """Above: throughput in per cent of its cell's median. Below: temperature, where there was one to measure."""
-    rows = [{**row, "place": place} for place, row in enumerate(book.rows("order"), 1)]
+    rows = [{**row, "place": place} for place, row in enumerate(data.rows("order"), 1)]
     ok = [row for row in rows if row["status"] == "ok" and row[SPEED] is not None]
     if not ok:
         return None
@@ -53,7 +53,7 @@ def _throughput(axis: Axes, ok: Sequence[Row], lost: Sequence[Row], environments
 
 def _temperature(axis: Axes, warm: Sequence[Row], environments: Sequence[str]) -> None:
     for name in environments:
-        hollow = {"color": "white", "markeredgecolor": look(name).colour, "markeredgewidth": 0.6}
+        hollow = {"color": "white", "markeredgecolor": arm_style(name).colour, "markeredgewidth": 0.6}
         for column, style in (("gpu_temp_max_c", {}), ("gpu_temp_start_c", hollow)):
             mine = [row for row in warm if row["environment"] == name and row[column] is not None]
             arm_points(axis, name, [row["place"] for row in mine], [row[column] for row in mine], **_SIZE, **style)

@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from sparkray.report.book import Book
 from sparkray.report.cells import cells_of, first_metric
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import legend_above, name_of, named_rows, of_cell, panels, patch
 from sparkray.report.labels import metric_name
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
@@ -17,14 +17,14 @@ _PARTS = {
 }
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A bar a model, of three parts that make the whole; the shares are of all environments together."""
-    of_requests = sorted({r["metric"] for r in book.rows("diagnostics") if r["share_run_request_pct"] is not None})
-    metric = of_requests[0] if of_requests else first_metric(book)
-    rows = [row for row in book.rows("diagnostics", metric=metric) if row["share_within_pct"] is not None]
+    of_requests = sorted({r["metric"] for r in data.rows("diagnostics") if r["share_run_request_pct"] is not None})
+    metric = of_requests[0] if of_requests else first_metric(data)
+    rows = [row for row in data.rows("diagnostics", metric=metric) if row["share_within_pct"] is not None]
     if metric is None or not rows:
         return None
-    cells = cells_of(book, rows)
+    cells = cells_of(data, rows)
     figure, (axis,) = panels(COLUMN_IN, max(1.7, 0.95 + 0.17 * len(cells)))
     for place, key in enumerate(cells):
         row, start = of_cell(rows, key)[0], 0.0

@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sparkray.report.book import Book
 from sparkray.report.cells import arms_of, cells_of, first_metric
+from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import legend_above, name_of, named_rows, of_cell, panels
 from sparkray.report.labels import arm
 from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
@@ -15,14 +15,14 @@ TABLES = ("verdict_by_n",)
 _MARKS = {"equivalent": ("o", BLUE, BLUE), "different": ("X", ORANGE, "black"), "undecided": ("o", "white", "#777777")}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A row a model, a mark for the verdict after the first 5, 10, 15 ... blocks, of the first primary metric."""
-    metric = first_metric(book)
-    rows = [row for row in book.rows("verdict_by_n", metric=metric) if row["verdict"]]
+    metric = first_metric(data)
+    rows = [row for row in data.rows("verdict_by_n", metric=metric) if row["verdict"]]
     if metric is None or not rows:
         return None
     environments = arms_of(rows)
-    labels = [(key, name) for key in cells_of(book, rows) for name in environments]
+    labels = [(key, name) for key in cells_of(data, rows) for name in environments]
     figure, (axis,) = panels(COLUMN_IN, max(1.4, 0.9 + 0.16 * len(labels)))
     for place, (key, name) in enumerate(labels):
         mine = [row for row in of_cell(rows, key) if row["environment"] == name]

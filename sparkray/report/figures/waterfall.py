@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparkray.config.isolation import LAYER_TITLES
-from sparkray.report.book import Book, Row
+from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import HIGHEST_IN, grid, legend_above, named_rows, patch
 from sparkray.report.labels import metric_name
 from sparkray.report.style import BLACK, BLUE, ORANGE
@@ -21,9 +21,9 @@ _KEY = ((*_SHOWN, "an effect is shown"), (*_NOT_SHOWN, "none is shown"), (*_WHOL
 _NAMES = {"chroot": "chroot, image's files", "ipc": "IPC and /dev/shm", "masked-paths": "masked paths"}
 
 
-def draw(book: Book) -> Figure | None:
+def draw(data: ReportData) -> Figure | None:
     """A panel a model: a bar a layer, each beginning where the one before ends; then the rest, and the whole."""
-    rows = [row for row in book.rows("attribution") if row["value"] is not None]
+    rows = [row for row in data.rows("attribution") if row["value"] is not None]
     totals = [row for row in rows if row["role"] == "total"]
     if not totals:
         return None

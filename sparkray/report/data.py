@@ -52,7 +52,7 @@ class Evidence:
 
 
 @dataclass
-class Book:
+class ReportData:
     """What one report is made of.
 
     Args:
