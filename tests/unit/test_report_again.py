@@ -80,7 +80,18 @@ def told_of(study: Study) -> dict[str, Any]:
     [
         ("--experiment", "local", "--site", "cpu"),
         ("--experiment", "phase2a", "--site", "dgx-spark", "--models", "Qwen2-1.5B,Mistral-7B-v0.3", "--runs", "5"),
-        ("--experiment", "phase2a-sequential", "--site", "dgx-spark", "--requests", "50", "--seed", "7"),
+        (
+            "--experiment",
+            "phase2a-sequential",
+            "--site",
+            "dgx-spark",
+            "--models",
+            "Qwen2-1.5B",
+            "--requests",
+            "50",
+            "--seed",
+            "7",
+        ),
         ("--experiment", "phase2d", "--site", "dgx-spark-double", "--models", "tier1"),
         (
             *("--experiment", "local", "--site", "cpu", "--set", "experiment.timeout_s=99"),
@@ -88,7 +99,7 @@ def told_of(study: Study) -> dict[str, Any]:
             *("--set", "docker.container_baseline.shm_size=1g", "--set", "site.hf_cache=/data/hf"),
         ),
     ],
-    ids=["as it ships", "some models", "looks", "three arms", "settings"],
+    ids=["as it ships", "some models", "interim analyses", "three arms", "settings"],
 )
 def test_the_command_asks_the_same_question(words: tuple[str, ...]) -> None:
     study = asked(shlex.join(["python", "-m", "sparkray.sweep", "baseline", *words]))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -93,7 +93,7 @@ def test_the_same_data_give_the_same_bytes(name: str, data: ReportData) -> None:
 
 
 def test_files_are_what_printers_and_browsers_want(data: ReportData, tmp_path: Path) -> None:
-    saved = list(save_all(data, tmp_path, texts(data), FORMATS))
+    saved = list(islice(save_all(data, tmp_path, texts(data), FORMATS), 4))
     assert {path.suffix for one in saved for path in one.files.values()} == {".pdf", ".svg", ".png"}
     for one in saved:
         assert b"/Type3" not in one.files["pdf"].read_bytes()
@@ -113,7 +113,7 @@ def test_without_data_there_is_no_figure(name: str, analysis: Analysis) -> None:
 
 def test_what_nobody_asked_for_is_not_written(data: ReportData, tmp_path: Path) -> None:
     (tmp_path / "forest.png").write_bytes(b"of an earlier report")
-    [first, *_] = save_all(data, tmp_path, texts(data))
+    first = next(iter(save_all(data, tmp_path, texts(data))))
     assert set(first.files) == {"svg"}
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg"}
 
@@ -124,10 +124,9 @@ def test_what_nobody_asked_for_is_not_written(data: ReportData, tmp_path: Path) 
         pytest.param({"models": 1, "runs": 2}, marks=pytest.mark.slow),
         {"models": 1, "runs": 1},
         {"models": 2, "runs": 3, "failing": ("Qwen2-1.5B",)},
-        {"models": 1, "runs": 5, "environments": ("native", "container_baseline"), "gpu": False, "requests": 0},
-        {"models": 1, "runs": 3, "levels": ("concurrency=1", "concurrency=4")},
+        {"models": 1, "runs": 3, "levels": ("concurrency=1", "concurrency=4"), "gpu": False, "requests": 0},
     ],
-    ids=["two runs", "one run", "a failed cell", "no gpu", "levels"],
+    ids=["two runs", "one run", "a failed cell", "levels without a gpu"],
 )
 def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str, object]) -> None:
     data = report_data(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
