@@ -31,10 +31,10 @@ from sparkray.stats.screen import beyond_margin
 from sparkray.stats.sequential import Interim
 from sparkray.store import Dataset, write_atomically
 
+# One-sided: that of a 95 % interval beyond the margin.
 RISK = 0.025
-"""One-sided: that of a 95 % interval beyond the margin."""
+# Of the blocks of each model in which a candidate must have a pair.
 LEAST_SHARE = 0.9
-"""Of the blocks of each model in which a candidate must have a pair."""
 _FILE = "candidates.json"
 
 

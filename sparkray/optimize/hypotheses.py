@@ -16,8 +16,8 @@ from sparkray.optimize.rows import Rows
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import attribute
 
+# Verdict, reason, and the measured number in words.
 Finding = tuple[Judged, str, str | None]
-"""Verdict, reason, and the measured number in words."""
 
 
 @dataclass(frozen=True)

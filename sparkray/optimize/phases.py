@@ -13,8 +13,8 @@ from sparkray.optimize.context import MOST_CONFIRM, OptimizationContext, changed
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
 from sparkray.timing import Timing, known_dataset
 
+# Most that the confirmation has (`search.shortlist`).
 CANDIDATES = 3
-"""Most that the confirmation has (`search.shortlist`)."""
 
 
 @dataclass(frozen=True)

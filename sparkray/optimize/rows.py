@@ -19,16 +19,16 @@ from sparkray.plan import PlannedRun, Treatment, canonical_sha256
 from sparkray.store import Dataset
 
 Row = Mapping[str, Any]
+# (model, block).
 Pair = tuple[str, int]
-"""(model, block)."""
 _KEPT = ("run_id", "attempt", "status", "reason", "environment", "model", "block", "position", "effective_state")
 _COLUMNS = [*_KEPT, "docker_command", "simulated", "host", "started_at", "ended_at", "duration_s", *BY_NAME]
+# An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again. Neither is
+# `unready` where the baseline was so for the same reason: its model was not there, whatever the flags.
 FAILED = ("failed", "oom", "timeout", "unready")
-"""An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again. Neither is
-`unready` where the baseline was so for the same reason: its model was not there, whatever the flags."""
 _KEY_CHARACTERS = 16
+# Blocks in which an environment may fail before it is given up, when none has succeeded.
 PATIENCE = 2
-"""Blocks in which an environment may fail before it is given up, when none has succeeded."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from sparkray.analysis import ALWAYS_SHOWN
 from sparkray.analysis.frames import rank
 from sparkray.report.data import ReportData, Row
 
+# Model and level.
 Cell = tuple[str, str]
-"""Model and level."""
 
 
 def cells_of(data: ReportData, rows: Iterable[Row]) -> list[Cell]:

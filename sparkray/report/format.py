@@ -39,6 +39,12 @@ def _per_cent(value: float) -> str:
     return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
 
 
+# `ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is signed,
+# `change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed
+# with three decimals; `level`, of a constant; `share` of 1. `number` as it is, `number3` in three digits; `count` in groups
+# of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals and `effect` two, signed,
+# `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal. Words have no form: `words`
+# is the name of none.
 FORMS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.4f}",
     "factor": lambda value: f"{_exponential(value):.4f}",
@@ -64,12 +70,6 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "p_is": lambda value: probability(value) if value < _LEAST_P else f"= {probability(value)}",
     "size": lambda value: f"{value:.1f}",
 }
-"""`ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is
-signed, `change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one;
-`fine_per_cent` signed with three decimals; `level`, of a constant; `share` of 1. `number` as it is, `number3` in three
-digits; `count` in groups of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals and
-`effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal.
-Words have no form: `words` is the name of none."""
 
 
 def shown(value: object, form: str) -> str:

@@ -24,8 +24,8 @@ from sparkray.report.tables import Tables, recorded
 
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9/._:+-]")
 _MARK = re.compile("\ue000([^\ue001]*)\ue001")
+# A word that no column is wide enough for: a digest, which may break anywhere.
 _LONG = 24
-"""A word that no column is wide enough for: a digest, which may break anywhere."""
 _LINE = re.compile(r"^\\srdef\{([^{}]*)\}\{(.*)\} % (.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each number stands its trace, for report --trace.

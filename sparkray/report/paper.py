@@ -19,6 +19,7 @@ from sparkray.report.style import COLUMN_IN
 from sparkray.store import write_atomically
 
 MAIN = "main.tex"
+# Each table of the manuscript: the rows of the analysis without which it is left out.
 TABLES: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "ratios": ("comparisons", {}),
     "effects": ("comparisons", {}),
@@ -27,7 +28,6 @@ TABLES: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "contrasts": ("contrasts", {"not_estimable": None}),
     "gap": ("gap", {"not_estimable": None}),
 }
-"""Each table of the manuscript: the rows of the analysis without which it is left out."""
 
 
 def write_paper(data: ReportData, drawn: Sequence[Saved], folder: Path) -> Path:

@@ -25,8 +25,8 @@ from sparkray.schema import capital, unit_of
 SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _HREF = f"{{{_XLINK}}}href"
+# Drawings up to this width are a column's, wider ones a page's (252 and 516 points).
 _WIDE_PT = 400
-"""Drawings up to this width are a column's, wider ones a page's (252 and 516 points)."""
 Kind = Literal["html", "latex", "text"]
 _LATEX_DELIMITERS = {
     "block_start_string": "<%",
@@ -52,10 +52,10 @@ class _Compiled(BytecodeCache):
         self.known[bucket.key] = bucket.bytecode_to_string()
 
 
+# By kind, and by whether values are finalized, which changes what is compiled.
 _COMPILED: Mapping[tuple[str, bool], _Compiled] = {
     (kind, finalized): _Compiled() for kind in get_args(Kind) for finalized in (False, True)
 }
-"""By kind, and by whether values are finalized, which changes what is compiled."""
 
 
 def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> Environment:

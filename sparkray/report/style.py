@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 COLUMN_IN = 3.5
+# Width of one column and of both, inches (IEEE Author Center, preparation of graphics).
 PAGE_IN = 7.16
-"""Width of one column and of both, inches (IEEE Author Center, preparation of graphics)."""
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILLION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"

@@ -11,8 +11,8 @@ from sparkray.sweep.datasets import dataset_at
 from sparkray.sweep.options import FOLDER, json_option
 from sparkray.sweep.show import console, print_json, show
 
+# What makes two datasets ones of another load: then a change is not the machine's alone.
 _LOAD = ("workload", "levels", "weights")
-"""What makes two datasets ones of another load: then a change is not the machine's alone."""
 
 
 @click.command("compare-results")

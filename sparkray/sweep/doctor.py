@@ -18,8 +18,8 @@ from sparkray.sweep.options import options_of, study_options
 from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.options import build_study
 
+# The site whose other requirements `doctor` checks where the machine's own cannot be recognised.
 _STAND_IN = "cpu"
-"""The site whose other requirements `doctor` checks where the machine's own cannot be recognised."""
 
 
 @click.command()

@@ -22,8 +22,8 @@ from sparkray.workflows.calibration_file import calibration_beside
 from sparkray.workflows.interim import count_decided, left_out, standing_document, text_of
 from sparkray.workflows.options import Options, build_study
 
+# Shows what a dataset holds of a plan, and returns its counts.
 Conclude = Callable[[Study, Dataset, Sequence[PlannedRun], Options, Any], dict[str, int]]
-"""Shows what a dataset holds of a plan, and returns its counts."""
 
 
 def sweep(options: Options, conclude: Conclude | None = None) -> int:

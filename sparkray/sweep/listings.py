@@ -12,8 +12,8 @@ from sparkray.sweep.show import console, print_json, print_line
 from sparkray.sweep.templates import table
 from sparkray.units import gib
 
+# A row is one line there.
 _PIPE_WIDTH = 10_000
-"""A row is one line there."""
 
 
 @click.command()

@@ -28,6 +28,7 @@ from sparkray.workflows.optimized_file import NAME
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner
 
+# What an optimisation is asked for beside the options of every sweep, and its plan likewise.
 optimization_options = group(
     click.option(
         "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."
@@ -44,7 +45,6 @@ optimization_options = group(
     ),
     click.option("--allow-insecure", is_flag=True, help="Try dangerous flags too, such as --privileged."),
 )
-"""What an optimisation is asked for beside the options of every sweep, and its plan likewise."""
 
 
 def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:

@@ -34,10 +34,10 @@ _RESULTS_DIR = click.option(
 )
 _JSON = "Print one JSON document."
 json_option = click.option("--json", "as_json", is_flag=True, help=_JSON)
+# DATASET, a folder, else the newest of an experiment, else the newest of all: `datasets.subject`.
 dataset_options = group(
     click.argument("dataset", required=False, type=FOLDER), _experiment("Take its newest dataset."), _RESULTS_DIR
 )
-"""DATASET, a folder, else the newest of an experiment, else the newest of all: `datasets.subject`."""
 
 
 def setting_option(text: str) -> Callable[[F], F]:
@@ -45,6 +45,7 @@ def setting_option(text: str) -> Callable[[F], F]:
     return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=text)
 
 
+# The options that describe a study.
 study_options = group(
     _experiment("The question; default: the site's.", "NAME|FILE"),
     click.option(
@@ -81,7 +82,7 @@ study_options = group(
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
     click.option("--json", is_flag=True, help=_JSON),
 )
-"""The options that describe a study."""
+# Those, and how it is carried out.
 sweep_options = group(
     study_options,
     click.option("--address", metavar="RAY", help="A Ray cluster; default: start one."),
@@ -98,7 +99,6 @@ sweep_options = group(
     click.option("--fresh", is_flag=True, help="Start a new results folder; keep the old one."),
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
-"""Those, and how it is carried out."""
 
 
 def options_of(arguments: Mapping[str, Any]) -> Options:

@@ -17,8 +17,8 @@ from sparkray.sweep.named_gpu import site_settings, site_with_gpu
 from sparkray.sweep.options import json_option, setting_option
 from sparkray.sweep.show import console, print_json, show
 
+# Above any batch, context or throughput there is; below where floating point gives up.
 _MOST = 10**9
-"""Above any batch, context or throughput there is; below where floating point gives up."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import click
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.workflows.options import Options
 
+# Exit status.
 INTERRUPTED = 130
-"""Exit status."""
 
 
 def as_root() -> None:

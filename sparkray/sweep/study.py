@@ -37,10 +37,10 @@ from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, smaller_designs
 
 QUICK_RUNS = 3
+# Ray, the image and the models' digests, before the first run of a stage.
 _STAGE_START_H = 15 / 3600
-"""Ray, the image and the models' digests, before the first run of a stage."""
+# Each environment is started once before it is measured.
 _PREFLIGHT_H = 3 / 3600
-"""Each environment is started once before it is measured."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+# What all verbs have in common.
 CONTEXT: Mapping[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-"""What all verbs have in common."""
 DOCUMENTATION = "docs/index.md of the repository, or `make docs`"
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 

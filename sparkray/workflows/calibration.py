@@ -25,8 +25,8 @@ from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file
 from sparkray.workflows.options import Options, build_study, site_of
 
 EXPERIMENT = "aa"
+# So that 20 experiments of the headline's 3 pairs share no run.
 RUNS = 120
-"""So that 20 experiments of the headline's 3 pairs share no run."""
 
 Row = Mapping[str, Any]
 

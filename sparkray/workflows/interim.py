@@ -15,8 +15,8 @@ from sparkray.stats.sequential import Design
 from sparkray.store import Dataset
 from sparkray.timing import Timing
 
+# Numbers of pairs at which the sequential design that a plan compares with has its interim analyses.
 INTERIM_PAIRS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
-"""Numbers of pairs at which the sequential design that a plan compares with has its interim analyses."""
 CVS_PCT = (0.3, 1.0)
 _LEAST_RUNS = 3
 

@@ -20,8 +20,8 @@ from sparkray.stats.paired import tost_power
 from sparkray.store import storage_errors, write_atomically
 
 NAME = "study.json"
+# Run-to-run CVs for which power is given: a GPU-bound machine left alone, and an ordinary one.
 CVS_PCT = (0.3, 1.0)
-"""Run-to-run CVs for which power is given: a GPU-bound machine left alone, and an ordinary one."""
 _INTERIM = (4, 6, 8, 10, 12, 15, 20, 25, 30)
 _BLOCKS = (20, 15, 12, 10)
 _FEWER_BLOCKS = (8, 6, 4, 3)

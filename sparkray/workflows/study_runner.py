@@ -27,8 +27,8 @@ if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage
     from sparkray.workflows.session import Session
 
 _STRUCK = "struck.json"
+# How long the machine is left to another command that waits for it: its runner looks five times a second.
 TURN_S = 2.0
-"""How long the machine is left to another command that waits for it: its runner looks five times a second."""
 
 
 @dataclass

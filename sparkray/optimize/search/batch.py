@@ -17,16 +17,16 @@ from sparkray.optimize.search.race import hopeless, mean
 from sparkray.optimize.search.turns import put_back
 from sparkray.optimize.search.types import Batch, Place, Result, Settings, Trial, Worker
 
+# A block that was begun longer ago is not continued: the machine may have drifted since its baseline ran.
 NEAR_S = 3600.0
-"""A block that was begun longer ago is not gone on with: the machine may have drifted since its baseline ran."""
+# Numbers of blocks to a batch: those of the first trial in it, which no other batch has.
 _BLOCKS = 64
-"""Numbers of blocks to a batch: those of the first trial in it, which no other batch has."""
+# Log ratio that a configuration may be behind on some models while others have not been asked.
 _OTHER_MODELS = 0.1
-"""Log ratio that a configuration may be behind on some models while others have not been asked."""
+# Likewise while the noise is as good as a guess, which below so many degrees of freedom it is.
 _UNSURE, _KNOWN_DF = 0.1, 4.0
-"""Likewise while the noise is as good as a guess, which below so many degrees of freedom it is."""
+# Batches in which a configuration may be without a run that counts.
 _PATIENCE = 2
-"""Batches in which a configuration may be without a run that counts."""
 RUNS = ("run_id", "baseline_id")
 
 

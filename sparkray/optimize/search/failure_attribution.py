@@ -12,8 +12,8 @@ import numpy as np
 
 from sparkray.config.space import BASELINE
 
+# (factor, label) of every level that is not the baseline's.
 Levels = frozenset[tuple[str, str]]
-"""(factor, label) of every level that is not the baseline's."""
 
 
 def levels_of(choices: Mapping[str, str]) -> Levels:

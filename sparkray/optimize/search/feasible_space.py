@@ -20,10 +20,10 @@ from sparkray.config.space import BASELINE, GRADES, Space, apply_level, unmet
 from sparkray.plan import canonical_sha256
 
 _HASH_LENGTH = 10
+# (factor, labels) -> label, the first label being the baseline's.
 Choose = Callable[[str, tuple[str, ...]], str]
-"""(factor, labels) -> label, the first label being the baseline's."""
+# Labels by their place on the axis, 0 the baseline's, shape (configurations, axes).
 Places = NDArray[np.int64]
-"""Labels by their place on the axis, 0 the baseline's, shape (configurations, axes)."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from sparkray.optimize.search.types import Evaluated, Place, Settings, State
 
 SQRT2 = 2**0.5
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)
+# Of trials that were closed without a measurement of their own: the driver died, another trial had the configuration, it may
+# be chosen no more, or it was put into the queue again.
 _VOID = ("abandoned", "same_as", "barred", "put_back")
-"""Of trials that were closed without a measurement of their own: the driver died, another trial had the configuration, it
-may be chosen no more, or it was put into the queue again."""
 
 
 @dataclass

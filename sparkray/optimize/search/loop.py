@@ -31,12 +31,12 @@ from sparkray.optimize.search.storage import open_storage, unstable
 from sparkray.optimize.search.turns import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
 from sparkray.optimize.search.types import Alone, Crew, Found, Recall, Settings, Submit, Trial, Work, Worker, as_told
 
+# Proposals in a row that were measured already, after which the space is taken to be exhausted.
 _TRIES = 20
-"""Proposals in a row that were measured already, after which the space is taken to be exhausted."""
+# How long a driver waits for one that has signed the same configuration to give way, and how often it looks.
 _CLAIM_S, _POLL_S = 10.0, 0.05
-"""How long a driver waits for one that has signed the same configuration to give way, and how often it looks."""
+# How often a driver with nothing to do looks whether the others are done.
 _WAIT_S = 1.0
-"""How often a driver with nothing to do looks whether the others are done."""
 Clock = Callable[[], float]
 SamplerOf = Callable[[FeasibleSpace, Settings], BaseSampler]
 

@@ -7,8 +7,8 @@ from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.search.types import Worker
 from sparkray.store import Dataset
 
+# Folder inside the dataset of a search: `machines/HOST/` holds the dataset of a further machine.
 MACHINES = "machines"
-"""Folder inside the dataset of a search: `machines/HOST/` holds the dataset of a further machine."""
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from sparkray.optimize.search.surrogate import Surrogate, hill_climb, neighbours
 from sparkray.optimize.search.types import Settings
 from sparkray.stats.samples import Vector
 
+# First trials.
 DESIGNED = 8
-"""First trials."""
+# How much of a factor's column in the design is not the baseline's, at most.
 _CHANGED = 0.4
-"""How much of a factor's column in the design is not the baseline's, at most."""
 _DESIGNS, _DOUBLE = 300, 1e3
+# One trial in so many is TPE's.
 _TURN = 8
-"""One trial in so many is TPE's."""
 _STARTS = 3
 _NEVER = -1e9
 Sampler = Callable[[], BaseSampler]

@@ -16,8 +16,8 @@ from sparkray.optimize.search.types import Found
 from sparkray.stats.screen import LevelEffect
 
 MOST_FLAGS, MOST_CANDIDATES = 3, 3
+# A log ratio that is not worth a flag: a configuration with fewer or safer changes is taken instead.
 _NEAR = 0.003
-"""A log ratio that is not worth a flag: a configuration with fewer or safer changes is taken instead."""
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,12 @@ from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, defini
 from sparkray.progress import Progress
 from sparkray.store import Dataset, description, existing
 
+# Times that a block's baseline is measured again, where checks refuse it.
 _TRIES = 3
-"""Times that a block's baseline is measured again, where checks refuse it."""
+# A trial may take a tenth more memory than its baseline, and what other programs move meanwhile.
 MEMORY_FACTOR, MEMORY_SLACK_GIB = 1.1, 0.25
-"""A trial may take a tenth more memory than its baseline, and what other programs move meanwhile."""
+# Numbers of blocks that a study has for itself: one over all models, and one over those that were there, in one dataset.
 _STUDY_BLOCKS = 1 << 20
-"""Numbers of blocks that a study has for itself: one over all models, and one over those that were there, in one dataset."""
 _UNKNOWN = Result(None, answered=False, reason="it was not measured")
 
 

@@ -21,12 +21,12 @@ from sparkray.optimize.search.feasible_space import Places
 from sparkray.stats.samples import Vector
 
 Matrix = NDArray[np.float64]
+# Of the effect of a level and of a pair, in log ratios.
 _SCALES = (0.02, 0.007)
-"""Of the effect of a level and of a pair, in log ratios."""
 _DEGREES = 1.0
 _ROUNDS = 12
+# Sd of what a configuration has beyond levels and pairs.
 _OWN = 0.002
-"""Sd of what a configuration has beyond levels and pairs."""
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,15 @@ from optuna.trial import FrozenTrial, TrialState
 from sparkray.machine.fingerprint import boot_id
 
 BEAT_S, SILENT_S = 30.0, 300.0
+# A trial without a signature is that of a driver that has just taken it, or that died there.
 UNSIGNED_S = 60.0
-"""A trial without a signature is that of a driver that has just taken it, or that died there."""
 _PREFIX = "driver "
 SERIAL = count()
+# Held by whoever takes trials: one that a driver of this process has not signed yet is not that of a dead driver.
 TAKING = threading.Lock()
-"""Held by whoever takes trials: one that a driver of this process has not signed yet is not that of a dead driver."""
 _KEPT = ("again", "block", "raced", "unanswered")
+# Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others.
 _CORRECTION = ("corrects", "evaluations")
-"""Attributes of a trial that a trial in its place has as well; the latter if it was made to correct others."""
 
 
 @dataclass(frozen=True)

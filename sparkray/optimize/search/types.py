@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 from sparkray.config.docker import DockerOptions
 from sparkray.config.flag import Security
 
+# Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run that
+# counts on some model.
 State = Literal["complete", "stopped", "infeasible", "failed", "refused"]
-"""Measured to the end, on every model; stopped early as hopeless; measured, but against a constraint; no number; no run
-that counts on some model."""
+# (model, block).
 Place = tuple[str, int]
-"""(model, block)."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,10 @@ class Result:
         return tuple(name for name in (self.run_id, self.baseline_id) if name is not None)
 
 
+# Measures what is left of a batch; a result for each of its trials, in their order.
 Submit = Callable[[Batch], Sequence[Result]]
-"""Measures what is left of a batch; a result for each of its trials, in their order."""
+# Stored results as the rows have them now; None where a run of it no longer counts.
 Recall = Callable[[Sequence[Result]], Sequence[Result | None]]
-"""Stored results as the rows have them now; None where a run of it no longer counts."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ class Worker:
     let_go: Callable[[], None]
 
 
+# Gives batch after batch to a worker, until nothing is left to do; may be called for several at once, each on a thread.
 Work = Callable[[Worker], None]
-"""Gives batch after batch to a worker, until nothing is left to do; may be called for several at once, each on a thread."""
 
 
 class Crew(Protocol):

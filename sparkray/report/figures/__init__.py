@@ -26,6 +26,7 @@ from sparkray.report.style import RC
 
 FORMATS = ("svg", "pdf", "png")
 PNG_DPI, POINTS = 300, 72
+# How each format is written, and the metadata that would differ from one run to the next.
 _PRINTERS: Mapping[str, tuple[Callable[[Figure], Any], Mapping[str, None]]] = {
     "svg": (lambda figure: FigureCanvasSVG(figure).print_svg, {"Date": None, "Creator": None}),
     "pdf": (
@@ -34,7 +35,6 @@ _PRINTERS: Mapping[str, tuple[Callable[[Figure], Any], Mapping[str, None]]] = {
     ),
     "png": (lambda figure: FigureCanvasAgg(figure).print_png, {"Software": None}),
 }
-"""How each format is written, and the metadata that would differ from one run to the next."""
 
 
 @dataclass(frozen=True)

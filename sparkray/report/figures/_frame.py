@@ -16,17 +16,17 @@ from sparkray.report.data import Row
 from sparkray.report.labels import arm, cell
 from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, arm_style
 
+# Keyword arguments of a matplotlib artist.
 Style = dict[str, Any]
-"""Keyword arguments of a matplotlib artist."""
 COLUMNS = 5
+# Inches of a page; panels beyond it stand in the table alone.
 HIGHEST_IN = 8.8
-"""Inches of a page; panels beyond it stand in the table alone."""
 DECIDED = ("equivalent", "different")
+# Colour and marker of a security grade.
 GRADES = {"none": (BLUE, "o"), "weakens": (ORANGE, "s"), "dangerous": (VERMILLION, "D")}
-"""Colour and marker of a security grade."""
 _WIDE = 1.6
+# Ratio beyond which an axis ends; an interval that goes on ends in an arrow.
 _WIDEST = 4.0
-"""Ratio beyond which an axis ends; an interval that goes on ends in an arrow."""
 _LONG_NAME = 22
 
 

@@ -23,8 +23,8 @@ ORDER = 52
 TABLES = ("flag_levels",)
 _MOST = 50
 _ROW_IN = 0.145
+# Margins that the second panel reaches to either side.
 _NEAR = 4.0
-"""Margins that the second panel reaches to either side."""
 
 
 def draw(data: ReportData) -> Figure | None:

@@ -13,8 +13,8 @@ from sparkray.report.labels import arm, arm_tiny, axis_label
 
 ORDER = 30
 TABLES = ("runs",)
+# As many environments and models as have room for their full names.
 _FULL_NAMES = 2, 3
-"""As many environments and models as have room for their full names."""
 
 
 def draw(data: ReportData) -> Figure | None:

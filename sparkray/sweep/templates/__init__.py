@@ -11,13 +11,13 @@ from sparkray.metrics import BY_NAME
 from sparkray.schema import capital, unit_of
 from sparkray.units import format_duration
 
+# Names of the usual metrics for a narrow terminal.
 SHORT: Mapping[str, str] = {
     "output_throughput_tok_s": "throughput",
     "latency_mean_ms": "latency",
     "ttft_mean_ms": "first token",
     "host_available_drop_peak_gib": "memory",
 }
-"""Names of the usual metrics for a narrow terminal."""
 ARMS: Mapping[str, str] = {
     "container_baseline": "Docker",
     "container_optimized": "tuned Docker",
