@@ -43,6 +43,31 @@ def prompts_digest(job: Job) -> str:
     return hashlib.sha256(json.dumps(prompts(job), separators=(",", ":")).encode()).hexdigest()
 
 
+class WorkerEngine:
+    """What the engines with a worker have in common: nothing to ask beforehand, one document afterwards."""
+
+    def probe(self) -> tuple[str, ...] | None:
+        """Nothing to ask: the version stands in the result."""
+        return None
+
+    def understand(self, output: str) -> Mapping[str, str]:
+        """Nothing was asked. Raises EngineOutputError if something was."""
+        raise EngineOutputError(f"this engine has no probe, but got its output: {output[:80]!r}")
+
+    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
+        """None are known."""
+        return ()
+
+    def read(self, folder: Path, job: Job) -> Measurement:
+        """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
+        return read_result(folder, job)
+
+    def salvage(self, folder: Path, job: Job) -> Measurement | None:
+        """A worker writes its document at the end, so a run that failed left nothing."""
+        del folder, job
+        return None
+
+
 def worker_command(job: Job, paths: Paths, script: str) -> EngineCommand:
     """The command that runs one of sparkray's workers on this job."""
     items = prompts(job)

@@ -1,19 +1,17 @@
-"""A double of an engine: no model, real processes, faults on demand. What it yields is marked as simulated.
+"""A simulated engine: no model, real processes, faults on demand. Its rows are marked as simulated.
 
 It stands in where a fault is needed that a real engine does not have today: a crash, a hang, garbage in its output.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
 from sparkray.config.boundary import STRICT, parse
 from sparkray.engines import EngineCommand, Job, Paths
-from sparkray.engines._worker import read_result, worker_command
-from sparkray.errors import EngineOutputError
+from sparkray.engines._worker import WorkerEngine, worker_command
 from sparkray.records import Measurement
 
 Fault = Literal[
@@ -33,9 +31,9 @@ Fault = Literal[
 
 @dataclass(frozen=True)
 class Options:
-    """How the double behaves.
+    """How the simulated engine behaves.
 
-    `fault`: what it plays; `short` one token too few, `lost` one request too few, `clock` one that jumps back by five
+    `fault`: what it simulates; `short` one token too few, `lost` one request too few, `clock` one that jumps back by five
     seconds in the middle of a request.
     """
 
@@ -48,7 +46,7 @@ class Options:
     fault: Fault = "none"
 
 
-class Engine:
+class Engine(WorkerEngine):
     """See the module."""
 
     name = "double"
@@ -58,32 +56,11 @@ class Engine:
         """Options with defaults. Raises ConfigError for an unknown key or a bad value."""
         return asdict(parse(Options, mapping, source))
 
-    def probe(self) -> tuple[str, ...] | None:
-        """Nothing to ask."""
-        return None
-
-    def understand(self, output: str) -> Mapping[str, str]:
-        """Nothing was asked. Raises EngineOutputError if something was."""
-        raise EngineOutputError(f"the double asks nothing, but was told {output[:80]!r}")
-
     def command(self, job: Job, paths: Paths) -> EngineCommand:
         """The worker on this job."""
         return worker_command(job, paths, "double_worker.py")
 
-    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
-        """None are known."""
-        return ()
-
-    def read(self, folder: Path, job: Job) -> Measurement:
-        """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
-        return read_result(folder, job)
-
     def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
-        """The double loads no model: there is nothing that its report could contradict."""
+        """It loads no model: there is nothing that its report could contradict."""
         del measurement, job, model_path
         return ()
-
-    def salvage(self, folder: Path, job: Job) -> Measurement | None:
-        """A worker writes its document at the end, so a run that failed left nothing."""
-        del folder, job
-        return None

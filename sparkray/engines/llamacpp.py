@@ -9,8 +9,7 @@ from annotated_types import Ge
 
 from sparkray.config.boundary import STRICT, parse
 from sparkray.engines import EngineCommand, Job, Paths
-from sparkray.engines._worker import read_result, worker_command
-from sparkray.errors import EngineOutputError
+from sparkray.engines._worker import WorkerEngine, worker_command
 from sparkray.records import Measurement
 
 Count = Annotated[int, Ge(0)]
@@ -32,7 +31,7 @@ class Options:
     n_ctx: Count = 0
 
 
-class Engine:
+class Engine(WorkerEngine):
     """See the module."""
 
     name = "llamacpp"
@@ -41,14 +40,6 @@ class Engine:
     def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         """Options with defaults. Raises ConfigError for an unknown key or a bad value."""
         return asdict(parse(Options, mapping, source))
-
-    def probe(self) -> tuple[str, ...] | None:
-        """Nothing to ask: the version stands in the result."""
-        return None
-
-    def understand(self, output: str) -> Mapping[str, str]:
-        """Nothing was asked. Raises EngineOutputError if something was."""
-        raise EngineOutputError(f"llamacpp asks nothing, but was told {output[:80]!r}")
 
     def command(self, job: Job, paths: Paths) -> EngineCommand:
         """The worker on this job; a context of 0 becomes what the workload needs."""
@@ -59,14 +50,6 @@ class Engine:
         sized = Job(job.card, job.workload, job.seed, options)
         return worker_command(sized, paths, "llamacpp_worker.py")
 
-    def warnings(self, job: Job, *, memory_floor_gib: float = 0.0) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's
-        """None are known."""
-        return ()
-
-    def read(self, folder: Path, job: Job) -> Measurement:
-        """The worker's document. Raises EngineOutputError when it is missing, broken or incomplete."""
-        return read_result(folder, job)
-
     def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
         """Architecture as llama.cpp reports it, and the file that the process really had mapped."""
         facts, wanted = measurement.facts, job.card.engine_architecture
@@ -76,8 +59,3 @@ class Engine:
         if facts.model_path is not None and Path(facts.model_path).name != Path(model_path).name:
             wrong.append(f"the engine loaded {facts.model_path}, asked for was {model_path}")
         return tuple(wrong)
-
-    def salvage(self, folder: Path, job: Job) -> Measurement | None:
-        """A worker writes its document at the end, so a run that failed left nothing."""
-        del folder, job
-        return None

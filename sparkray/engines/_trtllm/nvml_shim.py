@@ -30,8 +30,7 @@ from typing import Any
 
 _HERE = str(Path(__file__).resolve().parent)
 _LIBRARY = "pynvml"
-_UNINITIALIZED = 1
-"""NVML_ERROR_UNINITIALIZED."""
+_UNINITIALIZED = 1  # NVML_ERROR_UNINITIALIZED
 _WITHOUT_HANDLE = ("nvmlDeviceGetCount", "nvmlDeviceGetHandleBy", "nvmlSystemGet")
 
 

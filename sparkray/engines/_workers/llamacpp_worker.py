@@ -16,8 +16,8 @@ import threading
 import time
 
 CHUNK = 1 << 20
-QUIET = 4  # the least verbosity at which llama.cpp tells architecture and KV cache; nothing per token
-LIKELIEST = 200  # tokens whose probabilities a debug log tells with each that was taken
+QUIET = 4  # the least verbosity at which llama.cpp logs architecture and KV cache; nothing per token
+LIKELIEST = 200  # tokens whose probabilities a debug log holds with each that was taken
 
 
 def lifetime_s():
@@ -84,7 +84,7 @@ def load(request):
 
 
 def why_not_loaded(text):
-    """llama.cpp's own words: xllamacpp's exception says nothing of them."""
+    """llama.cpp's own words: xllamacpp's exception lacks them."""
     errors = re.findall(r"^[\d.]+ E (.*)", text, re.MULTILINE) or ["it did not say why"]
     return next((error for error in errors if "error loading model" in error), errors[-1]).strip()
 
@@ -168,7 +168,7 @@ def facts_from_log(text):
 
 
 def mapped_model(asked):
-    """The model file that the process really has mapped, else None: llama.cpp maps weights unless told otherwise."""
+    """The model file that the process really has mapped, else None: llama.cpp maps weights by default."""
     wanted = os.stat(asked)
     with open("/proc/self/maps", encoding="utf-8") as maps:
         for line in maps:

@@ -1,9 +1,9 @@
-"""A conformance double of `trtllm-bench`, for machines without a GPU and for tests. Standard library alone.
+"""A simulated `trtllm-bench`, for machines without a GPU and for tests. Standard library alone.
 
 It takes the options that the chosen version takes and refuses the others as click does, and leaves reports, request
 files, iteration logs and log lines as that version writes them, from a simple decode model: bytes read per step over
-bandwidth. Time is simulated: times in the files are those of the simulated run, which starts when the double does; the
-double itself sleeps for a fraction of a second. Beside every report it leaves `sparkray-double.json`, which the real
+bandwidth. Time is simulated: times in the files are those of the simulated run, which starts when the tool does; it
+sleeps for a fraction of a second. Beside every report it leaves `sparkray-double.json`, which the real
 tool never does: rows made from it are marked as simulated.
 
 It asks NVML as the real tool does, through the `pynvml` that it finds: one of its own that answers as a GB10's. So it
@@ -13,7 +13,7 @@ It lives in images that hold nothing of sparkray, so nothing here imports sparkr
 
 ===============================  =======================================================================================
 SPARKRAY_DOUBLE_VERSION          1.0, 1.1, 1.2 or 1.3; else the file VERSION beside the package, else 1.2
-SPARKRAY_DOUBLE_FAULT            one of `settings.FAULTS`
+SPARKRAY_DOUBLE_FAULT            one of `faults` in `versions.json`
 SPARKRAY_DOUBLE_BANDWIDTH_GB_S   memory bandwidth, default 273
 SPARKRAY_DOUBLE_MEMORY_GIB       memory of the machine, default 119.64
 SPARKRAY_DOUBLE_TIME_SCALE       seconds slept per simulated second; unset sleeps 0.3 to 1 s

@@ -1,4 +1,4 @@
-"""A checkpoint as far as the double reads it: `config.json`, and the sizes of its weights."""
+"""A checkpoint as far as the simulated tool reads it: `config.json`, and the sizes of its weights."""
 
 import json
 from dataclasses import dataclass

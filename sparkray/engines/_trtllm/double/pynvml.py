@@ -9,7 +9,6 @@ import time
 
 NVML_CLOCK_GRAPHICS, NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_CLOCK_VIDEO = range(4)
 NVML_SUCCESS, NVML_ERROR_UNINITIALIZED, NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NOT_SUPPORTED = range(4)
-UUID = "GPU-5f6e7d8c-0000-4000-8000-73696d756c61"
 _CLOCK_MHZ = 3003
 _IDLE_W = 55.0
 _inits = 0
@@ -59,12 +58,6 @@ def nvmlShutdown() -> None:  # noqa: N802 - pynvml's own name
     _inits -= 1
 
 
-def nvmlDeviceGetCount() -> int:  # noqa: N802 - pynvml's own name
-    """One GPU."""
-    _check()
-    return 1
-
-
 def nvmlDeviceGetHandleByIndex(index: int) -> int:  # noqa: N802 - pynvml's own name
     """A handle of the only GPU."""
     _check()
@@ -79,12 +72,6 @@ def nvmlDeviceGetHandleByUUID(uuid: str) -> int:  # noqa: N802 - pynvml's own na
     if not uuid:
         raise NVMLError_InvalidArgument
     return 0
-
-
-def nvmlDeviceGetUUID(handle: int) -> str:  # noqa: N802, ARG001 - pynvml's own signature
-    """The UUID."""
-    _check()
-    return UUID
 
 
 def nvmlDeviceGetMemoryInfo(handle: int) -> object:  # noqa: N802, ARG001 - pynvml's own signature

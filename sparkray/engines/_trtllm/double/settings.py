@@ -1,4 +1,4 @@
-"""The settings of the simulated tool, from its environment, and the version that it simulates."""
+"""The settings of the simulated tool, from its environment."""
 
 import os
 import random
@@ -6,24 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .versions import Minor, number, table, text
-
-FAULTS = (
-    "crash",
-    "garbage_report",
-    "hang",
-    "nan",
-    "null_machine",
-    "nvml_clock",
-    "nvml_energy",
-    "nvml_uninitialized",
-    "oom",
-    "short_output",
-    "sigint",
-    "slow",
-    "truncated_report",
-    "wrong_count",
-    "wrong_model",
-)
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,7 @@ def read_settings() -> Settings:
     baked = Path(__file__).resolve().parent / "VERSION"
     version = os.environ.get("SPARKRAY_DOUBLE_VERSION") or (baked.read_text().strip() if baked.is_file() else "1.2")
     fault = os.environ.get("SPARKRAY_DOUBLE_FAULT") or None
-    for variable, value, known in (("VERSION", version, table()["versions"]), ("FAULT", fault, FAULTS)):
+    for variable, value, known in (("VERSION", version, table()["versions"]), ("FAULT", fault, table()["faults"])):
         if value is not None and value not in known:
             name = f"SPARKRAY_DOUBLE_{variable}"
             raise ValueError(text("unknown_setting", variable=name, value=value, known=", ".join(known)))
