@@ -171,8 +171,8 @@ def _energy_j(data: RunData) -> float | None:
 
 
 _AGREE_WITHIN = 0.05
+# Ten seconds of samples. Some drivers report the mean of the last second, which matters over less time.
 _LEAST_POWER_SAMPLES = 100
-"""Ten seconds of samples. Some drivers report the mean of the last second, which matters over less time."""
 
 
 def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float]]]:
@@ -219,8 +219,8 @@ def _agree(counter: Sequence[tuple[float, float]], power: Sequence[tuple[float, 
     return bool(abs(float(np.trapezoid(watts, times)) - counted_j) <= _AGREE_WITHIN * counted_j)
 
 
+# NVML clock event reasons: software power cap, hardware slowdown, software and hardware thermal, power brake.
 _THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
-"""NVML clock event reasons: software power cap, hardware slowdown, software and hardware thermal, power brake."""
 
 
 def _throttled_pct(data: RunData) -> float | None:
@@ -228,8 +228,8 @@ def _throttled_pct(data: RunData) -> float | None:
     return sum(1 for mask in masks if int(mask) & _THROTTLED) / len(masks) * 100 if masks else None
 
 
+# Least share of the requests' time that samples must span.
 _COVERED = 0.8
-"""Least share of the requests' time that samples must span."""
 _IN_USE_PCT = 10.0
 
 
@@ -286,6 +286,7 @@ def _family(prefix: str, values: Callable[[RunData], list[float]]) -> dict[str, 
     return mean | {f"{prefix}_p{q}_ms": percentile(q) for q in (50, 95, 99)}
 
 
+# The function of each metric, in the order of its row.
 COMPUTE: Mapping[str, Compute] = {
     "output_throughput_tok_s": _per_second(lambda d: sum(r.output_tokens or 0 for r in d.requests)),
     "request_throughput_req_s": _per_second(lambda d: len(d.requests)),
@@ -316,7 +317,6 @@ COMPUTE: Mapping[str, Compute] = {
     "engine_cpu_serving_pct": _engine_cpu_serving_pct,
     "gpu_sm_clock_mean_mhz": _sm_clock_mean_mhz,
 }
-"""The function of each metric, in the order of its row."""
 
 
 class Metrics(Mapping[str, Metric]):

@@ -21,6 +21,7 @@ from typing import Literal, cast, get_args
 from sparkray.errors import ConfigError
 
 Kind = Literal["string", "int", "float", "bool", "timestamp", "int_list", "string_list"]
+# How a value is printed, as a code: `report.format` has a function for each, `analysis.latex` the decimals.
 Format = Literal[
     "words",
     "count",
@@ -35,12 +36,12 @@ Format = Literal[
     "slope",
     "p",
 ]
-"""How a value is printed, as a code: `analysis.number_formats` has a function for each, `analysis.latex` the decimals."""
 
+# Where the columns are declared.
 FOLDER = Path(__file__).parent / "columns"
-"""Where the columns are declared."""
+# The unit of a column whose values are in the unit of the row's metric.
 OF_METRIC = "metric"
-"""The unit of a column whose values are in the unit of the row's metric."""
+# Units by the ending of a column's name, longest ending first.
 UNITS: Mapping[str, str] = {
     "_tok_s": "tok/s",
     "_req_s": "req/s",
@@ -56,7 +57,6 @@ UNITS: Mapping[str, str] = {
     "_s": "s",
     "_w": "W",
 }
-"""Units by the ending of a column's name, longest ending first."""
 _WORDS: Mapping[str, str] = {
     "bh": "Benjamini-Hochberg",
     "cpu": "CPU",

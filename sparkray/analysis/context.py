@@ -16,16 +16,16 @@ from sparkray.analysis.protocol_adherence import adherence_of
 from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.config.experiment import Sequential
 
+# Margins where neither the dataset nor the caller gives them: 1 % for throughput and latency, 2 % for memory.
 DEFAULT_MARGINS: Mapping[str, float] = {
     "output_throughput_tok_s": 0.01,
     "latency_mean_ms": 0.01,
     "host_available_drop_peak_gib": 0.02,
 }
-"""Margins where neither the dataset nor the caller gives them: 1 % for throughput and latency, 2 % for memory."""
+# What models are grouped by.
 GROUPINGS = ("architecture", "precision")
-"""What models are grouped by."""
+# The family of an experiment that declares none: all of its primary metrics.
 PRIMARY = "primary"
-"""The family of an experiment that declares none: all of its primary metrics."""
 
 
 @dataclass(frozen=True)

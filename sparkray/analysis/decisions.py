@@ -21,8 +21,8 @@ from sparkray.config.site import CONTAINER_OPTIMIZED
 
 Row = dict[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+# Best first.
 OUTCOMES = ("use", "use_if_memory", "memory_open", "open", "avoid")
-"""Best first."""
 TAKEN = OUTCOMES[:3]
 DECIDED = ("equivalent", "different")
 _MEMORY = "_gib"

@@ -25,8 +25,8 @@ _LEAST_ARMS = 2
 _ONE = "1 run: a spread needs at least 2"
 _QUANTILES = {"median": 0.5, "p5": 0.05, "p95": 0.95, "p99": 0.99}
 _SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
+# The metrics that are means over requests, and of what.
 OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms": "ttft_ms"}
-"""The metrics that are means over requests, and of what."""
 Row = dict[str, Any]
 
 

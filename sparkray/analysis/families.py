@@ -9,11 +9,11 @@ from sparkray.stats.multiplicity import benjamini_hochberg, bonferroni, holm
 Row = dict[str, Any]
 _ALPHA = 0.05
 _RULES = (("bonferroni", bonferroni), ("holm", holm), ("bh", benjamini_hochberg))
+# The columns that are made of a p-value.
 MADE_OF = {
     "p": (*(f"p_{ending}" for ending, _ in _RULES), "significant"),
     "p_paired": (*(f"p_paired_{ending}" for ending, _ in _RULES), "significant_paired"),
 }
-"""The columns that are made of a p-value."""
 
 
 def adjust(rows: Sequence[Row], protocol: Protocol) -> None:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from sparkray.stats.sequential import Interim
 
 Row = Mapping[str, Any]
+# Model and level of the load.
 Group = tuple[str, str]
-"""Model and level of the load."""
+# What `standings` reads of a row, beside the primary metrics.
 COLUMNS = ("run_id", "status", "model", "level", "environment", "block", "ended_at")
-"""What `standings` reads of a row, beside the primary metrics."""
 NO_P = "interim analyses: a p of a fixed number of pairs does not hold"
+# Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value.
 VOID = {
     NO_P: ("p", "p_paired", "permutation_p", "power_post_hoc"),
     "interim analyses: the verdict of a fixed number of pairs does not hold": (
@@ -35,7 +36,6 @@ VOID = {
         "cluster_verdict",
     ),
 }
-"""Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value."""
 
 
 def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, closed: bool) -> "list[Interim]":

@@ -55,8 +55,8 @@ _SHORT = {
 }
 _DASH = "{--}"
 _NOTE = "--: not estimable, or not known"
+# Where a long word may break: behind an underscore or an equals sign, and inside of a digest.
 _BREAKS = re.compile(r"(\\_|=|[0-9a-f]{8}(?=[0-9a-f]{8}))")
-"""Where a long word may break: behind an underscore or an equals sign, and inside of a digest."""
 _TALL = 1e5
 Row = Mapping[str, Any]
 

@@ -22,8 +22,8 @@ from sparkray.units import NS_PER_MS
 Row = dict[str, Any]
 _QUANTILES = tuple(percent / 100 for percent in range(101))
 _BINS = 20
+# Runs whose samples are in memory together.
 _AT_ONCE = 15
-"""Runs whose samples are in memory together."""
 _MEANS = ("gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu_busy_pct")
 
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, cast
 from sparkray.errors import DatasetError
 
 FORMAT = "sparkray-optimize/1"
+# In order; each has a dataset of its own, `<name>-<stage>`.
 STAGES = ("screen", "search", "confirm", "attribute")
-"""In order; each has a dataset of its own, `<name>-<stage>`."""
 LevelState = Literal["measured", "no-op", "failed", "struck", "search only"]
 Judged = Literal["supported", "contradicted", "undecided", "cannot be judged"]
 

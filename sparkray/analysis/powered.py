@@ -6,8 +6,8 @@ import polars as pl
 
 from sparkray.analysis.frames import Cell, Frames
 
+# The metrics of sampled GPU power.
 METRICS = ("energy_j", "energy_integrated_j", "power_mean_w")
-"""The metrics of sampled GPU power."""
 NOT_CHECKED = "not checked"
 
 

@@ -361,8 +361,8 @@ def _threat(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _cell(data, parts[1:])
 
 
+# How many parts an id of `size` has behind environment and metric.
 _OF_GROUP = 3
-"""How many parts an id of `size` has behind environment and metric."""
 _Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
 _RULES: Mapping[str, _Rule] = {
     "descriptive": _cell,

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from sparkray.analysis.context import GROUPINGS
 from sparkray.errors import InputError
 
+# Beginnings of ids that a report opens: counts of rows, and the context of the study.
 TALLY, CONTEXT = "tally/", "context/"
-"""Beginnings of ids that a report opens: counts of rows, and the context of the study."""
+# Beginning of ids of the other study, which a report compares with.
 AGAINST = "against/"
-"""Beginning of ids of the other study, which a report compares with."""
+# In front of a scope: the rows that some columns of a row rest on in place of its own
+# (`sparkray.analysis.provenance`).
 SCOPE = "#"
-"""In front of a scope: the rows that some columns of a row rest on in place of its own (`sparkray.analysis.provenance`)."""
+# Where an id of `size` has what models are grouped by.
 _GROUP_BY = 2
-"""Where an id of `size` has what models are grouped by."""
 _ARMS = (
     *("test", "rule", "statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "bootstrap_low", "bootstrap_high"),
     *("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high", "power_post_hoc", "p_bonferroni", "p_holm", "p_bh"),

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 from sparkray.stats import NotEstimable
 
 Result = TypeVar("Result")
+# Reasons by column.
 Why = dict[str, str]
-"""Reasons by column."""
 
 
 def note(why: Why, columns: Iterable[str], found: NotEstimable | str) -> None:

@@ -13,8 +13,8 @@ from sparkray.metrics import metric_columns
 from sparkray.schema import FOLDER, Column, Kind, Table, Tables
 
 TABLES = Tables(FOLDER / "analysis", {"<metrics>": metric_columns})
+# Tables of a report that are derived from those of an analysis, of an optimisation, or of two studies.
 DERIVED = Tables(FOLDER / "derived", {})
-"""Tables of a report that are derived from those of an analysis, of an optimisation, or of two studies."""
 MEMORY_PARTS = (
     "host_available_drop_peak_gib",
     "host_free_drop_peak_gib",

@@ -51,8 +51,8 @@ _TYPES = {
     "int_list": pa.list_(pa.int64()),
     "string_list": pa.list_(pa.string()),
 }
+# The tables that the store writes.
 TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
-"""The tables that the store writes."""
 
 
 def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped

@@ -11,8 +11,8 @@ import polars as pl
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.stats.attribution import LEVEL
 
+# An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`.
 Plain = Mapping[str, Any]
-"""An `Attribution` as plain values: `asdict` of it, where what could not be estimated is `{"reason": ...}`."""
 
 
 def attribution(found: Iterable[tuple[str, str, Plain, Plain]]) -> pl.DataFrame:

@@ -26,8 +26,8 @@ from sparkray.units import gib
 UNQUANTISED = 16
 _BITS = (UNQUANTISED, 8, 4)
 GPUS, MACHINE = "gpus", "machine"
+# A GPU of this name shares the machine's memory.
 UNIFIED = "GB10"
-"""A GPU of this name shares the machine's memory."""
 
 
 def fit(analysis: Analysis) -> pl.DataFrame:

@@ -19,8 +19,8 @@ from sparkray.analysis.schema import DERIVED, frame_of
 AVAILABLE, FREE = "host_available_drop_peak_gib", "host_free_drop_peak_gib"
 GPU, PSS = "gpu_process_peak_gib", "process_pss_peak_gib"
 UNEXPLAINED, PAGE_CACHE = "unexplained", "page_cache"
+# In the order in which they are stacked.
 PARTS = (GPU, PSS, UNEXPLAINED, AVAILABLE, PAGE_CACHE, FREE)
-"""In the order in which they are stacked."""
 TOTALS = (AVAILABLE, FREE)
 
 
