@@ -36,8 +36,8 @@ def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
     """The study's own protocol: both arms as independent samples, by the test that its checks choose."""
     found = independent(arms.a, arms.b, seed=seed)
     if isinstance(found, NotEstimable):
-        note(why, ("statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", *_BOOTSTRAP, *_EFFECT), found)
-        return {"test": "none", "rule": found.reason}
+        note(why, ("statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "rule", *_BOOTSTRAP, *_EFFECT), found)
+        return {"test": "none"}
     row: Row = {
         "test": found.test,
         "rule": found.rule,
@@ -49,7 +49,7 @@ def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
     }
     for column in ("shapiro_p_a", "shapiro_p_b", "levene_p"):
         if row[column] is None:
-            note(why, (column,), "the rule of the test has the reason")
+            note(why, (column,), "untested: too few values, or all alike")
     interval = found.bootstrap or ratio_of_means(arms.a, arms.b, seed=seed)
     row |= filled(_BOOTSTRAP, interval, lambda found: (found.low, found.high), why)
 

@@ -28,7 +28,8 @@ class Independent:
 
     Attributes:
         test: The one that was chosen.
-        rule: Why, in a sentence with the numbers that chose it.
+        rule: Why, as a code: `not_normal_a` or `_b` (Shapiro-Wilk below alpha), `normality_untested_a` or `_b`,
+            `unequal_spread` (Levene below alpha), `spread_untested`, else `equal_spread`.
         statistic: t of (b - a), or U of b.
         df: Degrees of freedom of t; None for U.
         p: Two-sided.
@@ -141,15 +142,10 @@ def mann_whitney(a: Vector, b: Vector) -> tuple[float, float]:
 def _choice(
     normal: tuple[float | NotEstimable, float | NotEstimable], equal: float | NotEstimable, alpha: float
 ) -> tuple[TestName, str]:
-    """The test and the sentence that says why."""
-    for name, p in zip(("reference arm", "other arm"), normal, strict=True):
-        if isinstance(p, NotEstimable):
-            return "mann_whitney", f"Mann-Whitney U: normality of the {name} cannot be tested ({p.reason})"
-        if p < alpha:
-            return "mann_whitney", f"Mann-Whitney U: the {name} fails Shapiro-Wilk (p = {p:.2g} < {alpha:g})"
-    shapiro = f"both arms pass Shapiro-Wilk (p = {normal[0]:.2g} and {normal[1]:.2g})"
+    """The test and the rule that chose it."""
+    for arm, p in zip(("a", "b"), normal, strict=True):
+        if isinstance(p, NotEstimable) or p < alpha:
+            return "mann_whitney", f"{'normality_untested' if isinstance(p, NotEstimable) else 'not_normal'}_{arm}"
     if isinstance(equal, NotEstimable):
-        return "welch", f"Welch's t: {shapiro}; equal spread cannot be tested ({equal.reason})"
-    if equal < alpha:
-        return "welch", f"Welch's t: {shapiro}, variances differ by Levene (p = {equal:.2g} < {alpha:g})"
-    return "student", f"Student's t: {shapiro}, no difference of variances by Levene (p = {equal:.2g})"
+        return "welch", "spread_untested"
+    return ("welch", "unequal_spread") if equal < alpha else ("student", "equal_spread")

@@ -99,7 +99,8 @@ def of_the_numbers_of_runs() -> list[str]:
 
 def of_the_protocol() -> list[str]:
     found = independent(A, B)
-    return [f'"{found.rule}", t = {found.statistic:.2f}, p = {found.p:.2f}']
+    numbers = f"{found.shapiro_p_a:.2f} and {found.shapiro_p_b:.2f}", f"Levene p = {found.levene_p:.2g}"
+    return [f"Shapiro-Wilk p = {numbers[0]}, {numbers[1]}: {found.test}, t = {found.statistic:.2f}, p = {found.p:.2f}"]
 
 
 def of_the_permutations() -> list[str]:
