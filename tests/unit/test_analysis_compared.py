@@ -114,7 +114,7 @@ def test_under_looks_whatever_is_paired_is_of_the_look_and_no_p_is_given(tmp_pat
     assert row["levene_p"] is not None
     assert row["verdict_without_outliers"] is None
     assert "interim analyses: " in why["verdict_without_outliers"]
-    assert why["cluster_verdict"] == "all blocks lie in one cluster: nothing is known of others"
+    assert why["cluster_verdict"] == "all blocks are in one cluster: others are unknown"
     taken = found.tables["verdict_by_n"]
     assert taken.select("n", "verdict").rows() == [(3, "undecided"), (5, "equivalent")]
 
@@ -209,7 +209,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
     for row in rows:
         why = json.loads(row["why_null"])
         assert "at least 5 are needed" in why["outliers"]
-        assert why["cluster_low"] == "all blocks lie in one cluster: nothing is known of others"
+        assert why["cluster_low"] == "all blocks are in one cluster: others are unknown"
         assert {name for name in why if row[name] is not None} == set()
         told = {"not_estimable", "power_checked"}  # by their columns
         assert {name for name, value in row.items() if value is None} <= set(why) | told
