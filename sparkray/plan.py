@@ -122,11 +122,11 @@ _LATER: Mapping[str, object] = {"families": {}, "planned_effect": None, "contain
 _DESCRIPTIVE = ("hypotheses", "expected_hours")
 
 
-def _said(experiment: Experiment) -> dict[str, Any]:
+def _hashed(experiment: Experiment) -> dict[str, Any]:
     """An experiment as it is hashed."""
-    said = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
-    said["workload"] = _load(experiment.workload)
-    return {key: value for key, value in said.items() if key not in _LATER or value != _LATER[key]}
+    hashed = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
+    hashed["workload"] = _load(experiment.workload)
+    return {key: value for key, value in hashed.items() if key not in _LATER or value != _LATER[key]}
 
 
 def _load(workload: Workload) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def experiment_sha256(study: Study, policies: Mapping[str, str]) -> str:
     """
     return canonical_sha256(
         {
-            "experiment": _said(study.experiment),
+            "experiment": _hashed(study.experiment),
             "policies": dict(policies),
             "definition": definition_sha256(study),
             "environments": [t.environment for t in study.treatments],
@@ -171,7 +171,7 @@ def definition_sha256(study: Study) -> str:
     )
     return canonical_sha256(
         {
-            "experiment": _said(experiment),
+            "experiment": _hashed(experiment),
             "engine": study.engine,
             "options": dict(study.engine_options),
             "site": study.site.name,
@@ -220,13 +220,13 @@ def equivalences(study: Study) -> tuple[Equivalence, ...]:
 
 
 def _rank(treatment: Treatment) -> int:
-    """The site's own first, then those that a search or a ladder made, in the order of the study."""
+    """The site's own first, then those of a search or of attribution steps, in the order of the study."""
     known = {name: place for place, name in enumerate(CONTAINER_ENVIRONMENTS)}
     return known.get(treatment.environment, len(known))
 
 
 def treatments_of(attribution_steps: AttributionSteps) -> tuple[Treatment, ...]:
-    """The treatments of a ladder, in its order: host, native, layers added, layers taken away, the container."""
+    """The treatments of attribution steps, in their order: host, native, layers added, layers removed, the container."""
     return tuple(Treatment(arm.environment, arm.options, arm.adapt, arm.isolation) for arm in attribution_steps.arms)
 
 
