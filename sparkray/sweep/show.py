@@ -41,9 +41,12 @@ def print_line(out: Console, text: str, *, style: str | None = None) -> None:
 
 
 def show(out: Console, template: str, **values: object) -> None:
-    """The lines of a template; of those that begin with `!` the rest, in bold."""
+    """The lines of a template: in bold where one begins with `!`, unbroken, to be pasted, where it begins with `=`."""
     for line in rendered(template, width=out.width, **values):
-        print_line(out, line.removeprefix("!"), style="bold" if line.startswith("!") else None)
+        if line.startswith("="):
+            out.print(line[1:], markup=False, emoji=False, highlight=False, soft_wrap=True)
+        else:
+            print_line(out, line.removeprefix("!"), style="bold" if line.startswith("!") else None)
 
 
 def print_json(document: object, *, default: Callable[[Any], Any] | None = None) -> None:
