@@ -64,6 +64,7 @@ class Program(click.Group):
         if verb.one_thread:
             os.environ.setdefault(_BLAS_THREADS, "1")  # NumPy reads it when it is imported
         command: click.Command = getattr(import_module(f"sparkray.sweep.{verb.module}"), cmd_name.replace("-", "_"))
+        command.context_settings = {**CONTEXT, **command.context_settings}
         command.epilog = f"\b\nExample: sparkray {verb.example}"
         return command
 

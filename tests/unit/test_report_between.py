@@ -75,8 +75,8 @@ def test_degrees_of_freedom_lie_between_the_smaller_study_and_both(a: LogSample,
 @pytest.mark.parametrize(
     ("a", "b", "why"),
     [
-        (replace(A, n=1), B, "first study has 1 value:"),
-        (A, replace(B, n=0), "second study has 0 values"),
+        (replace(A, n=1), B, "first study: 1 value:"),
+        (A, replace(B, n=0), "second study: 0 values"),
         (replace(A, sd=0.0), replace(B, sd=0.0), "no interval"),
         (replace(A, mean=math.nan), B, "not a finite number"),
         (A, replace(B, sd=math.inf), "not a finite number"),
