@@ -16,6 +16,8 @@ SHORT: Mapping[str, str] = {
     "output_throughput_tok_s": "throughput",
     "latency_mean_ms": "latency",
     "ttft_mean_ms": "first token",
+    "itl_mean_ms": "next token",
+    "container_to_ready_s": "until ready",
     "host_available_drop_peak_gib": "memory",
 }
 ARMS: Mapping[str, str] = {
