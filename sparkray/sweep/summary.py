@@ -10,6 +10,7 @@ from rich.console import Console
 from sparkray.analysis import Analysis, cell_name
 from sparkray.analysis.decisions import decision_rows, is_memory
 from sparkray.analysis.frames import rank
+from sparkray.metrics import RECORDED
 from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
 
@@ -109,7 +110,8 @@ def _model(findings: Findings, model: str, rows: Sequence[Row], *, several: bool
     primary = [{**row, "level": "", "trace": "", "primary": True} for row in mine if row["primary"]]
     (decided, *_) = decision_rows({"comparisons": primary, "descriptive": []}) or [{"reason": "no_speed_metric"}]
     metrics = list(dict.fromkeys(row["metric"] for row in (*primary, *(r for r in mine if r["metric"] in SHORT))))
-    if several:  # two tables are to fit where one does: speed and memory
+    served = any(row["metric"] in RECORDED for row in primary)  # its start and its latencies are what it is about
+    if several and not served:  # two tables are to fit where one does: speed and memory
         metrics = list({is_memory(name): name for name in reversed(metrics)}.values())
         metrics.sort(key=is_memory)
     by_metric = {row["metric"]: _shown(findings, row) for row in mine}

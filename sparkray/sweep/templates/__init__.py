@@ -24,6 +24,7 @@ ARMS: Mapping[str, str] = {
     "container_baseline": "Docker",
     "container_optimized": "tuned Docker",
     "host": "host process",
+    "container_host_network": "host network",
 }
 _WIDTH = 18
 
