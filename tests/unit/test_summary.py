@@ -7,7 +7,13 @@ import pytest
 from sparkray.sweep.summary import Findings, summary_lines, warnings_of
 
 THROUGHPUT, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
-BETTER = {THROUGHPUT: "higher", LATENCY: "lower", MEMORY: "lower", "ttft_mean_ms": "lower"}
+BETTER = {
+    THROUGHPUT: "higher",
+    LATENCY: "lower",
+    MEMORY: "lower",
+    "ttft_mean_ms": "lower",
+    "container_to_ready_s": "lower",
+}
 
 
 def compared(metric: str = THROUGHPUT, ratio: float | None = 1.12, **changes: Any) -> dict[str, Any]:
@@ -91,6 +97,14 @@ def test_one_model_takes_few_lines_however_many_metrics_there_are() -> None:
     shown = lines(*both)
     assert len(shown) <= 10
     assert shown[1].startswith("Tuned Docker vs native: can't tell yet.")
+
+
+def test_a_served_model_keeps_its_start_and_latencies_beside_several_arms() -> None:
+    arms = ("container_baseline", "container_host_network")
+    for metrics, start in (((THROUGHPUT, "container_to_ready_s"), True), ((THROUGHPUT, LATENCY), False)):
+        rows = [compared(metric, environment=each) for each in arms for metric in (*metrics, "ttft_mean_ms")]
+        text = "\n".join(lines(*rows))
+        assert (text.count("Until ready (s)"), text.count("First token (ms)")) == ((2, 2) if start else (0, 0))
 
 
 def test_lines_fit_a_terminal_of_80_columns_but_for_sentences() -> None:
