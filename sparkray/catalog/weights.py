@@ -1,6 +1,7 @@
 """The weights of a model on this machine: download, path, and check against the card."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
 from sparkray.config.model import ModelCard, Weights
 from sparkray.errors import HostError, ModelFileError
 
+NO_FILE = Path(os.devnull)
+"""Where weights lie that sparkray does not mount, since the server finds them itself."""
 _GGUF_MAGIC = b"GGUF"
 _FETCH_PATIENCE_S = 600
 
@@ -45,6 +48,8 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
         HostError: They could not be fetched.
     """
     weights = card.weights
+    if weights.kind == "server":
+        return Located(NO_FILE, None)
     if weights.kind == "checkpoint":
         folder = models_root / weights.path
         if not (folder / "config.json").is_file():
@@ -68,6 +73,8 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
 def weights_path(card: ModelCard, models_root: Path, cache: Path) -> Path:
     """Where a card's weights lie once they are there."""
     weights = card.weights
+    if weights.kind == "server":
+        return NO_FILE
     if weights.kind == "checkpoint":
         return models_root / weights.path
     return Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name

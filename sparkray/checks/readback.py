@@ -148,6 +148,9 @@ def _model(evidence: Evidence) -> Iterator[Finding]:
     environment = evidence.planned.environment
     if not (is_native(environment) or is_container(environment)) or "model_filesystem" not in state:
         return
+    if evidence.study.card(evidence.planned.model).weights.kind == "server":
+        yield Finding("pass", "the server finds its model itself")
+        return
     if state["model_filesystem"] is None:
         yield Finding("invalid", "the model is not mounted")
         return

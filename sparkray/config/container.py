@@ -64,8 +64,8 @@ def run_line(spec: ContainerSpec) -> str:
 
 
 def create_arguments(spec: ContainerSpec) -> dict[str, Any]:
-    """Keywords for `client.containers.create`, the same container that `run_line` makes."""
-    flags = {name: value for name, value in sdk_arguments(spec.options).items() if name != "environment"}
+    """Keywords for `client.containers.create`: the container that `run_line` makes, less options that have no type."""
+    flags = {name: value for name, value in sdk_arguments(spec.options).items() if name not in ("environment", "other")}
     return {
         "image": spec.image,
         "command": list(spec.argv),

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,6 @@ from sparkray.errors import InputError
 
 TABLE = Path(__file__).with_suffix(".yaml")
 _ULIMIT = "--ulimit"
-_TYPES = {f.name: f.type for f in fields(DockerOptions)}
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,16 @@ def _read(name: str, text: str) -> Any:  # noqa: ANN401 - an option's value
     Raises:
         ValueError: It is not of the field's type.
     """
-    match _TYPES[name]:
-        case kind if kind == bool | None:
-            return text == "true"
-        case kind if kind == int | None:
-            return _whole(text.partition("=")[2] if name.startswith("ulimit_") else text)
-        case kind if kind == float | None:
-            return float(text)
-        case kind if kind == tuple[str, ...] | None:
-            return (_device(text) if name == "device" else text,)
-    return _gpus(text) if name == "gpus" else text
+    flag = flag_of(name)
+    if flag.kind.python is bool:
+        return text == "true"
+    if flag.kind.python is int:
+        return _whole(text.partition("=")[2] if flag.type == "rlimit" else text)
+    if flag.kind.python is float:
+        return float(text)
+    if flag.kind.python is str:
+        return _gpus(text) if flag.type == "gpus" else text
+    return (_device(text) if flag.type == "devices" else text,)
 
 
 def _whole(text: str) -> int:

@@ -48,8 +48,8 @@ def signature(options: DockerOptions, defaults: Mapping[str, Any] = _NOTHING) ->
 
 def acting(options: DockerOptions, defaults: Mapping[str, Any] = _NOTHING) -> tuple[str, ...]:
     """Names of the options that can act and ask for more than Docker does anyway."""
-    idle = _idle(options, defaults)
-    return tuple(name for name, _, _ in given(options) if name not in idle)
+    without_effect = idle(options, defaults)
+    return tuple(name for name, _, _ in given(options) if name not in without_effect)
 
 
 def find_equivalences(
@@ -78,7 +78,7 @@ def find_equivalences(
     return tuple(equivalent)
 
 
-def _idle(options: DockerOptions, defaults: Mapping[str, Any]) -> dict[str, str]:
+def idle(options: DockerOptions, defaults: Mapping[str, Any]) -> dict[str, str]:
     """Options that cannot act, or ask for what Docker does anyway: name to reason."""
     reasons = {}
     for name, flag, _ in given(options):
@@ -94,8 +94,8 @@ def _reasons(kept: DockerOptions, other: DockerOptions, defaults: Mapping[str, A
     for name in dict.fromkeys(name for options in (kept, other) for name, _, _ in given(options)):
         sides = [options for options in (other, kept) if getattr(options, name) is not None]
         if getattr(kept, name) != getattr(other, name):
-            idle = [reason for options in sides if (reason := _idle(options, defaults).get(name)) is not None]
-            reasons += idle or [_same_effect([words_of(name, options) for options in sides])]
+            why = [reason for options in sides if (reason := idle(options, defaults).get(name)) is not None]
+            reasons += why or [_same_effect([words_of(name, options) for options in sides])]
     return tuple(dict.fromkeys(reasons))
 
 

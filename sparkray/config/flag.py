@@ -159,6 +159,8 @@ class Flag:
 
     def words(self, value: Any) -> list[str]:  # noqa: ANN401 - an option's value
         """The option as words of `docker run`; none for a bare flag that is false."""
+        if not self.text:
+            return self.kind.words(value)
         return [f"{self.text}={word}" if word else self.text for word in self.kind.words(value)]
 
     @property
@@ -304,6 +306,11 @@ def _check_device(value: tuple[str, ...]) -> str | None:
     return None if wrong is None else f"{wrong!r} is not a path below /dev"
 
 
+def _check_words(value: tuple[str, ...]) -> str | None:
+    wrong = next((word for word in value if not word.startswith("--")), None)
+    return None if wrong is None else f"{wrong!r} is no option: write --NAME=VALUE"
+
+
 def _variables(value: tuple[str, ...]) -> dict[str, str]:
     return {name: text for name, _, text in (item.partition("=") for item in value)}
 
@@ -336,6 +343,7 @@ KINDS: Mapping[str, Callable[[Flag], Kind]] = {
     "security_opt": _list(check=_check_security_opt),
     "devices": _list(check=_check_device, convert=lambda value: [f"{name}:{name}:rwm" for name in value]),
     "variables": _list(check=_check_variables, convert=_variables, canonical=_variables),
+    "words": _list(check=_check_words),
 }
 
 

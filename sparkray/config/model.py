@@ -22,12 +22,13 @@ class Weights:
     """Where a model's weights are found.
 
     `wheel`: `member` of the Python package `package==version`, kept in the user's cache. `file`: `path`.
-    `checkpoint`: the folder `path` under the site's models root.
+    `checkpoint`: the folder `path` under the site's models root. `server`: the server finds them itself, in its image or in
+    a folder that is mounted for it, by the name `path`; nobody checks them.
     """
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["wheel", "file", "checkpoint"]
+    kind: Literal["wheel", "file", "checkpoint", "server"]
     path: str = ""
     package: str = ""
     version: str = ""

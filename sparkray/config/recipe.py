@@ -119,9 +119,12 @@ class Recipe:
         source: Where its command, routes and names were read.
         image: `venv` where sparkray builds the image, else the reference that its project publishes.
         command: The whole command, image's entrypoint left out.
+        with_entrypoint: Whether the command begins with the image's entrypoint, which then needs not be asked what it sets.
         environment: Variables beside the image's own.
+        volumes: Folders and files mounted in every arm, `SOURCE:TARGET[:ro]`.
+        workdir: Where the command runs; empty is `/`.
         options_file: Written as JSON to `{input}/options.yaml`.
-        served_name: What the server calls the model in `/v1/models` and in requests.
+        served_name: What the server calls the model in `/v1/models` and in requests; empty: its first model, whatever it is.
         probe: How its version is known before it starts.
         versions: What differs by version (`1.3` and later), for recipes with a probe.
         readiness: When it is ready.
@@ -144,7 +147,10 @@ class Recipe:
     command: Annotated[tuple[str, ...], MinLen(1)]
     source: str = ""
     image: str = ""
+    with_entrypoint: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    workdir: str = ""
     options_file: Mapping[str, Any] = field(default_factory=dict)
     served_name: str = "{name}"
     probe: Probe | None = None

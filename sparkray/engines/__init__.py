@@ -69,6 +69,8 @@ class Job:
 class EngineCommand:
     """What to start. `inputs` are files (name to content) for the input folder; `environment` adds to the image's.
 
+    `binds` are mounted beside model, input and output, as (source, target, read_only); `workdir` is where it starts.
+
     A `PYTHONPATH` in it stands before the image's own and does not replace it: an image may need its own to find the tool.
     """
 
@@ -76,6 +78,8 @@ class EngineCommand:
     environment: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, bytes] = field(default_factory=dict)
     dataset_sha256: str | None = None
+    binds: tuple[tuple[str, str, bool], ...] = ()
+    workdir: str = "/"
 
 
 class Engine(Protocol):

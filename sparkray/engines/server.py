@@ -14,6 +14,7 @@ from annotated_types import Ge
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import STRICT, parse
+from sparkray.config.docker_values import volume_of
 from sparkray.config.recipe import Recipe, Version, fill, recipe_of
 from sparkray.engines import SERVER, SERVING_FILE, EngineCommand, Job, Paths
 from sparkray.engines._worker import prompts, prompts_digest
@@ -108,6 +109,8 @@ class Engine:
             {name: fill(value, places) for name, value in variables.items()},
             inputs,
             prompts_digest(job),
+            binds=tuple(volume_of(volume, "/")[0] for volume in recipe.volumes),
+            workdir=recipe.workdir or "/",
         )
 
     def prompts(self, job: Job) -> list[dict[str, Any]]:

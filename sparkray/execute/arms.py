@@ -14,11 +14,12 @@ from sparkray.config.container import variables_of
 from sparkray.config.docker import DockerOptions
 from sparkray.config.site import CONTAINER_BASELINE, HOST
 from sparkray.engines import Engine
-from sparkray.errors import PreflightError, RunError, RunTimeoutError
+from sparkray.errors import ImageError, PreflightError, RunError, RunTimeoutError
 from sparkray.execute.layout import LABEL, Bind
 from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.entrypoint import entrypoint_variables
+from sparkray.images.idle import write_idle
 from sparkray.images.rootfs import Image, Images
 from sparkray.plan import Study, Treatment, measured
 from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
@@ -29,6 +30,7 @@ from sparkray.runtimes.native import Runtime as Native
 
 Notify = Callable[[str], None]
 _ASK_PATIENCE_S = 300.0
+_IDLE = "/sparkray-idle"
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
         HostError: A flag that this host cannot honour, no space for the export, no root.
     """
     container = Container(images.client)
-    probe = Probe(container, image, idle=_idle(study))
+    probe = Probe(container, image, *_idle(study, images.cache))
     treatments = measured(study)
     tried = {t.environment: _try(t, probe, notify) for t in treatments if t.in_container}
     if not tried:
@@ -67,8 +69,9 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
     first = next(iter(tried.values()))
     if image.has_entrypoint:
         notify("image: asking its entrypoint what it would set")
-    added = entrypoint_variables(images.client, image, first.options)
+    added, unknown = _added(study, images, image, first.options)
     start, lost = _reachable(first.start)
+    lost = (*lost, *unknown)
     arms: dict[str, Arm] = {}
     for treatment in treatments:
         name = treatment.environment
@@ -98,6 +101,23 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
         elif name == HOST:
             arms[name] = host_arm(treatment, start, lost)
     return arms
+
+
+def _added(
+    study: Study, images: Images, image: Image, options: DockerOptions
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Variables that the image's entrypoint sets, and what is not known of them.
+
+    The entrypoint of a server's image may be the server, which runs no other command.
+    """
+    if study.engine_options.get("recipe", {}).get("with_entrypoint"):
+        return {}, ()
+    try:
+        return entrypoint_variables(images.client, image, options), ()
+    except ImageError as error:
+        if study.experiment.workload.kind != "serve":
+            raise
+        return {}, (f"variables that the image's entrypoint sets are unknown: {error.message}",)
 
 
 @dataclass(frozen=True)
@@ -208,11 +228,12 @@ def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
         return launch.log.read_text(errors="replace")
 
 
-def _idle(study: Study) -> tuple[str, ...]:
-    """A command of the image that does nothing for a while, so that a container can be looked at."""
+def _idle(study: Study, cache: Path) -> tuple[tuple[str, ...], Path | None]:
+    """A command that waits, so that a container can be looked at, and the file to mount for it."""
     if study.site.image in ("venv", "double"):
-        return (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)")
-    return ("sleep", "60")
+        return (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)"), None
+    program = write_idle(cache)
+    return (("sleep", "60"), None) if program is None else ((_IDLE,), program)
 
 
 def _limits(state: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from sparkray.catalog.weights import cache_folder, weights_path
+from sparkray.catalog.weights import NO_FILE, cache_folder, weights_path
 from sparkray.config.container import EVERY_ADDRESS, LOOPBACK, ContainerSpec, publishes
 from sparkray.config.model import ModelCard
 from sparkray.config.site import HOST
@@ -31,7 +31,7 @@ def inside_paths(card: ModelCard, engine: Engine) -> Paths:
     """Paths in a chroot or a container: the same in both."""
     built = engine.image_contents == "venv"
     return Paths(
-        model=f"{INSIDE}/model/{model_name(card)}",
+        model=card.weights.path if card.weights.kind == "server" else f"{INSIDE}/model/{model_name(card)}",
         input=f"{INSIDE}/in",
         output=f"{INSIDE}/out",
         python=venv.PYTHON if built else "python3",
@@ -50,10 +50,10 @@ def container_name(run_id: str) -> str:
 
 
 def binds_of(model: Path, paths: Paths, folders: Mapping[str, Path], hf_cache: str = "") -> tuple[Bind, ...]:
-    """What is mounted: the weights, the inputs and a Hugging Face cache read-only, the output to be written."""
+    """What is mounted: weights (where there are any), inputs and a Hugging Face cache read-only, the output writable."""
     return (
         *(((str(Path(hf_cache).expanduser().absolute()), HF_HOME, True),) if hf_cache else ()),
-        (str(model), paths.model, True),
+        *(((str(model), paths.model, True),) if model != NO_FILE else ()),
         (str(folders["in"]), paths.input, True),
         (str(folders["out"]), paths.output, False),
     )
@@ -161,7 +161,8 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         argv=command.argv,
         options=treatment.options,
         environment={**variables, MARKER: name},
-        binds=binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
+        binds=(*binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache), *command.binds),
+        workdir=command.workdir,
         labels=labels_of(planned.run_id, study.experiment.name),
         port=_published(study, planned, engine),
     )

@@ -31,11 +31,15 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Probe:
-    """Starts a container that does nothing, with given flags, and looks at it. `idle` is a command of the image."""
+    """Starts a container that does nothing, with given flags, and looks at it.
+
+    `idle` is a command that waits, and `program` a file of the host that is mounted for it, where the image has none.
+    """
 
     runtime: Runtime
     image: Image
     idle: tuple[str, ...]
+    program: Path | None = None
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
         """The effective state of a container with these flags.
@@ -55,6 +59,7 @@ class Probe:
                 python="",
                 image=self.image.digest,
                 options=options,
+                binds=((str(self.program), self.idle[0], True),) if self.program else (),
                 labels={"io.sparkray.probe": "1"},
             )
             with self.runtime.start(launch) as running:

@@ -98,7 +98,7 @@ def serve(run: ServingRun, running: Running, stop: Stop, *, timeout_s: float) ->
             _await_ready(run, watch)
             run.columns["container_to_ready_s"] = time.monotonic() - began
             when = "before the load"
-            version = _identify(run)
+            version, run = _identify(run)
             run.columns.update(network_of(running, run.port))
             before = _scrape(run)
             when = "under load"
@@ -232,15 +232,21 @@ def version_of(recipe: Recipe, port: int) -> str | None:
     return None if told is None else str(told)
 
 
-def _identify(run: ServingRun) -> str | None:
-    """The version. Raises RunUnreadyError where the server's model is not the one that was asked for."""
+def _identify(run: ServingRun) -> tuple[str | None, ServingRun]:
+    """The version, and the run with the model's name where that was left to the server.
+
+    Raises:
+        RunUnreadyError: The server's model is not the one that was asked for.
+    """
     if run.recipe.models:
         served = models_of(run.port, run.recipe.models)
         if served is None:
             raise RunUnreadyError(f"the server is ready, but {run.recipe.models} lists no models")
+        if served and not run.served_name:
+            run = replace(run, served_name=served[0])
         if run.served_name not in served:
             raise RunUnreadyError(f"the server serves {', '.join(served) or 'no model'}, not {run.served_name}")
-    return version_of(run.recipe, run.port)
+    return version_of(run.recipe, run.port), run
 
 
 def _target(run: ServingRun) -> Target:

@@ -4,14 +4,15 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import docker
 from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
+from sparkray.config.recognise import ImageConfig
 from sparkray.docker_engine import docker_errors
 from sparkray.errors import ImageError
 from sparkray.images import venv
@@ -27,13 +28,22 @@ _MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "sparkray", DRIVER_MOUNT_POINT.lst
 
 @dataclass(frozen=True)
 class Image:
-    """An image that Docker has: what was asked for, its identity, its environment variables, its size in bytes."""
+    """An image that Docker has: what was asked for, its identity, its size in bytes, what it brings to a container."""
 
     reference: str
     digest: str
-    environment: Mapping[str, str]
     size: int
-    has_entrypoint: bool = False
+    config: ImageConfig = field(default_factory=ImageConfig)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Its variables."""
+        return self.config.environment
+
+    @property
+    def has_entrypoint(self) -> bool:
+        """Whether it starts a program of its own before any command."""
+        return bool(self.config.entrypoint)
 
 
 class Images:
@@ -95,15 +105,7 @@ class Images:
                 image = self.client.images.get(reference)
             except ImageNotFound:
                 raise ImageError(f"no image {reference!r} on this machine", f"docker pull {reference}") from None
-        config = image.attrs["Config"] or {}
-        pairs = (item.partition("=") for item in config.get("Env") or [])
-        return Image(
-            reference,
-            str(image.id),
-            {k: v for k, _, v in pairs},
-            int(image.attrs["Size"]),
-            has_entrypoint=bool(config.get("Entrypoint")),
-        )
+        return Image(reference, str(image.id), int(image.attrs["Size"]), _config(image.attrs["Config"] or {}))
 
     def container_digest(self, image: Image) -> str:
         """Digest of the files a container of this image runs, from Docker's own storage.
@@ -198,6 +200,20 @@ def _make_mount_points(root: Path) -> None:
             f"no folder to mount on can be made in the export {root}: {error.strerror}",
             "Remove that folder, so that the image is exported again",
         ) from None
+
+
+def _config(found: Mapping[str, Any]) -> ImageConfig:
+    pairs = (item.partition("=") for item in found.get("Env") or [])
+    return ImageConfig(
+        tuple(found.get("Entrypoint") or ()),
+        tuple(found.get("Cmd") or ()),
+        {name: value for name, _, value in pairs},
+        found.get("WorkingDir") or "",
+        tuple(
+            int(port) for port, _, kind in (p.partition("/") for p in found.get("ExposedPorts") or {}) if kind == "tcp"
+        ),
+        found.get("User") or "",
+    )
 
 
 def export_folder(cache: Path, digest: str) -> Path:

@@ -68,8 +68,10 @@ def _model(seen: Seen, card: ModelCard) -> Finding:
         return replace(checkpoint, value=checkpoint.value + doubts)
     if card.weights.kind == "file":
         path = Path(card.weights.path)
-    elif seen.cache is None:
-        return report("info", f"of the package {card.weights.package}")
+    elif card.weights.kind == "server" or seen.cache is None:
+        of_server = card.weights.kind == "server"
+        where = "found by the server itself: not checked" if of_server else f"of the package {card.weights.package}"
+        return report("info", where)
     else:
         path = seen.cache / "models" / Path(card.weights.member).name
     if path.is_file():

@@ -3,7 +3,9 @@
 `--rm` is emulated, since automatic removal races with the exit status and with the log.
 """
 
+import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,13 +17,14 @@ import requests
 from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
-from sparkray.config.container import ContainerSpec, create_arguments, publishes
-from sparkray.docker_engine import connect, docker_errors, explanation
+from sparkray.config.container import ContainerSpec, create_arguments, publishes, run_words
+from sparkray.docker_engine import DEFAULT_SOCKET, connect, docker_errors, explanation
 from sparkray.errors import DockerError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.process import carries, children
 
 _START_PATIENCE_S = 30.0
+_NO_CONFIGURATION = "/nonexistent"
 _CHILD_PATIENCE_S = 2.0
 
 
@@ -38,6 +41,30 @@ def container_spec(launch: Launch) -> ContainerSpec:
         workdir=launch.workdir,
         port=launch.port if publishes(launch.options) else None,
     )
+
+
+def create(client: docker.DockerClient, spec: ContainerSpec) -> Container:
+    """The container, made by the SDK; with options that have no type by Docker's command line, which alone knows them.
+
+    No configuration of the user's is read: its variables would reach this arm alone.
+
+    Raises:
+        RunUnreadyError: The command line is not there, or refused.
+        docker.errors.DockerException: The engine refused.
+    """
+    if not spec.options.other:
+        return client.containers.create(**create_arguments(spec))
+    kept = {name: value for name, value in os.environ.items() if name != "DOCKER_CONTEXT"}
+    own = {"DOCKER_HOST": os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET, "DOCKER_CONFIG": _NO_CONFIGURATION}
+    try:
+        done = subprocess.run(
+            run_words(spec, ("create",)), env={**kept, **own}, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise RunUnreadyError(f"docker cannot be run, which {spec.options.other} needs: {error.strerror}") from None
+    if done.returncode != 0:
+        raise RunUnreadyError(f"the container could not be created: {' '.join(done.stderr.split())}")
+    return client.containers.get(spec.name)
 
 
 @dataclass
@@ -131,7 +158,7 @@ class Runtime:
 
     def _create(self, launch: Launch) -> Container:
         try:
-            return self.client.containers.create(**create_arguments(container_spec(launch)))
+            return create(self.client, container_spec(launch))
         except APIError as error:
             raise RunUnreadyError(f"the container could not be created: {explanation(error)}") from None
         except (DockerException, requests.RequestException) as error:

@@ -14,11 +14,12 @@ import docker
 import pytest
 from docker.errors import NotFound
 
-from sparkray.config.container import ContainerSpec, create_arguments, run_line, run_words
+from sparkray.config.container import ContainerSpec, run_line, run_words
 from sparkray.config.docker import DockerOptions, flag_of, option_names
 from sparkray.docker_engine import DEFAULT_SOCKET
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
+from sparkray.runtimes.container import create
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 
@@ -112,7 +113,7 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
 
 def the_same(client: docker.DockerClient, spec: ContainerSpec) -> dict[str, Any]:
     """The container of the SDK call, which every printed line makes as well."""
-    client.containers.create(**create_arguments(spec))
+    create(client, spec)
     by_sdk = seen(client, spec.name)
     for program in command_lines():
         words = [program, *run_words(spec, ("create",))[1:]]
@@ -147,7 +148,7 @@ def test_an_option_changes_the_container(option: str, client: docker.DockerClien
     """Else the comparison above would hold for a flag that neither way passes on. One value may be Docker's default."""
 
     def made(options: DockerOptions) -> dict[str, Any]:
-        client.containers.create(**create_arguments(spec_of(name, image.reference, options)))
+        create(client, spec_of(name, image.reference, options))
         told = seen(client, name)
         return {**told["host"], "Env": told["env"]}
 

@@ -101,4 +101,11 @@ CASES = {
         "Env",
         (("LOG",), ("5=LOG",), ("=5",)),
     ),
+    "other": FlagCase(
+        ("--group-add=10", "--label=a=b c"),
+        ("--group-add=10", "--label=a=b c"),
+        ["--group-add=10", "--label=a=b c"],
+        "",  # the SDK does not get it
+        (("group-add=10",), ("-l=a",)),
+    ),
 }

@@ -11,6 +11,7 @@ from check_cases import CONTAINER, LIMITS, STATES
 from sparkray.checks import Asked, Evidence
 from sparkray.checks.readback import Check
 from sparkray.config.docker import DockerOptions
+from sparkray.config.model import Weights
 from sparkray.plan import make_plan
 from sparkray.records import Verdict
 
@@ -24,8 +25,9 @@ def judged(environment: str, options: DockerOptions | None = None, **changes: An
     row = {"mem_total_gib": 23.5} | changes.pop("row", {})
     earlier = changes.pop("earlier", ())
     asked = Asked(options=options or DockerOptions(), start=changes.pop("start", {"affinity": None}))
+    of = changes.pop("study", STUDY)
     state = changes.pop("state", STATES[environment]) | changes
-    return Check().judge(Evidence(STUDY, planned, measurement(), row=row, state=state, asked=asked, earlier=earlier))
+    return Check().judge(Evidence(of, planned, measurement(), row=row, state=state, asked=asked, earlier=earlier))
 
 
 def verdict(environment: str, options: DockerOptions | None = None, **changes: Any) -> Verdict:
@@ -197,6 +199,10 @@ def test_the_model_is_a_mount_that_nobody_writes_on(environment: str) -> None:
     assert verdict(environment, model_filesystem=None).verdict == "invalid"
     assert verdict(environment, model_read_only=False).verdict == "invalid"
     assert verdict("host", model_filesystem=None, model_read_only=False).verdict == "pass"
+    own = replace(STUDY.cards[0], weights=Weights("server", "/m.gguf"))
+    found = verdict(environment, study=replace(STUDY, cards=(own,)), model_filesystem=None)
+    assert found.verdict == "pass"
+    assert "the server finds its model itself" in found.evidence
 
 
 def before(environment: str, **changes: Any) -> dict[str, Any]:

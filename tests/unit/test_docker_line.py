@@ -11,7 +11,7 @@ from hypothesis import given as sampled
 from hypothesis import strategies as st
 
 from sparkray.config.container import ContainerSpec, run_line, run_words, variables_of
-from sparkray.config.docker import DockerOptions, flag_of, flag_words, option_names
+from sparkray.config.docker import DockerOptions, flag_of, flag_words, option_names, without
 from sparkray.config.docker_line import DockerLine, Shell, parse_text, parse_words
 from sparkray.config.docker_run import known_options
 from sparkray.config.docker_values import Published
@@ -43,11 +43,11 @@ def test_what_is_printed_is_read_back(options: DockerOptions) -> None:
         "n", "img:1", ("serve", "--port", "8000", "-p", "x y"), options, {"A": "b c"}, (("/a", "/b", True),)
     )
     read = parse_text(run_line(spec), SHELL)
-    assert flag_words(read.options) == [word for word in flag_words(options) if not word.startswith("-e=")]
-    assert signature(read.options) == {key: value for key, value in signature(options).items() if key != "env"}
+    typed = without(options, {"env", "other"})
+    assert (flag_words(read.options), signature(read.options)) == (flag_words(typed), signature(typed))
     assert read.environment == {**variables_of(options), "A": "b c"}
     assert (read.image, read.command, read.binds, read.entrypoint) == (spec.image, spec.argv, spec.binds, "")
-    assert (read.passed, [words for words, _ in read.dropped]) == ((), ["--rm", "--name=n"])
+    assert (read.passed, [words for words, _ in read.dropped]) == (options.other or (), ["--rm", "--name=n"])
     assert parse_words(run_words(spec), SHELL) == read
 
 
@@ -63,7 +63,7 @@ def test_the_table_holds_every_option_that_dockers_command_line_knows() -> None:
 
 def test_every_flag_has_its_row_and_every_other_row_its_reason() -> None:
     rows = {option.name: option for option in known_options().values()}
-    assert {flag_of(name).text for name in option_names()} - set(rows) <= {"-e"}  # the row is --env
+    assert {flag_of(name).text for name in option_names()} - set(rows) <= {"-e", ""}  # --env, and what has no type
     for name, option in rows.items():
         typed = any(flag_of(field).text == name for field in option_names())
         assert typed == (option.treatment == "typed"), name

@@ -1,6 +1,7 @@
 """Docker options: every field has its words, its SDK argument, its bounds and its reasons here, or a test fails."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,6 +74,9 @@ def test_the_sdk_takes_the_argument_and_it_reaches_the_host_config(name: str) ->
     assert arguments == {flag_of(name).argument: expected}
     spec = ContainerSpec("c", "image", ("true",), only(name))
     created = _create_container_args({**create_arguments(spec), "version": "1.41"})
+    if name == "other":
+        assert create_arguments(spec) == create_arguments(replace(spec, options=DockerOptions()))
+        return
     found = {**created["host_config"], "Env": created["environment"]}[EXAMPLES[name].host_config]
     if name == "device":
         found = [

@@ -239,9 +239,9 @@ def test_what_cannot_be_read_is_neither(name: str) -> None:
 
 
 def test_options_without_a_trace_show_nothing() -> None:
-    options = DockerOptions(gpus="all", log_driver="none", runtime="crun", device=("/dev/null",))
+    options = DockerOptions(gpus="all", log_driver="none", runtime="crun", device=("/dev/null",), other=("--tmpfs=/a",))
     assert readings(options, {"nice": 0}) == ()
-    assert [expectations(name, options) for name in WITHOUT_TRACE] == [()] * 4
+    assert [expectations(name, options) for name in WITHOUT_TRACE] == [()] * 5
 
 
 def test_options_that_say_no_show_nothing() -> None:

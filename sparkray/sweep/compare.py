@@ -1,0 +1,193 @@
+"""`compare`: paste a `docker run` line, and learn what the container costs."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sparkray.catalog import Catalog, data_root
+from sparkray.catalog.weights import cache_folder
+from sparkray.config.container import run_line
+from sparkray.config.docker_line import DockerLine, Shell, parse_text, parse_words
+from sparkray.config.recognise import ImageConfig
+from sparkray.config.site import CONTAINER_BASELINE, NATIVE
+from sparkray.config.space import HostFacts, Space
+from sparkray.docker_engine import connect
+from sparkray.engines import load_engine
+from sparkray.errors import InputError
+from sparkray.execute.layout import planned_command, planned_container
+from sparkray.images.rootfs import Images
+from sparkray.machine.capabilities import engine_info, host_facts
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.plan import Study, make_plan
+from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.sweep.experiment import sweep
+from sparkray.sweep.show import console, print_line
+from sparkray.sweep.templates import rendered
+from sparkray.timing import Timing
+from sparkray.units import format_duration
+from sparkray.workflows.compare import (
+    AGAINST,
+    Compared,
+    ComparedLoad,
+    check_comparable,
+    experiment_of,
+    idle_flags,
+    model_card,
+    notes_of,
+    runs_for,
+    secrets_in,
+    understand,
+    write_files,
+)
+from sparkray.workflows.options import Options, build_study
+
+_MINUTES = 10.0
+_POSITIVE = click.IntRange(min=1)
+_LOAD = ComparedLoad()
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("line", nargs=-1, type=click.UNPROCESSED, metavar="docker run ...")
+@click.option("--against", metavar="'docker run ...'", help="A second line, measured against the first.")
+@click.option("--engine", metavar="NAME|FILE", help="The server's recipe; recognised when not given.")
+@click.option("--concurrency", type=_POSITIVE, default=_LOAD.concurrency, show_default=True, help="Requests in flight.")
+@click.option("--input-tokens", type=_POSITIVE, default=_LOAD.input_tokens, show_default=True, help="Of each prompt.")
+@click.option(
+    "--output-tokens",
+    type=click.IntRange(min=2),
+    default=_LOAD.output_tokens,
+    show_default=True,
+    help="Of each answer.",
+)
+@click.option("--requests", type=_POSITIVE, default=_LOAD.requests, show_default=True, help="Requests of each run.")
+@click.option("--runs", type=_POSITIVE, help="Runs of each arm; as many as fit into about ten minutes when not given.")
+@click.option("--site", metavar="NAME|FILE", help="The kind of machine; recognised when not given.")
+@click.option(
+    "--results-dir", type=click.Path(path_type=Path, file_okay=False), default=Path("results"), show_default=True,
+    help="Where the experiment and its results go.",
+)  # fmt: skip
+@click.option("--fresh", is_flag=True, help="Start a new results folder and keep the old one.")
+@click.option("--dry-run", is_flag=True, help="Write the experiment, show what would run, and start nothing.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
+    """Compare a `docker run` line of a server with the same image, command and variables in a chroot.
+
+    The options of sparkray stand before the line. It writes an experiment file, which every other verb takes.
+    """
+    if not line:
+        raise InputError("no line was given", "Write it after two dashes: sparkray compare -- docker run ...")
+    catalog = Catalog(data_root())
+    shell = Shell(os.environ, str(Path.cwd()), _read)
+    lines = {"the line": parse_words(line, shell)}
+    if arguments["against"]:
+        lines["the second line"] = parse_text(arguments["against"], shell)
+    compared = {name: understand(each, _image(each), catalog, arguments["engine"]) for name, each in lines.items()}
+    return _compare(compared, catalog, arguments)
+
+
+def _compare(compared: Mapping[str, Compared], catalog: Catalog, arguments: Mapping[str, Any]) -> int:
+    first, *others = compared.values()
+    for other in others:
+        check_comparable(first, other)
+    load = ComparedLoad(**{name: arguments[name] for name in vars(_LOAD)})
+    card = model_card(first, catalog)
+    experiment = experiment_of(first, load, *others)
+    folder: Path = arguments["results_dir"]
+    path = write_files(folder, card, experiment, arguments["runs"] or 1)
+    options = Options(
+        experiment=str(path),
+        **{name: arguments[name] for name in ("site", "results_dir", "fresh", "yes")},
+    )
+    study = build_study(options)
+    if arguments["runs"] is None:
+        path = write_files(folder, card, experiment, runs_for(_MINUTES, _seconds(study)))
+        study = build_study(options)
+    out = console(to_stderr=False)
+    secrets = secrets_in([each.line for each in compared.values()])
+    for text in _understood(study, first, path, secrets):
+        print_line(out, text)
+    if arguments["dry_run"]:
+        runs = make_plan(study)
+        seconds = _seconds(study) * study.experiment.runs
+        print_line(out, f"{len(runs)} runs, about {format_duration(seconds)}. Nothing was started.")
+        status = 0
+    else:
+        status = _measure(options, path)
+    facts = host_facts(Space("", "", ()), fingerprint(), engine_info())
+    for text in _cannot_act(compared, facts, path):
+        print_line(out, text)
+    return status
+
+
+def _measure(options: Options, path: Path) -> int:
+    """The sweep. As root it is the experiment that is named: variables of the line need not pass through sudo."""
+    if os.geteuid() == 0:
+        return sweep(options)
+    words = ["baseline", "--experiment", str(path), "--results-dir", str(options.results_dir)]
+    words += ["--site", options.site] if options.site else []
+    words += [flag for flag, given in (("--fresh", options.fresh), ("--yes", options.yes)) if given]
+    return subprocess.call(through_sudo([sys.executable, "-m", "sparkray.sweep", *words], os.environ))
+
+
+def _image(line: DockerLine) -> ImageConfig:
+    """What the image brings. Raises ImageError where it is not on this machine."""
+    return Images(connect(), cache_folder()).find(line.image).config
+
+
+def _read(path: str) -> str:
+    """Raises InputError."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--env-file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _seconds(study: Study) -> float:
+    """Expected time of one block, s."""
+    once = replace(study, experiment=replace(study.experiment, runs=1))
+    timing = Timing(once, None)
+    return sum(timing.total_s(run) for run in make_plan(once))
+
+
+def _understood(study: Study, compared: Compared, path: Path, secrets: list[str]) -> list[str]:
+    engine = load_engine(study.engine)
+    commands: dict[str, str] = {}
+    for run in make_plan(replace(study, experiment=replace(study.experiment, runs=1))):
+        container = planned_container(study, run, engine, path.with_suffix(""))
+        chroot = shlex.join(["chroot", "FILES", *planned_command(study, run, engine).argv])
+        commands[run.environment] = run_line(container) if container else chroot
+    return rendered(
+        "compare.txt.j2",
+        image=compared.line.image,
+        engine=compared.recipe.name,
+        model=compared.model,
+        port=compared.port,
+        commands=dict(sorted(commands.items(), key=lambda item: (NATIVE, CONTAINER_BASELINE, AGAINST).index(item[0]))),
+        path=path,
+        secrets=secrets,
+        idle=None,
+    )
+
+
+def _cannot_act(compared: Mapping[str, Compared], facts: HostFacts, path: Path) -> list[str]:
+    return rendered(
+        "compare.txt.j2",
+        idle={
+            name: idle_flags(each, facts.defaults, cpus=facts.cpus, memory_gib=facts.memory_gib)
+            for name, each in compared.items()
+        },
+        notes=[
+            note if len(compared) == 1 else f"{name}: {note}"
+            for name, each in compared.items()
+            for note in notes_of(each)
+        ],
+        results=path.parent,
+        stem=path.stem,
+    )
