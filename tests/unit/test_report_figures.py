@@ -38,8 +38,14 @@ def data(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> Report
 
 
 @pytest.fixture(scope="module")
-def drawn(data: ReportData) -> Mapping[str, Figure]:
-    found = {name: draw(name, data) for name in NAMES}
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+    levels = ("concurrency=1", "concurrency=4", "concurrency=16")
+    return report_data(analyse(small_study(tmp_path_factory.mktemp("loaded"), models=1, runs=3, levels=levels)))
+
+
+@pytest.fixture(scope="module")
+def drawn(data: ReportData, loaded: ReportData) -> Mapping[str, Figure]:
+    found = {name: draw(name, loaded if name == "saturation" else data) for name in NAMES}
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
@@ -75,6 +81,16 @@ def test_a_figure_has_a_title_and_a_caption(name: str, data: ReportData) -> None
     assert caption.endswith(".")
     assert not re.search(r"\bnan\b|\bNone\b|\bUndefined\b|[.;:][A-Z]", title + caption)
     assert all(len(sentence.split()) <= 45 for sentence in re.split(r"[.;] ", caption)), caption
+
+
+def test_saturation_has_a_point_for_each_load_and_arm(loaded: ReportData, data: ReportData) -> None:
+    [axis] = draw("saturation", loaded).axes
+    lines = [line.get_xdata() for line in axis.get_lines() if len(line.get_xdata()) == 3]
+    assert len(lines) == len({row["environment"] for row in loaded.rows("runs")})
+    assert [round(x) for x in lines[0]] == [1, 4, 16]
+    rings = [line for line in axis.get_lines() if line.get_markersize() == 9]
+    assert len(rings) == sum(not row["at_largest"] for row in loaded.rows("load"))
+    assert draw("saturation", data) is None
 
 
 def test_a_caption_follows_the_data(data: ReportData) -> None:
