@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy
 
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.optimized import Effect
@@ -150,7 +150,7 @@ def noise_of(found: Mapping[str, LevelEffect]) -> float | None:
     """
     ratios = [one.ratio for one in found.values() if isinstance(one.ratio, Ratio) and math.isfinite(one.ratio.sd_log)]
     positive = [
-        ratio.sd_log**2 * (ratio.n - 1) / float(special.chdtri(ratio.n - 1, 0.5))
+        ratio.sd_log**2 * (ratio.n - 1) / float(scipy.special.chdtri(ratio.n - 1, 0.5))
         for ratio in ratios
         if ratio.n > 1 and ratio.sd_log > 0
     ]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import scipy
+
 from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
@@ -133,6 +135,4 @@ def wider_intervals(context: OptimizationContext) -> float | None:
 
 def _half_width(blocks: int) -> float:
     """Of the confirmation's interval, in standard deviations of one log ratio."""
-    from scipy import special  # noqa: PLC0415 - it takes long to import
-
-    return float(special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)
+    return float(scipy.special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)

@@ -18,11 +18,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
-from scipy.optimize import brentq
-from scipy.special import betaln
-from scipy.stats import t as student_t
 
 Array = NDArray[np.float64]
 # Two values leave one degree of freedom: no bound of use, and a density without bound at its ends.
@@ -67,7 +64,7 @@ class _Survivors:
 def _survivors(n: int, low: float, high: float, density: Callable[[Array], Array]) -> _Survivors:
     u = (np.arange(_NODES) + 0.5) * math.pi / _NODES
     values = density(low + (high - low) * (1 - np.cos(u)) / 2) * (high - low) * np.sin(u) / 2
-    spline = CubicSpline(u, values)
+    spline = scipy.interpolate.CubicSpline(u, values)
     return _Survivors(n, low, high, spline, spline.antiderivative())
 
 
@@ -82,7 +79,7 @@ def _next(now: _Survivors, top: float) -> _Survivors:
 
     For r_(n+1) = y and the angle a, r_n = (y - sin(a)) / cos(a) must lie in [low, top]: an interval of a.
     """
-    norm = math.exp(-float(betaln(now.n / 2, 0.5)))
+    norm = math.exp(-float(scipy.special.betaln(now.n / 2, 0.5)))
     reach_up, reach_down = math.hypot(1, top), math.hypot(1, now.low)
     peak_up, peak_down = math.atan2(1, top), math.atan2(1, -now.low)
     widest = min(math.pi / 2, 10 / math.sqrt(now.n))
@@ -139,9 +136,9 @@ def critical_values(looks: tuple[int, ...], spent: tuple[float, ...]) -> tuple[f
 def _bound(now: _Survivors, chance: float) -> tuple[float, float]:
     """The bound of T, and of r, that this share of all samples crosses now."""
     if chance < _TINY:
-        bound = float(student_t.isf(chance, now.n - 1)) if chance > 0 else math.inf
+        bound = float(scipy.stats.t.isf(chance, now.n - 1)) if chance > 0 else math.inf
         return bound, min(now.high, _r_of(bound, now.n))
-    r = float(brentq(lambda r: now.above(r) - chance, 0.0, now.high, xtol=1e-13))
+    r = float(scipy.optimize.brentq(lambda r: now.above(r) - chance, 0.0, now.high, xtol=1e-13))
     return r * math.sqrt((now.n - 1) / (now.n - r * r)), r
 
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
+import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, of_ordered, two_samples
@@ -76,9 +76,9 @@ def bca(
     share = float(below + not_above) / (2 * len(ordered))
     if not 0 < share < 1:
         return NotEstimable("all resamples lie on one side of the sample's value: the bias is unknown")
-    bias, acceleration = float(special.ndtri(share)), _acceleration(jackknifed)
-    deviates = [bias + float(special.ndtri(tail)) for tail in ((1 - level) / 2, (1 + level) / 2)]
-    bounds = [float(special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates]
+    bias, acceleration = float(scipy.special.ndtri(share)), _acceleration(jackknifed)
+    deviates = [bias + float(scipy.special.ndtri(tail)) for tail in ((1 - level) / 2, (1 + level) / 2)]
+    bounds = [float(scipy.special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates]
     return Estimate(observed, *(of_ordered(ordered, bound) for bound in bounds))
 
 

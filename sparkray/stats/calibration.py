@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import pairs_needed
@@ -161,7 +161,7 @@ def calibrate(
 
 def rate_of(rejections: int, experiments: int) -> Rate:
     """The rate with its exact interval, of at least one experiment."""
-    interval = stats.binomtest(rejections, experiments).proportion_ci(0.95, method="exact")
+    interval = scipy.stats.binomtest(rejections, experiments).proportion_ci(0.95, method="exact")
     return Rate(experiments, rejections, rejections / experiments, float(interval.low), float(interval.high))
 
 
@@ -175,7 +175,7 @@ def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> np.ndarray:
     logs = np.log(values).reshape(*swapped.shape, 2)
     ratios = np.where(swapped, -1, 1) * np.diff(logs)[..., 0]
     m = swapped.shape[-1]
-    half = float(special.stdtrit(m - 1, 0.975)) * ratios.std(axis=-1, ddof=1) / math.sqrt(m)
+    half = float(scipy.special.stdtrit(m - 1, 0.975)) * ratios.std(axis=-1, ddof=1) / math.sqrt(m)
     rounding = 4 * np.finfo(np.float64).eps * np.maximum(1.0, np.abs(logs).max(axis=(-2, -1)))
     return np.asarray((np.ptp(ratios, axis=-1) > rounding) & (np.abs(ratios.mean(axis=-1)) > half))
 
@@ -189,7 +189,7 @@ def blocked_rejects(values: np.ndarray) -> np.ndarray:
     halves = np.split(values, 2, axis=-1)
     moments = [(each.mean(axis=-1), each.std(axis=-1, ddof=1), each.shape[-1]) for each in halves]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(stats.ttest_ind_from_stats(*moments[0], *moments[1]).pvalue < LEVEL)
+        return np.asarray(scipy.stats.ttest_ind_from_stats(*moments[0], *moments[1]).pvalue < LEVEL)
 
 
 def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) -> tuple[Trial, ...] | NotEstimable:
@@ -260,7 +260,7 @@ def course_of(values: Sequence[float]) -> Course:
     if isinstance(past, NotEstimable):
         return Course()
     mean, variance = lag1_if_independent(past.n)
-    p = 2 * float(special.ndtr(-abs(past.lag1 - mean) / math.sqrt(variance)))
+    p = 2 * float(scipy.special.ndtr(-abs(past.lag1 - mean) / math.sqrt(variance)))
     slope = (None, None) if isinstance(trend, NotEstimable) else (trend.pct_per_run.value, trend.p)
     return Course(past.lag1, p, past.effective_n, *slope)
 
@@ -276,7 +276,7 @@ def likely_cause(rate: Rate, course: Course, noise: Noise) -> str:
     if course.lag1 is not None and course.lag1_p is not None and course.lag1_p < _SUSPICIOUS:
         what = "autocorrelation: runs resemble" if course.lag1 > 0 else "alternation: runs differ from"
         causes.append(f"{what} the run before (lag 1: {course.lag1:+.2f}, p = {course.lag1_p:.1g})")
-    chance = float(stats.binom.sf(rate.rejections - 1, rate.experiments, LEVEL))
+    chance = float(scipy.stats.binom.sf(rate.rejections - 1, rate.experiments, LEVEL))
     counts = f"{rate.rejections} or more of {rate.experiments}"
     unseen = (
         f"no drift or autocorrelation: a jump, a few distant runs, or chance ({counts} with probability {chance:.2g})"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats import bootstrap as resampling
@@ -90,13 +91,11 @@ def independent(
 
 def normality(values: Vector) -> float | NotEstimable:
     """The p-value of normality by Shapiro and Wilk (1965), Royston's algorithm (1995), by SciPy."""
-    from scipy.stats import shapiro  # noqa: PLC0415 - 2 s to import, and a sweep's end has no use for it
-
     if not _LEAST <= len(values) <= _MOST_NORMALITY:
         return NotEstimable(f"{len(values)} values: normality is tested with {_LEAST} to {_MOST_NORMALITY}")
     if alike(values):
         return NotEstimable("all values are alike")
-    return float(shapiro((values - np.mean(values)) / np.ptp(values)).pvalue)
+    return float(scipy.stats.shapiro((values - np.mean(values)) / np.ptp(values)).pvalue)
 
 
 def student(a: Vector, b: Vector) -> tuple[float, float, float]:
@@ -133,9 +132,7 @@ def mann_whitney(a: Vector, b: Vector) -> tuple[float, float]:
     Mann and Whitney (1947), Annals of Mathematical Statistics 18. Exact where an arm has up to 8 values and none are tied,
     else normal with corrections for ties and continuity.
     """
-    from scipy.stats import mannwhitneyu  # noqa: PLC0415 - as in `normality`
-
-    test = mannwhitneyu(b, a)
+    test = scipy.stats.mannwhitneyu(b, a)
     return float(test.statistic), 1.0 if math.isnan(test.pvalue) else float(test.pvalue)
 
 

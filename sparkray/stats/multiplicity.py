@@ -7,6 +7,7 @@ Hochberg's rule; it has neither of the other two, which are a line each.
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import scipy
 
 from sparkray.stats.samples import Vector
 
@@ -35,9 +36,7 @@ def benjamini_hochberg(p_values: Sequence[float | None]) -> list[float | None]:
 
     Benjamini and Hochberg (1995), "Controlling the false discovery rate", J. R. Statist. Soc. B 57.
     """
-    from scipy.stats import false_discovery_control  # noqa: PLC0415 - takes long to import
-
-    return _adjusted(p_values, false_discovery_control)
+    return _adjusted(p_values, scipy.stats.false_discovery_control)
 
 
 def _adjusted(p_values: Sequence[float | None], rule: Callable[[Vector], Vector]) -> list[float | None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 
 import numpy as np
-from scipy import special
+import scipy
 
 from sparkray.stats.samples import Vector
 
@@ -48,16 +48,14 @@ def interval(t: float, df: float, level: float = 0.95) -> tuple[float, float]:
 
 def _noncentrality(t: float, df: float, probability: float) -> float:
     """The noncentrality under which P(T <= t) is that probability, by bracketing and Brent's method."""
-    from scipy.optimize import brentq  # noqa: PLC0415 - takes long to import
-
-    deviate, spread = float(special.ndtri(probability)), math.sqrt(1 + t * t / (2 * df))
+    deviate, spread = float(scipy.special.ndtri(probability)), math.sqrt(1 + t * t / (2 * df))
     near = t - deviate * spread  # Johnson and Welch's (1940) normal approximation
     low, high, step = near - spread / 4, near + spread / 4, spread / 2
     while cdf(t, df, low) < probability:
         low, step = low - step, step * 2
     while cdf(t, df, high) > probability:
         high, step = high + step, step * 2
-    return float(brentq(lambda nc: cdf(t, df, nc) - probability, low, high, xtol=1e-12, rtol=1e-12))
+    return float(scipy.optimize.brentq(lambda nc: cdf(t, df, nc) - probability, low, high, xtol=1e-12, rtol=1e-12))
 
 
 def over_deviation(function: Callable[[Vector], Vector], df: float, most: float = math.inf) -> float:
@@ -94,12 +92,12 @@ def _deviations_up_to(df: float, most: float) -> tuple[Vector, Vector]:
 @lru_cache(maxsize=256)
 def _range(df: float) -> tuple[float, float]:
     """Where S lies but for a chance of 1e-18 on each side."""
-    low, high = special.gammaincinv(df / 2, _TAIL), special.gammainccinv(df / 2, _TAIL)
+    low, high = scipy.special.gammaincinv(df / 2, _TAIL), scipy.special.gammainccinv(df / 2, _TAIL)
     return math.sqrt(2 * float(low) / df), math.sqrt(2 * float(high) / df)
 
 
 def _over_chi(t: float, df: float, noncentrality: float) -> float:
-    return over_deviation(lambda s: np.asarray(special.ndtr(t * s - noncentrality)), df)
+    return over_deviation(lambda s: np.asarray(scipy.special.ndtr(t * s - noncentrality)), df)
 
 
 def _over_normal(t: float, df: float, noncentrality: float) -> float:
@@ -107,9 +105,9 @@ def _over_normal(t: float, df: float, noncentrality: float) -> float:
 
     def integrand(z: Vector) -> Vector:
         density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return np.asarray(density * special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2))
+        return np.asarray(density * scipy.special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2))
 
-    return float(special.ndtr(-noncentrality)) + _integral(integrand, low, _WIDEST_Z)
+    return float(scipy.special.ndtr(-noncentrality)) + _integral(integrand, low, _WIDEST_Z)
 
 
 def _integral(integrand: Callable[[Vector], Vector], low: float, high: float) -> float:

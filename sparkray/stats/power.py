@@ -6,7 +6,7 @@ Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
 import math
 from functools import lru_cache
 
-from scipy import special
+import scipy
 
 from sparkray.stats import NotEstimable, noncentral
 from sparkray.stats.samples import least_n, too_few
@@ -81,7 +81,7 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
 
 
 def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
-    critical = float(special.stdtrit(df, 1 - alpha / 2))
+    critical = float(scipy.special.stdtrit(df, 1 - alpha / 2))
     above = 1.0 - noncentral.cdf(critical, df, noncentrality)
     return min(1.0, above + noncentral.cdf(-critical, df, noncentrality))
 
@@ -89,9 +89,7 @@ def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
 @lru_cache(maxsize=256)
 def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     """The noncentrality at which the two-sided t test has that power."""
-    from scipy.optimize import brentq  # noqa: PLC0415 - takes long to import
-
     high = 4.0
     while _two_sided(high, df, alpha) < power:
         high *= 2
-    return float(brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12, rtol=1e-12))
+    return float(scipy.optimize.brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12, rtol=1e-12))

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from sparkray.stats import NotEstimable
 
@@ -93,7 +93,7 @@ def paired_logs(a: Values, b: Values, least: int = 2) -> Vector | NotEstimable:
 
 def t_interval(value: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:
     """Student's (1908) interval of an estimate with that standard error."""
-    half = float(special.stdtrit(df, 0.5 + level / 2)) * error
+    half = float(scipy.special.stdtrit(df, 0.5 + level / 2)) * error
     return value - half, value + half
 
 
@@ -120,7 +120,7 @@ def ratio_interval(mean_log: float, error: float, df: float, level: float = 0.95
 
 def t_p(value: float, error: float, df: float) -> float:
     """Two-sided p of Student's t test against 0; 1 or 0 where the estimate has no error."""
-    return 2 * float(special.stdtr(df, -abs(value / error))) if error else float(value == 0)
+    return 2 * float(scipy.special.stdtr(df, -abs(value / error))) if error else float(value == 0)
 
 
 def exponential(estimate: Estimate) -> Estimate:

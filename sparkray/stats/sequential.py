@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm, t
 
 from sparkray.config.experiment import Spending
 from sparkray.stats._crossing import LEAST_LOOK, MOST_ALPHA, critical_values
@@ -34,7 +34,7 @@ _LARGEST_LOG = 16.0
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
-    "obrien_fleming": lambda alpha, share: 2 * float(norm.sf(norm.isf(alpha / 2) / math.sqrt(share))),
+    "obrien_fleming": lambda alpha, share: 2 * float(scipy.special.ndtr(scipy.special.ndtri(alpha / 2) / math.sqrt(share))),
 }
 
 
@@ -160,7 +160,7 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
         one, last = _at(design, bound, values[: bound.n]), number == len(taken)
         decided = one.verdict != "undecided"
         if last and one.sd_log is not None and not decided:
-            level = float(t.sf(known[-1].equivalence_t, known[-1].n - 1))
+            level = float(scipy.stats.t.sf(known[-1].equivalence_t, known[-1].n - 1))
             one = replace(one, pairs_needed=pairs_needed(one.sd_log, design.margin, alpha=level))
         reason = _reason(one, f"{number} of {len(known)}", design.margin, last=last)
         looks.append(replace(one, stop=decided or number == len(known), reason=reason))

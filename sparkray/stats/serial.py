@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.samples import Estimate, Values, Vector, alike, median, sample
@@ -96,7 +96,7 @@ def pooled_lag1_p(memories: Sequence[Memory]) -> tuple[float, float] | None:
     moments = [lag1_if_independent(one.n) for one in memories]
     total = sum(one.lag1 - mean for one, (mean, _) in zip(memories, moments, strict=True))
     z = total / math.sqrt(sum(variance for _, variance in moments))
-    return sum(one.lag1 for one in memories) / len(memories), float(special.ndtr(-z))
+    return sum(one.lag1 for one in memories) / len(memories), float(scipy.special.ndtr(-z))
 
 
 def drift(values: Values, order: Values | None = None, level: float = 0.95) -> Drift | NotEstimable:
@@ -125,9 +125,7 @@ def drift(values: Values, order: Values | None = None, level: float = 0.95) -> D
     middle = median(checked)
     if middle == 0:
         return NotEstimable("the median is 0: no slope in per cent of it")
-    from scipy.stats import theilslopes  # noqa: PLC0415 - takes long to import
-
-    sen = theilslopes(checked, places, level)
+    sen = scipy.stats.theilslopes(checked, places, level)
     slope, low, high = (float(bound) / middle * 100 for bound in (sen.slope, sen.low_slope, sen.high_slope))
     return Drift(len(checked), Estimate(slope, min(low, high), max(low, high)), _kendall_p(places, checked))
 
@@ -138,6 +136,4 @@ def trend_p(values: Vector) -> float:
 
 
 def _kendall_p(places: Vector, values: Vector) -> float:
-    from scipy.stats import kendalltau  # noqa: PLC0415 - takes long to import
-
-    return float(kendalltau(places, values).pvalue)
+    return float(scipy.stats.kendalltau(places, values).pvalue)

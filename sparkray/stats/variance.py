@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.samples import Estimate, Values, alike, median, t_p, two_samples
@@ -37,9 +37,7 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     distances = [np.abs(arm - median(arm)) for arm in arms]
     if all(alike(each, scale=float(np.max(np.abs(arm)))) for each, arm in zip(distances, arms, strict=True)):
         return NotEstimable("in both arms all values are equally far from the median")
-    from scipy.stats import levene  # noqa: PLC0415 - takes long to import
-
-    return float(levene(*arms).pvalue)
+    return float(scipy.stats.levene(*arms).pvalue)
 
 
 def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpreadRatio | NotEstimable:
@@ -59,7 +57,7 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
     ratio = sds[1] / sds[0]
     scaled = [(arm - np.mean(arm)) / sd for arm, sd in zip(arms, sds, strict=True)]
     r = float(np.clip(scaled[0] @ scaled[1] / (df + 1), -1.0, 1.0))
-    critical = float(special.stdtrit(df, 0.5 + level / 2))
+    critical = float(scipy.special.stdtrit(df, 0.5 + level / 2))
     spread = 1 + 2 * (1 - r * r) * critical * critical / df
     factor = math.sqrt(spread + math.sqrt(spread * spread - 1))
     return PairedSpreadRatio(df + 2, Estimate(ratio, ratio / factor, ratio * factor), _pitman_morgan(ratio, r, df))

@@ -6,7 +6,7 @@ independent agree with it.
 
 from collections.abc import Iterator, Sequence
 
-from scipy import stats
+import scipy
 
 from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved, rows_of
@@ -64,7 +64,7 @@ def chance_of(ps: Sequence[float]) -> float:
     Args:
         ps: One a cell, at least one.
     """
-    many = float(stats.binom.sf(sum(p < _LEVEL for p in ps) - 1, len(ps), _LEVEL))
+    many = float(scipy.stats.binom.sf(sum(p < _LEVEL for p in ps) - 1, len(ps), _LEVEL))
     one = len(ps) * min(ps)
     return min(1.0, _WAYS * min(many, one))
 

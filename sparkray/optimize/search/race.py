@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy import special
+import scipy
 
 from sparkray.optimize.search.types import Place
 
@@ -78,7 +78,7 @@ def hopeless(
         a, b = mine.get(place, 0.0), theirs.get(place, 0.0)
         variance += (a * a + b * b + (a - b) ** 2) * known.sd**2 / 2
         df = min(df, known.df)
-    bound = slack + float(special.stdtrit(df, 1 - RISK / tests)) * math.sqrt(variance)
+    bound = slack + float(scipy.special.stdtrit(df, 1 - RISK / tests)) * math.sqrt(variance)
     if behind <= bound:
         return None
     whom = "the leader" if others else "the baseline"
