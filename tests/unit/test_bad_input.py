@@ -120,4 +120,4 @@ def test_status_of_nothing_says_how_to_start(command_line: Call, tmp_path: Path)
     done = command_line("status", "--results-dir", str(tmp_path / "none"))
     assert (done.status, done.out) == (2, "")
     assert str(tmp_path / "none") in done.err
-    assert "python -m sparkray.sweep baseline" in done.err
+    assert "sparkray quick" in done.err
