@@ -77,8 +77,8 @@ class Workload:
         self._check_kind()
         if self.input_spread >= self.input_tokens or self.output_spread >= self.output_tokens - 1:
             raise ValueError(
-                f"input_spread {self.input_spread} and output_spread {self.output_spread} leave no tokens of "
-                f"{self.input_tokens} in and two of {self.output_tokens} out"
+                f"input_spread {self.input_spread} must be below input_tokens {self.input_tokens}, and output_spread "
+                f"{self.output_spread} at most output_tokens {self.output_tokens} less 2"
             )
 
     def _check_kind(self) -> None:

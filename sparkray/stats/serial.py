@@ -25,8 +25,8 @@ class Memory:
         n: Values.
         lag1: Correlation of a value with the next, about -1 to 1. For independent values it scatters around -1/n with a
             standard deviation of about 1/sqrt(n).
-        effective_n: As many independent values would give a mean as certain (`effective_n`);
-            None below 10 values, of which a third would seem to be worth one.
+        effective_n: Number of independent values whose mean is equally precise (`effective_n`);
+            None below 10 values, where the estimate is mostly noise.
     """
 
     n: int
@@ -69,7 +69,7 @@ def memory(values: Values) -> Memory | NotEstimable:
 
 
 def effective_n(n: int, lag1: float) -> float:
-    """As many independent values would give a mean as certain: n (1 - r) / (1 + r), from 1 to n.
+    """Number of independent values whose mean is equally precise: n (1 - r) / (1 + r), from 1 to n.
 
     That is exact for a first-order autoregression in long series (Bayley and Hammersley 1946). The sample's own r is too
     low by (1 + 4 r) / n on average (Marriott and Pope 1954, Biometrika 41; Kendall 1954, ibid.), and with it n would be
