@@ -84,7 +84,7 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
 
 
 def _explain(row: Row, protocol: Protocol, why: Why) -> None:
-    """Why there are no further pairs to ask for, and nothing made of a p-value."""
+    """Explain a null `pairs_needed`, and null columns that are computed from a p-value."""
     if row.get("ratio") is not None and row.get("pairs_needed") is None:
         decided = "decided" if row.get("verdict") else "no margin was fixed"
         note(why, ("pairs_needed",), outlook(None, row["n"]) if row.get("verdict") == "undecided" else decided)

@@ -222,7 +222,7 @@ class Confirmation:
 
 @dataclass(frozen=True)
 class Attributed:
-    """Where the difference between the ladder's ends comes from, of one metric and one model.
+    """Attribution of the difference between the first and the last environment, for one metric and one model.
 
     `found` is `stats.attribution.Attribution` as plain values, where what could not be estimated is `{"reason": ...}`;
     `sentences` tells it by direction, `add` and `leave`.

@@ -1,4 +1,4 @@
-"""One run's life, on one page: folders, gates, samplers, start, read back, wait, read, check, row.
+"""Execute one run from start to end: folders, gates, samplers, start, read back, wait, read, check, row.
 
 Whatever happens becomes an outcome with a status and a reason; only what makes every further run impossible (Docker gone,
 disk full) is raised, after the outcome is stored.
@@ -103,7 +103,7 @@ def run_once(
 
 
 def _looked_back(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
-    """The outcome after every review of its kind of runs, which may find fault with earlier ones and with itself."""
+    """The outcome after runs of its kind are re-validated, which may refuse earlier runs and this one."""
     prepared.history.add(outcome.row)
     refused = revalidate(prepared.study, prepared.history, planned)
     own = refused.pop(planned.run_id, None)
@@ -190,7 +190,7 @@ def _probe(prepared: PreparedHost, record: RunRecord, when: str) -> None:
 
 
 def _pass_gates(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, stop: Stop) -> None:
-    """Last before the start, since all that is read after it would be in the page cache. Raises RunInterruptedError."""
+    """Wait at the gates, last before the start: later reads would fill the page cache. Raises RunInterruptedError."""
     protocol = prepared.study.experiment.protocol
     reference_c = None
     if protocol.cooldown != "none":

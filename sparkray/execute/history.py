@@ -1,4 +1,4 @@
-"""What this machine's runs of a dataset have shown so far: what a run is compared with, and looked back upon."""
+"""Earlier runs of a dataset on this machine: a new run is compared with them, and they are re-validated."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -10,7 +10,7 @@ from sparkray.units import gib
 
 
 class Observer:
-    """Takes stock twice, around the engine's life.
+    """Measures CPU time and memory of sparkray and Ray over the engine's life.
 
     Args:
         companions: Processes of Ray's own on this machine; asked once, at the beginning.
@@ -22,7 +22,7 @@ class Observer:
         self._cpu_s = self._others_cpu_s = 0.0
 
     def begin(self) -> None:
-        """The first stock."""
+        """Record the starting values."""
         self._others = []
         for pid in self._companions():
             with suppress(psutil.Error):

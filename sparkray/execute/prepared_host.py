@@ -173,7 +173,7 @@ def memory_for(site: Site) -> float | None:
 
 
 def _image(study: Study, engine: Engine, images: Images) -> Image:
-    """The site's image: built here from the virtual environment, or with a double in it, or one that is there."""
+    """The site's image: built here from the virtual environment, or with a simulated engine in it, or an existing one."""
     if study.site.image == "venv":
         return images.from_venv()
     if study.site.image == "double":
@@ -220,7 +220,7 @@ def _digest(checkpoints: Checkpoints, folder: Path) -> str:
 
 
 def checkpoints_root(site: Site, card: ModelCard, cache: Path) -> Path:
-    """The folder of the checkpoints; for the double one is made without weights, which is all that it reads."""
+    """The folder of the checkpoints; for the simulated engine, one is made without weights, which it does not read."""
     root = models_root(site.models_root, cache)
     if site.models_root == "double" and card.weights.kind == "checkpoint":
         folder = root / card.weights.path

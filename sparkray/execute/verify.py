@@ -52,7 +52,7 @@ def verify(
 
 
 def _refused_by(dataset: Dataset, run_id: str) -> frozenset[str]:
-    """A file that cannot be read tells of no refusal."""
+    """Checks that refused this run before; none where the file cannot be read."""
     try:
         return refused_before(dataset.read("checks", run_id=run_id))
     except DatasetError:

@@ -30,7 +30,7 @@ class Operating:
 
     @property
     def undecided(self) -> float:
-        """The share that no look decided."""
+        """The share that no interim analysis decided."""
         return 1.0 - self.equivalent - self.different
 
 

@@ -82,7 +82,7 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
 
 
 def too_few_pairs(n: int) -> NotEstimable:
-    """That there are fewer pairs than an interval needs."""
+    """The reason "too few pairs for an interval"."""
     return NotEstimable(f"{n} complete pair{'s' * (n != 1)}: an interval needs at least {_LEAST_PAIRS}")
 
 

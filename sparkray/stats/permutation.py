@@ -1,4 +1,4 @@
-"""The control that assumes nothing but the randomisation: had the arms of a block changed their names, what then?"""
+"""Sign-flip permutation test of paired arms, which assumes nothing but the randomisation of arms inside blocks."""
 
 from dataclasses import dataclass
 from functools import lru_cache

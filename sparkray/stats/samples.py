@@ -35,7 +35,7 @@ class Estimate:
 
 
 def too_few(n: int, least: int, what: str = "value") -> NotEstimable:
-    """That n of something are fewer than a statistic needs."""
+    """The reason "n values are too few for this statistic"."""
     return NotEstimable(f"{n} {what}{'s' * (n != 1)}: at least {least} are needed")
 
 

@@ -1,4 +1,4 @@
-"""Interim analyses ("looks") of a paired ratio: `equivalent` or `different` as soon as it is certain, with errors kept.
+"""Interim analyses ("looks") of a paired ratio: `equivalent` or `different` as soon as certain, error rates controlled.
 
 Looks after so many pairs may each end the matter, so each must be stricter than a single test: the 5 % are spent over the
 looks by a function of the share of pairs seen (Lan & DeMets 1983, Biometrika 70:659-663). `obrien_fleming` and `pocock`
@@ -40,7 +40,7 @@ _SPENDING: dict[Spending, Callable[[float, float], float]] = {
 
 @dataclass(frozen=True)
 class Design:
-    """Looks at numbers of pairs, ascending from 3; the last is the most there can be.
+    """Numbers of pairs at which interim analyses are made, ascending from 3; the last is the maximum.
 
     `margin` is relative; `alpha` is the level of the equivalence test (one-sided twice) and of the difference (two-sided).
 
@@ -100,7 +100,7 @@ def alpha_spent(spending: Spending, alpha: float, share: float) -> float:
 
 
 def bounds(design: Design, closed_at: int | None = None) -> tuple[Bound, ...]:
-    """The looks of a design with their critical values.
+    """The interim analyses of a design with their critical values.
 
     `closed_at` is a number of pairs after which no further pair can come: looks from there on are given up for one there,
     which spends all that is left. It must not have been chosen by their values.
@@ -142,7 +142,7 @@ def interim_verdict(design: Design, log_ratios: Sequence[float], *, closed: bool
 
 
 def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: bool = False) -> list[Interim]:
-    """Every look in turn, up to the first that decides; where none was taken yet, one that waits for its pairs.
+    """Every interim analysis up to the first that decides; before the first is due, one that waits for its pairs.
 
     Args:
         design: The design.

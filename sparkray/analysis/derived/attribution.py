@@ -1,4 +1,4 @@
-"""Where a difference comes from, as a table: the steps of a ladder, their sum, what is left, and the total.
+"""Where a difference comes from, as a table: attribution steps, their sum, the residual, and the total.
 
 No part of `derived`, which knows the analysis alone: it is read from the document of an optimisation.
 """

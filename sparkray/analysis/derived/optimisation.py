@@ -198,7 +198,7 @@ def _facts(document: Document) -> Iterator[dict[str, Any]]:
 
 
 def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
-    """Those of search, confirmation and ladder, as far as they were reached."""
+    """Facts of search, confirmation and attribution, as far as these stages were reached."""
     search, confirmation = document["search"], document["confirmation"]
     if search:
         for name in ("evaluations", "noise_pct", "abandoned", "corrected"):
