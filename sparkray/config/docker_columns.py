@@ -18,7 +18,8 @@ _KINDS: Mapping[object, Kind] = {
 
 def _column(name: str) -> Column:
     flag = flag_of(name)
-    return Column(PREFIX + name, _KINDS[flag.kind.python], f"`{flag.text}` as given: {flag.why}", unit=flag.unit)
+    meaning = f"`{flag.text}` as given: {flag.why}" if flag.text else flag.why
+    return Column(PREFIX + name, _KINDS[flag.kind.python], meaning, unit=flag.unit)
 
 
 DOCKER_COLUMNS = tuple(_column(name) for name in option_names())

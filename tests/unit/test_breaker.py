@@ -45,7 +45,7 @@ def test_three_runs_in_succession_and_one_check_are_enough() -> None:
         "3 runs in succession have used up their attempts, the last of each refused by the check thermal: started at 80 "
         "degrees C"
     )
-    assert "cooler air" in caught.value.remedy
+    assert "Cool the machine" in caught.value.remedy
     assert caught.value.exit_status == 3
 
 

@@ -136,7 +136,7 @@ def test_a_machine_that_drifts_fails_with_the_cause(quick: Call, tmp_path: Path)
     ended = quick()
     assert ended.status == 1
     assert "FAILED: output_throughput_tok_s: the paired design reports a difference in " in ended.out
-    assert "Likely cause: drift: +0.2 % from run to run" in ended.out
+    assert "Likely cause: drift: +0.2 % per run" in ended.out
     assert "Passed" not in ended.out
     line = calibration_line("box", cache_of(tmp_path))
     assert line is not None

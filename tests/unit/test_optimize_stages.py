@@ -374,7 +374,7 @@ def test_a_level_that_fails_in_some_blocks_says_so_and_is_not_searched(tmp_path:
 
 
 def test_the_same_command_again_measures_nothing(found: Optimized) -> None:
-    folder = Path(found.datasets["screen"]).parent
+    folder = Path(found.datasets["screen"]).parent.parent
     again, measuring = optimised(folder, HARM_AND_HELP, trials=8)
     assert measuring.made == []
     assert measuring.turned == set()

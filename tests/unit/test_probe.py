@@ -39,7 +39,7 @@ def test_a_probe_of_this_machine_is_quick_repeatable_and_leaves_the_thread_where
     before = os.sched_getaffinity(0)
     began = time.process_time()
     probes = [take_probe(worker=QUIET) for _ in range(3)]
-    assert (time.process_time() - began) / 3 < 1.0
+    assert (time.process_time() - began) / 3 < 2.0
     assert os.sched_getaffinity(0) == before
     for name in ("cpu_ms", "memory_ms"):
         times = [found.times()[name] or 0.0 for found in probes]
