@@ -2,8 +2,9 @@
 
 Foreign CPU time, in cores: the host's busy time while the requests ran, less the engine's process tree, less sparkray
 itself and its load generator. Every machine has some (daemons, other tenants of a virtual one), so a run is compared
-with the median and robust spread of earlier runs. A program that keeps one core busy adds 1, or 0.5 where the engine
-uses every core. Without earlier runs the limit is 0.75 cores, or 0.4 on a saturated machine.
+with the median and robust spread of earlier runs: a whole core more than usual is never accepted. A program that keeps
+one core busy adds 1, or 0.5 where the engine uses every core. Without earlier runs the limit is 0.75 cores, or 0.4 on a
+saturated machine.
 
 Foreign GPU memory: used memory less the engine's, with an allowance for the driver, and the memory of other processes
 that the driver lists (all that unified memory, GB10, has). A foreign process with little memory may still compute: a
@@ -23,6 +24,8 @@ from sparkray.units import NS_PER_S
 # Less does not disturb a run, however quiet the machine usually is.
 LEAST_CORES = 0.25
 ABOVE_USUAL_CORES = 0.3
+# However much the machine's usual load varies: else a limit beyond every core would accept any disturbance.
+MOST_ABOVE_USUAL_CORES = 1.0
 ALONE_CORES, SATURATED_CORES = 0.75, 0.4
 # A driver reserves some 0.6 GiB of a data-centre GPU, which counts as used.
 MOST_GPU_GIB = 1.5
@@ -76,8 +79,8 @@ def _limit(evidence: Evidence, cpus: int) -> tuple[float, str]:
     usual = _usual(evidence, cpus)
     if len(usual) >= _FEWEST_EARLIER:
         middle = median(usual)
-        limit = max(LEAST_CORES, middle + max(ABOVE_USUAL_CORES, _SPREADS * robust_sd(usual)))
-        return limit, f"usually {middle:.2f} ({len(usual)} runs)"
+        above = min(MOST_ABOVE_USUAL_CORES, max(ABOVE_USUAL_CORES, _SPREADS * robust_sd(usual)))
+        return max(LEAST_CORES, middle + above), f"usually {middle:.2f} ({len(usual)} runs)"
     if (number(evidence.row, "cpu_busy_serving_pct") or 0.0) >= _SATURATED_PCT:
         return SATURATED_CORES, "machine saturated"
     return ALONE_CORES, "machine not saturated"

@@ -34,7 +34,9 @@ _LARGEST_LOG = 16.0
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
-    "obrien_fleming": lambda alpha, share: 2 * float(scipy.special.ndtr(scipy.special.ndtri(alpha / 2) / math.sqrt(share))),
+    "obrien_fleming": lambda alpha, share: (
+        2 * float(scipy.special.ndtr(scipy.special.ndtri(alpha / 2) / math.sqrt(share)))
+    ),
 }
 
 

@@ -241,15 +241,32 @@ def test_limits_are_set_where_no_docker_sets_them(arm: Arm, limits: dict[str, tu
 
 
 def test_a_child_that_outlives_its_parent_is_ended(arm: Arm) -> None:
-    launch = arm.launch(*arm.argv(f"{ORPHAN}\ntime.sleep(0.5)"))
+    (arm.folder / "out").mkdir()
+    until = f"while not os.path.exists({arm.at('out/seen')!r}): time.sleep(0.02)"
+    launch = arm.launch(*arm.argv(f"{ORPHAN}\n{until}"), binds=((str(arm.folder / "out"), f"{INSIDE}/out", False),))
     with arm.runtime.start(launch) as running:
-        assert await_true(lambda: len([p for p in marked(launch.name) if p != running.pid]) == 1)
-        orphan = next(p for p in marked(launch.name) if p != running.pid)
+        assert await_true(lambda: len(orphans(launch.name, running.pid)) == 1)
+        (orphan,) = orphans(launch.name, running.pid)
         assert is_alive(orphan)
+        (arm.folder / "out" / "seen").touch()
         assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
         assert running.finish() == Exit(0)
     assert marked(launch.name) == []
     assert not is_alive(orphan)
+
+
+def orphans(name: str, leader: int) -> list[int]:
+    """The grandchildren of `ORPHAN`: they are in a session whose leader, the process between, is no more."""
+    return [
+        pid for pid in marked(name) if pid not in (leader, session_of(pid)) and session_of(pid) != session_of(leader)
+    ]
+
+
+def session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def test_kill_ends_everything(arm: Arm) -> None:

@@ -77,6 +77,8 @@ def test_the_first_run_of_all(foreign: float, engine: float, expected: str) -> N
         ((0.2, 0.13, 0.26, 0.19, 0.22), 1.2, "invalid"),
         ((0.9, 0.7, 1.1, 0.8, 1.0), 1.3, "pass"),  # other tenants, always there
         ((0.9, 0.7, 1.1, 0.8, 1.0), 2.2, "invalid"),
+        ((0.15, 1.4, 0.9, 1.5, 0.3), 1.8, "pass"),  # they come and go
+        ((0.15, 1.4, 0.9, 1.5, 0.3), 1.97, "invalid"),  # a whole core more than usual
     ],
 )
 def test_against_what_is_usual_here(past: tuple[float, ...], foreign: float, expected: str) -> None:
