@@ -60,7 +60,7 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
         HostError: A flag that this host cannot honour, no space for the export, no root.
     """
     container = Container(images.client)
-    probe = Probe(container, image, *_idle(study, images.cache))
+    probe = Probe(container, image, *_idle(study, images.cache), known=images.refusals)
     treatments = measured(study)
     tried = {t.environment: _try(t, probe, notify) for t in treatments if t.in_container}
     if not tried:

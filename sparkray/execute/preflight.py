@@ -6,7 +6,7 @@ a remedy.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,12 +34,14 @@ class Probe:
     """Starts a container that does nothing, with given flags, and looks at it.
 
     `idle` is a command that waits, and `program` a file of the host that is mounted for it, where the image has none.
+    `known` is what was found of single flags before: why each is refused, or None.
     """
 
     runtime: Runtime
     image: Image
     idle: tuple[str, ...]
     program: Path | None = None
+    known: dict[str, str | None] = field(default_factory=dict)
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
         """The effective state of a container with these flags.
@@ -67,6 +69,17 @@ class Probe:
                     raise RunUnreadyError(f"a container of {self.image.reference} ended at once: {self.idle}")
                 return effective_state(running.pid)
 
+    def refusal(self, options: DockerOptions) -> str | None:
+        """Why Docker refuses one flag by itself, or None. Raises DockerError."""
+        key = repr(options)
+        if key not in self.known:
+            try:
+                self.state(options)
+                self.known[key] = None
+            except RunUnreadyError as error:
+                self.known[key] = error.message
+        return self.known[key]
+
 
 def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[str, ...], Mapping[str, Any]]:
     """The options that this host can honour, what was given up (in words), and the state that they give.
@@ -92,13 +105,7 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
 def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:
     """Why a flag cannot be honoured by itself, or None when it can; nothing is said against one that needs another."""
     options = DockerOptions(**{name: getattr(treatment.options, name)})
-    if cannot_act(options):
-        return None
-    try:
-        probe.state(options)
-    except RunUnreadyError as error:
-        return error.message
-    return None
+    return None if cannot_act(options) else probe.refusal(options)
 
 
 def _deviation(options: DockerOptions, name: str, why: str) -> str:

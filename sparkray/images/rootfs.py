@@ -53,6 +53,7 @@ class Images:
         self.client = client
         self.cache = cache
         self.remembered = Remembered(cache / "digests.json")
+        self.refusals: dict[str, str | None] = {}  # of single flags by this engine: environments share most of them
 
     def from_venv(self) -> Image:
         """The image of the running virtual environment; built when no image of that content is there.

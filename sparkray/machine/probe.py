@@ -31,7 +31,8 @@ from sparkray.units import MIB, NS_PER_MS
 HASH_ROUNDS = 50_000
 # Of each of two buffers: together more than a core's share of any cache.
 BUFFER_BYTES = 128 * MIB
-REPEATS = 5
+# The first is a warm-up as well: it cannot be the best.
+REPEATS = 3
 # An unloaded driver takes seconds to open; one that hangs would never return.
 PATIENCE_S = 30.0
 _WORKER = (sys.executable, "-I", "-S", _probe_gpu.__file__)
@@ -57,7 +58,7 @@ def take_probe(
 ) -> Probe:
     """Time fixed work on one core, in host memory and on every visible GPU, of which the slowest counts.
 
-    Takes half a second on the CPU, and one to two seconds more with a GPU. Raises nothing: failures become notes.
+    Takes half a second on a slow CPU, and one to two seconds more with a GPU. Raises nothing: failures become notes.
 
     Args:
         cpu: The core to use; None takes the last of the fastest kind.
@@ -140,8 +141,7 @@ def _timed(what: str, best_ms: Callable[[], float], notes: list[str]) -> float |
 
 
 def _best_ms(work: Callable[[], object]) -> float:
-    """The least CPU time of this thread over a few repetitions, ms, after a warm-up."""
-    work()
+    """The least CPU time of this thread over a few repetitions, ms."""
     times = []
     for _ in range(REPEATS):
         before = time.thread_time_ns()

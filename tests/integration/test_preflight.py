@@ -158,3 +158,12 @@ def test_a_bench_records_what_was_given_up(image: Image, cache: Path, tmp_path: 
     assert arm.treatment.options.ulimit_stack == BASELINE.options.ulimit_stack
     limits = {name: bench.arms[name].start.rlimits["stack"] for name in bench.arms}
     assert set(limits.values()) == {(67108864, 67108864)}
+
+
+def test_a_single_flag_is_tried_once(probe: Probe) -> None:
+    """Environments share most flags: what one has shown of a flag by itself holds for the next."""
+    treatment = asked("runtime", runtime="nobody's", shm_size="64m")
+    first = honoured(treatment, probe)
+    assert set(probe.known) == {repr(DockerOptions(runtime="nobody's")), repr(DockerOptions(shm_size="64m"))}
+    probe.known[repr(DockerOptions(runtime="nobody's"))] = "as it was remembered"
+    assert first[1] != honoured(treatment, probe)[1] == ("--runtime=nobody's left out: as it was remembered",)
