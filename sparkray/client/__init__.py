@@ -82,7 +82,7 @@ class LoadResult:
         requests: One per request that was sent, by index. Their `error` says what went wrong.
         client_cpu_s: CPU seconds of the client's process.
         max_rate_share: Chunks of the busiest second over those that the client could have taken, by its own CPU time per
-            chunk in this load. Above 0.5 it is a note; None of a client whose limit is not known.
+            chunk in this load (check `client`). None of a client whose limit is not known.
         notes: What a reader of the numbers should know, in words.
         ended: `complete`, `stopped` from outside, or `saturated`.
         client: Name and version of the client.

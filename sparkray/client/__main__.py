@@ -45,6 +45,8 @@ def main() -> None:
     request = json.loads(Path(request_file).read_bytes())
     if request["cpus"] is not None:
         os.sched_setaffinity(0, request["cpus"])
+        if missing := set(request["cpus"]) - os.sched_getaffinity(0):  # the kernel leaves out what does not exist
+            sys.exit(f"OSError: CPUs {sorted(missing)} cannot be used")
     gc.disable()  # a collection stops every stream; what a load leaves is freed with the process
     asyncio.run(_run(request, Path(rows)))
 

@@ -12,8 +12,6 @@ from sparkray.units import NS_PER_MS, NS_PER_S
 
 Row = dict[str, Any]
 NAME = "builtin"
-_NEAR = 0.5
-"""Share of the client's limit above which it may have slowed what it measured."""
 _LATE_MS = 2.0
 
 
@@ -31,12 +29,11 @@ def result_of(
     """
     rows = sorted(rows, key=lambda row: row["index"])
     requests = tuple(request_of(row, asked(load, row["index"])) for row in rows)
-    share = rate_share(rows, load_cpu_s)
     return LoadResult(
         requests=requests,
         client_cpu_s=cpu_s,
-        max_rate_share=share,
-        notes=tuple(notes(rows, requests, share)),
+        max_rate_share=rate_share(rows, load_cpu_s),
+        notes=tuple(notes(rows, requests)),
         ended=ended,
         client=NAME,
         models=tuple(dict.fromkeys(row["model"] for row in rows if row.get("model"))),
@@ -139,7 +136,7 @@ def count_error(row: Row, completion: int | None, asked: int) -> tuple[str | Non
     return None, None
 
 
-def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None) -> list[str]:
+def notes(rows: Sequence[Row], requests: Sequence[Request]) -> list[str]:
     """What a reader of the numbers should know."""
     found = [
         f"{count} of {len(requests)} requests failed ({kind}), the first, {first.index}: {first.error}"
@@ -159,6 +156,4 @@ def notes(rows: Sequence[Row], requests: Sequence[Request], share: float | None)
     late_ms = [(r.submit_ns - r.due_ns) / NS_PER_MS for r in requests if r.due_ns is not None]
     if len(late_ms) > 1 and (p99 := statistics.quantiles(late_ms, n=100)[98]) > _LATE_MS:
         found.append(f"requests were sent late: p99 {p99:.1f} ms after they were due")
-    if share is not None and share > _NEAR:
-        found.append(f"the client was at {share:.0%} of the rate that it can receive: it may have slowed the load")
     return found

@@ -1,6 +1,9 @@
 """Lists of CPUs or memory nodes as the kernel and Docker write them (`0-3,6`). Pure."""
 
+import re
 from collections.abc import Iterable
+
+_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
 
 
 def cpu_numbers(text: str) -> frozenset[int]:
@@ -22,3 +25,12 @@ def cpu_list(numbers: Iterable[int]) -> str:
     starts = sorted(number for number in every if number - 1 not in every)
     ends = sorted(number for number in every if number + 1 not in every)
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in zip(starts, ends, strict=True))
+
+
+def not_a_list(text: str) -> str | None:
+    """What is wrong with a list that a user wrote; None where nothing is."""
+    if not _LIST.fullmatch(text):
+        return f"{text!r} is not a list of numbers: write 0-3 or 0,2,5-7"
+    spans = [part.split("-") for part in text.split(",")]
+    turned = next((span for span in spans if int(span[0]) > int(span[-1])), None)
+    return None if turned is None else f"{text!r} counts down: write {turned[1]}-{turned[0]}"

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from sparkray.config.boundary import STRICT
-from sparkray.config.cpu_list import cpu_numbers
+from sparkray.config.cpu_list import cpu_numbers, not_a_list
 from sparkray.config.gpu_choice import names_a_uuid
 from sparkray.config.privilege import ROOT_CAPABILITIES, capabilities_of, plain, security_choices
 from sparkray.config.trace import READBACK, Trace, every, readback
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sparkray.config.docker import DockerOptions
 
 Security = Literal["none", "weakens", "dangerous"]
-_LIST_OF_NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
 _SECURITY_NAMES = ("seccomp", "apparmor", "label", "no-new-privileges")
 
@@ -256,10 +255,6 @@ def _number(flag: Flag) -> Kind:
     return Kind(int if flag.type == "int" else float, check=check, convert=convert, canonical=convert)
 
 
-def _check_numbers(value: str) -> str | None:
-    return None if _LIST_OF_NUMBERS.fullmatch(value) else f"{value!r} is not a list of numbers: write 0-3 or 0,2,5-7"
-
-
 def _rlimit(flag: Flag) -> Kind:
     """Soft and hard are equal, as `docker run` takes a single number."""
     name = flag.name.removeprefix("ulimit_")
@@ -335,7 +330,7 @@ KINDS: Mapping[str, Callable[[Flag], Kind]] = {
     "size": _size,
     "int": _number,
     "float": _number,
-    "number_list": lambda _: Kind(check=_check_numbers, canonical=lambda value: sorted(cpu_numbers(value))),
+    "number_list": lambda _: Kind(check=not_a_list, canonical=lambda value: sorted(cpu_numbers(value))),
     "switch": lambda _: Kind(bool, words=lambda value: [""] if value else [], examples=(True, False)),
     "rlimit": _rlimit,
     "gpus": lambda _: Kind(words=_gpu_words, convert=_gpu_request, canonical=_gpu_request),

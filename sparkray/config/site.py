@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from annotated_types import Gt
 
 from sparkray.config.boundary import STRICT
+from sparkray.config.cpu_list import not_a_list
 from sparkray.config.docker import DockerOptions
 
 HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED = "host", "native", "container_baseline", "container_optimized"
@@ -65,6 +66,7 @@ class Site:
     `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
     should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or
     `performance` for the fastest kind of core that the machine has; empty: nobody keeps off anything).
+    `client_cpus` is a CPU list that the load generator of a serving run is pinned to, alike in every arm (empty: it is not).
     `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
     (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not available there.
     `deviations` state where a site differs from the one it represents.
@@ -90,11 +92,16 @@ class Site:
     devices: Mapping[str, Device] = field(default_factory=dict)
     least_sm_clock_mhz: Annotated[float, Gt(0)] | None = None
     engine_cpus: str = ""
+    client_cpus: str = ""
     space: str = ""
     optimization: str = ""
     simulated: bool = False
     protocol: Mapping[str, Any] = field(default_factory=dict)
     deviations: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.client_cpus and (why := not_a_list(self.client_cpus)):
+            raise ValueError(f"client_cpus: {why}")
 
     def with_gpus(self, names: Iterable[str]) -> "Site":
         """The site with its GPU's data sheet where it has none of its own; as it is for a GPU that `devices` lacks.

@@ -39,6 +39,7 @@ from sparkray.execute.row import ENGINE_LOG, RunRecord, first_columns, memory_be
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
+from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
 from sparkray.records import Outcome
@@ -157,6 +158,9 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
         serving = serving_run(prepared, planned, job, launch)
         if serving is not None and not serving.recipe.verified:
             record.deviates(f"sparkray has not run the recipe of {serving.recipe.name} before")
+        if serving is not None:
+            cpuset = {planned.environment: launch.options.cpuset_cpus}
+            record.deviates(*client_overlaps(serving.client_cpus, cpuset))
         ended = _run_engine(
             arm, launch, prepared.study.experiment, recorder=recorder, record=record, stop=control.stop, serving=serving
         )

@@ -108,4 +108,5 @@ def serving_run(prepared: PreparedHost, planned: PlannedRun, job: Job, launch: L
         weights.path,
         hashed=weights.sha256 is not None,
         folder=launch.log.parent,
+        client_cpus=prepared.study.site.client_cpus,
     )

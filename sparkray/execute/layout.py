@@ -13,6 +13,7 @@ from sparkray.config.model import ModelCard
 from sparkray.config.site import HOST
 from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths, Server
 from sparkray.images import venv
+from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.plan import PlannedRun, Study, Treatment, refused
 from sparkray.runtimes import INSIDE, MARKER
 
@@ -103,7 +104,10 @@ def engine_warnings(study: Study, runs: Iterable[PlannedRun], engine: Engine) ->
     jobs = {(run.model, run.level): run for run in runs if refused(study, run) is None}
     floor_gib = study.experiment.protocol.memory_floor_gib
     every = (engine.warnings(job_of(study, run), memory_floor_gib=floor_gib) for run in jobs.values())
-    return list(dict.fromkeys(warning for warnings in every for warning in warnings))
+    cpusets = {treatment.environment: treatment.options.cpuset_cpus for treatment in study.treatments}
+    served = study.experiment.workload.kind == "serve"
+    shared = client_overlaps(study.site.client_cpus, cpusets) if served else []
+    return [*dict.fromkeys(warning for warnings in every for warning in warnings), *shared]
 
 
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:

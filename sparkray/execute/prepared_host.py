@@ -23,6 +23,7 @@ from sparkray.execute.leftovers import Leftovers, drop_unfinished
 from sparkray.images import venv
 from sparkray.images.digest import Remembered
 from sparkray.images.rootfs import Image, Images, host_digest
+from sparkray.machine.cpu_isolation import must_have_client_cpus, usable_cpus
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import Study, measured
 from sparkray.runtimes import StartState
@@ -102,10 +103,12 @@ def prepare_host(
     `cache` holds models, exports and digests; the user's own unless given.
 
     Raises:
-        InputError: Weights are not what they should be.
+        InputError: Weights are not what they should be, or the site names a CPU that does not exist.
         HostError: This machine cannot do it: no Docker, no root, a flag that it cannot honour.
     """
     engine = load_engine(study.engine)
+    if study.experiment.workload.kind == "serve":
+        must_have_client_cpus(study.site.client_cpus, usable_cpus())
     cache = cache or cache_folder()
     drop_unfinished(cache, notify)
     checkpoints = Checkpoints(Remembered(cache / "checkpoints.json"), notify)

@@ -20,6 +20,7 @@ from typing import Any
 
 from sparkray.client import Load, LoadResult, Target, run_load
 from sparkray.config.container import LOOPBACK
+from sparkray.config.cpu_list import cpu_numbers
 from sparkray.config.experiment import Serving
 from sparkray.config.recipe import Readiness, Recipe, counters
 from sparkray.engines import SERVING_FILE, Job
@@ -38,7 +39,8 @@ _SHORTEST_WAIT_S, _LONGEST_WAIT_S, _RELATIVE_WAIT = 0.01, 0.25, 0.01
 class ServingRun:
     """One server's run. `model` is its model's path as the process sees it, `model_on_host` where that really lies.
 
-    `hashed`: the weights are a single file, whose hash identifies them. `prompts` are as `engines.Server.prompts` has them.
+    `hashed`: the weights are a single file, whose hash identifies them. `client_cpus`: the load generator's, empty where it
+    is not pinned. `prompts` are as `engines.Server.prompts` has them.
     """
 
     recipe: Recipe
@@ -50,6 +52,7 @@ class ServingRun:
     model_on_host: Path
     hashed: bool
     folder: Path
+    client_cpus: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     """Columns of the run's row, as they become known."""
 
@@ -102,7 +105,8 @@ def serve(run: ServingRun, running: Running, stop: Stop, *, timeout_s: float) ->
             run.columns.update(network_of(running, run.port))
             before = _scrape(run)
             when = "under load"
-            result = run_load(_target(run), _load(run), stop_fd=watch.fileno())
+            cpus = sorted(cpu_numbers(run.client_cpus)) or None
+            result = run_load(_target(run), _load(run), cpus=cpus, stop_fd=watch.fileno())
             _count(run, result, before)
             _write(run, result, version, running)
             watch.check()
@@ -287,6 +291,7 @@ def _count(run: ServingRun, result: LoadResult, before: dict[str, float]) -> Non
         first_request_s=(first.end_ns - first.submit_ns) / NS_PER_S if first and first.error is None else None,
         error_rate_pct=100 * failed / len(counted) if counted else None,
         client=result.client,
+        client_cpus=run.client_cpus or None,
         client_cpu_s=result.client_cpu_s,
         client_rate_ratio=result.max_rate_share,
         server_queue_mean_ms=1000 * grown["queue_s"] / queued if queued and "queue_s" in grown else None,

@@ -1,11 +1,12 @@
-"""CPU isolation: keeps sparkray and Ray off the CPUs that a site reserves for the engine."""
+"""CPU isolation: keeps sparkray and Ray off the engine's CPUs, and the load generator on its own."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from sparkray.config.cpu_list import cpu_numbers
+from sparkray.config.cpu_list import cpu_list, cpu_numbers
 from sparkray.errors import ConfigError
 from sparkray.machine.cores import machine_performance_cores
 
@@ -52,3 +53,49 @@ def pin_processes(cpus: frozenset[int], pids: Iterable[int], proc: Path = Path("
 def housekeeping_cpus(engine_cpus: str) -> frozenset[int]:
     """`housekeeping_of` on this machine. Raises ConfigError."""
     return housekeeping_of(engine_cpus, range(os.sysconf("SC_NPROCESSORS_CONF")), machine_performance_cores)
+
+
+def usable_cpus() -> frozenset[int]:
+    """CPUs that a process started here can be pinned to: those that are online and in this process's cgroup.
+
+    A thread of its own asks the kernel, since this process may be pinned to fewer.
+    """
+
+    def widest() -> frozenset[int]:
+        os.sched_setaffinity(0, range(os.sysconf("SC_NPROCESSORS_CONF")))  # 0 is the calling thread
+        return frozenset(os.sched_getaffinity(0))
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(widest).result()
+
+
+def must_have_client_cpus(client_cpus: str, usable: Iterable[int]) -> None:
+    """Refuses a site's `client_cpus` that the load generator cannot be pinned to.
+
+    Raises:
+        ConfigError: It names a CPU that cannot be used.
+    """
+    every = frozenset(usable)
+    if missing := cpu_numbers(client_cpus) - every:
+        raise ConfigError(
+            f"site.client_cpus {client_cpus!r} names CPU {cpu_list(missing)}, which this machine does not have, or which is "
+            "offline or not in this process's cgroup",
+            f"CPUs that can be used: {cpu_list(every)}. Without pinning: --set site.client_cpus=\"''\"",
+        )
+
+
+def client_overlaps(client_cpus: str, cpusets: Mapping[str, str | None]) -> list[str]:
+    """Which engines get CPUs of the load generator, in words.
+
+    Args:
+        client_cpus: The site's; empty where the load generator is not pinned.
+        cpusets: `--cpuset-cpus` by environment; None where it has none.
+    """
+    own = cpu_numbers(client_cpus)
+    shared = {name: own & cpu_numbers(cpus) for name, cpus in cpusets.items() if cpus}
+    return [
+        f"{name} pins the engine to CPU {cpu_list(both)} of the load generator (--cpuset-cpus={cpusets[name]}, "
+        f"site.client_cpus={client_cpus}): they take time from each other"
+        for name, both in shared.items()
+        if both
+    ]

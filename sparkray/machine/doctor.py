@@ -18,6 +18,7 @@ from sparkray.machine._nvml import read_gpus
 from sparkray.machine._ptxas import ask_ptxas, ptxas
 from sparkray.machine.capabilities import bounding_set
 from sparkray.machine.cores import PARTS, capacities_of, parts_of, performance_cores
+from sparkray.machine.cpu_isolation import client_overlaps, housekeeping_of
 from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, finding, is_spark, needs_gpu
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
@@ -83,6 +84,8 @@ def examine(seen: Seen) -> list[Finding]:
     if needs_gpu(seen.site):
         checks += [*_gpus.CHECKS, _software.toolkit, ptxas]
     checks += [_software.docker, _software.image, _software.root, _cgroups, _limits, _governor, _cores]
+    if seen.site.client_cpus:
+        checks.append(_client_cpus)
     checks += [_memory, _page_cache, _swap, _software.disk, _lock]
     return [*(check(seen) for check in checks), *models(seen)]
 
@@ -176,13 +179,34 @@ def _cores(seen: Seen) -> Finding:
         return finding("performance cores", "info", f"all {len(parts)} CPUs are of one kind")
     kinds = sorted({PARTS.get(part, "unknown part") for cpu in fast if (part := parts[cpu]) is not None})
     value = f"{cpu_list(fast)} of {len(parts)}" + (f" ({', '.join(kinds)})" if kinds else "")
-    options = {name: environment.options for name, environment in seen.site.environments.items()}
-    options |= {f"mode {name}": mode for name, mode in seen.site.modes.items()}
-    pinned = {name: option.cpuset_cpus for name, option in options.items() if option.cpuset_cpus}
+    pinned = _cpusets(seen.site)
     wrong = [f"{name} pins to {cpus}" for name, cpus in pinned.items() if not cpu_numbers(cpus) <= set(fast)]
     if not wrong:
         return finding("performance cores", "good", value)
     return finding("performance cores", "warn", f"{value}; {', '.join(wrong)}", "pin", cpus=cpu_list(fast))
+
+
+def _cpusets(site: Site) -> dict[str, str]:
+    """`--cpuset-cpus` by environment and mode, of those that have it."""
+    options = {name: environment.options for name, environment in site.environments.items()}
+    options |= {f"mode {name}": mode for name, mode in site.modes.items()}
+    return {name: option.cpuset_cpus for name, option in options.items() if option.cpuset_cpus}
+
+
+def _client_cpus(seen: Seen) -> Finding:
+    """Whether the load generator can be pinned where the site wants it, and keeps off the engine's CPUs."""
+    cpuinfo, own = seen.text("proc/cpuinfo") or "", seen.site.client_cpus
+    every = frozenset(parts_of(cpuinfo))
+    if not every:
+        return finding("client CPUs", "warn", f"{own}; the machine's CPUs cannot be read", "mount")
+    if missing := cpu_numbers(own) - every:
+        return finding("client CPUs", "stop", f"{own}; no CPU {cpu_list(missing)}", "missing", cpus=cpu_list(every))
+    fast = performance_cores(cpuinfo, capacities_of(seen.root))
+    left = housekeeping_of(seen.site.engine_cpus, every, lambda: fast)
+    shared = [f"{cpu_list(both)} is in engine_cpus"] if (both := cpu_numbers(own) - left) else []
+    if shared := [*shared, *client_overlaps(own, _cpusets(seen.site))]:
+        return finding("client CPUs", "warn", f"{own}; {'; '.join(shared)}", "shared")
+    return finding("client CPUs", "good", own)
 
 
 def _meminfo(seen: Seen) -> dict[str, float | None]:

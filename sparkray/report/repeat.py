@@ -26,6 +26,7 @@ _OF_SITE = (
     "hf_cache",
     "engine",
     "engine_cpus",
+    "client_cpus",
     "memory_gib",
     "bandwidth_gb_s",
     "compute_tflops",

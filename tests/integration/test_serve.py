@@ -21,6 +21,7 @@ from sparkray.config.experiment import Serving, Slo, Workload
 from sparkray.config.recipe import recipe_of
 from sparkray.engines import load_engine
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.machine.cpu_isolation import usable_cpus
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
 from sparkray.runtimes.linux.process import marked
@@ -119,6 +120,14 @@ def test_a_recipe_that_nobody_knew_works_by_its_yaml_alone(prepared: PreparedHos
     assert row["error_rate_pct"] == 0
     assert (row["network_mode"], row["network_published"]) == ("host", None)
     assert row["network_route"].startswith("python")
+    assert row["client_cpus"] is None
+
+
+def test_the_load_generator_is_pinned_where_the_site_says_so_and_the_row_has_it(prepared: PreparedHost) -> None:
+    cpu = str(max(usable_cpus()))
+    site = replace(prepared.study.site, client_cpus=cpu)
+    outcome = served(replace(prepared, study=replace(prepared.study, site=site)))
+    assert (outcome.status, outcome.row["client_cpus"]) == ("ok", cpu)
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {

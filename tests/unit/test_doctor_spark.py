@@ -239,6 +239,23 @@ def test_swap_in_use_is_named(spark: Seen) -> None:
     assert found(with_file(spark, "proc/meminfo", text), "swap") == ("warn", "1.00 GiB in use")
 
 
+@pytest.mark.parametrize(
+    ("cpus", "state", "text"),
+    [
+        ("13-14", "good", "13-14"),
+        ("14,20-21", "stop", "no CPU 20-21"),
+        ("9-10", "warn", "9-10; 9 is in engine_cpus; mode cpu-pinning pins the engine to CPU 9 "),
+    ],
+)
+def test_cpus_of_the_load_generator_exist_and_are_not_the_engines(
+    spark: Seen, cpus: str, state: str, text: str
+) -> None:
+    finding = by_name(replace(spark, site=replace(spark.site, client_cpus=cpus)))["client CPUs"]
+    assert (finding.state, text in finding.value) == (state, True)
+    assert state == "good" or "--set site.client_cpus=" in finding.remedy
+    assert "client CPUs" not in by_name(replace(spark, site=replace(spark.site, client_cpus="")))
+
+
 def test_a_site_that_pins_to_slow_cores_is_told_the_fast_ones(spark: Seen) -> None:
     site = replace(spark.site, modes={"old": DockerOptions(gpus="all", cpuset_cpus="0-9")})
     finding = by_name(replace(spark, site=site))["performance cores"]
