@@ -28,6 +28,7 @@ TYPES = {
 }
 MEANINGS = {
     "ok": "the engine ended well, left what it should, and no check refused it: the only status that counts",
+    "saturated": "the server could not carry the load, which ended early (`serve.saturation`): not repeated, not counted",
     "failed": "the engine ended with an error or a signal, or left nothing that can be read",
     "timeout": "the engine had not ended after the experiment's `timeout_s`, and was ended",
     "oom": "it was killed for memory, by the kernel, by its cgroup, or because it ran out by its own account",

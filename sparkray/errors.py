@@ -21,6 +21,7 @@
         |-- EngineFailedError          the engine ended with an error or a signal
         |-- EngineOutputError          the engine exited with 0 but left no readable output
         |-- ClientFailedError          the load generator itself failed
+        |-- RunSaturatedError          the server could not carry the load, which ended early
         |-- RunTimeoutError            the engine did not end in time
         |-- RunOutOfMemoryError        the kernel or the cgroup killed it for memory
         |-- RunUnreadyError            it could not be started
@@ -144,6 +145,12 @@ class ClientFailedError(RunError):
 
 class EngineOutputError(RunError):
     """The engine exited with 0 but left no readable output."""
+
+
+class RunSaturatedError(RunError):
+    """The server could not carry the load, which ended early. An answer: the run is not made again."""
+
+    status = "saturated"
 
 
 class RunTimeoutError(RunError):

@@ -6,12 +6,14 @@ data is null, never 0. The first number of the schema version changes when a col
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA_VERSION = "1.4"
 
-Status = Literal["ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
-STATUSES: tuple[Status, ...] = ("ok", "failed", "timeout", "oom", "unready", "invalid", "interrupted")
+Status = Literal["ok", "saturated", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+SATURATED: Status = "saturated"
+"""The load ended early because the server could not carry it: an answer, so the run is not made again."""
 
 
 @dataclass(frozen=True)

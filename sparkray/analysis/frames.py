@@ -25,7 +25,7 @@ REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized"
 CELL = ("model", "level", "environment")
 _REMEDY = "Remove the file: its run is measured again"
 KEYS = ("run_id", "attempt")
-_READ = (*KEYS, *CELL, "block", "position", "status", "host", "started_at", "ended_at")
+_READ = (*KEYS, *CELL, "block", "replicate", "position", "status", "host", "started_at", "ended_at")
 Vector = NDArray[np.float64]
 _COLUMN_OF: Mapping[str, int] = {name: number for number, name in enumerate(BY_NAME)}
 

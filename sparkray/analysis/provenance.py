@@ -19,6 +19,7 @@ from sparkray.analysis.context import GROUPINGS, Cards, protocol_of
 from sparkray.analysis.frames import Cell, Frames, open_frames
 from sparkray.analysis.gap import logs_by_block
 from sparkray.analysis.interim import InterimAnalyses
+from sparkray.analysis.knee import THROUGHPUT, levels_of
 from sparkray.analysis.provenance_ids import SCOPE, parts_of
 from sparkray.analysis.study import Analysis
 from sparkray.config.site import CONTAINER_BASELINE
@@ -196,6 +197,13 @@ def _of_arms(cells: Sequence[Cell], metric: str, blocks: Sequence[int] | None) -
     return replace(some, runs=f"{some.runs} AND {listed}")
 
 
+def _every_load(data: _Dataset, parts: Sequence[str]) -> _Evidence:
+    """The runs of an environment at every load of a model."""
+    model, environment = parts
+    levels = levels_of(data.frames, model, environment)
+    return _with(THROUGHPUT, _is(model=model, environment=environment), _in("level", levels))
+
+
 def _compared(data: _Dataset, parts: Sequence[str]) -> tuple[Cell, Cell, str]:
     """Cell, reference and metric of a comparison."""
     model, level, environment, metric = parts
@@ -356,13 +364,7 @@ def _decision(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     return _Evidence(" AND ".join(where), _WHERE)
 
 
-def _threat(data: _Dataset, parts: Sequence[str]) -> _Evidence:
-    """The cell that shows a threat most clearly."""
-    return _cell(data, parts[1:])
-
-
-# How many parts an id of `size` has behind environment and metric.
-_OF_GROUP = 3
+_OF_GROUP = 3  # parts of an id of `size` behind environment and metric
 _Rule = Callable[[_Dataset, Sequence[str]], _Evidence]
 _RULES: Mapping[str, _Rule] = {
     "descriptive": _cell,
@@ -373,6 +375,7 @@ _RULES: Mapping[str, _Rule] = {
     "size": _size,
     "contrasts": _contrast,
     "gap": _gap,
+    "knee": _every_load,
     "memory": _cell,
     "order": _run,
     "requests": _request_rows,
@@ -381,11 +384,10 @@ _RULES: Mapping[str, _Rule] = {
     "decisions": _decision,
     "recommendations": _decision,
     "study": _decision,
-    "threats": _threat,
+    "threats": lambda data, parts: _cell(data, parts[1:]),  # the cell that shows a threat most clearly
     "checks": _check,
     "runs": _run,
 }
-
 
 _SCOPES: Mapping[str, Mapping[str, _Rule]] = {
     "arms": {"comparisons": _both_arms},

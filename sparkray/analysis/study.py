@@ -17,6 +17,7 @@ from sparkray.analysis.describe import description_row, diagnostic_rows, memory_
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
 from sparkray.analysis.interim import InterimAnalyses
+from sparkray.analysis.knee import knee_rows
 from sparkray.analysis.observations import check_rows, request_rows, temperature_rows
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.questions import question_rows
@@ -101,6 +102,7 @@ def _rows(frames: Frames, protocol: Protocol, metrics: list[str]) -> dict[str, l
             "size": size_rows(comparisons, cards),
             "contrasts": contrast_rows(comparisons, cards),
             "gap": gap_rows(frames, comparisons, protocol),
+            "knee": knee_rows(frames, protocol.seed),
             "memory": memory_rows(frames),
         }
         inside, request_shares = observed.result()

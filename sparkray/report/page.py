@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from sparkray import __version__
 from sparkray.analysis import Analysis
+from sparkray.analysis.knee import about_knees
 from sparkray.report import launches, repeat
 from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved
@@ -50,6 +51,7 @@ def variables(data: ReportData, tables: Tables | None = None) -> Mapping[str, An
         "metrics": tables.primary,
         "simulated": simulated or bool(data.rows("flag_facts", name="simulated", text="yes")),
         "version": __version__,
+        "about_knees": about_knees,
         "rows": tables.rows,
         "row": tables.row,
         "by_name": tables.by_name,

@@ -10,17 +10,20 @@ together.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Vector, too_few
+from sparkray.stats.samples import Vector
 
 _LEAST_BLOCKS = 3
 _LEAST_STEPS = 4
 """Two parameters and a place to bend need at least two steps on each side."""
 _GAIN = 0.5
 """Share of a line's squared error that a bend must remove: less is not a knee but noise at the largest load."""
+_RESAMPLES, _LEVEL = 2000, 0.95
+# `beyond_last`: throughput still rises at the largest load; `below_first`: it does not rise beyond the smallest.
+Code = Literal["too_few_blocks", "too_few_steps", "no_value", "beyond_last", "below_first"]
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,25 @@ class Knee:
     capacity_high: float | None
 
 
+@dataclass(frozen=True)
+class NoKnee:
+    """Why there is no knee, as a code."""
+
+    code: Code
+
+
+@dataclass(frozen=True)
+class KneeRatio:
+    """Knee of one arm over that of another. A bound is None where resampled blocks leave it open."""
+
+    ratio: float
+    low: float | None
+    high: float | None
+
+
 def knee(
-    loads: Vector, throughput: Vector, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> Knee | NotEstimable:
+    loads: Vector, throughput: Vector, *, seed: int = 0, resamples: int = _RESAMPLES, level: float = _LEVEL
+) -> Knee | NoKnee:
     """The knee of one arm with its interval.
 
     Args:
@@ -60,43 +79,90 @@ def knee(
     Raises:
         ValueError: The shapes do not fit, or the loads do not ascend from above 0.
     """
-    loads, throughput = np.asarray(loads, dtype=np.float64), np.asarray(throughput, dtype=np.float64)
-    if throughput.shape[1:] != loads.shape or np.any(np.diff(loads, prepend=0.0) <= 0):
-        raise ValueError(f"loads {loads.tolist()} must ascend from above 0 and fit throughput of {throughput.shape}")
+    loads, throughput = _checked(loads, throughput)
     lacking = _lacking(loads, throughput)
     if lacking is not None:
         return lacking
-    counts = np.random.default_rng(seed).multinomial(
-        len(throughput), [1 / len(throughput)] * len(throughput), resamples
-    )
-    fitted = _fit(loads, _means(np.log(throughput), np.vstack([np.ones(len(throughput)), counts])))
+    fitted = _fit(loads, _means(np.log(throughput), _counts(len(throughput), seed, resamples)))
     best, capacity = fitted[0]
     if not math.isfinite(best):
-        return NotEstimable(f"throughput still rises at the largest load, {loads[-1]:g}: the knee lies beyond it")
+        return NoKnee("beyond_last")
     if best <= loads[0]:
-        return NotEstimable(f"throughput does not rise beyond the smallest load, {loads[0]:g}: the knee lies below it")
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    low, high = np.quantile(fitted[1:, 0], tails, method="inverted_cdf")
-    least, most = np.quantile(fitted[1:, 1], tails, method="inverted_cdf")
+        return NoKnee("below_first")
+    low, high = _ends(fitted[1:, 0], level)
+    least, most = _ends(fitted[1:, 1], level)
     return Knee(
         load=float(best),
-        low=float(low),
-        high=float(high) if math.isfinite(high) else None,
+        low=low,
+        high=high if math.isfinite(high) else None,
         capacity=float(capacity),
-        capacity_low=float(least),
-        capacity_high=float(most) if math.isfinite(most) else None,
+        capacity_low=least,
+        capacity_high=most if math.isfinite(most) else None,
     )
 
 
-def _lacking(loads: Vector, throughput: Vector) -> NotEstimable | None:
+def knee_ratio(
+    loads: Vector, reference: Vector, arm: Vector, *, seed: int = 0, resamples: int = _RESAMPLES, level: float = _LEVEL
+) -> KneeRatio | None:
+    """The knee of an arm over that of its reference, with an interval over blocks that are resampled together.
+
+    Args:
+        loads: As for `knee`, those that both arms have.
+        reference: As for `knee`; row k is of the same block as row k of `arm`.
+        arm: Likewise.
+        seed: The same seed gives the same interval.
+        resamples: How many.
+        level: Confidence.
+
+    Returns:
+        The ratio; None where one of the two has no knee.
+
+    Raises:
+        ValueError: As for `knee`, or the two differ in their blocks.
+    """
+    loads, reference = _checked(loads, reference)
+    loads, arm = _checked(loads, arm)
+    if len(reference) != len(arm):
+        raise ValueError(f"{len(reference)} blocks of the reference, {len(arm)} of the arm")
+    if _lacking(loads, reference) is not None or _lacking(loads, arm) is not None:
+        return None
+    counts = _counts(len(arm), seed, resamples)
+    base, mine = (_fit(loads, _means(np.log(one), counts))[:, 0] for one in (reference, arm))
+    if not all(loads[0] < one[0] < math.inf for one in (base, mine)):
+        return None
+    with np.errstate(invalid="ignore"):
+        ratios = mine / base
+    unknown = np.isnan(ratios)  # neither has a knee in that resample: nothing bounds their ratio
+    low, _ = _ends(np.where(unknown, 0.0, ratios)[1:], level)
+    _, high = _ends(np.where(unknown, np.inf, ratios)[1:], level)
+    return KneeRatio(float(ratios[0]), low if low > 0 else None, high if math.isfinite(high) else None)
+
+
+def _checked(loads: Vector, throughput: Vector) -> tuple[Vector, Vector]:
+    loads, throughput = np.asarray(loads, dtype=np.float64), np.asarray(throughput, dtype=np.float64)
+    if throughput.shape[1:] != loads.shape or np.any(np.diff(loads, prepend=0.0) <= 0):
+        raise ValueError(f"loads {loads.tolist()} must ascend from above 0 and fit throughput of {throughput.shape}")
+    return loads, throughput
+
+
+def _counts(blocks: int, seed: int, resamples: int) -> Vector:
+    """How often each block is in the sample itself and in each resample, shape (1 + resamples, blocks)."""
+    drawn = np.random.default_rng(seed).multinomial(blocks, [1 / blocks] * blocks, resamples)
+    return np.vstack([np.ones(blocks), drawn])
+
+
+def _ends(values: Vector, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _lacking(loads: Vector, throughput: Vector) -> NoKnee | None:
     if len(throughput) < _LEAST_BLOCKS:
-        return too_few(len(throughput), _LEAST_BLOCKS, "block")
+        return NoKnee("too_few_blocks")
     if len(loads) < _LEAST_STEPS:
-        return too_few(len(loads), _LEAST_STEPS, "step")
-    if np.any(throughput <= 0) or np.any(np.isinf(throughput)):
-        return NotEstimable("a throughput is not a finite number above 0")
-    if np.all(np.isnan(throughput), axis=0).any():
-        return NotEstimable("a step has no value in any block")
+        return NoKnee("too_few_steps")
+    if np.any(throughput <= 0) or np.any(np.isinf(throughput)) or np.all(np.isnan(throughput), axis=0).any():
+        return NoKnee("no_value")
     return None
 
 

@@ -90,6 +90,7 @@ def _document(analysis: Analysis, files: list[Path]) -> dict[str, Any]:
         "simulated": context["simulated"],
         "margins": context["margins"],
         "comparisons": analysis.tables["comparisons"].filter(primary=True).to_dicts(),
+        "knee": analysis.tables["knee"].to_dicts(),
         "questions": analysis.tables["questions"].to_dicts(),
         "files": [str(path) for path in files],
     }

@@ -7,6 +7,8 @@ import click
 
 from sparkray.analysis import as_document, cell_name, cells, comparisons, frames_of_rows, shown_metrics
 from sparkray.analysis.interim import standings
+from sparkray.analysis.knee import about_knees, knee_rows
+from sparkray.analysis.schema import TABLES, frame_of
 from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
@@ -77,6 +79,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     calibration = calibration_beside(dataset, host, study.site.name) if host else None
     checks = dataset.read("checks", ["run_id", "check", "verdict"])
     warnings = warnings_of(row for row in checks if row["run_id"] in wanted)
+    knees = frame_of(TABLES["knee"], knee_rows(frames, seed=0)).to_dicts()
     if options.json:
         document = {
             "experiment": study.experiment.name,
@@ -86,6 +89,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
             "folded": equivalence_document(study),
             "calibration": calibration,
             "warnings": warnings,
+            **({"knee": knees} if knees else {}),
             **({"looks": [standing_document(standing) for standing in interim]} if interim else {}),
             **as_document(described, compared),
         }
@@ -95,7 +99,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     lines = [f"Interim analysis: {text_of(one)}" for one in interim if one.interim.ratio is not None]
     primary = study.experiment.primary_metrics
     shown = [{**row, "model": cell_name(row), "primary": row["metric"] in primary} for row in compared]
-    findings = Findings(shown, means, warnings, equivalence_document(study), lines)
+    findings = Findings(shown, means, warnings, equivalence_document(study), lines, about_knees(knees))
     show_summary(findings, out, calibration=calibration, counts=counts, simulated=simulated, dataset=dataset.path)
     return counts
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from sparkray.analysis import Analysis, cell_name
 from sparkray.analysis.decisions import decision_rows, is_memory
 from sparkray.analysis.frames import rank
+from sparkray.analysis.knee import about_knees
 from sparkray.metrics import RECORDED
 from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
@@ -32,6 +33,7 @@ class Findings:
         warnings: How often each check warned, by its name.
         equal: Equivalent environments (`sweep.equivalence`); those that were not measured are listed.
         interim: What interim analyses decided, a line each.
+        knees: Rows of the table `knee`.
     """
 
     comparisons: Sequence[Row]
@@ -39,6 +41,7 @@ class Findings:
     warnings: Mapping[str, int] = field(default_factory=dict)
     equal: Sequence[Row] = ()
     interim: Sequence[str] = ()
+    knees: Sequence[Row] = ()
 
 
 def warnings_of(checks: Iterable[Row]) -> dict[str, int]:
@@ -59,6 +62,7 @@ def findings_of(analysis: Analysis) -> Findings:
         rows,
         {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described},
         dict(sorted(warned.items(), key=lambda item: -item[1])),
+        knees=about_knees(analysis.tables["knee"].iter_rows(named=True)),
     )
 
 
@@ -70,7 +74,14 @@ def summary_lines(findings: Findings, **more: object) -> list[str]:
         more: What stands below it, where there is any: `calibration`, `counts`, `simulated`, `dataset`.
     """
     equal = [row for row in findings.equal if not row["measured"]]
-    values = {"warnings": findings.warnings, "equal": equal, "interim": findings.interim, **_NOTHING, **more}
+    values = {
+        "warnings": findings.warnings,
+        "equal": equal,
+        "interim": findings.interim,
+        "knees": findings.knees,
+        **_NOTHING,
+        **more,
+    }
     lines = rendered("summary.txt.j2", arms=_arms(findings), **values)
     return [line[0].upper() + line[1:] for line in lines]
 

@@ -292,3 +292,15 @@ def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
     assert words not in page(report_data(analysis), [])
     other = {**analysis.context, "margins": {**analysis.context["margins"], "latency_mean_ms": 0.2}}
     assert words in page(report_data(replace(analysis, context=other)), [])
+
+
+def test_steps_of_the_load_have_a_sentence_and_a_row_for_each_knee(tmp_path: Path) -> None:
+    levels = tuple(f"concurrency={load}" for load in (1, 2, 4, 8))
+    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels)))
+    made = page(data, [])
+    rows = data.rows("knee")
+    assert len(rows) == 3
+    assert made.count("<li>Throughput ") == len(rows)
+    cells = [cell for cell in Page(made).cells if cell.trace.startswith("knee/")]
+    assert len(cells) == 8 * len(rows)
+    assert [cell for cell in cells if not is_of(data, cell)] == []

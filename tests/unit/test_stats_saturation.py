@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sparkray.stats import NotEstimable
-from sparkray.stats.saturation import Knee, knee
+from sparkray.stats.saturation import Knee, NoKnee, knee, knee_ratio
 
 LOADS = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 
@@ -43,24 +42,35 @@ def test_a_resampled_block_without_a_knee_leaves_the_interval_open() -> None:
     throughput = np.tile(50 * np.minimum(LOADS, 20.0), (4, 1))
     throughput[:2] = 50 * LOADS
     found = knee(LOADS, throughput)
-    assert isinstance(found, NotEstimable) or found.high is None
+    assert found == NoKnee("beyond_last") or found.high is None
 
 
 @pytest.mark.parametrize(
-    ("throughput", "reason"),
+    ("throughput", "code"),
     [
-        (np.tile(50 * LOADS, (3, 1)), "still rises at the largest load, 32"),
-        (_measured(3, at=100.0), "still rises at the largest load, 32"),
-        (np.full((3, 6), 50.0), "does not rise beyond the smallest load, 1"),
-        (_measured(1, at=6.0)[:2], "2 blocks: at least 3 are needed"),
-        (np.zeros((3, 6)), "not a finite number above 0"),
-        (np.where(LOADS > 20, np.nan, np.tile(LOADS, (3, 1))), "no value in any block"),
+        (np.tile(50 * LOADS, (3, 1)), "beyond_last"),
+        (_measured(3, at=100.0), "beyond_last"),
+        (np.full((3, 6), 50.0), "below_first"),
+        (_measured(1, at=6.0)[:2], "too_few_blocks"),
+        (np.zeros((3, 6)), "no_value"),
+        (np.where(LOADS > 20, np.nan, np.tile(LOADS, (3, 1))), "no_value"),
     ],
 )
-def test_no_knee_is_an_answer_with_a_reason(throughput: np.ndarray, reason: str) -> None:
-    found = knee(LOADS, throughput)
-    assert isinstance(found, NotEstimable)
-    assert reason in found.reason
+def test_no_knee_is_an_answer_with_a_code(throughput: np.ndarray, code: str) -> None:
+    assert knee(LOADS, throughput) == NoKnee(code)
+
+
+def test_a_ratio_of_knees_holds_the_planted_one_and_none_has_no_ratio() -> None:
+    found = [
+        knee_ratio(LOADS, _measured(seed, at=8.0, blocks=8), _measured(seed + 500, at=6.0, blocks=8), resamples=300)
+        for seed in range(60)
+    ]
+    assert sum(one.low <= 0.75 <= one.high for one in found) > 0.85 * len(found)
+    assert max(one.high for one in found) < 1.0
+    rising = np.tile(50 * LOADS, (8, 1))
+    assert knee_ratio(LOADS, rising, _measured(1, at=6.0, blocks=8)) is None
+    with pytest.raises(ValueError, match="8 blocks of the reference, 6 of the arm"):
+        knee_ratio(LOADS, rising, _measured(1, at=6.0))
 
 
 def test_loads_must_ascend_and_fit() -> None:
