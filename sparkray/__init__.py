@@ -16,8 +16,8 @@ request
 workload
     `offline`: the load is made inside the environment. (`serve` comes later.)
 outcome
-    What a run left behind. `ok` is the only status that counts; the others are `failed`, `timeout`, `oom`, `unready`,
-    `invalid` and `interrupted`.
+    What a run left behind. `ok` is the only status that counts; the others are `saturated`, `failed`, `timeout`, `oom`,
+    `unready`, `invalid` and `interrupted`.
 attempt
     One try at a planned run. Failed tries are kept beside the one that is ok.
 

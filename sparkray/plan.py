@@ -130,8 +130,11 @@ def _hashed(experiment: Experiment) -> dict[str, Any]:
 
 
 def _load(workload: Workload) -> dict[str, Any]:
-    """A workload as it is hashed: an offline one as before there were others."""
-    return {key: value for key, value in asdict(workload).items() if key != "serve" or value is not None}
+    """A workload as it is hashed: as before there were servers, and loads that end early, where it has none."""
+    hashed = {key: value for key, value in asdict(workload).items() if key != "serve" or value is not None}
+    if workload.serve is not None and workload.serve.saturation is None:
+        del hashed["serve"]["saturation"]
+    return hashed
 
 
 def _options(options: DockerOptions) -> dict[str, Any]:

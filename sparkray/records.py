@@ -59,6 +59,7 @@ class Measurement:
     """An engine's parsed output.
 
     `simulated`: a simulated engine made it. `exact_input`: prompts were token ids, not text whose tokens only it counts.
+    `saturated`: why the load ended early because the server could not carry it; empty where it did not.
     """
 
     requests: tuple[Request, ...]
@@ -66,6 +67,7 @@ class Measurement:
     simulated: bool = False
     notes: tuple[str, ...] = ()
     exact_input: bool = True
+    saturated: str = ""
 
 
 @dataclass(frozen=True)

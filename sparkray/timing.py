@@ -11,7 +11,7 @@ from sparkray.store import Dataset, description, existing
 Key = tuple[str, str]
 
 
-_WHOLE = ("ok", "timeout", "invalid")
+_WHOLE = ("ok", "saturated", "timeout", "invalid")
 
 
 class Timing:

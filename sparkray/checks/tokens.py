@@ -6,7 +6,7 @@ simulated engine are synthetic and are not compared with the run's.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from sparkray.checks import Check as BaseCheck
@@ -39,16 +39,23 @@ def _counts(evidence: Evidence) -> Iterator[Finding]:
         (tokens_in if exact else None, tokens_out)
         for tokens_in, tokens_out in experiment.workload.lengths(experiment.seed)
     )
-    found: Counter[tuple[int | None, int | None]] = Counter(
-        (r.input_tokens if exact else None, r.output_tokens) for r in evidence.measurement.requests if not r.warmup
-    )
+    found = _lengths(evidence.measurement.requests, exact=exact)
     count, tokens_in, tokens_out = _totals(found)
+    if evidence.measurement.saturated:
+        found = _lengths((r for r in evidence.measurement.requests if r.error is None), exact=exact)
+        if found <= asked:
+            yield Finding("pass", f"{found.total()} requests before the load ended early, of the lengths asked for")
+            return
     if found == asked:
         yield Finding("pass", f"{count} requests, {tokens_in} tokens in and {tokens_out} out, as asked for")
         return
     wanted, wanted_in, wanted_out = _totals(asked)
     text = f"{count} requests of {tokens_in} tokens in and {tokens_out} out"
     yield Finding("invalid", f"{text}, asked for were {wanted} of {wanted_in} and {wanted_out}")
+
+
+def _lengths(requests: Iterable[Request], *, exact: bool) -> Counter[tuple[int | None, int | None]]:
+    return Counter((r.input_tokens if exact else None, r.output_tokens) for r in requests if not r.warmup)
 
 
 def _totals(lengths: Counter[tuple[int | None, int | None]]) -> tuple[int, int, int]:
@@ -62,6 +69,8 @@ def _totals(lengths: Counter[tuple[int | None, int | None]]) -> tuple[int, int, 
 
 def _errors(evidence: Evidence) -> Iterator[Finding]:
     failed = [request for request in evidence.measurement.requests if request.error is not None]
+    if evidence.measurement.saturated:  # its end cut these off
+        failed = [request for request in failed if request.error_kind != "interrupted"]
     if failed:
         yield Finding("invalid", f"{len(failed)} requests failed, the first, {failed[0].index}: {failed[0].error}")
 

@@ -52,6 +52,8 @@ class Load:
         seed: Fixes the times of a Poisson process.
         most_in_flight: Unanswered requests at which the server counts as saturated and the load ends; None for no such
             bound. Of a rate or a trace only.
+        most_latency_s: As many counted requests in a row as are in flight, at least 4, longer than that saturate the server
+            likewise. Of a closed loop only.
     """
 
     prompts: Sequence[Prompt]
@@ -62,6 +64,7 @@ class Load:
     timeout_s: float = 600.0
     seed: int = 0
     most_in_flight: int | None = None
+    most_latency_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup <= len(self.prompts):

@@ -80,8 +80,10 @@ def find_program(*, path: str | None = None, python: Path = Path(sys.executable)
 def _supported(load: Load) -> None:
     if not all(isinstance(prompt, str) for prompt in load.prompts):
         raise ConfigError("aiperf takes prompts as text, not as token ids", "Use the builtin load generator")
-    if load.arrival.kind == "trace" or load.most_in_flight is not None:
-        raise ConfigError("sparkray drives aiperf without traces and bounds on requests in flight", "Use builtin")
+    if load.arrival.kind == "trace" or (load.most_in_flight, load.most_latency_s) != (None, None):
+        raise ConfigError(
+            "sparkray drives aiperf without traces and without bounds that end a load early", "Use builtin"
+        )
 
 
 def command(target: Target, load: Load, folder: Path) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ def run(target: Target, load: Load, *, cpus: Sequence[int] | None, stop_fd: int 
             "warmup": load.warmup,
             "timeout_s": load.timeout_s,
             "most_in_flight": load.most_in_flight,
+            "most_latency_s": load.most_latency_s,
         },
         "offsets_s": offsets,
         "cpus": None if cpus is None else sorted(cpus),

@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,7 +23,37 @@ _HEADERS = {
     "User-Agent": "sparkray",
 }
 _BODY_SHOWN = 2000
+_LEAST_SLOW = 4
+"""Slow requests in a row that saturate a server: one alone is an accident."""
 Row = dict[str, Any]
+
+
+class _Patience:
+    """Counts requests in a row that take longer than a limit; `over` is set when there are too many."""
+
+    def __init__(self, limit_s: float, most: int) -> None:
+        self._limit_s, self._most, self._slow = limit_s, most, 0
+        self.over = asyncio.Event()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Around one request. It counts as slow at the limit, not at its end: a server that hangs is noticed too."""
+        late = False
+
+        def be_late() -> None:
+            nonlocal late
+            late = True
+            self._slow += 1
+            if self._slow >= self._most:
+                self.over.set()
+
+        timer = asyncio.get_running_loop().call_later(self._limit_s, be_late)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if not late:
+                self._slow = 0
 
 
 class Generator:
@@ -38,6 +69,8 @@ class Generator:
         self._target, self._load, self._record = request["target"], request["load"], record
         self._offsets: Sequence[float] | None = request["offsets_s"]
         self._in_flight = 0
+        limit_s, most = self._load["most_latency_s"], max(_LEAST_SLOW, self._load["concurrency"] or 0)
+        self._patience = None if limit_s is None else _Patience(limit_s, most)
         self._pool = Pool(self._target["url"])
         self._chat = self._target["endpoint"] == "chat"
         base = urlsplit(self._target["url"]).path.rstrip("/").removesuffix("/v1")
@@ -47,23 +80,44 @@ class Generator:
         self._head = "\r\n".join((f"POST {path} HTTP/1.1", *lines, "Content-Length: "))
 
     async def run(self) -> str:
-        """Warm-up, then the load. Returns `complete`, or `saturated` where too many requests were in flight."""
+        """Warm-up, then the load. Returns `complete`, or `saturated` where a bound of the load ended it."""
         warmup, every = self._load["warmup"], range(len(self._load["prompts"]))
         await self._closed(iter(every[: min(1, warmup)]), 1)  # alone: it pays for what only a first request pays
         await self._closed(iter(every[min(1, warmup) : warmup]), self._load["concurrency"] or 1)
         if self._offsets is None:
-            await self._closed(iter(every[warmup:]), self._load["concurrency"])
-            return "complete"
+            return await self._bounded(iter(every[warmup:]), self._load["concurrency"])
         return await self._open(every[warmup:], self._offsets)
+
+    async def _bounded(self, indices: Iterator[int], concurrency: int) -> str:
+        """A closed loop, until it is over or patience is."""
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._closed(indices, concurrency))]
+        if self._patience is not None:
+            tasks.append(asyncio.create_task(self._patience.over.wait()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if not tasks[0].done():
+                return "saturated"
+            tasks[0].result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return "complete"
 
     async def _closed(self, indices: Iterator[int], concurrency: int) -> None:
         async def drain() -> None:
             for index in indices:
-                await self._one(index, None)
+                with self._watched(index):
+                    await self._one(index, None)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(concurrency):
                 group.create_task(drain())
+
+    def _watched(self, index: int) -> AbstractContextManager[None]:
+        if self._patience is None or index < self._load["warmup"]:
+            return nullcontext()
+        return self._patience.request()
 
     async def _open(self, indices: Sequence[int], offsets: Sequence[float]) -> str:
         limit = asyncio.Semaphore(self._load["concurrency"] or len(indices))

@@ -35,8 +35,26 @@ class Slo:
 
 
 @dataclass(frozen=True)
+class Saturation:
+    """When a load ends early because the server cannot carry it; None is not asked.
+
+    `most_latency_s` is of a closed loop: as many requests in a row as are in flight, at least 4, took longer than that.
+    `most_in_flight` is of a rate or a trace: that many requests are unanswered at once, so the queue outgrows its bound.
+    """
+
+    __pydantic_config__ = STRICT
+
+    most_latency_s: Annotated[float, Gt(0)] | None = None
+    most_in_flight: Positive | None = None
+
+
+@dataclass(frozen=True)
 class Serving:
-    """How a server is waited for and loaded. Times in s; in a closed loop the workload's `concurrency` are in flight."""
+    """How a server is waited for and loaded. Times in s; in a closed loop the workload's `concurrency` are in flight.
+
+    Raises:
+        ValueError: A bound of `saturation` that these arrivals do not have.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -44,6 +62,17 @@ class Serving:
     request_timeout_s: Annotated[float, Gt(0)] = 120.0
     ready_timeout_s: Annotated[float, Gt(0)] = 600.0
     slo: Slo = field(default_factory=Slo)
+    saturation: Saturation | None = None
+
+    def __post_init__(self) -> None:
+        bounds = self.saturation or Saturation()
+        closed = self.arrival.kind == "closed"
+        if closed and bounds.most_in_flight is not None:
+            raise ValueError("saturation.most_in_flight is of a rate or a trace; a closed loop has most_latency_s")
+        if not closed and bounds.most_latency_s is not None:
+            raise ValueError(
+                f"saturation.most_latency_s is of a closed loop; arrivals of kind {self.arrival.kind} have most_in_flight"
+            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A recipe of the user's own stands in the options, so that a dataset, a plan and 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from annotated_types import Ge
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import STRICT, parse
 from sparkray.config.docker_values import volume_of
+from sparkray.config.experiment import Saturation, Serving
 from sparkray.config.recipe import Recipe, Version, fill, recipe_of
 from sparkray.engines import SERVER, SERVING_FILE, EngineCommand, Job, Paths
 from sparkray.engines._worker import prompts, prompts_digest
@@ -150,6 +151,8 @@ class Engine:
             EngineOutputError: The record of the run is missing or not whole, or every request failed.
         """
         measurement = self._read(folder, job)
+        if measurement.saturated:
+            return measurement
         wanted = job.workload.requests + job.workload.warmup_requests
         if [request.index for request in measurement.requests] != list(range(wanted)):
             raise EngineOutputError(f"the load generator returned {len(measurement.requests)} requests of {wanted}")
@@ -165,7 +168,8 @@ class Engine:
             facts = self._facts(document, (folder / LOG).read_text(errors="replace"), job)
             ids = self.recipe(job.options).requests.token_ids
             in_order = tuple(sorted(requests, key=lambda request: request.index))
-            return Measurement(in_order, facts, notes=tuple(document["notes"]), exact_input=ids)
+            saturated = _saturation(in_order, job) if document["ended"] == "saturated" else ""
+            return Measurement(in_order, facts, notes=tuple(document["notes"]), exact_input=ids, saturated=saturated)
         except FileNotFoundError as error:
             raise EngineOutputError(f"the run left no {Path(error.filename).name}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -202,6 +206,18 @@ class Engine:
 
 
 _WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state")
+
+
+def _saturation(requests: Sequence[Request], job: Job) -> str:
+    """Why a load ended early, in words."""
+    bounds = (job.workload.serve or Serving()).saturation or Saturation()
+    done = sum(request.error is None and not request.warmup for request in requests)
+    why = (
+        f"{bounds.most_in_flight} requests were unanswered at once (serve.saturation.most_in_flight)"
+        if bounds.most_latency_s is None
+        else f"requests in a row took longer than {bounds.most_latency_s:g} s (serve.saturation.most_latency_s)"
+    )
+    return f"over-saturated: {why}, when {done} of {job.workload.requests} had ended"
 
 
 def _filled(value: Any, places: Mapping[str, object]) -> Any:  # noqa: ANN401 - whatever a file holds

@@ -23,6 +23,7 @@ from sparkray.errors import (
     RunInterruptedError,
     RunInvalidError,
     RunOutOfMemoryError,
+    RunSaturatedError,
     RunTimeoutError,
     RunUnreadyError,
     StorageError,
@@ -182,6 +183,8 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
     )
     if invalid := [check for check in record.checks if check.verdict == "invalid"]:
         raise RunInvalidError(reason_of(invalid))
+    if record.measurement.saturated:
+        raise RunSaturatedError(record.measurement.saturated)
 
 
 def _probe(prepared: PreparedHost, record: RunRecord, when: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from sparkray.client import Load, LoadResult, Target, run_load
 from sparkray.config.container import LOOPBACK
 from sparkray.config.cpu_list import cpu_numbers
-from sparkray.config.experiment import Serving
+from sparkray.config.experiment import Saturation, Serving
 from sparkray.config.recipe import Readiness, Recipe, counters
 from sparkray.engines import SERVING_FILE, Job
 from sparkray.errors import RunError, RunInterruptedError, RunTimeoutError, RunUnreadyError
@@ -259,7 +259,7 @@ def _target(run: ServingRun) -> Target:
 
 
 def _load(run: ServingRun) -> Load:
-    closed = run.load.arrival.kind == "closed"
+    closed, bounds = run.load.arrival.kind == "closed", run.load.saturation or Saturation()
     return Load(
         prompts=[item["prompt"] for item in run.prompts],
         output_tokens=[item["output_tokens"] for item in run.prompts],
@@ -268,6 +268,8 @@ def _load(run: ServingRun) -> Load:
         warmup=run.job.workload.warmup_requests,
         timeout_s=run.load.request_timeout_s,
         seed=run.job.seed,
+        most_in_flight=bounds.most_in_flight,
+        most_latency_s=bounds.most_latency_s,
     )
 
 
@@ -283,7 +285,7 @@ def _count(run: ServingRun, result: LoadResult, before: dict[str, float]) -> Non
     """What the load was, and what the server counted meanwhile, warm-up included."""
     first = next((request for request in result.requests if request.index == 0), None)
     after = _scrape(run)
-    counted = [request for request in result.requests if not request.warmup]
+    counted = [one for one in result.requests if not one.warmup and one.error_kind != "interrupted"]
     failed = sum(request.error is not None for request in counted)
     grown = {name: after[name] - before[name] for name in after if name in before}
     queued, queries = grown.get("queued"), grown.get("prefix_queries")
@@ -303,6 +305,7 @@ def _write(run: ServingRun, result: LoadResult, version: str | None, running: Ru
     record = {
         "requests": [asdict(request) for request in result.requests],
         "notes": list(result.notes),
+        "ended": result.ended,
         "version": version,
         "model_path": run.model,
         "model_sha256": _hash(run, running.engine_pid) if run.hashed else None,

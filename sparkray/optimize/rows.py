@@ -25,7 +25,7 @@ _KEPT = ("run_id", "attempt", "status", "reason", "environment", "model", "block
 _COLUMNS = [*_KEPT, "docker_command", "simulated", "host", "started_at", "ended_at", "duration_s", *BY_NAME]
 # An answer, where flags are what is asked about; `invalid` and `interrupted` are none, and are tried again. Neither is
 # `unready` where the baseline was so for the same reason: its model was not there, whatever the flags.
-FAILED = ("failed", "oom", "timeout", "unready")
+FAILED = ("failed", "saturated", "oom", "timeout", "unready")
 _KEY_CHARACTERS = 16
 # Blocks in which an environment may fail before it is given up, when none has succeeded.
 PATIENCE = 2

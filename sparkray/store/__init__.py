@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.errors import DatasetError, StorageError
 from sparkray.metrics import metric_columns
-from sparkray.records import SCHEMA_VERSION, Outcome, Status, Verdict
+from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.schema import FOLDER, Tables
 from sparkray.units import KIB, MIB
 
@@ -129,6 +129,11 @@ class Dataset:
     def ok_run_ids(self) -> set[str]:
         """Run ids that have an attempt with status ok."""
         return {row["run_id"] for row in self.read("runs", ["run_id", "status"]) if row["status"] == "ok"}
+
+    def done_run_ids(self) -> set[str]:
+        """Run ids that need no further attempt: one is ok, or its load over-saturated the server."""
+        rows = self.read("runs", ["run_id", "status"])
+        return {row["run_id"] for row in rows if row["status"] in ("ok", SATURATED)}
 
     def attempts(self, run_id: str) -> int:
         """How many attempts at a run are stored."""

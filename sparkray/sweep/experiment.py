@@ -14,6 +14,7 @@ from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import engine_warnings
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
+from sparkray.records import SATURATED
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, show
@@ -38,7 +39,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     dataset = open_dataset(
         options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh
     )
-    done = dataset.ok_run_ids()
+    done = dataset.done_run_ids()
     unneeded, why = left_out(study, dataset, [run for run in runs if run.run_id not in done])
     todo = [run for run in runs if run.run_id not in done | unneeded]
     seconds = sum(map(Timing(study, dataset).total_s, todo))
@@ -61,7 +62,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     if ended_error is not None:
         click.echo(error_text(ended_error), err=True)
         return ended_error.exit_status
-    return 0 if counts["ok"] + counts.get("decided", 0) == counts["planned"] else 1
+    return 0 if counts["ok"] + sum(counts.get(name, 0) for name in ("decided", SATURATED)) == counts["planned"] else 1
 
 
 def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], options: Options, out: Any) -> dict[str, int]:  # noqa: ANN401

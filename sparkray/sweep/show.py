@@ -15,6 +15,7 @@ from rich.text import Text
 
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun
+from sparkray.records import SATURATED
 from sparkray.sweep.templates import rendered
 from sparkray.units import format_duration
 
@@ -202,16 +203,18 @@ class Terminal:
 def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many planned runs are ok, invalid, or otherwise failed; a run counts by an attempt that is ok, else by its last.
 
-    `unready` counts under failed.
+    `unready` counts under failed. `saturated` is there where any run ended early because it over-saturated its server.
     """
     best: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["attempt"]):
         if best.get(row["run_id"]) != "ok":
             best[row["run_id"]] = row["status"]
     statuses = [best.get(run.run_id) for run in planned]
+    saturated = statuses.count(SATURATED)
     return {
         "planned": len(planned),
         "ok": statuses.count("ok"),
-        "failed": sum(1 for status in statuses if status not in ("ok", "invalid", None)),
+        **({SATURATED: saturated} if saturated else {}),
+        "failed": sum(1 for status in statuses if status not in ("ok", SATURATED, "invalid", None)),
         "invalid": statuses.count("invalid"),
     }

@@ -80,11 +80,11 @@ class Sweep:
                 "policies": policies_of(self.study),
             }
         )
-        before = self.dataset.ok_run_ids()
+        before = self.dataset.done_run_ids()
         self.session.turn(self.study, self.dataset)
         progress = self.session.progress
         # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
-        done = self.dataset.ok_run_ids()
+        done = self.dataset.done_run_ids()
         lost = [run for run in self._planned() if run.run_id in before - done]
         left = lost + [planned for planned in todo if planned.run_id not in done]
         progress.done += len(todo) - len(left)
@@ -100,11 +100,11 @@ class Sweep:
                 elif outcome.status == "ok":
                     self.breaker.stands(planned)
             except RunnerLostError as error:
-                before = self.dataset.ok_run_ids()
+                before = self.dataset.done_run_ids()
                 self.session.replace(error, self.study, self.dataset)
                 progress.done += 1
                 ok = (
-                    self.dataset.ok_run_ids()
+                    self.dataset.done_run_ids()
                 )  # it may have died after it had stored the run, or found fault with others
                 doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
             self._again(queue, doubtful)

@@ -167,7 +167,7 @@ class SessionRunner:
         plan = make_plan(study)
         models = [card.name for card in study.cards]
         others = [t.environment for t in study.treatments if t.environment not in always]
-        timing, done, gone = Timing(study, dataset), dataset.ok_run_ids(), dict[str, str]()
+        timing, done, gone = Timing(study, dataset), dataset.done_run_ids(), dict[str, str]()
         with self.reporter.progress(len(plan), sum(1 for run in plan if run.run_id in done)) as progress:
             for place, block in enumerate(sorted({run.block for run in plan})):
                 rows = rows_of(dataset, plan)

@@ -168,7 +168,14 @@ def _served_run(engine: Engine, folder: Path) -> tuple[Path, Job]:
         asdict(Request(index, index == 0, 8, 5, 10 * index, 10 * index + 2, 10 * index + 9))
         for index in range(len(engine.prompts(job)))
     ]
-    record = {"requests": requests, "notes": [], "version": "1.0", "model_path": "/m/model", "model_sha256": None}
+    record = {
+        "requests": requests,
+        "notes": [],
+        "ended": "complete",
+        "version": "1.0",
+        "model_path": "/m/model",
+        "model_sha256": None,
+    }
     (folder / SERVING_FILE).write_text(json.dumps(record))
     log = GOLDEN / f"{engine.name}.log"
     (folder / "engine.log").write_bytes(log.read_bytes() if log.is_file() else b"")

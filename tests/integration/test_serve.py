@@ -17,7 +17,8 @@ from small_bench import bench_of, model_of, run, study_of
 from support.http_server import Faults
 
 from sparkray.catalog import read_yaml
-from sparkray.config.experiment import Serving, Slo, Workload
+from sparkray.config.arrival import Arrival
+from sparkray.config.experiment import Saturation, Serving, Slo, Workload
 from sparkray.config.recipe import recipe_of
 from sparkray.engines import load_engine
 from sparkray.execute.prepared_host import PreparedHost
@@ -174,6 +175,28 @@ def test_a_fault_in_the_answers(prepared: PreparedHost, name: str) -> None:
     assert outcome.status == status, outcome.row["reason"]
     assert re.search(reason, outcome.row["reason"]), outcome.row["reason"]
     assert {r.index for r in outcome.requests} >= ({0, 1} if "load" not in name else set()), "failed ones too"
+
+
+def test_a_step_that_over_saturates_ends_early_and_is_an_answer(prepared: PreparedHost) -> None:
+    slow = replace(LOAD, requests=16, serve=Serving(ready_timeout_s=30, saturation=Saturation(most_latency_s=0.3)))
+    outcome = with_faults(prepared, load=slow, first_token_s=1.0)
+    assert outcome.status == "saturated", outcome.row["reason"]
+    assert outcome.row["reason"].startswith(
+        "over-saturated: requests in a row took longer than 0.3 s (serve.saturation.most_latency_s), when "
+    )
+    assert len(outcome.requests) < 16
+    assert outcome.row["exit_code"] == 0
+    assert outcome.row["duration_s"] < 20
+    assert outcome.row["run_id"] in prepared.dataset.done_run_ids() - prepared.dataset.ok_run_ids()
+
+
+def test_a_rate_beyond_the_server_ends_early(prepared: PreparedHost) -> None:
+    serve = Serving(
+        arrival=Arrival("constant", rate_req_s=50.0), ready_timeout_s=30, saturation=Saturation(most_in_flight=4)
+    )
+    outcome = with_faults(prepared, load=replace(LOAD, requests=16, serve=serve), first_token_s=1.0)
+    assert outcome.status == "saturated", outcome.row["reason"]
+    assert "4 requests were unanswered at once (serve.saturation.most_in_flight)" in outcome.row["reason"]
 
 
 def test_a_slow_first_request_stands_by_itself(prepared: PreparedHost) -> None:

@@ -47,6 +47,19 @@ def test_a_request_less_and_the_warm_up_apart() -> None:
     assert judged(with_request(0, input_tokens=99))[0] == "pass"
 
 
+def test_a_load_that_ended_early_may_lack_requests_but_not_have_others() -> None:
+    cut = replace(SOUND.requests[-1], output_tokens=None, error="the load was stopped", error_kind="interrupted")
+    early = replace(SOUND, requests=(*SOUND.requests[:6], cut), saturated="over-saturated")
+    word, said = judged(early)
+    assert word == "pass"
+    assert said.startswith("5 requests before the load ended early, of the lengths asked for")
+    assert judged(replace(early, saturated=""))[0] == "invalid"
+    odd = replace(early, requests=(*early.requests, replace(SOUND.requests[6], output_tokens=31)))
+    assert judged(odd)[0] == "invalid"
+    broken = replace(early, requests=(*early.requests, replace(cut, error_kind="status")))
+    assert judged(broken)[0] == "invalid"
+
+
 def test_two_requests_that_make_up_for_each_other_do_not() -> None:
     both = with_request(3, output_tokens=31).requests
     evened = (*both[:4], replace(both[4], output_tokens=33), *both[5:])

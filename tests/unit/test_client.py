@@ -132,6 +132,19 @@ def test_a_rate_that_saturates_the_server_ends_early() -> None:
     assert (result.ended, _kinds(result)) == ("saturated", ["interrupted"] * 4)
 
 
+def test_a_closed_loop_that_is_too_slow_ends_early_and_one_slow_request_does_not() -> None:
+    result = _load(Faults(first_token_s=60.0), concurrency=4, most_latency_s=0.2)
+    assert (result.ended, _kinds(result)) == ("saturated", ["interrupted"] * 4)
+    hanging = _load(Faults(hang_requests=(3,)), concurrency=1, most_latency_s=0.2, timeout_s=0.6)
+    assert (hanging.ended, len(hanging.requests)) == ("complete", 8)
+    assert _kinds(hanging).count("timeout") == 1
+
+
+def test_a_slow_warm_up_saturates_nothing() -> None:
+    result = _load(Faults(first_token_s=0.3), prompts=IDS[:5], warmup=4, concurrency=1, most_latency_s=0.1)
+    assert (result.ended, len(result.requests)) == ("complete", 5)
+
+
 def test_a_stop_ends_the_load_at_once_with_the_rows_so_far() -> None:
     with server(Faults(token_s=0.2, announce=True)) as (url, process):
         result = run_load(Target(url, "m"), Load(IDS, 100), stop_fd=process.stdout.fileno())

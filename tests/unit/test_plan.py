@@ -11,9 +11,10 @@ from builders import card, experiment, shape, site, study, treatments
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparkray.config.arrival import Arrival
 from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
-from sparkray.config.experiment import Experiment, Hypothesis, Workload
+from sparkray.config.experiment import Experiment, Hypothesis, Saturation, Serving, Workload
 from sparkray.config.model import Weights
 from sparkray.config.site import ENVIRONMENTS, Environment
 from sparkray.errors import ConfigError
@@ -229,6 +230,23 @@ def test_what_is_no_part_of_a_run_leaves_its_id(what: str) -> None:
     shared = set(before) & set(after)
     assert len(shared) >= 4
     assert all(before[key] == after[key] for key in shared)
+
+
+def test_a_bound_that_ends_a_load_early_is_another_run_and_none_is_the_run_that_it_was_before_there_were_any() -> None:
+    def served(serve: Serving) -> list[str]:
+        load = Workload(kind="serve", requests=4, input_tokens=8, output_tokens=6, serve=serve)
+        return sorted(ids(replace(_identical(), experiment=replace(_identical().experiment, workload=load))).values())
+
+    before = served(Serving())
+    assert before[:3] == ["01c347ddc7e2c540", "29284c9ffe62bbc4", "83f89c6d30351ce6"]
+    assert not set(before) & set(served(Serving(saturation=Saturation(most_latency_s=20))))
+
+
+def test_a_bound_of_other_arrivals_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"most_in_flight is of a rate or a trace"):
+        Serving(saturation=Saturation(most_in_flight=4))
+    with pytest.raises(ValueError, match=r"most_latency_s is of a closed loop; arrivals of kind poisson"):
+        Serving(Arrival("poisson", rate_req_s=2.0), saturation=Saturation(most_latency_s=20))
 
 
 def test_a_docker_option_changes_the_runs_of_its_own_environment_alone() -> None:

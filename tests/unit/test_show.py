@@ -165,6 +165,7 @@ PLAN = [run(name) for name in ("r1", "r2", "r3", "r4")]
         ([("r1", "ok"), ("r1", "failed")], (1, 0, 0)),
         ([("r1", "invalid"), ("r2", "unready"), ("r3", "timeout"), ("r4", "oom")], (0, 3, 1)),
         ([("r1", "interrupted"), ("r2", "ok")], (1, 1, 0)),
+        ([("r1", "saturated"), ("r2", "ok")], (1, 0, 0)),
     ],
 )
 def test_a_run_counts_by_its_best_attempt(statuses: list[tuple[str, str]], expected: tuple[int, int, int]) -> None:
