@@ -177,6 +177,11 @@ class _Body:
 
     def _unchunk(self, data: bytes) -> bytes:
         """`_left` counts the bytes of the present chunk that are still to come, with the line end after it."""
+        if not self._left and not self._last:  # a read is mostly one whole chunk
+            end = data.find(_END)
+            if end > 0 and (size := int(data[:end].partition(b";")[0], 16)) and end + size + 4 == len(data):
+                self._rest = b""
+                return data[end + 2 : -2]
         held, at = [], 0
         while not self.ended:
             if self._left:

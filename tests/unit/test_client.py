@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support.http_server import Faults, server
 
 from sparkray.client import Load, LoadResult, Target, run_load
+from sparkray.client._http import _Body
 from sparkray.client._rows import rate_share
 from sparkray.client._stream import EventParser
 from sparkray.config.arrival import Arrival
@@ -238,3 +239,19 @@ def test_events_are_the_same_however_the_bytes_are_cut(
     parser = EventParser()
     found = [event for a, b in pairwise(places) for event in parser.feed(stream[a:b])] + parser.close()
     assert [event.decode() for event in found] == payloads
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"\r\n", b"0\r\n\r\n", b"data: x\n\n" * 9]), min_size=1, max_size=5),
+    st.sampled_from([b"", b";name=value"]),
+    st.lists(st.integers(0, 400), max_size=8),
+)
+def test_a_chunked_body_is_the_same_however_it_is_cut(chunks: list[bytes], extension: bytes, cuts: list[int]) -> None:
+    framed = [b"%x%s\r\n%s\r\n" % (len(chunk), extension, chunk) for chunk in chunks]
+    stream = b"".join(framed) + b"0\r\nTrailer: 1\r\n\r\n"
+    whole = [sum(map(len, framed[:n])) for n in range(len(framed) + 1)]
+    places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
+    for cut_at in (places, [*whole, len(stream)]):  # anywhere, and one chunk a read
+        body = _Body({"transfer-encoding": "chunked"})
+        assert b"".join([body.feed(stream[a:b]) for a, b in pairwise(cut_at)]) == b"".join(chunks)
+        assert body.ended
