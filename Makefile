@@ -10,7 +10,7 @@ export PYTHON
 BIN := .venv/bin
 ARGS ?=
 # what is marked so starts containers, chroots and sweeps, and has the machine alone; the rest runs in two processes
-PARALLEL ?= -n 2
+PARALLEL ?= -n 2 --dist loadfile
 # two processes on two cores: threads of their own would only be in each other's way
 ONE_THREAD = OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 MACHINE := docker or root or ray
