@@ -12,16 +12,17 @@ from typing import Any
 import click
 
 from sparkray.catalog import Catalog, data_root
-from sparkray.catalog.weights import cache_folder
+from sparkray.catalog.weights import cache_folder, locate
 from sparkray.config.container import run_line
 from sparkray.config.docker_line import DockerLine, Shell, parse_text, parse_words
+from sparkray.config.experiment import Workload
 from sparkray.config.recognise import ImageConfig
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import HostFacts, Space
 from sparkray.docker_engine import connect
 from sparkray.engines import load_engine
-from sparkray.errors import InputError
-from sparkray.execute.layout import planned_command, planned_container
+from sparkray.errors import HostError, InputError
+from sparkray.execute.layout import models_root, planned_command, planned_container
 from sparkray.images.rootfs import Images
 from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import fingerprint
@@ -46,7 +47,8 @@ from sparkray.workflows.compare import (
     understand,
     write_files,
 )
-from sparkray.workflows.options import Options, build_study
+from sparkray.workflows.options import Options, build_study, site_of
+from sparkray.workflows.recipe_line import recipe_line
 
 _MINUTES = 10.0
 _POSITIVE = click.IntRange(min=1)
@@ -57,6 +59,7 @@ _LOAD = ComparedLoad()
 @click.argument("line", nargs=-1, type=click.UNPROCESSED, metavar="docker run ...")
 @click.option("--against", metavar="'docker run ...'", help="A second line, measured against the first.")
 @click.option("--engine", metavar="NAME|FILE", help="The server's recipe; recognised when not given.")
+@click.option("--model", metavar="NAME|PATH", help="With --engine and no line: a card, or a model's file or folder.")
 @click.option("--concurrency", type=_POSITIVE, default=_LOAD.concurrency, show_default=True, help="Requests in flight.")
 @click.option("--input-tokens", type=_POSITIVE, default=_LOAD.input_tokens, show_default=True, help="Of each prompt.")
 @click.option(
@@ -79,17 +82,61 @@ _LOAD = ComparedLoad()
 def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     """Compare a `docker run` line of a server with the same image, command and variables in a chroot.
 
-    The options of sparkray stand before the line. It writes an experiment file, which every other verb takes.
+    The options of sparkray stand before the line. It writes an experiment file, which every other verb takes. With
+    --engine and no line, the line is that of the recipe for this site and model.
     """
-    if not line:
-        raise InputError("no line was given", "Write it after two dashes: sparkray compare -- docker run ...")
     catalog = Catalog(data_root())
+    if not line:
+        rendered_line = _of_recipe(catalog, arguments)
+        if rendered_line is None:
+            return 0
+        line = rendered_line
+    elif arguments["model"] is not None:
+        raise InputError("--model belongs to --engine without a line", "Name the model in the line's command")
     shell = Shell(os.environ, str(Path.cwd()), _read)
     lines = {"the line": parse_words(line, shell)}
     if arguments["against"]:
         lines["the second line"] = parse_text(arguments["against"], shell)
     compared = {name: understand(each, _image(each), catalog, arguments["engine"]) for name, each in lines.items()}
     return _compare(compared, catalog, arguments)
+
+
+def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The recipe's line, printed; None for a dry run that cannot know the rest: image or weights are not here.
+
+    Raises:
+        InputError: No recipe is named, or it has no line.
+        HostError: Weights cannot be fetched.
+    """
+    if arguments["engine"] is None:
+        raise InputError(
+            "no line was given",
+            "Write it after two dashes: sparkray compare -- docker run ...; or name a recipe: --engine NAME",
+        )
+    site = site_of(Options(site=arguments["site"]))
+    load = ComparedLoad(**{name: arguments[name] for name in vars(_LOAD)})
+    workload = Workload(kind="serve", **vars(load))
+    made = recipe_line(
+        arguments["engine"], arguments["model"], site, workload, catalog=catalog, folder=arguments["results_dir"]
+    )
+    out = console(to_stderr=False)
+    print_line(out, shlex.join(made.words))
+    if not arguments["dry_run"]:
+        locate(made.card, models_root(site.models_root, cache_folder()), cache_folder())
+        made.write()
+        return made.words
+    unknown = [f"{made.weights} is not on this machine"] if not made.weights.exists() else []
+    try:
+        _image(parse_words(made.words, Shell(os.environ, str(Path.cwd()), _read)))
+    except HostError as error:
+        unknown.append(f"{error.message}: its variables, folder and user are not known")
+    if not unknown:
+        made.write()
+        return made.words
+    for text in unknown:
+        print_line(out, f"{text}.")
+    print_line(out, "Nothing was started.")
+    return None
 
 
 def _compare(compared: Mapping[str, Compared], catalog: Catalog, arguments: Mapping[str, Any]) -> int:

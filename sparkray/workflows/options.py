@@ -79,7 +79,7 @@ def build_study(options: Options) -> Study:
     experiment = replace(experiment, environments=environments)
     asked = override(experiment.engine, rooms["engine"])
     named = asked.pop("name", site.engine)
-    engine_name, own = _engine(str(options.engine or named), catalog)
+    engine_name, own = engine_of(str(options.engine or named), catalog)
     engine = load_engine(engine_name)
     given_options = {**(site.engine_options if engine_name == site.engine else {}), **asked, **own}
     engine_options = engine.options(_by_index(given_options), "engine options")
@@ -98,7 +98,7 @@ def build_study(options: Options) -> Study:
     return Study(experiment, site, cards, treatments, engine_name, engine_options)
 
 
-def _engine(name: str, catalog: Catalog) -> tuple[str, dict[str, Any]]:
+def engine_of(name: str, catalog: Catalog) -> tuple[str, dict[str, Any]]:
     """An engine's name, and its recipe among the options where a file was named."""
     if not name.endswith((".yaml", ".yml")) and "/" not in name:
         return name, {}
