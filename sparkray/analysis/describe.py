@@ -24,6 +24,8 @@ from sparkray.stats.serial import TOO_FEW, Drift, Memory, drift, memory
 _LEAST_ARMS = 2
 _ONE = "1 run: a spread needs at least 2"
 _QUANTILES = {"median": 0.5, "p5": 0.05, "p95": 0.95, "p99": 0.99}
+# Where the columns of an interval's ends are not named as the estimate's.
+_ENDS = {"geometric_mean": "geometric"}
 _SHARES = ("share_between_blocks_pct", "share_within_pct", "share_run_request_pct")
 # The metrics that are means over requests, and of what.
 OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms": "ttft_ms"}
@@ -54,12 +56,12 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     found = summary(values)
     if isinstance(found, NotEstimable):
         return {**head, "n": len(values), "not_estimable": found.reason}
-    row = {**head, "n": found.n, "sd": found.sd, "min": found.minimum, "max": found.maximum}
-    row |= {"q1": found.q1, "q3": found.q3, "cv_pct": found.cv_pct}
-    for name in ("mean", *_QUANTILES):
-        row |= _interval(name, name, getattr(found, name))
-    if not isinstance(found.geometric_mean, NotEstimable):
-        row |= _interval("geometric_mean", "geometric", found.geometric_mean)
+    row = dict(head)
+    for name, value in vars(found).items():
+        if isinstance(value, Estimate):
+            row |= _interval(name, _ENDS.get(name, name), value)
+        elif not isinstance(value, NotEstimable):
+            row[name] = value
     return row | {"why_null": as_text(_why_null(row, found))}
 
 

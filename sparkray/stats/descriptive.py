@@ -26,15 +26,17 @@ class Description:
 
 @dataclass(frozen=True)
 class Summary:
-    """A sample as a table shows it. Everything is in the unit of the values, `cv_pct` in per cent.
+    """A sample as the table `descriptive` shows it: each field is a column of that name there.
+
+    Everything is in the unit of the values, `cv_pct` in per cent.
 
     Attributes:
         n: How many values.
         mean: With Student's t interval; without an interval for one value.
         median: With its order-statistic interval (`quantile`), as p5, p95 and p99.
         sd: With n-1 in its denominator; None for one value.
-        minimum: The least value.
-        maximum: The greatest value.
+        min: The least value.
+        max: The greatest value.
         q1: Lower quartile.
         q3: Upper quartile.
         cv_pct: sd over the absolute mean; None for one value or a mean of 0.
@@ -48,8 +50,8 @@ class Summary:
     mean: Estimate
     median: Estimate
     sd: float | None
-    minimum: float
-    maximum: float
+    min: float
+    max: float
     q1: float
     q3: float
     cv_pct: float | None
@@ -87,8 +89,8 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
         mean=mean_interval(checked, level),
         median=_quantile(ordered, 0.5, level),
         sd=known.sd,
-        minimum=float(ordered[0]),
-        maximum=float(ordered[-1]),
+        min=float(ordered[0]),
+        max=float(ordered[-1]),
         q1=of_ordered(ordered, 0.25),
         q3=of_ordered(ordered, 0.75),
         cv_pct=known.cv_pct,
