@@ -14,16 +14,17 @@ run
 request
     An observation inside a run; never a replicate.
 workload
-    `offline`: the load is made inside the environment. (`serve` comes later.)
+    `offline`: the load is made inside the environment. `serve`: a client outside sends it to a server inside.
 outcome
     What a run left behind. `ok` is the only status that counts; the others are `saturated`, `failed`, `timeout`, `oom`,
     `unready`, `invalid` and `interrupted`.
 attempt
     One try at a planned run. Failed tries are kept beside the one that is ok.
 
-Rooms, top to bottom; imports point down only: `sweep` > `cluster` > `execute`, `analysis` > `machine`, `images`,
-`store`, `catalog` > `telemetry` > `engines`, `client` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `spec` >
-`errors`, `units`.
+Subpackages, top to bottom; imports point down only (the whole list is in `pyproject.toml`, `tool.importlinter`): `sweep` >
+`workflows` > `report`, `optimize`, `cluster` > `execute`, `analysis`, `audit`, `simulate` > `machine`, `images`, `store` >
+`telemetry`, `checks` > `engines`, `client` > `catalog` > `runtimes` > `plan` > `metrics`, `stats` > `records` > `config` >
+`schema` > `errors` > `units`.
 
 In Python, `sparkray.load("results/local")` opens a dataset (`sparkray.api`).
 """

@@ -1,4 +1,4 @@
-"""Metrics of a run: each is a row in `columns/metrics.csv` and the function of that name in `COMPUTE`.
+"""Metrics of a run: each is a row in `columns/metrics.csv` and an entry of that name in `COMPUTE`.
 
 A metric that cannot be computed is None, never 0. Warm-up and failed requests do not count. Percentiles interpolate
 linearly between order statistics (Hyndman & Fan 1996, type 7, numpy's default).

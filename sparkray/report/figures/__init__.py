@@ -1,4 +1,4 @@
-"""One figure a file, found by its name: `ORDER`, the `TABLES` that it draws from, and `draw(data)`.
+"""One figure a file, found by its name: `ORDER` (unique), the `TABLES` that it draws from, and `draw(data)`.
 
 `draw` returns a figure, or nothing where the data have none. A figure draws what the analysis estimated and estimates
 nothing. Its title and caption are blocks of `templates/figures/NAME.j2`. Files come out the same, byte for byte, for the
