@@ -145,7 +145,7 @@ class Engine:
         return (*never, *lacking, *unused)
 
     def read(self, folder: Path, job: Job) -> Measurement:
-        """Requests as the load generator saw them, and facts as the server told them.
+        """Requests as the load generator saw them, and facts as the server reported them.
 
         Raises:
             EngineOutputError: The record of the run is missing or not whole, or every request failed.
@@ -176,26 +176,26 @@ class Engine:
             raise EngineOutputError(f"the record of the run has an unexpected shape: {error!r}") from None
 
     def _facts(self, document: Mapping[str, Any], log: str, job: Job) -> EngineFacts:
-        told = facts_of_log(self.recipe(job.options), log)
-        kv = told.get("kv_cache_mib", told.get("kv_cache_gib"))
-        unit = _MIB if "kv_cache_mib" in told else _GIB
+        log_facts = facts_of_log(self.recipe(job.options), log)
+        kv = log_facts.get("kv_cache_mib", log_facts.get("kv_cache_gib"))
+        unit = _MIB if "kv_cache_mib" in log_facts else _GIB
         return EngineFacts(
-            version=document["version"] or told.get("version"),
+            version=document["version"] or log_facts.get("version"),
             model_path=document["model_path"],
             model_sha256=document["model_sha256"],
-            model_architecture=told.get("architecture"),
+            model_architecture=log_facts.get("architecture"),
             kv_cache_bytes=None if kv is None else round(kv * unit),
-            load_s=told.get("load_s"),
-            reported={key: told[key] for key in ("kv_cache_tokens", "weights_gib") if key in told},
+            load_s=log_facts.get("load_s"),
+            reported={key: log_facts[key] for key in ("kv_cache_tokens", "weights_gib") if key in log_facts},
         )
 
     def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
         """The architecture by the server's log; its model's name was compared before the load."""
         del model_path
-        told, wanted = measurement.facts.model_architecture, job.card.engine_architecture
-        if wanted is None or told is None or told == wanted:
+        reported, wanted = measurement.facts.model_architecture, job.card.engine_architecture
+        if wanted is None or reported is None or reported == wanted:
             return ()
-        return (f"the server reports architecture {told!r}, the card {wanted!r}",)
+        return (f"the server reports architecture {reported!r}, the card {wanted!r}",)
 
     def salvage(self, folder: Path, job: Job) -> Measurement | None:
         """Requests of a run that failed, where the load had begun."""

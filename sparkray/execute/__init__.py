@@ -101,10 +101,10 @@ def run_once(
     if outcome.status != "ok":
         prepared.dataset.check_space()
         return outcome
-    return _looked_back(prepared, planned, outcome)
+    return _with_revalidation(prepared, planned, outcome)
 
 
-def _looked_back(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
+def _with_revalidation(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
     """The outcome after runs of its kind are re-validated, which may refuse earlier runs and this one."""
     prepared.history.add(outcome.row)
     refused = revalidate(prepared.study, prepared.history, planned)

@@ -20,7 +20,7 @@ _WORTH_A_LINE = 1e9
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Digests of the checkpoints of this machine. `notify` is told before one that takes long."""
+    """Digests of the checkpoints of this machine. `notify` is called before one that takes long."""
 
     remembered: Remembered
     notify: Callable[[str], None]

@@ -75,15 +75,15 @@ def drop_page_cache(path: Path = DROP_CACHES, *, root: bool | None = None, sudo:
 
 @contextmanager
 def thermometer(nvml: Nvml | None = None) -> Iterator[Callable[[], float | None]]:
-    """A reader of the hottest GPU's temperature, degrees C; it reads None where no GPU tells one."""
+    """A reader of the hottest GPU's temperature, degrees C; it reads None where no GPU reports one."""
     with gpu_slow.Sampler(nvml=nvml) as sampler:
 
         def hottest() -> float | None:
             try:
-                told = [row.get("gpu_temp_c") for row in sampler.sample()]
+                temperatures = [row.get("gpu_temp_c") for row in sampler.sample()]
             except FAULTS:  # a GPU that is lost: the run itself will say so better
                 return None
-            return max((float(value) for value in told if isinstance(value, int | float)), default=None)
+            return max((float(value) for value in temperatures if isinstance(value, int | float)), default=None)
 
         yield hottest
 
@@ -112,7 +112,7 @@ class Gates:
 
     Args:
         protocol: What is asked for.
-        temperature: Reads degrees C; None where no GPU tells one.
+        temperature: Reads degrees C; None where no GPU reports one.
         clock: Monotonic seconds.
         wait: Sleeps for seconds unless stopped; whether it was.
         drop: Empties the page cache; why it could not, or None.

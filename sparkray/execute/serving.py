@@ -229,11 +229,11 @@ def models_of(port: int, path: str) -> list[str] | None:
 
 
 def version_of(recipe: Recipe, port: int) -> str | None:
-    """The version by the server's own route; None where it has none, or does not tell."""
-    told = document(port, recipe.version.path) if recipe.version else None
+    """The version by the server's own route; None where it has none, or does not report one."""
+    version = document(port, recipe.version.path) if recipe.version else None
     for key in recipe.version.key.split(".") if recipe.version else ():
-        told = told.get(key) if isinstance(told, dict) else None
-    return None if told is None else str(told)
+        version = version.get(key) if isinstance(version, dict) else None
+    return None if version is None else str(version)
 
 
 def _identify(run: ServingRun) -> tuple[str | None, ServingRun]:

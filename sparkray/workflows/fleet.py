@@ -2,7 +2,7 @@
 
 A machine helps if it is of the same kind, would offer the same levels, and runs the same files: else its log ratios were
 of something else. It has a session of its own, and a dataset of its own inside that of the search (`machines/HOST/`), since
-what is checked, looked back upon and compared within a dataset is of one machine.
+what is checked, re-validated and compared within a dataset is of one machine.
 
 The first error of any machine stops all. One that is lost, or cannot be made ready, is left out with a line that says why,
 and the search goes on with the rest: its trials are taken up as those of any driver that died.
