@@ -9,6 +9,7 @@ makes `docs/reference/data.md`.
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from sparkray.catalog import Catalog, data_root
@@ -189,6 +190,7 @@ def hours_table(able: Sequence[str]) -> list[str]:
     return [head, "|---|---|---|---|---|", *(hours_row(what, options) for what, options in sweeps.items())]
 
 
+@cache
 def tables() -> dict[str, list[str]]:
     """Every generated table by the name of its block, as lines."""
     catalog = Catalog(data_root())

@@ -240,6 +240,7 @@ def test_a_drift_of_the_ratios_is_seen_where_the_arms_do_not_drift_alike(tmp_pat
     assert row["ratio_effective_n"] < 12
 
 
+@pytest.mark.slow
 def test_blocks_of_many_days_have_every_interval_over_days(tmp_path: Path) -> None:
     base = {"models": ("Llama-3-70B",), "environments": ("native", "container_baseline"), "requests": 8, "samples": 0}
     row = only(analyse(plant(tmp_path, Plant(runs=24, cooldown_s=4 * 3600, **base))), metric=SPEED)
@@ -335,6 +336,7 @@ def test_energy_and_power_say_whether_the_counter_bears_them_out(tmp_path: Path)
     assert found.tables["comparisons"].filter(metric=SPEED)["power_checked"].to_list() == [None]
 
 
+@pytest.mark.slow
 def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
     found = analyse(plant(tmp_path, Plant(runs=80, **base)))

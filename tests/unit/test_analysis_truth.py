@@ -54,6 +54,7 @@ def test_a_dependence_on_size_is_found_and_its_absence_too(tmp_path: Path) -> No
         assert answer["verdict"] == verdict
 
 
+@pytest.mark.slow
 def test_drift_and_a_bad_block_are_seen(tmp_path: Path) -> None:
     base = {"models": ("Mistral-7B-v0.3",), "runs": 20, "requests": 8, "samples": 0, "environments": TWO}
     found = analyse(plant(tmp_path / "drift", Plant(drift_per_run=0.0005, **base)))
@@ -69,6 +70,7 @@ def test_drift_and_a_bad_block_are_seen(tmp_path: Path) -> None:
     assert row["high_without_outliers"] < 1.01 < row["high"]
 
 
+@pytest.mark.slow
 def test_block_effects_cancel_in_pairs_and_show_as_variance_between_blocks(tmp_path: Path) -> None:
     planted = Plant(models=("Mistral-7B-v0.3",), runs=20, requests=64, samples=0, cv=0.001, block_cv=0.03)
     found = analyse(plant(tmp_path, planted))

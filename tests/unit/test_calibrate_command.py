@@ -306,6 +306,7 @@ def test_a_sweep_that_was_cut_short_is_shown_and_not_kept_for_the_machine(tmp_pa
     assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) is None
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_machine_that_drifts_ends_with_1(tmp_path: Path) -> None:
     status, document = measured(tmp_path, steep(150), "--runs", "150")
     assert (status, document["sound"]) == (1, False)

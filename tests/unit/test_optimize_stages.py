@@ -197,6 +197,7 @@ def test_noise_is_not_crowned(tmp_path: Path) -> None:
     assert evidence["decision"] == "the baseline is as good as it gets"
 
 
+@pytest.mark.slow
 def test_memory_beyond_the_limit_is_infeasible_in_the_search(tmp_path: Path) -> None:
     truth = Truth(gains={"pid": 0.05}, memory={"pid": 0.5}, noise=0.002)
     found, _ = optimised(tmp_path, truth, runs=2, trials=4, storage="memory:")
@@ -285,6 +286,7 @@ def test_runs_that_a_check_refuses_say_nothing_against_a_level(tmp_path: Path) -
     assert {(one.state, one.n) for one in doubtful} == {("refused", 0)}
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_fit_is_left_out_of_every_comparison(tmp_path: Path) -> None:
     truth = replace(HARM_AND_HELP, too_large=("Qwen2-1.5B",))
     context = context_of_two(tmp_path)
@@ -344,6 +346,7 @@ def test_a_model_that_is_lost_and_found_again_in_a_search_is_measured_anew(tmp_p
         assert block_runner.recall([replace(found, log_ratio=None)]) == [found]
 
 
+@pytest.mark.slow
 def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
     context = context_of_two(tmp_path)
     with ExitStack() as stack:
@@ -363,6 +366,7 @@ def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
     assert "Qwen2-1.5B +" in out.export_text()
 
 
+@pytest.mark.slow
 def test_a_level_that_fails_in_some_blocks_says_so_and_is_not_searched(tmp_path: Path) -> None:
     found, _ = optimised(tmp_path, replace(HARM_AND_HELP, fails_at=(("pid", 1),)), runs=4, trials=2)
     one = level(found, "pid=host")

@@ -44,6 +44,7 @@ def many(truth: Truth, metric: str = THROUGHPUT, seed: int = 11) -> Arms:
 
 
 @pytest.mark.parametrize("truth", ON_THE_MARGIN, ids=lambda truth: truth.name)
+@pytest.mark.slow
 def test_on_the_margin_either_verdict_comes_in_at_most_5_percent(truth: Truth) -> None:
     arms = many(truth)
     fixed, looks = rates(arms, 0.01), ends_of(Design(LOOKS, 0.01), arms.log_ratios).rates
@@ -51,6 +52,7 @@ def test_on_the_margin_either_verdict_comes_in_at_most_5_percent(truth: Truth) -
     assert max(looks.equivalent, looks.different) <= MOST_WRONG
 
 
+@pytest.mark.slow
 def test_the_rate_on_the_margin_is_5_percent_and_not_far_less() -> None:
     assert rates(many(ON_THE_MARGIN[0]), 0.01)["equivalent"] == pytest.approx(0.05, abs=TWO_ERRORS)
 

@@ -187,6 +187,7 @@ def test_without_its_folders_the_script_ends_before_it_mounts() -> None:
     assert "ROOTFS" in done.stderr
 
 
+@pytest.mark.slow
 def test_every_model_has_its_lines_in_every_environment(tmp_path: Path) -> None:
     study = analyse(small_study(tmp_path, models=2, runs=2))
     made = by_environment(ReportData(study))

@@ -125,6 +125,7 @@ def test_a_folder_that_cannot_be_written(command_line: CommandLine, results: Pat
     assert "--output" in ended.err
 
 
+@pytest.mark.slow
 def test_paper_and_another_study(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(results / "small", other)

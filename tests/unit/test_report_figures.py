@@ -101,6 +101,7 @@ def test_a_caption_follows_the_data(data: ReportData) -> None:
 
 
 @pytest.mark.parametrize("name", ["forest", "size_overhead"])
+@pytest.mark.slow
 def test_the_same_data_give_the_same_bytes(name: str, data: ReportData) -> None:
     first, second = (draw(name, data) for _ in range(2))
     assert first is not None
@@ -144,6 +145,7 @@ def test_what_nobody_asked_for_is_not_written(data: ReportData, tmp_path: Path) 
     ],
     ids=["two runs", "one run", "a failed cell", "levels without a gpu"],
 )
+@pytest.mark.slow
 def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str, object]) -> None:
     data = report_data(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
     made = texts(data)

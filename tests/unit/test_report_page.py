@@ -174,6 +174,7 @@ def test_a_simulated_study_says_so_and_another_does_not(html: str, analysis: Ana
     assert "SIMULATED" not in page(report_data(measured), [])
 
 
+@pytest.mark.slow
 def test_incomplete_data_are_told(analysis: Analysis) -> None:
     comparisons = analysis.tables["comparisons"]
     short = comparisons.with_columns(pairs_planned=comparisons["n"] + 1)
@@ -227,6 +228,7 @@ _LONG = ("two runs", "no gpu, no requests, no samples")
         for name, changes in EDGES.items()
     ],
 )
+@pytest.mark.slow
 def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[str, object]) -> None:
     found = analyse(small_study(tmp_path, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
     data = report_data(found)
@@ -287,6 +289,7 @@ def test_a_sequential_study_tells_its_looks_and_is_not_called_incomplete(analysi
     assert "After 4 and 6 pairs" in text
 
 
+@pytest.mark.slow
 def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
     words = "not those that the experiment declared"
     assert words not in page(report_data(analysis), [])

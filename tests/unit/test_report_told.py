@@ -61,6 +61,7 @@ def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(anal
         (None, "Which GPUs a machine has is unknown"),
     ],
 )
+@pytest.mark.slow
 def test_of_memory_only_what_holds_on_that_machine_is_said(
     analysis: Analysis, gpus: list[str] | None, words: str
 ) -> None:
@@ -68,6 +69,7 @@ def test_of_memory_only_what_holds_on_that_machine_is_said(
     assert said(other(analysis, machines=machines))["Memory"].startswith(words)
 
 
+@pytest.mark.slow
 def test_margins_that_nobody_declared_are_not_called_fixed_before_the_data(tmp_path: Path, analysis: Analysis) -> None:
     fixed = "Margins, fixed before the data"
     assert fixed in said(report_data(analysis))
@@ -79,6 +81,7 @@ def test_margins_that_nobody_declared_are_not_called_fixed_before_the_data(tmp_p
     assert "these are the defaults of this program" in page(data, [])
 
 
+@pytest.mark.slow
 def test_a_load_of_levels_is_not_told_as_the_cards_batch(tmp_path: Path) -> None:
     levels = ("concurrency=1", "concurrency=4")
     found = said(report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels))))
@@ -86,6 +89,7 @@ def test_a_load_of_levels_is_not_told_as_the_cards_batch(tmp_path: Path) -> None
     assert "card's batch" not in found["Workload"]
 
 
+@pytest.mark.slow
 def test_lots_are_spoken_of_only_where_they_were_drawn(analysis: Analysis) -> None:
     drawn, rotated = said(report_data(analysis)), said(other(analysis, order="alternating"))
     assert "drawn by lot from the seed" in drawn["Order"]
@@ -126,6 +130,7 @@ def test_checks_and_audit_are_told(analysis: Analysis) -> None:
     assert all(row["kind"].replace("_", " ") in text for row in findings)
 
 
+@pytest.mark.slow
 def test_a_verdict_that_depends_on_outliers_comes_with_a_caution(tmp_path: Path) -> None:
     planted = Plant(models=("Mistral-7B-v0.3",), runs=20, requests=8, samples=0, bad_block=7)
     data = report_data(analyse(plant(tmp_path, planted)))

@@ -38,6 +38,7 @@ def test_the_best_is_best_and_the_baseline_is_not(benchmark: ModuleType) -> None
         assert benchmark.loss(feasible_space, machine, dict([forbidden]), best) == 1.0
 
 
+@pytest.mark.slow
 def test_every_run_is_counted_and_a_block_has_one_baseline(benchmark: ModuleType) -> None:
     feasible_space = benchmark.make_feasible_space()
     bench = benchmark.Bench(benchmark.null(0.01), np.random.default_rng(1))
@@ -85,6 +86,7 @@ def test_noise_is_not_crowned(benchmark: ModuleType) -> None:
     assert benchmark.false_winners(0.1, benchmark.Asked(repetitions=6)) == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_a_real_gain_is_confirmed(benchmark: ModuleType) -> None:
     """Else never crowning anything would pass the test above."""
     feasible_space = benchmark.make_feasible_space()
