@@ -192,5 +192,3 @@ def _engine_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str
     unlimited = any(options.get(name) == -1 for name in option_names() if flag_of(name).type == "rlimit")
     if "SYS_RESOURCE" in host.lacks and unlimited:
         yield "Docker lacks CAP_SYS_RESOURCE and can raise no limit"
-    if host.lacks and options.get("privileged"):
-        yield f"Docker lacks CAP_{host.lacks[0]}, which --privileged gives"

@@ -21,10 +21,15 @@ def memory_gib(seen: Seen) -> float | None:
     """Memory available to models, GiB: the machine's on unified memory, else the GPUs'."""
     if seen.site.simulated:
         return seen.site.memory_gib
-    if needs_gpu(seen.site) and not is_spark(seen.site):
+    if _separate(seen):
         return sum(device.memory_gib or 0 for device in seen.gpus.devices) or None
     size: float | None = seen.machine.facts.get("memory_gib")
     return size
+
+
+def _separate(seen: Seen) -> bool:
+    """Whether models lie in memory of the GPUs' own, which is not the host's."""
+    return needs_gpu(seen.site) and not is_spark(seen.site)
 
 
 def memory(seen: Seen, available_gib: float | None) -> Finding:
@@ -32,6 +37,9 @@ def memory(seen: Seen, available_gib: float | None) -> Finding:
     total = seen.machine.facts.get("memory_gib")
     known = [value for value in (available_gib, total) if value is not None]
     value = " of ".join(f"{number:.1f}" for number in known) + " GiB available"
+    if _separate(seen):
+        own = memory_gib(seen)
+        value = f"host: {value}; GPU: {'unknown' if own is None else f'{own:.1f} GiB'}"
     sizes = {card.name: size for card in seen.cards if (size := needed_gib(card)) is not None}
     if not sizes or memory_gib(seen) is None:
         return finding("memory", "info", value)

@@ -285,6 +285,9 @@ def test_a_discrete_gpu_has_its_own_memory(spark: Seen) -> None:
     seen = replace(spark, site=site_of("discrete-gpu"), machine=machine, cards=(large,))
     told = by_name(with_gpu(seen, h100()))
     assert "of 80.0 GiB" in told["model Large"].value
+    fits = builders.card("Small", weights=Weights("checkpoint", "S"), shape=builders.shape(params_total=10**9))
+    memory = by_name(with_gpu(replace(seen, cards=(fits,)), h100()))["memory"].value
+    assert memory.startswith("host: 116.0 of 1000.0 GiB available; GPU: 80.0 GiB; the largest that fits, Small, has")
     assert told["site"].state == "good"
     assert "dgx os" not in told
 
