@@ -28,6 +28,7 @@ FACTS = (
     "kv_cache_mib",
     "kv_cache_gib",
     "kv_cache_tokens",
+    "context_length",
     "weights_gib",
     "load_s",
     "prefix_cache",

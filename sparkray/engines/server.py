@@ -186,7 +186,9 @@ class Engine:
             model_architecture=log_facts.get("architecture"),
             kv_cache_bytes=None if kv is None else round(kv * unit),
             load_s=log_facts.get("load_s"),
-            reported={key: log_facts[key] for key in ("kv_cache_tokens", "weights_gib") if key in log_facts},
+            reported={
+                key: log_facts[key] for key in ("kv_cache_tokens", "context_length", "weights_gib") if key in log_facts
+            },
         )
 
     def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:

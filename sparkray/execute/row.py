@@ -115,4 +115,5 @@ def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
         "engine_threads": facts.threads,
         "engine_devices": facts.reported.get("world_size"),
         "kv_cache_tokens": facts.reported.get("kv_cache_tokens"),
+        "context_length": facts.reported.get("context_length"),
     }

@@ -9,13 +9,16 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.engines import Server, engine_names, load_engine
 from sparkray.errors import RunUnreadyError
 from sparkray.sweep.listings import print_list
-from sparkray.sweep.options import json_option
+from sparkray.sweep.options import json_option, setting_option
 from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.options import Options, build_study
 
 _EXPERIMENT = "local-serve"
+# A GPU server that compiles at its first start was seen to take 104 s; large weights take longer.
+_PATIENCE = ("experiment.timeout_s=2400", "experiment.workload.serve.ready_timeout_s=1800")
 _SHOWN = (
     *("engine_version", "model_path", "model_sha256", "model_architecture", "kv_cache_gib", "kv_cache_tokens"),
+    "context_length",
     *("engine_load_s", "start_to_container_s", "container_to_ready_s", "first_request_s", "output_throughput_tok_s"),
     *("network_mode", "network_published", "network_route", "engine_command"),
 )
@@ -50,8 +53,9 @@ def engines(context: click.Context, *, as_json: bool) -> int | None:
 @click.argument("name", metavar="NAME|FILE")
 @click.option("--models", metavar="MODEL", help="The model; the experiment's own when not given.")
 @click.option("--environment", default="native", show_default=True, help="Where: native, host, container_baseline.")
+@setting_option("Override one value: engine.arguments=[...], site.models_root=DIR.")
 @json_option
-def check(*, name: str, models: str | None, environment: str, as_json: bool) -> int:
+def check(*, name: str, models: str | None, environment: str, settings: tuple[str, ...], as_json: bool) -> int:
     """Start a server, send it three requests, stop it, and print what it reported."""
     from sparkray.execute import run_once  # noqa: PLC0415 - it imports Docker and the load generator
     from sparkray.execute.prepared_host import prepare_host  # noqa: PLC0415
@@ -64,7 +68,13 @@ def check(*, name: str, models: str | None, environment: str, as_json: bool) -> 
     out = console(to_stderr=as_json)
     with TemporaryDirectory(prefix="sparkray-check-") as folder:
         asked = Options(
-            experiment=_EXPERIMENT, engine=name, models=models, environments=environment, runs=1, requests=2
+            experiment=_EXPERIMENT,
+            engine=name,
+            models=models,
+            environments=environment,
+            runs=1,
+            requests=2,
+            settings=(*_PATIENCE, *settings),
         )
         study = build_study(asked)
         dataset = open_dataset(Path(folder), study.experiment.name, definition_sha256(study))

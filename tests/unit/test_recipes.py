@@ -83,10 +83,12 @@ def test_versions_of_trtllm_serve_differ_as_its_sources_do():
             "vllm",
             {
                 "version": "0.26.0",
-                "kv_cache_gib": 38.23,
-                "kv_cache_tokens": 1431536,
+                "architecture": "Qwen2ForCausalLM",
+                "context_length": 256,
+                "kv_cache_gib": 52.45,
+                "kv_cache_tokens": 1964080,
                 "weights_gib": 2.98,
-                "load_s": 2.040835,
+                "load_s": 2.371558,
             },
         ),
         ("llamacpp-server", {"version": "xllamacpp 2026.10.11549", "architecture": "llama", "kv_cache_mib": 5.62}),
@@ -194,7 +196,7 @@ def test_what_does_not_fit_is_refused(asked, said):
 
 def test_the_listing_says_what_ran_where(command_line):
     listed = {row["name"]: row for row in json.loads(command_line("engines", "--json").out)["engines"]}
-    assert listed["vllm"]["verified"] == "never run by sparkray"
+    assert listed["sglang"]["verified"] == "never run by sparkray"
     assert "SmolLM2-135M" in listed["llamacpp-server"]["verified"]
     assert listed["llamacpp"]["workload"] == "offline"
 
