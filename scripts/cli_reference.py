@@ -24,7 +24,7 @@ INTRO = f"""# Command line
 
 | | |
 |---|---|
-| 0 | all planned runs are ok (`doctor`: nothing stops a sweep) |
+| 0 | all planned runs are ok or over-saturated (`doctor`: nothing stops a sweep) |
 | 1 | some are not (`doctor`: something would stop a sweep) |
 | 2 | the input is wrong: an unknown name, a bad value, an unreadable file |
 | 3 | this machine cannot do it: no Docker engine, no root for the chroot, a flag that the host refuses |

@@ -1,6 +1,7 @@
 """The command line: verbs, options, progress. `python -m sparkray.sweep VERB`, or `sparkray VERB`.
 
-Exit status: 0 all planned runs are ok; 1 some are not; 2 the input is wrong; 3 the machine cannot; 130 interrupted.
+Exit status: 0 all planned runs are ok or over-saturated; 1 some are not; 2 the input is wrong; 3 the machine cannot;
+130 interrupted.
 This is the one room that prints, and the one place where errors become exit statuses.
 """
 
