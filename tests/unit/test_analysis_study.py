@@ -150,9 +150,9 @@ def test_whatever_a_dataset_lacks_its_tables_stand(made: Callable[[Path], Path],
     check_tables(analyse(made(tmp_path)))
 
 
-def test_a_full_small_study_has_rows_in_every_table(analysis: Analysis) -> None:
+def test_a_full_study_of_one_load_has_rows_in_every_table_but_knee(analysis: Analysis) -> None:
     check_tables(analysis)
-    assert [name for name, frame in analysis.tables.items() if not frame.height] == []
+    assert [name for name, frame in analysis.tables.items() if not frame.height] == ["knee"]
 
 
 def primary(found: Analysis, **where: str) -> pl.DataFrame:
