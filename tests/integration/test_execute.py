@@ -61,7 +61,7 @@ ALWAYS_NULL = {
     *NO_GPU,
     *RECORDED,
     *("goodput_req_s", "slo", "network_mode", "network_published", "network_route"),
-    *("client", "client_cpu_s", "client_rate_ratio", "kv_cache_tokens"),
+    *("client", "client_cpus", "client_cpu_s", "client_rate_ratio", "kv_cache_tokens", "context_length"),
 }
 MAYBE_NULL = {"cpu_busy_serving_pct", "engine_cpu_serving_pct"}  # half a second of load holds few samples
 NULL_BY_ARM = {
