@@ -1,8 +1,9 @@
 """What can the load generator keep up with, and what does it add? A null server streams chunks at set rates.
 
-The server is another process, on another CPU, and its share is told apart. It takes the time before and after it sends a
-chunk, the client when it receives it (both read the same monotonic clock). "client" is from the end of the send to the
-client's stamp: what the client adds. "added" is from before the send. "late" is how long after its due time the server sent.
+The server is another process, on another CPU, and its share is reported separately. It takes the time before and after
+it sends a chunk, the client when it receives it (both read the same monotonic clock). "client" is from the end of the
+send to the client's stamp: what the client adds. "added" is from before the send. "late" is how long after its due time
+the server sent.
 "others" is the share of the client's CPU that neither is: other processes, interrupts, a virtual machine's neighbours.
 Each number is the median of `--repeats` loads.
 

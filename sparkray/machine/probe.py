@@ -31,7 +31,7 @@ from sparkray.units import MIB, NS_PER_MS
 HASH_ROUNDS = 50_000
 # Of each of two buffers: together more than a core's share of any cache.
 BUFFER_BYTES = 128 * MIB
-# The first is a warm-up as well: it cannot be the best.
+# The first copy also touches its pages, so it is never the best; nothing else warms up.
 REPEATS = 3
 # An unloaded driver takes seconds to open; one that hangs would never return.
 PATIENCE_S = 30.0
