@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Gt, MinLen
+from annotated_types import Ge, Gt, MinLen
 
 from sparkray.config.boundary import STRICT, parse
 from sparkray.config.sparkrun import from_sparkrun, is_sparkrun
@@ -119,10 +119,15 @@ class Recipe:
         description: What it is, in one line.
         source: Where its command, routes and names were read.
         image: `venv` where sparkray builds the image, else the reference that its project publishes.
-        command: The whole command, image's entrypoint left out.
+        images: Patterns (`nvcr.io/nim/*`) of further images that hold the server.
+        command: The whole command.
+        from_image: How many words of the command, from the first, the image starts by itself. Where the number is known, the
+            line of `compare` leaves these words to the image, as its project's documentation does.
+        port: Where the server listens in the line of `compare`; in other runs it is a free one.
         with_entrypoint: Whether the command begins with the image's entrypoint, which then needs not be asked what it sets.
         environment: Variables beside the image's own.
-        volumes: Folders and files mounted in every arm, `SOURCE:TARGET[:ro]`.
+        needs: Variables whose values are the user's, such as keys. The line of `compare` passes them on by name.
+        volumes: Folders and files mounted in every arm, `SOURCE:TARGET[:ro]`; `~` is the user's home.
         workdir: Where the command runs; empty is `/`.
         options_file: Written as JSON to `{input}/options.yaml`.
         served_name: What the server calls the model in `/v1/models` and in requests; empty: its first model, whatever it is.
@@ -138,6 +143,7 @@ class Recipe:
         stop_signal: What ends it.
         grace_s: How long it may take to end, s.
         verified: Where it was run.
+        unverified: What is assumed, and neither documented nor seen in a run, in words.
         unused: Keys of an imported recipe that sparkray has no use for.
     """
 
@@ -148,8 +154,12 @@ class Recipe:
     command: Annotated[tuple[str, ...], MinLen(1)]
     source: str = ""
     image: str = ""
+    images: tuple[str, ...] = ()
+    from_image: Annotated[int, Ge(0)] | None = None
+    port: int = 8000
     with_entrypoint: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     workdir: str = ""
     options_file: Mapping[str, Any] = field(default_factory=dict)
@@ -166,7 +176,13 @@ class Recipe:
     stop_signal: str = "SIGTERM"
     grace_s: Annotated[float, Gt(0)] = 30.0
     verified: tuple[Verified, ...] = ()
+    unverified: str = ""
     unused: tuple[str, ...] = ()
+
+    @property
+    def takes_model(self) -> bool:
+        """Whether the server is given a model; otherwise its image has one, or it finds its own."""
+        return any("{model}" in word for word in (*self.command, *self.environment.values()))
 
     def __post_init__(self) -> None:
         words = (

@@ -60,7 +60,11 @@ def recognise(command: Sequence[str], reference: str, recipes: Iterable[Recipe])
     """
     every = list(recipes)
     by_program = [recipe for recipe in every if _starts(command, _program(recipe))]
-    by_image = [recipe for recipe in by_program or every if recipe.image and _is_image(reference, recipe.image)]
+    by_image = [
+        recipe
+        for recipe in by_program or every
+        if any(_is_image(reference, image) for image in (recipe.image, *recipe.images) if image)
+    ]
     found = by_program if len(by_program) == 1 else by_image or by_program
     if len(found) == 1:
         return found[0]

@@ -110,7 +110,7 @@ class Engine:
             {name: fill(value, places) for name, value in variables.items()},
             inputs,
             prompts_digest(job),
-            binds=tuple(volume_of(volume, "/")[0] for volume in recipe.volumes),
+            binds=tuple(volume_of(str(Path(volume).expanduser()), "/")[0] for volume in recipe.volumes),
             workdir=recipe.workdir or "/",
         )
 
@@ -142,7 +142,9 @@ class Engine:
         never = () if recipe.verified else (f"the recipe of {recipe.name} was never run by sparkray",)
         lacking = (f"{recipe.name}: {recipe.requests.unsupported}",) if recipe.requests.unsupported else ()
         unused = (f"keys of {recipe.name} that have no effect: {', '.join(recipe.unused)}",) if recipe.unused else ()
-        return (*never, *lacking, *unused)
+        missing = [name for name in recipe.needs if name not in recipe.environment]
+        needed = [f"{recipe.name} needs {name}: --set engine.environment.{name}=VALUE" for name in missing]
+        return (*never, *lacking, *unused, *needed)
 
     def read(self, folder: Path, job: Job) -> Measurement:
         """Requests as the load generator saw them, and facts as the server reported them.

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from sparkray.catalog import Catalog, data_root
-from sparkray.catalog.weights import cache_folder, locate
+from sparkray.catalog.weights import NO_FILE, cache_folder, locate
 from sparkray.config.container import run_line
 from sparkray.config.docker_line import DockerLine, Shell, parse_text, parse_words
 from sparkray.config.experiment import Workload
@@ -122,7 +122,8 @@ def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> tuple[str, ...
     out = console(to_stderr=False)
     print_line(out, shlex.join(made.words))
     if not arguments["dry_run"]:
-        locate(made.card, models_root(site.models_root, cache_folder()), cache_folder())
+        if made.weights != NO_FILE:
+            locate(made.card, models_root(site.models_root, cache_folder()), cache_folder())
         made.write()
         return made.words
     unknown = [f"{made.weights} is not on this machine"] if not made.weights.exists() else []

@@ -1,7 +1,7 @@
 """The `docker run` line of a recipe, for `compare` without a line: this site's flags, one model, the recipe's command."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,40 +10,52 @@ from sparkray.catalog.weights import NO_FILE, cache_folder, weights_path
 from sparkray.config.boundary import parse
 from sparkray.config.container import EVERY_ADDRESS
 from sparkray.config.docker import DockerOptions, flag_words
+from sparkray.config.docker_values import Bind
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
+from sparkray.config.recipe import Recipe
 from sparkray.config.site import CONTAINER_BASELINE, Site
-from sparkray.engines import Engine, Job, Server, load_engine
+from sparkray.engines import Engine, EngineCommand, Job, Server, load_engine
 from sparkray.errors import InputError, StorageError
 from sparkray.execute.layout import inside_paths, model_name, models_root
 from sparkray.images import venv
 from sparkray.store import write_atomically
 from sparkray.workflows.options import engine_of
 
-_PORT = 8000
 _UNSAFE = re.compile(r"[^\w.-]+")
 _SEED = 1
 
 
 @dataclass(frozen=True)
 class RecipeLine:
-    """A line as words, with the files that it mounts: those of the recipe by path, and where the weights must be."""
+    """A line as words, with what it mounts.
+
+    Attributes:
+        words: The line.
+        files: Files of the recipe, by path.
+        folders: Folders that the server fills, such as a cache of models.
+        card: The model.
+        weights: Where its weights must be; `NO_FILE` where the line mounts none.
+    """
 
     words: tuple[str, ...]
     files: Mapping[Path, bytes]
+    folders: tuple[Path, ...]
     card: ModelCard
     weights: Path
 
     def write(self) -> None:
-        """Write the files that the line mounts. Raises StorageError."""
-        for path, content in self.files.items():
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
+        """Write the files and make the folders that the line mounts. Raises StorageError."""
+        try:
+            for folder in (*self.folders, *(path.parent for path in self.files)):
+                if not folder.exists():
+                    folder.mkdir(parents=True)
+            for path, content in self.files.items():
                 write_atomically(path, content)
-            except OSError as error:
-                raise StorageError(
-                    f"{path} cannot be written: {error.strerror}", "Name another folder: --results-dir DIR"
-                ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename} cannot be written: {error.strerror}", "Name another folder: --results-dir DIR"
+            ) from None
 
 
 def recipe_line(
@@ -60,46 +72,65 @@ def recipe_line(
         folder: Where files of the recipe go.
 
     Raises:
-        InputError: There is no such recipe or model, or the engine is no server.
+        InputError: There is no such recipe or model, the server takes no model, or the engine is no server.
     """
     engine_name, own = engine_of(name, catalog)
     engine: Engine = load_engine(engine_name)
     if not isinstance(engine, Server):
         raise InputError(f"engine {name} is no server", "Name one of `sparkray engines` whose workload is serve")
-    card = _card(model or catalog.experiment(site.experiment).models[0], catalog)
     options = engine.options(own, "engine options")
+    recipe = engine.recipe(options)
+    if not recipe.image:
+        raise InputError(f"the recipe {name} names no image", "Add the key image to its file")
+    if model is not None and not (recipe.takes_model or recipe.served_name):
+        raise InputError(
+            f"--model {model}: {recipe.name} takes no model, since its image {recipe.image} names one",
+            "Leave --model out, or name another image in a recipe of your own: --engine FILE",
+        )
+    if model is not None:
+        card = _card(model, catalog)
+    else:
+        card = catalog.select(catalog.experiment(site.experiment).models)[0]
     inputs = folder.absolute() / f"{_UNSAFE.sub('-', engine_name)}-{card.name}-in"
     paths = replace(
         inside_paths(card, engine),
         input="/recipe",
         host=EVERY_ADDRESS,
-        port=_PORT,
+        port=recipe.port,
         **({} if card.weights.kind == "server" else {"model": f"/models/{model_name(card)}"}),
     )
-    command = engine.command(Job(card, load, _SEED, options), paths)
+    tool = {"version": recipe.image.rpartition(":")[2]} if recipe.versions else {}  # by its tag: nothing runs here
+    command = engine.command(Job(card, load, _SEED, options, tool=tool), paths)
     weights = weights_path(card, models_root(site.models_root, cache_folder()), cache_folder())
-    baseline = site.environments.get(CONTAINER_BASELINE)
-    image = engine.recipe(options).image
-    if not image:
-        raise InputError(f"the recipe {name} names no image", "Add the key image to its file")
-    binds = [f"{source}:{target}{':ro' if read_only else ''}" for source, target, read_only in command.binds]
-    binds += [f"{weights}:{paths.model}:ro"] if weights != NO_FILE else []
-    binds += [f"{inputs}:{paths.input}:ro"] if command.inputs else []
-    words = (
-        *(
-            "docker",
-            "run",
-            *flag_words(baseline.options if baseline else DockerOptions()),
-            f"--publish={_PORT}:{_PORT}",
-        ),
-        *(f"--env={key}={value}" for key, value in command.environment.items()),
-        *(f"--volume={bind}" for bind in binds),
-        *([f"--workdir={command.workdir}"] if command.workdir != "/" else []),
-        f"--entrypoint={command.argv[0]}",
-        f"{venv.REPOSITORY}:latest" if image == "venv" else image,
-        *command.argv[1:],
+    weights = weights if recipe.takes_model or model is not None else NO_FILE
+    binds = [
+        *command.binds,
+        *([(str(weights), paths.model, True)] if weights != NO_FILE else []),
+        *([(str(inputs), paths.input, True)] if command.inputs else []),
+    ]
+    return RecipeLine(
+        _words(recipe, command, binds, site),
+        {inputs / file: content for file, content in command.inputs.items()},
+        tuple(Path(source) for source, _, read_only in command.binds if not read_only),
+        card,
+        weights,
     )
-    return RecipeLine(words, {inputs / file: content for file, content in command.inputs.items()}, card, weights)
+
+
+def _words(recipe: Recipe, command: EngineCommand, binds: Sequence[Bind], site: Site) -> tuple[str, ...]:
+    baseline = site.environments.get(CONTAINER_BASELINE)
+    entrypoint = recipe.from_image is None
+    return (
+        *("docker", "run", *flag_words(baseline.options if baseline else DockerOptions())),
+        f"--publish={recipe.port}:{recipe.port}",
+        *(f"--env={name}" for name in recipe.needs),
+        *(f"--env={key}={value}" for key, value in command.environment.items()),
+        *(f"--volume={source}:{target}{':ro' if read_only else ''}" for source, target, read_only in binds),
+        *([f"--workdir={command.workdir}"] if command.workdir != "/" else []),
+        *([f"--entrypoint={command.argv[0]}"] if entrypoint else []),
+        f"{venv.REPOSITORY}:latest" if recipe.image == "venv" else recipe.image,
+        *command.argv[1 if entrypoint else recipe.from_image :],
+    )
 
 
 def _card(model: str, catalog: Catalog) -> ModelCard:

@@ -5,6 +5,7 @@ When a change is meant, write the page anew and read the difference: `python tes
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,8 @@ def shown():
         parts += [
             f"### {name}\n",
             f"{recipe.description} Image: `{recipe.image}`. Run: {runs}. From: {recipe.source}.\n",
+            *([f"Neither documented nor seen: {recipe.unverified}.\n"] if recipe.unverified else []),
+            *([f"Needs: {', '.join(f'`{name}`' for name in recipe.needs)}.\n"] if recipe.needs else []),
             f"```bash\n{variables}{shlex.join(made.argv)}\n```\n",
             *(f"`/in/{file}`:\n\n```json\n{content.decode()}```\n" for file, content in made.inputs.items()),
         ]
@@ -159,7 +162,12 @@ def test_a_recipe_that_never_ran_says_so(name):
     engine = load_engine(name)
     assert isinstance(engine, Server)
     job = Job(Catalog(data_root()).card("SmolLM2"), LOAD, 1, engine.options({}, "test"))
-    assert bool(engine.recipe({}).verified) != any("never run" in warning for warning in engine.warnings(job))
+    warnings = engine.warnings(job)
+    assert bool(engine.recipe({}).verified) != any("never run" in warning for warning in warnings)
+    needed = [warning for warning in warnings if " needs " in warning]
+    assert needed == (["nim needs NGC_API_KEY: --set engine.environment.NGC_API_KEY=VALUE"] if name == "nim" else [])
+    given = replace(job, options=engine.options({"environment": {"NGC_API_KEY": "k"}}, "test"))
+    assert not [warning for warning in engine.warnings(given) if " needs " in warning]
 
 
 def test_a_study_holds_the_whole_recipe_of_a_file(tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,7 @@ RECIPES = (
     recipe("llama-server", "ghcr.io/ggml-org/llama.cpp:server", "llama-server -m {model} --alias {served_name}"),
     recipe("trtllm-serve", "nvcr.io/nvidia/tensorrt-llm/release:1.2", "trtllm-serve serve {model} --port {port}"),
     recipe("ollama", "ollama/ollama", "ollama serve"),
-    recipe("nim", "nvcr.io/nim/*", "/opt/nim/start_server.sh"),
+    replace(recipe("nim", "nvcr.io/nim/a/b:1", "/opt/nim/start_server.sh"), images=("nvcr.io/nim/*",)),
     recipe(
         "embedded", "venv", "{python} {workers}/llamacpp_server.py --model {model} --alias {served_name} --port {port}"
     ),
