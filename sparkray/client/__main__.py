@@ -1,6 +1,6 @@
 """The generator's process: `python -m sparkray.client REQUEST.json ROWS`. The end of stdin stops it at once.
 
-ROWS gets, for each request, a line of JSON and the bytes that came, `sizes` of them at the `stamps` of that line.
+ROWS gets, for each request, a line of JSON, the time stamps and the sizes of the pieces that came, and the pieces.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from array import array
 from pathlib import Path
 
 from sparkray.client._generate import Generator, Row
@@ -19,8 +20,9 @@ async def _run(request: dict[str, object], rows: Path) -> None:
 
         def record(row: Row) -> None:
             received: list[bytes] = row.pop("pieces", [])
-            row["sizes"] = [len(piece) for piece in received]
-            file.write(b"%s\n%s" % (json.dumps(row).encode(), b"".join(received)))
+            stamps, sizes = array("q", row.pop("stamps", [])), array("q", map(len, received))
+            head = json.dumps({**row, "pieces": len(received)}).encode()  # numbers as text would hold up other streams
+            file.write(b"".join([head, b"\n", stamps.tobytes(), sizes.tobytes(), *received]))
             file.flush()  # a row outlives a crash of this process
 
         loop, started_s = asyncio.get_running_loop(), time.process_time()

@@ -6,6 +6,7 @@ import select
 import subprocess
 import sys
 import tempfile
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -97,8 +98,14 @@ def _read(rows: Path) -> list[Row]:
     with rows.open("rb") as file:
         while (line := file.readline()).endswith(b"\n"):
             row = json.loads(line)
-            row["pieces"] = [file.read(size) for size in row["sizes"]]
-            if [len(piece) for piece in row["pieces"]] != row["sizes"]:
+            count, numbers = row["pieces"], array("q")
+            packed = file.read(2 * numbers.itemsize * count)
+            if len(packed) < 2 * numbers.itemsize * count:
                 break
-            read.append(row)
+            numbers.frombytes(packed)
+            stamps, sizes = numbers[:count].tolist(), numbers[count:].tolist()
+            pieces = [file.read(size) for size in sizes]
+            if [len(piece) for piece in pieces] != sizes:
+                break
+            read.append({**row, "pieces": pieces, "stamps": stamps})
     return read

@@ -1,11 +1,13 @@
 """HTTP/1.1 as a load generator needs it: a time stamp for each arrival of bytes, lost to no later error.
 
 aiohttp was tried first. It stamps when a task wakes, not when bytes arrive, and drops what it had buffered when a stream
-breaks off.
+breaks off. asyncio connects, writes and closes; what arrives is read without it (`Receiver`).
 """
 
 import asyncio
+import os
 import re
+import select
 import ssl
 import time
 from collections.abc import Mapping
@@ -19,6 +21,8 @@ _AFTER_DONE_S = 0.5
 _IDLE_S = 4.0
 """Below the 5 s after which llama.cpp and uvicorn close an idle connection: a request must not meet the close."""
 _LONGEST_HEAD = 1 << 16
+_MOST_AT_ONCE = 1 << 16
+"""Bytes of one read."""
 
 
 class BrokenAnswerError(Exception):
@@ -46,8 +50,10 @@ class Answer:
 class Connection(asyncio.Protocol):
     """One connection, with one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: "Receiver | None" = None) -> None:
+        """`receiver` reads for it; None leaves that to asyncio."""
         self.idle_since = 0.0
+        self._receiver = receiver
         self._transport: asyncio.Transport
         self._answer: Answer | None = None
         self._rest = b""
@@ -64,6 +70,14 @@ class Connection(asyncio.Protocol):
         """See asyncio."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream protocol's always is
         self._transport = transport
+        if self._receiver is not None:
+            transport.pause_reading()
+            self._receiver.add(self, transport.get_extra_info("socket").fileno())
+
+    def end(self, error: OSError | None) -> None:
+        """Nothing more will come. Called by the receiver, where asyncio would have noticed by itself."""
+        self.connection_lost(error)
+        self._transport.abort()
 
     def send(self, request: bytes) -> Answer:
         """Send a whole request; its answer fills as bytes come. `ended` may raise BrokenAnswerError or ClosedIdleError."""
@@ -153,22 +167,59 @@ class Connection(asyncio.Protocol):
                 answer.ended.set_exception(error)
 
 
+class Receiver:
+    """Reads every connection's socket in one callback of the event loop.
+
+    asyncio runs a handle, a transport and a protocol for each read. Under thousands of chunks a second they cost more than
+    the read itself, and while they run the next chunk waits for its stamp.
+    """
+
+    def __init__(self) -> None:
+        """Needs a running event loop."""
+        self._poll = select.epoll()
+        self._connections: dict[int, Connection] = {}
+        asyncio.get_running_loop().add_reader(self._poll.fileno(), self._read)
+
+    def add(self, connection: Connection, fd: int) -> None:
+        """Read for a new connection until its socket is closed, which takes it out of the kernel's list."""
+        self._connections[fd] = connection
+        self._poll.register(fd, select.EPOLLIN)
+
+    def _read(self) -> None:
+        connections, read = self._connections, os.read
+        for fd, _ in self._poll.poll(0):
+            try:
+                data = read(fd, _MOST_AT_ONCE)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._end(fd, error)
+                continue
+            if data:
+                connections[fd].data_received(data)
+            else:
+                self._end(fd, None)
+
+    def _end(self, fd: int, error: OSError | None) -> None:
+        self._poll.unregister(fd)
+        self._connections.pop(fd).end(error)
+
+
 class _Body:
     """Takes the framing off a body: chunked, of a length, or up to the end of the connection."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        self._chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        length = None if self._chunked else headers.get("content-length")
-        self.ends_with_connection = not self._chunked and length is None
+        chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+        length = None if chunked else headers.get("content-length")
+        self.ends_with_connection = not chunked and length is None
         self._left = int(length or 0)
         self.ended = length is not None and not self._left
         self._rest = b""
         self._last = False
+        self.feed = self._unchunk if chunked else self._counted
+        """What some bytes hold of the body. Raises ValueError for a size that is no number."""
 
-    def feed(self, data: bytes) -> bytes:
-        """What `data` holds of the body. Raises ValueError for a size that is no number."""
-        if self._chunked:
-            return self._unchunk(self._rest + data)
+    def _counted(self, data: bytes) -> bytes:
         if not self.ends_with_connection:
             data = data[: self._left]
             self._left -= len(data)
@@ -177,9 +228,10 @@ class _Body:
 
     def _unchunk(self, data: bytes) -> bytes:
         """`_left` counts the bytes of the present chunk that are still to come, with the line end after it."""
+        data = self._rest + data
         if not self._left and not self._last:  # a read is mostly one whole chunk
             end = data.find(_END)
-            if end > 0 and (size := int(data[:end].partition(b";")[0], 16)) and end + size + 4 == len(data):
+            if end > 0 and data.find(b";", 0, end) < 0 and end + int(data[:end], 16) + 4 == len(data) > end + 4:
                 self._rest = b""
                 return data[end + 2 : -2]
         held, at = [], 0
@@ -207,13 +259,14 @@ class Pool:
     """Connections to one server, kept between requests."""
 
     def __init__(self, url: str) -> None:
-        """Nothing is opened yet. `url`: scheme, host and port."""
+        """Nothing is opened yet, but an event loop runs. `url`: scheme, host and port."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.host, self._port = parts.hostname or "", parts.port or (443 if secure else 80)
         self.netloc = parts.netloc.rpartition("@")[2]
         self._ssl = ssl.create_default_context() if secure else None
         self._idle: list[Connection] = []
+        self._receiver = Receiver()
 
     async def take(self, *, fresh: bool = False) -> Connection:
         """An idle connection unless it must be `fresh`, else a new one. Raises OSError."""
@@ -223,7 +276,8 @@ class Pool:
                 return connection
             connection.abort()
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(Connection, self.host, self._port, ssl=self._ssl)
+        receiver = self._receiver if self._ssl is None else None  # else the socket's bytes are not the stream's
+        _, connection = await loop.create_connection(lambda: Connection(receiver), self.host, self._port, ssl=self._ssl)
         return connection
 
     def give(self, connection: Connection) -> None:
