@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations, islice
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -14,7 +15,7 @@ from PIL import Image
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
-from sparkray.analysis.schema import TABLES, polars_types
+from sparkray.analysis.schema import TABLES, frame_of, polars_types
 from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import report_data
 from sparkray.report.data import ReportData
@@ -91,6 +92,20 @@ def test_saturation_has_a_point_for_each_load_and_arm(loaded: ReportData, data: 
     rings = [line for line in axis.get_lines() if line.get_markersize() == 9]
     assert len(rings) == sum(not row["at_largest"] for row in loaded.rows("load"))
     assert draw("saturation", data) is None
+
+
+def test_saturation_has_the_knee_of_an_arm_with_its_interval_in_place_of_rings(loaded: ReportData) -> None:
+    arms = ("native", "container_baseline")
+    shared = {"model": "Qwen2-1.5B", "code": "estimated", "load": 5.0, "load_low": 4.0, "capacity_tok_s": 90.0}
+    rows = [{**shared, "environment": arm, "load_high": high} for arm, high in zip(arms, (7.0, None), strict=True)]
+    tables = {**loaded.analysis.tables, "knee": frame_of(TABLES["knee"], rows)}
+    [axis] = draw("saturation", replace(loaded, analysis=replace(loaded.analysis, tables=tables))).axes
+    ends = [tuple(line.get_xdata()) for line in axis.get_lines() if len(line.get_xdata()) == 2]
+    assert ends.count((5.0, 5.0)) == 2
+    assert (4.0, 7.0) in ends
+    assert (4.0, axis.get_xlim()[1]) in ends, "an open interval ends in an arrow at the edge"
+    assert [line.get_marker() for line in axis.get_lines()].count(">") == 1
+    assert not [line for line in axis.get_lines() if line.get_markersize() == 9]
 
 
 def test_a_caption_follows_the_data(data: ReportData) -> None:

@@ -13,7 +13,7 @@ from sparkray.report.figures._frame import arm_lines, grid, legend_above, plain_
 from sparkray.report.style import COLUMN_IN, INK, PAGE_IN, arm_style
 
 ORDER = 85
-TABLES = ("descriptive", "load")
+TABLES = ("descriptive", "load", "knee")
 _LEAST_LOADS = 2
 _APART = 1.03
 """Factor between two arms at one load, so that neither hides the other's interval."""
@@ -30,7 +30,11 @@ def draw(data: ReportData) -> Figure | None:
     environments = arms_of(row for row in rows if row["model"] in models)
     for axis, model in zip(axes, models, strict=True):
         _panel(axis, [row for row in rows if row["model"] == model and _load(row)], environments)
-        _rings(axis, {row["environment"]: row for row in data.rows("load", model=model)}, environments)
+        knees = [row for row in data.rows("knee", model=model) if row["code"] == "estimated"]
+        if knees:
+            _knees(axis, knees, environments)
+        else:
+            _rings(axis, {row["environment"]: row for row in data.rows("load", model=model)}, environments)
         axis.set_title(model)
         axis.set_xticks(loads[model], [f"{load}" for load in loads[model]])
         axis.set_xlabel("requests in flight (number)")
@@ -64,6 +68,20 @@ def _panel(axis: Axes, rows: Sequence[Row], environments: Sequence[str]) -> None
                 axis.plot([place, place], [row["mean_low"], row["mean_high"]], color=face.colour, linewidth=0.8)
     axis.set_ylim(0, 1.1 * max(row["mean_high"] or row["mean"] for row in rows))
     plain_ticks(axis, "y")
+
+
+def _knees(axis: Axes, knees: Sequence[Row], environments: Sequence[str]) -> None:
+    """Each arm's knee at the foot of the panel, with its interval, and a line from there up to its capacity."""
+    top, edge = axis.get_ylim()[1], axis.get_xlim()[1]
+    for row in knees:
+        face, height = arm_style(row["environment"]), top * (0.04 + 0.05 * environments.index(row["environment"]))
+        high = row["load_high"]
+        axis.plot([row["load"]] * 2, [height, row["capacity_tok_s"]], color=face.colour, linewidth=0.6, linestyle=":")
+        axis.plot([row["load_low"], edge if high is None else high], [height] * 2, color=face.colour, linewidth=1.6)
+        axis.plot([row["load"]], [height], face.marker, color=face.colour, markeredgecolor="k", markeredgewidth=0.4)
+        if high is None:
+            axis.plot([edge], [height], ">", color="k", markersize=3, clip_on=False)
+    axis.set_xlim(right=edge)
 
 
 def _rings(axis: Axes, chosen: Mapping[str, Row], environments: Sequence[str]) -> None:
