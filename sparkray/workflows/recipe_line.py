@@ -87,10 +87,7 @@ def recipe_line(
             f"--model {model}: {recipe.name} takes no model, since its image {recipe.image} names one",
             "Leave --model out, or name another image in a recipe of your own: --engine FILE",
         )
-    if model is not None:
-        card = _card(model, catalog)
-    else:
-        card = catalog.select(catalog.experiment(site.experiment).models)[0]
+    card = _card(model, catalog) if model else catalog.select(catalog.experiment(site.experiment).models)[0]
     inputs = folder.absolute() / f"{_UNSAFE.sub('-', engine_name)}-{card.name}-in"
     paths = replace(
         inside_paths(card, engine),
