@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from sparkray.analysis.derived.load import THROUGHPUT, size_of
@@ -28,18 +29,20 @@ def draw(data: ReportData) -> Figure | None:
         return None
     figure, axes = grid(len(models), height=1.9, columns=3, width=COLUMN_IN if len(models) == 1 else PAGE_IN)
     environments = arms_of(row for row in rows if row["model"] in models)
+    handles = arm_lines(environments)
     for axis, model in zip(axes, models, strict=True):
         _panel(axis, [row for row in rows if row["model"] == model and _load(row)], environments)
         knees = [row for row in data.rows("knee", model=model) if row["code"] == "estimated"]
         if knees:
             _knees(axis, knees, environments)
+            handles = [*arm_lines(environments), Line2D([], [], color=INK, linestyle=":", label="knee")]
         else:
             _rings(axis, {row["environment"]: row for row in data.rows("load", model=model)}, environments)
         axis.set_title(model)
         axis.set_xticks(loads[model], [f"{load}" for load in loads[model]])
         axis.set_xlabel("requests in flight (number)")
     axes[0].set_ylabel("output throughput (tok/s)")
-    legend_above(figure, arm_lines(environments))
+    legend_above(figure, handles)
     return figure
 
 
