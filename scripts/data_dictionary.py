@@ -35,6 +35,7 @@ MEANINGS = {
     "unready": "it could not be started, or was refused beforehand: no checkpoint, a model that cannot run as named",
     "invalid": "it ran, but a check refused it; its numbers are kept and never used",
     "interrupted": "somebody stopped it, or sparkray died under it",
+    "warmup": "an uncounted start before the counted ones, which filled the engine's compile cache",
 }
 
 INTRO = f"""\

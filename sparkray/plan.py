@@ -21,7 +21,7 @@ from typing import Any
 
 from sparkray.config.docker import DockerOptions, given
 from sparkray.config.equivalence import Equivalence, acting, find_equivalences
-from sparkray.config.experiment import Experiment, Level, Workload
+from sparkray.config.experiment import Experiment, Level, Protocol, Workload
 from sparkray.config.isolation import AttributionSteps
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
@@ -126,7 +126,18 @@ def _hashed(experiment: Experiment) -> dict[str, Any]:
     """An experiment as it is hashed."""
     hashed = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
     hashed["workload"] = _load(experiment.workload)
+    hashed["protocol"] = _protocol(experiment)
     return {key: value for key, value in hashed.items() if key not in _LATER or value != _LATER[key]}
+
+
+def _protocol(experiment: Experiment) -> dict[str, Any]:
+    """A protocol as it is hashed: as before there was a warm start, where it is the default."""
+    hashed = asdict(experiment.protocol)
+    return hashed if hashed["warm_start"] != Protocol().warm_start else _without(hashed, "warm_start")
+
+
+def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if key != name}
 
 
 def _load(workload: Workload) -> dict[str, Any]:
@@ -190,7 +201,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
         "site": study.site.name,
         "engine": study.engine,
         "engine_options": dict(study.engine_options),
-        "protocol": asdict(experiment.protocol),
+        "protocol": _protocol(experiment),
         "workload": _load(experiment.workload),
         "seed": experiment.seed,
         "order": experiment.order,

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 
-Status = Literal["ok", "saturated", "failed", "timeout", "oom", "unready", "invalid", "interrupted"]
+Status = Literal["ok", "saturated", "failed", "timeout", "oom", "unready", "invalid", "interrupted", "warmup"]
 STATUSES: tuple[Status, ...] = get_args(Status)
+WARMUP: Status = "warmup"
+"""An uncounted start before the counted runs, which filled the engine's compile cache."""
 SATURATED: Status = "saturated"
 """The load ended early because the server could not carry it: an answer, so the run is not made again."""
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from sparkray.analysis.schema import polars_types
 from sparkray.errors import DatasetError
 from sparkray.metrics import BY_NAME
+from sparkray.records import WARMUP
 from sparkray.store import TABLES, Dataset, description
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
@@ -92,9 +93,9 @@ class Frames:
     Attributes:
         path: Its folder.
         document: `experiment.json`: the experiment, its cards, its site; empty for a dataset without it.
-        attempts: Every attempt that is stored, one row each, with all columns of `runs` and two more: `order`, its place
-            in time among all attempts, and `cluster`, what its block nests in: the machine where there are several, else
-            the day (UTC).
+        attempts: Every stored attempt but warm-ups, one row each, with all columns of `runs` and two more: `order`, its
+            place in time among all attempts, and `cluster`, what its block nests in: the machine where there are several,
+            else the day (UTC).
     """
 
     path: Path
@@ -224,7 +225,7 @@ def open_frames(path: Path) -> Frames:
     files = sorted((path / "runs").glob("*.parquet"))
     with reading(path / "runs"):
         frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
-    return Frames(path, _document(path), _completed(frame))
+    return Frames(path, _document(path), _completed(frame.filter(pl.col("status").ne_missing(WARMUP))))
 
 
 def frames_of_rows(rows: Iterable[Mapping[str, Any]], run_ids: Collection[str]) -> Frames:

@@ -82,8 +82,8 @@ def checkpoint_sha256(config: bytes, index: bytes | None) -> str:
     return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
-def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
-    """A checkpoint without weights, for simulated sites: `config.json`, and an index with the size of the card's weights.
+def config_of(card: ModelCard) -> dict[str, Any]:
+    """The content of a `config.json` as far as the card has it.
 
     Raises:
         ValueError: The card has no shape.
@@ -92,7 +92,7 @@ def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
     if shape is None:
         raise ValueError(f"model card {card.name} has no shape")
     moe = {"num_local_experts": shape.experts, "num_experts_per_tok": shape.experts_per_token}
-    config = {
+    return {
         "architectures": [card.engine_architecture],
         "num_hidden_layers": shape.layers,
         "hidden_size": shape.hidden,
@@ -107,7 +107,17 @@ def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
         **(moe if shape.experts > 1 else {}),
         **({"quantization_config": {"quant_method": card.quantisation.lower()}} if card.quantisation else {}),
     }
-    index = {"metadata": {"total_size": shape.weight_bytes}, "weight_map": {}}
+
+
+def checkpoint_files(card: ModelCard) -> dict[str, bytes]:
+    """A checkpoint without weights, for simulated sites: `config.json`, and an index with the size of the card's weights.
+
+    Raises:
+        ValueError: The card has no shape.
+    """
+    config = config_of(card)
+    size = card.shape.weight_bytes if card.shape else 0
+    index = {"metadata": {"total_size": size}, "weight_map": {}}
     return {
         "config.json": json.dumps(config, indent=2).encode(),
         "model.safetensors.index.json": json.dumps(index, indent=2).encode(),

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
+from sparkray.catalog.random_weights import random_files
 from sparkray.config.model import ModelCard, Weights
 from sparkray.errors import HostError, ModelFileError
 
@@ -50,6 +52,10 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
     weights = card.weights
     if weights.kind == "server":
         return Located(NO_FILE, None)
+    if weights.kind == "random":
+        folder = weights_path(card, models_root, cache)
+        _make(folder, random_files(card))
+        return Located(folder, None, _checkpoint_sha256(folder))
     if weights.kind == "checkpoint":
         folder = models_root / weights.path
         if not (folder / "config.json").is_file():
@@ -70,6 +76,20 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
     return Located(path, sha256)
 
 
+def _make(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files that are missing or differ. Raises HostError."""
+    try:
+        for name, content in files.items():
+            path = folder / name
+            if not path.is_file() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+    except OSError as error:
+        raise HostError(
+            f"{folder} cannot be written: {error.strerror}", "Check the folder and its permissions"
+        ) from None
+
+
 def weights_path(card: ModelCard, models_root: Path, cache: Path) -> Path:
     """Where a card's weights lie once they are there."""
     weights = card.weights
@@ -77,6 +97,8 @@ def weights_path(card: ModelCard, models_root: Path, cache: Path) -> Path:
         return NO_FILE
     if weights.kind == "checkpoint":
         return models_root / weights.path
+    if weights.kind == "random":
+        return cache / "random-models" / weights.path
     return Path(weights.path) if weights.kind == "file" else cache / "models" / Path(weights.member).name
 
 
@@ -86,7 +108,7 @@ def wrong_checkpoint(card: ModelCard, path: Path) -> tuple[str, ...]:
     Raises:
         ModelFileError: It cannot be read.
     """
-    if card.weights.kind != "checkpoint":
+    if card.weights.kind not in ("checkpoint", "random"):
         return ()
     try:
         exported = path / "hf_quant_config.json"

@@ -21,6 +21,7 @@ Spending = Literal["linear", "pocock", "obrien_fleming"]
 HypothesisKind = Literal["removes_overhead", "lowers_sd_not_mean"]
 _NAME = re.compile(r"\w[\w.-]*")
 Positive = Annotated[int, Gt(0)]
+WarmStart = Literal["arm", "shared", "none"]
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,9 @@ class Protocol:
     `none` does not wait. Cool means below `start_below_c` and within `start_within_c` of where this experiment's runs
     start; after `cooldown_limit_s` the run starts as it is and its row records it. `memory_floor_gib` is the MemAvailable
     under which a run is ended before the host wedges; 0 watches nothing.
+    `warm_start` is of engines that keep compiled code: before the first counted run of a model, one uncounted start in each
+    environment fills the compile cache, which is one for each environment (`arm`) or one for all (`shared`). `none` gives
+    every run an empty cache, so that each compiles.
     """
 
     __pydantic_config__ = STRICT
@@ -172,6 +176,7 @@ class Protocol:
     start_below_c: float = 45.0
     start_within_c: Annotated[float, Gt(0)] = 3.0
     memory_floor_gib: Annotated[float, Ge(0)] = 0.0
+    warm_start: WarmStart = "arm"
 
 
 @dataclass(frozen=True)

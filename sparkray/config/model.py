@@ -15,6 +15,8 @@ SIXTEEN_BITS = 16.0
 EIGHT_BITS = 8.0
 # Memory that no model may count on: 8 GiB that keep the host alive, 4 for CUDA context, graphs and activations.
 RESERVE_GIB = 12.0
+# Engines that fill a model of a given shape with random numbers.
+RANDOM_WEIGHTS = ("vllm",)
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,13 @@ class Weights:
 
     `wheel`: `member` of the Python package `package==version`, kept in the user's cache. `file`: `path`.
     `checkpoint`: the folder `path` under the site's models root. `server`: the server finds them itself, in its image or in
-    a folder that is mounted for it, by the name `path`; nobody checks them.
+    a folder that is mounted for it, by the name `path`; nobody checks them. `random`: the engine makes them; sparkray makes
+    the folder `path` with a configuration of the card's shape and a tokenizer.
     """
 
     __pydantic_config__ = STRICT
 
-    kind: Literal["wheel", "file", "checkpoint", "server"]
+    kind: Literal["wheel", "file", "checkpoint", "server", "random"]
     path: str = ""
     package: str = ""
     version: str = ""
@@ -253,6 +256,10 @@ class ModelCard:
     notes: tuple[str, ...] = field(default=())
     unverified: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.weights.kind == "random" and (self.shape is None or not self.weights.path):
+            raise ValueError("weights.kind random needs weights.path and a shape")
+
     @property
     def names(self) -> frozenset[str]:
         """Every name of this card, case folded: name, aliases, Hugging Face id with and without its owner."""
@@ -305,6 +312,8 @@ def refusal(card: ModelCard, host: Host, *, sequences: int = 1, tokens: int = 0)
         tokens: Length of each, prompt and output together.
     """
     reason = card.unsupported.get(host.engine) if isinstance(card.unsupported, Mapping) else card.unsupported
+    if reason is None and card.weights.kind == "random" and host.engine not in RANDOM_WEIGHTS:
+        reason = f"engine {host.engine} cannot make random weights; {', '.join(RANDOM_WEIGHTS)} can"
     needed = needed_gib(card, sequences=sequences, tokens=tokens)
     if reason is None and host.memory_gib is not None and needed is not None:
         if needed + RESERVE_GIB <= host.memory_gib:

@@ -32,8 +32,12 @@ FACTS = (
     "weights_gib",
     "load_s",
     "prefix_cache",
+    *("attention_backend", "flash_attention", "compile_cache", "compile_cold", "compile_warm"),
+    *("compile_s", "graph_capture_s", "engine_init_s"),
 )
 """What a log may tell, by the name of its pattern: each has one group."""
+TEXT_FACTS = ("version", "architecture", "attention_backend", "compile_cache", "compile_cold", "compile_warm")
+"""The facts that are text; the others are numbers."""
 COUNTERS = ("queue_s", "queued", "prefix_hits", "prefix_queries")
 """What `/metrics` may tell: counters over the server's life. The mean queue time is `queue_s` / `queued`."""
 

@@ -89,6 +89,8 @@ class Engine(Protocol):
     """The module's name."""
     image_contents: str
     """`venv` when its image is built from the running virtual environment, else `reference`."""
+    workloads: tuple[str, ...]
+    """The kinds of workload that it runs: `offline`, `serve` or both."""
 
     def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         """The engine's own options, defaults filled in.
@@ -179,6 +181,14 @@ class Simulator(Protocol):
             python: Absolute path of the image's interpreter.
         """
         ...
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """An engine that keeps compiled code between its starts, in folders of their own."""
+
+    caches: Mapping[str, str]
+    """Environment variables that name such a folder, each with the folder's name inside that of the arm."""
 
 
 def engine_names() -> list[str]:

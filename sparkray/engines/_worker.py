@@ -46,6 +46,8 @@ def prompts_digest(job: Job) -> str:
 class WorkerEngine:
     """What the engines with a worker have in common: nothing to ask beforehand, one document afterwards."""
 
+    workloads = ("offline",)
+
     def probe(self) -> tuple[str, ...] | None:
         """Nothing to ask: the version stands in the result."""
         return None

@@ -16,7 +16,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import STRICT, parse
 from sparkray.config.docker_values import volume_of
 from sparkray.config.experiment import Saturation, Serving
-from sparkray.config.recipe import Recipe, Version, fill, recipe_of
+from sparkray.config.recipe import TEXT_FACTS, Recipe, Version, fill, recipe_of
 from sparkray.engines import SERVER, SERVING_FILE, EngineCommand, Job, Paths
 from sparkray.engines._worker import prompts, prompts_digest
 from sparkray.errors import ConfigError, EngineOutputError
@@ -53,6 +53,8 @@ class Options:
 
 class Engine:
     """See the module. Named as its recipe, or `server:NAME` where the recipe stands in the options."""
+
+    workloads: tuple[str, ...] = ("serve",)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -123,9 +125,7 @@ class Engine:
 
     def _places(self, job: Job, paths: Paths) -> dict[str, object]:
         load = job.workload
-        batch = job.options["max_batch_size"] or job.concurrency
-        context = job.options["context_length"]
-        context = context or -(-(load.most_input + load.most_output) // _CONTEXT_STEP) * _CONTEXT_STEP
+        context, batch = sizes_of(job)
         return {
             **asdict(paths),
             **_names(job, paths.model),
@@ -178,19 +178,12 @@ class Engine:
             raise EngineOutputError(f"the record of the run has an unexpected shape: {error!r}") from None
 
     def _facts(self, document: Mapping[str, Any], log: str, job: Job) -> EngineFacts:
-        log_facts = facts_of_log(self.recipe(job.options), log)
-        kv = log_facts.get("kv_cache_mib", log_facts.get("kv_cache_gib"))
-        unit = _MIB if "kv_cache_mib" in log_facts else _GIB
-        return EngineFacts(
-            version=document["version"] or log_facts.get("version"),
+        facts = engine_facts(facts_of_log(self.recipe(job.options), log))
+        return replace(
+            facts,
+            version=document["version"] or facts.version,
             model_path=document["model_path"],
             model_sha256=document["model_sha256"],
-            model_architecture=log_facts.get("architecture"),
-            kv_cache_bytes=None if kv is None else round(kv * unit),
-            load_s=log_facts.get("load_s"),
-            reported={
-                key: log_facts[key] for key in ("kv_cache_tokens", "context_length", "weights_gib") if key in log_facts
-            },
         )
 
     def identity(self, measurement: Measurement, job: Job, *, model_path: str) -> tuple[str, ...]:
@@ -207,6 +200,13 @@ class Engine:
             return self._read(folder, job)
         except EngineOutputError:
             return None
+
+
+def sizes_of(job: Job) -> tuple[int, int]:
+    """Longest sequence in tokens, and sequences at once: the options', else what the workload needs."""
+    load = job.workload
+    needed = -(-(load.most_input + load.most_output) // _CONTEXT_STEP) * _CONTEXT_STEP
+    return job.options["context_length"] or needed, job.options["max_batch_size"] or job.concurrency
 
 
 _WORDS = ("time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state")
@@ -252,12 +252,36 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:2]))
 
 
+_REPORTED = (
+    *("kv_cache_tokens", "context_length", "weights_gib", "attention_backend", "flash_attention", "compile_cache"),
+    *("compile_s", "graph_capture_s", "engine_init_s"),
+)
+
+
+def engine_facts(log: Mapping[str, Any]) -> EngineFacts:
+    """What a log shows, as `facts_of_log` read it, under the names of a row."""
+    kv = log.get("kv_cache_mib", log.get("kv_cache_gib"))
+    unit = _MIB if "kv_cache_mib" in log else _GIB
+    # One range compiled and another loaded: the start paid for a compilation.
+    state = "cold" if "compile_cold" in log else "warm" if "compile_warm" in log else None
+    return EngineFacts(
+        version=log.get("version"),
+        model_architecture=log.get("architecture"),
+        kv_cache_bytes=None if kv is None else round(kv * unit),
+        load_s=log.get("load_s"),
+        reported={
+            **{key: log[key] for key in _REPORTED if key in log},
+            **({"compile_state": state} if state else {}),
+        },
+    )
+
+
 def facts_of_log(recipe: Recipe, log: str) -> dict[str, Any]:
     """What the log tells, by fact. Numbers may have thousands separators; sizes of a KV cache in parts are added up."""
     facts: dict[str, Any] = {}
     for name, pattern in recipe.log.items():
         found = [match.group(1) for match in re.finditer(pattern, log, re.MULTILINE)]
-        if found and name in ("version", "architecture"):
+        if found and name in TEXT_FACTS:
             facts[name] = found[-1]
         elif found:
             numbers = [float(text.replace(",", "")) for text in found]

@@ -36,6 +36,7 @@ class Engine:
 
     name = "trtllm"
     image_contents = "reference"
+    workloads = ("offline",)
 
     def options(self, mapping: Mapping[str, Any], source: str) -> Mapping[str, Any]:
         """See `Engine.options`."""

@@ -28,6 +28,7 @@ from sparkray.errors import (
     RunUnreadyError,
     StorageError,
 )
+from sparkray.execute import warm_start
 from sparkray.execute.arms import Arm
 from sparkray.execute.gates import Gates, reference_of, thermometer
 from sparkray.execute.history import reason_of, revalidate
@@ -43,7 +44,7 @@ from sparkray.execute.watchdog import Watchdog
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
-from sparkray.records import Outcome
+from sparkray.records import WARMUP, Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes.container import container_spec
 from sparkray.runtimes.linux.readback import effective_state
@@ -78,6 +79,20 @@ def run_once(
         HostError: Docker no longer answers, or the disk is full: the attempt is stored as failed, and no further run
             can do better.
     """
+    for warm_up in warm_start.missing(prepared, planned):
+        if stop.is_set():
+            break
+        warmed = _run(prepared, warm_up, RunControl(stop, Observer(companions), counted=False), note)
+        warm_start.keep(prepared, warm_up, warmed.row)
+    outcome = _run(prepared, planned, RunControl(stop, Observer(companions)), note)
+    if outcome.status != "ok":
+        prepared.dataset.check_space()
+        return outcome
+    return _with_revalidation(prepared, planned, outcome)
+
+
+def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", note: Callable[[str], None]) -> Outcome:
+    """One attempt at a run, stored. Raises as `run_once`."""
     attempt = prepared.dataset.attempts(planned.run_id) + 1
     spool = prepared.dataset.spool / f"{planned.run_id}-{attempt}"
     record = RunRecord(first_columns(prepared, planned, attempt))
@@ -85,8 +100,8 @@ def run_once(
     note(container_name(planned.run_id))
     try:
         _make_folders(spool, record)
-        _attempt(prepared, planned, record, spool, RunControl(stop, Observer(companions)))
-        record.columns.update(status="ok", reason=None)
+        _attempt(prepared, planned, record, spool, control)
+        record.columns.update(status="ok" if control.counted else WARMUP, reason=None)
     except RunError as error:
         record.columns.update(status=error.status, reason=str(error))
     except HostError as error:
@@ -98,10 +113,7 @@ def run_once(
     outcome = _stored(prepared.dataset, record, spool)
     if broken is not None:
         raise broken
-    if outcome.status != "ok":
-        prepared.dataset.check_space()
-        return outcome
-    return _with_revalidation(prepared, planned, outcome)
+    return outcome
 
 
 def _with_revalidation(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
@@ -134,10 +146,11 @@ def _stored(dataset: Dataset, record: RunRecord, spool: Path) -> Outcome:
 
 @dataclass(frozen=True)
 class RunControl:
-    """Stop signal and overhead monitor for one run."""
+    """Stop signal and overhead monitor for one run. One that is not counted is not checked: it may compile."""
 
     stop: Stop
     observer: Observer
+    counted: bool = True
 
 
 def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spool: Path, control: RunControl) -> None:
@@ -177,6 +190,8 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
         record.deviates(*(record.measurement.notes if record.measurement else ()))
         raise
     record.deviates(*record.measurement.notes)
+    if not control.counted:
+        return
     so_far = outcome_of(record, spool)
     record.checks = verify(
         prepared, planned, launch, measurement=record.measurement, outcome=so_far, state=record.state

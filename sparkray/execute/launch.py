@@ -9,8 +9,10 @@ from sparkray.engines import Engine, EngineCommand, Job, Paths, Server
 from sparkray.errors import RunUnreadyError
 from sparkray.execute.arms import Arm
 from sparkray.execute.layout import (
+    CACHES,
     at_port,
     binds_of,
+    cache_environment,
     container_name,
     hf_environment,
     host_paths,
@@ -23,6 +25,7 @@ from sparkray.execute.layout import (
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.row import ENGINE_LOG
 from sparkray.execute.serving import ServingRun, free_port
+from sparkray.execute.warm_start import cache_binds
 from sparkray.plan import PlannedRun
 from sparkray.runtimes import Launch
 from sparkray.store import storage_errors
@@ -48,8 +51,12 @@ def make_launch(
     for name, content in command.inputs.items():
         prepared.dataset.put_input(folders["in"] / name, content)
     inherited = arm.image.environment if arm.image else {}
+    caches = cache_binds(prepared, planned, folders["out"].with_name("cache"))
+    caches_at = caches[0][0] if caches and on_host else CACHES
     variables = with_engine_variables(
-        {**arm.environment, **hf_environment(study.site.hf_cache)}, command.environment, inherited
+        {**arm.environment, **hf_environment(study.site.hf_cache), **cache_environment(prepared.engine, caches_at)},
+        command.environment,
+        inherited,
     )
     if names_a_uuid({**inherited, **variables}):
         raise RunUnreadyError(
@@ -63,7 +70,9 @@ def make_launch(
         scratch=folders["out"].with_name("tmp"),
         python=sys.executable,
         start=arm.start,
-        binds=() if on_host else (*binds_of(weights, paths, folders, study.site.hf_cache), *command.binds, *arm.binds),
+        binds=()
+        if on_host
+        else (*binds_of(weights, paths, folders, study.site.hf_cache), *caches, *command.binds, *arm.binds),
         made=arm.made,
         workdir=command.workdir,
         rootfs=arm.rootfs,
@@ -78,7 +87,7 @@ def make_launch(
 
 def _port(engine: Engine, job: Job, arm: Arm) -> int | None:
     """Where a server is to listen; None for an engine that is none. Raises RunUnreadyError where nobody could reach it."""
-    if not isinstance(engine, Server):
+    if not isinstance(engine, Server) or job.workload.kind != "serve":
         return None
     options = arm.treatment.options
     cut_off = arm.treatment.in_container and not publishes(options) and options.network != "host"

@@ -11,7 +11,7 @@ from sparkray.catalog.weights import NO_FILE, cache_folder, weights_path
 from sparkray.config.container import EVERY_ADDRESS, LOOPBACK, ContainerSpec, publishes
 from sparkray.config.model import ModelCard
 from sparkray.config.site import HOST
-from sparkray.engines import PYTHON_PATH, Engine, EngineCommand, Job, Paths, Server
+from sparkray.engines import PYTHON_PATH, Caching, Engine, EngineCommand, Job, Paths, Server
 from sparkray.images import venv
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.plan import PlannedRun, Study, Treatment, refused
@@ -19,6 +19,7 @@ from sparkray.runtimes import INSIDE, MARKER
 
 LABEL = "io.sparkray"
 HF_HOME = f"{INSIDE}/hf"
+CACHES = f"{INSIDE}/cache"
 WORKERS_ON_HOST = Path(__file__).resolve().parent.parent / "engines" / "_workers"
 Bind = tuple[str, str, bool]
 
@@ -63,6 +64,12 @@ def binds_of(model: Path, paths: Paths, folders: Mapping[str, Path], hf_cache: s
 def hf_environment(hf_cache: str) -> dict[str, str]:
     """The variable that points an engine at the mounted cache; none without one."""
     return {"HF_HOME": HF_HOME} if hf_cache else {}
+
+
+def cache_environment(engine: Engine, folder: str) -> dict[str, str]:
+    """Variables that point an engine's compile caches below a folder; none for an engine without any."""
+    names = engine.caches if isinstance(engine, Caching) else {}
+    return {variable: f"{folder}/{name}" for variable, name in names.items()}
 
 
 def with_engine_variables(
@@ -174,6 +181,7 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
 
 def _published(study: Study, planned: PlannedRun, engine: Engine) -> int | None:
     treatment = study.treatment(planned.environment)
-    if not isinstance(engine, Server) or not publishes(treatment.options):
+    served = isinstance(engine, Server) and study.experiment.workload.kind == "serve"
+    if not served or not publishes(treatment.options):
         return None
     return int(study.options_of(planned)["port"] or Paths.port)

@@ -49,6 +49,7 @@ class PreparedHost:
     unready: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float | None = None
     checkpoints: Checkpoints | None = None
+    cache: Path = field(default_factory=cache_folder)
 
     @cached_property
     def history(self) -> History:
@@ -137,6 +138,7 @@ def prepare_host(
         unready,
         memory_gib=memory_for(study.site),
         checkpoints=checkpoints,
+        cache=cache,
     )
 
 
@@ -205,7 +207,7 @@ def _weights(
             found[card.name] = locate(card, root, cache)
             if wrong := wrong_checkpoint(card, found[card.name].path):
                 unready[card.name] = f"{card.name}: the checkpoint is not what its card says: {'; '.join(wrong)}"
-            elif card.weights.kind == "checkpoint":
+            elif card.weights.kind in ("checkpoint", "random"):
                 found[card.name] = replace(found[card.name], digest=_digest(checkpoints, found[card.name].path))
         except ModelFileError as error:
             if card.weights.kind != "checkpoint":

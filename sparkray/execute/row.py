@@ -12,6 +12,7 @@ from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.execute.warm_start import policy_of
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
 from sparkray.plan import PlannedRun, experiment_sha256
@@ -21,6 +22,11 @@ from sparkray.telemetry.recorder import recover
 from sparkray.units import gib
 
 ENGINE_LOG, SAMPLES = "engine.log", "samples.arrow"
+ENGINE_SETUP = (
+    *("context_length", "attention_backend", "flash_attention", "compile_cache", "compile_state", "compile_s"),
+    *("graph_capture_s", "engine_init_s"),
+)
+"""Columns that hold what the engine reports of its own start."""
 
 
 @dataclass
@@ -62,6 +68,8 @@ def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> 
         "seed": study.experiment.seed,
         "requests_planned": study.experiment.workload.requests,
         "concurrency": study.concurrency(planned),
+        "weights_kind": study.card(planned.model).weights.kind,
+        "warm_start": policy_of(prepared),
         "slo": json.dumps(asdict(serving.slo)) if (serving := study.experiment.workload.serve) else None,
     }
 
@@ -115,5 +123,5 @@ def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:
         "engine_threads": facts.threads,
         "engine_devices": facts.reported.get("world_size"),
         "kv_cache_tokens": facts.reported.get("kv_cache_tokens"),
-        "context_length": facts.reported.get("context_length"),
+        **{name: facts.reported.get(name) for name in ENGINE_SETUP},
     }

@@ -13,6 +13,7 @@ from sparkray.machine.finding import Finding, Seen, State, finding, is_spark, ne
 from sparkray.units import gib
 
 _SHOWN = 3
+_NO_FILES = {"server": "found by the server itself: not checked", "random": "random weights, made by the engine"}
 _POINTER, _POINTER_SIZE = b"version https://git-lfs", 1024
 _LENGTH = struct.Struct("<Q")
 
@@ -76,10 +77,8 @@ def _model(seen: Seen, card: ModelCard) -> Finding:
         return replace(checkpoint, value=checkpoint.value + doubts)
     if card.weights.kind == "file":
         path = Path(card.weights.path)
-    elif card.weights.kind == "server" or seen.cache is None:
-        of_server = card.weights.kind == "server"
-        where = "found by the server itself: not checked" if of_server else f"of the package {card.weights.package}"
-        return report("info", where)
+    elif card.weights.kind in _NO_FILES or seen.cache is None:
+        return report("info", _NO_FILES.get(card.weights.kind, f"of the package {card.weights.package}"))
     else:
         path = seen.cache / "models" / Path(card.weights.member).name
     if path.is_file():

@@ -3,8 +3,9 @@
 import os
 import platform
 import re
+import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sparkray.machine._nvml import Gpus, read_gpus
 from sparkray.machine.lock import MACHINE
 from sparkray.units import gib
 
+DISCRETE = "discrete-gpu"
 _GB10 = re.compile(r"\bGB10\b")
 _UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -56,11 +58,15 @@ def site_for(gpus: tuple[str, ...]) -> str:
     """The site of a machine with these GPUs, by name."""
     if any(_GB10.search(name) for name in gpus):
         return "dgx-spark"
-    return "discrete-gpu" if gpus else "cpu"
+    return DISCRETE if gpus else "cpu"
 
 
-def recognised_site(machine: Machine) -> str:
-    """The site of a machine.
+def recognised_site(machine: Machine, which: Callable[[str], str | None] = shutil.which) -> str:
+    """The site of a machine: `discrete-gpu-vllm` where a discrete GPU has vLLM installed beside it.
+
+    Args:
+        machine: The machine.
+        which: Where a program is on PATH.
 
     Raises:
         HostError: Its GPUs cannot be read, so the site is unknown.
@@ -70,7 +76,7 @@ def recognised_site(machine: Machine) -> str:
             f"this machine's site cannot be recognised: its NVIDIA GPUs cannot be read ({machine.gpu_problem})",
             f"{machine.gpu_remedy}. To do without them, name a site: --site cpu",
         )
-    return machine.site
+    return f"{machine.site}-vllm" if machine.site == DISCRETE and which("vllm") else machine.site
 
 
 def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:

@@ -10,7 +10,7 @@ from sparkray.analysis import analyse
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.markdown import export_markdown, markdown_option
-from sparkray.sweep.options import FILE, options_of, sweep_options
+from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
 from sparkray.timing import known_dataset
 from sparkray.workflows.options import Options, build_study, site_of
 
@@ -19,6 +19,7 @@ _QUICK_RUNS = 3
 
 @click.command()
 @sweep_options
+@seconds_option
 @markdown_option
 def baseline(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
     """Compare native and container in paired blocks of random order.
@@ -30,6 +31,7 @@ def baseline(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN4
 
 @click.command()
 @sweep_options
+@seconds_option
 @markdown_option
 def quick(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
     """Check that everything works: one model, three runs an environment."""
@@ -62,6 +64,7 @@ def smallest(study: Study) -> str:
 
 @click.command()
 @sweep_options
+@seconds_option
 @markdown_option
 @click.option(
     "--optimized", type=FILE, help="Flags of container_optimized, as `optimize` wrote them; default: the site's."

@@ -101,6 +101,15 @@ sweep_options = group(
 )
 
 
+# Of the verbs that carry one plan out.
+seconds_option = click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    help="Start no block that would end more than N seconds from now; the same command continues.",
+)
+
+
 def options_of(arguments: Mapping[str, Any]) -> Options:
     """The dataclass from click's keyword arguments."""
     known = {f.name for f in fields(Options)}

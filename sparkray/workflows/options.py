@@ -58,6 +58,7 @@ class Options:
     yes: bool = False
     optimized: Path | None = None
     engine: str | None = None
+    seconds: float | None = None
 
 
 def build_study(options: Options) -> Study:
@@ -84,7 +85,7 @@ def build_study(options: Options) -> Study:
     given_options = {**(site.engine_options if engine_name == site.engine else {}), **asked, **own}
     engine_options = engine.options(_by_index(given_options), "engine options")
     _fits(engine, experiment)
-    if isinstance(engine, Server) and "image" not in rooms["site"]:
+    if isinstance(engine, Server) and engine_name != site.engine and "image" not in rooms["site"]:
         site = replace(site, image=engine.recipe(engine_options).image or site.image)
     site = replace(site, environments={**site.environments, **experiment.containers})
     explicit = _explicit(rooms["docker"], experiment)
@@ -108,10 +109,10 @@ def engine_of(name: str, catalog: Catalog) -> tuple[str, dict[str, Any]]:
 
 def _fits(engine: Engine, experiment: Experiment) -> None:
     """Raises ConfigError where an engine cannot run a kind of workload."""
-    kind = "serve" if isinstance(engine, Server) else "offline"
-    if experiment.workload.kind != kind:
+    if experiment.workload.kind not in engine.workloads:
+        kinds = " and ".join(engine.workloads)
         raise ConfigError(
-            f"engine {engine.name} runs workloads of the kind {kind}, and {experiment.name} is {experiment.workload.kind}",
+            f"engine {engine.name} runs workloads of the kind {kinds}, and {experiment.name} is {experiment.workload.kind}",
             "Choose another: --engine NAME (sparkray engines), or --experiment NAME",
         )
 

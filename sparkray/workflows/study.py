@@ -21,6 +21,8 @@ from sparkray.workflows.queue import Queue
 from sparkray.workflows.session import Session, opened
 
 _REPEATED = ("invalid", "interrupted")
+# Of a run's estimated time, and the seconds around it (gates, probes, storage), with `--seconds`.
+_MARGIN, _AROUND_S = 1.15, 8.0
 
 
 @dataclass
@@ -41,9 +43,10 @@ def carry_out(
     """
     ended = Ended()
     asked = threading.Event()
+    until = None if options.seconds is None else time.monotonic() + options.seconds
     try:
         with opened(options, progress, asked) as session:
-            Sweep(study, dataset, session, Timing(study, dataset)).carry_out(todo)
+            Sweep(study, dataset, session, Timing(study, dataset), until=until).carry_out(todo)
     except SparkrayError as error:
         ended.error = error
     except KeyboardInterrupt:
@@ -54,7 +57,12 @@ def carry_out(
 
 @dataclass
 class Sweep:
-    """A sweep under way. `plan` are all runs of the study where they are not those of `make_plan`."""
+    """A sweep under way.
+
+    Attributes:
+        plan: All runs of the study where they are not those of `make_plan`.
+        until: When the last run must have ended, s on the monotonic clock; None sets no limit.
+    """
 
     study: Study
     dataset: Dataset
@@ -62,6 +70,7 @@ class Sweep:
     timing: Timing
     plan: Sequence[PlannedRun] | None = None
     breaker: Breaker = field(default_factory=Breaker)
+    until: float | None = None
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again.
@@ -90,7 +99,7 @@ class Sweep:
         progress.done += len(todo) - len(left)
         queue = Queue(left, self.study.experiment.max_attempts)
         self._leave_out(queue)
-        while queue.waiting and not self.session.asked.is_set():
+        while queue.waiting and not self.session.asked.is_set() and self._fits(queue.waiting):
             planned = queue.take()
             try:
                 outcome = self._one(planned, queue.waiting)
@@ -109,6 +118,21 @@ class Sweep:
                 doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
             self._again(queue, doubtful)
             self._leave_out(queue, planned)
+
+    def _fits(self, waiting: Sequence[PlannedRun]) -> bool:
+        """Whether what is left of the next block ends in time: the runs of a pair are made one after the other."""
+        if self.until is None:
+            return True
+        first = waiting[0]
+        block = [run for run in waiting if (run.model, run.level, run.block) == (first.model, first.level, first.block)]
+        needed_s = sum(_MARGIN * self.timing.total_s(run) + _AROUND_S for run in block)
+        left_s = self.until - time.monotonic()
+        if needed_s > left_s:
+            self.session.progress.say(
+                f"time is up: the next block needs about {needed_s:.0f} s, {max(0.0, left_s):.0f} s are left; "
+                f"{len(waiting)} runs remain. The same command goes on"
+            )
+        return needed_s <= left_s
 
     def _planned(self) -> Sequence[PlannedRun]:
         return make_plan(self.study) if self.plan is None else self.plan

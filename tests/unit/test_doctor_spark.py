@@ -490,3 +490,13 @@ def test_heat_is_judged_against_the_limit_of_the_site(spark: Seen) -> None:
 @pytest.mark.parametrize("name", ["NVIDIA GB100", "NVIDIA GB102"])
 def test_a_gpu_whose_name_begins_like_the_sparks_is_another(name: str) -> None:
     assert site_for((name,)) == "discrete-gpu"
+
+
+def test_a_discrete_gpu_with_vllm_beside_it_is_measured_with_vllm():
+    def named(gpus, program):
+        machine = Machine("h", gpus, (), {})
+        return recognised_site(machine, lambda name: f"/usr/bin/{name}" if name == program else None)
+
+    assert named(("NVIDIA H200",), "vllm") == "discrete-gpu-vllm"
+    assert named(("NVIDIA H200",), "other") == "discrete-gpu"
+    assert [named(("NVIDIA GB10",), "vllm"), named((), "vllm")] == ["dgx-spark", "cpu"]

@@ -187,7 +187,7 @@ def test_a_study_holds_the_whole_recipe_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"experiment": "local", "engine": "vllm"}, "vllm runs workloads of the kind serve, and local is offline"),
+        ({"experiment": "local", "engine": "sglang"}, "sglang runs workloads of the kind serve, and local is offline"),
         ({"experiment": "local-serve", "engine": "llamacpp"}, "llamacpp runs workloads of the kind offline"),
         ({"experiment": "local-serve", "engine": "vlm"}, "unknown engine 'vlm'"),
         ({"experiment": "local-serve", "engine": "./none.yaml"}, "none.yaml cannot be read"),

@@ -4,6 +4,7 @@ import io
 import json
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -168,7 +169,7 @@ class Machine:
     release = stop
 
 
-def swept(one: Study, folder: Path, **world: Any) -> tuple[Machine, Display, str]:
+def swept(one: Study, folder: Path, until: float | None = None, **world: Any) -> tuple[Machine, Display, str]:
     """A sweep of everything that is planned, without a cluster."""
     from sparkray.workflows.session import Session
     from sparkray.workflows.study import Sweep
@@ -181,7 +182,7 @@ def swept(one: Study, folder: Path, **world: Any) -> tuple[Machine, Display, str
     display = Display(Console(file=out, width=200), len(plan), len(done))
     timing = Timing(one, dataset)
     session = Session(machine, Options(), display, threading.Event())  # type: ignore[arg-type]
-    sweep = Sweep(one, dataset, session, timing)
+    sweep = Sweep(one, dataset, session, timing, until=until)
     sweep.carry_out([run for run in plan if run.run_id not in done])
     return machine, display, out.getvalue()
 
@@ -204,6 +205,18 @@ def test_a_sweep_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> Non
     swept(short, tmp_path, worlds={"Alpha": QUIET})
     machine, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET})
     assert [run.block for run in machine.ran] == [2, 2]
+
+
+def test_a_block_that_would_not_end_in_time_is_left_for_the_next_sweep(tmp_path: Path) -> None:
+    one = sequential(sequential=None, runs=3)
+    short = replace(one, experiment=replace(one.experiment, runs=1))
+    swept(short, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
+    # One second a run, by the first block: two runs and what is around them need 18 s.
+    machine, _, said = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 15)
+    assert machine.ran == []
+    assert "time is up: the next block needs about 18 s, 15 s are left; 4 runs remain" in said
+    machine, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
+    assert [run.block for run in machine.ran] == [1, 1, 2, 2]
 
 
 def test_a_failed_run_is_tried_by_the_next_sweep_even_if_its_model_is_over(tmp_path: Path) -> None:

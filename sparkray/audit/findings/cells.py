@@ -10,6 +10,7 @@ import polars as pl
 
 from sparkray.audit.case import Case, labels, status_counts
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.records import WARMUP
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
@@ -54,7 +55,7 @@ def _unequal(case: Case, sizes: dict[tuple[str, str], int]) -> Iterator[Finding]
 
 
 def _failures(case: Case) -> Iterator[Finding]:
-    failed = case.results.frame.filter(pl.col("status") != "ok")
+    failed = case.results.frame.filter(~pl.col("status").is_in(["ok", WARMUP]))
     if len(failed):
         counts = failed.group_by("environment", "status").agg(count=pl.len()).sort("environment", "status")
         yield Finding("failed_runs", {"items": counts.to_dicts()}, "note", labels(failed))

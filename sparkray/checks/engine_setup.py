@@ -1,0 +1,73 @@
+"""Did the engine set itself up alike in every arm, and load its compiled code instead of compiling?
+
+An engine that compiles keys its cache by its own settings and by variables such as CXX. Where one arm has another key it
+compiles again, starts later, and has less memory for its KV cache: a difference that is no cost of the container. So the
+hash of the compile cache, the attention backend and the tokens of the KV cache must match those of most earlier runs of
+the same model and level, in any environment, and no counted run may compile unless each is meant to (`protocol.warm_start:
+none`).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sparkray.checks import Check as BaseCheck
+from sparkray.checks import Evidence
+from sparkray.checks._finding import Finding, combined
+from sparkray.records import Verdict
+
+_ALIKE = {
+    "compile_cache": "hash of the compile cache",
+    "attention_backend": "attention backend",
+    "flash_attention": "version of FlashAttention",
+    "kv_cache_tokens": "KV cache in tokens",
+}
+
+
+class Check(BaseCheck):
+    """See the module. Engines that report no attention backend are not judged."""
+
+    name = "engine_setup"
+    remedy = "Compare `logs/` of both arms; give every arm the same variables (CC, CXX), and each its warm start"
+
+    def judge(self, evidence: Evidence) -> Verdict | None:
+        """The verdict; None for an engine that does not report its setup."""
+        if evidence.measurement.facts.reported.get("attention_backend") is None:
+            return None
+        return combined(self.name, (*_compiled(evidence), *_alike(evidence)))
+
+
+def _compiled(evidence: Evidence) -> Iterator[Finding]:
+    state = evidence.measurement.facts.reported.get("compile_state")
+    if state is None:
+        return
+    cold = state == "cold"
+    meant = evidence.study.experiment.protocol.warm_start == "none"
+    if cold == meant:
+        yield Finding("pass", "compiled, as every run does" if cold else "compiled code loaded from the cache")
+    elif cold:
+        took = evidence.measurement.facts.reported.get("compile_s")
+        yield Finding("invalid", "the engine compiled its code" + (f" for {took:g} s" if took else ""))
+    else:
+        yield Finding("invalid", "compiled code loaded from a cache, although each run has an empty one")
+
+
+def _alike(evidence: Evidence) -> Iterator[Finding]:
+    for column, what in _ALIKE.items():
+        value = evidence.measurement.facts.reported.get(column)
+        shown = Counter(found for row in evidence.earlier if (found := row.get(column)) is not None)
+        if value is None and not shown:
+            continue
+        usual, count = shown.most_common(1)[0] if shown else (value, 0)
+        if value == usual:
+            yield Finding("pass", f"{what} {_shown(value)}")
+        else:
+            yield Finding(
+                "invalid", f"{what} is {_shown(value)}, in {count} of {shown.total()} earlier runs {_shown(usual)}"
+            )
+
+
+def _shown(value: object) -> str:
+    """A count without a fraction; the log has none."""
+    if value is None:
+        return "unknown"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
