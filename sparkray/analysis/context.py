@@ -1,7 +1,8 @@
 """The context of a study: what was done, as far as its tables do not hold it."""
 
 import json
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,6 +27,8 @@ DEFAULT_MARGINS: Mapping[str, float] = {
 GROUPINGS = ("architecture", "precision")
 # The family of an experiment that declares none: all of its primary metrics.
 PRIMARY = "primary"
+# Of bootstrap and permutation, where a caller names none: the terminal and the page show the same numbers.
+DEFAULT_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "docker_options": _docker_options(attempts),
         "engine_commands": _examples(attempts, "engine_command"),
         "launches": launches_of(frames),
-        "deviations": _deviations(attempts),
+        "deviations": deviation_counts(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
         "conduct": adherence_of(frames),
@@ -224,14 +227,27 @@ def _docker_options(attempts: pl.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _deviations(attempts: pl.DataFrame) -> dict[str, int]:
-    """How many attempts departed in what way."""
-    counts: Counter[str] = Counter()
+def deviation_counts(attempts: pl.DataFrame) -> dict[str, int]:
+    """How many attempts departed in what way; texts that begin with different counts are one, with the range of these."""
+    found: dict[str, list[int]] = defaultdict(list)
+    attempts_of: Counter[str] = Counter()
     listed = attempts.drop_nulls("deviations").group_by("deviations").len()
-    for text, count in listed.iter_rows():
+    for text, times in listed.iter_rows():
         for deviation in json.loads(text):
-            counts[str(deviation)] += count
-    return dict(sorted(counts.items()))
+            count, what = _counted(deviation)
+            found[what] += [int(count)] if count else []
+            attempts_of[what] += times
+    return {f"{_range(found[what])}{what}": times for what, times in sorted(attempts_of.items())}
+
+
+def _counted(deviation: str) -> tuple[str, str]:
+    count = re.match(r"\d+(?= )", deviation)
+    return (count[0] if count else ""), deviation[count.end() if count else 0 :]
+
+
+def _range(counts: Sequence[int]) -> str:
+    ends = sorted({min(counts), max(counts)} if counts else ())
+    return " to ".join(map(str, ends))
 
 
 def _calibration(frames: Frames) -> Any:  # noqa: ANN401 - a JSON document of another verb

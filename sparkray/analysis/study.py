@@ -11,7 +11,7 @@ import polars as pl
 from sparkray.analysis.arms import arms_of
 from sparkray.analysis.by_model import contrast_rows, power_rows, size_rows
 from sparkray.analysis.compare import comparison_rows
-from sparkray.analysis.context import Cards, Protocol, context_of, protocol_of
+from sparkray.analysis.context import DEFAULT_SEED, Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.decisions import decision_rows, recommendation_rows, study_rows
 from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
@@ -52,7 +52,7 @@ def analyse(
     *,
     margins: Mapping[str, float] | None = None,
     metrics: Sequence[str] | None = None,
-    seed: int = 0,
+    seed: int = DEFAULT_SEED,
 ) -> Analysis:
     """Every table of a dataset.
 

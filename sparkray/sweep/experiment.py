@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from sparkray.analysis import as_document, cell_name, cells, comparisons, frames_of_rows, shown_metrics
+from sparkray.analysis.context import DEFAULT_SEED
 from sparkray.analysis.interim import standings
 from sparkray.analysis.knee import about_knees, knee_rows
 from sparkray.analysis.schema import TABLES, frame_of
@@ -80,7 +81,7 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     calibration = calibration_beside(dataset, host, study.site.name) if host else None
     checks = dataset.read("checks", ["run_id", "check", "verdict"])
     warnings = warnings_of(row for row in checks if row["run_id"] in wanted)
-    knees = frame_of(TABLES["knee"], knee_rows(frames, seed=0)).to_dicts()
+    knees = frame_of(TABLES["knee"], knee_rows(frames, DEFAULT_SEED)).to_dicts()
     if options.json:
         document = {
             "experiment": study.experiment.name,

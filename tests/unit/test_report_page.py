@@ -98,6 +98,7 @@ def test_what_is_computed_from_all_runs_says_so_and_not_from_the_pairs_alone(ana
 def test_it_is_short_plain_and_narrow(html: str) -> None:
     assert len(words(html).split()) < 2000
     assert [one for one in sentences(html) if len(one.split()) > 30] == []
+    assert [one for one in sentences(html) if re.search(r"[a-z)%][.;:][A-Z][a-z]", one)] == [], "no space between"
     heads = re.findall(r"<thead>(.*?)</thead>", html, re.DOTALL)
     assert heads
     assert max(head.count("<th ") for head in heads) <= 8

@@ -95,8 +95,10 @@ def rendered(name: str, figure: Figure, formats: Sequence[str] = FORMATS) -> Map
     """
     found: dict[str, bytes] = {}
     with mpl.rc_context({**RC, "svg.hashsalt": name}):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is computed once, not once a format
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+        figure.set_layout_engine("none")  # computed once, not once a format
         for form in formats:
             figure.set_dpi(PNG_DPI if form == "png" else POINTS)
             printer, metadata = _PRINTERS[form]
