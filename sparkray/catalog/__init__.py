@@ -20,7 +20,7 @@ from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.units import did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-MERGED_KEYS = ("environments", "modes", "engine_options")
+MERGED_KEYS = ("environments", "modes", "engine_options", "protocol")
 TIERS = {"tier1": 1, "tier2": 2, "tier3": 3}
 
 

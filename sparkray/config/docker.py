@@ -19,6 +19,7 @@ from sparkray.config.flag import Flag, Security, declared
 from sparkray.units import GIB, parse_size
 
 FLAGS_FILE = Path(__file__).with_name("flags.yaml")
+_DEVICE_REQUESTS = "device_requests"
 # Read at import, since the fields of a class are made of it.
 _FLAGS: Mapping[str, Flag] = {name: declared(name, entry) for name, entry in read_yaml(FLAGS_FILE).items()}
 
@@ -81,10 +82,12 @@ def sdk_arguments(options: DockerOptions) -> dict[str, Any]:
     """Keywords for `client.containers.create`; values of flags that repeat (ulimits) are joined."""
     arguments: dict[str, Any] = {}
     for _, flag, value in given(options):
-        converted = flag.kind.convert(value)
-        if isinstance(converted, list) and flag.argument in arguments:
-            converted = [*arguments[flag.argument], *converted]
-        arguments[flag.argument] = converted
+        requests = flag.kind.requests(value)
+        for argument, converted in ((flag.argument, flag.kind.convert(value)), (_DEVICE_REQUESTS, requests)):
+            if isinstance(converted, list) and argument in arguments:
+                arguments[argument] = [*arguments[argument], *converted]
+            elif argument == flag.argument or converted:
+                arguments[argument] = converted
     return arguments
 
 

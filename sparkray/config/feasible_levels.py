@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sparkray.config.cpu_list import cpu_list, cpu_numbers
-from sparkray.config.docker import DockerOptions, flag_of, option_names, unreachable_limits
+from sparkray.config.docker import DockerOptions, flag_of, unreachable_limits
 from sparkray.config.equivalence import find_equivalences, signature
 from sparkray.config.flag import Security
 from sparkray.config.space import OUTSIDE, SYMBOLS, Factor, HostFacts, Space, apply_level, isolation_rank, unmet
@@ -22,7 +22,7 @@ _REQUIRES = {"weakens": "--security weakens", "dangerous": "--allow-insecure"}
 _NOT_DONE = {
     "protocol": "sparkray does not vary the protocol: it is the same in every arm",
     "model_from": "sparkray does not do it yet: the model is a read-only bind mount in every arm",
-    "cdi": "sparkray does not do it yet: devices are given by file or --gpus",
+    "cdi": "the key is an older one: write device: [nvidia.com/gpu=all]",
     "host": "sparkray does not do it: it changes no setting of the host",
 }
 
@@ -189,6 +189,3 @@ def _engine_reasons(options: Mapping[str, Any], host: HostFacts) -> Iterator[str
         device for device in options.get("device") or () if host.devices is not None and device not in host.devices
     ]
     yield from (f"this machine has no {device}" for device in missing)
-    unlimited = any(options.get(name) == -1 for name in option_names() if flag_of(name).type == "rlimit")
-    if "SYS_RESOURCE" in host.lacks and unlimited:
-        yield "Docker lacks CAP_SYS_RESOURCE and can raise no limit"

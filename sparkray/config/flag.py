@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sparkray.config.boundary import STRICT
 from sparkray.config.cpu_list import cpu_numbers, not_a_list
+from sparkray.config.gpu_access import is_cdi_name
 from sparkray.config.gpu_choice import names_a_uuid
 from sparkray.config.privilege import ROOT_CAPABILITIES, capabilities_of, plain, security_choices
 from sparkray.config.trace import READBACK, Trace, every, readback
@@ -33,6 +34,7 @@ class Kind:
         python: Type of a value.
         words: Value to the words that follow the flag, one per repetition; an empty word for a bare flag.
         convert: Value to what the SDK takes.
+        requests: Value to device requests of the API, for what is no value of the flag's own argument.
         check: What is wrong with a value, or None.
         canonical: Value to one spelling that JSON can hold: values that mean the same are equal in it.
         examples: Every value, where there are few.
@@ -41,6 +43,7 @@ class Kind:
     python: Any = str
     words: Callable[[Any], list[str]] = lambda value: [str(value)]
     convert: Callable[[Any], Any] = lambda value: value
+    requests: Callable[[Any], list[dict[str, object]]] = lambda _: []
     check: Callable[[Any], str | None] = lambda _: None
     canonical: Callable[[Any], Any] = lambda value: value
     examples: tuple[Any, ...] = ()
@@ -296,9 +299,20 @@ def _check_security_opt(value: tuple[str, ...]) -> str | None:
 
 
 def _check_device(value: tuple[str, ...]) -> str | None:
-    """Paths of the host, the same inside; a CDI name goes another way into the API than the other devices."""
-    wrong = next((name for name in value if ":" in name or not name.startswith("/dev/")), None)
-    return None if wrong is None else f"{wrong!r} is not a path below /dev"
+    """Paths of the host, the same inside, and names of CDI devices."""
+    known = (is_cdi_name(name) or (name.startswith("/dev/") and ":" not in name) for name in value)
+    wrong = next((name for name, good in zip(value, known, strict=True) if not good), None)
+    return None if wrong is None else f"{wrong!r} is neither a path below /dev nor a CDI name (vendor/class=name)"
+
+
+def _device_files(value: tuple[str, ...]) -> list[str]:
+    return [f"{name}:{name}:rwm" for name in value if not is_cdi_name(name)]
+
+
+def _cdi_requests(value: tuple[str, ...]) -> list[dict[str, object]]:
+    """CDI names as Docker's command line sends them, all in one request."""
+    names = [name for name in value if is_cdi_name(name)]
+    return [{"Driver": "cdi", "Count": 0, "DeviceIDs": names}] if names else []
 
 
 def _check_words(value: tuple[str, ...]) -> str | None:
@@ -336,7 +350,7 @@ KINDS: Mapping[str, Callable[[Flag], Kind]] = {
     "gpus": lambda _: Kind(words=_gpu_words, convert=_gpu_request, canonical=_gpu_request),
     "capabilities": _list(words=_capability_names, convert=_capability_names),
     "security_opt": _list(check=_check_security_opt),
-    "devices": _list(check=_check_device, convert=lambda value: [f"{name}:{name}:rwm" for name in value]),
+    "devices": _list(check=_check_device, convert=_device_files, requests=_cdi_requests),
     "variables": _list(check=_check_variables, convert=_variables, canonical=_variables),
     "words": _list(check=_check_words),
 }

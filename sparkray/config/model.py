@@ -230,7 +230,7 @@ class ModelCard:
 
     `engine_options` holds, by engine, the options that this model needs wherever it runs; what the user sets wins.
     `unsupported` is, by engine (or for all of them), why it cannot run the checkpoint as named. `instead` is the nearest
-    checkpoint that NVIDIA supports on a DGX Spark. `unverified` names the facts of this card that were derived or assumed,
+    checkpoint that NVIDIA publishes. `unverified` names the facts of this card that were derived or assumed,
     not read in the checkpoint's own files; `roofline` and `doctor` show them.
     """
 
@@ -324,5 +324,5 @@ def refusal(card: ModelCard, host: Host, *, sequences: int = 1, tokens: int = 0)
         )
     if reason is None:
         return None
-    hint = f"; nearest checkpoint that NVIDIA supports on a DGX Spark: {card.instead}" if card.instead else ""
+    hint = f"; nearest checkpoint that NVIDIA publishes: {card.instead}" if card.instead else ""
     return f"{card.name}: {reason}{hint}"

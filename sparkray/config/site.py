@@ -10,8 +10,11 @@ from sparkray.config.boundary import STRICT
 from sparkray.config.cpu_list import not_a_list
 from sparkray.config.docker import DockerOptions
 
+# An `image` that is the machine's own files, bound read-only (`images.host_files`).
+HOST_FILES = "host-files"
 HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED = "host", "native", "container_baseline", "container_optimized"
 ENVIRONMENTS = (HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
+_NEVER_BOUND = ("", "/dev", "/etc", "/proc", "/run", "/sys", "/sparkray", "/tmp", "/var")  # noqa: S108 - the arms have their own
 CONTAINER_ENVIRONMENTS = (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
 
 
@@ -56,8 +59,9 @@ class Site:
     """A kind of machine.
 
     `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
-    tool in it) or a reference that Docker knows. `models_root` is the folder of the checkpoints; `double` makes ones
-    without weights for the double. `hf_cache` is a
+    tool in it), `host-files` (the machine's own files, of which `host_files` are bound read-only in every arm) or a
+    reference that Docker knows. `host_files_content`: whether the digest of those reads them. `models_root` is the folder
+    of the checkpoints; `double` makes ones without weights for the double. `hf_cache` is a
     Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that read it. `validation` is the
     experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
     and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them; where the kind of GPU is open,
@@ -83,6 +87,8 @@ class Site:
     environments: Mapping[str, Environment]
     inherits: str | None = None
     modes: Mapping[str, DockerOptions] = field(default_factory=dict)
+    host_files: tuple[str, ...] = ("/usr", "/opt")
+    host_files_content: bool = False
     models_root: str = "/data/models/huggingface"
     hf_cache: str = ""
     engine_options: Mapping[str, Any] = field(default_factory=dict)
@@ -102,6 +108,9 @@ class Site:
     def __post_init__(self) -> None:
         if self.client_cpus and (why := not_a_list(self.client_cpus)):
             raise ValueError(f"client_cpus: {why}")
+        for folder in self.host_files:
+            if not folder.startswith("/") or folder.rstrip("/") in _NEVER_BOUND or ":" in folder:
+                raise ValueError(f"host_files: {folder!r} cannot be bound: name absolute folders such as /usr")
 
     def with_gpus(self, names: Iterable[str]) -> "Site":
         """The site with its GPU's data sheet where it has none of its own; as it is for a GPU that `devices` lacks.

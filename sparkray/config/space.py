@@ -16,7 +16,7 @@ from sparkray.units import did_you_mean
 
 # The label of every factor's first level: the option as the baseline has it.
 BASELINE = "baseline"
-# Keys of a level that are no flags: the runs' protocol, where the model lies, a setting of the host, a CDI name.
+# Keys of a level that are no flags: the runs' protocol, where the model lies, a host setting, an older key of CDI names.
 OUTSIDE = ("protocol", "model_from", "host", "cdi")
 # What `cpuset_cpus` may name in place of numbers, which differ from machine to machine.
 SYMBOLS: Mapping[str, str] = {

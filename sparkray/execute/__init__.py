@@ -30,7 +30,7 @@ from sparkray.errors import (
 )
 from sparkray.execute import warm_start
 from sparkray.execute.arms import Arm
-from sparkray.execute.gates import Gates, reference_of, thermometer
+from sparkray.execute.gates import Gates, pause, reference_of, thermometer
 from sparkray.execute.history import reason_of, revalidate
 from sparkray.execute.launch import make_launch, serving_run
 from sparkray.execute.layout import container_name
@@ -54,6 +54,8 @@ from sparkray.telemetry.recorder import Recorder
 from sparkray.units import NS_PER_S
 
 PROBED = ("cpu", "memory", "gpu_memory", "gpu_compute")
+# Drivers average power over a second, and a GPU takes about as long to fall back to its idle clock.
+SETTLE_S = 2.0
 
 
 def run_once(
@@ -211,6 +213,17 @@ def _probe(prepared: PreparedHost, record: RunRecord, when: str) -> None:
     record.deviates(*probe.notes)
 
 
+def _probe_and_settle(prepared: PreparedHost, record: RunRecord, stop: Stop) -> None:
+    """The probe before a run, and a pause after work on a GPU: its power must not count as the run's.
+
+    Raises:
+        RunInterruptedError: Stopped.
+    """
+    _probe(prepared, record, "before")
+    if record.columns.get("probe_gpu_compute_before_ms") is not None and pause(SETTLE_S, stop):
+        raise RunInterruptedError("stopped while the GPU settled after the control probe")
+
+
 def _pass_gates(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, stop: Stop) -> None:
     """Wait at the gates, last before the start: later reads would fill the page cache. Raises RunInterruptedError."""
     protocol = prepared.study.experiment.protocol
@@ -223,7 +236,7 @@ def _pass_gates(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, 
             prepared.weights[planned.model].path,
             stop,
             reference_c,
-            once_cool=lambda: _probe(prepared, record, "before"),
+            once_cool=lambda: _probe_and_settle(prepared, record, stop),
         )
     record.columns.update(
         gate_wait_s=gate.waited_s,

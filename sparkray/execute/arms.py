@@ -3,34 +3,41 @@
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+import docker
+
 from sparkray.config.container import variables_of
 from sparkray.config.docker import DockerOptions
+from sparkray.config.gpu_access import CDI, NVIDIA_KIND, OUTSIDE_DOCKER, RUNTIME, any_wants_gpu, route_of
 from sparkray.config.site import CONTAINER_BASELINE, HOST
+from sparkray.docker_engine import docker_errors
 from sparkray.engines import Engine
 from sparkray.errors import ImageError, PreflightError, RunError, RunTimeoutError
 from sparkray.execute.layout import LABEL, Bind
 from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.entrypoint import entrypoint_variables
+from sparkray.images.host_files import is_bound
 from sparkray.images.idle import write_idle
 from sparkray.images.rootfs import Image, Images
 from sparkray.plan import Study, Treatment, measured
 from sparkray.runtimes import Launch, Runtime, StartState, Stop, await_end
 from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.host import Runtime as Host
+from sparkray.runtimes.linux.gpu_routes import cdi_devices, routes_for
 from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT, driver_binds, driver_libraries
 from sparkray.runtimes.native import Runtime as Native
 
 Notify = Callable[[str], None]
 _ASK_PATIENCE_S = 300.0
 _IDLE = "/sparkray-idle"
+_LINKER_PATH = "LD_LIBRARY_PATH"
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,9 @@ class Arm:
     """One environment, ready: its treatment as the host can honour it, and where its files come from.
 
     `environment` are the variables that the arm's process starts with, apart from the engine's own; under Docker those
-    that are added to the image's. `binds` and `made` are of the native arm: the driver's libraries, where there are some.
+    that are added to the image's. `binds` are mounted in every run, and `made` are folders made for them in a chroot: the
+    NVIDIA driver's libraries, where nobody else brings them. `gpu_route` is how GPUs reach the engine
+    (`config.gpu_access`); None where the site asks for none.
     """
 
     treatment: Treatment
@@ -51,6 +60,7 @@ class Arm:
     tool: Mapping[str, str] = field(default_factory=dict)
     binds: tuple[Bind, ...] = ()
     made: tuple[str, ...] = ()
+    gpu_route: str | None = None
 
 
 def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dict[str, Arm]:
@@ -60,7 +70,14 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
         HostError: A flag that this host cannot honour, no space for the export, no root.
     """
     container = Container(images.client)
-    probe = Probe(container, image, *_idle(study, images.cache), known=images.refusals)
+    cdi_dirs = cdi_folders(images.client)
+    probe = Probe(
+        container,
+        image,
+        *_idle(study, images.cache),
+        known=images.refusals,
+        routes=lambda gpus: routes_for(gpus, cdi_dirs),
+    )
     treatments = measured(study)
     tried = {t.environment: _try(t, probe, notify) for t in treatments if t.in_container}
     if not tried:
@@ -72,12 +89,15 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
     added, unknown = _added(study, images, image, first.options)
     start, lost = _reachable(first.start)
     lost = (*lost, *unknown)
+    gpu = any_wants_gpu(environment.options for environment in study.site.environments.values())
+    bound = tuple((folder, folder, True) for folder in image.bound)
+    driver = Driver.of_host(cdi_dirs) if gpu or any(route_of(t.options) for t in tried.values()) else None
     arms: dict[str, Arm] = {}
     for treatment in treatments:
         name = treatment.environment
         if treatment.in_container:
             effective = replace(treatment, options=tried[name].options)
-            arms[name] = Arm(
+            bare = Arm(
                 effective,
                 container,
                 image,
@@ -85,7 +105,10 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
                 environment={**added, **variables_of(tried[name].options)},
                 start=tried[name].start,
                 deviations=tried[name].deviations,
+                binds=bound,
+                gpu_route=route_of(tried[name].options),
             )
+            arms[name] = with_driver(bare, driver)
         elif treatment.in_chroot:
             notify(f"{name}: exporting the image's file system, once")
             bare = Arm(
@@ -96,10 +119,12 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
                 environment=_native_environment(image, added),
                 start=start,
                 deviations=lost,
+                binds=bound,
+                gpu_route=OUTSIDE_DOCKER if gpu else None,
             )
-            arms[name] = _with_driver(bare, study)
+            arms[name] = with_driver(bare, driver)
         elif name == HOST:
-            arms[name] = host_arm(treatment, start, lost)
+            arms[name] = replace(host_arm(treatment, start, lost), gpu_route=OUTSIDE_DOCKER if gpu else None)
     return arms
 
 
@@ -143,22 +168,60 @@ def _native_environment(image: Image, added: Mapping[str, str]) -> dict[str, str
     return {"HOME": "/root", **environment, "HOSTNAME": os.uname().nodename}
 
 
-def _with_driver(arm: Arm, study: Study) -> Arm:
-    """The native arm with the driver's libraries, where the site's containers are given a GPU."""
-    if study.site.environments[CONTAINER_BASELINE].options.gpus is None:
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver's libraries on this host, and the CDI devices that bring them into a container.
+
+    `described` is `gpu_routes.cdi_devices`.
+    """
+
+    libraries: tuple[Path, ...]
+    described: Mapping[str, bool] = field(default_factory=dict)
+
+    @classmethod
+    def of_host(cls, cdi_dirs: Sequence[str]) -> "Driver":
+        """This host's."""
+        return cls(driver_libraries(), cdi_devices(cdi_dirs))
+
+    def is_mounted_by_docker(self, options: DockerOptions) -> bool:
+        """Whether Docker brings the libraries into a container with these options."""
+        route = route_of(options)
+        named = [name.partition("=")[2] for name in options.device or () if name.startswith(f"{NVIDIA_KIND}=")]
+        return route == RUNTIME or (route == CDI and all(self.described.get(name, True) for name in named))
+
+
+def with_driver(arm: Arm, driver: Driver | None) -> Arm:
+    """An arm with the driver's libraries, where its engine gets a GPU and nobody else brings them.
+
+    A chroot is always given them. A container is where its route to the GPU mounts none. Either way they are the same
+    files of this host; of an image of the host's own files they are part already.
+    """
+    if driver is None or arm.gpu_route is None:
         return arm
+    if arm.treatment.in_container and driver.is_mounted_by_docker(arm.treatment.options):
+        return arm
+    own_files = arm.image.bound if arm.image else ()
+    if own_files and all(is_bound(str(path.resolve()), own_files) for path in driver.libraries):
+        return arm
+    name = arm.treatment.environment
     environment, deviations = dict(arm.environment), arm.deviations
-    folders = environment.get("LD_LIBRARY_PATH", "")
+    inherited = arm.image.environment if arm.image else {}
+    folders = environment.get(_LINKER_PATH, inherited.get(_LINKER_PATH, ""))
     if MOUNT_POINT not in folders.split(":"):
-        environment["LD_LIBRARY_PATH"] = f"{folders}:{MOUNT_POINT}".lstrip(":")
-        deviations = (
-            *deviations,
-            f"LD_LIBRARY_PATH of the native arm also names {MOUNT_POINT}, for the driver's files",
-        )
-    binds = driver_binds(driver_libraries())
+        environment[_LINKER_PATH] = f"{folders}:{MOUNT_POINT}".lstrip(":")
+        deviations = (*deviations, f"{_LINKER_PATH} of {name} also names {MOUNT_POINT}, for the driver's files")
+    binds = driver_binds(driver.libraries)
     if not binds:
-        deviations = (*deviations, "no libraries of an NVIDIA driver were found for the native arm")
-    return replace(arm, environment=environment, deviations=deviations, binds=binds, made=(MOUNT_POINT,))
+        deviations = (*deviations, f"no libraries of an NVIDIA driver were found for {name}")
+    return replace(
+        arm, environment=environment, deviations=deviations, binds=(*arm.binds, *binds), made=(*arm.made, MOUNT_POINT)
+    )
+
+
+def cdi_folders(client: docker.DockerClient) -> tuple[str, ...]:
+    """Folders of CDI descriptions that a Docker engine reads; none where it has CDI off. Raises DockerError."""
+    with docker_errors("docker info"):
+        return tuple(client.info().get("CDISpecDirs") or ())
 
 
 def probed(

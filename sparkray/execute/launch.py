@@ -41,7 +41,11 @@ def make_launch(
     job = job_of(study, planned, arm.tool)
     on_host = planned.environment == HOST
     folders = run_folders(prepared.dataset.path, planned, attempt)
-    paths: Paths = host_paths(weights, folders, sys.executable) if on_host else inside_paths(card, prepared.engine)
+    paths: Paths = (
+        host_paths(weights, folders, sys.executable)
+        if on_host
+        else inside_paths(card, prepared.engine, study.site.image)
+    )
     port = _port(prepared.engine, job, arm)
     if port is not None:
         paths = at_port(paths, port, arm.treatment)

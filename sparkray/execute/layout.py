@@ -3,6 +3,7 @@
 Starts and opens nothing: `plan` prints from it too.
 """
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from pathlib import Path
 from sparkray.catalog.weights import NO_FILE, cache_folder, weights_path
 from sparkray.config.container import EVERY_ADDRESS, LOOPBACK, ContainerSpec, publishes
 from sparkray.config.model import ModelCard
-from sparkray.config.site import HOST
+from sparkray.config.site import HOST, HOST_FILES
 from sparkray.engines import PYTHON_PATH, Caching, Engine, EngineCommand, Job, Paths, Server
-from sparkray.images import venv
+from sparkray.images import host_files, venv
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.plan import PlannedRun, Study, Treatment, refused
 from sparkray.runtimes import INSIDE, MARKER
@@ -29,15 +30,18 @@ def model_name(card: ModelCard) -> str:
     return Path(card.weights.member or card.weights.path).name
 
 
-def inside_paths(card: ModelCard, engine: Engine) -> Paths:
-    """Paths in a chroot or a container: the same in both."""
-    built = engine.image_contents == "venv"
+def inside_paths(card: ModelCard, engine: Engine, image: str = "") -> Paths:
+    """Paths in a chroot or a container: the same in both. `image` is the site's."""
+    python, workers = "python3", f"{INSIDE}/workers"
+    if engine.image_contents == "venv":
+        of_host = image == HOST_FILES
+        python, workers = (sys.executable, str(WORKERS_ON_HOST)) if of_host else (venv.PYTHON, venv.WORKERS)
     return Paths(
         model=card.weights.path if card.weights.kind == "server" else f"{INSIDE}/model/{model_name(card)}",
         input=f"{INSIDE}/in",
         output=f"{INSIDE}/out",
-        python=venv.PYTHON if built else "python3",
-        workers=venv.WORKERS if built else f"{INSIDE}/workers",
+        python=python,
+        workers=workers,
     )
 
 
@@ -122,7 +126,7 @@ def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> Engine
 
     The port of a server is an example, unless the options set one: each run takes one that is free.
     """
-    job, paths = job_of(study, planned), inside_paths(study.card(planned.model), engine)
+    job, paths = job_of(study, planned), inside_paths(study.card(planned.model), engine, study.site.image)
     return engine.command(
         job, at_port(paths, job.options.get("port") or paths.port, study.treatment(planned.environment))
     )
@@ -158,9 +162,9 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
     command = planned_command(study, planned, engine)
     folders = run_folders(dataset, planned, attempt=1)
     model = weights_path(card, models_root(study.site.models_root, cache_folder()), cache_folder())
-    image = {"venv": f"{venv.REPOSITORY}:latest", "double": f"{venv.DOUBLE_REPOSITORY}:latest"}.get(
-        study.site.image, study.site.image
-    )
+    repository = {"venv": venv.REPOSITORY, "double": venv.DOUBLE_REPOSITORY, HOST_FILES: host_files.REPOSITORY}
+    image = f"{repository[study.site.image]}:latest" if study.site.image in repository else study.site.image
+    folders_of_host = study.site.host_files if study.site.image == HOST_FILES else ()
     name = container_name(planned.run_id)
     built_here = study.site.image in ("venv", "double")
     variables = with_engine_variables(
@@ -172,7 +176,11 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         argv=command.argv,
         options=treatment.options,
         environment={**variables, MARKER: name},
-        binds=(*binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache), *command.binds),
+        binds=(
+            *binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
+            *command.binds,
+            *((folder, folder, True) for folder in folders_of_host),
+        ),
         workdir=command.workdir,
         labels=labels_of(planned.run_id, study.experiment.name),
         port=_published(study, planned, engine),

@@ -2,10 +2,11 @@
 
 A container is really started with the flags of each environment. When that fails, each flag is tried alone: one that the
 site may give up is dropped and recorded as a deviation; any other stops the sweep with the flag, Docker's own words and
-a remedy.
+a remedy. `--gpus` is not dropped where the same GPUs can be given by another route (CDI, device files): the first that
+works takes its place, as a deviation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,12 +19,14 @@ from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
 from sparkray.runtimes.container import Runtime
+from sparkray.runtimes.linux.gpu_routes import Route
 from sparkray.runtimes.linux.readback import effective_state
 
 _REMEDIES = {
     "error setting rlimit": "This host may not raise that limit (CAP_SYS_RESOURCE is not in the bounding set)",
     "unable to apply caps": "This host lacks capabilities that the flag asks for (CAP_SYS_RESOURCE, most likely)",
-    "could not select device driver": "Install the NVIDIA Container Toolkit, or choose a site without a GPU: --site cpu",
+    "could not select device driver": "Install the NVIDIA Container Toolkit (or turn CDI on: `doctor` shows the routes to a "
+    "GPU), or choose a site without a GPU: --site cpu",
     "unknown or invalid runtime": "Install that OCI runtime, or leave the flag out",
     "Unknown runtime specified": "Install that OCI runtime, or leave the flag out",
 }
@@ -34,7 +37,8 @@ class Probe:
     """Starts a container that does nothing, with given flags, and looks at it.
 
     `idle` is a command that waits, and `program` a file of the host that is mounted for it, where the image has none.
-    `known` is what was found of single flags before: why each is refused, or None.
+    `known` is what was found of single flags before: why each is refused, or None. `routes` gives the routes to a GPU beside
+    `--gpus`, for a value of that flag.
     """
 
     runtime: Runtime
@@ -42,6 +46,7 @@ class Probe:
     idle: tuple[str, ...]
     program: Path | None = None
     known: dict[str, str | None] = field(default_factory=dict)
+    routes: Callable[[str], Sequence[Route]] = lambda _: ()
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
         """The effective state of a container with these flags.
@@ -61,7 +66,10 @@ class Probe:
                 python="",
                 image=self.image.digest,
                 options=options,
-                binds=((str(self.program), self.idle[0], True),) if self.program else (),
+                binds=(
+                    *((folder, folder, True) for folder in self.image.bound),
+                    *(((str(self.program), self.idle[0], True),) if self.program else ()),
+                ),
                 labels={"io.sparkray.probe": "1"},
             )
             with self.runtime.start(launch) as running:
@@ -82,7 +90,7 @@ class Probe:
 
 
 def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[str, ...], Mapping[str, Any]]:
-    """The options that this host can honour, what was given up (in words), and the state that they give.
+    """The options that this host can honour, what was given up or replaced (in words), and the state that they give.
 
     Raises:
         PreflightError: A flag cannot be honoured and may not be given up.
@@ -91,15 +99,40 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
         return treatment.options, (), probe.state(treatment.options)
     except RunUnreadyError as error:
         refused = {name: why for name, _, _ in given(treatment.options) if (why := _alone(name, treatment, probe))}
-        hard = {name: why for name, why in refused.items() if name not in treatment.adapt}
-        if hard or not refused:
-            raise _refusal(treatment, hard or {"": error.message}) from None
-    options = without(treatment.options, set(refused))
+        if not refused:
+            raise _refusal(treatment, {"": error.message}) from None
+    options, deviations = treatment.options, list[str]()
+    if "gpus" in refused:
+        options, routed = _by_another_route(options, refused.pop("gpus"), probe)
+        deviations += [routed] if options.gpus is None else []
+        refused |= {} if options.gpus is None else {"gpus": routed}
+    if hard := {name: why for name, why in refused.items() if name not in treatment.adapt}:
+        raise _refusal(treatment, hard)
+    options = without(options, set(refused))
     try:
         state = probe.state(options)
     except RunUnreadyError as error:
         raise _refusal(treatment, {"": error.message}) from None
-    return options, tuple(_deviation(treatment.options, name, why) for name, why in refused.items()), state
+    deviations += [_deviation(treatment.options, name, why) for name, why in refused.items()]
+    return options, tuple(deviations), state
+
+
+def _by_another_route(options: DockerOptions, why: str, probe: Probe) -> tuple[DockerOptions, str]:
+    """The options with the GPUs given by the first other route that works, and the deviation in words.
+
+    Where none works, the options as they are and every reason.
+    """
+    reasons = [why]
+    for route in probe.routes(options.gpus):
+        alone = DockerOptions(device=route.devices)
+        problem = route.missing or probe.refusal(alone)
+        if problem is None:
+            others = {name: value for name, _, value in given(options) if name not in ("gpus", "device")}
+            given_so = DockerOptions(**others, device=(*(options.device or ()), *route.devices))
+            words = f"{words_of('gpus', options)} given as {words_of('device', alone)} (route {route.name})"
+            return given_so, f"{words}: {'; '.join(reasons)}"
+        reasons.append(f"{route.name}: {problem}")
+    return options, "; ".join(reasons)
 
 
 def _alone(name: str, treatment: Treatment, probe: Probe) -> str | None:

@@ -1,6 +1,7 @@
 """Prepares a machine for a study: images, root file systems, weights, arms."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,18 +11,20 @@ import psutil
 
 from sparkray.catalog.checkpoint import checkpoint_files
 from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkpoint
+from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.model import Host, ModelCard, refusal
-from sparkray.config.site import CONTAINER_BASELINE, HOST, Site
+from sparkray.config.site import HOST, HOST_FILES, Site
 from sparkray.docker_engine import connect, docker_errors, versions_of
 from sparkray.engines import Engine, Simulator, load_engine
-from sparkray.errors import ConfigError, ModelFileError, RunUnreadyError
+from sparkray.errors import ConfigError, ImageError, ModelFileError, RunUnreadyError
 from sparkray.execute.arms import Arm, Notify, host_arm, make_arms, probed
 from sparkray.execute.checkpoint import Checkpoints
 from sparkray.execute.history import History
-from sparkray.execute.layout import models_root
+from sparkray.execute.layout import WORKERS_ON_HOST, models_root
 from sparkray.execute.leftovers import Leftovers, drop_unfinished
 from sparkray.images import venv
 from sparkray.images.digest import Remembered
+from sparkray.images.host_files import is_bound
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.machine.cpu_isolation import must_have_client_cpus, usable_cpus
 from sparkray.machine.fingerprint import Machine
@@ -59,14 +62,18 @@ class PreparedHost:
     @property
     def identity(self) -> dict[str, Any]:
         """What must not change inside a dataset: the machine, the files of every arm, the image, each model's weights."""
-        image = next((arm.image for arm in self.arms.values() if arm.image is not None), None)
         return {
             "host": self.machine.host,
             "rootfs_digest": self.expected_digest,
-            "image_digest": image.digest if image else None,
+            "image_digest": self._image.digest if self._image else None,
             "weights": {name: found.sha256 or found.checkpoint for name, found in self.weights.items()},
             "weights_digest": {name: found.digest for name, found in self.weights.items()},
         }
+
+    @property
+    def _image(self) -> Image | None:
+        """The image of every arm that has one."""
+        return next((arm.image for arm in self.arms.values() if arm.image is not None), None)
 
     def weights_now(self, model: str) -> str | None:
         """The digest of a checkpoint's files as they are now; None for a single file, which is hashed inside each run.
@@ -87,13 +94,14 @@ class PreparedHost:
     def digest_now(self, environment: str) -> str:
         """The digest of what an arm runs, from that arm's own files, as they are now."""
         arm = self.arms[environment]
-        if self.images is None or environment == HOST:
+        if self.images is None:
             return host_digest()
-        if arm.rootfs is not None:
-            return self.images.rootfs_digest(arm.rootfs)
+        if environment == HOST:
+            return self.images.host_digest(self._image)
         if arm.image is None:
             raise AssertionError(environment)
-        return self.images.container_digest(arm.image)
+        root = self.images.container_digest(arm.image) if arm.rootfs is None else self.images.rootfs_digest(arm.rootfs)
+        return self.images.with_bound(root, arm.image)
 
 
 def prepare_host(
@@ -124,7 +132,7 @@ def prepare_host(
         Leftovers(images.client).clear(notify)
         notify(f"image: {study.site.image}")
         image = _image(study, engine, images)
-        expected = images.container_digest(image)
+        expected = images.with_bound(images.container_digest(image), image)
         arms = probed(make_arms(study, images, image, notify), engine, cache, notify)
     return PreparedHost(
         study,
@@ -172,15 +180,18 @@ def memory_for(site: Site) -> float | None:
     """
     if site.simulated:
         return site.memory_gib
-    baseline = site.environments.get(CONTAINER_BASELINE)
-    has_gpu = baseline is not None and baseline.options.gpus is not None
+    has_gpu = any_wants_gpu(environment.options for environment in site.environments.values())
     return None if has_gpu and site.memory_gib is None else gib(psutil.virtual_memory().total)
 
 
 def _image(study: Study, engine: Engine, images: Images) -> Image:
-    """The site's image: built here from the virtual environment, or with a simulated engine in it, or an existing one."""
+    """The site's image: built here (virtual environment, the host's own files, a simulated engine), or an existing one."""
     if study.site.image == "venv":
         return images.from_venv()
+    if study.site.image == HOST_FILES:
+        if engine.image_contents == "venv":
+            must_reach_venv(study.site.host_files)
+        return images.from_host(study.site.host_files, content=study.site.host_files_content)
     if study.site.image == "double":
         if not isinstance(engine, Simulator):
             raise ConfigError(
@@ -189,6 +200,22 @@ def _image(study: Study, engine: Engine, images: Images) -> Image:
             )
         return images.from_files(engine.simulator_files(study.engine_options, venv.PYTHON), venv.DOUBLE_REPOSITORY)
     return images.find(study.site.image)
+
+
+def must_reach_venv(folders: Sequence[str]) -> None:
+    """Raises ImageError where an engine of sparkray's own virtual environment would not be in an image of host files."""
+    needed = {
+        sys.prefix: "its packages",
+        sys.base_prefix: "its interpreter",
+        str(WORKERS_ON_HOST): "sparkray's workers",
+    }
+    absent = [path for path in needed if not is_bound(path, [folder.rstrip("/") for folder in folders])]
+    if absent:
+        named = "; ".join(f"{path} ({needed[path]})" for path in absent)
+        raise ImageError(
+            f"the engine runs from sparkray's virtual environment, which site.host_files does not reach: {named}",
+            f"--set 'site.host_files=[{', '.join((*folders, *absent))}]'",
+        )
 
 
 def _weights(

@@ -61,6 +61,7 @@ def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> 
         "image": arm.image.reference if arm.image else None,
         "checkpoint_sha256": located.checkpoint if located else None,
         "image_digest": arm.image.digest if arm.image else None,
+        "gpu_route": arm.gpu_route,
         "start_state": json.dumps(asdict(arm.start)),
         "deviations": json.dumps([*study.site.deviations, *arm.deviations]),
         "machine": json.dumps(prepared.machine.facts),

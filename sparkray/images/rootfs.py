@@ -1,10 +1,14 @@
 """Images on this machine: found or built, exported once for the native arm, and digests of what each arm runs."""
 
+import hashlib
+import io
+import json
+import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -15,25 +19,31 @@ from docker.models.containers import Container
 from sparkray.config.recognise import ImageConfig
 from sparkray.docker_engine import docker_errors
 from sparkray.errors import ImageError
-from sparkray.images import venv
+from sparkray.images import host_files, venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
+from sparkray.images.host_files import BoundFolders
 from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT as DRIVER_MOUNT_POINT
 from sparkray.units import GIB
 
 _SPACE_FACTOR = 2
 _RING = 16
+_ONE_FILE = "sparkray/idle"
 _MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "sparkray", DRIVER_MOUNT_POINT.lstrip("/"))
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image that Docker has: what was asked for, its identity, its size in bytes, what it brings to a container."""
+    """An image that Docker has: what was asked for, its identity, its size in bytes, what it brings to a container.
+
+    `bound` are folders of the host that are mounted read-only in every arm: the rest of an image of the host's own files.
+    """
 
     reference: str
     digest: str
     size: int
     config: ImageConfig = field(default_factory=ImageConfig)
+    bound: tuple[str, ...] = ()
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -54,6 +64,7 @@ class Images:
         self.cache = cache
         self.remembered = Remembered(cache / "digests.json")
         self.refusals: dict[str, str | None] = {}  # of single flags by this engine: environments share most of them
+        self.bound: BoundFolders | None = None
 
     def from_venv(self) -> Image:
         """The image of the running virtual environment; built when no image of that content is there.
@@ -68,6 +79,18 @@ class Images:
         """An image of an interpreter and further files, by path below the prefix. Raises as `from_venv` does."""
         return self._from_parts(venv.interpreter_parts(files), repository)
 
+    def of_one_file(self, program: Path) -> Image:
+        """An image that holds one program, for containers that do nothing. Raises ImageError, DockerError."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.add(program, program.name, filter=_anonymous)
+        reference = f"{_ONE_FILE}:{hashlib.sha256(buffer.getvalue()).hexdigest()[:_RING]}"
+        if not self._has(reference):
+            name, _, tag = reference.partition(":")
+            with docker_errors(f"importing {reference}"):
+                self.client.api.import_image_from_data(buffer.getvalue(), repository=name, tag=tag)
+        return self.find(reference)
+
     def _from_parts(self, files: list[venv.Part], repository: str) -> Image:
         reference, _ = venv.content_tag(files, repository)
         if not self._has(reference):
@@ -80,12 +103,67 @@ class Images:
                 layer_sha256 = venv.write_layer(files, layer)
                 venv.write_archive(reference, layer, layer_sha256, archive)
                 layer.unlink()
-                with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
-                    self.client.images.load(stream)
+                self._load(reference, archive)
+        return self._as_latest(reference, repository)
+
+    def from_host(self, folders: Sequence[str], *, content: bool = False) -> Image:
+        """The image of this host's own files, with what is bound beside it.
+
+        Args:
+            folders: What to bind.
+            content: Whether the digest reads the bound files (`host_files`).
+
+        Raises:
+            ImageError: A folder is not there, or a file cannot be read.
+            DockerError: The engine refused.
+        """
+        bound = host_files.bound_folders(folders)
+        layer, environment = host_files.ImportedFiles(bound).layer(), host_files.variables(os.environ)
+        identity = hashlib.sha256(layer + json.dumps([bound, environment], sort_keys=True).encode()).hexdigest()
+        reference = f"{host_files.REPOSITORY}:{identity[:_RING]}"
+        if not self._has(reference):
+            try:
+                self.cache.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
+                    file, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
+                    file.write_bytes(layer)
+                    sha256 = hashlib.sha256(layer).hexdigest()
+                    venv.write_archive(reference, file, sha256, archive, environment=environment)
+                    self._load(reference, archive)
+            except OSError as error:
+                raise ImageError(f"the cache {self.cache} cannot be written: {error.strerror}") from None
+        self.bound = BoundFolders(bound, content, self.remembered)
+        return replace(self._as_latest(reference, host_files.REPOSITORY), bound=bound)
+
+    def _load(self, reference: str, archive: Path) -> None:
+        with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
+            self.client.images.load(stream)
+
+    def _as_latest(self, reference: str, repository: str) -> Image:
+        """The image, under the name too that `plan` prints, which cannot know the content."""
         with docker_errors(f"tagging {reference}"):
-            # the name that `plan` prints, which cannot know the content
             self.client.images.get(reference).tag(repository, "latest")
         return self.find(reference)
+
+    def with_bound(self, digest: str, image: Image) -> str:
+        """The digest of an arm's files from that of its root file system: with that of the bound folders, if any.
+
+        Raises:
+            ImageError: A bound folder cannot be read.
+        """
+        if self.bound is None or not image.bound:
+            return digest
+        return f"sha256:{hashlib.sha256(f'{digest} {self.bound.digest()}'.encode()).hexdigest()}"
+
+    def host_digest(self, image: Image | None) -> str:
+        """Digest of what a plain process runs: of an image of the host's files those, else of the virtual environment's.
+
+        Raises:
+            ImageError: A file cannot be read.
+        """
+        if image is None or not image.bound:
+            return host_digest()
+        return self.with_bound(host_files.ImportedFiles(image.bound).digest(), image)
 
     def _has(self, reference: str) -> bool:
         with docker_errors(f"looking for the image {reference}"):
@@ -185,6 +263,13 @@ class Images:
         with docker_errors(f"creating a container of {image.reference} to export it"):
             labels = {"io.sparkray.probe": "1"}
             return _Export(self.client.containers.create(image.digest, command=["true"], labels=labels))
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """A member without owner and time: the same bytes for the same content."""
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def _make_mount_points(root: Path) -> None:

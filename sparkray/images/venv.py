@@ -216,14 +216,16 @@ def _folders(files: list[Part]) -> list[str]:
     return sorted(names)
 
 
-def write_archive(reference: str, layer: Path, layer_sha256: str, path: Path) -> None:
-    """The docker-archive that `docker load` reads: configuration, one layer, manifest."""
+def write_archive(
+    reference: str, layer: Path, layer_sha256: str, path: Path, *, environment: Mapping[str, str] = ENVIRONMENT
+) -> None:
+    """The docker-archive that `docker load` reads: configuration with the image's variables, one layer, manifest."""
     config = json.dumps(
         {
             "architecture": _MACHINES.get(platform.machine(), platform.machine()),
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
-            "config": {"Env": [f"{k}={v}" for k, v in sorted(ENVIRONMENT.items())], "WorkingDir": "/"},
+            "config": {"Env": [f"{k}={v}" for k, v in sorted(environment.items())], "WorkingDir": "/"},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer_sha256}"]},
             "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "sparkray"}],
         },

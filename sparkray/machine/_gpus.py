@@ -101,7 +101,8 @@ def _some(word: str, which: Sequence[bool]) -> str:
 
 def temperature(seen: Seen) -> Finding:
     """Cool enough for a run to start."""
-    limit = float(seen.site.protocol.get("start_below_c", Protocol().start_below_c))
+    of_site = float(seen.site.protocol.get("start_below_c", Protocol().start_below_c))
+    limit = of_site if seen.start_below_c is None else seen.start_below_c
     report = partial(finding, "gpu temperature", limit=f"{limit:g}")
     known = [device.temp_c for device in seen.gpus.devices if device.temp_c is not None]
     unread = _unread(seen, lambda device: device.temp_c is None)

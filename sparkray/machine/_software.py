@@ -1,24 +1,32 @@
-"""Software checks of `doctor`: DGX OS, Docker, NVIDIA's container toolkit, the image."""
+"""Software checks of `doctor`: DGX OS, Docker, the routes to a GPU, the flags, the image."""
 
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from docker.errors import ImageNotFound
 
-from sparkray.config.site import Site
+from sparkray.config.gpu_access import CDI, DEVICES, RUNTIME
+from sparkray.config.site import HOST_FILES, Site
 from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, ImageFacts, Programs, Seen, finding, needs_gpu, output_of
+from sparkray.runtimes.linux.gpu_routes import routes_for
 from sparkray.units import GIB, gib
 
-BUILT_HERE = ("venv", "double")
+BUILT_HERE = ("venv", "double", HOST_FILES)
 _DGX = re.compile(r'^(DGX_\w+)="?([^"\n]*)"?$', re.MULTILINE)
 _TOOLKIT = re.compile(r"version:? v?([\d.]+\S*)")
+_NAMES = {
+    RUNTIME: "runtime (--gpus)",
+    CDI: "cdi (--device nvidia.com/gpu=...)",
+    DEVICES: "devices (--device /dev/nvidia...)",
+}
 _EXPORT_FACTOR = 2
 _LEAST_FREE_GIB = 2.0
 
@@ -39,6 +47,7 @@ def docker_facts(site: Site) -> DockerFacts:
         version=str(version.get("Version")),
         api=str(version.get("ApiVersion")),
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
+        cdi_dirs=tuple(info.get("CDISpecDirs") or ()),
         image=None if image is None else ImageFacts(str(image.id), int(image.attrs["Size"]), _variables(image.attrs)),
     )
 
@@ -54,8 +63,13 @@ def programs_of(site: Site) -> Programs:
         return Programs()
     return Programs(
         output_of("nvidia-smi", "--version") or output_of("nvidia-smi"),
-        output_of("nvidia-ctk", "--version") or output_of("nvidia-container-cli", "--version"),
+        toolkit_output(),
     )
+
+
+def toolkit_output() -> str | None:
+    """What NVIDIA's container toolkit prints of its version; None where it is not here."""
+    return output_of("nvidia-ctk", "--version") or output_of("nvidia-container-cli", "--version")
 
 
 def kernel(seen: Seen) -> Finding:
@@ -81,20 +95,60 @@ def docker(seen: Seen) -> Finding:
     return finding("docker", "good", f"{seen.docker.version} (API {seen.docker.api})")
 
 
-def toolkit(seen: Seen) -> Finding:
-    """NVIDIA's container toolkit, which `--gpus all` needs."""
+def gpu_access(seen: Seen) -> Finding:
+    """By which route a container gets the GPUs: as tried, else by what the machine has."""
+    report = partial(finding, "gpu access")
+    version = _toolkit(seen)
+    routes = {trial.route for trial in (seen.trials or {}).values() if trial.route is not None}
+    if routes:
+        tools = f"; {version}" if RUNTIME in routes and version else ""
+        return report("good", f"{', '.join(sorted(_NAMES[route] for route in routes))}, as tried{tools}")
+    if version is not None:
+        return report("good", f"{_NAMES[RUNTIME]}: {version}")
+    others = routes_for("all", seen.docker.cdi_dirs, seen.root)
+    there = [_NAMES[route.name] for route in others if not route.missing]
+    if there:
+        return report("good", f"{there[0]}: no container toolkit, and `--gpus` is replaced")
+    lacking = "; ".join(f"{route.name}: {route.missing}" for route in others)
+    return report("stop", f"none: no container toolkit; {lacking}", "install")
+
+
+def _toolkit(seen: Seen) -> str | None:
+    """NVIDIA's container toolkit, in words; None where there is none."""
     output = seen.programs.container_toolkit
     registered = "nvidia" in seen.docker.runtimes
     if output is None and not registered:
-        return finding("container toolkit", "stop", "none", "install")
+        return None
     where = "a runtime of Docker" if registered else "no runtime of Docker, which `--gpus` does not need"
     match = _TOOLKIT.search(output or "")
-    return finding("container toolkit", "good", f"{match[1] if match else 'version unknown'}; {where}")
+    return f"container toolkit {match[1] if match else 'of unknown version'}; {where}"
+
+
+def flags(seen: Seen) -> Finding:
+    """Whether Docker starts containers with the site's flags, as tried."""
+    report = partial(finding, "flags")
+    if seen.trials is None:
+        return report("info", "not tried")
+    stopped = {name: trial for name, trial in seen.trials.items() if trial.problem is not None}
+    if stopped:
+        first = next(iter(stopped.values()))
+        stop = report("stop", "; ".join(str(trial.problem) for trial in stopped.values()), "leave_out")
+        return replace(stop, remedy=first.remedy) if first.remedy else stop
+    changed = [f"{name}: {text}" for name, trial in seen.trials.items() for text in trial.deviations]
+    if changed:
+        return report("info", "; ".join(changed))
+    return report("good", f"a container starts with those of {', '.join(seen.trials)}")
 
 
 def image(seen: Seen) -> Finding:
     """The site's image, as an identity."""
     reference, facts = seen.site.image, seen.docker.image
+    if reference == HOST_FILES:
+        folders = seen.site.host_files
+        absent = [folder for folder in folders if not (seen.root / folder.lstrip("/")).is_dir()]
+        if absent:
+            return finding("image", "stop", f"{reference}: {', '.join(absent)} is no folder here", "folders")
+        return finding("image", "info", f"{reference}: {', '.join(folders)} of this machine, bound read-only")
     if reference in BUILT_HERE:
         return finding("image", "info", f"{reference}: built here at the first sweep")
     if facts is None:

@@ -11,12 +11,14 @@ from typing import Any
 import psutil
 
 from sparkray.config.cpu_list import cpu_list
+from sparkray.config.gpu_access import NVIDIA_KIND
 from sparkray.config.privilege import CAPABILITIES, capability_names
 from sparkray.config.space import HostFacts, Space
 from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.machine.cores import machine_performance_cores, parts_of
 from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
+from sparkray.runtimes.linux.gpu_routes import cdi_devices
 from sparkray.units import gib
 
 _ENGINE = "dockerd"
@@ -85,11 +87,19 @@ def host_facts(
         memory_gib=round(gib(psutil.virtual_memory().total), 2),
         runtimes=tuple(sorted(reported["Runtimes"])) if reported.get("Runtimes") else None,
         security=security_of(reported) if info is not None else None,
-        devices=tuple(sorted(name for name in named if name.startswith("/") and (root / name.lstrip("/")).exists())),
+        devices=tuple(sorted(name for name in named if _has_device(name, reported, root))),
         log_driver=reported.get("LoggingDriver") or None,
         runtime=reported.get("DefaultRuntime") or None,
         lacks=lacking(_enginebounding_set(root)),
     )
+
+
+def _has_device(name: str, info: Mapping[str, Any], root: Path) -> bool:
+    """Whether a device file exists, or a CDI device is described."""
+    if name.startswith("/"):
+        return (root / name.lstrip("/")).exists()
+    kind, _, device = name.partition("=")
+    return kind == NVIDIA_KIND and device in cdi_devices(info.get("CDISpecDirs") or (), root)
 
 
 def security_of(info: Mapping[str, Any]) -> tuple[str, ...]:

@@ -19,7 +19,19 @@ from sparkray.machine._ptxas import ask_ptxas, ptxas
 from sparkray.machine.capabilities import bounding_set
 from sparkray.machine.cores import PARTS, capacities_of, parts_of, performance_cores
 from sparkray.machine.cpu_isolation import client_overlaps, housekeeping_of
-from sparkray.machine.finding import SPARK, DockerFacts, Finding, Gpus, Seen, State, finding, is_spark, needs_gpu
+from sparkray.machine.finding import (
+    SPARK,
+    DockerFacts,
+    Finding,
+    FlagTrial,
+    Gpus,
+    Programs,
+    Seen,
+    State,
+    finding,
+    is_spark,
+    needs_gpu,
+)
 from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.telemetry.host import memory_row, parse_meminfo
@@ -40,6 +52,9 @@ def look(
     site_named: bool = True,
     export: Callable[[str], Path] | None = None,
     load: Callable[[], Mapping[str, float]] | None = None,
+    try_flags: Callable[[Site], Mapping[str, FlagTrial] | None] | None = None,
+    start_below_c: float | None = None,
+    root: Path = Path("/"),
 ) -> Seen:
     """Collect the facts for the checks.
 
@@ -53,24 +68,44 @@ def look(
         site_named: False where the site is a fallback for one that could not be recognised.
         export: The folder of an image's files for the native arm, by digest; None skips ptxas.
         load: Gives the GPUs work and returns their SM clocks under it, MHz by UUID; called only on unused GPUs.
+        try_flags: Starts a container with the flags of each environment; called only where nobody measures.
+        start_below_c: Where runs of the experiment start, degrees C; None takes the site's.
+        root: Parent of /dev, /proc and /sys.
     """
-    gpus = read_gpus(nvml) if needs_gpu(site) else Gpus()
-    here = machine or fingerprint(gpus if needs_gpu(site) else None)
+    gpus = read_gpus(nvml, root=root) if needs_gpu(site) else Gpus()
+    here = machine or fingerprint(gpus if needs_gpu(site) else None, root=root)
     engine = docker(site)
     asked = ask_ptxas(site, engine, export) if export is not None and needs_gpu(site) else {}
     programs = _software.programs_of(site)
     floor = site.with_gpus([device.name for device in gpus.devices]).least_sm_clock_mhz
-    clocks = load() if load is not None and floor is not None and _unused(gpus, here) else {}
+    free = _is_free(here)
+    clocks = load() if load is not None and floor is not None and free and _unused(gpus) else {}
+    trials = try_flags(site) if try_flags is not None and engine.problem is None and free else None
     return Seen(
-        site, cards, here, gpus, engine, programs, cache=cache, site_named=site_named, ptxas=asked, loaded_mhz=clocks
+        site,
+        cards,
+        here,
+        gpus,
+        engine,
+        programs,
+        root=root,
+        cache=cache,
+        site_named=site_named,
+        ptxas=asked,
+        loaded_mhz=clocks,
+        trials=trials,
+        start_below_c=start_below_c,
     )
 
 
-def _unused(gpus: Gpus, machine: Machine) -> bool:
-    """Whether it is certain that nobody uses the GPUs or measures."""
+def _is_free(machine: Machine) -> bool:
+    """Whether nobody measures here."""
     holder = MachineLock(machine.lock_keys).holder()
-    if holder is not None and holder.is_alive():
-        return False
+    return holder is None or not holder.is_alive()
+
+
+def _unused(gpus: Gpus) -> bool:
+    """Whether it is certain that nobody uses the GPUs."""
     return bool(gpus.devices) and all(
         device.processes == () and not device.unusable and device.util_pct == 0 for device in gpus.devices
     )
@@ -82,8 +117,8 @@ def examine(seen: Seen) -> list[Finding]:
     if is_spark(seen.site):
         checks.append(_software.dgx_os)
     if needs_gpu(seen.site):
-        checks += [*_gpus.CHECKS, _software.toolkit, ptxas]
-    checks += [_software.docker, _software.image, _software.root, _cgroups, _limits, _governor, _cores]
+        checks += [*_gpus.CHECKS, _software.gpu_access, ptxas]
+    checks += [_software.docker, _software.image, _software.flags, _software.root, _cgroups, _limits, _governor, _cores]
     if seen.site.client_cpus:
         checks.append(_client_cpus)
     checks += [_memory, _page_cache, _swap, _software.disk, _lock]
@@ -101,18 +136,22 @@ def must_fit(
     *,
     nvml: Nvml | None = None,
     docker: Callable[[Site], DockerFacts] = _software.docker_facts,
+    root: Path = Path("/"),
 ) -> None:
-    """Refuse a machine that does not fit a real site with a GPU, before anything is built or exported.
+    """Refuse a machine that a sweep of a site cannot use, before anything is started, built or exported.
 
-    Other sites pass: their needs are checked when used.
+    Every site needs Docker and its image; one with a GPU also that GPU, its driver and a route to it.
 
     Raises:
         HostError: With every reason.
     """
-    if not needs_gpu(site):
-        return
-    seen = look(site, machine=machine, nvml=nvml, docker=docker)
-    checks = (_site, _gpus.driver, _gpus.gpu, _software.docker, _software.toolkit, _software.image)
+    gpu = needs_gpu(site)
+    programs = Programs(container_toolkit=_software.toolkit_output() if gpu else None)
+    gpus = read_gpus(nvml, root=root) if gpu else Gpus()
+    seen = Seen(site, (), machine, gpus, docker(site), programs, root=root)
+    checks: tuple[Callable[[Seen], Finding], ...] = (_software.docker, _software.image)
+    if gpu:
+        checks = (_site, _gpus.driver, _gpus.gpu, _software.docker, _software.gpu_access, _software.image)
     reasons = refusals(check(seen) for check in checks)
     if reasons:
         raise HostError(
@@ -157,7 +196,7 @@ def _limits(seen: Seen) -> Finding:
         return finding("capabilities", "warn", "cannot be read", "mount")
     if "SYS_RESOURCE" in capability_names(mask):
         return finding("capabilities", "good", "CAP_SYS_RESOURCE is available")
-    return finding("capabilities", "warn", "CAP_SYS_RESOURCE is missing", "site_adapts")
+    return finding("capabilities", "info", "CAP_SYS_RESOURCE is missing")
 
 
 def _governor(seen: Seen) -> Finding:

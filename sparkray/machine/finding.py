@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sparkray.config.boundary import read_yaml
+from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.model import ModelCard
 from sparkray.config.site import Site
 from sparkray.machine._nvml import Gpu, Gpus
@@ -76,12 +77,30 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class DockerFacts:
-    """Facts about the Docker engine. `problem` and `remedy` when none answers; `image` is None when it lacks that image."""
+    """Facts about the Docker engine. `problem` and `remedy` when none answers; `image` is None when it lacks that image.
+
+    `cdi_dirs` are the folders of CDI descriptions that it reads; none where it has CDI off.
+    """
 
     version: str | None = None
     api: str | None = None
     runtimes: tuple[str, ...] = ()
     image: ImageFacts | None = None
+    problem: str | None = None
+    remedy: str = ""
+    cdi_dirs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FlagTrial:
+    """What became of an environment's flags when a container was started with them.
+
+    `route` is how it got its GPUs (`config.gpu_access`); `deviations` are the flags that were left out or replaced, in
+    words; `problem` and `remedy` where it could not be started.
+    """
+
+    route: str | None = None
+    deviations: tuple[str, ...] = ()
     problem: str | None = None
     remedy: str = ""
 
@@ -100,7 +119,8 @@ class Seen:
 
     `root` is `/`; `cache` is where models and exports are kept, if known. `site_named` is False for a fallback site
     where the machine's own could not be recognised. `ptxas` is each arm's output (`_ptxas.ask_ptxas`). `loaded_mhz` are
-    SM clocks under the probe's work by UUID; empty where no work was done.
+    SM clocks under the probe's work by UUID; empty where no work was done. `trials` are by environment; None where the
+    flags were not tried. `start_below_c` is the experiment's threshold, where it is known.
     """
 
     site: Site
@@ -114,6 +134,8 @@ class Seen:
     site_named: bool = True
     ptxas: Mapping[str, str | None] = field(default_factory=dict)
     loaded_mhz: Mapping[str, float] = field(default_factory=dict)
+    trials: Mapping[str, FlagTrial] | None = None
+    start_below_c: float | None = None
 
     def text(self, path: str) -> str | None:
         """A file below the root; None when it cannot be read."""
@@ -125,7 +147,7 @@ class Seen:
 
 def needs_gpu(site: Site) -> bool:
     """Whether a site is for a real machine with an NVIDIA GPU."""
-    return not site.simulated and any(environment.options.gpus for environment in site.environments.values())
+    return not site.simulated and any_wants_gpu(environment.options for environment in site.environments.values())
 
 
 def is_spark(site: Site) -> bool:

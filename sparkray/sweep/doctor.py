@@ -7,6 +7,7 @@ import click
 
 from sparkray.catalog.weights import cache_folder
 from sparkray.engines import load_engine
+from sparkray.execute.flag_trials import try_flags
 from sparkray.execute.layout import engine_warnings
 from sparkray.images.rootfs import export_folder
 from sparkray.machine.doctor import examine, look
@@ -39,6 +40,8 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
         site_named=named,
         export=lambda digest: export_folder(cache, digest),
         load=clocks_under_load,
+        try_flags=try_flags,
+        start_below_c=study.experiment.protocol.start_below_c,
     )
     findings = examine(seen)
     why = "what the engine will be asked to do"

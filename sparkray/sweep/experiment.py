@@ -25,6 +25,7 @@ from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_beside
 from sparkray.workflows.interim import count_decided, left_out, standing_document, text_of
 from sparkray.workflows.options import Options, build_study
+from sparkray.workflows.prerequisites import must_fit_here
 
 # Shows what a dataset holds of a plan, and returns its counts.
 Conclude = Callable[[Study, Dataset, Sequence[PlannedRun], Options, Any], dict[str, int]]
@@ -51,6 +52,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     ended_error: SparkrayError | None = None
     stopped = False
     if todo:
+        must_fit_here(study, options)
         ask(options)
         from sparkray.workflows.study import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
 

@@ -16,6 +16,7 @@ from sparkray.config.site import (
     CONTAINER_ENVIRONMENTS,
     CONTAINER_OPTIMIZED,
     ENVIRONMENTS,
+    HOST_FILES,
     NATIVE,
     Environment,
     Site,
@@ -85,7 +86,8 @@ def build_study(options: Options) -> Study:
     given_options = {**(site.engine_options if engine_name == site.engine else {}), **asked, **own}
     engine_options = engine.options(_by_index(given_options), "engine options")
     _fits(engine, experiment)
-    if isinstance(engine, Server) and engine_name != site.engine and "image" not in rooms["site"]:
+    own_image = engine_name == site.engine or site.image == HOST_FILES or "image" in rooms["site"]
+    if isinstance(engine, Server) and not own_image:
         site = replace(site, image=engine.recipe(engine_options).image or site.image)
     site = replace(site, environments={**site.environments, **experiment.containers})
     explicit = _explicit(rooms["docker"], experiment)

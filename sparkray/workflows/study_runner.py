@@ -19,6 +19,7 @@ from sparkray.progress import Progress, Reporter
 from sparkray.store import Dataset, open_dataset, write_atomically
 from sparkray.timing import Timing
 from sparkray.workflows.options import Options
+from sparkray.workflows.prerequisites import must_fit_here
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
     from sparkray.optimize.context import OptimizationContext
@@ -58,6 +59,8 @@ class SessionRunner:
             SparkrayError: The machine cannot do it.
             InterruptedSweepError: Somebody asked for the end.
         """
+        if self.session is None:
+            must_fit_here(study, self.options)
         session = self.opened()
         session.turn(study, dataset)
         self.stop_if_asked()

@@ -12,11 +12,16 @@ import pytest
 from real_machine import require_root
 
 from sparkray.errors import DockerError, ImageError
+from sparkray.execute.arms import Arm, asked
 from sparkray.images import venv
 from sparkray.images.digest import digest_of, tree_entries
 from sparkray.images.rootfs import Image, Images, host_digest
 from sparkray.images.venv import Part, content_tag, write_archive, write_layer
+from sparkray.plan import Treatment
+from sparkray.runtimes import StartState
+from sparkray.runtimes.container import Runtime as Container
 from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT
+from sparkray.runtimes.native import Runtime as Native
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
 
@@ -234,3 +239,22 @@ def test_an_export_of_an_image_that_is_gone_leaves_nothing(images: Images, image
     with pytest.raises(DockerError, match="No such image"):
         elsewhere.rootfs(gone)
     assert list((tmp_path / "cache" / "rootfs").iterdir()) == []
+
+
+def test_an_image_of_the_hosts_own_files_is_small_and_the_same_in_every_arm(images: Images, tmp_path: Path) -> None:
+    """The rest is bound: the same inodes in a container and in a chroot, and neither may write to them."""
+    require_root("native")
+    own = images.from_host(("/usr", "/opt"))
+    assert own.size < 8 << 20
+    assert images.from_host(("/usr", "/opt")).digest == own.digest
+    root = images.rootfs(own)
+    assert images.container_digest(own) == images.rootfs_digest(root)
+    assert images.host_digest(own) == images.with_bound(images.rootfs_digest(root), own)
+    code = "import os; print(os.stat('/usr/bin/env').st_ino, os.path.exists('/bin/sh'), os.access('/usr', os.W_OK))"
+    binds = tuple((folder, folder, True) for folder in own.bound)
+    told = []
+    for name, runtime, folder in (("native", Native(), root), ("container_baseline", Container(images.client), None)):
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/root"}
+        arm = Arm(Treatment(name), runtime, own, folder, environment, StartState(), binds=binds)
+        told.append(asked(arm, ("python3", "-I", "-S", "-c", code), tmp_path).strip())
+    assert told == [f"{Path('/usr/bin/env').stat().st_ino} True False"] * 2

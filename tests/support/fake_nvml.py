@@ -31,6 +31,7 @@ class FakeDevice:
     memory_pct: int = 0
     temp_c: int = 40
     power_mw: int = 10_000
+    instant_power_mw: int | None = None
     power_limit_mw: int = 100_000
     energy_mj: int = 0
     sm_mhz: int = 2000
@@ -118,6 +119,12 @@ class FakeNvml:
 
     def nvmlDeviceGetPowerUsage(self, handle: FakeDevice) -> int:
         return self._answering(handle, POWER).power_mw
+
+    def nvmlDeviceGetFieldValues(self, handle: FakeDevice, fields: list[int]) -> list[SimpleNamespace]:
+        device = self._answering(handle, POWER)
+        known = device.instant_power_mw if fields == [pynvml.NVML_FI_DEV_POWER_INSTANT] else None
+        code = pynvml.NVML_ERROR_NOT_SUPPORTED if known is None else pynvml.NVML_SUCCESS
+        return [SimpleNamespace(nvmlReturn=code, value=SimpleNamespace(uiVal=known or 0))]
 
     def nvmlDeviceGetEnforcedPowerLimit(self, handle: FakeDevice) -> int:
         return self._answering(handle, POWER_LIMIT).power_limit_mw

@@ -92,7 +92,7 @@ CASES = {
         ("--device=/dev/null", "--device=/dev/zero"),
         ["/dev/null:/dev/null:rwm", "/dev/zero:/dev/zero:rwm"],
         "Devices",
-        (("/etc/passwd",), ("/dev/null:/dev/zero",), ("nvidia.com/gpu=all",)),
+        (("/etc/passwd",), ("/dev/null:/dev/zero",), ("nvidia.com/gpu",)),
     ),
     "env": FlagCase(
         ("LOG=5", "MODE=a=b"),

@@ -23,7 +23,7 @@ from sparkray.errors import HostError
 from sparkray.machine._models import missing
 from sparkray.machine._nvml import read_gpus
 from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
-from sparkray.machine.finding import DockerFacts, ImageFacts, Programs, Seen
+from sparkray.machine.finding import DockerFacts, FlagTrial, ImageFacts, Programs, Seen
 from sparkray.machine.fingerprint import Machine, fingerprint, recognised_site, site_for
 
 GIB = 2**30
@@ -115,7 +115,7 @@ def test_a_spark_where_all_is_well_is_told_so(spark: Seen) -> None:
     assert told["performance cores"] == Finding(
         "performance cores", "good", "5-9,15-19 of 20 (Cortex-X925)", told["performance cores"].why
     )
-    assert told["container toolkit"].value == "1.19.0; a runtime of Docker"
+    assert told["gpu access"].value == "runtime (--gpus): container toolkit 1.19.0; a runtime of Docker"
     assert told["image"].value == f"{spark.site.image}, sha256:ab, 30.0 GiB"
     assert told["kernel"].value == "6.17.0-1008-nvidia, Ubuntu 24.04.4 LTS"
     assert told["memory"].value.startswith("116.0 of 121.7 GiB available")
@@ -211,11 +211,35 @@ def test_a_driver_that_is_too_old_stops(spark: Seen) -> None:
     assert found(replace(spark, gpus=replace(spark.gpus, driver="570.86.10")), "driver") == ("stop", "570.86.10")
 
 
-def test_the_toolkit_may_be_without_a_runtime_but_not_missing(spark: Seen) -> None:
+def test_the_gpu_is_reached_by_the_first_route_that_there_is(spark: Seen) -> None:
     plain = replace(DOCKER, runtimes=("runc",))
-    assert found(replace(spark, docker=plain), "container toolkit")[0] == "good"
+    assert found(replace(spark, docker=plain), "gpu access")[0] == "good"
     gone = replace(spark, docker=plain, programs=replace(PROGRAMS, container_toolkit=None))
-    assert found(gone, "container toolkit") == ("stop", "none")
+    state, value = found(gone, "gpu access")
+    assert (state, value.split(";")[0]) == ("stop", "none: no container toolkit")
+    assert "cdi: the Docker engine has CDI off" in value
+    assert "devices: no /dev/nvidia0, /dev/nvidiactl, /dev/nvidia-uvm" in value
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        (spark.root / "dev").mkdir(exist_ok=True)
+        (spark.root / "dev" / name).touch()
+    assert found(gone, "gpu access")[1].startswith("devices (--device /dev/nvidia...)")
+    described = {"kind": "nvidia.com/gpu", "devices": [{"name": "all"}]}
+    (spark.root / "etc/cdi").mkdir(parents=True)
+    (spark.root / "etc/cdi/nvidia.json").write_text(json.dumps(described))
+    with_cdi = replace(gone, docker=replace(plain, cdi_dirs=("/etc/cdi",)))
+    assert found(with_cdi, "gpu access")[1].startswith("cdi (--device nvidia.com/gpu=...)")
+    tried = replace(with_cdi, trials={"container_baseline": FlagTrial("devices", ("--gpus=all given as ...",))})
+    assert found(tried, "gpu access") == ("good", "devices (--device /dev/nvidia...), as tried")
+    assert found(tried, "flags") == ("info", "container_baseline: --gpus=all given as ...")
+
+
+def test_flags_that_docker_refuses_stop_with_its_words(spark: Seen) -> None:
+    assert found(spark, "flags") == ("info", "not tried")
+    sound = {"container_baseline": FlagTrial(), "container_optimized": FlagTrial()}
+    assert found(replace(spark, trials=sound), "flags")[0] == "good"
+    refused = {**sound, "container_optimized": FlagTrial(problem="--privileged: no", remedy="Leave --privileged out")}
+    finding = by_name(replace(spark, trials=refused))["flags"]
+    assert (finding.state, finding.value, finding.remedy) == ("stop", "--privileged: no", "Leave --privileged out")
 
 
 def test_an_image_that_is_not_there_stops_with_the_pull(spark: Seen) -> None:
@@ -346,20 +370,22 @@ def test_a_simulated_site_asks_for_no_gpu() -> None:
     site = site_of("dgx-spark", simulated=True, image="double", models_root="double")
     seen = look(site, Catalog(data_root()).select(("all",)), machine=LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
     told = by_name(seen)
-    assert not {"driver", "cuda", "gpu", "container toolkit", "dgx os", "sm clock"} & set(told)
+    assert not {"driver", "cuda", "gpu", "gpu access", "dgx os", "sm clock"} & set(told)
     assert told["site"] == Finding("site", "good", "dgx-spark, simulated", told["site"].why)
     assert told["model Mixtral-8x7B"].state == "info"  # it fits the memory of the site, not this machine's
     assert told["model Qwen2.5-72B"].state == "warn"
-    must_fit(site, LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+    must_fit(site, LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
 
 
-def test_a_site_without_a_gpu_is_let_through() -> None:
-    must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+def test_a_site_without_a_gpu_needs_docker_alone() -> None:
+    must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
+    with pytest.raises(HostError, match=r"docker: no Docker engine answers \(Start the engine\)"):
+        must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
 
 
-def test_a_machine_that_is_no_spark_is_refused_with_every_reason() -> None:
+def test_a_machine_that_is_no_spark_is_refused_with_every_reason(tmp_path: Path) -> None:
     with pytest.raises(HostError) as caught:
-        must_fit(site_of("dgx-spark"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
+        must_fit(site_of("dgx-spark"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER, root=tmp_path)
     assert caught.value.exit_status == 3
     for said in (
         "site: dgx-spark asked for, this machine is cpu",
@@ -400,7 +426,7 @@ def test_the_command_names_each_thing_that_this_machine_lacks(command_line: Call
     assert done.status == 1
     states = {finding["name"]: finding["state"] for finding in json.loads(done.out)["findings"]}
     stops = {name for name, state in states.items() if state == "stop"}
-    assert stops >= {"site", "driver", "cuda", "gpu", "container toolkit", "image", "models"}
+    assert stops >= {"site", "driver", "cuda", "gpu", "gpu access", "image", "models"}
     seen_not = {"dgx os", "gpu processes", "gpu temperature", "sm clock", "throttling"}
     assert {states[name] for name in seen_not} == {"warn"}
     assert len([name for name in states if name.startswith("model ")]) == 10

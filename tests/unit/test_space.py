@@ -77,7 +77,7 @@ def test_a_space_has_the_strategies_of_the_study(name: str, more: set[str]) -> N
 @pytest.mark.parametrize("host", [SPARK, HostFacts()], ids=["a Spark", "nothing is known"])
 def test_what_sparkray_does_not_do_is_not_put_down_to_the_host(host: HostFacts) -> None:
     found = verdicts("dgx-spark", host)
-    for name in ("model_from=image", "model_from=tmpfs", "gpu_access=cdi"):
+    for name in ("model_from=image", "model_from=tmpfs"):
         assert found[name].reason.startswith("sparkray does not do it yet: "), name
     assert found["page_cache=warm"].reason.startswith("sparkray does not vary the protocol")
     assert found["hugepages=always"].reason.startswith("sparkray does not do it: ")
@@ -133,11 +133,7 @@ FACTORS = {
         "no apparmor",
     ),
     "no device": (Factor("d", {"n": {"device": ["/dev/nvidia7"]}}, "w"), SPARK, "no /dev/nvidia7"),
-    "no limit to raise": (
-        Factor("u", {"n": {"ulimit_nofile": -1}}, "w"),
-        replace(SPARK, lacks=("SYS_RESOURCE",)),
-        "CAP_SYS_RESOURCE",
-    ),
+    "an older key": (Factor("o", {"n": {"cdi": "nvidia.com/gpu=all"}}, "w"), SPARK, "device: [nvidia.com/gpu=all]"),
 }
 
 
@@ -149,7 +145,9 @@ def test_what_a_host_lacks_strikes_out(case: str) -> None:
     assert said in verdict.reason
 
 
-@pytest.mark.parametrize("case", sorted(set(FACTORS) - {"no such CPU", "quota above", "memory above", "no device"}))
+@pytest.mark.parametrize(
+    "case", sorted(set(FACTORS) - {"no such CPU", "quota above", "memory above", "no device", "an older key"})
+)
 def test_a_host_that_has_it_does_not(case: str) -> None:
     assert one(FACTORS[case][0]).feasible
 
@@ -161,6 +159,8 @@ def test_dangerous_is_offered_only_when_allowed() -> None:
     assert (allowed.feasible, allowed.security) == (True, "dangerous")
     bounded = replace(SPARK, lacks=("SYS_RESOURCE",))
     assert one(factor, allowed="dangerous", host=bounded).feasible, "runc 1.1.15 starts it; a search tries it"
+    limit = Factor("u", {"n": {"ulimit_nofile": -1}}, "w")
+    assert one(limit, host=bounded).feasible, "a limit that is unlimited already needs no raising; a search tries it"
 
 
 def test_what_weakens_isolation_is_offered_unless_that_was_ruled_out() -> None:

@@ -38,10 +38,26 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def bind(source: str, target: str, *, read_only: bool, recursive: bool = False) -> None:
-    """A bind mount; read-only needs a second call, and does not reach the mounts below."""
+    """A bind mount; read-only needs a second call for it and, since that does not reach them, for each mount below."""
     mount(source, target, "none", MS_BIND | (MS_REC if recursive else 0))
-    if read_only:
-        mount("none", target, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    if not read_only:
+        return
+    mount("none", target, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
+    for place, flags in mounts_below(os.path.realpath(target)) if recursive else ():
+        mount("none", place, "none", MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+
+
+def mounts_below(target: str) -> list[tuple[str, int]]:
+    """Mount points below a folder, with those of their flags that a remount would take away."""
+    kept = {"nosuid": MS_NOSUID, "nodev": MS_NODEV, "noexec": MS_NOEXEC}
+    found = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+        for line in file:
+            fields = line.split()
+            place = fields[4].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+            if place.startswith(f"{target}/"):
+                found.append((place, sum(kept.get(option, 0) for option in fields[5].split(","))))
+    return found
 
 
 def prepare_root(spec: dict[str, Any], isolate: ModuleType | None = None) -> None:
@@ -66,7 +82,7 @@ def prepare_root(spec: dict[str, Any], isolate: ModuleType | None = None) -> Non
         elif not os.path.exists(place):  # noqa: PTH110
             os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120
             os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o644))
-        bind(source, place, read_only=read_only)
+        bind(source, place, read_only=read_only, recursive=True)  # as Docker's own are
     if isolate is not None:
         isolate.dress(spec["isolation"], root, spec["shm_bytes"])
     mount("none", root, "none", MS_BIND | MS_REMOUNT | MS_RDONLY)
