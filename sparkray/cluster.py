@@ -123,7 +123,7 @@ class BenchmarkRunner:
 
     @_group("work")
     def run(self, planned: PlannedRun) -> Outcome:
-        """One attempt at a run. Its raw rows are in the dataset already; the row comes back for display."""
+        """One attempt at a run. Its raw rows are in the dataset already; its row and verdicts come back."""
         if self.prepared is None or self.lock is None:
             raise ClusterError(_UNPREPARED)
         prepared, lock = self.prepared, self.lock
@@ -132,7 +132,7 @@ class BenchmarkRunner:
             lock.note(name, str(prepared.dataset.path))
 
         outcome = run_once(prepared, planned, self.stop_signal, note, companions=ray_processes)
-        return Outcome(row=outcome.row, refused=outcome.refused)
+        return Outcome(row=outcome.row, checks=outcome.checks, refused=outcome.refused)
 
     @_group("work")
     def release(self) -> None:

@@ -26,7 +26,8 @@ Row = Mapping[str, Any]
 class Asked:
     """What a run was asked to be, beyond the plan.
 
-    `rootfs_digest`, `weights_digest` and `model_sha256` (None where unknown in advance) must match in every arm.
+    `weights_digest` and `model_sha256` (None where unknown in advance) must match in every arm, `rootfs_digest` in every arm
+    of one image.
     `mismatches` are the differences that the engine reports, `environment` the declared variables, `start` the declared
     start state (`runtimes.StartState` as a dictionary), `options` the Docker flags that were given.
     """
@@ -75,11 +76,13 @@ class Check:
     """Base class of every check module's class `Check`, which overrides `judge`, `revalidate` or both.
 
     `name` is the module's name, `policy` holds where the experiment has none, `remedy` is for a check that refuses run after
-    run.
+    run. `repeats`: what it refuses a run for follows from the arm and not from the moment, so that the same evidence twice
+    will be there a third time.
     """
 
     name: str
     policy: Policy = "invalid"
+    repeats: bool = False
     remedy: str
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -117,6 +120,11 @@ def load_check(name: str) -> Check:
 def remedy_of(name: str) -> str:
     """What to do when a check refuses run after run. Raises UnknownNameError."""
     return load_check(name).remedy
+
+
+def repeating(verdicts: Iterable[Verdict]) -> frozenset[Verdict]:
+    """Verdicts that refuse a run for what follows from its arm (`Check.repeats`)."""
+    return frozenset(one for one in verdicts if one.verdict == "invalid" and load_check(one.check).repeats)
 
 
 def policies_of(study: Study) -> dict[str, Policy]:

@@ -13,6 +13,7 @@ class Check(BaseCheck):
     """See the module. Variables that cannot be read back are a warning."""
 
     name = "environment"
+    repeats = True
     remedy = "Find what sets these variables: the image, its entrypoint or Docker's configuration"
 
     def judge(self, evidence: Evidence) -> Verdict | None:

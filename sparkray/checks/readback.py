@@ -27,6 +27,7 @@ class Check(BaseCheck):
     """Requested flags against effective ones; namespaces, limits and mounts by environment."""
 
     name = "readback"
+    repeats = True
     remedy = "Remove the flag, or find what prevents it: the daemon's configuration, a limit on sparkray's own group"
 
     def judge(self, evidence: Evidence) -> Verdict | None:

@@ -21,6 +21,7 @@ class Check(BaseCheck):
     """See the module. A field that cannot be read back is invalid."""
 
     name = "start_state"
+    repeats = True
     remedy = "Start sparkray from a plain shell without nice, changed limits or affinity"
 
     def judge(self, evidence: Evidence) -> Verdict | None:

@@ -1,7 +1,7 @@
 """Ends a sweep in which run after run falls to one and the same check.
 
 A cause that lasts (a latched clock, a neighbour that stays) refuses every run that is left, each as often as it may be
-tried: hours, for rows that count for nothing. So when three planned runs in succession have used up their attempts and one
+tried: hours, for rows that count for nothing. So when three planned runs in succession were given up and one
 check refused the last attempt at each, the sweep ends and says so. So it does when the three are of one environment,
 whatever ran between them: a cause that is in one arm alone leaves no pair to compare. What was measured is stored, and the
 same command goes on, with as many attempts again.
@@ -46,7 +46,7 @@ class Breaker:
         self.ended.pop(planned.run_id, None)
 
     def gave_up(self, planned: PlannedRun, refusals: Mapping[str, str]) -> None:
-        """A run has used up its attempts.
+        """A run is not tried again: it has used up its attempts, or would fail for the same reason.
 
         Args:
             planned: The run.
@@ -62,7 +62,7 @@ class Breaker:
         for runs, whose in ((of_all, "runs"), (of_own, f"runs in {planned.environment}")):
             if (check := self._lasting(runs)) is not None:
                 raise RefusedError(
-                    f"{self.most} {whose} in succession have used up their attempts, the last of each refused by the check "
+                    f"{self.most} {whose} in succession were given up, the last attempt at each refused by the check "
                     f"{check}: {refusals[check]}",
                     f"{remedy_of(check)}. What was measured is stored: the same command goes on where this one stopped",
                 )

@@ -20,6 +20,11 @@ class Queue:
         self.tries[planned.run_id] = self.tries.get(planned.run_id, 0) + 1
         return planned
 
+    def give_up(self, planned: PlannedRun) -> bool:
+        """A run is not to be tried again. Returns whether it would have been."""
+        tried, self.tries[planned.run_id] = self.tries.get(planned.run_id, 0), self.most
+        return tried < self.most
+
     def again(self, doubtful: Iterable[PlannedRun]) -> Sequence[PlannedRun]:
         """Puts runs that do not stand before all others, as far as they may be tried again; those that it put there."""
         back = [run for run in doubtful if self.tries.setdefault(run.run_id, 1) < self.most]

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sparkray.checks import policies_of
+from sparkray.checks import policies_of, repeating
 from sparkray.cluster import RunnerLostError
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.progress import Progress
-from sparkray.records import Outcome
+from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset
 from sparkray.timing import Timing
 from sparkray.workflows.breaker import Breaker, refusals_of
@@ -71,6 +71,8 @@ class Sweep:
     plan: Sequence[PlannedRun] | None = None
     breaker: Breaker = field(default_factory=Breaker)
     until: float | None = None
+    refused: dict[tuple[str, str], frozenset[Verdict]] = field(default_factory=dict)
+    """By model and environment, what refused the last refused run of the arm and will do so again."""
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again.
@@ -106,7 +108,9 @@ class Sweep:
                 doubtful = dict(outcome.refused)
                 if outcome.status in _REPEATED:
                     doubtful[planned.run_id] = outcome.status
+                    self._give_up_alike(queue, planned, outcome)
                 elif outcome.status == "ok":
+                    self.refused.pop((planned.model, planned.environment), None)
                     self.breaker.stands(planned)
             except RunnerLostError as error:
                 before = self.dataset.done_run_ids()
@@ -133,6 +137,20 @@ class Sweep:
                 f"{len(waiting)} runs remain. The same command goes on"
             )
         return needed_s <= left_s
+
+    def _give_up_alike(self, queue: Queue, planned: PlannedRun, outcome: Outcome) -> None:
+        """A run that is refused as the attempt before it in its arm was, for what the arm itself brings, is given up."""
+        if outcome.status != "invalid":
+            return
+        arm = planned.model, planned.environment
+        before, self.refused[arm] = self.refused.get(arm, frozenset()), repeating(outcome.checks)
+        alike = before & self.refused[arm]
+        if alike and queue.give_up(planned):
+            checks = ", ".join(sorted(verdict.check for verdict in alike))
+            self.session.progress.say(
+                f"    {planned.environment} of block {planned.block} is not measured again: {checks} refused the attempt "
+                "before it for the same reason"
+            )
 
     def _planned(self) -> Sequence[PlannedRun]:
         return make_plan(self.study) if self.plan is None else self.plan

@@ -42,8 +42,7 @@ def test_three_runs_in_succession_and_one_check_are_enough() -> None:
     with pytest.raises(RefusedError) as caught:
         ended(HOT, HOT | BUSY, HOT)
     assert caught.value.message == (
-        "3 runs in succession have used up their attempts, the last of each refused by the check thermal: started at 80 "
-        "degrees C"
+        "3 runs in succession were given up, the last attempt at each refused by the check thermal: started at 80 degrees C"
     )
     assert "Cool the machine" in caught.value.remedy
     assert caught.value.exit_status == 3
@@ -53,7 +52,7 @@ def test_three_runs_of_one_arm_are_enough_though_the_other_is_well() -> None:
     fates = [HOT if planned.environment == "native" else {} for planned in PLAN]
     with pytest.raises(RefusedError) as caught:
         ended(*fates)
-    assert caught.value.message.startswith("3 runs in native in succession have used up their attempts")
+    assert caught.value.message.startswith("3 runs in native in succession were given up")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +90,7 @@ class Machine:
         return self
 
     def prepare(self, *_: object) -> dict[str, Any]:
-        return {"host": None, "rootfs_digest": None, "image_digest": None, "weights": {}}
+        return {"host": None, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
 
     def run(self, planned: PlannedRun, _: object) -> Outcome:
         self.ran.append(planned)
@@ -103,7 +102,7 @@ class Machine:
         self.dataset.write(
             Outcome(stored | {"environment": planned.environment, "block": planned.block}, checks=checks)
         )
-        return Outcome(stored)
+        return Outcome(stored, checks=checks)
 
     def stop(self) -> None:
         return None
@@ -143,6 +142,25 @@ def test_a_lasting_cause_in_one_arm_ends_it_too(tmp_path: Path) -> None:
     natives = [planned for planned in refused.ran if planned.environment == "native"]
     assert natives == [run for run in make_plan(one) if run.environment == "native" for _ in range(2)][: 2 * MOST]
     assert len(refused.ran) < 20
+
+
+def test_what_an_arm_itself_brings_is_not_measured_three_times(tmp_path: Path) -> None:
+    """The same evidence of a check that judges the arm, twice in a row, will be there a third time."""
+    one = study(experiment=experiment(runs=10, max_attempts=3))
+    variable = {"environment": "X is '1', declared None"}
+    refused = swept(tmp_path, one, lambda planned, _: variable if planned.environment == "native" else {})
+    natives = [planned for planned in refused.ran if planned.environment == "native"]
+    in_plan = [planned for planned in make_plan(one) if planned.environment == "native"]
+    assert natives == [in_plan[0], in_plan[0], in_plan[1], in_plan[2]]
+
+
+@pytest.mark.parametrize("check", ["environment", "exclusive"])
+def test_what_changes_from_attempt_to_attempt_is_tried_as_often_as_it_may_be(tmp_path: Path, check: str) -> None:
+    """Another evidence is another reason, and a neighbour may leave whatever his name."""
+    one = study(experiment=experiment(runs=1, max_attempts=3))
+    said = {"environment": "PORT is '{}', declared None", "exclusive": "a neighbour uses 1.2 cores"}[check]
+    refused = swept(tmp_path, one, lambda planned, attempt: {check: said.format(attempt)})
+    assert len(refused.ran) == 6
 
 
 def test_a_cause_that_passes_does_not(tmp_path: Path) -> None:
