@@ -61,7 +61,9 @@ def locate(card: ModelCard, models_root: Path, cache: Path) -> Located:
         if not (folder / "config.json").is_file():
             raise ModelFileError(
                 f"{card.name}: no checkpoint at {folder} (config.json is missing)",
-                f"Download {card.hf_id} there, or name another folder: --set site.models_root=DIR",
+                f"Download {card.hf_id} there, or name another folder: --set site.models_root=DIR"
+                if card.hf_id
+                else "Name the folder of a checkpoint, which holds its config.json, or a .gguf file",
             )
         return Located(folder, None, _checkpoint_sha256(folder))
     path = weights_path(card, models_root, cache)

@@ -97,7 +97,12 @@ def _checkpoint(seen: Seen, card: ModelCard, report: Callable[..., Finding]) -> 
         return report("good", str(folder))
     more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     parts = f"{folder} lacks {', '.join(lacking[:_SHOWN])}{more}"
-    return report("warn", parts if folder.is_dir() else f"{folder} does not exist", "download", repository=card.hf_id)
+    return report(
+        "warn",
+        parts if folder.is_dir() else f"{folder} does not exist",
+        "download",
+        repository=card.hf_id or "the checkpoint",
+    )
 
 
 def missing(folder: Path, *, weights: bool = True) -> list[str]:

@@ -68,5 +68,8 @@ def test_a_checkpoint_is_a_folder_with_a_config(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"config\.json is missing") as error:
         find(tmp_path, weights)
     assert error.value.remedy == "Download Org/Model there, or name another folder: --set site.models_root=DIR"
+    with pytest.raises(ModelFileError) as error:
+        locate(card(weights=weights, hf_id=None), tmp_path / "root", tmp_path)
+    assert error.value.remedy == "Name the folder of a checkpoint, which holds its config.json, or a .gguf file"
     (folder / "config.json").write_text("{}")
     assert find(tmp_path, weights) == (folder, None)
