@@ -16,7 +16,7 @@ import hashlib
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sparkray.config.docker import DockerOptions, given
@@ -34,13 +34,16 @@ class Treatment:
     """One environment with its Docker options as asked (defaults outside Docker).
 
     `adapt` names the options that may be given up when the host cannot honour them. `isolation` are layers that are
-    added to a chroot (`config.isolation`); the options then say with what (`shm_size` of an own /dev/shm).
+    added to a chroot (`config.isolation`); the options then say with what (`shm_size` of an own /dev/shm). `image` is the
+    reference of an image of its own, `engine_options` are all options of the engine; empty: those of the study.
     """
 
     environment: str
     options: DockerOptions = DockerOptions()  # noqa: RUF009 - frozen, all None
     adapt: tuple[str, ...] = ()
     isolation: tuple[str, ...] = ()
+    image: str = ""
+    engine_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def in_container(self) -> bool:
@@ -101,13 +104,34 @@ class Study:
         return replace(self.experiment.workload, concurrency=self.concurrency(planned))
 
     def options_of(self, planned: PlannedRun) -> Mapping[str, Any]:
-        """The engine's options of a planned run, its level applied."""
+        """The engine's options of a planned run, its environment's and its level's applied."""
         batch = self.level(planned).max_batch_size
-        return self.engine_options if batch is None else {**self.engine_options, "max_batch_size": batch}
+        options = self.treatment(planned.environment).engine_options or self.engine_options
+        return options if batch is None else {**options, "max_batch_size": batch}
 
     def treatment(self, environment: str) -> Treatment:
         """The treatment of a planned run's environment."""
         return next(t for t in self.treatments if t.environment == environment)
+
+    @property
+    def own_images(self) -> Mapping[str, str]:
+        """Images by environment, of those that have one in place of the site's; of environments of the site too."""
+        images = {
+            **{name: environment.image for name, environment in self.site.environments.items()},
+            **{treatment.environment: treatment.image for treatment in self.treatments if treatment.image},
+        }
+        return {name: image for name, image in images.items() if image not in ("", self.site.image)}
+
+    def setup_of(self, environment: str) -> tuple[str, str]:
+        """Image and hash of the engine's options of an environment, each empty where it is the study's."""
+        of_treatments = {treatment.environment: treatment.engine_options for treatment in self.treatments}
+        declared = {name: each.engine for name, each in self.site.environments.items()}
+        options = {**declared, **of_treatments}.get(environment)
+        return self.own_images.get(environment, ""), canonical_sha256(dict(options)) if options else ""
+
+    def image_of(self, environment: str) -> str:
+        """The reference of the image that an environment is made of; the site's may be one that is built here."""
+        return self.own_images.get(environment, self.site.image)
 
 
 def canonical_sha256(value: object) -> str:
@@ -118,6 +142,8 @@ def canonical_sha256(value: object) -> str:
 
 # Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was.
 _LATER: Mapping[str, object] = {"families": {}, "planned_effect": None, "containers": {}}
+# Likewise, of each of `containers` and of a treatment.
+_LATER_OF_CONTAINERS = ("image", "engine", "engine_options")
 # Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data.
 _DESCRIPTIVE = ("hypotheses", "expected_hours")
 
@@ -127,6 +153,7 @@ def _hashed(experiment: Experiment) -> dict[str, Any]:
     hashed = {key: value for key, value in asdict(experiment).items() if key not in _DESCRIPTIVE}
     hashed["workload"] = _load(experiment.workload)
     hashed["protocol"] = _protocol(experiment)
+    hashed["containers"] = {name: without_later(container) for name, container in hashed["containers"].items()}
     return {key: value for key, value in hashed.items() if key not in _LATER or value != _LATER[key]}
 
 
@@ -138,6 +165,11 @@ def _protocol(experiment: Experiment) -> dict[str, Any]:
 
 def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in mapping.items() if key != name}
+
+
+def without_later(container: Mapping[str, Any]) -> dict[str, Any]:
+    """A container environment or a treatment as it is hashed: as before it could have an image and engine options."""
+    return {key: value for key, value in container.items() if key not in _LATER_OF_CONTAINERS or value}
 
 
 def _load(workload: Workload) -> dict[str, Any]:
@@ -200,7 +232,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
         "experiment": experiment.name,
         "site": study.site.name,
         "engine": study.engine,
-        "engine_options": dict(study.engine_options),
+        "engine_options": dict(treatment.engine_options or study.engine_options),
         "protocol": _protocol(experiment),
         "workload": _load(experiment.workload),
         "seed": experiment.seed,
@@ -214,6 +246,7 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
         "block": block,
         **({"level": asdict(level)} if str(level) else {}),
         **({"isolation": list(treatment.isolation)} if treatment.isolation else {}),
+        **({"image": treatment.image} if treatment.image else {}),
     }
     return canonical_sha256(identity)[:_ID_LENGTH]
 
@@ -221,16 +254,18 @@ def run_id_of(study: Study, card: ModelCard, treatment: Treatment, *, block: int
 def equivalences(study: Study) -> tuple[Equivalence, ...]:
     """Container environments that by their flags are effectively another of the study, the baseline first of all.
 
-    Two that may not give up the same flags are kept apart: one of them may lose a flag on a host where the other stops.
+    Two that may not give up the same flags are kept apart: one of them may lose a flag on a host where the other stops. So
+    are two that differ in their image or in options of the engine.
     """
     in_order = sorted((t for t in study.treatments if t.in_container), key=_rank)
     contained = {treatment.environment: treatment for treatment in in_order}
 
-    def adaptable(environment: str) -> list[str]:
+    def apart(environment: str) -> object:
         treatment = contained[environment]
-        return [name for name in acting(treatment.options) if name in treatment.adapt]
+        adaptable = [name for name in acting(treatment.options) if name in treatment.adapt]
+        return adaptable, treatment.image, canonical_sha256(dict(treatment.engine_options))
 
-    return find_equivalences({name: treatment.options for name, treatment in contained.items()}, apart=adaptable)
+    return find_equivalences({name: treatment.options for name, treatment in contained.items()}, apart=apart)
 
 
 def _rank(treatment: Treatment) -> int:
@@ -291,7 +326,11 @@ def _order_in_block(study: Study, arms: Sequence[Treatment], block: str, *, shif
 
 
 _SIMULATED_S = 2.5
-_START_S = 20.0
+_START_S, _CPU_START_S = 20.0, 1.0
+# A server also captures graphs or warms up, answers when it is ready, and is stopped.
+_SERVER_START_S, _CPU_SERVER_START_S = 60.0, 4.0
+# Of a model of unknown size, output tokens/s of each sequence, prompts included.
+_UNKNOWN_TOK_S, _CPU_UNKNOWN_TOK_S = 25.0, 5.0
 _LOAD_BYTES_S = 1e9
 _BANDWIDTH_SHARE, _COMPUTE_SHARE = 0.7, 0.4
 _CPU_BANDWIDTH_GB_S, _CPU_TFLOPS = 20.0, 0.25
@@ -305,18 +344,21 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
     Weights are loaded at 1 GB/s; prompts cost 2 operations a parameter and token at 40 % of the site's compute; a decode
     step reads what `Shape.step_bytes` says at 70 % of the site's bandwidth, the middle of where sound dense decoding
     lands (60 to 90 %). A run that will be refused costs nothing. A site without a data sheet is taken for a middling
-    data-centre GPU where its containers get one, else for a small CPU. A simulated run waits for nothing but its start.
+    data-centre GPU where its containers get one, else for a small CPU. A model of unknown size is taken for one that fits
+    such a device. A simulated run waits for nothing but its start.
     """
     card, workload, site = study.card(planned.model), study.experiment.workload, study.site
     if refused(study, planned) is not None:
         return 0.0
     if site.simulated:
         return _SIMULATED_S
-    if card.shape is None:
-        return _START_S
     batch = study.concurrency(planned)
     requests = workload.requests + workload.warmup_requests
     on_gpu = any(environment.options.gpus for environment in site.environments.values())
+    start_s = _start_s(workload, fast=on_gpu or site.bandwidth_gb_s is not None)
+    if card.shape is None:
+        per_sequence = _UNKNOWN_TOK_S if on_gpu else _CPU_UNKNOWN_TOK_S
+        return start_s + requests / batch * workload.output_tokens / per_sequence
     assumed = (_GPU_BANDWIDTH_GB_S, _GPU_TFLOPS) if on_gpu else (_CPU_BANDWIDTH_GB_S, _CPU_TFLOPS)
     bandwidth = (site.bandwidth_gb_s or assumed[0]) * 1e9 * _BANDWIDTH_SHARE
     compute = (site.compute_tflops or assumed[1]) * 1e12 * _COMPUTE_SHARE
@@ -324,13 +366,19 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
     step_s = max(card.shape.step_bytes(batch, context) / bandwidth, _LEAST_STEP_S)
     active = card.shape.params_active or card.shape.params_total
     prefill_s = 2 * active * workload.input_tokens * requests / compute
-    start_s = _START_S if on_gpu or site.bandwidth_gb_s else 1.0
     return (
         start_s
         + card.shape.weight_bytes / _LOAD_BYTES_S
         + prefill_s
         + requests / batch * workload.output_tokens * step_s
     )
+
+
+def _start_s(workload: Workload, *, fast: bool) -> float:
+    """Start and end of an engine without its weights; `fast` is a machine whose engines compile for a GPU."""
+    if workload.kind == "serve":
+        return _SERVER_START_S if fast else _CPU_SERVER_START_S
+    return _START_S if fast else _CPU_START_S
 
 
 def refused(study: Study, planned: PlannedRun, memory_gib: float | None = None) -> str | None:

@@ -26,7 +26,8 @@ REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized"
 CELL = ("model", "level", "environment")
 _REMEDY = "Remove the file: its run is measured again"
 KEYS = ("run_id", "attempt")
-_READ = (*KEYS, *CELL, "block", "replicate", "position", "status", "host", "started_at", "ended_at")
+_FILES = ("image", "image_digest", "rootfs_digest")
+_READ = (*KEYS, *CELL, *_FILES, "block", "replicate", "position", "status", "host", "started_at", "ended_at")
 Vector = NDArray[np.float64]
 _COLUMN_OF: Mapping[str, int] = {name: number for number, name in enumerate(BY_NAME)}
 

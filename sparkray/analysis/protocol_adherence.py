@@ -7,19 +7,23 @@ from typing import Any
 
 import polars as pl
 
+from sparkray.analysis.arm_files import bits_of, files_of
 from sparkray.analysis.frames import Frames, rank
+from sparkray.config.site import own_images
 
 _LEAST_ARMS = 2
 
 
 def adherence_of(frames: Frames) -> dict[str, Any]:
     """The adherence of the ok runs, as plain values."""
+    files = files_of(frames, own_images(frames.document.get("site")))
     return {
         "order": _order(frames),
         "gate_wait_s": _spread(frames.ok, "gate_wait_s"),
         "gate_temp_c": _spread(frames.ok, "gpu_temp_gate_c"),
         "page_cache_dropped": _answers(frames.ok, "page_cache_dropped"),
-        "files": _files(frames),
+        "files": files,
+        "bits": bits_of(files),
     }
 
 
@@ -48,15 +52,3 @@ def _answers(runs: pl.DataFrame, column: str) -> dict[str, int]:
     values = runs[column]
     yes, known = int(values.fill_null(value=False).sum()), len(values) - values.null_count()
     return {"yes": yes, "no": known - yes, "not_told": values.null_count()}
-
-
-def _files(frames: Frames) -> dict[str, Any]:
-    """Digests of the files that each arm ran, and the number of runs without one."""
-    found: dict[str, Any] = {}
-    for environment in sorted(frames.ok["environment"].unique().to_list(), key=rank):
-        digests = frames.ok.filter(pl.col("environment") == environment)["rootfs_digest"]
-        found[environment] = {
-            "digests": digests.drop_nulls().unique().sort().to_list(),
-            "not_told": digests.null_count(),
-        }
-    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 from sparkray.audit.values import integer, text
 from sparkray.checks.roofline import speculates
+from sparkray.config.site import own_images
 
 Row = Mapping[str, Any]
 # Model, its level of the load added where there is one, and environment.
@@ -40,6 +41,11 @@ class Planned:
         return tuple(
             (label(model, level), arm) for model in models if model for level in levels for arm in map(str, arms)
         )
+
+    @property
+    def own_images(self) -> dict[str, str]:
+        """Images by environment that stand in place of the site's."""
+        return own_images(self.document.get("site"))
 
     def load(self, row: Row) -> dict[str, Any]:
         """`batch`, `devices` and `speculative` of a row of `runs`, under the names of `results`; None where unknown."""

@@ -40,7 +40,10 @@ _DATASET_NAMES = {
     "started_at": "started_s",
     "replicate": "iteration",
     **{name: name for name in ("environment", "level", "status", "simulated", "block", "position", "site")},
-    **{name: name for name in ("model_path", "model_sha256", *STATE, *BY_NAME)},
+    **{
+        name: name
+        for name in ("model_path", "model_sha256", "image", "image_digest", "rootfs_digest", *STATE, *BY_NAME)
+    },
 }
 MAPPABLE = (*(name for name in COLUMNS if name not in ("row", "model_name", "stated_model")), *BY_NAME)
 _NO_METRICS = ("exit_code", "seed", "run", "run_id", "attempt", "index", "id", "stated_environment", "schema")
@@ -139,6 +142,7 @@ def dataset_results(
         remarks=remarks,
         default_site=sites.pop() if len(sites) == 1 else None,
         planned=planned.cells,
+        own_images=planned.own_images,
         gpus=tuple(dict.fromkeys(name for row in rows for name in _gpus(row))),
     )
 

@@ -9,7 +9,7 @@ not. Values that cannot be read are null and counted in `remarks`.
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -45,6 +45,9 @@ _TEXT = (
     "level",
     "status",
     "site",
+    "image",
+    "image_digest",
+    "rootfs_digest",
 )
 _INTEGER = ("iteration", "block", "position", "batch", "devices")
 _SCHEMA: dict[str, type[pl.DataType]] = {
@@ -90,7 +93,8 @@ class Claim:
 class Results:
     """Rows in the normal form, claims if the input has any, and remarks on what could not be read.
 
-    `planned` are the cells that were to be measured, where the input has them; `gpus` the machine's, by name.
+    `planned` are the cells that were to be measured, where the input has them; `gpus` the machine's, by name. `own_images`
+    are images by environment that the experiment declares in place of the site's.
     """
 
     source: str
@@ -100,6 +104,7 @@ class Results:
     default_site: str | None = None
     planned: tuple[tuple[str, str], ...] = ()
     gpus: tuple[str, ...] = ()
+    own_images: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def own(self) -> bool:

@@ -62,6 +62,13 @@ class Evidence:
     of_machine: Sequence[Row] = ()
     refused_by: frozenset[str] = frozenset()
 
+    @property
+    def earlier_alike(self) -> Sequence[Row]:
+        """Earlier runs of environments of the same image and the same options of the engine."""
+        mine, every = self.planned.environment, {row.get("environment", "") for row in self.earlier}
+        alike = {name for name in every if self.study.setup_of(name) == self.study.setup_of(mine)}
+        return [row for row in self.earlier if row.get("environment", "") in alike]
+
 
 @dataclass(frozen=True)
 class Late:

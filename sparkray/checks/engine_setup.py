@@ -3,8 +3,8 @@
 An engine that compiles keys its cache by its own settings and by variables such as CXX. Where one arm has another key it
 compiles again, starts later, and has less memory for its KV cache: a difference that is no cost of the container. So the
 hash of the compile cache, the attention backend and the tokens of the KV cache must match those of most earlier runs of
-the same model and level, in any environment, and no counted run may compile unless each is meant to (`protocol.warm_start:
-none`).
+the same model and level, in any environment of the same image and engine options, and no counted run may compile unless
+each is meant to (`protocol.warm_start: none`).
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ def _compiled(evidence: Evidence) -> Iterator[Finding]:
 def _alike(evidence: Evidence) -> Iterator[Finding]:
     for column, what in _ALIKE.items():
         value = evidence.measurement.facts.reported.get(column)
-        shown = Counter(found for row in evidence.earlier if (found := row.get(column)) is not None)
+        shown = Counter(found for row in evidence.earlier_alike if (found := row.get(column)) is not None)
         if value is None and not shown:
             continue
         usual, count = shown.most_common(1)[0] if shown else (value, 0)

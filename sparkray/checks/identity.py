@@ -1,10 +1,10 @@
-"""Does every arm run the same files, weights, engine and prompts?
+"""Does every arm run the files, weights, engine and prompts that it should?
 
-The plan comes first: the digest of the arm's files, and the hash of the weights computed inside the environment. Where
-the plan cannot know a value (engine version, checkpoint hash), a run must match most earlier runs of any environment. A
-wrong file in one arm contradicts the plan, so it marks that arm's runs only. A model file includes its vocabulary.
-Every file of a checkpoint, tokenizer included, is hashed when a sweep begins, and again before a run where times or
-sizes have changed.
+The plan comes first: the digest of the files of the arm's image, and the hash of the weights computed inside the
+environment. Where the plan cannot know a value (checkpoint hash), a run must match most earlier runs of any environment;
+in what image and engine options bring (engine version) those of environments with the same ones. A wrong file in one arm
+contradicts the plan, so it marks that arm's runs only. A model file includes its vocabulary. Every file of a checkpoint,
+tokenizer included, is hashed when a sweep begins, and again before a run where times or sizes have changed.
 """
 
 from collections import Counter
@@ -22,6 +22,7 @@ _ALIKE = {
     "checkpoint_sha256": "SHA-256 of the checkpoint",
     "dataset_sha256": "SHA-256 of the prompts",
 }
+_OF_IMAGE = ("engine_version", "model_architecture")
 
 
 _DIFFERS = {
@@ -34,6 +35,7 @@ class Check(BaseCheck):
     """See the module."""
 
     name = "identity"
+    repeats = True
     remedy = "Find the arm whose files, weights or engine differ from the plan; after an intended change: --fresh"
 
     def judge(self, evidence: Evidence) -> Verdict | None:
@@ -74,7 +76,8 @@ def _alike(evidence: Evidence) -> Iterator[Finding]:
         "model_architecture": facts.model_architecture,
     }
     for column, what in _ALIKE.items():
-        shown = Counter(value for row in evidence.earlier if (value := row.get(column)) is not None)
+        earlier = evidence.earlier_alike if column in _OF_IMAGE else evidence.earlier
+        shown = Counter(value for row in earlier if (value := row.get(column)) is not None)
         value = reported.get(column)
         if value is None or not shown:
             continue

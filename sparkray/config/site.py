@@ -28,18 +28,30 @@ def is_native(environment: str) -> bool:
     return environment.startswith(NATIVE)
 
 
+def own_images(site: object) -> dict[str, str]:
+    """Images by environment, of those that have one in place of the site's, from a site as plain values."""
+    known = site if isinstance(site, Mapping) else {}
+    environments = known.get("environments")
+    each = environments.items() if isinstance(environments, Mapping) else ()
+    images = {str(name): str(one.get("image") or "") for name, one in each if isinstance(one, Mapping)}
+    return {name: image for name, image in images.items() if image not in ("", known.get("image"))}
+
+
 @dataclass(frozen=True)
 class Environment:
     """A container environment of a site.
 
     `adapt` names the options that the site gives up when the host cannot honour them; each loss is recorded as a
-    deviation. Options that are not named there, or that the user asked for, are never given up.
+    deviation. Options that are not named there, or that the user asked for, are never given up. `image` is a reference in
+    place of the site's image, `engine` has options of the engine in place of the experiment's of the same names.
     """
 
     __pydantic_config__ = STRICT
 
     options: DockerOptions
     adapt: tuple[str, ...] = ()
+    image: str = ""
+    engine: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from sparkray.docker_engine import docker_errors
 from sparkray.engines import Engine
 from sparkray.errors import ImageError, PreflightError, RunError, RunTimeoutError
 from sparkray.execute.layout import LABEL, Bind
-from sparkray.execute.preflight import Probe, honoured
+from sparkray.execute.preflight import Probe, Refusals, honoured
 from sparkray.images import venv
 from sparkray.images.entrypoint import entrypoint_variables
 from sparkray.images.host_files import is_bound
@@ -63,42 +64,49 @@ class Arm:
     gpu_route: str | None = None
 
 
-def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dict[str, Arm]:
+def make_arms(
+    study: Study, images: Images, found: Mapping[str, Image], *, notify: Notify, refusals: Refusals
+) -> dict[str, Arm]:
     """Every environment of the study but what needs no image, in the order of its treatments.
+
+    Args:
+        study: The study.
+        images: Of this machine's Docker engine.
+        found: The images by `Treatment.image`.
+        notify: Told of each step.
+        refusals: Of single flags, as far as they are known; added to.
 
     Raises:
         HostError: A flag that this host cannot honour, no space for the export, no root.
     """
     container = Container(images.client)
-    cdi_dirs = cdi_folders(images.client)
-    probe = Probe(
-        container,
-        image,
-        *_idle(study, images.cache),
-        known=images.refusals,
-        routes=lambda gpus: routes_for(gpus, cdi_dirs),
-    )
     treatments = measured(study)
-    tried = {t.environment: _try(t, probe, notify) for t in treatments if t.in_container}
-    if not tried:
-        baseline = study.site.environments[CONTAINER_BASELINE]
-        tried[CONTAINER_BASELINE] = _try(Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt), probe, notify)
-    first = next(iter(tried.values()))
-    if image.has_entrypoint:
-        notify("image: asking its entrypoint what it would set")
-    added, unknown = _added(study, images, image, first.options)
-    start, lost = _reachable(first.start)
-    lost = (*lost, *unknown)
+    contained = [t for t in treatments if t.in_container] or [_baseline(study)]
+    cdi_dirs = cdi_folders(images.client)
+
+    def tried_out(treatment: Treatment) -> Tried:
+        idle = _idle(treatment.image or study.site.image, images.cache)
+        routes = partial(routes_for, cdi_dirs=cdi_dirs)
+        return _try(treatment, Probe(container, found[treatment.image], *idle, known=refusals, routes=routes), notify)
+
+    tried = {treatment.environment: tried_out(treatment) for treatment in contained}
+    first = {treatment.image: tried[treatment.environment].options for treatment in reversed(contained)}
+    entrypoints = Entrypoints(study, images, first, notify)
+    start, lost = _reachable(tried[contained[0].environment].start)
     gpu = any_wants_gpu(environment.options for environment in study.site.environments.values())
-    bound = tuple((folder, folder, True) for folder in image.bound)
     driver = Driver.of_host(cdi_dirs) if gpu or any(route_of(t.options) for t in tried.values()) else None
     arms: dict[str, Arm] = {}
     for treatment in treatments:
         name = treatment.environment
+        if name == HOST:
+            arms[name] = replace(host_arm(treatment, start, lost), gpu_route=OUTSIDE_DOCKER if gpu else None)
+            continue
+        image = found[treatment.image]
+        bound = tuple((folder, folder, True) for folder in image.bound)
+        added, unknown = entrypoints.added(treatment, image)
         if treatment.in_container:
-            effective = replace(treatment, options=tried[name].options)
             bare = Arm(
-                effective,
+                replace(treatment, options=tried[name].options),
                 container,
                 image,
                 None,
@@ -118,31 +126,55 @@ def make_arms(study: Study, images: Images, image: Image, notify: Notify) -> dic
                 images.rootfs(image),
                 environment=_native_environment(image, added),
                 start=start,
-                deviations=lost,
+                deviations=(*lost, *unknown),
                 binds=bound,
                 gpu_route=OUTSIDE_DOCKER if gpu else None,
             )
             arms[name] = with_driver(bare, driver)
-        elif name == HOST:
-            arms[name] = replace(host_arm(treatment, start, lost), gpu_route=OUTSIDE_DOCKER if gpu else None)
     return arms
 
 
-def _added(
-    study: Study, images: Images, image: Image, options: DockerOptions
-) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Variables that the image's entrypoint sets, and what is not known of them.
+def _baseline(study: Study) -> Treatment:
+    """The site's container: a study without one takes its start state all the same."""
+    baseline = study.site.environments[CONTAINER_BASELINE]
+    return Treatment(CONTAINER_BASELINE, baseline.options, baseline.adapt)
 
-    The entrypoint of a server's image may be the server, which runs no other command.
+
+Added = tuple[dict[str, str], tuple[str, ...]]
+
+
+@dataclass
+class Entrypoints:
+    """Variables that the entrypoints of a study's images set, each image asked once.
+
+    `options` are the flags of the first container of each image, by `Treatment.image`.
     """
-    if study.engine_options.get("recipe", {}).get("with_entrypoint"):
-        return {}, ()
-    try:
-        return entrypoint_variables(images.client, image, options), ()
-    except ImageError as error:
-        if study.experiment.workload.kind != "serve":
-            raise
-        return {}, (f"variables that the image's entrypoint sets are unknown: {error.message}",)
+
+    study: Study
+    images: Images
+    options: Mapping[str, DockerOptions]
+    notify: Notify
+    known: dict[tuple[str, bool], Added] = field(default_factory=dict)
+
+    def added(self, treatment: Treatment, image: Image) -> Added:
+        """What its image's entrypoint sets, and what is not known of that; nothing where the command begins with it."""
+        recipe = (treatment.engine_options or self.study.engine_options).get("recipe") or {}
+        key = treatment.image, bool(recipe.get("with_entrypoint"))
+        if key not in self.known:
+            self.known[key] = ({}, ()) if key[1] else self._asked(treatment, image)
+        return self.known[key]
+
+    def _asked(self, treatment: Treatment, image: Image) -> Added:
+        """The entrypoint of a server's image may be the server, which runs no other command."""
+        if image.has_entrypoint:
+            self.notify("image: asking its entrypoint what it would set")
+        options = self.options.get(treatment.image) or next(iter(self.options.values()))
+        try:
+            return entrypoint_variables(self.images.client, image, options), ()
+        except ImageError as error:
+            if self.study.experiment.workload.kind != "serve":
+                raise
+            return {}, (f"variables that the image's entrypoint sets are unknown: {error.message}",)
 
 
 @dataclass(frozen=True)
@@ -291,9 +323,9 @@ def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
         return launch.log.read_text(errors="replace")
 
 
-def _idle(study: Study, cache: Path) -> tuple[tuple[str, ...], Path | None]:
-    """A command that waits, so that a container can be looked at, and the file to mount for it."""
-    if study.site.image in ("venv", "double"):
+def _idle(image: str, cache: Path) -> tuple[tuple[str, ...], Path | None]:
+    """A command that waits, so that a container of an image can be looked at, and the file to mount for it."""
+    if image in ("venv", "double"):
         return (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)"), None
     program = write_idle(cache)
     return (("sleep", "60"), None) if program is None else ((_IDLE,), program)

@@ -40,11 +40,12 @@ def make_launch(
     weights = prepared.weights[planned.model].path
     job = job_of(study, planned, arm.tool)
     on_host = planned.environment == HOST
-    folders = run_folders(prepared.dataset.path, planned, attempt)
+    own_inputs = bool(arm.treatment.engine_options)
+    folders = run_folders(prepared.dataset.path, planned, attempt, own_inputs=own_inputs)
     paths: Paths = (
         host_paths(weights, folders, sys.executable)
         if on_host
-        else inside_paths(card, prepared.engine, study.site.image)
+        else inside_paths(card, prepared.engine, study.image_of(planned.environment))
     )
     port = _port(prepared.engine, job, arm)
     if port is not None:

@@ -106,13 +106,15 @@ def job_of(study: Study, planned: PlannedRun, tool: Mapping[str, str] | None = N
         study.experiment.seed,
         study.options_of(planned),
         tool or {},
-        study.site.image,
+        study.image_of(planned.environment),
     )
 
 
 def engine_warnings(study: Study, runs: Iterable[PlannedRun], engine: Engine) -> list[str]:
     """What the engine warns of in the planned runs that are not refused, each warning once, in the order of the runs."""
-    jobs = {(run.model, run.level): run for run in runs if refused(study, run) is None}
+    own = {treatment.environment for treatment in study.treatments if treatment.image or treatment.engine_options}
+    todo = (run for run in runs if refused(study, run) is None)
+    jobs = {(run.model, run.level, run.environment if run.environment in own else ""): run for run in todo}
     floor_gib = study.experiment.protocol.memory_floor_gib
     every = (engine.warnings(job_of(study, run), memory_floor_gib=floor_gib) for run in jobs.values())
     cpusets = {treatment.environment: treatment.options.cpuset_cpus for treatment in study.treatments}
@@ -126,7 +128,10 @@ def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> Engine
 
     The port of a server is an example, unless the options set one: each run takes one that is free.
     """
-    job, paths = job_of(study, planned), inside_paths(study.card(planned.model), engine, study.site.image)
+    job, paths = (
+        job_of(study, planned),
+        inside_paths(study.card(planned.model), engine, study.image_of(planned.environment)),
+    )
     return engine.command(
         job, at_port(paths, job.options.get("port") or paths.port, study.treatment(planned.environment))
     )
@@ -138,9 +143,13 @@ def at_port(paths: Paths, port: int, treatment: Treatment) -> Paths:
     return replace(paths, port=port, host=EVERY_ADDRESS if inside else LOOPBACK)
 
 
-def run_folders(dataset: Path, planned: PlannedRun, attempt: int) -> dict[str, Path]:
-    """`in`, kept with the dataset for every run of a model, and `out`, of one attempt alone."""
-    inputs = f"{planned.model}-host" if planned.environment == HOST else planned.model
+def run_folders(dataset: Path, planned: PlannedRun, attempt: int, *, own_inputs: bool = False) -> dict[str, Path]:
+    """`in`, kept with the dataset for every run of a model, and `out`, of one attempt alone.
+
+    `own_inputs`: the environment has options of the engine of its own, and so inputs of its own.
+    """
+    own = own_inputs or planned.environment == HOST
+    inputs = f"{planned.model}-{planned.environment}" if own else planned.model
     level = planned.level.replace("=", "-").replace(" ", "-")
     return {
         "in": dataset / "inputs" / (f"{inputs}-{level}" if level else inputs),
@@ -160,19 +169,20 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         return None
     card = study.card(planned.model)
     command = planned_command(study, planned, engine)
-    folders = run_folders(dataset, planned, attempt=1)
+    folders = run_folders(dataset, planned, 1, own_inputs=bool(treatment.engine_options))
     model = weights_path(card, models_root(study.site.models_root, cache_folder()), cache_folder())
-    repository = {"venv": venv.REPOSITORY, "double": venv.DOUBLE_REPOSITORY, HOST_FILES: host_files.REPOSITORY}
-    image = f"{repository[study.site.image]}:latest" if study.site.image in repository else study.site.image
-    folders_of_host = study.site.host_files if study.site.image == HOST_FILES else ()
+    reference = study.image_of(planned.environment)
+    built = {"venv": venv.REPOSITORY, "double": venv.DOUBLE_REPOSITORY, HOST_FILES: host_files.REPOSITORY}
+    folders_of_host = study.site.host_files if reference == HOST_FILES else ()
     name = container_name(planned.run_id)
-    built_here = study.site.image in ("venv", "double")
     variables = with_engine_variables(
-        hf_environment(study.site.hf_cache), command.environment, venv.ENVIRONMENT if built_here else {}
+        hf_environment(study.site.hf_cache),
+        command.environment,
+        venv.ENVIRONMENT if reference in ("venv", "double") else {},
     )
     return ContainerSpec(
         name=name,
-        image=image,
+        image=f"{built[reference]}:latest" if reference in built else reference,
         argv=command.argv,
         options=treatment.options,
         environment={**variables, MARKER: name},

@@ -32,20 +32,23 @@ _REMEDIES = {
 }
 
 
+Refusals = dict[tuple[str, str], str | None]
+"""Why Docker refuses single flags, None where it does not, by image and flag; kept for a session, as arms share most."""
+
+
 @dataclass(frozen=True)
 class Probe:
     """Starts a container that does nothing, with given flags, and looks at it.
 
     `idle` is a command that waits, and `program` a file of the host that is mounted for it, where the image has none.
-    `known` is what was found of single flags before: why each is refused, or None. `routes` gives the routes to a GPU beside
-    `--gpus`, for a value of that flag.
+    `known` is what was found before. `routes` gives the routes to a GPU beside `--gpus`, for a value of that flag.
     """
 
     runtime: Runtime
     image: Image
     idle: tuple[str, ...]
     program: Path | None = None
-    known: dict[str, str | None] = field(default_factory=dict)
+    known: Refusals = field(default_factory=dict)
     routes: Callable[[str], Sequence[Route]] = lambda _: ()
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
@@ -78,15 +81,21 @@ class Probe:
                 return effective_state(running.pid)
 
     def refusal(self, options: DockerOptions) -> str | None:
-        """Why Docker refuses one flag by itself, or None. Raises DockerError."""
-        key = repr(options)
-        if key not in self.known:
-            try:
-                self.state(options)
-                self.known[key] = None
-            except RunUnreadyError as error:
+        """Why Docker refuses one flag by itself, or None. Raises DockerError.
+
+        Only a refusal whose cause is known to last is kept: a busy engine, a time-out or a full disk pass.
+        """
+        key = self.image.digest, repr(options)
+        if key in self.known:
+            return self.known[key]
+        try:
+            self.state(options)
+        except RunUnreadyError as error:
+            if _remedy(error.message):
                 self.known[key] = error.message
-        return self.known[key]
+            return error.message
+        self.known[key] = None
+        return None
 
 
 def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[str, ...], Mapping[str, Any]]:

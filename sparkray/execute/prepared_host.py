@@ -1,7 +1,7 @@
 """Prepares a machine for a study: images, root file systems, weights, arms."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from sparkray.execute.checkpoint import Checkpoints
 from sparkray.execute.history import History
 from sparkray.execute.layout import WORKERS_ON_HOST, models_root
 from sparkray.execute.leftovers import Leftovers, drop_unfinished
+from sparkray.execute.preflight import Refusals
 from sparkray.images import venv
 from sparkray.images.digest import Remembered
 from sparkray.images.host_files import is_bound
@@ -35,10 +36,19 @@ from sparkray.units import gib
 
 
 @dataclass(frozen=True)
+class Files:
+    """What arms run: an image, None where there is only the host's, and what its files hash to."""
+
+    image: Image | None
+    digest: str
+
+
+@dataclass(frozen=True)
 class PreparedHost:
     """Everything that is the same for every run of a sweep on this machine.
 
-    `unready` holds, by model, why its runs cannot be started; `expected_digest` is what every arm's files must hash to.
+    `unready` holds, by model, why its runs cannot be started. `files` are by `Treatment.image`: the site's under an empty
+    name. `refusals` are of single flags by this machine's Docker engine.
     """
 
     study: Study
@@ -48,11 +58,12 @@ class PreparedHost:
     images: Images | None
     arms: Mapping[str, Arm]
     weights: Mapping[str, Located]
-    expected_digest: str
+    files: Mapping[str, Files]
     unready: Mapping[str, str] = field(default_factory=dict)
     memory_gib: float | None = None
     checkpoints: Checkpoints | None = None
     cache: Path = field(default_factory=cache_folder)
+    refusals: Refusals = field(default_factory=dict)
 
     @cached_property
     def history(self) -> History:
@@ -61,19 +72,25 @@ class PreparedHost:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must not change inside a dataset: the machine, the files of every arm, the image, each model's weights."""
+        """What must not change inside a dataset: the machine, files and image of each arm, each model's weights.
+
+        Files and images are by environment, of those that have their own; the others' are under an empty name. None is not
+        known: no arm of this sweep has them.
+        """
+        own = {name: self.files.get(image) for name, image in {"": "", **self.study.own_images}.items()}
         return {
             "host": self.machine.host,
-            "rootfs_digest": self.expected_digest,
-            "image_digest": self._image.digest if self._image else None,
+            "rootfs_digest": {name: files.digest if files else None for name, files in own.items()},
+            "image_digest": {
+                name: files.image.digest if files and files.image else None for name, files in own.items()
+            },
             "weights": {name: found.sha256 or found.checkpoint for name, found in self.weights.items()},
             "weights_digest": {name: found.digest for name, found in self.weights.items()},
         }
 
-    @property
-    def _image(self) -> Image | None:
-        """The image of every arm that has one."""
-        return next((arm.image for arm in self.arms.values() if arm.image is not None), None)
+    def expected_digest(self, environment: str) -> str:
+        """What an arm's files must hash to."""
+        return self.files[self.arms[environment].treatment.image].digest
 
     def weights_now(self, model: str) -> str | None:
         """The digest of a checkpoint's files as they are now; None for a single file, which is hashed inside each run.
@@ -97,7 +114,7 @@ class PreparedHost:
         if self.images is None:
             return host_digest()
         if environment == HOST:
-            return self.images.host_digest(self._image)
+            return self.images.host_digest(self.files[""].image)
         if arm.image is None:
             raise AssertionError(environment)
         root = self.images.container_digest(arm.image) if arm.rootfs is None else self.images.rootfs_digest(arm.rootfs)
@@ -119,21 +136,20 @@ def prepare_host(
     if study.experiment.workload.kind == "serve":
         must_have_client_cpus(study.site.client_cpus, usable_cpus())
     cache = cache or cache_folder()
+    refusals: Refusals = {}
     drop_unfinished(cache, notify)
     checkpoints = Checkpoints(Remembered(cache / "checkpoints.json"), notify)
     weights, unready = _weights(study, cache, notify, checkpoints)
     if all(treatment.environment == HOST for treatment in study.treatments):
-        images, expected = None, host_digest()
+        images, files = None, {"": Files(None, host_digest())}
         arms = {HOST: host_arm(study.treatments[0], StartState())}
     else:
         images = Images(connect(), cache)
         with docker_errors("asking the Docker engine for its version"):
             machine = machine.running(versions_of(images.client.version()))
         Leftovers(images.client).clear(notify)
-        notify(f"image: {study.site.image}")
-        image = _image(study, engine, images)
-        expected = images.with_bound(images.container_digest(image), image)
-        arms = probed(make_arms(study, images, image, notify), engine, cache, notify)
+        files = _files(study, engine, images, notify)
+        arms = probed(_make_arms(study, images, files, refusals, notify), engine, cache, notify)
     return PreparedHost(
         study,
         engine,
@@ -142,11 +158,12 @@ def prepare_host(
         images,
         arms,
         weights,
-        expected,
+        files,
         unready,
         memory_gib=memory_for(study.site),
         checkpoints=checkpoints,
         cache=cache,
+        refusals=refusals,
     )
 
 
@@ -161,15 +178,24 @@ def adapt_host(
     known = {treatment.environment: treatment for treatment in prepared.study.treatments}
     arms = {name: arm for name, arm in prepared.arms.items() if name in known}
     fresh = tuple(t for t in measured(study) if known.get(t.environment) != t or t.environment not in arms)
-    image = next((arm.image for arm in prepared.arms.values() if arm.image is not None), None)
-    if fresh and (image is None or prepared.images is None):
+    files = prepared.files
+    if fresh and prepared.images is None:
         return prepare_host(study, prepared.machine, dataset, notify, cache=cache)
-    if fresh and image is not None and prepared.images is not None:
-        made = make_arms(replace(study, treatments=fresh), prepared.images, image, notify)
+    if fresh and prepared.images is not None:
+        changed = replace(study, treatments=fresh)
+        files = {**_files(changed, prepared.engine, prepared.images, notify, known=files), **files}
+        made = _make_arms(changed, prepared.images, files, prepared.refusals, notify)
         before = prepared.arms.values()
         arms.update(probed(made, prepared.engine, cache or cache_folder(), notify, known=before))
     wanted = {treatment.environment: arms[treatment.environment] for treatment in measured(study)}
-    return replace(prepared, study=study, dataset=dataset, arms=wanted)
+    return replace(prepared, study=study, dataset=dataset, arms=wanted, files=files)
+
+
+def _make_arms(
+    study: Study, images: Images, files: Mapping[str, Files], refusals: Refusals, notify: Notify
+) -> dict[str, Arm]:
+    found = {reference: each.image for reference, each in files.items() if each.image is not None}
+    return make_arms(study, images, found, notify=notify, refusals=refusals)
 
 
 def memory_for(site: Site) -> float | None:
@@ -184,22 +210,34 @@ def memory_for(site: Site) -> float | None:
     return None if has_gpu and site.memory_gib is None else gib(psutil.virtual_memory().total)
 
 
-def _image(study: Study, engine: Engine, images: Images) -> Image:
-    """The site's image: built here (virtual environment, the host's own files, a simulated engine), or an existing one."""
-    if study.site.image == "venv":
+def _files(
+    study: Study, engine: Engine, images: Images, notify: Notify, *, known: Collection[str] = ()
+) -> dict[str, Files]:
+    """Images of the study's arms that are not known, with what their files hash to. Raises HostError."""
+    files: dict[str, Files] = {}
+    for own in sorted({treatment.image for treatment in measured(study)} - set(known)):
+        notify(f"image: {own or study.site.image}")
+        image = _image(own or study.site.image, study, engine, images=images)
+        files[own] = Files(image, images.with_bound(images.container_digest(image), image))
+    return files
+
+
+def _image(reference: str, study: Study, engine: Engine, *, images: Images) -> Image:
+    """An image: built here (virtual environment, the host's own files, a simulated engine), or an existing one."""
+    if reference == "venv":
         return images.from_venv()
-    if study.site.image == HOST_FILES:
+    if reference == HOST_FILES:
         if engine.image_contents == "venv":
             must_reach_venv(study.site.host_files)
         return images.from_host(study.site.host_files, content=study.site.host_files_content)
-    if study.site.image == "double":
+    if reference == "double":
         if not isinstance(engine, Simulator):
             raise ConfigError(
                 f"site.image is 'double', and engine {study.engine} has no simulator",
                 "Name an image of the engine: --set site.image=IMAGE",
             )
         return images.from_files(engine.simulator_files(study.engine_options, venv.PYTHON), venv.DOUBLE_REPOSITORY)
-    return images.find(study.site.image)
+    return images.find(reference)
 
 
 def must_reach_venv(folders: Sequence[str]) -> None:

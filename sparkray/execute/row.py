@@ -11,11 +11,12 @@ import psutil
 from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
+from sparkray.engines import SERVER
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.warm_start import policy_of
 from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
-from sparkray.plan import PlannedRun, experiment_sha256
+from sparkray.plan import PlannedRun, Study, experiment_sha256
 from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
 from sparkray.telemetry.host import memory_row, parse_meminfo
 from sparkray.telemetry.recorder import recover
@@ -57,7 +58,7 @@ def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> 
         "host": prepared.machine.host,
         "workload": study.experiment.workload.kind,
         "simulated": study.site.simulated,
-        "engine": study.engine,
+        "engine": _engine_of(study, planned),
         "image": arm.image.reference if arm.image else None,
         "checkpoint_sha256": located.checkpoint if located else None,
         "image_digest": arm.image.digest if arm.image else None,
@@ -73,6 +74,12 @@ def first_columns(prepared: PreparedHost, planned: PlannedRun, attempt: int) -> 
         "warm_start": policy_of(prepared),
         "slo": json.dumps(asdict(serving.slo)) if (serving := study.experiment.workload.serve) else None,
     }
+
+
+def _engine_of(study: Study, planned: PlannedRun) -> str:
+    """The engine's name; that of the recipe where the environment has one of its own."""
+    recipe = study.options_of(planned).get("recipe")
+    return f"{SERVER}:{recipe['name']}" if recipe else study.engine
 
 
 def memory_before() -> dict[str, float | None]:

@@ -66,7 +66,7 @@ def _asked(prepared: PreparedHost, planned: PlannedRun, launch: Launch, measurem
     inside = inside_paths(job.card, prepared.engine).model
     model_path = str(weights.path) if planned.environment == HOST else inside
     return Asked(
-        rootfs_digest=prepared.expected_digest,
+        rootfs_digest=prepared.expected_digest(planned.environment),
         model_sha256=weights.sha256,
         weights_digest=weights.digest,
         mismatches=prepared.engine.identity(measurement, job, model_path=model_path),

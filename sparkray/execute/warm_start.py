@@ -50,7 +50,7 @@ def cache_binds(prepared: PreparedHost, planned: PlannedRun, empty: Path) -> tup
 
 def _folder(prepared: PreparedHost, environment: str) -> Path:
     """The cache of an environment: of one set of files and one engine, whatever the experiment."""
-    files = canonical_sha256([prepared.study.engine, prepared.expected_digest])[:_SHORT]
+    files = canonical_sha256([prepared.study.engine, prepared.expected_digest(environment)])[:_SHORT]
     name = "shared" if policy_of(prepared) == "shared" else environment.replace(":", "-")
     return prepared.cache / "compiled" / files / name
 
@@ -88,7 +88,7 @@ def _key(prepared: PreparedHost, planned: PlannedRun, environment: str) -> str:
             "machine": prepared.machine.host,
             "experiment": study.experiment.name,
             "engine": study.engine,
-            "options": dict(study.options_of(planned)),
+            "options": dict(study.options_of(replace(planned, environment=environment))),
             "model": planned.model,
             "weights": weights.checkpoint or weights.sha256 if weights else None,
             "load": [workload.kind, study.concurrency(planned), workload.most_input, workload.most_output],

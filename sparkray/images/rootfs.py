@@ -63,7 +63,6 @@ class Images:
         self.client = client
         self.cache = cache
         self.remembered = Remembered(cache / "digests.json")
-        self.refusals: dict[str, str | None] = {}  # of single flags by this engine: environments share most of them
         self.bound: BoundFolders | None = None
 
     def from_venv(self) -> Image:

@@ -15,7 +15,7 @@ from sparkray.config.equivalence import differing_fields, state_signature
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import HostError
 from sparkray.metrics import BY_NAME
-from sparkray.plan import PlannedRun, Treatment, canonical_sha256
+from sparkray.plan import PlannedRun, Treatment, canonical_sha256, without_later
 from sparkray.store import Dataset
 
 Row = Mapping[str, Any]
@@ -143,4 +143,4 @@ def _nothing_to_compare_with(what: str, rows: Sequence[Row], path: Path) -> Host
 
 def key_of(treatment: Treatment) -> str:
     """Hash of a treatment, flags included: two sets of flags under one name have two keys."""
-    return canonical_sha256(asdict(treatment))[:_KEY_CHARACTERS]
+    return canonical_sha256(without_later(asdict(treatment)))[:_KEY_CHARACTERS]

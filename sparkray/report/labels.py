@@ -11,6 +11,7 @@ _SHORT: Mapping[str, str] = {
     "host": "host process",
     "container_baseline": "container",
     "container_optimized": "tuned container",
+    "container_against": "second container",
 }
 _TINY: Mapping[str, str] = {"container_baseline": "cont.", "container_optimized": "tuned", "host": "host"}
 _LONG: Mapping[str, str] = {

@@ -4,7 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,14 @@ from sparkray.workflows.compare import (
     Compared,
     ComparedLoad,
     check_comparable,
+    differences,
     experiment_of,
     idle_flags,
     model_card,
     notes_of,
     runs_for,
     secrets_in,
+    unchecked,
     understand,
     write_files,
 )
@@ -82,8 +84,9 @@ _LOAD = ComparedLoad()
 def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     """Compare a `docker run` line of a server with the same image, command and variables in a chroot.
 
-    The options of sparkray stand before the line. It writes an experiment file, which every other verb takes. With
-    --engine and no line, the line is that of the recipe for this site and model.
+    With --against it compares two lines: two sets of flags, two images, or two servers of one model. The options of
+    sparkray stand before the line. It writes an experiment file, which every other verb takes. With --engine and no
+    line, the line is that of the recipe for this site and model.
     """
     catalog = Catalog(data_root())
     if not line:
@@ -159,7 +162,7 @@ def _compare(compared: Mapping[str, Compared], catalog: Catalog, arguments: Mapp
         study = build_study(options)
     out = console(to_stderr=False)
     secrets = secrets_in([each.line for each in compared.values()])
-    for text in _understood(study, first, path, secrets):
+    for text in _understood(study, list(compared.values()), path, secrets):
         print_line(out, text)
     if arguments["dry_run"]:
         runs = make_plan(study)
@@ -204,7 +207,7 @@ def _seconds(study: Study) -> float:
     return sum(timing.total_s(run) for run in make_plan(once))
 
 
-def _understood(study: Study, compared: Compared, path: Path, secrets: list[str]) -> list[str]:
+def _understood(study: Study, lines: Sequence[Compared], path: Path, secrets: list[str]) -> list[str]:
     engine = load_engine(study.engine)
     commands: dict[str, str] = {}
     for run in make_plan(replace(study, experiment=replace(study.experiment, runs=1))):
@@ -213,10 +216,9 @@ def _understood(study: Study, compared: Compared, path: Path, secrets: list[str]
         commands[run.environment] = run_line(container) if container else chroot
     return rendered(
         "compare.txt.j2",
-        image=compared.line.image,
-        engine=compared.recipe.name,
-        model=compared.model,
-        port=compared.port,
+        lines=lines,
+        differ=differences(*lines) if len(lines) > 1 else [],
+        unchecked=unchecked(*lines) if len(lines) > 1 else [],
         commands=dict(sorted(commands.items(), key=lambda item: (NATIVE, CONTAINER_BASELINE, AGAINST).index(item[0]))),
         path=path,
         secrets=secrets,

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from sparkray.analysis import as_document, cell_name, cells, comparisons, frames_of_rows, shown_metrics
+from sparkray.analysis.arm_files import files_of
 from sparkray.analysis.context import DEFAULT_SEED
 from sparkray.analysis.interim import standings
 from sparkray.analysis.knee import about_knees, knee_rows
@@ -103,7 +104,8 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     lines = [f"Interim analysis: {text_of(one)}" for one in interim if one.interim.ratio is not None]
     primary = study.experiment.primary_metrics
     shown = [{**row, "model": cell_name(row), "primary": row["metric"] in primary} for row in compared]
-    findings = Findings(shown, means, warnings, equivalence_document(study), lines, about_knees(knees))
+    files = files_of(frames, study.own_images)
+    findings = Findings(shown, means, warnings, equivalence_document(study), lines, about_knees(knees), files)
     show_summary(findings, out, calibration=calibration, counts=counts, simulated=simulated, dataset=dataset.path)
     return counts
 

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from sparkray.analysis import Analysis, cell_name
+from sparkray.analysis.arm_files import bits_of
 from sparkray.analysis.decisions import decision_rows, is_memory
 from sparkray.analysis.frames import rank
 from sparkray.analysis.knee import about_knees
@@ -34,6 +35,7 @@ class Findings:
         equal: Equivalent environments (`sweep.equivalence`); those that were not measured are listed.
         interim: What interim analyses decided, a line each.
         knees: Rows of the table `knee`.
+        files: Digests and images by environment (`analysis.arm_files`).
     """
 
     comparisons: Sequence[Row]
@@ -42,6 +44,7 @@ class Findings:
     equal: Sequence[Row] = ()
     interim: Sequence[str] = ()
     knees: Sequence[Row] = ()
+    files: Mapping[str, Row] = field(default_factory=dict)
 
 
 def warnings_of(checks: Iterable[Row]) -> dict[str, int]:
@@ -63,6 +66,7 @@ def findings_of(analysis: Analysis) -> Findings:
         {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described},
         dict(sorted(warned.items(), key=lambda item: -item[1])),
         knees=about_knees(analysis.tables["knee"].iter_rows(named=True)),
+        files=analysis.context["conduct"]["files"],
     )
 
 
@@ -79,6 +83,8 @@ def summary_lines(findings: Findings, **more: object) -> list[str]:
         "equal": equal,
         "interim": findings.interim,
         "knees": findings.knees,
+        "files": findings.files,
+        "bits": bits_of(findings.files),
         **_NOTHING,
         **more,
     }

@@ -1,7 +1,8 @@
 """`compare`: a pasted `docker run` line as an experiment file, and which of its flags cannot act.
 
-The line becomes the container arm, and the same image, command, environment and mounts in a chroot the native one. The
-experiment and the model's card are files in the results folder, so that every other verb can take them.
+The line becomes the container arm, and the same image, command, environment and mounts in a chroot the native one. Of two
+lines each becomes a container arm, with an image, a command and a port of its own where they differ. The experiment and the
+model's card are files in the results folder, so that every other verb can take them.
 """
 
 import hashlib
@@ -160,22 +161,39 @@ def experiment_of(compared: Compared, load: ComparedLoad, against: Compared | No
         "command, variables and mounts?"
     )
     if against is not None:
-        question = f"Does {compared.line.image} do better under Docker with {flags} or with {_flags(against)}?"
+        own, other = compared.line.image, against.line.image
+        both = (f"{own} ({flags})", f"{other} ({_flags(against)})") if own != other else (flags, _flags(against))
+        question = (
+            f"Does {'a server' if own != other else own} do better under Docker with {both[0]} or with {both[1]}?"
+        )
     return {
         "question": question,
         "environments": [*([] if against else [NATIVE]), *containers],
-        "containers": {name: {"options": _plain(each.options)} for name, each in containers.items()},
-        "engine": {
-            "name": f"server:{compared.recipe.name}",
-            "port": compared.port,
-            "recipe": json.loads(json.dumps(asdict(recipe_of_line(compared)))),
-        },
+        "containers": {name: _container(each, compared) for name, each in containers.items()},
+        "engine": {"name": f"server:{compared.recipe.name}", **_engine(compared)},
         "order": "random",
         "seed": _SEED,
         "timeout_s": _TIMEOUT_S,
         "workload": {"kind": "serve", "warmup_requests": 2, **asdict(load), "serve": {"ready_timeout_s": _READY_S}},
         "primary_metrics": list(_PRIMARY),
         "margins": dict(_PRIMARY),
+    }
+
+
+def _engine(compared: Compared) -> dict[str, Any]:
+    """Options of the engine that a line amounts to."""
+    return {"port": compared.port, "recipe": json.loads(json.dumps(asdict(recipe_of_line(compared))))}
+
+
+def _container(compared: Compared, first: Compared) -> dict[str, Any]:
+    """A line as a container environment: its flags, and what it has in place of the first line's."""
+    shared, own = _engine(first), _engine(compared)
+    engine = {name: value for name, value in own.items() if value != shared[name]}
+    image = compared.line.image if compared.line.image != first.line.image else ""
+    return {
+        "options": _plain(compared.options),
+        **({"image": image} if image else {}),
+        **({"engine": engine} if engine else {}),
     }
 
 
@@ -188,20 +206,63 @@ def _plain(options: DockerOptions) -> dict[str, Any]:
 
 
 def check_comparable(first: Compared, second: Compared) -> None:
-    """Raises InputError where two lines differ in more than their flags: arms of one experiment share the rest."""
+    """Raises InputError where two lines do not get the same load: another model, or another form of requests."""
+    separately = "compare each line with its own native arm: sparkray compare -- docker run ..."
+    one, other = _model_served(first), _model_served(second)
+    if None not in (one, other) and one != other:
+        raise InputError(
+            f"the two lines serve different models: {one} and {other}",
+            f"Name the same model in both, by the same name or mounted from the same path; or {separately}",
+        )
+    forms = [_form(compared.recipe) for compared in (first, second)]
+    if forms[0] != forms[1]:
+        names = first.recipe.name, second.recipe.name
+        raise InputError(
+            f"{names[0]} and {names[1]} cannot be sent the same requests: {forms[0]}, and {forms[1]}",
+            separately.capitalize(),
+        )
+
+
+def _model_served(compared: Compared) -> str | None:
+    """Where a line's model is on this machine; else its name, without the folder inside the image. None: not named."""
+    named = compared.model
+    if named is None:
+        return None
+    path = path_on_host(named, compared.line, compared.image) if "/" in named else None
+    if path is not None:
+        return os.path.realpath(path)
+    return Path(named).name if named.startswith("/") else named
+
+
+def _form(recipe: Recipe) -> str:
+    prompts = "token ids" if recipe.requests.token_ids else "text"
+    return f"{prompts} to the endpoint {recipe.requests.endpoint}"
+
+
+def differences(first: Compared, second: Compared) -> list[str]:
+    """What two lines differ in beside their flags, in words; a command and variables by name, for they may hold secrets."""
+    line, other = first.line, second.line
+    variables = sorted({name for name, _ in dict(line.environment).items() ^ dict(other.environment).items()})
     parts = {
-        "image": (first.line.image, second.line.image),
-        "command": (first.command, second.command),
-        "environment": (dict(first.line.environment), dict(second.line.environment)),
-        "mounts": (sorted(first.line.binds), sorted(second.line.binds)),
-        "port": (first.port, second.port),
+        f"image ({line.image}, {other.image})": line.image != other.image,
+        f"engine ({first.recipe.name}, {second.recipe.name})": first.recipe.name != second.recipe.name,
+        "command": first.command != second.command,
+        f"variables ({', '.join(variables)})": bool(variables),
+        "mounts": sorted(line.binds) != sorted(other.binds),
+        "working folder": recipe_of_line(first).workdir != recipe_of_line(second).workdir,
+        f"port ({first.port}, {second.port})": first.port != second.port,
     }
-    for what, (one, other) in parts.items():
-        if one != other:
-            raise InputError(
-                f"the two lines differ in more than their flags: {what} {one!r} and {other!r}",
-                "Compare each with its own native arm: sparkray compare -- docker run ..., once for each line",
-            )
+    return [what for what, differs in parts.items() if differs]
+
+
+def unchecked(first: Compared, second: Compared) -> list[str]:
+    """What nobody can tell of the models of two lines."""
+    if None in (first.model, second.model):
+        return ["a line names no model: whether both serve the same one is not known"]
+    inside = [one for one in (first, second) if path_on_host(one.model or "", one.line, one.image) is None]
+    if first.line.image != second.line.image and inside:
+        return [f"the model {first.model} is not mounted: whether both images serve the same files is not checked"]
+    return []
 
 
 def write_files(results: Path, card: Mapping[str, Any], experiment: Mapping[str, Any], runs: int) -> Path:

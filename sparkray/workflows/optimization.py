@@ -84,6 +84,13 @@ def _check(study: Study) -> None:
             f"experiment {experiment.name} has no primary metric with a margin: there is nothing to optimise",
             "Name one first in primary_metrics, with its margin",
         )
+    baseline = study.treatment(CONTAINER_BASELINE)
+    if baseline.image or baseline.engine_options:
+        raise InputError(
+            f"{CONTAINER_BASELINE} of experiment {experiment.name} has an image or engine options of its own "
+            f"({baseline.image or 'engine'}): the flags of a container are chosen beside a chroot of the same files",
+            "Give the image to the whole study: --set site.image=IMAGE, and leave it out of `containers`",
+        )
     if len(experiment.levels) > 1:
         raise InputError(
             f"experiment {experiment.name} has {len(experiment.levels)} levels of the load: flags are chosen for one",

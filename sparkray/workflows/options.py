@@ -89,7 +89,8 @@ def build_study(options: Options) -> Study:
     own_image = engine_name == site.engine or site.image == HOST_FILES or "image" in rooms["site"]
     if isinstance(engine, Server) and not own_image:
         site = replace(site, image=engine.recipe(engine_options).image or site.image)
-    site = replace(site, environments={**site.environments, **experiment.containers})
+    containers = {name: _with_image_of_recipe(one) for name, one in experiment.containers.items()}
+    site = replace(site, environments={**site.environments, **containers})
     explicit = _explicit(rooms["docker"], experiment)
     treatments = tuple(_treatment(name, site, options.mode, explicit.get(name, {})) for name in environments)
     if unused := set(explicit) - set(environments):
@@ -98,7 +99,41 @@ def build_study(options: Options) -> Study:
             f"Environments: {', '.join(environments)}",
         )
     cards = tuple(catalog.select(experiment.models))
-    return Study(experiment, site, cards, treatments, engine_name, engine_options)
+    study = Study(experiment, site, cards, treatments, engine_name, engine_options)
+    return replace(study, treatments=tuple(_with_own(one, study, engine, given_options) for one in treatments))
+
+
+def _with_image_of_recipe(environment: Environment) -> Environment:
+    """An environment whose image is that of its own recipe, where it names no other."""
+    recipe = environment.engine.get("recipe")
+    named = recipe.get("image", "") if isinstance(recipe, Mapping) else ""
+    return replace(environment, image=environment.image or str(named))
+
+
+def _with_own(treatment: Treatment, study: Study, engine: Engine, shared: Mapping[str, Any]) -> Treatment:
+    """A treatment with the image and the options of the engine that its environment has in place of the study's.
+
+    Args:
+        treatment: Without them.
+        study: Has the site's environments.
+        engine: The study's.
+        shared: Its options as they were asked for, without defaults.
+
+    Raises:
+        ConfigError: The environment's own options are not the engine's.
+    """
+    environment = study.site.environments.get(treatment.environment)
+    if environment is None or not treatment.in_container:
+        return treatment
+    options = study.engine_options
+    if environment.engine:
+        own = _by_index({**shared, **environment.engine})
+        options = engine.options(own, f"containers.{treatment.environment}.engine")
+    return replace(
+        treatment,
+        image=study.own_images.get(treatment.environment, ""),
+        engine_options={} if options == study.engine_options else options,
+    )
 
 
 def engine_of(name: str, catalog: Catalog) -> tuple[str, dict[str, Any]]:
@@ -236,4 +271,4 @@ def _site_environment(name: str, site: Site, mode: str | None) -> Environment:
         )
     if mode not in site.modes:
         raise UnknownNameError("OPTIMIZATION_MODE", mode, list(site.modes))
-    return Environment(site.modes[mode], environment.adapt)
+    return replace(environment, options=site.modes[mode])

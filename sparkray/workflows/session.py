@@ -172,21 +172,30 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
 def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
     """What is stored was made on this machine by the same files and weights, or the dataset is another one.
 
+    Files and images are compared by environment: those of environments without an image of their own with each other.
+
     Raises:
         DatasetError: It was not.
     """
-    columns = ["status", "model", "host", "rootfs_digest", "image_digest", "model_sha256", "checkpoint_sha256"]
-    for row in dataset.read("runs", [*columns, "weights_digest"]):
+    columns = ["status", "model", "environment", "host", "rootfs_digest", "image_digest", "model_sha256"]
+    for row in dataset.read("runs", [*columns, "checkpoint_sha256", "weights_digest"]):
         of_model = {name: identity.get(name, {}).get(row["model"]) for name in ("weights", "weights_digest")}
-        now = {**identity, **of_model}
+        of_arm = {name: _of_arm(identity[name], row["environment"]) for name in ("rootfs_digest", "image_digest")}
+        now = {**identity, **of_model, **of_arm}
         then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
         for name in ("host", "rootfs_digest", "image_digest", "weights", "weights_digest"):
             both = then.get(name) is not None and now[name] is not None
             if row["status"] == "ok" and both and then[name] != now[name]:
                 raise DatasetError(
-                    f"{dataset.path} holds runs with another {name.replace('_', ' ')} ({then[name]}; now {now[name]})",
-                    "Machine, engine, interpreter or weights changed since. Start a new folder: --fresh",
+                    f"{dataset.path} holds runs of {row['environment']} with another {name.replace('_', ' ')} "
+                    f"({then[name]}; now {now[name]})",
+                    "Machine, image, engine, interpreter or weights changed since. Start a new folder: --fresh",
                 )
+
+
+def _of_arm(digests: Mapping[str, str | None], environment: str) -> str | None:
+    """The digest of an environment in an identity; None where it is not known."""
+    return digests[environment] if environment in digests else digests.get("")
 
 
 def same_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
@@ -195,7 +204,8 @@ def same_files(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
     Raises:
         HostError: They do not.
     """
-    pairs = {"root file system": (there["rootfs_digest"], here["rootfs_digest"])}
+    own = {name: f"root file system{f' of {name}' if name else ''}" for name in there["rootfs_digest"]}
+    pairs = {what: (there["rootfs_digest"][name], here["rootfs_digest"].get(name)) for name, what in own.items()}
     for name in ("weights", "weights_digest"):
         pairs |= {f"{name.replace('_', ' ')} of {m}": (digest, here[name].get(m)) for m, digest in there[name].items()}
     for what, (theirs, ours) in pairs.items():

@@ -117,7 +117,7 @@ def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, clien
     assert (row["requests_planned"], row["requests_done"]) == (4, 4)
     assert 0 < row["engine_lifetime_s"] < row["duration_s"] + CLOCK_TICK_S
     assert row["dead_time_s"] == pytest.approx(row["duration_s"] - row["engine_lifetime_s"])
-    assert row["rootfs_digest"] == prepared.expected_digest
+    assert row["rootfs_digest"] == prepared.expected_digest(environment)
     assert row["model_sha256"] == prepared.weights["Tiny"].sha256
     assert row["log_sha256"] == hashlib.sha256(log_of(prepared, outcome)).hexdigest()
     assert row["output_throughput_tok_s"] == pytest.approx(60, rel=0.25)
@@ -282,7 +282,7 @@ def test_an_altered_file_makes_that_arm_invalid(prepared: PreparedHost) -> None:
     }  # fmt: skip
     reason = outcomes["native"].row["reason"]
     assert reason.startswith("identity: the files of this arm are not the image's: sha256:")
-    assert prepared.expected_digest in reason
+    assert prepared.expected_digest("native") in reason
     assert run(other, "native", "Tiny").status == "ok"
 
 

@@ -197,6 +197,32 @@ def test_several_sets_of_weights_under_one_name(column: str, native: str, contai
         assert len(found[0].rows) == len(PAIRS)
 
 
+@pytest.mark.parametrize(
+    ("column", "declared", "code", "gravity"),
+    [
+        ("rootfs_digest", {}, "different_files", "grave"),
+        ("rootfs_digest", {"container": "own:2"}, "different_files/declared", "note"),
+        ("rootfs_digest", {"native": "own:2", "container": "own:2"}, "different_files", "grave"),
+        ("image_digest", {}, "different_files", "grave"),
+    ],
+)
+def test_arms_of_different_files(column: str, declared: dict[str, str], code: str, gravity: str) -> None:
+    digests = {"native": "sha256:a", "container": "sha256:b"}
+    rows = [row | {column: digests[row["environment"]], "image": row["environment"]} for row in rows_of(PAIRS)]
+    (found,) = of_kind(judged_rows(rows, own_images=declared), "different_files")
+    assert (found.code, found.gravity) == (code, gravity)
+    assert found.evidence == f"{column} of native native: sha256:a; container container: sha256:b"
+
+
+def test_arms_of_the_same_files_and_of_images_that_hold_them() -> None:
+    same = [row | {"rootfs_digest": "sha256:a", "image_digest": "sha256:i"} for row in rows_of(PAIRS)]
+    assert of_kind(judged_rows(same), "different_files") == []
+    other = [row | {"image_digest": f"sha256:{row['environment']}"} for row in same]
+    (found,) = of_kind(judged_rows(other), "different_files")
+    assert (found.code, found.gravity) == ("different_files/image", "note")
+    assert "different_files" in {left.kind for left in judged_rows(rows_of(PAIRS)).not_judged}
+
+
 def test_rows_filed_under_another_model() -> None:
     document = sound()
     document["models"]["gpt-oss-120b"]["native"][3]["model_name"] = "Qwen2-1.5B"

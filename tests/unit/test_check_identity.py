@@ -7,6 +7,7 @@ import pytest
 from check_cases import ASKED, DIGEST, WEIGHTS, evidence, measured, question, rows, verdict_of
 
 from sparkray.checks.identity import Check
+from sparkray.plan import Study, make_plan
 
 CHECK = Check()
 
@@ -54,6 +55,24 @@ def test_what_the_plan_cannot_know_is_held_against_the_runs_before(column: str, 
     assert verdict.verdict == "invalid"
     assert f"{next(iter(changes.values()))}, in 4 of 4 earlier runs {past()[0][column]}" in verdict.evidence
     assert verdict_of(CHECK, evidence(measurement=measured(**changes))).verdict == "pass"
+
+
+def test_what_an_image_brings_is_held_against_the_arms_of_that_image_alone() -> None:
+    """vllm 0.26 beside 0.25 is what was asked for; other prompts never are."""
+    asked = question()
+    own = replace(asked, treatments=tuple(replace(t, image="own:2" * t.in_container) for t in asked.treatments))
+    position = next(run.position for run in make_plan(own) if run.environment == "container_baseline")
+
+    def word(study: Study, **changes: Any) -> str:
+        before = rows(study, [{"environment": "native", "dataset_sha256": "a"}] * 4)
+        newer = measured(version="2.0")
+        return verdict_of(
+            CHECK, evidence(study, position=position, measurement=newer, earlier=before, row=changes)
+        ).verdict
+
+    assert word(asked, dataset_sha256="a") == "invalid"
+    assert word(own, dataset_sha256="a") == "pass"
+    assert word(own, dataset_sha256="b") == "invalid"
 
 
 @pytest.mark.parametrize("column", ["checkpoint_sha256", "dataset_sha256"])

@@ -14,19 +14,21 @@ from sparkray.config.recognise import ImageConfig
 from sparkray.engines import load_engine
 from sparkray.errors import InputError
 from sparkray.execute.layout import planned_command, planned_container
-from sparkray.plan import Study, make_plan
+from sparkray.plan import Study, make_plan, measured
 from sparkray.sweep import main
 from sparkray.workflows.compare import (
     AGAINST,
     Compared,
     ComparedLoad,
     check_comparable,
+    differences,
     experiment_of,
     idle_flags,
     model_card,
     notes_of,
     runs_for,
     secrets_in,
+    unchecked,
     understand,
     write_files,
 )
@@ -112,17 +114,55 @@ def test_what_is_left_out_or_not_alike_is_named() -> None:
     assert compared.options == DockerOptions(other=("--user=1000", "--dns=1.1.1.1"))
 
 
-def test_two_lines_are_arms_of_one_experiment_where_only_their_flags_differ(tmp_path: Path) -> None:
+def test_two_lines_that_differ_in_their_flags_share_all_else(tmp_path: Path) -> None:
     first, second = understood("img"), understood("--network host img")
     check_comparable(first, second)
+    assert differences(first, second) == unchecked(first, second) == []
     study = study_of(tmp_path, first, second)
-    assert [(t.environment, t.options.network) for t in study.treatments] == [
-        ("container_baseline", None),
-        (AGAINST, "host"),
+    assert [(t.environment, t.options.network, t.image, t.engine_options) for t in study.treatments] == [
+        ("container_baseline", None, "", {}),
+        (AGAINST, "host", "", {}),
     ]
-    for other, what in ((understood("img:2"), "image"), (understood("-e A=2 img"), "environment")):
-        with pytest.raises(InputError, match=f"differ in more than their flags: {what}"):
-            check_comparable(first, other)
+
+
+def test_two_images_each_start_their_own_command_with_their_own_variables(tmp_path: Path) -> None:
+    first = understood("-p 8080:8080 own:1")
+    second = understood("-p 9090:9090 -e A=2 own:2", ImageConfig(SERVER, ("--port", "9090", "--model", "/m.gguf")))
+    check_comparable(first, second)
+    assert differences(first, second) == ["image (own:1, own:2)", "command", "variables (A)", "working folder",
+        "port (8080, 9090)"]  # fmt: skip
+    assert unchecked(first, second) == [
+        "the model /m.gguf is not mounted: whether both images serve the same files is not checked"
+    ]
+    study = study_of(tmp_path, first, second)
+    assert study.own_images == {AGAINST: "own:2"}
+    assert len(measured(study)) == 2, "flags alike, images not: neither stands for the other"
+    engine, found = load_engine(study.engine), {}
+    for run in make_plan(study)[:2]:
+        spec = planned_container(study, run, engine, tmp_path)
+        assert spec is not None
+        found[run.environment] = (spec.image, spec.argv[2:4], spec.environment.get("A"), spec.port, spec.workdir)
+    assert found == {
+        "container_baseline": ("own:1", ("--port", "8080"), None, 8080, "/srv"),
+        AGAINST: ("own:2", ("--port", "9090"), "2", 9090, "/"),
+    }
+
+
+def test_two_servers_of_one_model_are_compared_and_of_two_models_are_not(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    nothing = ImageConfig()
+    vllm = understood(f"-p 8000:8000 -v {tmp_path}/m:/m vllm/vllm-openai vllm serve /m/L", nothing)
+    sglang = understood(
+        f"-p 30000:30000 -v {tmp_path}:/x lmsysorg/sglang python3 -m sglang.launch_server --model-path /x/m/L", nothing
+    )
+    check_comparable(vllm, sglang)
+    assert differences(vllm, sglang)[1] == "engine (vllm, sglang)"
+    other = understood("-p 8000:8000 vllm/vllm-openai vllm serve meta-llama/L", nothing)
+    with pytest.raises(InputError, match=f"serve different models: {tmp_path}/m/L and meta-llama/L"):
+        check_comparable(vllm, other)
+    ollama = understood("-p 11434:11434 ollama/ollama ollama serve", nothing)
+    with pytest.raises(InputError, match="vllm and ollama cannot be sent the same requests: token ids to the endpoint"):
+        check_comparable(vllm, ollama)
 
 
 def test_runs_fill_ten_minutes_within_bounds() -> None:

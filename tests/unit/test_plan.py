@@ -185,6 +185,29 @@ def test_containers_that_may_not_lose_the_same_flags_are_kept_apart() -> None:
     assert len(equivalences(contained(same, same, adapt=(("ulimit_stack",), ("ulimit_stack", "shm_size"))))) == 1
 
 
+def test_containers_of_different_images_or_commands_are_kept_apart_and_have_ids_of_their_own() -> None:
+    same = contained(DockerOptions(ipc="host"), DockerOptions(ipc="host"))
+    native, baseline, other = same.treatments
+    for own in ({"image": "own:2"}, {"engine_options": {"threads": 4}}):
+        apart = replace(same, treatments=(native, baseline, replace(other, **own)))
+        assert equivalences(apart) == () != equivalences(same)
+        assert ids(replace(same, treatments=apart.treatments[:2])).items() <= ids(apart).items()
+        both = replace(same, experiment=replace(same.experiment, fold=False))
+        assert not set(ids(apart).values()) & {run for key, run in ids(both).items() if key[1] == "container_optimized"}
+    assert apart.options_of(next(run for run in make_plan(apart) if run.environment == "container_optimized")) == {
+        "threads": 4
+    }
+
+
+def test_a_container_without_an_image_leaves_the_hash_of_its_experiment_what_it_was() -> None:
+    def of(**own: Any) -> str:
+        container = Environment(DockerOptions(ipc="host"), **own)
+        return definition_sha256(study(experiment=experiment(containers={"container_x": container})))
+
+    assert of() == "06935b0d3e2cd7ab221d562ab0d0791b10f3b1b898105488a325a88eac124828"
+    assert len({of(), of(image="own:2"), of(engine={"port": 1})}) == 3
+
+
 def _identical() -> Study:
     return planned(runs=2)
 
@@ -320,7 +343,16 @@ def test_without_a_data_sheet_a_gpu_is_not_taken_for_a_cpu() -> None:
     assert 60 < on_gpu < 2 * 3600 < 12 * 3600 < on_cpu
 
 
-def test_a_model_without_a_shape_has_an_estimate_too() -> None:
+def test_a_model_without_a_shape_has_an_estimate_by_its_load() -> None:
+    """SmolLM2 on two cores: 8 requests and 2 to warm up, 64 tokens each, took 38 s, the start of the server included."""
+
+    def of(requests: int) -> float:
+        load = Workload(requests, 128, 64, kind="serve", concurrency=4)
+        one = study(experiment=experiment(workload=load))
+        return estimated_s(one, make_plan(one)[0])
+
+    assert 30 < of(8) < 46
+    assert of(32) > 2.5 * of(8)
     assert estimated_s(study(), make_plan(study())[0]) > 0
 
 

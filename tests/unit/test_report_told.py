@@ -10,6 +10,7 @@ import pytest
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse
+from sparkray.analysis.arm_files import bits_of
 from sparkray.analysis.threats import threat_rows
 from sparkray.report import report_data
 from sparkray.report.data import ReportData
@@ -39,16 +40,21 @@ def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(anal
     files = analysis.context["conduct"]["files"]
 
     def told(**changed: Mapping[str, Any]) -> str:
-        conduct = {**analysis.context["conduct"], "files": {**files, **changed}}
+        every = {**files, **changed}
+        conduct = {**analysis.context["conduct"], "files": every, "bits": bits_of(every)}
         return said(other(analysis, conduct=conduct))["Same bits"]
 
     silent = {**files["native"], "not_told": 2}
     assert told(native=silent) == (
         "The recorded digests are equal; native did not record theirs in every run, so of these it is not shown."
     )
-    apart = {"digests": ["sha256:b"], "not_told": 0}
-    assert told(native=apart).startswith("CAUTION: 2 different sets of files were run")
-    nobody = {name: {"digests": [], "not_told": 12} for name in files}
+    apart = {**files["container_baseline"], "digests": ["sha256:b"], "images": ["own:2"]}
+    assert told(container_baseline=apart).startswith("CAUTION: arms that should run the same files did not: native ")
+    declared = {**apart, "own_image": "own:2", "image_digests": ["sha256:c"]}
+    said_of_images = told(container_baseline=declared)
+    assert said_of_images.startswith("The arms ran different images, as the experiment declares: native ")
+    assert "container own:2 (image sha256:c, files sha256:b)" in said_of_images
+    nobody = {name: {**one, "digests": [], "not_told": 12} for name, one in files.items()}
     assert "is not shown" in told(**nobody)
 
 

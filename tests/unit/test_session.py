@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from builders import study
+from builders import outcome, study
 from rich.console import Console
 
 from sparkray.cluster import Cluster, Node, Runner
-from sparkray.errors import HostError, LockHeldError
+from sparkray.errors import DatasetError, HostError, LockHeldError
 from sparkray.machine.cpu_isolation import pin_processes
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.store import open_dataset
 from sparkray.sweep.show import Display, Terminal
 from sparkray.workflows.options import Options
-from sparkray.workflows.session import Session, pin_to_housekeeping_cpus
+from sparkray.workflows.session import Session, pin_to_housekeeping_cpus, same_bits
 from sparkray.workflows.study_runner import SessionRunner
 
 
@@ -61,7 +61,7 @@ class OneMachine:
     def prepare(self, asked: object, dataset: object, mode: str, say: Callable[[str], None]) -> dict[str, Any]:
         del asked, dataset, say
         self._entered(mode)
-        return {"rootfs_digest": "r", "weights": {}, "weights_digest": {}}
+        return {"rootfs_digest": {"": "r"}, "image_digest": {}, "weights": {}, "weights_digest": {}}
 
     def release(self) -> None:
         """The neighbour takes its turn."""
@@ -107,10 +107,32 @@ def test_a_session_measures_on_its_node_and_only_with_the_files_of_the_first_mac
     )
     dataset = open_dataset(tmp_path, "question", "d" * 64)
     session.turn(study(), dataset)
-    assert (machine.asked_for, session.identity["rootfs_digest"]) == (session.node, "r")
+    assert (machine.asked_for, session.identity["rootfs_digest"]) == (session.node, {"": "r"})
     session.release()
     machine.busy = False
-    session.like = {**session.identity, "rootfs_digest": "other"}
+    session.like = {**session.identity, "rootfs_digest": {"": "other"}}
     with pytest.raises(HostError, match="its root file system is another than the first machine's"):
         session.turn(study(), dataset)
     assert session.runner is None, "it is let go"
+
+
+def test_a_dataset_goes_on_with_the_files_that_each_environment_ran(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "question", "d" * 64)
+    for name, digest in (("native", "a"), ("container_baseline", "a"), ("container_against", "b")):
+        dataset.write(outcome(name, environment=name, host="h", rootfs_digest=digest, image_digest=digest))
+    same = {"host": "h", "weights": {}, "weights_digest": {}}
+
+    def refused(**digests: str | None) -> str:
+        of_arms = {name.removeprefix("site"): digest for name, digest in digests.items()}
+        try:
+            same_bits(dataset, {**same, "rootfs_digest": of_arms, "image_digest": {}})
+        except DatasetError as error:
+            return error.message.partition("runs of ")[2]
+        return ""
+
+    assert refused(site="a", container_against="b") == ""
+    assert refused(site="a", container_against=None) == "", "not in this sweep"
+    assert refused(site=None, container_against="b") == ""
+    assert refused(site="a", container_against="c") == "container_against with another rootfs digest (b; now c)"
+    assert refused(site="c", container_against="b").endswith("with another rootfs digest (a; now c)")
+    assert refused(site="a").startswith("container_against with another"), "its image was its own, now it is the site's"

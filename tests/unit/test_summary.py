@@ -132,3 +132,22 @@ def test_nothing_compared_says_so() -> None:
     assert lines(equal=[same]) == [
         "Container_optimized against container_baseline: equal by definition, not measured (the flags are the same)."
     ]
+
+
+def test_images_that_differ_are_named_with_their_digests() -> None:
+    one = {"digests": ["sha256:" + "a" * 64], "image_digests": ["sha256:" + "1" * 64], "images": ["own:1"]}
+    other = {"digests": ["sha256:" + "b" * 64], "image_digests": ["sha256:" + "2" * 64], "images": ["own:2"]}
+    files = {"container_baseline": one | {"own_image": ""}, "container_against": other | {"own_image": "own:2"}}
+    (said,) = [line for line in lines(compared(), files=files) if "images" in line]
+    assert said == (
+        "The arms ran different images, as the experiment declares: Docker own:1 (image sha256:111111111111, files "
+        "sha256:aaaaaaaaaaaa); 2nd Docker own:2 (image sha256:222222222222, files sha256:bbbbbbbbbbbb). What differs "
+        "between them may be the image's doing or the flags'."
+    )
+    undeclared = {name: each | {"own_image": ""} for name, each in files.items()}
+    assert any(
+        line.startswith("CAUTION: arms that should run the same") for line in lines(compared(), files=undeclared)
+    )
+    same = {name: each | {"digests": one["digests"]} for name, each in files.items()}
+    assert any("different images that hold the same files" in line for line in lines(compared(), files=same))
+    assert len(lines(compared(), files={"native": files["container_baseline"]})) == len(lines(compared()))

@@ -10,7 +10,7 @@ from builders import S, card, measurement, request, shape, site, study, treatmen
 
 from sparkray.catalog.weights import Located
 from sparkray.engines import load_engine
-from sparkray.execute.prepared_host import Arm, PreparedHost
+from sparkray.execute.prepared_host import Arm, Files, PreparedHost
 from sparkray.execute.verify import verify
 from sparkray.machine.fingerprint import Machine
 from sparkray.plan import make_plan
@@ -45,7 +45,7 @@ def bench_of(tmp_path: Path) -> PreparedHost:
         images=None,
         arms={name: replace(arm, treatment=treatments(name)[0]) for name in environments},
         weights={"Alpha": Located(tmp_path / "alpha.gguf", "1" * 64)},
-        expected_digest="sha256:good",
+        files={"": Files(None, "sha256:good")},
     )
 
 
@@ -111,3 +111,20 @@ def test_a_site_that_tells_its_bandwidth_has_its_runs_judged_by_it(
     known = card(engine_architecture="llama", shape=shape())
     told = replace(prepared.study, site=site(bandwidth_gb_s=bandwidth_gb_s), cards=(known,))
     assert judged(replace(prepared, study=told), requests=(request(0), request(1)))["roofline"] == verdict
+
+
+def test_each_arm_is_judged_by_the_files_of_its_own_image(tmp_path: Path) -> None:
+    prepared = bench_of(tmp_path)
+    files = {"": Files(None, "sha256:other"), "own:2": Files(None, "sha256:good")}
+    (native, contained) = prepared.study.treatments
+    own = replace(contained, image="own:2")
+    two = replace(
+        prepared,
+        study=replace(prepared.study, treatments=(native, own)),
+        arms={**prepared.arms, "container_baseline": replace(prepared.arms["container_baseline"], treatment=own)},
+        files=files,
+    )
+    assert two.expected_digest("native") == "sha256:other"
+    assert two.expected_digest("container_baseline") == "sha256:good"
+    assert judged(two)["identity"] == "invalid"
+    assert two.identity["rootfs_digest"] == {"": "sha256:other", "container_baseline": "sha256:good"}

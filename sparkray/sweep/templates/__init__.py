@@ -25,6 +25,7 @@ ARMS: Mapping[str, str] = {
     "container_optimized": "tuned Docker",
     "host": "host process",
     "container_host_network": "host network",
+    "container_against": "2nd Docker",
 }
 _WIDTH = 18
 
