@@ -15,7 +15,7 @@ from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import HOST, HOST_FILES, Site
 from sparkray.docker_engine import connect, docker_errors, versions_of
-from sparkray.engines import Engine, Simulator, load_engine
+from sparkray.engines import Caching, Engine, Simulator, load_engine
 from sparkray.errors import ConfigError, ImageError, ModelFileError, RunUnreadyError
 from sparkray.execute.arms import Arm, Notify, host_arm, make_arms, probed
 from sparkray.execute.checkpoint import Checkpoints
@@ -150,6 +150,8 @@ def prepare_host(
         Leftovers(images.client).clear(notify)
         files = _files(study, engine, images, notify)
         arms = probed(_make_arms(study, images, files, refusals, notify), engine, cache, notify)
+    if isinstance(engine, Caching) and study.experiment.protocol.warm_start != "none":
+        notify("warm start: each environment starts once, uncounted, before the first counted run of a model")
     return PreparedHost(
         study,
         engine,
