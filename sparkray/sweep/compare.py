@@ -50,7 +50,7 @@ from sparkray.workflows.compare import (
     write_files,
 )
 from sparkray.workflows.options import Options, build_study, site_of
-from sparkray.workflows.recipe_line import recipe_line
+from sparkray.workflows.recipe_line import RecipeLine, recipe_line
 
 _MINUTES = 10.0
 _POSITIVE = click.IntRange(min=1)
@@ -89,11 +89,12 @@ def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     line, the line is that of the recipe for this site and model.
     """
     catalog = Catalog(data_root())
+    adapt: tuple[str, ...] = ()
     if not line:
-        rendered_line = _of_recipe(catalog, arguments)
-        if rendered_line is None:
+        made = _of_recipe(catalog, arguments)
+        if made is None:
             return 0
-        line = rendered_line
+        line, adapt = made.words, made.adapt
     elif arguments["model"] is not None:
         raise InputError("--model belongs to --engine without a line", "Name the model in the line's command")
     shell = Shell(os.environ, str(Path.cwd()), _read)
@@ -101,10 +102,10 @@ def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     if arguments["against"]:
         lines["the second line"] = parse_text(arguments["against"], shell)
     compared = {name: understand(each, _image(each), catalog, arguments["engine"]) for name, each in lines.items()}
-    return _compare(compared, catalog, arguments)
+    return _compare(compared, catalog, arguments, adapt)
 
 
-def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> RecipeLine | None:
     """The recipe's line, printed; None for a dry run that cannot know the rest: image or weights are not here.
 
     Raises:
@@ -128,7 +129,7 @@ def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> tuple[str, ...
         if made.weights != NO_FILE:
             locate(made.card, models_root(site.models_root, cache_folder()), cache_folder())
         made.write()
-        return made.words
+        return made
     unknown = [f"{made.weights} is not on this machine"] if not made.weights.exists() else []
     try:
         _image(parse_words(made.words, Shell(os.environ, str(Path.cwd()), _read)))
@@ -136,20 +137,22 @@ def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> tuple[str, ...
         unknown.append(f"{error.message}: its variables, folder and user are not known")
     if not unknown:
         made.write()
-        return made.words
+        return made
     for text in unknown:
         print_line(out, f"{text}.")
     print_line(out, "Nothing was started.")
     return None
 
 
-def _compare(compared: Mapping[str, Compared], catalog: Catalog, arguments: Mapping[str, Any]) -> int:
+def _compare(
+    compared: Mapping[str, Compared], catalog: Catalog, arguments: Mapping[str, Any], adapt: tuple[str, ...]
+) -> int:
     first, *others = compared.values()
     for other in others:
         check_comparable(first, other)
     load = ComparedLoad(**{name: arguments[name] for name in vars(_LOAD)})
     card = model_card(first, catalog)
-    experiment = experiment_of(first, load, *others)
+    experiment = experiment_of(first, load, *others, adapt=adapt)
     folder: Path = arguments["results_dir"]
     path = write_files(folder, card, experiment, arguments["runs"] or 1)
     options = Options(

@@ -152,10 +152,22 @@ def recipe_of_line(compared: Compared) -> Recipe:
     )
 
 
-def experiment_of(compared: Compared, load: ComparedLoad, against: Compared | None = None) -> dict[str, Any]:
-    """The experiment as its file holds it, but for its name, its models and the number of runs."""
+def experiment_of(
+    compared: Compared, load: ComparedLoad, against: Compared | None = None, *, adapt: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The experiment as its file holds it, but for its name, its models and the number of runs.
+
+    Args:
+        compared: The line.
+        load: The load.
+        against: A second line.
+        adapt: Options of the first that are the site's and not the user's: given up where the host cannot honour them.
+    """
     flags = _flags(compared)
     containers = {CONTAINER_BASELINE: compared, **({AGAINST: against} if against else {})}
+    environments = {name: _container(each, compared) for name, each in containers.items()}
+    if adapt:
+        environments[CONTAINER_BASELINE]["adapt"] = list(adapt)
     question = (
         f"What does Docker ({flags}) cost {compared.line.image} against a chroot into the same image, with the same "
         "command, variables and mounts?"
@@ -169,7 +181,7 @@ def experiment_of(compared: Compared, load: ComparedLoad, against: Compared | No
     return {
         "question": question,
         "environments": [*([] if against else [NATIVE]), *containers],
-        "containers": {name: _container(each, compared) for name, each in containers.items()},
+        "containers": environments,
         "engine": {"name": f"server:{compared.recipe.name}", **_engine(compared)},
         "order": "random",
         "seed": _SEED,

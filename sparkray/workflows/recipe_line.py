@@ -14,7 +14,7 @@ from sparkray.config.docker_values import Bind
 from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard
 from sparkray.config.recipe import Recipe
-from sparkray.config.site import CONTAINER_BASELINE, Site
+from sparkray.config.site import CONTAINER_BASELINE, Environment, Site
 from sparkray.engines import Engine, EngineCommand, Job, Server, load_engine
 from sparkray.errors import InputError, StorageError
 from sparkray.execute.layout import inside_paths, model_name, models_root
@@ -36,6 +36,7 @@ class RecipeLine:
         folders: Folders that the server fills, such as a cache of models.
         card: The model.
         weights: Where its weights must be; `NO_FILE` where the line mounts none.
+        adapt: Options that the site gives up where the host cannot honour them.
     """
 
     words: tuple[str, ...]
@@ -43,6 +44,7 @@ class RecipeLine:
     folders: tuple[Path, ...]
     card: ModelCard
     weights: Path
+    adapt: tuple[str, ...] = ()
 
     def write(self) -> None:
         """Write the files and make the folders that the line mounts. Raises StorageError."""
@@ -105,20 +107,21 @@ def recipe_line(
         *([(str(weights), paths.model, True)] if weights != NO_FILE else []),
         *([(str(inputs), paths.input, True)] if command.inputs else []),
     ]
+    baseline = site.environments.get(CONTAINER_BASELINE) or Environment(DockerOptions())
     return RecipeLine(
-        _words(recipe, command, binds, site),
+        _words(recipe, command, binds, baseline.options),
         {inputs / file: content for file, content in command.inputs.items()},
         tuple(Path(source) for source, _, read_only in command.binds if not read_only),
         card,
         weights,
+        baseline.adapt,
     )
 
 
-def _words(recipe: Recipe, command: EngineCommand, binds: Sequence[Bind], site: Site) -> tuple[str, ...]:
-    baseline = site.environments.get(CONTAINER_BASELINE)
+def _words(recipe: Recipe, command: EngineCommand, binds: Sequence[Bind], options: DockerOptions) -> tuple[str, ...]:
     entrypoint = recipe.from_image is None
     return (
-        *("docker", "run", *flag_words(baseline.options if baseline else DockerOptions())),
+        *("docker", "run", *flag_words(options)),
         f"--publish={recipe.port}:{recipe.port}",
         *(f"--env={name}" for name in recipe.needs),
         *(f"--env={key}={value}" for key, value in command.environment.items()),

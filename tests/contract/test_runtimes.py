@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -188,16 +189,19 @@ for place, mode in (("{INSIDE}/model/m.gguf", "a"), ("{INSIDE}/in/x", "w"), ("{I
         print("wrote")
     except OSError as error:
         print(errno.errorcode[error.errno])
-print(open("{INSIDE}/model/m.gguf").read())
+print(open("{INSIDE}/model/m.gguf").read(), open("/of-a-line/m.gguf").read())
 """
     binds = (
+        (str(model), "/of-a-line/m.gguf", True),
         (str(model), f"{INSIDE}/model/m.gguf", True),
         (str(arm.folder / "in"), f"{INSIDE}/in", True),
         (str(arm.folder / "out"), f"{INSIDE}/out", False),
     )
     launch = arm.launch(*arm.argv(code), binds=binds)
     assert arm.run(launch) == Exit(0)
-    assert launch.log.read_text().split() == ["EROFS", "EROFS", "wrote", "weights"]
+    assert launch.log.read_text().split() == ["EROFS", "EROFS", "wrote", "weights", "weights"]
+    assert not (arm.rootfs / "of-a-line/m.gguf").is_file(), "the files of the arm are no longer the image's"
+    shutil.rmtree(arm.rootfs / "of-a-line", ignore_errors=True)
     assert (arm.folder / "out" / "x").read_text() == "!"
     assert model.read_text() == "weights"
 

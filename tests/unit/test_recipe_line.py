@@ -131,6 +131,11 @@ def test_a_strangers_recipe_needs_its_file_alone(tmp_path: Path) -> None:
         made(str(path))
 
 
+def test_the_sites_flags_are_given_up_where_the_site_gives_them_up(tmp_path: Path) -> None:
+    line = recipe_line("vllm", str(tmp_path), CATALOG.site("cpu"), LOAD, catalog=CATALOG, folder=tmp_path)
+    assert line.adapt == ("ulimit_memlock", "ulimit_stack")
+
+
 def test_an_offline_engine_has_no_line() -> None:
     with pytest.raises(InputError, match="engine llamacpp is no server"):
         made("llamacpp")
