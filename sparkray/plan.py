@@ -368,7 +368,7 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
     prefill_s = 2 * active * workload.input_tokens * requests / compute
     return (
         start_s
-        + card.shape.weight_bytes / _LOAD_BYTES_S
+        + (0.0 if card.weights.kind == "random" else card.shape.weight_bytes / _LOAD_BYTES_S)
         + prefill_s
         + requests / batch * workload.output_tokens * step_s
     )

@@ -175,8 +175,10 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
     built = {"venv": venv.REPOSITORY, "double": venv.DOUBLE_REPOSITORY, HOST_FILES: host_files.REPOSITORY}
     folders_of_host = study.site.host_files if reference == HOST_FILES else ()
     name = container_name(planned.run_id)
+    # An example: the real folder's name has a hash of the files that the engine compiles with.
+    cache = (str(cache_folder() / "compiled" / planned.environment.replace(":", "-")), CACHES, False)
     variables = with_engine_variables(
-        hf_environment(study.site.hf_cache),
+        {**hf_environment(study.site.hf_cache), **cache_environment(engine, CACHES)},
         command.environment,
         venv.ENVIRONMENT if reference in ("venv", "double") else {},
     )
@@ -188,6 +190,7 @@ def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset
         environment={**variables, MARKER: name},
         binds=(
             *binds_of(model, inside_paths(card, engine), folders, study.site.hf_cache),
+            *((cache,) if isinstance(engine, Caching) else ()),
             *command.binds,
             *((folder, folder, True) for folder in folders_of_host),
         ),
