@@ -45,6 +45,8 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     done = dataset.done_run_ids()
     unneeded, why = left_out(study, dataset, [run for run in runs if run.run_id not in done])
     todo = [run for run in runs if run.run_id not in done | unneeded]
+    if todo:
+        must_fit_here(study, options)
     seconds = sum(map(Timing(study, dataset).total_s, todo))
     warnings = engine_warnings(study, runs, load_engine(study.engine))
     counted = {"total": len(runs), "todo": len(todo), "seconds": seconds}
@@ -53,7 +55,6 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     ended_error: SparkrayError | None = None
     stopped = False
     if todo:
-        must_fit_here(study, options)
         ask(options)
         from sparkray.workflows.study import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
 
