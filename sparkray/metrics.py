@@ -172,7 +172,7 @@ def _energy_j(data: RunData) -> float | None:
 
 _AGREE_WITHIN = 0.05
 # Ten seconds of samples. Some drivers report the mean of the last second, which matters over less time.
-_LEAST_POWER_SAMPLES = 100
+_LEAST_POWER_SAMPLES = 50
 
 
 def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float]]]:
@@ -197,7 +197,7 @@ def power_valid(data: RunData) -> bool | None:
     sample's power at both ends) must be within 5 % of the counter's difference.
 
     Returns:
-        False where it is not, on any GPU; None where no GPU has both two counter readings and at least 100 power
+        False where it is not, on any GPU; None where no GPU has both two counter readings and at least 50 power
         samples between.
     """
     counters, powers = _by_device(data, "gpu_energy_j"), _by_device(data, "gpu_power_w")

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+# Time between two readings of CPU time, s.
+CPU_PERIOD_S = 0.2
+# Share of the period after which a tick counts as due, so that an early tick is not skipped.
+EARLY = 0.9
 # Listing /proc costs more than reading a typical tree, so new children are searched for at most this often.
 SCAN_PERIOD_S = 1.0
 

@@ -1,4 +1,4 @@
-"""GPU power through NVML at 10 Hz; its integral is compared with the energy counter.
+"""GPU power through NVML at 5 Hz; its integral is compared with the energy counter.
 
 Instantaneous power, where the driver has it: the older call gives the mean of the last second on most GPUs, so that what
 ran before a run of a few seconds would count as the run's.
@@ -23,7 +23,7 @@ class Sampler(DeviceSampler):
     """Power of every GPU."""
 
     name = "gpu"
-    period_s = 0.1
+    period_s = 0.2
 
     def __init__(self, *, nvml: Nvml | None = None) -> None:
         super().__init__(nvml=nvml)

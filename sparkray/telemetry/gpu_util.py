@@ -1,7 +1,7 @@
 """GPU utilisation, memory utilisation, SM clock and clock event reasons, through NVML.
 
 The driver averages utilisation over 1/6 s to 1 s, depending on the product (NVML API reference, nvmlUtilization_t), so
-10 Hz would add little.
+more would add little.
 """
 
 from collections.abc import Mapping

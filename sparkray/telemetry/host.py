@@ -5,13 +5,15 @@ reclaimed, so only the two together separate an allocation from a file read.
 """
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from sparkray.telemetry import Row
 from sparkray.telemetry._base import FileSampler
-from sparkray.telemetry._proc import PROC, OpenFile
+from sparkray.telemetry._proc import CPU_PERIOD_S, EARLY, PROC, OpenFile
 from sparkray.units import KIB, gib
 
 _MEMINFO = re.compile(r"^(MemFree|MemAvailable|Cached|SwapTotal|SwapFree): +(\d+) kB$", re.MULTILINE)
@@ -83,26 +85,44 @@ class Sampler(FileSampler):
     name = "host"
     period_s = 0.1
 
-    def __init__(self, *, proc: Path = PROC) -> None:
+    def __init__(
+        self, *, proc: Path = PROC, cpu_period_s: float = CPU_PERIOD_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Takes where the files are, and how often the CPU time is read.
+
+        Args:
+            proc: Root of /proc.
+            cpu_period_s: Time between two readings of CPU time, s.
+            clock: Monotonic s.
+        """
         super().__init__()
         self._proc = proc
+        self._cpu_period_s, self._clock = cpu_period_s, clock
+        self._cpu_due = 0.0
         self._before: CpuTime | None = None
 
     def __enter__(self) -> Self:
         """Open both files."""
-        self._before = None
+        self._before, self._cpu_due = None, 0.0
         self._files = {name: OpenFile(self._proc / name) for name in ("meminfo", "stat")}
         return self
 
-    def capture(self) -> tuple[bytes, bytes] | None:
-        """The beginnings of /proc/meminfo and /proc/stat."""
-        files = self._files
-        return (files["meminfo"].raw(_MEMINFO_BYTES), files["stat"].raw(_STAT_BYTES)) if files else None
+    def capture(self) -> tuple[bytes, bytes | None] | None:
+        """The beginnings of /proc/meminfo and, where it is due, of /proc/stat: the kernel makes all of it, for every CPU."""
+        files, stat = self._files, None
+        if not files:
+            return None
+        if (now := self._clock()) >= self._cpu_due:
+            self._cpu_due = now + self._cpu_period_s * EARLY
+            stat = files["stat"].raw(_STAT_BYTES)
+        return files["meminfo"].raw(_MEMINFO_BYTES), stat
 
-    def rows(self, captured: tuple[bytes, bytes]) -> list[Row]:
-        """One row. Busy time is null in the first, since it is a difference."""
-        meminfo, stat = (text.decode() for text in captured)
-        now = parse_cpu(stat)
-        busy = None if self._before is None else busy_pct(self._before, now)
-        self._before = now
-        return [{**memory_row(parse_meminfo(meminfo)), "cpu_busy_pct": busy}]
+    def rows(self, captured: tuple[bytes, bytes | None]) -> list[Row]:
+        """One row. Busy time is null in the first, since it is a difference, and where it was not due."""
+        meminfo, stat = captured
+        busy = None
+        if stat is not None:
+            now = parse_cpu(stat.decode())
+            busy = None if self._before is None else busy_pct(self._before, now)
+            self._before = now
+        return [{**memory_row(parse_meminfo(meminfo.decode())), "cpu_busy_pct": busy}]

@@ -13,12 +13,8 @@ from pathlib import Path
 
 from sparkray.telemetry import Row, Target, Value
 from sparkray.telemetry._base import TreeSampler
-from sparkray.telemetry._proc import PROC, Stat, parse_stat
+from sparkray.telemetry._proc import CPU_PERIOD_S, EARLY, PROC, Stat, parse_stat
 from sparkray.units import gib
-
-CPU_PERIOD_S = 0.2
-# Share of the period after which a tick counts as due, so that an early tick is not skipped.
-_EARLY = 0.9
 
 
 def resident_pages(statm: bytes) -> int:
@@ -90,7 +86,7 @@ class Sampler(TreeSampler):
             return None
         stats = None
         if (now := self._clock()) >= self._cpu_due:
-            self._cpu_due = now + self._cpu_period_s * _EARLY
+            self._cpu_due = now + self._cpu_period_s * EARLY
             stats = tree.texts()
         sizes = tree.sizes()
         return Capture(sizes, stats, tree.lost_ticks, self._cpu) if sizes else None

@@ -69,7 +69,7 @@ def test_too_much_on_one_gpu_does_not_make_up_for_too_little_on_another() -> Non
         (counter(1490),),
         (power(100.0, "a"), counter(1490, "b")),
         (power(100.0), counter(1490)[:1]),
-        (power(100.0, count=60), counter(1490)),
+        (power(100.0, count=40), counter(1490)),
     ],
     ids=["nothing", "no counter", "no power", "of different GPUs", "read once", "few samples"],
 )

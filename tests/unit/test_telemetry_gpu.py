@@ -249,3 +249,14 @@ def test_samplers_share_nvml_without_closing_it_for_one_another() -> None:
         assert len(first.sample()) == 1
     with pytest.raises(pynvml.NVMLError):
         nvml.nvmlDeviceGetName(nvml.devices[0])
+
+
+def test_power_is_instantaneous_where_the_driver_has_it() -> None:
+    """The older call gives a mean, in which what ran before still shows; a series has one kind of values."""
+    device = h100(power_mw=604_000, instant_power_mw=521_000)
+    with gpu.Sampler(nvml=FakeNvml([device, gb10(power_mw=40_000)])) as sampler:
+        rows = sampler.sample()
+        device.instant_power_mw = None
+        later = sampler.sample()
+    assert [row["gpu_power_w"] for row in rows] == [pytest.approx(521.0), pytest.approx(40.0)]
+    assert [row["gpu_power_w"] for row in later] == [pytest.approx(40.0)], "unknown, and not the other kind"

@@ -70,13 +70,23 @@ def test_the_first_sample_has_no_busy_share_and_the_second_does(tmp_path: Path) 
     (tmp_path / "meminfo").write_text(MEMINFO)
     stat = tmp_path / "stat"
     stat.write_text(STAT)
-    with host.Sampler(proc=tmp_path) as sampler:
+    with host.Sampler(proc=tmp_path, cpu_period_s=0) as sampler:
         first = sampler.sample()[0]
         stat.write_text("cpu  150 10 40 850 50 0 0 0 30 0\n")
         second = sampler.sample()[0]
     assert first["cpu_busy_pct"] is None
     assert first["mem_free_gib"] == 4.0
     assert second["cpu_busy_pct"] == pytest.approx(50.0)
+
+
+def test_cpu_time_is_read_at_every_second_tick(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    (tmp_path / "stat").write_text(STAT)
+    ticks = iter([0.0, 0.1, 0.2, 0.3])
+    with host.Sampler(proc=tmp_path, clock=lambda: next(ticks)) as sampler:
+        captures = [sampler.capture() for _ in range(4)]
+    assert [stat is not None for _, stat in filter(None, captures)] == [True, False, True, False]
+    assert all(meminfo for meminfo, _ in filter(None, captures))
 
 
 def test_the_swap_column_agrees_with_its_fields_on_this_machine() -> None:
