@@ -82,7 +82,7 @@ def test_a_flag_asked_for_that_the_host_cannot_honour(tmp_path):
         pytest.param("hang", "timeout", "after 2 s", marks=pytest.mark.slow),
     ],
 )
-def test_an_engine_that_fails_is_told_and_kept(tmp_path, fault, status, said):
+def test_an_engine_that_fails_is_reported_and_kept(tmp_path, fault, status, said):
     done = run(tmp_path, *DOUBLE, "--set", f"engine.fault={fault}", "--set", "experiment.timeout_s=2")
     assert done.code == 1
     assert rows(tmp_path)["status"].to_list() == [status, status]

@@ -46,6 +46,6 @@ def test_what_the_entrypoint_sets_is_found(tmp_path):
         images.client.images.remove(made.digest, force=True)
 
 
-def test_an_entrypoint_that_does_not_run_the_command_is_told():
+def test_an_entrypoint_that_does_not_run_the_command_is_reported():
     with pytest.raises(ImageError, match="licence"):
         added_variables(b"please accept the licence first", {}, "image")

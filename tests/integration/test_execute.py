@@ -236,7 +236,7 @@ def test_a_stop_interrupts(client: docker.DockerClient, prepared: PreparedHost, 
     assert stored(prepared, "samples", outcome) != []
 
 
-def test_the_note_is_told_before_the_start(prepared: PreparedHost) -> None:
+def test_the_note_is_reported_before_the_start(prepared: PreparedHost) -> None:
     told: list[str] = []
     chosen = planned(changed(prepared, fault="missing"), "native", "Tiny")
     run_once(changed(prepared, fault="missing"), chosen, Stop(), told.append)
@@ -297,7 +297,7 @@ def test_a_container_that_somebody_kills_has_failed(prepared: PreparedHost, clie
 
 
 @pytest.mark.parametrize("init", [None, True])
-def test_too_little_memory_is_told_apart(prepared: PreparedHost, init: bool | None) -> None:
+def test_too_little_memory_is_distinguished(prepared: PreparedHost, init: bool | None) -> None:
     arm = prepared.arms["container_baseline"]
     options = DockerOptions(memory="24m", memory_swap="24m", init=init)
     tight = {**prepared.arms, "container_baseline": replace(arm, treatment=replace(arm.treatment, options=options))}

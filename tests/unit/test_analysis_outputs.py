@@ -84,7 +84,7 @@ def test_a_single_format_can_be_asked_for(analysis: Analysis, tmp_path: Path) ->
         write(analysis, tmp_path, ["parket"])
 
 
-def test_a_folder_that_cannot_be_made_is_told(analysis: Analysis, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(analysis: Analysis, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="file"):
         write(analysis, tmp_path / "file" / "analysis")

@@ -94,7 +94,7 @@ def test_what_an_answer_stands_on_opens_too(analysis: Analysis) -> None:
         assert trace(analysis, listed[-1]).count > 0
 
 
-def test_rows_of_a_sequential_ratio_are_those_of_its_look(tmp_path: Path) -> None:
+def test_rows_of_a_sequential_ratio_are_those_of_its_interim_analysis(tmp_path: Path) -> None:
     folder = small_study(tmp_path, models=1, runs=8, flaky=0)
     document = json.loads((folder / "experiment.json").read_text())
     document["experiment"]["sequential"] = {"looks": [3, 5, 8], "spending": "linear"}

@@ -247,7 +247,7 @@ def test_the_attempt_that_is_ok_stands_for_its_run(tmp_path: Path) -> None:
     assert read(dataset.path).ok["row"].to_list() == ["same-2"]
 
 
-def test_a_broken_file_of_a_dataset_is_told(tmp_path: Path) -> None:
+def test_a_broken_file_of_a_dataset_is_reported(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path)
     (dataset.path / "runs" / "r03-1.parquet").write_bytes(b"PAR1 no more")
     results = read(dataset.path)

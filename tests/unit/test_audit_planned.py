@@ -88,7 +88,7 @@ def test_models_that_have_each_a_batch_of_their_own_are_the_cells_that_were_plan
     assert "missing_cells" not in kinds(audit(case(results)))
 
 
-def test_a_document_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_document_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     dataset = dataset_in(tmp_path)
     (dataset.path / "experiment.json").write_text("{")
     assert [remark.kind for remark in read(dataset.path).remarks] == ["unreadable"]

@@ -59,7 +59,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_input_is_told_and_ends_with_2(capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_bad_input_is_reported_and_ends_with_2(capsys: pytest.CaptureFixture[str], what: str) -> None:
     words, said = BAD[what]
     assert main([*PLAN, *words]) == 2
     out, err = capsys.readouterr()
@@ -90,7 +90,7 @@ def test_a_sweep_refuses_before_it_makes_anything(
 
 
 @pytest.mark.parametrize("words", [["plam"], ["plan", "extra"], ["status", "--wach"], ["--nosuch"]])
-def test_what_the_command_line_does_not_know_is_told(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+def test_what_the_command_line_does_not_know_is_reported(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert main(words) == 2
     assert words[-1] in capsys.readouterr().err
 

@@ -146,7 +146,7 @@ def test_a_missing_key_is_named(kind: type[Any], key: str) -> None:
         (ModelCard, "tier", -1),
     ],
 )
-def test_a_wrong_value_is_told_with_key_and_value(kind: type[Any], key: str, value: object) -> None:
+def test_a_wrong_value_is_reported_with_key_and_value(kind: type[Any], key: str, value: object) -> None:
     said = refused(kind, changed(kind, key, value))
     assert said.startswith(f"file.yaml: {key} = {value!r}: ")
     assert "pydantic" not in said
@@ -162,7 +162,7 @@ def test_a_wrong_value_is_told_with_key_and_value(kind: type[Any], key: str, val
         (ModelCard, "shape.params_16bit", 1001, "shape: params_16bit is 1001, more than the 1000"),
     ],
 )
-def test_what_a_value_says_against_itself_is_told_without_all_the_rest(
+def test_what_a_value_says_against_itself_is_reported_without_all_the_rest(
     kind: type[Any], key: str, value: object, said: str
 ) -> None:
     whole = refused(kind, changed(kind, key, value))
@@ -170,7 +170,7 @@ def test_what_a_value_says_against_itself_is_told_without_all_the_rest(
     assert "{" not in whole
 
 
-def test_every_fault_of_a_file_is_told_at_once() -> None:
+def test_every_fault_of_a_file_is_reported_at_once() -> None:
     said = refused(Experiment, changed(Experiment, "runs", 0) | {"sede": 1})
     assert "runs = 0" in said
     assert "did you mean 'seed'?" in said

@@ -92,7 +92,7 @@ def test_an_unknown_parent_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["modes: 5", "modes:", "environments: [1]"])
-def test_a_part_that_cannot_be_merged_is_told_as_any_wrong_value(tmp_path: Path, text: str) -> None:
+def test_a_part_that_cannot_be_merged_is_reported_as_any_wrong_value(tmp_path: Path, text: str) -> None:
     sites = catalog_of(tmp_path, parent=SITE.format(name="parent"), child=f"name: child\ninherits: parent\n{text}\n")
     with pytest.raises(ConfigError, match=text.partition(":")[0]):
         sites.site("child")

@@ -184,7 +184,7 @@ def test_processes_of_others_where_the_gpu_tells_no_memory(
     assert "foreign processes" in verdict.evidence
 
 
-def test_what_was_there_for_a_part_of_the_run_is_told_with_the_part() -> None:
+def test_what_was_there_for_a_part_of_the_run_is_reported_with_the_part() -> None:
     some = listed(*[(0.0, 0)] * 22, *[(40.0, 2)] * 18)
     assert verdict_of(CHECK, evidence(samples=some)).evidence.endswith(
         "GPU a: 2 foreign processes, up to 40.00 GiB, beyond 1.5 GiB in 45 % of 40 samples"

@@ -24,7 +24,7 @@ def test_a_run_as_planned_and_as_those_before_it_passes_with_what_was_seen() -> 
     assert "engine version as in 4 earlier runs" in verdict.evidence
 
 
-def test_one_altered_byte_is_told_with_both_digests() -> None:
+def test_one_altered_byte_is_reported_with_both_digests() -> None:
     verdict = verdict_of(CHECK, evidence(row={"rootfs_digest": "sha256:other"}))
     assert verdict.verdict == "invalid"
     assert verdict.evidence == f"the files of this arm are not the image's: sha256:other, expected {DIGEST}"

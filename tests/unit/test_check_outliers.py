@@ -93,7 +93,7 @@ def test_three_environments_mark_one_run_once() -> None:
     assert [late.run_id for late in found] == [make_plan(study)[13].run_id]
 
 
-def test_every_primary_metric_that_tells_is_told() -> None:
+def test_every_primary_metric_that_tells_is_reported() -> None:
     study = question(10, primary_metrics=(THROUGHPUT, "latency_mean_ms", "host_available_drop_peak_gib"))
     values = scattered(20, 7)
     values[5] *= 0.5

@@ -140,6 +140,6 @@ def test_two_probes_make_one_verdict_a_run() -> None:
     assert all("GPU memory" in late.verdict.evidence and "GPU compute" in late.verdict.evidence for late in found)
 
 
-def test_a_run_in_order_is_told_in_numbers() -> None:
+def test_a_run_in_order_is_reported_in_numbers() -> None:
     verdict = verdict_of(CHECK, evidence(row=probes("cpu", 100.0, 110.0)))
     assert verdict.evidence == ("CPU probe took 104.9 ms; CPU probe took 1.10 times as long after the run as before it")

@@ -53,7 +53,7 @@ def test_without_a_state_there_is_nothing_to_judge() -> None:
     assert judged("native", state={}) is None
 
 
-def test_flags_that_act_are_told_in_a_pass() -> None:
+def test_flags_that_act_are_reported_in_a_pass() -> None:
     found = verdict("container_baseline", DockerOptions(ipc="private", ulimit_stack=67108864, log_driver="none"))
     assert found.verdict == "pass"
     assert "--ulimit=stack=67108864: stack 67108864" in found.evidence

@@ -31,7 +31,7 @@ def test_samplers_to_the_end() -> None:
     assert judged(seen("host", 10), seen("pss", 6, 3.0)) == ("pass", "2 samplers to the end")
 
 
-def test_one_that_failed_is_told_in_its_own_words() -> None:
+def test_one_that_failed_is_reported_in_its_own_words() -> None:
     told = json.dumps(["no --gpus flag", "samples lost: sampler gpu: NVMLError: GPU is lost"])
     word, said = judged(seen("host", 10), row={"deviations": told})
     assert (word, said) == ("warn", "samples lost: sampler gpu: NVMLError: GPU is lost")

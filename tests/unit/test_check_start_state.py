@@ -37,7 +37,7 @@ def test_a_state_as_declared_passes_with_its_values() -> None:
         ({"nice": None}, "nice is None, declared 0"),
     ],
 )
-def test_what_leaked_is_told_with_its_value(change: dict[str, Any], said: str) -> None:
+def test_what_leaked_is_reported_with_its_value(change: dict[str, Any], said: str) -> None:
     assert judged(**change) == ("invalid", said)
 
 

@@ -28,7 +28,7 @@ def judged(measurement: Measurement, **row: Any) -> tuple[str, str]:
     return verdict.verdict, verdict.evidence
 
 
-def test_a_sound_run_is_told_in_numbers() -> None:
+def test_a_sound_run_is_reported_in_numbers() -> None:
     word, said = judged(SOUND)
     assert word == "pass"
     assert said.startswith("12 requests, 96 tokens in and 384 out, as asked for; times within the run, ")
@@ -77,7 +77,7 @@ def test_lengths_that_are_drawn_are_those_of_the_seed() -> None:
     assert verdict_of(CHECK, found).verdict == "invalid"
 
 
-def test_an_error_is_told_with_its_request() -> None:
+def test_an_error_is_reported_with_its_request() -> None:
     word, said = judged(with_request(0, error="lost"))
     assert (word, said) == ("invalid", "1 requests failed, the first, 0: lost")
 

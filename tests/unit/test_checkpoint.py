@@ -86,7 +86,7 @@ def test_bytes_are_read_once_for_a_fingerprint(folder: Path) -> None:
     assert checkpoints(folder).digest(folder) == "sha256:as it was remembered" != before
 
 
-def test_what_takes_long_is_told_once(folder: Path) -> None:
+def test_what_takes_long_is_reported_once(folder: Path) -> None:
     said: list[str] = []
     with (folder / "large.safetensors").open("wb") as file:
         file.truncate(1_100_000_000)

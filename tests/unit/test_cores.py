@@ -19,7 +19,7 @@ def test_they_follow_the_part_wherever_it_is() -> None:
     assert cpu_list(performance_cores(swapped, CAPACITIES)) == "0-4,10-14"
 
 
-def test_parts_that_nobody_knows_are_told_apart_by_capacity() -> None:
+def test_parts_that_nobody_knows_are_distinguished_by_capacity() -> None:
     unknown = CPUINFO.replace("0xd85", "0xfff").replace("0xd87", "0xffe")
     assert cpu_list(performance_cores(unknown, CAPACITIES)) == "5-9,15-19"
     assert cpu_list(performance_cores(unknown, {})) == "0-19"

@@ -53,7 +53,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         ("https://example.org", "not relative"),
     ],
 )
-def test_dead_links_are_told_from_live_ones(target: str, why: str | None) -> None:
+def test_dead_links_are_distinguished_from_live_ones(target: str, why: str | None) -> None:
     assert dead(ROOT / "docs" / "explanation" / "methodology.md", target) == why
 
 

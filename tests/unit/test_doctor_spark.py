@@ -98,7 +98,7 @@ def with_file(seen: Seen, name: str, text: str | None) -> Seen:
     return seen
 
 
-def test_a_spark_where_all_is_well_is_told_so(spark: Seen) -> None:
+def test_a_spark_where_all_is_well_is_reported_so(spark: Seen) -> None:
     told = by_name(spark)
     not_well = {f.name: f.value for f in told.values() if f.state in ("warn", "stop")}
     assert set(not_well) <= {"root", "disk", "lock"}, not_well  # of the machine under the test
@@ -280,7 +280,7 @@ def test_cpus_of_the_load_generator_exist_and_are_not_the_engines(
     assert "client CPUs" not in by_name(replace(spark, site=replace(spark.site, client_cpus="")))
 
 
-def test_a_site_that_pins_to_slow_cores_is_told_the_fast_ones(spark: Seen) -> None:
+def test_of_a_site_that_pins_to_slow_cores_the_fast_ones_are_reported(spark: Seen) -> None:
     site = replace(spark.site, modes={"old": DockerOptions(gpus="all", cpuset_cpus="0-9")})
     finding = by_name(replace(spark, site=site))["performance cores"]
     assert finding.state == "warn"

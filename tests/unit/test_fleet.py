@@ -270,11 +270,11 @@ def test_a_machine_of_one_kind_with_the_same_levels_helps(fit: Callable[..., str
         ({"host": "two", "boot": "2", "cpus": 72}, "it is of another kind: cpus 72, and 20 where the search began"),
     ],
 )
-def test_one_that_cannot_help_is_told_why(fit: Callable[..., str | None], changes: dict[str, Any], why: str) -> None:
+def test_why_one_cannot_help_is_reported(fit: Callable[..., str | None], changes: dict[str, Any], why: str) -> None:
     assert why in str(fit(**changes))
 
 
-def test_one_that_would_offer_other_levels_is_told_which(fit: Callable[..., str | None], tmp_path: Path) -> None:
+def test_other_levels_of_a_machine_are_reported(fit: Callable[..., str | None], tmp_path: Path) -> None:
     facts = replace(context_in(tmp_path).facts, security=())
     said = fit(host="two", boot="2", can=facts)
     assert said == (

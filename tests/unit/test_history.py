@@ -131,7 +131,7 @@ def seen_by(found: list[list[str]], **verdicts: Verdict) -> Any:
     return reviews
 
 
-def test_a_search_looks_back_upon_the_block_that_it_is_in(dataset: Dataset) -> None:
+def test_a_search_revalidates_the_block_that_it_is_in(dataset: Dataset) -> None:
     """A search makes blocks one by one, far beyond those that a plan of its study would have."""
     here = [beyond("container_baseline", 64), beyond("native", 64)]
     other = beyond("container_baseline", 128)

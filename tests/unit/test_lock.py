@@ -117,7 +117,7 @@ def test_another_process_is_refused_by_name_while_one_holds(tmp_path: Path) -> N
             assert before is None
 
 
-def test_who_waits_is_told_once_by_whom_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
+def test_the_holder_is_reported_once_to_who_waits_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
     said: list[str] = []
     with other(tmp_path) as holder:
         holder.says()

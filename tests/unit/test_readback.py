@@ -238,7 +238,7 @@ def test_what_cannot_be_parsed_is_absent(proc: Path) -> None:
     assert not {"oom_score_adj", "nice"} & set(effective_state(7, proc))
 
 
-def test_of_a_process_that_is_gone_nothing_is_told(proc: Path) -> None:
+def test_of_a_process_that_is_gone_nothing_is_reported(proc: Path) -> None:
     assert effective_state(8, proc) == {}
 
 

@@ -189,7 +189,7 @@ def lightness(colour: str) -> float:
     return 116 * y ** (1 / 3) - 16 if y > 0.008856 else 903.3 * y
 
 
-def test_arms_are_told_apart_in_grey_and_without_colour() -> None:
+def test_arms_are_distinguished_in_grey_and_without_colour() -> None:
     looks = [arm_style(name) for name in ENVIRONMENTS]
     for one, other in combinations(looks, 2):
         assert abs(lightness(one.colour) - lightness(other.colour)) >= 11

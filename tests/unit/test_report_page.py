@@ -176,7 +176,7 @@ def test_a_simulated_study_says_so_and_another_does_not(html: str, analysis: Ana
 
 
 @pytest.mark.slow
-def test_incomplete_data_are_told(analysis: Analysis) -> None:
+def test_incomplete_data_are_reported(analysis: Analysis) -> None:
     comparisons = analysis.tables["comparisons"]
     short = comparisons.with_columns(pairs_planned=comparisons["n"] + 1)
     assert "Not complete" in page(report_data(replace(analysis, tables={**analysis.tables, "comparisons": short})), [])
@@ -197,7 +197,7 @@ def calibrated(data: ReportData, *, sound: bool | None, **metrics: object) -> st
 LOST = {"not_estimable": "no value"}
 
 
-def test_what_the_calibration_found_is_told(data: ReportData, html: str) -> None:
+def test_what_the_calibration_found_is_reported(data: ReportData, html: str) -> None:
     held = calibrated(data, sound=True, output_throughput_tok_s=trials(1), host_available_drop_peak_gib=LOST)
     assert "1 of 20" in held
     assert "not calibrated" not in held
@@ -280,7 +280,7 @@ def test_the_measure_of_contrast_is_the_published_one() -> None:
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
-def test_a_sequential_study_tells_its_looks_and_is_not_called_incomplete(analysis: Analysis) -> None:
+def test_a_sequential_study_reports_its_interim_analyses_and_is_not_called_incomplete(analysis: Analysis) -> None:
     comparisons = analysis.tables["comparisons"]
     early = comparisons.with_columns(pairs_planned=comparisons["n"] + 25).filter(pl.col("verdict") != "undecided")
     context = {**analysis.context, "sequential": {"looks": [4, 6], "spending": "linear"}}
@@ -291,7 +291,7 @@ def test_a_sequential_study_tells_its_looks_and_is_not_called_incomplete(analysi
 
 
 @pytest.mark.slow
-def test_margins_that_were_not_declared_are_told(analysis: Analysis) -> None:
+def test_margins_that_were_not_declared_are_reported(analysis: Analysis) -> None:
     words = "not those that the experiment declared"
     assert words not in page(report_data(analysis), [])
     other = {**analysis.context, "margins": {**analysis.context["margins"], "latency_mean_ms": 0.2}}

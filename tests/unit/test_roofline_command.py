@@ -85,7 +85,7 @@ def test_a_gpu_can_be_named_and_counted(command_line: Call) -> None:
         ({"--set": "site.bandwidth_gb_s=-1"}, "bandwidth_gb_s"),
     ],
 )
-def test_bad_input_is_told(command_line: Call, changes: dict[str, str], said: str) -> None:
+def test_bad_input_is_reported(command_line: Call, changes: dict[str, str], said: str) -> None:
     asked = {"--model": "Llama-3-8B", "--batch": "1", "--throughput": "10", "--site": "dgx-spark"} | changes
     done = command_line("roofline", *(word for pair in asked.items() for word in pair))
     assert done.status == 2
@@ -141,7 +141,7 @@ def test_the_line_that_the_message_gives_can_be_added(command_line: Call, tmp_pa
     assert (terms["bandwidth_gb_s"], terms["memory_gib"]) == (273, 122)
 
 
-def test_a_gpu_of_another_site_is_told_its_site(command_line: Call) -> None:
+def test_the_site_of_a_gpu_of_another_site_is_reported(command_line: Call) -> None:
     done = command_line("roofline", *WORDS, "--gpu", "NVIDIA GB10", "--site", "discrete-gpu")
     assert done.status == 2
     assert "--site dgx-spark" in done.err

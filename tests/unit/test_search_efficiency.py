@@ -51,7 +51,7 @@ def test_every_run_is_counted_and_a_block_has_one_baseline(benchmark: ModuleType
         assert 0.8 * third < small.runs <= third
 
 
-def test_the_runs_of_the_screen_are_told_beside_those_of_the_search(
+def test_the_runs_of_the_screen_are_reported_beside_those_of_the_search(
     benchmark: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     feasible_space = benchmark.make_feasible_space()

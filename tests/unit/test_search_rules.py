@@ -34,7 +34,7 @@ def test_noise_is_pooled_within_configurations() -> None:
     assert found.sd == pytest.approx(0.03, rel=0.05)
 
 
-def test_noise_that_was_told_gives_way_to_repeats() -> None:
+def test_noise_that_was_reported_gives_way_to_repeats() -> None:
     assert pooled_noise([], known=0.01) == Noise(pytest.approx(0.01), 10.0)
     assert pooled_noise([[0.0], [1.0]], known=0.01).sd == pytest.approx(0.01)
     assert pooled_noise([[0.0, 0.1] * 50], known=0.01).sd == pytest.approx(0.05, rel=0.1)

@@ -90,7 +90,7 @@ def _read(path: Path) -> list[FrozenTrial]:
     return optuna.load_study(study_name="stored", storage=f"sqlite:///{path}").get_trials()
 
 
-def test_every_answer_lies_in_the_storage_as_it_was_told(
+def test_every_answer_lies_in_the_storage_as_it_was_reported(
     searched: tuple[Bench, Found, list[FrozenTrial]],
 ) -> None:
     bench, _, trials = searched
@@ -223,7 +223,7 @@ def test_a_study_over_other_models_is_refused_with_what_to_do(
     assert raised.value.remedy == "Name another storage (--storage FILE), or start over (--fresh)"
 
 
-def test_blocks_are_numbered_from_where_they_are_told_to() -> None:
+def test_blocks_are_numbered_from_first_block() -> None:
     benches = [Bench(), Bench()]
     for bench, first in zip(benches, (0, 1 << 20), strict=True):
         search(_ground(), bench.submit, settings=replace(_settings("memory:"), first_block=first))

@@ -162,7 +162,7 @@ def test_a_run_without_streaming_is_noted(tmp_path):
         ("request_info", "avg_input_length", 100.0),
     ],
 )
-def test_every_departure_is_told_once(tmp_path, section, key, value):
+def test_every_departure_is_reported_once(tmp_path, section, key, value):
     document = report()
     document[section][key] = value
     read = ENGINE.read(leave(tmp_path, report=document), job())
