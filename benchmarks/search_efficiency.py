@@ -205,7 +205,7 @@ def _effects(bench: Bench, many: Mapping[str, Choices], blocks: int) -> tuple:  
         {block: math.exp(value) for block, value in enumerate(arm) if value is not None}
         for arm in zip(*logs, strict=True)
     ]
-    return screen_effects(arms[0], dict(zip(many, arms[1:], strict=True)), MARGIN)  # type: ignore[arg-type]
+    return screen_effects(arms[0], dict(zip(many, arms[1:], strict=True)))  # type: ignore[arg-type]
 
 
 def null_once(repetition: int, *, cv: float, asked: Asked) -> list[bool]:

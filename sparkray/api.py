@@ -110,9 +110,6 @@ def load(results_dir: str | Path) -> Results:
     Raises:
         DatasetError: The folder is not a dataset. The message names the datasets inside it, if there are any.
     """
-    path = Path(results_dir)
-    if (path / "runs").is_dir():
-        return Results(path)
-    inside = sorted(str(found.parent) for found in path.glob("*/dataset.json"))
-    remedy = f"Name one of: {', '.join(inside)}" if inside else "Name a dataset's folder, such as results/local"
-    raise DatasetError(f"{path} is not a dataset: it has no folder `runs`", remedy)
+    from sparkray.store import dataset_at  # noqa: PLC0415 - PyArrow takes long to import
+
+    return Results(dataset_at(Path(results_dir)).path)

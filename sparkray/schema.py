@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from sparkray.errors import ConfigError
 
@@ -240,6 +240,16 @@ def _column(place: str, row: Mapping[str, str]) -> Column:
         unit=row["unit"] or None,
         head=row["head"],
     )
+
+
+def arrow_type(kind: Kind) -> Any:  # noqa: ANN401 - pyarrow is untyped
+    """The Arrow type of values of a kind."""
+    import pyarrow as pa  # noqa: PLC0415 - it takes long to import, and labels do not need it
+
+    if kind == "timestamp":
+        return pa.timestamp("us", tz="UTC")
+    of_one = {"string": pa.string(), "int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}
+    return pa.list_(of_one[kind.removesuffix("_list")]) if kind.endswith("_list") else of_one[kind]
 
 
 def unit_of(name: str) -> str:

@@ -13,17 +13,18 @@ from typing import Any
 
 import polars as pl
 
+from sparkray.analysis.comparison import judged
 from sparkray.analysis.provenance_ids import AGAINST, provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
-from sparkray.stats.between import Between, LogSample, between, decide_between, log_sample
+from sparkray.stats.between import LogSample, between, log_sample
 
 OVERHEAD, ARM = "overhead", "arm"
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 Side = LogSample | NotEstimable
-_ABSENT = NotEstimable("has no such cell")
+_ABSENT = NotEstimable("no_cell")
 
 
 def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
@@ -35,7 +36,7 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
     """
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
-        _row(kind, key, {"the other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
+        _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
         for kind, find in ((OVERHEAD, _overheads), (ARM, _arms))
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
@@ -50,7 +51,7 @@ def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
         if row["metric"] in metrics:
             place = (row["model"], row["level"], f"{row['environment']} against {row['against']}", row["metric"])
             found[place] = (
-                NotEstimable(row["not_estimable"] or "has no ratio")
+                NotEstimable(row["not_estimable"] or "no_ratio")
                 if row["ratio"] is None
                 else LogSample(math.log(row["ratio"]), row["sd_log"], row["n"])
             )
@@ -81,10 +82,10 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         "metric": metric,
         "margin": context["margins"].get(metric),
         "supports": json.dumps(
-            [f"{where}{behind}" for name, where in (("this", ""), ("the other", AGAINST)) if sides[name] is not _ABSENT]
+            [f"{where}{behind}" for name, where in (("this", ""), ("other", AGAINST)) if sides[name] is not _ABSENT]
         ),
     }
-    for name, side in (("there", sides["the other"]), ("here", sides["this"])):
+    for name, side in (("there", sides["other"]), ("here", sides["this"])):
         if isinstance(side, LogSample):
             row |= {name: math.exp(side.mean), f"n_{name}": side.n}
     row |= _judged(sides, row["margin"])
@@ -92,23 +93,15 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
 
 
 def _judged(sides: Mapping[str, Side], margin: float | None) -> Row:
-    lacking = [f"{name} study: {side.reason}" for name, side in sides.items() if isinstance(side, NotEstimable)]
-    a, b = sides["the other"], sides["this"]
+    lacking = [side.at(f"{name}_study").reason for name, side in sides.items() if isinstance(side, NotEstimable)]
+    a, b = sides["other"], sides["this"]
     if isinstance(a, NotEstimable) or isinstance(b, NotEstimable):
         return {"not_estimable": "; ".join(lacking)}
     found = between(a, b)
     if isinstance(found, NotEstimable):
-        return {"not_estimable": found.reason}
-    return _numbers(found, margin)
-
-
-def _numbers(found: Between, margin: float | None) -> Row:
-    row: Row = {"ratio": found.ratio, "low": found.ci95[0], "high": found.ci95[1], "df": found.df}
-    row |= {"low90": found.ci90[0], "high90": found.ci90[1], "excludes_one": found.excludes_one}
-    if margin:
-        decision = decide_between(found, margin)
-        row |= {"verdict": decision.verdict, "needed": decision.pairs_needed}
-    return row
+        return judged(found, margin)
+    row = judged(found[0], margin)
+    return {**row, "df": found[1], "needed": row.get("pairs_needed")}
 
 
 def studies(here: Analysis, there: Analysis) -> pl.DataFrame:

@@ -17,7 +17,7 @@ def files_of(frames: Frames, own_images: Mapping[str, str]) -> dict[str, dict[st
         own_images: By environment, those that stand in place of the site's.
 
     Returns:
-        `digests`, `image_digests`, `images` (each once, sorted), `not_told` (runs without a digest of their files) and
+        `digests`, `image_digests`, `images` (each once, sorted), `not_recorded` (runs without a digest of their files) and
         `own_image` (empty where the arm is to run the files of the site's image).
     """
     files: dict[str, dict[str, Any]] = {}
@@ -25,7 +25,7 @@ def files_of(frames: Frames, own_images: Mapping[str, str]) -> dict[str, dict[st
         runs = frames.ok.filter(frames.ok["environment"] == environment)
         files[environment] = {
             **{name: runs[column].drop_nulls().unique().sort().to_list() for name, column in _LISTED.items()},
-            "not_told": runs["rootfs_digest"].null_count(),
+            "not_recorded": runs["rootfs_digest"].null_count(),
             "own_image": own_images.get(environment, ""),
         }
     return files

@@ -80,7 +80,7 @@ def _effects(members: Sequence[Member]) -> list[tuple[float, float]]:
 def _fit(groups: Mapping[str, Sequence[Member]]) -> Subgroups | NotEstimable:
     """The groups that have a model with a ratio, together: they share the variance between models."""
     there = {name: effects for name, members in groups.items() if (effects := _effects(members))}
-    return subgroups(there) if there else NotEstimable("no model has a ratio")
+    return subgroups(there) if there else NotEstimable("no_model_has_ratio")
 
 
 def _group(group_by: str, name: str, members: Sequence[Member], fit: Subgroups | NotEstimable) -> Row:
@@ -88,14 +88,14 @@ def _group(group_by: str, name: str, members: Sequence[Member], fit: Subgroups |
     count = len(_effects(members))
     head: Row = {"group_by": group_by, "group": name, "n_models": count, "models_left_out": len(members) - count}
     if not count:
-        return {**head, "not_estimable": "no model of this group has a ratio"}
+        return {**head, "not_estimable": "no_ratio_in_group"}
     if isinstance(fit, NotEstimable):
         return {**head, "not_estimable": fit.reason}
     found: Group = fit.groups[name]
     spread: Row = {"q": found.q, "q_p": found.q_p, "i2_pct": fit.i2_pct, "tau": fit.tau}
     why: Why = {}
     if found.q is None:
-        note(why, ("q", "q_p"), "one model has nobody to scatter from")
+        note(why, ("q", "q_p"), "one_model")
     return {**head, **_ratio(found.mean), **spread, "why_null": as_text(why)}
 
 
@@ -117,8 +117,8 @@ def _all(known: Sequence[Member]) -> Row:
     found = pooled([effect for effect, _ in effects], [error for _, error in effects])
     if isinstance(found, NotEstimable):
         return {**head, "not_estimable": found.reason}
-    spread = {"q": found.q, "q_p": found.p, "i2_pct": found.i2_pct, "tau": found.tau}
-    return {**head, **_ratio(found.mean), **spread}
+    every, fit = found
+    return {**head, **_ratio(every.mean), "q": every.q, "q_p": every.q_p, "i2_pct": fit.i2_pct, "tau": fit.tau}
 
 
 def _slope(known: Sequence[Member]) -> Row:

@@ -86,11 +86,11 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
 def _explain(row: Row, protocol: Protocol, why: Why) -> None:
     """Explain a null `pairs_needed`, and null columns that are computed from a p-value."""
     if row.get("ratio") is not None and row.get("pairs_needed") is None:
-        decided = "decided" if row.get("verdict") else "no margin was fixed"
+        decided = "decided" if row.get("verdict") else "no_margin"
         note(why, ("pairs_needed",), outlook(None, row["n"]) if row.get("verdict") == "undecided" else decided)
     for p, columns in MADE_OF.items():
         if protocol.family(row["metric"]) is None:
-            note(why, ("family", *columns), "this metric is in no family")
+            note(why, ("family", *columns), "not_in_family")
         elif row.get(p) is None and p in why:
             note(why, columns, why[p])
 
@@ -100,4 +100,4 @@ def _lacking(frames: Frames, arms: Arms) -> NotEstimable | None:
     if len(arms.a) and len(arms.b):
         return None
     lacking = arms.against if not len(arms.a) else arms.cell
-    return NotEstimable(f"{lacking.environment}: {why_none(frames, lacking)}")
+    return why_none(frames, lacking).at(lacking.environment)

@@ -173,7 +173,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "deviations": deviation_counts(attempts),
         "simulated": bool(attempts["simulated"].fill_null(value=False).any()) if attempts.height else False,
         "status_counts": dict(sorted(Counter(attempts["status"].drop_nulls().to_list()).items())),
-        "conduct": adherence_of(frames),
+        "adherence": adherence_of(frames),
         "attempts": attempts.height,
         "runs_used": frames.ok.height,
         "sparkray_versions": _distinct(attempts, "sparkray_version"),

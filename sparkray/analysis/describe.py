@@ -18,11 +18,12 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.components import crossed
 from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
 from sparkray.stats.outliers import outlying
+from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Vector, median
 from sparkray.stats.serial import TOO_FEW, Drift, Memory, drift, memory
 
 _LEAST_ARMS = 2
-_ONE = "1 run: a spread needs at least 2"
+_ONE = "one_run"
 _QUANTILES = {"median": 0.5, "p5": 0.05, "p95": 0.95, "p99": 0.99}
 # Where the columns of an interval's ends are not named as the estimate's.
 _ENDS = {"geometric_mean": "geometric"}
@@ -32,14 +33,14 @@ OF_REQUESTS: Mapping[str, str] = {"latency_mean_ms": "latency_ms", "ttft_mean_ms
 Row = dict[str, Any]
 
 
-def why_none(frames: Frames, cell: Cell) -> str:
-    """Why a cell has no value, in words."""
+def why_none(frames: Frames, cell: Cell) -> NotEstimable:
+    """Why a cell has no value."""
     if len(frames.runs_of(cell)):
-        return "no run of this cell has a value"
+        return NotEstimable("no_value_in_cell")
     of_cell = frames.attempts.filter(pl.all_horizontal(pl.col(name) == value for name, value in cell.columns.items()))
     counts = of_cell.group_by("status").len().sort("status")
     listed = ", ".join(f"{count} {status}" for status, count in counts.iter_rows())
-    return f"no run of this cell is ok ({listed or 'none was made'})"
+    return NotEstimable.of("no_ok_run", statuses=listed or "none was made")
 
 
 def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
@@ -52,7 +53,7 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
-        return {**head, "n": 0, "not_estimable": why_none(frames, cell)}
+        return {**head, "n": 0, "not_estimable": why_none(frames, cell).reason}
     found = summary(values)
     if isinstance(found, NotEstimable):
         return {**head, "n": len(values), "not_estimable": found.reason}
@@ -79,13 +80,12 @@ def _why_null(row: Row, found: Summary) -> Why:
     if found.sd is None:
         note(why, ("mean_low", "mean_high", "sd", "cv_pct"), _ONE)
     elif found.cv_pct is None:
-        note(why, ("cv_pct",), "the mean is 0")
+        note(why, ("cv_pct",), "mean_0")
     for name, q in _QUANTILES.items():
         for end, least in zip(("low", "high"), least_for_ends(q), strict=True):
             if row[f"{name}_{end}"] is None:
                 what = "median" if name == "median" else f"{name[1:]}th percentile"
-                bound = {"low": "a lower", "high": "an upper"}[end]
-                note(why, (f"{name}_{end}",), f"{bound} bound of the {what} needs {least} runs, here are {found.n}")
+                note(why, (f"{name}_{end}",), coded(f"few_for_{end}", what=what, least=least, n=found.n))
     return why
 
 
@@ -141,7 +141,7 @@ def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
     there = ~np.isnan(values)
     values, places = values[there], places[there]
     if not len(values):
-        return {"n": 0, "not_estimable": why_none(frames, cell)}
+        return {"n": 0, "not_estimable": why_none(frames, cell).reason}
     trend, past, apart = drift(values, places), memory(values), outlying(values)
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable) and isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
@@ -176,16 +176,14 @@ def _shares(
     """Variance components over the blocks that have every environment with data; nothing where there is but one."""
     sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
     if len(sides) < _LEAST_ARMS:
-        note(why, _SHARES, "there is but one environment with data: blocks cannot be separated from runs")
+        note(why, _SHARES, "one_environment")
         return {}
     shared = reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])
     known = [share for cell in cells if (share := request_shares.get((cell, metric))) is not None]
     found = crossed(table, request_share=float(np.mean(known)) if known else None)
     if not isinstance(found, NotEstimable) and found.requests is None:
-        note(
-            why, _SHARES[-1:], "no metric over requests" if metric not in OF_REQUESTS else "requests tell nothing of it"
-        )
+        note(why, _SHARES[-1:], "requests_unknown" if metric in OF_REQUESTS else "no_requests_of_metric")
     return filled(_SHARES, found, lambda components: components.shares_pct, why)
 
 

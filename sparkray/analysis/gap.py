@@ -51,9 +51,9 @@ def _leave_out(row: Row, why: Why, *, interim: bool) -> None:
         note(why, ("p", "p_holm", "gap_p_holm", "helps", "harms"), NO_P)
         row["p"] = None
     elif BY_NAME[row["metric"]].better == "neither":
-        note(why, ("helps", "harms"), "neither side of this metric is better")
+        note(why, ("helps", "harms"), "no_better_side")
     if not row["gap_shown"]:
-        note(why, [column for column in _CLOSED if column not in why], "no gap was shown")
+        note(why, [column for column in _CLOSED if column not in why], "no_gap")
         row |= dict.fromkeys(_CLOSED)
 
 
@@ -112,7 +112,7 @@ def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why
     """Per cent of the baseline's log ratio to the reference that is gone, in the blocks that hold all three arms."""
     reference = frames.reference_of(cell)
     if reference is None or reference == baseline:
-        note(why, _CLOSED, "the baseline container is itself the reference: there is no gap to close")
+        note(why, _CLOSED, "baseline_is_reference")
         return {}
     before, after = (logs_by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
     shared = sorted(before.keys() & after.keys())

@@ -27,14 +27,11 @@ Row = Mapping[str, Any]
 Group = tuple[str, str]
 # What `standings` reads of a row, beside the primary metrics.
 COLUMNS = ("run_id", "status", "model", "level", "environment", "block", "ended_at")
-NO_P = "interim analyses: a p of a fixed number of pairs does not hold"
+NO_P = "interim_p"
 # Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value.
 VOID = {
     NO_P: ("p", "p_paired", "permutation_p", "power_post_hoc"),
-    "interim analyses: the verdict of a fixed number of pairs does not hold": (
-        "verdict_without_outliers",
-        "cluster_verdict",
-    ),
+    "interim_verdict": ("verdict_without_outliers", "cluster_verdict"),
 }
 
 

@@ -18,64 +18,15 @@ import polars as pl
 import yaml
 
 from sparkray.analysis.schema import DERIVED, TABLES
-from sparkray.schema import Column, Format, Kind
+from sparkray.schema import Column, Kind
 
-_ESCAPED = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    "—": "---",
-    "…": r"\ldots{}",
-    "°": r"\textdegree{}",
-    "×": r"$\times$",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "µ": r"\textmu{}",
-}
-_SHORT = {
-    "container_baseline": "baseline",
-    "container_optimized": "optimised",
-    "mann_whitney": "Mann-Whitney",
-    "student": "Student",
-    "welch": "Welch",
-}
 _DASH = "{--}"
 _NOTE = "--: not estimable, or not known"
 # Where a long word may break: behind an underscore or an equals sign, and inside of a digest.
 _BREAKS = re.compile(r"(\\_|=|[0-9a-f]{8}(?=[0-9a-f]{8}))")
 _TALL = 1e5
-Row = Mapping[str, Any]
-
-
-_DECIMALS: Mapping[Format, int | None] = {
-    "words": None,
-    "count": 0,
-    "plain": 0,
-    "size": 1,
-    "significant": 2,
-    "ratio": 4,
-    "share": 3,
-    "per_cent": 2,
-    "fine_per_cent": 4,
-    "effect": 2,
-    "slope": 5,
-    "p": 4,
-}
 _MOST_DECIMALS = 6
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,13 +42,6 @@ class Col:
     factor: float = 1.0
     width: str = ""
     fit: bool = False
-
-
-def col(column: Column, *, width: str = "") -> Col:
-    """A column as it is printed: heading and decimals are those of the schema."""
-    return Col(
-        column.head, column.name, _DECIMALS[column.format or "words"], width=width, fit=column.format == "significant"
-    )
 
 
 @dataclass(frozen=True)
@@ -120,8 +64,8 @@ class View:
 
 
 @cache
-def _views() -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    return dict(yaml.safe_load(files("sparkray.analysis").joinpath("latex.yaml").read_text(encoding="utf-8")))
+def _read(name: str) -> Mapping[str, Any]:
+    return dict(yaml.safe_load(files("sparkray.analysis").joinpath(name).read_text(encoding="utf-8")))
 
 
 def views(name: str, frame: pl.DataFrame) -> list[View]:
@@ -134,7 +78,7 @@ def views(name: str, frame: pl.DataFrame) -> list[View]:
             where=one.get("where", {}),
             needs=one.get("needs"),
         )
-        for one in _views().get(name, ())
+        for one in _read("latex.yaml").get(name, ())
     ]
 
 
@@ -143,8 +87,9 @@ def _col(table: str, frame: pl.DataFrame, given: str | Mapping[str, Mapping[str,
     [(name, more)] = [(given, {})] if isinstance(given, str) else given.items()
     tables = next((tables for tables in (TABLES, DERIVED) if table in tables), None)
     declared = Column(name, _kind(frame.schema[name]), "") if tables is None else tables[table].column(name)
-    fit: dict[str, Any] = {"fit": False} if "decimals" in more else {}
-    return replace(col(declared), **fit, **more)
+    decimals = _read("latex_text.yaml")["decimals"][declared.format]
+    fit = declared.format == "significant" and "decimals" not in more
+    return replace(Col(declared.head, declared.name, decimals, fit=fit), **more)
 
 
 def _kind(dtype: pl.DataType) -> Kind:
@@ -153,7 +98,8 @@ def _kind(dtype: pl.DataType) -> Kind:
 
 def escape(text: str) -> str:
     """Text as LaTeX prints it; a character that pdfLaTeX's fonts lack becomes its plain form, or goes."""
-    return "".join(_ESCAPED.get(letter) or _ascii(letter) for letter in text)
+    escapes = _read("latex_text.yaml")["escapes"]
+    return "".join(escapes.get(letter) or _ascii(letter) for letter in text)
 
 
 def _ascii(letter: str) -> str:
@@ -223,7 +169,7 @@ def _cell(column: Col, value: Any) -> str:  # noqa: ANN401 - a value of whatever
     if isinstance(value, bool):
         return "yes" if value else "no"
     if column.decimals is None:
-        text = escape(_SHORT.get(str(value), str(value)))
+        text = escape(_read("latex_text.yaml")["short"].get(str(value), str(value)))
         return _BREAKS.sub(r"\1\\allowbreak{}", text) if column.width else text
     scaled = float(value) * column.factor
     if abs(scaled) >= _TALL:

@@ -14,10 +14,10 @@ from typing import Any, Literal, cast
 
 from sparkray.errors import DatasetError
 
-FORMAT = "sparkray-optimize/1"
+FORMAT, _FORMAT_1 = "sparkray-optimize/2", "sparkray-optimize/1"
 # In order; each has a dataset of its own, `<name>-<stage>`.
 STAGES = ("screen", "search", "confirm", "attribute")
-LevelState = Literal["measured", "no-op", "failed", "struck", "search only"]
+LevelState = Literal["measured", "no-op", "failed", "excluded", "search only"]
 Judged = Literal["supported", "contradicted", "undecided", "cannot be judged"]
 
 
@@ -97,7 +97,7 @@ class Level:
         security: `none`, `weakens` or `dangerous`.
         why: Why it might matter.
         state: `measured`; `no-op`: the process got what the baseline's gets; `failed`: its container does not work;
-            `struck`: not measured; `search only`: cannot act alone.
+            `excluded`: not measured; `search only`: cannot act alone.
         reason: Why, where it was not measured to the end.
         effect: Against the baseline, over all models.
         advice: For production, one sentence.
@@ -224,25 +224,23 @@ class Confirmation:
 class Attributed:
     """Attribution of the difference between the first and the last environment, for one metric and one model.
 
-    `found` is `stats.attribution.Attribution` as plain values, where what could not be estimated is `{"reason": ...}`;
-    `sentences` tells it by direction, `add` and `leave`.
+    `estimates` is `stats.attribution.Attribution` as plain values, where what could not be estimated is `{"reason": ...}`.
     """
 
     model: str
     metric: str
     unit: str
     better: str
-    found: Mapping[str, Any]
-    sentences: Mapping[str, str]
+    estimates: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The attribution: layers in words, what was struck out and why, and what was found for each model and metric."""
+class Attributions:
+    """The attribution: layers in words, those that were excluded and why, and the estimates of each model and metric."""
 
     titles: Mapping[str, str]
-    struck: tuple[Mapping[str, str], ...]
-    found: tuple[Attributed, ...]
+    excluded: tuple[Mapping[str, str], ...]
+    results: tuple[Attributed, ...]
 
 
 @dataclass(frozen=True)
@@ -283,7 +281,7 @@ class Optimized:
         levels: Every level of the space, in its order.
         search: None where nothing was left to search.
         confirmation: None where it was not reached.
-        ladder: None where it was not reached.
+        attribution: None where it was not reached.
         hypotheses: Of the experiment, judged; empty where it states none or the confirmation was not reached.
         output: The file of the optimised environment.
         format: Of this document.
@@ -306,7 +304,7 @@ class Optimized:
     levels: tuple[Level, ...]
     search: Search | None = None
     confirmation: Confirmation | None = None
-    ladder: Ladder | None = None
+    attribution: Attributions | None = None
     hypotheses: tuple[JudgedHypothesis, ...] = ()
     output: str | None = None
     format: str = field(default=FORMAT)
@@ -353,6 +351,20 @@ def read(path: Path) -> Mapping[str, Any]:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {error}", "Make it anew: optimize") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(found, dict) or found.get("format") not in (FORMAT, _FORMAT_1):
         raise DatasetError(f"{path} is not of the format {FORMAT!r}", "Make it anew: optimize")
-    return found
+    return found if found["format"] == FORMAT else _renamed(found)
+
+
+def _renamed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A document of format 1 under the names of format 2."""
+    old = {"struck": "excluded"}
+    levels = [
+        {**one, **{name: old.get(one[name], one[name]) for name in ("state", "advice")}} for one in document["levels"]
+    ]
+    attribution = document["ladder"] and {
+        "titles": document["ladder"]["titles"],
+        "excluded": document["ladder"]["struck"],
+        "results": [{**one, "estimates": one["found"]} for one in document["ladder"]["found"]],
+    }
+    return {**document, "levels": levels, "attribution": attribution}

@@ -8,6 +8,7 @@ from sparkray.analysis.context import Protocol
 from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats.paired import Ratio, outlook, tost_power
 from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
+from sparkray.stats.reasons import coded
 
 Row = dict[str, Any]
 CALIBRATION, THESE_DATA = "calibration", "these data"
@@ -21,10 +22,10 @@ def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Ro
     least = minimum_detectable(result.n, result.sd_log)
     row: Row = filled(("minimum_detectable",), least, lambda found: (found,), why)
     if planned < _LEAST_PLANNED:
-        note(why, ("power_planned", *_A_PRIORI), f"{planned} pair planned: a test needs at least {_LEAST_PLANNED}")
+        note(why, ("power_planned", *_A_PRIORI), coded("few_planned", n=planned, least=_LEAST_PLANNED))
         return row
     if margin is None:
-        note(why, ("power_planned",), "no margin was fixed")
+        note(why, ("power_planned",), "no_margin")
     else:
         row["power_planned"] = tost_power(planned, result.sd_log, margin)
     return row | _a_priori(result, arms, planned, protocol, why=why)
@@ -34,7 +35,7 @@ def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, wh
     """Power to see the planned effect, with the noise of an earlier calibration; else with that of these data."""
     effect = protocol.effect(arms.metric)
     if effect is None:
-        note(why, _A_PRIORI, "no effect was planned for, and no margin was fixed")
+        note(why, _A_PRIORI, "no_effect_planned")
         return {}
     known = protocol.calibrated_sd_log.get(arms.metric)
     sd_log = known or result.sd_log

@@ -51,4 +51,4 @@ def _answers(runs: pl.DataFrame, column: str) -> dict[str, int]:
     """How many runs have true, false and null in a column."""
     values = runs[column]
     yes, known = int(values.fill_null(value=False).sum()), len(values) - values.null_count()
-    return {"yes": yes, "no": known - yes, "not_told": values.null_count()}
+    return {"yes": yes, "no": known - yes, "not_recorded": values.null_count()}

@@ -49,7 +49,7 @@ def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
     }
     for column in ("shapiro_p_a", "shapiro_p_b", "levene_p"):
         if row[column] is None:
-            note(why, (column,), "untested: too few values, or all alike")
+            note(why, (column,), "untested")
     interval = found.bootstrap or ratio_of_means(arms.a, arms.b, seed=seed)
     row |= filled(_BOOTSTRAP, interval, lambda found: (found.low, found.high), why)
 
@@ -71,7 +71,7 @@ def robust_columns(arms: Arms, protocol: Protocol, why: Why) -> Row:
     a, b = arms.paired
     ratios = (b / a)[arms.completed]
     return {
-        **filled(("permutation_p",), sign_flip(a, b, seed=protocol.seed), lambda found: (found.p,), why),
+        **filled(("permutation_p",), sign_flip(a, b, seed=protocol.seed), lambda p: (p,), why),
         **_without_outliers(arms, protocol.margin(arms.metric), why),
         **series_columns(drift(ratios), memory(np.log(ratios)), _SERIES, why),
         **spread_columns(a, b, why),

@@ -33,7 +33,7 @@ def case_of(
     return Case(results, {name: card for name, card in matched.items() if card is not None}, machine, batch)
 
 
-def machine_told(site: Site | None, gpus: Sequence[str]) -> str:
+def machine_words(site: Site | None, gpus: Sequence[str]) -> str:
     """Which machine results are judged by, for people.
 
     Args:

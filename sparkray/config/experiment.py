@@ -205,7 +205,7 @@ class Sequential:
     `obrien_fleming` nearly all to the last.
 
     Raises:
-        ValueError: The looks do not ascend.
+        ValueError: `looks` do not ascend.
     """
 
     __pydantic_config__ = STRICT
@@ -284,7 +284,7 @@ class Experiment:
 
     Raises:
         ValueError: The name could not be one, a metric stands in two families, a hypothesis has the name of another, or
-            levels or looks contradict themselves.
+            levels or interim analyses contradict themselves.
     """
 
     __pydantic_config__ = STRICT

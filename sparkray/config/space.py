@@ -154,11 +154,7 @@ class Space:
         Raises:
             KeyError: There is none.
         """
-        return next(iter([factor for factor in self.factors if factor.name == name]), None) or _no_factor(name)
-
-
-def _no_factor(name: str) -> Factor:
-    raise KeyError(name)
+        return {factor.name: factor for factor in self.factors}[name]
 
 
 def apply_level(options: DockerOptions, changes: Mapping[str, Any]) -> DockerOptions:

@@ -32,7 +32,7 @@ class Watchdog:
             floor_gib: MemAvailable in GiB below which `trip` is called, once; 0 watches nothing.
             trip: Called on the watching thread with the reason.
             meminfo: A file as /proc/meminfo is; one without MemAvailable never trips.
-            period_s: Seconds between looks.
+            period_s: Seconds between readings.
         """
         self._floor_gib, self._trip, self._meminfo, self._period_s = floor_gib, trip, meminfo, period_s
         self._over = threading.Event()
@@ -40,7 +40,7 @@ class Watchdog:
         self.reason: str | None = None
 
     def __enter__(self) -> Self:
-        """Starts watching; the first look is at once."""
+        """Starts watching; the first reading is at once."""
         if self._floor_gib > 0:
             self._thread = threading.Thread(target=self._watch, name="sparkray-watchdog", daemon=True)
             self._thread.start()

@@ -7,8 +7,7 @@ from collections.abc import Hashable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from sparkray.analysis.optimized import Attributed
-from sparkray.analysis.optimized import Ladder as LadderDocument
+from sparkray.analysis.optimized import Attributed, Attributions
 from sparkray.config.isolation import LAYER_TITLES, AttributionSteps
 from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import MEMORY, OptimizationContext
@@ -16,14 +15,14 @@ from sparkray.optimize.effects import of_model
 from sparkray.optimize.rows import Rows, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.plan import definition_sha256, make_plan, treatments_of
-from sparkray.stats.attribution import Attribution, attribute, sentence
+from sparkray.schema import unit_of
+from sparkray.stats.attribution import Attribution, attribute
 from sparkray.store import Dataset
 
-UNITS = {"_tok_s": "tok/s", "_ms": "ms", "_gib": "GiB", "_req_s": "req/s", "_s": "s"}
 TITLES = {"chroot": "chroot into the image", "all": "all added layers at once"}
 
 
-def attribute_layers(context: OptimizationContext, runner: StudyRunner) -> tuple[Dataset, LadderDocument]:
+def attribute_layers(context: OptimizationContext, runner: StudyRunner) -> tuple[Dataset, Attributions]:
     """Measures what is left of the attribution steps, and attributes. Returns its dataset and the document's part.
 
     Raises:
@@ -49,12 +48,7 @@ def attribute_layers(context: OptimizationContext, runner: StudyRunner) -> tuple
         for card in context.study.cards
         for metric in dict.fromkeys((*context.study.experiment.primary_metrics, MEMORY))
     )
-    return dataset, LadderDocument({**TITLES, **LAYER_TITLES}, _excluded(steps, {**excluded, **failed}), made)
-
-
-def unit_of(metric: str) -> str:
-    """The unit at the end of a metric's name; empty where it has none of those."""
-    return next((unit for end, unit in UNITS.items() if metric.endswith(end)), "")
+    return dataset, Attributions({**TITLES, **LAYER_TITLES}, _excluded(steps, {**excluded, **failed}), made)
 
 
 def attributed(steps: AttributionSteps, rows: Rows, model: str, metric: str) -> Attributed:
@@ -63,19 +57,7 @@ def attributed(steps: AttributionSteps, rows: Rows, model: str, metric: str) -> 
         arm.environment: dict(of_model(rows.values(arm.environment, metric), model)) for arm in steps.arms
     }
     found = attribute(arms, steps.steps, first=steps.first, last=steps.last)
-    unit, names = unit_of(metric), {**TITLES, **LAYER_TITLES}
-    return Attributed(
-        model=model,
-        metric=metric,
-        unit=unit,
-        better=BY_NAME[metric].better,
-        found=values_of(found),
-        sentences={
-            way: sentence(found, unit=unit, names=names, direction=way)
-            for way in ("add", "leave")
-            if found.balance(way) is not None
-        },
-    )
+    return Attributed(model, metric, unit_of(metric), BY_NAME[metric].better, values_of(found))
 
 
 def values_of(found: Attribution) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import Candidate, shortlist
 from sparkray.optimize.search.stage import Searched
 from sparkray.plan import Treatment, definition_sha256, make_plan
+from sparkray.stats.reasons import worded
 from sparkray.stats.screen import beyond_margin
 from sparkray.stats.sequential import Interim
 from sparkray.store import Dataset, write_atomically
@@ -173,7 +174,7 @@ def _gain(one: Confirmed) -> float:
 def _unproven(made: Effect, by_model: Mapping[str, Effect], blocks: int) -> str | None:
     """Why too little is known of a candidate, or too much against it on one model; None where neither holds."""
     if made.ratio is None:
-        return made.not_estimable or "too few runs"
+        return worded(made.not_estimable) or "too few runs"
     for model, one in by_model.items():
         if one.n < LEAST_SHARE * blocks:
             return f"it works in {one.n} of {blocks} blocks of {model}: {LEAST_SHARE:.0%} are needed"
@@ -187,7 +188,7 @@ def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
 
 
 def _by_interim(found: Interim) -> str | None:
-    return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else found.reason
+    return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else worded(found.reason)
 
 
 def _more_memory(memory: Effect) -> str | None:

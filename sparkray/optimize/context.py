@@ -23,6 +23,11 @@ MEMORY = "host_available_drop_peak_gib"
 _CONFIRM_FACTOR, MOST_CONFIRM = 3, 30
 
 
+def better_of(metric: str) -> Better:
+    """Which direction of a metric is a gain; where neither is, a rise is taken for one."""
+    return "lower" if BY_NAME[metric].better == "lower" else "higher"
+
+
 @dataclass(frozen=True)
 class OptimizationRequest:
     """Options of an optimisation beyond those of every sweep. None: not given."""
@@ -70,7 +75,7 @@ class OptimizationContext:
     @property
     def better(self) -> Better:
         """Which direction of it is a gain."""
-        return "lower" if BY_NAME[self.metric].better == "lower" else "higher"
+        return better_of(self.metric)
 
     @property
     def margin(self) -> float:

@@ -11,20 +11,14 @@ import scipy
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.optimized import Effect
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
-from sparkray.metrics import BY_NAME
-from sparkray.optimize.context import OptimizationContext
+from sparkray.optimize.context import OptimizationContext, better_of
 from sparkray.optimize.rows import Pair, Rows
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio
-from sparkray.stats.screen import Better, LevelEffect, screen_effects
+from sparkray.stats.screen import LevelEffect, screen_effects
 from sparkray.stats.variance import PairedSpreadRatio, brown_forsythe
 
 Values = Mapping[Pair, float]
-
-
-def better_of(metric: str) -> Better:
-    """Which direction of a metric is a gain; where neither is, a rise is taken for one."""
-    return "lower" if BY_NAME[metric].better == "lower" else "higher"
 
 
 @dataclass(frozen=True)
@@ -38,8 +32,8 @@ class Comparison:
     def effects(self, base: Values, arms: Mapping[str, Values]) -> dict[str, tuple[Effect, LevelEffect]]:
         """Each arm against `base`, p-values adjusted over all of them."""
         keyed = {name: _keyed(values) for name, values in arms.items()}
-        found = screen_effects(_keyed(base), keyed, self.margin, better=better_of(self.metric))
-        return {one.name: (_effect(one, base, arms[one.name], self.against, self.metric), one) for one in found}
+        found = screen_effects(_keyed(base), keyed, better=better_of(self.metric))
+        return {one.name: (_effect(one, base, arms[one.name], self), one) for one in found}
 
     def effect(self, base: Values, arm: Values, environment: str) -> Effect:
         """One arm against `base`, p not adjusted."""
@@ -105,25 +99,25 @@ def _keyed(values: Values) -> dict[object, float]:
     return {pair: value for pair, value in values.items()}  # noqa: C416 - another type of key
 
 
-def _effect(one: LevelEffect, base: Values, arm: Values, against: str, metric: str) -> Effect:
-    made = replace(Effect(one.name, against, metric, one.pairs), **_spread(one, base, arm))
+def _effect(one: LevelEffect, base: Values, arm: Values, by: Comparison) -> Effect:
+    made = replace(Effect(one.name, by.against, by.metric, one.pairs), **_spread(one, base, arm))
     if not isinstance(one.ratio, Ratio):
         return replace(made, not_estimable=one.ratio.reason)
-    margin = one.decision.margin if one.decision else None
-    row = judged(one.ratio, margin)
-    low, high = sorted(_gain_pct(row[end], metric) for end in ("low", "high"))
+    row = judged(one.ratio, by.margin)
+    gain, *ends = (_gain_pct(row[name], by.metric) for name in ("ratio", "low", "high"))
+    low, high = sorted(ends)
     return replace(
         made,
         ratio=row["ratio"],
         low=row["low"],
         high=row["high"],
-        verdict=row.get("verdict"),
-        gain_pct=_gain_pct(one.ratio.ratio, metric),
+        verdict=row["verdict"],
+        gain_pct=gain,
         gain_low_pct=low,
         gain_high_pct=high,
         p=one.p,
         p_holm=one.p_holm,
-        margin=margin,
+        margin=by.margin,
     )
 
 

@@ -15,6 +15,8 @@ from sparkray.optimize.effects import Comparison
 from sparkray.optimize.rows import Rows
 from sparkray.stats import NotEstimable
 from sparkray.stats.attribution import attribute
+from sparkray.stats.fieller import NO_WHOLE
+from sparkray.stats.reasons import worded
 
 # Verdict, reason, and the measured number in words.
 Finding = tuple[Judged, str, str | None]
@@ -87,7 +89,7 @@ def _removed_share(hypothesis: Hypothesis, subject: _Subject, metric: str, _marg
     share = attribute(arms, [step], first=NATIVE, last=CONTAINER_BASELINE).steps[0].share
     if isinstance(share, NotEstimable):
         no_overhead = "no overhead of the baseline is shown that anything could be removed of"
-        raise _CannotJudgeError(no_overhead if "differ from 0" in share.reason else share.reason)
+        raise _CannotJudgeError(no_overhead if share == NO_WHOLE else worded(share.reason))
     low, high = hypothesis.bounds
     measured = f"{share.value:.0f} % removed (95 % CI {share.low:.0f} to {share.high:.0f} %)"
     if low <= share.low and share.high <= high:
@@ -106,7 +108,7 @@ def _lower_spread(_hypothesis: Hypothesis, subject: _Subject, metric: str, margi
         base, arm = (subject.rows.values(name, metric) for name in (CONTAINER_BASELINE, subject.environment))
         made = Comparison(metric, margins[metric]).effect(base, arm, subject.environment)
     if made.sd_ratio is None or made.ratio is None:
-        raise _CannotJudgeError(made.not_estimable or "there are too few runs for a spread")
+        raise _CannotJudgeError(worded(made.not_estimable) or "there are too few runs for a spread")
     low, high = made.sd_low or 0.0, float("inf") if made.sd_high is None else made.sd_high
     spread = "lower" if high < 1 else "higher" if low > 1 else "undecided"
     mean = {"equivalent": "the same", "different": "different"}.get(made.verdict or "", "undecided")

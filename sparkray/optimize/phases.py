@@ -84,7 +84,7 @@ def level_document(context: OptimizationContext, verdict: LevelVerdict) -> dict[
     return {
         "factor": verdict.factor,
         "level": verdict.level,
-        "done": "screen" if verdict.alone else ("search only" if verdict.feasible else "struck"),
+        "done": "screen" if verdict.alone else ("search only" if verdict.feasible else "excluded"),
         "reason": verdict.reason or None,
         "security": verdict.security,
         "flags": changed_words(before, apply_level(before, verdict.options)) if known else None,
@@ -105,9 +105,9 @@ def optimisation_document(context: OptimizationContext, planned: Sequence[Phase]
         "metric": context.metric,
         "margin": context.margin,
         "levels": [level_document(context, verdict) for verdict in context.verdicts],
-        "ladder": {
-            "rungs": [arm.environment for arm in steps.arms],
-            "struck": [vars(excluded) for excluded in steps.excluded],
+        "attribution": {
+            "environments": [arm.environment for arm in steps.arms],
+            "excluded": [vars(excluded) for excluded in steps.excluded],
         },
         "stages": [
             {

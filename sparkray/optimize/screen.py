@@ -142,9 +142,9 @@ def _state(
         return "no-op", NO_OP
     if environment in out:
         ran = out[environment].startswith("none of its")
-        return ("failed" if ran else "struck"), out[environment]
+        return ("failed" if ran else "excluded"), out[environment]
     if not verdict.feasible:
-        return "struck", verdict.reason
+        return "excluded", verdict.reason
     return ("measured", None) if verdict.alone else ("search only", verdict.reason)
 
 

@@ -26,7 +26,6 @@ _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9/._:+-]")
 _MARK = re.compile("\ue000([^\ue001]*)\ue001")
 # A word that no column is wide enough for: a digest, which may break anywhere.
 _LONG = 24
-_LINE = re.compile(r"^\\srdef\{([^{}]*)\}\{(.*)\} % (.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each number stands its trace, for report --trace.
 \makeatletter
@@ -176,13 +175,3 @@ def body(text: str) -> str:
     if " " not in text and len(text) > _LONG:
         return r"\allowbreak ".join(escape(text[start : start + 8]) for start in range(0, len(text), 8))
     return escape(text)
-
-
-def defined(numbers: str) -> Mapping[str, str]:
-    """The macros of a `numbers.tex`, by key."""
-    return {key: value for key, value, _ in _LINE.findall(numbers)}
-
-
-def traces_of(numbers: str) -> Mapping[str, str]:
-    """The traces of a `numbers.tex`, by key."""
-    return {key: trace for key, _, trace in _LINE.findall(numbers)}

@@ -21,6 +21,7 @@ from sparkray.report.format import interval, listed, shown
 from sparkray.report.labels import arm, arm_in_full, axis_label, better, cell, metric_name, readable
 from sparkray.report.tables import grouped
 from sparkray.schema import capital, unit_of
+from sparkray.stats.reasons import worded
 
 SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -90,6 +91,7 @@ def environment(kind: Kind, *, finalize: Callable[[Any], Any] | None = None) -> 
         "capital": capital,
         "lower_first": lambda text: text[:1].lower() + text[1:],
         "readable": readable,
+        "reason": worded,
         "grouped": grouped,
         "json": json.loads,
         "quote": shlex.quote,

@@ -6,7 +6,10 @@ least 11 apart (0, 46, 58, 71), and each arm has a marker, a line style and a ha
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
+
+from matplotlib import rc_params_from_file
 
 COLUMN_IN = 3.5
 # Width of one column and of both, inches (IEEE Author Center, preparation of graphics).
@@ -36,37 +39,7 @@ _STYLES: Mapping[str, ArmStyle] = {
 }
 _OTHERS = (ArmStyle(PURPLE, "v", "-.", "\\\\\\"), ArmStyle(SKY, "P", ":", "+++"))
 
-RC: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": False,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4,
-    "hatch.linewidth": 0.5,
-    "hatch.color": INK,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "figure.facecolor": "white",
-    "savefig.dpi": 300,
-}
+RC = rc_params_from_file(Path(__file__).with_name("figures.mplstyle"), use_default_template=False)
 
 
 def arm_style(environment: str) -> ArmStyle:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from sparkray import __version__
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.boundary import read_yaml
 from sparkray.config.docker import DockerOptions, flag_words
 from sparkray.config.docker_columns import column_values
 from sparkray.config.model import ModelCard
@@ -43,22 +44,8 @@ _TTFT_SHARE = 0.12
 _REFERENCE_PARAMS = 7e9
 _LOAD_BYTES_S = 2e9
 _BAD = 0.8
+_CONSTANT = read_yaml(Path(__file__).with_suffix(".yaml"))
 _MARGINS = {"output_throughput_tok_s": 0.01, "latency_mean_ms": 0.01, "host_available_drop_peak_gib": 0.02}
-_MACHINE = {
-    "kernel": "6.11.0-synthetic",
-    "os": "DGX OS 7 (synthetic)",
-    "architecture": "aarch64",
-    "cpu": "Cortex-X925",
-    "cpus": 20,
-    "memory_gib": 119.7,
-    "gpus": ["NVIDIA GB10"],
-    "driver": "580.95.05",
-    "docker": "28.3.3",
-    "containerd": "1.7.27",
-    "runc": "1.2.5",
-    "cgroup_version": 2,
-    "python": "3.12.3",
-}
 
 
 @dataclass(frozen=True)
@@ -289,25 +276,18 @@ def _row(planted: Plant, run: _Run, attempt: int, clock: datetime) -> dict[str, 
     docker = shlex.join(["docker", "run", "--rm", *flag_words(options), "synthetic/engine:1.0", *argv])
     return {
         **dict.fromkeys(BY_NAME),
+        **_CONSTANT["row"],
         "run_id": run.run_id,
         "attempt": attempt,
         "experiment": planted.name,
         "experiment_sha256": canonical_sha256(planted.name),
-        "site": "dgx-spark",
         "block": run.block,
         "position": run.position,
-        "host": "synthetic-spark",
-        "workload": "offline",
         "model": run.card.name,
         "environment": run.environment,
         "replicate": run.block // len(planted.levels) + 1,
         "level": run.level,
-        "status": "ok",
-        "simulated": True,
         "started_at": clock,
-        "exit_code": 0,
-        "engine": "trtllm",
-        "engine_version": "1.0.0",
         "engine_command": json.dumps(argv),
         "model_sha256": canonical_sha256(run.card.name),
         "image": "synthetic/engine:1.0" if in_docker else None,
@@ -316,15 +296,10 @@ def _row(planted: Plant, run: _Run, attempt: int, clock: datetime) -> dict[str, 
         "docker_command": docker if in_docker else None,
         **(column_values(options) if in_docker else {}),
         "deviations": json.dumps(["made from nothing: no machine was measured"]),
-        "machine": json.dumps(_MACHINE),
+        "machine": json.dumps(_CONSTANT["machine"]),
         "sparkray_version": __version__,
         "seed": planted.seed,
         "requests_planned": planted.requests,
-        "mem_total_gib": 119.7,
-        "mem_free_before_gib": 110.0,
-        "mem_available_before_gib": 114.0,
-        "page_cache_before_gib": 1.5,
-        "swap_used_before_gib": 0.0,
     }
 
 

@@ -1,4 +1,4 @@
-"""Critical values of Student's t at several looks at one growing sample, exact for normal values of unknown variance.
+"""Critical values of Student's t at interim analyses of a growing sample, exact for normal values of unknown variance.
 
 Under the hypothesis at its bound, values less that bound are x_1, x_2, ... with mean 0 and any variance. With
 S = x_1 + ... + x_n and Q = x_1^2 + ... + x_n^2 the statistic is a function of r_n = S / sqrt(Q) alone:
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 # Two values leave one degree of freedom: no bound of use, and a density without bound at its ends.
-LEAST_LOOK = 3
+LEAST_VALUES = 3
 # One-sided; above it a bound can lie at |r| < 1, where the density of the next r is not smooth.
 MOST_ALPHA = 0.15
 _NODES = 400
@@ -101,28 +101,28 @@ def _next(now: _Survivors, top: float) -> _Survivors:
 
 @lru_cache(maxsize=256)
 def critical_values(looks: tuple[int, ...], spent: tuple[float, ...]) -> tuple[float, ...]:
-    """Bounds of a one-sided t-test at each look, so that the chance of a crossing by then is what may be spent by then.
+    """Bounds of a one-sided t-test at each interim analysis: the chance of a crossing by then is what may be spent by then.
 
     Args:
-        looks: Numbers of values at the looks, ascending, from `LEAST_LOOK` on.
-        spent: Probability of type I error that may be spent by each look, ascending, at most `MOST_ALPHA`.
+        looks: Numbers of values at the interim analyses, ascending, from `LEAST_VALUES` on.
+        spent: Probability of type I error that may be spent by each of them, ascending, at most `MOST_ALPHA`.
 
     Returns:
-        One bound for T a look; an increment too small to be integrated (below 1e-9) is spent without regard to the looks
+        One bound for T each; an increment too small to be integrated (below 1e-9) is spent without regard to those
         before it, which is conservative.
 
     Raises:
         ValueError: Looks or probabilities are not as asked.
     """
     steps = [b - a for a, b in pairwise((0, *looks))]
-    if not looks or looks[0] < LEAST_LOOK or min(steps) < 1 or len(looks) != len(spent):
-        raise ValueError(f"looks {looks} must ascend from {LEAST_LOOK}, with a probability for each of them")
+    if not looks or looks[0] < LEAST_VALUES or min(steps) < 1 or len(looks) != len(spent):
+        raise ValueError(f"looks {looks} must ascend from {LEAST_VALUES}, with a probability for each of them")
     if not spent[0] > 0 or spent[-1] > MOST_ALPHA or any(b < a for a, b in pairwise(spent)):
         raise ValueError(f"probabilities {spent} must ascend from above 0 to at most {MOST_ALPHA}")
     now = _first()
     bounds: list[float] = []
     top, before = now.high, 0.0
-    for n in range(LEAST_LOOK, looks[-1] + 1):
+    for n in range(LEAST_VALUES, looks[-1] + 1):
         now = _next(now, top)
         top = now.high
         if n in looks:

@@ -118,10 +118,6 @@ class Attribution:
     balances: tuple[Balance, ...]
     interactions: Mapping[str, Effect | NotEstimable]
 
-    def balance(self, direction: Direction) -> Balance | None:
-        """The sum of one direction; None where no layer was measured that way."""
-        return next((balance for balance in self.balances if balance.direction == direction), None)
-
 
 def attribute(arms: Mapping[str, Arm], steps: Sequence[AttributionStep], *, first: str, last: str) -> Attribution:
     """The effect of every attribution step, and their sums.
@@ -162,9 +158,7 @@ def _blocks(arms: Mapping[str, Arm], names: Iterable[str]) -> tuple[list[Hashabl
     if len(blocks) >= _LEAST:
         return blocks, None
     which = " and ".join(names) if len(used) == 2 else f"all {len(used)} arms"  # noqa: PLR2004 - both by name
-    return blocks, NotEstimable(
-        f"{len(blocks)} block{'s' * (len(blocks) != 1)} with {which}: at least {_LEAST} are needed"
-    )
+    return blocks, NotEstimable.of("few_blocks", n=len(blocks), arms=which, least=_LEAST)
 
 
 def _summed(arms: Mapping[str, Arm], signs: Signs, blocks: Sequence[Hashable]) -> Vector:
@@ -272,55 +266,3 @@ def _share(arms: Mapping[str, Arm], parts: Sequence[Signs], ends: Signs) -> Shar
     if isinstance(whole, NotEstimable):
         return whole
     return share_of_means(*both, level=LEVEL) if whole.excludes_zero else NO_WHOLE
-
-
-def sentence(
-    attribution: Attribution, *, unit: str, names: Mapping[str, str] | None = None, direction: Direction = "add"
-) -> str:
-    """`Of 3.02 ms (95 % CI 2.81 to 3.23) from host to container_baseline, 2.10 (1.94 to 2.26) comes from ...`.
-
-    Args:
-        attribution: The effects.
-        unit: Of the metric, as it is to be read (`ms`, `tok/s`).
-        names: Titles of layers; their own names by default.
-        direction: Which steps: `add` or `leave`.
-
-    Returns:
-        One sentence. Where the total does not differ from 0, nothing is attributed.
-    """
-    total, balance = attribution.total, attribution.balance(direction)
-    way = f"from {attribution.first} to {attribution.last}"
-    if isinstance(total, NotEstimable):
-        return f"The difference {way} cannot be estimated: {total.reason}."
-    if not total.excludes_zero:
-        return f"No difference is shown {way} ({_text(total, unit)})."
-    if balance is None or isinstance(balance.total, NotEstimable):
-        why = balance.total.reason if balance and isinstance(balance.total, NotEstimable) else "no layer was measured"
-        return f"Of {_text(total, unit)} {way}, nothing is attributed: {why}."
-    parts = _parts(attribution, direction, unit, names or {})
-    return f"Of {_text(total, unit)} {way}, {parts}; {_rest(balance, unit)}."
-
-
-def _parts(attribution: Attribution, direction: Direction, unit: str, names: Mapping[str, str]) -> str:
-    shown = [
-        f"{_text(each.effect, unit)} from {names.get(each.step.layer, each.step.layer)}"
-        for each in attribution.steps
-        if each.shows and each.step.direction in (direction, "start") and isinstance(each.effect, Effect)
-    ]
-    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:]))) or "no single step shows an effect"
-
-
-def _rest(balance: Balance, unit: str) -> str:
-    """What no single step accounts for: those that show no effect by themselves, and what no step explains at all."""
-    if isinstance(balance.left, NotEstimable) or isinstance(balance.residual, NotEstimable):
-        return "the rest cannot be estimated"
-    parts = [f"{_text(balance.residual, unit)} by no step"]
-    if isinstance(balance.quiet, Effect):
-        parts.insert(0, f"{_text(balance.quiet, unit)} by steps without a shown effect")
-    if balance.missing:
-        parts.append(f"not estimable: {', '.join(balance.missing)}")
-    return f"{_text(balance.left, unit)} is not attributed ({', '.join(parts)})"
-
-
-def _text(effect: Effect, unit: str) -> str:
-    return f"{effect.value:.3g} {unit} (95 % CI {effect.low:.3g} to {effect.high:.3g})"

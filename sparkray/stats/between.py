@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Decision, Ratio, decide
+from sparkray.stats.paired import Ratio
 from sparkray.stats.samples import Values, from_log, ratio_interval, sample, too_few, welch_df
 
 _LEAST = 2
@@ -32,26 +32,6 @@ class LogSample:
     n: int
 
 
-@dataclass(frozen=True)
-class Between:
-    """The ratio of study b to study a. Intervals are (low, high).
-
-    `df` are Welch's and Satterthwaite's, `n` the units of the smaller study, `sd_log` the root of the summed variances.
-    """
-
-    ratio: float
-    ci95: tuple[float, float]
-    ci90: tuple[float, float]
-    df: float
-    n: int
-    sd_log: float
-
-    @property
-    def excludes_one(self) -> bool:
-        """Whether the 95 % interval excludes 1."""
-        return not self.ci95[0] <= 1.0 <= self.ci95[1]
-
-
 def log_sample(values: Values) -> LogSample | NotEstimable:
     """Mean and sd of the natural logarithms of an arm's values (any unit, above 0), or why there are none."""
     checked = sample(values, _LEAST, positive=True)
@@ -61,7 +41,7 @@ def log_sample(values: Values) -> LogSample | NotEstimable:
     return LogSample(float(np.mean(logs)), float(np.std(logs, ddof=1)), len(logs))
 
 
-def between(a: LogSample, b: LogSample) -> Between | NotEstimable:
+def between(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
     """The ratio exp(mean_b - mean_a) with Welch's intervals.
 
     Args:
@@ -69,32 +49,20 @@ def between(a: LogSample, b: LogSample) -> Between | NotEstimable:
         b: The other one.
 
     Returns:
-        The ratio, or why there is none: fewer than 2 units on a side, values that are not finite, or no spread on either.
+        The ratio of b to a and its degrees of freedom, or why there is none: fewer than 2 units on a side, values that are
+        not finite, or no spread on either. Its `n` are the units of the smaller study, its `sd_log` the root of the summed
+        variances: `stats.paired.decide` gives the verdict, and as `pairs_needed` the pairs in *each* study, both alike
+        large, with n - 1 degrees of freedom where Welch has up to 2(n - 1), so that the number errs on the safe side.
     """
-    for name, one in (("first", a), ("second", b)):
+    for name, one in (("first_study", a), ("second_study", b)):
         if one.n < _LEAST:
-            return NotEstimable(f"{name} study: {too_few(one.n, _LEAST).reason}")
+            return too_few(one.n, _LEAST).at(name)
         if not (math.isfinite(one.mean) and math.isfinite(one.sd) and one.sd >= 0):
-            return NotEstimable(f"{name} study: mean or spread is not a finite number")
+            return NotEstimable("bad_study").at(name)
     part_a, part_b = a.sd**2 / a.n, b.sd**2 / b.n
     error = math.sqrt(part_a + part_b)
     if error == 0.0:
-        return NotEstimable("neither study has any spread: there is no interval")
+        return NotEstimable("no_spread_of_studies")
     df, difference = welch_df(part_a, a.n, part_b, b.n), b.mean - a.mean
     ci95, ci90 = (ratio_interval(difference, error, df, level) for level in (0.95, 0.90))
-    return Between(from_log(difference), ci95, ci90, df, min(a.n, b.n), math.hypot(a.sd, b.sd))
-
-
-def decide_between(ratio: Between, margin: float) -> Decision:
-    """The verdict against a relative margin above 0, by the rules of `stats.paired.decide`.
-
-    `pairs_needed` is the number of pairs in *each* study, both alike large: the error of a paired design whose differences
-    have the variance s_a^2 + s_b^2. Its degrees of freedom are n - 1 where Welch has up to 2(n - 1), so the number errs on
-    the safe side.
-
-    Raises:
-        ValueError: The margin is not above 0.
-    """
-    if not margin > 0:
-        raise ValueError(f"margin {margin}: must be above 0")
-    return decide(Ratio(ratio.n, ratio.ratio, ratio.ci95, ratio.ci90, ratio.sd_log), margin)
+    return Ratio(min(a.n, b.n), from_log(difference), ci95, ci90, math.hypot(a.sd, b.sd)), df

@@ -45,7 +45,7 @@ def ratio_of_means(
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) and alike(arms[1]):
-        return NotEstimable("all values of both arms are alike: nothing to resample")
+        return NotEstimable("arms_alike")
     observed = [math.log(float(np.mean(arm))) for arm in arms]
     streams = (0, 1) if observed[0] <= observed[1] else (1, 0)  # so that swapped arms invert the result
     logs = [np.log(resampled_means(arm, resamples, (seed, stream))) for arm, stream in zip(arms, streams, strict=True)]
@@ -75,7 +75,7 @@ def bca(
     not_above = np.searchsorted(ordered, observed + rounding, "right")
     share = float(below + not_above) / (2 * len(ordered))
     if not 0 < share < 1:
-        return NotEstimable("all resamples lie on one side of the sample's value: the bias is unknown")
+        return NotEstimable("one_side")
     bias, acceleration = float(scipy.special.ndtri(share)), _acceleration(jackknifed)
     deviates = [bias + float(scipy.special.ndtri(tail)) for tail in ((1 - level) / 2, (1 + level) / 2)]
     bounds = [float(scipy.special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates]

@@ -26,7 +26,7 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import pairs_needed
+from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.stats.power import minimum_detectable
 from sparkray.stats.serial import drift, lag1_if_independent, memory
 
@@ -172,12 +172,10 @@ def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> np.ndarray:
         values: 2m consecutive runs an experiment, shape (..., 2m), all above 0.
         swapped: Shape (..., m); where True the second run of a block is of the reference arm.
     """
-    logs = np.log(values).reshape(*swapped.shape, 2)
-    ratios = np.where(swapped, -1, 1) * np.diff(logs)[..., 0]
-    m = swapped.shape[-1]
-    half = float(scipy.special.stdtrit(m - 1, 0.975)) * ratios.std(axis=-1, ddof=1) / math.sqrt(m)
-    rounding = 4 * np.finfo(np.float64).eps * np.maximum(1.0, np.abs(logs).max(axis=(-2, -1)))
-    return np.asarray((np.ptp(ratios, axis=-1) > rounding) & (np.abs(ratios.mean(axis=-1)) > half))
+    pairs, m = values.reshape(*swapped.shape, 2), swapped.shape[-1]
+    arms = [np.where(swapped, pairs[..., 1 - arm], pairs[..., arm]).reshape(-1, m) for arm in (0, 1)]
+    found = [paired_ratio(a, b) for a, b in zip(*arms, strict=True)]
+    return np.array([isinstance(one, Ratio) and one.excludes_one for one in found]).reshape(swapped.shape[:-1])
 
 
 def blocked_rejects(values: np.ndarray) -> np.ndarray:
@@ -207,14 +205,14 @@ def trials(values: Sequence[float], *, seed: int, sizes: Sequence[int] = PAIRS) 
     if (invalid := _not_positive(runs)) is not None:
         return invalid
     if len(runs) < 2 * sizes[0]:
-        return NotEstimable(f"{len(runs)} runs: one experiment of {sizes[0]} pairs needs {2 * sizes[0]}")
+        return NotEstimable.of("few_runs_to_calibrate", n=len(runs), pairs=sizes[0], least=2 * sizes[0])
     usable = [m for m in sizes if m == sizes[0] or len(runs) >= 2 * m * _LEAST_EXPERIMENTS]
     return tuple(_trial(runs, m, seed) for m in usable)
 
 
 def _not_positive(runs: np.ndarray) -> NotEstimable | None:
     bad = int(np.sum(~(np.isfinite(runs) & (runs > 0))))
-    return NotEstimable(f"{bad} of {len(runs)} values are not finite numbers above 0: no ratio") if bad else None
+    return NotEstimable.of("not_positive_of", n=bad, of=len(runs)) if bad else None
 
 
 def _trial(runs: np.ndarray, m: int, seed: int) -> Trial:
@@ -238,7 +236,7 @@ def noise_of(values: Sequence[float]) -> Noise | NotEstimable:
     """The noise of consecutive runs of one arm, above 0; at least 4 of them."""
     runs = np.asarray(values, dtype=float)
     if len(runs) < 2 * _LEAST_EXPERIMENTS:
-        return NotEstimable(f"{len(runs)} runs: two pairs are needed")
+        return NotEstimable.of("few_runs_for_noise", n=len(runs))
     if (invalid := _not_positive(runs)) is not None:
         return invalid
     logs = np.diff(np.log(runs[: len(runs) // 2 * 2].reshape(-1, 2)))

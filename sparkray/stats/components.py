@@ -53,7 +53,7 @@ def crossed(table: ArrayLike, *, request_share: float | None = None) -> Componen
     """
     cells = np.asarray(table, dtype=np.float64)
     if cells.ndim != _LEAST or min(cells.shape) < _LEAST:
-        return NotEstimable(f"shape {cells.shape}: at least 2 blocks with 2 arms are needed")
+        return NotEstimable.of("few_in_table", n=cells.shape[0], arms=cells.shape[-1])
     checked = sample(cells.ravel())
     if isinstance(checked, NotEstimable):
         return checked
@@ -71,11 +71,11 @@ def _components(
     """Negative components as 0; the requests' share is inside the within component and is taken out of it."""
     between, within = max(0.0, between), max(0.0, within)
     if between + within <= (np.finfo(np.float64).eps * float(np.max(np.abs(values)))) ** 2:
-        return NotEstimable("all values are alike: no variance to divide")
+        return NotEstimable("all_alike")
     if request_share is None:
         return Components(len(values), between, within, None)
     if not 0 <= request_share < np.inf:
-        return NotEstimable("the variance of requests is negative or not finite")
+        return NotEstimable("bad_request_variance")
     return Components(len(values), between, max(0.0, within - request_share), request_share)
 
 
@@ -101,7 +101,7 @@ def residual_share(values: Values, runs: NDArray[np.int64], requests: NDArray[np
     table, row, column = np.asarray(values, dtype=np.float64)[everywhere], runs[everywhere], requests[everywhere]
     each = len(table) // count if count else 0
     if min(count, each) < _LEAST:
-        return NotEstimable(f"{count} runs with {each} requests in common: at least {_LEAST} of both are needed")
+        return NotEstimable.of("few_requests", n=count, requests=each, least=_LEAST)
     by_run, by_request = np.bincount(row, table) / each, np.bincount(column, table) / count
     residual = table - by_run[row] - by_request[column] + np.mean(table)
     return float(np.sum(residual**2)) / ((count - 1) * (each - 1)) / each

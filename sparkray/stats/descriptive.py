@@ -33,7 +33,7 @@ class Summary:
     Attributes:
         n: How many values.
         mean: With Student's t interval; without an interval for one value.
-        median: With its order-statistic interval (`quantile`), as p5, p95 and p99.
+        median: With its order-statistic interval (`interval_ranks`), as p5, p95 and p99.
         sd: With n-1 in its denominator; None for one value.
         min: The least value.
         max: The greatest value.
@@ -115,21 +115,6 @@ def geometric_mean(values: Values, level: float = 0.95) -> Estimate | NotEstimab
     return checked if isinstance(checked, NotEstimable) else exponential(mean_interval(np.log(checked), level))
 
 
-def quantile(values: Values, q: float, level: float = 0.95) -> Estimate | NotEstimable:
-    """A quantile with its order-statistic interval, which assumes no distribution.
-
-    The quantile itself is NumPy's (linear, type 7 of Hyndman and Fan 1996). The interval's bounds are values of the
-    sample, at the ranks that `interval_ranks` gives; one that the sample is too small for is None.
-
-    Args:
-        values: Shape (n,), any unit, at least one.
-        q: Between 0 and 1, neither included.
-        level: Confidence, at least this much.
-    """
-    checked = sample(values)
-    return checked if isinstance(checked, NotEstimable) else _quantile(np.sort(checked), q, level)
-
-
 @lru_cache(maxsize=4096)
 def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, int | None]:
     """Ranks (1 is the least value) that bound a quantile of any continuous distribution.
@@ -156,6 +141,10 @@ def least_for_ends(q: float, level: float = 0.95) -> tuple[int, int]:
 
 
 def _quantile(ordered: Vector, q: float, level: float) -> Estimate:
+    """A quantile with its order-statistic interval, which assumes no distribution.
+
+    The quantile itself is NumPy's (linear, type 7 of Hyndman and Fan 1996). An end that needs a larger sample is None.
+    """
     lower, upper = interval_ranks(len(ordered), q, level)
     return Estimate(
         of_ordered(ordered, q),

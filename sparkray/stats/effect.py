@@ -39,7 +39,7 @@ def cohen(a: Values, b: Values, level: float = 0.95) -> Effect | NotEstimable:
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) and alike(arms[1]):
-        return NotEstimable("in each arm all values are alike: no standard deviation")
+        return NotEstimable("arms_alike")
     n_a, n_b = (len(arm) for arm in arms)
     df, root_n = n_a + n_b - 2, math.sqrt(n_a * n_b / (n_a + n_b))
     d = float(np.mean(arms[1]) - np.mean(arms[0])) / math.sqrt(pooled_variance(*arms))

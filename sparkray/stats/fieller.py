@@ -15,7 +15,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
 
 _LEAST = 3
-NO_WHOLE = NotEstimable("the total does not differ from 0: there is nothing to have a share of")
+NO_WHOLE = NotEstimable("no_total")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def share(part: Values, whole: Values, level: float = 0.95) -> Share | NotEstima
     if isinstance(both, NotEstimable):
         return both
     if alike(both[1]):
-        return NotEstimable("the total is alike in all blocks: no noise")
+        return NotEstimable("all_alike").at("total")
     return share_of_means(*both, level=level)
 
 

@@ -74,7 +74,7 @@ def independent(
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) and alike(arms[1]):
-        return NotEstimable("in each arm all values are alike: no noise")
+        return NotEstimable("arms_alike")
     normal = normality(arms[0]), normality(arms[1])
     p_a, p_b = (None if isinstance(p, NotEstimable) else p for p in normal)
     equal = brown_forsythe(*arms)
@@ -92,9 +92,9 @@ def independent(
 def normality(values: Vector) -> float | NotEstimable:
     """The p-value of normality by Shapiro and Wilk (1965), Royston's algorithm (1995), by SciPy."""
     if not _LEAST <= len(values) <= _MOST_NORMALITY:
-        return NotEstimable(f"{len(values)} values: normality is tested with {_LEAST} to {_MOST_NORMALITY}")
+        return NotEstimable.of("untested_normality", n=len(values), least=_LEAST, most=_MOST_NORMALITY)
     if alike(values):
-        return NotEstimable("all values are alike")
+        return NotEstimable("all_alike")
     return float(scipy.stats.shapiro((values - np.mean(values)) / np.ptp(values)).pvalue)
 
 

@@ -62,10 +62,10 @@ def clustered_ratio(
     if isinstance(logs, NotEstimable):
         return logs
     if len(clusters) != len(logs):
-        return NotEstimable(f"{len(logs)} pairs with {len(clusters)} cluster names: one a pair is needed")
+        return NotEstimable.of("unnamed_clusters", n=len(logs), names=len(clusters))
     names = {name: place for place, name in enumerate(dict.fromkeys(clusters))}
     if len(names) < _LEAST_CLUSTERS:
-        return NotEstimable("all blocks are in one cluster: others are unknown")
+        return NotEstimable("one_cluster")
     which = np.array([names[name] for name in clusters])
     sums, sizes = np.bincount(which, weights=logs).astype(np.float64), np.bincount(which).astype(np.float64)
     ratio = estimated(sums / sizes, np.concatenate([a, b]))
@@ -79,7 +79,7 @@ def _bootstrap(sums: Vector, sizes: Vector, seed: int, resamples: int) -> Estima
     if len(sums) < LEAST_RESAMPLED:
         return too_few(len(sums), LEAST_RESAMPLED, "cluster")
     if alike(sums / sizes, scale=max(1.0, float(np.max(np.abs(sums / sizes))))):
-        return NotEstimable("all clusters are alike: nothing to resample")
+        return NotEstimable("clusters_alike")
     drawn = resampled_means(np.column_stack([sums, sizes]), resamples, (seed, 0))
     jackknifed = (np.sum(sums) - sums) / (np.sum(sizes) - sizes)
     ratio = bca(drawn[:, 0] / drawn[:, 1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
@@ -92,10 +92,10 @@ def _random_intercept(logs: Vector, which: NDArray[np.int64]) -> Estimate | NotE
     if len(sizes) < LEAST_RESAMPLED:
         return too_few(len(sizes), LEAST_RESAMPLED, "cluster")
     if len(logs) == len(sizes):
-        return NotEstimable("one block a cluster: the variance inside clusters is unknown")
+        return NotEstimable("one_block_a_cluster")
     means = np.bincount(which, weights=logs) / sizes
     within = float(np.sum((logs - means[which]) ** 2)) / (len(logs) - len(sizes))
     if within <= 0:
-        return NotEstimable("all ratios of every cluster are alike")
+        return NotEstimable("within_clusters_alike")
     model = pooled(means, np.sqrt(within / sizes))
-    return model if isinstance(model, NotEstimable) else exponential(model.mean)
+    return model if isinstance(model, NotEstimable) else exponential(model[0].mean)

@@ -1,8 +1,8 @@
 """What a group-sequential design does in the long run, by simulation: error rates, power, pairs until the end.
 
-Normal log ratios are drawn as sums and sums of squares of the pairs between two looks, which is all that a t statistic
-asks for; values of any other law are given as they are. The rule is that of `sparkray.stats.sequential`, for many samples
-at once.
+Normal log ratios are drawn as sums and sums of squares of the pairs between two interim analyses, which is all that a t
+statistic needs; values of any other law are given as they are. The rule is that of `sparkray.stats.sequential`, for many
+samples at once.
 """
 
 import math
@@ -56,7 +56,7 @@ def sd_log_of(cv_pct: float) -> float:
 
 
 def ends_of(design: Design, log_ratios: Array) -> Ends:
-    """Where each sample ends. `log_ratios` has a row a sample and a column a pair, as many as the last look has."""
+    """Where each sample ends. `log_ratios` has a row a sample and a column for each pair of the last interim analysis."""
     at = np.array(design.looks) - 1
     return _ends(design, np.cumsum(log_ratios, axis=1)[:, at], np.cumsum(log_ratios**2, axis=1)[:, at])
 
@@ -80,7 +80,7 @@ def expected_pairs(
     """Mean number of blocks until every metric of every arm is decided, when all arms are alike.
 
     Args:
-        designs: One a metric; all have the same looks. Metrics are taken for independent, which overstates the number.
+        designs: One a metric, with the same interim analyses. Metrics count as independent, which overstates the number.
         cv_pct: CV of a run in per cent, of every metric.
         arms: Environments in a block, the first of them the reference of the others.
         experiments: How many are simulated.
@@ -97,7 +97,7 @@ def expected_pairs(
 
 
 def _ends(design: Design, sums: Array, squares: Array) -> Ends:
-    """The rule of `interim_verdict` for sums and sums of squares at the looks, shape (samples, looks)."""
+    """The rule of `interim_verdict` for sums and sums of squares at the interim analyses, shape (samples, analyses)."""
     n = np.array(design.looks)
     known = bounds(design)
     mean = sums / n

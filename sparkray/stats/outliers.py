@@ -91,7 +91,7 @@ def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWitho
 
 def _ratio(logs: Vector, values: Vector) -> Ratio | NotEstimable:
     few = len(logs) < _LEAST_RATIO
-    return NotEstimable(f"{len(logs)} pair without the outliers") if few else estimated(logs, values)
+    return NotEstimable.of("few_without_outliers", n=len(logs)) if few else estimated(logs, values)
 
 
 def _beyond(scores: Vector, bound: float) -> tuple[int, ...]:

@@ -18,12 +18,13 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Values, Vector, alike, from_log, least_n, ratio_interval, t_p
 
 VerdictWord = Literal["equivalent", "different", "undecided"]
 _LEAST_PAIRS = 2
-NOT_POSITIVE = "a value is not a finite number above 0: no ratio"
-NO_SPREAD = "all ratios alike: no noise to build an interval from"
+# Reasons, as codes.
+NOT_POSITIVE, NO_SPREAD = "not_positive", "no_spread"
 # A standard error below this share of the margin is none.
 _NO_NOISE = 1e-9
 # The quadrature's own error lies below what is missing from 1.
@@ -72,7 +73,7 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
         ratios that are all alike).
     """
     if len(a) != len(b):
-        return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
+        return NotEstimable.of("unequal", a=len(a), b=len(b))
     if len(a) < _LEAST_PAIRS:
         return too_few_pairs(len(a))
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
@@ -83,7 +84,7 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
 
 def too_few_pairs(n: int) -> NotEstimable:
     """The reason "too few pairs for an interval"."""
-    return NotEstimable(f"{n} complete pair{'s' * (n != 1)}: an interval needs at least {_LEAST_PAIRS}")
+    return NotEstimable.of("few_pairs", n=n, least=_LEAST_PAIRS)
 
 
 def estimated(logs: Vector, values: Values) -> Ratio | NotEstimable:
@@ -157,7 +158,7 @@ def pairs_needed(sd_log: float, margin: float, power: float = 0.80, *, alpha: fl
 
 
 def outlook(needed: int | None, n: int, *, at_most: bool = False) -> str:
-    """How many pairs would decide an undecided comparison of n pairs, in words.
+    """How many pairs would decide an undecided comparison of n pairs, as a code of `reasons`.
 
     Args:
         needed: Pairs that would decide if the true ratio is 1; None beyond 100,000.
@@ -165,10 +166,5 @@ def outlook(needed: int | None, n: int, *, at_most: bool = False) -> str:
         at_most: Whether fewer than `needed` may do.
     """
     if needed is None:
-        return "more than 100,000 pairs would be needed"
-    most = "at most " * at_most
-    if needed <= n:
-        return (
-            f"{most}{needed} pairs would decide a ratio of 1: the true one is near the margin, where pairs help little"
-        )
-    return f"{most}{needed} pairs would decide if the true ratio is 1"
+        return "pairs_beyond"
+    return coded(f"{'at_most' if at_most else 'pairs'}_{'near_edge' if needed <= n else 'decide'}", needed=needed)

@@ -1,6 +1,5 @@
 """Sign-flip permutation test of paired arms, which assumes nothing but the randomisation of arms inside blocks."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,27 +14,10 @@ _LEAST = 2
 _TOLERANCE = 1e-10
 
 
-@dataclass(frozen=True)
-class Permutation:
-    """A sign-flip test inside blocks.
-
-    Attributes:
-        n: Pairs.
-        p: Two-sided. With all arrangements no smaller than 2 / 2**n, with draws no smaller than 1 / (draws + 1).
-        exact: Whether every arrangement was counted.
-        arrangements: How many were.
-    """
-
-    n: int
-    p: float
-    exact: bool
-    arrangements: int
-
-
 def sign_flip(
     a: Values, b: Values, *, seed: int = 0, draws: int = DRAWS, exact_up_to: int = EXACT_UP_TO
-) -> Permutation | NotEstimable:
-    """The p-value of the hypothesis that the arms of a block are exchangeable, by the mean log ratio.
+) -> float | NotEstimable:
+    """The two-sided p of the hypothesis that the arms of a block are exchangeable, by the mean log ratio.
 
     Fisher (1935), "The Design of Experiments", section 21: to exchange the arms of a block is to flip the sign of its log
     ratio. Up to `exact_up_to` pairs all 2**n arrangements are counted; beyond, `draws` random ones, with the 1 added to
@@ -48,6 +30,9 @@ def sign_flip(
         seed: Of the draws.
         draws: How many beyond exact enumeration.
         exact_up_to: The greatest number of pairs that is enumerated.
+
+    Returns:
+        With all arrangements no smaller than 2 / 2**n, with draws no smaller than 1 / (draws + 1).
     """
     logs = paired_logs(a, b, _LEAST)
     if isinstance(logs, NotEstimable):
@@ -55,10 +40,9 @@ def sign_flip(
     bound = abs(float(np.sum(logs))) - _TOLERANCE * float(np.sum(np.abs(logs)))
     if len(logs) <= exact_up_to:
         sums = _all_signs(len(logs)) @ logs
-        return Permutation(len(logs), float(np.mean(np.abs(sums) >= bound)), exact=True, arrangements=len(sums))
+        return float(np.mean(np.abs(sums) >= bound))
     sums = _drawn_signs(len(logs), draws, seed) @ logs
-    p = (int(np.sum(np.abs(sums) >= bound)) + 1) / (draws + 1)
-    return Permutation(len(logs), p, exact=False, arrangements=draws)
+    return (int(np.sum(np.abs(sums) >= bound)) + 1) / (draws + 1)
 
 
 @lru_cache(maxsize=4)

@@ -75,9 +75,9 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
     if n < _LEAST:
         return too_few(n, _LEAST, "pair")
     if not 0 < sd_log < math.inf:
-        return NotEstimable("the log ratios do not vary")
+        return NotEstimable("logs_alike")
     log = _noncentrality_for(power, n - 1, alpha) * sd_log / math.sqrt(n)
-    return math.expm1(log) if log < _LARGEST_LOG else NotEstimable("too noisy to detect any ratio")
+    return math.expm1(log) if log < _LARGEST_LOG else NotEstimable("too_noisy")
 
 
 def _two_sided(noncentrality: float, df: int, alpha: float) -> float:

@@ -36,7 +36,7 @@ class Estimate:
 
 def too_few(n: int, least: int, what: str = "value") -> NotEstimable:
     """The reason "n values are too few for this statistic"."""
-    return NotEstimable(f"{n} {what}{'s' * (n != 1)}: at least {least} are needed")
+    return NotEstimable.of("too_few", n=n, what=what, least=least)
 
 
 def sample(values: Values, least: int = 1, *, positive: bool = False) -> Vector | NotEstimable:
@@ -56,9 +56,9 @@ def sample(values: Values, least: int = 1, *, positive: bool = False) -> Vector 
     if len(vector) < least:
         return too_few(len(vector), least)
     if not np.all(np.abs(vector) <= _LARGEST):
-        return NotEstimable("a value is not a finite number")
+        return NotEstimable("not_finite")
     if positive and not np.all(vector > 0):
-        return NotEstimable("a value is not above 0: it has no logarithm")
+        return NotEstimable("no_logarithm")
     return vector
 
 
@@ -69,19 +69,19 @@ def two_samples(
     *,
     positive: bool = False,
     paired: bool = False,
-    names: tuple[str, str] = ("first arm", "second arm"),
+    names: tuple[str, str] = ("first_arm", "second_arm"),
 ) -> tuple[Vector, Vector] | NotEstimable:
     """Both arms as vectors of shapes (n_a,) and (n_b,), or why one of them is no sample (`sample`).
 
     `paired` arms have their values of one block at the same place, and so as many. `names` are for the reason.
     """
     if paired and len(a) != len(b):
-        return NotEstimable(f"{len(a)} values against {len(b)}: pairs are needed")
+        return NotEstimable.of("unequal", a=len(a), b=len(b))
     first, second = sample(a, least, positive=positive), sample(b, least, positive=positive)
     if isinstance(first, NotEstimable):
-        return NotEstimable(f"{names[0]}: {first.reason}")
+        return first.at(names[0])
     if isinstance(second, NotEstimable):
-        return NotEstimable(f"{names[1]}: {second.reason}")
+        return second.at(names[1])
     return first, second
 
 

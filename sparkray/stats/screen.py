@@ -1,7 +1,7 @@
 """Screening: what each level does alone, by pairs inside blocks.
 
 One factor at a time: a level's log ratios to the baseline of the same block, with Student's t interval, p-values adjusted
-after Holm over all levels of a metric, the verdict against the margin, and the spread after Pitman and Morgan.
+after Holm over all levels of a metric, and the spread after Pitman and Morgan.
 """
 
 import math
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.multiplicity import holm
-from sparkray.stats.paired import Decision, Ratio, decide, ratio_of_logs, too_few_pairs
-from sparkray.stats.samples import alike, t_p
+from sparkray.stats.paired import Ratio, ratio_of_logs, too_few_pairs
+from sparkray.stats.samples import alike
 from sparkray.stats.variance import PairedSpreadRatio, paired_spread_ratio
 
 Better = Literal["higher", "lower"]
@@ -33,10 +33,8 @@ class LevelEffect:
         gain_log: ln of the ratio, turned so that higher is better; None where the ratio is not estimable.
         p: Of a ratio of 1, two-sided (paired t test of the log ratios); None where not estimable.
         p_holm: Adjusted over all levels.
-        decision: Against the margin; None where not estimable.
         spread: sd(level) / sd(baseline) of the logarithms over the same blocks.
         pairs: Blocks that have both.
-        missing: Blocks that have the baseline and not the level.
     """
 
     name: str
@@ -44,26 +42,18 @@ class LevelEffect:
     gain_log: float | None
     p: float | None
     p_holm: float | None
-    decision: Decision | None
     spread: PairedSpreadRatio | NotEstimable
     pairs: int
-    missing: int
 
     @property
     def helps(self) -> bool:
         """Whether it gains after Holm, by however little."""
         return self.p_holm is not None and self.p_holm < 0.05 and (self.gain_log or 0.0) > 0.0  # noqa: PLR2004 - 5 %
 
-    @property
-    def harms(self) -> bool:
-        """Whether it loses after Holm, by however little."""
-        return self.p_holm is not None and self.p_holm < 0.05 and (self.gain_log or 0.0) < 0.0  # noqa: PLR2004 - 5 %
-
 
 def screen_effects(
     baseline: Mapping[object, float],
     levels: Mapping[str, Mapping[object, float]],
-    margin: float,
     *,
     better: Better = "higher",
 ) -> tuple[LevelEffect, ...]:
@@ -72,7 +62,6 @@ def screen_effects(
     Args:
         baseline: Value by block (any hashable key, such as (model, block)), above 0.
         levels: For each level the same, in the same unit.
-        margin: Relative, above 0.
         better: Which direction is a gain.
     """
     logs = {name: _paired(baseline, values) for name, values in levels.items()}
@@ -89,10 +78,8 @@ def screen_effects(
                 gain_log=sign * float(np.mean(pairs[1] - pairs[0])) if isinstance(ratio, Ratio) else None,
                 p=p,
                 p_holm=p_holm,
-                decision=decide(ratio, margin) if isinstance(ratio, Ratio) else None,
                 spread=paired_spread_ratio(pairs[0], pairs[1]),
                 pairs=blocks,
-                missing=len(baseline) - blocks,
             )
         )
     return tuple(effects)
@@ -125,4 +112,4 @@ def _tested(pairs: NDArray[np.float64]) -> tuple[Ratio | NotEstimable, float | N
     ratio = ratio_of_logs(differences)
     if alike(differences, float(np.max(np.abs(pairs)))):
         return ratio, float(math.isclose(float(np.mean(differences)), 0.0, abs_tol=1e-15))
-    return ratio, t_p(float(np.mean(differences)), ratio.sd_log / math.sqrt(ratio.n), ratio.n - 1)
+    return ratio, ratio.p

@@ -1,17 +1,18 @@
-"""Interim analyses ("looks") of a paired ratio: `equivalent` or `different` as soon as certain, error rates controlled.
+"""Interim analyses of a paired ratio: `equivalent` or `different` as soon as certain, error rates controlled.
 
-Looks after so many pairs may each end the matter, so each must be stricter than a single test: the 5 % are spent over the
-looks by a function of the share of pairs seen (Lan & DeMets 1983, Biometrika 70:659-663). `obrien_fleming` and `pocock`
+Each interim analysis may end the experiment, so each must be stricter than a single test: the 5 % are spent over
+them by a function of the share of pairs seen (Lan & DeMets 1983, Biometrika 70:659-663). `obrien_fleming` and `pocock`
 are theirs, `linear` is the power family of Kim & DeMets (1987, Biometrika 74:149-154) with exponent 1. The critical
 values are exact for t statistics of normal log ratios, however few pairs there are: `sparkray.stats._crossing`.
 
 The verdict is the design's own (`sparkray.stats.paired.decide`) on repeated confidence intervals (Jennison & Turnbull
-1989, J. R. Stat. Soc. B 51:305-361), which hold the ratio at all looks at once with at least 90 and 95 %: `equivalent` if
-the 90 % interval lies inside [1/(1+m), 1+m], `different` if the 95 % interval lies wholly outside it. Each side of either
-is one one-sided test, so at a ratio on the margin `equivalent` comes with at most 5 % (an intersection of two tests,
-Berger & Hsu 1996, Stat. Sci. 11:283-319) and `different` with hardly more than 2.5 %. No bound depends on the other, so
-neither claim leans on the other's stopping. The ratio of a sample that was stopped early is a little too far from 1; the
-intervals are not too narrow. No library has bounds that are exact for t statistics of so few pairs.
+1989, J. R. Stat. Soc. B 51:305-361), which hold the ratio at all interim analyses at once with at least 90 and 95 %:
+`equivalent` if the 90 % interval lies inside [1/(1+m), 1+m], `different` if the 95 % interval lies wholly outside it.
+Each side of either is one one-sided test, so at a ratio on the margin `equivalent` comes with at most 5 % (an
+intersection of two tests, Berger & Hsu 1996, Stat. Sci. 11:283-319) and `different` with hardly more than 2.5 %. No
+bound depends on the other, so neither claim leans on the other's stopping. The ratio of a sample that was stopped early
+is a little too far from 1; the intervals are not too narrow. No library has bounds that are exact for t statistics of
+so few pairs.
 """
 
 import math
@@ -23,8 +24,9 @@ import scipy
 from numpy.typing import NDArray
 
 from sparkray.config.experiment import Spending
-from sparkray.stats._crossing import LEAST_LOOK, MOST_ALPHA, critical_values
+from sparkray.stats._crossing import LEAST_VALUES, MOST_ALPHA, critical_values
 from sparkray.stats.paired import NO_SPREAD, NOT_POSITIVE, VerdictWord, outlook, pairs_needed, verdict_of
+from sparkray.stats.reasons import coded, located
 from sparkray.stats.samples import Values, alike, from_log
 
 Array = NDArray[np.float64]
@@ -56,8 +58,8 @@ class Design:
     spending: Spending = "linear"
 
     def __post_init__(self) -> None:
-        if not self.looks or self.looks[0] < LEAST_LOOK or list(self.looks) != sorted(set(self.looks)):
-            raise ValueError(f"looks {list(self.looks)} must ascend from {LEAST_LOOK} or more")
+        if not self.looks or self.looks[0] < LEAST_VALUES or list(self.looks) != sorted(set(self.looks)):
+            raise ValueError(f"looks {list(self.looks)} must ascend from {LEAST_VALUES} or more")
         if not self.margin > 0:
             raise ValueError(f"margin {self.margin} must be above 0")
         if not 0 < self.alpha <= MOST_ALPHA:
@@ -78,10 +80,11 @@ class Bound:
 class Interim:
     """The result of the interim analysis that decided, else of the last one.
 
-    `ci90` and `ci95` are (low, high) of the ratio and hold at all looks at once; None before the first look, and at one
-    whose pairs have no ratio. `stop`: decided, or no look is left. `n` is the number of pairs used, `alpha_spent` what the
-    equivalence test has spent, `sd_log` the sd of those pairs' log ratios. `pairs_needed`, of an undecided look, would
-    decide at 80 % power if the true ratio is 1, at the level of the last look alone: the looks before it can only help.
+    `ci90` and `ci95` are (low, high) of the ratio and hold at all interim analyses at once; None before the first, and at
+    one whose pairs have no ratio. `stop`: decided, or none is left. `n` is the number of pairs used, `alpha_spent` what the
+    equivalence test has spent, `sd_log` the sd of those pairs' log ratios. `pairs_needed`, where undecided, would
+    decide at 80 % power if the true ratio is 1, at the level of the last interim analysis alone: the others can only
+    help.
     """
 
     verdict: VerdictWord
@@ -104,12 +107,12 @@ def alpha_spent(spending: Spending, alpha: float, share: float) -> float:
 def bounds(design: Design, closed_at: int | None = None) -> tuple[Bound, ...]:
     """The interim analyses of a design with their critical values.
 
-    `closed_at` is a number of pairs after which no further pair can come: looks from there on are given up for one there,
+    `closed_at` is a number of pairs after which no further pair can come: analyses from there on are given up for one there,
     which spends all that is left. It must not have been chosen by their values.
     """
     most = design.looks[-1]
     looks = design.looks
-    if closed_at is not None and LEAST_LOOK <= closed_at < most:
+    if closed_at is not None and LEAST_VALUES <= closed_at < most:
         looks = (*(n for n in looks if n < closed_at), closed_at)
     shares = (*(n / most for n in looks[:-1]), 1.0)
     spent = tuple(alpha_spent(design.spending, design.alpha, share) for share in shares)
@@ -138,7 +141,7 @@ def interim_verdict(design: Design, log_ratios: Sequence[float], *, closed: bool
         closed: Whether no further pair can come, as when planned runs are all tried and some failed.
 
     Returns:
-        The first look that decides stands, whatever came after it; else the last look taken.
+        The first that decides stands, whatever came after it; else the last one made.
     """
     return interim_verdicts(design, log_ratios, closed=closed)[-1]
 
@@ -155,9 +158,9 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
     known = bounds(design, len(values) if closed else None)
     taken = [bound for bound in known if bound.n <= len(values)]
     if not taken:
-        reason = f"{len(values)} of the {known[0].n} pairs of the first interim analysis are complete"
+        reason = coded("interim_waits", n=len(values), least=known[0].n)
         return [Interim("undecided", closed, 0, 0.0, None, None, None, reason)]
-    looks: list[Interim] = []
+    made: list[Interim] = []
     for number, bound in enumerate(taken, 1):
         one, last = _at(design, bound, values[: bound.n]), number == len(taken)
         decided = one.verdict != "undecided"
@@ -165,14 +168,14 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
             level = float(scipy.stats.t.sf(known[-1].equivalence_t, known[-1].n - 1))
             one = replace(one, pairs_needed=pairs_needed(one.sd_log, design.margin, alpha=level))
         reason = _reason(one, f"{number} of {len(known)}", design.margin, last=last)
-        looks.append(replace(one, stop=decided or number == len(known), reason=reason))
+        made.append(replace(one, stop=decided or number == len(known), reason=reason))
         if decided:
             break
-    return looks
+    return made
 
 
 def _at(design: Design, bound: Bound, values: Array) -> Interim:
-    """A look without its place among the others."""
+    """An interim analysis without its place among the others."""
     why = _why_none(values)
     if why is not None:
         return Interim("undecided", False, bound.n, bound.alpha_spent, None, None, None, why)
@@ -195,15 +198,13 @@ def _why_none(values: Array) -> str | None:
 
 
 def _reason(interim: Interim, place: str, margin: float, *, last: bool) -> str:
-    """The result of an interim analysis; of the last one, where it decides nothing, also the pairs that would decide."""
-    claims = {"equivalent": "equivalent within", "different": "different by more than", "undecided": "undecided at"}
-    text = f"{claims[interim.verdict]} {margin:.1%} at interim analysis {place} ({interim.n} pairs): "
-    confidence, interval = ("95 %", interim.ci95) if interim.verdict == "different" else ("90 %", interim.ci90)
+    """The result of an interim analysis as codes; of the last one that is undecided also the pairs that would decide."""
+    result = coded(f"interim_{interim.verdict}", margin=f"{margin:.1%}", place=place, n=interim.n)
+    level, interval = (95, interim.ci95) if interim.verdict == "different" else (90, interim.ci90)
     if interval is None:
-        return text + interim.reason
-    text += (
-        f"ratio {interim.ratio:.4f}, {confidence} CI over all interim analyses {interval[0]:.4f} to {interval[1]:.4f}"
-    )
+        return located(interim.reason, result)
+    low, high = (f"{end:.4f}" for end in interval)
+    found = located(coded("interim_ratio", ratio=f"{interim.ratio:.4f}", level=level, low=low, high=high), result)
     if interim.verdict != "undecided" or not last:
-        return text
-    return f"{text}; {outlook(interim.pairs_needed, interim.n, at_most=True)}"
+        return found
+    return f"{found}; {outlook(interim.pairs_needed, interim.n, at_most=True)}"

@@ -8,12 +8,13 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
+from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Values, Vector, alike, median, sample
 
 _LEAST_LAG = 5
 _MOST_LAG = 0.95
 LEAST_WORTH = 10
-TOO_FEW = f"an effective number needs at least {LEAST_WORTH} values"
+TOO_FEW = coded("effective_few", least=LEAST_WORTH)
 _LEAST_DRIFT = 4
 
 
@@ -61,7 +62,7 @@ def memory(values: Values) -> Memory | NotEstimable:
     if isinstance(checked, NotEstimable):
         return checked
     if alike(checked):
-        return NotEstimable("all values are alike: nothing to correlate")
+        return NotEstimable("all_alike")
     centred = checked - np.mean(checked)
     centred = centred / np.max(np.abs(centred))
     lag1 = float(centred[:-1] @ centred[1:] / (centred @ centred))
@@ -116,15 +117,14 @@ def drift(values: Values, order: Values | None = None, level: float = 0.95) -> D
     if isinstance(checked, NotEstimable):
         return checked
     if isinstance(places, NotEstimable):
-        return NotEstimable(f"order: {places.reason}")
+        return places.at("order")
     if len(places) != len(checked):
-        return NotEstimable(f"{len(checked)} values at {len(places)} places in the order")
-    for name, series in (("values", checked), ("places in the order", places)):
-        if alike(series):
-            return NotEstimable(f"all {name} are alike: no trend")
+        return NotEstimable.of("unequal_places", n=len(checked), places=len(places))
+    if alike(checked) or alike(places):
+        return NotEstimable("all_alike") if alike(checked) else NotEstimable("all_alike").at("order")
     middle = median(checked)
     if middle == 0:
-        return NotEstimable("the median is 0: no slope in per cent of it")
+        return NotEstimable("median_0")
     sen = scipy.stats.theilslopes(checked, places, level)
     slope, low, high = (float(bound) / middle * 100 for bound in (sen.slope, sen.low_slope, sen.high_slope))
     return Drift(len(checked), Estimate(slope, min(low, high), max(low, high)), _kendall_p(places, checked))

@@ -82,7 +82,7 @@ def subgroups(members: Mapping[str, Effects], *, level: float = 0.95) -> Subgrou
         return checked
     effects, errors, which = checked
     if len(effects) <= len(members):
-        return NotEstimable(f"{len(effects)} models in {len(members)} groups: no group has two")
+        return NotEstimable.of("no_group_of_two", n=len(effects), groups=len(members))
     scale = float(np.min(errors))
     return _fitted(list(members), effects / scale, (errors / scale) ** 2, which, scale=scale, level=level)
 
@@ -91,7 +91,7 @@ def _checked(members: Mapping[str, Effects]) -> tuple[Vector, Vector, Places] | 
     """Effects, errors and the number of the group, shape (models,) each."""
     flat = [(effect, error, place) for place, group in enumerate(members.values()) for effect, error in group]
     if not flat or not all(len(group) for group in members.values()):
-        return NotEstimable("a group has no model")
+        return NotEstimable("empty_group")
     numbers = two_samples(
         [effect for effect, _, _ in flat], [error for _, error, _ in flat], 1, names=("effects", "errors")
     )
@@ -99,9 +99,9 @@ def _checked(members: Mapping[str, Effects]) -> tuple[Vector, Vector, Places] | 
         return numbers
     effects, errors = numbers
     if not np.all(errors > 0):
-        return NotEstimable("an error is not above 0")
+        return NotEstimable("bad_error")
     if not np.max(errors) / np.min(errors) < 1 / np.finfo(np.float64).eps:
-        return NotEstimable("one error is so much smaller than another that a weight is lost in rounding")
+        return NotEstimable("errors_apart")
     return effects, errors, np.array([place for _, _, place in flat])
 
 

@@ -36,7 +36,7 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
         return arms
     distances = [np.abs(arm - median(arm)) for arm in arms]
     if all(alike(each, scale=float(np.max(np.abs(arm)))) for each, arm in zip(distances, arms, strict=True)):
-        return NotEstimable("in both arms all values are equally far from the median")
+        return NotEstimable("equally_far")
     return float(scipy.stats.levene(*arms).pvalue)
 
 
@@ -51,7 +51,7 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) or alike(arms[1]):
-        return NotEstimable("all values of an arm are alike: no ratio of spreads")
+        return NotEstimable("arm_alike")
     df = len(arms[0]) - 2
     sds = [float(np.std(arm, ddof=1)) for arm in arms]
     ratio = sds[1] / sds[0]

@@ -34,7 +34,7 @@ from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.errors import DatasetError, StorageError
 from sparkray.metrics import metric_columns
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
-from sparkray.schema import FOLDER, Tables
+from sparkray.schema import FOLDER, Tables, arrow_type
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
@@ -42,22 +42,13 @@ _BALLAST = ".ballast"
 _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
-_TYPES = {
-    "string": pa.string(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-    "timestamp": pa.timestamp("us", tz="UTC"),
-    "int_list": pa.list_(pa.int64()),
-    "string_list": pa.list_(pa.string()),
-}
 # The tables that the store writes.
 TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
 
 
 def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
     """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
-    columns = [pa.field(c.name, _TYPES[c.kind], metadata={"what": c.meaning}) for c in TABLES[table]]
+    columns = [pa.field(c.name, arrow_type(c.kind), metadata={"what": c.meaning}) for c in TABLES[table]]
     return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
 
 
@@ -265,7 +256,7 @@ class Dataset:
         """An attempt's working files, once it is stored."""
         shutil.rmtree(folder, ignore_errors=True)
 
-    def tell_progress(self, state: Mapping[str, Any]) -> None:
+    def write_progress(self, state: Mapping[str, Any]) -> None:
         """Write the current progress; failures are ignored."""
         with suppress(StorageError):
             write_atomically(self.path / "progress.json", json.dumps(state).encode())
@@ -276,6 +267,20 @@ class Dataset:
             return cast("Mapping[str, Any]", json.loads((self.path / "progress.json").read_text()))
         except (OSError, ValueError):
             return None
+
+
+def dataset_at(folder: Path) -> Dataset:
+    """The dataset in a folder.
+
+    Raises:
+        DatasetError: There is none. The message names datasets inside the folder, or those beside it.
+    """
+    if (folder / "runs").is_dir():
+        return Dataset(folder.absolute())
+    near = folder if folder.is_dir() else folder.parent
+    inside = sorted(str(found.parent) for found in near.glob("*/dataset.json"))
+    remedy = f"There are: {', '.join(inside)}" if inside else "Name a dataset's folder, such as results/local"
+    raise DatasetError(f"{folder} is not a dataset: it has no folder `runs`", remedy)
 
 
 def existing(results_dir: Path, experiment: str) -> list[Dataset]:

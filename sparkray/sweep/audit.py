@@ -10,7 +10,7 @@ import click
 from sparkray import __version__
 from sparkray.audit import audit as judge_all
 from sparkray.audit.finding import GRAVITIES
-from sparkray.audit.knowledge import case_of, machine_told
+from sparkray.audit.knowledge import case_of, machine_words
 from sparkray.audit.readers import read
 from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
@@ -40,7 +40,7 @@ def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keywor
     results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
     site, results = _machine(catalog, results, asked)
     report = judge_all(case_of(results, catalog.cards(), site, named=named, batch=asked["batch"]))
-    machine = machine_told(site, results.gpus)
+    machine = machine_words(site, results.gpus)
     values = {"report": report, "results": results, "machine": machine, "gravities": GRAVITIES}
     output: Path | None = asked["output"]
     if output is not None:

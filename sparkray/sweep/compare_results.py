@@ -7,7 +7,7 @@ import click
 
 from sparkray.analysis import analyse
 from sparkray.analysis.against import differences, studies
-from sparkray.sweep.datasets import dataset_at
+from sparkray.store import dataset_at
 from sparkray.sweep.options import FOLDER, json_option
 from sparkray.sweep.show import console, print_json, show
 

@@ -4,21 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sparkray.errors import DatasetError
-from sparkray.store import Dataset, existing
-
-
-def dataset_at(folder: Path) -> Dataset:
-    """The dataset in a folder.
-
-    Raises:
-        DatasetError: There is none. The message names datasets inside the folder, or those beside it.
-    """
-    if (folder / "runs").is_dir():
-        return Dataset(folder.absolute())
-    near = folder if folder.is_dir() else folder.parent
-    inside = sorted(str(found.parent) for found in near.glob("*/dataset.json"))
-    remedy = f"There are: {', '.join(inside)}" if inside else "Name a dataset's folder, such as results/local"
-    raise DatasetError(f"{folder} is not a dataset: it has no folder `runs`", remedy)
+from sparkray.store import Dataset, dataset_at, existing
 
 
 def datasets_of(

@@ -12,8 +12,8 @@ import polars as pl
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.errors import DatasetError
-from sparkray.store import Dataset, existing
-from sparkray.sweep.datasets import dataset_at, newest
+from sparkray.store import Dataset, dataset_at, existing
+from sparkray.sweep.datasets import newest
 from sparkray.sweep.options import FOLDER as DIR
 from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show

@@ -10,8 +10,8 @@ import click
 
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import container_log
-from sparkray.store import Dataset, description
-from sparkray.sweep.datasets import dataset_at, datasets_of
+from sparkray.store import Dataset, dataset_at, description
+from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show
 from sparkray.workflows.interim import decided_in

@@ -66,7 +66,7 @@ def findings_of(analysis: Analysis) -> Findings:
         {(cell_name(row), row["environment"], row["metric"]): row["mean"] for row in described},
         dict(sorted(warned.items(), key=lambda item: -item[1])),
         knees=about_knees(analysis.tables["knee"].iter_rows(named=True)),
-        files=analysis.context["conduct"]["files"],
+        files=analysis.context["adherence"]["files"],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from sparkray.schema import FOLDER, Kind, declared_columns
+from sparkray.schema import FOLDER, Kind, arrow_type, declared_columns
 from sparkray.telemetry import Row, Value
 
 _BUFFER_BYTES = 65536
@@ -34,14 +34,7 @@ def kinds() -> Mapping[str, Kind]:
 
 def sample_schema() -> Any:  # noqa: ANN401 - pyarrow is untyped
     """The stream's `pyarrow.Schema`."""
-    types = {
-        "string": pa.string(),
-        "int": pa.int64(),
-        "float": pa.float64(),
-        "bool": pa.bool_(),
-        "int_list": pa.list_(pa.int64()),
-    }
-    return pa.schema([pa.field(name, types[kind]) for name, kind in kinds().items()])
+    return pa.schema([pa.field(name, arrow_type(kind)) for name, kind in kinds().items()])
 
 
 def recover(path: Path) -> list[dict[str, Value]]:

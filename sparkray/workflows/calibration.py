@@ -141,9 +141,7 @@ def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, An
     metrics: dict[str, Any] = {}
     for name, margin in asked.margins.items():
         values = [float(row[name]) for row in series.rows if row.get(name) is not None]
-        found: Calibration | NotEstimable = NotEstimable(
-            "some runs have no value of it" if values else "no run has a value of it"
-        )
+        found: Calibration | NotEstimable = NotEstimable("no_value_somewhere" if values else "no_value")
         if len(values) == len(series.rows):
             found = calibrate(
                 values, course_of(values), planned_pairs=asked.planned_pairs, margin=margin, seed=asked.seed

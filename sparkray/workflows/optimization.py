@@ -130,7 +130,7 @@ def carry_out(context: OptimizationContext, runner: SessionRunner) -> Optimized:
         output=str(output),
     )
     dataset, steps = attribute_layers(context, runner)
-    return _stored(context, runner, made, {"attribute": str(dataset.path)}, ladder=steps, complete=True)
+    return _stored(context, runner, made, {"attribute": str(dataset.path)}, attribution=steps, complete=True)
 
 
 def _begun(context: OptimizationContext, screened: Screened) -> Optimized:

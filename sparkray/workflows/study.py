@@ -180,14 +180,14 @@ class Sweep:
         progress = self.session.progress
         progress.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
         progress.begin(planned)
-        self._tell_progress(planned)
+        self._write_progress(planned)
         outcome = self.session.run(planned)
         self.timing.learn(planned, outcome.row)
         progress.expect(sum(self.timing.total_s(run) for run in after))
         progress.end(planned, outcome.row)
         return outcome
 
-    def _tell_progress(self, planned: PlannedRun) -> None:
+    def _write_progress(self, planned: PlannedRun) -> None:
         progress = self.session.progress
         state: Mapping[str, Any] = {
             "run": progress.done + 1,
@@ -198,4 +198,4 @@ class Sweep:
             "since": time.time(),
             "eta_s": progress.left_s,
         }
-        self.dataset.tell_progress(state)
+        self.dataset.write_progress(state)

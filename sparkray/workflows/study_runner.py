@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage
     from sparkray.optimize.search.types import Crew
     from sparkray.workflows.session import Session
 
-_STRUCK = "struck.json"
+_EXCLUDED = "struck.json"
 # How long the machine is left to another command that waits for it: its runner looks five times a second.
 TURN_S = 2.0
 
@@ -112,7 +112,7 @@ class SessionRunner:
         Raises:
             SparkrayError: The study itself cannot be made ready.
         """
-        path = dataset.path / _STRUCK
+        path = dataset.path / _EXCLUDED
         known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
         made = {row["run_id"] for row in dataset.read("runs", ["run_id"])}
         unknown = [t for t in candidates if t.in_container and key_of(t) not in known and not made & ids_of(study, t)]

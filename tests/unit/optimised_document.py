@@ -1,16 +1,16 @@
 """A small optimisation whose numbers are known, as the document that `optimize` writes: one of everything in it."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from sparkray.analysis.optimized import (
     Attributed,
+    Attributions,
     Confirmation,
     Confirmed,
     Effect,
     JudgedHypothesis,
-    Ladder,
     Level,
     Optimized,
     Search,
@@ -18,7 +18,8 @@ from sparkray.analysis.optimized import (
     document_of,
 )
 from sparkray.config.isolation import AttributionStep
-from sparkray.stats.attribution import attribute, sentence
+from sparkray.optimize.attribute import values_of
+from sparkray.stats.attribution import attribute
 
 METRIC, MEMORY = "output_throughput_tok_s", "host_available_drop_peak_gib"
 STEPS = (
@@ -69,10 +70,10 @@ LEVELS = (
     _level("init", "yes", "--init", 0.1),
     _level("pid", "host", "--pid=host", None, state="no-op", reason="the process gets what the baseline's gets",
            security="weakens", advice="leave it out: it changes nothing here"),
-    _level("shm_size", "8g", "--shm-size=8g", None, state="struck", reason="under --ipc=host there is no /dev/shm of 64m"),
+    _level("shm_size", "8g", "--shm-size=8g", None, state="excluded", reason="under --ipc=host there is no /dev/shm of 64m"),
     _level("memory", "96m", "--memory=96m", None, state="failed", reason="none of its 3 runs is ok: killed"),
     _level("network", "host", "--network=host", None, state="search only", reason="acts only under ipc"),
-    _level("privileged", "yes", "--privileged", None, state="struck", security="dangerous",
+    _level("privileged", "yes", "--privileged", None, state="excluded", security="dangerous",
            reason="dangerous: requires --allow-insecure"),
 )  # fmt: skip
 
@@ -123,19 +124,16 @@ def confirmation(*, wins: bool = True) -> Confirmation:
     return Confirmation(12, base, (best, other), best.environment if wins else None, told)
 
 
-def ladder(blocks: int = 6) -> Ladder:
-    """A ladder over two layers, of which one costs 3 tok/s: the fourth decimal parts the blocks."""
+def attribution(blocks: int = 6) -> Attributions:
+    """An attribution over two layers, of which one costs 3 tok/s: the fourth decimal parts the blocks."""
     arms: dict[str, Mapping[Hashable, float | None]] = {
         name: {block: mean + 0.07 * ((block * 7 + place * 3) % 5 - 2) for block in range(blocks)}
         for place, (name, mean) in enumerate(MEANS.items())
     }
     found = attribute(arms, STEPS, first="host", last="container_baseline")
-    told = {
-        way: sentence(found, unit="tok/s", names={"pid": "PID namespace"}, direction=way) for way in ("add", "leave")
-    }
-    one = Attributed("Alpha-7B", METRIC, "tok/s", "higher", asdict(found), told)
-    struck = {"layer": "apparmor", "direction": "leave", "reason": "no AppArmor here"}
-    return Ladder({"pid": "PID namespace"}, (struck,), (one,))
+    one = Attributed("Alpha-7B", METRIC, "tok/s", "higher", values_of(found))
+    excluded = {"layer": "apparmor", "direction": "leave", "reason": "no AppArmor here"}
+    return Attributions({"pid": "PID namespace"}, (excluded,), (one,))
 
 
 HYPOTHESES = (
@@ -156,7 +154,7 @@ def optimised(**changes: Any) -> Optimized:
         baseline_flags="--ipc=host --ulimit=memlock=-1",
         datasets={name: f"results/small-{name}" for name in ("screen", "search", "confirm", "attribute")},
         overhead=effect("container_baseline", -3.8, "native", verdict="different"),
-        levels=LEVELS, search=SEARCH, confirmation=confirmation(), ladder=ladder(), hypotheses=HYPOTHESES,
+        levels=LEVELS, search=SEARCH, confirmation=confirmation(), attribution=attribution(), hypotheses=HYPOTHESES,
         output="results/container_optimized.yaml",
     )  # fmt: skip
     return replace(whole, **changes)

@@ -65,7 +65,7 @@ def test_pairs_are_made_inside_blocks_and_incomplete_blocks_are_left_out() -> No
     [null] = compared(rows(native=(100.0, None, 90.0), container_baseline=(99.0, 1.0, 89.0)))
     assert null["n"] == 2
     [crossed] = compared(rows(native=(100.0,), container_baseline=(None, 99.0)))
-    assert crossed["not_estimable"] == "0 complete pairs: an interval needs at least 2"
+    assert crossed["not_estimable"] == "few_pairs?n=0&least=2"
 
 
 def test_the_order_of_the_rows_changes_nothing() -> None:
@@ -91,7 +91,7 @@ def test_the_reference_is_native_else_the_host(environments: tuple[str, ...], pa
 def test_an_environment_without_an_ok_run_is_compared_and_says_why() -> None:
     failed = [r | {"status": "failed", METRIC: None} for r in rows() if r["environment"] != "native"]
     [lost] = compared([r for r in rows() if r["environment"] == "native"] + failed)
-    assert (lost["n"], lost["not_estimable"]) == (0, "container_baseline: no run of this cell is ok (4 failed)")
+    assert (lost["n"], lost["not_estimable"]) == (0, "no_ok_run?statuses=4+failed&where=container_baseline")
 
 
 def test_models_are_never_mixed() -> None:
@@ -132,4 +132,4 @@ def test_the_document_is_plain_json_without_nan() -> None:
     assert whole["ci95"][0] < whole["ratio"] < whole["ci95"][1]
     assert whole["not_estimable"] is None
     assert none["ratio"] is None
-    assert none["not_estimable"].startswith("1 complete pair")
+    assert none["not_estimable"] == "few_pairs?n=1&least=2"

@@ -18,6 +18,7 @@ from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.records import Outcome
 from sparkray.simulate.study import Plant, plant
+from sparkray.stats.reasons import worded
 from sparkray.store import Dataset, open_dataset
 
 SPEED, LATENCY, MEMORY = "output_throughput_tok_s", "latency_mean_ms", "host_available_drop_peak_gib"
@@ -173,7 +174,7 @@ def test_what_cannot_be_estimated_says_why_and_has_no_numbers(
     made: Callable[[Path], Path], reason: str, tmp_path: Path
 ) -> None:
     [row] = primary(analyse(made(tmp_path)), metric=SPEED).to_dicts()
-    assert row["not_estimable"] == reason
+    assert worded(row["not_estimable"]) == reason
     assert [row[name] for name in ("ratio", "low", "high", "verdict", "permutation_p")] == [None] * 5
 
 
@@ -181,7 +182,7 @@ def test_a_failed_cell_is_described_as_one(tmp_path: Path) -> None:
     found = analyse(containers_never_up(tmp_path)).tables["descriptive"]
     [row] = found.filter(model="Mistral-7B-v0.3", environment="container_baseline", metric=SPEED).to_dicts()
     assert (row["n"], row["mean"]) == (0, None)
-    assert row["not_estimable"] == "no run of this cell is ok (6 failed)"
+    assert row["not_estimable"] == "no_ok_run?statuses=6+failed"
 
 
 def test_questions_that_the_data_cannot_answer_are_not_answered(tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_metrics_and_margins_that_are_none_are_refused(small: Path) -> None:
         analyse(small, margins={"speed": 0.1})
 
 
-def test_margins_of_the_caller_win_and_are_told_from_those_declared(small: Path) -> None:
+def test_margins_of_the_caller_win_and_are_distinguished_from_those_declared(small: Path) -> None:
     found = analyse(small, margins={LATENCY: 0.10}, metrics=[LATENCY])
     assert set(primary(found, metric=LATENCY)["margin"]) == {0.10}
     assert set(primary(found, metric=LATENCY)["verdict"]) == {"equivalent"}
@@ -358,7 +359,9 @@ def test_deviations_that_differ_in_their_count_alone_are_one() -> None:
     assert deviation_counts(attempts) == expected
 
 
-def test_a_sequential_study_gets_the_verdicts_of_its_looks(small: Path, analysis: Analysis, tmp_path: Path) -> None:
+def test_a_sequential_study_gets_the_verdicts_of_its_interim_analyses(
+    small: Path, analysis: Analysis, tmp_path: Path
+) -> None:
     copy = shutil.copytree(small, tmp_path / "copy")
     document = json.loads((copy / "experiment.json").read_text())
     document["experiment"]["sequential"] = {"looks": [3, 6, 12], "spending": "linear"}

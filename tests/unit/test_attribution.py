@@ -10,19 +10,23 @@ import pytest
 
 from sparkray.analysis import Analysis
 from sparkray.analysis.derived.attribution import attribution
+from sparkray.analysis.optimized import Attributed
 from sparkray.config.docker import DockerOptions
 from sparkray.config.isolation import AttributionStep, AttributionSteps, KernelFacts, attribution_steps
 from sparkray.config.site import Environment
 from sparkray.config.space import HostFacts
+from sparkray.optimize.attribute import values_of
 from sparkray.report.data import ReportData
 from sparkray.report.figures import waterfall
+from sparkray.report.render import environment
 from sparkray.stats import NotEstimable
-from sparkray.stats.attribution import Attribution, Effect, Share, attribute, sentence
+from sparkray.stats.attribution import Attribution, Balance, Effect, Share, attribute
 
 STEPS = attribution_steps(
     Environment(DockerOptions()), HostFacts(security=("seccomp",)), KernelFacts(2, "overlay2", {"network": "refused"})
 )
 LAYERS = {layer for arm in STEPS.arms for layer in arm.isolation}
+NO_TITLES: Mapping[str, str] = {}
 PLANTED = {"chroot": 1.0, "seccomp": 2.0, "overlay": 0.5}
 
 
@@ -54,6 +58,17 @@ def measured(
 
 def attributed(arms: Mapping[str, Mapping[int, float | None]], design: AttributionSteps = STEPS) -> Attribution:
     return attribute(arms, design.steps, first=design.first, last=design.last)
+
+
+def balance_of(found: Attribution, direction: str) -> Balance:
+    return next(balance for balance in found.balances if balance.direction == direction)
+
+
+def sentence(found: Attribution, unit: str, titles: Mapping[str, str] = NO_TITLES) -> str:
+    """What the terminal shows of the layers that were added."""
+    made = Attributed("Alpha", "latency_mean_ms", unit, "lower", values_of(found))
+    text = environment("text").get_template("text/attribution.j2").module.attributed  # type: ignore[attr-defined]
+    return str(text(made, made.estimates["balances"][0], titles))
 
 
 def effect_of(found: Attribution, layer: str, direction: str) -> Effect:
@@ -92,7 +107,7 @@ def test_the_sums_are_exact_and_the_residual_holds_what_was_not_measured() -> No
     for seed in range(15):
         found = attributed(measured(seed, {**PLANTED, "network": 0.4}, unexplained=0.3))
         for direction, left in (("add", 0.7), ("leave", 0.8)):
-            balance = found.balance(direction)
+            balance = balance_of(found, direction)
             assert balance is not None
             total, summed, residual = balance.total, balance.attributed, balance.residual
             assert isinstance(total, Effect)
@@ -108,8 +123,7 @@ def test_the_sums_are_exact_and_the_residual_holds_what_was_not_measured() -> No
 def test_the_residuals_interval_knows_that_steps_share_an_arm() -> None:
     """The chroot stands in every added step: the sum's error is not that of independent steps."""
     found = attributed(measured(1, noise=0.2, blocks=40))
-    balance = found.balance("add")
-    assert balance is not None
+    balance = balance_of(found, "add")
     residual = balance.residual
     assert isinstance(residual, Effect)
     added = [e for e in found.steps if e.step.direction == "add"]
@@ -141,8 +155,8 @@ def test_shares_are_of_the_total_and_only_where_there_is_one() -> None:
     assert isinstance(nothing.total, Effect)
     assert not nothing.total.excludes_zero
     assert all(isinstance(e.share, NotEstimable) for e in nothing.steps)
-    assert sentence(nothing, unit="ms").startswith("No difference is shown from host to container_baseline")
-    assert "%" not in sentence(nothing, unit="ms").replace("95 % CI", "")
+    assert sentence(nothing, "ms").startswith("No difference is shown from host to container_baseline")
+    assert "%" not in sentence(nothing, "ms").replace("95 % CI", "")
 
 
 def test_fiellers_interval_against_the_published_formula() -> None:
@@ -177,7 +191,7 @@ def test_throughput_is_attributed_with_its_sign() -> None:
     arms = {name: {b: 1000 - v for b, v in arm.items()} for name, arm in measured(2).items()}
     found = attributed(arms)
     assert effect_of(found, "seccomp", "add").high < 0
-    assert sentence(found, unit="tok/s").startswith("Of -3.")
+    assert sentence(found, "tok/s").startswith("Of -3.")
 
 
 def test_blocks_that_lack_an_arm_leave_only_its_steps() -> None:
@@ -187,12 +201,10 @@ def test_blocks_that_lack_an_arm_leave_only_its_steps() -> None:
     found = attributed(arms)
     assert effect_of(found, "uts", "add").n == 10
     assert effect_of(found, "pid", "add").n == 12
-    balance = found.balance("add")
-    assert balance is not None
+    balance = balance_of(found, "add")
     assert isinstance(balance.residual, Effect)
     assert balance.residual.n == 10
-    left = found.balance("leave")
-    assert left is not None
+    left = balance_of(found, "leave")
     assert isinstance(left.residual, Effect)
     assert left.residual.n == 12
 
@@ -204,10 +216,9 @@ def test_an_arm_that_never_ran_is_named_and_left_out_of_the_sum() -> None:
     uts = next(e for e in found.steps if (e.step.layer, e.step.direction) == ("uts", "add"))
     assert isinstance(uts.effect, NotEstimable)
     assert (uts.p_adjusted, uts.shows) == (None, False)
-    balance = found.balance("add")
-    assert balance is not None
+    balance = balance_of(found, "add")
     assert balance.missing == ("uts",)
-    assert "not estimable: uts" in sentence(found, unit="ms")
+    assert "not estimable: uts" in sentence(found, "ms")
     assert isinstance(found.interactions["uts"], NotEstimable)
 
 
@@ -216,7 +227,7 @@ def test_without_the_ends_nothing_is_attributed() -> None:
     del arms["container_baseline"]
     found = attributed(arms)
     assert isinstance(found.total, NotEstimable)
-    assert "cannot be estimated: 0 blocks with host and container_baseline" in sentence(found, unit="ms")
+    assert "cannot be estimated: 0 blocks with host and container_baseline" in sentence(found, "ms")
 
 
 def test_one_block_is_none() -> None:
@@ -227,7 +238,7 @@ def test_one_block_is_none() -> None:
 
 
 def test_the_sentence_names_what_is_shown_and_what_is_left() -> None:
-    told = sentence(attributed(measured(6, unexplained=0.6)), unit="ms", names={"seccomp": "the seccomp filter"})
+    told = sentence(attributed(measured(6, unexplained=0.6)), "ms", {"seccomp": "the seccomp filter"})
     assert told.startswith("Of 4.")
     assert "from chroot" in told
     assert "from the seccomp filter" in told
@@ -238,8 +249,7 @@ def test_the_sentence_names_what_is_shown_and_what_is_left() -> None:
 
 
 def test_what_is_left_is_the_total_less_what_shows() -> None:
-    balance = attributed(measured(6, unexplained=0.6)).balance("add")
-    assert balance is not None
+    balance = balance_of(attributed(measured(6, unexplained=0.6)), "add")
     values = {}
     for name in ("total", "shown", "quiet", "left", "residual", "attributed"):
         effect = getattr(balance, name)
@@ -266,7 +276,7 @@ def test_a_ratio_stands_beside_each_effect() -> None:
 
 def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     found = attributed(measured(6, unexplained=0.6))
-    source = {"document": "local-optimize.json", "place": "ladder/found"}
+    source = {"document": "local-optimize.json", "place": "attribution/results"}
     table = attribution([("Alpha", "latency_mean_ms", asdict(replace(found, interactions={})), source)])
     assert table["trace"].n_unique() == len(table) == len(found.steps) + 2 * 3 + 1
     data = ReportData(Analysis(Path(), {}, {}), own={"attribution": table})
@@ -279,5 +289,5 @@ def test_the_table_and_the_waterfall_show_what_was_found() -> None:
     ends = [bar.get_x() + bar.get_width() for bar in bars]
     assert ends[-2] == pytest.approx(ends[-1])  # with what is not attributed the layers make the whole
     assert [bar.get_x() for bar in bars[1:-1]] == pytest.approx(ends[:-2])
-    assert data.evidence(table["trace"][0]).how == "local-optimize.json, ladder/found"
+    assert data.evidence(table["trace"][0]).how == "local-optimize.json, attribution/results"
     assert waterfall.draw(ReportData(Analysis(Path(), {}, {}))) is None

@@ -126,9 +126,9 @@ def test_sizes_that_make_one_experiment_are_left_out_but_for_the_headline() -> N
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ([1.0] * 5, "5 runs: one experiment of 3 pairs needs 6"),
-        ([1.0] * 9 + [0.0], "1 of 10 values are not finite numbers above 0: no ratio"),
-        ([1.0] * 8 + [-1.0, math.inf], "2 of 10 values are not finite numbers above 0: no ratio"),
+        ([1.0] * 5, "few_runs_to_calibrate?n=5&pairs=3&least=6"),
+        ([1.0] * 9 + [0.0], "not_positive_of?n=1&of=10"),
+        ([1.0] * 8 + [-1.0, math.inf], "not_positive_of?n=2&of=10"),
     ],
 )
 def test_what_cannot_be_judged_says_why(values: list[float], reason: str) -> None:
@@ -205,7 +205,7 @@ def test_the_noise_is_that_of_a_pair_and_holds_an_effect_of_the_order() -> None:
     alternating = noise_of([100.0, 110.0] * 10)
     assert isinstance(alternating, Noise)
     assert alternating.sd_log == pytest.approx(math.log(1.1))
-    assert noise_of([1.0, 2.0, 3.0]) == NotEstimable("3 runs: two pairs are needed")
+    assert noise_of([1.0, 2.0, 3.0]) == NotEstimable("few_runs_for_noise?n=3")
 
 
 def whole(values: list[float], course: Course | None = None, **asked: float | None) -> Calibration:

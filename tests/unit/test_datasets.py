@@ -10,7 +10,8 @@ from builders import Ended
 from support.studies import small_study
 
 from sparkray.errors import DatasetError
-from sparkray.sweep.datasets import dataset_at, newest
+from sparkray.store import dataset_at
+from sparkray.sweep.datasets import newest
 
 Call = Callable[..., Ended]
 

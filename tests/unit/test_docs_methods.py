@@ -29,7 +29,7 @@ SECTIONS = {
     title: re.sub(r"\s+", " ", body)
     for title, body in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
-PARTS = {"__init__", "samples", "noncentral", "_crossing"}
+PARTS = {"__init__", "samples", "noncentral", "reasons", "_crossing"}
 """Modules that are parts of others, not statistics."""
 
 
@@ -104,8 +104,7 @@ def of_the_protocol() -> list[str]:
 
 
 def of_the_permutations() -> list[str]:
-    found = sign_flip(A, B)
-    return [f"Of {found.arrangements} ways two are as extreme", f"p = 2/64 = {found.p:.3f}"]
+    return ["Of 64 ways two are as extreme", f"p = 2/64 = {sign_flip(A, B):.3f}"]
 
 
 def of_the_effects() -> list[str]:
@@ -140,11 +139,11 @@ def of_the_sizes() -> list[str]:
     logs = np.log([0.998, 0.996, 0.994, 0.991, 0.990])
     slope = line(np.log10([1.5, 7, 14, 32, 70]), logs)
     factor = Estimate(*np.exp([slope.slope.value, slope.slope.low, slope.slope.high]))
-    together = pooled(logs, [0.001] * 5)
-    mean = Estimate(*np.exp([together.mean.value, together.mean.low, together.mean.high]))
+    group, every = pooled(logs, [0.001] * 5)
+    mean = Estimate(*np.exp([group.mean.value, group.mean.low, group.mean.high]))
     return [
         f"multiply the ratio by {factor.value:.4f} ({between(factor, 4)}), p = {slope.p:.3f}",
-        f"I² = {together.i2_pct:.0f} %",
+        f"I² = {every.i2_pct:.0f} %",
         f"the mean over models is {mean.value:.3f} ({between(mean, 3)})",
     ]
 

@@ -1,4 +1,4 @@
-"""The ladder: which rungs there are, what each has, and why others have none. Pure but for a filter that is really run."""
+"""The attribution steps: which there are, what each has, and why others are excluded. Pure, but one filter is run."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def rung_of(found: AttributionSteps, environment: str) -> AttributionArm:
     return next(arm for arm in found.arms if arm.environment == environment)
 
 
-def test_every_layer_is_measured_or_struck_out_in_either_direction() -> None:
+def test_every_layer_is_measured_or_excluded_in_either_direction() -> None:
     for options in (DockerOptions(), DockerOptions(ipc="host", cpus=0.5), DockerOptions(privileged=True, pid="host")):
         for kernel in (MODERN, KernelFacts(1, "overlay2"), KernelFacts()):
             found = climbed(options, kernel=kernel)
@@ -67,7 +67,7 @@ def test_every_layer_is_measured_or_struck_out_in_either_direction() -> None:
                 assert not layers_of(found, direction) & excluded
 
 
-def test_the_whole_ladder_of_a_modern_host() -> None:
+def test_all_attribution_steps_of_a_modern_host() -> None:
     found = climbed()
     assert layers_of(found, "add") == {*BY_NAME}
     assert layers_of(found, "leave") == {*BY_NAME} - {"overlay", "cgroup", "masked-paths"}
@@ -87,7 +87,7 @@ def test_names_tell_what_runs_them() -> None:
 
 
 @pytest.mark.parametrize(("layer", "flag"), [(layer.name, layer.flag) for layer in LAYERS if layer.flag is not None])
-def test_the_flag_that_is_told_is_the_one_that_is_given(layer: str, flag: str) -> None:
+def test_the_flag_that_is_reported_is_the_one_that_is_given(layer: str, flag: str) -> None:
     options = without_layer(layer, DockerOptions(), HostFacts())
     assert flag_words(options) == [flag]
 
@@ -115,7 +115,7 @@ def test_an_unconfined_baseline_has_no_filter() -> None:
     assert option(less, "security_opt") == ("seccomp=unconfined", "apparmor=unconfined")
 
 
-def test_what_the_engine_or_the_kernel_lacks_is_struck_out() -> None:
+def test_what_the_engine_or_the_kernel_lacks_is_excluded() -> None:
     found = climbed(host=HostFacts(security=("seccomp",)), kernel=KernelFacts(1, "vfs", {"network": "it says no"}))
     assert "uses no apparmor" in reason(found, "apparmor", "add")
     assert "storage driver is vfs" in reason(found, "overlay", "add")
@@ -160,14 +160,14 @@ def test_taking_ipc_away_leaves_no_flag_that_cannot_act() -> None:
     assert rung_of(found, "native:plus-pid").options == DockerOptions()
 
 
-def test_what_may_be_given_up_may_be_given_up_on_every_rung() -> None:
+def test_what_may_be_given_up_may_be_given_up_in_every_attribution_arm() -> None:
     baseline = Environment(DockerOptions(shm_size="8g", ulimit_memlock=-1), ("shm_size", "ulimit_memlock"))
     found = attribution_steps(baseline, FULL, MODERN)
     assert rung_of(found, "container:less-ipc").adapt == ("ulimit_memlock",)
     assert rung_of(found, "container:less-pid").adapt == rung_of(found, "container_baseline").adapt == baseline.adapt
 
 
-def test_a_shorter_ladder() -> None:
+def test_fewer_attribution_steps() -> None:
     found = attribution_steps(Environment(DockerOptions()), FULL, MODERN, start="native", together=False)
     assert found.first == "native"
     assert layers_of(found, "start") == layers_of(found, "all") == set()
@@ -179,7 +179,7 @@ def study(*treatments: Treatment) -> Study:
     return replace(builders.study(), experiment=experiment, treatments=treatments)
 
 
-def test_a_ladder_is_planned_in_shared_blocks_and_nothing_of_it_is_folded() -> None:
+def test_attribution_steps_are_planned_in_shared_blocks_and_nothing_of_it_is_folded() -> None:
     treatments = treatments_of(climbed(DockerOptions(ipc="host", shm_size="8g")))
     made = study(*treatments)
     assert equivalences(made) == ()
@@ -189,7 +189,7 @@ def test_a_ladder_is_planned_in_shared_blocks_and_nothing_of_it_is_folded() -> N
     assert len({run.run_id for run in runs}) == len(runs)
 
 
-def test_a_rung_that_equals_the_baseline_folds_into_it_and_not_the_other_way_round() -> None:
+def test_an_attribution_arm_that_equals_the_baseline_folds_into_it_and_not_the_other_way_round() -> None:
     same = study(
         Treatment("container:less-ipc", DockerOptions(ipc="host")),
         Treatment("container_baseline", DockerOptions(ipc="host")),
@@ -258,7 +258,7 @@ def unified(folder: Path, controllers: str) -> str:
     return f"5 0 0:5 / {folder} rw - cgroup2 cgroup2 rw"
 
 
-def test_version_2_accounts_what_it_is_told_to(tmp_path: Path) -> None:
+def test_version_2_accounts_what_is_written_to_it(tmp_path: Path) -> None:
     assert make_groups("run", unified(tmp_path, "cpuset cpu io memory pids\n")) == [tmp_path / "sparkray" / "run"]
     assert (tmp_path / "sparkray" / "run").is_dir()
     for place in (tmp_path, tmp_path / "sparkray"):
@@ -334,11 +334,11 @@ def test_no_filter_is_known_for_other_machines() -> None:
         _filter.seccomp_program("riscv64")
 
 
-def test_paths_are_told_to_overlayfs_as_it_reads_them() -> None:
+def test_paths_are_written_for_overlayfs_as_it_reads_them() -> None:
     assert _isolate._escaped("/a:b,c\\d") == "/a\\:b\\,c\\\\d"
 
 
-def test_layers_are_tried_by_the_names_that_the_ladder_has(tmp_path: Path) -> None:
+def test_layers_are_tried_by_the_names_that_the_layers_have(tmp_path: Path) -> None:
     assert {*_isolate.TRIALS} == {*BY_NAME} - {"cgroup"}  # which is made by whoever starts the process
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(_isolate.__file__), str(tmp_path)], capture_output=True, text=True, check=True

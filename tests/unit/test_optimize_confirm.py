@@ -18,6 +18,7 @@ from sparkray.optimize.context import OptimizationContext
 from sparkray.optimize.interim import interim_analyses
 from sparkray.optimize.rows import Rows
 from sparkray.optimize.search import Candidate
+from sparkray.stats.reasons import worded
 
 NAMES = ("container:combined-a", "container:combined-b", "container:combined-c")
 
@@ -126,7 +127,7 @@ def test_among_equals_the_safer_wins(context: OptimizationContext) -> None:
     assert decide_among(context, mine, made, models=(MODEL,)).winner == NAMES[1]
 
 
-def test_of_winners_that_are_not_told_apart_the_safer_is_taken(context: OptimizationContext) -> None:
+def test_of_winners_that_are_not_distinguished_the_safer_is_taken(context: OptimizationContext) -> None:
     """One that is a hair better by its mean alone does not buy that with isolation."""
     mine = [candidate(NAMES[0], "dangerous"), candidate(NAMES[1], "none")]
     close = rows(arms(np.random.default_rng(2), 0.004, a=0.0505, b=0.05))
@@ -160,7 +161,7 @@ def test_one_that_never_works_on_a_model_does_not_win(context: OptimizationConte
     both = Rows([*small.rows, *rows(logs, model="large").rows])
     [one] = decide(context, NAMES[:1], both, models=(MODEL, "large")).candidates
     assert one.reason == "it works in 0 of 12 blocks of large: 90% are needed"
-    assert one.by_model["large"].not_estimable == "0 complete pairs: an interval needs at least 2"
+    assert one.by_model["large"].not_estimable == "few_pairs?n=0&least=2"
 
 
 def test_a_loss_on_one_model_is_not_made_up_for_by_another(context: OptimizationContext) -> None:
@@ -213,7 +214,7 @@ def looking(context: OptimizationContext) -> OptimizationContext:
     return replace(context, study=replace(context.study, experiment=experiment))
 
 
-def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContext) -> None:
+def test_a_sequential_confirmation_decides_at_an_interim_analysis(looking: OptimizationContext) -> None:
     assert looking.confirm_runs == 16
     made = rows(arms(np.random.default_rng(2), 0.001, n=4, a=0.05, b=0.0))
     found = decide(looking, NAMES[:2], made)
@@ -229,12 +230,12 @@ def test_a_sequential_confirmation_decides_at_a_look(looking: OptimizationContex
     assert not early[NAMES[0]].stop
 
 
-def test_a_number_of_blocks_that_was_asked_for_goes_before_the_looks(looking: OptimizationContext) -> None:
+def test_a_number_of_blocks_that_was_asked_for_goes_before_the_interim_analyses(looking: OptimizationContext) -> None:
     asked = replace(looking, request=replace(looking.request, confirm_runs=30))
     assert (asked.confirm_runs, asked.interim) == (30, None)
 
 
-def test_looks_crown_noise_no_more_often(looking: OptimizationContext) -> None:
+def test_interim_analyses_crown_noise_no_more_often(looking: OptimizationContext) -> None:
     """At the margin itself, the worst there is, over three candidates: 2.5 % and what chance adds."""
     crowned = 0
     for seed in range(150):
@@ -251,4 +252,4 @@ def test_a_block_counts_when_it_is_complete_on_every_model(looking: Optimization
     logs[NAMES[0]][3] = np.nan
     both = Rows([*small.rows, *rows(logs, model="large").rows])
     [look] = interim_analyses(looking, NAMES[:1], both, models=(MODEL, "large"), closed=False).values()
-    assert look.reason == "3 of the 4 pairs of the first interim analysis are complete"
+    assert worded(look.reason) == "3 of the 4 pairs of the first interim analysis are complete"

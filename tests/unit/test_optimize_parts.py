@@ -71,7 +71,7 @@ def test_its_runs_and_hours_are_the_sums_of_its_stages(command_line: Call) -> No
         "trials, blocks, finalists and their block, on three models"
     )
     assert stages["confirm"]["runs"] == 5 * 30 * 3
-    assert stages["attribute"]["runs"] == len(document["ladder"]["rungs"]) * 10 * 3
+    assert stages["attribute"]["runs"] == len(document["attribution"]["environments"]) * 10 * 3
     assert document["runs"] == sum(one["runs"] for one in stages.values())
     for kind in ("adaptive", "fixed"):
         assert document["hours"][kind] == pytest.approx(sum(one["hours"][kind] for one in stages.values()), abs=0.05)
@@ -93,7 +93,7 @@ def test_the_plan_is_of_what_optimize_would_be_asked(command_line: Call) -> None
     levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
     assert (levels["privileged=yes"]["done"], levels["privileged=yes"]["security"]) == ("screen", "dangerous")
     safe = spark_plan(command_line, "--security", "none")
-    assert all(one["done"] == "struck" for one in safe["levels"] if one["security"] != "none")
+    assert all(one["done"] == "excluded" for one in safe["levels"] if one["security"] != "none")
     assert safe["stages"][0]["hours"]["adaptive"] < document["stages"][0]["hours"]["adaptive"]
 
 
@@ -140,7 +140,7 @@ def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: 
     assert "the confirmation has" not in command_line(*SPARK).out
 
 
-def test_a_site_without_a_space_is_told_how_to_get_one(tmp_path: Path) -> None:
+def test_of_a_site_without_a_space_the_remedy_is_reported(tmp_path: Path) -> None:
     options = replace(options_in(tmp_path), settings=('site.space=""',))
     with pytest.raises(InputError, match="site cpu names no space"):
         optimization_context(options, OptimizationRequest(), measuring=False)
@@ -411,8 +411,8 @@ def test_without_an_overhead_no_share_of_it_is_claimed() -> None:
 
 
 def test_a_level_that_was_not_measured_is_the_reason() -> None:
-    struck = level("shm_size", "32g", "search only", "--shm-size cannot act under --ipc=host")
-    found = judged((struck,), Rows([]), "shm-32g")
+    excluded = level("shm_size", "32g", "search only", "--shm-size cannot act under --ipc=host")
+    found = judged((excluded,), Rows([]), "shm-32g")
     assert found.reason == "cannot be judged here, because --shm-size cannot act under --ipc=host"
 
 

@@ -80,13 +80,13 @@ def test_a_level_that_kills_is_given_up_after_two_blocks_with_the_reason(found: 
     assert sum(row["environment"] == "container:memory=tight" for row in rows) == 2
 
 
-def test_a_level_that_the_host_refuses_is_struck_with_its_words(found: Optimized) -> None:
-    assert level(found, "nofile=many").state == "struck"
+def test_a_level_that_the_host_refuses_is_excluded_with_its_words(found: Optimized) -> None:
+    assert level(found, "nofile=many").state == "excluded"
     assert "this host cannot honour the flags of container:nofile=many" in level(found, "nofile=many").reason
 
 
 def test_a_dangerous_level_is_offered_only_when_that_was_allowed(found: Optimized, tmp_path: Path) -> None:
-    assert level(found, "privileged=yes").state == "struck"
+    assert level(found, "privileged=yes").state == "excluded"
     allowed = {v.name: v for v in context_in(tmp_path, allow_insecure=True).verdicts}["privileged=yes"]
     assert allowed.feasible or "lacks" in allowed.reason
 
@@ -116,7 +116,7 @@ def test_the_baseline_is_compared_with_all_others_on_what_its_own_runs_took(foun
     assert not any(one.on_front for one in plain if one.metrics["host_available_drop_peak_gib"] > 2.01)
 
 
-def test_shares_and_front_are_told(found: Optimized) -> None:
+def test_shares_and_front_are_reported(found: Optimized) -> None:
     assert found.search is not None
     shares = found.search.importance
     assert found.search.importance_reason if shares is None else sum(shares.values()) == pytest.approx(1)
@@ -153,11 +153,10 @@ def test_the_trials_of_the_search_equal_their_rows(found: Optimized) -> None:
             assert one.ratio == pytest.approx(float(np.exp(np.log(ratios).mean())))
 
 
-def test_the_ladder_is_attributed_and_hypotheses_are_judged(found: Optimized) -> None:
-    assert found.ladder is not None
-    [told] = [one for one in found.ladder.found if one.metric == "latency_mean_ms"]
-    assert "is not attributed" in told.sentences["add"] or "not attributed" in told.sentences["add"]
-    assert told.found["total"]["value"] > 0
+def test_the_layers_are_attributed_and_hypotheses_are_judged(found: Optimized) -> None:
+    assert found.attribution is not None
+    [told] = [one for one in found.attribution.results if one.metric == "latency_mean_ms"]
+    assert told.estimates["total"]["value"] > 0
     judged = {one.name: one for one in found.hypotheses}
     assert judged["combination"].judged in ("supported", "contradicted", "undecided")
     assert judged["shm-32g"].reason == "cannot be judged here, because this space has no level shm_size=32g"
@@ -279,7 +278,7 @@ def test_runs_that_a_check_refuses_say_nothing_against_a_level(tmp_path: Path) -
     found, _ = optimised(tmp_path, truth, runs=3, trials=4, storage="memory:")
     one = level(found, "pid=host")
     assert one.state == "measured"
-    assert (one.effect.n, one.effect.not_estimable) == (0, "0 complete pairs: an interval needs at least 2")
+    assert (one.effect.n, one.effect.not_estimable) == (0, "few_pairs?n=0&least=2")
     assert found.search is not None
     doubtful = [one for one in found.search.tried if one.choices.get("pid") == "host"]
     assert doubtful
@@ -347,7 +346,7 @@ def test_a_model_that_is_lost_and_found_again_in_a_search_is_measured_anew(tmp_p
 
 
 @pytest.mark.slow
-def test_each_model_is_told_apart_and_searched_in_turn(tmp_path: Path) -> None:
+def test_each_model_is_distinguished_and_searched_in_turn(tmp_path: Path) -> None:
     context = context_of_two(tmp_path)
     with ExitStack() as stack:
         found = carry_out(context, pretending(tmp_path, stack, HARM_AND_HELP))

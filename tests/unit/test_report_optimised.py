@@ -106,7 +106,7 @@ def test_what_a_flag_gained_alone_stands_beside_its_price(analysis: Analysis) ->
     assert re.search(r"--shm-size=8g\s+gives up no isolation\s+can act\s+not measured", rows)
 
 
-def test_all_of_the_document_is_told(data: ReportData) -> None:
+def test_all_of_the_document_is_reported(data: ReportData) -> None:
     section = told(data)
     for reason in [level.reason for level in LEVELS if level.reason]:
         assert reason in section, reason
@@ -129,7 +129,7 @@ def test_a_refused_optimum_an_unfinished_and_a_simulated_one_say_so(analysis: An
     refused = told(report_data(analysis, optimised=document(confirmation=confirmation(wins=False))))
     assert "No candidate is confirmed" in refused
     assert "the tuned container is the baseline" in refused
-    early = document(confirmation=None, search=None, ladder=None, hypotheses=(), output=None, complete=False,
+    early = document(confirmation=None, search=None, attribution=None, hypotheses=(), output=None, complete=False,
                      datasets={"screen": "results/small-screen"})  # fmt: skip
     begun = report_data(analysis, optimised=early)
     assert "Not complete" in told(begun)

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sparkray.analysis.latex import col, views
+from sparkray.analysis.latex import views
 from sparkray.analysis.schema import DERIVED, TABLES, polars_types
 from sparkray.errors import ConfigError
 from sparkray.report.format import FORMS
@@ -47,7 +47,7 @@ def test_headings_of_latex_are_those_of_the_schema() -> None:
     for name, floats in printed.items():
         for view in floats:
             assert [column.head for column in view.columns] == [
-                col(TABLES[name].column(column.name)).head for column in view.columns
+                TABLES[name].column(column.name).head for column in view.columns
             ]
 
 

@@ -46,7 +46,7 @@ def screened(**gains: float) -> tuple[LevelEffect, ...]:
         name.replace("__", "="): {b: v * float(np.exp(gain + rng.normal(0, 0.002))) for b, v in baseline.items()}
         for name, gain in gains.items()
     }
-    return screen_effects(baseline, levels, 0.01)
+    return screen_effects(baseline, levels)
 
 
 def test_the_best_of_the_search_and_one_with_less_given_up() -> None:
@@ -124,9 +124,7 @@ def test_a_configuration_counts_once_in_importance_however_often_it_was_tried() 
 
 
 def test_importance_of_too_little_says_so() -> None:
-    assert importance(found(), small_feasible_space()) == NotEstimable(
-        "0 configurations with a number: at least 4 are needed"
-    )
+    assert importance(found(), small_feasible_space()) == NotEstimable.of("too_few", n=0, what="configuration", least=4)
 
 
 BETTER = {"tok_s": "higher", "memory": "lower", "kv": "higher"}

@@ -62,7 +62,9 @@ def over(one: Study, rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("world", "verdict"), [(QUIET, "equivalent"), (SLOW, "different")])
-def test_a_clear_model_is_over_at_the_first_look_and_not_before(world: dict[str, float], verdict: str) -> None:
+def test_a_clear_model_is_over_at_the_first_interim_analysis_and_not_before(
+    world: dict[str, float], verdict: str
+) -> None:
     one = sequential()
     assert over(one, rows_until(one, 2, **world)) == set()
     rows = rows_until(one, 3, **world)
@@ -71,7 +73,7 @@ def test_a_clear_model_is_over_at_the_first_look_and_not_before(world: dict[str,
     assert (standing.interim.verdict, standing.interim.n, standing.interim.stop) == (verdict, 3, True)
 
 
-def test_a_noisy_model_goes_on_to_the_last_look() -> None:
+def test_a_noisy_model_goes_on_to_the_last_interim_analysis() -> None:
     one = sequential()
     assert over(one, rows_until(one, 7, **NOISY)) == set()
     rows = rows_until(one, 8, **NOISY)
@@ -112,7 +114,7 @@ def test_pairs_count_in_the_order_in_which_they_were_completed() -> None:
     assert standings(one.experiment, plan, [*early, *rows])[0].interim.verdict == "undecided"
 
 
-def test_when_all_runs_are_tried_the_pairs_that_are_there_are_the_last_look() -> None:
+def test_when_all_runs_are_tried_the_pairs_that_are_there_are_the_last_interim_analysis() -> None:
     one = sequential(sequential=Sequential((8,)))
     rows = rows_until(one, 8, **QUIET)
     rows[-1] = {**rows[-1], "status": "failed", METRIC: None}
@@ -135,7 +137,7 @@ def test_a_run_that_was_tried_is_not_left_out_and_levels_stand_apart() -> None:
     assert unneeded == {run.run_id for run in plan if run.model == "Alpha" and run.block >= 4}
 
 
-def test_without_looks_nothing_is_ever_left_out(tmp_path: Path) -> None:
+def test_without_interim_analyses_nothing_is_ever_left_out(tmp_path: Path) -> None:
     one = sequential(sequential=None)
     assert standings(one.experiment, make_plan(one), rows_until(one, 8, **QUIET)) == []
     assert left_out(one, open_dataset(tmp_path, "question", "d"), make_plan(one)) == (set(), [])
@@ -249,7 +251,7 @@ def test_status_of_a_dataset_that_does_not_tell_its_experiment_decides_nothing(
     assert decided_in(dataset) == []
 
 
-def test_what_a_file_may_say_of_looks() -> None:
+def test_what_a_file_may_say_of_interim_analyses() -> None:
     base = json.loads(json.dumps(asdict(experiment())))
     found = parse(Experiment, base | {"sequential": {"looks": [4, 8]}}, "a.yaml")
     assert found.sequential == Sequential((4, 8), "linear")

@@ -84,15 +84,15 @@ def test_what_sparkray_does_not_do_is_not_put_down_to_the_host(host: HostFacts) 
     assert not any(v.feasible for v in found.values() if v.reason.startswith("sparkray does not"))
 
 
-def test_levels_that_cannot_act_are_struck_out_with_the_reason() -> None:
+def test_levels_that_cannot_act_are_excluded_with_the_reason() -> None:
     found = verdicts("dgx-spark", SPARK)
-    struck = {name: verdict.reason for name, verdict in found.items() if not verdict.feasible}
-    assert "serve workload" in struck["network=host"]
-    assert "--allow-insecure" in struck["privileged=yes"]
-    assert struck["memory=unlimited"] == "the baseline has it already"
-    assert "no OCI runtime 'crun'" in struck["gpu_access=crun"]
-    assert "effectively ipc=private" in struck["ipc=shareable"]
-    assert {"cpuset=performance", "cpuset=0-9", "seccomp=unconfined", "gpu_access=nvidia-runtime"}.isdisjoint(struck)
+    excluded = {name: verdict.reason for name, verdict in found.items() if not verdict.feasible}
+    assert "serve workload" in excluded["network=host"]
+    assert "--allow-insecure" in excluded["privileged=yes"]
+    assert excluded["memory=unlimited"] == "the baseline has it already"
+    assert "no OCI runtime 'crun'" in excluded["gpu_access=crun"]
+    assert "effectively ipc=private" in excluded["ipc=shareable"]
+    assert {"cpuset=performance", "cpuset=0-9", "seccomp=unconfined", "gpu_access=nvidia-runtime"}.isdisjoint(excluded)
 
 
 def test_shm_cannot_act_under_the_ipc_of_the_baseline_and_is_kept_for_the_search() -> None:

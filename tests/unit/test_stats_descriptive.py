@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.descriptive import Summary, interval_ranks, least_for_ends, quantile, summary
+from sparkray.stats.descriptive import Summary, interval_ranks, least_for_ends, summary
 from sparkray.stats.samples import Estimate
 
 SAMPLE = st.lists(st.floats(0.1, 1e4), min_size=2, max_size=60)
@@ -123,8 +123,3 @@ def test_an_order_statistic_interval_covers_whatever_the_distribution() -> None:
         exact = stats.binom.cdf(upper - 1, n, q) - stats.binom.cdf(lower - 1, n, q)
         assert exact >= 0.95
         assert covered == pytest.approx(exact, abs=4 * math.sqrt(0.05 * 0.95 / rounds))
-
-
-def test_a_quantile_alone_is_that_of_the_summary() -> None:
-    values = np.random.default_rng(2).normal(size=100).tolist()
-    assert quantile(values, 0.95) == summed(values).p95

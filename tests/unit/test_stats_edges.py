@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sparkray.stats import NotEstimable
 from sparkray.stats import bootstrap as resampling
 from sparkray.stats.components import crossed
-from sparkray.stats.descriptive import geometric_mean, quantile, summary
+from sparkray.stats.descriptive import geometric_mean, summary
 from sparkray.stats.effect import cohen
 from sparkray.stats.independent import independent
 from sparkray.stats.nested import clustered_ratio
@@ -22,6 +22,7 @@ from sparkray.stats.outliers import modified_z, outlying, with_and_without
 from sparkray.stats.paired import paired_ratio
 from sparkray.stats.permutation import sign_flip
 from sparkray.stats.power import minimum_detectable
+from sparkray.stats.reasons import worded
 from sparkray.stats.regression import line, pooled
 from sparkray.stats.serial import drift, memory
 from sparkray.stats.variance import brown_forsythe, paired_spread_ratio
@@ -37,7 +38,6 @@ def by_halves(a: Sequence[float], b: Sequence[float]) -> object:
 ONE_SAMPLE: dict[str, Callable[[Any], object]] = {
     "summary": summary,
     "geometric_mean": geometric_mean,
-    "quantile": partial(quantile, q=0.9),
     "memory": memory,
     "drift": drift,
     "modified_z": modified_z,
@@ -57,13 +57,15 @@ PAIRED: dict[str, Callable[[Any, Any], object]] = {
     "clustered_ratio": by_halves,
     "line": line,
     "pooled": pooled,
-    "crossed": lambda a, b: crossed(np.column_stack([a, b])) if len(a) == len(b) else NotEstimable("no table"),
+    "crossed": lambda a, b: (
+        crossed(np.column_stack([a, b])) if len(a) == len(b) else NotEstimable.of("few_pairs", n=0, least=2)
+    ),
 }
 OF_LOGS = {"geometric_mean", "ratio_of_means", "paired_ratio", "sign_flip", "with_and_without"}
 OF_LOGS |= {"clustered_ratio"}
-ANSWER_FOR_ONE = {"summary", "geometric_mean", "quantile"}
+ANSWER_FOR_ONE = {"summary", "geometric_mean"}
 ANSWER_FOR_TWO = {*ANSWER_FOR_ONE, "cohen", "paired_ratio", "sign_flip", "clustered_ratio", "pooled", "crossed"}
-ANSWER_FOR_CONSTANT = {"summary", "geometric_mean", "quantile", "modified_z", "outlying"}
+ANSWER_FOR_CONSTANT = {"summary", "geometric_mean", "modified_z", "outlying"}
 ANSWER_FOR_CONSTANT |= {"sign_flip", "pooled"}
 PLAIN = [10.0, 11.0, 9.5, 10.5, 10.2, 9.9, 10.7, 10.1]
 OTHER = [20.5, 21.0, 19.5, 22.0, 20.1, 20.9, 21.7, 20.2]
@@ -82,8 +84,10 @@ def numbers(found: object) -> list[float]:
 
 def reason(found: object) -> str:
     assert isinstance(found, NotEstimable), found
-    assert "nan" not in found.reason.split()
-    return found.reason
+    text = worded(found.reason)
+    assert "nan" not in text.split()
+    assert text != found.reason, "a code without words"
+    return text
 
 
 def every(values: Sequence[float], other: Sequence[float]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from scipy import stats
 from sparkray.stats._crossing import critical_values
 from sparkray.stats.operating import ends_of, expected_pairs, operating, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, pairs_needed, tost_power
+from sparkray.stats.reasons import worded
 from sparkray.stats.sequential import Design, alpha_spent, bounds, interim_verdict, interim_verdicts, pair_logs
 
 LOOKS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
@@ -31,7 +32,7 @@ def crossed(values: np.ndarray, looks: tuple[int, ...], critical: tuple[float, .
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(3, 0.15), (10, 0.05), (30, 0.001)])
-def test_a_single_look_is_students_t(n: int, alpha: float) -> None:
+def test_a_single_interim_analysis_is_students_t(n: int, alpha: float) -> None:
     (critical,) = critical_values((n,), (alpha,))
     assert stats.t.sf(critical, n - 1) == pytest.approx(alpha, rel=2e-4)
 
@@ -40,7 +41,7 @@ def test_a_single_look_is_students_t(n: int, alpha: float) -> None:
     ("spending", "published"),
     [("obrien_fleming", (4.8769, 3.3569, 2.6803, 2.2898, 2.0310))],
 )
-def test_with_many_pairs_bounds_are_those_published_for_five_looks(spending, published) -> None:
+def test_with_many_pairs_bounds_are_those_published_for_five_interim_analyses(spending, published) -> None:
     # Reboussin, DeMets, Kim & Lan (2000), Control. Clin. Trials 21:190-207: 5 % two-sided, known variance
     looks = (30, 60, 90, 120, 150)
     found = [bound.difference_t for bound in bounds(Design(looks, 0.01, spending=spending))]
@@ -49,7 +50,7 @@ def test_with_many_pairs_bounds_are_those_published_for_five_looks(spending, pub
 
 
 @pytest.mark.parametrize("looks", [tuple(range(3, 31)), (3, 30)])
-def test_crossings_by_each_look_are_what_may_be_spent_by_then(looks: tuple[int, ...]) -> None:
+def test_crossings_by_each_interim_analysis_are_what_may_be_spent_by_then(looks: tuple[int, ...]) -> None:
     spent = tuple(0.05 * n / looks[-1] for n in looks)
     found = crossed(np.random.default_rng(5).standard_normal((200_000, 30)), looks, critical_values(looks, spent))
     errors = np.sqrt(np.array(spent) / 200_000)
@@ -102,7 +103,7 @@ def test_a_design_that_cannot_be_is_refused(changes, said: str) -> None:
 
 
 @given(LOGS, st.sampled_from([0.005, 0.01, 0.02]))
-def test_one_look_says_what_the_fixed_verdict_says(logs: list[float], margin: float) -> None:
+def test_one_interim_analysis_says_what_the_fixed_verdict_says(logs: list[float], margin: float) -> None:
     fixed = paired_ratio(np.ones(len(logs)), np.exp(logs))
     assert isinstance(fixed, Ratio)
     found = interim_verdict(Design((len(logs),), margin), np.log(np.exp(logs)).tolist())
@@ -144,14 +145,14 @@ def test_many_at_once_are_judged_as_one_by_one() -> None:
     assert verdicts == {"equivalent", "different", "undecided"}
 
 
-def test_before_the_first_look_and_between_looks_nothing_is_over() -> None:
+def test_before_the_first_interim_analysis_and_between_interim_analyses_nothing_is_over() -> None:
     design = Design((4, 8), 0.01)
     early = interim_verdict(design, [0.0, 0.001])
     assert (early.verdict, early.stop, early.n, early.ratio, early.ci90) == ("undecided", False, 0, None, None)
-    assert early.reason == "2 of the 4 pairs of the first interim analysis are complete"
+    assert worded(early.reason) == "2 of the 4 pairs of the first interim analysis are complete"
     between = interim_verdict(design, [0.02, -0.02, 0.03, -0.03, 0.01, 0.02])
     assert (between.verdict, between.stop, between.n) == ("undecided", False, 4)
-    assert "undecided at 1.0% at interim analysis 1 of 2 (4 pairs)" in between.reason
+    assert "undecided at 1.0% at interim analysis 1 of 2 (4 pairs)" in worded(between.reason)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -161,20 +162,20 @@ def test_a_log_ratio_that_is_no_number_decides_nothing(bad: float) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 0.05, -0.05])
-def test_pairs_that_are_all_alike_are_decided_at_no_look(value: float) -> None:
+def test_pairs_that_are_all_alike_are_decided_at_no_interim_analysis(value: float) -> None:
     found = interim_verdict(Design((4, 8), 0.01), [value] * 8)
     assert (found.verdict, found.n, found.stop, found.ratio) == ("undecided", 8, True, None)
-    assert found.reason.endswith("all ratios alike: no noise to build an interval from")
+    assert worded(found.reason).endswith("(8 pairs): all ratios are alike: an interval needs noise")
     assert ends_of(Design((4, 8), 0.01), np.full((1, 8), value)).rates.undecided == 1
 
 
-def test_a_look_that_decided_stands_whatever_value_comes_after_it() -> None:
+def test_an_interim_analysis_that_decided_stands_whatever_value_comes_after_it() -> None:
     logs = [0.001, -0.001, 0.0005, 0.0, math.nan, 0.0, 0.0, 0.0]
     found = interim_verdict(Design((4, 8), 0.01), logs)
     assert (found.verdict, found.n) == ("equivalent", 4)
     wide = interim_verdict(Design((4, 8), 0.01), [0.02, -0.02, 0.03, 0.0, *logs[4:]])
     assert (wide.verdict, wide.n, wide.stop, wide.ratio) == ("undecided", 8, True, None)
-    assert "not a finite number above 0" in wide.reason
+    assert "not a finite number above 0" in worded(wide.reason)
 
 
 def test_a_value_without_logarithm_is_a_pair_without_a_ratio() -> None:
@@ -182,7 +183,7 @@ def test_a_value_without_logarithm_is_a_pair_without_a_ratio() -> None:
     assert found.tolist() == pytest.approx([math.log(2), math.nan, math.nan, math.nan], nan_ok=True)
 
 
-def test_an_undecided_look_tells_the_pairs_that_would_decide() -> None:
+def test_an_undecided_interim_analysis_reports_the_pairs_that_would_decide() -> None:
     design = Design(LOOKS, 0.01)
     logs = np.random.default_rng(5).normal(0, 0.02, 30)
     found = interim_verdict(design, logs.tolist())
@@ -191,13 +192,13 @@ def test_an_undecided_look_tells_the_pairs_that_would_decide() -> None:
     assert fixed is not None
     assert found.pairs_needed is not None
     assert fixed < found.pairs_needed < 2 * fixed
-    assert found.reason.endswith(f"at most {found.pairs_needed} pairs would decide if the true ratio is 1")
+    assert worded(found.reason).endswith(f"at most {found.pairs_needed} pairs would decide if the true ratio is 1")
     scaled = tuple(sorted({max(3, round(n * found.pairs_needed / 30)) for n in LOOKS}))
     power = operating(replace(design, looks=scaled), sd_log=found.sd_log or 0, experiments=4_000).equivalent
     assert power >= 0.80 - 2 * math.sqrt(0.16 / 4_000)
 
 
-def test_every_look_is_told_up_to_the_one_that_decides() -> None:
+def test_every_interim_analysis_is_reported_up_to_the_one_that_decides() -> None:
     logs = [0.02, -0.02, 0.03, -0.01, *np.random.default_rng(2).normal(0, 0.001, 26)]
     found = interim_verdicts(Design(LOOKS, 0.01), logs)
     assert [one.verdict for one in found[:-1]] == ["undecided"] * (len(found) - 1)
@@ -212,7 +213,7 @@ def test_wild_pairs_have_an_interval_and_decide_nothing() -> None:
     assert all(math.isfinite(end) for end in found.ci95)
 
 
-def test_when_no_pair_can_come_any_more_the_last_look_is_there_and_spends_what_is_left() -> None:
+def test_when_no_pair_can_come_any_more_the_last_interim_analysis_is_there_and_spends_what_is_left() -> None:
     design = Design((10, 20, 30), 0.01)
     logs = np.random.default_rng(5).normal(0, 0.016, 29)
     open_, closed = interim_verdict(design, logs.tolist()), interim_verdict(design, logs.tolist(), closed=True)

@@ -244,16 +244,16 @@ def test_inputs_and_logs_are_kept(dataset: Dataset, tmp_path: Path) -> None:
     assert (dataset.path / "logs" / "r1-2.log").read_bytes() == b"\xff said"
 
 
-def test_progress_is_told_and_never_a_reason_to_fail(dataset: Dataset) -> None:
+def test_progress_is_reported_and_never_a_reason_to_fail(dataset: Dataset) -> None:
     assert dataset.progress() is None
     state: dict[str, Any] = {"run": 3, "of": 9}
-    dataset.tell_progress(state)
+    dataset.write_progress(state)
     assert dataset.progress() == state
     (dataset.path / "progress.json").write_text("{")
     assert dataset.progress() is None
     (dataset.path / "progress.json").unlink()
     (dataset.path / "progress.json").mkdir()
-    dataset.tell_progress(state)
+    dataset.write_progress(state)
 
 
 def test_a_spool_is_dropped_with_all_it_holds(dataset: Dataset) -> None:

@@ -51,7 +51,7 @@ def full(small_disk: Path) -> Dataset:
     return dataset
 
 
-def test_a_full_disk_is_told_and_the_attempt_does_not_exist(full: Dataset) -> None:
+def test_a_full_disk_is_reported_and_the_attempt_does_not_exist(full: Dataset) -> None:
     with pytest.raises(StorageError, match="No space left on device") as error:
         full.write(outcome("r2"))
     assert "goes on where it stopped" in error.value.remedy
@@ -82,7 +82,7 @@ def test_once_there_is_space_again_the_run_is_stored(full: Dataset, small_disk: 
 
 
 def test_progress_and_logs_on_a_full_disk(full: Dataset, tmp_path: Path) -> None:
-    full.tell_progress({"run": 1})
+    full.write_progress({"run": 1})
     log = tmp_path / "log"
     log.write_bytes(b"x" * 64 * KIB)
     with pytest.raises(StorageError):

@@ -40,7 +40,7 @@ def test_the_state_counts_all_and_shows_the_last_in_order_of_time(tmp_path: Path
 
 def test_what_goes_on_is_shown_while_an_attempt_is_in_the_spool(tmp_path: Path) -> None:
     dataset = stored(tmp_path)
-    dataset.tell_progress({"run": 9})
+    dataset.write_progress({"run": 9})
     assert state_of(dataset)["now"] is None
     (dataset.spool / "r9").mkdir()
     assert state_of(dataset)["now"] == {"run": 9}
@@ -50,7 +50,7 @@ def test_for_people_it_is_a_few_lines(command_line: Call, tmp_path: Path) -> Non
     dataset = stored(tmp_path)
     (dataset.spool / "r9").mkdir()
     now = {"run": 9, "of": 12, "environment": "native", "model": "Alpha", "since": time.time() - 75, "eta_s": 3600}
-    dataset.tell_progress(now)
+    dataset.write_progress(now)
     done = command_line("status", "--results-dir", str(tmp_path))
     lines = done.out.splitlines()
     assert (done.status, done.err) == (0, "")

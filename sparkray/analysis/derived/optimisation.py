@@ -5,20 +5,19 @@ are made of factors here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis.derived.attribution import attribution
+from sparkray.analysis.optimized import Effect
 from sparkray.analysis.schema import DERIVED, frame_of
 
 Document = Mapping[str, Any]
 GRADES = ("none", "weakens", "dangerous")
-_EFFECT = (
-    "ratio", "low", "high", "gain_pct", "gain_low_pct", "gain_high_pct", "p", "p_holm", "margin", "sd_ratio", "sd_low",
-    "sd_high", "sd_p", "levene_p", "verdict", "not_estimable", "n",
-)  # fmt: skip
+_EFFECT = [one.name for one in fields(Effect) if one.name not in ("environment", "against", "metric")]
 MEMORY, KV_CACHE = "host_available_drop_peak_gib", "kv_cache_gib"
 
 
@@ -26,7 +25,7 @@ def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
     """Every table of an optimisation by its name; none without a document."""
     if document is None:
         return {}
-    ladder = document["ladder"] or {"found": (), "struck": ()}
+    steps = document["attribution"] or {"results": (), "excluded": ()}
     rows: Mapping[str, Iterable[Mapping[str, Any]]] = {
         "flag_levels": _levels(document),
         "flag_models": _models(document),
@@ -34,14 +33,19 @@ def optimisation(document: Document | None) -> Mapping[str, pl.DataFrame]:
         "flag_trials": _tried(document),
         "flag_candidates": _candidates(document),
         "flag_facts": _facts(document),
-        "layers_struck": _struck(document, ladder["struck"]),
+        "layers_excluded": _excluded(document, steps["excluded"]),
         "hypotheses": _hypotheses(document),
     }
-    steps = attribution(
-        (one["model"], one["metric"], one["found"], _from(document, "ladder/found", "attribute", metric=one["metric"]))
-        for one in ladder["found"]
+    attributed = attribution(
+        (
+            one["model"],
+            one["metric"],
+            one["estimates"],
+            _from(document, "attribution/results", "attribute", metric=one["metric"]),
+        )
+        for one in steps["results"]
     )
-    return {**{name: frame_of(DERIVED[name], made) for name, made in rows.items()}, "attribution": steps}
+    return {**{name: frame_of(DERIVED[name], made) for name, made in rows.items()}, "attribution": attributed}
 
 
 def runs_condition(environments: Sequence[str], runs: Sequence[str] = ()) -> str:
@@ -198,7 +202,7 @@ def _facts(document: Document) -> Iterator[dict[str, Any]]:
 
 
 def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
-    """Facts of search, confirmation and attribution, as far as these stages were reached."""
+    """Facts of search and confirmation, as far as these stages were reached."""
     search, confirmation = document["search"], document["confirmation"]
     if search:
         for name in ("evaluations", "noise_pct", "abandoned", "corrected"):
@@ -211,10 +215,6 @@ def _stage_facts(document: Document) -> Iterator[dict[str, Any]]:
         source = _from(document, "confirmation/sentence", "confirm", where)
         yield {**_fact(document, "confirmation/sentence", text=confirmation["sentence"]), **source}
         yield _fact(document, "confirmation/winner", text=confirmation["winner"])
-    for place, one in enumerate((document["ladder"] or {}).get("found", ())):
-        for way, words in one["sentences"].items():
-            source = _from(document, f"ladder/found/{place}/sentences/{way}", "attribute", metric=one["metric"])
-            yield {**_fact(document, f"ladder/{one['model']}/{one['metric']}/{way}", text=words), **source}
 
 
 def _fact(document: Document, name: str, value: float | None = None, text: str | None = None) -> dict[str, Any]:
@@ -223,10 +223,10 @@ def _fact(document: Document, name: str, value: float | None = None, text: str |
     return {"trace": f"flag_facts/{name}", "name": name, "value": number, "text": text, **source}
 
 
-def _struck(document: Document, struck: Iterable[Document]) -> Iterator[dict[str, Any]]:
-    for place, one in enumerate(struck):
-        source = _from(document, f"ladder/struck/{place}", "none")
-        yield {**one, "trace": f"layers_struck/{one['direction']}/{one['layer']}", **source}
+def _excluded(document: Document, excluded: Iterable[Document]) -> Iterator[dict[str, Any]]:
+    for place, one in enumerate(excluded):
+        source = _from(document, f"attribution/excluded/{place}", "none")
+        yield {**one, "trace": f"layers_excluded/{one['direction']}/{one['layer']}", **source}
 
 
 def _hypotheses(document: Document) -> Iterator[dict[str, Any]]:

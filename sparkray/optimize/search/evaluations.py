@@ -22,7 +22,7 @@ ISOLATION = "isolation"
 Measures = dict[str, float | None]
 
 
-def told_of(
+def search_document(
     context: OptimizationContext, found: Found, settings: Settings, rows: Rows, shares: dict[str, float] | NotEstimable
 ) -> Search:
     """The search in plain values.

@@ -10,6 +10,7 @@ from sparkray.optimize.search.feasible_space import FeasibleSpace
 from sparkray.optimize.search.storage import unstable
 from sparkray.optimize.search.types import Found
 from sparkray.stats import NotEstimable
+from sparkray.stats.samples import too_few
 
 _LEAST = 4
 
@@ -26,9 +27,9 @@ def importance(found: Found, feasible_space: FeasibleSpace) -> dict[str, float] 
     """
     points = [(one.choices, one.mean or 0.0) for one in found.evaluated if one.state in ("complete", "stopped")]
     if len(points) < _LEAST:
-        return NotEstimable(f"{len(points)} configurations with a number: at least {_LEAST} are needed")
+        return too_few(len(points), _LEAST, "configuration")
     if len({mean for _, mean in points}) == 1:
-        return NotEstimable("all configurations have one value")
+        return NotEstimable("one_value")
     axes = {axis.name: CategoricalDistribution(axis.open) for axis in feasible_space.open_axes}
     study = optuna.create_study(direction="maximize", storage=InMemoryStorage())
     for choices, mean in points:

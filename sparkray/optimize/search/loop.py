@@ -29,7 +29,7 @@ from sparkray.optimize.search.history import History, evaluated
 from sparkray.optimize.search.propose import Proposer, best_guess
 from sparkray.optimize.search.storage import open_storage, unstable
 from sparkray.optimize.search.turns import SERIAL, TAKING, at_work, neighbours_of, process_of, take_up, this_driver
-from sparkray.optimize.search.types import Alone, Crew, Found, Recall, Settings, Submit, Trial, Work, Worker, as_told
+from sparkray.optimize.search.types import Alone, Crew, Found, Recall, Settings, Submit, Trial, Work, Worker, as_stored
 
 # Proposals in a row that were measured already, after which the space is taken to be exhausted.
 _TRIES = 20
@@ -50,7 +50,7 @@ def search(
     submit: Submit,
     *,
     settings: Settings,
-    recall: Recall = as_told,
+    recall: Recall = as_stored,
     let_go: Callable[[], None] = nothing,
     crew: Crew | None = None,
     storage: BaseStorage | None = None,

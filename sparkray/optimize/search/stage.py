@@ -35,7 +35,7 @@ from sparkray.optimize.search import (
     search,
 )
 from sparkray.optimize.search import present as in_study
-from sparkray.optimize.search.evaluations import KV_CACHE, told_of
+from sparkray.optimize.search.evaluations import KV_CACHE, search_document
 from sparkray.optimize.search.machines import Companion, Helper, datasets_of
 from sparkray.plan import PlannedRun, Study, Treatment, canonical_sha256, definition_sha256, run_id_of
 from sparkray.progress import Progress
@@ -285,7 +285,7 @@ def searched(context: OptimizationContext, screened: Screened, runner: StudyRunn
         )
     shares = importance(found, feasible)
     rows = all_rows(dataset, *datasets_of(dataset).values())
-    return Searched(dataset, feasible, found, told_of(context, found, settings, rows, shares))
+    return Searched(dataset, feasible, found, search_document(context, found, settings, rows, shares))
 
 
 def dataset_of(context: OptimizationContext, runner: StudyRunner) -> Dataset:

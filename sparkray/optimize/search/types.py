@@ -136,7 +136,7 @@ class Alone:
         work(first)
 
 
-def as_told(results: Sequence[Result]) -> Sequence[Result | None]:
+def as_stored(results: Sequence[Result]) -> Sequence[Result | None]:
     """For rows that never change."""
     return results
 

@@ -9,6 +9,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from sparkray.metrics import BY_NAME
 from sparkray.schema import capital, unit_of
+from sparkray.stats.reasons import worded
 from sparkray.units import format_duration
 
 # Names of the usual metrics for a narrow terminal.
@@ -68,7 +69,7 @@ def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
     made.globals["table"] = lambda head, rows: "\n".join(table(head, rows, width))
     made.globals["duration"] = format_duration
     made.filters |= {"num": shown, "listed": listed, "grouped": grouped, "short": short, "arm": arm, "heading": heading}
-    made.filters["shell"] = shlex.join
+    made.filters |= {"shell": shlex.join, "reason": worded}
     return [line.rstrip() for line in made.get_template(name).render(values).splitlines() if line.strip()]
 
 

@@ -112,7 +112,7 @@ def test_one_model_that_lies_apart_is_no_group_that_does() -> None:
     assert numbers["p_holm"] > 0.05
 
 
-def test_without_two_models_in_a_group_it_cannot_be_told() -> None:
+def test_without_two_models_in_a_group_it_has_no_answer() -> None:
     verdict, reason, numbers = answered({"a": 1.0, "d": 1.05}, {"a": "decoder", "d": "moe"})
     assert (verdict, numbers) == ("cannot be told", {})
     assert "2 models in 2 groups: no group has two" in reason
@@ -127,7 +127,7 @@ def test_a_group_of_one_model_says_why_it_has_no_scatter() -> None:
     rows = size_rows([comparison(name, 1 + place / 1000) for place, name in enumerate(SUITE)], cards(**SUITE))
     groups = {row["group"]: row for row in rows if row["group_by"] == "architecture"}
     assert (groups["reasoning"]["q"], groups["decoder"]["why_null"]) == (None, None)
-    assert json.loads(groups["reasoning"]["why_null"])["q"] == "one model has nobody to scatter from"
+    assert json.loads(groups["reasoning"]["why_null"])["q"] == "one_model"
 
 
 def test_p_values_are_holms_over_architectures_and_precisions_together() -> None:

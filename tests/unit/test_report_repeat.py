@@ -112,7 +112,7 @@ def test_the_command_asks_the_same_question(words: tuple[str, ...]) -> None:
     assert shlex.split(line)[3] == verb
 
 
-def test_an_experiment_that_does_not_ship_is_told_where_it_lies() -> None:
+def test_the_place_of_an_experiment_that_does_not_ship_is_reported() -> None:
     found = data(experiment="ours", site="cpu", environments=["native"], models=["SmolLM2-135M"])
     assert "--experiment experiment.yaml" in repeat_line(found)
     assert "experiment.json has under `experiment`" in commands(found)

@@ -37,14 +37,14 @@ def said(data: ReportData) -> Mapping[str, str]:
 
 def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(analysis: Analysis) -> None:
     assert "Every run of every arm recorded the same digest" in said(report_data(analysis))["Same bits"]
-    files = analysis.context["conduct"]["files"]
+    files = analysis.context["adherence"]["files"]
 
     def told(**changed: Mapping[str, Any]) -> str:
         every = {**files, **changed}
-        conduct = {**analysis.context["conduct"], "files": every, "bits": bits_of(every)}
-        return said(other(analysis, conduct=conduct))["Same bits"]
+        adherence = {**analysis.context["adherence"], "files": every, "bits": bits_of(every)}
+        return said(other(analysis, adherence=adherence))["Same bits"]
 
-    silent = {**files["native"], "not_told": 2}
+    silent = {**files["native"], "not_recorded": 2}
     assert told(native=silent) == (
         "The recorded digests are equal; native did not record theirs in every run, so of these it is not shown."
     )
@@ -54,7 +54,7 @@ def test_that_arms_ran_the_same_files_is_said_only_where_every_run_shows_it(anal
     said_of_images = told(container_baseline=declared)
     assert said_of_images.startswith("The arms ran different images, as the experiment declares: native ")
     assert "container own:2 (image sha256:c, files sha256:b)" in said_of_images
-    nobody = {name: {**one, "digests": [], "not_told": 12} for name, one in files.items()}
+    nobody = {name: {**one, "digests": [], "not_recorded": 12} for name, one in files.items()}
     assert "is not shown" in told(**nobody)
 
 
@@ -106,13 +106,13 @@ def test_lots_are_spoken_of_only_where_they_were_drawn(analysis: Analysis) -> No
     assert "Of 12 blocks, first came native in " in drawn["Order"]
 
 
-def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
+def test_adherence_is_reported_as_it_was_recorded(analysis: Analysis) -> None:
     name = "Before each run, recorded"
     found = said(report_data(analysis))
     assert "No run recorded how long it waited" in found[name]
     waited = {"runs": 36, "min": 1.5, "median": 62.0, "max": 301.25}
-    conduct = {**analysis.context["conduct"], "gate_wait_s": waited}
-    told = said(other(analysis, conduct=conduct))[name]
+    adherence = {**analysis.context["adherence"], "gate_wait_s": waited}
+    told = said(other(analysis, adherence=adherence))[name]
     assert "Wait: median 62 s (1.500 to 301.2 s, 36 runs)." in told
     assert "No run recorded that the page cache was emptied before it." in told
     assert "NVIDIA driver 580.95.05, Docker 28.3.3" in found["Software"]
@@ -123,7 +123,7 @@ def test_conduct_is_told_as_it_was_seen(analysis: Analysis) -> None:
     assert "NVIDIA driver unknown" in software
 
 
-def test_checks_and_audit_are_told(analysis: Analysis) -> None:
+def test_checks_and_audit_are_reported(analysis: Analysis) -> None:
     checks = analysis.tables["checks"].with_columns(verdict=pl.lit("warn"))
     data = report_data(replace(analysis, tables={**analysis.tables, "checks": checks}))
     text = page(data, [])

@@ -1,4 +1,4 @@
-"""Every layer of the ladder on this very machine: added to the chroot it acts, taken from the container it is gone."""
+"""Every layer of isolation on this very machine: added to the chroot it acts, taken from the container it is gone."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def kernel(client: docker.DockerClient) -> KernelFacts:
 
 @pytest.fixture(scope="module")
 def arms(client: docker.DockerClient, kernel: KernelFacts) -> AttributionSteps:
-    """The ladder of a container with every layer that Docker gives by default."""
+    """The attribution steps of a container with every layer that Docker gives by default."""
     said = [text.split(",")[0].removeprefix("name=") for text in client.info()["SecurityOptions"]]
     return attribution_steps(Environment(DockerOptions()), host_facts(tuple(said)), kernel)
 
@@ -263,7 +263,7 @@ def test_a_container_lacks_the_layer_that_was_taken_from_it(start: Any, arms: At
             assert changed == {NAMESPACES[layer]}
 
 
-def test_what_is_struck_out_here_is_struck_out_for_a_reason_that_holds(
+def test_what_is_excluded_here_is_excluded_for_a_reason_that_holds(
     client: docker.DockerClient, start: Any, arms: AttributionSteps, kernel: KernelFacts
 ) -> None:
     excluded = {(each.layer, each.direction): each.reason for each in arms.excluded}
@@ -337,7 +337,7 @@ def test_groups_of_runs_that_live_are_left_alone(kernel: KernelFacts) -> None:
     assert soon(lambda: not _clear_again("contract-lives"))
 
 
-def test_a_whole_run_on_rungs_of_both_directions(
+def test_a_whole_run_on_attribution_arms_of_both_directions(
     tmp_path: Path, cache: Path, arms: AttributionSteps, image: Image
 ) -> None:
     wanted = ("native", "native:plus-all", "container:less-pid")
