@@ -8,7 +8,7 @@ factor, level, treatment
     What is varied; a value of it; one level of every factor that applies. `environment` is the factor of the main
     question: `native`, `container_baseline`, `container_optimized` (and `host`, a plain process, as a third arm).
 block
-    What is held alike: one model on one machine in one stretch of time. It holds every environment once.
+    One run of every environment, with the same model on the same machine, one after the other.
 run
     One treatment applied once, a fresh engine start: the experimental unit. "run" is a noun here.
 request

@@ -112,7 +112,7 @@ def latex(name: str, frame: pl.DataFrame, metrics: Sequence[str]) -> str | None:
     Args:
         name: The table.
         frame: Its rows.
-        metrics: The metrics that are printed, where a table has many.
+        metrics: Which metrics to print, if the table has more.
     """
     printed = views(name, frame)
     if not printed:

@@ -67,7 +67,7 @@ def _alike(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _shown(value: object) -> str:
-    """A count without a fraction; the log has none."""
+    """A number as the log has it: counts have no fraction."""
     if value is None:
         return "unknown"
     return f"{value:.0f}" if isinstance(value, float) else str(value)

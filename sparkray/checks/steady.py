@@ -1,8 +1,8 @@
 """Was the warm-up over when counting began, and did the pace stay constant? From the order of the run's own requests.
 
-Pace is ms per generated token. With one request in flight that is total time over tokens. With more, the first wave
-prefills together and the last ends alone, so as many requests as are in flight are dropped at either end; where an
-engine got everything at once, a request's time includes queueing, so only times after its first token count.
+Pace is ms per generated token. With one request in flight that is total time over tokens. With N in flight, the first
+N prefill together and the last N end with ever fewer beside them, so both are dropped. Where an engine got all requests
+at once, a request's time includes queueing, so only times after its first token count.
 
 - *Drift*: means of up to 20 batches of successive requests (batch means: Law & Kelton, Simulation Modeling and Analysis) are
   tested for a trend (Mann 1945, Econometrica 13:245). A drift needs p below 0.001 and a ratio of last to first third's pace

@@ -37,7 +37,7 @@ class Kind:
         requests: Value to device requests of the API, for what is no value of the flag's own argument.
         check: What is wrong with a value, or None.
         canonical: Value to one spelling that JSON can hold: values that mean the same are equal in it.
-        examples: Every value, where there are few.
+        examples: All values, if they can be listed.
     """
 
     python: Any = str

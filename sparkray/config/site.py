@@ -73,16 +73,15 @@ class Site:
     `image` is `venv` (built from the running virtual environment), `double` (built here, with a double of the engine's
     tool in it), `host-files` (the machine's own files, of which `host_files` are bound read-only in every arm) or a
     reference that Docker knows. `host_files_content`: whether the digest of those reads them. `models_root` is the folder
-    of the checkpoints; `double` makes ones without weights for the double. `hf_cache` is a
-    Hugging Face cache to mount read-only in every arm (HF_HOME), for engines that read it. `validation` is the
-    experiment that `validate` takes. `memory_gib`, `bandwidth_gb_s`
-    and `compute_tflops` (dense, 16 bit) are of the machine as its data sheet has them; where the kind of GPU is open,
-    `devices` has them by NVML's names. `modes` are named
-    variants of the optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts).
-    `least_sm_clock_mhz` is what a GPU's SM clock under load is never below, unless the machine is in a state that no run
-    should be measured in. `engine_cpus` are left to the engine: sparkray and Ray keep off them (a CPU list, or
-    `performance` for the fastest kind of core that the machine has; empty: nobody keeps off anything).
-    `client_cpus` is a CPU list that the load generator of a serving run is pinned to, alike in every arm (empty: it is not).
+    of the checkpoints; `double` makes ones without weights for the double. `hf_cache` is a Hugging Face cache to mount
+    read-only in every arm (HF_HOME), for engines that read it. `validation` is the experiment that `validate` takes.
+    `memory_gib`, `bandwidth_gb_s` and `compute_tflops` (dense, 16 bit) are the figures of the machine's data sheet; a
+    site of several kinds of GPU has them in `devices`, under NVML's name of each. `modes` are named variants of the
+    optimised environment's options (`OPTIMIZATION_MODE` of the older shell scripts). A GPU whose SM clock under load is
+    below `least_sm_clock_mhz` is in a state in which no run should be measured. `engine_cpus` are left to the engine:
+    sparkray and Ray keep off them (a CPU list, or `performance` for the machine's fastest kind of core; empty: they keep
+    off none). `client_cpus` is a CPU list that the load generator of a serving run is pinned to, alike in every arm
+    (empty: it is not).
     `protocol` overrides keys of the experiment's protocol. `space` names what `optimize` may choose from
     (`conf/spaces`), `optimization` the experiment that it takes; empty: it is not available there.
     `deviations` state where a site differs from the one it represents.

@@ -355,7 +355,7 @@ def _tell_kills(record: RunRecord, arm: Arm, ended: Exit, before: int | None) ->
 def store_interrupted(
     dataset: Dataset, host: str, notify: Callable[[str], None], container_log: Callable[[str], bytes | None]
 ) -> list[str]:
-    """Attempts that a dead sweep of this host left, stored as interrupted with the samples up to their last second.
+    """Store the attempts that a dead sweep of this host left, as interrupted, with their samples up to the last second.
 
     Args:
         dataset: Where they lie.

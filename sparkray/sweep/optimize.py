@@ -91,7 +91,7 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
 
 
 def show_result(found: Optimized, options: Options, out: Console, *, cache: Path | None = None) -> None:
-    """What came out, with the machine's calibration (from the user's cache, unless another is given) in every dataset."""
+    """Show an optimisation, and copy the machine's calibration from the cache (default: the user's) into each dataset."""
     calibration = calibration_beside_all(map(Path, found.datasets.values()), found.host, found.site, cache=cache)
     if options.json:
         print_json({**document_of(found), "calibration": calibration})

@@ -1,7 +1,7 @@
 """GPU memory of the engine's process tree, and of all other processes. On unified memory NVML reports no other.
 
 The driver lists the processes that compute on a GPU; those outside the tree are foreign. An empty list is unknown, not
-zero: inside a PID namespace it is always empty. So is a list with processes that are not visible here.
+zero: inside a PID namespace it is always empty. A list with a process that is not visible here is unknown, too.
 """
 
 import os

@@ -139,7 +139,7 @@ class Sweep:
         return needed_s <= left_s
 
     def _give_up_alike(self, queue: Queue, planned: PlannedRun, outcome: Outcome) -> None:
-        """A run that is refused as the attempt before it in its arm was, for what the arm itself brings, is given up."""
+        """Give up a run that is invalid for the reason that its arm's last attempt had, if the arm is the cause."""
         if outcome.status != "invalid":
             return
         arm = planned.model, planned.environment

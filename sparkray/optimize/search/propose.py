@@ -130,7 +130,7 @@ class Proposer(BaseSampler):
 def best_guess(
     feasible_space: FeasibleSpace, history: History, surrogate: Surrogate, seed: int
 ) -> tuple[float, Mapping[str, str]] | None:
-    """The configuration that is thought best and was not measured, with its mean; None where the best was."""
+    """The best predicted gain and its configuration; None if that one is measured already, or is no gain."""
     rng = np.random.default_rng([seed, len(history.trials)])
     score = _score(feasible_space, surrogate, surrogate.effects, history.failure_attribution().draw(rng))
     found = _best(feasible_space, history, surrogate, score, rng)
