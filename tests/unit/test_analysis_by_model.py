@@ -115,7 +115,7 @@ def test_one_model_that_lies_apart_is_no_group_that_does() -> None:
 def test_without_two_models_in_a_group_it_has_no_answer() -> None:
     verdict, reason, numbers = answered({"a": 1.0, "d": 1.05}, {"a": "decoder", "d": "moe"})
     assert (verdict, numbers) == ("cannot be told", {})
-    assert "2 models in 2 groups: no group has two" in reason
+    assert reason == "no_group_of_two?n=2&groups=2"
 
 
 def test_models_without_a_ratio_are_left_out_and_said_so() -> None:

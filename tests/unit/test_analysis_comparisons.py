@@ -24,6 +24,7 @@ from sparkray.report.page import page
 from sparkray.simulate.study import Plant, plant
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
+from sparkray.stats.reasons import worded
 from sparkray.store import Dataset, open_dataset
 
 SPEED, LATENCY = "output_throughput_tok_s", "latency_mean_ms"
@@ -208,7 +209,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
     rows = analyse(small_study(tmp_path, models=1, runs=4, flaky=0)).tables["comparisons"].filter("primary").to_dicts()
     for row in rows:
         why = json.loads(row["why_null"])
-        assert "at least 5 are needed" in why["outliers"]
+        assert why["outliers"] == "too_few?n=4&what=value&least=5&where=first_arm"
         assert why["cluster_low"] == "one_cluster"
         assert {name for name in why if row[name] is not None} == set()
         told = {"not_estimable", "power_checked"}  # by their columns
@@ -252,8 +253,8 @@ def test_blocks_of_many_days_have_every_interval_over_days(tmp_path: Path) -> No
     assert few["clusters"] in (2, 3)
     assert few["cluster_low"] is not None
     why = json.loads(few["why_null"])
-    assert why["intercept_low"] == f"{few['clusters']} clusters: at least 5 are needed"
-    assert why["cluster_bootstrap_low"].endswith("at least 5 are needed")
+    assert worded(why["intercept_low"]) == f"{few['clusters']} clusters: at least 5 are needed"
+    assert worded(why["cluster_bootstrap_low"]).endswith("at least 5 are needed")
 
 
 def test_the_part_of_a_gap_that_is_closed_has_an_interval(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Machine:
         return self
 
     def prepare(self, *_: object) -> dict[str, Any]:
-        return {"host": None, "rootfs_digest": None, "image_digest": None, "weights": {}}
+        return {"host": None, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
 
     def run(self, planned: PlannedRun, _: object) -> Outcome:
         status = "failed" if len(self.ran) in self.failing else "ok"
