@@ -35,11 +35,8 @@ def size_rows(comparisons: Sequence[Row], cards: Cards) -> list[Row]:
             fit = _fit(groups)
             rows += [{**head, **_group(group_by, name, members, fit)} for name, members in groups.items()]
         rows += [{**head, **_all(known)}, {**head, **_slope(known)}]
-    return [{**row, "trace": _trace(row)} for row in rows]
-
-
-def _trace(row: Row) -> str:
-    return provenance_id("size", row["environment"], row["metric"], row["group_by"], row["level"], row["group"])
+    named = ("environment", "metric", "group_by", "level", "group")
+    return [{**row, "trace": provenance_id("size", *(row[name] for name in named))} for row in rows]
 
 
 def _apart(comparisons: Sequence[Row]) -> Iterator[tuple[Row, list[Row]]]:

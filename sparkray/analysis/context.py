@@ -143,7 +143,7 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "question": experiment.get("question"),
         "site": document.get("site", {}).get("name") or _only(attempts, "site"),
         "hosts": _distinct(attempts, "host"),
-        "engines": _engines(attempts),
+        "engines": attempts.select("engine", "engine_version").drop_nulls("engine").unique().sort(pl.all()).to_dicts(),
         "image_digests": _distinct(attempts, "image_digest"),
         "rootfs_digests": _distinct(attempts, "rootfs_digest"),
         "model_digests": _digests(attempts),
@@ -193,10 +193,6 @@ def _only(frame: pl.DataFrame, column: str) -> Any:  # noqa: ANN401 - a value of
     """The value of a column that should have but one; the first where it has more."""
     found = _distinct(frame, column)
     return found[0] if found else None
-
-
-def _engines(attempts: pl.DataFrame) -> list[dict[str, Any]]:
-    return attempts.select("engine", "engine_version").drop_nulls("engine").unique().sort(pl.all()).to_dicts()
 
 
 def _digests(attempts: pl.DataFrame) -> dict[str, list[str]]:

@@ -37,13 +37,10 @@ def missing(layers: Sequence[str], options: DockerOptions, state: State) -> Iter
     for layer in layers:
         if layer in NAMESPACES and state.get("namespaces", {}).get(NAMESPACES[layer]) == "host":
             yield f"the layer {layer} does not act: its {NAMESPACES[layer]} namespace is the host's"
-        field, acts = _RULES.get(layer, ("", _anything))
-        if field in state and acts(state[field], options) is False:
-            yield f"the layer {layer} does not act: {field} is {state[field]}"
-
-
-def _anything(_: object, __: DockerOptions) -> bool:
-    return True
+        if layer in _RULES:
+            field, acts = _RULES[layer]
+            if field in state and acts(state[field], options) is False:
+                yield f"the layer {layer} does not act: {field} is {state[field]}"
 
 
 def shm_bytes(options: DockerOptions) -> int:

@@ -33,11 +33,6 @@ def by_number(values: Mapping[int, float | None]) -> list[int | None] | None:
     return [round(known[number]) if number in known else None for number in range(max(values) + 1)]
 
 
-def parse_cpus(text: str) -> list[int]:
-    """CPU numbers as cpufreq lists them: `0 1 2`."""
-    return [int(word) for word in text.split()]
-
-
 class Sampler(FileSampler):
     """Busy time and frequency of every CPU, and context switches."""
 
@@ -55,7 +50,7 @@ class Sampler(FileSampler):
         self._files["stat"] = OpenFile(self._proc / "stat")
         for folder in sorted((self._sys / "devices/system/cpu/cpufreq").glob("policy*")):
             with suppress(OSError, ValueError):  # it reports no frequency
-                cpus = tuple(parse_cpus((folder / "related_cpus").read_text()))
+                cpus = tuple(map(int, (folder / "related_cpus").read_text().split()))
                 self._files[cpus] = OpenFile(folder / "scaling_cur_freq")
         return self
 
