@@ -284,16 +284,16 @@ def test_other_levels_of_a_machine_are_reported(fit: Callable[..., str | None], 
 
 
 IDENTITY = {
-    "rootfs_digest": "r",
+    "rootfs_digest": {"": "r"},
     "weights": {"A": "w", "B": None},
     "weights_digest": {"A": None, "B": "d"},
 }
 
 
 @pytest.mark.parametrize(
-    "changes", [{"rootfs_digest": "else"}, {"weights": {"A": "else"}}, {"weights_digest": {"B": "else"}}]
+    "changes", [{"rootfs_digest": {"": "else"}}, {"weights": {"A": "else"}}, {"weights_digest": {"B": "else"}}]
 )
 def test_machines_run_the_same_files(changes: dict[str, Any]) -> None:
-    same_files(IDENTITY, {**IDENTITY, "host": "two", "image_digest": "built elsewhere"})
+    same_files(IDENTITY, {**IDENTITY, "host": "two", "image_digest": {"": "built elsewhere"}})
     with pytest.raises(HostError, match="else; there"):
         same_files(IDENTITY, {**IDENTITY, **changes})
