@@ -17,7 +17,7 @@ from sparkray.plan import Study, Treatment, definition_sha256, make_plan
 from sparkray.runtimes import Stop
 from sparkray.store import open_dataset
 
-pytestmark = [pytest.mark.docker, pytest.mark.root]
+pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 ARMS = ("native", "container_baseline")
 LOAD = Workload(requests=4, input_tokens=8, output_tokens=6, warmup_requests=1, concurrency=2)
 # The simulated times say nothing about this machine.
