@@ -196,3 +196,22 @@ def test_a_line_that_cannot_be_read_ends_with_2(
     assert main(["compare", "--results-dir", str(tmp_path / "r"), *words]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_an_experiment_file_may_give_one_container_an_image_and_options_of_the_engine(tmp_path: Path) -> None:
+    document = yaml.safe_load((data_root() / "experiments" / "local-serve.yaml").read_text())
+    own = {"options": {"ipc": "host"}, "image": "own:2", "engine": {"arguments": ["--threads", "1"]}}
+    path = tmp_path / "two-images.yaml"
+
+    def study_with(**container: object) -> Study:
+        named = {"name": "two-images", "environments": ["native", "container_next"]}
+        path.write_text(yaml.safe_dump(document | named | {"containers": {"container_next": container}}))
+        return build_study(Options(experiment=str(path), site="cpu"))
+
+    study = study_with(**own)
+    native, container = study.treatments
+    assert (native.image, native.engine_options, container.image) == ("", {}, "own:2")
+    assert container.engine_options == {**study.engine_options, "arguments": ["--threads", "1"]}
+    assert study_with(**own | {"image": study.site.image}).own_images == {}
+    with pytest.raises(InputError, match=r"containers\.container_next\.engine: unknown key 'argument'"):
+        study_with(**own | {"engine": {"argument": ["x"]}})
