@@ -239,7 +239,7 @@ def _cannot_act(compared: Mapping[str, Compared], facts: HostFacts, path: Path) 
         notes=[
             note if len(compared) == 1 else f"{name}: {note}"
             for name, each in compared.items()
-            for note in notes_of(each)
+            for note in notes_of(each, native=len(compared) == 1)
         ],
         results=path.parent,
         stem=path.stem,

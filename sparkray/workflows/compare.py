@@ -324,13 +324,13 @@ def idle_flags(
     return sentences
 
 
-def notes_of(compared: Compared) -> list[str]:
-    """What was left out of the line, passed on unjudged, or is not the same in the native arm."""
+def notes_of(compared: Compared, *, native: bool = True) -> list[str]:
+    """What was left out of the line, passed on unjudged, or is not the same in the native arm, where there is one."""
     line = compared.line
     notes = [f"{words} is left out: {why}" for words, why in line.dropped]
     notes += [f"{word} is passed to Docker as text: nobody judges whether it can act" for word in line.passed]
     user = next((word.partition("=")[2] for word in line.passed if word.startswith("--user=")), compared.image.user)
-    if user not in ("", "0", "root", "0:0", "root:root"):
+    if native and user not in ("", "0", "root", "0:0", "root:root"):
         notes.append(f"the container runs as user {user}, the native arm as root")
     return [*notes, *line.notes]
 

@@ -110,6 +110,7 @@ def test_what_is_left_out_or_not_alike_is_named() -> None:
         "the",
     ]
     assert notes[-1] == "the container runs as user 1000, the native arm as root"
+    assert notes_of(compared, native=False) == notes[:-1]
     assert secrets_in([compared.line]) == ["HF_TOKEN"]
     assert compared.options == DockerOptions(other=("--user=1000", "--dns=1.1.1.1"))
 
