@@ -26,6 +26,7 @@ def test_docker_is_not_running(tmp_path):
     done = run(tmp_path, *DOUBLE, env={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert done.code == 3
     assert "no Docker engine answers at unix:///nowhere/docker.sock" in done.err
+    assert "starting Ray" not in done.out + done.err, "a refusal does not wait for Ray"
     assert "make docker" in done.err
 
 

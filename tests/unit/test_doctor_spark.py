@@ -511,6 +511,14 @@ def test_heat_is_judged_against_the_limit_of_the_site(spark: Seen) -> None:
     warm = replace(with_gpu(spark, gb10(temp_c=52)), site=replace(spark.site, protocol={"start_below_c": 60}))
     assert found(warm, "gpu temperature") == ("good", "52 degrees C")
     assert found(with_gpu(spark, gb10(temp_c=52)), "gpu temperature")[0] == "warn"
+    asked = replace(with_gpu(spark, gb10(temp_c=52)), start_below_c=55.0)  # by the experiment, whatever the site says
+    assert found(asked, "gpu temperature")[0] == "good"
+
+
+def test_a_site_that_inherits_changes_single_keys_of_the_protocol(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: mine\ninherits: discrete-gpu\ndescription: d\nprotocol: {page_cache: leave}\n")
+    assert Catalog(data_root()).site(str(file)).protocol == {"start_below_c": 60, "page_cache": "leave"}
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GB100", "NVIDIA GB102"])
