@@ -77,6 +77,10 @@ def test_parts_are_checked_before_they_are_unpacked(tmp_path):
     parts = tmp_path / "work" / "parts"
     assert call("pack", parts, tmp_path / "debs").returncode == 0
     assert sorted(path.name for path in parts.iterdir()) == ["study.sha256", "study.tar.00"]
+    (tmp_path / "sparkray").mkdir()
+    refused = call("pack", parts, tmp_path / "sparkray")
+    assert refused.returncode == 3
+    assert "no wheel of hatchling" in refused.stderr
     (parts / "study.tar.00").write_bytes(b"damaged")
     done = call("prepare", tmp_path / "work")
     assert done.returncode == 3
