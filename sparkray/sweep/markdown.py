@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sparkray.analysis import Analysis
 from sparkray.errors import StorageError
+
+if TYPE_CHECKING:  # it takes long to import
+    from sparkray.analysis import Analysis
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,7 +33,7 @@ def markdown_option(function: F) -> F:
     )(function)
 
 
-def export_markdown(path: Path, analysis: Analysis) -> None:
+def export_markdown(path: Path, analysis: "Analysis") -> None:
     """Write the table.
 
     Raises:

@@ -1,18 +1,18 @@
 """`baseline`, `quick` and `validate`: the verbs that measure one experiment."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sparkray.analysis import analyse
 from sparkray.plan import PlannedRun, Study, make_plan, refused
-from sparkray.sweep.experiment import sweep
 from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
 from sparkray.timing import known_dataset
 from sparkray.workflows.options import Options, build_study, site_of
+from sparkray.workflows.prerequisites import must_fit_here
 
 _QUICK_RUNS = 3
 
@@ -43,11 +43,19 @@ def quick(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
 
 def _measure(options: Options, markdown_file: Path | None) -> int:
     """Carry the experiment out, then export its table where that was asked for. Returns the exit status."""
+    if os.geteuid() == 0:  # others go on through sudo, and may do there what they may not here
+        first = build_study(options)
+        if options.fresh or known_dataset(first, options.results_dir) is None:
+            must_fit_here(first, options)
+    from sparkray.sweep.experiment import sweep  # noqa: PLC0415 - what it imports takes longer than a refusal
+
     status = sweep(options)
     if markdown_file is not None:
         study = build_study(options)
         dataset = known_dataset(study, options.results_dir)
         if dataset is not None and dataset.ok_run_ids():
+            from sparkray.analysis import analyse  # noqa: PLC0415 - as above
+
             export_markdown(markdown_file, analyse(dataset.path))
     return status
 
