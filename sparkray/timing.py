@@ -51,7 +51,7 @@ class Timing:
 
 
 def known_dataset(study: Study, results_dir: Path, definition: str | None = None) -> Dataset | None:
-    """The dataset that a sweep of this study, or of a definition of its own, would go on with; makes none."""
+    """The stored dataset that a sweep of this study would continue, or None. `definition` stands in for the study's hash."""
     wanted = definition or definition_sha256(study)
     for dataset in reversed(existing(results_dir.absolute(), study.experiment.name)):
         if description(dataset).get("definition_sha256") == wanted:

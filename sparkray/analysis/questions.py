@@ -80,8 +80,8 @@ def _row(question: int, where: Where, answer: Answer) -> dict[str, Any]:
 def _sizes(tables: Tables, protocol: Protocol, where: Where) -> Answer:
     """Question 1: is the overhead consistent over model sizes?
 
-    Yes when the whole interval of the slope, taken over the range of sizes, stays inside the margin; no when the interval
-    excludes 0 and does not; else undecided.
+    Taken is the interval of the slope over the range of sizes. Yes: all of it is inside the margin. No: part of it is
+    outside, and it excludes 0. Undecided: else.
     """
     here = {"environment": where.environment, "metric": where.metric, "level": where.level}
     [slope] = chosen(tables, "size", group_by="slope", **here)

@@ -23,7 +23,7 @@ class EventParser:
         self._after_cr = False
 
     def feed(self, received: bytes) -> list[bytes]:
-        """Payloads of the events that `received` completes."""
+        """Take bytes as they came; return the payload of each event that is now complete."""
         if self._after_cr and received.startswith(b"\n"):
             received = received[1:]
         self._after_cr = received.endswith(b"\r")

@@ -179,7 +179,7 @@ def paired_rejects(values: np.ndarray, swapped: np.ndarray) -> np.ndarray:
 
 
 def blocked_rejects(values: np.ndarray) -> np.ndarray:
-    """Whether Student's t test at 5 % shows a difference of the halves of 2m runs; halves without noise do not differ.
+    """Whether Student's t test at 5 % shows a difference between the halves of 2m runs; never where neither half varies.
 
     Args:
         values: Shape (..., 2m).

@@ -177,7 +177,7 @@ def unfit(context: OptimizationContext, about: About, known: Sequence[About]) ->
     Args:
         context: What the optimisation is of.
         about: The machine.
-        known: Those that measure already, the first one's first.
+        known: The machines that measure already, in the order in which they began.
     """
     if any(_is_same(about, other) for other in known):
         return "it is a machine that another node stands for already"

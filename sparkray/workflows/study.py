@@ -72,7 +72,7 @@ class Sweep:
     breaker: Breaker = field(default_factory=Breaker)
     until: float | None = None
     refused: dict[tuple[str, str], frozenset[Verdict]] = field(default_factory=dict)
-    """By model and environment, what refused the last refused run of the arm and will do so again."""
+    """The lasting reason for which an arm's last run was refused, by model and environment."""
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """Run after run; a lost runner is replaced, an invalid run measured again.

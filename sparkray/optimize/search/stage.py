@@ -77,7 +77,7 @@ class BlockRunner:
     home: Dataset | None = None
 
     def submit(self, batch: Batch) -> list[Result]:
-        """One block: what is left of it is measured, unless it is over.
+        """Measure the runs of one block that are still missing; none where the block is complete.
 
         Raises:
             SparkrayError: No further run is possible, or the baseline does not run.
