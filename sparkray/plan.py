@@ -22,6 +22,7 @@ from typing import Any
 from sparkray.config.docker import DockerOptions, given
 from sparkray.config.equivalence import Equivalence, acting, find_equivalences
 from sparkray.config.experiment import Experiment, Level, Protocol, Workload
+from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.isolation import AttributionSteps
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_ENVIRONMENTS, Site, is_container, is_native
@@ -159,12 +160,8 @@ def _hashed(experiment: Experiment) -> dict[str, Any]:
 
 def _protocol(experiment: Experiment) -> dict[str, Any]:
     """A protocol as it is hashed: as before there was a warm start, where it is the default."""
-    hashed = asdict(experiment.protocol)
-    return hashed if hashed["warm_start"] != Protocol().warm_start else _without(hashed, "warm_start")
-
-
-def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key != name}
+    usual, hashed = Protocol().warm_start, asdict(experiment.protocol)
+    return {key: value for key, value in hashed.items() if key != "warm_start" or value != usual}
 
 
 def without_later(container: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,7 +351,7 @@ def estimated_s(study: Study, planned: PlannedRun) -> float:
         return _SIMULATED_S
     batch = study.concurrency(planned)
     requests = workload.requests + workload.warmup_requests
-    on_gpu = any(environment.options.gpus for environment in site.environments.values())
+    on_gpu = any_wants_gpu(environment.options for environment in site.environments.values())
     start_s = _start_s(workload, fast=on_gpu or site.bandwidth_gb_s is not None)
     if card.shape is None:
         per_sequence = _UNKNOWN_TOK_S if on_gpu else _CPU_UNKNOWN_TOK_S

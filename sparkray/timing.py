@@ -5,13 +5,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sparkray.plan import PlannedRun, Study, cooldown_s, definition_sha256, estimated_s, refused
+from sparkray.engines import Caching, load_engine
+from sparkray.plan import PlannedRun, Study, cooldown_s, definition_sha256, estimated_s, measured, refused
 from sparkray.store import Dataset, description, existing
 
 Key = tuple[str, str]
 
 
 _WHOLE = ("ok", "saturated", "timeout", "invalid")
+# By how much the first start of vLLM, which compiles, was longer on an H200: 30 s (8B) to 54 s (1.5B).
+_COMPILE_S = 54.0
 
 
 class Timing:
@@ -19,7 +22,7 @@ class Timing:
 
     def __init__(self, study: Study, dataset: Dataset | None) -> None:
         self.study = study
-        rows = dataset.read("runs", ["model", "level", "status", "duration_s"]) if dataset else []
+        rows = dataset.read("runs", ["model", "level", "status", "duration_s", "replicate"]) if dataset else []
         self.durations: dict[Key, list[float]] = {}
         for row in rows:
             self._take((row["model"], row["level"] or ""), row)
@@ -35,13 +38,22 @@ class Timing:
 
     def _take(self, key: Key, row: Mapping[str, Any]) -> None:
         """Whole runs count, timed out and refused ones too; one that failed early would make the others look short."""
-        if row.get("duration_s") is not None and row["status"] in _WHOLE:
+        if row.get("duration_s") is not None and row["status"] in _WHOLE and row.get("replicate") != 0:
             self.durations.setdefault(key, []).append(row["duration_s"])
 
     def run_s(self, planned: PlannedRun) -> float:
         """Seconds of a run, cooldown apart."""
-        measured = self.durations.get((planned.model, planned.level))
-        return median(measured) if measured else estimated_s(self.study, planned)
+        found = self.durations.get((planned.model, planned.level))
+        return median(found) if found else estimated_s(self.study, planned)
+
+    def warm_ups_s(self, planned: PlannedRun) -> float:
+        """Seconds of the uncounted starts before the first counted run of a model and level; 0 once one was measured."""
+        kept = (
+            isinstance(load_engine(self.study.engine), Caching) and self.study.experiment.protocol.warm_start != "none"
+        )
+        if not kept or (planned.model, planned.level) in self.durations:
+            return 0.0
+        return len(measured(self.study)) * (self.run_s(planned) + _COMPILE_S)
 
     def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
         """Seconds with the cooldown of the protocol, or of another kind (`fixed`, `adaptive`)."""

@@ -176,7 +176,7 @@ def _shares(
     """Variance components over the blocks that have every environment with data; nothing where there is but one."""
     sides = [side for cell in cells if len((side := _side(frames.runs_of(cell), metric))[0])]
     if len(sides) < _LEAST_ARMS:
-        note(why, _SHARES, "one_environment")
+        note(why, _SHARES, "one_environment_with_data")
         return {}
     shared = reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from sparkray.analysis.schema import polars_types
 from sparkray.errors import DatasetError
 from sparkray.metrics import BY_NAME
-from sparkray.records import WARMUP
 from sparkray.store import TABLES, Dataset, description
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
@@ -226,7 +225,8 @@ def open_frames(path: Path) -> Frames:
     files = sorted((path / "runs").glob("*.parquet"))
     with reading(path / "runs"):
         frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
-    return Frames(path, _document(path), _completed(frame.filter(pl.col("status").ne_missing(WARMUP))))
+    # A warm-up is no replicate, whatever became of it.
+    return Frames(path, _document(path), _completed(frame.filter(pl.col("replicate").ne_missing(0))))
 
 
 def frames_of_rows(rows: Iterable[Mapping[str, Any]], run_ids: Collection[str]) -> Frames:

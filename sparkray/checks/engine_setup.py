@@ -4,7 +4,8 @@ An engine that compiles keys its cache by its own settings and by variables such
 compiles again, starts later, and has less memory for its KV cache: a difference that is no cost of the container. So the
 hash of the compile cache, the attention backend and the tokens of the KV cache must match those of most earlier runs of
 the same model and level, in any environment of the same image and engine options, and no counted run may compile unless
-each is meant to (`protocol.warm_start: none`).
+each is meant to (`protocol.warm_start: none`). Where sparkray does not keep the cache (a pasted `docker run` line), a run
+must compile where most earlier ones did, and load where they did.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from sparkray.checks import Check as BaseCheck
 from sparkray.checks import Evidence
 from sparkray.checks._finding import Finding, combined
+from sparkray.engines import Caching, load_engine
 from sparkray.records import Verdict
 
 _ALIKE = {
@@ -31,14 +33,15 @@ class Check(BaseCheck):
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None for an engine that does not report its setup."""
-        if evidence.measurement.facts.reported.get("attention_backend") is None:
+        rows = (evidence.measurement.facts.reported, *evidence.earlier_alike)
+        if all(row.get("attention_backend") is None for row in rows):
             return None
         return combined(self.name, (*_compiled(evidence), *_alike(evidence)))
 
 
 def _compiled(evidence: Evidence) -> Iterator[Finding]:
     state = evidence.measurement.facts.reported.get("compile_state")
-    if state is None:
+    if state is None or not _keeps_a_cache(evidence):
         return
     cold = state == "cold"
     meant = evidence.study.experiment.protocol.warm_start == "none"
@@ -51,8 +54,14 @@ def _compiled(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("invalid", "compiled code loaded from a cache, although each run has an empty one")
 
 
+def _keeps_a_cache(evidence: Evidence) -> bool:
+    """Whether the cache is sparkray's to keep. That of a pasted line is what its image and its mounts make of it."""
+    return isinstance(load_engine(evidence.study.engine), Caching)
+
+
 def _alike(evidence: Evidence) -> Iterator[Finding]:
-    for column, what in _ALIKE.items():
+    state = {} if _keeps_a_cache(evidence) else {"compile_state": "compiled code"}
+    for column, what in {**_ALIKE, **state}.items():
         value = evidence.measurement.facts.reported.get(column)
         shown = Counter(found for row in evidence.earlier_alike if (found := row.get(column)) is not None)
         if value is None and not shown:

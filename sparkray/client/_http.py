@@ -71,7 +71,8 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a stream protocol's always is
         self._transport = transport
         if self._receiver is not None:
-            transport.pause_reading()
+            # Up to Python 3.11 asyncio begins to read after this call, whatever was paused in it.
+            asyncio.get_running_loop().call_soon(transport.pause_reading)
             self._receiver.add(self, transport.get_extra_info("socket").fileno())
 
     def end(self, error: OSError | None) -> None:

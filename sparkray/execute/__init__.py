@@ -84,6 +84,7 @@ def run_once(
     for warm_up in warm_start.missing(prepared, planned):
         if stop.is_set():
             break
+        prepared.warmed.add(warm_up.run_id)  # one that fails is not made again: the run itself shows the cause
         warmed = _run(prepared, warm_up, RunControl(stop, Observer(companions), counted=False), note)
         warm_start.keep(prepared, warm_up, warmed.row)
     outcome = _run(prepared, planned, RunControl(stop, Observer(companions)), note)

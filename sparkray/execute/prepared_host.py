@@ -48,7 +48,7 @@ class PreparedHost:
     """Everything that is the same for every run of a sweep on this machine.
 
     `unready` holds, by model, why its runs cannot be started. `files` are by `Treatment.image`: the site's under an empty
-    name. `refusals` are of single flags by this machine's Docker engine.
+    name. `refusals` are of single flags by this machine's Docker engine. `warmed` are the warm-ups that were tried.
     """
 
     study: Study
@@ -64,6 +64,7 @@ class PreparedHost:
     checkpoints: Checkpoints | None = None
     cache: Path = field(default_factory=cache_folder)
     refusals: Refusals = field(default_factory=dict)
+    warmed: set[str] = field(default_factory=set)
 
     @cached_property
     def history(self) -> History:

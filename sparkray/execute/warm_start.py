@@ -13,7 +13,7 @@ from pathlib import Path
 from sparkray.engines import Caching
 from sparkray.execute.layout import CACHES, Bind
 from sparkray.execute.prepared_host import PreparedHost
-from sparkray.plan import PlannedRun, canonical_sha256, measured
+from sparkray.plan import PlannedRun, canonical_sha256, measured, refused
 from sparkray.records import WARMUP
 from sparkray.store import storage_errors, write_atomically
 
@@ -57,11 +57,12 @@ def _folder(prepared: PreparedHost, environment: str) -> Path:
 
 def missing(prepared: PreparedHost, planned: PlannedRun) -> Iterator[PlannedRun]:
     """The warm-up of every environment of the study whose cache does not hold what a planned run compiles."""
-    if policy_of(prepared) is None:
+    unable = planned.model in prepared.unready or refused(prepared.study, planned) is not None
+    if policy_of(prepared) is None or unable:
         return
     for treatment in measured(prepared.study):
         key = _key(prepared, planned, treatment.environment)
-        if not _mark(prepared, key, treatment.environment).is_file():
+        if key not in prepared.warmed and not _mark(prepared, key, treatment.environment).is_file():
             yield replace(planned, run_id=key, environment=treatment.environment, replicate=0)
 
 

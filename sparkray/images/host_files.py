@@ -53,10 +53,14 @@ def is_bound(path: str, folders: Sequence[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The image's variables: the host's search paths, and what every image has."""
-    own = {name: environment[name] for name in ("PATH", "LD_LIBRARY_PATH") if environment.get(name)}
-    return {"HOME": "/root", "LANG": "C.UTF-8", **own}
+def variables(environment: Mapping[str, str], folders: Sequence[str]) -> dict[str, str]:
+    """The image's variables: the host's search paths as far as the arms have them, and what every image has."""
+    present = (*folders, *(f"/{name}" for name in _ROOT_FOLDERS))
+    own = {
+        name: ":".join(path for path in environment.get(name, "").split(":") if is_bound(path, present))
+        for name in ("PATH", "LD_LIBRARY_PATH")
+    }
+    return {"HOME": "/root", "LANG": "C.UTF-8", **{name: value for name, value in own.items() if value}}
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class Images:
             DockerError: The engine refused.
         """
         bound = host_files.bound_folders(folders)
-        layer, environment = host_files.ImportedFiles(bound).layer(), host_files.variables(os.environ)
+        layer, environment = host_files.ImportedFiles(bound).layer(), host_files.variables(os.environ, bound)
         identity = hashlib.sha256(layer + json.dumps([bound, environment], sort_keys=True).encode()).hexdigest()
         reference = f"{host_files.REPOSITORY}:{identity[:_RING]}"
         if not self._has(reference):

@@ -101,7 +101,8 @@ def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     lines = {"the line": parse_words(line, shell)}
     if arguments["against"]:
         lines["the second line"] = parse_text(arguments["against"], shell)
-    compared = {name: understand(each, _image(each), catalog, arguments["engine"]) for name, each in lines.items()}
+    engines = {"the line": arguments["engine"]}  # the second line is recognised: it may be of another server
+    compared = {name: understand(each, _image(each), catalog, engines.get(name)) for name, each in lines.items()}
     return _compare(compared, catalog, arguments, adapt)
 
 

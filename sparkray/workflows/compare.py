@@ -220,7 +220,8 @@ def _plain(options: DockerOptions) -> dict[str, Any]:
 def check_comparable(first: Compared, second: Compared) -> None:
     """Raises InputError where two lines do not get the same load: another model, or another form of requests."""
     separately = "compare each line with its own native arm: sparkray compare -- docker run ..."
-    one, other = _model_served(first), _model_served(second)
+    whole = first.line.image == second.line.image
+    one, other = (_model_served(each, whole=whole) for each in (first, second))
     if None not in (one, other) and one != other:
         raise InputError(
             f"the two lines serve different models: {one} and {other}",
@@ -235,15 +236,15 @@ def check_comparable(first: Compared, second: Compared) -> None:
         )
 
 
-def _model_served(compared: Compared) -> str | None:
-    """Where a line's model is on this machine; else its name, without the folder inside the image. None: not named."""
+def _model_served(compared: Compared, *, whole: bool) -> str | None:
+    """Where a line's model is on this machine; else its name, in the image's folder if `whole`. None: not named."""
     named = compared.model
     if named is None:
         return None
     path = path_on_host(named, compared.line, compared.image) if "/" in named else None
     if path is not None:
         return os.path.realpath(path)
-    return Path(named).name if named.startswith("/") else named
+    return Path(named).name if named.startswith("/") and not whole else named
 
 
 def _form(recipe: Recipe) -> str:

@@ -86,7 +86,8 @@ def build_study(options: Options) -> Study:
     given_options = {**(site.engine_options if engine_name == site.engine else {}), **asked, **own}
     engine_options = engine.options(_by_index(given_options), "engine options")
     _fits(engine, experiment)
-    own_image = engine_name == site.engine or site.image == HOST_FILES or "image" in rooms["site"]
+    whole_recipe = bool(engine_options.get("recipe"))
+    own_image = "image" in rooms["site"] or (not whole_recipe and _has_image_for(site, engine_name, catalog))
     if isinstance(engine, Server) and not own_image:
         site = replace(site, image=engine.recipe(engine_options).image or site.image)
     containers = {name: _with_image_of_recipe(one) for name, one in experiment.containers.items()}
@@ -101,6 +102,17 @@ def build_study(options: Options) -> Study:
     cards = tuple(catalog.select(experiment.models))
     study = Study(experiment, site, cards, treatments, engine_name, engine_options)
     return replace(study, treatments=tuple(_with_own(one, study, engine, given_options) for one in treatments))
+
+
+def _has_image_for(site: Site, engine_name: str, catalog: Catalog) -> bool:
+    """Whether a site's image holds an engine: the machine's own files, or an image that it names for its own engine.
+
+    A site may inherit the image of another engine.
+    """
+    if site.image == HOST_FILES or site.inherits is None:
+        return site.image == HOST_FILES or engine_name == site.engine
+    parent = catalog.site(site.inherits)
+    return engine_name == site.engine and (parent.engine == site.engine or parent.image != site.image)
 
 
 def _with_image_of_recipe(environment: Environment) -> Environment:

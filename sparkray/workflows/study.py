@@ -130,6 +130,7 @@ class Sweep:
         first = waiting[0]
         block = [run for run in waiting if (run.model, run.level, run.block) == (first.model, first.level, first.block)]
         needed_s = sum(_MARGIN * self.timing.total_s(run) + _AROUND_S for run in block)
+        needed_s += _MARGIN * self.timing.warm_ups_s(first)
         left_s = self.until - time.monotonic()
         if needed_s > left_s:
             self.session.progress.say(

@@ -62,6 +62,8 @@ ALWAYS_NULL = {
     *RECORDED,
     *("goodput_req_s", "slo", "network_mode", "network_published", "network_route"),
     *("client", "client_cpus", "client_cpu_s", "client_rate_ratio", "kv_cache_tokens", "context_length"),
+    *("gpu_route", "warm_start", "attention_backend", "flash_attention", "engine_init_s"),
+    *("compile_cache", "compile_state", "compile_s", "graph_capture_s"),
 }
 MAYBE_NULL = {"cpu_busy_serving_pct", "engine_cpu_serving_pct"}  # half a second of load holds few samples
 NULL_BY_ARM = {

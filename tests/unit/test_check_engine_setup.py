@@ -22,7 +22,8 @@ EARLIER = [{name: value for name, value in WARM.items() if name != "compile_stat
 def run(protocol=None, earlier=EARLIER, **changes):
     one = evidence(question(protocol=protocol)) if protocol else evidence()
     facts = EngineFacts(reported={name: value for name, value in (WARM | changes).items() if value is not None})
-    return replace(one, measurement=replace(one.measurement, facts=facts), earlier=earlier)
+    study = replace(one.study, engine="vllm")
+    return replace(one, study=study, measurement=replace(one.measurement, facts=facts), earlier=earlier)
 
 
 def test_a_start_like_the_others_passes():
@@ -58,6 +59,21 @@ def test_without_compilation_only_the_rest_is_compared():
     eager = [{"attention_backend": "FLASH_ATTN", "kv_cache_tokens": 1954208}]
     same = {"compile_state": None, "compile_cache": None, "flash_attention": None, "kv_cache_tokens": 1954208.0}
     assert verdict_of(CHECK, run(earlier=eager, **same)).verdict == "pass"
+
+
+def test_where_the_cache_is_the_images_own_a_run_compiles_as_the_others_did():
+    """A pasted line of vLLM: each fresh container compiles, in both arms, unless the line mounts a cache."""
+    for earlier, state, verdict in (("cold", "cold", "pass"), ("cold", "warm", "invalid"), ("warm", "cold", "invalid")):
+        pasted = run(earlier=[one | {"compile_state": earlier} for one in EARLIER], compile_state=state)
+        pasted = replace(pasted, study=replace(pasted.study, engine="server:vllm"))
+        found = verdict_of(CHECK, pasted)
+        assert found.verdict == verdict
+        assert verdict == "pass" or f"compiled code is {state}, in 2 of 2 earlier runs {earlier}" in found.evidence
+
+
+def test_an_arm_that_no_longer_reports_its_setup_is_invalid():
+    silent = dict.fromkeys(WARM)
+    assert verdict_of(CHECK, run(**silent)).verdict == "invalid"
 
 
 def test_an_engine_that_reports_no_setup_is_not_judged():

@@ -166,6 +166,36 @@ def test_two_servers_of_one_model_are_compared_and_of_two_models_are_not(tmp_pat
         check_comparable(vllm, ollama)
 
 
+def test_two_models_inside_one_image_are_told_apart_by_their_folder() -> None:
+    """Across images a folder says little: there the model's name decides, and `unchecked` says so."""
+    lines = [understood(f"-p 8000:8000 vllm/vllm-openai:{tag} vllm serve {path}", ImageConfig()) for tag, path in (
+        ("v1", "/weights/fp8/L"), ("v1", "/weights/bf16/L"), ("v2", "/models/L")
+    )]  # fmt: skip
+    with pytest.raises(InputError, match="serve different models: /weights/fp8/L and /weights/bf16/L"):
+        check_comparable(lines[0], lines[1])
+    check_comparable(lines[0], lines[2])
+    assert unchecked(lines[0], lines[2])
+
+
+@pytest.mark.parametrize("site", ["cpu", "discrete-gpu-vllm"])
+def test_the_image_is_the_lines_own_whatever_the_site_runs(tmp_path: Path, site: str) -> None:
+    compared = understood("-p 8000:8000 vllm/vllm-openai:v0.26.0 vllm serve org/L", ImageConfig())
+    path = write_files(tmp_path, model_card(compared, CATALOG), experiment_of(compared, ComparedLoad()), 3)
+    made = build_study(Options(experiment=str(path), site=site))
+    assert [made.image_of(treatment.environment) for treatment in made.treatments] == ["vllm/vllm-openai:v0.26.0"] * 2
+
+
+def test_a_site_keeps_its_image_for_its_own_engine_and_inherits_none_for_another(tmp_path: Path) -> None:
+    site = tmp_path / "mine.yaml"
+    for lines, image in (
+        (["image: host-files"], "host-files"),
+        (["image: my/vllm:1"], "my/vllm:1"),
+        ([], CATALOG.recipe("vllm").image),
+    ):
+        site.write_text("\n".join(["name: mine", "inherits: discrete-gpu", "engine: vllm", *lines]))
+        assert build_study(Options(experiment="h200-vllm-serve", site=str(site))).site.image == image
+
+
 def test_runs_fill_ten_minutes_within_bounds() -> None:
     assert [runs_for(10, seconds) for seconds in (0.0, 40.0, 60.0, 500.0)] == [20, 15, 10, 3]
 

@@ -63,11 +63,17 @@ def test_a_folder_that_cannot_be_bound_is_refused(folder: str) -> None:
 
 
 def test_the_variables_are_the_hosts_search_paths() -> None:
-    found = variables({"PATH": "/opt/bin:/usr/bin", "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64", "CXX": "g++"})
+    """What the arms do not have is left out: another shell's environment makes no other image."""
+    mine = {
+        "PATH": "/home/me/venv/bin:/opt/bin:/usr/bin",
+        "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64:/srv",
+        "CXX": "g++",
+    }
+    found = variables(mine, ("/opt", "/usr"))
     assert found == {
         "HOME": "/root", "LANG": "C.UTF-8", "PATH": "/opt/bin:/usr/bin", "LD_LIBRARY_PATH": "/usr/local/nvidia/lib64"
     }  # fmt: skip
-    assert set(variables({})) == {"HOME", "LANG"}
+    assert set(variables({"PATH": "/home/me/bin"}, ("/usr",))) == {"HOME", "LANG"}
 
 
 class Clock:

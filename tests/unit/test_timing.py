@@ -1,5 +1,7 @@
 """How long a sweep will take: estimates first, measured runs as soon as there are some."""
 
+from dataclasses import replace
+
 import pytest
 from builders import experiment, row, study
 
@@ -29,6 +31,18 @@ def test_whole_runs_count_by_their_median_whether_they_are_ok_or_not() -> None:
     for _ in range(4):
         timing.learn(planned, row(status="timeout", duration_s=600.0))
     assert timing.run_s(planned) == 600.0
+
+
+def test_uncounted_starts_count_until_one_run_of_the_model_was_measured() -> None:
+    asked = replace(study(), engine="vllm")
+    planned = make_plan(asked)[0]
+    timing = Timing(asked, None)
+    assert timing.warm_ups_s(planned) > len(asked.treatments) * timing.run_s(planned) > 0
+    timing.learn(planned, row(status="warmup", replicate=0, duration_s=90.0))
+    assert not timing.measured
+    timing.learn(planned, row(status="ok", duration_s=50.0))
+    assert timing.warm_ups_s(planned) == 0.0
+    assert Timing(study(), None).warm_ups_s(planned) == 0.0
 
 
 def test_cooldown_comes_on_top_and_is_shorter_when_adaptive() -> None:

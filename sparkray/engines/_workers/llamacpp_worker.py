@@ -178,6 +178,14 @@ def mapped_model(asked):
     return None
 
 
+def last_words(log):
+    """The log of a failed load. llama.cpp writes it from a thread of its own, which is awaited for a second at most."""
+    until = time.monotonic() + 1
+    while "exiting due to" not in log.text() and time.monotonic() < until:
+        time.sleep(0.02)
+    return log.text()
+
+
 def main():
     request_path, folder = sys.argv[1:3]
     with open(request_path, encoding="utf-8") as file:
@@ -188,7 +196,7 @@ def main():
         try:
             server, threads, load_s = load(request)
         except RuntimeError as error:
-            sys.exit("llama.cpp could not load the model: " + why_not_loaded(log.text()) + " (" + str(error) + ")")
+            sys.exit("llama.cpp could not load the model: " + why_not_loaded(last_words(log)) + " (" + str(error) + ")")
         mapped = mapped_model(request["model"])
         if verbosity() == QUIET:
             requests = serve_all(server, request)
