@@ -121,6 +121,12 @@ def test_several_models_are_counted_by_verdict_and_have_a_line_each() -> None:
     assert [line.split()[0] for line in table[1:]] == ["M0", "M1", "M2", "M3"]
 
 
+def test_a_long_name_keeps_its_column() -> None:
+    names = ("M", "SmolLM2-135M concurrency=16 batch=16")
+    _, head, *table = lines(*(decided(THROUGHPUT, 0.95, "different", model=name) for name in names))
+    assert {line.index("-5") for line in table} == {head.index("throughput")}
+
+
 def test_a_precise_interval_has_decimals_and_a_wide_one_has_none() -> None:
     (precise, *_) = lines(decided(THROUGHPUT, 0.9975, "equivalent"))
     assert "-0.25 % (-0.35 % to -0.15 %)" in precise
