@@ -218,7 +218,7 @@ class _Body:
         self._rest = b""
         self._last = False
         self.feed = self._unchunk if chunked else self._counted
-        """What some bytes hold of the body. Raises ValueError for a size that is no number."""
+        """What some bytes hold of the body. Raises ValueError for a malformed size."""
 
     def _counted(self, data: bytes) -> bytes:
         if not self.ends_with_connection:

@@ -73,7 +73,7 @@ def make_arms(
         study: The study.
         images: Of this machine's Docker engine.
         found: The images by `Treatment.image`.
-        notify: Told of each step.
+        notify: Called with each step, in words.
         refusals: Of single flags, as far as they are known; added to.
 
     Raises:
@@ -102,20 +102,9 @@ def make_arms(
             arms[name] = replace(host_arm(treatment, start, lost), gpu_route=OUTSIDE_DOCKER if gpu else None)
             continue
         image = found[treatment.image]
-        bound = tuple((folder, folder, True) for folder in image.bound)
         added, unknown = entrypoints.added(treatment, image)
         if treatment.in_container:
-            bare = Arm(
-                replace(treatment, options=tried[name].options),
-                container,
-                image,
-                None,
-                environment={**added, **variables_of(tried[name].options)},
-                start=tried[name].start,
-                deviations=tried[name].deviations,
-                binds=bound,
-                gpu_route=route_of(tried[name].options),
-            )
+            bare = _container_arm(treatment, container, image, tried[name], added)
             arms[name] = with_driver(bare, driver)
         elif treatment.in_chroot:
             notify(f"{name}: exporting the image's file system, once")
@@ -127,11 +116,33 @@ def make_arms(
                 environment=_native_environment(image, added),
                 start=start,
                 deviations=(*lost, *unknown),
-                binds=bound,
+                binds=_bound(image),
                 gpu_route=OUTSIDE_DOCKER if gpu else None,
             )
             arms[name] = with_driver(bare, driver)
     return arms
+
+
+def _container_arm(
+    treatment: Treatment, runtime: Runtime, image: Image, tried: "Tried", added: Mapping[str, str]
+) -> Arm:
+    """A container environment with the flags that this host honours; the driver is mounted apart."""
+    return Arm(
+        replace(treatment, options=tried.options),
+        runtime,
+        image,
+        None,
+        environment={**added, **variables_of(tried.options)},
+        start=tried.start,
+        deviations=tried.deviations,
+        binds=_bound(image),
+        gpu_route=route_of(tried.options),
+    )
+
+
+def _bound(image: Image) -> tuple[Bind, ...]:
+    """The host's folders that are part of an image, read-only."""
+    return tuple((folder, folder, True) for folder in image.bound)
 
 
 def _baseline(study: Study) -> Treatment:

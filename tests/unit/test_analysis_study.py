@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from support.studies import small_study
 
 from sparkray.analysis import Analysis, analyse, comparisons, frames_of_rows
-from sparkray.analysis.context import DEFAULT_MARGINS, deviation_counts
+from sparkray.analysis.context import DEFAULT_MARGINS
 from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import DatasetError, UnknownNameError
@@ -345,18 +345,6 @@ def test_the_context_tells_what_was_done(analysis: Analysis) -> None:
     assert context["machines"][0]["gpus"] == ["NVIDIA GB10"]
     assert context["cooldown"] == "adaptive"
     assert context["started_at"] < context["ended_at"]
-
-
-def test_deviations_that_differ_in_their_count_alone_are_one() -> None:
-    told = [
-        ["11 requests were sent again", "--ulimit=nofile=5 left out"],
-        ["13 requests were sent again"],
-        [],
-        ["3 GPUs"],
-    ]
-    attempts = pl.DataFrame({"deviations": [*map(json.dumps, told), json.dumps(told[1]), None]})
-    expected = {"11 to 13 requests were sent again": 3, "--ulimit=nofile=5 left out": 1, "3 GPUs": 1}
-    assert deviation_counts(attempts) == expected
 
 
 def test_a_sequential_study_gets_the_verdicts_of_its_interim_analyses(
