@@ -68,6 +68,7 @@ class ConfigError(InputError):
 
 _SIZED = ("model", "GPU")
 """Kinds of names whose numbers tell one from another."""
+_HOW_TO_ADD = {"model": ". Another one needs a card: copy one of conf/models, and give its path in place of a name"}
 
 
 class UnknownNameError(InputError):
@@ -77,7 +78,8 @@ class UnknownNameError(InputError):
         self.kind, self.name, self.known = kind, name, known
         near = did_you_mean(name, known, exact_numbers=kind.startswith(_SIZED))
         hint = f"Did you mean {near!r}? " if near else ""
-        super().__init__(f"unknown {kind} {name!r}", f"{hint}Known: {', '.join(sorted(known)) or 'none'}")
+        add = _HOW_TO_ADD.get(kind, "")
+        super().__init__(f"unknown {kind} {name!r}", f"{hint}Known: {', '.join(sorted(known)) or 'none'}{add}")
 
     def __reduce__(self) -> tuple[type["UnknownNameError"], tuple[str, str, list[str]]]:
         return type(self), (self.kind, self.name, self.known)

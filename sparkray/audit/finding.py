@@ -1,14 +1,16 @@
 """Results of an audit: findings by gravity, and what could not be judged. Values are here, words in `texts.yaml`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from typing import Any, Literal
 
 Gravity = Literal["fatal", "grave", "note"]
 GRAVITIES: tuple[Gravity, ...] = ("fatal", "grave", "note")
 Values = Mapping[str, Any]
+_MOST_NAMES, _MOST_EVIDENCE, _MOST_ITEMS = 4, 6, 12
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,15 @@ class _Worded:
         """A text of the code; each of `items` is worded first where the code has a text for an `item`."""
         texts, values = _texts()[self.code], dict(self.values)
         if "item" in texts:
-            values["items"] = [texts["item"].render(item) for item in values["items"]]
+            worded = [texts["item"].render(item) for item in values["items"][:_MOST_ITEMS]]
+            more = len(values["items"]) - len(worded)
+            values["items"] = [*worded, *([f"and {more} more"] if more else [])]
         return str(texts[part].render(values))
+
+    @property
+    def subject(self) -> str:
+        """What of several of this code it is about, such as a model or a metric; empty where the code needs none."""
+        return self._text("subject") if "subject" in _texts()[self.code] else ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Finding(_Worded):
 
     gravity: Gravity = "note"
     rows: tuple[str, ...] = ()
+    parts: tuple["Finding", ...] = ()
 
     @property
     def message(self) -> str:
@@ -49,8 +59,11 @@ class Finding(_Worded):
 
     @property
     def evidence(self) -> str:
-        """The values that the finding rests on."""
-        return self._text("evidence")
+        """The values that the finding rests on; of a finding with parts, those of each."""
+        if not self.parts:
+            return self._text("evidence")
+        texts = [f"{part.subject}: {part.evidence}" if part.subject else part.evidence for part in self.parts]
+        return shortened(texts, _MOST_EVIDENCE, "; ")
 
     def document(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -90,11 +103,49 @@ class Report:
 
 
 def report_of(results: Iterable[Finding | NotJudged]) -> Report:
-    """Results in the order a reader needs them: by gravity, then by kind; nothing twice."""
-    once = {repr(one): one for one in results}.values()
-    findings = [one for one in once if isinstance(one, Finding)]
-    findings.sort(key=lambda finding: (GRAVITIES.index(finding.gravity), finding.kind))
-    return Report(tuple(findings), tuple(one for one in once if isinstance(one, NotJudged)))
+    """Results in the order a reader needs them: by gravity, then by kind; one finding for each kind and case of it."""
+    findings: dict[tuple[str, str], list[Finding]] = {}
+    left: dict[tuple[str, str], list[NotJudged]] = {}
+    for one in {repr(one): one for one in results}.values():
+        if isinstance(one, Finding):
+            findings.setdefault((one.code, one.gravity), []).append(one)
+        else:
+            numbers = {name: value for name, value in one.values.items() if not isinstance(value, str | list)}
+            left.setdefault((one.code, repr(numbers)), []).append(one)
+    merged = [_merged(alike) for alike in findings.values()]
+    merged.sort(key=lambda finding: (GRAVITIES.index(finding.gravity), finding.kind))
+    return Report(tuple(merged), tuple(NotJudged(alike[0].code, _joined(alike)) for alike in left.values()))
+
+
+def _merged(alike: list[Finding]) -> Finding:
+    """One finding of several of one code and gravity: it names what each is about, and has the rows of all."""
+    if len(alike) == 1:
+        return alike[0]
+    rows = tuple(dict.fromkeys(chain.from_iterable(finding.rows for finding in alike)))
+    return Finding(alike[0].code, _joined(alike), alike[0].gravity, rows, tuple(alike))
+
+
+def _joined(alike: Sequence[_Worded]) -> Values:
+    """The values of several texts as those of one: names are listed, lists joined; a number is that of the first."""
+    first = alike[0].values
+    if len(alike) == 1:
+        return first
+    values: dict[str, Any] = {}
+    for name, value in first.items():
+        every = [one.values[name] for one in alike]
+        if isinstance(value, str):
+            values[name] = shortened(list(dict.fromkeys(every)), _MOST_NAMES, ", ")
+        elif isinstance(value, list):
+            values[name] = list({repr(item): item for item in chain.from_iterable(every)}.values())
+        else:
+            values[name] = value
+    return values
+
+
+def shortened(texts: Sequence[str], most: int = _MOST_ITEMS, between: str = ", ") -> str:
+    """Texts in one, the first few in full and the others counted."""
+    more = len(texts) - most
+    return between.join(texts[:most]) + (f"{between}and {more} more" if more > 0 else "")
 
 
 @cache
@@ -105,6 +156,7 @@ def _texts() -> Mapping[str, Mapping[str, Any]]:
 
     made = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 - plain text; pages escape it
     made.filters["num"] = format
+    made.filters["listed"] = shortened
     source = yaml.safe_load((files(__package__) / "texts.yaml").read_text("utf-8"))
     return {
         code: {part: made.from_string(text.strip()) for part, text in parts.items()} for code, parts in source.items()

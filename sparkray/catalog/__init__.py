@@ -3,8 +3,9 @@
 `config` is pure; this room opens the files for it.
 """
 
+import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.experiment import Experiment
+from sparkray.config.gpu import Gpu, find, gpu_of
 from sparkray.config.model import ModelCard, Weights
 from sparkray.config.recipe import Recipe, recipe_of
 from sparkray.config.site import Site
@@ -87,7 +89,36 @@ class Catalog:
             UnknownNameError, ConfigError: No such site, or it is malformed.
         """
         mapping, source = self._site_mapping(name, ())
+        if mapping.get("devices"):
+            mapping = {**mapping, "devices": self._with_data_sheets(mapping["devices"])}
         return parse(Site, override(mapping, overrides or {}), source)
+
+    def gpus(self) -> list[Gpu]:
+        """The data sheets of `conf/gpus.csv`.
+
+        Raises:
+            ConfigError: The file cannot be read, or a row of it is malformed.
+        """
+        path = self.root / "conf/gpus.csv"
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                return [gpu_of(row) for row in csv.DictReader(file)]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}") from None
+
+    def _with_data_sheets(self, devices: object) -> object:
+        """Devices of a site; what an entry leaves out is taken from the data sheet of that name."""
+        if not isinstance(devices, Mapping):
+            return devices
+        gpus = self.gpus()
+
+        def filled(name: str, own: object) -> object:
+            sheet = find(gpus, name)
+            if sheet is None or not isinstance(own, Mapping) or "bandwidth_gb_s" in own:
+                return own
+            return {**{key: value for key, value in asdict(sheet.device).items() if value is not None}, **own}
+
+        return {name: filled(str(name), own) for name, own in devices.items()}
 
     def _site_mapping(self, name: str, seen: tuple[str, ...]) -> tuple[Mapping[str, Any], str]:
         mapping, source = self._mapping("conf/sites", "site", name)

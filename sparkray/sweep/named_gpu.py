@@ -1,21 +1,16 @@
-"""The machine that `--gpu NAME` means: the site that has such a GPU, or how to describe one that no site has.
-
-An unknown name is never taken for a similar one: an H100 PCIe has 0.6 times the bandwidth of an H100 SXM.
-"""
+"""The machine that `--gpu NAME` means: a data sheet of `conf/gpus.csv`, a device of a site, or one that was described."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sparkray.catalog import Catalog, parse_settings
-from sparkray.config.site import Site
+from sparkray.config.gpu import Gpu, find, near, plain
+from sparkray.config.site import Device, Site
 from sparkray.errors import InputError
 from sparkray.machine.finding import SPARK
-from sparkray.machine.fingerprint import site_for
 
 _OTHERS = "discrete-gpu"
-_SPARKS_GPU = "NVIDIA GB10"
-_MAKER = "nvidia "
 
 
 def site_settings(texts: Sequence[str]) -> Mapping[str, Any]:
@@ -27,37 +22,55 @@ def site_settings(texts: Sequence[str]) -> Mapping[str, Any]:
 
 
 def site_with_gpu(catalog: Catalog, gpu: str, name: str | None, settings: Mapping[str, Any]) -> tuple[Site, str]:
-    """The site of a GPU, with settings, and the GPU's name as NVML spells it.
+    """The site of a GPU, with settings and the GPU's data sheet, and the GPU's name as the file has it.
 
     Args:
-        catalog: Has the sites.
-        gpu: A name; upper and lower case are the same, and so is one without the maker.
-        name: The site that was asked for; None takes the one that has the GPU.
-        settings: Keys of the site that were set (`--set site.KEY=VALUE`). A bandwidth describes a GPU that no site has.
+        catalog: Has the sites and the data sheets.
+        gpu: A name of it, as `config.gpu.find` reads it.
+        name: The site that was asked for; None takes the GPU's own.
+        settings: Keys of the site that were set (`--set site.KEY=VALUE`). A bandwidth describes a GPU that no file has.
 
     Raises:
-        InputError: No site has it, or the one that was asked for has not.
+        InputError: Nothing describes it, or it is not of the site that was asked for.
     """
-    owners = {device: own for own in catalog.site_names() for device in catalog.site(own).devices}
-    if name is not None:
-        owners |= dict.fromkeys(catalog.site(name).devices, name)
-    owners.setdefault(_SPARKS_GPU, SPARK)
-    known = next((device for device in owners if _plain(device) == _plain(gpu)), None)
-    if known is None and site_for((gpu,)) == SPARK:
-        known = _SPARKS_GPU
+    own = next((one for one in _devices(catalog, name) if plain(one) == plain(gpu)), None)
+    if name is not None and own is not None:
+        return catalog.site(name, settings), own
+    gpus = catalog.gpus()
+    known = find(gpus, gpu)
     if known is None and settings.get("bandwidth_gb_s") is not None:
         return _described(catalog.site(name or _OTHERS, settings), settings), gpu
     if known is None:
         of_site = f" of site {name}" if name else ""
         message = f"unknown GPU{of_site} {gpu!r}: its data sheet is not in sparkray"
-        raise InputError(message, _how_to_add(catalog, gpu, owners))
-    if name is None:
-        return catalog.site(owners[known], settings), known
-    site = catalog.site(name, settings)
-    has_it = SPARK in (site.name, site.inherits) if known == _SPARKS_GPU else known in site.devices
-    if not has_it:
-        raise InputError(f"unknown GPU of site {name} {known!r}", f"It is of another site: --site {owners[known]}")
-    return site, known
+        raise InputError(message, _how_to_add(catalog, gpu, gpus))
+    site = catalog.site(name or known.site, settings)
+    is_spark = SPARK in (site.name, site.inherits)
+    if is_spark is not (known.site == SPARK):
+        raise InputError(f"unknown GPU of site {name} {known.name!r}", f"It is of another site: --site {known.site}")
+    return _with_sheet(site, known), known.name
+
+
+def site_of_gpus(catalog: Catalog, names: Sequence[str], settings: Mapping[str, Any]) -> Site | None:
+    """The site of GPUs that results name, where the file has all of them and they are of one site."""
+    gpus = catalog.gpus()
+    known = [find(gpus, name) for name in dict.fromkeys(names)]
+    sheets = [gpu for gpu in known if gpu is not None]
+    if not sheets or len(sheets) < len(known) or len({gpu.site for gpu in sheets}) > 1:
+        return None
+    site = catalog.site(sheets[0].site, settings)
+    for name, sheet in zip(dict.fromkeys(names), sheets, strict=True):
+        site = replace(site, devices={**site.devices, name: site.devices.get(sheet.name, sheet.device)})
+    return site
+
+
+def _devices(catalog: Catalog, name: str | None) -> Mapping[str, Device]:
+    return {} if name is None else catalog.site(name).devices
+
+
+def _with_sheet(site: Site, gpu: Gpu) -> Site:
+    """The site with one more device; what the site itself says about it stands."""
+    return replace(site, devices={gpu.name: gpu.device, **site.devices})
 
 
 def _described(site: Site, settings: Mapping[str, Any]) -> Site:
@@ -70,14 +83,10 @@ def _described(site: Site, settings: Mapping[str, Any]) -> Site:
     )
 
 
-def _plain(gpu: str) -> str:
-    return " ".join(gpu.casefold().split()).removeprefix(_MAKER)
-
-
-def _how_to_add(catalog: Catalog, gpu: str, known: Mapping[str, str]) -> str:
-    file = catalog.root / "conf/sites" / f"{_OTHERS}.yaml"
+def _how_to_add(catalog: Catalog, gpu: str, gpus: Sequence[Gpu]) -> str:
+    alike = near(gpus, gpu)
     return (
-        f"Give its memory bandwidth, --set site.bandwidth_gb_s=GB_PER_S (and site.memory_gib, site.compute_tflops), "
-        f"or add one line to `devices` in {file}: '{gpu}: {{bandwidth_gb_s: GB_PER_S, memory_gib: GIB}}'. "
-        f"Known: {', '.join(sorted(known))}"
+        f"Give its memory bandwidth, --set site.bandwidth_gb_s=GB_PER_S (and site.memory_gib, site.compute_tflops), or add "
+        f"one line to {catalog.root / 'conf/gpus.csv'}: '{gpu},,KIND,{_OTHERS},GB_PER_S,GIB,,SOURCE,no'"
+        + (f". Near: {', '.join(alike)}" if alike else "")
     )

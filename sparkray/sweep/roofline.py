@@ -10,6 +10,7 @@ import click
 from sparkray.catalog import Catalog, data_root
 from sparkray.checks.roofline import Judgement, Load, Roof, judge, machine_of
 from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape
+from sparkray.config.model_name import WeightFormat, format_names, format_of, packed, weight_format
 from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint, recognised_site
@@ -19,6 +20,7 @@ from sparkray.sweep.show import console, print_json, show
 
 # Above any batch, context or throughput there is; below where floating point gives up.
 _MOST = 10**9
+_LEAST_BITS, _MOST_BITS = 1.0, 32.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Question:
     load: Load
     answer: Judgement
     devices: int = 1
+    weights: WeightFormat | None = None
 
 
 def _finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -52,7 +55,8 @@ def _finite(_context: click.Context, _parameter: click.Parameter, value: float) 
     help="Generated tokens per second, over all sequences.",
 )
 @click.option("--site", metavar="NAME|FILE", help="The machine; default: that of --gpu, else this one.")
-@click.option("--gpu", metavar="NAME", help="The machine's GPU as NVML names it, such as 'NVIDIA H200'.")
+@click.option("--gpu", metavar="NAME", help="The machine's GPU, such as 'NVIDIA H200' or 'RTX 4090'.")
+@click.option("--weights", metavar="FORMAT|BITS", help="Weights other than the card's: q4_k_m, fp8, nvfp4, awq, 4.9.")
 @click.option(
     "--devices", type=click.IntRange(1, 1024), default=1, show_default=True, help="GPUs that share the model."
 )
@@ -99,10 +103,35 @@ def _asked(asked: dict[str, Any]) -> Question:
         raise InputError(
             f"the card of {card.name} has no shape, so its bytes cannot be counted", "Name a model card that has one"
         )
+    weights = None if asked["weights"] is None else _weights(asked["weights"])
+    shape = card.shape if weights is None or _is_of(card, weights) else packed(card.shape, weights)
     site = _machine(catalog, asked, site_settings(asked["settings"]))
     load = Load(asked["batch"], asked["context"], asked["tokens_per_step"], asked["kv_bits"])
-    answer = judge(card.shape, site, load=load, throughput_tok_s=asked["throughput"])
-    return Question(card, card.shape, site, load, answer, asked["devices"])
+    answer = judge(shape, site, load=load, throughput_tok_s=asked["throughput"])
+    return Question(card, shape, site, load, answer, asked["devices"], weights)
+
+
+def _weights(text: str) -> WeightFormat:
+    """A format by name, or mean bits of a weight. Raises InputError."""
+    known = format_of(text)
+    if known is not None:
+        return known
+    try:
+        bits = float(text)
+    except ValueError:
+        bits = math.nan
+    if not _LEAST_BITS <= bits <= _MOST_BITS:
+        raise InputError(
+            f"--weights {text!r} is neither a format of weights nor a number of bits",
+            f"Give bits from {_LEAST_BITS:g} to {_MOST_BITS:g}, or a format: {', '.join(format_names())}",
+        )
+    return WeightFormat(f"{bits:g} bits", bits, rest_16bit=False, source="as given")
+
+
+def _is_of(card: ModelCard, weights: WeightFormat) -> bool:
+    """Whether the card already has its weights in this format."""
+    own = weight_format(card.quantisation or card.dtype)
+    return own is not None and own.name == weights.name
 
 
 def _machine(catalog: Catalog, asked: Mapping[str, Any], settings: Mapping[str, Any]) -> Site:
@@ -126,6 +155,8 @@ def document(question: Question) -> dict[str, Any]:
         "reasons": list(answer.reasons),
         "terms": {
             "model": question.card.name,
+            "weights": question.weights.name if question.weights else question.card.quantisation or question.card.dtype,
+            "bits_per_weight": question.shape.bits_per_weight,
             "unverified": list(question.card.unverified),
             "site": site.name,
             "devices": question.devices,

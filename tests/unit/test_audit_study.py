@@ -47,8 +47,9 @@ def test_gravest_first() -> None:
 
 
 def test_one_model_under_three_names() -> None:
-    native, container = of_kind(judged(previous_study()), "indistinguishable_models")
-    for finding, runs in ((native, 30), (container, 33)):
+    (both,) = of_kind(judged(previous_study()), "indistinguishable_models")
+    assert both.message.startswith("native, container: ")
+    for finding, runs in zip(both.parts, (30, 33), strict=True):
         assert finding.gravity == "fatal"
         assert len(finding.rows) == runs
         assert all(size in finding.evidence for size in ("(7.6B by card)", "(72.7B by card)", "(116.8B by card)"))

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sparkray.catalog import Catalog, data_root
+
 Call = Callable[..., Any]
 
 
@@ -73,7 +75,10 @@ def test_a_gpu_can_be_named_and_counted(command_line: Call) -> None:
         ({"--model": "some.gguf"}, "no shape"),
         ({"--site": "cpu"}, "bandwidth"),
         ({"--site": "dgx-sparc"}, "dgx-spark"),
-        ({"--site": "discrete-gpu", "--gpu": "NVIDIA H20"}, "NVIDIA H200"),
+        ({"--site": "discrete-gpu", "--gpu": "NVIDIA H22"}, "NVIDIA H200"),
+        ({"--model": "Qwen2.5-7B"}, "Another one needs a card"),
+        ({"--weights": "q4_k_n"}, "Q4_K_M"),
+        ({"--weights": "nan"}, "--weights"),
         ({"--gpu": "NVIDIA H200"}, "unknown GPU of site dgx-spark"),
         ({"--batch": "0"}, "--batch"),
         ({"--throughput": "0"}, "--throughput"),
@@ -100,10 +105,16 @@ WORDS = ("--model", "Llama-3-8B", "--batch", "1", "--throughput", "10")
     ("gpu", "site", "bandwidth"),
     [
         ("NVIDIA GB10", "dgx-spark", 273),
-        ("gb10", "dgx-spark", 273),
+        ("DGX Spark", "dgx-spark", 273),
         ("NVIDIA H200", "discrete-gpu", 4800),
         ("h200", "discrete-gpu", 4800),
         ("NVIDIA H100 80GB HBM3", "discrete-gpu", 3350),
+        ("NVIDIA H100 PCIe", "discrete-gpu", 2000),
+        ("NVIDIA A100-SXM4-80GB", "discrete-gpu", 2039),
+        ("rtx 4090", "discrete-gpu", 1008),
+        ("AMD Instinct MI300X", "discrete-gpu", 5300),
+        ("M4 Max", "discrete-gpu", 546),
+        ("AMD Ryzen AI Max+ 395", "discrete-gpu", 256),
     ],
 )
 def test_a_gpu_is_enough_by_itself(command_line: Call, gpu: str, site: str, bandwidth: float) -> None:
@@ -111,37 +122,78 @@ def test_a_gpu_is_enough_by_itself(command_line: Call, gpu: str, site: str, band
     assert (terms["site"], terms["bandwidth_gb_s"]) == (site, bandwidth)
 
 
-OTHERS = ("NVIDIA H100 PCIe", "NVIDIA GH200 480GB", "NVIDIA Thor", "NVIDIA GeForce RTX 5090", "NVIDIA H20", "H100")
-
-
-@pytest.mark.parametrize("gpu", OTHERS)
+@pytest.mark.parametrize(
+    ("gpu", "near"),
+    [
+        ("NVIDIA H22", "NVIDIA H200"),
+        ("RTX 4095", "NVIDIA GeForce RTX 4090"),
+        ("Apple M7 Max", "Apple M4 Max"),
+        ("TPU v5e", ""),
+    ],
+)
 @pytest.mark.parametrize("site", [(), ("--site", "discrete-gpu")])
 def test_a_gpu_that_is_not_known_is_never_taken_for_another(
-    command_line: Call, gpu: str, site: tuple[str, ...]
+    command_line: Call, gpu: str, near: str, site: tuple[str, ...]
 ) -> None:
     done = command_line("roofline", *WORDS, "--gpu", gpu, *site)
     assert done.status == 2
     assert f"{gpu!r}: its data sheet is not in sparkray" in done.err
     assert "--set site.bandwidth_gb_s=" in done.err
-    assert f"'{gpu}: {{bandwidth_gb_s: " in done.err
+    assert f"'{gpu},,KIND," in done.err
     assert "did you mean" not in done.err.lower()
+    assert ("Near: " in done.err) is bool(near)
+    kinds = {one.kind for one in Catalog(data_root()).gpus() if one.name in done.err.partition("Near: ")[2].split(", ")}
+    assert (near in done.err, len(kinds)) == (True, 1 if near else 0), "of one kind"
 
 
 def test_a_gpu_that_is_not_known_can_be_described(command_line: Call) -> None:
-    terms = ask(command_line, *WORDS, "--gpu", "NVIDIA H100 PCIe", "--set", "site.bandwidth_gb_s=2000")[1]["terms"]
+    terms = ask(command_line, *WORDS, "--gpu", "NVIDIA X100", "--set", "site.bandwidth_gb_s=2000")[1]["terms"]
     assert (terms["bandwidth_gb_s"], terms["memory_gib"], terms["compute_tflops"]) == (2000, None, None)
 
 
-def test_the_line_that_the_message_gives_can_be_added(command_line: Call, tmp_path: Path) -> None:
+def test_a_device_of_a_site_of_ones_own_stands_before_the_data_sheet(command_line: Call, tmp_path: Path) -> None:
     site = tmp_path / "mine.yaml"
     site.write_text(
-        "name: mine\ninherits: discrete-gpu\ndevices:\n  NVIDIA Thor: {bandwidth_gb_s: 273, memory_gib: 122}\n"
+        "name: mine\ninherits: discrete-gpu\ndevices:\n  NVIDIA Thor: {bandwidth_gb_s: 270, memory_gib: 122}\n"
     )
     terms = ask(command_line, *WORDS, "--gpu", "NVIDIA Thor", "--site", str(site))[1]["terms"]
-    assert (terms["bandwidth_gb_s"], terms["memory_gib"]) == (273, 122)
+    assert (terms["bandwidth_gb_s"], terms["memory_gib"]) == (270, 122)
 
 
 def test_the_site_of_a_gpu_of_another_site_is_reported(command_line: Call) -> None:
     done = command_line("roofline", *WORDS, "--gpu", "NVIDIA GB10", "--site", "discrete-gpu")
     assert done.status == 2
     assert "--site dgx-spark" in done.err
+
+
+@pytest.mark.parametrize(
+    ("weights", "share"),
+    [("q4_k_m", 0.729), ("Q4_K - Medium", 0.729), ("4.9", 0.730), ("fp8", 1.19), ("bf16", 2.383)],
+)
+def test_weights_of_another_format(command_line: Call, weights: str, share: float) -> None:
+    """7.07 billion weights are streamed: 4.3 GB of Q4_K_M, 7.1 of FP8 at the least, 14.1 of BF16."""
+    words = (
+        "--model",
+        "DeepSeek-R1-7B",
+        "--batch",
+        "1",
+        "--throughput",
+        "46",
+        "--site",
+        "dgx-spark",
+        "--weights",
+        weights,
+    )
+    code, document = ask(command_line, *words)
+    assert document["terms"]["share_of_bound"] == pytest.approx(share, abs=0.002)
+    assert (code, document["verdict"]) == ((0, "plausible") if share < 1 else (1, "impossible"))
+
+
+def test_the_format_that_a_card_has_changes_nothing(command_line: Call) -> None:
+    words = ("--model", "GPT-OSS-120B", "--batch", "8", "--throughput", "146", "--site", "dgx-spark")
+    assert ask(command_line, *words, "--weights", "mxfp4")[1]["share"] == ask(command_line, *words)[1]["share"]
+
+
+def test_a_name_of_another_size_is_no_guess(command_line: Call) -> None:
+    for name in ("Qwen2.5-7B", "Llama-3-13B"):
+        assert "mean" not in command_line("roofline", "--model", name, "--batch", "1", "--throughput", "1").err
