@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 
 from sparkray.audit.case import THROUGHPUT, Case
-from sparkray.stats.samples import varies
+from sparkray.stats.samples import Vector, varies
 
 _LEAST_ROWS = 6
 _LEAST_DISTINCT = 5
 _NEGLIGIBLE = 1e-3
+_PAIRS = "affine pairs"
 _SPEED = ("throughput", "latency", "ttft", "itl", "duration")
 
 
@@ -27,19 +29,16 @@ class Affine:
     rows: tuple[str, ...]
 
 
-def affine_pairs(case: Case) -> Iterator[Affine]:
+def affine_pairs(case: Case) -> tuple[Affine, ...]:
     """Pairs of metrics with an sd of the residual below a thousandth of the sd itself, over 5 values or more.
 
     Measures of speed against each other do not count: throughput in tokens and in requests are one count by definition,
     and nobody takes them for two effects.
     """
-    for a, b in combinations(case.metrics, 2):
-        if _is_speed(a) and _is_speed(b):
-            continue
-        x, y = (a, b) if not b.startswith("engine_reported") else (b, a)
-        pair = _fit(case, x, y)
-        if pair is not None:
-            yield pair
+    if _PAIRS not in case.derived:
+        case.derived[_PAIRS] = tuple(_pairs(case))
+    pairs: tuple[Affine, ...] = case.derived[_PAIRS]
+    return pairs
 
 
 def distinct_metrics(case: Case) -> tuple[str, ...]:
@@ -50,24 +49,33 @@ def distinct_metrics(case: Case) -> tuple[str, ...]:
     return tuple(name for name in case.metrics if name not in twice)
 
 
+def _pairs(case: Case) -> Iterator[Affine]:
+    columns = {name: case.ok[name].to_numpy() for name in case.metrics}
+    for a, b in combinations(columns, 2):
+        if _is_speed(a) and _is_speed(b):
+            continue
+        x, y = (a, b) if not b.startswith("engine_reported") else (b, a)
+        both = ~(np.isnan(columns[x]) | np.isnan(columns[y]))
+        line = _fit(columns[x][both], columns[y][both])
+        if line is not None:
+            rows = case.ok["row"].filter(pl.Series(both)).to_list()
+            yield Affine(x, y, *line, tuple(rows))
+
+
 def _is_speed(metric: str) -> bool:
     return any(word in metric for word in _SPEED)
 
 
-def _fit(case: Case, x_name: str, y_name: str) -> Affine | None:
-    both = case.ok.drop_nulls([x_name, y_name])
-    x, y = both[x_name].to_numpy(), both[y_name].to_numpy()
-    if len(both) < _LEAST_ROWS or not (varies(x) and varies(y)):
-        return None
-    if min(len(np.unique(x)), len(np.unique(y))) < _LEAST_DISTINCT:
+def _fit(x: Vector, y: Vector) -> tuple[float, float, float] | None:
+    """Slope, intercept and greatest residual of y over x; None where it is no line, or too few values show one."""
+    if len(x) < _LEAST_ROWS or not (varies(x) and varies(y)):
         return None
     dx, dy = x - x.mean(), y - y.mean()
     sx, sy = np.max(np.abs(dx)), np.max(np.abs(dy))
     u, v = dx / sx, dy / sy
     steep = float(np.sum(u * v) / np.sum(u * u))
     residuals = v - steep * u
-    if np.std(residuals) > _NEGLIGIBLE * np.std(v):
+    if np.std(residuals) > _NEGLIGIBLE * np.std(v) or min(len(np.unique(x)), len(np.unique(y))) < _LEAST_DISTINCT:
         return None
     slope = steep * float(sy) / float(sx)
-    residual = float(np.max(np.abs(residuals)) * sy)
-    return Affine(x_name, y_name, slope, float(y.mean() - slope * x.mean()), residual, tuple(both["row"].to_list()))
+    return slope, float(y.mean() - slope * x.mean()), float(np.max(np.abs(residuals)) * sy)

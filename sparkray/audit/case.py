@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -47,8 +49,14 @@ class Cell:
         return max(batches, default=None)
 
     def values(self, metric: str) -> np.ndarray:
-        """Values of a metric, nulls left out, in the cell's order."""
-        return numbers(self.frame, metric)
+        """Values of a metric, nulls left out, in the cell's order; the same array each time."""
+        if metric not in self._values:
+            self._values[metric] = numbers(self.frame, metric)
+        return self._values[metric]
+
+    @cached_property
+    def _values(self) -> dict[str, np.ndarray]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -63,18 +71,20 @@ class Case:
     cards: Mapping[str, ModelCard] = field(default_factory=dict)
     site: Site | None = None
     batch: int | None = None
+    # What several questions need and one computes.
+    derived: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def ok(self) -> pl.DataFrame:
         """The rows that count."""
         return self.results.ok
 
-    @property
+    @cached_property
     def metrics(self) -> tuple[str, ...]:
         """Metric columns with values."""
         return self.results.metrics
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """All cells, by model and environment, the reference environment first."""
         cells: list[Cell] = []
@@ -85,8 +95,16 @@ class Case:
 
     def by_model(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Rows that count, a model at a time."""
-        for (model,), group in self.ok.group_by("model", maintain_order=True):
-            yield str(model), group
+        yield from self._models
+
+    @cached_property
+    def _models(self) -> list[tuple[str, pl.DataFrame]]:
+        return [(str(model), group) for (model,), group in self.ok.group_by("model", maintain_order=True)]
+
+    @cached_property
+    def orders(self) -> dict[str, tuple[pl.DataFrame, str] | None]:
+        """Rows of each model by time over its arms, and the basis of the order; None without one."""
+        return {model: across_arms(frame) for model, frame in self._models}
 
     def card(self, model_name: str) -> ModelCard | None:
         """The card of a model, if there is one."""
@@ -182,8 +200,8 @@ def interleaved(case: Case) -> bool:
 
     A model with one arm is compared with nothing, so that its drift misleads nobody.
     """
-    for _, frame in case.by_model():
-        ordered, arms = across_arms(frame), frame["environment"].n_unique()
+    for model, frame in case.by_model():
+        ordered, arms = case.orders[model], frame["environment"].n_unique()
         if arms > 1 and (ordered is None or stretches(ordered[0]["environment"].to_list()) <= 2 * arms):
             return False
     return True

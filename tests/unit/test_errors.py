@@ -45,6 +45,8 @@ def test_errors_cross_processes_whole(kind: type[SparkrayError]) -> None:
 
 def test_an_unknown_name_says_what_is_near_and_crosses_processes() -> None:
     error = UnknownNameError("model", "alfa", ["Gamma", "Alpha"])
-    assert str(error) .startswith("unknown model 'alfa'. Did you mean 'Alpha'? Known: Alpha, Gamma. Another one needs a card")
+    assert str(error).startswith(
+        "unknown model 'alfa'. Did you mean 'Alpha'? Known: Alpha, Gamma. Another one needs a card"
+    )
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert "Known: none" in str(UnknownNameError("model", "x", []))

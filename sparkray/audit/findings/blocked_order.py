@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from sparkray.audit.case import Case, across_arms, labels, reference_first, stretches
+from sparkray.audit.case import Case, labels, reference_first, stretches
 from sparkray.audit.finding import Finding, NotJudged
 
 _LEAST_RUNS = 3
@@ -20,7 +20,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     for model, frame in case.by_model():
         if frame["environment"].n_unique() == 1:
             continue
-        ordered = across_arms(frame)
+        ordered = case.orders[model]
         if ordered is None:
             yield NotJudged("blocked_order/unknown", {"model": model})
             continue

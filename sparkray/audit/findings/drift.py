@@ -9,7 +9,7 @@ from sparkray.audit.case import Case, Cell, interleaved, rows_of
 from sparkray.audit.family import families
 from sparkray.audit.finding import Finding, Gravity, NotJudged
 from sparkray.stats.samples import varies
-from sparkray.stats.serial import Memory, effective_n, memory, pooled_lag1_p, trend_p
+from sparkray.stats.serial import Memory, effective_n, may_trend, memory, pooled_lag1_p, trend_p
 
 _LEVEL = 0.01
 _LEAST_RUNS = 5
@@ -40,16 +40,18 @@ def _usable(cell: Cell, metric: str) -> bool:
 
 def _trends(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterator[Finding]:
     count = sum(map(len, varying.values()))
-    tested = {metric: [(cell, trend_p(cell.values(metric))) for cell in cells] for metric, cells in varying.items()}
-    moved = {
-        metric: clear
-        for metric, pairs in tested.items()
-        if (clear := [pair for pair in pairs if pair[1] * count < _LEVEL])
-    }
+    moved = {metric: clear for metric, cells in varying.items() if (clear := _clear_trends(cells, metric, count))}
     for best, label, members in families({metric: min(p for _, p in pairs) for metric, pairs in moved.items()}):
         items = [_thirds(cell.values(best)) | {"cell": cell.name, "p": p} for cell, p in moved[best]]
         rows = rows_of(cell for metric in members for cell, _ in moved[metric])
         yield Finding("drift", {"metrics": label, "items": items}, gravity, rows)
+
+
+def _clear_trends(cells: Sequence[Cell], metric: str, tests: int) -> list[tuple[Cell, float]]:
+    """Cells with a trend that is clear among so many tests, and its p."""
+    level = _LEVEL / tests
+    likely = [cell for cell in cells if may_trend(cell.values(metric), level)]
+    return [(cell, p) for cell in likely if (p := trend_p(cell.values(metric))) < level]
 
 
 def _thirds(values: np.ndarray) -> dict[str, object]:

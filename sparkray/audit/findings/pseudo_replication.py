@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from sparkray.audit.case import Case, across_arms, labels, stretches
+from sparkray.audit.case import Case, labels, stretches
 from sparkray.audit.finding import Finding, NotJudged
 
 _LEAST_RUNS = 3
@@ -30,7 +30,7 @@ def _one_stretch(case: Case) -> Iterator[Finding]:
     items = []
     rows: list[str] = []
     for model, frame in case.by_model():
-        ordered, arms = across_arms(frame), frame["environment"].n_unique()
+        ordered, arms = case.orders[model], frame["environment"].n_unique()
         fewest = min(frame["environment"].value_counts()["count"])
         if ordered is None or arms == 1 or fewest < _LEAST_RUNS:
             continue
