@@ -1,10 +1,9 @@
 """Would these results survive a reviewer? Frames in, findings out.
 
-`readers.read` makes the normal form of `results` out of a dataset of sparkray's, the JSON of the study before it, or a
-table; `knowledge.case_of` adds what is known beside it (model cards, the machine); `audit` asks every question. A question
-is a file in `findings/` with one function, `judge(case)`, which yields a `Finding` for what it objects to and a
-`NotJudged` for what the input leaves open, as a code with values; `texts.yaml` has the words of each code. Everything but
-the reader is pure.
+`readers` make the normal form of `results` out of what people publish; `knowledge.case_of` adds what is known beside it
+(model cards, the machine); `audit` asks every question. A question is a file in `findings/` with one function,
+`judge(case)`, which yields a `Finding` for what it objects to and a `NotJudged` for what the input leaves open, as a code
+with values; `texts.yaml` has the words of each code. Everything but the readers is pure.
 
 A question never fails on dirty data: the normal form holds typed values or null, and each question looks at what is
 there.
@@ -12,13 +11,18 @@ there.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sparkray.audit import findings
 from sparkray.audit.case import Case, labels, status_counts
-from sparkray.audit.finding import Finding, NotJudged, Report, report_of
+from sparkray.audit.finding import Finding, NotJudged, Question, Report, report_of
 
 Judge = Callable[[Case], Iterator[Finding | NotJudged]]
+# Questions about a difference between arms: with one arm there is nothing to judge.
+_ABOUT_ARMS = frozenset(("ambiguous_memory", "arm_state", "blocked_order", "confounded_arms", "different_files"))
+# What is judged on an assumption is judged, and so is a question of which another part was.
+_IN_PART = ("beyond_roofline/batch", "pseudo_replication/unknown")
+_HALVES = frozenset(("arm_state/temperature", "arm_state/memory"))
 
 
 def questions() -> Mapping[str, Judge]:
@@ -29,16 +33,34 @@ def questions() -> Mapping[str, Judge]:
 
 def audit(case: Case) -> Report:
     """Ask every question of a case."""
-
-    def results() -> Iterator[Finding | NotJudged]:
-        yield from case.results.remarks
-        if len(case.ok):
-            for judge in questions().values():
-                yield from judge(case)
-            return
-        yield NotJudged("everything")
+    results: list[Finding | NotJudged] = list(case.results.remarks)
+    if not len(case.ok):
+        results.append(NotJudged("everything"))
         frame = case.results.frame
         if len(frame):
-            yield Finding("no_results", {"statuses": status_counts(frame)}, "grave", labels(frame))
+            results.append(Finding("no_results", {"statuses": status_counts(frame)}, "grave", labels(frame)))
+        return report_of(results, [Question(name, False, (NotJudged("everything"),)) for name in questions()])
+    if case.results.primary is None:
+        results.append(Finding("no_metric", {"columns": case.metrics}, "grave"))
+    asked: list[Question] = []
+    arms = case.ok["environment"].unique().to_list()
+    for name, judge in questions().items():
+        if len(arms) == 1 and name in _ABOUT_ARMS:
+            asked.append(Question(name, False, (NotJudged("arms/one", {"environment": arms[0]}),)))
+            continue
+        answer = list(judge(case))
+        results += answer
+        asked.append(_question(case, name, answer))
+    return report_of(results, asked)
 
-    return report_of(results())
+
+def _question(case: Case, name: str, answer: Sequence[Finding | NotJudged]) -> Question:
+    """Whether a question was judged: with a finding, or for all that it does not name as open."""
+    left = tuple(one for one in answer if isinstance(one, NotJudged))
+    codes = {one.code for one in left}
+    if codes < _HALVES or codes <= set(_IN_PART):
+        return Question(name, True, left)
+    subjects = {one.subject for one in left}
+    everything = {cell.name for cell in case.cells}, set(case.ok["model_name"]), set(case.ok["model"])
+    whole = None in subjects or any(every <= subjects for every in everything)
+    return Question(name, len(answer) > len(left) or not whole, left)

@@ -85,24 +85,78 @@ class NotJudged(_Worded):
         """What is missing to answer it."""
         return self._text("reason")
 
+    @property
+    def subject(self) -> str | None:
+        """The model, cell or arms that it is about; None where it is about the whole input."""
+        return next(
+            (
+                str(self.values[name])
+                for name in ("model", "cell", "environments", "environment")
+                if name in self.values
+            ),
+            None,
+        )
+
     def document(self) -> dict[str, str]:
         """As plain values for JSON."""
         return {"kind": self.kind, "reason": self.reason}
 
 
 @dataclass(frozen=True)
-class Report:
-    """Findings, gravest first, and what could not be judged."""
+class Question:
+    """A question with its answer: whether it was judged at all, and what it left open."""
 
-    findings: tuple[Finding, ...]
-    not_judged: tuple[NotJudged, ...]
+    name: str
+    judged: bool
+    open: tuple[NotJudged, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """As plain values for JSON."""
-        return {name: [one.document() for one in getattr(self, name)] for name in ("findings", "not_judged")}
+        return {"name": self.name, "judged": self.judged, "reasons": [one.reason for one in self.open]}
 
 
-def report_of(results: Iterable[Finding | NotJudged]) -> Report:
+@dataclass(frozen=True)
+class Report:
+    """Findings, gravest first, what could not be judged, and the questions that were asked."""
+
+    findings: tuple[Finding, ...]
+    not_judged: tuple[NotJudged, ...]
+    questions: tuple[Question, ...] = ()
+
+    @property
+    def judged(self) -> int:
+        """How many questions were judged, at least for some model."""
+        return sum(question.judged for question in self.questions)
+
+    @property
+    def coverage(self) -> str:
+        """`judged N of M questions; not judged: ... because ...`, for people."""
+        names: dict[str, list[str]] = {}
+        for question in self.questions:
+            if question.open and not question.judged:
+                names.setdefault(self._reason(question), []).append(question.name)
+        reasons = [f"{', '.join(listed)} because {reason}" for reason, listed in names.items()]
+        tail = f"; not judged: {'; '.join(reasons)}" if reasons else ""
+        return f"judged {self.judged} of {len(self.questions)} questions{tail}"
+
+    def _reason(self, question: Question) -> str:
+        """Why a question was not judged, over all models."""
+        code = question.open[0].code
+        return next((one.reason for one in self.not_judged if one.code == code), question.open[0].reason)
+
+    @property
+    def remarks(self) -> tuple[NotJudged, ...]:
+        """What could not be judged beside the reasons of `coverage`."""
+        told = {question.open[0].code for question in self.questions if question.open and not question.judged}
+        return tuple(one for one in self.not_judged if one.code not in told)
+
+    def document(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        lists = {name: [one.document() for one in getattr(self, name)] for name in ("findings", "not_judged")}
+        return {**lists, "judged": self.judged, "questions": [question.document() for question in self.questions]}
+
+
+def report_of(results: Iterable[Finding | NotJudged], questions: Iterable[Question] = ()) -> Report:
     """Results in the order a reader needs them: by gravity, then by kind; one finding for each kind and case of it."""
     findings: dict[tuple[str, str], list[Finding]] = {}
     left: dict[tuple[str, str], list[NotJudged]] = {}
@@ -114,7 +168,8 @@ def report_of(results: Iterable[Finding | NotJudged]) -> Report:
             left.setdefault((one.code, repr(numbers)), []).append(one)
     merged = [_merged(alike) for alike in findings.values()]
     merged.sort(key=lambda finding: (GRAVITIES.index(finding.gravity), finding.kind))
-    return Report(tuple(merged), tuple(NotJudged(alike[0].code, _joined(alike)) for alike in left.values()))
+    left_open = tuple(NotJudged(alike[0].code, _joined(alike)) for alike in left.values())
+    return Report(tuple(merged), left_open, tuple(questions))
 
 
 def _merged(alike: list[Finding]) -> Finding:

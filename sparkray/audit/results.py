@@ -1,24 +1,25 @@
 """The one form that every reader produces: a frame of runs, typed, with null for what is not there. Pure.
 
-Columns: those of `COLUMNS`, and one Float64 column per metric under the names of `metrics` (or the input's own name,
-where sparkray has none). `row` is the label by which a finding names a row. `level` is the level of the load (batch,
-concurrency) where the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does
-not. Values that cannot be read are null and counted in `remarks`.
+Columns: those of `COLUMNS`; one Float64 column per metric under the names of `metrics` (or the input's own name, where
+sparkray has none); and whatever else the input has, as text. `row` is the label by which a finding names a row. `roles`
+has the role of a column where its format shows it. `level` is the level of the load and of the test's own parameters where
+the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does not. Values that
+cannot be read are null: a finding where a metric is lost, else counted in `remarks`.
 """
 
-import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import polars as pl
 
-from sparkray.audit import values
-from sparkray.audit.finding import NotJudged
-from sparkray.metrics import BY_NAME
+from sparkray.audit.finding import Finding, NotJudged
 
 Row = Mapping[str, Any]
+# What a column is: a parameter of the test (it makes cells), a measured value, an identity or setting (engine, image),
+# a state of the machine, a time of day.
+Role = Literal["parameter", "metric", "identity", "state", "time"]
+THROUGHPUT = "output_throughput_tok_s"
 # Source name of a sparkray dataset.
 DATASET = "sparkray dataset"
 
@@ -42,6 +43,7 @@ _TEXT = (
     "model_sha256",
     "stated_model",
     "environment",
+    "stated_level",
     "level",
     "status",
     "site",
@@ -49,27 +51,20 @@ _TEXT = (
     "image_digest",
     "rootfs_digest",
 )
-_INTEGER = ("iteration", "block", "position", "batch", "devices")
-_SCHEMA: dict[str, type[pl.DataType]] = {
+# Of the requests of a run: asked for, answered, failed.
+REQUESTS = ("requests_asked", "requests_completed", "requests_failed")
+INTEGER = ("iteration", "block", "position", "batch", "devices", *REQUESTS)
+SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(_TEXT, pl.String),
-    **dict.fromkeys(_INTEGER, pl.Int64),
+    **dict.fromkeys(INTEGER, pl.Int64),
     "started_s": pl.Float64,
     "simulated": pl.Boolean,
     "speculative": pl.Boolean,
     **dict.fromkeys(STATE, pl.Float64),
 }
-COLUMNS = tuple(_SCHEMA)
-_POSITIVE = ("throughput", "latency", "ttft", "itl")
-_ENOUGH_NUMBERS = 0.8
-_EDGE = "(start|begin|end|finish|stop|submit|creat|complet)(ed|ing|ning|e|s)?"
-_MOMENT = re.compile(
-    rf"(^|_)(timestamp|datetime|date|epoch)(_|$)|^(run_|job_)?{_EDGE}_?(time|at|ts|date|utc|unix|epoch)(_(s|ms|us|ns))?$"
-    rf"|^{_EDGE}(_(s|ms|us|ns))?$"
-)
-_TIME_WORD = re.compile(rf"time|when|clock|_at$|_ts$|(^|_){_EDGE}(_|$)")
-# Seconds and milliseconds since 1970 from 2001 to 2065.
-_EPOCHS = ((1e9, 3e9), (1e12, 3e12))
-_OK = ("ok", "success", "succeeded", "completed", "done", "pass", "passed")
+COLUMNS = tuple(SCHEMA)
+# What a study is about, the most telling first.
+_PRIMARY = (THROUGHPUT, "request_throughput_req_s", "latency_mean_ms", "latency_p50_ms", "tpot_mean_ms", "itl_mean_ms")
 
 
 @dataclass(frozen=True)
@@ -100,11 +95,12 @@ class Results:
     source: str
     frame: pl.DataFrame
     claims: tuple[Claim, ...] | None = None
-    remarks: tuple[NotJudged, ...] = ()
+    remarks: tuple[Finding | NotJudged, ...] = ()
     default_site: str | None = None
     planned: tuple[tuple[str, str], ...] = ()
     gpus: tuple[str, ...] = ()
     own_images: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, Role] = field(default_factory=dict)
 
     @property
     def own(self) -> bool:
@@ -121,135 +117,52 @@ class Results:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metric columns that hold any value."""
-        frame = self.frame
-        return tuple(name for name in frame.columns if name not in _SCHEMA and frame[name].null_count() < len(frame))
+        return tuple(name for name in self.others if self._is_metric(name))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Columns outside the normal form that hold any value: metrics, parameters, identities, states."""
+        return tuple(name for name in self.frame.columns if name not in SCHEMA and self.frame[name].count())
+
+    @property
+    def primary(self) -> str | None:
+        """The metric that the study is about, as far as that shows: throughput, else a latency, else the first."""
+        metrics = self.metrics
+        return next((name for name in (*_PRIMARY, *metrics) if name in metrics), None)
+
+    def _is_metric(self, name: str) -> bool:
+        return self.roles.get(name, "metric") == "metric" and self.frame.schema[name] == pl.Float64
+
+    def with_roles(self, roles: Mapping[str, Role]) -> "Results":
+        """The same rows with further roles of columns; each level of a parameter becomes a cell of its own."""
+        every = {**self.roles, **roles}
+        return replace(self, roles=every, frame=levelled(self.frame, every))
 
 
-class _Dirt:
-    """Counts values that could not be read, with one example a column."""
+def levelled(frame: pl.DataFrame, roles: Mapping[str, Role]) -> pl.DataFrame:
+    """Each level of the load and of the parameters under a name of its own: no replicate of what another level measured.
 
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: dict[str, str] = {}
-
-    def read(self, name: str, value: Any, parse: Callable[[Any], Any]) -> Any:  # noqa: ANN401
-        if value is None or value == "":
-            return None
-        parsed = parse(value)
-        if parsed is None:
-            self.counts[name] += 1
-            self.examples.setdefault(name, _shown(value))
-        return parsed
-
-    def remarks(self) -> tuple[NotJudged, ...]:
-        return tuple(
-            NotJudged("dirty_values/values", {"column": name, "count": count, "example": self.examples[name]})
-            for name, count in self.counts.items()
-        )
-
-
-def _shown(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, int) and abs(value) > values.GREATEST:
-        return "an integer beyond 1e15"
-    shown = repr(value).encode("utf-8", "replace").decode()
-    return shown if len(shown) <= 40 else f"{shown[:40]}…"  # noqa: PLR2004
-
-
-def results_of(source: str, rows: Sequence[Row], **known: Any) -> Results:  # noqa: ANN401
-    """Rows under the names of this module (any other name that holds numbers is a metric) as `Results`.
-
-    Args:
-        source: What kind of input it was, for people.
-        rows: One mapping a run.
-        known: Further fields of `Results`; `remarks` are added to.
+    What has one value in every arm of every model makes no level: arms may differ in it (then it is an alternative cause of
+    their difference), and models may each have their own batch and still be one cell an arm.
     """
-    dirt = _Dirt()
-    rows = [{_plain(name): value for name, value in row.items()} for row in rows]
-    names = _metric_names(rows)
-    moments = [name for name in names if _is_moment(name, [row.get(name) for row in rows])]
-    parsers = _parsers() | {name: _metric_parser(name) for name in names if name not in moments}
-    typed = [{name: dirt.read(name, row.get(name), parse) for name, parse in parsers.items()} for row in rows]
-    frame = pl.DataFrame(typed, schema=_SCHEMA | {name: pl.Float64 for name in parsers if name not in _SCHEMA})
-    frame = frame.with_columns(
-        pl.col("status").fill_null("ok"),
-        pl.col("model_name").fill_null(pl.col("model")),
-        pl.coalesce("row", pl.format("row {}", pl.int_range(1, pl.len() + 1))).alias("row"),
+    stated = frame["stated_level"].null_count() < len(frame)
+    names = [name for name, role in roles.items() if role == "parameter" and name in frame.columns]
+    names = [*([] if stated else ["batch"]), *names]
+    parts = [_part(frame, name) for name in names if _varies_in_an_arm(frame, name)]
+    level = pl.concat_str("stated_level", *parts, separator=" ", ignore_nulls=True)
+    named = pl.format("{} {}", "model_name", "level")
+    return frame.with_columns(level=pl.when(level != "").then(level)).with_columns(
+        model=pl.when(pl.col("level").is_null()).then("model_name").otherwise(named)
     )
-    frame = _levelled(frame)
-    times = (NotJudged("columns", {"column": name}) for name in moments)
-    remarks = (*known.pop("remarks", ()), *dirt.remarks(), *times, *_unplaced(frame))
-    return Results(source, frame, remarks=remarks, **known)
 
 
-def _levelled(frame: pl.DataFrame) -> pl.DataFrame:
-    """Each level of the load under a name of its own: what was measured at one batch is no replicate of another's.
-
-    Batches are levels only where one model has several: models may each have their own batch and still be one cell an arm.
-    """
-    batches = frame.drop_nulls("batch").group_by("model_name").agg(pl.col("batch").n_unique())["batch"]
-    if frame["level"].null_count() == len(frame) and bool((batches > 1).any()):
-        frame = frame.with_columns(level=pl.format("batch={}", "batch"))
-    named = pl.format("{} {}", "model", "level")
-    return frame.with_columns(model=pl.when(pl.col("level").is_null()).then("model").otherwise(named))
+def _varies_in_an_arm(frame: pl.DataFrame, name: str) -> bool:
+    counts = frame.drop_nulls(name).group_by("model_name", "environment").agg(pl.col(name).n_unique())[name]
+    return bool((counts > 1).any())
 
 
-def _plain(name: str) -> str:
-    """A column's name without what polars takes for a pattern."""
-    return re.sub(r"[*^$]", "_", values.text(name) or "unnamed")
-
-
-def _parsers() -> dict[str, Callable[[Any], Any]]:
-    return {
-        **dict.fromkeys(_TEXT, values.text),
-        "status": _status,
-        **dict.fromkeys(_INTEGER, values.integer),
-        "started_s": values.seconds,
-        "simulated": values.flag,
-        "speculative": values.flag,
-        **dict.fromkeys(STATE, values.number),
-    }
-
-
-def _status(value: Any) -> str | None:  # noqa: ANN401
-    word = values.text(value)
-    return "ok" if word is not None and word.casefold() in _OK else word
-
-
-def _metric_parser(name: str) -> Callable[[Any], float | None]:
-    if not any(word in name for word in _POSITIVE):
-        return values.number
-
-    def above_zero(value: Any) -> float | None:  # noqa: ANN401
-        parsed = values.number(value)
-        return parsed if parsed is not None and parsed >= values.LEAST else None
-
-    return above_zero
-
-
-def _metric_names(rows: Sequence[Row]) -> list[str]:
-    """Numeric columns outside the normal form; those of `metrics` always."""
-    names = dict.fromkeys(name for row in rows for name in row if name not in _SCHEMA)
-    return [name for name in names if name in BY_NAME or _holds_numbers([row.get(name) for row in rows])]
-
-
-def _holds_numbers(column: Sequence[Any]) -> bool:
-    known = [value for value in column if value is not None and value != ""]
-    return bool(known) and sum(values.number(v) is not None for v in known) >= _ENOUGH_NUMBERS * len(known)
-
-
-def _is_moment(name: str, column: Sequence[Any]) -> bool:
-    """Whether a column holds times of day, by its name, or by a hint in it and values that are dates.
-
-    Times rise from run to run, so that as a metric they would be nothing but drift.
-    """
-    if name in BY_NAME:
-        return False
-    lowered = name.casefold().replace(" ", "_").replace("-", "_")
-    numbers = [number for value in column if (number := values.number(value)) is not None]
-    dated = all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
-    return bool(_MOMENT.search(lowered)) or (dated and bool(_TIME_WORD.search(lowered)))
-
-
-def _unplaced(frame: pl.DataFrame) -> list[NotJudged]:
-    lost = frame.filter(pl.col("model").is_null() | pl.col("environment").is_null())
-    return [NotJudged("dirty_values/unnamed", {"count": len(lost)})] if len(lost) else []
+def _part(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """`name=value`, whole numbers without a point; null where there is no value."""
+    column = frame[name]
+    whole = column.dtype == pl.Float64 and bool((column.drop_nulls() % 1 == 0).all())
+    return pl.format("{}={}", pl.lit(name), pl.col(name).cast(pl.Int64) if whole else pl.col(name))

@@ -1,23 +1,38 @@
 """Parses dirty values into typed ones; what does not parse is None, and the caller counts it. Pure."""
 
 import math
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 GREATEST = 1e15
 LEAST = 1e-9
 _MOST_INTEGER = 10**12
-_COMPACT_TIME = "%Y%m%d_%H%M%S"
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0", "")
-_EARLIEST_S, _LATEST_S = 1e8, 1e11
+_TIMES = ("%Y%m%d_%H%M%S", "%Y%m%d-%H%M%S", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
+_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
+_EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
+# What people write where they have no value.
+_NOTHING = frozenset(("", "-", "--", "–", "—", "n/a", "na", "nan", "none", "null", "nil", "missing", "#n/a"))
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
-def number(value: Any) -> float | None:  # noqa: ANN401 - whatever a file held
-    """A finite number below 1e15 in size, also when written as text; None for anything else."""
+def missing(value: Any) -> bool:  # noqa: ANN401 - whatever a file held
+    """Whether a cell states that it has no value."""
+    if isinstance(value, str):
+        return value.strip().casefold() in _NOTHING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def number(value: Any) -> float | None:  # noqa: ANN401
+    """A finite number below 1e15 in size, also as text (`1180.5`, `1,180.5`); None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, str) and "_" in value:  # Python reads `20251110_090000` as a number
-        return None
+    if isinstance(value, str):
+        if "_" in value:  # Python reads `20251110_090000` as a number
+            return None
+        if "," in value and _GROUPED.fullmatch(value.strip()):
+            value = value.replace(",", "")
     try:
         parsed = float(value)
     except (ValueError, OverflowError):
@@ -50,25 +65,39 @@ def flag(value: Any) -> bool | None:  # noqa: ANN401
 
 
 def seconds(value: Any) -> float | None:  # noqa: ANN401
-    """A moment in seconds since 1970, from a datetime, `YYYYMMDD_HHMMSS`, ISO 8601 or such seconds; no zone is UTC."""
-    if isinstance(value, datetime):
-        return _since_1970(value)
-    written = text(value)
-    if written is None:
-        return None
-    for parse in (lambda: datetime.strptime(written, _COMPACT_TIME).replace(tzinfo=UTC), _iso(written)):
+    """A moment in seconds since 1970, from a datetime, `YYYYMMDD_HHMMSS`, ISO 8601 or an epoch; no zone is UTC."""
+    moment = _moment(value)
+    if moment is not None:
+        aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         try:
-            return _since_1970(parse())
+            return (aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+        except OverflowError:
+            return None
+    as_number = number(value) if not isinstance(value, int) or isinstance(value, bool) else float(min(value, 10**21))
+    scales = (scale for low, high, scale in _EPOCHS_S if as_number is not None and low < as_number < high)
+    scale = next(scales, None)
+    return None if as_number is None or scale is None else as_number * scale
+
+
+def has_zone(value: Any) -> bool:  # noqa: ANN401
+    """Whether a moment states its time zone; seconds since 1970 do."""
+    moment = _moment(value)
+    return moment is None or moment.tzinfo is not None
+
+
+def _moment(value: Any) -> datetime | None:  # noqa: ANN401
+    if isinstance(value, datetime):
+        return value
+    written = value.strip() if isinstance(value, str) else None
+    if not written or not written[:1].isdigit():
+        return None
+    for parse in (*(_strptime(form) for form in _TIMES), datetime.fromisoformat):
+        try:
+            return parse(written)
         except (ValueError, OverflowError):
             continue
-    as_number = number(value)
-    return as_number if as_number is not None and _EARLIEST_S < as_number < _LATEST_S else None
+    return None
 
 
-def _iso(written: str) -> Any:  # noqa: ANN401
-    return lambda: datetime.fromisoformat(written)
-
-
-def _since_1970(moment: datetime) -> float:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+def _strptime(form: str) -> Callable[[str], datetime]:
+    return lambda written: datetime.strptime(written, form)  # noqa: DTZ007 - a zone is added where it is known

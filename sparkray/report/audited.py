@@ -7,7 +7,7 @@ import polars as pl
 from sparkray.analysis import Analysis
 from sparkray.audit import audit
 from sparkray.audit.knowledge import case_of
-from sparkray.audit.readers import dataset_results
+from sparkray.audit.readers.dataset import dataset_results
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import UnknownNameError
 

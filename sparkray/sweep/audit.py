@@ -1,6 +1,8 @@
 """`audit`: would these results survive a review? Also on other people's data."""
 
-from collections.abc import Mapping
+import csv
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,11 @@ from sparkray import __version__
 from sparkray.audit import audit as judge_all
 from sparkray.audit.finding import GRAVITIES
 from sparkray.audit.knowledge import case_of, machine_words
-from sparkray.audit.readers import read
+from sparkray.audit.readers import Source, read_all
 from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.site import Site
-from sparkray.errors import ConfigError, UnknownNameError
+from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.store import write_atomically
 from sparkray.sweep.named_gpu import site_settings, site_with_gpu
 from sparkray.sweep.options import FILE, json_option, setting_option
@@ -23,9 +25,10 @@ from sparkray.sweep.show import console, print_json, show
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--map", "columns", metavar="OURS=THEIRS,...", default="", help="Columns of a table by our names.")
-@click.option("--ignore", "ignored", metavar="COLUMN,...", default="", help="Columns to leave out.")
+@click.argument("paths", metavar="[NAME=]PATH...", nargs=-1)
+@click.option("--arm", "arms", metavar="NAME=PATH", multiple=True, help="Results of one arm; repeat it for each.")
+@click.option("--map", "columns", metavar="OURS=THEIRS,...", multiple=True, help="Columns of a table by our names.")
+@click.option("--ignore", "ignored", metavar="COLUMN,...", multiple=True, help="Columns to leave out.")
 @click.option("--models-as", metavar="NAME=CARD,...", default="", help="Model cards of names in the results.")
 @click.option("--site", metavar="NAME", help="The machine of the results.")
 @click.option("--gpu", metavar="NAME", help="Its GPU, as NVML names it.")
@@ -33,11 +36,17 @@ from sparkray.sweep.show import console, print_json, show
 @click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, if no column has them.")
 @click.option("--output", type=FILE, metavar="FILE", help="Write the findings as an HTML page too.")
 @json_option
-def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
-    """Judge results, anybody's: would they survive a review? PATH is a dataset's folder, a JSON, CSV or Parquet file."""
+def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
+    """Judge results, anybody's: would they survive a review?
+
+    PATH is a dataset's folder, a file of results of most benchmark tools, a table, or a folder of such files; several are
+    one study. NAME=PATH names the arm of its runs.
+    """
     catalog = Catalog(data_root())
     named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
-    results = read(path, pairs(asked["columns"], "--map"), _words(asked["ignored"]))
+    columns = {ours: theirs for text in asked["columns"] for ours, theirs in pairs(text, "--map").items()}
+    sources = _sources(paths, asked["arms"])
+    results = read_all(sources, columns, [word for text in asked["ignored"] for word in _words(text)])
     site, results = _machine(catalog, results, asked)
     report = judge_all(case_of(results, catalog.cards(), site, named=named, batch=asked["batch"]))
     machine = machine_words(site, results.gpus)
@@ -46,7 +55,9 @@ def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keywor
     if output is not None:
         from sparkray.report.page import html  # noqa: PLC0415 - the room takes long to import
 
-        page = html("audit.html.j2", **values, name=path.name, version=__version__)
+        page = html(
+            "audit.html.j2", **values, name=", ".join(source.path.name for source in sources), version=__version__
+        )
         write_atomically(output.absolute(), page.encode())
     if asked["as_json"]:
         print_json(report.document())
@@ -56,22 +67,40 @@ def audit(path: Path, **asked: Any) -> int:  # noqa: ANN401 - click's own keywor
 
 
 def pairs(text: str, option: str) -> Mapping[str, str]:
-    """`a=b,c=d` as a mapping.
+    """`a=b,c=d` as a mapping; a comma belongs to a name where no `=` follows: `a=Throughput, tok/s`.
 
     Raises:
         ConfigError: A part has no `=`, or nothing on one side.
     """
     found: dict[str, str] = {}
-    for part in _words(text):
+    for part in re.split(r",(?=[^,=]*=)", text) if text.strip() else []:
         left, equals, right = (word.strip() for word in part.partition("="))
         if not (left and equals and right):
-            raise ConfigError(f"{option} {part!r} is not of the form a=b", f"Write {option} a=b,c=d")
-        found[left] = right
+            raise ConfigError(f"{option} {part.strip()!r} is not of the form a=b", f"Write {option} a=b,c=d")
+        found[left] = right.strip('"')
     return found
 
 
 def _words(text: str) -> list[str]:
-    return [word for part in text.split(",") if (word := part.strip())]
+    """Names with commas between them; a name that has one is quoted."""
+    return [word.strip() for word in next(csv.reader([text], skipinitialspace=True)) if word.strip()]
+
+
+def _sources(paths: Sequence[str], arms: Sequence[str]) -> list[Source]:
+    """Files and folders with the arm that each names.
+
+    Raises:
+        ConfigError: There are none, or `--arm` names no path.
+    """
+    sources = []
+    for path in paths:
+        name, equals, rest = path.partition("=")
+        named = bool(equals and name and rest) and not Path(path).exists()
+        sources.append(Source(Path(rest), name) if named else Source(Path(path)))
+    sources += [Source(Path(path), name) for arm in arms for name, path in pairs(arm, "--arm").items()]
+    if not sources:
+        raise ConfigError("no results are named", "Give a file or folder: sparkray audit PATH")
+    return sources
 
 
 def _machine(catalog: Catalog, results: Results, asked: Mapping[str, Any]) -> tuple[Site | None, Results]:
@@ -79,7 +108,7 @@ def _machine(catalog: Catalog, results: Results, asked: Mapping[str, Any]) -> tu
     settings = site_settings(asked["settings"])
     site, gpu = _site(catalog, results, asked["site"], settings), asked["gpu"]
     if gpu is None:
-        return site, results
+        return site or _by_gpu(catalog, results, settings), results
     if asked["site"] is not None or site is None or gpu not in site.devices:
         site, gpu = site_with_gpu(catalog, gpu, asked["site"], settings)
     return site, replace(results, gpus=(gpu,))
@@ -94,4 +123,14 @@ def _site(catalog: Catalog, results: Results, name: str | None, settings: Mappin
     try:
         return catalog.site(results.default_site, settings)
     except UnknownNameError:
+        return None
+
+
+def _by_gpu(catalog: Catalog, results: Results, settings: Mapping[str, Any]) -> Site | None:
+    """The site by the one GPU that the results name, if it is known."""
+    if len(results.gpus) != 1:
+        return None
+    try:
+        return site_with_gpu(catalog, results.gpus[0], None, settings)[0]
+    except InputError:
         return None

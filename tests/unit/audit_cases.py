@@ -10,8 +10,10 @@ from sparkray.audit import audit
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, Report
 from sparkray.audit.knowledge import case_of
-from sparkray.audit.readers import dataset_results, study_results
-from sparkray.audit.results import Results, results_of
+from sparkray.audit.readers.dataset import dataset_results
+from sparkray.audit.readers.study import study_results
+from sparkray.audit.results import Results
+from sparkray.audit.table import results_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.model import ModelCard
 from sparkray.config.site import Site

@@ -9,11 +9,12 @@ from xml.etree import ElementTree as ET
 
 import polars as pl
 import pytest
-from audit_cases import dataset_in
+from audit_cases import case, dataset_in, of_kind
 from builders import Ended
 from markupsafe import escape
 from support.audit_study import previous_study, sound_study
 
+from sparkray.audit import audit
 from sparkray.audit.readers import read
 from sparkray.records import Outcome
 
@@ -66,7 +67,8 @@ def test_text_says_gravity_evidence_rows_and_what_is_open(command_line: Call, st
 
 def test_json_document(command_line: Call, study: Path) -> None:
     document = json.loads(command_line("audit", str(study), "--json", "--batch", "8").out)
-    assert set(document) == {"findings", "not_judged"}
+    assert set(document) == {"findings", "not_judged", "judged", "questions"}
+    assert document["judged"] == sum(question["judged"] for question in document["questions"]) >= 10
     for finding in document["findings"]:
         assert set(finding) == {"kind", "gravity", "message", "evidence", "rows"}
     assert [f["gravity"] for f in document["findings"] if f["kind"] == "beyond_roofline"] == ["fatal"]
@@ -252,8 +254,8 @@ def test_a_broken_file_of_a_dataset_is_reported(tmp_path: Path) -> None:
     (dataset.path / "runs" / "r03-1.parquet").write_bytes(b"PAR1 no more")
     results = read(dataset.path)
     assert len(results.ok) == 11
-    assert [remark.kind for remark in results.remarks] == ["unreadable"]
-    assert "r03-1.parquet" in results.remarks[0].reason
+    (lost,) = of_kind(audit(case(results)), "unreadable")
+    assert "r03-1.parquet" in lost.evidence
 
 
 def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
@@ -266,8 +268,8 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
     ("words", "parts"),
     [
         (["{folder}/none"], ["none is not there"]),
-        (["{folder}"], ["holds no runs"]),
-        (["{table}"], ["no column 'model'", "--map model=Model", "Tokens"]),
+        (["{folder}/nothing"], ["holds no runs"]),
+        (["{odd}"], ["no column 'model'", "--map model=Modell", "Velocity"]),
         (["{table}", "--map", "model=Modl"], ["unknown column in results.csv 'Modl'", "Did you mean 'Model'?"]),
         (["{table}", "--map", "modle=Model"], ["unknown column of sparkray 'modle'", "Did you mean 'model'?"]),
         (["{table}", "--map", "model"], ["--map 'model' is not of the form a=b"]),
@@ -281,7 +283,8 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
         (["{study}", "--gpu", "NVIDIA H10"], ["unknown GPU 'NVIDIA H10'", "NVIDIA H100 80GB HBM3"]),
         (["{study}", "--site", "dgx-spark", "--gpu", "NVIDIA H200"], ["unknown GPU of site dgx-spark 'NVIDIA H200'"]),
         (["{text}"], ["is not valid JSON"]),
-        (["{empty}"], ["has no models"]),
+        (["{empty}"], ["is in no known format", "vllm bench serve", "llama-bench"]),
+        ([], ["no results are named"]),
     ],
 )
 def test_bad_input_ends_with_2(
@@ -289,12 +292,15 @@ def test_bad_input_ends_with_2(
 ) -> None:
     (tmp_path / "text.json").write_text("no JSON")
     (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "odd.csv").write_text("Modell,Velocity\nm,3\n")
     names = {
         "folder": tmp_path,
         "study": study,
         "table": table,
         "text": tmp_path / "text.json",
         "empty": tmp_path / "empty.json",
+        "odd": tmp_path / "odd.csv",
     }
     ended = command_line("audit", *(word.format(**names) for word in words))
     assert (ended.status, ended.out) == (2, "")

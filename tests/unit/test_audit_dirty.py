@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from audit_cases import judged, kinds, shipped
+from audit_cases import judged, kinds, of_kind, shipped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audit_study import previous_study
 
 from sparkray.audit import audit, values
 from sparkray.audit.knowledge import case_of
-from sparkray.audit.readers import study_results
+from sparkray.audit.readers.study import study_results
 from sparkray.errors import DatasetError
 
 STUDY = previous_study()
@@ -112,8 +112,10 @@ def test_dirty_values_are_counted_and_left_out() -> None:
     for index, value in enumerate(["n/a", float("nan"), -3, 10**400]):
         document["models"]["gpt-oss-120b"]["native"][index]["output_throughput"] = value
     report = judged(document)
-    (said,) = (left.reason for left in report.not_judged if left.kind == "dirty_values")
-    assert said == "output_throughput_tok_s: 4 value(s) such as 'n/a' cannot be used: left out"
+    (lost,) = of_kind(report, "lost_values")
+    assert (lost.gravity, lost.evidence) == ("grave", "2 of 63 values, such as an integer beyond 1e15")
+    (gaps,) = (gap for gap in of_kind(report, "missing_values") if "output_throughput" in gap.message)
+    assert "4 of 63 rows" in gaps.evidence
     assert "beyond_memory" in kinds(report)
 
 

@@ -16,7 +16,8 @@ import sparkray.audit
 from sparkray.audit import audit
 from sparkray.audit.findings.blocked_order import stretches_p
 from sparkray.audit.findings.split_halves import chance_of
-from sparkray.audit.results import Claim, results_of
+from sparkray.audit.results import Claim
+from sparkray.audit.table import results_of
 from sparkray.catalog import Catalog, data_root
 
 PAIRS = "ABBABAABABBAABBABAAB"

@@ -31,6 +31,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     tokens of a step are unknown, and nothing is judged.
     """
     if THROUGHPUT not in case.metrics:
+        yield NotJudged("beyond_roofline/metric")
         return
     if case.site is None or case.site.bandwidth_gb_s is None:
         yield NotJudged("beyond_roofline/machine")

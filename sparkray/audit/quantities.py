@@ -1,0 +1,162 @@
+"""Reads a column of cells as numbers: decimal commas, grouped thousands, units in cells, `x ± y`. Pure.
+
+A column is read as a whole, because one cell may not show what its comma means: `12,345` is twelve thousand beside
+`1,180.5`, and twelve beside `9,5`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sparkray.audit import values
+
+_SPACES = str.maketrans("", "", " '’\u00a0\u2009\u202f")
+_NUMBER = r"[+-]?(?:\d{1,3}(?:[ '’\u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?|\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?"
+_CELL = re.compile(
+    rf"(?P<number>{_NUMBER})\s*(?P<inner>[^\d\s±+(-][^±\d+]*?)?\s*"
+    rf"(?:\(?\s*(?P<spread>±|\+/-|\+-)\s*{_NUMBER}\s*\)?\s*(?P<unit>[^\d\s][^\d]*)?)?"
+)
+_COMMA = re.compile(r"[+-]?(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{1,3}(\.\d{3})+,\d+)")
+_POINT = re.compile(r"[+-]?(\d*\.(\d{1,2}|\d{4,})|0\.\d+|\d{1,3}(,\d{3})+\.\d+)")
+
+# Unit: dimension, and how many of the dimension's own unit (ms, GiB, per second, W, J, MHz, °C, %, count) it is.
+_UNITS: dict[str, tuple[str, float]] = {
+    **dict.fromkeys(("ns", "nsec"), ("time", 1e-6)),
+    **dict.fromkeys(("us", "µs", "μs", "usec"), ("time", 1e-3)),
+    **dict.fromkeys(("ms", "msec", "milliseconds"), ("time", 1.0)),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), ("time", 1e3)),
+    **dict.fromkeys(("min", "minutes"), ("time", 6e4)),
+    **dict.fromkeys(
+        (
+            "tok/s",
+            "tokens/s",
+            "token/s",
+            "t/s",
+            "tps",
+            "tokens/sec",
+            "tok/sec",
+            "toks/s",
+            "tokens/second",
+            "tokens/sec/user",
+        ),
+        ("rate", 1.0),
+    ),
+    **dict.fromkeys(("req/s", "requests/s", "requests/sec", "rps", "it/s"), ("rate", 1.0)),
+    **dict.fromkeys(("ktok/s", "kt/s", "k tok/s", "ktps"), ("rate", 1e3)),
+    "kb": ("memory", 1e3 / 2**30),
+    "mb": ("memory", 1e6 / 2**30),
+    "gb": ("memory", 1e9 / 2**30),
+    "kib": ("memory", 2.0**-20),
+    "mib": ("memory", 2.0**-10),
+    "gib": ("memory", 1.0),
+    "w": ("power", 1.0),
+    "kw": ("power", 1e3),
+    "j": ("energy", 1.0),
+    "kj": ("energy", 1e3),
+    "wh": ("energy", 3600.0),
+    "mhz": ("clock", 1.0),
+    "ghz": ("clock", 1e3),
+    **dict.fromkeys(("c", "°c"), ("temperature", 1.0)),
+    **dict.fromkeys(("%", "pct"), ("share", 1.0)),
+    **dict.fromkeys(("tok", "tokens", "requests", "req", "runs", "x"), ("count", 1.0)),
+}
+_THOUSAND = "k"
+_NAME_UNIT = re.compile(r"(tok_s|req_s|ms|us|ns|s|gib|gb|mib|mb|kib|kb|w|j|mhz|ghz|c|pct)$")
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column as numbers: None for an empty cell and for one that is lost, of which `example` is the first."""
+
+    values: list[float | None]
+    lost: int = 0
+    example: Any = None
+    spread: bool = False
+
+
+def unit_of(word: str) -> tuple[str, float] | None:
+    """Dimension and size of a unit as people write it; None for what is none."""
+    return _UNITS.get(" ".join(word.split()).casefold().replace("tokens per second", "tok/s"))
+
+
+def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False) -> Numbers:
+    """Numbers of a column.
+
+    Args:
+        name: Its name; a unit at its end (`_ms`, `_gib`) is the one that cells with units are converted to.
+        cells: As the file has them.
+        decimal_comma: Whether other columns of the file write decimals with a comma.
+    """
+    strings = [cell for cell in cells if isinstance(cell, str) and not cell.isdecimal()]
+    comma = _decimal_comma(strings, by_default=decimal_comma)
+    base = _name_unit(name)
+    read: list[float | None] = []
+    lost, example, spread = 0, None, False
+    for cell in cells:
+        if isinstance(cell, float | int) and not isinstance(cell, bool):
+            value = values.number(cell)
+        elif not isinstance(cell, str):
+            value = None
+        else:
+            value = values.number(cell) if not comma else None
+            if value is None and not values.missing(cell):
+                value, base, with_spread = _quantity(cell, base, comma=bool(comma))
+                spread = spread or with_spread
+        if value is None and not values.missing(cell):
+            lost, example = lost + 1, cell if example is None else example
+        read.append(value)
+    return Numbers(read, lost, example, spread)
+
+
+def decimal_comma(columns: Sequence[Sequence[Any]]) -> bool:
+    """Whether a file writes decimals with a comma: some cell shows it, and none shows a decimal point."""
+    marks = [_marks([cell for cell in column if isinstance(cell, str)]) for column in columns]
+    return any(comma for comma, _ in marks) and not any(point for _, point in marks)
+
+
+def _marks(strings: Sequence[str]) -> tuple[bool, bool]:
+    """Whether any cell can only be read with a decimal comma, and whether any only with a decimal point."""
+    bare = [_head(cell) for cell in strings if "," in cell or "." in cell]
+    return any(_COMMA.fullmatch(cell) for cell in bare), any(_POINT.fullmatch(cell) for cell in bare)
+
+
+def _head(cell: str) -> str:
+    """The number that a cell begins with."""
+    match = _CELL.fullmatch(cell.strip())
+    return "" if match is None else match["number"].translate(_SPACES)
+
+
+def _decimal_comma(strings: Sequence[str], *, by_default: bool) -> bool:
+    comma, point = _marks(strings)
+    return comma if comma != point else by_default and not point
+
+
+def _name_unit(name: str) -> tuple[str, float] | None:
+    match = _NAME_UNIT.search(name.casefold()) if "_" in name else None
+    return None if match is None else unit_of(match[1].replace("tok_s", "tok/s").replace("req_s", "req/s"))
+
+
+def _quantity(
+    cell: str, base: tuple[str, float] | None, *, comma: bool
+) -> tuple[float | None, tuple[str, float] | None, bool]:
+    """A cell's number in the base unit, the base (the first unit of the column, where its name has none), and `±`."""
+    match = _CELL.fullmatch(cell.strip())
+    if match is None:
+        return None, base, False
+    bare = match["number"].translate(_SPACES)
+    bare = bare.replace(".", "").replace(",", ".") if comma else bare
+    value, spread = values.number(bare), match["spread"] is not None
+    word = (match["inner"] or match["unit"] or "").strip()
+    if value is None or not word:
+        return value, base, spread
+    scale = 1.0
+    unit = unit_of(word)
+    if unit is None and word[:1].casefold() == _THOUSAND:
+        scale, unit = 1e3, unit_of(word[1:]) if word[1:].strip() else ("count", 1.0)
+    if unit is None:
+        return None, base, spread
+    if unit[0] == "count":
+        return value * scale, base, spread
+    base = base or unit
+    return (value * unit[1] / base[1] if unit[0] == base[0] else None), base, spread

@@ -1,0 +1,219 @@
+"""Readers of results, one file each, found by name: what people publish in, `Results` out.
+
+A reader is a table of keys, `NAME.yaml` (a `KeyReader`), or a module with `LABEL`, `TRIED` and `read(content, asked)`, which
+gives None for what is not its format. `table` comes last, since any list of objects is one.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from sparkray.audit.content import Content, load
+from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.reading import Asked, KeyReader, Reading
+from sparkray.audit.results import Results, Role
+from sparkray.audit.table import results_of
+from sparkray.errors import DatasetError
+
+Read = Callable[[Content, Asked], Reading | None]
+ONE_ARM, NO_MODEL = "all runs", "unnamed model"
+_LAST = "table"
+_SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".md", ".sql", ".gz")
+_ARM_WORDS = ("native", "host", "bare", "baremetal", "bare-metal", "chroot", "docker", "container", "podman", "enroot")
+_FORMS = "Name a dataset's folder, a file with results, or a folder of such files"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder, and the arm that its runs are of, where the user names it."""
+
+    path: Path
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format: its name, what it was tried on, and how it is read."""
+
+    name: str
+    label: str
+    tried: str
+    read: Read
+
+
+@cache
+def readers() -> tuple[Reader, ...]:
+    """Every reader of files, the one of tables last."""
+    import yaml  # noqa: PLC0415 - only a file of results needs it
+
+    found: list[Reader] = []
+    for path in files(__name__).iterdir():
+        if path.name.endswith(".yaml"):
+            keys = KeyReader(**yaml.safe_load(path.read_text("utf-8")))
+            found.append(Reader(path.name.removesuffix(".yaml"), keys.label, keys.tried, keys.read))
+    for info in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{info.name}")
+        if hasattr(module, "read"):
+            found.append(Reader(info.name, module.LABEL, module.TRIED, module.read))
+    return tuple(sorted(found, key=lambda reader: (reader.name == _LAST, reader.name)))
+
+
+def read(path: Path, columns: Mapping[str, str] | None = None, ignored: Collection[str] = ()) -> Results:
+    """Results at one path; see `read_all`."""
+    return read_all([Source(path)], columns, ignored)
+
+
+def read_all(
+    sources: Sequence[Source], columns: Mapping[str, str] | None = None, ignored: Collection[str] = ()
+) -> Results:
+    """Results of one study, in one or several files or folders.
+
+    Args:
+        sources: Where they are, each with its arm, if the user names it.
+        columns: Sparkray's names and the file's own: `{"model": "Model", ...}`.
+        ignored: Columns that are to be taken as not there, by their own names.
+
+    Raises:
+        DatasetError: There is nothing of a known format, or a map of columns for a format that needs none.
+        UnknownNameError: `columns` or `ignored` name a column that there is not.
+    """
+    asked = Asked(columns or {}, ignored)
+    return _joined([reading for source in sources for reading in _readings(source, asked)])
+
+
+def _readings(source: Source, asked: Asked) -> Iterator[Reading]:
+    path = source.path
+    if not path.exists():
+        raise DatasetError(f"{path} is not there", _FORMS)
+    found = _folder(path, asked) if path.is_dir() else [(path, _file(path, asked))]
+    several = len(found) > 1
+    for file, reading in found:
+        arm = source.arm or _arm_of(file, path)
+        yield replace(
+            reading,
+            rows=[
+                _placed(row, arm, source.arm, _label(file, reading, index, several=several))
+                for index, row in enumerate(reading.rows, 1)
+            ],
+        )
+
+
+def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
+    if not several:
+        return f"row {index}"
+    return file.name if len(reading.rows) == 1 else f"{file.name} row {index}"
+
+
+def _placed(row: Mapping[str, Any], arm: str | None, named: str | None, label: str) -> Mapping[str, Any]:
+    """A row with its arm: the one that the user names, else its own, else the one by its folder."""
+    given = row.get("environment")
+    environment = named or (given if given not in (None, "") else arm)
+    return {"row": label, **row, "environment": environment}
+
+
+def _arm_of(file: Path, top: Path) -> str | None:
+    """The arm by the name of a folder below the one that was named, or of the file: `native/run1.json`."""
+    for part in (*file.relative_to(top).parts[:-1], *([file.stem] if file != top else [])):
+        if any(word in part.casefold().replace("_", "-").split("-") for word in _ARM_WORDS):
+            return part
+    return None
+
+
+def _file(path: Path, asked: Asked) -> Reading:
+    """The reading of the first reader that knows a file.
+
+    Raises:
+        DatasetError: None does.
+    """
+    content = load(path)
+    for reader in readers():
+        reading = reader.read(content, asked)
+        if reading is not None:
+            broken = {"file": path.name, "count": content.broken}
+            extra = (Finding("broken_lines", broken, "note"),) if content.broken else ()
+            return replace(reading, remarks=(*reading.remarks, *extra))
+    known = ", ".join(reader.label for reader in readers())
+    raise DatasetError(f"{path} is in no known format", f"Known are: {known}. Else give a table with --map")
+
+
+def _folder(path: Path, asked: Asked) -> list[tuple[Path, Reading]]:
+    """The readings of a dataset, or of every file in a folder.
+
+    Raises:
+        DatasetError: There are none.
+    """
+    from sparkray.audit.readers import dataset  # noqa: PLC0415 - imports pyarrow
+
+    whole = dataset.read_folder(path)
+    if whole is not None:
+        if asked.columns or asked.ignored:
+            raise DatasetError(f"{path} is a dataset: its columns are known", "Leave --map and --ignore out")
+        return [(path, whole)]
+    inner = dataset.inner_datasets(path)
+    if inner:
+        raise DatasetError(f"{path} holds no runs", f"Name one dataset, such as {path / inner[0]}")
+    found: list[tuple[Path, Reading]] = []
+    foreign: list[str] = []
+    remarks: list[Finding | NotJudged] = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.casefold() in _SUFFIXES):
+        try:
+            found.append((file, _file(file, asked)))
+        except DatasetError as error:
+            foreign.append(str(file.relative_to(path)))
+            remarks.append(Finding("unreadable", {"file": foreign[-1], "error": error.message}, "note"))
+    if not found:
+        detail = f": {', '.join(foreign[:5])} are in no known format" if foreign else ""
+        known = ", ".join(reader.label for reader in readers())
+        raise DatasetError(f"{path} holds no runs{detail}", f"{_FORMS}. Known are: {known}")
+    kept, left = _without_copies(found)
+    remarks += [NotJudged("copies", {"files": left})] if left else []
+    first, reading = kept[0]
+    return [(first, replace(reading, remarks=(*reading.remarks, *remarks))), *kept[1:]]
+
+
+def _without_copies(found: list[tuple[Path, Reading]]) -> tuple[list[tuple[Path, Reading]], list[str]]:
+    """Readings without those that show again what a better one of the same folder and tool shows, and their names."""
+    left = {file for file, reading in found if reading.family and _has_better(file, reading, found)}
+    return [pair for pair in found if pair[0] not in left], sorted(file.name for file in left)
+
+
+def _has_better(file: Path, reading: Reading, found: list[tuple[Path, Reading]]) -> bool:
+    """Whether a file of the folder has the same runs by themselves, or in a form of smaller rank."""
+    rivals = [(other, one) for other, one in found if other.parent == file.parent and one.family == reading.family]
+    summary = "summary" in file.name and any("summary" not in other.name for other, _ in rivals)
+    return summary or any(one.rank < reading.rank for _, one in rivals)
+
+
+def _joined(readings: Sequence[Reading]) -> Results:
+    """One study of several readings."""
+    rows = [row for reading in readings for row in reading.rows]
+    roles: dict[str, Role] = {name: role for reading in readings for name, role in reading.roles.items()}
+    remarks: list[Finding | NotJudged] = [remark for reading in readings for remark in reading.remarks]
+    if rows and all(row.get("environment") in (None, "") for row in rows):
+        rows = [{**row, "environment": ONE_ARM} for row in rows]
+        remarks.append(NotJudged("no_arms"))
+    if rows and all(row.get("model") in (None, "") for row in rows):
+        rows = [{**row, "model": NO_MODEL} for row in rows]
+        remarks.append(NotJudged("no_models"))
+    labels = list(dict.fromkeys(reading.label for reading in readings))
+    return results_of(" and ".join(labels), rows, roles=roles, remarks=tuple(remarks), **_known(readings, rows))
+
+
+def _known(readings: Sequence[Reading], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Further fields of `Results`, over all readings."""
+    every = [reading.known for reading in readings]
+    sites = {known.get("default_site") for known in every}
+    named = dict.fromkeys(name.strip() for row in rows for name in str(row.get("gpu") or "").split(",") if name.strip())
+    claims = [claim for known in every for claim in known.get("claims") or ()]
+    return {
+        "default_site": sites.pop() if len(sites) == 1 else None,
+        "planned": tuple(dict.fromkeys(cell for known in every for cell in known.get("planned", ()))),
+        "own_images": {arm: image for known in every for arm, image in known.get("own_images", {}).items()},
+        "gpus": tuple(dict.fromkeys([*(name for known in every for name in known.get("gpus", ())), *named])),
+        "claims": tuple(claims) if any(known.get("claims") is not None for known in every) else None,
+    }

@@ -1,0 +1,185 @@
+"""A table with one row a run: CSV and its dialects, Markdown, Parquet, or a list of objects."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sparkray.audit import names, statuses, values
+from sparkray.audit.content import Content
+from sparkray.audit.finding import NotJudged
+from sparkray.audit.reading import Asked, Reading
+from sparkray.audit.results import COLUMNS, Role, Row
+from sparkray.errors import DatasetError, UnknownNameError
+from sparkray.metrics import BY_NAME
+from sparkray.units import did_you_mean
+
+LABEL = "table"
+TRIED = "tables of this project and made-up ones in every dialect"
+_MORE = (
+    "gpu",
+    "prefill_throughput_tok_s",
+    "total_throughput_tok_s",
+    "num_speculative_tokens",
+    "draft_acceptance_rate",
+    "mean_acceptance_length",
+)
+_HIDDEN = ("row", "model_name", "stated_model", "stated_level")
+MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
+# Numbers that name a row and measure nothing.
+_INDICES = (
+    "seed",
+    "run",
+    "run_id",
+    "attempt",
+    "index",
+    "id",
+    "rep",
+    "repeat",
+    "repetition",
+    "trial",
+    "replicate",
+    "schema",
+)
+_DEEPEST = 3
+
+
+def read(content: Content, asked: Asked) -> Reading | None:
+    """The rows of the table; None where there is no list of objects.
+
+    What is mapped comes first: a mapped column stands in the place of one that has sparkray's name by itself, and is kept
+    whatever it is called. Other columns are taken by names that people use for sparkray's (`aliases.yaml`).
+
+    Raises:
+        DatasetError: No column is known: neither a model nor a metric.
+        UnknownNameError: The map, or what is to be ignored, names a column that there is not, here or there.
+    """
+    rows = list(_objects(content.tree))
+    if not rows:
+        return None
+    every = list(dict.fromkeys(name for row in rows for name in row))
+    there = [name for name in every if name not in _checked(asked, every, content.path.name)]
+    chosen = _chosen(rows, there, asked)
+    if not {"model", *BY_NAME} & set(chosen.values()):
+        _refuse(content, there)
+    taken = {theirs: ours for theirs, ours in chosen.items() if theirs != ours and ours not in asked.columns}
+    remarks = (NotJudged("taken_as", {"items": [{"theirs": a, "ours": b} for a, b in taken.items()]}),) if taken else ()
+    ends = _statuses(rows, there, asked)
+    others = [name for name in there if name not in chosen and name not in chosen.values() and not _is_status(name)]
+    ours_by_theirs = {**chosen, **{name: name for name in others}}
+    typed = [_row(row, ours_by_theirs) for row in rows]
+    if ends is not None:
+        typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
+    roles: dict[str, Role] = {name: "identity" for name in (*_INDICES, "gpu") if name in ours_by_theirs.values()}
+    return Reading(LABEL, typed, roles, {}, remarks)
+
+
+def _objects(tree: Any, depth: int = 0) -> Iterator[Row]:  # noqa: ANN401
+    """Flat rows: those of a list, or of the only list of objects in an object, with the scalars around it."""
+    if isinstance(tree, list):
+        yield from (dict(_flat(item)) for item in tree if isinstance(item, Mapping))
+    elif isinstance(tree, Mapping) and depth < _DEEPEST:
+        lists = {key: inner for key, inner in tree.items() if isinstance(inner, list) and _is_rows(inner)}
+        around = {str(key): value for key, value in tree.items() if isinstance(value, str | int | float)}
+        for key, inner in lists.items():
+            more = {"group": str(key)} if len(lists) > 1 else {}
+            yield from ({**around, **more, **row} for row in _objects(inner, depth + 1))
+
+
+def _is_rows(inner: Sequence[Any]) -> bool:
+    return bool(inner) and all(isinstance(item, Mapping) for item in inner)
+
+
+def _flat(item: Mapping[Any, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in item.items():
+        name = f"{before}{key}"
+        if isinstance(value, Mapping) and depth < _DEEPEST:
+            yield from _flat(value, f"{name}.", depth + 1)
+        elif not isinstance(value, Mapping | list):
+            yield name, value
+
+
+def _checked(asked: Asked, every: Sequence[str], where: str) -> Sequence[str]:
+    """The columns to leave out, after a check of every name."""
+    for name in asked.ignored:
+        if name not in every:
+            raise UnknownNameError(f"column in {where}", name, list(every))
+    there = [name for name in every if name not in asked.ignored]
+    for ours, theirs in asked.columns.items():
+        if ours not in MAPPABLE:
+            raise UnknownNameError("column of sparkray", ours, list(MAPPABLE))
+        if theirs not in there:
+            raise UnknownNameError(f"column in {where}", theirs, list(there))
+    if len(set(asked.columns.values())) < len(asked.columns):
+        raise DatasetError("one column is mapped to two names", "Map every column once: --map ours=theirs,...")
+    return list(asked.ignored)
+
+
+def _chosen(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> dict[str, str]:
+    """Sparkray's name of each column that has one: mapped, else its own name, else one that people use."""
+    chosen = {theirs: ours for ours, theirs in asked.columns.items()}
+    for name in there:
+        if name in MAPPABLE and name not in chosen and name not in chosen.values():
+            chosen[name] = name
+    for name in there:
+        if name not in chosen and name not in chosen.values():
+            ours = names.known_as(name, [row.get(name) for row in rows])
+            if ours is not None and ours not in chosen.values():
+                chosen[name] = ours
+    return chosen
+
+
+def _refuse(content: Content, there: Sequence[str]) -> None:
+    near = did_you_mean("model", list(there))
+    raise DatasetError(
+        f"{content.path} has no column 'model', and no column with the name of a metric",
+        f"Say which they are: --map model={near or 'COLUMN'},output_throughput_tok_s=COLUMN. "
+        f"There are: {', '.join(there[:30])}",
+    )
+
+
+def _is_status(name: str) -> bool:
+    return statuses.kind_of(name) is not None
+
+
+def _row(row: Row, ours_by_theirs: Mapping[str, str]) -> Row:
+    """A row under sparkray's names; nothing else is taken."""
+    ours = {name: names.with_unit(theirs, name, row.get(theirs)) for theirs, name in ours_by_theirs.items()}
+    return {**ours, "model": ours.get("model"), "model_name": ours.get("model")}
+
+
+def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> list[str | None] | None:
+    """How each row ended, by every column that shows it; None where none does.
+
+    An empty word in a column where others have one is unknown.
+    """
+    mapped = asked.columns.get("status")
+    columns = {
+        name: statuses.kind_of(name) for name in there if _is_status(name) and name not in asked.columns.values()
+    }
+    if mapped is not None:
+        columns[mapped] = statuses.kind_of(mapped) or "words"
+    read = [_ends([row.get(name) for row in rows], kind, name) for name, kind in columns.items() if kind]
+    known = [ends for ends in read if ends is not None]
+    if not known:
+        return None
+    return [_worst(ends) for ends in zip(*known, strict=True)]
+
+
+def _ends(cells: Sequence[Any], kind: str, name: str) -> list[str] | None:
+    """Statuses of a column; None where it holds nothing, or counts."""
+    given = [cell for cell in cells if not values.missing(cell)]
+    if not given or (kind in ("flags", "inverse") and any(values.flag(cell) is None for cell in given)):
+        return None
+    if kind == "errors" and any(
+        isinstance(cell, float) and not cell.is_integer() for cell in map(values.number, given)
+    ):
+        return None
+    empty = statuses.UNKNOWN if kind == "words" else statuses.OK
+    ends = [statuses.status_of(cell, kind) or empty for cell in cells]
+    failed = name.casefold() if kind == "inverse" and statuses.is_known(name) else statuses.FAILED
+    return [failed if end == statuses.FAILED else end for end in ends]
+
+
+def _worst(ends: Sequence[str]) -> str:
+    """A failure before what is unknown, and that before a good end."""
+    bad = [end for end in ends if end not in (statuses.OK, statuses.UNKNOWN)]
+    return bad[0] if bad else statuses.UNKNOWN if statuses.UNKNOWN in ends else statuses.OK

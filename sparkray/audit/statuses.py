@@ -1,0 +1,58 @@
+"""How a run ended, from the words that people use for it (`statuses.yaml`). Pure."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from sparkray.audit import values
+
+OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
+# Statuses of sparkray's own rows beside those in the table.
+_OWN = ("warmup",)
+_HTTP_OK = range(200, 300)
+
+
+def kind_of(column: str) -> str | None:
+    """What a column of that name holds: words, flags, inverse, errors, codes, http; None where it is no status."""
+    named: str | None = _table()["columns"].get(_plain(column))
+    return named
+
+
+def status_of(value: Any, kind: str = "words") -> str | None:  # noqa: ANN401 - whatever a file held
+    """`ok`, or the word that stands for a failure or is unknown; None where the value states nothing."""
+    if kind == "errors":
+        return OK if values.missing(value) or value in (False, 0, "0", "False", "false", {}, []) else FAILED
+    if values.missing(value):
+        return None
+    if kind == "codes":
+        return OK if values.integer(value) == 0 else FAILED if values.integer(value) is not None else values.text(value)
+    if kind == "http":
+        return OK if values.integer(value) in _HTTP_OK else FAILED
+    if kind in ("flags", "inverse") and (given := values.flag(value)) is not None:
+        return OK if given == (kind == "flags") else FAILED
+    word = str(value).casefold() if isinstance(value, bool) else values.text(value)
+    return OK if word is not None and _plain(word) in _table()["ok"] else word
+
+
+def is_known(status: str) -> bool:
+    """Whether the meaning of a status is in the table."""
+    return status in (OK, FAILED, UNKNOWN, *_OWN) or any(
+        _plain(status) in _table()[meaning] for meaning in (OK, FAILED)
+    )
+
+
+def _plain(word: str) -> str:
+    return "_".join(word.casefold().replace("-", " ").split())
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    import yaml  # noqa: PLC0415 - only a reader of results needs it
+
+    source = yaml.safe_load((files(__package__) / "statuses.yaml").read_text("utf-8"))
+    return {
+        OK: frozenset(source["ok"]),
+        FAILED: frozenset(source["failed"]),
+        "columns": {name: kind for kind, names in source["columns"].items() for name in names},
+    }
