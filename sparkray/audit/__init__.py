@@ -60,7 +60,7 @@ def _question(case: Case, name: str, answer: Sequence[Finding | NotJudged]) -> Q
     codes = {one.code for one in left}
     if codes < _HALVES or codes <= set(_IN_PART):
         return Question(name, True, left)
-    subjects = {one.subject for one in left}
+    subjects = {one.about for one in left}
     everything = {cell.name for cell in case.cells}, set(case.ok["model_name"]), set(case.ok["model"])
     whole = None in subjects or any(every <= subjects for every in everything)
     return Question(name, len(answer) > len(left) or not whole, left)

@@ -86,7 +86,7 @@ class NotJudged(_Worded):
         return self._text("reason")
 
     @property
-    def subject(self) -> str | None:
+    def about(self) -> str | None:
         """The model, cell or arms that it is about; None where it is about the whole input."""
         return next(
             (

@@ -49,7 +49,7 @@ def _trends(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterator[Findin
 
 def _clear_trends(cells: Sequence[Cell], metric: str, tests: int) -> list[tuple[Cell, float]]:
     """Cells with a trend that is clear among so many tests, and its p."""
-    level = _LEVEL / tests
+    level = _LEVEL / max(1, tests)
     likely = [cell for cell in cells if may_trend(cell.values(metric), level)]
     return [(cell, p) for cell in likely if (p := trend_p(cell.values(metric))) < level]
 
