@@ -1,35 +1,181 @@
-"""The Docker engine: connecting, and its errors as ours. Shared by the runtime and by `images`."""
+"""The Docker engine: connecting, patience with it, and its errors as ours. Shared by the runtime and by `images`."""
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import docker
 import requests
 from docker.errors import APIError, DockerException
 
-from sparkray.errors import DockerError
+from sparkray.errors import DockerError, RunInterruptedError
 
 _TIMEOUT_S = 120
+# A ping does no work: an engine that is silent for so long hangs.
+_SILENT_S = 10.0
+_POLL_S = 0.2
+# What a call may still take once a stop was asked for, and what it may take once one has not come back by then.
+_GRACE_S, _LAST_S = 6.0, 0.5
+_LONG = ("/images/load", "/images/create")
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _START_IT = "Start the engine (`make docker`, or `systemctl start docker`), or point DOCKER_HOST at it"
+_RESTART_IT = "Restart the engine (`systemctl restart docker`), or point DOCKER_HOST at another on this machine"
 
 
-def connect() -> docker.DockerClient:
-    """A client of the local Docker engine that answers (DOCKER_HOST, else the default socket).
+@dataclass
+class Patience:
+    """How long calls may take: a silent engine is named, and a stop ends the wait for it.
+
+    Attributes:
+        notify: Told when the engine has not answered for 10 s.
+        should_stop: Whether somebody asked for the end.
+        grace_s: What a call may take from then on.
+        silent_s: When an engine that does not answer is named; one that never did is given up.
+    """
+
+    notify: Callable[[str], None] = lambda _: None
+    should_stop: Callable[[], bool] = lambda: False
+    grace_s: float = _GRACE_S
+    silent_s: float = _SILENT_S
+    _stopped_at: float = field(default=0.0, init=False)
+    _is_silent: bool = field(default=False, init=False)
+
+    def call(self, send: Callable[[], Any], what: str, *, told: bool) -> Any:  # noqa: ANN401 - what the SDK returns
+        """The result of a call, which goes on in a thread of its own, since nothing else can end a wait for a socket.
+
+        Args:
+            send: The call.
+            what: Method and path.
+            told: Whether silence is unusual.
+
+        Raises:
+            requests.ReadTimeout: There was a stop, and no answer for a while.
+        """
+        answer: Future[Any] = Future()
+        threading.Thread(target=_into, args=(answer, send), name="sparkray-docker", daemon=True).start()
+        began = time.monotonic()
+        while True:
+            try:
+                return answer.result(_POLL_S)
+            except TimeoutError:
+                if answer.done():
+                    raise
+            now = time.monotonic()
+            if told and now - began > self.silent_s:
+                self.notify(f"Docker has not answered for {self.silent_s:g} s ({what})")
+                told = False
+            if self.should_stop():
+                self._stopped_at = self._stopped_at or now
+                if now - max(began, self._stopped_at) > (_LAST_S if self._is_silent else self.grace_s):
+                    self._is_silent = True
+                    raise requests.ReadTimeout(f"Docker did not answer after the stop ({what})")
+
+
+def _into(answer: "Future[Any]", send: Callable[[], Any]) -> None:
+    try:
+        answer.set_result(send())
+    except BaseException as error:  # noqa: BLE001 - raised where the answer is waited for
+        answer.set_exception(error)
+
+
+class _Api(docker.APIClient):
+    """The SDK's connection, with patience."""
+
+    def __init__(self, where: str, patience: Patience) -> None:
+        self.patience = patience
+        super().__init__(base_url=where, timeout=patience.silent_s)  # type: ignore[arg-type] # requests takes any
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - as above
+        path = request.path_url.partition("?")[0]
+        told = not path.endswith(_LONG) and (kwargs.get("timeout") or 0) <= _TIMEOUT_S
+
+        def sent() -> requests.Response:
+            return super(_Api, self).send(request, **kwargs)
+
+        response: requests.Response = self.patience.call(sent, f"{request.method} {path}", told=told)
+        return response
+
+
+class Client(docker.DockerClient):
+    """A client whose waits end."""
+
+    def __init__(self, where: str, patience: Patience) -> None:
+        self.api = _Api(where, patience)
+
+
+def until_stopped(client: docker.DockerClient, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """A stream that a stop ends. Raises RunInterruptedError."""
+    patience = client.api.patience if isinstance(client.api, _Api) else Patience()
+    for chunk in chunks:
+        if patience.should_stop():
+            raise RunInterruptedError("stopped while Docker sent files")
+        yield chunk
+
+
+def endpoint(variables: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """Where `docker` of this user would find its engine, and what says so: a variable, a context, or nothing.
+
+    Raises:
+        DockerError: The Docker context that is named does not exist, or cannot be read.
+    """
+    if host := variables.get("DOCKER_HOST"):
+        return host, "DOCKER_HOST"
+    folder = Path(variables.get("DOCKER_CONFIG") or Path(variables.get("HOME") or "~").expanduser() / ".docker")
+    name = variables.get("DOCKER_CONTEXT") or _current_context(folder / "config.json")
+    if not name or name == "default":
+        return DEFAULT_SOCKET, ""
+    path = folder / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
+    try:
+        host = json.loads(path.read_bytes())["Endpoints"]["docker"]["Host"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise DockerError(
+            f"the Docker context {name!r} cannot be found in {folder}",
+            "`docker context ls` lists them. Unset DOCKER_CONTEXT, or: docker context use default",
+        ) from None
+    return str(host), f"Docker context {name!r}"
+
+
+def _current_context(config: Path) -> str:
+    """As Docker's command line has it: a file that it cannot read names none."""
+    try:
+        return str(json.loads(config.read_bytes()).get("currentContext") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def local_endpoint(variables: Mapping[str, str] = os.environ) -> str:
+    """The socket of the Docker engine, which is on this machine.
+
+    Raises:
+        DockerError: The engine is on another machine, or `endpoint`'s reasons.
+    """
+    where, named_by = endpoint(variables)
+    if not where.startswith("unix://"):
+        remedy = "Unset DOCKER_HOST or point it at a unix:// socket"
+        raise DockerError(
+            f"{named_by} is {where!r}: sparkray measures processes of this machine and needs a local engine",
+            remedy if named_by == "DOCKER_HOST" else "Choose another: docker context use default",
+        )
+    return where
+
+
+def connect(patience: Patience | None = None, variables: Mapping[str, str] = os.environ) -> Client:
+    """A client of the local Docker engine that answers (`endpoint`).
 
     Raises:
         DockerError: None answers, the socket may not be used, or the engine is on another machine.
     """
-    where = os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET
-    if not where.startswith("unix://"):
-        raise DockerError(
-            f"DOCKER_HOST is {where!r}: sparkray measures processes of this machine and needs a local engine",
-            "Unset DOCKER_HOST or point it at a unix:// socket",
-        )
+    where, patience = local_endpoint(variables), patience or Patience()
     try:
-        client = docker.DockerClient(base_url=where, timeout=_TIMEOUT_S)
+        client = Client(where, patience)
         client.ping()
     except (DockerException, requests.RequestException) as error:
         text = str(error)
@@ -38,7 +184,10 @@ def connect() -> docker.DockerClient:
                 f"no permission on the Docker socket {where}",
                 f"Run as root, or add the user to the group that owns {where.removeprefix('unix://')}",
             ) from None
+        if "timed out" in text.lower() or "did not answer" in text:
+            raise DockerError(f"Docker at {where} has not answered for {patience.silent_s:g} s", _RESTART_IT) from None
         raise DockerError(f"no Docker engine answers at {where}", _START_IT) from None
+    client.api.timeout = _TIMEOUT_S
     return client
 
 
@@ -60,6 +209,8 @@ def docker_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise DockerError(f"{doing}: {explanation(error)}") from None
+    except requests.ReadTimeout:
+        raise DockerError(f"{doing}: Docker does not answer", _RESTART_IT) from None
     except (DockerException, requests.RequestException) as error:
         raise DockerError(f"{doing}: {error}", _START_IT) from None
 

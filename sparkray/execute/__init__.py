@@ -32,12 +32,13 @@ from sparkray.execute import warm_start
 from sparkray.execute.arms import Arm
 from sparkray.execute.gates import Gates, pause, reference_of, thermometer
 from sparkray.execute.history import reason_of, revalidate
+from sparkray.execute.lateness import reason_of_timeout
 from sparkray.execute.launch import make_launch, serving_run
 from sparkray.execute.layout import container_name
 from sparkray.execute.observer import Observer
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.recording import recording
-from sparkray.execute.row import ENGINE_LOG, RunRecord, first_columns, memory_before, outcome_of
+from sparkray.execute.row import ENGINE_LOG, SAMPLES, RunRecord, first_columns, memory_before, outcome_of
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
@@ -50,7 +51,7 @@ from sparkray.runtimes.container import container_spec
 from sparkray.runtimes.linux.readback import effective_state
 from sparkray.store import Dataset, storage_errors, write_atomically
 from sparkray.telemetry import Target
-from sparkray.telemetry.recorder import Recorder
+from sparkray.telemetry.recorder import Recorder, recover
 from sparkray.units import NS_PER_S
 
 PROBED = ("cpu", "memory", "gpu_memory", "gpu_compute")
@@ -105,6 +106,8 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
         _make_folders(spool, record)
         _attempt(prepared, planned, record, spool, control)
         record.columns.update(status="ok" if control.counted else WARMUP, reason=None)
+    except RunTimeoutError as error:
+        record.columns.update(status=error.status, reason=_late(error, prepared, record, spool, control))
     except RunError as error:
         record.columns.update(status=error.status, reason=str(error))
     except HostError as error:
@@ -117,6 +120,16 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
     if broken is not None:
         raise broken
     return outcome
+
+
+def _late(error: RunTimeoutError, prepared: PreparedHost, record: RunRecord, spool: Path, control: "RunControl") -> str:
+    """Why a run was late, in words."""
+    own = control.observer.end()
+    record.columns.update(own)
+    own_s = sum(own.get(name) or 0.0 for name in ("observer_cpu_s", "ray_cpu_s"))
+    samples = recover(spool / SAMPLES) if (spool / SAMPLES).exists() else []
+    cores = own_s / (record.columns.get("duration_s") or float("inf"))
+    return reason_of_timeout(error, samples, cpus=prepared.machine.facts.get("cpus"), own_cores=cores)
 
 
 def _with_revalidation(prepared: PreparedHost, planned: PlannedRun, outcome: Outcome) -> Outcome:
@@ -351,39 +364,3 @@ def _tell_kills(record: RunRecord, arm: Arm, ended: Exit, before: int | None) ->
     after = _kernel_oom_kills()
     record.columns["oom_kills"] = None if before is None or after is None else after - before
     record.columns["container_oom_killed"] = ended.out_of_memory if arm.treatment.in_container else None
-
-
-def store_interrupted(
-    dataset: Dataset, host: str, notify: Callable[[str], None], container_log: Callable[[str], bytes | None]
-) -> list[str]:
-    """Store the attempts that a dead sweep of this host left, as interrupted, with their samples up to the last second.
-
-    Args:
-        dataset: Where they lie.
-        host: This machine; the spool of another that shares the folder may be alive.
-        notify: Told of each.
-        container_log: What a run's container, by name, has said so far; None where there is none.
-
-    Returns:
-        Their run ids.
-    """
-    found: list[str] = []
-    dataset.drop_partials()
-    for spool in sorted(dataset.spool.iterdir()):
-        try:
-            row = json.loads((spool / "row.json").read_text())
-        except (OSError, ValueError):
-            dataset.drop_spool(spool)
-            continue
-        if row.get("host") != host:
-            continue
-        if dataset.attempts(row["run_id"]) < row["attempt"]:
-            notify(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
-            row.update(status="interrupted", reason="sparkray died during the run")
-            if (said := container_log(container_name(row["run_id"]))) is not None:
-                (spool / "out" / ENGINE_LOG).write_bytes(said)
-            dataset.keep_log(row["run_id"], row["attempt"], spool / "out" / ENGINE_LOG)
-            dataset.write(outcome_of(RunRecord(row), spool))
-            found.append(row["run_id"])
-        dataset.drop_spool(spool)
-    return found

@@ -1,27 +1,36 @@
-"""What a dead sweep left behind, dealt with at the next start, under the machine's lock; nobody else's is touched.
+"""What a dead sweep left behind, dealt with at the next start; what a living one uses is refused, never ended.
 
-Containers are recognised by our label, processes by our marker in their environment, control groups by their place.
-Whoever holds the lock knows that no living sweep runs anything under it. Mounts need no care: they live in a mount
+Containers are recognised by our label, processes by our marker in their environment, control groups by their place; each
+names its owner, the process that started it. One that lives although we hold the machine's lock does not see that lock
+(another mount namespace, another folder of locks): this sweep is refused. Mounts need no care: they live in a mount
 namespace that ends with its process.
 """
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import docker
+import psutil
 import requests
 from docker.errors import DockerException, NotFound
+from docker.models.containers import Container
 
-from sparkray.docker_engine import connect, docker_errors
-from sparkray.errors import DockerError
+from sparkray.docker_engine import Patience, connect, docker_errors
+from sparkray.errors import DockerError, LockHeldError
 from sparkray.runtimes import MARKER
 from sparkray.runtimes.linux.isolation import clear_groups
-from sparkray.runtimes.linux.process import end_marked, marked, name_of
+from sparkray.runtimes.linux.owner import LABEL, Owner
+from sparkray.runtimes.linux.process import end_marked, is_foreign, marked, name_of, owner_of
 
 _UNFINISHED = ("image-*", "ask-*", "rootfs/.partial-*", "models/.fetch-*")
 _LABELS = ("io.sparkray.run", "io.sparkray.probe")
+# `doctor` starts containers for a moment without the lock.
+_PATIENCE_S, _POLL_S = 5.0, 0.5
 
 
 class Leftovers:
@@ -35,6 +44,7 @@ class Leftovers:
 
         Raises:
             DockerError: The engine refused.
+            LockHeldError: Somebody who lives measures here.
         """
         return [*self._containers(notify), *end_processes(notify)]
 
@@ -43,19 +53,61 @@ class Leftovers:
             return []
         names: list[str] = []
         with docker_errors("removing the containers of a sweep that is gone"):
-            for label in _LABELS:
-                for container in self.client.containers.list(all=True, ignore_removed=True, filters={"label": label}):
-                    notify(f"removing a leftover container: {container.name}")
-                    with suppress(NotFound):
-                        container.remove(force=True, v=True)
-                    names.append(str(container.name))
+            _refuse_living(self._living)
+            for container in self._ours():
+                if is_foreign(_owner(container)):
+                    continue
+                notify(f"removing a leftover container: {container.name}")
+                with suppress(NotFound):
+                    container.remove(force=True, v=True)
+                names.append(str(container.name))
         return names
 
+    def _ours(self) -> list[Container]:
+        if self.client is None:
+            return []
+        every = self.client.containers.list
+        found = [every(all=True, ignore_removed=True, filters={"label": label}) for label in _LABELS]
+        return [container for of_label in found for container in of_label]
 
-def container_log(name: str) -> bytes | None:
+    def _living(self) -> list[str]:
+        """Those of somebody who lives; one that does not run is nobody's hindrance where its owner cannot be seen."""
+        owners = ((container, _owner(container)) for container in self._ours())
+        return [
+            f"container {container.name} ({_words(owner)})"
+            for container, owner in owners
+            if owner is not None
+            and is_foreign(owner)
+            and (owner.is_alive() or container.status in ("running", "paused"))
+        ]
+
+
+def _owner(container: Container) -> Owner | None:
+    return Owner.parse((container.labels or {}).get(LABEL, ""))
+
+
+def _words(owner: Owner) -> str:
+    known = owner.is_alive()
+    return f"of process {owner.pid}, which runs" if known else f"of a process {owner.pid} that cannot be seen from here"
+
+
+def _refuse_living(living: Callable[[], Iterable[str]]) -> None:
+    """Raises LockHeldError where something of somebody who lives stays."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while found := list(living()):
+        if time.monotonic() > deadline:
+            raise LockHeldError(
+                f"this machine is busy: another sparkray measures here that does not share this one's lock "
+                f"(another mount namespace or folder of locks): {'; '.join(found)}",
+                "Wait for its end. If it is gone, remove what it left by hand: docker rm -f NAME, kill -9 PID",
+            )
+        time.sleep(_POLL_S)
+
+
+def container_log(name: str, patience: Patience | None = None) -> bytes | None:
     """What a container of ours has said so far; None where there is none of that name, or no Docker."""
     try:
-        client = connect()
+        client = connect(patience)
     except DockerError:
         return None
     try:
@@ -75,10 +127,27 @@ def drop_unfinished(cache: Path, notify: Callable[[str], None]) -> None:
 
 
 def end_processes(notify: Callable[[str], None]) -> list[str]:
-    """End every process that carries our marker."""
+    """End every process that carries our marker and whose owner is dead. Returns their runs.
+
+    Raises:
+        LockHeldError: The owner of one lives.
+    """
+    _refuse_living(
+        lambda: [
+            f"process {pid} of {name_of(pid)} ({_words(owner)})"
+            for pid in marked()
+            if (owner := owner_of(pid)) is not None and is_foreign(owner)
+        ]
+    )
     names = sorted({name for pid in marked() if (name := name_of(pid)) is not None})
     for name in names:
         notify(f"ending a leftover process: {MARKER}={name}")
         end_marked(name)
     clear_groups()
+    strays = [pid for pid in psutil.pids() if (owner := owner_of(pid)) is not None and owner.is_alive() is False]
+    if strays:
+        notify(f"ending {len(strays)} leftover processes of a Ray whose sweep is gone")
+    for pid in strays:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
     return names

@@ -14,7 +14,7 @@ from sparkray.catalog.weights import Located, cache_folder, locate, wrong_checkp
 from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import HOST, HOST_FILES, Site
-from sparkray.docker_engine import connect, docker_errors, versions_of
+from sparkray.docker_engine import Patience, connect, docker_errors, versions_of
 from sparkray.engines import Caching, Engine, Simulator, load_engine
 from sparkray.errors import ConfigError, ImageError, ModelFileError, RunUnreadyError
 from sparkray.execute.arms import Arm, Notify, host_arm, make_arms, probed
@@ -123,11 +123,17 @@ class PreparedHost:
 
 
 def prepare_host(
-    study: Study, machine: Machine, dataset: Dataset, notify: Notify, *, cache: Path | None = None
+    study: Study,
+    machine: Machine,
+    dataset: Dataset,
+    notify: Notify,
+    *,
+    cache: Path | None = None,
+    patience: Patience | None = None,
 ) -> PreparedHost:
     """Weights, image, export, preflight; each step says what it is about to do.
 
-    `cache` holds models, exports and digests; the user's own unless given.
+    `cache` holds models, exports and digests; the user's own unless given. `patience` is with Docker.
 
     Raises:
         InputError: Weights are not what they should be, or the site names a CPU that does not exist.
@@ -145,7 +151,7 @@ def prepare_host(
         images, files = None, {"": Files(None, host_digest())}
         arms = {HOST: host_arm(study.treatments[0], StartState())}
     else:
-        images = Images(connect(), cache)
+        images = Images(connect(patience), cache)
         with docker_errors("asking the Docker engine for its version"):
             machine = machine.running(versions_of(images.client.version()))
         Leftovers(images.client).clear(notify)
@@ -171,7 +177,13 @@ def prepare_host(
 
 
 def adapt_host(
-    prepared: PreparedHost, study: Study, dataset: Dataset, notify: Notify, *, cache: Path | None = None
+    prepared: PreparedHost,
+    study: Study,
+    dataset: Dataset,
+    notify: Notify,
+    *,
+    cache: Path | None = None,
+    patience: Patience | None = None,
 ) -> PreparedHost:
     """Prepares the host for another study of the same engine, site and models: only new arms are made.
 
@@ -183,7 +195,7 @@ def adapt_host(
     fresh = tuple(t for t in measured(study) if known.get(t.environment) != t or t.environment not in arms)
     files = prepared.files
     if fresh and prepared.images is None:
-        return prepare_host(study, prepared.machine, dataset, notify, cache=cache)
+        return prepare_host(study, prepared.machine, dataset, notify, cache=cache, patience=patience)
     if fresh and prepared.images is not None:
         changed = replace(study, treatments=fresh)
         files = {**_files(changed, prepared.engine, prepared.images, notify, known=files), **files}

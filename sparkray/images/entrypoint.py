@@ -16,6 +16,8 @@ from sparkray.config.docker import DockerOptions, sdk_arguments
 from sparkray.docker_engine import docker_errors
 from sparkray.errors import ImageError
 from sparkray.images.rootfs import Image
+from sparkray.runtimes.linux.owner import LABEL as OWNER
+from sparkray.runtimes.linux.owner import this_process
 
 _MARK = b"@@sparkray-environment\0"
 _COMMAND = ["sh", "-c", r"printf '@@sparkray-environment\0'; env -0"]
@@ -35,7 +37,7 @@ def entrypoint_variables(client: docker.DockerClient, image: Image, options: Doc
     settings: dict[str, Any] = {
         **sdk_arguments(options),
         "name": f"sparkray-entrypoint-{uuid.uuid4().hex[:12]}",
-        "labels": {"io.sparkray.probe": "1"},
+        "labels": {"io.sparkray.probe": "1", OWNER: this_process().text},
     }
     with docker_errors(f"asking the entrypoint of {image.reference}"):
         container = client.containers.create(image.digest, command=_COMMAND, **settings)

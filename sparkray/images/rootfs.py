@@ -17,13 +17,15 @@ from docker.errors import ImageNotFound
 from docker.models.containers import Container
 
 from sparkray.config.recognise import ImageConfig
-from sparkray.docker_engine import docker_errors
+from sparkray.docker_engine import docker_errors, until_stopped
 from sparkray.errors import ImageError
 from sparkray.images import host_files, venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
 from sparkray.images.host_files import BoundFolders
 from sparkray.runtimes.linux.nvidia_driver import MOUNT_POINT as DRIVER_MOUNT_POINT
+from sparkray.runtimes.linux.owner import LABEL as OWNER
+from sparkray.runtimes.linux.owner import this_process
 from sparkray.units import GIB
 
 _SPACE_FACTOR = 2
@@ -260,8 +262,8 @@ class Images:
 
     def _stopped(self, image: Image) -> "_Export":
         with docker_errors(f"creating a container of {image.reference} to export it"):
-            labels = {"io.sparkray.probe": "1"}
-            return _Export(self.client.containers.create(image.digest, command=["true"], labels=labels))
+            labels = {"io.sparkray.probe": "1", OWNER: this_process().text}
+            return _Export(self.client, self.client.containers.create(image.digest, command=["true"], labels=labels))
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -322,11 +324,11 @@ def host_digest() -> str:
 class _Export:
     """The export stream of a container that was never started, removed with the block."""
 
-    def __init__(self, container: Container) -> None:
-        self.container = container
+    def __init__(self, client: docker.DockerClient, container: Container) -> None:
+        self.client, self.container = client, container
 
     def __enter__(self) -> IO[bytes]:
-        return cast("IO[bytes]", _Stream(cast("Iterable[bytes]", self.container.export())))
+        return cast("IO[bytes]", _Stream(until_stopped(self.client, cast("Iterable[bytes]", self.container.export()))))
 
     def __exit__(self, *_: object) -> None:
         with docker_errors("removing the exported container"):

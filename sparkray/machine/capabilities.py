@@ -17,8 +17,9 @@ from sparkray.config.space import HostFacts, Space
 from sparkray.docker_engine import connect, docker_errors
 from sparkray.errors import DockerError
 from sparkray.machine.cores import machine_performance_cores, parts_of
-from sparkray.machine.fingerprint import Machine, boot_id, fingerprint
+from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.runtimes.linux.gpu_routes import cdi_devices
+from sparkray.runtimes.linux.owner import boot_id
 from sparkray.units import gib
 
 _ENGINE = "dockerd"

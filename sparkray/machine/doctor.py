@@ -33,6 +33,7 @@ from sparkray.machine.finding import (
     needs_gpu,
 )
 from sparkray.machine.fingerprint import Machine, fingerprint
+from sparkray.machine.load import LoadMeter
 from sparkray.machine.lock import MachineLock
 from sparkray.telemetry.host import memory_row, parse_meminfo
 from sparkray.telemetry.nvml import Nvml
@@ -54,6 +55,7 @@ def look(
     load: Callable[[], Mapping[str, float]] | None = None,
     try_flags: Callable[[Site], Mapping[str, FlagTrial] | None] | None = None,
     start_below_c: float | None = None,
+    meter: LoadMeter | None = None,
     root: Path = Path("/"),
 ) -> Seen:
     """Collect the facts for the checks.
@@ -70,8 +72,10 @@ def look(
         load: Gives the GPUs work and returns their SM clocks under it, MHz by UUID; called only on unused GPUs.
         try_flags: Starts a container with the flags of each environment; called only where nobody measures.
         start_below_c: Where runs of the experiment start, degrees C; None takes the site's.
+        meter: Measures the load of other programs, read before the machine is given any work; None does not.
         root: Parent of /dev, /proc and /sys.
     """
+    busy = meter.read() if meter is not None else None
     gpus = read_gpus(nvml, root=root) if needs_gpu(site) else Gpus()
     here = machine or fingerprint(gpus if needs_gpu(site) else None, root=root)
     engine = docker(site)
@@ -95,6 +99,7 @@ def look(
         loaded_mhz=clocks,
         trials=trials,
         start_below_c=start_below_c,
+        load=busy,
     )
 
 
@@ -118,7 +123,17 @@ def examine(seen: Seen) -> list[Finding]:
         checks.append(_software.dgx_os)
     if needs_gpu(seen.site):
         checks += [*_gpus.CHECKS, _software.gpu_access, ptxas]
-    checks += [_software.docker, _software.image, _software.flags, _software.root, _cgroups, _limits, _governor, _cores]
+    checks += [
+        _software.docker,
+        _software.image,
+        _software.flags,
+        _software.root,
+        _cgroups,
+        _limits,
+        _governor,
+        _cores,
+        _load,
+    ]
     if seen.site.client_cpus:
         checks.append(_client_cpus)
     checks += [_memory, _page_cache, _swap, _software.disk, _lock]
@@ -230,6 +245,15 @@ def _cpusets(site: Site) -> dict[str, str]:
     options = {name: environment.options for name, environment in site.environments.items()}
     options |= {f"mode {name}": mode for name, mode in site.modes.items()}
     return {name: option.cpuset_cpus for name, option in options.items() if option.cpuset_cpus}
+
+
+def _load(seen: Seen) -> Finding:
+    """CPU time of other programs over a second."""
+    if seen.load is None:
+        return finding("load", "info", "not measured")
+    return finding(
+        "load", "warn" if seen.load.is_noisy else "good", seen.load.text, "end" if seen.load.is_noisy else ""
+    )
 
 
 def _client_cpus(seen: Seen) -> Finding:

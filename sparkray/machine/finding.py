@@ -13,6 +13,7 @@ from sparkray.config.model import ModelCard
 from sparkray.config.site import Site
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine.fingerprint import Machine
+from sparkray.machine.load import Load
 
 __all__ = ["Finding", "Gpu", "Gpus", "Seen", "State", "finding"]
 State = Literal["good", "warn", "stop", "info"]
@@ -120,7 +121,8 @@ class Seen:
     `root` is `/`; `cache` is where models and exports are kept, if known. `site_named` is False for a fallback site
     where the machine's own could not be recognised. `ptxas` is each arm's output (`_ptxas.ask_ptxas`). `loaded_mhz` are
     SM clocks under the probe's work by UUID; empty where no work was done. `trials` are by environment; None where the
-    flags were not tried. `start_below_c` is the experiment's threshold, where it is known.
+    flags were not tried. `start_below_c` is the experiment's threshold, where it is known. `load` is that of other programs;
+    None where it was not measured.
     """
 
     site: Site
@@ -136,6 +138,7 @@ class Seen:
     loaded_mhz: Mapping[str, float] = field(default_factory=dict)
     trials: Mapping[str, FlagTrial] | None = None
     start_below_c: float | None = None
+    load: Load | None = None
 
     def text(self, path: str) -> str | None:
         """A file below the root; None when it cannot be read."""

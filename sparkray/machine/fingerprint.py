@@ -22,7 +22,6 @@ from sparkray.units import gib
 DISCRETE = "discrete-gpu"
 _GB10 = re.compile(r"\bGB10\b")
 _UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True)
@@ -111,11 +110,6 @@ def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
     if reported.problem:
         facts["gpu_problem"] = reported.problem
     return Machine(socket.gethostname(), names, uuids, facts, reported.problem, reported.remedy)
-
-
-def boot_id() -> str:
-    """The kernel's id of this boot; empty where it has none."""
-    return _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
 
 
 def _os_name() -> str | None:

@@ -1,13 +1,21 @@
 """Machine-wide lock: one benchmark at a time on a machine, or on a GPU, over all users.
 
-The kernel holds the lock (`flock` through `filelock`) and releases it when its holder dies, so it is never stale. A
-note beside it names the holder and its run: for those waiting, and for the next holder, which cleans up after a dead
-one. The files lie where every user may write, so the lock works between users.
+The kernel holds the lock and releases it when its holder dies, so it is never stale. It is held twice: by `flock` on a
+file where every user may write, and by a name in the abstract socket namespace, which sweeps in other mount namespaces
+share. A note beside the file names the holder and its run: for those waiting, and for the next holder, which cleans up
+after a dead one.
+
+A sweep that knows its GPUs locks each by its UUID, and shares the lock of the machine; one that cannot read them (NVML
+fails) has the machine for itself.
 """
 
+import errno
+import fcntl
 import json
 import os
+import socket
 import stat
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,9 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
-from sparkray.errors import LockHeldError
+from sparkray.errors import HostError, LockHeldError
+from sparkray.runtimes.linux.owner import process_start
 
 LOCK_FOLDER = Path("/run/lock")
 _FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - every user must find the lock
@@ -40,13 +47,6 @@ class Holder:
         return process_start(self.pid) == self.started
 
 
-def process_start(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; 0 when it does not exist."""
-    with suppress(OSError, IndexError, ValueError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    return 0
-
-
 def lock_folder() -> Path:
     """Folder of the locks: the same for every user, or root and a user could measure at once."""
     try:
@@ -67,6 +67,7 @@ class MachineLock:
     def __init__(self, keys: tuple[str, ...] = (MACHINE,), folder: Path | None = None) -> None:
         self.keys = tuple(sorted(keys))
         self.folder = folder or lock_folder()
+        self._scope = f"-{self.folder.stat().st_dev}-{self.folder.stat().st_ino}" if folder else ""
 
     def _file(self, key: str) -> Path:
         return self.folder / f"sparkray-{key}.lock"
@@ -76,9 +77,7 @@ class MachineLock:
 
     def holder(self, key: str | None = None) -> Holder | None:
         """The holder in the note, which may be dead."""
-        with suppress(OSError, ValueError, TypeError):
-            return Holder(**json.loads(self._note(key or self.keys[0]).read_text()))
-        return None
+        return _read_note(self._note(key or self.keys[0]))
 
     @contextmanager
     def held(
@@ -95,43 +94,70 @@ class MachineLock:
 
         Raises:
             LockHeldError: Another process holds it and `mode` is `fail`, or the wait was stopped.
+            HostError: What lies at its place is no file that can be locked.
         """
         with ExitStack() as stack:
-            for key in self.keys:
-                self._acquire(key, mode, on_wait=on_wait, should_stop=should_stop)
-                stack.callback(self._release, key)
+            for key in sorted({*self.keys, MACHINE}):
+                self._acquire(stack, key, mode, on_wait=on_wait, should_stop=should_stop)
             before = next((note for note in map(self.holder, self.keys) if note is not None), None)
             self.note("")
             yield before
 
     def _acquire(
         self,
+        stack: ExitStack,
         key: str,
         mode: str,
         *,
         on_wait: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        lock = FileLock(self._file(key), mode=0o666, thread_local=False, is_singleton=False)
         reported = ""
-        while True:
+        while (held := self._try(key)) is None:
+            holder = self._who(key)
+            if mode == "fail" or should_stop():
+                raise LockHeldError(f"this machine is busy: {holder}", "Wait for it: --lock wait")
+            if holder != reported:
+                on_wait(holder)
+                reported = holder
+            time.sleep(_POLL_S)
+        stack.push(held)
+        if key in self.keys:
+            stack.callback(self._drop_note, key)
+
+    def _try(self, key: str) -> ExitStack | None:
+        """The lock of a key, held until it is closed; None where somebody else has it."""
+        shared = key not in self.keys
+        with ExitStack() as stack:
+            handle = _open(self._file(key))
+            stack.callback(os.close, handle)
             try:
-                lock.acquire(timeout=0)
-                break
-            except Timeout:
-                holder = self._who(key)
-                if mode == "fail" or should_stop():
-                    raise LockHeldError(f"this machine is busy: {holder}", "Wait for it: --lock wait") from None
-                if holder != reported:
-                    on_wait(holder)
-                    reported = holder
-                time.sleep(_POLL_S)
-        _LOCKS[self._file(key)] = lock
+                fcntl.flock(handle, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
+            except BlockingIOError:
+                return None
+            if not shared:
+                name = stack.enter_context(socket.socket(socket.AF_UNIX))
+                try:
+                    name.bind(self._name(key))
+                except OSError as error:
+                    if error.errno == errno.EADDRINUSE:
+                        return None
+                    raise HostError(f"the lock {self._name(key)[1:]} cannot be taken: {error.strerror}") from None
+                name.listen(1)  # so that others can ask the kernel who holds it
+            return stack.pop_all()
+
+    def _name(self, key: str) -> str:
+        return f"\0sparkray-{key}{self._scope}"
 
     def _who(self, key: str) -> str:
-        holder = self.holder(key)
-        if holder is None:
-            return f"{self._file(key)} is locked"
+        notes = (_read_note(path) for path in sorted(self.folder.glob("sparkray-*.json")))
+        others = (
+            next((note for note in notes if note is not None and note.is_alive()), None) if key == MACHINE else None
+        )
+        holder = self.holder(key) or others
+        if holder is None or not holder.is_alive():
+            pid = _listener(self._name(key))
+            return f"{f'process {pid} measures; ' if pid else ''}{self._file(key)} is locked"
         what = f", run {holder.run}" if holder.run else ""
         return f"process {holder.pid} of user id {holder.user} is measuring{what} into {holder.dataset or 'a dataset'}"
 
@@ -141,19 +167,44 @@ class MachineLock:
         for key in self.keys:
             write_note(self._note(key), asdict(holder))
 
-    def _release(self, key: str) -> None:
+    def _drop_note(self, key: str) -> None:
+        holder = self.holder(key)
+        if holder is not None and holder.pid == os.getpid():  # a dead holder's note is for who gets every key
+            remove_note(self._note(key))
+
+
+def _read_note(path: Path) -> Holder | None:
+    with suppress(OSError, ValueError, TypeError):
+        return Holder(**json.loads(path.read_text()))
+    return None
+
+
+def _open(path: Path) -> int:
+    """A lock's file, made where there is none; through no link, and of no other kind. Raises HostError."""
+    careful = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    try:
         try:
-            holder = self.holder(key)
-            if holder is not None and holder.pid == os.getpid():  # a dead holder's note is for who gets every key
-                remove_note(self._note(key))
-        finally:
-            lock = _LOCKS.pop(self._file(key), None)
-            if lock is not None:
-                lock.release(force=True)
+            handle = os.open(path, careful)  # creating is refused for another user's (fs.protected_regular)
+        except FileNotFoundError:
+            handle = os.open(path, careful | os.O_CREAT, 0o666)
+            os.fchmod(handle, 0o666)
+    except OSError as error:
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
+        raise HostError(f"the lock {path} cannot be opened: {reason}", "Remove it, as its owner or as root") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise HostError(f"the lock {path} is no regular file", "Remove it, as its owner or as root")
+    return handle
 
 
-# Locks this process holds: kept alive here, since a FileLock releases when garbage-collected.
-_LOCKS: dict[Path, FileLock] = {}
+def _listener(name: str) -> int:
+    """The pid of whoever holds a name, as the kernel recorded it; 0 where it cannot be seen from here."""
+    with socket.socket(socket.AF_UNIX) as asking, suppress(OSError):
+        asking.setblocking(False)
+        asking.connect(name)
+        pid, _, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+    return 0
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:

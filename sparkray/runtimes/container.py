@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
@@ -18,14 +18,18 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from sparkray.config.container import ContainerSpec, create_arguments, publishes, run_words
-from sparkray.docker_engine import DEFAULT_SOCKET, connect, docker_errors, explanation
-from sparkray.errors import DockerError, RunUnreadyError
+from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint
+from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
-from sparkray.runtimes.linux.process import carries, children
+from sparkray.runtimes.linux.owner import LABEL, VARIABLE, Owner, this_process
+from sparkray.runtimes.linux.process import carries, children, is_foreign
 
 _START_PATIENCE_S = 30.0
 _NO_CONFIGURATION = "/nonexistent"
 _CHILD_PATIENCE_S = 2.0
+_CREATE_PATIENCE_S = 120.0
+# Of an engine that has ended.
+_WAIT_PATIENCE_S = 60
 
 
 def container_spec(launch: Launch) -> ContainerSpec:
@@ -43,6 +47,12 @@ def container_spec(launch: Launch) -> ContainerSpec:
     )
 
 
+def owned(spec: ContainerSpec) -> ContainerSpec:
+    """The container with who starts it: what the printed line leaves out, since another process may repeat it."""
+    owner = this_process().text
+    return replace(spec, environment={**spec.environment, VARIABLE: owner}, labels={**spec.labels, LABEL: owner})
+
+
 def create(client: docker.DockerClient, spec: ContainerSpec) -> Container:
     """The container, made by the SDK; with options that have no type by Docker's command line, which alone knows them.
 
@@ -55,11 +65,14 @@ def create(client: docker.DockerClient, spec: ContainerSpec) -> Container:
     if not spec.options.other:
         return client.containers.create(**create_arguments(spec))
     kept = {name: value for name, value in os.environ.items() if name != "DOCKER_CONTEXT"}
-    own = {"DOCKER_HOST": os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET, "DOCKER_CONFIG": _NO_CONFIGURATION}
+    own = {"DOCKER_HOST": local_endpoint(), "DOCKER_CONFIG": _NO_CONFIGURATION}
+    words = run_words(spec, ("create",))
     try:
         done = subprocess.run(
-            run_words(spec, ("create",)), env={**kept, **own}, capture_output=True, text=True, check=False
+            words, env={**kept, **own}, capture_output=True, text=True, check=False, timeout=_CREATE_PATIENCE_S
         )
+    except subprocess.TimeoutExpired:
+        raise DockerError(f"docker create had not ended after {_CREATE_PATIENCE_S:g} s") from None
     except OSError as error:
         raise RunUnreadyError(f"docker cannot be run, which {spec.options.other} needs: {error.strerror}") from None
     if done.returncode != 0:
@@ -99,7 +112,7 @@ class Contained:
     def finish(self) -> Exit:
         """Exit status, OOM flag and log. Raises DockerError."""
         with docker_errors(f"waiting for container {self.container.name}"):
-            status = self.container.wait()
+            status = self.container.wait(timeout=_WAIT_PATIENCE_S)
             self.container.reload()
             self._collect_log()
         state = self.container.attrs["State"]
@@ -158,19 +171,28 @@ class Runtime:
 
     def _create(self, launch: Launch) -> Container:
         try:
-            return create(self.client, container_spec(launch))
+            return create(self.client, owned(container_spec(launch)))
         except APIError as error:
             raise RunUnreadyError(f"the container could not be created: {explanation(error)}") from None
         except (DockerException, requests.RequestException) as error:
             raise DockerError(f"creating {launch.name}: {error}") from None
 
     def _remove_namesake(self, name: str) -> None:
-        """A container of this very run that a dead sweep left: names are predictable so that it can be found."""
+        """A container of this very run that a dead sweep left: names are predictable so that it can be found.
+
+        Raises:
+            LockHeldError: Somebody who lives started it.
+        """
         with suppress(NotFound), docker_errors(f"looking for a leftover {name}"):
             try:
-                self.client.containers.get(name).remove(force=True, v=True)
+                found = self.client.containers.get(name)
             except NotFound:
                 return
+            if is_foreign(Owner.parse(found.labels.get(LABEL, ""))):
+                raise LockHeldError(
+                    f"this machine is busy: another sparkray, which runs, has the container {name}", "Wait for its end"
+                )
+            found.remove(force=True, v=True)
 
     def _pid(self, container: Container, name: str) -> int:
         """Host pid of the first process, once runc has become it; 0 when it has ended already."""

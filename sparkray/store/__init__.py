@@ -117,6 +117,12 @@ class Dataset:
         """Where attempts that are under way keep their files."""
         return self.path / "spool"
 
+    def make_folders(self) -> None:
+        """The folders of a dataset, where one is missing: git and zip drop empty ones. Raises StorageError."""
+        with storage_errors(self.path):
+            for name in (*TABLES, "logs", "spool"):
+                (self.path / name).mkdir(exist_ok=True)
+
     def ok_run_ids(self) -> set[str]:
         """Run ids that have an attempt with status ok."""
         return {row["run_id"] for row in self.read("runs", ["run_id", "status"]) if row["status"] == "ok"}

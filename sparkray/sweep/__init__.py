@@ -11,20 +11,29 @@ import tempfile
 import traceback
 from pathlib import Path
 
-import click
-
-from sparkray.errors import SparkrayError
-from sparkray.sweep.app import app
-
-INTERRUPTED = 130
+from sparkray.stopping import INTERRUPTED, watched
 
 
-def main(argv: list[str] | None = None) -> int:  # noqa: PLR0911 - one return for each way to end
-    """Run a command line. Returns its exit status; no traceback reaches a user.
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line. Returns its exit status; no traceback reaches a user, whenever a signal comes.
 
     Args:
         argv: Arguments without the program's name; None takes the process's own.
     """
+    try:
+        with watched():
+            return _run(argv)
+    except KeyboardInterrupt:  # while the program was still being imported, or while it told how it ended
+        os.write(2, b"interrupted\n")
+        return INTERRUPTED
+
+
+def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each way to end
+    import click  # noqa: PLC0415 - a signal during imports must find `main` on the stack
+
+    from sparkray.errors import SparkrayError  # noqa: PLC0415 - as above
+    from sparkray.sweep.app import app  # noqa: PLC0415 - as above
+
     try:
         result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
     except click.exceptions.Exit as done:

@@ -13,6 +13,7 @@ from sparkray.images.rootfs import export_folder
 from sparkray.machine.doctor import examine, look
 from sparkray.machine.finding import Finding
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.load import LoadMeter
 from sparkray.machine.probe import clocks_under_load
 from sparkray.plan import make_plan
 from sparkray.sweep.options import options_of, study_options
@@ -27,6 +28,7 @@ _STAND_IN = "cpu"
 @study_options
 def doctor(**arguments: Any) -> int:  # noqa: ANN401
     """Check this machine: what would stop a sweep, and what to do about it."""
+    meter = LoadMeter()
     options = options_of(arguments)
     machine = fingerprint()
     named = options.site is not None or machine.site is not None
@@ -42,6 +44,7 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
         load=clocks_under_load,
         try_flags=try_flags,
         start_below_c=study.experiment.protocol.start_below_c,
+        meter=meter,
     )
     findings = examine(seen)
     why = "what the engine will be asked to do"

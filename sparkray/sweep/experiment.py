@@ -15,18 +15,19 @@ from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.errors import SparkrayError
 from sparkray.execute.layout import engine_warnings
+from sparkray.machine.load import LoadMeter
 from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
 from sparkray.records import SATURATED
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
-from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, show
+from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, print_line, show
 from sparkray.sweep.start import as_root, ask, interrupted
 from sparkray.sweep.summary import Findings, show_summary, warnings_of
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_beside
 from sparkray.workflows.interim import count_decided, left_out, standing_document, text_of
 from sparkray.workflows.options import Options, build_study
-from sparkray.workflows.prerequisites import must_fit_here
+from sparkray.workflows.prerequisites import is_elsewhere, must_fit_here
 
 # Shows what a dataset holds of a plan, and returns its counts.
 Conclude = Callable[[Study, Dataset, Sequence[PlannedRun], Options, Any], dict[str, int]]
@@ -38,6 +39,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     study = build_study(options)
     if any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
         as_root()
+    meter = LoadMeter()
     runs = make_plan(study)
     dataset = open_dataset(
         options.results_dir.absolute(), study.experiment.name, definition_sha256(study), fresh=options.fresh
@@ -55,6 +57,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     ended_error: SparkrayError | None = None
     stopped = False
     if todo:
+        _tell_load(meter, options, out)
         ask(options)
         from sparkray.workflows.study import carry_out  # noqa: PLC0415 - Ray takes long to import; plan and status do not need it
 
@@ -68,6 +71,16 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
         click.echo(error_text(ended_error), err=True)
         return ended_error.exit_status
     return 0 if counts["ok"] + sum(counts.get(name, 0) for name in ("decided", SATURATED)) == counts["planned"] else 1
+
+
+def _tell_load(meter: LoadMeter, options: Options, out: Any) -> None:  # noqa: ANN401 - a console
+    """Say so where other programs use this machine, if it is the one that measures."""
+    if is_elsewhere(options):
+        return
+    load = meter.read()
+    if load.is_noisy:
+        text = "Runs take longer, may end by their time-out, or are refused. End them first, or expect to measure again"
+        print_line(out, f"This machine is not quiet: {load.text}. {text}.")
 
 
 def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], options: Options, out: Any) -> dict[str, int]:  # noqa: ANN401

@@ -6,10 +6,8 @@ import sys
 import click
 
 from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.stopping import INTERRUPTED
 from sparkray.workflows.options import Options
-
-# Exit status.
-INTERRUPTED = 130
 
 
 def as_root() -> None:

@@ -8,7 +8,6 @@ The first error of any machine stops all. One that is lost, or cannot be made re
 and the search goes on with the rest: its trials are taken up as those of any driver that died.
 """
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from sparkray.optimize.runner import InterruptedSweepError, StudyRunner
 from sparkray.optimize.search.machines import MACHINES, Companion, Helper
 from sparkray.optimize.search.types import Work, Worker
 from sparkray.store import Dataset
+from sparkray.workflows.prerequisites import is_elsewhere
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import
     from sparkray.cluster import Node
@@ -132,7 +132,7 @@ def companions(context: OptimizationContext, runner: "SessionRunner", home: Data
         SparkrayError: The first machine cannot do it.
         InterruptedSweepError: Somebody asked for the end.
     """
-    if (runner.options.address or os.environ.get("RAY_ADDRESS") or "local") == "local":
+    if not is_elsewhere(runner.options):
         return []  # a Ray of our own is this machine alone, and not started before a run is due
     cluster = runner.opened().cluster
     if len(cluster.nodes()) == 1:

@@ -9,12 +9,16 @@ from sparkray.plan import Study
 from sparkray.workflows.options import Options
 
 
+def is_elsewhere(options: Options) -> bool:
+    """Whether a cluster's machines measure."""
+    return (options.address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+
+
 def must_fit_here(study: Study, options: Options) -> None:
     """Refuse this machine where a sweep on it cannot succeed. On a cluster's machines their runners check.
 
     Raises:
         HostError: Docker, the image or the GPU is missing, with every reason.
     """
-    elsewhere = (options.address or os.environ.get("RAY_ADDRESS") or "local") != "local"
-    if not elsewhere and any(treatment.environment != HOST for treatment in study.treatments):
+    if not is_elsewhere(options) and any(treatment.environment != HOST for treatment in study.treatments):
         must_fit(study.site, fingerprint())

@@ -4,45 +4,25 @@ A command that measures on several machines has a session for each, on a connect
 """
 
 import os
-import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, HostError, SparkrayError
+from sparkray.execute.recovery import clear_after
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.progress import Progress
 from sparkray.records import Outcome
+from sparkray.stopping import LEFT, interruptible
 from sparkray.store import Dataset
 from sparkray.workflows.options import Options
 
 _LOSSES = 3
-
-
-@contextmanager
-def interruptible(asked: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM as an event: the run that goes on is stopped and stored, then the command ends.
-
-    A second signal ends the program at once, as it always would.
-    """
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            signal.default_int_handler(number, frame)
-        asked.set()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass
@@ -59,6 +39,8 @@ class Session:
         gave_way: Once the machine was left to somebody else on purpose: that one is waited for, whatever `--lock` says.
         node: Where to measure; None: on this machine, else on the first that may.
         like: The identity of another machine, whose files and weights this one's must be.
+        dataset: The last that runs went into.
+        lost: Whether a runner of this machine died, so that it could not clean up.
         identity: The last identity that the runner reported (`PreparedHost.identity`).
     """
 
@@ -72,6 +54,8 @@ class Session:
     node: Node | None = None
     like: Mapping[str, Any] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    lost: bool = False
 
     def turn(self, study: Study, dataset: Dataset) -> None:
         """The runner is ready for a study: a new one for the first, the same for those after it.
@@ -80,46 +64,66 @@ class Session:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
         say = self.progress.say
+        self.dataset = dataset
+        LEFT["dataset"] = f"an attempt in {dataset.spool}"
         mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
             self.runner = self.cluster.runner(self.node, study.experiment.name, mode, say, self.asked.is_set)
             try:
                 with self._stopping(self.runner):
                     self.identity = self.runner.prepare(study, dataset, mode, say)
+                self.lost = False  # it has cleaned up after the one before it
                 pin_to_housekeeping_cpus(study.site.engine_cpus, self.runner)
                 same_bits(dataset, self.identity)
                 if self.like is not None:
                     same_files(self.like, self.identity)
+            except RunnerLostError:
+                self._lose()
+                raise
             except SparkrayError:
                 self.release()
                 raise
         else:
-            with self._stopping(self.runner):
-                self.identity = self.runner.adopt(study, dataset, say)
+            try:
+                with self._stopping(self.runner):
+                    self.identity = self.runner.adopt(study, dataset, say)
+            except RunnerLostError:
+                self._lose()
+                raise
             same_bits(dataset, self.identity)
 
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt. Raises RunnerLostError, HostError."""
         if self.runner is None:
             raise RunnerLostError("there is no runner")
+        LEFT["dataset"] = f"run {planned.run_id} in {self.dataset.path if self.dataset else 'its dataset'}"
         with self._stopping(self.runner):
             return self.runner.run(planned, self.progress.say)
 
     def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
-        """A new runner for one that died; it clears up after it. Too many losses end the command. Raises `error`."""
+        """A new runner for one that died; it clears up after it. Too many losses, or a stop, end it all: raises `error`."""
+        self._lose()
         self.losses += 1
-        if self.losses > _LOSSES:
+        if self.losses > _LOSSES or self.asked.is_set():
             raise error
         self.progress.say(f"{error.message}; starting another")
-        self.runner = None
         self.turn(study, dataset)
 
+    def _lose(self) -> None:
+        """The runner is dead."""
+        self.lost = self.lost or (self.runner is not None and self.runner.is_local)
+        self.runner = None
+
     def release(self) -> None:
-        """Let go of the machine."""
+        """Let go of the machine; what a runner left that died is removed, or named."""
         if self.runner is not None:
             with suppress(SparkrayError):
                 self.runner.release()
             self.runner = None
+        if self.lost and self.dataset is not None:
+            self.lost = False
+            clear_after(self.dataset, self.progress.say)
+        LEFT.pop("dataset", None)
 
     def give_way(self) -> None:
         """Leave the machine to whoever waits for it."""

@@ -62,8 +62,10 @@ class SessionRunner:
         if self.session is None:
             must_fit_here(study, self.options)
         session = self.opened()
-        session.turn(study, dataset)
-        self.stop_if_asked()
+        try:
+            session.turn(study, dataset)
+        finally:
+            self.stop_if_asked()
         return session
 
     def opened(self) -> "Session":

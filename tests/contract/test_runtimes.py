@@ -36,6 +36,7 @@ from sparkray.runtimes import (
     runtime_names,
 )
 from sparkray.runtimes.linux.isolation import kernel_facts
+from sparkray.runtimes.linux.owner import VARIABLE, Owner
 from sparkray.runtimes.linux.process import marked
 from sparkray.runtimes.linux.readback import effective_state
 
@@ -158,6 +159,9 @@ def test_the_environment_is_built_from_nothing(arm: Arm) -> None:
     seen = arm.report(**launched)["environment"]
     assert ("HOSTNAME" in seen) == (arm.name == "container")
     seen.pop("HOSTNAME", None)
+    owner = Owner.parse(seen.pop(VARIABLE))
+    assert owner is not None
+    assert owner.is_alive()
     assert seen == {**arm.environment, **declared, MARKER: "contract-environment"}
 
 

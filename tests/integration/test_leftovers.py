@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,13 +18,15 @@ from docker.errors import NotFound
 from real_machine import require_root
 from small_bench import changed, dataset_of, model_of, planned, run, study_of
 
-from sparkray.execute import store_interrupted
+from sparkray.errors import LockHeldError
 from sparkray.execute.leftovers import Leftovers, container_log, end_processes
 from sparkray.execute.prepared_host import prepare_host
+from sparkray.execute.recovery import store_interrupted
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.runtimes import MARKER
+from sparkray.runtimes.linux.owner import LABEL, VARIABLE, process_start, this_process
 from sparkray.runtimes.linux.process import marked
 from sparkray.store import Dataset
 
@@ -55,12 +58,13 @@ def await_true(what: Callable[[], bool]) -> bool:
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[[str | None], subprocess.Popen[bytes]]]:
+def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     """Starts a process with the marker of a run, or without any."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def start(run_name: str | None) -> subprocess.Popen[bytes]:
+    def start(run_name: str | None, owner: str | None = None) -> subprocess.Popen[bytes]:
         environment = {"PATH": os.environ["PATH"], **({MARKER: run_name} if run_name else {})}
+        environment |= {VARIABLE: owner} if owner else {}
         processes.append(subprocess.Popen(SLEEP, env=environment, start_new_session=True))
         return processes[-1]
 
@@ -126,6 +130,42 @@ def test_processes_of_ours_end_and_no_others(started: Callable[[str | None], sub
     assert [process.wait(10) for process in ours] == [-signal.SIGKILL] * 3
     assert foreign.poll() is None
     assert told == [f"ending a leftover process: {MARKER}=sparkray-{name}" for name in ("one", "two")]
+
+
+@pytest.fixture
+def neighbour() -> Iterator[str]:
+    """The owner that another process is, which lives."""
+    with subprocess.Popen(["sleep", "120"]) as process:
+        yield replace(this_process(), pid=process.pid, started=process_start(process.pid)).text
+        process.kill()
+
+
+def test_what_lives_is_refused_and_never_ended(
+    client: docker.DockerClient,
+    contained: Callable[..., str],
+    started: Callable[..., subprocess.Popen[bytes]],
+    neighbour: str,
+) -> None:
+    """Whoever holds the lock may have a neighbour that does not share it: in another mount namespace, with other keys."""
+    dead = replace(this_process(), started=1).text
+    left = contained({"io.sparkray.run": "a", LABEL: dead}, start=True)
+    theirs = contained({"io.sparkray.run": "b", LABEL: neighbour}, start=True)
+    with pytest.raises(
+        LockHeldError, match=r"another sparkray measures here .*container leftover-\S+ \(of process \d+, which"
+    ):
+        Leftovers(client).clear(lambda _: None)
+    assert [is_there(client, identity) for identity in (left, theirs)] == [True, True]
+    client.containers.get(theirs).remove(force=True)
+    engine, stray = started("sparkray-b", neighbour), started(None, dead)
+    assert await_true(lambda: len(marked()) == 1)
+    with pytest.raises(LockHeldError, match=f"process {engine.pid} of sparkray-b"):
+        end_processes(lambda _: None)
+    assert engine.poll() is stray.poll() is None
+    engine.kill()
+    engine.wait()
+    assert len(Leftovers(client).clear(lambda _: None)) == 1
+    assert not is_there(client, left)
+    assert stray.wait(10) == -signal.SIGKILL
 
 
 def test_nothing_left_is_nothing_told(client: docker.DockerClient, image: Image) -> None:

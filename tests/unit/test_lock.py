@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sparkray.errors import LockHeldError
+from sparkray.errors import HostError, LockHeldError
 from sparkray.machine.lock import Holder, MachineLock, process_start, write_note
 
 HOLD = """
@@ -284,3 +284,39 @@ def test_a_note_can_be_read_by_every_user(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"pid": 1}
     assert path.stat().st_mode & 0o777 == 0o666
     assert [p.name for p in tmp_path.iterdir()] == ["note.json"]
+
+
+def test_a_holder_with_another_lock_file_is_met_all_the_same(tmp_path: Path) -> None:
+    """As in another mount namespace: the file of that name is another, and so is the note."""
+    with other(tmp_path) as holder:
+        holder.says()
+        for path in list(tmp_path.iterdir()):
+            path.unlink()
+        with (
+            pytest.raises(LockHeldError, match=f"process {holder.process.pid} measures"),
+            held(MachineLock(folder=tmp_path)),
+        ):
+            pass
+    with held(MachineLock(folder=tmp_path)):
+        pass
+
+
+def test_a_sweep_that_cannot_read_its_gpus_has_the_machine_for_itself(tmp_path: Path) -> None:
+    """NVML that fails changes the key from the GPU's UUID to the machine."""
+    with other(tmp_path, "GPU-a") as holder:
+        holder.says()
+        with pytest.raises(LockHeldError, match=f"process {holder.process.pid} "), held(MachineLock(folder=tmp_path)):
+            pass
+        with held(MachineLock(("GPU-b",), tmp_path)):
+            pass
+    with held(MachineLock(folder=tmp_path)), pytest.raises(LockHeldError), held(MachineLock(("GPU-a",), tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_what_is_no_file_in_the_locks_place_is_refused_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "sparkray-machine.lock"
+    make = {"fifo": lambda: os.mkfifo(path), "link": lambda: path.symlink_to("/etc/passwd"), "folder": path.mkdir}
+    make[kind]()
+    with pytest.raises(HostError, match=r"sparkray-machine\.lock "), held(MachineLock(folder=tmp_path)):
+        pass

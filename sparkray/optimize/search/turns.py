@@ -20,7 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from sparkray.machine.fingerprint import boot_id
+from sparkray.runtimes.linux.owner import boot_id
 
 BEAT_S, SILENT_S = 30.0, 300.0
 # A trial without a signature is that of a driver that has just taken it, or that died there.

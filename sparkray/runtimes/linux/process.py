@@ -16,6 +16,7 @@ import psutil
 from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
 from sparkray.runtimes.linux.isolation import isolated
+from sparkray.runtimes.linux.owner import VARIABLE, Owner, this_process
 from sparkray.runtimes.linux.privilege import need_root
 
 LAUNCHER = Path(__file__).with_name("_launcher.py")
@@ -35,20 +36,32 @@ def marked(name: str | None = None) -> list[int]:
 def name_of(pid: int) -> str | None:
     """The run that a marked process belongs to; None when it is gone or has no marker."""
     with suppress(OSError):
-        return _marker(pid)
+        return _variable(pid, MARKER)
     return None
 
 
-def _marker(pid: int) -> str | None:
+def owner_of(pid: int) -> Owner | None:
+    """Who started a marked process; None when it is gone or nobody is recorded."""
+    with suppress(OSError):
+        return Owner.parse(_variable(pid, VARIABLE) or "")
+    return None
+
+
+def is_foreign(owner: Owner | None) -> bool:
+    """Whether somebody else started it who lives, or may live; what nobody is recorded for is nobody's."""
+    return owner is not None and owner != this_process() and owner.is_alive() is not False
+
+
+def _variable(pid: int, name: str) -> str | None:
     variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    key = f"{MARKER}=".encode()
+    key = f"{name}=".encode()
     return next((text.removeprefix(key).decode(errors="replace") for text in variables if text.startswith(key)), None)
 
 
 def carries(pid: int, name: str) -> bool | None:
     """Whether a process has a run's marker; None when its environment may not be read (root's, seen by a user)."""
     try:
-        return _marker(pid) == name
+        return _variable(pid, MARKER) == name
     except PermissionError:
         return None
     except OSError:
@@ -64,10 +77,10 @@ def children(pid: int) -> list[int]:
 
 
 def end_marked(name: str) -> list[int]:
-    """Kill every process of a run, until none is left. Returns those that were there."""
+    """Kill every process of a run, until none is left but those that somebody else who lives started. Returns their pids."""
     seen: set[int] = set()
     deadline = time.monotonic() + _DEATH_PATIENCE_S
-    while pids := [pid for pid in marked(name) if not _is_zombie(pid)]:
+    while pids := [pid for pid in marked(name) if not _is_zombie(pid) and not is_foreign(owner_of(pid))]:
         seen.update(pids)
         _kill(pids)
         if time.monotonic() > deadline:
@@ -153,7 +166,7 @@ def launch_spec(launch: Launch, error: Path) -> dict[str, Any]:
     """What the launcher reads of a launch, but for layers of isolation. It writes what went wrong to `error`."""
     return {
         "argv": launch.argv,
-        "environment": {**launch.environment, MARKER: launch.name},
+        "environment": {**launch.environment, MARKER: launch.name, VARIABLE: this_process().text},
         "rootfs": str(launch.rootfs) if launch.rootfs else None,
         "scratch": str(launch.scratch),
         "made": [INSIDE, *launch.made],

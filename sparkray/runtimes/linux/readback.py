@@ -14,6 +14,7 @@ from sparkray.config.cpu_list import cpu_list
 from sparkray.config.docker import kernel_reads
 from sparkray.runtimes import INSIDE
 from sparkray.runtimes.linux.cgroup import limits, locate, parse_mounts, unescaped
+from sparkray.runtimes.linux.owner import VARIABLE as OWNER
 
 _LIMIT = re.compile(r"^Max (?P<name>.+?)\s{2,}(?P<soft>\S+)\s+(?P<hard>\S+)", re.MULTILINE)
 _LIMIT_NAMES = {
@@ -73,7 +74,7 @@ def effective_state(pid: int, proc: Path = Path("/proc")) -> dict[str, Any]:
         "nice": lambda: int(_stat_fields(here)[16]),
         "oom_score_adj": lambda: int((here / "oom_score_adj").read_text()),
         "rlimits": lambda: parse_limits((here / "limits").read_text()),
-        "environment": lambda: parse_environment((here / "environ").read_bytes()),
+        "environment": lambda: _environment(here),
         "namespaces": lambda: _namespaces(here, proc),
         "cgroups": lambda: (here / "cgroup").read_text().split(),
         "cgroup_limits": lambda: _cgroup_limits(here, proc),
@@ -113,6 +114,12 @@ def parse_limits(text: str) -> dict[str, tuple[int, int]]:
 
 def _limit(text: str) -> int:
     return -1 if text == "unlimited" else int(text)
+
+
+def _environment(here: Path) -> dict[str, str]:
+    """Without who started it, which is not of the run."""
+    found = parse_environment((here / "environ").read_bytes())
+    return {name: value for name, value in found.items() if name != OWNER}
 
 
 def parse_environment(data: bytes) -> dict[str, str]:

@@ -3,19 +3,16 @@
 Ray is used for what it is good at (placing work on a machine of a cluster, surviving the loss of it, a dashboard), and
 kept from what it would spoil: its memory monitor is off, since it takes page cache for pressure and kills the benchmark;
 its object store is small; nothing of the actor's state (nice 15, OMP_NUM_THREADS=1) reaches an engine.
-
-The actor has two groups of threads, so that a stop can reach it while a run goes on.
 """
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, cast
 from uuid import uuid4
 
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
@@ -26,209 +23,38 @@ if TOKEN.is_file():
     # at an explicit address refuses us for minutes. A cluster that asks for none ignores it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+import psutil
 import ray
 from ray._private.state import available_resources_per_node  # the public API has only the whole cluster
-from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import RayActorError, RayTaskError
 
-from sparkray.config.site import HOST
+from sparkray.cluster.runner import RESOURCE, BenchmarkRunner, LockMode, Node, Notify, Runner, RunnerLostError
 from sparkray.config.space import Space
-from sparkray.errors import ClusterError, LockHeldError, SparkrayError
-from sparkray.execute import run_once, store_interrupted
-from sparkray.execute.history import revalidate_all
-from sparkray.execute.leftovers import container_log, end_processes
-from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_host
+from sparkray.errors import ClusterError, LockHeldError
 from sparkray.machine.capabilities import About, about
-from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
-from sparkray.machine.doctor import must_fit
-from sparkray.machine.fingerprint import fingerprint
-from sparkray.machine.lock import MachineLock
-from sparkray.machine.raylet import ray_processes
-from sparkray.plan import PlannedRun, Study
-from sparkray.records import Outcome
-from sparkray.runtimes import Stop
-from sparkray.store import Dataset
+from sparkray.runtimes.linux.owner import VARIABLE, this_process
+from sparkray.runtimes.linux.process import owner_of
 
-RESOURCE = "sparkray"
+__all__ = [
+    "RESOURCE",
+    "Cluster",
+    "LockMode",
+    "Node",
+    "Runner",
+    "RunnerLostError",
+    "connected",
+    "login_hint",
+    "start",
+]
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 _POLL_S = 0.5
-_START_S = 120.0
+_START_S, _SILENT_S = 120.0, 10.0
 # Until Ray has taken note of an actor that ended.
 _SETTLE_S = 5.0
-_UNPREPARED = "the runner is not prepared"
-LockMode = Literal["wait", "fail"]
-Notify = Callable[[str], None]
-Method = TypeVar("Method", bound=Callable[..., object])
-
-
-class RunnerLostError(ClusterError):
-    """The actor died while it worked: killed, or its node is gone."""
-
-
-def _group(name: str) -> Callable[[Method], Method]:
-    """Which of the actor's thread groups a method belongs to."""
-    return cast("Callable[[Method], Method]", ray.method(concurrency_group=name))
-
-
-class BenchmarkRunner:
-    """Everything that must happen on the measuring machine, one thing at a time, under the machine's lock."""
-
-    def __init__(self) -> None:
-        self.stop_signal = Stop()
-        self.lines: list[str] = []
-        self.prepared: PreparedHost | None = None
-        self.lock: MachineLock | None = None
-        self.held = ExitStack()
-
-    def __repr__(self) -> str:
-        return f"sparkray runner on {socket.gethostname()}"
-
-    @_group("work")
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> dict[str, Any]:
-        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `PreparedHost.identity`."""
-        if not (dataset.path / "dataset.json").is_file():
-            raise ClusterError(
-                f"{socket.gethostname()} does not see the results folder {dataset.path}",
-                "Use a file system that driver and machine share: --results-dir DIR",
-            )
-        machine = fingerprint()
-        if any(treatment.environment != HOST for treatment in study.treatments):
-            must_fit(study.site, machine)
-        self.lock = MachineLock(machine.lock_keys)
-        self.held.enter_context(
-            self.lock.held(
-                mode, on_wait=lambda who: self._report(f"waiting: {who}"), should_stop=self.stop_signal.is_set
-            )
-        )
-        self.lock.note("", str(dataset.path))
-        if study.site.engine_cpus:
-            pin_processes(housekeeping_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
-        end_processes(self._report)
-        store_interrupted(dataset, machine.host, self._report, container_log)
-        self.prepared = prepare_host(study, machine, dataset, self._report)
-        revalidate_all(study, self.prepared.history)
-        return self.prepared.identity
-
-    @_group("work")
-    def adopt(self, study: Study, dataset: Dataset) -> dict[str, Any]:
-        """Turn to another study of the same site and models, whose arms may be others. Returns `PreparedHost.identity`."""
-        if self.prepared is None or self.lock is None:
-            raise ClusterError(_UNPREPARED)
-        if dataset != self.prepared.dataset:
-            self.lock.note("", str(dataset.path))
-            store_interrupted(dataset, self.prepared.machine.host, self._report, container_log)
-        self.prepared = adapt_host(self.prepared, study, dataset, self._report)
-        revalidate_all(study, self.prepared.history)
-        return self.prepared.identity
-
-    @_group("work")
-    def run(self, planned: PlannedRun) -> Outcome:
-        """One attempt at a run. Its raw rows are in the dataset already; its row and verdicts come back."""
-        if self.prepared is None or self.lock is None:
-            raise ClusterError(_UNPREPARED)
-        prepared, lock = self.prepared, self.lock
-
-        def note(name: str) -> None:
-            lock.note(name, str(prepared.dataset.path))
-
-        outcome = run_once(prepared, planned, self.stop_signal, note, companions=ray_processes)
-        return Outcome(row=outcome.row, checks=outcome.checks, refused=outcome.refused)
-
-    @_group("work")
-    def release(self) -> None:
-        """Let go of the lock."""
-        self.held.close()
-
-    @_group("control")
-    def stop(self) -> None:
-        """End the run that goes on, and every wait."""
-        self.stop_signal.set()
-
-    @_group("control")
-    def messages(self) -> list[str]:
-        """Lines reported since the last call."""
-        lines, self.lines = self.lines, []
-        return lines
-
-    @_group("control")
-    def identity(self) -> tuple[int, str]:
-        """Process id and machine of the actor."""
-        return os.getpid(), socket.gethostname()
-
-    def _report(self, line: str) -> None:
-        self.lines.append(line)
-
-
 _ACTOR: Any = ray.remote(
-    num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 2}
+    num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 3}
 )(BenchmarkRunner)
 _ABOUT: Any = ray.remote(num_cpus=0, max_retries=0)(about)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of a cluster that may measure: Ray's id of it, and its machine's name."""
-
-    id: str
-    host: str
-
-    @property
-    def only(self) -> NodeAffinitySchedulingStrategy:
-        """Nowhere else."""
-        return NodeAffinitySchedulingStrategy(self.id, soft=False)
-
-
-@dataclass
-class Runner:
-    """The driver's handle of one actor, and the node that it is on."""
-
-    actor: Any
-    pid: int
-    host: str
-    node: Node | None = None
-
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, notify: Notify) -> dict[str, Any]:
-        """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), notify))
-
-    def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
-        """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), notify))
-
-    def run(self, planned: PlannedRun, notify: Notify) -> Outcome:
-        """One attempt. The actor is left alone while it measures. Raises RunnerLostError, HostError."""
-        return cast("Outcome", self._await(self.actor.run.remote(planned), notify, listening=False))
-
-    def stop(self) -> None:
-        """Ask for the end of what goes on; never waits."""
-        with suppress(RayActorError):
-            self.actor.stop.remote()
-
-    def release(self) -> None:
-        """Let go of the lock and end the actor."""
-        with suppress(RayActorError, SparkrayError):
-            self._await(self.actor.release.remote(), lambda _: None)
-        with suppress(RayActorError):
-            ray.kill(self.actor)
-
-    def _await(self, reference: Any, notify: Notify, *, listening: bool = True) -> object:  # noqa: ANN401
-        """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning."""
-        try:
-            while not ray.wait([reference], timeout=_POLL_S)[0]:
-                if listening:
-                    self._pass_on(notify)
-            self._pass_on(notify)
-            return ray.get(reference)
-        except (RayActorError, ActorDiedError) as error:
-            raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
-        except RayTaskError as error:
-            if isinstance(error.cause, SparkrayError):
-                raise error.cause from None
-            raise ClusterError(f"the runner failed: {type(error.cause).__name__}: {error.cause}") from error
-
-    def _pass_on(self, notify: Notify) -> None:
-        for line in cast("list[str]", ray.get(self.actor.messages.remote())):
-            notify(line)
 
 
 @dataclass(frozen=True)
@@ -279,11 +105,25 @@ class Cluster:
             scheduling_strategy=node.only,
         ).remote()
         try:
-            pid, host = ray.get(actor.identity.remote(), timeout=_START_S)
-        except (RayActorError, RayTaskError, ray.exceptions.GetTimeoutError) as error:
+            pid, host = ray.get(_first(actor.identity.remote(), node, notify, should_stop), timeout=_POLL_S)
+        except (RayActorError, RayTaskError) as error:
             remedy = "Install sparkray there, in the Python that Ray runs"
             raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
-        return Runner(actor, pid, host, node)
+        return Runner(actor, pid, host, node, should_stop)
+
+
+def _first(reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
+    """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""
+    began, told = time.monotonic(), False
+    while not ray.wait([reference], timeout=_POLL_S)[0]:
+        waited = time.monotonic() - began
+        if waited > _SILENT_S and not told:
+            notify(f"Ray has not started a runner on {node.host} for {_SILENT_S:g} s")
+            told = True
+        if should_stop() or waited > _START_S:
+            why = "stopped" if should_stop() else f"no answer for {_START_S:g} s"
+            raise ClusterError(f"no runner was started on {node.host}: {why}")
+    return reference
 
 
 def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
@@ -343,12 +183,27 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
             namespace="sparkray",
         )
     origin = "--address" if address else "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else ""
-    context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
+    session = ""
     try:
-        url = context.dashboard_url
+        if own:
+            os.environ[VARIABLE] = this_process().text  # so that the next start finds what outlives this one
+        context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
+        url, session = context.dashboard_url, Path(str(context.address_info["session_dir"])).name
         yield Cluster(f"http://{url}" if url else None, own, str(context.address_info["address"]))
     finally:
         ray.shutdown()
+        if own and session:
+            _end_processes_of(session)
+
+
+def _end_processes_of(session: str) -> None:
+    """End what outlives a Ray of our own: its agents, after the death of its GCS, and helpers of its dashboard."""
+    me = this_process()
+    for process in psutil.process_iter(["cmdline"]):
+        named = any(session in word for word in process.info["cmdline"] or ())
+        if process.pid != me.pid and (named or owner_of(process.pid) == me):
+            with suppress(psutil.Error):
+                process.kill()
 
 
 def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = True) -> Any:  # noqa: ANN401 - untyped

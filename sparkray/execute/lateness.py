@@ -1,0 +1,38 @@
+"""Why a run ended by its time-out: the engine was slow, or others used the CPUs. Only what its samples show."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparkray.errors import RunTimeoutError
+from sparkray.machine.load import NOISY_CORES
+from sparkray.units import NS_PER_S
+
+
+def reason_of_timeout(
+    error: RunTimeoutError, samples: Sequence[Mapping[str, Any]], *, cpus: int | None, own_cores: float
+) -> str:
+    """The reason in words.
+
+    Args:
+        error: Of the run.
+        samples: Of the run, up to its end.
+        cpus: CPUs of the machine.
+        own_cores: Cores that sparkray and Ray used.
+    """
+    busy = [float(row["cpu_busy_pct"]) for row in samples if row.get("cpu_busy_pct") is not None]
+    if not busy or not cpus:
+        return str(error)
+    busy_pct = sum(busy) / len(busy)
+    others = max(0.0, busy_pct * cpus / 100 - _engine_cores(samples) - own_cores)
+    known = f"{error.message}; the CPUs were {busy_pct:.1f} % busy, other processes used {others:.1f} of {cpus} cores"
+    if others < NOISY_CORES:
+        return f"{known}. {error.remedy}"
+    return f"{known}: the machine is not quiet. End other programs, then give the same command again"
+
+
+def _engine_cores(samples: Sequence[Mapping[str, Any]]) -> float:
+    """Cores that the engine's process tree used; 0 where it was not sampled twice."""
+    found = [(row["t_ns"], row["process_cpu_s"]) for row in samples if row.get("process_cpu_s") is not None]
+    if not found or found[-1][0] <= found[0][0]:
+        return 0.0
+    return float((found[-1][1] - found[0][1]) / (found[-1][0] - found[0][0]) * NS_PER_S)

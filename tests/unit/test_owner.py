@@ -1,0 +1,53 @@
+"""Whoever started something is told from what is dead: by pid and start time, boot and PID namespace."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from sparkray.runtimes.linux.owner import Owner, process_start, this_process
+
+PRINT = """
+import time
+from sparkray.runtimes.linux.owner import this_process
+print(this_process().text, flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_owner_is_read_back_from_its_text() -> None:
+    me = this_process()
+    assert Owner.parse(me.text) == me
+    assert me.is_alive()
+    assert [Owner.parse(text) for text in ("", "a/b", "boot/1/x/3")] == [None] * 3
+
+
+def test_a_reused_pid_another_boot_and_a_zombie_are_dead() -> None:
+    me = this_process()
+    assert replace(me, started=me.started - 1).is_alive() is False
+    assert replace(me, boot="another").is_alive() is False
+    child = subprocess.Popen(["sleep", "60"])
+    started = process_start(child.pid)
+    assert started > 0
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it stays a zombie
+    assert replace(me, pid=child.pid, started=started).is_alive() is False
+    child.wait()
+
+
+@pytest.mark.root
+def test_an_owner_in_another_pid_namespace_is_found_by_who_sees_it() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("a PID namespace of its own needs root")
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", PRINT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None
+        owner = Owner.parse(inside.stdout.readline().strip())
+        assert owner is not None
+        alive = owner.is_alive()
+        inside.send_signal(signal.SIGKILL)
+    assert owner.namespace != this_process().namespace
+    assert (alive, replace(owner, started=1).is_alive()) in ((True, False), (None, None), (True, None))

@@ -1,0 +1,82 @@
+"""Signals end the program: in an orderly way first, at once when that is not heeded; no traceback, whenever they come."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Heeds no KeyboardInterrupt and no event, as a main thread that waits inside Ray; has a child, which must not stay.
+DEAF = """
+import subprocess, sys, threading, time
+from sparkray.stopping import LEFT, interruptible, watched
+LEFT["run"] = "run a1 in /data/question"
+child = subprocess.Popen(["sleep", "60"])
+with watched(orderly_s=float(sys.argv[1])), interruptible(threading.Event()):
+    print(child.pid, flush=True)
+    while True:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+# A signal in the middle of the imports.
+IMPORTING = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+sys.meta_path.insert(0, Finder())
+from sparkray.sweep import main
+sys.exit(main(["plan", "--site", "cpu"]))
+"""
+
+
+def is_gone(pid: int) -> bool:
+    for _ in range(100):
+        if subprocess.run(["kill", "-0", str(pid)], capture_output=True, check=False).returncode != 0:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("orderly_s", "signals", "why"),
+    [
+        ("60", [signal.SIGINT, signal.SIGINT], "a second signal"),
+        ("60", [signal.SIGTERM, signal.SIGHUP], "a second signal"),
+        ("0.5", [signal.SIGINT], "the orderly end took longer than 0.5 s"),
+    ],
+)
+def test_what_does_not_end_is_ended(orderly_s: str, signals: list[signal.Signals], why: str) -> None:
+    command = [sys.executable, "-c", DEAF, orderly_s]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert f"ended at once: {why}. Left for the next start, which cleans up: run a1 in /data/question" in told
+    assert "Traceback" not in told
+    assert is_gone(child)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("module", ["click", "sparkray.sweep.plan"])
+def test_a_signal_during_imports_leaves_no_traceback(module: str, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, module, name], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+
+
+def test_a_program_under_nohup_goes_on() -> None:
+    code = "import os, signal\nfrom sparkray.stopping import watched\nwith watched(): os.kill(os.getpid(), signal.SIGHUP)\n"
+    ignoring = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}print('went on')"
+    done = subprocess.run([sys.executable, "-c", ignoring], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.stdout, done.returncode) == ("went on\n", 0)
