@@ -233,25 +233,37 @@ _COVERED = 0.8
 _IN_USE_PCT = 10.0
 
 
-def _serving(data: RunData, name: str, device: object = None) -> list[tuple[float, float]]:
-    """(time in s, value) of a column from the first submission to the last end; empty where samples cover too little."""
+def _serving(data: RunData, name: str, device: object = None, *, around: bool = False) -> list[tuple[float, float]]:
+    """(time in s, value) of a column from the first submission to the last end; empty where samples cover too little.
+
+    With `around`, where they do, from the last sample before to the first after: a busy machine is sampled seldom.
+    """
     span = _span_s(data)
     if span is None:
         return []
-    begin, end = min(r.submit_ns for r in data.requests), max(r.end_ns for r in data.requests)
-    found = [
+    begin, end = (t / NS_PER_S for t in (min(r.submit_ns for r in data.requests), max(r.end_ns for r in data.requests)))
+    sampled = [
         (sample["t_ns"] / NS_PER_S, float(value))
         for sample in data.samples
-        if (value := sample.get(name)) is not None
-        and begin <= sample.get("t_ns", -1) <= end
-        and sample.get("device") == device
+        if (value := sample.get(name)) is not None and "t_ns" in sample and sample.get("device") == device
     ]
+    inside = _covering(sampled, begin, end, span)
+    if inside or not around:
+        return inside
+    first = max((time_s for time_s, _ in sampled if time_s < begin), default=begin)
+    return _covering(sampled, first, min((time_s for time_s, _ in sampled if time_s > end), default=end), span)
+
+
+def _covering(
+    sampled: Sequence[tuple[float, float]], begin: float, end: float, span: float
+) -> list[tuple[float, float]]:
+    found = [(time_s, value) for time_s, value in sampled if begin <= time_s <= end]
     return found if found and found[-1][0] - found[0][0] >= _COVERED * span else []
 
 
 def _busy_serving_pct(data: RunData) -> float | None:
     """Mean weighted by time, since each sample covers the time since the previous one."""
-    found = _serving(data, "cpu_busy_pct")
+    found = _serving(data, "cpu_busy_pct", around=True)
     if len(found) < 2:  # noqa: PLR2004 - a time between needs two
         return None
     times, busy = np.asarray(found).T
@@ -259,7 +271,7 @@ def _busy_serving_pct(data: RunData) -> float | None:
 
 
 def _engine_cpu_serving_pct(data: RunData) -> float | None:
-    found = _serving(data, "process_cpu_s")
+    found = _serving(data, "process_cpu_s", around=True)
     if len(found) < 2:  # noqa: PLR2004 - a rate needs two
         return None
     (began, before), (ended, after) = found[0], found[-1]

@@ -34,6 +34,8 @@ _SPREADS = 5.0
 _FEWEST_EARLIER = 3
 # CPU time comes in ticks of 10 ms: too coarse over less.
 _SHORTEST_S = 0.5
+# Samplers take ten samples a second: after so long there is a reason why they did not.
+_LONG_S = 2.0
 _TOGETHER_S = 1.5
 # New processes and GPU memory are read once a second: at most two samples take a child process for a foreign one.
 BRIEF_SHARE, _BRIEF_SAMPLES, _HALF = 0.1, 2, 0.5
@@ -68,7 +70,10 @@ def foreign_cores(row: Row, cpus: int) -> float | None:
 def _cpu(evidence: Evidence) -> Iterator[Finding]:
     cpus = json.loads(evidence.row.get("machine") or "{}").get("cpus")
     cores = foreign_cores(evidence.row, cpus) if isinstance(cpus, int) else None
-    if cores is not None and _served_s(evidence) >= _SHORTEST_S:
+    served_s = _served_s(evidence)
+    if cores is None and served_s >= _LONG_S and numbers(evidence.samples, "cpu_busy_pct"):
+        yield Finding("warn", f"CPU time of other processes unknown: too few samples in {served_s:.1f} s of requests")
+    if cores is not None and served_s >= _SHORTEST_S:
         limit, why = _limit(evidence, cpus)
         text = f"other processes used {cores:.2f} cores during the requests, {why}"
         yield limited(text, cores, limit, shown=f"{limit:.2f}")

@@ -38,7 +38,9 @@ def command(verb: str, *arguments: str) -> list[str]:
     site = ["--site", "cpu"] if verb == "baseline" and "--site" not in arguments else []
     checks = NEIGHBOURLY.format(probe="off" if DOUBLE[1] in arguments else "warn")
     patient = ["--set", f"experiment.checks={checks}"] if verb in SWEEPS else []
-    return [sys.executable, "-m", "sparkray.sweep", verb, *site, *patient, *arguments]
+    # seconds of CPU time each; sweeps of a real engine have it
+    plain = ["--no-dashboard"] if verb in SWEEPS and DOUBLE[1] in arguments else []
+    return [sys.executable, "-m", "sparkray.sweep", verb, *site, *patient, *plain, *arguments]
 
 
 def sparkray(*arguments: str, timeout_s: float = 480, env: dict[str, str] | None = None) -> Done:

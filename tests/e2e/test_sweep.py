@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 from sweeping import DOUBLE, NOTHING, actor_pid, await_true, command, remains, sparkray, under_way
 
+OUTPUT_TOKENS = 12
+
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
 
 
@@ -25,6 +27,8 @@ def real(tmp_path_factory):
         "2",
         "--requests",
         "4",
+        "--set",
+        f"experiment.workload.output_tokens={OUTPUT_TOKENS}",
         "--environments",
         "host,native,container_baseline",
         "--results-dir",
@@ -42,6 +46,7 @@ def test_one_json_document_and_nothing_else_on_stdout(real):
     assert {"experiment", "results_dir", "runs", "environments", "comparisons"} <= set(document)
     assert document["runs"] == {"planned": 6, "ok": 6, "failed": 0, "invalid": 0}
     assert document["results_dir"] == str(results / "local")
+    assert "Ray dashboard" in done.err
     assert {row["environment"] for row in document["environments"]} == {"host", "native", "container_baseline"}
     assert {row["against"] for row in document["comparisons"]} == {"native"}
 
@@ -73,7 +78,7 @@ def test_every_arm_began_from_the_declared_state(real):
 def test_requests_and_samples_are_there(real):
     requests = pl.read_parquet(real[0] / "local/requests/*.parquet")
     assert requests.height == 6 * (4 + 2)
-    assert requests.filter(~pl.col("warmup"))["output_tokens"].unique().to_list() == [32]
+    assert requests.filter(~pl.col("warmup"))["output_tokens"].unique().to_list() == [OUTPUT_TOKENS]
     samples = pl.read_parquet(real[0] / "local/samples/*.parquet")
     assert samples["process_rss_gib"].drop_nulls().max() > 0.05
     in_container = pl.read_parquet(real[0] / "local/runs/*.parquet").filter(
@@ -89,6 +94,8 @@ def test_the_same_command_again_runs_nothing(real):
         "2",
         "--requests",
         "4",
+        "--set",
+        f"experiment.workload.output_tokens={OUTPUT_TOKENS}",
         "--environments",
         "host,native,container_baseline",
         "--results-dir",
@@ -191,7 +198,17 @@ def test_two_sweeps_never_overlap(tmp_path):
     """Started together, each with a Ray of its own: one waits for the other, shown from the rows' times."""
     both = [
         subprocess.Popen(
-            command("baseline", "--runs", "1", "--yes", *DOUBLE, "--results-dir", str(tmp_path / name)),
+            command(
+                "baseline",
+                "--environments",
+                "native",
+                "--runs",
+                "2",
+                "--yes",
+                *DOUBLE,
+                "--results-dir",
+                str(tmp_path / name),
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

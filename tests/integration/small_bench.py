@@ -62,10 +62,12 @@ def bench_of(study: Study, results: Path, cache: Path) -> PreparedHost:
     return prepare_host(study, fingerprint(), dataset_of(study, results), lambda _: None, cache=cache)
 
 
-def changed(prepared: PreparedHost, *, timeout_s: float | None = None, **options: Any) -> PreparedHost:
-    """The same host with other options of its engine; the runs are others too. Those of a fault make no control probe."""
+def changed(
+    prepared: PreparedHost, *, timeout_s: float | None = None, probed: bool = False, **options: Any
+) -> PreparedHost:
+    """The same host with other options of its engine; the runs are others too. A control probe takes as long as a run."""
     study = prepared.study
-    checks = {**study.experiment.checks, **({"power_state": "off"} if "fault" in options else {})}
+    checks = {**study.experiment.checks, **({} if probed else {"power_state": "off"})}
     experiment = replace(study.experiment, timeout_s=timeout_s or study.experiment.timeout_s, checks=checks)
     engine_options: Mapping[str, Any] = {**study.engine_options, **options}
     return replace(prepared, study=replace(study, experiment=experiment, engine_options=engine_options))

@@ -103,7 +103,7 @@ def log_of(prepared: PreparedHost, outcome: Outcome) -> bytes:
 
 @pytest.mark.parametrize("environment", ARMS)
 def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, client: docker.DockerClient) -> None:
-    slow = changed(prepared, tokens_per_s=60.0)
+    slow = changed(prepared, probed=True, tokens_per_s=60.0)
     outcome = run(slow, environment, "Tiny")
     assert (outcome.status, outcome.row["reason"]) == ("ok", None)
     (row,) = stored(prepared, "runs", outcome)
@@ -129,7 +129,7 @@ def test_an_ok_run_fills_its_row(prepared: PreparedHost, environment: str, clien
 
 @pytest.mark.parametrize("environment", ARMS)
 def test_an_ok_run_keeps_requests_samples_and_checks(prepared: PreparedHost, environment: str) -> None:
-    outcome = run(changed(prepared, tokens_per_s=61.0), environment, "Tiny")
+    outcome = run(changed(prepared, probed=True, tokens_per_s=61.0), environment, "Tiny")
     requests = stored(prepared, "requests", outcome)
     assert [(r["request"], r["warmup"], r["output_tokens"], len(r["token_ns"])) for r in requests] == [
         (i, i == 0, 6, 6) for i in range(5)

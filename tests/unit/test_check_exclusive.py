@@ -39,9 +39,12 @@ def test_what_is_left_is_that_of_others(others: float, engine: float, observer: 
 
 
 @pytest.mark.parametrize("missing", [BUSY, ENGINE, "duration_s"])
-def test_what_is_not_known_is_not_judged(missing: str) -> None:
+def test_what_is_not_known_is_said_to_be_unknown(missing: str) -> None:
+    """A machine too busy to be sampled is not taken for a quiet one; one whose load cannot be read is not judged."""
     assert foreign_cores({**usual(0.1)[0], missing: None}, 2) is None
-    assert CHECK.judge(evidence(row={missing: None})) is None
+    found = verdict_of(CHECK, evidence(row={missing: None}))
+    assert (found.verdict, found.evidence.split(":")[0]) == ("warn", "CPU time of other processes unknown")
+    assert CHECK.judge(evidence(samples=(), row={missing: None})) is None
 
 
 def test_samples_become_cores() -> None:

@@ -146,6 +146,12 @@ def test_samples_that_end_long_before_the_requests_say_nothing_of_them() -> None
     assert [said[name] for name in WHILE_SERVING] == [None, None, None]
 
 
+def test_a_machine_too_busy_to_be_sampled_often_is_read_from_around_the_requests() -> None:
+    said = compute_all(replace(TWO, samples=(SERVED[0], SERVED[2], SERVED[5])))
+    assert said["cpu_busy_serving_pct"] == pytest.approx((50 * 0.6 + 99 * 1.6) / 2.2)
+    assert said["engine_cpu_serving_pct"] == pytest.approx(5 / 2.2 * 100)
+
+
 @pytest.mark.parametrize(("idle_pct", "mean"), [(0.0, 1500.0), (20.0, 1000.0)])
 def test_the_clock_is_that_of_gpus_that_worked(idle_pct: float, mean: float) -> None:
     samples = tuple(
