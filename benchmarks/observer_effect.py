@@ -9,7 +9,10 @@ A pair is one of each, in random order; Ray is started for the second kind and g
 those of `sparkray.stats.paired`, judged against 1 %, and `undecided` is an honest answer: the pairs that 1 % would need
 at the noise found stand beside it. What sparkray costs is read from the rows that it stores.
 
-    python benchmarks/observer_effect.py [--pairs 20] [--minutes 30] [--requests 12] [--no-dashboard] [--seed 1]
+    python benchmarks/observer_effect.py [--site cpu] [--experiment local] [--model NAME] [--requests N] [--pairs 20]
+        [--minutes 30] [--no-dashboard] [--seed 1]
+
+On a machine with vLLM: --site discrete-gpu-vllm --experiment h200-vllm-docker.
 
 The exit status is 1 when a target on the cost is missed or a difference beyond 1 % is shown. Needs root, as a sweep does.
 """
@@ -24,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +36,12 @@ from sparkray.checks import check_names
 from sparkray.cluster import connected
 from sparkray.config.site import HOST
 from sparkray.engines import load_engine
-from sparkray.execute.layout import container_name, host_paths, job_of, run_folders
+from sparkray.execute.launch import make_launch
 from sparkray.execute.prepared_host import PreparedHost, prepare_host
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
-from sparkray.runtimes import Launch
 from sparkray.runtimes.linux.process import LAUNCHER, launch_spec
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
@@ -67,41 +69,31 @@ class Found:
     rows: list[Values] = field(default_factory=list)
 
 
-def study_of(pairs: int, requests: int) -> Study:
+def study_of(asked: argparse.Namespace) -> Study:
     catalog = Catalog(data_root())
-    site = catalog.site("cpu")
-    experiment = catalog.experiment(
-        "local",
-        {
-            "name": "observer-effect",
-            "environments": [HOST],
-            "runs": pairs,
-            "workload.requests": requests,
-            "checks": dict.fromkeys(set(check_names()) - SAME_THING, "warn"),
-        },
-    )
-    options = load_engine(site.engine).options({}, "benchmark")
-    return Study(experiment, site, tuple(catalog.select(experiment.models)), (Treatment(HOST),), site.engine, options)
+    site = catalog.site(asked.site)
+    changes: dict[str, Any] = {
+        "name": "observer-effect",
+        "environments": [HOST],
+        "containers": {},
+        "runs": asked.pairs,
+        "sequential": None,
+        "checks": dict.fromkeys(set(check_names()) - SAME_THING, "warn"),
+    }
+    if asked.requests is not None:
+        changes["workload.requests"] = asked.requests
+    experiment = catalog.experiment(asked.experiment, changes)
+    cards = tuple(catalog.select((asked.model or experiment.models[0],)))
+    experiment = replace(experiment, models=tuple(card.name for card in cards))
+    options = load_engine(site.engine).options(experiment.engine, f"experiment {experiment.name}")
+    return Study(experiment, site, cards, (Treatment(HOST),), site.engine, options)
 
 
 def bare(prepared: PreparedHost, planned: PlannedRun) -> tuple[Values, list[str]]:
     """Metrics of the engine's own report, and its command line. The folders are those that sparkray will take."""
-    job, arm = job_of(prepared.study, planned), prepared.arms[HOST]
-    folders = run_folders(prepared.dataset.path, planned, attempt=1)
-    out = folders["out"]
+    job, command, launch = make_launch(prepared, planned, prepared.arms[HOST], attempt=1)
+    out = launch.log.parent
     out.mkdir(parents=True)
-    command = prepared.engine.command(job, host_paths(prepared.weights[planned.model].path, folders, sys.executable))
-    for name, content in command.inputs.items():
-        prepared.dataset.put_input(folders["in"] / name, content)
-    launch = Launch(
-        name=container_name(planned.run_id),
-        argv=command.argv,
-        environment={**arm.environment, **command.environment},
-        log=out / "engine.log",
-        scratch=folders["out"].with_name("tmp"),
-        python=sys.executable,
-        start=arm.start,
-    )
     spec = out.with_name("launch.json")
     spec.write_text(json.dumps(launch_spec(launch, spec.with_suffix(".error"))))
     machine = MachineLock(prepared.machine.lock_keys)
@@ -222,11 +214,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=LONGEST_MIN, help="at most, and never more than 30")
-    parser.add_argument("--requests", type=int, default=12)
+    parser.add_argument("--site", default="cpu")
+    parser.add_argument("--experiment", default="local", help="has the load and the engine's options")
+    parser.add_argument("--model", help="the experiment's first, unless named")
+    parser.add_argument("--requests", type=int, help="the experiment's own number, unless told")
     parser.add_argument("--no-dashboard", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    study = study_of(asked.pairs, asked.requests)
+    study = study_of(asked)
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(Path(folder), study.experiment.name, definition_sha256(study))
         prepared = prepare_host(study, fingerprint(), dataset, print)
