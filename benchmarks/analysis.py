@@ -1,29 +1,35 @@
 """How long `analyze` takes on a full study and how much memory, beside the same statistics by pandas and SciPy.
 
-Each side is a process of its own, from its start to its tables on disk (sparkray writes LaTeX and sentences too); times are
-wall clock and CPU, memory is the peak RSS that the kernel tells of it. Sides alternate, the middle round counts. Then the
-tables are held against each other, number by number: what is deterministic must agree to 1e-9, what SciPy's noncentral t
-takes part in to 1e-6, resampling loosely. A number that one side alone has is a difference, but where SciPy's noncentral t
-gives out. With `--ten` the same again on ten times the rows.
+Each side is a process of its own, from its start to its tables on disk (sparkray writes LaTeX and sentences too). Memory is
+the peak RSS that the kernel reports. There are two others: `pandas_analysis.py` optimised, and with `--plain`, where it
+calls SciPy's bootstrap and permutation test once a comparison, as most analysts would. Sides alternate, the middle round
+by CPU seconds counts; the first analysis of a dataset, which fills its cache, is printed apart. Then the tables are compared
+number by number: what is deterministic must agree to 1e-9, what SciPy's noncentral t takes part in to 1e-6, resampling
+loosely. A number that one side alone has is a difference, but where SciPy's noncentral t gives out. With `--ten` the same
+again on ten times the rows.
 
     python benchmarks/analysis.py [--repeat 3] [--ten] [--keep DIR]
 
-Goals: full study in under 10 s and 1 GiB; ten times the rows in at most 12 times the time, with memory that does not grow;
-ten times as fast as pandas and SciPy as a whole, results equal. Status 1 when results differ or a goal is missed.
+Goals: full study in at most 2.5 s of CPU and under 0.5 GiB; at least 10 times as fast as the optimised script and 50 times
+as fast as the plain one, by CPU seconds, results equal; ten times the rows in at most 12 times the time and under 1 GiB.
+Exit status 1 when results differ or a goal is missed.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from synthetic_study import full_study
+
+from sparkray.analysis.cache import FOLDER as CACHE
 
 HERE = Path(__file__).resolve().parent
 EXACT, BY_NONCENTRAL_T, RESAMPLED = 1e-9, 1e-6, 5e-4
@@ -39,7 +45,8 @@ COMPARED = {
     "temperatures": ["model", "environment", "progress_pct"],
     "checks": ["check", "verdict"],
 }
-MOST_S, MOST_GIB, LEAST_RATIO, MOST_TIMES = 10.0, 1.0, 10.0, 12.0
+MOST_CPU_S, MOST_GIB, MOST_GIB_OF_TEN, MOST_TIMES = 2.5, 0.5, 1.0, 12.0
+LEAST_RATIOS = {"optimised": 10.0, "plain": 50.0}
 NAMES = {"count": "n", "std": "sd"}
 NONCENTRAL = {"d_low", "d_high", "g_low", "g_high", "power_post_hoc", "minimum_detectable", "power_planned", "power"}
 LOOSE = {"bootstrap_low": RESAMPLED, "bootstrap_high": RESAMPLED, "permutation_p": 0.02}
@@ -73,8 +80,9 @@ def ours(path: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "sparkray.sweep", "analyze", "--results-dir", str(path.parent), "--output", str(out)]
 
 
-def theirs(path: Path, out: Path) -> list[str]:
-    return [sys.executable, "-W", "ignore", str(HERE / "pandas_analysis.py"), str(path), str(out)]
+def theirs(path: Path, out: Path, *, plain: bool = False) -> list[str]:
+    words = [sys.executable, "-W", "ignore", str(HERE / "pandas_analysis.py"), str(path), str(out)]
+    return [*words, "--plain"] if plain else words
 
 
 def tolerance(column: str) -> tuple[float, float]:
@@ -85,7 +93,7 @@ def tolerance(column: str) -> tuple[float, float]:
 
 
 def differences(mine: Path, other: Path) -> tuple[int, list[str]]:
-    """How many numbers were held against each other, and what differs."""
+    """How many numbers were compared, and what differs."""
     held, found = 0, []
     for table, keys in COMPARED.items():
         left, right = shaped(table, pl.read_parquet(mine / f"{table}.parquet"), other)
@@ -130,29 +138,34 @@ def shaped(table: str, mine: pl.DataFrame, other: Path) -> tuple[pl.DataFrame, p
     return mine, right
 
 
-def missed(mine: Cost, others: Cost, ten: Cost | None) -> list[str]:
+def missed(mine: Cost, others: dict[str, Cost], ten: Cost | None) -> list[str]:
     """The goals that were not reached."""
-    said = []
-    if mine.wall >= MOST_S or mine.peak >= MOST_GIB:
-        said.append(f"full study in {mine}: not under {MOST_S:.0f} s and {MOST_GIB:.0f} GiB")
-    if others.wall < LEAST_RATIO * mine.wall:
-        said.append(f"{others.wall / mine.wall:.1f} times as fast as pandas and SciPy, not {LEAST_RATIO:.0f}")
-    if ten is not None and ten.wall > MOST_TIMES * mine.wall:
-        said.append(f"ten times the rows take {ten.wall / mine.wall:.1f} times as long, more than {MOST_TIMES:.0f}")
-    if ten is not None and ten.peak >= MOST_GIB:
-        said.append(f"ten times the rows take {ten.peak:.2f} GiB: memory grows with them")
-    return said
+    lines = []
+    if mine.cpu > MOST_CPU_S or mine.peak >= MOST_GIB:
+        lines.append(f"full study in {mine}: not {MOST_CPU_S} s of CPU and under {MOST_GIB} GiB")
+    for name, least in LEAST_RATIOS.items():
+        if others[name].cpu < least * mine.cpu:
+            lines.append(f"{others[name].cpu / mine.cpu:.1f} times as fast as the {name} script, not {least:.0f}")
+    if ten is not None and ten.cpu > MOST_TIMES * mine.cpu:
+        lines.append(f"ten times the rows take {ten.cpu / mine.cpu:.1f} times as long, more than {MOST_TIMES:.0f}")
+    if ten is not None and ten.peak >= MOST_GIB_OF_TEN:
+        lines.append(f"ten times the rows take {ten.peak:.2f} GiB")
+    return lines
 
 
-def side_by_side(path: Path, folder: Path, repeat: int) -> tuple[Cost, Cost]:
-    """The middle round of either side, by wall clock."""
-    costs: dict[str, list[Cost]] = {"ours": [], "theirs": []}
+def side_by_side(path: Path, folder: Path, repeat: int) -> dict[str, Cost]:
+    """The middle round of each side by CPU seconds."""
+    commands = {
+        "ours": ours(path, folder / "ours"),
+        "optimised": theirs(path, folder / "optimised"),
+        "plain": theirs(path, folder / "plain", plain=True),
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for number in range(repeat):
-        for name, command in (("ours", ours), ("theirs", theirs)):
-            costs[name].append(timed(command(path, folder / name)))
-        print(f"  round {number + 1}: sparkray {costs['ours'][-1]}; pandas + SciPy {costs['theirs'][-1]}")
-    mine, others = (sorted(found, key=lambda cost: cost.wall)[len(found) // 2] for found in costs.values())
-    return mine, others
+        for name, command in commands.items():
+            costs[name].append(timed(command))
+        print(f"  round {number + 1}: " + "; ".join(f"{name} {found[-1]}" for name, found in costs.items()))
+    return {name: sorted(found, key=lambda cost: cost.cpu)[len(found) // 2] for name, found in costs.items()}
 
 
 def main() -> int:
@@ -167,27 +180,35 @@ def main() -> int:
         if not path.exists():
             full_study(folder / "one")
         print("full study: 900 runs, 900,000 requests, 4,300,200 samples")
-        mine, others = side_by_side(path, folder / "out", given.repeat)
-        print(f"sparkray analyze  {mine}   (goal < 10 s, < 1 GiB)")
-        print(f"pandas + SciPy    {others}")
-        print(f"RATIO {others.wall / mine.wall:.1f} (goal >= 10); of CPU {others.cpu / mine.cpu:.1f}")
-        held, wrong = differences(folder / "out" / "ours", folder / "out" / "theirs")
-        print(f"{held} numbers held against each other, {len(wrong)} columns differ")
-        print("".join(f"  {line}\n" for line in wrong), end="")
-        more: Cost | None = None
-        if given.ten:
-            ten = folder / "ten" / "full"
-            if not ten.exists():
-                full_study(folder / "ten", times_rows=10)
-            more = timed(ours(ten, folder / "out" / "ten"))
-            print(f"ten times the rows: {more}; {more.wall / mine.wall:.1f} times as long (goal <= 12)")
-            beside = timed(theirs(ten, folder / "out" / "ten-theirs"))
-            print(
-                f"  pandas + SciPy: {beside}; RATIO {beside.wall / more.wall:.1f}, of CPU {beside.cpu / more.cpu:.1f}"
-            )
-        left = missed(mine, others, more)
+        shutil.rmtree(path / CACHE, ignore_errors=True)
+        print(f"sparkray analyze, the first time {timed(ours(path, folder / 'out' / 'ours'))}")
+        found = side_by_side(path, folder / "out", given.repeat)
+        mine = found.pop("ours")
+        print(f"sparkray analyze    {mine}   (goal {MOST_CPU_S} s of CPU, under {MOST_GIB} GiB)")
+        wrong: list[str] = []
+        for name, cost in found.items():
+            ratio = f"RATIO {cost.cpu / mine.cpu:.1f} (goal {LEAST_RATIOS[name]:.0f})"
+            print(f"pandas + SciPy, {name:<9} {cost}   {ratio}, of wall clock {cost.wall / mine.wall:.1f}")
+            compared, differ = differences(folder / "out" / "ours", folder / "out" / name)
+            print(f"  {compared} numbers compared, {len(differ)} columns differ")
+            print("".join(f"    {line}\n" for line in differ), end="")
+            wrong += differ
+        more = ten_times(folder, mine) if given.ten else None
+        left = missed(mine, found, more)
         print("".join(f"GOAL MISSED: {line}\n" for line in left) or "every goal is reached\n", end="")
     return 1 if wrong or left else 0
+
+
+def ten_times(folder: Path, one: Cost) -> Cost:
+    """The cost of ten times the rows, with a cache as in the other rounds."""
+    path = folder / "ten" / "full"
+    if not path.exists():
+        full_study(folder / "ten", times_rows=10)
+    first, cost = (timed(ours(path, folder / "out" / "ten")) for _ in range(2))
+    print(f"ten times the rows: {cost} (the first time {first}); {cost.cpu / one.cpu:.1f} times as long (goal <= 12)")
+    beside = timed(theirs(path, folder / "out" / "ten-theirs"))
+    print(f"  pandas + SciPy, optimised: {beside}; RATIO {beside.cpu / cost.cpu:.1f}")
+    return replace(cost, peak=max(first.peak, cost.peak))
 
 
 if __name__ == "__main__":

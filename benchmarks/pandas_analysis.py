@@ -3,7 +3,8 @@
 
 Written as a careful person would: every table read once with the columns that are needed, groupby, SciPy's functions over
 whole matrices wherever they take an axis (bootstrap and permutation test too), ufuncs inside root finders. Text (sentences,
-questions, LaTeX) is not made.    python benchmarks/pandas_analysis.py DATASET OUT
+questions, LaTeX) is not made. With `--plain` as most would: SciPy's functions are called once a comparison, with its
+defaults for what they do at once.    python benchmarks/pandas_analysis.py DATASET OUT [--plain]
 """
 
 import argparse
@@ -19,6 +20,8 @@ CELL = ["model", "environment"]
 REFERENCE = "native"
 MARGINS = {"output_throughput_tok_s": 0.01, "latency_mean_ms": 0.01, "host_available_drop_peak_gib": 0.02}
 RESAMPLES = 10_000
+# Resamples of all metrics of two arms that are in memory together.
+BATCH = 250
 ALPHA = 0.05
 PAIRS = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 75, 100)
 KEYS = ["run_id", "attempt"]
@@ -98,7 +101,7 @@ def noncentral_interval(t: float, df: int) -> tuple[float, float]:
         return math.nan, math.nan  # SciPy's distribution function gives out at large noncentralities
 
 
-def protocol(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
+def protocol(a: np.ndarray, b: np.ndarray, batch: int | None) -> pd.DataFrame:
     """Both arms as independent samples: matrices (n, metrics) in, a row a metric out."""
     shapiro_a, shapiro_b = (stats.shapiro(arm, axis=0).pvalue for arm in (a, b))
     levene = stats.levene(a, b, center="median", axis=0).pvalue
@@ -113,7 +116,7 @@ def protocol(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     root, df = math.sqrt(n_a * n_b / (n_a + n_b)), n_a + n_b - 2
     bounds = np.array([noncentral_interval(value * root, df) for value in d]) / root
     factor = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2)
-    interval = bootstrap(a, b)
+    interval = bootstrap(a, b, batch)
     return pd.DataFrame(
         {
             "test": choice,
@@ -135,13 +138,13 @@ def protocol(a: np.ndarray, b: np.ndarray) -> pd.DataFrame:
     )
 
 
-def bootstrap(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """BCa of the log ratio of means, all metrics at once."""
+def bootstrap(a: np.ndarray, b: np.ndarray, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """BCa of the log ratio of means."""
     found = stats.bootstrap(
         (a.T, b.T),
         lambda x, y, axis: np.log(np.mean(y, axis=axis)) - np.log(np.mean(x, axis=axis)),
         n_resamples=RESAMPLES,
-        batch=250,
+        batch=batch,
         method="BCa",
         axis=-1,
         vectorized=True,
@@ -150,7 +153,7 @@ def bootstrap(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.exp(found.confidence_interval.low), np.exp(found.confidence_interval.high)
 
 
-def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None]) -> pd.DataFrame:
+def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None], batch: int | None) -> pd.DataFrame:
     """The primary comparison and what is robust about it: matrices (pairs, metrics) in."""
     n, logs = len(a), np.log(b) - np.log(a)
     mean, sd = logs.mean(0), logs.std(0, ddof=1)
@@ -163,7 +166,7 @@ def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None]) -> pd.Data
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
         n_resamples=RESAMPLES,
-        batch=250,
+        batch=batch,
         axis=-1,
         vectorized=True,
         rng=np.random.default_rng(0),
@@ -237,7 +240,7 @@ def spread(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
     return {"sd_ratio": ratio, "sd_ratio_low": ratio / factor, "sd_ratio_high": ratio * factor}
 
 
-def comparisons(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
+def comparisons(runs: pd.DataFrame, metrics: list[str], *, plain: bool) -> pd.DataFrame:
     parts = []
     for model, of_model in runs.groupby("model"):
         arms = {name: frame.set_index("block") for name, frame in of_model.groupby("environment")}
@@ -249,11 +252,13 @@ def comparisons(runs: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
                 m for m in metrics if native[m].notna().all() and arm[m].notna().all() and native[m].nunique() > 1
             ]
             blocks = native.index.intersection(arm.index).sort_values()
-            a, b = native.loc[blocks, usable].to_numpy(float), arm.loc[blocks, usable].to_numpy(float)
             ended = np.maximum(native.loc[blocks, "ended_at"], arm.loc[blocks, "ended_at"]).to_numpy()
-            in_time = over_time(np.log(b) - np.log(a), np.argsort(ended, kind="stable"))
-            part = pd.concat([paired(a, b, [MARGINS.get(m) for m in usable]), protocol(a, b), in_time], axis=1)
-            parts.append(part.assign(model=model, environment=environment, metric=usable))
+            for names in [[name] for name in usable] if plain else [usable]:
+                a, b = native.loc[blocks, names].to_numpy(float), arm.loc[blocks, names].to_numpy(float)
+                in_time = over_time(np.log(b) - np.log(a), np.argsort(ended, kind="stable"))
+                batch = None if plain else BATCH
+                tables = paired(a, b, [MARGINS.get(m) for m in names], batch), protocol(a, b, batch), in_time
+                parts.append(pd.concat(tables, axis=1).assign(model=model, environment=environment, metric=names))
     found = pd.concat(parts, ignore_index=True)
     family = found["metric"].isin(list(MARGINS))
     for name in ("p", "p_paired"):
@@ -402,6 +407,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--plain", action="store_true", help="one call of SciPy a comparison")
     given = parser.parse_args()
     document = json.loads((given.dataset / "experiment.json").read_text())
     columns = pd.read_parquet(next((given.dataset / "runs").glob("*.parquet"))).columns
@@ -409,7 +415,7 @@ def main() -> None:
     runs = read_runs(given.dataset, metrics)
     metrics = [metric for metric in metrics if runs[metric].notna().any()]
     curves, shares = requests(given.dataset, runs)
-    compared = comparisons(runs, metrics)
+    compared = comparisons(runs, metrics, plain=given.plain)
     params = {card["name"]: card["shape"]["params_total"] / 1e9 for card in document["cards"]}
     checks = pd.read_parquet(given.dataset / "checks", columns=["check", "verdict"])
     tables = {

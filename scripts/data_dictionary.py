@@ -66,6 +66,7 @@ REST = """
       inputs/        what the engines were given: prompts, option files
       spool/         the attempt that is under way; empty when nothing runs
       progress.json  what is being done right now, for `status`
+      cache/         what analyses made of these files, for the next one; may be deleted at any time
       machines/HOST/ of a search: the datasets of further machines that measured for it
 
 A file is written whole, then renamed into place; the row in `runs/` comes last. So an attempt exists when its row is

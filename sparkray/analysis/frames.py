@@ -7,7 +7,7 @@ named after it (`<run_id>-<attempt>.parquet`); files of other names (several att
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sparkray.analysis.cache import Listing, kept, listing
 from sparkray.analysis.schema import polars_types
 from sparkray.errors import DatasetError
 from sparkray.metrics import BY_NAME
@@ -155,19 +156,28 @@ class Frames:
             table: `requests`, `samples` or `checks`.
             runs: Attempts, columns run_id and attempt at least.
         """
-        folder = self.path / table
-        there = self._listings[table]
-        own = [folder / name for name in sorted(_file_names(runs) & there)]
-        merged = [folder / name for name in sorted(there - self._names)]
-        parts = [_scan(own, table)] if own else []
-        if merged:
-            parts.append(_scan(merged, table).join(runs.lazy().select(KEYS), on=KEYS, how="semi"))
-        return pl.concat(parts) if parts else None
+        files = self.files_of(table, runs)
+        if not files.files:
+            return None
+        rows = scan_files(files.paths, table)
+        if files.names <= self._names:
+            return rows
+        return rows.join(runs.lazy().select(KEYS), on=KEYS, how="semi")
+
+    def files_of(self, table: str, runs: pl.DataFrame) -> Listing:
+        """The files of a table that may hold rows of some attempts: their own, and those that are of no single attempt.
+
+        Args:
+            table: `requests`, `samples` or `checks`.
+            runs: Attempts, columns run_id and attempt at least.
+        """
+        there, own = self._listings[table], _file_names(runs)
+        return replace(there, files=tuple(f for f in there.files if f[0] in own or f[0] not in self._names))
 
     @cached_property
-    def _listings(self) -> Mapping[str, frozenset[str]]:
-        """Names of the files of every table."""
-        return {table: frozenset(path.name for path in (self.path / table).glob("*.parquet")) for table in TABLES}
+    def _listings(self) -> Mapping[str, Listing]:
+        """The files of every table."""
+        return {table: listing(self.path / table) for table in TABLES}
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -190,9 +200,11 @@ def _file_names(attempts: pl.DataFrame) -> frozenset[str]:
     return frozenset(f"{run_id}-{attempt}.parquet" for run_id, attempt in attempts.select(KEYS).iter_rows())
 
 
-def _scan(paths: Sequence[Path], table: str) -> pl.LazyFrame:
-    """Files of a table, a column that an older version did not write being null."""
+def scan_files(paths: Sequence[Path], table: str) -> pl.LazyFrame:
+    """Files of a table, perhaps none, a column that an older version did not write being null."""
     schema = polars_types(TABLES[table])
+    if not paths:
+        return pl.LazyFrame(schema=schema)
     return pl.scan_parquet(list(paths), schema=schema, missing_columns="insert", extra_columns="ignore", glob=False)
 
 
@@ -222,9 +234,13 @@ def open_frames(path: Path) -> Frames:
         DatasetError: It is no dataset, or a file in it cannot be read.
     """
     description(Dataset(path))
-    files = sorted((path / "runs").glob("*.parquet"))
-    with reading(path / "runs"):
-        frame = _scan(files, "runs").collect() if files else pl.DataFrame(schema=_runs_schema())
+    files = listing(path / "runs")
+
+    def read() -> pl.DataFrame:
+        with reading(files.folder):
+            return scan_files(files.paths, "runs").collect()
+
+    frame = kept(files, read, code=Path(__file__))
     # A warm-up is no replicate, whatever became of it.
     return Frames(path, _document(path), _completed(frame.filter(pl.col("replicate").ne_missing(0))))
 

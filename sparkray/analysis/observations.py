@@ -1,17 +1,20 @@
 """Tables on what happened inside runs: quantiles of requests, their share in a run's variance, samples over time, checks.
 
-Requests are read cell by cell, so that memory use depends on the largest cell and not on the study; samples a few runs at a
-time, of which only sums are kept.
+Files are read a few at a time and reduced at once: of requests to their times, of samples to sums over stretches of a run.
+What is left is small, and lies in one file of the dataset's cache for the next analysis.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sparkray.analysis.cache import kept
 from sparkray.analysis.describe import OF_REQUESTS
-from sparkray.analysis.frames import Cell, Frames, reading
+from sparkray.analysis.frames import KEYS, Cell, Frames, reading, scan_files
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import REQUEST_METRICS
 from sparkray.stats import NotEstimable
@@ -22,8 +25,9 @@ from sparkray.units import NS_PER_MS
 Row = dict[str, Any]
 _QUANTILES = tuple(percent / 100 for percent in range(101))
 _BINS = 20
-# Runs whose samples are in memory together.
-_AT_ONCE = 15
+# Files whose rows are in memory together.
+_AT_ONCE = 30
+_VERDICT = ("check", "verdict", "evidence")
 _MEANS = ("gpu_temp_c", "gpu_power_w", "gpu_util_pct", "gpu_sm_clock_mhz", "cpu_busy_pct")
 
 
@@ -31,27 +35,44 @@ def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], floa
     """`requests`, and by cell and metric what single requests leave in a run's mean."""
     rows: list[Row] = []
     shares: dict[tuple[Cell, str], float] = {}
+    times = _reduced(frames, "requests", frames.ok, _request_times)
     for cell in frames.cells:
-        lazy = frames.scan("requests", frames.frame_of(cell))
-        if lazy is None:
-            continue
-        with reading(frames.path / "requests"):
-            found = _request_times(lazy).collect()
+        found = _of_cell(times, frames, cell).explode("request", *REQUEST_METRICS)
         for metric in REQUEST_METRICS:
             rows += _quantiles(cell, metric, found[metric].drop_nulls().to_numpy())
         shares |= {(cell, name): share for name, share in _request_shares(found).items()}
     return rows, shares
 
 
-def _request_times(lazy: pl.LazyFrame) -> pl.LazyFrame:
-    """Times of the requests that count, ms."""
+def _reduced(
+    frames: Frames, table: str, runs: pl.DataFrame, reduce: Callable[[pl.LazyFrame], pl.DataFrame]
+) -> pl.DataFrame:
+    """What a table's files say of some attempts and perhaps of others, reduced a few files at a time, and kept."""
+    files = frames.files_of(table, runs)
+
+    def read() -> pl.DataFrame:
+        with reading(files.folder):
+            starts = range(0, max(1, len(files.paths)), _AT_ONCE)
+            return pl.concat([reduce(scan_files(files.paths[start : start + _AT_ONCE], table)) for start in starts])
+
+    return kept(files, read, code=Path(__file__))
+
+
+def _of_cell(reduced: pl.DataFrame, frames: Frames, cell: Cell) -> pl.DataFrame:
+    """The part of a reduced table that is of the ok runs of a cell."""
+    return reduced.join(frames.frame_of(cell).select(KEYS), on=KEYS, how="semi", maintain_order="left")
+
+
+def _request_times(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """Times of the requests that count, ms: a row an attempt, with lists."""
     submit = pl.col("submit_ns")
-    return lazy.filter(~pl.col("warmup") & pl.col("error").is_null()).select(
-        "run_id",
+    times = lazy.filter(~pl.col("warmup") & pl.col("error").is_null()).select(
+        *KEYS,
         "request",
         ((pl.col("end_ns") - submit) / NS_PER_MS).alias("latency_ms"),
         ((pl.col("first_token_ns") - submit) / NS_PER_MS).alias("ttft_ms"),
     )
+    return times.group_by(KEYS, maintain_order=True).agg(pl.all()).collect()
 
 
 def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
@@ -91,14 +112,12 @@ def _runs(run_ids: pl.Series) -> NDArray[np.int64]:
 
 def temperature_rows(frames: Frames) -> list[Row]:
     """`temperatures`: the samples of a run in twenty stretches of equal length, averaged over the runs of a cell."""
-    rows: list[Row] = []
-    for cell in frames.cells:
-        parts = [
-            part for runs in frames.frame_of(cell).iter_slices(_AT_ONCE) if (part := _course(frames, runs)) is not None
-        ]
-        if parts:
-            rows += [_temperatures(cell, row) for row in _averaged(pl.concat(parts)).iter_rows(named=True)]
-    return rows
+    courses = _reduced(frames, "samples", frames.ok, _course)
+    return [
+        _temperatures(cell, row)
+        for cell in frames.cells
+        for row in _averaged(_of_cell(courses, frames, cell)).iter_rows(named=True)
+    ]
 
 
 def _temperatures(cell: Cell, row: Row) -> Row:
@@ -106,25 +125,34 @@ def _temperatures(cell: Cell, row: Row) -> Row:
     return {**cell.columns, **row, "trace": trace}
 
 
-def _course(frames: Frames, runs: pl.DataFrame) -> pl.DataFrame | None:
-    """Counts, sums and the least available memory by stretch, of some attempts; None when none of them has samples."""
-    lazy = frames.scan("samples", runs)
-    if lazy is None:
-        return None
-    with reading(frames.path / "samples"):
-        found = lazy.select("run_id", "t_ns", *_MEANS, "mem_available_gib").collect()
-    pieces = found["run_id"].rle()  # rows of a run lie together, and places are grouped faster than names
-    if pieces.struct.field("value").n_unique() < len(pieces):
-        found = found.sort("run_id")
-        pieces = found["run_id"].rle()
-    stretch = _stretches(found["t_ns"].to_numpy(), pieces.struct.field("len").to_numpy().astype(np.int64))
+def _course(lazy: pl.LazyFrame) -> pl.DataFrame:
+    """Counts, sums and the least available memory by attempt and stretch."""
+    found = lazy.select(*KEYS, "t_ns", *_MEANS, "mem_available_gib").collect()
+    found = found.with_columns(_attempt_numbers(found).alias("piece"))
+    if found.select(KEYS).n_unique() < found["piece"].n_unique():  # rows of an attempt lie together, as a rule
+        found = found.sort(KEYS)
+        found = found.with_columns(_attempt_numbers(found).alias("piece"))
+    lengths = found["piece"].rle().struct.field("len").to_numpy().astype(np.int64)
+    stretch = _stretches(found["t_ns"].to_numpy(), lengths) if len(found) else np.zeros(0, dtype=np.uint8)
     means = pl.col(_MEANS)
     return (
-        found.drop("run_id", "t_ns")
-        .with_columns(pl.Series("stretch", stretch))
-        .group_by("stretch")
-        .agg(pl.len(), means.sum(), means.count().name.suffix("_count"), pl.col("mem_available_gib").min())
+        found.with_columns(pl.Series("stretch", stretch))
+        .group_by("piece", "stretch", maintain_order=True)
+        .agg(
+            pl.col(KEYS).first(),
+            pl.len(),
+            means.sum(),
+            means.count().name.suffix("_count"),
+            pl.col("mem_available_gib").min(),
+        )
+        .drop("piece")
     )
+
+
+def _attempt_numbers(rows: pl.DataFrame) -> pl.Series:
+    """Numbers that rise where the attempt is another than that of the row before; places are grouped faster than names."""
+    another = pl.any_horizontal(pl.col(name).ne_missing(pl.col(name).shift()) for name in KEYS)
+    return rows.select(another.cum_sum()).to_series()
 
 
 def _stretches(t: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -148,11 +176,9 @@ def _averaged(parts: pl.DataFrame) -> pl.DataFrame:
 
 def check_rows(frames: Frames) -> list[Row]:
     """`checks`: how often each check gave each verdict, over every attempt, with one example."""
-    lazy = frames.scan("checks", frames.attempts)
-    if lazy is None:
-        return []
+    every = _reduced(frames, "checks", frames.attempts, lambda lazy: lazy.select(*KEYS, *_VERDICT).collect())
     example = pl.concat_str(pl.col("run_id"), pl.lit(": "), pl.col("evidence").fill_null("")).min()
-    with reading(frames.path / "checks"):
-        found = lazy.group_by("check", "verdict").agg(pl.len().cast(pl.Int64).alias("count"), example.alias("example"))
-        rows = found.sort("check", "verdict").collect(engine="streaming").to_dicts()
+    counted = pl.len().cast(pl.Int64).alias("count"), example.alias("example")
+    of_attempts = every.join(frames.attempts.select(KEYS), on=KEYS, how="semi")
+    rows = of_attempts.group_by("check", "verdict").agg(*counted).sort("check", "verdict").to_dicts()
     return [{**row, "trace": provenance_id("checks", row["check"], row["verdict"])} for row in rows]

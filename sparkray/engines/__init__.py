@@ -49,7 +49,8 @@ class Job:
     """One run's work: which model under which load. `options` are the engine's own, as `Engine.options` checked them.
 
     `tool` is what `Engine.understand` made of the probe inside the environment (empty when there was none). `image` is the
-    reference of the image that holds the engine, as the site has it; empty when not known.
+    reference of the image that holds the engine, as the site has it; empty when not known. `preview`: only the command line
+    is asked for, and an engine may leave out input files that take long to make.
     """
 
     card: ModelCard
@@ -58,6 +59,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     tool: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    preview: bool = False
 
     @property
     def concurrency(self) -> int:

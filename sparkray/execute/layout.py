@@ -124,12 +124,12 @@ def engine_warnings(study: Study, runs: Iterable[PlannedRun], engine: Engine) ->
 
 
 def planned_command(study: Study, planned: PlannedRun, engine: Engine) -> EngineCommand:
-    """The command of a planned run as its environment will see it (host paths stand as they are inside).
+    """The command line of a planned run as its environment will see it (host paths stand as they are inside).
 
     The port of a server is an example, unless the options set one: each run takes one that is free.
     """
     job, paths = (
-        job_of(study, planned),
+        replace(job_of(study, planned), preview=True),
         inside_paths(study.card(planned.model), engine, study.image_of(planned.environment)),
     )
     return engine.command(

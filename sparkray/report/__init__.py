@@ -6,100 +6,19 @@ manuscript whose numbers are macros). `ReportData` holds the tables and finds th
 `templates`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from sparkray.analysis import Analysis, write
-from sparkray.analysis.against import differences, studies
-from sparkray.analysis.derived import derived
-from sparkray.analysis.derived.optimisation import optimisation
-from sparkray.analysis.latex import latex as floats
-from sparkray.errors import StorageError
-from sparkray.report.audited import audited
-from sparkray.report.data import ReportData
-from sparkray.report.figures import Saved, save_all
-from sparkray.report.page import answer_lines, commands, markdown, page, texts
-from sparkray.report.paper import write_paper
+if TYPE_CHECKING:
+    from sparkray.report.page import markdown
+    from sparkray.report.writing import Written, report_data, write_report
 
 __all__ = ["Written", "markdown", "report_data", "write_report"]
-TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
 
-@dataclass(frozen=True)
-class Written:
-    """What a report left on disk. `answer` is the answer in sentences."""
-
-    page: Path
-    figures: tuple[Saved, ...]
-    tables: Path
-    paper: Path | None
-    answer: tuple[str, ...]
-
-
-def report_data(
-    analysis: Analysis, against: Analysis | None = None, *, optimised: Mapping[str, Any] | None = None
-) -> ReportData:
-    """Everything that a report of this analysis may quote.
-
-    Args:
-        analysis: What the report is about.
-        against: Another study to hold it against.
-        optimised: The document of its optimisation (`analysis.optimized.read`).
-    """
-    own = {**derived(analysis), "audit": audited(analysis), **optimisation(optimised)}
-    if against is not None:
-        own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
-    return ReportData(analysis, own, other=against)
-
-
-def write_report(
-    analysis: Analysis,
-    folder: Path,
-    *,
-    against: Analysis | None = None,
-    optimised: Mapping[str, Any] | None = None,
-    paper: bool = False,
-    png: bool = False,
-) -> Written:
-    """Make a report in a folder, over whatever report is there.
-
-    Args:
-        analysis: What it is about.
-        folder: Where it goes; made if need be.
-        against: Another study to hold it against.
-        optimised: The document of its optimisation, which gets a section of its own.
-        paper: Whether to write the manuscript too, with its figures as PDF.
-        png: Whether to write the figures as PNG too.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
-    data = report_data(analysis, against, optimised=optimised)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        formats = ("svg", *(("pdf",) if paper else ()), *(("png",) if png else ()))
-        drawn = list(save_all(data, folder / "figures", texts(data), formats))
-        index = folder / "index.html"
-        index.write_text(page(data, drawn), encoding="utf-8")
-        (folder / "commands.sh").write_text(commands(data), encoding="utf-8")
-        _write_tables(data, folder / "tables")
-        manuscript = write_paper(data, drawn, folder / "paper") if paper else None
-    except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {error.strerror or error}", "Free some space, or name another: --output DIR"
-        ) from None
-    return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(data)))
-
-
-def _write_tables(data: ReportData, folder: Path, formats: Sequence[str] = TABLE_FORMATS) -> None:
-    """The analysis's tables, and beside them what the report derived."""
-    write(data.analysis, folder, formats)
-    for name, frame in data.own.items():
-        frame.write_parquet(folder / f"report-{name}.parquet")
-        frame.write_csv(folder / f"report-{name}.csv")
-        frame.write_json(folder / f"report-{name}.json")
-        metrics = frame["metric"].unique(maintain_order=True).to_list() if "metric" in frame.columns else []
-        if text := floats(name, frame, metrics):
-            (folder / f"report-{name}.tex").write_text(text, encoding="utf-8")
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have any type
+    """What makes reports, imported when first used: number formats, which the terminal shares, need no Matplotlib."""
+    if name in __all__:
+        module = "page" if name == "markdown" else "writing"
+        return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,10 +1,11 @@
-"""Number formats of everything that is printed: page, paper, Markdown, terminal. Pure.
+"""Number formats and lists of everything that is printed: page, paper, Markdown, terminal. Pure.
 
 The name of the format stands beside every cell of the page, so that a test formats the row's value again.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 MISSING = "–"
 _GROUPED = 10_000
@@ -97,3 +98,12 @@ def listed(items: Iterable[object], last: str = "and") -> str:
     """`a, b and c`."""
     *head, tail = [str(item) for item in items] or [""]
     return f"{', '.join(head)} {last} {tail}" if head else tail
+
+
+def grouped(rows: Iterable[Mapping[str, Any]], *columns: str) -> list[tuple[Any, Sequence[Mapping[str, Any]]]]:
+    """Rows by the values of columns, in the order in which these come; a single column's value stands alone."""
+    found: dict[Any, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        values = tuple(row[column] for column in columns)
+        found.setdefault(values if len(columns) > 1 else values[0], []).append(row)
+    return list(found.items())

@@ -17,9 +17,8 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from sparkray.analysis.decisions import is_memory
-from sparkray.report.format import interval, listed, shown
+from sparkray.report.format import grouped, interval, listed, shown
 from sparkray.report.labels import arm, arm_in_full, axis_label, better, cell, metric_name, readable
-from sparkray.report.tables import grouped
 from sparkray.schema import capital, unit_of
 from sparkray.stats.reasons import worded
 

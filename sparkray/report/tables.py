@@ -1,7 +1,7 @@
 """Rows of a report's tables as templates read them: chosen by value, with JSON columns decoded, in a reader's order."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sparkray.report.cells import cells_of, primary_metrics
@@ -58,12 +58,3 @@ def _decoded(row: Row) -> Row:
     if "numbers" not in row:
         return row
     return {**row, "facts": {**json.loads(row["numbers"] or "{}"), "trace": row["trace"]}}
-
-
-def grouped(rows: Iterable[Row], *columns: str) -> list[tuple[Any, Sequence[Row]]]:
-    """Rows by the values of columns, in the order in which these come; a single column's value stands alone."""
-    found: dict[Any, list[Row]] = {}
-    for row in rows:
-        values = tuple(row[column] for column in columns)
-        found.setdefault(values if len(columns) > 1 else values[0], []).append(row)
-    return list(found.items())

@@ -9,6 +9,7 @@ Layout of `<results-dir>/<experiment>/`::
     inputs/         what the engines were given, so that a printed command can be repeated
     spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
     progress.json   what is being done right now, for `status`
+    cache/          what analyses made of these files, for the next one; may be deleted at any time
     machines/HOST/  of a search: the datasets of further machines that measured for it
 
 The row in `runs/` is written last: an attempt exists when it is there. A new definition (another workload, another

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from sparkray.analysis import analyse
 from sparkray.analysis.against import differences, studies
+from sparkray.analysis.reuse import fresh_analysis
 from sparkray.store import dataset_at
 from sparkray.sweep.options import FOLDER, json_option
 from sparkray.sweep.show import console, print_json, show
@@ -25,7 +25,7 @@ def compare_results(before: Path, after: Path, *, as_json: bool) -> int:
     Two ratios of each model and metric: of the overhead (did the container's cost change?) and of each environment (did
     the machine get faster?). Both are after / before.
     """
-    there, here = (analyse(dataset_at(folder).path) for folder in (before, after))
+    there, here = (fresh_analysis(dataset_at(folder).path) for folder in (before, after))
     rows: list[dict[str, Any]] = [
         {name: value for name, value in row.items() if name not in ("trace", "supports")}
         for row in differences(here, there).iter_rows(named=True)

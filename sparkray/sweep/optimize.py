@@ -4,22 +4,19 @@ The same command goes on where it stopped, whatever stopped it: each stage skips
 written after every stage, so that what is known survives what comes next.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from rich.console import Console
 
 from sparkray.analysis.optimized import Optimized, document_of, file_of
-from sparkray.errors import InputError
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.phases import optimisation_document, phases, wider_intervals
 from sparkray.optimize.runner import InterruptedSweepError
-from sparkray.sweep.options import FILE, group, options_of, sweep_options
+from sparkray.sweep.optimization_options import optimization_options, request_of
+from sparkray.sweep.options import FILE, options_of, sweep_options
 from sparkray.sweep.show import Terminal, console, print_json, show
 from sparkray.sweep.start import as_root, ask, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
@@ -27,34 +24,6 @@ from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import NAME
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner
-
-# What an optimisation is asked for beside the options of every sweep, and its plan likewise.
-optimization_options = group(
-    click.option(
-        "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."
-    ),
-    click.option(
-        "--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; default: 3 x --runs, at most 30."
-    ),
-    click.option(
-        "--security",
-        type=click.Choice(["none", "weakens"]),
-        default="weakens",
-        show_default=True,
-        help="How much isolation flags may give up.",
-    ),
-    click.option("--allow-insecure", is_flag=True, help="Try dangerous flags too, such as --privileged."),
-)
-
-
-def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:
-    """The dataclass from click's keyword arguments. Raises InputError."""
-    request = OptimizationRequest(
-        **{one.name: arguments[one.name] for one in fields(OptimizationRequest) if one.name in arguments}
-    )
-    if request.allow_insecure and request.security == "none":
-        raise InputError("--security none and --allow-insecure contradict each other", "Leave one of them out")
-    return request
 
 
 @click.command("optimize")
@@ -98,17 +67,6 @@ def show_result(found: Optimized, options: Options, out: Console, *, cache: Path
     else:
         document = file_of(options.results_dir, found.experiment)
         show(out, "optimize.txt.j2", found=found, calibration=calibration, document=document)
-
-
-def refuse_optimization_options(experiment: str) -> None:
-    """Refuses what only an optimisation is asked for. Raises InputError."""
-    command = click.get_current_context()
-    for name in (one.name for one in fields(OptimizationRequest)):
-        if command.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise InputError(
-                f"--{name.replace('_', '-')}: experiment {experiment} is no optimisation",
-                "Name one: --experiment phase2b",
-            )
 
 
 def plan_optimisation(options: Options, request: OptimizationRequest) -> int:

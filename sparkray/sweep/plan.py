@@ -15,16 +15,11 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.equivalence import equivalence_document
-from sparkray.sweep.optimize import (
-    optimization_options,
-    plan_optimisation,
-    refuse_optimization_options,
-    request_of,
-)
+from sparkray.sweep.optimization_options import optimization_options, refuse_optimization_options, request_of
 from sparkray.sweep.options import options_of, study_options
 from sparkray.sweep.show import console, print_json, show
 from sparkray.timing import Timing, known_dataset
-from sparkray.workflows.interim import protocol_hours
+from sparkray.workflows.expected_hours import protocol_hours
 from sparkray.workflows.options import build_study
 
 
@@ -37,6 +32,8 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     study = build_study(options)
     catalog = Catalog(data_root())
     if is_optimisation(study.experiment.name, map(catalog.site, catalog.site_names())):
+        from sparkray.sweep.optimize import plan_optimisation  # noqa: PLC0415 - Ray takes long to import
+
         return plan_optimisation(options, request_of(arguments))
     refuse_optimization_options(study.experiment.name)
     runs = make_plan(study)

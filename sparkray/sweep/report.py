@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import polars as pl
 
-from sparkray.analysis import Analysis, analyse
+from sparkray.analysis import Analysis
 from sparkray.analysis.optimized import STAGES, file_of, read
+from sparkray.analysis.reuse import fresh_analysis
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, dataset_at, existing
 from sparkray.sweep.datasets import newest
@@ -46,8 +47,8 @@ def report(dataset: Path | None, experiment: str | None, results_dir: Path, **as
     trace_id: str | None = asked["trace_id"]
     if trace_id is None:
         calibration_for(subject)  # the page shows what lies beside the runs: the machine may have been calibrated since
-    analysis = analyse(subject.path)
-    other = analyse(dataset_at(asked["against"]).path) if asked["against"] is not None else None
+    analysis = fresh_analysis(subject.path)
+    other = fresh_analysis(dataset_at(asked["against"]).path) if asked["against"] is not None else None
     if trace_id is not None:
         return _show_evidence(analysis, other, optimised, trace_id, as_json=asked["as_json"])
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it

@@ -1,5 +1,6 @@
 """`status`: progress of a sweep, read from its dataset alone, so that any terminal can ask at any time."""
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -8,13 +9,10 @@ from typing import Any
 
 import click
 
-from sparkray.execute.layout import container_name
-from sparkray.execute.leftovers import container_log
 from sparkray.store import Dataset, dataset_at, description
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show
-from sparkray.workflows.interim import decided_in
 
 _REFRESH_S = 2.0
 _FOLLOW_S = 1.0
@@ -67,10 +65,24 @@ def state_of(dataset: Dataset) -> dict[str, Any]:
         "dataset": str(dataset.path),
         "experiment": description(dataset)["experiment"],
         "counts": dict(Counter(row["status"] for row in rows)),
-        "decided": decided_in(dataset),
+        "decided": _decided(dataset),
         "now": dict(dataset.progress() or {}) if live else None,
         "last": rows[-_LAST:],
     }
+
+
+def _decided(dataset: Dataset) -> list[str]:
+    """What interim analyses have decided, a line a comparison; nothing where the number of runs is fixed."""
+    try:
+        document = json.loads((dataset.path / "experiment.json").read_text(encoding="utf-8"))
+        sequential = document["experiment"]["sequential"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    if sequential is None:
+        return []
+    from sparkray.workflows.interim import decided_in  # noqa: PLC0415 - statistics take long to import
+
+    return decided_in(dataset)
 
 
 def _output_of(log: Path) -> bytes | None:
@@ -80,6 +92,9 @@ def _output_of(log: Path) -> bytes | None:
             return data
     except OSError:
         pass
+    from sparkray.execute.layout import container_name  # noqa: PLC0415 - Docker's SDK takes long to import
+    from sparkray.execute.leftovers import container_log  # noqa: PLC0415 - likewise
+
     return container_log(container_name(log.parent.parent.name.rpartition("-")[0]))
 
 

@@ -1,4 +1,4 @@
-"""Sequential experiments in a sweep: which runs are no longer needed, why, and what that saves."""
+"""Sequential experiments in a sweep: which runs are no longer needed, and why."""
 
 import json
 from collections.abc import Sequence
@@ -7,18 +7,10 @@ from typing import Any
 
 from sparkray.analysis.interim import COLUMNS, Standing, not_needed, settled, standings
 from sparkray.config.boundary import parse
-from sparkray.config.experiment import Experiment, Sequential
+from sparkray.config.experiment import Experiment
 from sparkray.errors import SparkrayError
-from sparkray.plan import PlannedRun, Study, make_plan, measured
-from sparkray.stats.operating import expected_pairs
-from sparkray.stats.sequential import Design
+from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.store import Dataset
-from sparkray.timing import Timing
-
-# Numbers of pairs at which the sequential design that a plan compares with has its interim analyses.
-INTERIM_PAIRS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
-CVS_PCT = (0.3, 1.0)
-_LEAST_RUNS = 3
 
 
 def _rows(experiment: Experiment, dataset: Dataset) -> list[dict[str, Any]]:
@@ -85,31 +77,3 @@ def decided_in(dataset: Dataset) -> list[str]:
     ]
     found = standings(experiment, runs, rows, whole=False)
     return [text_of(one) for one in found if one.interim.stop and one.interim.ratio is not None]
-
-
-def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> list[dict[str, Any]]:
-    """Hours of the whole plan under each design and kind of cooldown; `pairs` is the expected number a model.
-
-    The sequential design is the experiment's own, else one with `INTERIM_PAIRS`. Its expectation is for equal arms with that
-    CV of every primary metric; metrics are taken for independent, which overstates it.
-    """
-    most = study.experiment.runs
-    protocols: list[tuple[str, float]] = [(f"fixed N = {most}", float(most))]
-    protocols += [(f"sequential, CV {cv} %", pairs) for cv, pairs in _expected(study).items()]
-    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
-    return [
-        {"design": name, "cooldown": kind, "pairs": round(pairs, 1), "hours": round(whole * pairs / most, 2)}
-        for name, pairs in protocols
-        for kind, whole in hours.items()
-    ]
-
-
-def _expected(study: Study) -> dict[float, float]:
-    """Expected pairs by CV; nothing where a sequential design could decide nothing."""
-    experiment, arms = study.experiment, len(measured(study))
-    margins = [experiment.margins[name] for name in experiment.primary_metrics if name in experiment.margins]
-    if experiment.runs < _LEAST_RUNS or arms < 2 or not margins:  # noqa: PLR2004 - a comparison is of two
-        return {}
-    own = experiment.sequential or Sequential((*(n for n in INTERIM_PAIRS if n < experiment.runs), experiment.runs))
-    designs = [Design(own.looks, margin, spending=own.spending) for margin in margins]
-    return {cv: min(expected_pairs(designs, cv_pct=cv, arms=arms), float(experiment.runs)) for cv in CVS_PCT}

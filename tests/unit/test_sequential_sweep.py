@@ -26,7 +26,8 @@ from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.show import Display
 from sparkray.sweep.status import state_of
 from sparkray.timing import Timing
-from sparkray.workflows.interim import count_decided, decided_in, left_out, protocol_hours
+from sparkray.workflows.expected_hours import protocol_hours
+from sparkray.workflows.interim import count_decided, decided_in, left_out
 from sparkray.workflows.options import Options
 
 Call = Callable[..., Any]

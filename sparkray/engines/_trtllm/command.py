@@ -80,6 +80,8 @@ def _dataset(job: Job) -> tuple[bytes, str]:
     if load.most_input + load.most_output > shape.context:
         limits = {"inputs": load.most_input, "outputs": load.most_output, "context": shape.context}
         raise ConfigError(*message("beyond_context", model=job.card.name, **limits))
+    if job.preview:
+        return b"", ""
     return dataset(shape.vocab, job.seed, load)
 
 

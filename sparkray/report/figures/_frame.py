@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from sparkray.report.cells import Cell
 from sparkray.report.data import Row
+from sparkray.report.figures._layout import Measured
 from sparkray.report.labels import arm, cell
 from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, arm_style
 
@@ -54,7 +55,7 @@ def panels(
     width: float, height: float, rows: int = 1, columns: int = 1, *, sharex: bool = False, sharey: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a few panels; sizes in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=Measured())
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
 
 
@@ -192,7 +193,9 @@ def grade_marks(rows: Sequence[Row], line: str) -> list[Line2D]:
 def legend_above(figure: Figure, handles: Sequence[Any], columns: int = 5, **style: Any) -> None:  # noqa: ANN401 - matplotlib's own
     """One legend for all panels, above them."""
     ncols = min(len(handles), columns)
-    figure.legend(handles=list(handles), loc="outside upper center", ncols=ncols, **({"handlelength": 2.4} | style))
+    figure.legend(
+        handles=list(handles), loc="upper center", ncols=ncols, borderaxespad=0, **({"handlelength": 2.4} | style)
+    )
 
 
 def jitter(count: int, width: float) -> np.ndarray:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from sparkray.report.cells import arms_of, cells_of, primary_metrics
 from sparkray.report.data import ReportData, Row
@@ -17,6 +16,7 @@ from sparkray.report.figures._frame import (
     of_cell,
     plain_ticks,
 )
+from sparkray.report.figures._layout import Measured
 from sparkray.report.labels import axis_label
 from sparkray.report.style import PAGE_IN
 
@@ -34,8 +34,7 @@ def draw(data: ReportData) -> Figure | None:
         return None
     cells, environments = cells_of(data, runs), arms_of(runs)
     each = 0.16 + 0.17 * len(environments)
-    layout = ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0, wspace=0.03)
-    figure = Figure(figsize=(PAGE_IN, 0.75 + (each + 0.17) * len(cells)), layout=layout)
+    figure = Figure(figsize=(PAGE_IN, 0.75 + (each + 0.17) * len(cells)), layout=Measured(between=2.0))
     axes = figure.subplots(len(cells), len(metrics), squeeze=False)
     for down, key in enumerate(cells):
         for across, metric in enumerate(metrics):

@@ -8,6 +8,7 @@ from itertools import accumulate
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from sparkray.metrics import BY_NAME
+from sparkray.report.format import grouped, listed, shown
 from sparkray.schema import capital, unit_of
 from sparkray.stats.reasons import worded
 from sparkray.units import format_duration
@@ -56,9 +57,6 @@ def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
         width: Of the terminal, for `table`.
         values: What it reads.
     """
-    from sparkray.report.format import listed, shown  # noqa: PLC0415 - the room brings Matplotlib, which takes long to import
-    from sparkray.report.tables import grouped  # noqa: PLC0415 - likewise
-
     made = Environment(
         loader=ChoiceLoader([PackageLoader("sparkray.sweep"), PackageLoader("sparkray.report")]),
         undefined=StrictUndefined,

@@ -1,0 +1,109 @@
+"""An analysis that `analyze` left in the dataset's cache, taken over where nothing that it was made of has changed.
+
+Its key is a hash of all that an analysis depends on: the files of every table (names, sizes, times, inodes), the content of
+`experiment.json` and `calibration.json`, the model cards that ship, margins and seed, sparkray's own code, and versions of
+Python, NumPy, SciPy and Polars. What cannot be written as JSON and read back the same is not kept.
+"""
+
+import io
+import json
+import platform
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from operator import methodcaller
+from pathlib import Path
+
+import polars as pl
+
+import sparkray
+from sparkray.analysis.cache import FOLDER, digest, find, keep, listing
+from sparkray.analysis.context import DEFAULT_SEED
+from sparkray.analysis.frames import open_frames
+from sparkray.analysis.schema import TABLES, polars_types
+from sparkray.analysis.study import Analysis, analyse
+from sparkray.catalog import data_root
+from sparkray.store import TABLES as STORED
+
+_NAME, _CONTEXT = "analysis", "context.json"
+_DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")
+_LIBRARIES = ("numpy", "scipy", "polars")
+_CODE = (".py", ".csv", ".yaml")
+
+
+def fresh_analysis(path: Path) -> Analysis:
+    """The analysis of a dataset with the experiment's own margins: what `analyze` left if it is fresh, else a new one.
+
+    Raises:
+        DatasetError: As `analyse`.
+    """
+    return _kept(path, _key(path, None, DEFAULT_SEED)) or analyse_and_keep(path)
+
+
+def analyse_and_keep(path: Path, *, margins: Mapping[str, float] | None = None, seed: int = DEFAULT_SEED) -> Analysis:
+    """Analyse a dataset, and leave the analysis for `fresh_analysis` where the dataset's folder can be written.
+
+    Raises:
+        DatasetError: As `analyse`.
+        UnknownNameError: As `analyse`.
+    """
+    key = _key(path, margins, seed)  # before anything is read: what changes meanwhile makes another key
+    analysis = analyse(path, margins=margins, seed=seed)
+    content = _packed(analysis)
+    if content is not None:
+        keep(path / FOLDER, _NAME, key, methodcaller("write", content))
+    return analysis
+
+
+def _key(path: Path, margins: Mapping[str, float] | None, seed: int) -> str:
+    tables = [listing(path / table).files for table in STORED]
+    documents = [_content(path / name) for name in _DOCUMENTS]
+    versions = [platform.python_version(), *map(version, _LIBRARIES)]
+    code = [_source(Path(sparkray.__file__).parent), listing(data_root() / "conf/models", ".yaml").files]
+    return digest(repr((tables, documents, versions, code, sorted((margins or {}).items()), seed)).encode())
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _source(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the program's own files."""
+    found = []
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _CODE:
+            stat = file.stat()
+            found.append((str(file), stat.st_size, stat.st_mtime_ns))
+    return found
+
+
+def _packed(analysis: Analysis) -> bytes | None:
+    """Tables and context in one archive; None where the context would not come back the same."""
+    text = json.dumps(analysis.context, default=str)
+    if json.loads(text) != analysis.context:
+        return None
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr(_CONTEXT, text)
+        for name, frame in analysis.tables.items():
+            table = io.BytesIO()
+            frame.write_ipc(table)
+            archive.writestr(name, table.getvalue())
+    return sink.getvalue()
+
+
+def _kept(path: Path, key: str) -> Analysis | None:
+    file = find(path / FOLDER, _NAME, key)
+    if file is None:
+        return None
+    with suppress(OSError, zipfile.BadZipFile, KeyError, ValueError, pl.exceptions.PolarsError):
+        with zipfile.ZipFile(file) as archive:
+            tables = {name: pl.read_ipc(io.BytesIO(archive.read(name))) for name in TABLES}
+            context = json.loads(archive.read(_CONTEXT))
+        if all(dict(frame.schema) == polars_types(TABLES[name]) for name, frame in tables.items()):
+            return Analysis(path, tables, context, open_frames(path))
+    return None

@@ -1,0 +1,149 @@
+"""Layout of a figure from the widths of its labels: each measured once, each panel of the same size.
+
+Matplotlib's constrained layout asks every artist of every panel for its extent, twice, and solves for sizes: half of what
+drawing a report took. Here the room beside a panel is that of its tick labels, axis labels and title, in points, from the
+font's own metrics; legends and labels of the whole figure get theirs at its edges.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.layout_engine import LayoutEngine
+from matplotlib.legend import Legend
+from matplotlib.text import Text
+
+POINTS = 72
+# Points: at the edges of a figure, and between what stands in one panel and what stands in the next.
+_EDGE, _BETWEEN = 3.0, 5.0
+# Height of a line of text, in its size.
+_LINE = 1.2
+_TITLE_PAD = 6.0
+_SUB_PIXEL = 64
+
+
+class Measured(LayoutEngine):  # type: ignore[misc] # Matplotlib's class is untyped
+    """The layout engine of every figure: `execute` places its panels once.
+
+    Args:
+        between: Points between rows of panels.
+    """
+
+    _adjust_compatible = True
+    _colorbar_gridspec = False
+
+    def __init__(self, between: float = _BETWEEN) -> None:
+        super().__init__()
+        self.between = between
+
+    def execute(self, fig: Figure) -> None:
+        """Place the panels, the labels of the whole figure and its legends."""
+        width, height = (inches * POINTS for inches in fig.get_size_inches())
+        top = sum(_height_of_legend(legend) for legend in fig.legends) + _EDGE
+        left, bottom = _EDGE, _EDGE
+        for text, sideways in ((fig._supylabel, True), (fig._supxlabel, False)):  # noqa: SLF001 - it has no getter
+            if text is None or not text.get_text():
+                continue
+            room = _height_of(text)
+            if sideways:
+                text.set_position(((left + room / 2) / width, 0.5))
+                left += room + _BETWEEN / 2
+            else:
+                text.set_position((0.5, bottom / height))
+                bottom += room + _BETWEEN / 2
+        _place(fig.axes, (left, bottom, width - _EDGE, height - top), self.between, (width, height))
+        for legend in fig.legends:
+            legend.set_bbox_to_anchor((0.5, 1 - _EDGE / height), fig.transFigure)
+
+
+def _place(
+    axes: Sequence[Axes], inside: tuple[float, float, float, float], between: float, size: tuple[float, float]
+) -> None:
+    """Panels of equal size with room for the widest labels of each row and column."""
+    if not axes:
+        return
+    grid = axes[0].get_subplotspec().get_gridspec()
+    rooms = [_room(axis) for axis in axes]
+    spots = [axis.get_subplotspec() for axis in axes]
+    columns = [_most(rooms, (0, 1), [spot.colspan.start == n for spot in spots]) for n in range(grid.ncols)]
+    rows = [_most(rooms, (2, 3), [spot.rowspan.start == n for spot in spots]) for n in range(grid.nrows)]
+    left, bottom, right, top = inside
+    width = (right - left - sum(map(sum, columns)) - _BETWEEN * (grid.ncols - 1)) / grid.ncols
+    height = (top - bottom - sum(map(sum, rows)) - between * (grid.nrows - 1)) / grid.nrows
+    for axis, spot in zip(axes, spots, strict=True):
+        across, down = spot.colspan.start, spot.rowspan.start
+        x = left + sum(map(sum, columns[:across])) + columns[across][0] + across * (width + _BETWEEN)
+        y = top - sum(map(sum, rows[:down])) - rows[down][1] - down * (height + between) - height
+        place = (x / size[0], y / size[1], max(width, 1.0) / size[0], max(height, 1.0) / size[1])
+        axis._set_position(place)  # noqa: SLF001 - `set_position` takes the panel out of the layout
+
+
+def _most(rooms: Iterable[tuple[float, ...]], sides: tuple[int, int], chosen: Sequence[bool]) -> tuple[float, float]:
+    """The most room on two sides among some panels."""
+    mine = [room for room, one in zip(rooms, chosen, strict=True) if one]
+    first, second = (max((room[side] for room in mine), default=0.0) for side in sides)
+    return first, second
+
+
+def _room(axis: Axes) -> tuple[float, float, float, float]:
+    """Points that labels take left, right, below and above a panel."""
+    ys, xs = _labels(axis.yaxis), _labels(axis.xaxis)
+    widest = max((_width_of(text) for text in ys), default=0.0)
+    left = widest + _ticks(axis.yaxis, ys) + _label_height(axis.yaxis)
+    below = max((_height_of(text) for text in xs), default=0.0) + _ticks(axis.xaxis, xs) + _label_height(axis.xaxis)
+    right = _width_of(xs[-1]) / 2 if xs else 0.0
+    title = axis.title
+    above = _height_of(title) + _TITLE_PAD if title.get_text() else max((_height_of(y) for y in ys), default=0.0) / 2
+    return left, right, below, above
+
+
+def _labels(axis: Axis) -> list[Text]:
+    """The tick labels that will be seen."""
+    low, high = sorted(axis.get_view_interval())
+    rounding = (high - low) * 1e-9
+    axis.get_majorticklabels()  # finds the ticks
+    return [
+        tick.label1
+        for tick in axis.get_major_ticks()
+        if tick.label1.get_visible() and tick.label1.get_text() and low - rounding <= tick.get_loc() <= high + rounding
+    ]
+
+
+def _ticks(axis: Axis, labels: Sequence[Text]) -> float:
+    """Length of the ticks, and the gap between them and their labels."""
+    ticks = axis.get_major_ticks(1)
+    return float(ticks[0].get_pad() + (0 if labels else -ticks[0].get_pad()) + ticks[0]._size) if ticks else 0.0  # noqa: SLF001
+
+
+def _label_height(axis: Axis) -> float:
+    label = axis.label
+    return _height_of(label) + axis.labelpad if label.get_text() else 0.0
+
+
+def _height_of_legend(legend: Legend) -> float:
+    handles = len(legend.legend_handles)
+    rows = -(-handles // max(1, legend._ncols))  # noqa: SLF001
+    size = legend._fontsize  # noqa: SLF001
+    return float(size * (rows * _LINE + (rows - 1) * legend.labelspacing + 2 * legend.borderpad))
+
+
+def _height_of(text: Text) -> float:
+    return float(text.get_fontsize() * _LINE * (1 + text.get_text().count("\n")))
+
+
+def _width_of(text: Text) -> float:
+    size, bold = text.get_fontsize(), text.get_fontweight() == "bold"
+    return max(width(line, size, bold=bold) for line in text.get_text().split("\n"))
+
+
+@lru_cache(maxsize=4096)
+def width(line: str, size: float, *, bold: bool = False) -> float:
+    """Points that a line of text takes."""
+    font: Any = get_font(findfont(FontProperties(weight="bold" if bold else "normal")))
+    font.set_size(size, POINTS)
+    font.set_text(line, 0.0)
+    return float(font.get_width_height()[0]) / _SUB_PIXEL
