@@ -24,7 +24,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,6 +42,7 @@ FORMAT = "sparkray-dataset/1"
 _BALLAST = ".ballast"
 _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 # The tables that the store writes.
 TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
@@ -107,6 +108,18 @@ def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
+def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped
+    """A table as dictionaries. Of a time, PyArrow would ask pandas, which takes longer to import than a dataset to read."""
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_timestamp(column.type):
+            micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_pylist()
+            columns[name] = [None if one is None else _EPOCH + timedelta(microseconds=one) for one in micros]
+        else:
+            columns[name] = column.to_pylist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One folder of results."""
@@ -146,7 +159,7 @@ class Dataset:
         rows: list[dict[str, Any]] = []
         for path in sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet")):
             try:
-                rows.extend(pq.ParquetFile(path).read(columns=columns).to_pylist())
+                rows.extend(_rows(pq.ParquetFile(path).read(columns=columns, use_threads=False)))
             except (OSError, pa.ArrowException) as error:
                 raise DatasetError(
                     f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
@@ -200,7 +213,7 @@ class Dataset:
         """
         path = self.path / "runs" / f"{run_id}-{attempt}.parquet"
         try:
-            (row,) = pq.ParquetFile(path).read().to_pylist()
+            (row,) = _rows(pq.ParquetFile(path).read())
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DatasetError(
                 f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
