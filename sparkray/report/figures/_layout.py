@@ -9,12 +9,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import LayoutEngine
-from matplotlib.legend import Legend
 from matplotlib.text import Text
 
 POINTS = 72
@@ -28,7 +24,7 @@ _SUB_PIXEL = 64
 _FINER = 16
 
 
-class Measured(LayoutEngine):  # type: ignore[misc] # Matplotlib's class is untyped
+class Measured(LayoutEngine):
     """The layout engine of every figure: `execute` places its panels once.
 
     Args:
@@ -42,7 +38,7 @@ class Measured(LayoutEngine):  # type: ignore[misc] # Matplotlib's class is unty
         super().__init__()
         self.between = between
 
-    def execute(self, fig: Figure) -> None:
+    def execute(self, fig: Any) -> None:  # noqa: ANN401 - Matplotlib's types lack the labels of a figure
         """Place the panels, the labels of the whole figure and its legends."""
         width, height = (inches * POINTS for inches in fig.get_size_inches())
         top = sum(_height_of_legend(legend) for legend in fig.legends) + _EDGE
@@ -63,7 +59,7 @@ class Measured(LayoutEngine):  # type: ignore[misc] # Matplotlib's class is unty
 
 
 def _place(
-    axes: Sequence[Axes], inside: tuple[float, float, float, float], between: float, size: tuple[float, float]
+    axes: Sequence[Any], inside: tuple[float, float, float, float], between: float, size: tuple[float, float]
 ) -> None:
     """Panels of equal size with room for the widest labels of each row and column."""
     if not axes:
@@ -91,7 +87,7 @@ def _most(rooms: Iterable[tuple[float, ...]], sides: tuple[int, int], chosen: Se
     return first, second
 
 
-def _room(axis: Axes) -> tuple[float, float, float, float]:
+def _room(axis: Any) -> tuple[float, float, float, float]:  # noqa: ANN401 - likewise
     """Points that labels take left, right, below and above a panel."""
     ys, xs = _labels(axis.yaxis), _labels(axis.xaxis)
     widest = max((_width_of(text) for text in ys), default=0.0)
@@ -103,7 +99,7 @@ def _room(axis: Axes) -> tuple[float, float, float, float]:
     return left, right, below, above
 
 
-def _labels(axis: Axis) -> list[Text]:
+def _labels(axis: Any) -> list[Text]:  # noqa: ANN401 - Matplotlib's types lack what is read here
     """The tick labels that will be seen."""
     low, high = sorted(axis.get_view_interval())
     rounding = (high - low) * 1e-9
@@ -115,18 +111,18 @@ def _labels(axis: Axis) -> list[Text]:
     ]
 
 
-def _ticks(axis: Axis, labels: Sequence[Text]) -> float:
+def _ticks(axis: Any, labels: Sequence[Text]) -> float:  # noqa: ANN401 - likewise
     """Length of the ticks, and the gap between them and their labels."""
     ticks = axis.get_major_ticks(1)
     return float(ticks[0].get_pad() + (0 if labels else -ticks[0].get_pad()) + ticks[0]._size) if ticks else 0.0  # noqa: SLF001
 
 
-def _label_height(axis: Axis) -> float:
+def _label_height(axis: Any) -> float:  # noqa: ANN401 - likewise
     label = axis.label
     return _height_of(label) + axis.labelpad if label.get_text() else 0.0
 
 
-def _height_of_legend(legend: Legend) -> float:
+def _height_of_legend(legend: Any) -> float:  # noqa: ANN401 - likewise
     handles = len(legend.legend_handles)
     rows = -(-handles // max(1, legend._ncols))  # noqa: SLF001
     size = legend._fontsize  # noqa: SLF001
@@ -134,11 +130,11 @@ def _height_of_legend(legend: Legend) -> float:
 
 
 def _height_of(text: Text) -> float:
-    return float(text.get_fontsize() * _LINE * (1 + text.get_text().count("\n")))
+    return float(float(text.get_fontsize()) * _LINE * (1 + text.get_text().count("\n")))
 
 
 def _width_of(text: Text) -> float:
-    size, bold = text.get_fontsize(), text.get_fontweight() == "bold"
+    size, bold = float(text.get_fontsize()), text.get_fontweight() == "bold"
     return max(width(line, size, bold=bold) for line in text.get_text().split("\n"))
 
 
