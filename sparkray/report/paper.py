@@ -1,20 +1,24 @@
-"""The manuscript: an IEEEtran skeleton with methods, tables and figures in place, every number a macro from the data.
+r"""The manuscript: a conference paper in IEEEtran of at most ten pages, and behind it an artifact description.
 
-What an author has to write (introduction, related work, discussion) is marked by comments; what the data say is there. Words
-are in `templates/paper/` and in the text templates that the page has too.
+Every number is a macro from the data. Words are in `templates/paper/` and in the text templates that the page has too; what
+an author has to write is marked by comments, what has to be checked before printing by `\unchecked`.
 """
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment
 
-from sparkray.report import launches
+from sparkray.analysis.provenance_ids import CONTEXT
+from sparkray.report import launches, repeat
 from sparkray.report.cells import primary_metrics
 from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, words
-from sparkray.report.latex import Macros
+from sparkray.report.latex import Macros, cited
 from sparkray.report.style import COLUMN_IN
 from sparkray.store import write_atomically
 
@@ -28,6 +32,15 @@ TABLES: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "contrasts": ("contrasts", {"not_estimable": None}),
     "gap": ("gap", {"not_estimable": None}),
 }
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the manuscript: whether it is as wide as a page, its title and its caption."""
+
+    wide: bool
+    title: str
+    caption: str
 
 
 def write_paper(data: ReportData, drawn: Sequence[Saved], folder: Path) -> Path:
@@ -51,28 +64,55 @@ def write_paper(data: ReportData, drawn: Sequence[Saved], folder: Path) -> Path:
         write_atomically(folder / "tables" / f"{name}.tex", content.encode())
     for one in drawn:
         shutil.copyfile(one.files["pdf"], folder / "figures" / f"{one.name}.pdf")
-    commands = launches.by_environment(data)
     main = latex.get_template("paper.tex.j2").render(
-        answer=text.get_template("answer.txt.j2").render().strip().splitlines(),
-        methods=points(text, "text/methods.j2"),
-        questions=points(text, "text/questions.j2"),
-        threats=points(text, "text/threats.j2"),
+        **_sentences(text),
+        **_artifact(data),
         tables=tables,
-        figures=[(one.name, one.width_in > COLUMN_IN, one.title, words(text, one.name, "caption")) for one in drawn],
-        commands=[(what, found[0]) for what, found in commands.items()],
-        more_commands=any(len(found) > 1 for found in commands.values()),
+        figures={
+            one.name: Picture(one.width_in > COLUMN_IN, one.title, words(text, one.name, "caption")) for one in drawn
+        },
+        placed=set(),
+        gpus=sorted({gpu for machine in data.context["machines"] for gpu in machine.get("gpus") or ()}),
+        bits=(data.context.get("adherence") or {}).get("bits"),
     )
     write_atomically(folder / MAIN, main.encode())
     write_atomically(folder / "numbers.tex", macros.definitions().encode())
     return folder / MAIN
 
 
-def points(made: Environment, name: str) -> list[tuple[str, str]]:
-    """The headings and paragraphs of a template that is made of points: `text/methods.j2`, `text/threats.j2`."""
-    found: list[tuple[str, str]] = []
+def _sentences(text: Environment) -> dict[str, Any]:
+    """What the text templates make for the manuscript."""
+    answers = vars(text.get_template("text/answers.j2").module)
+    return {
+        "answer": text.get_template("answer.txt.j2").render().strip().splitlines(),
+        "methods": points(text, "text/methods.j2"),
+        "assumptions": points(text, "text/assumptions.j2"),
+        "threats": points(text, "text/threats.j2"),
+        "recommendations": points(text, "text/recommendations.j2"),
+        **{name: answers[name] for name in ("titles", "silent", "reasons")},
+    }
 
-    def point(name: str, caller: Callable[[], str]) -> str:
-        found.append((name, " ".join(caller().split())))
+
+def _artifact(data: ReportData) -> dict[str, Any]:
+    """What the artifact description needs: commands, and how many minutes the runs took from first to last."""
+    commands = launches.by_environment(data)
+    ends = data.context.get("started_at"), data.context.get("ended_at")
+    began, ended = (datetime.fromisoformat(end) if end else None for end in ends)
+    minutes = None if began is None or ended is None else (ended - began).total_seconds() / 60
+    return {
+        "repeat": repeat.repeat_line(data),
+        "commands": [(what, found[0]) for what, found in commands.items()],
+        "more_commands": any(len(found) > 1 for found in commands.values()),
+        "minutes": cited(minutes, CONTEXT + "ended_at", "minutes"),
+    }
+
+
+def points(made: Environment, name: str) -> list[tuple[str, ...]]:
+    """The headings and paragraphs of a template that is made of points: `text/methods.j2`, `text/threats.j2`."""
+    found: list[tuple[str, ...]] = []
+
+    def point(*headings: str, caller: Callable[[], str]) -> str:
+        found.append((*headings, " ".join(caller().split())))
         return ""
 
     made.globals["point"] = point
