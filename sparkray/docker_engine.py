@@ -23,7 +23,7 @@ _TIMEOUT_S = 120
 _SILENT_S = 10.0
 _POLL_S = 0.2
 # What a call may still take once a stop was asked for, and what it may take once one has not come back by then.
-_GRACE_S, _LAST_S = 6.0, 0.5
+_GRACE_S, _LAST_S = 5.0, 0.5
 _LONG = ("/images/load", "/images/create")
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _START_IT = "Start the engine (`make docker`, or `systemctl start docker`), or point DOCKER_HOST at it"
@@ -109,6 +109,12 @@ class Client(docker.DockerClient):
 
     def __init__(self, where: str, patience: Patience) -> None:
         self.api = _Api(where, patience)
+
+
+def tell(client: docker.DockerClient, line: str) -> None:
+    """Say something to whoever is told of this client's silence."""
+    if isinstance(client.api, _Api):
+        client.api.patience.notify(line)
 
 
 def until_stopped(client: docker.DockerClient, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -40,8 +40,8 @@ RESOURCE = "sparkray"
 _POLL_S = 0.5
 _NEWS_S = 3600.0
 _SILENT_S = 10.0
-# Once a stop was asked for: what an actor may take, and one that cannot do anything because it is stopped.
-_STOP_S, _FROZEN_S = 10.0, 2.0
+# Once a stop was asked for: what a run may take to be stored, what has nothing to store, and a process that was stopped.
+_STOP_S, _DROP_S, _FROZEN_S = 8.0, 4.0, 2.0
 _LAST_S = 5.0
 _UNPREPARED = "the runner is not prepared"
 LockMode = Literal["wait", "fail"]
@@ -196,11 +196,13 @@ class Runner:
 
     def prepare(self, study: Study, dataset: Dataset, mode: LockMode, notify: Notify) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), notify))
+        return cast(
+            "dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), notify, stop_s=_DROP_S)
+        )
 
     def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
         """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), notify))
+        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), notify, stop_s=_DROP_S))
 
     def run(self, planned: PlannedRun, notify: Notify) -> Outcome:
         """One attempt. Raises RunnerLostError, HostError."""
@@ -219,13 +221,14 @@ class Runner:
             ray.kill(self.actor)
 
     def end(self) -> None:
-        """End the actor's process, whatever state it is in."""
+        """End the actor's process, whatever state it is in; through Ray first, which else reports it as lost."""
+        if not self.is_frozen():
+            with suppress(RayActorError):
+                ray.kill(self.actor)
+            time.sleep(_POLL_S)
         if self.is_local:
             with suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
-        else:
-            with suppress(RayActorError):
-                ray.kill(self.actor)
 
     def is_frozen(self) -> bool:
         """Whether its process was stopped (SIGSTOP, a debugger), where that can be seen."""
@@ -235,9 +238,16 @@ class Runner:
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
         return False
 
-    def _await(self, reference: Any, notify: Notify, *, limit_s: float | None = None) -> object:  # noqa: ANN401
+    def _await(
+        self,
+        reference: Any,  # noqa: ANN401 - Ray is untyped
+        notify: Notify,
+        *,
+        limit_s: float | None = None,
+        stop_s: float = _STOP_S,
+    ) -> object:
         """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning, and not for ever."""
-        waiting = _Waiting(self, notify, limit_s)
+        waiting = _Waiting(self, notify, limit_s, stop_s)
         try:
             while not ray.wait([reference], timeout=_POLL_S)[0]:
                 waiting.goes_on()
@@ -258,6 +268,7 @@ class _Waiting:
     runner: Runner
     notify: Notify
     limit_s: float | None
+    stop_s: float
     news: Any = None
     began: float = field(default_factory=time.monotonic)
     frozen_since: float | None = None
@@ -290,7 +301,7 @@ class _Waiting:
             return True
         if self.stopped_since is None:
             return False
-        return now - self.stopped_since > (_FROZEN_S if self.frozen_since is not None else _STOP_S)
+        return now - self.stopped_since > (_FROZEN_S if self.frozen_since is not None else self.stop_s)
 
     def ends(self) -> None:
         """The call has ended: what was reported before comes first."""

@@ -111,8 +111,9 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
     except RunError as error:
         record.columns.update(status=error.status, reason=str(error))
     except HostError as error:
-        record.columns.update(status="failed", reason=str(error))
-        broken = error
+        stopped = control.stop.is_set()  # what is given up after a stop is no fault of the machine
+        record.columns.update(status="interrupted" if stopped else "failed", reason=str(error))
+        broken = None if stopped and not isinstance(error, StorageError) else error
     except Exception as error:  # noqa: BLE001 - whatever it is, the attempt is stored before the sweep ends
         record.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
         broken = HostError(f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ from sparkray.catalog.weights import cache_folder
 from sparkray.config.gpu_access import route_of
 from sparkray.config.site import Site
 from sparkray.docker_engine import connect
-from sparkray.errors import ImageError, PreflightError, SparkrayError
+from sparkray.errors import DockerError, ImageError, PreflightError, SparkrayError
 from sparkray.execute.arms import cdi_folders
 from sparkray.execute.preflight import Probe, honoured
 from sparkray.images.idle import write_idle
@@ -20,7 +20,7 @@ _PROGRAM = "/sparkray-idle"
 
 
 def try_flags(site: Site) -> Mapping[str, FlagTrial] | None:
-    """Start a container with the flags of each environment of a site.
+    """Start a container with the flags of each environment of a site; of one engine that starts none there is one trial.
 
     It has the site's image where Docker has it, else one of a single file.
 
@@ -41,6 +41,8 @@ def try_flags(site: Site) -> Mapping[str, FlagTrial] | None:
             Runtime(images.client), image, (_PROGRAM,), program, routes=lambda gpus: routes_for(gpus, cdi_dirs)
         )
         return {name: _tried(Treatment(name, own.options, own.adapt), probe) for name, own in site.environments.items()}
+    except DockerError as error:
+        return {"": FlagTrial(problem=error.message, remedy=error.remedy)}
     except (SparkrayError, OSError):
         return None
 

@@ -32,6 +32,14 @@ _REMEDIES = {
 }
 
 
+_ENGINE_REMEDIES = {
+    "bridge docker0": "Restart the Docker engine, which makes its bridge again: systemctl restart docker",
+    "containerd": "Restart containerd and the Docker engine: systemctl restart containerd docker",
+    "no space left on device": "Free some space on the disk of Docker's data (`docker info`: Docker Root Dir)",
+}
+_ENGINE_LOG = "The log of the Docker engine may say why: journalctl -u docker"
+
+
 Refusals = dict[tuple[str, str], str | None]
 """Why Docker refuses single flags, None where it does not, by image and flag; kept for a session, as arms share most."""
 
@@ -107,6 +115,7 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
     try:
         return treatment.options, (), probe.state(treatment.options)
     except RunUnreadyError as error:
+        _must_start_any(probe)
         refused = {name: why for name, _, _ in given(treatment.options) if (why := _alone(name, treatment, probe))}
         if not refused:
             raise _refusal(treatment, {"": error.message}) from None
@@ -124,6 +133,18 @@ def honoured(treatment: Treatment, probe: Probe) -> tuple[DockerOptions, tuple[s
         raise _refusal(treatment, {"": error.message}) from None
     deviations += [_deviation(treatment.options, name, why) for name, why in refused.items()]
     return options, tuple(deviations), state
+
+
+def _must_start_any(probe: Probe) -> None:
+    """Whatever the flags: they are judged only where a container without any starts. Raises PreflightError."""
+    try:
+        probe.state(DockerOptions())
+    except RunUnreadyError as error:
+        known = (remedy for said, remedy in _ENGINE_REMEDIES.items() if said in error.message)
+        raise PreflightError(
+            f"this Docker engine cannot start any container of {probe.image.reference}: {error.message}",
+            next(known, _ENGINE_LOG),
+        ) from None
 
 
 def _by_another_route(options: DockerOptions, why: str, probe: Probe) -> tuple[DockerOptions, str]:

@@ -1,6 +1,7 @@
 """Attempts that a dead sweep left in the spool: stored as interrupted, or set aside where they cannot be read."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def clear_after(dataset: Dataset, notify: Callable[[str], None]) -> None:
     machine = fingerprint()
     patience = Patience(notify, lambda: True, grace_s=_LAST_S)
     try:
-        with MachineLock(machine.lock_keys).held("fail", on_wait=notify, should_stop=lambda: True):
+        until = time.monotonic() + _LAST_S  # a runner that was just ended holds the lock for a moment
+        lock = MachineLock(machine.lock_keys)
+        with lock.held("wait", on_wait=lambda _: None, should_stop=lambda: time.monotonic() > until):
             end_processes(notify)
             store_interrupted(dataset, machine.host, notify, lambda name: container_log(name, patience))
             Leftovers(connect(patience)).clear(notify)

@@ -13,7 +13,7 @@ from docker.errors import ImageNotFound
 
 from sparkray.config.gpu_access import CDI, DEVICES, RUNTIME
 from sparkray.config.site import HOST_FILES, Site
-from sparkray.docker_engine import connect, docker_errors
+from sparkray.docker_engine import connect, docker_errors, endpoint
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, ImageFacts, Programs, Seen, finding, needs_gpu, output_of
 from sparkray.runtimes.linux.gpu_routes import routes_for
@@ -43,7 +43,9 @@ def docker_facts(site: Site) -> DockerFacts:
                 image = None
     except DockerError as error:
         return DockerFacts(problem=error.message, remedy=error.remedy)
+    where, named_by = endpoint()
     return DockerFacts(
+        where=f"{where} ({named_by})" if named_by else "",
         version=str(version.get("Version")),
         api=str(version.get("ApiVersion")),
         runtimes=tuple(sorted(info.get("Runtimes") or {})),
@@ -92,7 +94,8 @@ def docker(seen: Seen) -> Finding:
     if seen.docker.problem is not None:
         stop = finding("docker", "stop", seen.docker.problem, "restart")
         return replace(stop, remedy=seen.docker.remedy) if seen.docker.remedy else stop
-    return finding("docker", "good", f"{seen.docker.version} (API {seen.docker.api})")
+    at = f" at {seen.docker.where}" if seen.docker.where else ""
+    return finding("docker", "good", f"{seen.docker.version} (API {seen.docker.api}){at}")
 
 
 def gpu_access(seen: Seen) -> Finding:
@@ -132,7 +135,7 @@ def flags(seen: Seen) -> Finding:
     stopped = {name: trial for name, trial in seen.trials.items() if trial.problem is not None}
     if stopped:
         first = next(iter(stopped.values()))
-        stop = report("stop", "; ".join(str(trial.problem) for trial in stopped.values()), "leave_out")
+        stop = report("stop", "; ".join(dict.fromkeys(str(trial.problem) for trial in stopped.values())), "leave_out")
         return replace(stop, remedy=first.remedy) if first.remedy else stop
     changed = [f"{name}: {text}" for name, trial in seen.trials.items() for text in trial.deviations]
     if changed:

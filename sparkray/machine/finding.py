@@ -80,7 +80,8 @@ class ImageFacts:
 class DockerFacts:
     """Facts about the Docker engine. `problem` and `remedy` when none answers; `image` is None when it lacks that image.
 
-    `cdi_dirs` are the folders of CDI descriptions that it reads; none where it has CDI off.
+    `cdi_dirs` are the folders of CDI descriptions that it reads; none where it has CDI off. `where` is its socket and what
+    names it; empty for the default.
     """
 
     version: str | None = None
@@ -90,6 +91,7 @@ class DockerFacts:
     problem: str | None = None
     remedy: str = ""
     cdi_dirs: tuple[str, ...] = ()
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,8 @@ class OptimizationRequest:
     allow_insecure: bool = False
     output: Path | None = None
     storage: str | None = None
+    skip: tuple[str, ...] = ()
+    """Stages that are left out: `screen`, `attribution`."""
 
     @property
     def allowed(self) -> Security:

@@ -42,12 +42,13 @@ def phases(context: OptimizationContext, results_dir: Path) -> tuple[Phase, ...]
     ]
     candidates = [context.treatment(f"container:combined-{n}", same) for n in range(CANDIDATES)]
     steps = treatments_of(context.attribution_steps())
-    return (
+    whole = (
         _phase(context.stage("screen", (*ends, *levels), context.runs), results_dir),
         _search(context, results_dir),
         replace(_phase(context.stage("confirm", (*ends, *candidates), context.confirm_runs), results_dir), most=True),
         _phase(context.stage("attribute", steps, context.runs), results_dir),
     )
+    return whole[:-1] if "attribution" in context.request.skip else whole
 
 
 def _phase(study: Study, results_dir: Path) -> Phase:

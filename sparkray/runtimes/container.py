@@ -18,7 +18,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from sparkray.config.container import ContainerSpec, create_arguments, publishes, run_words
-from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint
+from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint, tell
 from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.owner import LABEL, VARIABLE, Owner, this_process
@@ -166,8 +166,15 @@ class Runtime:
             under_init = bool(launch.options.init) and launch.options.pid != "host"
             yield Contained(self._pid(container, launch.name), container, launch.log, under_init)
         finally:
-            with suppress(DockerException, requests.RequestException):
-                container.remove(force=True, v=True)
+            self._remove(container)
+
+    def _remove(self, container: Container) -> None:
+        try:
+            container.remove(force=True, v=True)
+        except NotFound:
+            return
+        except (DockerException, requests.RequestException):
+            tell(self.client, f"container {container.name} could not be removed: the next start will do it")
 
     def _create(self, launch: Launch) -> Container:
         try:

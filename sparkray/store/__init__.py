@@ -43,6 +43,7 @@ _BALLAST = ".ballast"
 _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OTHER_FOLDER = "Check the folder and its permissions, or name another: --results-dir DIR"
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 # The tables that the store writes.
 TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
@@ -60,10 +61,10 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _GO_ON
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "Check the folder and its permissions, or name another: --results-dir DIR"
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}", remedy) from None
+        why, remedy = error.strerror or str(error), _OTHER_FOLDER
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            why, remedy = f"the disk is full ({why})", _GO_ON
+        raise StorageError(f"{path} cannot be written: {why}", remedy) from None
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -295,7 +296,7 @@ def dataset_at(folder: Path) -> Dataset:
     Raises:
         DatasetError: There is none. The message names datasets inside the folder, or those beside it.
     """
-    if (folder / "runs").is_dir():
+    if (folder / "runs").is_dir() or (folder / "dataset.json").is_file():
         return Dataset(folder.absolute())
     near = folder if folder.is_dir() else folder.parent
     inside = sorted(str(found.parent) for found in near.glob("*/dataset.json"))
@@ -330,6 +331,19 @@ def description(dataset: Dataset) -> Mapping[str, Any]:
     return document
 
 
+def newer_schema(document: Mapping[str, Any]) -> str | None:
+    """The schema of a dataset's description where this version does not know it yet: it may mean other things."""
+    schema = str(document.get("schema", ""))
+    try:
+        return schema if _numbers(schema) > _numbers(SCHEMA_VERSION) else None
+    except ValueError:
+        return schema
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
 def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, fresh: bool = False) -> Dataset:
     """The newest dataset of this very definition, else a new one; always a new one when `fresh`.
 
@@ -340,7 +354,14 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
     known = existing(results_dir, experiment)
     if not fresh:
         for dataset in reversed(known):
-            if description(dataset).get("definition_sha256") == definition_sha256:
+            document = description(dataset)
+            if document.get("definition_sha256") == definition_sha256:
+                if (newer := newer_schema(document)) is not None:
+                    raise DatasetError(
+                        f"{dataset.path} was written by a newer sparkray (schema {newer}; this one writes {SCHEMA_VERSION})",
+                        "Update sparkray, or start a new folder: --fresh",
+                    )
+                dataset.make_folders()
                 if not (dataset.path / _BALLAST).exists():
                     write_atomically(dataset.path / _BALLAST, b"\0" * _BALLAST_BYTES)
                 return dataset

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+
 from sparkray.errors import DatasetError
-from sparkray.store import Dataset, dataset_at, existing
+from sparkray.store import Dataset, dataset_at, description, existing, newer_schema
 
 
 def datasets_of(
@@ -34,15 +36,28 @@ def datasets_of(
 
 
 def _written(dataset: Dataset) -> tuple[float, str]:
-    return (dataset.path / "runs").stat().st_mtime, dataset.path.name
+    folder = dataset.path / "runs"
+    return (folder if folder.is_dir() else dataset.path).stat().st_mtime, dataset.path.name
 
 
 def newest(results_dir: Path, experiment: str | None) -> Dataset:
-    """The newest dataset of an experiment, else the one of all that was written to last. Raises DatasetError."""
+    """The newest dataset of an experiment, else the one of all that was written to last. Raises DatasetError.
+
+    One without any run, as an interrupted command leaves, is taken only where there is no other.
+    """
     found = datasets_of(results_dir, experiment)
-    return existing(results_dir, experiment)[-1] if experiment and "@" not in experiment else found[-1]
+    if experiment and "@" not in experiment:
+        found = existing(results_dir, experiment)
+    return next((one for one in reversed(found) if any((one.path / "runs").glob("*.parquet"))), found[-1])
 
 
 def subject(dataset: Path | None, results_dir: Path, experiment: str | None) -> Dataset:
-    """The dataset that is named by its folder, else `newest`. Raises DatasetError."""
-    return newest(results_dir, experiment) if dataset is None else dataset_at(dataset)
+    """The dataset that is named by its folder, else `newest`. Warns of a newer schema. Raises DatasetError."""
+    found = newest(results_dir, experiment) if dataset is None else dataset_at(dataset)
+    newer = newer_schema(description(found)) if (found.path / "dataset.json").is_file() else None
+    if newer is not None:
+        click.echo(
+            f"sparkray: {found.path} was written by a newer sparkray (schema {newer}): what it means may have changed",
+            err=True,
+        )
+    return found

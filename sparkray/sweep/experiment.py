@@ -48,6 +48,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     unneeded, why = left_out(study, dataset, [run for run in runs if run.run_id not in done])
     todo = [run for run in runs if run.run_id not in done | unneeded]
     if todo:
+        dataset.check_space()
         must_fit_here(study, options)
     seconds = sum(map(Timing(study, dataset).total_s, todo))
     warnings = engine_warnings(study, runs, load_engine(study.engine))

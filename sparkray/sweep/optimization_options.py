@@ -27,6 +27,12 @@ optimization_options = group(
         help="How much isolation flags may give up.",
     ),
     click.option("--allow-insecure", is_flag=True, help="Try dangerous flags too, such as --privileged."),
+    click.option(
+        "--skip",
+        type=click.Choice(["screen", "attribution"]),
+        multiple=True,
+        help="Leave a stage out: single flags by themselves, or what each layer of a container costs.",
+    ),
 )
 
 

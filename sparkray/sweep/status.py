@@ -17,6 +17,7 @@ from sparkray.sweep.show import console, print_json, show
 _REFRESH_S = 2.0
 _FOLLOW_S = 1.0
 _LAST = 5
+_ENGINE_LOG = "engine.log"
 
 
 @click.command()
@@ -85,13 +86,22 @@ def _decided(dataset: Dataset) -> list[str]:
     return decided_in(dataset)
 
 
+def _logs_in(folder: Path) -> list[Path]:
+    """The engine's output, and logs that it writes itself: llama.cpp's reaches its output only at the end."""
+    return [folder / _ENGINE_LOG, *(log for log in sorted(folder.glob("*.log")) if log.name != _ENGINE_LOG)]
+
+
+def _read(log: Path) -> bytes | None:
+    try:
+        return log.read_bytes()
+    except OSError:
+        return None
+
+
 def _output_of(log: Path) -> bytes | None:
     """An engine's output so far: from its file, else from Docker, which keeps it until the container's end."""
-    try:
-        if data := log.read_bytes():
-            return data
-    except OSError:
-        pass
+    if data := _read(log):
+        return data
     from sparkray.execute.layout import container_name  # noqa: PLC0415 - Docker's SDK takes long to import
     from sparkray.execute.leftovers import container_log  # noqa: PLC0415 - likewise
 
@@ -102,12 +112,13 @@ def _follow(dataset: Dataset) -> int:
     """The engine's output of this run and of the next ones, until Ctrl-C."""
     shown: dict[Path, int] = {}
     while True:
-        for log in [folder / "out" / "engine.log" for folder in sorted(dataset.spool.glob("*"))]:
-            data = _output_of(log)
+        for log in [log for folder in sorted(dataset.spool.glob("*")) for log in _logs_in(folder / "out")]:
+            data = _output_of(log) if log.name == _ENGINE_LOG else _read(log)
             if data is None:
                 continue
             if log not in shown:
-                click.echo(f"==> {log.parent.parent.name} <==")
+                name = log.parent.parent.name
+                click.echo(f"==> {name} <==" if log.name == _ENGINE_LOG else f"==> {name} ({log.name}) <==")
             new = data[shown.get(log, 0) :]
             if new:
                 click.echo(new.decode(errors="replace"), nl=False)

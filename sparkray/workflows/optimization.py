@@ -62,6 +62,9 @@ def optimization_context(options: Options, request: OptimizationRequest, *, meas
         host=facts,
         allowed=request.allowed,
     )
+    if "screen" in request.skip:
+        reason = "the screen was left out (--skip screen)"
+        verdicts = tuple(replace(one, alone=False, reason=reason) if one.alone else one for one in verdicts)
     return OptimizationContext(
         study, space, facts, _kernel(machine, info, here=here, trying=measuring), verdicts, request, here
     )
@@ -129,6 +132,8 @@ def carry_out(context: OptimizationContext, runner: SessionRunner) -> Optimized:
         hypotheses=judge_hypotheses(context.study.experiment, evidence),
         output=str(output),
     )
+    if "attribution" in context.request.skip:
+        return _stored(context, runner, made, complete=True)
     dataset, steps = attribute_layers(context, runner)
     return _stored(context, runner, made, {"attribute": str(dataset.path)}, attribution=steps, complete=True)
 

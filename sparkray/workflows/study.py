@@ -91,6 +91,7 @@ class Sweep:
                 "policies": policies_of(self.study),
             }
         )
+        self.dataset.check_space()
         before = self.dataset.done_run_ids()
         self.session.turn(self.study, self.dataset)
         progress = self.session.progress

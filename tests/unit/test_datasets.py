@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from builders import Ended
 from support.studies import small_study
 
 from sparkray.errors import DatasetError
-from sparkray.store import dataset_at
+from sparkray.store import dataset_at, open_dataset
 from sparkray.sweep.datasets import newest
 
 Call = Callable[..., Ended]
@@ -75,3 +78,36 @@ def test_two_datasets_are_compared_on_the_terminal(command_line: Call, results: 
     )
     assert {row["ratio"] for row in document["differences"]} == {1.0}
     assert command_line("compare-results", str(results / "small"), str(results / "none")).status == 2
+
+
+def test_one_without_runs_as_an_interrupted_command_leaves_is_passed_over(results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "small", tmp_path / "small")
+    empty = open_dataset(tmp_path, "small-screen", "d" * 64)
+    later = open_dataset(tmp_path, "small", "other definition")
+    assert (empty.path.name, later.path.name) == ("small-screen", "small@2")
+    assert newest(tmp_path, None).path == newest(tmp_path, "small").path == tmp_path / "small"
+    assert newest(tmp_path, "small-screen").path == empty.path, "there is no other"
+
+
+def test_a_newer_schema_is_read_with_a_warning(command_line: Call, results: Path, tmp_path: Path) -> None:
+    shutil.copytree(results / "small", tmp_path / "small")
+    path = tmp_path / "small" / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "999"}))
+    done = command_line("analyze", str(tmp_path / "small"), "--json")
+    assert done.status == 0
+    assert "written by a newer sparkray (schema 999)" in done.err
+
+
+def test_follow_shows_what_llamacpp_logs_itself(tmp_path: Path) -> None:
+    out = open_dataset(tmp_path, "small", "d").spool / "a1-1" / "out"
+    out.mkdir(parents=True)
+    (out / "engine.log").write_text("engine says\n")
+    (out / "llamacpp.log").write_text("llama_model_loader: loaded\n")
+    command = [sys.executable, "-m", "sparkray.sweep", "status", str(tmp_path / "small"), "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        lines = [following.stdout.readline() for _ in range(4)]
+        following.send_signal(signal.SIGINT)
+        rest, told = following.communicate(timeout=20)
+    assert lines == ["==> a1-1 <==\n", "engine says\n", "==> a1-1 (llamacpp.log) <==\n", "llama_model_loader: loaded\n"]
+    assert (following.returncode, rest, told.strip()) == (130, "", "interrupted")

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from builders import Ended
 
+from sparkray.errors import PrivilegeError
+from sparkray.runtimes.linux.privilege import through_sudo
+
 Call = Callable[..., Ended]
 PLAN = ("plan", "--site", "cpu", "--json")
 
@@ -114,3 +117,14 @@ def test_a_variable_that_is_wrong_is_named_with_its_value(
     assert (done.status, done.out) == (2, "")
     assert [word for word in said if word not in done.err] == []
     assert "Traceback" not in done.err
+
+
+@pytest.mark.root
+def test_the_variables_pass_through_sudo() -> None:
+    given = {"MODELS_TO_TEST": "a b", "RUNS_PER_MODEL": "3", "TEST_PHASE": "both", "OPTIMIZATION_MODE": "x"}
+    try:
+        command = through_sudo(["program"], {**given, "OTHER": "1", "DOCKER_CONTEXT": "rootless"})
+    except PrivilegeError:
+        pytest.skip("no sudo without a password here")
+    assert set(command) >= {f"{name}={value}" for name, value in given.items()} | {"DOCKER_CONTEXT=rootless"}
+    assert "OTHER=1" not in command

@@ -1,6 +1,7 @@
 """Parquet in and out: what was written is read, by whoever reads it, and what a crash left behind is no result."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,17 @@ from builders import outcome, row
 from sparkray.errors import DatasetError, StorageError
 from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, Outcome
-from sparkray.store import FORMAT, TABLES, Dataset, description, existing, open_dataset, write_atomically
+from sparkray.store import (
+    FORMAT,
+    TABLES,
+    Dataset,
+    dataset_at,
+    description,
+    existing,
+    newer_schema,
+    open_dataset,
+    write_atomically,
+)
 
 WRITER = """
 import sys
@@ -263,3 +274,27 @@ def test_a_spool_is_dropped_with_all_it_holds(dataset: Dataset) -> None:
     dataset.drop_spool(folder)
     dataset.drop_spool(folder)
     assert files(dataset.spool) == set()
+
+
+def test_a_dataset_of_a_newer_schema_is_not_written_to(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "question", "d")
+    path = dataset.path / "dataset.json"
+    document = json.loads(path.read_text())
+    for schema in ("999", "999.1", "2.0", "1.999", "next"):
+        path.write_text(json.dumps({**document, "schema": schema}))
+        with pytest.raises(DatasetError, match=f"written by a newer sparkray \\(schema {schema};") as error:
+            open_dataset(tmp_path, "question", "d")
+        assert "--fresh" in error.value.remedy
+        assert newer_schema(description(dataset)) == schema
+    for schema in ("1", "1.0", SCHEMA_VERSION):
+        path.write_text(json.dumps({**document, "schema": schema}))
+        assert open_dataset(tmp_path, "question", "d").path == dataset.path
+
+
+def test_folders_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    dataset = open_dataset(tmp_path, "question", "d")
+    shutil.rmtree(dataset.path / "runs")
+    shutil.rmtree(dataset.spool)
+    assert dataset_at(dataset.path) == open_dataset(tmp_path, "question", "d") == dataset
+    assert (dataset.path / "runs").is_dir()
+    assert dataset.spool.is_dir()

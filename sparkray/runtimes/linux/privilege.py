@@ -11,7 +11,21 @@ from collections.abc import Mapping
 
 from sparkray.errors import PrivilegeError
 
-_KEPT = ("DOCKER_HOST", "XDG_CACHE_HOME", "HOME", "PATH", "VIRTUAL_ENV", "LANG", "TERM")
+_KEPT = (
+    *(
+        "DOCKER_HOST",
+        "DOCKER_CONTEXT",
+        "DOCKER_CONFIG",
+        "XDG_CACHE_HOME",
+        "HOME",
+        "PATH",
+        "VIRTUAL_ENV",
+        "LANG",
+        "TERM",
+    ),
+    # of the older scripts
+    *("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATION_MODE"),
+)
 _KEPT_PREFIXES = ("RAY_", "PYTHON")
 _REMEDY = "Run as root, allow passwordless sudo, or leave those arms out: --environments container_baseline"
 
