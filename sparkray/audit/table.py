@@ -103,11 +103,8 @@ class _Typing:
         if role != "identity" and (name in BY_NAME or _may_be_numbers(cells)):
             numbers = _positive(name, read_numbers(name, cells))
             known = sum(value is not None for value in numbers.values)
-            if (
-                name in BY_NAME
-                or role in ("metric", "parameter")
-                or known >= _ENOUGH_NUMBERS * (known + numbers.lost) > 0
-            ):
+            mostly = known >= _ENOUGH_NUMBERS * (known + numbers.lost) > 0
+            if name in BY_NAME or role == "metric" or (mostly and not (role == "parameter" and numbers.lost)):
                 self._judge(name, numbers, role)
                 return numbers.values, pl.Float64
         if role in (None, "metric") and _LIKE_A_METRIC.search(name.casefold()):

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -24,6 +25,12 @@ Read = Callable[[Content, Asked], Reading | None]
 ONE_ARM, NO_MODEL = "all runs", "unnamed model"
 _LAST = "table"
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".md", ".sql", ".gz")
+# Files beside the results that hold no runs, by name.
+_BESIDE = (
+    "inputs.json", "*config*", "*prometheus*", "*server_metrics*", "*telemetry*", "*timeslices*", "*manifest*", "*metadata*",
+    "deployment.json", "measurement.json", "qualification.json", "power.json", "tasks.json", "tools.json", "failures.json",
+    "turns.jsonl",
+)  # fmt: skip
 _ARM_WORDS = ("native", "host", "bare", "baremetal", "bare-metal", "chroot", "docker", "container", "podman", "enroot")
 _FORMS = "Name a dataset's folder, a file with results, or a folder of such files"
 
@@ -165,7 +172,9 @@ def _folder(path: Path, asked: Asked) -> list[tuple[Path, Reading]]:
             found.append((file, _file(file, asked)))
         except DatasetError as error:
             foreign.append(str(file.relative_to(path)))
-            remarks.append(Finding("unreadable", {"file": foreign[-1], "error": error.message}, "note"))
+            beside = any(fnmatchcase(file.name.casefold(), pattern) for pattern in _BESIDE)
+            values = {"file": foreign[-1], "error": error.message.replace(str(file), "it")}
+            remarks.append(NotJudged("beside", values) if beside else Finding("unreadable", values, "note"))
     if not found:
         detail = f": {', '.join(foreign[:5])} are in no known format" if foreign else ""
         known = ", ".join(reader.label for reader in readers())
