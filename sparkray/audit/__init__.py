@@ -13,6 +13,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import polars as pl
+
 from sparkray.audit import findings
 from sparkray.audit.case import Case, labels, status_counts
 from sparkray.audit.finding import Finding, NotJudged, Question, Report, report_of
@@ -40,8 +42,7 @@ def audit(case: Case) -> Report:
         if len(frame):
             results.append(Finding("no_results", {"statuses": status_counts(frame)}, "grave", labels(frame)))
         return report_of(results, [Question(name, False, (NotJudged("everything"),)) for name in questions()])
-    if case.results.primary is None:
-        results.append(Finding("no_metric", {"columns": case.metrics}, "grave"))
+    results += _unread(case)
     asked: list[Question] = []
     arms = case.ok["environment"].unique().to_list()
     for name, judge in questions().items():
@@ -52,6 +53,23 @@ def audit(case: Case) -> Report:
         results += answer
         asked.append(_question(case, name, answer))
     return report_of(results, asked)
+
+
+def _unread(case: Case) -> Iterator[Finding]:
+    """Runs that count without the metric that the study is about, where a whole arm of a model lacks it.
+
+    A test of something else, with a throughput of its own, does not lack it.
+    """
+    primary = case.results.primary
+    if primary is None:
+        yield Finding("no_metric", {"columns": case.metrics}, "grave")
+        return
+    speeds = [name for name in case.metrics if name == primary or name.endswith("_throughput_tok_s")]
+    lacking = case.ok.filter(pl.all_horizontal(pl.col(speeds).count().over("model_name", "environment") == 0))
+    if len(lacking):
+        arms = sorted(set(lacking["environment"]))
+        values = {"metric": primary, "count": len(lacking), "total": len(case.ok), "environments": arms}
+        yield Finding("no_metric/arm", values, "grave", labels(lacking))
 
 
 def _question(case: Case, name: str, answer: Sequence[Finding | NotJudged]) -> Question:

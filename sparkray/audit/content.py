@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sparkray.audit.quantities import decimal_comma
+from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.errors import DatasetError
 
 Row = Mapping[str, Any]
@@ -29,6 +29,8 @@ _INSERT = re.compile(
     r"INSERT\s+INTO\s+[\w.\"`]+\s*\(([^)]*)\)\s*VALUES\s*(.*?);\s*$", re.IGNORECASE | re.DOTALL | re.MULTILINE
 )
 _VALUES = re.compile(r"\(((?:[^()']|'(?:[^']|'')*')*)\)")
+# A first line that spreadsheets write.
+_SEPARATOR_LINE = re.compile(r"sep=.", re.IGNORECASE)
 _BLANK = re.compile(r"\s*")
 _GERMAN = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?(\s*[^\d,;]*)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(?!\d)")
@@ -186,7 +188,7 @@ def _fields(line: str) -> list[str]:
 def _separated(text: str) -> list[Row]:
     """Rows of a text with separators: `,`, `;`, tab or `|`; lines that begin with `#` are comments."""
     lines = text.splitlines(keepends=True)
-    while lines and not lines[0].strip():
+    while lines and (not lines[0].strip() or _SEPARATOR_LINE.fullmatch(lines[0].strip())):
         lines.pop(0)
     comments = [line for line in lines[:_SAMPLE] if line.startswith("#")]
     rest = "".join(line for line in lines if not line.startswith("#"))
@@ -222,6 +224,8 @@ def _commented_header(comments: Sequence[str], cells: Sequence[Sequence[str]], s
 
 
 def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Row]:
+    if cells and all(not cell.strip() or unit_of(cell.strip().strip("[]()")) for cell in cells[0]):  # units below names
+        cells = cells[1:]
     names, seen = [], Counter[str]()
     for index, name in enumerate((cell.strip() for cell in header), 1):
         plain = name or f"column {index}"

@@ -2,7 +2,8 @@
 
 A key is a path into a JSON object, `a.b.c`; a list of paths is tried in turn. `{path: p, times: 1000}` converts, and
 other paths in `times` multiply (`name|1`: 1 where it is missing). `{path: p, zero: [a], above_zero: [b]}` is the value
-at `p` where a is 0 and b is above. `{present: p}` is whether there is anything at `p`; `{constant: 1}` is that.
+at `p` where a is 0 and b is above. `{path: p, unless: [c]}` is none where c has the same value (a default).
+`{present: p}` is whether there is anything at `p`; `{constant: 1}` is that.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from sparkray.errors import UnknownNameError
 
 _DEEPEST = 6
 _SHOWN = 30
+# Keys of an object around a result that name its arm.
+_ARM_KEYS = ("environment", "arm", "env", "condition", "variant", "runtime", "deployment")
 _SCALARS = (str, int, float, bool)
 
 
@@ -134,6 +137,8 @@ class KeyReader:
         flat = {**outer, **_scalars(top), **_scalars(run)}
         kept = {key: value for key, value in flat.items() if key not in asked.ignored and not self._drops(key)}
         named = {name: _value(run, top, rule) for name, rule in self._named.items() if name not in asked.ignored}
+        if named.get("environment") is None:
+            named["environment"] = next((flat[key] for key in _ARM_KEYS if flat.get(key)), None)
         mine = {ours: key for ours, key in asked.columns.items() if not (ours in named and key in self._conditional)}
         given = {ours: _first({**outer, **run}, key, top) for ours, key in mine.items()}
         return {**kept, **named, **given}
@@ -184,7 +189,7 @@ def _ruled(run: Mapping[str, Any], top: Mapping[str, Any], rule: Mapping[str, An
     zero = all((number(_at(run, key)) or 0) == 0 for key in rule.get("zero", ()))
     above = all((number(_at(run, key)) or 0) > 0 for key in rule.get("above_zero", ()))
     value = _first(run, rule["path"], top)
-    if value is None or not (zero and above):
+    if value is None or not (zero and above) or value in [_at(run, key) for key in rule.get("unless", ())]:
         return None
     return _product(value, rule["times"], run, top) if "times" in rule else value
 

@@ -10,6 +10,7 @@ GREATEST = 1e15
 LEAST = 1e-9
 _MOST_INTEGER = 10**12
 _TIMES = ("%Y%m%d_%H%M%S", "%Y%m%d-%H%M%S", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
+_UTC = re.compile(r"\s*(UTC|GMT)$", re.IGNORECASE)
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
 _EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
 # What people write where they have no value.
@@ -91,6 +92,7 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401
     written = value.strip() if isinstance(value, str) else None
     if not written or not written[:1].isdigit():
         return None
+    written = _UTC.sub("+00:00", written)
     for parse in (*(_strptime(form) for form in _TIMES), datetime.fromisoformat):
         try:
             return parse(written)

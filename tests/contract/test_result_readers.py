@@ -56,28 +56,26 @@ def test_what_is_read(tmp_path: Path, name: str, sample: Sample) -> None:
     assert not set(parameters) & set(results.metrics)
 
 
-@pytest.mark.parametrize(("name", "sample"), CASES)
-def test_gzipped_and_with_a_byte_order_mark_it_is_the_same(tmp_path: Path, name: str, sample: Sample) -> None:
-    plain = read(written(tmp_path, sample)).frame
-    packed = tmp_path / f"{sample.name}.gz"
+FIRST = [pytest.param(name, samples[0], id=name) for name, samples in SAMPLES.items()]
+
+
+@pytest.mark.parametrize(("name", "sample"), FIRST)
+def test_packed_and_in_utf_16_it_is_the_same_and_two_files_are_two_arms(
+    tmp_path: Path, name: str, sample: Sample
+) -> None:
+    path, packed = written(tmp_path, sample), tmp_path / f"{sample.name}.gz"
     packed.write_bytes(gzip.compress(sample.text.encode("utf-16")))
-    assert read(packed).frame.equals(plain), name
+    frame = read_all([Source(path, "native"), Source(packed, "docker")]).frame
+    native, docker = (frame.filter(environment=arm) for arm in ("native", "docker"))
+    assert len(native) > 0, name
+    assert native.drop("environment").equals(docker.drop("environment")), name
 
 
-@pytest.mark.parametrize(("name", "sample"), CASES)
-def test_two_files_are_two_arms_of_one_study(tmp_path: Path, name: str, sample: Sample) -> None:
-    path = written(tmp_path, sample)
-    results = read_all([Source(path, "native"), Source(path, "docker")])
-    counts = dict(results.frame.group_by("environment").len().iter_rows())
-    assert set(counts) == {"native", "docker"}
-    assert counts["native"] == counts["docker"] > 0, name
-
-
-@pytest.mark.parametrize(("name", "sample"), CASES)
+@pytest.mark.parametrize(("name", "sample"), FIRST)
 def test_a_file_cut_short_is_refused_or_said(tmp_path: Path, name: str, sample: Sample) -> None:
     path = tmp_path / sample.name
     whole = len(read(written(tmp_path, sample)).frame)
-    for share in (0.3, 0.7, 0.97):
+    for share in (0.3, 0.97):
         path.write_text(sample.text[: int(len(sample.text) * share)])
         with suppress(DatasetError):
             results = read(path)

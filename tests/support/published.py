@@ -66,8 +66,9 @@ TRTLLM: Mapping[str, Any] = {
     "streaming_metrics": {"avg_ttft_ms": 88.0, "avg_tpot_ms": 9.6},
 }
 INFERENCEX = {
-    "hw": "h200", "conc": 64, "model": "org/Model-8B", "framework": "vllm", "precision": "fp8", "image": "vllm:v1",
-    "spec_decoding": "none", "isl": 1024, "osl": 1024, "tp": 4, "ep": 1, "tput_per_gpu": 2000.0, "output_tput_per_gpu": 1000.0,
+    "hw": "h200", "conc": 64, "model": "org/Model-8B", "framework": "vllm", "precision": "fp8",
+    "image": "vllm:v1", "spec_decoding": "none", "isl": 1024, "osl": 1024, "tp": 4, "ep": 1,
+    "tput_per_gpu": 2000.0, "output_tput_per_gpu": 1000.0,
     "mean_ttft": 0.25, "mean_tpot": 0.02, "mean_intvty": 50.0,
 }  # fmt: skip
 AGENTPERF = {

@@ -254,3 +254,47 @@ def test_what_is_no_known_format_is_refused(command_line: Call, tmp_path: Path, 
         read(path)
     ended = command_line("audit", str(path))
     assert (ended.status, ended.out, name in ended.err) == (2, "", True)
+
+
+def test_an_arm_without_the_metric_is_a_finding(command_line: Call, tmp_path: Path) -> None:
+    path = written(tmp_path, PLAIN.replace("docker,12.5", "docker,n/a").replace("docker,12.4", "docker,"))
+    ended = command_line("audit", str(path))
+    assert (ended.status, "2 of 4 runs that count, in docker" in ended.out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("document", "arms"),
+    [
+        ({"native": [{"speed": 1}], "docker": [{"speed": 2}]}, {"native", "docker"}),
+        ([{"arm": "a", "result": {"speed": 1}}, {"arm": "b", "result": {"speed": 2}}], {"a", "b"}),
+        ([{"speed": 1, "label": "openai"}, {"speed": 2, "label": "openai"}], {ONE_ARM}),
+    ],
+)
+def test_the_arm_may_stand_around_a_result(tmp_path: Path, document: Any, arms: set[str]) -> None:
+    one = json.loads((DATA / "vllm-serve-one.json").read_text()) | {"label": None}
+
+    def filled(node: Any) -> Any:
+        if isinstance(node, list):
+            return [filled(inner) for inner in node]
+        return (
+            one | node
+            if "speed" in node
+            else {key: filled(inner) if isinstance(inner, list | dict) else inner for key, inner in node.items()}
+        )
+
+    path = written(tmp_path, json.dumps(filled(document)), "runs.json")
+    assert set(read(path).frame["environment"]) == arms
+
+
+def test_a_spreadsheets_first_line_and_a_line_of_units_are_no_runs(tmp_path: Path) -> None:
+    lines = PLAIN.replace(",", ";").replace(".", ",").splitlines()
+    path = written(tmp_path, "\n".join(["sep=;", lines[0], ";;[tok/s]", *lines[1:]]))
+    assert read(path).frame[OUT].to_list() == [12.6, 12.5, 12.4, 12.7]
+
+
+def test_files_are_arms_by_a_word_of_their_names(tmp_path: Path) -> None:
+    bare = PLAIN.replace("model,environment,", "model,").replace("native,", "").replace("docker,", "")
+    paths = [written(tmp_path, bare, name) for name in ("run1-docker.csv", "run2-docker.csv", "native.csv")]
+    results = read_all([Source(path) for path in paths])
+    assert dict(results.frame.group_by("environment").len().iter_rows()) == {"docker": 8, "native": 4}
+    assert set(read(written(tmp_path, bare, "docker-vs-native.csv")).frame["environment"]) == {ONE_ARM}

@@ -6,6 +6,7 @@ gives None for what is not its format. `table` comes last, since any list of obj
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -31,7 +32,7 @@ _BESIDE = (
     "deployment.json", "measurement.json", "qualification.json", "power.json", "tasks.json", "tools.json", "failures.json",
     "turns.jsonl",
 )  # fmt: skip
-_ARM_WORDS = ("native", "host", "bare", "baremetal", "bare-metal", "chroot", "docker", "container", "podman", "enroot")
+_ARM_WORDS = ("native", "host", "bare", "baremetal", "chroot", "docker", "container", "podman", "enroot")
 _FORMS = "Name a dataset's folder, a file with results, or a folder of such files"
 
 
@@ -100,14 +101,10 @@ def _readings(source: Source, asked: Asked) -> Iterator[Reading]:
     found = _folder(path, asked) if path.is_dir() else [(path, _file(path, asked))]
     several = len(found) > 1
     for file, reading in found:
-        arm = source.arm or _arm_of(file, path)
-        yield replace(
-            reading,
-            rows=[
-                _placed(row, arm, source.arm, _label(file, reading, index, several=several))
-                for index, row in enumerate(reading.rows, 1)
-            ],
-        )
+        arms = source.arm, _arm_of(file, path if path.is_dir() else path.parent)
+        labels = [_label(file, reading, index, several=several) for index in range(1, len(reading.rows) + 1)]
+        rows = [_placed(row, arms, label) for row, label in zip(reading.rows, labels, strict=True)]
+        yield replace(reading, rows=rows)
 
 
 def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
@@ -116,19 +113,26 @@ def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
     return file.name if len(reading.rows) == 1 else f"{file.name} row {index}"
 
 
-def _placed(row: Mapping[str, Any], arm: str | None, named: str | None, label: str) -> Mapping[str, Any]:
-    """A row with its arm: the one that the user names, else its own, else the one by its folder."""
+def _placed(row: Mapping[str, Any], arms: tuple[str | None, str | None], label: str) -> Mapping[str, Any]:
+    """A row with its arm: the one that the user names, else its own, else that of the list it is in, else by its file."""
+    rest = {name: value for name, value in row.items() if name != "group"}
+    group = str(row.get("group") or "")
     given = row.get("environment")
-    environment = named or (given if given not in (None, "") else arm)
-    return {"row": label, **row, "environment": environment}
+    own = given if given not in (None, "") else group if _arm_words(group) else None
+    return {"row": label, **rest, "environment": arms[0] or own or arms[1]}
+
+
+def _arm_words(name: str) -> set[str]:
+    """Words for an arm in a name."""
+    return {word for word in re.split(r"[^a-z]+", name.casefold()) if word in _ARM_WORDS}
 
 
 def _arm_of(file: Path, top: Path) -> str | None:
-    """The arm by the name of a folder below the one that was named, or of the file: `native/run1.json`."""
-    for part in (*file.relative_to(top).parts[:-1], *([file.stem] if file != top else [])):
-        if any(word in part.casefold().replace("_", "-").split("-") for word in _ARM_WORDS):
-            return part
-    return None
+    """The arm by the name of a folder below the one that was named (`native/run1.json`), else by one word of the file's."""
+    *folders, _ = file.relative_to(top).parts if file != top else [""]
+    by_folder = next((part for part in folders if _arm_words(part)), None)
+    words = _arm_words(file.name.split(".")[0])
+    return by_folder or (words.pop() if len(words) == 1 else None)
 
 
 def _file(path: Path, asked: Asked) -> Reading:
@@ -193,9 +197,10 @@ def _without_copies(found: list[tuple[Path, Reading]]) -> tuple[list[tuple[Path,
 
 def _has_better(file: Path, reading: Reading, found: list[tuple[Path, Reading]]) -> bool:
     """Whether a file of the folder has the same runs by themselves, or in a form of smaller rank."""
-    rivals = [(other, one) for other, one in found if other.parent == file.parent and one.family == reading.family]
-    summary = "summary" in file.name and any("summary" not in other.name for other, _ in rivals)
-    return summary or any(one.rank < reading.rank for _, one in rivals)
+    alike = [(other, one) for other, one in found if one.family == reading.family and other != file]
+    below = any("summary" not in other.name and other.is_relative_to(file.parent) for other, _ in alike)
+    beside = any(one.rank < reading.rank and other.parent == file.parent for other, one in alike)
+    return beside or (below and "summary" in file.name)
 
 
 def _joined(readings: Sequence[Reading]) -> Results:

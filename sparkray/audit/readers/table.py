@@ -80,7 +80,7 @@ def _objects(tree: Any, depth: int = 0) -> Iterator[Row]:  # noqa: ANN401
         lists = {key: inner for key, inner in tree.items() if isinstance(inner, list) and _is_rows(inner)}
         around = {str(key): value for key, value in tree.items() if isinstance(value, str | int | float)}
         for key, inner in lists.items():
-            more = {"group": str(key)} if len(lists) > 1 else {}
+            more = {"group": str(key)}
             yield from ({**around, **more, **row} for row in _objects(inner, depth + 1))
 
 
