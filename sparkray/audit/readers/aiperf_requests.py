@@ -56,7 +56,7 @@ def _span_s(done: Sequence[Mapping[str, Any]]) -> float | None:
     ends = [item["metadata"].get("request_end_ns") for item in done]
     if not done or any(end is None for end in ends):
         return None
-    return (max(ends) - min(starts)) / _NS
+    return float(max(ends) - min(starts)) / _NS
 
 
 def _statistics(values: Sequence[float], name: str) -> dict[str, float]:
