@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ _WIDE = 1.6
 # Ratio beyond which an axis ends; an interval that goes on ends in an arrow.
 _WIDEST = 4.0
 _LONG_NAME = 22
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of one arm in one panel: its rows, their places and their thickness."""
+
+    axis: Axes
+    environment: str
+    rows: Sequence[Row]
+    places: Sequence[float]
+    thickness: float
 
 
 def of_cell(rows: Sequence[Row], key: Cell) -> list[Row]:
@@ -92,18 +104,30 @@ def forest(axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments:
     if margin is not None:
         axis.axvspan(1 / (1 + margin), 1 + margin, color=BAND, zorder=0, linewidth=0)
     axis.axvline(1.0, color=INK, linewidth=0.6, zorder=1)
-    for row in rows:
-        off = (environments.index(row["environment"]) - (len(environments) - 1) / 2) * 0.6 / len(environments)
-        y, face = cells.index((row["model"], row["level"] or "")) + off, arm_style(row["environment"])
-        for low, high, width in ((row["low"], row["high"], 1.0), (row["low90"], row["high90"], 2.4)):
-            axis.plot([low, high], [y, y], color=face.colour, linewidth=width, solid_capstyle="butt", zorder=2)
-        fill = face.colour if row["verdict"] in DECIDED else "white"
-        edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.5, "markersize": 4.2, "zorder": 3, "clip_on": False}
-        axis.plot([min(max(row["ratio"], ends[0]), ends[1])], [y], face.marker, color=fill, **edge)
-        arrows(axis, ends, (row["low"], row["high"]), y)
-    for between in range(len(cells) - 1):
-        axis.axhline(between + 0.5, color="#EEEEEE", linewidth=0.5, zorder=0)
+    places = {key: place for place, key in enumerate(cells)}
+    for number, name in enumerate(environments):
+        off = (number - (len(environments) - 1) / 2) * 0.6 / len(environments)
+        mine = [row for row in rows if row["environment"] == name]
+        _intervals(axis, name, mine, [places[row["model"], row["level"] or ""] + off for row in mine], ends)
+    axis.hlines([place + 0.5 for place in range(len(cells) - 1)], *ends, color="#EEEEEE", linewidth=0.5, zorder=0)
     axis.set_ylim(len(cells) - 0.4, -0.6)
+
+
+def _intervals(
+    axis: Axes, environment: str, rows: Sequence[Row], ys: Sequence[float], ends: tuple[float, float]
+) -> None:
+    """Both intervals and the ratio of an environment's rows; hollow where nothing is decided."""
+    face = arm_style(environment)
+    for low, high, width in (("low", "high", 1.0), ("low90", "high90", 2.4)):
+        lows, highs = ([row[end] for row in rows] for end in (low, high))
+        axis.hlines(ys, lows, highs, color=face.colour, linewidth=width, capstyle="butt", zorder=2)
+    edge: Style = {"markeredgecolor": "k", "markeredgewidth": 0.5, "markersize": 4.2, "zorder": 3, "clip_on": False}
+    for fill, decided in ((face.colour, True), ("white", False)):
+        shown = [(row["ratio"], y) for row, y in zip(rows, ys, strict=True) if (row["verdict"] in DECIDED) == decided]
+        ratios = [min(max(ratio, ends[0]), ends[1]) for ratio, _ in shown]
+        axis.plot(ratios, [y for _, y in shown], face.marker, color=fill, **edge)
+    for row, y in zip(rows, ys, strict=True):
+        arrows(axis, ends, (row["low"], row["high"]), y)
 
 
 def arrows(axis: Axes, ends: tuple[float, float], interval: tuple[float, float], y: float) -> None:
@@ -122,7 +146,7 @@ def _limits(rows: Sequence[Row], margin: float | None) -> tuple[float, float]:
 
 def bars(
     rows: Sequence[Row], cells: Sequence[Cell], environments: Sequence[str], names: Mapping[str, str]
-) -> tuple[Figure, list[Axes], list[tuple[Axes, Row, float, float]]]:
+) -> tuple[Figure, list[Axes], list[Bars]]:
     """Panels of memory: a panel a model, a row a part, a bar an arm, as far as a page has room.
 
     Args:
@@ -132,17 +156,20 @@ def bars(
         names: Of the parts, short, from top to bottom; those without a row are left out.
 
     Returns:
-        The figure, its panels, and for each bar its panel, its row, its place and its thickness.
+        The figure, its panels, and the bars of each arm in each panel.
     """
     parts = [part for part in names if any(row["part"] == part for row in rows)]
     height = 0.35 + 0.085 * len(parts) * (len(environments) + 0.6)
     cells = cells[: COLUMNS * max(1, int(HIGHEST_IN // height))]
     figure, axes = grid(len(cells), height=height)
-    wide, placed = 0.8 / len(environments), []
+    wide = 0.8 / len(environments)
+    placed: list[Bars] = []
     for index, (axis, key) in enumerate(zip(axes, cells, strict=True)):
-        for row in of_cell(rows, key):
-            off = (environments.index(row["environment"]) - (len(environments) - 1) / 2) * wide
-            placed.append((axis, row, parts.index(row["part"]) + off, wide))
+        of_panel = of_cell(rows, key)
+        for number, name in enumerate(environments):
+            mine = [row for row in of_panel if row["environment"] == name]
+            off = (number - (len(environments) - 1) / 2) * wide
+            placed.append(Bars(axis, name, mine, [parts.index(row["part"]) + off for row in mine], wide))
         first = index % min(COLUMNS, len(cells)) == 0
         named_rows(axis, [names[part] if first else "" for part in parts], "kind of memory" if first else "")
         axis.xaxis.set_major_locator(MaxNLocator(3))

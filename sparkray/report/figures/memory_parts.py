@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.data import ReportData
-from sparkray.report.figures._frame import bars
+from sparkray.report.figures._frame import Style, bars
 from sparkray.report.style import arm_style
 
 ORDER = 50
@@ -28,11 +28,14 @@ def draw(data: ReportData) -> Figure | None:
     if not rows:
         return None
     figure, axes, placed = bars(rows, cells_of(data, rows), arms_of(rows), _SHORT)
-    for axis, row, place, wide in placed:
-        face = arm_style(row["environment"])
-        axis.barh(place, row["mean"], wide, color=face.colour, hatch=face.hatch, edgecolor="k", linewidth=0.3)
-        if row["low"] is not None:
-            axis.plot([row["low"], row["high"]], [place, place], color="k", linewidth=0.8)
+    for one in placed:
+        face, means = arm_style(one.environment), [row["mean"] for row in one.rows]
+        style: Style = {"color": face.colour, "hatch": face.hatch, "edgecolor": "k", "linewidth": 0.3}
+        one.axis.barh(one.places, means, one.thickness, **style)
+        known = [
+            (y, row["low"], row["high"]) for row, y in zip(one.rows, one.places, strict=True) if row["low"] is not None
+        ]
+        one.axis.hlines(*([line[part] for line in known] for part in range(3)), color="k", linewidth=0.8)
     for axis in axes:
         axis.set_xlim(left=0)
     return figure

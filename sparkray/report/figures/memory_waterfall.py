@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from sparkray.analysis.derived.memory_split import PARTS
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.data import ReportData
-from sparkray.report.figures._frame import bars
+from sparkray.report.figures._frame import Style, bars
 from sparkray.report.style import arm_style
 
 ORDER = 51
@@ -19,11 +19,15 @@ def draw(data: ReportData) -> Figure | None:
     if not rows:
         return None
     figure, axes, placed = bars(rows, cells_of(data, rows), arms_of(rows), dict(zip(PARTS, _NAMES, strict=True)))
-    for axis, row, place, wide in placed:
-        face, below = arm_style(row["environment"]), row["value_gib"] < 0
-        fill, edge, line = ("white", face.colour, 0.8) if below else (face.colour, "k", 0.3)
-        style = {"left": row["begin_gib"], "hatch": face.hatch, "edgecolor": edge, "linewidth": line}
-        axis.barh(place, row["value_gib"], wide, color=fill, **style)
+    for one in placed:
+        face, values = arm_style(one.environment), [row["value_gib"] for row in one.rows]
+        edges = [face.colour if value < 0 else "k" for value in values]
+        lines, fills = (
+            [0.8 if value < 0 else 0.3 for value in values],
+            ["white" if v < 0 else face.colour for v in values],
+        )
+        style: Style = {"left": [row["begin_gib"] for row in one.rows], "hatch": face.hatch, "edgecolor": edges}
+        one.axis.barh(one.places, values, one.thickness, color=fills, linewidth=lines, **style)
     for axis in axes:
         low, high = axis.dataLim.intervalx
         axis.set_xlim(min(0.0, low), high * 1.04)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from sparkray.report.cells import arms_of, cells_of, first_metric
@@ -40,9 +41,10 @@ def _panel(axis: Axes, runs: Sequence[Row], metric: str, environments: Sequence[
     blocks: dict[int, dict[str, float]] = {}
     for row in runs:
         blocks.setdefault(row["block"], {})[row["environment"]] = row[metric]
-    for block in blocks.values():
-        there = [place for place, name in enumerate(environments) if name in block]
-        axis.plot(there, [block[environments[place]] for place in there], color="#999999", linewidth=0.5, zorder=1)
+    lines = [
+        [(place, block[name]) for place, name in enumerate(environments) if name in block] for block in blocks.values()
+    ]
+    axis.add_collection(LineCollection(lines, colors="#999999", linewidths=0.5, zorder=1))
     for place, name in enumerate(environments):
         values = [block[name] for block in blocks.values() if name in block]
         arm_points(axis, name, [place] * len(values), values, markersize=2.2, markeredgewidth=0, zorder=2)

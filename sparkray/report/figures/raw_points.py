@@ -49,23 +49,26 @@ def draw(data: ReportData) -> Figure | None:
 
 
 def _panel(axis: Axes, runs: Sequence[Row], metric: str, environments: Sequence[str]) -> None:
+    measured: dict[int, list[float]] = {}
     for place, environment in enumerate(environments):
         values = [row[metric] for row in runs if row["environment"] == environment and row[metric] is not None]
         if values:
-            axis.boxplot(
-                [values],
-                positions=[place],
-                orientation="horizontal",
-                widths=0.62,
-                showfliers=False,
-                manage_ticks=False,
-                medianprops={"color": "k", "linewidth": 1.0},
-                boxprops=_THIN,
-                whiskerprops=_THIN,
-                capprops=_THIN,
-            )
+            measured[place] = values
             ys = place + jitter(len(values), 0.5)
             arm_points(axis, environment, values, ys.tolist(), markersize=2.0, alpha=0.85, zorder=3)
+    if measured:
+        axis.boxplot(
+            list(measured.values()),
+            positions=list(measured),
+            orientation="horizontal",
+            widths=0.62,
+            showfliers=False,
+            manage_ticks=False,
+            medianprops={"color": "k", "linewidth": 1.0},
+            boxprops=_THIN,
+            whiskerprops=_THIN,
+            capprops=_THIN,
+        )
     axis.set_ylim(len(environments) - 0.4, -0.6)
     axis.set_yticks([])
     plain_ticks(axis, "x")
