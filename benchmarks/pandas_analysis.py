@@ -3,8 +3,10 @@
 
 Written as a careful person would: every table read once with the columns that are needed, groupby, SciPy's functions over
 whole matrices wherever they take an axis (bootstrap and permutation test too), ufuncs inside root finders. Text (sentences,
-questions, LaTeX) is not made. With `--plain` as most would: SciPy's functions are called once a comparison, with its
-defaults for what they do at once.    python benchmarks/pandas_analysis.py DATASET OUT [--plain]
+questions, LaTeX) is not made. With `--plain` as one writes it first: SciPy is called once a comparison, its bootstrap
+and permutation test with a statistic of two samples that has no axis.
+
+    python benchmarks/pandas_analysis.py DATASET OUT [--plain]
 """
 
 import argparse
@@ -140,16 +142,24 @@ def protocol(a: np.ndarray, b: np.ndarray, batch: int | None) -> pd.DataFrame:
 
 def bootstrap(a: np.ndarray, b: np.ndarray, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
     """BCa of the log ratio of means."""
-    found = stats.bootstrap(
-        (a.T, b.T),
-        lambda x, y, axis: np.log(np.mean(y, axis=axis)) - np.log(np.mean(x, axis=axis)),
-        n_resamples=RESAMPLES,
-        batch=batch,
-        method="BCa",
-        axis=-1,
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    )
+    rng = np.random.default_rng(0)
+    if batch is None:
+
+        def log_ratio(x: np.ndarray, y: np.ndarray) -> float:
+            return np.log(np.mean(y)) - np.log(np.mean(x))
+
+        found = stats.bootstrap((a[:, 0], b[:, 0]), log_ratio, n_resamples=RESAMPLES, method="BCa", rng=rng)
+    else:
+        found = stats.bootstrap(
+            (a.T, b.T),
+            lambda x, y, axis: np.log(np.mean(y, axis=axis)) - np.log(np.mean(x, axis=axis)),
+            n_resamples=RESAMPLES,
+            batch=batch,
+            method="BCa",
+            axis=-1,
+            vectorized=True,
+            rng=rng,
+        )
     return np.exp(found.confidence_interval.low), np.exp(found.confidence_interval.high)
 
 
@@ -161,16 +171,7 @@ def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None], batch: int
     for low, high, level in (("low", "high", 0.95), ("low90", "high90", 0.90)):
         half = special.stdtrit(n - 1, 0.5 + level / 2) * sd / math.sqrt(n)
         found[low], found[high] = np.exp(mean - half), np.exp(mean + half)
-    found["permutation_p"] = stats.permutation_test(
-        (np.log(b).T, np.log(a).T),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        n_resamples=RESAMPLES,
-        batch=batch,
-        axis=-1,
-        vectorized=True,
-        rng=np.random.default_rng(0),
-    ).pvalue
+    found["permutation_p"] = permutation(np.log(a), np.log(b), batch)
     least = optimize.brentq(lambda nc: two_sided_power(nc, n - 1) - 0.8, 0, 8)
     found["minimum_detectable"] = np.expm1(least * sd / math.sqrt(n))
     verdicts = [
@@ -183,6 +184,15 @@ def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None], batch: int
     found["power_planned"] = [tost_power(n, s, m) if m else None for s, m in zip(sd, margins, strict=True)]
     found["p_paired"] = stats.ttest_1samp(logs, 0, axis=0).pvalue
     return pd.DataFrame(found | without_outliers(logs) | spread(np.log(a), np.log(b)))
+
+
+def permutation(a: np.ndarray, b: np.ndarray, batch: int | None) -> np.ndarray:
+    """The p of exchanging arms inside blocks."""
+    settings = {"permutation_type": "samples", "n_resamples": RESAMPLES, "rng": np.random.default_rng(0)}
+    if batch is None:
+        return stats.permutation_test((b[:, 0], a[:, 0]), lambda x, y: np.mean(x - y), **settings).pvalue
+    mean = {"axis": -1, "vectorized": True, "batch": batch}
+    return stats.permutation_test((b.T, a.T), lambda x, y, axis: np.mean(x - y, axis=axis), **mean, **settings).pvalue
 
 
 def over_time(logs: np.ndarray, completed: np.ndarray) -> pd.DataFrame:

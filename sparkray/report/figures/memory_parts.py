@@ -32,10 +32,9 @@ def draw(data: ReportData) -> Figure | None:
         face, means = arm_style(one.environment), [row["mean"] for row in one.rows]
         style: Style = {"color": face.colour, "hatch": face.hatch, "edgecolor": "k", "linewidth": 0.3}
         one.axis.barh(one.places, means, one.thickness, **style)
-        known = [
-            (y, row["low"], row["high"]) for row, y in zip(one.rows, one.places, strict=True) if row["low"] is not None
-        ]
-        one.axis.hlines(*([line[part] for line in known] for part in range(3)), color="k", linewidth=0.8)
+        known = [(y, row) for row, y in zip(one.rows, one.places, strict=True) if row["low"] is not None]
+        lows, highs = ([row[end] for _, row in known] for end in ("low", "high"))
+        one.axis.hlines([y for y, _ in known], lows, highs, color="k", linewidth=0.8)
     for axis in axes:
         axis.set_xlim(left=0)
     return figure
