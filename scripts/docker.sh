@@ -2,6 +2,7 @@
 # See to a Docker engine: use the one that answers, else start the installed one, else install the distribution's.
 #   scripts/docker.sh          make one answer; a second call finds it
 #   scripts/docker.sh stop     stop the one that this script started, if any
+#   scripts/docker.sh neighbours    pids of the engines in this network namespace
 #   scripts/docker.sh launch ADDRESS | end    (as root, by this script) start, end dockerd without a service manager
 # Where the engine listens elsewhere than at the default, .docker-engine/env says so and the Makefile passes it on.
 set -euo pipefail
@@ -171,6 +172,16 @@ attempt() { # ADDRESS, further options of dockerd
     wait_for "$address" "$pid"
 }
 
+# Pids of the dockerd processes in this network namespace: one that starts with --bridge=none deletes their docker0.
+neighbours() {
+    local folder
+    for folder in /proc/[0-9]*; do
+        [ "$(cat "$folder/comm" 2>/dev/null)" = dockerd ] || continue
+        [ "$(readlink "$folder/ns/net" 2>/dev/null)" = "$(readlink /proc/self/ns/net)" ] && printf '%s ' "${folder#/proc/}"
+    done
+    return 0
+}
+
 # Without a service manager nobody may have mounted them, and dockerd needs them.
 ensure_cgroups() {
     if [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/memory ]; then return; fi
@@ -179,7 +190,7 @@ ensure_cgroups() {
 }
 
 launch() {
-    local address="$1" pid
+    local address="$1" pid others
     mkdir -p "$state" "$run"
     chmod 0755 "$run"
     exec 9>"$run/lock"
@@ -193,6 +204,12 @@ launch() {
     ensure_cgroups
     attempt "$address" && return
     if ! launched_pid >/dev/null && grep -qiE 'iptables|nftables|bridge|network controller' "$log"; then
+        others="$(neighbours)"
+        if [ -n "$others" ]; then
+            fail "dockerd could not set up its network, and another Docker engine runs here (pid $others)" \
+                "a second one without a bridge would delete docker0, which that one uses: start or repair it," \
+                "and name its socket: export DOCKER_HOST=unix:///...   The log is $log"
+        fi
         say "dockerd could not set up its network: once more without iptables and bridge"
         say "(containers then have --network host or none, which is all that sparkray needs)"
         attempt "$address" --iptables=false --ip6tables=false --bridge=none && return
@@ -244,6 +261,7 @@ up() {
 }
 
 case "${1:-up}" in
+    neighbours) neighbours ;;
     up) up ;;
     stop) stop ;;
     launch) launch "$2" ;;

@@ -32,9 +32,10 @@ A message says what is wrong and the value; `remedy` says what to do. The comman
 `exit_status`: no traceback reaches a user.
 """
 
+import errno
 from typing import ClassVar
 
-from sparkray.units import did_you_mean
+from sparkray.units import did_you_mean, short, some
 
 
 class SparkrayError(Exception):
@@ -66,6 +67,7 @@ class ConfigError(InputError):
     """A configuration file or option has an unknown key or a value out of bounds."""
 
 
+_MOST_KNOWN = 100
 _SIZED = ("model", "GPU")
 """Kinds of names whose numbers tell one from another."""
 _HOW_TO_ADD = {"model": ". Another one needs a card: copy one of conf/models, and give its path in place of a name"}
@@ -79,7 +81,8 @@ class UnknownNameError(InputError):
         near = did_you_mean(name, known, exact_numbers=kind.startswith(_SIZED))
         hint = f"Did you mean {near!r}? " if near else ""
         add = _HOW_TO_ADD.get(kind, "")
-        super().__init__(f"unknown {kind} {name!r}", f"{hint}Known: {', '.join(sorted(known)) or 'none'}{add}")
+        listed = some(sorted(known), _MOST_KNOWN) or "none"
+        super().__init__(f"unknown {kind} {short(name)}", f"{hint}Known: {listed}{add}")
 
     def __reduce__(self) -> tuple[type["UnknownNameError"], tuple[str, str, list[str]]]:
         return type(self), (self.kind, self.name, self.known)
@@ -121,6 +124,34 @@ class ClusterError(HostError):
 
 class LockHeldError(HostError):
     """Another process measures on this machine."""
+
+
+_KNOWN_FAILURES = {
+    errno.ENOSPC: "Free some space on that disk, then give the same command again",
+    errno.EDQUOT: "This user's quota is used up: free some space, then give the same command again",
+    errno.EMFILE: "Too few files may be open at once: raise the limit, as with `ulimit -n 4096`",
+    errno.ENFILE: "This machine has too many files open: end other programs",
+    errno.EROFS: "Name a folder that can be written",
+    errno.EACCES: "Check who owns it, and its permissions",
+    errno.EPERM: "Check who owns it, and what this user may do",
+    errno.EIO: "The disk or terminal fails: see `dmesg`",
+    errno.ENOMEM: "End other programs: this machine is out of memory",
+    errno.EAGAIN: "This user may start no more processes: end some, or raise the limit (`ulimit -u`)",
+    errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.ELOOP: "Links lead in a circle: remove one",
+    errno.ESTALE: "A network file system was taken away: mount it again",
+}
+
+
+def host_error_of(error: OSError | MemoryError) -> "HostError | None":
+    """What the operating system refused, as an error of this tree; None for what only a defect of sparkray's can cause."""
+    if isinstance(error, MemoryError):
+        return HostError("this machine is out of memory", _KNOWN_FAILURES[errno.ENOMEM])
+    remedy = _KNOWN_FAILURES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return HostError(f"the operating system refused: {where}{error.strerror}", remedy)
 
 
 class RefusedError(HostError):

@@ -6,7 +6,7 @@ Memory is binary (KiB, MiB, GiB), everything else decimal (GB/s).
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 KIB = 1024
@@ -16,7 +16,8 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 
 _SIZE = re.compile(r"(-?\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
-_ALIKE, _CANDIDATES = 0.6, 8
+_ALIKE, _CANDIDATES, _LONGEST_NAME = 0.6, 8, 200
+_MOST_BYTES = 2**63 - 1
 _NUMBER = re.compile(r"\d+(?:\.\d+)?[^\W\d_]?")
 """With the letter after it: the 4 of Qwen3-4B is not the 4 of FP4."""
 _PART = re.compile(r"[^\W\d_]+")
@@ -29,12 +30,13 @@ def parse_size(text: str | int) -> int:
     Raises:
         ValueError: The text is not a size.
     """
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a size: write bytes, or a number with k, m or g")
-    return int(Decimal(match[1]) * _FACTORS[match[2].lower()])
+    match = None if isinstance(text, int) else _SIZE.fullmatch(text.strip())
+    if match is None and not isinstance(text, int):
+        raise ValueError(f"{short(text)} is not a size: write bytes, or a number with k, m or g")
+    count = int(text) if match is None else int(Decimal(match[1]) * _FACTORS[match[2].lower()])
+    if abs(count) > _MOST_BYTES:
+        raise ValueError(f"{short(text)} is more bytes than 64 bits count")
+    return count
 
 
 def format_size(count: int) -> str:
@@ -60,6 +62,25 @@ def format_duration(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
+def shorten(text: str, most: int = 300) -> str:
+    """A text for a message; of a long one its beginning and its length."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def short(value: object, most: int = 200) -> str:
+    """A value as Python writes it, for a message; of a long one its beginning and its length."""
+    try:
+        return shorten(repr(value), most)
+    except (ValueError, RecursionError):  # an int of more digits than Python writes, a list that holds itself
+        return f"a {type(value).__name__} too large to show"
+
+
+def some(items: Sequence[str], most: int = 20, *, separator: str = ", ", total: int | None = None) -> str:
+    """A list for a message, bounded: `a, b and 214 more`. `total`: how many there are, where `items` are only the first."""
+    left = (len(items) if total is None else total) - min(most, len(items))
+    return separator.join(items[:most]) + (f" and {left:,} more" if left else "")
+
+
 def did_you_mean(word: str, known: Iterable[str], *, exact_numbers: bool = False) -> str | None:
     """The most similar known word, or None.
 
@@ -70,6 +91,8 @@ def did_you_mean(word: str, known: Iterable[str], *, exact_numbers: bool = False
         known: What there is.
         exact_numbers: Whether a number is a size or a version, and no typo: Qwen2.5-7B is not Qwen2.5-72B.
     """
+    if len(word) > _LONGEST_NAME:
+        return None  # the search takes the square of the length
     asked = word.casefold()
     folded = {name.casefold(): name for name in known}
     if asked in folded:

@@ -4,7 +4,6 @@ Only what is asked for is read, column by column, and requests and samples are n
 named after it (`<run_id>-<attempt>.parquet`); files of other names (several attempts merged into one) are filtered.
 """
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +17,12 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.cache import Listing, kept, listing
 from sparkray.analysis.schema import polars_types
+from sparkray.analysis.sound import must_be_sound
 from sparkray.errors import DatasetError
 from sparkray.metrics import BY_NAME
 from sparkray.store import TABLES, Dataset, description
+from sparkray.store.documents import STUDY, read_document
+from sparkray.store.reading import rows_of
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
 CELL = ("model", "level", "environment")
@@ -218,11 +220,11 @@ def reading(folder: Path) -> Iterator[None]:
 
 
 def _broken(folder: Path) -> Path | None:
-    """The first file that is no Parquet."""
+    """The first file that is no Parquet, or not of the folder's table."""
     for path in sorted(folder.glob("*.parquet")):
         try:
-            pl.read_parquet_schema(path)
-        except (pl.exceptions.PolarsError, OSError):
+            rows_of(path, folder.name, TABLES[folder.name])
+        except DatasetError:
             return path
     return None
 
@@ -238,7 +240,9 @@ def open_frames(path: Path) -> Frames:
 
     def read() -> pl.DataFrame:
         with reading(files.folder):
-            return scan_files(files.paths, "runs").collect()
+            made = scan_files(files.paths, "runs").collect()
+        must_be_sound(made, files.folder)
+        return made
 
     frame = kept(files, read, code=Path(__file__))
     # A warm-up is no replicate, whatever became of it.
@@ -279,11 +283,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     file = path / "experiment.json"
     if not file.is_file():
         return {}
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{file} cannot be read: {error}", "Remove it: margins are then the defaults") from None
-    return document if isinstance(document, dict) else {}
+    return read_document(file, STUDY, remedy="Remove it: margins are then the defaults")
 
 
 def metrics_with_data(frames: Frames) -> list[str]:

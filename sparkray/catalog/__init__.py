@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from sparkray.config.boundary import parse, read_yaml
+from sparkray.config.boundary import load_yaml, parse, read_yaml
 from sparkray.config.experiment import Experiment
 from sparkray.config.gpu import Gpu, find, gpu_of
 from sparkray.config.model import ModelCard, Weights
@@ -19,7 +19,7 @@ from sparkray.config.recipe import Recipe, recipe_of
 from sparkray.config.site import Site
 from sparkray.config.space import Space
 from sparkray.errors import ConfigError, UnknownNameError
-from sparkray.units import did_you_mean
+from sparkray.units import did_you_mean, short
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 MERGED_KEYS = ("environments", "modes", "engine_options", "protocol")
@@ -240,13 +240,15 @@ def parse_settings(settings: list[str]) -> dict[str, dict[str, Any]]:
         key, equals, text = setting.partition("=")
         room, dot, rest = key.strip().partition(".")
         if not equals or not dot or not rest:
-            raise ConfigError(f"--set {setting!r} is not of the form room.key=value", f"Rooms: {', '.join(rooms)}")
+            raise ConfigError(f"--set {short(setting)} is not of the form room.key=value", f"Rooms: {', '.join(rooms)}")
         if room not in rooms:
             near = did_you_mean(room, rooms)
             hint = f"Did you mean {near!r}? " if near else ""
-            raise ConfigError(f"--set {setting!r}: there is no room {room!r}", f"{hint}Rooms: {', '.join(rooms)}")
+            raise ConfigError(f"--set {short(setting)}: there is no room {room!r}", f"{hint}Rooms: {', '.join(rooms)}")
         try:
-            rooms[room][rest] = yaml.safe_load(text)
+            rooms[room][rest] = load_yaml(text)
         except yaml.YAMLError:
-            raise ConfigError(f"--set {setting!r}: the value is not valid YAML") from None
+            raise ConfigError(f"--set {short(setting)}: the value is not valid YAML") from None
+        except ValueError as error:
+            raise ConfigError(f"--set {short(setting)}: {error}") from None
     return rooms

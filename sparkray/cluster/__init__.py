@@ -8,7 +8,7 @@ its object store is small; nothing of the actor's state (nice 15, OMP_NUM_THREAD
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,11 @@ from ray._private.state import available_resources_per_node  # the public API ha
 from ray.exceptions import RayActorError, RayTaskError
 
 from sparkray.cluster.runner import RESOURCE, BenchmarkRunner, LockMode, Node, Notify, Runner, RunnerLostError
+from sparkray.cluster.start import must_answer, private_ray, start
 from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError
 from sparkray.machine.capabilities import About, about
+from sparkray.machine.ray_folder import token_in
 from sparkray.runtimes.linux.owner import VARIABLE, this_process
 from sparkray.runtimes.linux.process import owner_of
 
@@ -59,11 +61,12 @@ _ABOUT: Any = ray.remote(num_cpus=0, max_retries=0)(about)
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that we are connected to. `dashboard` is its URL, or None; `own` when we started it."""
+    """A Ray that we are connected to. `dashboard` is its URL, or None; `own` when we started it; `token` logs in to it."""
 
     dashboard: str | None
     own: bool
     address: str
+    token: Path | None = None
 
     def nodes(self) -> list[Node]:
         """Those that may measure, this machine's first.
@@ -171,79 +174,57 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
         ClusterError: None can be started or reached.
     """
     wanted = address or os.environ.get("RAY_ADDRESS") or "local"
-    own = wanted == "local"
     settings: dict[str, Any] = {"address": wanted, "log_to_driver": False, "logging_level": "ERROR"}
-    if own:
-        settings.update(
-            num_cpus=0,
-            resources={RESOURCE: 1},
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES,
-            namespace="sparkray",
-        )
-    origin = "--address" if address else "RAY_ADDRESS" if os.environ.get("RAY_ADDRESS") else ""
-    session = ""
+    if wanted == "local":
+        with private_ray() as folder, _own(settings, folder, dashboard=dashboard) as context:
+            yield _cluster(context, token_in(folder), own=True)
+        return
+    origin = "--address" if address else "RAY_ADDRESS"
+    must_answer(wanted, origin)
+    context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
     try:
-        if own:
-            os.environ[VARIABLE] = this_process().text  # so that the next start finds what outlives this one
-        context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
-        url, session = context.dashboard_url, Path(str(context.address_info["session_dir"])).name
-        yield Cluster(f"http://{url}" if url else None, own, str(context.address_info["address"]))
+        yield _cluster(context, TOKEN if TOKEN.is_file() else None, own=False)
     finally:
         ray.shutdown()
-        if own and session:
-            _end_processes_of(session)
 
 
-def _end_processes_of(session: str) -> None:
+@contextmanager
+def _own(settings: Mapping[str, Any], folder: Path, *, dashboard: bool) -> Iterator[Any]:
+    """A Ray of our own, whose processes are gone at the end. Raises ClusterError."""
+    own = {
+        "num_cpus": 0,
+        "resources": {RESOURCE: 1},
+        "include_dashboard": dashboard,
+        "dashboard_host": "127.0.0.1",
+        "object_store_memory": _OBJECT_STORE_BYTES,
+        "namespace": "sparkray",
+        "_temp_dir": str(folder),
+    }
+    try:
+        os.environ[VARIABLE] = this_process().text  # so that the next start finds what outlives this one
+        yield start(lambda: ray.init(**settings, **own), address=str(settings["address"]), origin="")
+    finally:
+        ray.shutdown()
+        _end_processes_of(str(folder))
+
+
+def _cluster(context: Any, token: Path | None, *, own: bool) -> Cluster:  # noqa: ANN401 - Ray is untyped
+    url = context.dashboard_url
+    return Cluster(f"http://{url}" if url else None, own, str(context.address_info["address"]), token)
+
+
+def _end_processes_of(folder: str) -> None:
     """End what outlives a Ray of our own: its agents, after the death of its GCS, and helpers of its dashboard."""
     me = this_process()
     for process in psutil.process_iter(["cmdline"]):
-        named = any(session in word for word in process.info["cmdline"] or ())
+        named = any(folder in word for word in process.info["cmdline"] or ())
         if process.pid != me.pid and (named or owner_of(process.pid) == me):
             with suppress(psutil.Error):
                 process.kill()
 
 
-def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = True) -> Any:  # noqa: ANN401 - untyped
-    """Call `ray.init`; once more where the start of a Ray of our own timed out, as it does on a busy machine.
-
-    Args:
-        init: Starts or reaches Ray.
-        address: What it starts or reaches.
-        origin: The option or variable that the address comes from; empty where sparkray starts a Ray of its own.
-        again: Whether a second try is allowed.
-
-    Raises:
-        ClusterError: Ray cannot be started or reached.
-    """
-    try:
-        return init()
-    except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception where its node does not start in time
-        if origin or not again or not _timed_out(error):
-            raise _start_error(error, address, origin) from None
-    ray.shutdown()
-    return start(init, address=address, origin=origin, again=False)
-
-
-def _timed_out(error: Exception) -> bool:
-    return "timed out" in str(error)
-
-
-def _start_error(error: Exception, address: str, origin: str) -> Exception:
-    """What Ray's error means to a user; an error that Ray is not known to raise stays itself."""
-    known = isinstance(error, (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError))
-    if not known and not _timed_out(error):
-        return error
-    busy = f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then repeat the command"
-    remedy = f"Check {origin}" if origin else busy if _timed_out(error) else ""
-    reason = " ".join(str(error).split())[:300]
-    return ClusterError(f"Ray cannot be {'reached' if origin else 'started'} ({address}): {reason}", remedy)
-
-
-def login_hint() -> str | None:
+def login_hint(cluster: Cluster) -> str | None:
     """How to log in to the dashboard, where this Ray asks for a token; None when it does not."""
-    if os.environ.get("RAY_AUTH_MODE", "token") != "token":
+    if os.environ.get("RAY_AUTH_MODE", "token") != "token" or cluster.token is None:
         return None
-    return f"log in with the token in {TOKEN}" if TOKEN.is_file() else None
+    return f"log in with the token in {cluster.token}"

@@ -1,9 +1,12 @@
-"""The file boundary: mappings from YAML or options in, frozen dataclasses out. The one place where pydantic stands.
+"""The file boundary: mappings from YAML, JSON or options in, frozen dataclasses out. The one place where pydantic stands.
 
-Unknown keys are refused with the nearest known one; every message names the source, the key and the value. pydantic takes
-0.3 s to import, and is imported by the first use: many commands read no file of the user's.
+What comes in is bounded before work is done with it: size of the file, depth, aliases, numbers. Unknown keys are refused
+with the nearest known one; every message names the source, the key and the value. pydantic takes 0.3 s to import, and is
+imported by the first use: many commands read no file of the user's.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -13,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 import yaml
 
 from sparkray.errors import ConfigError
-from sparkray.units import did_you_mean
+from sparkray.files import read_regular
+from sparkray.units import MIB, did_you_mean, short, shorten, some
 
 if TYPE_CHECKING:
     from pydantic import ConfigDict, GetCoreSchemaHandler, TypeAdapter
@@ -21,7 +25,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 # YAML reads `shm_size: 67108864` and `cpuset_cpus: 0` as numbers: where text is meant, they are taken as text.
-STRICT: "ConfigDict" = {"extra": "forbid", "coerce_numbers_to_str": True}
+STRICT: "ConfigDict" = {"extra": "forbid", "coerce_numbers_to_str": True, "allow_inf_nan": False}
+_LIMIT_BYTES, _LEAST_DEEP, _DEPTH, _NODES = 8 * MIB, 40, 100, 500_000
+_MOST = 2**63 - 1  # what Arrow, Docker and the kernel take
+_MOST_FAULTS = 20
+_BLOCK_INDENT = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 
 
 class YamlWord:
@@ -53,11 +61,41 @@ def parse(kind: type[T], mapping: object, source: str) -> T:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{source}: expected keys and values, got {type(mapping).__name__}")
     try:
+        _check_numbers(mapping, source)
         validated: T = _adapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
         details = error.errors()
-        raise ConfigError("; ".join(_tell(kind, detail, source) for detail in details)) from None
+        texts = [_tell(kind, detail, source) for detail in details[:_MOST_FAULTS]]
+        raise ConfigError(some(texts, separator="; ", total=len(details))) from None
+    except (OverflowError, RecursionError) as error:
+        raise ConfigError(f"{source}: a value is out of every bound: {error}") from None
+    _refuse_switches(validated, mapping, source, "")
     return validated
+
+
+def _check_numbers(value: object, source: str, where: str = "") -> None:
+    """Raises ConfigError for a whole number that no 64 bits hold."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _check_numbers(inner, source, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_numbers(inner, source, where)
+    elif isinstance(value, int) and abs(value) > _MOST:
+        raise ConfigError(f"{source}: {where} = {short(value)}: more than 64 bits hold")
+
+
+def _refuse_switches(made: object, given: object, source: str, where: str) -> None:
+    """Raises ConfigError where true or false was taken for a number, as Python would."""
+    if isinstance(given, Mapping):
+        for key, inner in given.items():
+            of_key = made.get(key) if isinstance(made, Mapping) else getattr(made, str(key), None)
+            _refuse_switches(of_key, inner, source, f"{where}.{key}" if where else str(key))
+    elif isinstance(given, list | tuple) and isinstance(made, tuple) and len(made) == len(given):
+        for number, (one, inner) in enumerate(zip(made, given, strict=True)):
+            _refuse_switches(one, inner, source, f"{where}.{number}")
+    elif isinstance(given, bool) and type(made) in (int, float):
+        raise ConfigError(f"{source}: {where} = {given!r}: a number is needed")
 
 
 class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml: ten times as fast
@@ -65,10 +103,22 @@ class _Strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """Raises yaml.YAMLError for a key that stands twice."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", node.start_mark)
+        seen: set[Any] = set()
+        for part, _ in node.value:
+            if part.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(part, deep=True)
+            try:
+                twice = key in seen
+            except TypeError:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {short(key)} is no plain value", part.start_mark
+                ) from None
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {short(key)} stands twice", part.start_mark
+                )
+            seen.add(key)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
@@ -80,14 +130,69 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         ConfigError: It cannot be read, is not valid YAML, or holds no mapping.
     """
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506 - a SafeLoader, stricter
+        text = read_regular(path, limit=_LIMIT_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        loaded = load_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {shorten(' '.join(str(error).split()))}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(loaded).__name__}")
     return cast("Mapping[str, Any]", loaded)
+
+
+def load_yaml(text: str) -> Any:  # noqa: ANN401 - plain values of any shape
+    """The plain values of a YAML text, within bounds.
+
+    Raises:
+        yaml.YAMLError: It is not valid YAML.
+        ValueError: A value is none (`2026-13-45`, a number of 5,000 digits), or it is nested or repeated beyond bounds.
+    """
+    deep = text.count("[") + text.count("{") + max(map(len, _BLOCK_INDENT.findall(text)))
+    if deep > _LEAST_DEEP or "*" in text:
+        _check_shape(text)
+    try:
+        return yaml.load(text, Loader=_Strict)  # noqa: S506 - a SafeLoader, stricter
+    except (RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _check_shape(text: str) -> None:
+    """Follow the text event by event, without recursion. Raises ValueError, yaml.YAMLError."""
+    depth, sizes, open_ones, total = 0, dict[str, int](), list[tuple[str | None, int]](), 0
+    for event in yaml.parse(text, Loader=_Strict):
+        if isinstance(event, yaml.AliasEvent):
+            total += sizes.get(event.anchor or "", _NODES)  # of one that is still open: it holds itself
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth, total = depth + 1, total + 1
+            open_ones.append((event.anchor, total))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_ones.pop()
+            depth -= 1
+            if anchor:
+                sizes[anchor] = total - before + 1
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        if depth > _DEPTH:
+            raise ValueError(f"it is nested more than {_DEPTH} deep")
+        if total >= _NODES:
+            raise ValueError(f"with its aliases it has more than {_NODES:,} values")
+
+
+def read_json(path: Path, *, limit: int = 64 * MIB) -> Any:  # noqa: ANN401 - plain values of any shape
+    """The plain values of a JSON file.
+
+    Raises:
+        ValueError: It is not valid JSON, or is nested too deep.
+        OSError: It cannot be read, is no regular file, or is larger than `limit` bytes.
+    """
+    try:
+        return json.loads(read_regular(path, limit=limit))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 # Kept, since building one takes longer than reading and validating a model card with it.
@@ -109,13 +214,13 @@ def _tell(kind: type[Any], detail: Any, source: str) -> str:  # noqa: ANN401 - p
         known = _known_keys(kind, path[:-1])
         near = did_you_mean(path[-1], known)
         hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-        return f"{source}: unknown key {where!r}, {hint}"
+        return f"{source}: unknown key {short(where)}, {hint}"
     if detail["type"] in ("missing", "missing_argument"):
         return f"{source}: key {where!r} is missing"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and isinstance(detail["input"], Mapping):
         return f"{source}: {where + ': ' if where else ''}{message}"  # it names the value among them itself
-    return f"{source}: {where or 'value'} = {detail['input']!r}: {message}"
+    return f"{source}: {where or 'value'} = {short(detail['input'])}: {message}"
 
 
 def _known_keys(kind: type[Any], path: list[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparkray.config.docker import DockerOptions, flag_words, sdk_arguments
+from sparkray.config.secrets import masked_words
 
 LOOPBACK, EVERY_ADDRESS = "127.0.0.1", "0.0.0.0"  # noqa: S104 - inside a container's own network
 
@@ -59,8 +60,8 @@ def _volumes(spec: ContainerSpec) -> list[str]:
 
 
 def run_line(spec: ContainerSpec) -> str:
-    """`run_words` quoted for a shell: paste it and it runs."""
-    return shlex.join(run_words(spec))
+    """`run_words` quoted for a shell: paste it and it runs, where the shell has the variables whose values are secret."""
+    return shlex.join(masked_words(run_words(spec)))
 
 
 def create_arguments(spec: ContainerSpec) -> dict[str, Any]:

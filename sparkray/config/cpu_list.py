@@ -3,7 +3,10 @@
 import re
 from collections.abc import Iterable
 
+from sparkray.units import short, shorten
+
 _LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_MOST = 65535  # the kernel counts 8,192 at most
 
 
 def cpu_numbers(text: str) -> frozenset[int]:
@@ -15,6 +18,8 @@ def cpu_numbers(text: str) -> frozenset[int]:
     numbers: set[int] = set()
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
+        if max(int(first[:10]), int((last or first)[:10])) > _MOST:
+            raise ValueError(f"{shorten(part)} is above {_MOST}")
         numbers.update(range(int(first), int(last or first) + 1))
     return frozenset(numbers)
 
@@ -30,7 +35,9 @@ def cpu_list(numbers: Iterable[int]) -> str:
 def not_a_list(text: str) -> str | None:
     """What is wrong with a list that a user wrote; None where nothing is."""
     if not _LIST.fullmatch(text):
-        return f"{text!r} is not a list of numbers: write 0-3 or 0,2,5-7"
+        return f"{short(text)} is not a list of numbers: write 0-3 or 0,2,5-7"
+    if any(int(number[:10]) > _MOST for number in re.findall(r"\d+", text)):
+        return f"{short(text)} has a number above {_MOST}"
     spans = [part.split("-") for part in text.split(",")]
     turned = next((span for span in spans if int(span[0]) > int(span[-1])), None)
     return None if turned is None else f"{text!r} counts down: write {turned[1]}-{turned[0]}"

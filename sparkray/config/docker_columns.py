@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sparkray.config.docker import DockerOptions, flag_of, given, option_names
+from sparkray.config.secrets import masked
 from sparkray.schema import Column, Kind
 
 PREFIX = "docker_"
@@ -26,8 +27,8 @@ DOCKER_COLUMNS = tuple(_column(name) for name in option_names())
 
 
 def column_values(options: DockerOptions) -> dict[str, Any]:
-    """The columns of a container that was made with these options; those that were not given are left out."""
-    return {PREFIX + name: list(value) if isinstance(value, tuple) else value for name, _, value in given(options)}
+    """The columns of a container that was made with these options, secrets hidden; those not given are left out."""
+    return {PREFIX + name: masked(value) for name, _, value in given(options)}
 
 
 def options_of_row(row: Mapping[str, Any]) -> DockerOptions:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_run import Option, known_options, typed_value
-from sparkray.config.docker_values import Published, mount_of, published_of, variables_in, volume_of
+from sparkray.config.docker_values import Published, mount_of, not_an_image, published_of, variables_in, volume_of
 from sparkray.config.shell_words import refuse_expansion, split_words
 from sparkray.errors import InputError, UnknownNameError
 
@@ -102,6 +102,8 @@ def _parse(words: list[str], shell: Shell, check: Callable[[str], None] = lambda
         found += [_long(word, rest)] if word.startswith("--") else _short(word, rest)
     if not rest:
         raise InputError("the line names no image", _EXAMPLE)
+    if why := not_an_image(rest[0]):
+        raise InputError(why, _EXAMPLE)
     if [option.name for option, _ in found].count("--network") > 1:
         raise InputError("--network is given twice", "Keep one: sparkray takes one way to the server")
     for option, value in found:

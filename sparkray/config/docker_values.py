@@ -117,6 +117,15 @@ def _bind(words: str, source: str, target: str, *, read_only: bool, folder: str)
     return source, target, read_only
 
 
+def not_an_image(reference: str) -> str | None:
+    """Why a text is no image reference; None for one that may be: Docker would read a leading dash as an option."""
+    if reference.startswith("-"):
+        return f"the image {reference!r} begins with a dash, as an option does"
+    if any(character.isspace() or not character.isprintable() for character in reference):
+        return f"the image {reference!r} has a space or an unprintable character"
+    return None
+
+
 def published_of(value: str) -> tuple[Published, ...]:
     """The ports of `--publish`, one of each port of a range.
 

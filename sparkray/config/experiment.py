@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 
 from sparkray.config.arrival import Arrival
 from sparkray.config.boundary import STRICT, YamlWord
 from sparkray.config.site import Environment, is_container
+from sparkray.units import short
 
 Order = Literal["random", "alternating"]
 # What a check's finding means: the run is measured again, it is warned of, or the check is not asked.
@@ -19,8 +20,13 @@ Policy = Literal["invalid", "warn", "off"]
 Spending = Literal["linear", "pocock", "obrien_fleming"]
 # What flags are expected to do: remove a share of the baseline's overhead, or lower the deviation and not the mean.
 HypothesisKind = Literal["removes_overhead", "lowers_sd_not_mean"]
+_LONGEST_NAME = 200  # a folder's name has 255 at most, and gets a number
 _NAME = re.compile(r"\w[\w.-]*")
-Positive = Annotated[int, Gt(0)]
+# Bounds before work: beyond them a plan, its prompts or a wait would not end.
+MOST_RUNS, MOST_REQUESTS = 100_000, 1_000_000
+Positive = Annotated[int, Gt(0), Le(10_000_000)]
+Count = Annotated[int, Ge(0), Le(10_000_000)]
+Seconds = Annotated[float, Gt(0), Le(31_536_000)]
 WarmStart = Literal["arm", "shared", "none"]
 
 
@@ -60,8 +66,8 @@ class Serving:
     __pydantic_config__ = STRICT
 
     arrival: Arrival = field(default_factory=Arrival)
-    request_timeout_s: Annotated[float, Gt(0)] = 120.0
-    ready_timeout_s: Annotated[float, Gt(0)] = 600.0
+    request_timeout_s: Seconds = 120.0
+    ready_timeout_s: Seconds = 600.0
     slo: Slo = field(default_factory=Slo)
     saturation: Saturation | None = None
 
@@ -91,14 +97,14 @@ class Workload:
 
     __pydantic_config__ = STRICT
 
-    requests: Positive
+    requests: Annotated[int, Gt(0), Le(MOST_REQUESTS)]
     input_tokens: Positive
-    output_tokens: Annotated[int, Ge(2)]
-    warmup_requests: Annotated[int, Ge(0)] = 2
+    output_tokens: Annotated[int, Ge(2), Le(10_000_000)]
+    warmup_requests: Count = 2
     # Requests in flight at once; 0 takes the model card's batch size.
-    concurrency: Annotated[int, Ge(0)] = 0
-    input_spread: Annotated[int, Ge(0)] = 0
-    output_spread: Annotated[int, Ge(0)] = 0
+    concurrency: Count = 0
+    input_spread: Count = 0
+    output_spread: Count = 0
     kind: Literal["offline", "serve"] = "offline"
     serve: Serving | None = None
     """Of a serving workload; its defaults where nothing is given."""
@@ -293,15 +299,15 @@ class Experiment:
     question: str
     models: Annotated[tuple[str, ...], MinLen(1)]
     environments: Annotated[tuple[str, ...], MinLen(1)]
-    runs: Positive
+    runs: Annotated[int, Gt(0), Le(MOST_RUNS)]
     workload: Workload
     margins: Mapping[str, Annotated[float, Gt(0)]]
     primary_metrics: tuple[str, ...]
     seed: int = 0
     order: Order = "random"
     fold: bool = True
-    timeout_s: Annotated[float, Gt(0)] = 600.0
-    max_attempts: Positive = 3
+    timeout_s: Seconds = 600.0
+    max_attempts: Annotated[int, Gt(0), Le(1000)] = 3
     protocol: Protocol = field(default_factory=Protocol)
     levels: Annotated[tuple[Level, ...], MinLen(1)] = (Level(),)
     sequential: Sequential | None = None
@@ -315,8 +321,11 @@ class Experiment:
     expected_hours: Annotated[float, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name {self.name!r} must be letters, digits, '.', '_' or '-', the first no '.' or '-'")
+        if not _NAME.fullmatch(self.name) or len(self.name.encode()) > _LONGEST_NAME:
+            raise ValueError(
+                f"name {short(self.name)} must be letters, digits, '.', '_' or '-', the first no '.' or '-', and at most "
+                f"{_LONGEST_NAME} bytes"
+            )
         bare = [name for name in self.primary_metrics if name not in self.margins]
         if self.sequential is not None and bare:
             raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so nothing could decide it")

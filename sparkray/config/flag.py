@@ -16,13 +16,14 @@ from sparkray.config.gpu_access import is_cdi_name
 from sparkray.config.gpu_choice import names_a_uuid
 from sparkray.config.privilege import ROOT_CAPABILITIES, capabilities_of, plain, security_choices
 from sparkray.config.trace import READBACK, Trace, every, readback
-from sparkray.units import format_size, parse_size
+from sparkray.units import format_size, parse_size, short
 
 if TYPE_CHECKING:
     from sparkray.config.docker import DockerOptions
 
 Security = Literal["none", "weakens", "dangerous"]
 _VARIABLE = re.compile(r"[A-Za-z_]\w*=")
+_MOST = 2**63 - 1
 _SECURITY_NAMES = ("seccomp", "apparmor", "label", "no-new-privileges")
 
 
@@ -243,6 +244,8 @@ def _number(flag: Flag) -> Kind:
     bounds = ["" if bound is None else f"{bound:g}" for bound in (flag.low, flag.high)]
 
     def check(value: float) -> str | None:
+        if not abs(value * flag.scale) <= _MOST:  # not a number, too
+            return f"{short(value)} is no number that Docker takes"
         if flag.unlimited and value == -1:
             return None
         if flag.above is not None and not value > flag.above:
@@ -265,7 +268,9 @@ def _rlimit(flag: Flag) -> Kind:
         int,
         words=lambda value: [f"{name}={value}"],
         convert=lambda value: [{"Name": name, "Soft": value, "Hard": value}],
-        check=lambda value: None if value >= -1 else f"{value!r} is below -1, which means unlimited",
+        check=lambda value: (
+            None if -1 <= value <= _MOST else f"{short(value)} is outside -1..{_MOST}; -1 means unlimited"
+        ),
     )
 
 

@@ -1,6 +1,7 @@
-"""What Docker makes of the options that trade isolation: capabilities, seccomp, AppArmor, new privileges. Pure."""
+"""What Docker makes of the options that trade isolation, and which of them give power over the host. Pure."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +56,57 @@ def security_choices(options: "DockerOptions") -> dict[str, str]:
         elif name in ("seccomp", "apparmor") and not options.privileged:
             chosen[name] = value
     return chosen
+
+
+_JOINS = {"pid": "sees, traces and ends processes outside it", "ipc": "shares memory with programs outside it"}
+_OPEN_DEVICE = re.compile(r"/dev/(k?mem|port|sd|nvme|vd|xvd|mmcblk|loop|dm-|mapper|disk|md|raw|kmsg|fuse|net/tun)")
+_DEVICE = "reaches the host's disks or memory"
+_OPEN_WORDS = {
+    "--cap-add": "adds capabilities",
+    "--device-cgroup-rule": "opens devices of the host",
+    "--mount": "mounts what nobody checks here",
+    "--privileged": "gives every capability and device",
+    "--use-api-socket": "hands the Docker engine over",
+    "--userns": "makes its root the host's",
+    "--volume": "mounts what nobody checks here",
+    "--volumes-from": "mounts what nobody checks here",
+}
+
+
+def dangers_of(options: "DockerOptions") -> dict[str, str]:
+    """What of these options gives a container power over the host, beyond Docker's default: words to what they do."""
+    return dict(_dangers(options))
+
+
+def _dangers(options: "DockerOptions") -> Iterator[tuple[str, str]]:
+    if options.privileged:
+        yield "--privileged", "gives every capability and device"
+    for name, value in security_choices(options).items():
+        if value == "unconfined":
+            yield f"--security-opt={name}=unconfined", "lifts the filter on what it may ask of the kernel"
+        elif name.startswith("label"):
+            yield f"--security-opt={name}", "changes the separation by labels"
+    for name, what in _JOINS.items():
+        joined = str(getattr(options, name) or "")
+        if joined == "host" or joined.startswith("container:"):
+            yield f"--{name}={joined}", what
+    for name in sorted(plain(options.cap_add) - DEFAULT_CAPABILITIES):
+        yield f"--cap-add={name}", "adds a capability"
+    yield from ((f"--device={name}", _DEVICE) for name in options.device or () if _OPEN_DEVICE.match(name))
+    yield from ((word, effect) for word in options.other or () if (effect := _danger_of_word(word)) is not None)
+
+
+def _danger_of_word(word: str) -> str | None:
+    """What an option without a type does; None for one that is harmless."""
+    name, _, value = word.partition("=")
+    if name == "--security-opt":
+        harmless = value.partition("=")[0].partition(":")[0] == "no-new-privileges"
+        return None if harmless else "changes what it may ask of the kernel"
+    if name in ("--pid", "--ipc"):
+        return None if value in ("", "private", "shareable", "none") else _JOINS[name[2:]]
+    if name == "--device":
+        return _DEVICE if _OPEN_DEVICE.match(value) else None
+    return _OPEN_WORDS.get(name)
 
 
 def capability_names(mask: str) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, MinLen
 
 from sparkray.config.boundary import STRICT, parse
+from sparkray.config.docker_values import not_an_image
 from sparkray.config.sparkrun import from_sparkrun, is_sparkrun
 
 PLACES = (
@@ -189,14 +190,9 @@ class Recipe:
         return any("{model}" in word for word in (*self.command, *self.environment.values()))
 
     def __post_init__(self) -> None:
-        words = (
-            *self.command,
-            *self.environment.values(),
-            *(v for each in self.versions.values() for v in each.arguments),
-        )
-        for word in words:
-            if unknown := set(_PLACE.findall(word)) - set(PLACES):
-                raise ValueError(f"{{{min(unknown)}}} is no place to fill in: {', '.join(PLACES)}")
+        if why := not_an_image(self.image):
+            raise ValueError(why)
+        self._check_places()
         for key, known, given in (("log", FACTS, self.log), ("metrics", COUNTERS, self.metrics)):
             if unknown := set(given) - set(known):
                 raise ValueError(f"{key}.{min(unknown)} is unknown: {', '.join(known)}")
@@ -208,6 +204,12 @@ class Recipe:
         for version, own in self.versions.items():
             if twice := set(own.options_file) & set(self.options_file):
                 raise ValueError(f"versions.{version}.options_file sets {min(twice)}, which options_file sets too")
+
+    def _check_places(self) -> None:
+        own = (word for each in self.versions.values() for word in each.arguments)
+        for word in (*self.command, *self.environment.values(), *own):
+            if unknown := set(_PLACE.findall(word)) - set(PLACES):
+                raise ValueError(f"{{{min(unknown)}}} is no place to fill in: {', '.join(PLACES)}")
 
 
 def _groups(pattern: str) -> int:

@@ -9,6 +9,7 @@ from annotated_types import Gt
 from sparkray.config.boundary import STRICT
 from sparkray.config.cpu_list import not_a_list
 from sparkray.config.docker import DockerOptions
+from sparkray.config.docker_values import not_an_image
 
 # An `image` that is the machine's own files, bound read-only (`images.host_files`).
 HOST_FILES = "host-files"
@@ -52,6 +53,10 @@ class Environment:
     adapt: tuple[str, ...] = ()
     image: str = ""
     engine: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if why := not_an_image(self.image):
+            raise ValueError(why)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ class Site:
     deviations: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if why := not_an_image(self.image):
+            raise ValueError(why)
         if self.client_cpus and (why := not_a_list(self.client_cpus)):
             raise ValueError(f"client_cpus: {why}")
         for folder in self.host_files:

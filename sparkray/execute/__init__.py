@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sparkray.config.container import run_line
+from sparkray.config.container import run_line, variables_of
 from sparkray.config.docker_columns import column_values
 from sparkray.config.experiment import Experiment
+from sparkray.config.secrets import hidden, masked_words, secret_values
 from sparkray.engines import EngineCommand
 from sparkray.errors import (
     EngineFailedError,
@@ -42,6 +43,7 @@ from sparkray.execute.row import ENGINE_LOG, SAMPLES, RunRecord, first_columns, 
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
+from sparkray.files import drop_foreign
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
@@ -150,8 +152,12 @@ def _stored(dataset: Dataset, record: RunRecord, spool: Path) -> Outcome:
     """
     run_id, attempt = record.columns["run_id"], record.columns["attempt"]
     outcome = outcome_of(record, spool)
+    row = {
+        name: hidden(value, record.secrets) if isinstance(value, str) else value for name, value in outcome.row.items()
+    }
+    outcome = replace(outcome, row=row)
     try:
-        dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG)
+        dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG, record.secrets)
         dataset.write(outcome)
     except StorageError as error:
         dataset.drop_spool(spool)
@@ -196,6 +202,7 @@ def _attempt(prepared: PreparedHost, planned: PlannedRun, record: RunRecord, spo
             arm, launch, prepared.study.experiment, recorder=recorder, record=record, stop=control.stop, serving=serving
         )
         record.columns.update(control.observer.end())
+    drop_foreign(spool / "out")
     record.columns["sampler_cpu_s"] = recorder.cpu_s
     _tell_kills(record, arm, ended, oom_before)
     _probe(prepared, record, "after")
@@ -345,11 +352,13 @@ def _make_folders(spool: Path, record: RunRecord) -> None:
 
 def _tell_launch(record: RunRecord, arm: Arm, command: EngineCommand, launch: Launch) -> None:
     record.columns.update(
-        engine_command=json.dumps(command.argv),
+        engine_command=json.dumps(masked_words(command.argv)),
         dataset_sha256=command.dataset_sha256,
         docker_command=run_line(container_spec(launch)) if arm.treatment.in_container else None,
         **(column_values(launch.options) if arm.treatment.in_container else {}),
     )
+    own = variables_of(launch.options) if arm.treatment.in_container else {}
+    record.secrets = secret_values({**launch.environment, **own}, command.argv)
 
 
 def _kernel_oom_kills() -> int | None:

@@ -11,6 +11,7 @@ from sparkray.errors import SparkrayError, StorageError
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import Leftovers, container_log, end_processes
 from sparkray.execute.row import ENGINE_LOG, RunRecord, outcome_of
+from sparkray.files import drop_foreign, fresh_file
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.store import Dataset, storage_errors
@@ -68,7 +69,9 @@ def _is_new(dataset: Dataset, row: dict[str, Any]) -> bool:
 def _store(dataset: Dataset, spool: Path, row: dict[str, Any], said: bytes | None) -> None:
     row.update(status="interrupted", reason="sparkray died during the run")
     if said is not None:
-        (spool / "out" / ENGINE_LOG).write_bytes(said)
+        with storage_errors(spool), fresh_file(spool / "out" / ENGINE_LOG) as log:
+            log.write(said)
+    drop_foreign(spool / "out")
     dataset.keep_log(row["run_id"], row["attempt"], spool / "out" / ENGINE_LOG)
     dataset.write(outcome_of(RunRecord(row), spool))
 

@@ -38,6 +38,8 @@ class RunRecord:
     state: Mapping[str, Any] = field(default_factory=dict)
     measurement: Measurement | None = None
     checks: tuple[Verdict, ...] = ()
+    secrets: tuple[str, ...] = ()
+    """Values that nothing which is kept may show."""
 
     def deviates(self, *notes: str) -> None:
         """Adds to where the run departs from what was asked."""

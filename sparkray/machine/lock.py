@@ -24,11 +24,14 @@ from pathlib import Path
 from typing import Literal
 
 from sparkray.errors import HostError, LockHeldError
+from sparkray.files import read_regular, replace_file, rewrite_file
 from sparkray.runtimes.linux.owner import process_start
+from sparkray.units import KIB
 
 LOCK_FOLDER = Path("/run/lock")
 _FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - every user must find the lock
 _POLL_S = 0.2
+_NOTE_BYTES = 64 * KIB
 MACHINE = "machine"
 
 
@@ -175,7 +178,7 @@ class MachineLock:
 
 def _read_note(path: Path) -> Holder | None:
     with suppress(OSError, ValueError, TypeError):
-        return Holder(**json.loads(path.read_text()))
+        return Holder(**json.loads(read_regular(path, limit=_NOTE_BYTES, follow=False)))
     return None
 
 
@@ -186,14 +189,23 @@ def _open(path: Path) -> int:
         try:
             handle = os.open(path, careful)  # creating is refused for another user's (fs.protected_regular)
         except FileNotFoundError:
-            handle = os.open(path, careful | os.O_CREAT, 0o666)
-            os.fchmod(handle, 0o666)
+            handle = _create(path, careful)
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
         raise HostError(f"the lock {path} cannot be opened: {reason}", "Remove it, as its owner or as root") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise HostError(f"the lock {path} is no regular file", "Remove it, as its owner or as root")
+    return handle
+
+
+def _create(path: Path, careful: int) -> int:
+    """Make a lock's file; the one that another made in the same moment is taken as it is."""
+    try:
+        handle = os.open(path, careful | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return os.open(path, careful)
+    os.fchmod(handle, 0o666)
     return handle
 
 
@@ -208,16 +220,15 @@ def _listener(name: str) -> int:
 
 
 def write_note(path: Path, content: Mapping[str, object]) -> None:
-    """Replace a note, readable by all. In a sticky folder another user's note can only be rewritten."""
-    text = json.dumps(content)
-    partial = path.with_suffix(f".{os.getpid()}")
+    """Replace a note, readable by all. In a sticky folder another user's note can only be rewritten.
+
+    What lies at its name may be planted by anybody: a link there is replaced or refused, never written through.
+    """
+    data = json.dumps(content).encode()
     try:
-        partial.write_text(text)
-        partial.chmod(0o666)
-        partial.replace(path)
+        replace_file(path, data, mode=0o666)
     except PermissionError:
-        partial.unlink(missing_ok=True)
-        _rewrite(path, text)
+        _rewrite(path, data)
 
 
 def remove_note(path: Path) -> None:
@@ -225,11 +236,10 @@ def remove_note(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except PermissionError:
-        _rewrite(path, "")
+        _rewrite(path, b"")
 
 
-def _rewrite(path: Path, text: str) -> None:
-    """Write into an existing file: creating is refused for another user's (fs.protected_regular)."""
-    with suppress(OSError), path.open("r+") as file:
-        file.truncate()
-        file.write(text)
+def _rewrite(path: Path, data: bytes) -> None:
+    """Write into an existing note: creating is refused for another user's (fs.protected_regular). Best effort."""
+    with suppress(OSError):
+        rewrite_file(path, data)

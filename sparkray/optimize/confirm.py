@@ -14,8 +14,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from sparkray.analysis.optimized import Confirmation, Confirmed, Effect
+from sparkray.config.boundary import read_json
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import isolation_rank, weakenings
 from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
@@ -86,11 +88,19 @@ def _dataset(context: OptimizationContext, runner: StudyRunner, treatments: Sequ
     definition = definition_sha256(study)
     dataset = runner.dataset(study, definition)
     path = dataset.path / _FILE
-    if path.is_file() and json.loads(path.read_text()) != names:
+    if path.is_file() and _names_in(path) != names:
         dataset = runner.dataset(study, definition, fresh=True)
         path = dataset.path / _FILE
     write_atomically(path, json.dumps(names).encode())
     return dataset
+
+
+def _names_in(path: Path) -> object:
+    """What an earlier confirmation was of; None where that cannot be read, so that a new one begins."""
+    try:
+        return read_json(path)
+    except (OSError, ValueError):
+        return None
 
 
 def decide_among(

@@ -20,6 +20,7 @@ from docker.models.containers import Container
 from sparkray.config.container import ContainerSpec, create_arguments, publishes, run_words
 from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint, tell
 from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
+from sparkray.files import fresh_file
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.owner import LABEL, VARIABLE, Owner, this_process
 from sparkray.runtimes.linux.process import carries, children, is_foreign
@@ -120,7 +121,7 @@ class Contained:
 
     def _collect_log(self) -> None:
         """Output in the order it came. A driver that cannot be read (none, syslog) leaves the file empty."""
-        with self.log.open("wb") as log, suppress(APIError):
+        with fresh_file(self.log) as log, suppress(APIError):
             for chunk in self.container.logs(stream=True, stdout=True, stderr=True):
                 log.write(chunk)
 

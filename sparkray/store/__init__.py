@@ -24,26 +24,31 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkray.config.docker_columns import DOCKER_COLUMNS
+from sparkray.config.secrets import MASK
 from sparkray.errors import DatasetError, StorageError
+from sparkray.files import replace_file
 from sparkray.metrics import metric_columns
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.schema import FOLDER, Tables, arrow_type
+from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, read_document
+from sparkray.store.reading import rows_of
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
 _BALLAST = ".ballast"
 _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OTHER_FOLDER = "Check the folder and its permissions, or name another: --results-dir DIR"
+_ELSEWHERE = "Name another folder: --results-dir DIR"
+_LONGEST_NUMBER = 10
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 # The tables that the store writes.
 TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
@@ -78,19 +83,8 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     Raises:
         StorageError: The disk is full or refuses.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with storage_errors(path):
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            partial.rename(path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+        replace_file(path, data, durable=durable)
         if not durable:
             return
         folder = os.open(path.parent, os.O_RDONLY)
@@ -107,18 +101,6 @@ def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
     return bytes(sink.getvalue())
-
-
-def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped
-    """A table as dictionaries. Of a time, PyArrow would ask pandas, which takes longer to import than a dataset to read."""
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_timestamp(column.type):
-            micros = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64()).to_pylist()
-            columns[name] = [None if one is None else _EPOCH + timedelta(microseconds=one) for one in micros]
-        else:
-            columns[name] = column.to_pylist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -155,16 +137,11 @@ class Dataset:
         """Rows of a table, or of all attempts at one run, as dictionaries in no particular order. Broken files are refused.
 
         Raises:
-            DatasetError: A file is no Parquet.
+            DatasetError: A file is no Parquet, or not of this table.
         """
         rows: list[dict[str, Any]] = []
         for path in sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet")):
-            try:
-                rows.extend(_rows(pq.ParquetFile(path).read(columns=columns, use_threads=False)))
-            except (OSError, pa.ArrowException) as error:
-                raise DatasetError(
-                    f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
-                ) from None
+            rows.extend(rows_of(path, table, TABLES[table], columns))
         return rows
 
     def write(self, outcome: Outcome) -> None:
@@ -213,12 +190,10 @@ class Dataset:
             StorageError: It could not be written.
         """
         path = self.path / "runs" / f"{run_id}-{attempt}.parquet"
-        try:
-            (row,) = _rows(pq.ParquetFile(path).read())
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise DatasetError(
-                f"{path} cannot be read: {error}", "Remove the file: its run is measured again"
-            ) from None
+        rows = rows_of(path, "runs", TABLES["runs"])
+        if len(rows) != 1:
+            raise DatasetError(f"{path} cannot be read: it has {len(rows)} rows, not one", REMOVE)
+        (row,) = rows
         write_atomically(path, _parquet("runs", [{**row, "status": status, "reason": reason}]))
 
     def describe_study(self, document: Mapping[str, Any]) -> None:
@@ -259,14 +234,17 @@ class Dataset:
                 f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", _GO_ON
             )
 
-    def keep_log(self, run_id: str, attempt: int, log: Path) -> None:
-        """The engine's output, beside the tables.
+    def keep_log(self, run_id: str, attempt: int, log: Path, secrets: Sequence[str] = ()) -> None:
+        """The engine's output, beside the tables, without these values.
 
         Raises:
             StorageError: It could not be written.
         """
-        if log.is_file():
-            write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", log.read_bytes())
+        if log.is_file() and not log.is_symlink():
+            data = log.read_bytes()
+            for value in secrets:
+                data = data.replace(value.encode(), MASK.encode())
+            write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", data)
 
     def drop_partials(self) -> None:
         """Remove unfinished files of a killed writer; only under the lock, when no other process writes."""
@@ -283,10 +261,10 @@ class Dataset:
             write_atomically(self.path / "progress.json", json.dumps(state).encode())
 
     def progress(self) -> Mapping[str, Any] | None:
-        """The last progress written."""
+        """The last progress written; None where there is none that can be read."""
         try:
-            return cast("Mapping[str, Any]", json.loads((self.path / "progress.json").read_text()))
-        except (OSError, ValueError):
+            return read_document(self.path / "progress.json", PROGRESS, remedy="")
+        except DatasetError:
             return None
 
 
@@ -310,9 +288,14 @@ def existing(results_dir: Path, experiment: str) -> list[Dataset]:
     if results_dir.is_dir():
         for path in results_dir.iterdir():
             name, _, number = path.name.partition("@")
-            if name == experiment and (path / "dataset.json").is_file() and (not number or number.isdigit()):
+            if name == experiment and (path / "dataset.json").is_file() and _is_number(number):
                 found.append((int(number or 1), path))
     return [Dataset(path) for _, path in sorted(found)]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a folder's name ends as those that sparkray makes: `²` is a digit, too, and no number."""
+    return not text or (text.isascii() and text.isdecimal() and len(text) < _LONGEST_NUMBER)
 
 
 def description(dataset: Dataset) -> Mapping[str, Any]:
@@ -322,12 +305,9 @@ def description(dataset: Dataset) -> Mapping[str, Any]:
         DatasetError: It is none, or of a format that this version does not know.
     """
     path = dataset.path / "dataset.json"
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", "Name another folder: --results-dir DIR") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DatasetError(f"{path} is not of the format {FORMAT!r}", "Name another folder: --results-dir DIR")
+    document = read_document(path, DESCRIPTION, remedy=_ELSEWHERE)
+    if document["format"] != FORMAT:
+        raise DatasetError(f"{path} is not of the format {FORMAT!r}", _ELSEWHERE)
     return document
 
 

@@ -9,6 +9,8 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from sparkray.stopping import INTERRUPTED, watched
@@ -20,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None takes the process's own.
     """
+    _have_streams()
     try:
         with watched():
             return _run(argv)
@@ -36,6 +39,7 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
 
     try:
         result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows at the last write
     except click.exceptions.Exit as done:
         return done.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -52,9 +56,54 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - a defect of ours, told without a traceback on the screen
-        path = Path(tempfile.gettempdir(), f"sparkray-defect-{os.getpid()}.txt")
-        path.write_text("".join(traceback.format_exception(error)))
-        click.echo(f"sparkray: an unforeseen {type(error).__name__}: {error}\n  The details are in {path}", err=True)
-        return 1
+    except Exception as error:  # noqa: BLE001 - what the machine refused, or a defect of ours: no traceback on the screen
+        return _tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _tell(error: Exception) -> int:
+    """Say what the operating system refused, or where the details of a defect are. Returns the exit status."""
+    import click  # noqa: PLC0415 - as in `_run`
+
+    from sparkray.errors import host_error_of  # noqa: PLC0415 - as above
+    from sparkray.units import shorten  # noqa: PLC0415 - as above
+
+    known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
+    reason = shorten(" ".join(str(error).split()))
+    text = f"sparkray: {known.message}\n  {known.remedy}" if known else ""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail at it once more
+    with suppress(OSError):  # standard error may be what is full
+        click.echo(
+            text or f"sparkray: an unforeseen {type(error).__name__}: {reason}\n  {_keep_details(error)}", err=True
+        )
+    return known.exit_status if known else 1
+
+
+def _have_streams() -> None:
+    """Open the null device in the place of closed standard streams: else the next file opened would take their output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - kept open until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - likewise
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 - likewise
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a folder need not be text
+
+
+def _keep_details(error: Exception) -> str:
+    """Write a defect's traceback to a file that only this user can read. Returns where it is."""
+    try:
+        # made exclusively, under a name that nobody can guess and plant a link at
+        handle, name = tempfile.mkstemp(prefix="sparkray-defect-", suffix=".txt")
+        with os.fdopen(handle, "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError as why:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        return f"Raised in {place.filename}:{place.lineno}; the details cannot be kept: {why.strerror or why}"
+    return f"The details are in {name}"

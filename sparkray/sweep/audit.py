@@ -16,12 +16,15 @@ from sparkray.audit.knowledge import case_of, machine_words
 from sparkray.audit.readers import Source, read_all
 from sparkray.audit.results import Results
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.experiment import MOST_REQUESTS
 from sparkray.config.site import Site
 from sparkray.errors import ConfigError, InputError, UnknownNameError
 from sparkray.store import write_atomically
 from sparkray.sweep.named_gpu import site_settings, site_with_gpu
 from sparkray.sweep.options import FILE, json_option, setting_option
 from sparkray.sweep.show import console, print_json, show
+
+_BATCH = click.IntRange(1, MOST_REQUESTS)
 
 
 @click.command()
@@ -33,7 +36,9 @@ from sparkray.sweep.show import console, print_json, show
 @click.option("--site", metavar="NAME", help="The machine of the results.")
 @click.option("--gpu", metavar="NAME", help="Its GPU, as NVML names it.")
 @setting_option("Override one value of the site: site.bandwidth_gb_s=3350.")
-@click.option("--batch", type=click.IntRange(min=1), metavar="B", help="Sequences in flight, if no column has them.")
+@click.option(
+    "--batch", type=click.IntRange(1, MOST_REQUESTS), metavar="B", help="Sequences in flight, if no column has them."
+)
 @click.option("--output", type=FILE, metavar="FILE", help="Write the findings as an HTML page too.")
 @json_option
 def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments

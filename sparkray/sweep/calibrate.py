@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from sparkray.config.experiment import MOST_RUNS
 from sparkray.errors import DatasetError
 from sparkray.plan import PlannedRun, Study
 from sparkray.store import Dataset
@@ -40,7 +41,7 @@ def calibrate_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) 
     @click.command("calibrate")
     @sweep_options
     @click.option("--quick", is_flag=True, help="Judge runs of a dataset; measure nothing.")
-    @click.option("--pairs", type=click.IntRange(min=2), help="Pairs that sweeps plan; default: the site's.")
+    @click.option("--pairs", type=click.IntRange(2, MOST_RUNS), help="Pairs that sweeps plan; default: the site's.")
     def command(*, quick: bool, pairs: int | None, **arguments: Any) -> int:  # noqa: ANN401
         """Compare an environment with itself: false positives of this machine, and the smallest effect it can show."""
         options = options_of(arguments)
@@ -112,7 +113,7 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
 def _last_measured(dataset: Dataset) -> tuple[bool, float]:
     """Datasets without a run come before all others."""
     runs = dataset.path / "runs"
-    return any(runs.glob("*.parquet")), runs.stat().st_mtime
+    return any(runs.glob("*.parquet")), runs.stat().st_mtime if runs.is_dir() else 0.0
 
 
 def _report(document: Mapping[str, Any], options: Options, out: Any) -> bool:  # noqa: ANN401

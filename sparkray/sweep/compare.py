@@ -15,8 +15,9 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import NO_FILE, cache_folder, locate
 from sparkray.config.container import run_line
 from sparkray.config.docker_line import DockerLine, Shell, parse_text, parse_words
-from sparkray.config.experiment import Workload
+from sparkray.config.experiment import MOST_REQUESTS, MOST_RUNS, Workload
 from sparkray.config.recognise import ImageConfig
+from sparkray.config.secrets import masked_words
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import HostFacts, Space
 from sparkray.docker_engine import connect
@@ -29,6 +30,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.sweep.experiment import sweep
+from sparkray.sweep.options import insecure_option
 from sparkray.sweep.show import console, print_line
 from sparkray.sweep.templates import rendered
 from sparkray.timing import Timing
@@ -49,11 +51,12 @@ from sparkray.workflows.compare import (
     understand,
     write_files,
 )
+from sparkray.workflows.consent import OPTION, dangers_in, require_consent
 from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.recipe_line import RecipeLine, recipe_line
 
 _MINUTES = 10.0
-_POSITIVE = click.IntRange(min=1)
+_POSITIVE = click.IntRange(1, MOST_RUNS)
 _LOAD = ComparedLoad()
 
 
@@ -66,7 +69,7 @@ _LOAD = ComparedLoad()
 @click.option("--input-tokens", type=_POSITIVE, default=_LOAD.input_tokens, show_default=True, help="Of each prompt.")
 @click.option(
     "--output-tokens",
-    type=click.IntRange(min=2),
+    type=click.IntRange(2, MOST_REQUESTS),
     default=_LOAD.output_tokens,
     show_default=True,
     help="Of each answer.",
@@ -80,6 +83,7 @@ _LOAD = ComparedLoad()
 )  # fmt: skip
 @click.option("--fresh", is_flag=True, help="Start a new results folder and keep the old one.")
 @click.option("--dry-run", is_flag=True, help="Write the experiment, show what would run, and start nothing.")
+@insecure_option
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 def compare(line: tuple[str, ...], **arguments: Any) -> int:  # noqa: ANN401
     """Compare a `docker run` line of a server with the same image, command and variables in a chroot.
@@ -125,7 +129,7 @@ def _of_recipe(catalog: Catalog, arguments: Mapping[str, Any]) -> RecipeLine | N
         arguments["engine"], arguments["model"], site, workload, catalog=catalog, folder=arguments["results_dir"]
     )
     out = console(to_stderr=False)
-    print_line(out, shlex.join(made.words))
+    print_line(out, shlex.join(masked_words(made.words)))
     if not arguments["dry_run"]:
         if made.weights != NO_FILE:
             locate(made.card, models_root(site.models_root, cache_folder()), cache_folder())
@@ -158,9 +162,11 @@ def _compare(
     path = write_files(folder, card, experiment, arguments["runs"] or 1)
     options = Options(
         experiment=str(path),
-        **{name: arguments[name] for name in ("site", "results_dir", "fresh", "yes")},
+        **{name: arguments[name] for name in ("site", "results_dir", "fresh", "yes", "allow_insecure")},
     )
     study = build_study(options)
+    if not arguments["dry_run"]:
+        require_consent(study, given=options.allow_insecure)
     if arguments["runs"] is None:
         path = write_files(folder, card, experiment, runs_for(_MINUTES, _seconds(study)))
         study = build_study(options)
@@ -187,7 +193,8 @@ def _measure(options: Options, path: Path) -> int:
         return sweep(options)
     words = ["baseline", "--experiment", str(path), "--results-dir", str(options.results_dir)]
     words += ["--site", options.site] if options.site else []
-    words += [flag for flag, given in (("--fresh", options.fresh), ("--yes", options.yes)) if given]
+    flags = (("--fresh", options.fresh), ("--yes", options.yes), (OPTION, options.allow_insecure))
+    words += [flag for flag, given in flags if given]
     return subprocess.call(through_sudo([sys.executable, "-m", "sparkray.sweep", *words], os.environ))
 
 
@@ -216,7 +223,7 @@ def _understood(study: Study, lines: Sequence[Compared], path: Path, secrets: li
     commands: dict[str, str] = {}
     for run in make_plan(replace(study, experiment=replace(study.experiment, runs=1))):
         container = planned_container(study, run, engine, path.with_suffix(""))
-        chroot = shlex.join(["chroot", "FILES", *planned_command(study, run, engine).argv])
+        chroot = shlex.join(["chroot", "FILES", *masked_words(planned_command(study, run, engine).argv)])
         commands[run.environment] = run_line(container) if container else chroot
     return rendered(
         "compare.txt.j2",
@@ -226,6 +233,7 @@ def _understood(study: Study, lines: Sequence[Compared], path: Path, secrets: li
         commands=dict(sorted(commands.items(), key=lambda item: (NATIVE, CONTAINER_BASELINE, AGAINST).index(item[0]))),
         path=path,
         secrets=secrets,
+        consent=[danger.text() for danger in dangers_in(study)],
         idle=None,
     )
 

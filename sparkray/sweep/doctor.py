@@ -18,6 +18,7 @@ from sparkray.machine.probe import clocks_under_load
 from sparkray.plan import make_plan
 from sparkray.sweep.options import options_of, study_options
 from sparkray.sweep.show import console, print_json, print_line
+from sparkray.workflows.consent import OPTION, dangers_in_site
 from sparkray.workflows.options import build_study
 
 # The site whose other requirements `doctor` checks where the machine's own cannot be recognised.
@@ -34,6 +35,9 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     named = options.site is not None or machine.site is not None
     study = build_study(options if named else replace(options, site=_STAND_IN))
     cache = cache_folder()
+    consent = dangers_in_site(study.site)
+    open_ones = {danger.environment for danger in consent}
+    harmless = {name: one for name, one in study.site.environments.items() if name not in open_ones}
     seen = look(
         study.site,
         study.cards,
@@ -42,7 +46,7 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
         site_named=named,
         export=lambda digest: export_folder(cache, digest),
         load=clocks_under_load,
-        try_flags=try_flags,
+        try_flags=lambda site: try_flags(replace(site, environments=harmless)),
         start_below_c=study.experiment.protocol.start_below_c,
         meter=meter,
     )
@@ -50,6 +54,8 @@ def doctor(**arguments: Any) -> int:  # noqa: ANN401
     why = "what the engine will be asked to do"
     warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
     findings += [Finding("engine", "warn", warning, why) for warning in warnings]
+    why = "flags that give a container power over this machine are not tried without consent"
+    findings += [Finding("consent", "warn", f"{danger.text()}: a sweep needs {OPTION}", why) for danger in consent]
     if options.json:
         print_json({"findings": [finding.document() for finding in findings]})
     else:

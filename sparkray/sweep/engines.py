@@ -9,8 +9,9 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.engines import Server, engine_names, load_engine
 from sparkray.errors import RunUnreadyError
 from sparkray.sweep.listings import print_list
-from sparkray.sweep.options import json_option, setting_option
+from sparkray.sweep.options import insecure_option, json_option, setting_option
 from sparkray.sweep.show import console, print_json, print_line
+from sparkray.workflows.consent import require_consent
 from sparkray.workflows.options import Options, build_study
 
 _EXPERIMENT = "local-serve"
@@ -54,8 +55,11 @@ def engines(context: click.Context, *, as_json: bool) -> int | None:
 @click.option("--models", metavar="MODEL", help="The model; the experiment's own when not given.")
 @click.option("--environment", default="native", show_default=True, help="Where: native, host, container_baseline.")
 @setting_option("Override one value: engine.arguments=[...], site.models_root=DIR.")
+@insecure_option
 @json_option
-def check(*, name: str, models: str | None, environment: str, settings: tuple[str, ...], as_json: bool) -> int:
+def check(
+    *, name: str, models: str | None, environment: str, settings: tuple[str, ...], allow_insecure: bool, as_json: bool
+) -> int:
     """Start a server, send it three requests, stop it, and print what it reported."""
     from sparkray.execute import run_once  # noqa: PLC0415 - it imports Docker and the load generator
     from sparkray.execute.prepared_host import prepare_host  # noqa: PLC0415
@@ -77,6 +81,7 @@ def check(*, name: str, models: str | None, environment: str, settings: tuple[st
             settings=(*_PATIENCE, *settings),
         )
         study = build_study(asked)
+        require_consent(study, given=allow_insecure)
         dataset = open_dataset(Path(folder), study.experiment.name, definition_sha256(study))
         machine, tell = fingerprint(), lambda text: print_line(out, text)
         with MachineLock(machine.lock_keys).held("wait", on_wait=tell, should_stop=lambda: False):

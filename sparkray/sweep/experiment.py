@@ -25,6 +25,7 @@ from sparkray.sweep.start import as_root, ask, interrupted
 from sparkray.sweep.summary import Findings, show_summary, warnings_of
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_beside
+from sparkray.workflows.consent import require_consent
 from sparkray.workflows.interim import count_decided, left_out, standing_document, text_of
 from sparkray.workflows.options import Options, build_study
 from sparkray.workflows.prerequisites import is_elsewhere, must_fit_here
@@ -37,6 +38,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     """Plan, carry out what is not done, show what was found (`conclude` in its own way). Returns the exit status."""
     out = console(to_stderr=options.json)
     study = build_study(options)
+    require_consent(study, given=options.allow_insecure, but=options.trusted)
     if any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
         as_root()
     meter = LoadMeter()

@@ -11,6 +11,7 @@ from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
 from sparkray.timing import known_dataset
+from sparkray.workflows.consent import require_consent
 from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.prerequisites import must_fit_here
 
@@ -45,6 +46,7 @@ def _measure(options: Options, markdown_file: Path | None) -> int:
     """Carry the experiment out, then export its table where that was asked for. Returns the exit status."""
     if os.geteuid() == 0:  # others go on through sudo, and may do there what they may not here
         first = build_study(options)
+        require_consent(first, given=options.allow_insecure, but=options.trusted)
         if options.fresh or known_dataset(first, options.results_dir) is None:
             must_fit_here(first, options)
     from sparkray.sweep.experiment import sweep  # noqa: PLC0415 - what it imports takes longer than a refusal

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from sparkray.config.experiment import MOST_RUNS
 from sparkray.errors import InputError
 from sparkray.optimize.context import OptimizationRequest
 from sparkray.sweep.options import group
@@ -14,10 +15,12 @@ from sparkray.sweep.options import group
 # What an optimisation is asked for beside the options of every sweep, and its plan likewise.
 optimization_options = group(
     click.option(
-        "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Configurations to search."
+        "--trials", type=click.IntRange(1, 100_000), default=20, show_default=True, help="Configurations to search."
     ),
     click.option(
-        "--confirm-runs", type=click.IntRange(min=2), help="Fresh blocks that decide; default: 3 x --runs, at most 30."
+        "--confirm-runs",
+        type=click.IntRange(2, MOST_RUNS),
+        help="Fresh blocks that decide; default: 3 x --runs, at most 30.",
     ),
     click.option(
         "--security",
@@ -26,7 +29,6 @@ optimization_options = group(
         show_default=True,
         help="How much isolation flags may give up.",
     ),
-    click.option("--allow-insecure", is_flag=True, help="Try dangerous flags too, such as --privileged."),
     click.option(
         "--skip",
         type=click.Choice(["screen", "attribution"]),
@@ -49,7 +51,7 @@ def request_of(arguments: Mapping[str, Any]) -> OptimizationRequest:
 def refuse_optimization_options(experiment: str) -> None:
     """Refuses what only an optimisation is asked for. Raises InputError."""
     command = click.get_current_context()
-    for name in (one.name for one in fields(OptimizationRequest)):
+    for name in (one.name for one in fields(OptimizationRequest) if one.name != "allow_insecure"):
         if command.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise InputError(
                 f"--{name.replace('_', '-')}: experiment {experiment} is no optimisation",

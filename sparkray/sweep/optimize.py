@@ -20,6 +20,7 @@ from sparkray.sweep.options import FILE, options_of, sweep_options
 from sparkray.sweep.show import Terminal, console, print_json, show
 from sparkray.sweep.start import as_root, ask, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
+from sparkray.workflows.consent import require_consent
 from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import NAME
 from sparkray.workflows.options import Options
@@ -48,6 +49,7 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     as_root()
     out = console(to_stderr=options.json)
     context = optimization_context(options, request, measuring=True)
+    require_consent(context.study, given=request.allow_insecure)
     show_plan(context, options, out, levels=False)
     ask(options)
     try:

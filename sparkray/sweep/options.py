@@ -1,5 +1,6 @@
 """Command-line options that verbs share."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -7,11 +8,26 @@ from typing import Any, TypeVar
 
 import click
 
+from sparkray.config.experiment import MOST_REQUESTS, MOST_RUNS
 from sparkray.sweep.completion import complete_experiment, complete_models, complete_site
 from sparkray.workflows.options import PHASES, Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
+
+
+class Amount(click.FloatRange):
+    """A finite number above 0, of seconds or hours."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1e9, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Refuses what is no number, which no bound refuses."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
 
 
 def group(*options: Callable[[Any], Any]) -> Callable[[F], F]:
@@ -67,12 +83,12 @@ study_options = group(
     click.option("--environments", metavar="A,B", help="native, host, container_baseline, container_optimized."),
     click.option(
         "--runs",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, MOST_RUNS),
         envvar="RUNS_PER_MODEL",
         show_envvar=True,
         help="Runs per model and environment.",
     ),
-    click.option("--requests", type=click.IntRange(min=1), help="Requests per run."),
+    click.option("--requests", type=click.IntRange(1, MOST_REQUESTS), help="Requests per run."),
     click.option("--seed", type=int, help="Seed of order and prompts."),
     _RESULTS_DIR,
     setting_option(
@@ -81,6 +97,9 @@ study_options = group(
     click.option("--phase", envvar="TEST_PHASE", show_envvar=True, type=click.Choice(list(PHASES)), hidden=True),
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
     click.option("--json", is_flag=True, help=_JSON),
+)
+insecure_option = click.option(
+    "--allow-insecure", is_flag=True, help="Consent to flags and mounts with power over this machine, as --privileged."
 )
 # Those, and how it is carried out.
 sweep_options = group(
@@ -97,6 +116,7 @@ sweep_options = group(
         "--dashboard/--no-dashboard", default=True, show_default=True, help="Ray's dashboard, which costs CPU time."
     ),
     click.option("--fresh", is_flag=True, help="Start a new results folder; keep the old one."),
+    insecure_option,
     click.option("--yes", "-y", is_flag=True, help="Do not ask."),
 )
 
@@ -104,7 +124,7 @@ sweep_options = group(
 # Of the verbs that carry one plan out.
 seconds_option = click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(),
     metavar="N",
     help="Start no block that would end more than N seconds from now; the same command continues.",
 )

@@ -1,6 +1,7 @@
 """`plan`: every run of a study, its command line and its time, before anything starts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import click
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.container import run_line
 from sparkray.config.docker import cannot_act
+from sparkray.config.secrets import masked_words
 from sparkray.engines import load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint
@@ -16,19 +18,24 @@ from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.optimization_options import optimization_options, refuse_optimization_options, request_of
-from sparkray.sweep.options import options_of, study_options
+from sparkray.sweep.options import FILE, insecure_option, options_of, study_options
 from sparkray.sweep.show import console, print_json, show
 from sparkray.timing import Timing, known_dataset
+from sparkray.workflows.consent import dangers_in
 from sparkray.workflows.expected_hours import protocol_hours
-from sparkray.workflows.options import build_study
+from sparkray.workflows.options import build_study, site_of
 
 
 @click.command()
 @study_options
 @optimization_options
+@insecure_option
+@click.option("--optimized", type=FILE, help="Flags of container_optimized from a file, as `validate` takes them.")
 def plan(**arguments: Any) -> int:  # noqa: ANN401
     """List every run, its command line and its time; of an optimisation, every level. Starts nothing."""
     options = options_of(arguments)
+    if options.optimized is not None and options.experiment is None:
+        options = replace(options, experiment=site_of(options).validation)
     study = build_study(options)
     catalog = Catalog(data_root())
     if is_optimisation(study.experiment.name, map(catalog.site, catalog.site_names())):
@@ -43,6 +50,7 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
         "hours": _hours(runs, timing),
         "protocols": protocol_hours(study, runs, timing),
         "folded": equivalent,
+        "consent": [asdict(danger) for danger in dangers_in(study)],
         "warnings": engine_warnings(study, runs, load_engine(study.engine)),
         "runs": [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs],
     }
@@ -79,7 +87,7 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
         "model": run.model,
         "environment": run.environment,
         "replicate": run.replicate,
-        "engine_command": list(planned_command(study, run, engine).argv),
+        "engine_command": masked_words(planned_command(study, run, engine).argv),
         "docker_command": run_line(container) if container else None,
         "estimated_s": round(timing.run_s(run), 1),
         "level": run.level,

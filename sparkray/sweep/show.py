@@ -17,16 +17,17 @@ from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun
 from sparkray.records import SATURATED
 from sparkray.sweep.templates import rendered
-from sparkray.units import format_duration
+from sparkray.units import format_duration, shorten
 
 WIDTH_WITHOUT_TERMINAL = 110
+_MOST = 3000  # characters of a message
 _ONE_LINE = Column(no_wrap=True, overflow="ellipsis", ratio=1)
 
 
 def error_text(error: SparkrayError) -> str:
     """An error for the user: what is wrong, then what to do."""
-    text = f"sparkray: {error.message}"
-    return f"{text}\n  {error.remedy}" if error.remedy else text
+    text = f"sparkray: {shorten(error.message, _MOST)}"
+    return f"{text}\n  {shorten(error.remedy, _MOST)}" if error.remedy else text
 
 
 def console(*, to_stderr: bool) -> Console:

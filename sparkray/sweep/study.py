@@ -12,7 +12,7 @@ from rich.console import Console
 from sparkray.analysis.optimized import file_of, read
 from sparkray.catalog.weights import cache_folder
 from sparkray.config.model import Host, ModelCard, refusal
-from sparkray.config.site import Site
+from sparkray.config.site import CONTAINER_OPTIMIZED, Site
 from sparkray.errors import InputError
 from sparkray.execute.prepared_host import memory_for
 from sparkray.machine.doctor import examine, look
@@ -25,7 +25,7 @@ from sparkray.sweep.datasets import newest
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.optimize import run_optimisation
-from sparkray.sweep.options import options_of, sweep_options
+from sparkray.sweep.options import Amount, options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
 from sparkray.sweep.show import console, print_line, show
 from sparkray.sweep.start import as_root, ask
@@ -58,7 +58,7 @@ class Stages:
 @sweep_options
 @click.option(
     "--budget-hours",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Amount(),
     metavar="H",
     help="Measure fewer blocks, then fewer models, until the estimated hours fit.",
 )
@@ -249,7 +249,12 @@ def _stages(options: Options, site: Site, design: Design, quick: str | None = No
             models=",".join(kept) or quick,
             runs=design.optimize_runs,
         ),
-        asked=OptimizationRequest(trials=design.trials, confirm_runs=design.confirm_runs, output=output),
+        asked=OptimizationRequest(
+            trials=design.trials,
+            confirm_runs=design.confirm_runs,
+            allow_insecure=options.allow_insecure,
+            output=output,
+        ),
         validate=replace(
             options,
             experiment=site.validation,
@@ -257,5 +262,6 @@ def _stages(options: Options, site: Site, design: Design, quick: str | None = No
             runs=design.runs,
             settings=settings,
             optimized=output,
+            trusted=(CONTAINER_OPTIMIZED,),  # the stage before it found them, within what it was allowed to try
         ),
     )

@@ -86,7 +86,7 @@ def experiment_of(dataset: Dataset) -> Mapping[str, Any]:
     """The experiment that a dataset says it is of; where it does not say, the one that ships for calibration."""
     try:
         return cast("Mapping[str, Any]", json.loads((dataset.path / "experiment.json").read_text())["experiment"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return asdict(Catalog(data_root()).experiment(EXPERIMENT))
 
 

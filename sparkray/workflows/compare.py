@@ -31,9 +31,10 @@ from sparkray.config.recognise import (
     recognise,
     served_name_of,
 )
+from sparkray.config.secrets import is_secret
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.errors import InputError, StorageError, UnknownNameError
-from sparkray.store import write_atomically
+from sparkray.files import replace_file
 
 AGAINST = "container_against"
 _PRIMARY: Mapping[str, float] = {
@@ -295,8 +296,8 @@ def write_files(results: Path, card: Mapping[str, Any], experiment: Mapping[str,
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, content in files.items():
-            write_atomically(folder / file, yaml.safe_dump(dict(content), sort_keys=False, width=110).encode())
-            os.chmod(folder / file, 0o600)  # noqa: PTH101 - variables of the line may be secrets
+            text = yaml.safe_dump(dict(content), sort_keys=False, width=110)
+            replace_file(folder / file, text.encode(), mode=0o600)  # variables of the line may be secrets
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}", "Name another: --results-dir DIR") from None
     return folder / f"{name}.yaml"
@@ -342,6 +343,5 @@ def runs_for(minutes: float, seconds_of_a_block: float, *, least: int = 3, most:
 
 
 def secrets_in(lines: Sequence[DockerLine]) -> list[str]:
-    """Names of variables that look like secrets: their values are stored with the results."""
-    names = sorted({name for line in lines for name in line.environment})
-    return [name for name in names if re.search(r"TOKEN|SECRET|PASSWORD|API_KEY", name, re.IGNORECASE)]
+    """Names of variables that are secrets: the experiment's file, which only its owner can read, has their values."""
+    return sorted({name for line in lines for name in line.environment if is_secret(name)})

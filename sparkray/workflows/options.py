@@ -29,6 +29,7 @@ from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.workflows.optimized_file import with_environment
 
+_MOST_RUNS = 300_000
 PHASES: Mapping[str, tuple[str, ...]] = {
     "baseline": (NATIVE, CONTAINER_BASELINE),
     "optimization": (CONTAINER_OPTIMIZED,),
@@ -60,6 +61,8 @@ class Options:
     optimized: Path | None = None
     engine: str | None = None
     seconds: float | None = None
+    allow_insecure: bool = False
+    trusted: tuple[str, ...] = ()
 
 
 def build_study(options: Options) -> Study:
@@ -101,7 +104,15 @@ def build_study(options: Options) -> Study:
         )
     cards = tuple(catalog.select(experiment.models))
     study = Study(experiment, site, cards, treatments, engine_name, engine_options)
+    _check_size(study)
     return replace(study, treatments=tuple(_with_own(one, study, engine, given_options) for one in treatments))
+
+
+def _check_size(study: Study) -> None:
+    """Raises ConfigError for a plan that nobody can wait for, before it is made."""
+    total = study.experiment.runs * len(study.cards) * len(study.experiment.levels) * len(study.treatments)
+    if total > _MOST_RUNS:
+        raise ConfigError(f"the plan would have {total:,} runs, more than {_MOST_RUNS:,}", "Ask for fewer: --runs N")
 
 
 def _has_image_for(site: Site, engine_name: str, catalog: Catalog) -> bool:

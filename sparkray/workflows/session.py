@@ -164,7 +164,7 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
     progress.say(f"connecting to Ray at {options.address}" if options.address else "starting Ray")
     with connected(options.address, dashboard=options.dashboard) as cluster, interruptible(asked):
         if cluster.dashboard:
-            hint = login_hint()
+            hint = login_hint(cluster)
             progress.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
         session = Session(cluster, options, progress, asked)
         try:

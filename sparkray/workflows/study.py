@@ -8,6 +8,7 @@ from typing import Any
 
 from sparkray.checks import policies_of, repeating
 from sparkray.cluster import RunnerLostError
+from sparkray.config.secrets import masked
 from sparkray.errors import SparkrayError
 from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.progress import Progress
@@ -81,16 +82,15 @@ class Sweep:
             RefusedError: One check refuses run after run.
             SparkrayError: No further run is possible.
         """
-        self.dataset.describe_study(
-            {
-                "experiment": asdict(self.study.experiment),
-                "cards": [asdict(card) for card in self.study.cards],
-                "site": asdict(self.study.site),
-                "environments": [treatment.environment for treatment in measured(self.study)],
-                "engine_options": dict(self.study.engine_options),
-                "policies": policies_of(self.study),
-            }
-        )
+        document = {
+            "experiment": asdict(self.study.experiment),
+            "cards": [asdict(card) for card in self.study.cards],
+            "site": asdict(self.study.site),
+            "environments": [treatment.environment for treatment in measured(self.study)],
+            "engine_options": dict(self.study.engine_options),
+            "policies": policies_of(self.study),
+        }
+        self.dataset.describe_study(masked(document))
         self.dataset.check_space()
         before = self.dataset.done_run_ids()
         self.session.turn(self.study, self.dataset)

@@ -17,6 +17,7 @@ from sparkray.optimize.runner import InterruptedSweepError, drop_none, never_ove
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan
 from sparkray.progress import Progress, Reporter
 from sparkray.store import Dataset, open_dataset, write_atomically
+from sparkray.store.documents import read_document
 from sparkray.timing import Timing
 from sparkray.workflows.options import Options
 from sparkray.workflows.prerequisites import must_fit_here
@@ -115,7 +116,9 @@ class SessionRunner:
             SparkrayError: The study itself cannot be made ready.
         """
         path = dataset.path / _EXCLUDED
-        known: dict[str, str] = json.loads(path.read_text()) if path.is_file() else {}
+        known = (
+            dict(read_document(path, {str: str}, remedy="Remove it: Docker is asked again")) if path.is_file() else {}
+        )
         made = {row["run_id"] for row in dataset.read("runs", ["run_id"])}
         unknown = [t for t in candidates if t.in_container and key_of(t) not in known and not made & ids_of(study, t)]
         for treatment, why in self._refused(study, dataset, unknown):

@@ -40,7 +40,7 @@ def arguments(folder: Path, *, runs: int, trials: int) -> list[str]:
     space = folder / "space.yaml"
     space.write_text(SPACE)
     flags = [word for name in SHARED for word in ("--set", f"docker.container_baseline.{name}=host")]
-    flags += ["--set", "docker.container_baseline.security_opt=[seccomp=unconfined]"]
+    flags += ["--set", "docker.container_baseline.security_opt=[seccomp=unconfined]", "--allow-insecure"]
     asked = ["--runs", str(runs), "--trials", str(trials), "--confirm-runs", "2", "--yes", "--no-dashboard"]
     asked += ["--set", "experiment.timeout_s=15"]
     site = ["--site", "cpu", "--set", f"site.space={space}", "--results-dir", str(folder / "results")]
@@ -88,7 +88,15 @@ def test_an_optimisation_ends_with_an_answer_and_the_same_command_again_measures
     assert {stage: rows_of(tmp_path, stage).height for stage in made} == made
     checked = sparkray(
         *("validate", "--site", "cpu", "--optimized", document["output"], "--runs", "1", "--yes", "--no-dashboard"),
-        *("--results-dir", str(tmp_path / "results"), *DOUBLE, "--json", "--set", "experiment.fold=false"),
+        *(
+            "--results-dir",
+            str(tmp_path / "results"),
+            *DOUBLE,
+            "--json",
+            "--set",
+            "experiment.fold=false",
+            "--allow-insecure",
+        ),
     )
     assert checked.document()["runs"]["ok"] == 3, checked.err
 

@@ -121,3 +121,21 @@ def test_status_of_nothing_says_how_to_start(command_line: Call, tmp_path: Path)
     assert (done.status, done.out) == (2, "")
     assert str(tmp_path / "none") in done.err
     assert "sparkray quick" in done.err
+
+
+def test_messages_have_a_bound(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    long = "m" * 300
+    lines = [
+        f"{long}{model},{arm},{run},{10**6 + model}"
+        for model in range(150)
+        for arm in ("native", "docker")
+        for run in (1, 2)
+    ]
+    table.write_text("\n".join(["model,environment,iteration,output_throughput_tok_s", *lines]) + "\n")
+    main(["audit", str(table), "--site", "dgx-spark", "--batch", "1"])
+    said = "".join(capsys.readouterr())
+    assert 0 < len(said) < 60_000
+    assert main([*PLAN, "--models", "x" * 100_000]) == 2
+    assert main([*PLAN, "--set", f"site.image=[{'x' * 100_000}"]) == 2
+    assert len("".join(capsys.readouterr())) < 10_000

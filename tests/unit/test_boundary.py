@@ -1,11 +1,14 @@
 """The file boundary: what is wrong with a file is said with its source, its key, its value and the nearest known key."""
 
 import copy
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sparkray.config.boundary import parse
+from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.docker import DockerOptions
 from sparkray.config.experiment import Experiment, Workload
 from sparkray.config.model import ModelCard
@@ -187,3 +190,89 @@ def test_what_is_no_mapping_is_refused(mapping: object) -> None:
 def test_numbers_are_taken_where_text_is_meant(key: str, value: int, meant: str) -> None:
     site = parse(Site, changed(Site, f"modes.m.{key}", value), "f")
     assert getattr(site.modes["m"], key) == meant
+
+
+HOSTILE = {
+    "a key twice": ("a: 1\nb: 2\na: 3\n", "the key 'a' stands twice"),
+    "a list as a key": ("? [1, 2]\n: 3\n", "no plain value"),
+    "deep": ("a: " + "[" * 200 + "]" * 200, "nested more than 100 deep"),
+    "deep blocks": ("- " * 5000 + "a", "nested more than 100 deep"),
+    "very deep": ("a: " + "[" * 100_000, "nested more than 100 deep"),
+    "aliases of aliases": (
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        "more than 500,000 values",
+    ),
+    "itself": ("a: &a [*a]\n", "more than 500,000 values"),
+    "no date": ("a: 2026-13-45\n", "month must be in 1..12"),
+    "a number of 5,000 digits": (f"a: {'9' * 5000}\n", "is not valid YAML"),
+    "no text": (b"a: \xff\xfe\n", "cannot be read"),
+    "a list": ("- 1\n", "expected keys and values, got list"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_refused_at_once_and_in_few_words(tmp_path: Path, what: str) -> None:
+    content, words = HOSTILE[what]
+    path = tmp_path / "f.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    began = time.process_time()
+    with pytest.raises(ConfigError) as error:
+        read_yaml(path)
+    assert words in str(error.value)
+    assert len(str(error.value)) < 1000
+    assert time.process_time() - began < 2
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f.yaml")
+    for path in (tmp_path / "f.yaml", Path("/proc/kmsg"), tmp_path, Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            read_yaml(path)
+
+
+def test_many_keys_are_read_in_linear_time(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text("".join(f"key{number}: 1\n" for number in range(20_000)))
+    began = time.process_time()
+    assert len(read_yaml(path)) == 20_000
+    assert time.process_time() - began < 2
+
+
+def test_aliases_that_repeat_little_are_fine(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text("a: &x {b: [1, '[[['], c: 2}\nd: *x\ne: {<<: *x, f: 3}\n")
+    assert read_yaml(path)["e"] == {"b": [1, "[[["], "c": 2, "f": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "words"),
+    [
+        (Experiment, "runs", 10**20, "more than 64 bits"),
+        (Experiment, "runs", 10**8, "less than or equal to 100000"),
+        (Experiment, "runs", True, "a number is needed"),
+        (Experiment, "workload.requests", 10**9, "less than or equal to 1000000"),
+        (Experiment, "timeout_s", float("inf"), "finite"),
+        (Experiment, "margins.latency_mean_ms", float("nan"), "finite"),
+        (Experiment, "name", "n" * 300, "at most 200 bytes"),
+        (Experiment, "question", ["x" * 10_000], "characters"),
+        (Site, "memory_gib", float("inf"), "finite"),
+        (Site, "modes.m.cpuset_cpus", "0-99999999999", "a number above 65535"),
+        (Site, "modes.m.cpus", float("inf"), "finite"),
+        (Site, "modes.m.cpus", True, "a number is needed"),
+        (Site, "modes.m.shm_size", "9" * 30 + "g", "more bytes than 64 bits"),
+        (Site, "modes.m.pids_limit", 10**30, "more than 64 bits"),
+        (ModelCard, "shape.vocab", True, "a number is needed"),
+        (ModelCard, "shape.params_total", float("inf"), "finite"),
+    ],
+)
+def test_a_value_out_of_every_bound_is_refused(kind: type[Any], key: str, value: object, words: str) -> None:
+    said = refused(kind, changed(kind, key, value))
+    assert words in said
+    assert len(said) < 1000
+
+
+def test_a_file_full_of_faults_is_told_in_few_words() -> None:
+    said = refused(Experiment, EXPERIMENT | {f"key{number}": 1 for number in range(5000)})
+    assert said.endswith("more")
+    assert len(said) < 20_000

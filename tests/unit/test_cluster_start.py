@@ -1,11 +1,21 @@
 """Ray's start: what it raises becomes an error of ours with a remedy, and a time-out is tried once more."""
 
+import fcntl
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
-from sparkray.cluster import start
+from sparkray.cluster import connected, start
+from sparkray.cluster.start import must_answer
 from sparkray.errors import ClusterError
+from sparkray.machine.ray_folder import _remove_dead
 
 TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
@@ -52,3 +62,87 @@ def test_an_error_of_another_kind_stays_itself() -> None:
     init, _ = failing(Exception("something new"))
     with pytest.raises(Exception, match="something new"):
         start(init, address="local", origin="")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://127.0.0.1:8265", "no HOST:PORT of a Ray cluster"),
+        ("garbage", "no HOST:PORT of a Ray cluster"),
+        ("127.0.0.1:99999999999", "no HOST:PORT of a Ray cluster"),
+        ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (from RAY_ADDRESS)"),
+        ("no..such..host:6379", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_at_which_nobody_answers_is_refused_at_once(address: str, said: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ClusterError) as refused:
+        must_answer(address, "RAY_ADDRESS", patience_s=2.0)
+    assert said in refused.value.message
+    assert "RAY_ADDRESS" in refused.value.remedy
+    assert time.monotonic() - began < 15
+
+
+def with_tmpdir(value: str) -> str:
+    """Where a process with this TMPDIR puts Ray's folder, or what it is told."""
+    code = (
+        "from sparkray.machine.ray_folder import base_folder\nfrom sparkray.errors import ClusterError\n"
+        "try:\n    print(base_folder())\nexcept ClusterError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TMPDIR": value}, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_tmpdir_that_ray_cannot_use_is_named_or_left_for_a_short_one(tmp_path: Path) -> None:
+    assert "TMPDIR=/no/such/folder is no folder that this user can write to. Set TMPDIR" in with_tmpdir(
+        "/no/such/folder"
+    )
+    deep = tmp_path / ("d" * 95)
+    deep.mkdir()
+    assert with_tmpdir(str(deep)) == "/tmp"
+    assert with_tmpdir("/var/tmp") == "/var/tmp"
+
+
+def test_the_folder_of_a_killed_sweep_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    for name in ("ray-dead", "ray-lives", "ray-young"):
+        (tmp_path / name).mkdir(mode=0o700)
+        (tmp_path / name / "in-use").touch()
+        if name != "ray-young":
+            os.utime(tmp_path / name / "in-use", (0, 0))
+    with (tmp_path / "ray-lives" / "in-use").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_dead(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"ray-lives", "ray-young"}
+
+
+def listening(pids: set[int]) -> list[str]:
+    """Addresses of the TCP sockets on which processes listen, as the kernel lists them, in hexadecimal."""
+    own = set()
+    for pid in pids:
+        with suppress(OSError):
+            own |= {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    found = []
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            parts = line.split()
+            if parts[3] == "0A" and f"socket:[{parts[9]}]" in own:
+                found.append(parts[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.ray
+def test_a_ray_of_our_own_listens_on_loopback_alone_in_a_folder_that_is_private() -> None:
+    with connected(None) as cluster:
+        assert cluster.token is not None
+        runner = cluster.runner(None, "q", "wait", print, lambda: False)
+        me = psutil.Process()
+        sockets = listening({me.pid, runner.pid, *(child.pid for child in me.children(recursive=True))})
+        assert len(sockets) > 5
+        assert set(sockets) <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+        assert cluster.token.stat().st_mode & 0o777 == 0o600
+        assert cluster.token.parent.stat().st_mode & 0o777 == 0o700
+        runner.release()
+        assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(cluster.token)  # and not one in a home
+    assert not cluster.token.parent.exists()

@@ -182,6 +182,19 @@ def test_docker_refuses_a_named_engine_that_does_not_do(address: str, said: str)
     assert address in done.stderr
 
 
+def test_docker_sees_an_engine_beside_which_it_starts_none_without_a_bridge(tmp_path: Path) -> None:
+    program = tmp_path / "dockerd"
+    shutil.copy(shutil.which("sleep") or "sleep", program)
+    with subprocess.Popen([str(program), "60"]) as engine:
+        try:
+            seen = _run("bash", "scripts/docker.sh", "neighbours").stdout.split()
+        finally:
+            engine.kill()
+    assert str(engine.pid) in seen
+    script = (ROOT / "scripts" / "docker.sh").read_text()
+    assert script.index('others="$(neighbours)"') < script.index("--bridge=none && return")
+
+
 def test_a_detached_program_inherits_nothing_of_its_caller(tmp_path: Path) -> None:
     log, pid = tmp_path / "log", tmp_path / "pid"
     show = 'nice; echo "left=$LEFT"; cut -d" " -f6 /proc/$$/stat; echo "pid=$$"; grep SigIgn /proc/$$/status; echo end'

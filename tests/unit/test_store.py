@@ -257,7 +257,8 @@ def test_inputs_and_logs_are_kept(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_progress_is_reported_and_never_a_reason_to_fail(dataset: Dataset) -> None:
     assert dataset.progress() is None
-    state: dict[str, Any] = {"run": 3, "of": 9}
+    run = {"run_id": "r", "environment": "native", "model": "A"}
+    state: dict[str, Any] = {"run": 3, "of": 9, **run, "since": 1.5, "eta_s": 0}
     dataset.write_progress(state)
     assert dataset.progress() == state
     (dataset.path / "progress.json").write_text("{")

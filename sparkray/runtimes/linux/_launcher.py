@@ -132,7 +132,7 @@ def main() -> None:
     """Read the spec, become the engine."""
     with open(sys.argv[1], encoding="utf-8") as file:  # noqa: PTH123
         spec = json.load(file)
-    error = os.open(spec["error"], os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+    error = os.open(spec["error"], os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
         isolate = isolation_of(spec)
         program = b""

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from sparkray.errors import RunUnreadyError
+from sparkray.files import fresh_file
 from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
 from sparkray.runtimes.linux.isolation import isolated
 from sparkray.runtimes.linux.owner import VARIABLE, Owner, this_process
@@ -179,7 +180,11 @@ def launch_spec(launch: Launch, error: Path) -> dict[str, Any]:
 
 
 def _launch(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
+    try:
+        output = fresh_file(log)
+    except OSError as error:
+        raise RunUnreadyError(f"the engine's log {log} cannot be made: {error.strerror or error}") from None
+    with output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from sparkray.metrics import BY_NAME
 from sparkray.report.format import grouped, listed, shown
 from sparkray.schema import capital, unit_of
 from sparkray.stats.reasons import worded
-from sparkray.units import format_duration
+from sparkray.units import format_duration, shorten
 
 # Names of the usual metrics for a narrow terminal.
 SHORT: Mapping[str, str] = {
@@ -67,7 +67,7 @@ def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
     made.globals["table"] = lambda head, rows: "\n".join(table(head, rows, width))
     made.globals["duration"] = format_duration
     made.filters |= {"num": shown, "listed": listed, "grouped": grouped, "short": short, "arm": arm, "heading": heading}
-    made.filters |= {"shell": shlex.join, "reason": worded}
+    made.filters |= {"shell": shlex.join, "reason": worded, "shorten": shorten}
     return [line.rstrip() for line in made.get_template(name).render(values).splitlines() if line.strip()]
 
 

@@ -1,0 +1,146 @@
+"""Files that somebody else may have prepared: no link is followed, no FIFO waited for, no more read than is expected.
+
+A folder that several users may write to (`/run/lock`, `/tmp`) can hold a link or a FIFO at any name that can be guessed,
+and a path that a user gives can be a device. Everything here raises OSError with a reason in plain words.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from sparkray.units import MIB
+
+_LIMIT_BYTES = 64 * MIB
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_PSEUDO = (Path("/proc"), Path("/sys"))
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, follow: bool = True) -> int:
+    """A descriptor of a regular file; never blocks.
+
+    Args:
+        path: The file.
+        flags: As of `os.open`, without O_CREAT and O_TRUNC: the file is judged once more when it is open.
+        follow: Whether its last part may be a link.
+
+    Raises:
+        OSError: It is not there, no regular file, or a file of the kernel (`/proc`, `/sys`), whose read may block.
+    """
+    _must_be_regular(path, path.stat(follow_symlinks=follow))  # opening a device can already act
+    careful = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    handle = os.open(path, flags | careful)
+    try:
+        _must_be_regular(path, os.fstat(handle))
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file, before another library opens it. Raises OSError."""
+    os.close(open_regular(path))
+
+
+def read_regular(path: Path, *, limit: int = _LIMIT_BYTES, follow: bool = True) -> bytes:
+    """What a regular file holds.
+
+    Raises:
+        OSError: As `open_regular`, or it is larger than `limit` bytes.
+    """
+    with os.fdopen(open_regular(path, follow=follow), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit // MIB or 1} MiB", str(path))
+    return data
+
+
+def replace_file(path: Path, data: bytes, *, mode: int | None = None, durable: bool = False) -> None:
+    """Write, then rename: the file is there whole, or not at all. A link at its name is replaced, not followed.
+
+    Args:
+        path: The file.
+        data: What is in it.
+        mode: Its permissions; None: what the umask leaves.
+        durable: Whether it must be there after a power cut.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        partial.rename(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def fresh_file(path: Path) -> BinaryIO:
+    """A new file, open for writing, in the place of whatever lies at its name. Raises OSError."""
+    path.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
+
+
+def drop_foreign(folder: Path) -> None:
+    """Remove what a program must not leave below a folder that is read next: links that lead out of it, FIFOs, devices.
+
+    A program in a container knows other files by the same paths; read on the host, its link shows one of the host's.
+    """
+    top = os.path.realpath(folder)
+    for parent, folders, names in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *names)):
+            with suppress(OSError):  # it is gone again
+                if _is_foreign(path, top):
+                    path.unlink()
+
+
+def rewrite_file(path: Path, data: bytes) -> None:
+    """Replace what an existing file holds, where its folder allows no other way: never through a link of any kind.
+
+    Raises:
+        OSError: It is no regular file, has a second name, or belongs to somebody who refuses.
+    """
+    with os.fdopen(open_regular(path, os.O_WRONLY, follow=False), "wb") as file:
+        if os.fstat(file.fileno()).st_nlink != 1:
+            raise OSError(errno.EMLINK, "it has a second name (a hard link)", str(path))
+        file.truncate()
+        file.write(data)
+
+
+def _is_foreign(path: Path, top: str) -> bool:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return not Path(os.path.realpath(path)).is_relative_to(top)
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _must_be_regular(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kind = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "of another kind")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    for folder in _PSEUDO:
+        with suppress(FileNotFoundError):
+            if found.st_dev == folder.stat().st_dev:
+                raise OSError(errno.EINVAL, f"it is a file of the kernel ({folder}), not a regular file", str(path))

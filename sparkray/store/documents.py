@@ -1,0 +1,138 @@
+"""What a dataset's files hold, checked when it is read back: anybody can have changed, cut or replaced one.
+
+A shape is a type, a tuple of types, `[shape]` for a list, `{str: shape}` for any keys, or `{"key": shape}`, in which a key
+that ends in `?` may be missing or null and keys that are not named may hold anything. pydantic, which checks what users
+write, takes too long to import for `status`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from sparkray.config.boundary import read_json
+from sparkray.errors import DatasetError
+from sparkray.records import STATUSES
+from sparkray.units import did_you_mean, short
+
+NUMBER = (int, float)
+DESCRIPTION = {"format": str, "experiment": str, "definition_sha256": str}
+PROGRESS = {"run": int, "of": int, "run_id": str, "environment": str, "model": str, "since": NUMBER, "eta_s": NUMBER}
+STUDY = {
+    "experiment?": {
+        "name?": str,
+        "question?": str,
+        "runs?": int,
+        "seed?": int,
+        "order?": str,
+        "margins?": {str: NUMBER},
+        "primary_metrics?": [str],
+        "families?": {str: [str]},
+        "planned_effect?": NUMBER,
+        "sequential?": {"looks": [int], "spending": str},
+        "workload?": {},
+        "protocol?": {},
+        "checks?": {str: str},
+        "models?": [str],
+        "environments?": [str],
+    },
+    "cards?": [{"name": str}],
+    "site?": {"name?": str, "environments?": {str: {}}},
+    "environments?": [str],
+    "policies?": {str: str},
+}
+ROW = {"run_id": str, "attempt": int, "host": str, "model": str, "environment": str, "deviations": str}
+JSON_COLUMNS: Mapping[str, type] = {
+    "machine": dict,
+    "start_state": dict,
+    "effective_state": dict,
+    "slo": dict,
+    "deviations": list,
+}
+NEVER_NULL: Mapping[str, tuple[str, ...]] = {
+    "runs": ("run_id", "attempt", "model", "environment", "status"),
+    "requests": ("run_id", "attempt"),
+    "samples": ("run_id", "attempt"),
+    "checks": ("run_id", "attempt", "check", "verdict"),
+}
+WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "runs": {"status": STATUSES},
+    "checks": {"verdict": ("pass", "warn", "invalid")},
+}
+_KINDS = {dict: "keys and values", list: "a list", str: "text", int: "a whole number", float: "a number"}
+REMOVE = "Remove the file: its run is measured again"
+
+
+def read_document(path: Path, shape: Any, *, remedy: str) -> Mapping[str, Any]:  # noqa: ANN401 - see the module
+    """A JSON file of a dataset.
+
+    Raises:
+        DatasetError: It cannot be read, is not valid JSON, or has another shape; with the key, the value and `remedy`.
+    """
+    try:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise DatasetError(f"{path} cannot be read: {reason}", remedy) from None
+    wrong = unlike(document, shape)
+    if wrong is not None:
+        raise DatasetError(f"{path} is not what sparkray writes there: {wrong}", remedy)
+    return cast("Mapping[str, Any]", document)
+
+
+def unlike(value: object, shape: Any, where: str = "") -> str | None:  # noqa: ANN401 - see the module
+    """How a value differs from a shape, in words; None where it does not."""
+    if isinstance(shape, dict):
+        return _kind(value, dict, where) or _unlike_keys(cast("Mapping[str, Any]", value), shape, where)
+    if isinstance(shape, list):
+        items = cast("Sequence[object]", value)
+        wrong = _kind(value, list, where)
+        return wrong or next(filter(None, (unlike(item, shape[0], f"{where}[]") for item in items)), None)
+    return _kind(value, shape, where)
+
+
+def _unlike_keys(value: Mapping[str, Any], shape: Mapping[Any, Any], where: str) -> str | None:
+    prefix = f"{where}." if where else ""
+    if str in shape:
+        return next(filter(None, (unlike(item, shape[str], f"{prefix}{key}") for key, item in value.items())), None)
+    for key, inner in shape.items():
+        name, optional = key.removesuffix("?"), key.endswith("?")
+        if optional and value.get(name) is None:
+            continue
+        if name not in value:
+            near = did_you_mean(name, map(str, value))
+            return f"key {prefix + name!r} is missing{f' (it has {near!r})' if near else ''}"
+        wrong = unlike(value[name], inner, prefix + name)
+        if wrong is not None:
+            return wrong
+    return None
+
+
+def _kind(value: object, kinds: Any, where: str) -> str | None:  # noqa: ANN401 - see the module
+    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+    if isinstance(value, wanted) and not isinstance(value, bool):
+        return None
+    return f"{where or 'the whole'} is {short(value, 80)}, not {_KINDS[wanted[-1]]}"
+
+
+def odd_row(table: str, row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row of a table, in words; None where nothing is. Columns that it lacks are not judged."""
+    for name in NEVER_NULL[table]:
+        if name in row and row[name] is None:
+            return f"{name} is null"
+    for name, words in WORDS.get(table, {}).items():
+        if name in row and row[name] not in words:
+            return f"{name} is {short(row[name], 80)}, not one of {', '.join(words)}"
+    if table == "runs":
+        return next(filter(None, (_odd_json(name, row.get(name), kind) for name, kind in JSON_COLUMNS.items())), None)
+    return None
+
+
+def _odd_json(name: str, text: str | None, kind: type) -> str | None:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return f"{name} is {short(text, 80)}, which is not valid JSON"
+    return None if value is None else _kind(value, kind, name)

@@ -1,0 +1,183 @@
+"""Power over the host needs consent, wherever it is asked for, and what is secret is neither shown nor stored."""
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from builders import Ended
+
+from sparkray.config.container import ContainerSpec, run_line
+from sparkray.config.docker import DockerOptions
+from sparkray.config.docker_columns import column_values
+from sparkray.config.docker_line import Shell, parse_words
+from sparkray.config.privilege import dangers_of
+from sparkray.config.secrets import hidden, is_secret, masked, masked_words, secret_values
+from sparkray.errors import InputError
+from sparkray.store import open_dataset
+from sparkray.sweep import main
+from sparkray.workflows.consent import dangers_of_mounts
+
+Call = Callable[..., Ended]
+SITE = "docker.container_baseline"
+EXPERIMENT: dict[str, Any] = {
+    "name": "mine",
+    "question": "?",
+    "models": ["SmolLM2-135M"],
+    "environments": ["native", "container_mine"],
+    "runs": 1,
+    "workload": {"requests": 2, "input_tokens": 8, "output_tokens": 4},
+    "margins": {"latency_mean_ms": 0.01},
+    "primary_metrics": ["latency_mean_ms"],
+    "containers": {"container_mine": {"options": {"cap_add": ["SYS_ADMIN"]}}},
+}
+
+
+def written(path: Path, document: object) -> str:
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def asking(source: str, folder: Path) -> list[str]:
+    """Words of a command line that asks for power over the host in one of the ways there are."""
+    match source:
+        case "--set":
+            return ["baseline", "--set", f"{SITE}.privileged=true"]
+        case "site file":
+            own = {"container_baseline": {"options": {"security_opt": ["seccomp=unconfined"]}}}
+            return ["baseline", "--site", written(folder / "s.yaml", {"inherits": "cpu", "environments": own})]
+        case "experiment file":
+            return ["baseline", "--experiment", written(folder / "e.yaml", EXPERIMENT)]
+        case "optimized file":
+            document = {"format": "sparkray-environment/1", "options": {"pid": "host"}}
+            return ["validate", "--optimized", written(folder / "o.yaml", document)]
+        case "mode":
+            return ["validate", "--mode", "privileged"]
+        case "mount":
+            recipe = yaml.safe_load(Path("conf/engines/llamacpp-server.yaml").read_text())
+            recipe = {**recipe, "name": "mine", "volumes": ["/:/all"]}
+            return ["baseline", "--experiment", "local-serve", "--engine", written(folder / "r.yaml", recipe)]
+    raise AssertionError(source)
+
+
+@pytest.mark.parametrize("source", ["--set", "site file", "experiment file", "optimized file", "mode", "mount"])
+def test_a_sweep_refuses_power_over_the_host_without_consent(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, source: str
+) -> None:
+    words = [*asking(source, tmp_path), "--results-dir", str(tmp_path / "results"), "--yes"]
+    words += [] if "--site" in words else ["--site", "cpu"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "need consent" in said
+    assert "--allow-insecure" in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_plan_shows_what_an_optimised_environment_asks_for(command_line: Call, tmp_path: Path) -> None:
+    words = asking("optimized file", tmp_path)[1:]
+    done = command_line("plan", "--site", "cpu", *words, "--runs", "1")
+    assert "needs consent (--allow-insecure): container_optimized: --pid=host" in done.out
+
+
+def test_what_a_shipped_site_asks_for_needs_none(command_line: Call) -> None:
+    done = command_line("plan", "--site", "cpu", "--runs", "1", "--json", "--set", f"{SITE}.ipc=host")
+    assert json.loads(done.out)["consent"] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"privileged": True}, ["--privileged"]),
+        ({"security_opt": ("apparmor:unconfined",)}, ["--security-opt=apparmor=unconfined"]),
+        ({"security_opt": ("label=disable",)}, ["--security-opt=label=disable"]),
+        ({"security_opt": ("no-new-privileges",)}, []),
+        ({"ipc": "container:other"}, ["--ipc=container:other"]),
+        ({"ipc": "private", "pid": None}, []),
+        ({"cap_add": ("cap_sys_nice", "CHOWN")}, ["--cap-add=SYS_NICE"]),
+        ({"device": ("/dev/nvidia0", "/dev/mem")}, ["--device=/dev/mem"]),
+        ({"other": ("--userns=host", "--group-add=10")}, ["--userns=host"]),
+        ({"other": ("--volume=/:/all", "--security-opt=systempaths=unconfined")}, None),
+    ],
+)
+def test_the_options_that_give_power(options: dict[str, Any], words: list[str] | None) -> None:
+    asked = DockerOptions(**options)
+    assert list(dangers_of(asked)) == (list(options["other"]) if words is None else words)
+
+
+def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to("/")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "service").mkdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(tmp_path / "service" / "api"))
+        for source, read_only, found in (
+            ("/", True, True),
+            ("/usr/../", True, True),
+            (str(tmp_path / "root"), True, True),
+            ("/etc", True, True),
+            ("/etc/localtime", True, False),
+            ("/etc/localtime", False, True),
+            ("/usr", True, False),
+            ("/usr/local", False, True),
+            ("/nowhere/docker.sock", True, True),
+            (str(tmp_path / "service"), True, True),
+            (str(tmp_path / "service" / "api"), True, True),
+            (str(tmp_path / "data"), False, False),
+        ):
+            assert bool(dangers_of_mounts([(source, "/inside", read_only)])) is found, source
+
+
+@pytest.mark.parametrize("image", ["--privileged", "-", "a b", "a\nb"])
+def test_an_image_is_no_option(image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(InputError, match="the image"):
+        parse_words(["docker", "run", "--", image], Shell({}, "/", lambda _: ""))
+    assert main(["plan", "--site", "cpu", "--set", f"site.image={json.dumps(image)}"]) == 2
+    assert "the image" in capsys.readouterr().err
+
+
+SECRET = "hf_abcdefgh"
+
+
+def test_secrets_are_known_by_their_names() -> None:
+    secret = ["HF_TOKEN", "ngc_api_key", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "APIKEY", "--api-key", "OPENAI_KEY"]
+    plain = [
+        "TOKENIZERS_PARALLELISM",
+        "MAX_TOKENS",
+        "PWD",
+        "KEYBOARD",
+        "--max-num-batched-tokens",
+        "key",
+        "SECRETS_DIR",
+    ]
+    assert [is_secret(name) for name in (*secret, *plain)] == [True] * len(secret) + [False] * len(plain)
+
+
+def test_a_printed_line_takes_secrets_from_the_shell() -> None:
+    options = DockerOptions(env=(f"HF_TOKEN={SECRET}", "LEVEL=5"))
+    spec = ContainerSpec(
+        "n", "i", ("serve", "--api-key", SECRET, "--port=1"), options, {"NGC_API_KEY": SECRET, "A": "b"}
+    )
+    line = run_line(spec)
+    assert SECRET not in line
+    for kept in ("-e=HF_TOKEN ", "--env=NGC_API_KEY ", "--env=A=b", "-e=LEVEL=5", "--api-key '***' --port=1"):
+        assert kept in line
+    assert column_values(options)["docker_env"] == ["HF_TOKEN=***", "LEVEL=5"]
+    assert masked_words(["--api-key", "--port=1"]) == ["--api-key", "--port=1"]
+
+
+def test_what_is_kept_of_a_run_holds_no_secret(tmp_path: Path) -> None:
+    values = secret_values({"HF_TOKEN": SECRET, "LEVEL": "debugging", "A_TOKEN": "abc"}, ["--api-key=sk-secret"])
+    assert values == ("hf_abcdefgh", "sk-secret")
+    assert hidden(f"401 for {SECRET} and sk-secret", values) == "401 for *** and ***"
+    document = {"engine": {"environment": {"HF_TOKEN": SECRET, "A": "1"}, "arguments": ("--api-key", SECRET)}}
+    assert masked(document) == {
+        "engine": {"environment": {"HF_TOKEN": "***", "A": "1"}, "arguments": ["--api-key", "***"]}
+    }
+    log = tmp_path / "engine.log"
+    log.write_text(f"login with {SECRET}\n")
+    dataset = open_dataset(tmp_path, "question", "d" * 64)
+    dataset.keep_log("r", 1, log, values)
+    assert (dataset.path / "logs" / "r-1.log").read_text() == "login with ***\n"

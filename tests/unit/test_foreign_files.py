@@ -1,0 +1,184 @@
+"""A dataset's files are input too: foreign, cut and changed ones are refused by name with a remedy, never as a defect."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from builders import outcome
+
+from sparkray.analysis.frames import open_frames
+from sparkray.errors import DatasetError, host_error_of
+from sparkray.store import Dataset, existing, open_dataset
+from sparkray.sweep import main
+
+Spoil = Callable[[Path], object]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    made = open_dataset(tmp_path, "question", "d" * 64)
+    for run_id in ("r1", "r2"):
+        made.write(outcome(run_id))
+    return made
+
+
+def with_value(column: str, value: object) -> Spoil:
+    """One column of a stored row changed."""
+
+    def spoil(path: Path) -> None:
+        table = pq.read_table(path)
+        index = table.schema.get_field_index(column)
+        kind = pa.int64() if isinstance(value, int) else table.schema.field(column).type
+        pq.write_table(table.set_column(index, column, pa.array([value], kind)), path)
+
+    return spoil
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    path.write_bytes(data)
+
+
+def foreign(path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), path)
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+SPOILT: dict[str, Spoil] = {
+    "foreign": foreign,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "flipped": flipped,
+    "empty": lambda path: path.write_bytes(b""),
+    "a FIFO": fifo,
+    "null model": with_value("model", None),
+    "null status": with_value("status", None),
+    "unknown status": with_value("status", "fine"),
+    "status of another type": with_value("status", 3),
+    "no JSON": with_value("machine", "{"),
+    "JSON of another shape": with_value("deviations", "{}"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_spoilt_file_of_runs_is_refused_by_name(dataset: Dataset, what: str) -> None:
+    path = dataset.path / "runs" / "r1-1.parquet"
+    SPOILT[what](path)
+    readers: list[Callable[[], object]] = [lambda: dataset.read("runs")]
+    if what != "a FIFO":
+        readers.append(lambda: open_frames(dataset.path))
+    for read in readers:
+        with pytest.raises(DatasetError) as error:
+            read()
+        if "flipped" not in what:
+            assert "r1-1.parquet" in error.value.message
+        assert error.value.remedy
+        assert len(str(error.value)) < 1000
+
+
+def test_a_null_verdict_is_refused(dataset: Dataset) -> None:
+    with_value("verdict", None)(dataset.path / "checks" / "r1-1.parquet")
+    with pytest.raises(DatasetError, match="not a file of the table checks: verdict is null"):
+        dataset.read("checks")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("dataset.json", "[]", "the whole is [], not keys and values"),
+        ("dataset.json", '{"format": "sparkray-dataset/1"}', "key 'experiment' is missing"),
+        ("dataset.json", '{"format": 1, "experiment": "q", "definition_sha256": "d"}', "format is 1, not text"),
+        ("dataset.json", "{" * 50_000, "cannot be read"),
+        ("experiment.json", '{"experiment": []}', "experiment is [], not keys and values"),
+        ("experiment.json", '{"experiment": {"margins": {"latency_mean_ms": "x"}}}', "margins.latency_mean_ms is 'x'"),
+        ("experiment.json", '{"cards": [1]}', "cards[] is 1, not keys and values"),
+        ("experiment.json", '{"experiment": {"runs": true}}', "runs is True, not a whole number"),
+        ("calibration.json", '{"metrics": [1]}', "metrics is [1], not keys and values"),
+    ],
+)
+def test_a_document_of_another_shape_is_refused_by_key(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str], name: str, content: str, said: str
+) -> None:
+    (dataset.path / name).write_text(content)
+    assert main(["analyze", str(dataset.path)]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert name in err
+    assert "unforeseen" not in err
+    assert len(err) < 1000
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '{"run": "x"}', "{", '{"run": 1, "of": 2, "since": "now"}'])
+def test_odd_progress_is_no_progress(dataset: Dataset, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (dataset.path / "progress.json").write_text(content)
+    (dataset.spool / "r3-1").mkdir()
+    assert main(["status", str(dataset.path)]) == 0
+    assert "2 ok" in capsys.readouterr().out
+
+
+def test_folders_that_are_not_ours_are_passed_over(dataset: Dataset, capfdbinary: Any) -> None:
+    root = dataset.path.parent
+    for name in (
+        "question@²",
+        "question@-1",
+        "question@" + "9" * 60,
+        os.fsdecode(b"question@\xff"),
+        os.fsdecode(b"\xff"),
+    ):
+        (root / name).mkdir()
+        (root / name / "dataset.json").write_text((dataset.path / "dataset.json").read_text())
+    assert existing(root, "question") == [dataset]
+    assert main(["status", "--results-dir", str(root)]) == 0
+    assert b"2 ok" in capfdbinary.readouterr().out
+    assert open_dataset(root, "question", "e" * 64).path.name == "question@2"
+
+
+def test_a_name_that_is_too_long_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for words in (["status", "--results-dir", str(tmp_path / ("n" * 300))], ["status", str(tmp_path / ("n" * 300))]):
+        assert main(words) in (2, 3)
+        assert "unforeseen" not in capsys.readouterr().err
+
+
+def ended(command: str) -> subprocess.CompletedProcess[str]:
+    """`sparkray` in a shell, where `$S` stands for it."""
+    script = command.replace("$S", f"{sys.executable} -m sparkray.sweep")
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("$S engines >/dev/full", 3, "No space left on device"),
+        ("$S engines <&- >&- 2>&-", 0, ""),
+        ("$S engines | head -0", 0, ""),
+    ],
+)
+def test_what_the_system_refuses_is_no_defect(command: str, status: int, said: str) -> None:
+    done = ended(command)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    for word in ("Traceback", "unforeseen", "Exception ignored"):
+        assert word not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "Free some"), (errno.EROFS, "written")]
+)
+def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
+    error = host_error_of(OSError(number, os.strerror(number), "/x"))
+    assert error is not None
+    assert error.exit_status == 3
+    assert remedy in error.remedy
+    assert host_error_of(FileNotFoundError(errno.ENOENT, "gone", "/x")) is None
+    assert host_error_of(MemoryError()) is not None
