@@ -1,7 +1,7 @@
 """Consent to flags and mounts that give a container power over the host: nothing starts with them unless it was given.
 
-They come from `--set`, a file (site, experiment, recipe, `--optimized`) or a pasted line. What a shipped site asks for in
-its environments needs none: who names the site has read it, or runs on the machine that it is for.
+They come from `--set`, a file (site, experiment, recipe, `--optimized`) or a pasted line. What a shipped site or experiment
+asks for in its environments needs none: who names it has read it, or runs on the machine that it is for.
 """
 
 import os
@@ -69,7 +69,7 @@ class Danger:
 
 def dangers_in(study: Study) -> list[Danger]:
     """What needs consent in a study, in the order of its environments."""
-    accepted = accepted_of(study.site.name, study.site.inherits)
+    accepted = accepted_of(study.site.name, study.site.inherits) | _accepted_of_experiment(study.experiment.name)
     found: list[Danger] = []
     for treatment in study.treatments:
         asked = dangers_of(treatment.options) if treatment.in_container else {}
@@ -102,6 +102,15 @@ def accepted_of(*sites: str | None) -> frozenset[str]:
                 for environment in catalog.site(name).environments.values():
                     words |= set(dangers_of(environment.options))
     return frozenset(words)
+
+
+def _accepted_of_experiment(name: str) -> frozenset[str]:
+    """Words that the containers of a shipped experiment ask for."""
+    catalog = Catalog(data_root())
+    if name not in catalog.experiment_names():
+        return frozenset()
+    containers = catalog.experiment(name).containers.values()
+    return frozenset(word for container in containers for word in dangers_of(container.options))
 
 
 def dangers_of_mounts(binds: Sequence[Bind]) -> Mapping[str, str]:

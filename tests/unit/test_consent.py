@@ -87,6 +87,13 @@ def test_what_a_shipped_site_asks_for_needs_none(command_line: Call) -> None:
     assert json.loads(done.out)["consent"] == []
 
 
+def test_what_a_shipped_experiment_asks_for_needs_none(command_line: Call) -> None:
+    words = ("plan", "--site", "discrete-gpu-vllm", "--experiment", "h200-vllm-docker", "--json")
+    assert json.loads(command_line(*words).out)["consent"] == []
+    more = command_line(*words, "--set", "docker.container_seccomp_unconfined.pid=host")
+    assert [one["words"] for one in json.loads(more.out)["consent"]] == ["--pid=host"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
