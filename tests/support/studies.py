@@ -1,10 +1,16 @@
 """Small studies with known effects, for tests."""
 
+import tempfile
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sparkray.analysis import Analysis, analyse
 from sparkray.simulate import Plant, plant
+
+# Studies that several test files share, for as long as the process lives.
+_SHARED = tempfile.TemporaryDirectory(prefix="sparkray-studies-")
 
 
 def small_study(
@@ -40,3 +46,9 @@ def small_study(
         flaky=11,
     )
     return plant(results_dir, replace(planted, **changes))
+
+
+@cache
+def analysed(**changes: Any) -> Analysis:
+    """The analysis of a small study, made once a process. Read it only; copy its folder before you change a file."""
+    return analyse(small_study(Path(tempfile.mkdtemp(dir=_SHARED.name)), **changes))

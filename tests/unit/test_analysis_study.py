@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from support.studies import small_study
+from support.studies import analysed, small_study
 
 from sparkray.analysis import Analysis, analyse, comparisons, frames_of_rows
 from sparkray.analysis.context import DEFAULT_MARGINS
@@ -26,13 +26,13 @@ TWO = ("native", "container_baseline")
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_study(tmp_path_factory.mktemp("small"))
+def small() -> Path:
+    return analysed().path
 
 
 @pytest.fixture(scope="module")
-def analysis(small: Path) -> Analysis:
-    return analyse(small)
+def analysis() -> Analysis:
+    return analysed()
 
 
 def dataset_of(folder: Path, **runs: list[float | None]) -> Path:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 from optimised_document import document
 from PIL import Image
-from support.studies import small_study
+from support.studies import analysed, small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.schema import TABLES, frame_of, polars_types
@@ -28,20 +28,20 @@ UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory
 
 
 @pytest.fixture(scope="module")
-def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("study"), models=3, runs=6))
+def analysis() -> Analysis:
+    return analysed()
 
 
 @pytest.fixture(scope="module")
-def data(analysis: Analysis, tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    other = analyse(small_study(tmp_path_factory.mktemp("other"), models=3, runs=6, seed=1))
+def data(analysis: Analysis) -> ReportData:
+    other = analysed(models=1, runs=4, seed=1)
     return report_data(analysis, other, optimised=document())
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
+def loaded() -> ReportData:
     levels = ("concurrency=1", "concurrency=4", "concurrency=16")
-    return report_data(analyse(small_study(tmp_path_factory.mktemp("loaded"), models=1, runs=3, levels=levels)))
+    return report_data(analysed(models=1, runs=3, levels=levels))
 
 
 @pytest.fixture(scope="module")

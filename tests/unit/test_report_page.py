@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from report_page import Page, is_of, sentences, words
-from support.studies import small_study
+from support.studies import analysed, small_study
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.report import Written, report_data, write_report
@@ -20,8 +20,8 @@ from sparkray.report.paper import points
 
 
 @pytest.fixture(scope="module")
-def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5, levels=("",)))
+def analysis() -> Analysis:
+    return analysed(models=2, runs=5)
 
 
 @pytest.fixture(scope="module")

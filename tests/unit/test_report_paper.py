@@ -8,9 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from support.studies import small_study
+from support.studies import analysed
 
-from sparkray.analysis import analyse
 from sparkray.analysis.decisions import OUTCOMES
 from sparkray.analysis.latex import escape
 from sparkray.analysis.provenance_ids import SCOPE, TALLY
@@ -32,8 +31,8 @@ MOST_PAGES = 10
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
-    return report_data(analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=5)))
+def data() -> ReportData:
+    return report_data(analysed(models=2, runs=5))
 
 
 @pytest.fixture(scope="module")
