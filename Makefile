@@ -53,6 +53,7 @@ lint: install ## run ruff, mypy --strict, the import contract and the documentat
 	@$(BIN)/mypy
 	@echo "sparkray: lint-imports"
 	@$(BIN)/lint-imports
+	@if [ -x $(BIN)/pip-audit ]; then echo "sparkray: pip-audit"; $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip || echo "sparkray: pip-audit found something, or could not reach its data: see above"; fi
 	@$(MAKE) --no-print-directory docs
 
 docs: install ## build the documentation into build/docs; a dead link or a page outside the menu ends it

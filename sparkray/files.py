@@ -116,6 +116,23 @@ def drop_foreign(folder: Path) -> None:
                     path.unlink()
 
 
+def give_to(folder: Path, user: int, group: int) -> None:
+    """Hand what root made below a folder to a user; what cannot be handed over stays root's.
+
+    Never through a link: folders are held open while what is in them is named, links change owner themselves, and a file
+    with a second name is left alone, since that name may be one of the system's.
+    """
+    for _, folders, names, handle in os.fwalk(folder, follow_symlinks=False):
+        for name in (*folders, *names):
+            with suppress(OSError):
+                found = os.stat(name, dir_fd=handle, follow_symlinks=False)
+                if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    os.chown(name, user, group, dir_fd=handle, follow_symlinks=False)
+        with suppress(OSError):
+            if os.fstat(handle).st_uid == 0:
+                os.fchown(handle, user, group)
+
+
 def rewrite_file(path: Path, data: bytes) -> None:
     """Replace what an existing file holds, where its folder allows no other way: never through a link of any kind.
 

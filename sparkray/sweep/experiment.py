@@ -21,7 +21,7 @@ from sparkray.records import SATURATED
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, print_line, show
-from sparkray.sweep.start import as_root, ask, interrupted
+from sparkray.sweep.start import as_root, ask, give_back, interrupted
 from sparkray.sweep.summary import Findings, show_summary, warnings_of
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_beside
@@ -68,6 +68,7 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
             ended = carry_out(study, dataset, todo, options, display)
         ended_error, stopped = ended.error, ended.interrupted
     counts = (conclude or _conclude)(study, dataset, runs, options, out)
+    give_back(options.results_dir)
     if stopped:
         return interrupted()
     if ended_error is not None:

@@ -18,7 +18,7 @@ from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.sweep.optimization_options import optimization_options, request_of
 from sparkray.sweep.options import FILE, options_of, sweep_options
 from sparkray.sweep.show import Terminal, console, print_json, show
-from sparkray.sweep.start import as_root, ask, interrupted
+from sparkray.sweep.start import as_root, ask, give_back, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
 from sparkray.workflows.consent import require_consent
 from sparkray.workflows.optimization import carry_out, optimization_context
@@ -58,6 +58,7 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     except InterruptedSweepError:
         return interrupted()
     show_result(found, options, out)
+    give_back(options.results_dir)
     return 0
 
 

@@ -3,9 +3,11 @@
 import os
 
 from sparkray.config.site import HOST
+from sparkray.errors import InputError
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study
+from sparkray.units import short
 from sparkray.workflows.options import Options
 
 
@@ -18,7 +20,14 @@ def must_fit_here(study: Study, options: Options) -> None:
     """Refuse this machine where a sweep on it cannot succeed. On a cluster's machines their runners check.
 
     Raises:
+        InputError: Docker could not mount the results folder.
         HostError: Docker, the image or the GPU is missing, with every reason.
     """
+    folder = str(options.results_dir.absolute())
+    if ":" in folder and any(treatment.in_container for treatment in study.treatments):
+        raise InputError(
+            f"the results folder {short(folder)} has a colon, at which Docker would divide the mount",
+            "Name another: --results-dir DIR",
+        )
     if not is_elsewhere(options) and any(treatment.environment != HOST for treatment in study.treatments):
         must_fit(study.site, fingerprint())

@@ -137,6 +137,15 @@ def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
             assert bool(dangers_of_mounts([(source, "/inside", read_only)])) is found, source
 
 
+def test_a_results_folder_that_docker_cannot_mount_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "a:b"
+    words = ["baseline", "--site", "cpu", "--yes", "--environments", "container_baseline", "--results-dir", str(folder)]
+    assert main(words) == 2
+    assert "has a colon" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("image", ["--privileged", "-", "a b", "a\nb"])
 def test_an_image_is_no_option(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="the image"):

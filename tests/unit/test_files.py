@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sparkray.errors import HostError
-from sparkray.files import check_regular, drop_foreign, fresh_file, read_regular, replace_file, rewrite_file
+from sparkray.files import check_regular, drop_foreign, fresh_file, give_to, read_regular, replace_file, rewrite_file
 from sparkray.machine.lock import MachineLock, write_note
 from sparkray.sweep import _keep_details
 
@@ -128,6 +128,22 @@ def test_what_a_program_left_leads_nowhere_else(tmp_path: Path, secret: Path) ->
     left = {str(path.relative_to(out)) for path in out.rglob("*")}
     assert left - {"loop"} == {"inner", "inner/up", "latest", "report.json"}
     assert untouched(secret)
+
+
+@pytest.mark.root
+def test_what_root_made_is_handed_over_through_no_link(tmp_path: Path, secret: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("handing files over needs root")
+    made = tmp_path / "results"
+    (made / "runs").mkdir(parents=True)
+    (made / "runs" / "r.parquet").touch()
+    (made / "link").symlink_to(secret)
+    (made / "folder").symlink_to(tmp_path)
+    (made / "hard").hardlink_to(secret)
+    give_to(made, 1234, 4321)
+    owners = {name: (made / name).lstat().st_uid for name in (".", "runs", "runs/r.parquet", "link", "hard")}
+    assert owners == {".": 1234, "runs": 1234, "runs/r.parquet": 1234, "link": 1234, "hard": 0}
+    assert (secret.stat().st_uid, tmp_path.stat().st_uid) == (0, 0)
 
 
 def test_the_details_of_a_defect_are_private_under_a_name_of_their_own() -> None:
