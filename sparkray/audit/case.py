@@ -20,6 +20,7 @@ MOST_BATCH = 65536
 _MOST_DEVICES = 1024
 _REFERENCES = ("native", "host")
 _MOSTLY = 0.8
+_LEAST_RUNS = 3
 _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
 
 
@@ -102,9 +103,22 @@ class Case:
         return [(str(model), group) for (model,), group in self.ok.group_by("model", maintain_order=True)]
 
     @cached_property
+    def sequences(self) -> list[tuple[str, pl.DataFrame]]:
+        """Rows whose arms may have taken turns: those of each model and level, else of all its levels.
+
+        A sweep over many levels that measures each once or twice an arm has an order only as a whole.
+        """
+        found: list[tuple[str, pl.DataFrame]] = []
+        for (name,), whole in self.ok.group_by("model_name", maintain_order=True):
+            cells = [(str(model), frame) for (model,), frame in whole.group_by("model", maintain_order=True)]
+            many = any(min(frame["environment"].value_counts()["count"]) >= _LEAST_RUNS for _, frame in cells)
+            found += cells if many or len(cells) == 1 else [(str(name), whole)]
+        return found
+
+    @cached_property
     def orders(self) -> dict[str, tuple[pl.DataFrame, str] | None]:
         """Rows of each model by time over its arms, and the basis of the order; None without one."""
-        return {model: across_arms(frame) for model, frame in self._models}
+        return {model: across_arms(frame) for model, frame in (*self.sequences, *self._models)}
 
     def card(self, model_name: str) -> ModelCard | None:
         """The card of a model, if there is one."""

@@ -111,11 +111,12 @@ class KeyReader:
         if isinstance(tree, Mapping):
             if self._matches(tree):
                 yield tree, outer
-            elif depth < _DEEPEST:
+            elif depth < _DEEPEST and (
+                nested := [key for key, inner in tree.items() if isinstance(inner, dict | list)]
+            ):
                 around = {**outer, **_scalars(tree)}
-                for key, inner in tree.items():
-                    if isinstance(inner, Mapping | list):
-                        yield from self._objects(inner, {**around, "group": str(key)}, depth + 1)
+                for key in nested:
+                    yield from self._objects(tree[key], {**around, "group": str(key)}, depth + 1)
         elif isinstance(tree, list) and depth < _DEEPEST:
             for inner in tree:
                 if isinstance(inner, Mapping | list):
@@ -217,8 +218,10 @@ def _first(item: Mapping[str, Any], keys: Any, top: Mapping[str, Any] | None = N
 
 def _at(item: Any, path: str) -> Any:  # noqa: ANN401
     """The value at `a.b.c`; None where there is none."""
-    if isinstance(item, Mapping) and path in item:
+    if isinstance(item, dict | Mapping) and path in item:
         return item[path]
+    if "." not in path and isinstance(item, dict):
+        return None
     for key in path.split("."):
         if isinstance(item, list) and key.isdigit() and int(key) < len(item):
             item = item[int(key)]

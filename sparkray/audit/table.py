@@ -32,6 +32,7 @@ _EPOCHS = ((1e9, 3e9), (1e12, 3e12))
 _LIKE_A_METRIC = re.compile(
     r"throughput|latency|ttft|tpot|(^|_)itl|tok(en)?s?_?(/|per)?_?s(ec)?(ond)?($|_)|(^|_)t?tps($|_)|_(ms|gib|gb|mib|mb|w|j)$"
 )
+_VERSION = re.compile(r"version|revision|release|commit|build|digest|(^|_)tag$")
 _LONGEST_TEXT = 200
 _SAMPLE, _FEW_NUMBERS = 50, 0.2
 
@@ -100,7 +101,8 @@ class _Typing:
         if role == "time" or (role is None and _is_moment(name, cells)):
             self.remarks.append(NotJudged("columns", {"column": name}))
             return None
-        if role != "identity" and (name in BY_NAME or _may_be_numbers(cells)):
+        is_text = role == "identity" or (role is None and _VERSION.search(name.casefold()))  # 0.10 is no 0.1
+        if not is_text and (name in BY_NAME or _may_be_numbers(cells)):
             numbers = _positive(name, read_numbers(name, cells))
             known = sum(value is not None for value in numbers.values)
             mostly = known >= _ENOUGH_NUMBERS * (known + numbers.lost) > 0

@@ -13,6 +13,7 @@ _TIMES = ("%Y%m%d_%H%M%S", "%Y%m%d-%H%M%S", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M
 _UTC = re.compile(r"\s*(UTC|GMT)$", re.IGNORECASE)
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
 _EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
+_DATE_DIGITS = 8
 # What people write where they have no value.
 _NOTHING = frozenset(("", "-", "--", "–", "—", "n/a", "na", "nan", "none", "null", "nil", "missing", "#n/a"))
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -90,7 +91,7 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401
     if isinstance(value, datetime):
         return value
     written = value.strip() if isinstance(value, str) else None
-    if not written or not written[:1].isdigit():
+    if not written or not written[:1].isdigit() or (len(written) > _DATE_DIGITS and written.isdecimal()):
         return None
     written = _UTC.sub("+00:00", written)
     for parse in (*(_strptime(form) for form in _TIMES), datetime.fromisoformat):

@@ -56,6 +56,7 @@ class NamedModel:
         return None if params is None else params * (self.weights.bits if self.weights else SIXTEEN_BITS) / 8
 
 
+@cache
 def parse_name(name: str) -> NamedModel:
     """Parameters and format of a model by its name."""
     active, effective = _ACTIVE.search(name), _EFFECTIVE.search(name)
@@ -74,6 +75,7 @@ def parse_name(name: str) -> NamedModel:
     return NamedModel(params, active_params or None, mixture, weight_format(name))
 
 
+@cache
 def weight_format(text: str) -> WeightFormat | None:
     """The format that a name, a file name or the value of a column tells, the longest of several; None without one."""
     plain = f" {_SEPARATORS.sub(' ', text.casefold())} "

@@ -3,18 +3,18 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sparkray import __version__
 from sparkray.audit import audit as judge_all
 from sparkray.audit.finding import GRAVITIES
 from sparkray.audit.knowledge import case_of, machine_words
 from sparkray.audit.readers import Source, read_all
-from sparkray.audit.results import Results
+from sparkray.audit.results import Results, Role
+from sparkray.audit.roles import ROLES, columns_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import MOST_REQUESTS
 from sparkray.config.site import Site
@@ -39,6 +39,13 @@ _BATCH = click.IntRange(1, MOST_REQUESTS)
 @click.option(
     "--batch", type=click.IntRange(1, MOST_REQUESTS), metavar="B", help="Sequences in flight, if no column has them."
 )
+@click.option(
+    "--by", "factors", metavar="COLUMN,...", multiple=True, help="Further factors of the study: each level is a cell."
+)
+@click.option(
+    "--role", "roles", metavar="COLUMN=ROLE,...", multiple=True, help=f"What a column is: {', '.join(ROLES)}."
+)
+@click.option("--explain", is_flag=True, help="Show what each column is taken for, and why.")
 @click.option("--output", type=FILE, metavar="FILE", help="Write the findings as an HTML page too.")
 @json_option
 def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
@@ -53,19 +60,27 @@ def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's 
     sources = _sources(paths, asked["arms"])
     results = read_all(sources, columns, [word for text in asked["ignored"] for word in _words(text)])
     site, results = _machine(catalog, results, asked)
-    report = judge_all(case_of(results, catalog.cards(), site, named=named, batch=asked["batch"]))
+    roles = _roles(asked["factors"], asked["roles"])
+    case = case_of(results, catalog.cards(), site, named=named, batch=asked["batch"], roles=roles)
+    report = judge_all(case)
     machine = machine_words(site, results.gpus)
-    values = {"report": report, "results": results, "machine": machine, "gravities": GRAVITIES}
+    columns_shown = columns_of(results, roles) if asked["explain"] else []
+    values = {
+        "report": report,
+        "results": results,
+        "machine": machine,
+        "gravities": GRAVITIES,
+        "columns": columns_shown,
+    }
     output: Path | None = asked["output"]
     if output is not None:
-        from sparkray.report.page import html  # noqa: PLC0415 - the room takes long to import
+        from sparkray.report.review import review  # noqa: PLC0415 - the room takes long to import
 
-        page = html(
-            "audit.html.j2", **values, name=", ".join(source.path.name for source in sources), version=__version__
-        )
+        page = review(case, report, name=", ".join(source.path.name for source in sources), machine=machine)
         write_atomically(output.absolute(), page.encode())
     if asked["as_json"]:
-        print_json(report.document())
+        shown = {"columns": [asdict(column) for column in columns_shown]} if asked["explain"] else {}
+        print_json({**report.document(), **shown})
     else:
         show(console(to_stderr=False), "audit.txt.j2", **values)
     return 1 if report.findings else 0
@@ -84,6 +99,17 @@ def pairs(text: str, option: str) -> Mapping[str, str]:
             raise ConfigError(f"{option} {part.strip()!r} is not of the form a=b", f"Write {option} a=b,c=d")
         found[left] = right.strip('"')
     return found
+
+
+def _roles(factors: Sequence[str], given: Sequence[str]) -> Mapping[str, Role]:
+    """Roles of columns that the user gives; a factor is a parameter. Raises ConfigError."""
+    roles: dict[str, Role] = {name: "parameter" for text in factors for name in _words(text)}
+    for name, word in ((name, word) for text in given for name, word in pairs(text, "--role").items()):
+        role = next((role for role in ROLES if role == word), None)
+        if role is None:
+            raise ConfigError(f"--role {name}={word}: there is no role {word!r}", f"Roles are: {', '.join(ROLES)}")
+        roles[name] = role
+    return roles
 
 
 def _words(text: str) -> list[str]:

@@ -166,7 +166,7 @@ def test_memory_with_the_page_cache_beside_it_is_not_ambiguous() -> None:
 def test_sizes_in_names_do_where_no_card_answers() -> None:
     rows = [row | {"model": name} for name in ("tiny-1.5b", "Huge-8x7B-v2") for row in rows_of(PAIRS)]
     (first,) = of_kind(judged_rows(rows), "indistinguishable_models")
-    assert first.gravity == "grave"
+    assert first.gravity == "note"
     assert "(1.5B by its name)" in first.evidence
     assert "(56.0B by its name)" in first.evidence
     near = [row | {"model": name} for name in ("one-7b", "other-8b") for row in rows_of(PAIRS)]

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import polars as pl
 
 from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.levels import difference
 from sparkray.audit.results import STATE
-from sparkray.stats.independent import welch_p
-from sparkray.stats.samples import varies
 
 _LEVEL = 0.01
 _LEAST = {"gpu": 1.0, "mem": 0.5, "page": 0.5, "swap": 0.1}
@@ -28,28 +26,9 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     reference, *others = reference_first(case.ok["environment"].unique().to_list())
     for column in columns:
         for other in others:
-            difference, p = _difference(case, column, reference, other)
-            if abs(difference) >= _LEAST[column.split("_")[0]] and p * len(columns) < _LEVEL:
-                yield _finding(case, column, (reference, other), (difference, p))
-
-
-def _difference(case: Case, column: str, reference: str, other: str) -> tuple[float, float]:
-    """Difference of means and Welch's p, after subtraction of each model's own mean; (0, 1) if no model has both arms."""
-    a, b = [], []
-    for _, frame in case.by_model():
-        pair = [numbers(of_arm(frame, arm), column) for arm in (reference, other)]
-        if all(len(values) for values in pair):
-            middle = (float(pair[0].mean()) + float(pair[1].mean())) / 2
-            a.append(pair[0] - middle)
-            b.append(pair[1] - middle)
-    if not a:
-        return 0.0, 1.0
-    first, second = np.concatenate(a), np.concatenate(b)
-    difference = float(second.mean() - first.mean())
-    p = welch_p(first, second)
-    if p is None:
-        p = 0.0 if min(len(first), len(second)) > 1 and not varies(first) and difference else 1.0
-    return difference, p
+            apart, p = difference(case, column, reference, other)
+            if abs(apart) >= _LEAST[column.split("_")[0]] and p * len(columns) < _LEVEL:
+                yield _finding(case, column, (reference, other), (apart, p))
 
 
 def _finding(case: Case, column: str, arms: tuple[str, str], test: tuple[float, float]) -> Finding:

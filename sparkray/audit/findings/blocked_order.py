@@ -17,7 +17,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Grave where two arms of a model switch no more than once, or less often than 1 % of random orders would."""
     items: list[dict[str, Any]] = []
     rows: dict[str, None] = {}
-    for model, frame in case.by_model():
+    for model, frame in case.sequences:
         if frame["environment"].n_unique() == 1:
             continue
         ordered = case.orders[model]

@@ -62,14 +62,26 @@ def _failures(case: Case) -> Iterator[Finding]:
 
 
 def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
-    """Some runs lack a metric. An arm without any value does not have it (a cgroup outside Docker): not judged."""
+    """Some runs of a cell lack a metric; columns that the same rows lack are one finding.
+
+    A cell without any value does not have the metric (a cgroup outside Docker, a speed of decoding in a test of prefill):
+    an arm without any is told, and neither is judged.
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
     for metric in case.metrics:
-        per_arm = case.ok.group_by("environment").agg(lacking=pl.col(metric).null_count(), runs=pl.len())
-        bare = per_arm.filter(pl.col("lacking") == pl.col("runs"))["environment"].sort().to_list()
-        if bare:
+        there = case.ok.with_columns(known=pl.col(metric).count().over("model", "environment"))
+        if bare := _bare_arms(case, metric):
             yield NotJudged("arms/no_values", {"metric": metric, "environments": bare})
-        lacking = case.ok.filter(pl.col(metric).is_null() & ~pl.col("environment").is_in(bare))
-        if len(lacking):
-            items = lacking.group_by("environment").agg(count=pl.len()).sort("environment").to_dicts()
-            values = {"metric": metric, "lacking": len(lacking), "total": len(case.ok), "items": items}
-            yield Finding("missing_values", values, "note", labels(lacking))
+        if lacking := labels(there.filter(pl.col(metric).is_null() & (pl.col("known") > 0))):
+            alike.setdefault(lacking, []).append(metric)
+    for rows, metrics in alike.items():
+        frame = case.ok.filter(pl.col("row").is_in(list(rows)))
+        items = frame.group_by("environment").agg(count=pl.len()).sort("environment").to_dicts()
+        values = {"metrics": metrics, "lacking": len(rows), "total": len(case.ok), "items": items}
+        yield Finding("missing_values", values, "note", rows)
+
+
+def _bare_arms(case: Case, metric: str) -> list[str]:
+    """Arms that have no value of a metric."""
+    per_arm = case.ok.group_by("environment").agg(known=pl.col(metric).count())
+    return list(per_arm.filter(pl.col("known") == 0)["environment"].sort())

@@ -6,6 +6,7 @@ import polars as pl
 
 from sparkray.audit.case import Case, labels, stretches
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.roles import candidates
 
 _LEAST_RUNS = 3
 
@@ -17,11 +18,15 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     yield from _claimed(case)
 
 
-def _requests(case: Case) -> Iterator[Finding]:
+def _requests(case: Case) -> Iterator[Finding | NotJudged]:
     run = ["model", "environment", "iteration"]
     several = case.ok.drop_nulls("iteration").filter(pl.len().over(run) > 1)
     keys = several.select(*run, "started_s").n_unique() if len(several) else 0
     if len(several) and (several["started_s"].null_count() == len(several) or keys < len(several)):
+        factors = list(candidates(case.results))
+        if factors:
+            yield NotJudged("pseudo_replication/factor", {"columns": factors, "column": factors[0]})
+            return
         values = {"rows": len(several), "runs": several.select(run).n_unique()}
         yield Finding("pseudo_replication/requests", values, "grave", labels(several))
 
@@ -29,7 +34,7 @@ def _requests(case: Case) -> Iterator[Finding]:
 def _one_stretch(case: Case) -> Iterator[Finding]:
     items = []
     rows: list[str] = []
-    for model, frame in case.by_model():
+    for model, frame in case.sequences:
         ordered, arms = case.orders[model], frame["environment"].n_unique()
         fewest = min(frame["environment"].value_counts()["count"])
         if ordered is None or arms == 1 or fewest < _LEAST_RUNS:

@@ -1,0 +1,145 @@
+"""Settings and states that differ between arms besides the environment: other causes of the difference between them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
+from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.levels import difference
+from sparkray.audit.results import STATE
+
+_LEAST_RUNS = 2
+_LEVEL = 0.01
+_LEAST_SHARE = 0.02
+_OWN_COLUMNS = ("batch", "devices", "image", "site", "gpu")
+# Other names of the arm itself, of one run, or of where its output went.
+_NO_CAUSE = re.compile(
+    r"(^|_)(arm|env(ironment)?|runtime|runner|label|variant|condition|treatment|group|setup|config(uration)?_?(name|id)?|"
+    r"is_?(docker|container(ised|ized)?)|in_?(docker|container)|container(_id|_name|ised|ized)?|docker|id|uuid|name|path|file"
+    r"(name)?|dir|folder|url|uri|port|pid|notes?|comments?|description|command|cmd|args|log|title|source|seed)$|^run_|^docker_"
+)
+_SETTINGS = ("identity", "parameter")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A model's rows of two arms."""
+
+    model: str
+    reference: str
+    other: str
+    frame: pl.DataFrame
+
+
+def judge(case: Case) -> Iterator[Finding | NotJudged]:
+    """Grave for what has one value in an arm and another in the other arm, and for levels of a state that differ clearly.
+
+    A setting that both arms vary is none of these, nor one that an arm does not have. A level (clock, power) differs where
+    means are 2 % apart and Welch's test is clear at 1 % over all states.
+    """
+    pairs = list(_pairs(case))
+    names = list(_columns(case))
+    items = [item for name in names for item in _settings(pairs, name)]
+    states = [name for name, role in case.results.roles.items() if role == "state" and _is_number(case, name)]
+    items += [item for name in states for item in _levels(case, pairs, name, len(states))]
+    if items:
+        affected = {item["model"] for item in items}
+        rows = labels(case.ok.filter(pl.col("model_name").is_in(list(affected))))
+        yield Finding("confounded_arms", {"columns": _names(items), "items": _together(items)}, "grave", rows)
+    if not names and not states:
+        yield NotJudged("confounded_arms/none")
+
+
+def _pairs(case: Case) -> Iterator[_Pair]:
+    for (model,), frame in case.ok.group_by("model_name", maintain_order=True):
+        reference, *others = reference_first(frame["environment"].unique().to_list())
+        for other in others:
+            both = frame.filter(pl.col("environment").is_in([reference, other]))
+            if min(both["environment"].value_counts()["count"]) >= _LEAST_RUNS:
+                yield _Pair(str(model), reference, other, both)
+
+
+def _columns(case: Case) -> Iterator[str]:
+    """Columns of settings and states in words; of the arm's images only those that no digest judges better."""
+    digests = any(case.ok[name].count() for name in ("image_digest", "rootfs_digest"))
+    for name in _OWN_COLUMNS:
+        if (
+            name in case.ok.columns
+            and case.ok[name].count()
+            and not (name == "image" and (digests or case.results.own_images))
+        ):
+            yield name
+    for name, role in case.results.roles.items():
+        is_setting = role in _SETTINGS or (role == "state" and not _is_number(case, name))
+        is_own = name in _OWN_COLUMNS or _NO_CAUSE.search(name.casefold())
+        if is_setting and name in case.ok.columns and not is_own:
+            yield name
+
+
+def _is_number(case: Case, name: str) -> bool:
+    return name in case.ok.columns and name not in STATE and case.ok.schema[name] == pl.Float64
+
+
+def _settings(pairs: list[_Pair], name: str) -> Iterator[dict[str, Any]]:
+    """Models whose two arms have no value of a column in common, each arm one for several runs."""
+    for pair in pairs:
+        arms = [of_arm(pair.frame, arm)[name].drop_nulls() for arm in (pair.reference, pair.other)]
+        values = [sorted(set(arm.to_list()), key=str) for arm in arms]
+        few = all(0 < len(one) <= max(1, len(arm) // _LEAST_RUNS) for one, arm in zip(values, arms, strict=True))
+        if few and not set(values[0]) & set(values[1]) and not _is_the_arm(pair, values):
+            shown = [", ".join(_shown(value) for value in one) for one in values]
+            yield _item(pair, name, shown, sum(map(len, arms)))
+
+
+def _is_the_arm(pair: _Pair, values: list[list[Any]]) -> bool:
+    """Whether the values are the arms' own names, or whether each is in a container."""
+    words = [[str(value).casefold() for value in one] for one in values]
+    arms = (pair.reference.casefold(), pair.other.casefold())
+    named = all(
+        all(word == arm or arm in re.split(r"[^a-z0-9]+", word) for word in one)
+        for one, arm in zip(words, arms, strict=True)
+    )
+    return named or {word for one in words for word in one} <= {"native", "docker", "container", "host", "bare", "none"}
+
+
+def _levels(case: Case, pairs: list[_Pair], name: str, tests: int) -> Iterator[dict[str, Any]]:
+    """The level of a state that differs between two arms, over models."""
+    for reference, other in dict.fromkeys((pair.reference, pair.other) for pair in pairs):
+        values = [numbers(of_arm(case.ok, arm), name) for arm in (reference, other)]
+        means = [float(one.mean()) if len(one) else 0.0 for one in values]
+        apart, p = difference(case, name, reference, other)
+        middle = max(abs(means[0]), abs(means[1]))
+        if middle and abs(apart) >= _LEAST_SHARE * middle and p * max(1, tests) < _LEVEL:
+            both = case.ok.filter(pl.col("environment").is_in([reference, other])).drop_nulls(name)
+            for model in both["model_name"].unique().to_list():
+                frame = both.filter(pl.col("model_name") == model)
+                pair = _Pair(model, reference, other, frame)
+                yield _item(pair, name, [f"{mean:.4g} on average" for mean in means], len(frame))
+
+
+def _item(pair: _Pair, name: str, shown: list[str], runs: int) -> dict[str, Any]:
+    arms = {"reference": pair.reference, "other": pair.other, "first": shown[0], "second": shown[1]}
+    return {"column": name, "model": pair.model, "runs": runs, **arms}
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - of any column
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _names(items: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(item["column"] for item in items))
+
+
+def _together(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items that say the same of several models as one, with the runs of all."""
+    same: dict[tuple[str, ...], dict[str, Any]] = {}
+    for item in items:
+        key = tuple(str(item[name]) for name in ("column", "reference", "other", "first", "second"))
+        known = same.setdefault(key, {**item, "runs": 0, "models": []})
+        known["runs"] += item["runs"]
+        known["models"].append(item["model"])
+    return list(same.values())

@@ -1,0 +1,59 @@
+"""Requests that a run asked for and that never came back, and loads that its requests could not make."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import scipy
+
+from sparkray.audit.case import Case, labels, reference_first
+from sparkray.audit.finding import Finding, NotJudged
+
+_MANY, _CLEAR = 0.05, 0.01
+_ASKED, _DONE, _FAILED = "requests_asked", "requests_completed", "requests_failed"
+
+
+def judge(case: Case) -> Iterator[Finding | NotJudged]:
+    """Grave where 5 % of an arm's requests are lost, or the arms lost clearly different shares (Fisher, 1 %); else a note.
+
+    A speed over the requests that came back is one over a selection. A load above the number of requests is a note: so many
+    were never in flight, and several such levels are one.
+    """
+    frame = case.results.frame.drop_nulls(["model", "environment"])
+    counted = frame.with_columns(lost=_lost(), asked=_asked()).drop_nulls(["lost", "asked"])
+    if counted.is_empty():
+        yield NotJudged("lost_requests/unknown")
+    elif (lossy := counted.filter(pl.col("lost") > 0)).height:
+        yield _finding(counted, lossy)
+    yield from _beyond(case)
+
+
+def _lost() -> pl.Expr:
+    return pl.coalesce(pl.col(_ASKED) - pl.col(_DONE), pl.col(_FAILED)).clip(lower_bound=0)
+
+
+def _asked() -> pl.Expr:
+    return pl.coalesce(pl.col(_ASKED), pl.col(_DONE) + pl.col(_FAILED))
+
+
+def _finding(counted: pl.DataFrame, lossy: pl.DataFrame) -> Finding:
+    sums = counted.group_by("environment").agg(pl.col("lost", "asked").sum(), runs=(pl.col("lost") > 0).sum())
+    arms = {row["environment"]: row for row in sums.to_dicts()}
+    items: list[dict[str, Any]] = [arms[arm] for arm in reference_first(list(arms))]
+    tables = [[item["lost"], item["asked"] - item["lost"]] for item in items]
+    p = float(scipy.stats.chi2_contingency(tables).pvalue) if len(tables) > 1 and any(row[1] for row in tables) else 1.0
+    p = float(scipy.stats.fisher_exact(tables).pvalue) if len(tables) == 2 else p  # noqa: PLR2004 - two arms
+    many = (lossy["lost"] / lossy["asked"]).max()
+    grave = p < _CLEAR or (isinstance(many, float) and many >= _MANY)
+    return Finding(
+        "lost_requests", {"items": items, "p": p, "differ": p < _CLEAR}, "grave" if grave else "note", labels(lossy)
+    )
+
+
+def _beyond(case: Case) -> Iterator[Finding]:
+    """Levels of the load above the requests of a run."""
+    frame = case.ok.filter(pl.col("batch") > pl.col(_ASKED))
+    if frame.height:
+        levels = [str(batch) for batch in frame["batch"].unique().sort().to_list()]
+        values = {"levels": levels, "requests": max(frame[_ASKED].to_list())}
+        yield Finding("lost_requests/beyond", values, "note", labels(frame))

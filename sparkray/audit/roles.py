@@ -1,0 +1,125 @@
+"""What each column of results is, with the reason: parameter, metric, identity, state. Pure.
+
+A format's reader knows the roles of its own keys. For other columns the name decides (`roles.yaml`), else the type: numbers
+are a metric, text is an identity. `--by` and `--role` overrule both.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import polars as pl
+
+from sparkray.audit.results import Results, Role
+from sparkray.errors import UnknownNameError
+from sparkray.metrics import BY_NAME
+
+ROLES: tuple[Role, ...] = ("parameter", "metric", "identity", "state", "time")
+_MOST_LEVELS = 12
+_MEASURED = re.compile(
+    r"_(ns|us|ms|s|gib|gb|mib|mb|kib|kb|w|j|kj|pct|c)$|per_|throughput|latency|ttft|itl|tpot|time|duration|tok|mem|rss|power|energy"
+    r"|util|score|accura|perplex|count|complet|fail|error|total|mean|median|avg|std|p\d\d"
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column with its role and why it has that role."""
+
+    name: str
+    role: Role
+    reason: str
+
+
+def columns_of(results: Results, asked: Mapping[str, Role] | None = None) -> list[Column]:
+    """Every column outside the normal form with its role and the reason.
+
+    Args:
+        results: As they were read.
+        asked: Roles that the user gives.
+
+    Raises:
+        UnknownNameError: `asked` names a column that there is not.
+    """
+    for name in asked or {}:
+        if name not in results.others:
+            raise UnknownNameError("column of the results", name, list(results.others))
+    return [_column(results, name, (asked or {}).get(name)) for name in results.others]
+
+
+def with_roles(results: Results, columns: Iterable[Column]) -> Results:
+    """The results with the roles of their columns; each level of a parameter becomes a cell of its own."""
+    return results.with_roles({column.name: column.role for column in columns})
+
+
+def _column(results: Results, name: str, asked: Role | None) -> Column:
+    if asked is not None:
+        return Column(name, asked, "as you said")
+    if name in results.roles:
+        return Column(name, results.roles[name], f"known from the format ({results.source})")
+    return _inferred(results, name)
+
+
+def _inferred(results: Results, name: str) -> Column:
+    if name in BY_NAME:
+        return Column(name, "metric", "a metric of sparkray's")
+    plain = re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
+    by_name = next((Column(name, role, why) for role, pattern, why in _patterns() if pattern.search(plain)), None)
+    if by_name is not None:
+        return by_name
+    if results.frame.schema[name] != pl.Float64:
+        return Column(name, "identity", "text")
+    if not _MEASURED.search(plain) and _differs_by_arm_alone(results, name):
+        return Column(name, "identity", "one whole number in all runs of an arm")
+    return Column(name, "metric", "numbers, and its name is that of no setting")
+
+
+def _differs_by_arm_alone(results: Results, name: str) -> bool:
+    """Whether every arm of a model has one whole number, several times, and arms differ in it."""
+    frame = results.ok.drop_nulls(name)
+    arms = frame.group_by("model_name", "environment").agg(values=pl.col(name).n_unique(), runs=pl.len())
+    whole = bool((frame[name] % 1 == 0).all()) and len(frame) > 0
+    return (
+        whole
+        and arms["values"].max() == 1
+        and arms["runs"].min() != 1
+        and frame[name].n_unique() > 1
+        and _by_arm(frame, name)
+    )
+
+
+def _by_arm(frame: pl.DataFrame, name: str) -> bool:
+    return bool((frame.group_by("model_name").agg(pl.col(name).n_unique())[name] > 1).any())
+
+
+def candidates(results: Results) -> Iterator[str]:
+    """Columns that split the runs of every arm evenly and tell apart rows that share model, arm and iteration.
+
+    Such a column is likely a factor of the study that nobody named: it is asked for, and no replicate is accused.
+    """
+    run = ["model", "environment", "iteration"]
+    frame = results.ok.drop_nulls("iteration")
+    several = frame.filter(pl.len().over(run) > 1)
+    if several.is_empty():
+        return
+    metrics = results.metrics
+    for name in frame.columns:
+        if name in (*run, "row", "stated_level", "level", "model_name", "started_s", "position") or name in metrics:
+            continue
+        values = several.drop_nulls(name)
+        if len(values) < len(several) or not 1 < values[name].n_unique() <= _MOST_LEVELS:
+            continue
+        sizes = values.group_by("model", "environment", name).agg(count=pl.len())["count"]
+        if values.select(*run, name).n_unique() == len(values) and sizes.min() == sizes.max():
+            yield name
+
+
+@cache
+def _patterns() -> tuple[tuple[Role, re.Pattern[str], str], ...]:
+    """Role, pattern of names, and reason, in the order in which they are tried."""
+    import yaml  # noqa: PLC0415 - only an audit needs it
+
+    source = yaml.safe_load((files(__package__) / "roles.yaml").read_text("utf-8"))
+    return tuple((one["role"], re.compile(one["name"]), one["reason"]) for one in source)
