@@ -15,7 +15,7 @@ from pathlib import Path
 from sparkray.config.container import run_line, variables_of
 from sparkray.config.docker_columns import column_values
 from sparkray.config.experiment import Experiment
-from sparkray.config.secrets import hidden, masked_words, secret_values
+from sparkray.config.secrets import masked_words, secret_values
 from sparkray.engines import EngineCommand
 from sparkray.errors import (
     EngineFailedError,
@@ -39,7 +39,15 @@ from sparkray.execute.layout import container_name
 from sparkray.execute.observer import Observer
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.recording import recording
-from sparkray.execute.row import ENGINE_LOG, SAMPLES, RunRecord, first_columns, memory_before, outcome_of
+from sparkray.execute.row import (
+    ENGINE_LOG,
+    SAMPLES,
+    RunRecord,
+    first_columns,
+    memory_before,
+    outcome_of,
+    without_secrets,
+)
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
@@ -151,11 +159,7 @@ def _stored(dataset: Dataset, record: RunRecord, spool: Path) -> Outcome:
         StorageError: It could not be stored as it is.
     """
     run_id, attempt = record.columns["run_id"], record.columns["attempt"]
-    outcome = outcome_of(record, spool)
-    row = {
-        name: hidden(value, record.secrets) if isinstance(value, str) else value for name, value in outcome.row.items()
-    }
-    outcome = replace(outcome, row=row)
+    outcome = without_secrets(outcome_of(record, spool), record.secrets)
     try:
         dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG, record.secrets)
         dataset.write(outcome)

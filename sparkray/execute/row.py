@@ -1,8 +1,8 @@
 """The row of a run: what is known before it starts, what is learnt while it goes on, and what is computed at its end."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import psutil
 from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
+from sparkray.config.secrets import hidden
 from sparkray.engines import SERVER
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.warm_start import policy_of
@@ -111,6 +112,13 @@ def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     if record.measurement is not None:
         row.update(requests_done=len(data.requests), simulated=record.measurement.simulated or row["simulated"])
     return Outcome(row=row, requests=requests, samples=samples, checks=record.checks)
+
+
+def without_secrets(outcome: Outcome, values: Sequence[str]) -> Outcome:
+    """An outcome without these values in any text of its row or of its verdicts."""
+    row = {name: hidden(value, values) if isinstance(value, str) else value for name, value in outcome.row.items()}
+    checks = tuple(replace(verdict, evidence=hidden(verdict.evidence, values)) for verdict in outcome.checks)
+    return replace(outcome, row=row, checks=checks)
 
 
 def _sha256_of(log: Path) -> str | None:

@@ -17,6 +17,8 @@ from sparkray.config.docker_line import Shell, parse_words
 from sparkray.config.privilege import dangers_of
 from sparkray.config.secrets import hidden, is_secret, masked, masked_words, secret_values
 from sparkray.errors import InputError
+from sparkray.execute.row import without_secrets
+from sparkray.records import Outcome, Verdict
 from sparkray.store import open_dataset
 from sparkray.sweep import main
 from sparkray.workflows.consent import dangers_of_mounts
@@ -187,6 +189,9 @@ def test_a_printed_line_takes_secrets_from_the_shell() -> None:
 def test_what_is_kept_of_a_run_holds_no_secret(tmp_path: Path) -> None:
     values = secret_values({"HF_TOKEN": SECRET, "LEVEL": "debugging", "A_TOKEN": "abc"}, ["--api-key=sk-secret"])
     assert values == ("hf_abcdefgh", "sk-secret")
+    verdict = Verdict("readback", "pass", f"-e=HF_TOKEN: {SECRET}")
+    kept = without_secrets(Outcome(row={"reason": SECRET, "block": 1}, checks=(verdict,)), values)
+    assert (kept.row, kept.checks[0].evidence) == ({"reason": "***", "block": 1}, "-e=HF_TOKEN: ***")
     assert hidden(f"401 for {SECRET} and sk-secret", values) == "401 for *** and ***"
     document = {"engine": {"environment": {"HF_TOKEN": SECRET, "A": "1"}, "arguments": ("--api-key", SECRET)}}
     assert masked(document) == {
