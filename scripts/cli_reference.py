@@ -30,6 +30,11 @@ INTRO = f"""# Command line
 | 3 | this machine cannot do it: no Docker engine, no root for the chroot, a flag that the host refuses |
 | 130 | interrupted; the same command continues |
 
+A first Ctrl-C (SIGINT, SIGTERM or SIGHUP) ends the run under way and stores it. A second one, or 14 seconds, end the
+program at once and name what is left. The next start removes what a dead sweep left: containers, processes, spool
+folders. It ends nothing whose owner lives, and refuses the machine instead. A spool that cannot be read is moved to
+`set-aside/` in its dataset.
+
 `make` turns any status but 0 into its own 2; the line above make's says which it was.
 
 ## Environment variables
@@ -44,6 +49,7 @@ An option on the command line takes precedence over its variable.
 | `OPTIMIZATION_MODE` | the named set of Docker flags that `container_optimized` has | |
 | `RAY_ADDRESS` | a Ray cluster to use | `--address` |
 | `DOCKER_HOST` | a Docker engine on this machine, if not at the default socket | |
+| `DOCKER_CONTEXT` | a Docker context of an engine on this machine; default: the one that `docker context use` set | |
 | `XDG_CACHE_HOME` | where weights and root file systems are kept (default `~/.cache`) | |
 
 ## Shell completion

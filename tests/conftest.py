@@ -18,7 +18,12 @@ OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATI
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """What takes long is left out unless the environment asks for it: SPARKRAY_SLOW=1."""
+    """What takes long is left out unless the environment asks for it: SPARKRAY_SLOW=1.
+
+    What takes the machine's own lock is marked, so that it never runs beside another that does.
+    """
+    if "machine_lock" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("docker"):
+        item.add_marker("docker")
     if item.get_closest_marker("slow") and not os.environ.get("SPARKRAY_SLOW"):
         item.add_marker(pytest.mark.skip(reason="takes long: run it with SPARKRAY_SLOW=1"))
 

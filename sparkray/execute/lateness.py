@@ -24,10 +24,10 @@ def reason_of_timeout(
         return str(error)
     busy_pct = sum(busy) / len(busy)
     others = max(0.0, busy_pct * cpus / 100 - _engine_cores(samples) - own_cores)
-    known = f"{error.message}; the CPUs were {busy_pct:.1f} % busy, other processes used {others:.1f} of {cpus} cores"
+    known = f"the CPUs were {busy_pct:.1f} % busy, other processes used {others:.1f} of {cpus} cores"
     if others < NOISY_CORES:
-        return f"{known}. {error.remedy}"
-    return f"{known}: the machine is not quiet. End other programs, then give the same command again"
+        return f"{error} ({known})"
+    return f"{error.message}; {known}: the machine is not quiet. End other programs, then give the same command again"
 
 
 def _engine_cores(samples: Sequence[Mapping[str, Any]]) -> float:

@@ -106,6 +106,17 @@ class MachineLock:
             self.note("")
             yield before
 
+    def must_be_free(self) -> None:
+        """Refuse a machine that another process holds now. Raises LockHeldError, HostError."""
+        for key in sorted({*self.keys, MACHINE}):
+            held = self._try(key)
+            if held is None:
+                raise self._busy(self._who(key))
+            held.close()
+
+    def _busy(self, holder: str) -> LockHeldError:
+        return LockHeldError(f"this machine is busy: {holder}", "Wait for it: --lock wait")
+
     def _acquire(
         self,
         stack: ExitStack,
@@ -119,7 +130,7 @@ class MachineLock:
         while (held := self._try(key)) is None:
             holder = self._who(key)
             if mode == "fail" or should_stop():
-                raise LockHeldError(f"this machine is busy: {holder}", "Wait for it: --lock wait")
+                raise self._busy(holder)
             if holder != reported:
                 on_wait(holder)
                 reported = holder

@@ -6,6 +6,7 @@ from sparkray.config.site import HOST
 from sparkray.errors import InputError
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.lock import MachineLock
 from sparkray.plan import Study
 from sparkray.units import short
 from sparkray.workflows.options import Options
@@ -22,6 +23,7 @@ def must_fit_here(study: Study, options: Options) -> None:
     Raises:
         InputError: Docker could not mount the results folder.
         HostError: Docker, the image or the GPU is missing, with every reason.
+        LockHeldError: Another process measures, and `--lock fail` was given.
     """
     folder = str(options.results_dir.absolute())
     if ":" in folder and any(treatment.in_container for treatment in study.treatments):
@@ -29,5 +31,10 @@ def must_fit_here(study: Study, options: Options) -> None:
             f"the results folder {short(folder)} has a colon, at which Docker would divide the mount",
             "Name another: --results-dir DIR",
         )
-    if not is_elsewhere(options) and any(treatment.environment != HOST for treatment in study.treatments):
-        must_fit(study.site, fingerprint())
+    if is_elsewhere(options):
+        return
+    machine = fingerprint()
+    if options.lock == "fail":
+        MachineLock(machine.lock_keys).must_be_free()
+    if any(treatment.environment != HOST for treatment in study.treatments):
+        must_fit(study.site, machine)

@@ -105,7 +105,7 @@ class Sweep:
         while queue.waiting and not self.session.asked.is_set() and self._fits(queue.waiting):
             planned = queue.take()
             try:
-                outcome = self._one(planned, queue.waiting)
+                outcome = self._one(planned, queue.waiting, again=queue.tries[planned.run_id] < queue.most)
                 doubtful = dict(outcome.refused)
                 if outcome.status in _REPEATED:
                     doubtful[planned.run_id] = outcome.status
@@ -177,15 +177,16 @@ class Sweep:
         queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
         self.session.progress.leave_out(len(unneeded), lines)
 
-    def _one(self, planned: PlannedRun, after: Sequence[PlannedRun]) -> Outcome:
-        """One attempt. `after` are the runs that come then, for the time that is left."""
+    def _one(self, planned: PlannedRun, after: Sequence[PlannedRun], *, again: bool) -> Outcome:
+        """One attempt. For the time left: `after` are the runs that come then, `again` whether it may be repeated."""
         progress = self.session.progress
         progress.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
         progress.begin(planned)
         self._write_progress(planned)
         outcome = self.session.run(planned)
         self.timing.learn(planned, outcome.row)
-        progress.expect(sum(self.timing.total_s(run) for run in after))
+        left = [planned, *after] if again and outcome.status in _REPEATED else after
+        progress.expect(sum(self.timing.total_s(run) for run in left))
         progress.end(planned, outcome.row)
         return outcome
 

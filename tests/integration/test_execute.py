@@ -34,7 +34,7 @@ FAULTS: Mapping[str, tuple[str, str]] = {
         r"ended with status 1: double: terminate called after throwing an instance of 'std::bad_alloc'",
     ),
     "signal": ("failed", r"ended with signal 11: double: loading .*Tiny\.gguf"),
-    "hang": ("timeout", r"had not ended after 1 s\. Raise it: --set experiment\.timeout_s=N"),
+    "hang": ("timeout", r"had not ended after 1 s(\. Raise it: --set experiment\.timeout_s=N|; the CPUs were)"),
     "missing": ("failed", r"ended with status 0 but left no result\.json"),
     "garbage": ("failed", r"result\.json cannot be read: "),
     "truncated": ("failed", r"result\.json cannot be read: "),

@@ -106,6 +106,8 @@ def test_another_process_is_refused_by_name_while_one_holds(tmp_path: Path) -> N
             "into /data/question"
         )
         assert error.value.remedy == "Wait for it: --lock wait"
+        with pytest.raises(LockHeldError, match=f"process {holder.process.pid} of user"):
+            MachineLock(folder=tmp_path).must_be_free()
         assert error.value.exit_status == 3
         note = MachineLock(folder=tmp_path).holder()
         assert note == Holder(
@@ -115,6 +117,7 @@ def test_another_process_is_refused_by_name_while_one_holds(tmp_path: Path) -> N
         holder.let_go()
         with held(MachineLock(folder=tmp_path)) as before:
             assert before is None
+    MachineLock(folder=tmp_path).must_be_free()
 
 
 def test_the_holder_is_reported_once_to_who_waits_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
@@ -320,3 +323,11 @@ def test_what_is_no_file_in_the_locks_place_is_refused_and_never_waited_for(tmp_
     make[kind]()
     with pytest.raises(HostError, match=r"sparkray-machine\.lock "), held(MachineLock(folder=tmp_path)):
         pass
+
+
+def test_a_fifo_in_the_notes_place_is_no_note_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "sparkray-machine.json")
+    lock = MachineLock(folder=tmp_path)
+    assert lock.holder() is None
+    with held(lock) as before:
+        assert before is None
