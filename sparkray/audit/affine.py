@@ -14,7 +14,7 @@ _LEAST_ROWS = 6
 _LEAST_DISTINCT = 5
 _NEGLIGIBLE = 1e-3
 _PAIRS = "affine pairs"
-_SPEED = ("throughput", "latency", "ttft", "itl", "duration")
+_SPEED = ("throughput", "latency", "ttft", "tpot", "itl", "duration", "goodput", "time_to_first")
 
 
 @dataclass(frozen=True)

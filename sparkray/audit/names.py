@@ -10,6 +10,7 @@ from sparkray.audit import values
 from sparkray.audit.quantities import unit_of
 
 _UNIT = re.compile(r"\s*(?:[(\[]\s*([^)\]]+?)\s*[)\]]|,\s*(\S.*?))\s*$")
+_SAMPLE = 200
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
 _NAMED_UNIT = re.compile(r"_(ms|tok_s|req_s|gib)$")
 _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
@@ -19,7 +20,7 @@ def known_as(header: str, cells: Sequence[Any]) -> str | None:
     """Sparkray's name of a column by its header, if its cells and its unit can be of that quantity."""
     base, unit = _parts(header)
     ours = _aliases().get(_plain(header)) or (_aliases().get(_plain(base)) if unit else None)
-    if ours is None or not _FITS.get(ours, _any)([cell for cell in cells if not values.missing(cell)]):
+    if ours is None or not _FITS.get(ours, _any)([cell for cell in cells[:_SAMPLE] if not values.missing(cell)]):
         return None
     target = _target(ours)
     if target is None:

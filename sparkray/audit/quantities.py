@@ -111,14 +111,18 @@ def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False
 
 def decimal_comma(columns: Sequence[Sequence[Any]]) -> bool:
     """Whether a file writes decimals with a comma: some cell shows it, and none shows a decimal point."""
-    marks = [_marks([cell for cell in column if isinstance(cell, str)]) for column in columns]
-    return any(comma for comma, _ in marks) and not any(point for _, point in marks)
+    strings = [[cell for cell in column if isinstance(cell, str)] for column in columns]
+    return any(map(_shows_comma, strings)) and not any(map(_shows_point, strings))
 
 
-def _marks(strings: Sequence[str]) -> tuple[bool, bool]:
-    """Whether any cell can only be read with a decimal comma, and whether any only with a decimal point."""
-    bare = [_head(cell) for cell in strings if "," in cell or "." in cell]
-    return any(_COMMA.fullmatch(cell) for cell in bare), any(_POINT.fullmatch(cell) for cell in bare)
+def _shows_comma(strings: Sequence[str]) -> bool:
+    """Whether any cell can only be read with a decimal comma."""
+    return any(_COMMA.fullmatch(_head(cell)) for cell in strings if "," in cell)
+
+
+def _shows_point(strings: Sequence[str]) -> bool:
+    """Whether any cell can only be read with a decimal point."""
+    return any(_POINT.fullmatch(_head(cell)) for cell in strings if "." in cell)
 
 
 def _head(cell: str) -> str:
@@ -128,7 +132,10 @@ def _head(cell: str) -> str:
 
 
 def _decimal_comma(strings: Sequence[str], *, by_default: bool) -> bool:
-    comma, point = _marks(strings)
+    comma = _shows_comma(strings)
+    if not comma and not by_default:
+        return False
+    point = _shows_point(strings)
     return comma if comma != point else by_default and not point
 
 

@@ -20,6 +20,7 @@ from sparkray.errors import UnknownNameError
 
 _DEEPEST = 6
 _SHOWN = 30
+_SAMPLE = 50
 # Keys of an object around a result that name its arm.
 _ARM_KEYS = ("environment", "arm", "env", "condition", "variant", "runtime", "deployment")
 _SCALARS = (str, int, float, bool)
@@ -84,7 +85,7 @@ class KeyReader:
         Raises:
             UnknownNameError: A column is asked for that no object has.
         """
-        found = list(self._objects(content.tree, {}, 0))
+        found = list(self._objects(content.tree, {}, 0)) if self._may_be(content) else []
         if not found:
             return None
         rows = [row for item, outer in found for row in self._rows(item, outer, asked)]
@@ -100,6 +101,12 @@ class KeyReader:
             values = {"count": listed - len(found), "total": listed, "format": self.label}
             remarks = (NotJudged("foreign_records", values),)
         return Reading(self.label, rows, roles, {}, remarks, self.family, self.rank)
+
+    def _may_be(self, content: Content) -> bool:
+        """Whether a long list has an object of this format near its beginning: not every reader reads all of it."""
+        if not isinstance(content.tree, list) or len(content.tree) <= _SAMPLE:
+            return True
+        return next(self._objects(content.tree[:_SAMPLE], {}, 0), None) is not None
 
     def _matches(self, item: Mapping[str, Any]) -> bool:
         return all(_first(item, keys) is not None for keys in self.requires) and not any(

@@ -50,7 +50,8 @@ def results_of(source: str, rows: Sequence[Row], *, roles: Mapping[str, Role] | 
     table = {_plain(name): [row.get(name) for row in rows] for name in names}
     given = {_plain(name): role for name, role in (roles or {}).items()}
     typing = _Typing(list(known.pop("remarks", ())))
-    typed = {name: typing.known(name, table.get(name, [None] * len(rows))) for name in COLUMNS}
+    typed = {name: typing.known(name, table[name]) for name in COLUMNS if name in table}
+    typed |= {name: [statuses.OK if name == "status" else None] * len(rows) for name in COLUMNS if name not in table}
     schema: dict[str, Any] = dict(SCHEMA)
     for name, cells in table.items():
         if name not in SCHEMA and (column := typing.other(name, cells, given.get(name))) is not None:

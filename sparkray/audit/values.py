@@ -93,13 +93,18 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401
     written = value.strip() if isinstance(value, str) else None
     if not written or not written[:1].isdigit() or (len(written) > _DATE_DIGITS and written.isdecimal()):
         return None
-    written = _UTC.sub("+00:00", written)
-    for parse in (*(_strptime(form) for form in _TIMES), datetime.fromisoformat):
+    if written.replace(".", "", 1).isdigit():  # seconds since 1970
+        return None
+    for parse in (_iso, *(_strptime(form) for form in _TIMES)):
         try:
             return parse(written)
         except (ValueError, OverflowError):
             continue
     return None
+
+
+def _iso(written: str) -> datetime:
+    return datetime.fromisoformat(_UTC.sub("+00:00", written))
 
 
 def _strptime(form: str) -> Callable[[str], datetime]:

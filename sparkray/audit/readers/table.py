@@ -52,10 +52,10 @@ def read(content: Content, asked: Asked) -> Reading | None:
         DatasetError: No column is known: neither a model nor a metric.
         UnknownNameError: The map, or what is to be ignored, names a column that there is not, here or there.
     """
-    rows = list(_objects(content.tree))
+    rows = content.tree if content.table else list(_objects(content.tree))
     if not rows:
         return None
-    every = list(dict.fromkeys(name for row in rows for name in row))
+    every = content.columns if content.table else list(dict.fromkeys(name for row in rows for name in row))
     there = [name for name in every if name not in _checked(asked, every, content.path.name)]
     chosen = _chosen(rows, there, asked)
     if not {"model", *BY_NAME} & set(chosen.values()):
