@@ -30,6 +30,7 @@ Format = Literal[
     "significant",
     "ratio",
     "share",
+    "power",
     "per_cent",
     "fine_per_cent",
     "effect",

@@ -103,8 +103,8 @@ def gap_spread(tables: Tables, metric: str) -> Answer:
 def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
     """Question 4: is this N enough? In a sequential design: were its interim analyses?
 
-    Yes when every primary comparison was decided at the last n (at its last interim analysis); partly when some were; no
-    when none was.
+    Yes when every planned comparison was decided at the last n (at its last interim analysis), those of lost models among
+    them; partly when some were; no when none was.
     """
     rows = [row for row in chosen(tables, "verdict_by_n", environment=environment) if row.get("verdict")]
     if not rows:
@@ -114,11 +114,15 @@ def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
         histories.setdefault((row["model"], row["level"], row["metric"]), []).append(row)
     last = [history[-1] for history in histories.values()]
     decided = [row for row in last if row["decided"]]
-    verdict = "yes" if len(decided) == len(last) else "partly" if decided else "no"
     compared = chosen(tables, "comparisons", environment=environment, primary=True)
+    lost = [row for row in compared if not row.get("verdict")]
+    verdict = "yes" if len(decided) == len(compared) else "partly" if decided else "no"
     numbers: dict[str, Any] = {
         "comparisons": len(compared),
         **{word: sum(row.get("verdict") == word for row in compared) for word in (*DECIDED, "undecided")},
+        "not_estimable": len(lost),
+        "lost": list(dict.fromkeys(f"{row['model']} {row['level'] or ''}".rstrip() for row in lost)),
+        **_paired_against_unpaired(compared),
         "by_n": _by_n(rows),
     }
     if protocol.sequential is not None:
@@ -131,9 +135,27 @@ def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
         "planned": protocol.planned,
         "power": min((row["power"] for row in power), default=None),
         "pairs_needed": max(needed, default=None),
-        "near_edge": sum(row.get("verdict") == "undecided" for row in compared) - len(needed),
+        "decidable": len(needed),
+        "near_edge": sum(
+            row.get("verdict") == "undecided" and row.get("pairs_needed") is not None and not more_pairs_decide(row)
+            for row in compared
+        ),
     }
     return Answer(verdict, "fixed", numbers, traces(rows, planned))
+
+
+def _paired_against_unpaired(compared: Sequence[Row]) -> dict[str, Any]:
+    """What the first primary metric takes to show its planned effect: pairs, and runs an arm without blocks.
+
+    Of the model that needs the most pairs.
+    """
+    known = [row for row in compared if row.get("pairs_a_priori") is not None]
+    of_first = [row for row in known if row["metric"] == known[0]["metric"]]
+    if not of_first:
+        return {}
+    most = max(of_first, key=lambda row: row["pairs_a_priori"])
+    names = ("planned_effect", "pairs_a_priori", "runs_a_priori", "a_priori_cv_pct", "a_priori_run_cv_pct")
+    return {**{name: most[name] for name in names}, "a_priori_model": most["model"], "a_priori_metric": most["metric"]}
 
 
 def _by_n(rows: Sequence[Row]) -> list[dict[str, int]]:

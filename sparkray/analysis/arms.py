@@ -47,6 +47,12 @@ class Arms:
         """Pairs."""
         return len(self.blocks)
 
+    @property
+    def logs_in_time(self) -> Vector:
+        """Log ratios of the pairs in the order in which they were completed; values above 0."""
+        a, b = self.paired
+        return np.asarray((np.log(b) - np.log(a))[self.completed])
+
     def first(self, n: int) -> "Arms":
         """The pairs of the first n blocks."""
         return self._of(np.arange(min(n, self.n)))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
-from sparkray.analysis.comparison import judged
-from sparkray.analysis.context import Protocol
+from sparkray.analysis.comparison import BESIDE, assumption_columns, judged, judged_checked
+from sparkray.analysis.context import DEFAULT_SEED, Protocol
 from sparkray.analysis.describe import why_none
 from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
@@ -17,6 +17,7 @@ from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import protocol_columns, robust_columns
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
+from sparkray.stats.assumptions import Checked
 from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ Row = dict[str, Any]
 
 
 def compared(
-    frames: Frames, arms: Arms, margin: float | None, interim: "Interim | None" = None
-) -> tuple[Ratio | NotEstimable, Row]:
+    frames: Frames, arms: Arms, margin: float | None, interim: "Interim | None" = None, *, seed: int = DEFAULT_SEED
+) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
     """The one comparison, which tables, terminal and interim analyses share: columns of `comparisons` without tests.
 
     Args:
@@ -36,6 +37,10 @@ def compared(
         margin: Relative margin of the verdict; None for no verdict.
         interim: The last interim analysis. Its repeated intervals hold at all of them at once, which those of a fixed
             number of pairs do not.
+        seed: Of the bootstrap.
+
+    Returns:
+        The ratio by Student's t, its columns, and what was checked of a fixed number of pairs where there is a verdict.
     """
     result: Ratio | NotEstimable
     row: Row = {**arms.cell.columns, "against": arms.against.environment, "metric": arms.metric}
@@ -48,10 +53,16 @@ def compared(
         result = Ratio(interim.n, interim.ratio, interim.ci95, interim.ci90, interim.sd_log)
     if isinstance(result, NotEstimable):
         result = _lacking(frames, arms) or result
-    row |= judged(result, margin if interim is None else None)
+    found = None
+    if interim is None and margin is not None and isinstance(result, Ratio):
+        columns, found = judged_checked(result, arms.logs_in_time, margin, seed=seed, beside=True)
+        row |= columns
+    else:
+        row |= judged(result, None)
     if interim is not None:
         row |= {"n": arms.used(interim).n, "verdict": interim.verdict, "pairs_needed": interim.pairs_needed}
-    return result, row
+        row |= {"verdict_reason": interim.unmet, "assumptions": interim.assumptions}
+    return result, row, found
 
 
 def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
@@ -66,7 +77,7 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
     last = interim.last(arms)
     used = arms if last is None else arms.used(last)
     why: Why = {}
-    result, row = compared(frames, arms, protocol.margin(arms.metric), last)
+    result, row, found = compared(frames, arms, protocol.margin(arms.metric), last, seed=protocol.seed)
     row |= {
         "primary": arms.metric in protocol.primary,
         "pairs_planned": protocol.planned,
@@ -76,6 +87,11 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
     }
     if isinstance(result, Ratio):
         row |= power_columns(result, used, protocol, why) | robust_columns(used, protocol, why)
+        if found is not None:
+            row |= assumption_columns(found, why)
+        else:
+            note(why, BESIDE, "interim_beside" if last is not None else "no_margin")
+            note(why, ("assumptions",), "no_margin")
     for reason, columns in VOID.items() if last is not None else ():
         note(why, [column for column in columns if column not in why], reason)
         row |= dict.fromkeys(columns)
@@ -87,7 +103,9 @@ def _explain(row: Row, protocol: Protocol, why: Why) -> None:
     """Explain a null `pairs_needed`, and null columns that are computed from a p-value."""
     if row.get("ratio") is not None and row.get("pairs_needed") is None:
         decided = "decided" if row.get("verdict") else "no_margin"
-        note(why, ("pairs_needed",), outlook(None, row["n"]) if row.get("verdict") == "undecided" else decided)
+        unmet = row.get("verdict_reason") or row.get("assumptions") in ("not_independent", "neither")
+        open_ = "needed_assumes" if unmet else outlook(None, row["n"])
+        note(why, ("pairs_needed",), open_ if row.get("verdict") == "undecided" else decided)
     for p, columns in MADE_OF.items():
         if protocol.family(row["metric"]) is None:
             note(why, ("family", *columns), "not_in_family")

@@ -2,14 +2,22 @@
 
 from typing import Any
 
+from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats import NotEstimable
+from sparkray.stats.assumptions import Checked, checked, decide_checked
 from sparkray.stats.paired import Ratio, decide
+from sparkray.stats.samples import Estimate, Vector
 
 Row = dict[str, Any]
+# Columns of the check of a fixed number of pairs.
+BESIDE = (
+    *("ratio_shapiro_p", "ratio_lag1_p", "t_low", "t_high", "skewness_low", "skewness_high"),
+    *("paired_bca_low", "paired_bca_high", "hl_ratio", "hl_low", "hl_high"),
+)
 
 
 def judged(result: Ratio | NotEstimable, margin: float | None) -> Row:
-    """A paired ratio as columns, with the verdict of a fixed number of pairs where there is a margin."""
+    """A paired ratio as columns, with the verdict of Student's t for a fixed number of pairs where there is a margin."""
     if isinstance(result, NotEstimable):
         return {"not_estimable": result.reason}
     row = numbers(result)
@@ -17,6 +25,42 @@ def judged(result: Ratio | NotEstimable, margin: float | None) -> Row:
         return row
     decision = decide(result, margin)
     return {**row, "verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
+
+
+def judged_checked(result: Ratio, in_time: Vector, margin: float, *, seed: int, beside: bool) -> tuple[Row, Checked]:
+    """A paired ratio as columns, with the verdict that its assumptions allow.
+
+    Args:
+        result: By Student's t.
+        in_time: Its log ratios in the order in which the pairs were completed.
+        margin: Relative, above 0.
+        seed: Of the bootstrap.
+        beside: Whether the intervals beside it are wanted.
+    """
+    found = checked(result, in_time, seed=seed, beside=beside)
+    decision, reason = decide_checked(found, margin)
+    row = {**numbers(found.ratio), "verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
+    return {**row, "verdict_reason": reason, "assumptions": found.assumptions.code}, found
+
+
+def assumption_columns(found: Checked, why: Why) -> Row:
+    """What was checked of the log ratios, and the intervals beside the one that the verdict rests on."""
+
+    def three(one: Estimate) -> tuple[float | None, ...]:
+        return one.value, one.low, one.high
+
+    row: Row = {
+        "ratio_shapiro_p": found.assumptions.shapiro_p,
+        "ratio_lag1_p": found.assumptions.lag1_p,
+        "t_low": found.student.ci95[0],
+        "t_high": found.student.ci95[1],
+    }
+    if found.beside is None:
+        return row
+    row |= dict(zip(("skewness_low", "skewness_high"), found.beside.skewness, strict=True))
+    note(why, [column for column in ("ratio_shapiro_p", "ratio_lag1_p") if row[column] is None], "few_for_check")
+    row |= filled(("paired_bca_low", "paired_bca_high"), found.beside.bca, lambda one: three(one)[1:], why)
+    return row | filled(("hl_ratio", "hl_low", "hl_high"), found.beside.hodges_lehmann, three, why)
 
 
 def numbers(result: Ratio) -> Row:

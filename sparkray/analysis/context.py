@@ -39,7 +39,7 @@ class Protocol:
     `planned` is None where the dataset does not hold how many pairs were planned, `sequential` where the number was fixed.
     `families` are the metrics that p-values are adjusted over, by the family's name. `planned_effect` is the relative
     difference that the number of pairs was planned for; None takes the margin. `calibrated_sd_log` is by metric what a
-    calibration of the machine found a pair of runs of one arm to vary by.
+    calibration of the machine found a pair of runs of one arm to vary by, `calibrated_sd_run` all of its runs.
     """
 
     margins: Mapping[str, float]
@@ -50,6 +50,7 @@ class Protocol:
     families: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     planned_effect: float | None = None
     calibrated_sd_log: Mapping[str, float] = field(default_factory=dict)
+    calibrated_sd_run: Mapping[str, float] = field(default_factory=dict)
 
     def margin(self, metric: str) -> float | None:
         """The relative margin of a metric, if it has one."""
@@ -71,6 +72,7 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
     own = experiment.get("margins") or DEFAULT_MARGINS
     primary = tuple(experiment.get("primary_metrics") or own)
     declared = experiment.get("sequential")
+    calibration = _calibration(frames)
     sequential = Sequential(tuple(declared["looks"]), declared["spending"]) if declared else None
     return Protocol(
         {**own, **(margins or {})},
@@ -80,15 +82,16 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
         sequential,
         families={name: tuple(metrics) for name, metrics in (experiment.get("families") or {PRIMARY: primary}).items()},
         planned_effect=experiment.get("planned_effect"),
-        calibrated_sd_log=_calibrated(_calibration(frames)),
+        calibrated_sd_log=_calibrated(calibration, "sd_log"),
+        calibrated_sd_run={name: cv / 100 for name, cv in _calibrated(calibration, "cv_pct").items()},
     )
 
 
-def _calibrated(document: Any) -> dict[str, float]:  # noqa: ANN401 - a JSON document of another verb
-    """The noise of a pair by metric, as a calibration measured it."""
+def _calibrated(document: Any, column: str) -> dict[str, float]:  # noqa: ANN401 - a JSON document of another verb
+    """A column of the noise by metric, as a calibration measured it."""
     metrics = document.get("metrics") if isinstance(document, dict) else None
-    noise = {name: (one.get("noise") or {}).get("sd_log") for name, one in (metrics or {}).items()}
-    return {name: float(sd_log) for name, sd_log in noise.items() if sd_log}
+    noise = {name: (one.get("noise") or {}).get(column) for name, one in (metrics or {}).items()}
+    return {name: float(value) for name, value in noise.items() if value}
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats.paired import Ratio, outlook, tost_power
 from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
 from sparkray.stats.reasons import coded
+from sparkray.stats.samples import pooled_variance
 
 Row = dict[str, Any]
 CALIBRATION, THESE_DATA = "calibration", "these data"
@@ -39,14 +42,24 @@ def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, wh
         return {}
     known = protocol.calibrated_sd_log.get(arms.metric)
     sd_log = known or result.sd_log
+    sd_run = max(
+        protocol.calibrated_sd_run.get(arms.metric, 0.0) if known else _sd_of_runs(arms), sd_log / math.sqrt(2)
+    )
     ratio = 1 + effect
     row: Row = {
         "planned_effect": effect,
         "a_priori_cv_pct": sd_log / math.sqrt(2) * 100,
+        "a_priori_run_cv_pct": sd_run * 100,
         "a_priori_basis": CALIBRATION if known else THESE_DATA,
         "power_a_priori": paired_power(ratio, sd_log, planned),
         "pairs_a_priori": paired_runs(ratio, sd_log),
-        "runs_a_priori": two_sample_runs(math.log(ratio) / sd_log * math.sqrt(2)),
+        "runs_a_priori": two_sample_runs(math.log(ratio) / sd_run),
     }
     note(why, [name for name in _A_PRIORI if row[name] is None], outlook(None, planned))
     return row
+
+
+def _sd_of_runs(arms: Arms) -> float:
+    """The sd of the log values of a run in either arm: what blocks differ by is in it, as it is in an unpaired test."""
+    first, second = (np.log(values[values > 0]) for values in (arms.a, arms.b))
+    return math.sqrt(pooled_variance(first, second))

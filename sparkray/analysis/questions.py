@@ -80,8 +80,8 @@ def _row(question: int, where: Where, answer: Answer) -> dict[str, Any]:
 def _sizes(tables: Tables, protocol: Protocol, where: Where) -> Answer:
     """Question 1: is the overhead consistent over model sizes?
 
-    Taken is the interval of the slope over the range of sizes. Yes: all of it is inside the margin. No: part of it is
-    outside, and it excludes 0. Undecided: else.
+    Taken is the interval of the change over the range of sizes. Yes: all of it is inside the margin. No: all of it is
+    beyond the margin, on one side. Undecided: else.
     """
     here = {"environment": where.environment, "metric": where.metric, "level": where.level}
     [slope] = chosen(tables, "size", group_by="slope", **here)
@@ -93,9 +93,10 @@ def _sizes(tables: Tables, protocol: Protocol, where: Where) -> Answer:
         return unanswered(str(slope["not_estimable"]), traces([slope]))
     span = math.log10(max(sizes) / min(sizes))
     bound = math.log1p(protocol.margin(where.metric) or 0.0)
-    if max(abs(slope["slope_low"]), abs(slope["slope_high"])) * span <= bound:
+    low, high = slope["slope_low"] * span, slope["slope_high"] * span
+    if -bound <= low and high <= bound:
         verdict, reason = "yes", "alike_within_margin"
-    elif slope["slope_low"] * slope["slope_high"] > 0:
+    elif low > bound or high < -bound:
         verdict, reason = "no", "depends_on_size"
     else:
         verdict, reason = "undecided", "neither_shown"

@@ -13,7 +13,7 @@ from sparkray.stats.descriptive import describe
 ALWAYS_SHOWN = ("output_throughput_tok_s", "latency_mean_ms", "ttft_mean_ms", "host_available_drop_peak_gib")
 _DOCUMENT = (
     *("environment", "against", "metric", "better", "n", "ratio", "excludes_one", "not_estimable"),
-    *("verdict", "margin", "pairs_needed"),
+    *("verdict", "verdict_reason", "assumptions", "margin", "pairs_needed"),
 )
 Row = dict[str, Any]
 

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
-from sparkray.analysis.comparison import judged
+from sparkray.analysis.comparison import judged, judged_checked
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.interim import InterimAnalyses
 from sparkray.analysis.provenance_ids import provenance_id
+from sparkray.stats import NotEstimable
 from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimA
         if margin is None or arms.metric not in protocol.primary:
             continue
         analyses = interim.of(arms)
-        for n, found in _at_interim(analyses) if analyses else _counted(arms, margin):
+        for n, found in _at_interim(analyses) if analyses else _counted(arms, margin, protocol.seed):
             head = {**arms.cell.columns, "metric": arms.metric, "n": n}
             trace = provenance_id("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
             verdict = found.get("verdict")
@@ -33,9 +34,14 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimA
     return rows
 
 
-def _counted(arms: Arms, margin: float) -> Iterator[tuple[int, Row]]:
+def _counted(arms: Arms, margin: float, seed: int) -> Iterator[tuple[int, Row]]:
     for n in sorted({*range(_STEP, arms.n, _STEP), arms.n}):
-        yield n, judged(paired_ratio(*arms.first(n).paired), margin)
+        few = arms.first(n)
+        result = paired_ratio(*few.paired)
+        if isinstance(result, NotEstimable):
+            yield n, judged(result, margin)
+        else:
+            yield n, judged_checked(result, few.logs_in_time, margin, seed=seed, beside=False)[0]
 
 
 def _at_interim(analyses: Sequence["Interim"]) -> Iterator[tuple[int, Row]]:

@@ -12,6 +12,8 @@ _GROUPED = 10_000
 _DIGITS = 4
 _LEAST_P = 0.001
 _EXACT = 1e-9
+# No test is certain: a power above this is shown as a bound.
+_NEARLY_CERTAIN = 0.9995
 _LARGEST_LOG = 700.0
 
 
@@ -42,10 +44,10 @@ def _per_cent(value: float) -> str:
 
 # `ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is signed,
 # `change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed
-# with three decimals; `level`, of a constant; `share` of 1. `number` as it is, `number3` in three digits; `count` in groups
-# of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals and `effect` two, signed,
-# `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal. Words have no form: `words`
-# is the name of none.
+# with three decimals; `level`, of a constant; `share` of 1, and `power`, which is never 100 %. `number` as it is, `number3`
+# in three digits; `count` in groups of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals
+# and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal.
+# Words have no form: `words` is the name of none.
 FORMS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.4f}",
     "factor": lambda value: f"{_exponential(value):.4f}",
@@ -56,6 +58,7 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "share": lambda value: (
         f"{value * 100:g} %" if abs(value * 100 - round(value * 100, 1)) < _EXACT else f"{value * 100:.1f} %"
     ),
+    "power": lambda value: "over 99.9 %" if value > _NEARLY_CERTAIN else FORMS["share"](value),
     "fine_per_cent": lambda value: f"{value:+.3f} %",
     "level": lambda value: f"{value:g} %",
     "number": lambda value: f"{value:g}",

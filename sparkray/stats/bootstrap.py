@@ -10,17 +10,21 @@ valid by itself.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, of_ordered, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, of_ordered, too_few, two_samples
 
 RESAMPLES = 10_000
 _LEAST = 3
+# An end of an interval with fewer resamples than this beyond it rests on too few: then there are so many times more.
+_LEAST_BEYOND, _MORE = 100, 20
+# Of these there are two at most in memory, 8 bytes a cell.
+_LARGE_CELLS = 6_500_000
 # Resamples this near to the sample's value, in standard deviations, are the sample again; half of them count as below.
 _TIE = 1e-9
 # Count matrices with more cells than this (8 MB) are made in parts and not kept.
@@ -48,11 +52,56 @@ def ratio_of_means(
         return NotEstimable("arms_alike")
     observed = [math.log(float(np.mean(arm))) for arm in arms]
     streams = (0, 1) if observed[0] <= observed[1] else (1, 0)  # so that swapped arms invert the result
-    logs = [np.log(resampled_means(arm, resamples, (seed, stream))) for arm, stream in zip(arms, streams, strict=True)]
     jackknifed = [np.log(_means_without_one(arm)) for arm in arms]
     influence = [observed[1] - jackknifed[0], jackknifed[1] - observed[0]]
-    ratio = bca(logs[1] - logs[0], observed[1] - observed[0], influence, level=level)
+
+    def resampled(count: int) -> Vector:
+        first, second = (
+            np.log(resampled_means(arm, count, (seed, stream))) for arm, stream in zip(arms, streams, strict=True)
+        )
+        return np.asarray(second - first)
+
+    ratio = enough_resamples(resampled, observed[1] - observed[0], influence, resamples=resamples, level=level)
     return ratio if isinstance(ratio, NotEstimable) else exponential(ratio)
+
+
+def mean_interval(values: Vector, *, seed: int = 0, level: float = 0.95) -> Estimate | NotEstimable:
+    """The mean of values, shape (n,), at least 3 and not all alike, with its BCa interval."""
+    if len(values) < _LEAST:
+        return too_few(len(values), _LEAST, "pair")
+    if alike(values):
+        return NotEstimable("logs_alike")
+    mean = float(np.mean(values))
+    centred = values - mean  # so that rounding of a great mean is none of the resamples
+
+    def resampled(count: int) -> Vector:
+        return resampled_means(centred, count, (seed, 0))
+
+    found = enough_resamples(resampled, 0.0, [-centred / (len(values) - 1)], resamples=RESAMPLES, level=level)
+    if isinstance(found, NotEstimable) or found.low is None or found.high is None:
+        return found
+    return Estimate(mean, mean + found.low, mean + found.high)
+
+
+def enough_resamples(
+    resampled: Callable[[int], Vector], observed: float, jackknifed: Sequence[Vector], *, resamples: int, level: float
+) -> Estimate | NotEstimable:
+    """The BCa interval, with more resamples where an end has too few beyond it.
+
+    One wild value makes the distribution skewed, and pushes an end so far out that a handful of resamples fix it.
+
+    Args:
+        resampled: The statistic of that many resamples.
+        observed: The statistic of the sample.
+        jackknifed: As in `bca`.
+        resamples: How many at first.
+        level: Confidence.
+    """
+    distribution = resampled(resamples)
+    bounds = bca_bounds(distribution, observed, jackknifed, level=level)
+    if not isinstance(bounds, NotEstimable) and min(bounds[0], 1 - bounds[1]) * resamples < _LEAST_BEYOND:
+        distribution = resampled(_MORE * resamples)
+    return bca(distribution, observed, jackknifed, level=level)
 
 
 def bca(
@@ -69,17 +118,29 @@ def bca(
     Returns:
         The estimate, or that the resamples all lie on one side of the observed value, where the bias has no measure.
     """
+    bounds = bca_bounds(distribution, observed, jackknifed, level=level)
+    if isinstance(bounds, NotEstimable):
+        return bounds
+    # only the values at the ends need their places, and those of 200,000 take long to sort
+    below = [int(bound * (len(distribution) - 1)) for bound in bounds]
+    ordered = np.partition(distribution, sorted({*below, *(min(place + 1, len(distribution) - 1) for place in below)}))
+    return Estimate(observed, *(of_ordered(ordered, bound) for bound in bounds))
+
+
+def bca_bounds(
+    distribution: Vector, observed: float, jackknifed: Sequence[Vector], *, level: float
+) -> tuple[float, float] | NotEstimable:
+    """The quantiles of the bootstrap distribution that are the ends of the BCa interval; as in `bca`."""
     rounding = _TIE * float(np.std(distribution))
-    ordered = np.sort(distribution)
-    below = np.searchsorted(ordered, observed - rounding, "left")
-    not_above = np.searchsorted(ordered, observed + rounding, "right")
-    share = float(below + not_above) / (2 * len(ordered))
+    below = np.count_nonzero(distribution < observed - rounding)
+    not_above = np.count_nonzero(distribution <= observed + rounding)
+    share = float(below + not_above) / (2 * len(distribution))
     if not 0 < share < 1:
         return NotEstimable("one_side")
     bias, acceleration = float(scipy.special.ndtri(share)), _acceleration(jackknifed)
     deviates = [bias + float(scipy.special.ndtri(tail)) for tail in ((1 - level) / 2, (1 + level) / 2)]
-    bounds = [float(scipy.special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates]
-    return Estimate(observed, *(of_ordered(ordered, bound) for bound in bounds))
+    low, high = (float(scipy.special.ndtr(bias + deviate / (1 - acceleration * deviate))) for deviate in deviates)
+    return low, high
 
 
 def resampled_means(columns: Vector, resamples: int, stream: tuple[int, int]) -> Vector:
@@ -99,6 +160,8 @@ def resampled_means(columns: Vector, resamples: int, stream: tuple[int, int]) ->
     n = len(columns)
     if n * resamples <= _KEPT_CELLS:
         return np.asarray(_kept_counts(n, resamples, stream) @ columns / n)
+    if n * resamples <= _LARGE_CELLS:
+        return np.asarray(_large_counts(n, resamples, stream) @ columns / n)
     generator, rows = np.random.default_rng(stream), max(1, _KEPT_CELLS // n)
     parts = [min(rows, resamples - done) for done in range(0, resamples, rows)]
     return np.concatenate([_counts(n, part, generator) @ columns / n for part in parts])
@@ -120,6 +183,11 @@ def _means_without_one(values: Vector) -> Vector:
 
 @lru_cache(maxsize=8)
 def _kept_counts(n: int, resamples: int, stream: tuple[int, int]) -> Vector:
+    return _counts(n, resamples, np.random.default_rng(stream))
+
+
+@lru_cache(maxsize=2)
+def _large_counts(n: int, resamples: int, stream: tuple[int, int]) -> Vector:
     return _counts(n, resamples, np.random.default_rng(stream))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.paired import Ratio, estimated
+from sparkray.stats.paired import Ratio, estimated, log_scale
 from sparkray.stats.samples import Values, Vector, median, paired_logs, sample
 
 BOUND = 3.5
@@ -35,7 +35,7 @@ class WithAndWithout:
     dropped: tuple[int, ...]
 
 
-def modified_z(values: Values) -> Vector | NotEstimable:
+def modified_z(values: Values, scale: float | None = None) -> Vector | NotEstimable:
     """Distance of each value from the median, in robust standard deviations: 0.6745 (x - median) / MAD.
 
     Iglewicz and Hoaglin (1993), "How to Detect and Handle Outliers", who call a value beyond 3.5 an outlier.
@@ -43,6 +43,8 @@ def modified_z(values: Values) -> Vector | NotEstimable:
 
     Args:
         values: Shape (n,), at least 5.
+        scale: The size of the numbers that the values were computed from, whose rounding is no spread; their own by
+            default.
 
     Returns:
         Shape (n,), without unit; all 0 where all values are alike.
@@ -51,7 +53,7 @@ def modified_z(values: Values) -> Vector | NotEstimable:
     if isinstance(checked, NotEstimable):
         return checked
     away = checked - median(checked)
-    rounding = 4 * np.finfo(np.float64).eps * float(np.max(np.abs(checked)))
+    rounding = 4 * np.finfo(np.float64).eps * (float(np.max(np.abs(checked))) if scale is None else scale)
     mad, mean_deviation = median(np.abs(away)), float(np.mean(np.abs(away)))
     if mad > rounding:
         return np.asarray(_MAD_OF_NORMAL * away / mad)
@@ -80,7 +82,7 @@ def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWitho
     if isinstance(logs, NotEstimable):
         return logs
     values = np.concatenate([a, b])
-    every, scores = estimated(logs, values), modified_z(logs)
+    every, scores = estimated(logs, values), modified_z(logs, log_scale(values))
     if isinstance(every, NotEstimable):
         return every
     if isinstance(scores, NotEstimable):

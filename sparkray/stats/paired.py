@@ -99,7 +99,12 @@ def estimated(logs: Vector, values: Values) -> Ratio | NotEstimable:
 
 def without_spread(logs: Vector, values: Values) -> bool:
     """Whether log ratios are alike to the precision of a double; `values` as in `estimated`."""
-    return alike(logs, scale=max(1.0, float(np.max(np.abs(np.log(values))))))
+    return alike(logs, scale=log_scale(values))
+
+
+def log_scale(values: Values) -> float:
+    """The size of the numbers that log ratios of these values, above 0, are computed from: their rounding is no spread."""
+    return max(1.0, float(np.max(np.abs(np.log(values)))))
 
 
 def ratio_of_logs(logs: Vector) -> Ratio:

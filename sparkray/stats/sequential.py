@@ -25,14 +25,30 @@ from numpy.typing import NDArray
 
 from sparkray.config.experiment import Spending
 from sparkray.stats._crossing import LEAST_VALUES, MOST_ALPHA, critical_values
+from sparkray.stats.assumptions import (
+    ALPHA,
+    LEAST_CHECKED,
+    LEAST_SHARE,
+    dependence,
+    skewness_ends,
+    widening,
+)
+from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import NO_SPREAD, NOT_POSITIVE, VerdictWord, outlook, pairs_needed, verdict_of
 from sparkray.stats.reasons import coded, located
 from sparkray.stats.samples import Values, alike, from_log
+from sparkray.stats.serial import LEAST_WORTH
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 # Of what is measured: the size of the logarithms whose rounding may tell ratios apart that are alike.
 _LARGEST_LOG = 16.0
+# Fewer pairs cannot show that they are skewed, so an interim analysis of them must be so many times as certain.
+_LEAST_TRUSTED, _CAUTION = 20, 2.5
+# At interim analyses normality is rejected earlier: they can wait.
+_INTERIM_ALPHA = 0.10
+# The words of what is not met.
+_UNMET = {"not_independent": "pairs_dependent"}
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
@@ -84,7 +100,7 @@ class Interim:
     one whose pairs have no ratio. `stop`: decided, or none is left. `n` is the number of pairs used, `alpha_spent` what the
     equivalence test has spent, `sd_log` the sd of those pairs' log ratios. `pairs_needed`, where undecided, would
     decide at 80 % power if the true ratio is 1, at the level of the last interim analysis alone: the others can only
-    help.
+    help. `assumptions` is what it rests on (`stats.assumptions`); `unmet` why that keeps it from the verdict of t.
     """
 
     verdict: VerdictWord
@@ -97,6 +113,8 @@ class Interim:
     reason: str
     sd_log: float | None = None
     pairs_needed: int | None = None
+    assumptions: str | None = None
+    unmet: str | None = None
 
 
 def alpha_spent(spending: Spending, alpha: float, share: float) -> float:
@@ -119,7 +137,9 @@ def bounds(design: Design, closed_at: int | None = None) -> tuple[Bound, ...]:
     equivalence = critical_values(looks, spent)
     half = tuple(alpha_spent(design.spending, design.alpha / 2, share) for share in shares)
     difference = critical_values(looks, half)
-    return tuple(Bound(*values) for values in zip(looks, spent, equivalence, difference, strict=True))
+    caution = [_CAUTION if n < min(_LEAST_TRUSTED, looks[-1]) else 1.0 for n in looks]
+    bound_of = zip(looks, spent, equivalence, difference, caution, strict=True)
+    return tuple(Bound(n, alpha, factor * first, factor * second) for n, alpha, first, second, factor in bound_of)
 
 
 def pair_logs(a: Values, b: Values) -> Array:
@@ -162,7 +182,8 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
         return [Interim("undecided", closed, 0, 0.0, None, None, None, reason)]
     made: list[Interim] = []
     for number, bound in enumerate(taken, 1):
-        one, last = _at(design, bound, values[: bound.n]), number == len(taken)
+        last = number == len(taken)
+        one = _at(design, bound, values[: bound.n], final=number == len(known))
         decided = one.verdict != "undecided"
         if last and one.sd_log is not None and not decided:
             level = float(scipy.stats.t.sf(known[-1].equivalence_t, known[-1].n - 1))
@@ -174,20 +195,68 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
     return made
 
 
-def _at(design: Design, bound: Bound, values: Array) -> Interim:
+def _at(design: Design, bound: Bound, values: Array, *, final: bool) -> Interim:
     """An interim analysis without its place among the others."""
     why = _why_none(values)
     if why is not None:
         return Interim("undecided", False, bound.n, bound.alpha_spent, None, None, None, why)
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    error = sd / math.sqrt(bound.n)
-
-    def interval(critical: float) -> Interval:
-        return from_log(mean - critical * error), from_log(mean + critical * error)
-
-    ci90, ci95 = interval(bound.equivalence_t), interval(bound.difference_t)
+    found = intervals_at(bound, values[None, :], final=final)
+    ci90, ci95 = ((from_log(float(low[0])), from_log(float(high[0]))) for low, high in (found.ci90, found.ci95))
     verdict = verdict_of(ci90, ci95, design.margin)
-    return Interim(verdict, False, bound.n, bound.alpha_spent, from_log(mean), ci90, ci95, "", sd)
+    assumptions = str(found.assumptions[0])
+    unmet = None
+    if verdict != "undecided" and not found.decides[0]:
+        verdict, unmet = "undecided", coded("interim_unmet", where=_UNMET.get(assumptions, assumptions))
+    mean, sd = from_log(float(np.mean(values))), float(np.std(values, ddof=1))
+    made = Interim(verdict, False, bound.n, bound.alpha_spent, mean, ci90, ci95, "", sd)
+    return replace(made, assumptions=assumptions, unmet=unmet)
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Of many samples at one interim analysis, on the log scale: `decides` is whether a verdict may be read from them."""
+
+    ci90: tuple[Array, Array]
+    ci95: tuple[Array, Array]
+    decides: NDArray[np.bool_]
+    assumptions: NDArray[np.str_]
+
+
+def intervals_at(bound: Bound, samples: Array, *, final: bool) -> Intervals:
+    """The intervals of an interim analysis, and whether its assumptions let it decide.
+
+    An interim analysis before the final one decides nothing where normality or independence is rejected: it waits. The
+    final one rests on the wider of t and t corrected for skewness, at the level of `different`, where normality is, and on
+    intervals widened by what the pairs are worth where independence is.
+
+    Args:
+        bound: The interim analysis.
+        samples: Log ratios, shape (samples, n), each in the order in which pairs were completed, none all alike.
+        final: Whether no other follows.
+    """
+    n = samples.shape[1]
+    mean, error = np.mean(samples, axis=1), np.std(samples, axis=1, ddof=1) / math.sqrt(n)
+    skewed, dependent, worth = np.zeros(len(samples), bool), np.zeros(len(samples), bool), np.full(len(samples), n)
+    if n >= LEAST_CHECKED:
+        skewed = shapiro_p(samples) < (ALPHA if final else _INTERIM_ALPHA)
+    if n >= LEAST_WORTH:
+        p, worth = dependence(samples)
+        dependent = p < ALPHA
+    ends = []
+    for critical, level in ((bound.equivalence_t, 0.90), (bound.difference_t, 0.95)):
+        half = critical * error
+        low, high = mean - half, mean + half
+        if final and skewed.any():
+            corrected = skewness_ends(samples, bound.difference_t)
+            wide = bound.difference_t * error
+            low = np.where(skewed, np.minimum(mean - wide, corrected[0]), low)
+            high = np.where(skewed, np.maximum(mean + wide, corrected[1]), high)
+        factors = np.array([widening(n, one, level) for one in worth]) if final and dependent.any() else 1.0
+        ends.append((mean + factors * (low - mean), mean + factors * (high - mean)))
+    sound = ~(skewed | dependent) if not final else worth >= n * LEAST_SHARE
+    codes = np.array(["hold", "not_normal", "not_independent", "neither"])[skewed + 2 * dependent]
+    checked = codes if n >= LEAST_CHECKED else np.full(len(samples), "unchecked")
+    return Intervals(ends[0], ends[1], np.asarray(sound), checked)
 
 
 def _why_none(values: Array) -> str | None:

@@ -45,13 +45,16 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
 
     Equal spread means that sums and differences of the pairs do not correlate: Pitman (1939) and Morgan (1939), both
     Biometrika 31; the interval inverts the test, as in Snedecor and Cochran (1989), "Statistical Methods", chapter 10.
-    Arms that are proportional to each other have an interval without width and p = 0 (1 when they spread alike).
+    Arms that are proportional to each other have an interval without width and p = 0. Arms whose differences spread by
+    rounding alone have no noise to test with.
     """
     arms = two_samples(a, b, _LEAST, paired=True)
     if isinstance(arms, NotEstimable):
         return arms
     if alike(arms[0]) or alike(arms[1]):
         return NotEstimable("arm_alike")
+    if alike(arms[1] - arms[0], scale=max(1.0, float(np.max(np.abs(arms))))):
+        return NotEstimable("differences_alike")
     df = len(arms[0]) - 2
     sds = [float(np.std(arm, ddof=1)) for arm in arms]
     ratio = sds[1] / sds[0]
@@ -67,5 +70,5 @@ def _pitman_morgan(ratio: float, r: float, df: int) -> float:
     """The p-value of t = (F - 1) sqrt(df) / (2 sqrt(F (1 - r^2))), F the ratio of variances."""
     noise = 4 * ratio**2 * (1 - r * r)
     if noise <= 0:
-        return 1.0 if math.isclose(ratio, 1.0, rel_tol=1e-12) else 0.0
+        return 0.0
     return t_p(ratio**2 - 1, math.sqrt(noise / df), df)

@@ -1,6 +1,7 @@
 """Across models: the model is the unit, a level of the load is no further model, and groups differ only by a test."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,28 @@ def test_an_environment_that_lacks_a_level_of_another_is_asked_about_its_own_alo
             ("container_baseline", LEVELS[1]),
             ("container_optimized", LEVELS[1]),
         ]
+
+
+@pytest.mark.parametrize(
+    ("low_pct", "high_pct", "verdict"),
+    [(0.17, 1.19, "undecided"), (1.02, 3.0, "no"), (-3.0, -1.02, "no"), (-0.9, 0.9, "yes"), (-0.2, 1.4, "undecided")],
+)
+def test_sizes_differ_where_the_whole_change_is_beyond_the_margin(
+    low_pct: float, high_pct: float, verdict: str
+) -> None:
+    compared = [comparison(name, 1.0) for name in "abc"]
+    known = cards(a="decoder", b="decoder", c="decoder")
+    sizes = size_rows(compared, known)
+    span = math.log10(3)
+    for row in sizes:
+        if row["group_by"] == "slope":
+            ends = {"slope_low": math.log1p(low_pct / 100) / span, "slope_high": math.log1p(high_pct / 100) / span}
+            row.update(ends, slope=0.01, p=0.01)
+    tables = {"comparisons": compared, "size": sizes, "contrasts": contrast_rows(compared, known)}
+    tables |= {name: [] for name in ("gap", "verdict_by_n", "power_curve", "checks")}
+    context = {"simulated": False, "runs_used": 1, "attempts": 1}
+    rows = question_rows(tables, Protocol({LATENCY: 0.01}, (LATENCY,), 30, 0), context)  # type: ignore[arg-type]
+    assert [row["verdict"] for row in rows if row["question"] == 1] == [verdict]
 
 
 def test_groups_that_lie_apart_by_more_than_their_models_differ() -> None:

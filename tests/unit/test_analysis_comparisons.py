@@ -100,7 +100,7 @@ def test_an_analysis_says_what_the_sweep_said(
 
 
 def test_under_interim_analyses_whatever_is_paired_is_of_the_interim_analysis_and_no_p_is_given(tmp_path: Path) -> None:
-    path = looked_at(tmp_path, (1.005, 0.995, 1.0, 1.001, 0.999, 1.2, 1.3, 1.1))
+    path = looked_at(tmp_path, (1.002, 0.998, 1.0, 1.0004, 0.9996, 1.2, 1.3, 1.1))
     found = analyse(path)
     row = only(found)
     assert (row["n"], row["verdict"], row["outliers"]) == (5, "equivalent", 0)
@@ -191,7 +191,7 @@ def test_power_is_a_priori_where_the_noise_was_known_before(small: Path, tmp_pat
     assert (row["planned_effect"], row["a_priori_basis"]) == (0.01, "these data")
     assert row["a_priori_cv_pct"] == pytest.approx(row["sd_log"] / math.sqrt(2) * 100)
     path = declared(tmp_path, small, planned_effect=0.02)
-    noise = {"metrics": {SPEED: {"noise": {"sd_log": 0.01}}, LATENCY: {"noise": None}}}
+    noise = {"metrics": {SPEED: {"noise": {"sd_log": 0.01, "cv_pct": 3.0}}, LATENCY: {"noise": None}}}
     (path / "calibration.json").write_text(json.dumps(noise))
     found = analyse(path)
     row = only(found, metric=SPEED, model="Qwen2-1.5B", environment="container_optimized")
@@ -199,10 +199,36 @@ def test_power_is_a_priori_where_the_noise_was_known_before(small: Path, tmp_pat
     assert row["a_priori_cv_pct"] == pytest.approx(0.01 / math.sqrt(2) * 100)
     assert 0.9 < row["power_a_priori"] < 1
     assert row["pairs_a_priori"] < row["pairs_planned"] == 6
-    unpaired = TTestIndPower().solve_power(effect_size=math.log(1.02) / 0.01 * math.sqrt(2), power=0.8, alpha=0.05)
-    assert row["runs_a_priori"] == math.ceil(unpaired)
+    unpaired = TTestIndPower().solve_power(effect_size=math.log(1.02) / 0.03, power=0.8, alpha=0.05)
+    assert row["runs_a_priori"] == math.ceil(unpaired)  # runs vary by 3 %, blocks included
     other = only(found, metric=LATENCY, model="Qwen2-1.5B", environment="container_optimized")
     assert other["a_priori_basis"] == "these data"
+
+
+def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_path: Path) -> None:
+    planted = Plant(
+        models=("Mistral-7B-v0.3", "Phi-3-mini"),
+        environments=("native", "container_baseline"),
+        runs=30,
+        requests=8,
+        samples=0,
+        cv=0.003 / math.sqrt(2),
+        block_cv=0.03,
+        failing=("Phi-3-mini",),
+    )
+    found = analyse(plant(tmp_path, planted))
+    row = only(found, metric=LATENCY, model="Mistral-7B-v0.3")
+    assert 3 <= row["pairs_a_priori"] <= 4  # 3 if the spread of the pairs were exactly 0.3 %
+    assert 90 < row["runs_a_priori"] < 220  # 144 if the spread of the blocks were exactly 3 %
+    first = only(found, metric=SPEED, model="Mistral-7B-v0.3")
+    [answer] = found.tables["questions"].filter(question=4).to_dicts()
+    facts = json.loads(answer["numbers"])
+    assert (answer["verdict"], facts["comparisons"], facts["equivalent"]) == ("partly", 6, 3)
+    assert (facts["not_estimable"], facts["lost"]) == (3, ["Phi-3-mini"])
+    assert (facts["pairs_a_priori"], facts["runs_a_priori"]) == (first["pairs_a_priori"], first["runs_a_priori"])
+    shown = page(report_data(found))
+    assert "of 6 comparisons, 3 equivalent, 0 different, 0 undecided, 3 not estimable (Phi-3-mini)" in shown
+    assert f"takes {facts['pairs_a_priori']} pairs, or {facts['runs_a_priori']} runs an arm without pairing" in shown
 
 
 def test_what_has_no_number_says_why(tmp_path: Path) -> None:
@@ -212,7 +238,7 @@ def test_what_has_no_number_says_why(tmp_path: Path) -> None:
         assert why["outliers"] == "too_few?n=4&what=value&least=5&where=first_arm"
         assert why["cluster_low"] == "one_cluster"
         assert {name for name in why if row[name] is not None} == set()
-        told = {"not_estimable", "power_checked"}  # by their columns
+        told = {"not_estimable", "power_checked", "verdict_reason"}  # by their columns
         assert {name for name, value in row.items() if value is None} <= set(why) | told
 
 

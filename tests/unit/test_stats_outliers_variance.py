@@ -105,4 +105,18 @@ def test_a_unit_leaves_and_arms_in_proportion_are_certain() -> None:
     before, after = paired_spread(paired_spread_ratio(a, b)), paired_spread(paired_spread_ratio(5 * a, 5 * b))
     assert (after.ratio.value, after.p) == pytest.approx((before.ratio.value, before.p), rel=1e-9)
     assert paired_spread(paired_spread_ratio(a, 2 * a)).p == pytest.approx(0, abs=1e-6)
-    assert paired_spread(paired_spread_ratio(a, a + 5)).p == 1
+    assert isinstance(paired_spread_ratio(a, a + 5), NotEstimable)
+
+
+@pytest.mark.parametrize("factor", [1.1, 0.97, 1e-3])
+def test_log_ratios_that_spread_by_rounding_alone_have_no_test_of_spread(factor: float) -> None:
+    a = np.random.default_rng(3).normal(100, 2, 12)
+    found = paired_spread_ratio(np.log(a), np.log(a * factor))
+    assert isinstance(found, NotEstimable)
+    assert found.reason == "differences_alike"
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e3, 1e-6])
+def test_rounding_of_equal_ratios_is_no_scale_for_outliers(unit: float) -> None:
+    native, container = np.array([5, 4, 6, 5, 5.5]) * unit, np.array([5, 4.4, 6.6, 5.5, 5]) * unit
+    assert compared(with_and_without(native, container)).dropped == ()

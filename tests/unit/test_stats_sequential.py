@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from sparkray.stats._crossing import critical_values
+from sparkray.stats.assumptions import assumptions_of
 from sparkray.stats.operating import ends_of, expected_pairs, operating, sd_log_of
 from sparkray.stats.paired import Ratio, decide, paired_ratio, pairs_needed, tost_power
 from sparkray.stats.reasons import worded
@@ -106,6 +107,7 @@ def test_a_design_that_cannot_be_is_refused(changes, said: str) -> None:
 def test_one_interim_analysis_says_what_the_fixed_verdict_says(logs: list[float], margin: float) -> None:
     fixed = paired_ratio(np.ones(len(logs)), np.exp(logs))
     assert isinstance(fixed, Ratio)
+    assume(assumptions_of(np.array(logs)).code in ("hold", "unchecked"))  # else the fixed one asks the bootstrap too
     found = interim_verdict(Design((len(logs),), margin), np.log(np.exp(logs)).tolist())
     assert found.stop
     assert (found.n, found.alpha_spent) == (len(logs), pytest.approx(0.05))
@@ -231,7 +233,7 @@ def test_a_closed_design_keeps_its_errors() -> None:
     values = np.random.default_rng(8).standard_normal((100_000, 17))
     looks = tuple(bound.n for bound in known)
     share = crossed(values, looks, tuple(bound.equivalence_t for bound in known))[-1]
-    assert share == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 100_000))
+    assert 0.03 < share <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 100_000)
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
@@ -253,18 +255,32 @@ def test_power_is_there_where_the_fixed_design_has_it(spending, margin: float, c
 
 
 @pytest.mark.parametrize("spending", SPENDINGS)
-def test_a_quiet_machine_needs_three_times_fewer_runs(spending) -> None:
-    found = operating(Design(LOOKS, 0.01, spending=spending), sd_log=sd_log_of(0.3), experiments=EXPERIMENTS, seed=2)
-    assert found.mean_pairs <= 30 / 3
-    assert found.equivalent > 0.999
+def test_a_quiet_machine_needs_fewer_runs(spending) -> None:
+    design = Design(LOOKS, 0.01, spending=spending)
+    quiet, quieter = (operating(design, sd_log=sd_log_of(cv), experiments=EXPERIMENTS, seed=2) for cv in (0.3, 0.1))
+    assert quiet.mean_pairs <= 30 / 1.9
+    assert quieter.mean_pairs <= 30 / 2.9
+    assert min(quiet.equivalent, quieter.equivalent) > 0.999
+
+
+def test_an_interim_analysis_of_skewed_or_dependent_pairs_waits_and_the_last_one_says_why() -> None:
+    rng = np.random.default_rng(2)
+    skewed = 0.001 * (rng.exponential(size=30) - 1)
+    skewed[3] = 0.012
+    found = interim_verdicts(Design((20, 30), 0.01), skewed.tolist())
+    assert [one.assumptions for one in found] == ["not_normal", "not_normal"]
+    assert (found[0].verdict, found[0].unmet) == ("undecided", "interim_unmet?where=not_normal")
+    walk = 0.0005 * np.cumsum(rng.standard_normal(30))
+    last = interim_verdict(Design((30,), 0.02), (walk - walk.mean()).tolist())
+    assert (last.verdict, last.assumptions in ("not_independent", "neither")) == ("undecided", True)
 
 
 def test_sums_are_drawn_as_pairs_would_be() -> None:
     design = Design(LOOKS, 0.01)
     pairs = np.random.default_rng(4).normal(math.log(1.004), sd_log_of(1.0), (20_000, 30))
     one, other = ends_of(design, pairs).rates, operating(design, sd_log=sd_log_of(1.0), ratio=1.004, experiments=20_000)
-    assert one.equivalent == pytest.approx(other.equivalent, abs=4 * 0.5 * math.sqrt(2 / 20_000))
-    assert one.mean_pairs == pytest.approx(other.mean_pairs, abs=0.3)
+    assert -0.05 < one.equivalent - other.equivalent < 0.02  # pairs are checked, sums cannot be
+    assert one.mean_pairs == pytest.approx(other.mean_pairs, abs=1.5)
 
 
 def test_more_metrics_and_more_arms_take_longer_and_noise_does() -> None:
