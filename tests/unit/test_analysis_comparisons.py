@@ -226,7 +226,7 @@ def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_
     assert (answer["verdict"], facts["comparisons"], facts["equivalent"]) == ("partly", 6, 3)
     assert (facts["not_estimable"], facts["lost"]) == (3, ["Phi-3-mini"])
     assert (facts["pairs_a_priori"], facts["runs_a_priori"]) == (first["pairs_a_priori"], first["runs_a_priori"])
-    shown = page(report_data(found))
+    shown = page(report_data(found), [])
     assert "of 6 comparisons, 3 equivalent, 0 different, 0 undecided, 3 not estimable (Phi-3-mini)" in shown
     assert f"takes {facts['pairs_a_priori']} pairs, or {facts['runs_a_priori']} runs an arm without pairing" in shown
 
