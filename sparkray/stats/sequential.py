@@ -187,7 +187,11 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
         decided = one.verdict != "undecided"
         if last and one.sd_log is not None and not decided:
             level = float(scipy.stats.t.sf(known[-1].equivalence_t, known[-1].n - 1))
-            one = replace(one, pairs_needed=pairs_needed(one.sd_log, design.margin, alpha=level))
+            needed = pairs_needed(one.sd_log, design.margin, alpha=level)
+            trusted = min(_LEAST_TRUSTED, known[-1].n)
+            if needed is not None and bound.n < trusted:
+                needed = max(needed, trusted)  # sooner only where the pairs are so much more certain
+            one = replace(one, pairs_needed=needed)
         reason = _reason(one, f"{number} of {len(known)}", design.margin, last=last)
         made.append(replace(one, stop=decided or number == len(known), reason=reason))
         if decided:

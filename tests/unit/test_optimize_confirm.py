@@ -216,7 +216,7 @@ def looking(context: OptimizationContext) -> OptimizationContext:
 
 def test_a_sequential_confirmation_decides_at_an_interim_analysis(looking: OptimizationContext) -> None:
     assert looking.confirm_runs == 16
-    made = rows(arms(np.random.default_rng(2), 0.001, n=4, a=0.05, b=0.0))
+    made = rows(arms(np.random.default_rng(2), 0.0005, n=4, a=0.05, b=0.0))
     found = decide(looking, NAMES[:2], made)
     assert (found.winner, found.blocks) == (NAMES[0], 4)
     assert found.candidates[0].beyond_p_holm is None

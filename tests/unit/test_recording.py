@@ -29,9 +29,11 @@ def history_of(folder: Path, *samplers: str) -> History:
             "attempt": 1,
             "status": "ok",
             "host": "here",
+            "model": "Alpha",
+            "environment": "native",
             "started_at": datetime(2026, 1, 1, tzinfo=UTC),
         }
-        samples = tuple({"sampler": name, "t_ns": 1} for name in samplers)
+        samples = tuple({"run_id": "a", "attempt": 1, "sampler": name, "t_ns": 1} for name in samplers)
         dataset.write(Outcome(row, samples=samples))
     return History(dataset, "here")
 

@@ -101,7 +101,7 @@ def test_what_a_flag_gained_alone_stands_beside_its_price(analysis: Analysis) ->
     context = {**analysis.context, "docker_options": {"container_baseline": column_values(options)}}
     section = told(report_data(replace(analysis, context=context), optimised=document()))
     assert "Flags with a security price: --security-opt=seccomp=unconfined." in section
-    rows = section[section.index("Without a measured gain") :]
+    rows = section[section.index("What each flag gives up, and what it gains alone.") :]
     assert re.search(r"seccomp=unconfined\s+weakens isolation\s+can act\s+\+3\.10 %", rows)
     assert re.search(r"--shm-size=8g\s+gives up no isolation\s+can act\s+not measured", rows)
 

@@ -283,8 +283,8 @@ def test_hours_of_each_protocol() -> None:
     hours = {(p["design"], p["cooldown"]): p["hours"] for p in protocol_hours(one, plan, Timing(one, None))}
     for kind in ("fixed", "adaptive"):
         quiet, noisy = hours["sequential, CV 0.3 %", kind], hours["sequential, CV 1.0 %", kind]
-        assert quiet < hours["fixed N = 30", kind] / 3
-        assert quiet < noisy < hours["fixed N = 30", kind]
+        assert quiet <= hours["fixed N = 30", kind] / 2
+        assert quiet < noisy <= hours["fixed N = 30", kind]
     alone = sequential(environments=("native",), sequential=None)
     assert {p["design"] for p in protocol_hours(alone, make_plan(alone), Timing(alone, None))} == {"fixed N = 8"}
 

@@ -20,6 +20,8 @@ from sparkray.sweep.status import state_of
 
 Call = Callable[..., Ended]
 
+NOW = {"run": 9, "of": 12, "run_id": "r9", "environment": "native", "model": "Alpha", "since": 0.0, "eta_s": 3675}
+
 
 def stored(tmp_path: Path, name: str = "question") -> Dataset:
     dataset = open_dataset(tmp_path, name, "d")
@@ -40,17 +42,18 @@ def test_the_state_counts_all_and_shows_the_last_in_order_of_time(tmp_path: Path
 
 def test_what_goes_on_is_shown_while_an_attempt_is_in_the_spool(tmp_path: Path) -> None:
     dataset = stored(tmp_path)
-    dataset.write_progress({"run": 9})
+    dataset.write_progress(NOW)
     assert state_of(dataset)["now"] is None
     (dataset.spool / "r9").mkdir()
-    assert state_of(dataset)["now"] == {"run": 9}
+    assert state_of(dataset)["now"] == NOW
+    dataset.write_progress({"run": "nine"})
+    assert state_of(dataset)["now"] == {}, "of another shape: nothing is known"
 
 
 def test_for_people_it_is_a_few_lines(command_line: Call, tmp_path: Path) -> None:
     dataset = stored(tmp_path)
     (dataset.spool / "r9").mkdir()
-    now = {"run": 9, "of": 12, "environment": "native", "model": "Alpha", "since": time.time() - 75, "eta_s": 3675}
-    dataset.write_progress(now)
+    dataset.write_progress({**NOW, "since": time.time() - 75})
     done = command_line("status", "--results-dir", str(tmp_path))
     lines = done.out.splitlines()
     assert (done.status, done.err) == (0, "")
