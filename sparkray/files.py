@@ -6,6 +6,7 @@ and a path that a user gives can be a device. Everything here raises OSError wit
 
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -116,20 +117,26 @@ def drop_foreign(folder: Path) -> None:
                     path.unlink()
 
 
-def give_to(folder: Path, user: int, group: int) -> None:
-    """Hand what root made below a folder to a user; what cannot be handed over stays root's.
+def give_to(folder: Path, user: int, group: int, *, only: re.Pattern[str] | None = None) -> None:
+    """Hand what root made in a folder to a user; what cannot be handed over stays root's.
+
+    With `only`, not the folder itself, and of what lies in it what has such a name, with everything below.
 
     Never through a link: folders are held open while what is in them is named, links change owner themselves, and a file
     with a second name is left alone, since that name may be one of the system's.
     """
-    for _, folders, names, handle in os.fwalk(folder, follow_symlinks=False):
+    for at, folders, names, handle in os.fwalk(folder, follow_symlinks=False):
+        is_top = only is not None and at == str(folder)
+        if only is not None and is_top:
+            folders[:] = [name for name in folders if only.fullmatch(name)]
+            names = [name for name in names if only.fullmatch(name)]  # noqa: PLW2901 - the rest is not ours
         for name in (*folders, *names):
             with suppress(OSError):
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)
                 if found.st_uid == 0 and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
                     os.chown(name, user, group, dir_fd=handle, follow_symlinks=False)
         with suppress(OSError):
-            if os.fstat(handle).st_uid == 0:
+            if not is_top and os.fstat(handle).st_uid == 0:
                 os.fchown(handle, user, group)
 
 

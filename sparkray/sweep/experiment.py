@@ -21,7 +21,7 @@ from sparkray.records import SATURATED
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, print_line, show
-from sparkray.sweep.start import as_root, ask, give_back, interrupted
+from sparkray.sweep.start import as_root, ask, handed_back, interrupted
 from sparkray.sweep.summary import Findings, show_summary, warnings_of
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_beside
@@ -41,6 +41,12 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     require_consent(study, given=options.allow_insecure, but=options.trusted)
     if any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
         as_root()
+    with handed_back(options.results_dir, study.experiment.name):
+        return _carry_out(study, options, out, conclude)
+
+
+def _carry_out(study: Study, options: Options, out: Any, conclude: Conclude | None) -> int:  # noqa: ANN401 - a console
+    """The sweep of a study that may be measured here. Returns the exit status."""
     meter = LoadMeter()
     runs = make_plan(study)
     dataset = open_dataset(
@@ -68,7 +74,6 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
             ended = carry_out(study, dataset, todo, options, display)
         ended_error, stopped = ended.error, ended.interrupted
     counts = (conclude or _conclude)(study, dataset, runs, options, out)
-    give_back(options.results_dir)
     if stopped:
         return interrupted()
     if ended_error is not None:

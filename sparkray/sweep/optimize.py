@@ -18,7 +18,7 @@ from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.sweep.optimization_options import optimization_options, request_of
 from sparkray.sweep.options import FILE, options_of, sweep_options
 from sparkray.sweep.show import Terminal, console, print_json, show
-from sparkray.sweep.start import as_root, ask, give_back, interrupted
+from sparkray.sweep.start import as_root, ask, handed_back, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
 from sparkray.workflows.consent import require_consent
 from sparkray.workflows.optimization import carry_out, optimization_context
@@ -52,13 +52,13 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     require_consent(context.study, given=request.allow_insecure)
     show_plan(context, options, out, levels=False)
     ask(options)
-    try:
-        with ExitStack() as stack:
-            found = carry_out(context, SessionRunner(options, Terminal(out), stack))
-    except InterruptedSweepError:
-        return interrupted()
-    show_result(found, options, out)
-    give_back(options.results_dir)
+    with handed_back(options.results_dir, context.study.experiment.name):
+        try:
+            with ExitStack() as stack:
+                found = carry_out(context, SessionRunner(options, Terminal(out), stack))
+        except InterruptedSweepError:
+            return interrupted()
+        show_result(found, options, out)
     return 0
 
 

@@ -1,7 +1,10 @@
 """What comes before the first run: root, and the user's consent."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -20,11 +23,19 @@ def as_root() -> None:
         os.execv(command[0], command)  # noqa: S606 - this very program again, as root
 
 
-def give_back(results_dir: Path) -> None:
-    """Hand the results of a sweep that went through sudo to whoever called it."""
+@contextmanager
+def handed_back(results_dir: Path, experiment: str) -> Iterator[None]:
+    """What an experiment writes there belongs, however it ends, to whoever called sudo; the rest is left alone."""
     user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    if os.geteuid() == 0 and user.isdecimal() and group.isdecimal() and int(user) != 0:
-        give_to(results_dir.absolute(), int(user), int(group))
+    through = os.geteuid() == 0 and user.isdecimal() and group.isdecimal() and int(user) != 0
+    folder = results_dir.absolute()
+    is_new = not folder.exists()
+    try:
+        yield
+    finally:
+        if through and folder.is_dir():
+            own = re.compile(re.escape(experiment) + r"([-@._].*)?")
+            give_to(folder, int(user), int(group), only=None if is_new else own)
 
 
 def ask(options: Options) -> None:

@@ -1,6 +1,7 @@
 """Files that somebody else may have prepared: planted links, FIFOs and devices neither change nor block anything."""
 
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -144,6 +145,13 @@ def test_what_root_made_is_handed_over_through_no_link(tmp_path: Path, secret: P
     owners = {name: (made / name).lstat().st_uid for name in (".", "runs", "runs/r.parquet", "link", "hard")}
     assert owners == {".": 1234, "runs": 1234, "runs/r.parquet": 1234, "link": 1234, "hard": 0}
     assert (secret.stat().st_uid, tmp_path.stat().st_uid) == (0, 0)
+    shared = tmp_path / "shared"
+    for name in ("local", "local@2", "localhost", "other"):
+        (shared / name / "runs").mkdir(parents=True)
+    give_to(shared, 1234, 4321, only=re.compile(r"local([-@._].*)?"))
+    assert {path.name for path in shared.iterdir() if path.stat().st_uid == 1234} == {"local", "local@2"}
+    assert [(shared / name / "runs").stat().st_uid for name in ("local", "other")] == [1234, 0]
+    assert shared.stat().st_uid == 0
 
 
 def test_the_details_of_a_defect_are_private_under_a_name_of_their_own() -> None:
