@@ -11,6 +11,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import Any
 
 from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.errors import DatasetError
+from sparkray.files import read_regular
+from sparkray.units import MIB
 
 Row = Mapping[str, Any]
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_MOST_BYTES = 2 * 2**30
+_MOST_BYTES = 512 * MIB
 _SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 200
 _INSERT = re.compile(
@@ -64,7 +67,7 @@ def load(path: Path) -> Content:
         DatasetError: It cannot be read, is empty, or holds neither JSON nor a table.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, limit=_MOST_BYTES)
         if raw.startswith(_GZIP):
             raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(_MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
@@ -74,8 +77,11 @@ def load(path: Path) -> Content:
     text = _decoded(raw, path)
     if not text.strip():
         raise DatasetError(f"{path} is empty", "Give a file with results")
-    if text.lstrip()[:1] in ("{", "[") or path.suffix.casefold() in (".json", ".jsonl"):
+    if path.suffix.casefold() in (".json", ".jsonl") or text.lstrip()[:1] == "{":
         return _json(path, text)
+    if text.lstrip()[:1] == "[":
+        with suppress(DatasetError):  # a list, or Markdown that begins with a link
+            return _json(path, text)
     try:
         rows = list(_inserted(text)) or _markdown(text) or _separated(text)
     except csv.Error as error:

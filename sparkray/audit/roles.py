@@ -23,6 +23,17 @@ _MEASURED = re.compile(
     r"|util|score|accura|perplex|count|complet|fail|error|total|mean|median|avg|std|p\d\d"
 )
 
+# Numbers with such names are outcomes, whatever else the names hold: `tokens_per_s_per_gpu`, `power_gpu`, `wall_clock_s`.
+_OUTCOME: Mapping[Role, re.Pattern[str]] = {
+    "identity": re.compile(
+        r"per_|throughput|latency|ttft|itl|tpot|time|duration|(?<!memory_)util|power|energy|_(ms|s|w|j|pct)$"
+    ),
+    "state": re.compile(r"wall_clock|(cold|warm)_start"),
+    "parameter": re.compile(r"(?!)"),
+    "time": re.compile(r"(?!)"),
+    "metric": re.compile(r"(?!)"),
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -66,7 +77,15 @@ def _inferred(results: Results, name: str) -> Column:
     if name in BY_NAME:
         return Column(name, "metric", "a metric of sparkray's")
     plain = re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
-    by_name = next((Column(name, role, why) for role, pattern, why in _patterns() if pattern.search(plain)), None)
+    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(plain) is not None
+    by_name = next(
+        (
+            Column(name, role, why)
+            for role, pattern, why in _patterns()
+            if pattern.search(plain) and not (measured and _OUTCOME[role].search(plain))
+        ),
+        None,
+    )
     if by_name is not None:
         return by_name
     if results.frame.schema[name] != pl.Float64:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,3 +299,16 @@ def test_files_are_arms_by_a_word_of_their_names(tmp_path: Path) -> None:
     results = read_all([Source(path) for path in paths])
     assert dict(results.frame.group_by("environment").len().iter_rows()) == {"docker": 8, "native": 4}
     assert set(read(written(tmp_path, bare, "docker-vs-native.csv")).frame["environment"]) == {ONE_ARM}
+
+
+def test_what_is_no_regular_file_is_not_waited_for(command_line: Call, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = command_line("audit", str(tmp_path / "fifo"))
+    assert (done.status, "it is a FIFO" in done.err) == (2, True), done.err
+
+
+def test_markdown_that_begins_with_a_link_is_read(tmp_path: Path) -> None:
+    text = "[![build](x)](y)\n\n| model | test | t/s |\n|---|---|---|\n| a | tg32 | 5.1 |\n| a | tg32 | 5.2 |\n"
+    path = tmp_path / "README.md"
+    path.write_text(text)
+    assert len(read(path).frame) == 2

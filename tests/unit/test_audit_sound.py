@@ -87,6 +87,9 @@ SETTINGS = [
     ({"image": (None, "img:1"), "docker_shm_size": (None, "32g")}, ""),
     ({"engine_version": ("1", "1"), "ctx_size": (8192.0, 8192.0)}, ""),
     ({"latency_mean_ms": (5.0, 6.0)}, ""),
+    ({"wall_clock_s": (5.0, 6.5), "cold_start_ms": (100.0, 180.0)}, ""),
+    ({"tput_per_gpu": (100.0, 95.0), "power_gpu": (300.0, 310.0)}, ""),
+    ({"gpu_memory_utilization": (0.9, 0.5)}, "gpu_memory_utilization"),
 ]
 
 
@@ -126,6 +129,11 @@ def test_lost_requests(native: int, container: int, gravity: str | None) -> None
     assert all("same" not in finding.message for finding in found)
 
 
+def test_an_arm_that_was_asked_for_nothing_is_no_loss() -> None:
+    rows = [row | ({"requests_asked": 0} if row["environment"] == "container" else {}) for row in requests(99, 0)]
+    assert {found.gravity for found in of_kind(judged_rows(rows), "lost_requests")} == {"note"}
+
+
 def noise(count: int, seed: int = 0, digits: int = 6) -> list[float]:
     chance = random.Random(seed)
     return [round(100 + chance.gauss(0, 1), digits) for _ in range(count)]
@@ -142,6 +150,8 @@ def test_rows_published_twice() -> None:
     coarse = noise(20, digits=1)
     assert "duplicate_rows" not in kinds(judged_rows(rows_of(PAIRS, values=coarse)))
     assert "duplicate_rows" not in kinds(judged_rows(rows_of(PAIRS, values=noise(20))))
+    apart = [round(value / 10 + (90 if arm == "A" else 70), 1) for value, arm in zip(noise(20), PAIRS, strict=True)]
+    assert "duplicate_rows" not in kinds(judged_rows(rows_of(PAIRS, values=apart))), "the gap between arms is no room"
 
 
 def test_a_fast_and_a_slow_state() -> None:

@@ -28,7 +28,8 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         if len(frame) < _LEAST_RUNS or not metrics:
             continue
         values = frame.select(metrics).to_numpy()
-        finest = max((_values_within(column) for column in values.T), default=1.0)
+        arms = frame["environment"].to_numpy()
+        finest = max((_values_within(column, arms) for column in values.T), default=1.0)
         if finest <= 1:
             continue
         judged += 1
@@ -45,15 +46,19 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         yield Finding("duplicate_rows", values_shown, "grave", tuple(rows))
 
 
-def _values_within(column: np.ndarray) -> float:
-    """About how many values the digits of a metric allow where most of its own lie; 1 where it does not vary."""
-    known = column[~np.isnan(column)]
+def _values_within(column: np.ndarray, arms: np.ndarray) -> float:
+    """About how many values the digits of a metric allow where most of an arm's lie; 1 where it does not vary.
+
+    The gap between arms has none of them, so the widest arm counts.
+    """
+    there = ~np.isnan(column)
+    known = column[there]
     if len(known) < _LEAST_RUNS:
         return 1.0
-    low, high = np.quantile(known, [0.1, 0.9])
+    spans = [np.diff(np.quantile(column[there & (arms == arm)], [0.1, 0.9]))[0] for arm in set(arms[there])]
     sample = known[:_SAMPLE]
     digits = next((d for d in range(_MOST_DIGITS) if _is_whole(sample * 10.0**d)), _MOST_DIGITS)
-    return max(1.0, float(high - low) * 10.0**digits)
+    return max(1.0, float(max(spans)) * 10.0**digits)
 
 
 def _is_whole(values: np.ndarray) -> bool:

@@ -40,9 +40,12 @@ def _finding(counted: pl.DataFrame, lossy: pl.DataFrame) -> Finding:
     sums = counted.group_by("environment").agg(pl.col("lost", "asked").sum(), runs=(pl.col("lost") > 0).sum())
     arms = {row["environment"]: row for row in sums.to_dicts()}
     items: list[dict[str, Any]] = [arms[arm] for arm in reference_first(list(arms))]
-    tables = [[item["lost"], item["asked"] - item["lost"]] for item in items]
-    p = float(scipy.stats.chi2_contingency(tables).pvalue) if len(tables) > 1 and any(row[1] for row in tables) else 1.0
-    p = float(scipy.stats.fisher_exact(tables).pvalue) if len(tables) == 2 else p  # noqa: PLR2004 - two arms
+    tables = [[item["lost"], item["asked"] - item["lost"]] for item in items if item["asked"] > 0]
+    p = 1.0
+    if len(tables) == 2:  # noqa: PLR2004 - two arms
+        p = float(scipy.stats.fisher_exact(tables).pvalue)
+    elif len(tables) > 2 and any(row[1] for row in tables):  # noqa: PLR2004
+        p = float(scipy.stats.chi2_contingency(tables).pvalue)
     many = (lossy["lost"] / lossy["asked"]).max()
     grave = p < _CLEAR or (isinstance(many, float) and many >= _MANY)
     return Finding(
