@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from posixpath import normpath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ def security_choices(options: "DockerOptions") -> dict[str, str]:
 
 
 _JOINS = {"pid": "sees, traces and ends processes outside it", "ipc": "shares memory with programs outside it"}
-_OPEN_DEVICE = re.compile(r"/dev/(k?mem|port|sd|nvme|vd|xvd|mmcblk|loop|dm-|mapper|disk|md|raw|kmsg|fuse|net/tun)")
+_OPEN_DEVICE = re.compile(
+    r"/dev(/(k?mem|port|sd|sg|nvme|vd|xvd|hd|nbd|pmem|zd|bcache|block|mmcblk|loop|dm-|mapper|disk|md|raw|kmsg|fuse|net/tun).*)?"
+)
 _DEVICE = "reaches the host's disks or memory"
 _OPEN_WORDS = {
     "--cap-add": "adds capabilities",
@@ -92,8 +95,14 @@ def _dangers(options: "DockerOptions") -> Iterator[tuple[str, str]]:
             yield f"--{name}={joined}", what
     for name in sorted(plain(options.cap_add) - DEFAULT_CAPABILITIES):
         yield f"--cap-add={name}", "adds a capability"
-    yield from ((f"--device={name}", _DEVICE) for name in options.device or () if _OPEN_DEVICE.match(name))
+    yield from ((f"--device={name}", _DEVICE) for name in options.device or () if _is_open_device(name))
     yield from ((word, effect) for word in options.other or () if (effect := _danger_of_word(word)) is not None)
+
+
+def _is_open_device(words: str) -> bool:
+    """Whether `PATH[:TARGET[:RIGHTS]]` names a disk or memory, or every device there is; links are not looked at."""
+    path = re.sub("^/+", "/", normpath(words.partition(":")[0]))
+    return _OPEN_DEVICE.fullmatch(path) is not None
 
 
 def _danger_of_word(word: str) -> str | None:
@@ -105,7 +114,7 @@ def _danger_of_word(word: str) -> str | None:
     if name in ("--pid", "--ipc"):
         return None if value in ("", "private", "shareable", "none") else _JOINS[name[2:]]
     if name == "--device":
-        return _DEVICE if _OPEN_DEVICE.match(value) else None
+        return _DEVICE if _is_open_device(value) else None
     return _OPEN_WORDS.get(name)
 
 

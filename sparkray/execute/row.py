@@ -114,9 +114,31 @@ def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     return Outcome(row=row, requests=requests, samples=samples, checks=record.checks)
 
 
+# Columns that no program words: by these rows are found and compared, and a secret may be a word such as `native`.
+_KEYS = (
+    "run_id",
+    "experiment",
+    "site",
+    "host",
+    "workload",
+    "model",
+    "environment",
+    "level",
+    "status",
+    "engine",
+    "client",
+)
+
+
 def without_secrets(outcome: Outcome, values: Sequence[str]) -> Outcome:
-    """An outcome without these values in any text of its row or of its verdicts."""
-    row = {name: hidden(value, values) if isinstance(value, str) else value for name, value in outcome.row.items()}
+    """An outcome without these values in any text of its row, but for its keys, or of its verdicts."""
+    values = sorted({*values, *(json.dumps(value)[1:-1] for value in values)}, key=len, reverse=True)
+    row = {
+        name: hidden(value, values)
+        if isinstance(value, str) and name not in _KEYS and not name.endswith(("_sha256", "_digest"))
+        else value
+        for name, value in outcome.row.items()
+    }
     checks = tuple(replace(verdict, evidence=hidden(verdict.evidence, values)) for verdict in outcome.checks)
     return replace(outcome, row=row, checks=checks)
 

@@ -5,6 +5,7 @@ asks for in its environments needs none: who names it has read it, or runs on th
 """
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -45,12 +46,15 @@ _NOT_WRITABLE = (
     "/lib",
     "/lib64",
     "/proc",
-    "/root",
     "/sbin",
     "/sys",
     "/usr",
+    "/var/lib/containerd",
     "/var/lib/docker",
+    "/var/spool/cron",
 )
+# Keys and password hashes, and homes as a whole: not even to be read. What lies below a home otherwise is data.
+_PRIVATE = re.compile(r"/etc/g?shadow-?|(/root|/home/[^/]+)(/\.(ssh|gnupg|aws|kube|docker)(/.*)?)?")
 Bind = tuple[str, str, bool]
 
 
@@ -122,7 +126,7 @@ def _open_mounts(binds: Sequence[Bind]) -> Iterator[tuple[str, str, str]]:
     for source, target, read_only in binds:
         path = os.path.realpath(source)
         below = any(path == folder or path.startswith(f"{folder}/") for folder in _NOT_WRITABLE)
-        if path in _WHOLE or (below and not read_only):
+        if path in _WHOLE or _PRIVATE.fullmatch(path) or (below and not read_only):
             yield source, target, _HOST
         elif _holds_socket(Path(path)):
             yield source, target, _SOCKET

@@ -107,6 +107,8 @@ def test_what_a_shipped_experiment_asks_for_needs_none(command_line: Call) -> No
         ({"ipc": "private", "pid": None}, []),
         ({"cap_add": ("cap_sys_nice", "CHOWN")}, ["--cap-add=SYS_NICE"]),
         ({"device": ("/dev/nvidia0", "/dev/mem")}, ["--device=/dev/mem"]),
+        ({"device": ("/dev/dri/card0", "nvidia.com/gpu=all")}, []),
+        ({"device": ("/dev/sg0", "/dev/nbd0")}, ["--device=/dev/sg0", "--device=/dev/nbd0"]),
         ({"other": ("--userns=host", "--group-add=10")}, ["--userns=host"]),
         ({"other": ("--volume=/:/all", "--security-opt=systempaths=unconfined")}, None),
     ],
@@ -130,6 +132,11 @@ def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
             ("/etc/localtime", True, False),
             ("/etc/localtime", False, True),
             ("/usr", True, False),
+            ("/etc/shadow", True, True),
+            ("/root/.ssh", True, True),
+            ("/home/alice", True, True),
+            ("/home/alice/.cache/huggingface", False, False),
+            ("/root/.cache/nim", False, False),
             ("/usr/local", False, True),
             ("/nowhere/docker.sock", True, True),
             (str(tmp_path / "service"), True, True),
@@ -192,6 +199,9 @@ def test_what_is_kept_of_a_run_holds_no_secret(tmp_path: Path) -> None:
     verdict = Verdict("readback", "pass", f"-e=HF_TOKEN: {SECRET}")
     kept = without_secrets(Outcome(row={"reason": SECRET, "block": 1}, checks=(verdict,)), values)
     assert (kept.row, kept.checks[0].evidence) == ({"reason": "***", "block": 1}, "-e=HF_TOKEN: ***")
+    row = {"environment": "native", "model_sha256": "ab", "reason": "native", "deviations": json.dumps(['a"bcdef'])}
+    masked_row = without_secrets(Outcome(row=row), ("native", 'a"bcdef')).row
+    assert masked_row == {**row, "reason": "***", "deviations": '["***"]'}, "a key is no text"
     assert hidden(f"401 for {SECRET} and sk-secret", values) == "401 for *** and ***"
     document = {"engine": {"environment": {"HF_TOKEN": SECRET, "A": "1"}, "arguments": ("--api-key", SECRET)}}
     assert masked(document) == {
