@@ -66,8 +66,8 @@ class Patience:
             try:
                 return answer.result(_POLL_S)
             except TimeoutError:
-                if answer.done():
-                    raise
+                if answer.done():  # an answer of this very moment, or a time-out that the call itself raised
+                    return answer.result()
             now = time.monotonic()
             if told and now - began > self.silent_s:
                 self.notify(f"Docker has not answered for {self.silent_s:g} s ({what})")

@@ -18,6 +18,7 @@ from typing import IO
 
 import polars as pl
 
+import sparkray
 from sparkray import __version__
 
 FOLDER = "cache"
@@ -26,6 +27,8 @@ LEAST_FILES = 64
 _DIGITS = 32
 _MODE = 0o644
 _CHUNK = 1 << 20
+PACKAGE = Path(sparkray.__file__).parent
+_CODE = (".py", ".csv", ".yaml")
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,12 @@ def kept(files: Listing, make: Callable[[], pl.DataFrame], *, code: Path) -> pl.
     Args:
         files: What it is made of. List them before they are read: what changes in between is then seen the next time.
         make: Reads the files.
-        code: The module that `make` stands in; another version of it makes another frame.
+        code: What `make` rests on, a file or a folder of them; another version of it makes another frame.
     """
     if len(files.files) < LEAST_FILES:
         return make()
     name, folder = files.folder.name, files.folder.parent / FOLDER
-    key = digest(f"{files.files}{__version__}{pl.__version__}{_source(code)}".encode())
+    key = digest(f"{files.files}{__version__}{pl.__version__}{sources(code)}".encode())
     path = find(folder, name, key)
     if path is not None:
         with suppress(OSError, pl.exceptions.PolarsError):
@@ -126,5 +129,9 @@ def _checksum(path: Path) -> str:
 
 
 @cache
-def _source(code: Path) -> str:
-    return digest(code.read_bytes())
+def sources(code: Path) -> str:
+    """A hash of a program's file; of the names, sizes and times of its files where it is a folder."""
+    if code.is_file():
+        return digest(code.read_bytes())
+    stats = [(file, file.stat()) for file in sorted(code.rglob("*")) if file.suffix in _CODE]
+    return digest(repr([(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]).encode())

@@ -253,5 +253,5 @@ def _range(counts: Sequence[int]) -> str:
 def _calibration(frames: Frames) -> Any:  # noqa: ANN401 - a JSON document of another verb
     """What `calibrate` left beside the dataset, if it was run on this machine."""
     file = frames.path / "calibration.json"
-    shape = {"metrics?": {str: {"noise?": {"sd_log?": NUMBER}}}}
+    shape = {"metrics?": {str: {"noise?": {"sd_log?": NUMBER, "cv_pct?": NUMBER}}}}
     return read_document(file, shape, remedy="Make it anew: calibrate --quick") if file.is_file() else None

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sparkray.analysis.cache import Listing, kept, listing
+from sparkray.analysis.cache import PACKAGE, Listing, kept, listing
 from sparkray.analysis.schema import polars_types
 from sparkray.analysis.sound import must_be_sound
 from sparkray.errors import DatasetError
@@ -244,7 +244,7 @@ def open_frames(path: Path) -> Frames:
         must_be_sound(made, files.folder)
         return made
 
-    frame = kept(files, read, code=Path(__file__))
+    frame = kept(files, read, code=PACKAGE)
     # A warm-up is no replicate, whatever became of it.
     return Frames(path, _document(path), _completed(frame.filter(pl.col("replicate").ne_missing(0))))
 

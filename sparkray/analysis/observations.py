@@ -5,14 +5,13 @@ What is left is small, and lies in one file of the dataset's cache for the next 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sparkray.analysis.cache import kept
+from sparkray.analysis.cache import PACKAGE, kept
 from sparkray.analysis.describe import OF_REQUESTS
 from sparkray.analysis.frames import KEYS, Cell, Frames, reading, scan_files
 from sparkray.analysis.provenance_ids import provenance_id
@@ -55,7 +54,7 @@ def _reduced(
             starts = range(0, max(1, len(files.paths)), _AT_ONCE)
             return pl.concat([reduce(scan_files(files.paths[start : start + _AT_ONCE], table)) for start in starts])
 
-    return kept(files, read, code=Path(__file__))
+    return kept(files, read, code=PACKAGE)
 
 
 def _of_cell(reduced: pl.DataFrame, frames: Frames, cell: Cell) -> pl.DataFrame:

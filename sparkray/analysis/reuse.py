@@ -17,8 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
-import sparkray
-from sparkray.analysis.cache import FOLDER, digest, find, keep, listing
+from sparkray.analysis.cache import FOLDER, PACKAGE, digest, find, keep, listing, sources
 from sparkray.analysis.context import DEFAULT_SEED
 from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES, polars_types
@@ -29,7 +28,6 @@ from sparkray.store import TABLES as STORED
 _NAME, _CONTEXT = "analysis", "context.json"
 _DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")
 _LIBRARIES = ("numpy", "scipy", "polars")
-_CODE = (".py", ".csv", ".yaml")
 
 
 def fresh_analysis(path: Path) -> Analysis:
@@ -60,7 +58,7 @@ def _key(path: Path, margins: Mapping[str, float] | None, seed: int) -> str:
     tables = [listing(path / table).files for table in STORED]
     documents = [_content(path / name) for name in _DOCUMENTS]
     versions = [platform.python_version(), *map(version, _LIBRARIES)]
-    code = [_source(Path(sparkray.__file__).parent), listing(data_root() / "conf/models", ".yaml").files]
+    code = [sources(PACKAGE), listing(data_root() / "conf/models", ".yaml").files]
     return digest(repr((tables, documents, versions, code, sorted((margins or {}).items()), seed)).encode())
 
 
@@ -69,16 +67,6 @@ def _content(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None
-
-
-def _source(folder: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times of the program's own files."""
-    found = []
-    for file in sorted(folder.rglob("*")):
-        if file.suffix in _CODE:
-            stat = file.stat()
-            found.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return found
 
 
 def _packed(analysis: Analysis) -> bytes | None:

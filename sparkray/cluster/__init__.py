@@ -200,12 +200,15 @@ def _own(settings: Mapping[str, Any], folder: Path, *, dashboard: bool) -> Itera
         "namespace": "sparkray",
         "_temp_dir": str(folder),
     }
+    before = os.environ.get(VARIABLE)
     try:
         os.environ[VARIABLE] = this_process().text  # so that the next start finds what outlives this one
         yield start(lambda: ray.init(**settings, **own), address=str(settings["address"]), origin="")
     finally:
         ray.shutdown()
         _end_processes_of(str(folder))
+        if before is None:
+            os.environ.pop(VARIABLE, None)
 
 
 def _cluster(context: Any, token: Path | None, *, own: bool) -> Cluster:  # noqa: ANN401 - Ray is untyped

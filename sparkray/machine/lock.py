@@ -188,7 +188,7 @@ class MachineLock:
 
 
 def _read_note(path: Path) -> Holder | None:
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
         return Holder(**json.loads(read_regular(path, limit=_NOTE_BYTES, follow=False)))
     return None
 

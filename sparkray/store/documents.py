@@ -42,12 +42,12 @@ STUDY = {
     "policies?": {str: str},
 }
 ROW = {"run_id": str, "attempt": int, "host": str, "model": str, "environment": str, "deviations": str}
-JSON_COLUMNS: Mapping[str, type] = {
+JSON_COLUMNS: Mapping[str, Any] = {
     "machine": dict,
     "start_state": dict,
     "effective_state": dict,
     "slo": dict,
-    "deviations": list,
+    "deviations": [str],
 }
 NEVER_NULL: Mapping[str, tuple[str, ...]] = {
     "runs": ("run_id", "attempt", "model", "environment", "status"),
@@ -128,11 +128,11 @@ def odd_row(table: str, row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _odd_json(name: str, text: str | None, kind: type) -> str | None:
+def _odd_json(name: str, text: str | None, shape: Any) -> str | None:  # noqa: ANN401 - see the module
     if text is None:
         return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return f"{name} is {short(text, 80)}, which is not valid JSON"
-    return None if value is None else _kind(value, kind, name)
+    return None if value is None else unlike(value, {} if shape is dict else shape, name)

@@ -37,7 +37,7 @@ def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = No
         read = file.read(columns=wanted, use_threads=False)
         fields = [pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]
         rows = _rows(read.cast(pa.schema(fields)))
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or shorten(" ".join(str(error).split()))
         raise DatasetError(f"{path} cannot be read: {reason}", REMOVE) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:

@@ -68,6 +68,7 @@ SPOILT: dict[str, Spoil] = {
     "status of another type": with_value("status", 3),
     "no JSON": with_value("machine", "{"),
     "JSON of another shape": with_value("deviations", "{}"),
+    "JSON with odd items": with_value("deviations", "[1]"),
 }
 
 
