@@ -78,3 +78,10 @@ def hidden(text: str, values: Iterable[str]) -> str:
     for value in values:
         text = text.replace(value, MASK)
     return text
+
+
+def hidden_bytes(data: bytes, values: Iterable[str]) -> bytes:
+    """As `hidden`, of a log."""
+    for value in values:
+        data = data.replace(value.encode(), MASK.encode())
+    return data

@@ -1,5 +1,6 @@
 """The row of a run: what is known before it starts, what is learnt while it goes on, and what is computed at its end."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -11,11 +12,10 @@ import psutil
 from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
-from sparkray.config.secrets import hidden
+from sparkray.config.secrets import hidden, hidden_bytes
 from sparkray.engines import SERVER
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.warm_start import policy_of
-from sparkray.images.digest import hash_stream
 from sparkray.metrics import RunData, compute_all, counted, power_valid
 from sparkray.plan import PlannedRun, Study, experiment_sha256
 from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
@@ -98,7 +98,7 @@ def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     row = {
         **record.columns,
         "effective_state": json.dumps(record.state, default=list) if record.state else None,
-        "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG),
+        "log_sha256": _sha256_of(spool / "out" / ENGINE_LOG, record.secrets),
     }
     requests = record.measurement.requests if record.measurement else ()
     facts = record.measurement.facts if record.measurement else EngineFacts()
@@ -143,11 +143,11 @@ def without_secrets(outcome: Outcome, values: Sequence[str]) -> Outcome:
     return replace(outcome, row=row, checks=checks)
 
 
-def _sha256_of(log: Path) -> str | None:
+def _sha256_of(log: Path, secrets: Sequence[str]) -> str | None:
+    """Of the log as it is kept."""
     if not log.is_file():
         return None
-    with log.open("rb") as stream:
-        return hash_stream(stream)
+    return hashlib.sha256(hidden_bytes(log.read_bytes(), secrets)).hexdigest()
 
 
 def _from_facts(facts: EngineFacts, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sparkray.config.docker_columns import DOCKER_COLUMNS
-from sparkray.config.secrets import MASK
+from sparkray.config.secrets import hidden_bytes
 from sparkray.errors import DatasetError, StorageError
 from sparkray.files import replace_file
 from sparkray.metrics import metric_columns
@@ -241,9 +241,7 @@ class Dataset:
             StorageError: It could not be written.
         """
         if log.is_file() and not log.is_symlink():
-            data = log.read_bytes()
-            for value in secrets:
-                data = data.replace(value.encode(), MASK.encode())
+            data = hidden_bytes(log.read_bytes(), secrets)
             write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", data)
 
     def drop_partials(self) -> None:

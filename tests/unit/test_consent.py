@@ -1,5 +1,6 @@
 """Power over the host needs consent, wherever it is asked for, and what is secret is neither shown nor stored."""
 
+import hashlib
 import json
 import socket
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from sparkray.config.docker_line import Shell, parse_words
 from sparkray.config.privilege import dangers_of
 from sparkray.config.secrets import hidden, is_secret, masked, masked_words, secret_values
 from sparkray.errors import InputError
-from sparkray.execute.row import without_secrets
+from sparkray.execute.row import RunRecord, outcome_of, without_secrets
 from sparkray.records import Outcome, Verdict
 from sparkray.store import open_dataset
 from sparkray.sweep import main
@@ -211,4 +212,9 @@ def test_what_is_kept_of_a_run_holds_no_secret(tmp_path: Path) -> None:
     log.write_text(f"login with {SECRET}\n")
     dataset = open_dataset(tmp_path, "question", "d" * 64)
     dataset.keep_log("r", 1, log, values)
-    assert (dataset.path / "logs" / "r-1.log").read_text() == "login with ***\n"
+    kept_log = dataset.path / "logs" / "r-1.log"
+    assert kept_log.read_text() == "login with ***\n"
+    record = RunRecord({"run_id": "r", "attempt": 1, "simulated": True}, secrets=values)
+    (tmp_path / "out").mkdir()
+    log.rename(tmp_path / "out" / "engine.log")
+    assert outcome_of(record, tmp_path).row["log_sha256"] == hashlib.sha256(kept_log.read_bytes()).hexdigest()
