@@ -217,7 +217,7 @@ def main() -> int:
     parser.add_argument("--site", default="cpu")
     parser.add_argument("--experiment", default="local", help="has the load and the engine's options")
     parser.add_argument("--model", help="the experiment's first, unless named")
-    parser.add_argument("--requests", type=int, help="the experiment's own number, unless told")
+    parser.add_argument("--requests", type=int, help="the experiment's own number, unless given")
     parser.add_argument("--no-dashboard", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()

@@ -35,7 +35,7 @@ class Patience:
     """How long calls may take: a silent engine is named, and a stop ends the wait for it.
 
     Attributes:
-        notify: Told when the engine has not answered for 10 s.
+        notify: Called when the engine has not answered for 10 s.
         should_stop: Whether somebody asked for the end.
         grace_s: What a call may take from then on.
         silent_s: When an engine that does not answer is named; one that never did is given up.
@@ -48,13 +48,13 @@ class Patience:
     _stopped_at: float = field(default=0.0, init=False)
     _is_silent: bool = field(default=False, init=False)
 
-    def call(self, send: Callable[[], Any], what: str, *, told: bool) -> Any:  # noqa: ANN401 - what the SDK returns
+    def call(self, send: Callable[[], Any], what: str, *, report_silence: bool) -> Any:  # noqa: ANN401 - what the SDK returns
         """The result of a call, which goes on in a thread of its own, since nothing else can end a wait for a socket.
 
         Args:
             send: The call.
             what: Method and path.
-            told: Whether silence is unusual.
+            report_silence: Whether silence is unusual, so that it is reported.
 
         Raises:
             requests.ReadTimeout: There was a stop, and no answer for a while.
@@ -69,9 +69,9 @@ class Patience:
                 if answer.done():  # an answer of this very moment, or a time-out that the call itself raised
                     return answer.result()
             now = time.monotonic()
-            if told and now - began > self.silent_s:
+            if report_silence and now - began > self.silent_s:
                 self.notify(f"Docker has not answered for {self.silent_s:g} s ({what})")
-                told = False
+                report_silence = False
             if self.should_stop():
                 self._stopped_at = self._stopped_at or now
                 if now - max(began, self._stopped_at) > (_LAST_S if self._is_silent else self.grace_s):
@@ -95,12 +95,14 @@ class _Api(docker.APIClient):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - as above
         path = request.path_url.partition("?")[0]
-        told = not path.endswith(_LONG) and (kwargs.get("timeout") or 0) <= _TIMEOUT_S
+        report_silence = not path.endswith(_LONG) and (kwargs.get("timeout") or 0) <= _TIMEOUT_S
 
         def sent() -> requests.Response:
             return super(_Api, self).send(request, **kwargs)
 
-        response: requests.Response = self.patience.call(sent, f"{request.method} {path}", told=told)
+        response: requests.Response = self.patience.call(
+            sent, f"{request.method} {path}", report_silence=report_silence
+        )
         return response
 
 
@@ -112,7 +114,7 @@ class Client(docker.DockerClient):
 
 
 def tell(client: docker.DockerClient, line: str) -> None:
-    """Say something to whoever is told of this client's silence."""
+    """Say something to whoever hears of this client's silence."""
     if isinstance(client.api, _Api):
         client.api.patience.notify(line)
 

@@ -236,7 +236,7 @@ _IN_USE_PCT = 10.0
 def _serving(data: RunData, name: str, device: object = None, *, around: bool = False) -> list[tuple[float, float]]:
     """(time in s, value) of a column from the first submission to the last end; empty where samples cover too little.
 
-    With `around`, where they do, from the last sample before to the first after: a busy machine is sampled seldom.
+    With `around`, where they do, from the last sample before to the first after: a busy machine is sampled rarely.
     """
     span = _span_s(data)
     if span is None:

@@ -21,7 +21,7 @@ ORDERLY_S = 14.0
 _SAME_S = 0.1
 _STDERR = 2
 LEFT: dict[str, str] = {}
-"""What is under way, in words, by kind: told when the program is ended before it could clean up."""
+"""What is under way, in words, by kind: reported when the program is ended before it could clean up."""
 
 
 @contextmanager

@@ -75,6 +75,11 @@ def short(value: object, most: int = 200) -> str:
         return f"a {type(value).__name__} too large to show"
 
 
+def reason_of(error: BaseException, most: int = 300) -> str:
+    """Why something failed, in one line for a message: of the operating system's errors the reason without the path."""
+    return shorten(getattr(error, "strerror", None) or " ".join(str(error).split()), most)
+
+
 def some(items: Sequence[str], most: int = 20, *, separator: str = ", ", total: int | None = None) -> str:
     """A list for a message, bounded: `a, b and 214 more`. `total`: how many there are, where `items` are only the first."""
     left = (len(items) if total is None else total) - min(most, len(items))

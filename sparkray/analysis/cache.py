@@ -33,7 +33,7 @@ _CODE = (".py", ".csv", ".yaml")
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of a folder at one moment: what tells them from the same files after any change."""
+    """Files of a folder at one moment: what distinguishes them from the same files after any change."""
 
     folder: Path
     files: tuple[tuple[str, int, int, int, int], ...]

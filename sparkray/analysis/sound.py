@@ -19,4 +19,4 @@ def must_be_sound(attempts: pl.DataFrame, folder: Path) -> None:
     for row in attempts.select(list(dict.fromkeys(columns))).iter_rows(named=True):
         if (wrong := odd_row("runs", row)) is not None:
             Dataset(folder.parent).read("runs")  # names the file
-            raise DatasetError(f"{folder} holds a row that is none of the table runs: {wrong}", REMOVE)
+            raise DatasetError(f"{folder} holds a row that does not belong to the table runs: {wrong}", REMOVE)

@@ -20,7 +20,7 @@ from typing import Any
 from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.errors import DatasetError
 from sparkray.files import read_regular
-from sparkray.units import MIB
+from sparkray.units import MIB, reason_of
 
 Row = Mapping[str, Any]
 _GZIP = b"\x1f\x8b"
@@ -71,7 +71,7 @@ def load(path: Path) -> Content:
         if raw.startswith(_GZIP):
             raw = gzip.GzipFile(fileobj=io.BytesIO(raw)).read(_MOST_BYTES)
     except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path} cannot be read: {short(error)}", "Give a whole file") from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", "Give a whole file") from None
     if raw[:4] == b"PAR1":
         return Content(path, _parquet(path, raw), table=True)
     text = _decoded(raw, path)
@@ -95,11 +95,6 @@ def load(path: Path) -> Content:
     return Content(path, rows, table=True, text=text)
 
 
-def short(error: Exception) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split())[:200]
-
-
 def _parquet(path: Path, raw: bytes) -> list[Row]:
     import pyarrow as pa  # noqa: PLC0415 - takes long to import
     import pyarrow.parquet as pq  # noqa: PLC0415
@@ -107,7 +102,7 @@ def _parquet(path: Path, raw: bytes) -> list[Row]:
     try:
         rows: list[Row] = pq.ParquetFile(pa.BufferReader(raw)).read().to_pylist()
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} cannot be read as Parquet: {short(error)}", "Give a whole file") from None
+        raise DatasetError(f"{path} cannot be read as Parquet: {reason_of(error)}", "Give a whole file") from None
     return rows
 
 
@@ -131,7 +126,7 @@ def _json(path: Path, text: str) -> Content:
     try:
         return Content(path, json.loads(text), text=text)
     except (ValueError, RecursionError) as error:
-        problem = short(error)
+        problem = reason_of(error)
     found, broken = _one_after_another(text), 0
     if not found:
         lines = [_line(line) for line in text.splitlines() if line.strip()]

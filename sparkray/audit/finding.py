@@ -147,8 +147,8 @@ class Report:
     @property
     def remarks(self) -> tuple[NotJudged, ...]:
         """What could not be judged beside the reasons of `coverage`."""
-        told = {question.open[0].code for question in self.questions if question.open and not question.judged}
-        return tuple(one for one in self.not_judged if one.code not in told)
+        named = {question.open[0].code for question in self.questions if question.open and not question.judged}
+        return tuple(one for one in self.not_judged if one.code not in named)
 
     def document(self) -> dict[str, Any]:
         """As plain values for JSON."""

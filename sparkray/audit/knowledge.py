@@ -66,17 +66,17 @@ def _formats(results: Results) -> Mapping[str, WeightFormat]:
     found: dict[str, WeightFormat] = {}
     for row in results.ok.select(columns).unique(maintain_order=True).iter_rows(named=True):
         for value in row.values():
-            told = weight_format(str(value)) if isinstance(value, str) else None
-            if told is not None and (row["model_name"] not in found or told.bits < found[row["model_name"]].bits):
-                found[row["model_name"]] = told
+            named = weight_format(str(value)) if isinstance(value, str) else None
+            if named is not None and (row["model_name"] not in found or named.bits < found[row["model_name"]].bits):
+                found[row["model_name"]] = named
     return found
 
 
-def _in_format(card: ModelCard, told: WeightFormat | None) -> ModelCard:
+def _in_format(card: ModelCard, named: WeightFormat | None) -> ModelCard:
     """The card in the format that the results tell, where that is smaller: no bound is ever too low by it."""
-    if told is None or card.shape is None or told.bits >= card.shape.bits_per_weight:
+    if named is None or card.shape is None or named.bits >= card.shape.bits_per_weight:
         return card
-    return replace(card, shape=packed(card.shape, told), quantisation=told.name)
+    return replace(card, shape=packed(card.shape, named), quantisation=named.name)
 
 
 def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:

@@ -117,12 +117,12 @@ class Cluster:
 
 def _first(reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
     """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""
-    began, told = time.monotonic(), False
+    began, reported = time.monotonic(), False
     while not ray.wait([reference], timeout=_POLL_S)[0]:
         waited = time.monotonic() - began
-        if waited > _SILENT_S and not told:
+        if waited > _SILENT_S and not reported:
             notify(f"Ray has not started a runner on {node.host} for {_SILENT_S:g} s")
-            told = True
+            reported = True
         if should_stop() or waited > _START_S:
             why = "stopped" if should_stop() else f"no answer for {_START_S:g} s"
             raise ClusterError(f"no runner was started on {node.host}: {why}")

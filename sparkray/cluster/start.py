@@ -14,7 +14,7 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from sparkray.errors import ClusterError, host_error_of
 from sparkray.machine.ray_folder import ray_folder, token_in
-from sparkray.units import shorten
+from sparkray.units import reason_of, shorten
 
 _ALONE, _TOKEN_PATH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN_PATH"
 _ANSWER_S, _LAST_PORT, _DIGITS = 10.0, 65535, 6
@@ -87,8 +87,9 @@ def must_answer(address: str, origin: str, *, patience_s: float = _ANSWER_S) -> 
     try:
         socket.create_connection((host.strip("[]"), int(port)), patience_s).close()
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ClusterError(f"no Ray cluster answers at {shorten(found)} (from {origin}): {reason}", remedy) from None
+        raise ClusterError(
+            f"no Ray cluster answers at {shorten(found)} (from {origin}): {reason_of(error)}", remedy
+        ) from None
 
 
 def _of_auto(origin: str) -> str:
@@ -96,8 +97,7 @@ def _of_auto(origin: str) -> str:
     try:
         return str(canonicalize_bootstrap_address("auto"))
     except (ConnectionError, ValueError, OSError) as error:
-        reason = shorten(" ".join(str(error).split()))
-        raise ClusterError(f"Ray cannot be reached ({origin} is auto): {reason}", f"Check {origin}") from None
+        raise ClusterError(f"Ray cannot be reached ({origin} is auto): {reason_of(error)}", f"Check {origin}") from None
 
 
 def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = True) -> Any:  # noqa: ANN401 - untyped
@@ -135,5 +135,4 @@ def _start_error(error: Exception, address: str, origin: str) -> Exception:
     busy = f"This machine is busy (load {os.getloadavg()[0]:.1f}): end other programs, then repeat the command"
     refused = host_error_of(error) if isinstance(error, OSError) else None
     remedy = f"Check {origin}" if origin else busy if _timed_out(error) else refused.remedy if refused else ""
-    reason = shorten(" ".join(str(error).split()))
-    return ClusterError(f"Ray cannot be {'reached' if origin else 'started'} ({address}): {reason}", remedy)
+    return ClusterError(f"Ray cannot be {'reached' if origin else 'started'} ({address}): {reason_of(error)}", remedy)

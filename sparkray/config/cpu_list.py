@@ -19,7 +19,7 @@ def cpu_numbers(text: str) -> frozenset[int]:
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
         if not _LIST.fullmatch(part):
-            raise ValueError(f"{shorten(part)} is no number and no span of numbers")
+            raise ValueError(f"{shorten(part)} is neither a number nor a span of numbers")
         if max(int(first[:10]), int((last or first)[:10])) > _MOST:
             raise ValueError(f"{shorten(part)} is above {_MOST}")
         numbers.update(range(int(first), int(last or first) + 1))

@@ -245,7 +245,7 @@ def _number(flag: Flag) -> Kind:
 
     def check(value: float) -> str | None:
         if not abs(value * flag.scale) <= _MOST:  # not a number, too
-            return f"{short(value)} is no number that Docker takes"
+            return f"{short(value)} is not a number that Docker takes"
         if flag.unlimited and value == -1:
             return None
         if flag.above is not None and not value > flag.above:

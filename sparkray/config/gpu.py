@@ -41,7 +41,7 @@ def gpu_of(row: Mapping[str, str]) -> Gpu:
     """A row of the file, its cells as text.
 
     Raises:
-        ValueError, KeyError: A number that is none, or a missing column.
+        ValueError, KeyError: A value that is not a number, or a missing column.
     """
     numbers = ("bandwidth_gb_s", "memory_gib", "compute_tflops")
     device = Device(**{name: float(row[name]) for name in numbers if row[name]})

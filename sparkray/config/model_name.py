@@ -1,4 +1,4 @@
-"""What the name of a model tells: parameters, those that are active in a step, and the format of the weights. Pure.
+"""What the name of a model holds: parameters, those that are active in a step, and the format of the weights. Pure.
 
 `Qwen3-30B-A3B-FP8` has 30 billion parameters, 3 of them active, 8 bits each. A name is weak evidence: a card is preferred,
 and a finding that rests on names alone is a note. Bits of formats are in `weight_formats.csv`, with a source a line.
@@ -42,7 +42,7 @@ class WeightFormat:
 
 @dataclass(frozen=True)
 class NamedModel:
-    """What a name tells, each None where it does not. `mixture`: its experts are not all read for a token."""
+    """What a name holds, each None where it does not. `mixture`: its experts are not all read for a token."""
 
     params_total: float | None
     params_active: float | None
@@ -51,7 +51,7 @@ class NamedModel:
 
     @property
     def read_bytes(self) -> float | None:
-        """Bytes of weights that one token reads at least; 16 bits where no format is told; None where sizes are unknown."""
+        """Bytes of weights that one token reads at least, at 16 bits where the format is unknown; None without sizes."""
         params = self.params_active or (None if self.mixture else self.params_total)
         return None if params is None else params * (self.weights.bits if self.weights else SIXTEEN_BITS) / 8
 
@@ -77,7 +77,7 @@ def parse_name(name: str) -> NamedModel:
 
 @cache
 def weight_format(text: str) -> WeightFormat | None:
-    """The format that a name, a file name or the value of a column tells, the longest of several; None without one."""
+    """The format that a name, a file name or the value of a column names, the longest of several; None without one."""
     plain = f" {_SEPARATORS.sub(' ', text.casefold())} "
     found = [(key, known) for key, known in _formats() if f" {key} " in plain]
     return max(found, key=lambda pair: len(pair[0]))[1] if found else None

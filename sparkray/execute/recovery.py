@@ -15,6 +15,7 @@ from sparkray.files import drop_foreign, fresh_file
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.store import Dataset, storage_errors
+from sparkray.units import reason_of
 
 # What Docker may take at the end of a sweep.
 _LAST_S = 2.0
@@ -28,7 +29,7 @@ def store_interrupted(
     Args:
         dataset: Where they lie.
         host: This machine; the spool of another that shares the folder may be alive.
-        notify: Told of each.
+        notify: Called with each.
         container_log: What a run's container, by name, has said so far; None where there is none.
 
     Returns:
@@ -56,8 +57,9 @@ def store_interrupted(
             raise
         except Exception as error:  # noqa: BLE001 - whatever a killed writer left: its run is measured again
             place = set_aside(dataset, spool)
-            reason = " ".join(str(error).split())[:200]
-            notify(f"set aside an interrupted attempt that cannot be read ({type(error).__name__}: {reason}): {place}")
+            notify(
+                f"set aside an interrupted attempt that cannot be read ({type(error).__name__}: {reason_of(error)}): {place}"
+            )
         dataset.drop_spool(spool)
     return found
 

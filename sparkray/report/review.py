@@ -98,7 +98,7 @@ def _metric_of(case: Case, finding: Finding) -> str | None:
 
 
 def _faces(case: Case) -> Mapping[str, str]:
-    """The arm of sparkray's that each arm is drawn as, the reference first: marks that are told apart at a glance."""
+    """The arm of sparkray's that each arm is drawn as, the reference first: marks that differ at a glance."""
     arms = reference_first(case.ok["environment"].unique().to_list())
     return {arm: _FACES[index] if index < len(_FACES) else arm for index, arm in enumerate(arms)}
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from sparkray.config.boundary import read_json
 from sparkray.errors import DatasetError
 from sparkray.records import STATUSES
-from sparkray.units import did_you_mean, short
+from sparkray.units import did_you_mean, reason_of, short
 
 NUMBER = (int, float)
 DESCRIPTION = {"format": str, "experiment": str, "definition_sha256": str}
@@ -72,8 +72,7 @@ def read_document(path: Path, shape: Any, *, remedy: str) -> Mapping[str, Any]: 
     try:
         document = read_json(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DatasetError(f"{path} cannot be read: {reason}", remedy) from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", remedy) from None
     wrong = unlike(document, shape)
     if wrong is not None:
         raise DatasetError(f"{path} is not what sparkray writes there: {wrong}", remedy)

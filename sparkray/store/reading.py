@@ -11,7 +11,7 @@ from sparkray.errors import DatasetError
 from sparkray.files import check_regular
 from sparkray.schema import Table, arrow_type
 from sparkray.store.documents import NEVER_NULL, REMOVE, odd_row
-from sparkray.units import shorten
+from sparkray.units import reason_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,8 +38,7 @@ def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = No
         fields = [pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]
         rows = _rows(read.cast(pa.schema(fields)))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or shorten(" ".join(str(error).split()))
-        raise DatasetError(f"{path} cannot be read: {reason}", REMOVE) from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         raise DatasetError(f"{path} is not a file of the table {table}: it has no column {lacking[0]}", REMOVE)
     missing = dict.fromkeys(name for name in columns or () if name not in there)

@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with watched():
             return _run(argv)
-    except KeyboardInterrupt:  # while the program was still being imported, or while it told how it ended
+    except KeyboardInterrupt:  # while the program was still being imported, or while it reported how it ended
         os.write(2, b"interrupted\n")
         return INTERRUPTED
 
@@ -66,10 +66,10 @@ def _tell(error: Exception) -> int:
     import click  # noqa: PLC0415 - as in `_run`
 
     from sparkray.errors import host_error_of  # noqa: PLC0415 - as above
-    from sparkray.units import shorten  # noqa: PLC0415 - as above
+    from sparkray.units import reason_of  # noqa: PLC0415 - as above
 
     known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
-    reason = shorten(" ".join(str(error).split()))
+    reason = reason_of(error)
     text = f"sparkray: {known.message}\n  {known.remedy}" if known else ""
     try:
         sys.stdout.flush()

@@ -23,7 +23,7 @@ class Amount(click.FloatRange):
         super().__init__(0, 1e9, min_open=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        """Refuses what is no number, which no bound refuses."""
+        """Refuses NaN, which no bound refuses."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a number", param, ctx)

@@ -93,16 +93,16 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("columns", "told"), SETTINGS)
-def test_what_else_differs_between_arms(columns: dict[str, tuple[Any, Any]], told: str) -> None:
+@pytest.mark.parametrize(("columns", "expected"), SETTINGS)
+def test_what_else_differs_between_arms(columns: dict[str, tuple[Any, Any]], expected: str) -> None:
     """A setting that both arms share, that an arm lacks, or that names the arm is no other cause."""
     rows = [
         row | {name: pair[row["environment"] == "container"] for name, pair in columns.items()}
         for row in rows_of(PAIRS)
     ]
     found = of_kind(judged_rows(rows), "confounded_arms")
-    assert [finding.gravity for finding in found] == ["grave"] * bool(told)
-    assert all(told in finding.evidence for finding in found)
+    assert [finding.gravity for finding in found] == ["grave"] * bool(expected)
+    assert all(expected in finding.evidence for finding in found)
 
 
 def test_a_setting_that_varies_in_both_arms_is_a_level_and_no_cause() -> None:
@@ -164,13 +164,13 @@ def test_a_fast_and_a_slow_state() -> None:
     assert "two_states" not in kinds(judged_rows(rows_of(PAIRS, values=one_outlier)))
 
 
-@pytest.mark.parametrize(("ttft", "itl", "told"), [(60.0, 25.1, True), (850.0, 25.1, False), (60.0, 8.0, False)])
-def test_a_first_token_that_a_prefix_cache_made_fast(ttft: float, itl: float, *, told: bool) -> None:
+@pytest.mark.parametrize(("ttft", "itl", "expected"), [(60.0, 25.1, True), (850.0, 25.1, False), (60.0, 8.0, False)])
+def test_a_first_token_that_a_prefix_cache_made_fast(ttft: float, itl: float, *, expected: bool) -> None:
     """Against 900 ms and 25 ms in the native arm."""
     container = {"ttft_mean_ms": ttft, "itl_mean_ms": itl}
     native = {"ttft_mean_ms": 900.0, "itl_mean_ms": 25.0}
     rows = [row | (container if row["environment"] == "container" else native) for row in rows_of(PAIRS)]
-    assert ("warm_cache" in kinds(judged_rows(rows))) is told
+    assert ("warm_cache" in kinds(judged_rows(rows))) is expected
 
 
 def test_a_first_level_that_is_only_less_loaded_is_not_cold() -> None:

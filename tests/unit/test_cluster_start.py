@@ -84,7 +84,7 @@ def test_an_address_at_which_nobody_answers_is_refused_at_once(address: str, sai
 
 
 def with_tmpdir(value: str) -> str:
-    """Where a process with this TMPDIR puts Ray's folder, or what it is told."""
+    """Where a process with this TMPDIR puts Ray's folder, or why it is refused."""
     code = (
         "from sparkray.machine.ray_folder import base_folder\nfrom sparkray.errors import ClusterError\n"
         "try:\n    print(base_folder())\nexcept ClusterError as error:\n    print(error)"

@@ -108,6 +108,6 @@ def test_follow_shows_what_llamacpp_logs_itself(tmp_path: Path) -> None:
         assert following.stdout is not None
         lines = [following.stdout.readline() for _ in range(4)]
         following.send_signal(signal.SIGINT)
-        rest, told = following.communicate(timeout=20)
+        rest, said = following.communicate(timeout=20)
     assert lines == ["==> a1-1 <==\n", "engine says\n", "==> a1-1 (llamacpp.log) <==\n", "llama_model_loader: loaded\n"]
-    assert (following.returncode, rest, told.strip()) == (130, "", "interrupted")
+    assert (following.returncode, rest, said.strip()) == (130, "", "interrupted")

@@ -1,4 +1,4 @@
-"""What a Docker engine tells of itself, where it is found, and the patience with one that hangs."""
+"""What a Docker engine says of itself, where it is found, and the patience with one that hangs."""
 
 import hashlib
 import json
@@ -65,18 +65,18 @@ def test_an_engine_that_hangs_is_given_up_and_named(silent: str) -> None:
 
 
 def test_a_call_that_hangs_is_named_and_ended_by_a_stop() -> None:
-    told: list[str] = []
+    lines: list[str] = []
     stop, forever = threading.Event(), threading.Event()
-    patience = Patience(told.append, stop.is_set, grace_s=0.3, silent_s=0.3)
+    patience = Patience(lines.append, stop.is_set, grace_s=0.3, silent_s=0.3)
     threading.Timer(1.0, stop.set).start()
     began = time.monotonic()
     with pytest.raises(DockerError, match="starting x: Docker does not answer"), docker_errors("starting x"):
-        patience.call(forever.wait, "POST /containers/x/start", told=True)
-    assert told == ["Docker has not answered for 0.3 s (POST /containers/x/start)"]
+        patience.call(forever.wait, "POST /containers/x/start", report_silence=True)
+    assert lines == ["Docker has not answered for 0.3 s (POST /containers/x/start)"]
     assert 1.0 < time.monotonic() - began < 4.0
     began = time.monotonic()
     with pytest.raises(DockerError), docker_errors("removing x"):
-        patience.call(forever.wait, "DELETE /containers/x", told=True)
+        patience.call(forever.wait, "DELETE /containers/x", report_silence=True)
     assert time.monotonic() - began < 1.5, "one that is silent is not waited for again"
     forever.set()
 

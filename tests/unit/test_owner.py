@@ -1,4 +1,4 @@
-"""Whoever started something is told from what is dead: by pid and start time, boot and PID namespace."""
+"""Whoever started something is distinguished from what is dead: by pid and start time, boot and PID namespace."""
 
 import os
 import signal

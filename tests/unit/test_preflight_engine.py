@@ -1,4 +1,4 @@
-"""An engine that starts no container at all is told from flags that this host cannot honour."""
+"""An engine that starts no container at all is distinguished from flags that this host cannot honour."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -42,20 +42,20 @@ def left(dataset: Dataset, name: str, text: str | None, samples: bytes = b"") ->
 def test_a_spool_that_cannot_be_read_is_set_aside_and_told(dataset: Dataset, text: str, samples: bytes) -> None:
     left(dataset, "run-1", text, samples)
     left(dataset, "none-1", None)
-    told: list[str] = []
-    assert store_interrupted(dataset, "here", told.append, lambda _: None) == []
+    reported: list[str] = []
+    assert store_interrupted(dataset, "here", reported.append, lambda _: None) == []
     assert list(dataset.spool.iterdir()) == []
     assert (dataset.path / "set-aside" / "run-1.1" / "row.json").read_text() == text
-    assert "set aside an interrupted attempt that cannot be read" in told[-1]
+    assert "set aside an interrupted attempt that cannot be read" in reported[-1]
     assert dataset.read("runs") == []
 
 
 def test_samples_that_are_cut_anywhere_lose_no_attempt(dataset: Dataset) -> None:
     left(dataset, "run-1", json.dumps(ROW, default=str), b"\xff\xff\xff\xff torn")
-    told: list[str] = []
-    found = store_interrupted(dataset, "here", told.append, lambda _: None)
+    reported: list[str] = []
+    found = store_interrupted(dataset, "here", reported.append, lambda _: None)
     assert list(dataset.spool.iterdir()) == []
-    assert found == ["run"] or "set aside" in told[-1]
+    assert found == ["run"] or "set aside" in reported[-1]
 
 
 def test_folders_that_git_or_zip_dropped_are_made_again(dataset: Dataset) -> None:

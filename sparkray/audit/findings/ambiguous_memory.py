@@ -90,9 +90,9 @@ def _weights_gib(case: Case, name: str) -> float | None:
     needed = None if card is None else needed_gib(card)
     if needed is not None:
         return needed
-    told = parse_name(name)
-    bits = told.weights.bits if told.weights else _LEAST_BITS
-    return None if told.params_total is None else gib(told.params_total * bits / 8)
+    parsed = parse_name(name)
+    bits = parsed.weights.bits if parsed.weights else _LEAST_BITS
+    return None if parsed.params_total is None else gib(parsed.params_total * bits / 8)
 
 
 def _total(case: Case, metric: str) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Runs above the bound of `checks.roofline`, from the fewest bytes that a decode step reads and the data sheet.
 
     Fatal where the batch is known (by a column, by the level of the load, or by `--batch`); grave where the card's own
-    largest batch is assumed; a note where only the model's name tells its size. Each run is judged on the devices that its
+    largest batch is assumed; a note where only the model's name gives its size. Each run is judged on the devices that its
     engine used. Where decoding is speculative, a step makes as many tokens as the columns tell; unknown, nothing is judged.
     """
     if THROUGHPUT not in case.metrics:
@@ -105,13 +105,13 @@ def _batch_needed(shape: Shape, site: Site, run: _Run) -> int:
 
 
 def _by_name(case: Case, name: str, group: pl.DataFrame, site: Site) -> Iterator[Finding | NotJudged]:
-    """A model without a card, by the parameters in its name: 4 bits where it tells no format, and half as much again."""
-    told = parse_name(name)
-    params = told.params_active or (None if told.mixture else told.params_total)
+    """A model without a card, by the parameters in its name: 4 bits where it has no format, and half as much again."""
+    parsed = parse_name(name)
+    params = parsed.params_active or (None if parsed.mixture else parsed.params_total)
     if params is None:
         yield NotJudged("beyond_roofline/card", {"model": name})
         return
-    read_gb = params * (told.weights.bits if told.weights else _LEAST_BITS) / 8 / 1e9
+    read_gb = params * (parsed.weights.bits if parsed.weights else _LEAST_BITS) / 8 / 1e9
     rows = group.with_columns(tokens=pl.Series(tokens_per_step(group), dtype=pl.Float64))
     batch = pl.when(pl.col("batch").is_between(1, MOST_BATCH)).then("batch").otherwise(case.batch)
     devices = pl.col("devices").map_elements(devices_of, return_dtype=pl.Int64, skip_nulls=False)

@@ -65,7 +65,7 @@ def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
     """Some runs of a cell lack a metric; columns that the same rows lack are one finding.
 
     A cell without any value does not have the metric (a cgroup outside Docker, a speed of decoding in a test of prefill):
-    an arm without any is told, and neither is judged.
+    an arm without any is reported, and neither is judged.
     """
     alike: dict[tuple[str, ...], list[str]] = {}
     for metric in case.metrics:

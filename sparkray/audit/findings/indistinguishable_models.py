@@ -26,7 +26,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     A smaller model in a smaller batch is not compared: it may well be as fast as a larger one in a larger. Equal is a log
     ratio within 3 sd of single runs, at least 2 % and at most 10 %. Of two cards the parameters are compared; it is fatal
     when the bytes that are read for a token, each model in its own batch, differ by 2 or more (a mixture of experts may read
-    as little as a small dense model), else grave. Where one has no card, its name tells the bytes that a token reads (`A3B`,
+    as little as a small dense model), else grave. Where one has no card, its name gives the bytes that a token reads (`A3B`,
     `FP8`, `Q4_K_M`), and the finding is a note.
     """
     if THROUGHPUT not in case.metrics:
@@ -55,7 +55,7 @@ def _has_shape(case: Case, cell: Cell) -> bool:
 
 
 def _size(case: Case, name: str) -> float | None:
-    """Bytes of weights that a token reads, by card or name; None where neither tells them."""
+    """Bytes of weights that a token reads, by card or name; None where neither has them."""
     card = case.card(name)
     if card is not None and card.shape is not None:
         return card.shape.least_step_read(1, 0).total

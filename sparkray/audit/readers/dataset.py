@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sparkray.audit.content import short
 from sparkray.audit.finding import Finding
 from sparkray.audit.planned import Planned
 from sparkray.audit.reading import Reading
@@ -17,6 +16,7 @@ from sparkray.audit.table import results_of
 from sparkray.audit.values import integer, text
 from sparkray.checks.roofline import gpus_of
 from sparkray.metrics import BY_NAME
+from sparkray.units import reason_of
 
 LABEL = DATASET
 TRIED = "datasets of sparkray's own experiments"
@@ -43,7 +43,7 @@ def read_folder(folder: Path) -> Reading | None:
         try:
             rows += pq.ParquetFile(file).read().to_pylist()
         except _UNREADABLE as error:
-            remarks.append(Finding("unreadable", {"file": file.name, "error": short(error)}, "note"))
+            remarks.append(Finding("unreadable", {"file": file.name, "error": reason_of(error)}, "note"))
     if not files:
         return None
     return reading_of(rows, _experiment_of(runs.parent, remarks), tuple(remarks))
@@ -62,7 +62,7 @@ def _experiment_of(folder: Path, remarks: list[Finding]) -> Mapping[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        remarks.append(Finding("unreadable", {"file": path.name, "error": short(error)}, "note"))
+        remarks.append(Finding("unreadable", {"file": path.name, "error": reason_of(error)}, "note"))
         return {}
     return document if isinstance(document, Mapping) else {}
 

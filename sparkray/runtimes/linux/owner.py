@@ -1,4 +1,4 @@
-"""Who started a process or a container: recorded in both, so that a leftover can be told from what lives.
+"""Who started a process or a container: recorded in both, so that a leftover can be distinguished from what lives.
 
 An owner is the process that runs benchmarks (pid and start time), under one boot. What a dead owner left is a leftover.
 """
