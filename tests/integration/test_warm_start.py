@@ -71,3 +71,15 @@ def test_without_a_warm_start_every_run_compiles(tmp_path):
     rows = dataset.read("runs")
     assert {row["compile_state"] for row in rows} == {"cold"}
     assert {row["warm_start"] for row in rows} == {None}
+
+
+def test_a_shared_cache_is_filled_once_and_found_by_both_arms(tmp_path):
+    _, dataset, outcomes = run_all(study_of(Protocol(warm_start="shared")), tmp_path)
+    assert [one.status for one in outcomes] == ["ok"] * 4
+    rows = sorted(dataset.read("runs"), key=lambda row: row["started_at"])
+    assert [(row["status"], row["compile_state"]) for row in rows] == [
+        ("warmup", "cold"),
+        ("warmup", "warm"),
+        *[("ok", "warm")] * 4,
+    ]
+    assert {row["environment"] for row in rows[:2]} == set(ARMS)

@@ -91,7 +91,7 @@ def test_what_a_shipped_site_asks_for_needs_none(command_line: Call) -> None:
 
 
 def test_what_a_shipped_experiment_asks_for_needs_none(command_line: Call) -> None:
-    words = ("plan", "--site", "discrete-gpu-vllm", "--experiment", "h200-vllm-docker", "--json")
+    words = ("plan", "--site", "discrete-gpu-vllm", "--experiment", "h200-vllm-seccomp", "--json")
     assert json.loads(command_line(*words).out)["consent"] == []
     more = command_line(*words, "--set", "docker.container_seccomp_unconfined.pid=host")
     assert [one["words"] for one in json.loads(more.out)["consent"]] == ["--pid=host"]
