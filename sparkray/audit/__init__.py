@@ -79,6 +79,5 @@ def _question(case: Case, name: str, answer: Sequence[Finding | NotJudged]) -> Q
     if codes < _HALVES or codes <= set(_IN_PART):
         return Question(name, True, left)
     subjects = {one.about for one in left}
-    everything = {cell.name for cell in case.cells}, set(case.ok["model_name"]), set(case.ok["model"])
-    whole = None in subjects or any(every <= subjects for every in everything)
+    whole = None in subjects or any(every <= subjects for every in case.subjects)
     return Question(name, len(answer) > len(left) or not whole, left)

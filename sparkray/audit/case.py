@@ -86,6 +86,12 @@ class Case:
         return self.results.metrics
 
     @cached_property
+    def subjects(self) -> tuple[frozenset[str], ...]:
+        """Names of all cells, all models, and all models at a level: a question open for all of one is open for all."""
+        models = (frozenset(self.ok[name].unique()) for name in ("model_name", "model"))
+        return frozenset(cell.name for cell in self.cells), *models
+
+    @cached_property
     def cells(self) -> list[Cell]:
         """All cells, by model and environment, the reference environment first."""
         cells: list[Cell] = []

@@ -32,14 +32,12 @@ def known_as(header: str, cells: Sequence[Any]) -> str | None:
     return ours if target[0] == "rate" or _shows_unit(header, ours) or _cells_have_unit(cells) else None
 
 
-def with_unit(header: str, ours: str, cell: Any) -> Any:  # noqa: ANN401 - whatever a file held
-    """A cell with the unit of its header, where that is not the one of sparkray's name."""
-    if ours == header:
-        return cell
+def with_unit(header: str, ours: str, cells: Sequence[Any]) -> Sequence[Any]:
+    """Cells with the unit of their header, where that is not the one of sparkray's name."""
     unit, target = _header_unit(header), _target(ours)
-    if unit is None or target is None or unit_of(unit) == target or values.number(cell) is None:
-        return cell
-    return f"{cell} {unit}"
+    if ours == header or unit is None or target is None or unit_of(unit) == target:
+        return cells
+    return [cell if values.number(cell) is None else f"{cell} {unit}" for cell in cells]
 
 
 def _header_unit(header: str) -> str | None:

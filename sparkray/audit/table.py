@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -82,20 +83,17 @@ class _Typing:
             numbers = read_numbers(name, cells)
             self._judge(name, numbers, "state")
             return numbers.values
-        parse = _PARSERS[name]
-        if name == "started_s":
-            mixed = _mixed_zones(cells)
-            if mixed is not None:
-                self.remarks.append(mixed)
-                return [None] * len(cells)
-        read = [None if values.missing(cell) else parse(cell) for cell in cells]
+        read = _parsed(cells, _PARSERS[name])
+        if name == "started_s" and (mixed := _mixed_zones(cells, read)) is not None:
+            self.remarks.append(mixed)
+            return [None] * len(cells)
         lost = [cell for cell, value in zip(cells, read, strict=True) if value is None and not values.missing(cell)]
         if lost:
             self.remarks.append(NotJudged("dirty_values/values", _lost(name, len(lost), len(cells), lost[0])))
         return read
 
     def _statuses(self, cells: list[Any]) -> list[str]:
-        return [statuses.status_of(cell) or statuses.OK for cell in cells]
+        return [status or statuses.OK for status in _parsed(cells, statuses.status_of)]
 
     def other(self, name: str, cells: list[Any], role: Role | None) -> tuple[list[Any], Any] | None:
         """A column outside the normal form with its type; None where it is none to keep."""
@@ -127,9 +125,16 @@ class _Typing:
             self.remarks.append(NotJudged("summary_rows", {"column": name}))
 
 
+def _parsed(cells: Sequence[Any], parse: Callable[[Any], Any]) -> list[Any]:
+    """Cells through a parser, None where one states nothing; each text once, since most columns repeat a few."""
+    texts = {cell for cell in cells if isinstance(cell, str)}
+    known = {cell: None if values.missing(cell) else parse(cell) for cell in texts}
+    return [known[cell] if isinstance(cell, str) else None if values.missing(cell) else parse(cell) for cell in cells]
+
+
 def _may_be_numbers(cells: Sequence[Any]) -> bool:
     """Whether a sample of a column holds numbers, so that prose is not searched for them."""
-    sample = [cell for cell in cells if not values.missing(cell)][:_SAMPLE]
+    sample = list(islice((cell for cell in cells if not values.missing(cell)), _SAMPLE))
     hits = sum(
         isinstance(cell, int | float) or (isinstance(cell, str) and any(c.isdigit() for c in cell)) for cell in sample
     )
@@ -187,15 +192,15 @@ def _is_moment(name: str, cells: Sequence[Any]) -> bool:
     return all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
 
 
-def _mixed_zones(cells: Sequence[Any]) -> Finding | None:
+def _mixed_zones(cells: Sequence[Any], seconds: Sequence[float | None]) -> Finding | None:
     """Moments with and without a time zone in one column, whose order is unknown."""
-    known = [(cell, at) for cell in cells if not values.missing(cell) and (at := values.seconds(cell)) is not None]
-    zoned = [at for cell, at in known if values.has_zone(cell)]
-    local = [at for cell, at in known if not values.has_zone(cell)]
+    known = [(cell, at, values.has_zone(cell)) for cell, at in zip(cells, seconds, strict=True) if at is not None]
+    zoned = [at for _, at, zone in known if zone]
+    local = [at for _, at, zone in known if not zone]
     if not zoned or not local:
         return None
     middle = [sorted(times)[len(times) // 2] for times in (local, zoned)]
-    example = next(cell for cell, _ in known if not values.has_zone(cell))
+    example = next(cell for cell, _, zone in known if not zone)
     shown = example.isoformat() if isinstance(example, datetime) else str(example)
     found = {"local": len(local), "zoned": len(zoned), "hours": (middle[0] - middle[1]) / 3600, "example": shown}
     return Finding("mixed_time_zones", found, "note")

@@ -22,7 +22,7 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 def missing(value: Any) -> bool:  # noqa: ANN401 - whatever a file held
     """Whether a cell states that it has no value."""
     if isinstance(value, str):
-        return value.strip().casefold() in _NOTHING
+        return not value[:1].isdigit() and value.strip().casefold() in _NOTHING
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -68,7 +68,7 @@ def flag(value: Any) -> bool | None:  # noqa: ANN401
 
 def seconds(value: Any) -> float | None:  # noqa: ANN401
     """A moment in seconds since 1970, from a datetime, `YYYYMMDD_HHMMSS`, ISO 8601 or an epoch; no zone is UTC."""
-    moment = _moment(value)
+    moment = _moment(value) if not isinstance(value, float) else None
     if moment is not None:
         aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
         try:

@@ -1,10 +1,11 @@
 """Arms run one after the other instead of interleaved."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import polars as pl
+import scipy
 
 from sparkray.audit.case import Case, labels, reference_first, stretches
 from sparkray.audit.finding import Finding, NotJudged
@@ -45,12 +46,18 @@ def _blocked(frame: pl.DataFrame, basis: str) -> Iterator[tuple[pl.DataFrame, di
 
 def stretches_p(a: int, b: int, seen: int) -> float:
     """Probability of so few stretches or fewer when a and b runs are in random order (Wald & Wolfowitz 1940)."""
-    ways = 0
-    for count in range(2, seen + 1):
-        half, odd = divmod(count, 2)
-        if odd:
-            ways += math.comb(a - 1, half) * math.comb(b - 1, half - 1)
-            ways += math.comb(a - 1, half - 1) * math.comb(b - 1, half)
-        else:
-            ways += 2 * math.comb(a - 1, half - 1) * math.comb(b - 1, half - 1)
-    return ways / math.comb(a + b, a)
+    counts = np.arange(2, seen + 1)
+    half, odd = counts // 2, counts % 2 == 1
+    alike = np.where(odd, half + 1, half)  # stretches of the arm that begins
+    ways = np.logaddexp(_log_ways(a, alike) + _log_ways(b, half), _log_ways(a, half) + _log_ways(b, alike))
+    return float(np.exp(scipy.special.logsumexp(ways) - _log_choose(a + b, np.array(a))))
+
+
+def _log_ways(runs: int, parts: np.ndarray) -> np.ndarray:
+    """Log of the ways to cut so many runs into so many stretches."""
+    return np.where(parts <= runs, _log_choose(runs - 1, np.minimum(parts, runs) - 1), -np.inf)
+
+
+def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
+    gammaln = scipy.special.gammaln
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

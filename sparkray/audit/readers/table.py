@@ -65,7 +65,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
     ends = _statuses(rows, there, asked)
     others = [name for name in there if name not in chosen and name not in chosen.values() and not _is_status(name)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
-    typed = [_row(row, ours_by_theirs) for row in rows]
+    typed = list(_typed(rows, ours_by_theirs))
     if ends is not None:
         typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
     roles: dict[str, Role] = {name: "identity" for name in (*_INDICES, "gpu") if name in ours_by_theirs.values()}
@@ -140,10 +140,15 @@ def _is_status(name: str) -> bool:
     return statuses.kind_of(name) is not None
 
 
-def _row(row: Row, ours_by_theirs: Mapping[str, str]) -> Row:
-    """A row under sparkray's names; nothing else is taken."""
-    ours = {name: names.with_unit(theirs, name, row.get(theirs)) for theirs, name in ours_by_theirs.items()}
-    return {**ours, "model": ours.get("model"), "model_name": ours.get("model")}
+def _typed(rows: Sequence[Row], ours_by_theirs: Mapping[str, str]) -> Iterator[Row]:
+    """Rows under sparkray's names; nothing else is taken."""
+    columns = {
+        name: names.with_unit(theirs, name, [row.get(theirs) for row in rows])
+        for theirs, name in ours_by_theirs.items()
+    }
+    models = columns.get("model", [None] * len(rows))
+    columns |= {"model": models, "model_name": models}
+    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> list[str | None] | None:
