@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -25,11 +25,13 @@ if TOKEN.is_file():
 
 import psutil
 import ray
+from ray._private import worker  # the processes of a Ray of our own are named nowhere else
 from ray._private.state import available_resources_per_node  # the public API has only the whole cluster
 from ray.exceptions import RayActorError, RayTaskError
 
-from sparkray.cluster.runner import RESOURCE, BenchmarkRunner, LockMode, Node, Notify, Runner, RunnerLostError
-from sparkray.cluster.start import must_answer, private_ray, start
+from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError
+from sparkray.cluster.runner import RESOURCE, BenchmarkRunner, LockMode, Node, Notify, Runner
+from sparkray.cluster.start import must_answer, private_ray, silent, start
 from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError
 from sparkray.machine.capabilities import About, about
@@ -42,6 +44,7 @@ __all__ = [
     "Cluster",
     "LockMode",
     "Node",
+    "RayLostError",
     "Runner",
     "RunnerLostError",
     "connected",
@@ -67,13 +70,16 @@ class Cluster:
     own: bool
     address: str
     token: Path | None = None
+    pulse: Pulse = field(default_factory=Pulse)
 
     def nodes(self) -> list[Node]:
         """Those that may measure, this machine's first.
 
         Raises:
             ClusterError: None may.
+            RayLostError: It is a Ray of our own that died.
         """
+        self.pulse.check()
         able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
         if not able:
             command = f"ray start --address={self.address} --resources='{json.dumps({RESOURCE: 1})}'"
@@ -100,6 +106,7 @@ class Cluster:
             ClusterError: None can be started there.
             LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
+        self.pulse.check()
         node = wanted or self.nodes()[0]
         _await_node(node, mode, notify, should_stop)
         actor = _ACTOR.options(
@@ -108,25 +115,25 @@ class Cluster:
             scheduling_strategy=node.only,
         ).remote()
         try:
-            pid, host = ray.get(_first(actor.identity.remote(), node, notify, should_stop), timeout=_POLL_S)
+            pid, host = ray.get(self._first(actor.identity.remote(), node, notify, should_stop), timeout=_POLL_S)
         except (RayActorError, RayTaskError) as error:
             remedy = "Install sparkray there, in the Python that Ray runs"
             raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
-        return Runner(actor, pid, host, node, should_stop)
+        return Runner(actor, pid, host, node, should_stop, self.pulse)
 
-
-def _first(reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
-    """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""
-    began, reported = time.monotonic(), False
-    while not ray.wait([reference], timeout=_POLL_S)[0]:
-        waited = time.monotonic() - began
-        if waited > _SILENT_S and not reported:
-            notify(f"Ray has not started a runner on {node.host} for {_SILENT_S:g} s")
-            reported = True
-        if should_stop() or waited > _START_S:
-            why = "stopped" if should_stop() else f"no answer for {_START_S:g} s"
-            raise ClusterError(f"no runner was started on {node.host}: {why}")
-    return reference
+    def _first(self, reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
+        """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""
+        began, reported = time.monotonic(), False
+        while not ray.wait([reference], timeout=_POLL_S)[0]:
+            self.pulse.check()
+            waited = time.monotonic() - began
+            if waited > _SILENT_S and not reported:
+                notify(f"Ray has not started a runner on {node.host} for {_SILENT_S:g} s")
+                reported = True
+            if should_stop() or waited > _START_S:
+                why = "stopped" if should_stop() else f"no answer for {_START_S:g} s"
+                raise ClusterError(f"no runner was started on {node.host}: {why}")
+        return reference
 
 
 def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
@@ -177,7 +184,8 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
     settings: dict[str, Any] = {"address": wanted, "log_to_driver": False, "logging_level": "ERROR"}
     if wanted == "local":
         with private_ray() as folder, _own(settings, folder, dashboard=dashboard) as context:
-            yield _cluster(context, token_in(folder), own=True)
+            pulse = Pulse.of_node(worker._global_node)  # noqa: SLF001 - as above
+            yield replace(_cluster(context, token_in(folder), own=True), pulse=pulse)
         return
     origin = "--address" if address else "RAY_ADDRESS"
     must_answer(wanted, origin)
@@ -203,6 +211,7 @@ def _own(settings: Mapping[str, Any], folder: Path, *, dashboard: bool) -> Itera
     before = os.environ.get(VARIABLE)
     try:
         os.environ[VARIABLE] = this_process().text  # so that the next start finds what outlives this one
+        silent()
         yield start(lambda: ray.init(**settings, **own), address=str(settings["address"]), origin="")
     finally:
         ray.shutdown()

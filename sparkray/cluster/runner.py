@@ -18,9 +18,10 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, is_stopped
 from sparkray.config.site import HOST
 from sparkray.docker_engine import Patience
-from sparkray.errors import ClusterError, SparkrayError
+from sparkray.errors import ClusterError, SparkrayError, host_error_of
 from sparkray.execute import run_once
 from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
@@ -34,6 +35,7 @@ from sparkray.machine.raylet import ray_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
+from sparkray.runtimes.linux.owner import process_start
 from sparkray.store import Dataset
 
 RESOURCE = "sparkray"
@@ -42,15 +44,11 @@ _NEWS_S = 3600.0
 _SILENT_S = 10.0
 # Once a stop was asked for: what a run may take to be stored, what has nothing to store, and a process that was stopped.
 _STOP_S, _DROP_S, _FROZEN_S = 8.0, 4.0, 2.0
-_LAST_S = 5.0
+_LAST_S, _KILL_POLL_S = 5.0, 0.05
 _UNPREPARED = "the runner is not prepared"
 LockMode = Literal["wait", "fail"]
 Notify = Callable[[str], None]
 Method = TypeVar("Method", bound=Callable[..., object])
-
-
-class RunnerLostError(ClusterError):
-    """The actor died while it worked: killed, or its node is gone."""
 
 
 def _group(name: str) -> Callable[[Method], Method]:
@@ -188,6 +186,7 @@ class Runner:
     node: Node | None = None
     stopping: Callable[[], bool] = lambda: False
     """Whether somebody asked for the end."""
+    pulse: Pulse = field(default_factory=Pulse)
 
     @property
     def is_local(self) -> bool:
@@ -215,8 +214,13 @@ class Runner:
 
     def release(self) -> None:
         """Let go of the lock and end the actor; one that does not answer is ended all the same."""
-        with suppress(RayActorError, SparkrayError):
+        try:
             self._await(self.actor.release.remote(), lambda _: None, limit_s=_LAST_S)
+        except RayLostError:
+            self.kill()
+            return
+        except (RayActorError, SparkrayError):
+            pass
         with suppress(RayActorError):
             ray.kill(self.actor)
 
@@ -226,17 +230,21 @@ class Runner:
             with suppress(RayActorError):
                 ray.kill(self.actor)
             time.sleep(_POLL_S)
-        if self.is_local:
-            with suppress(OSError):
-                os.kill(self.pid, signal.SIGKILL)
+        self.kill()
+
+    def kill(self) -> None:
+        """End its process without Ray, where it is of this machine, and wait until it is gone."""
+        if not self.is_local or "ray::" not in _title(self.pid):
+            return
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
+            until = time.monotonic() + _FROZEN_S
+            while process_start(self.pid) and time.monotonic() < until:
+                time.sleep(_KILL_POLL_S)
 
     def is_frozen(self) -> bool:
         """Whether its process was stopped (SIGSTOP, a debugger), where that can be seen."""
-        if not self.is_local:
-            return False
-        with suppress(OSError, IndexError):
-            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "tT"
-        return False
+        return self.is_local and is_stopped(self.pid)
 
     def _await(
         self,
@@ -256,9 +264,22 @@ class Runner:
         except (RayActorError, ActorDiedError) as error:
             raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
         except RayTaskError as error:
-            if isinstance(error.cause, SparkrayError):
-                raise error.cause from None
-            raise ClusterError(f"the runner failed: {type(error.cause).__name__}: {error.cause}") from error
+            raise _cause_of(error.cause) from error
+
+
+def _cause_of(cause: Any) -> SparkrayError:  # noqa: ANN401 - Ray is untyped
+    """What the runner raised, as an error of ours."""
+    if isinstance(cause, SparkrayError):
+        return cause
+    known = host_error_of(cause) if isinstance(cause, OSError | MemoryError) else None
+    return known or ClusterError(f"the runner failed: {type(cause).__name__}: {cause}")
+
+
+def _title(pid: int) -> str:
+    """How a process calls itself: a number that was used again is another's."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return ""
 
 
 @dataclass
@@ -277,6 +298,7 @@ class _Waiting:
 
     def goes_on(self) -> None:
         """The call has not ended yet. Raises RunnerLostError once that is not waited for any longer."""
+        self.runner.pulse.check()
         if self.news is None:
             self.news = self.runner.actor.news.remote()
         if ray.wait([self.news], timeout=0)[0]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray import _raylet  # the loader of the token is no part of the public API
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._private.services import canonicalize_bootstrap_address
 
 from sparkray.errors import ClusterError, host_error_of
@@ -43,6 +43,11 @@ def private_ray() -> Iterator[Path]:
         finally:
             ray_constants.ENABLE_RAY_CLUSTER = clustered
             _forget_token()
+
+
+def silent() -> None:
+    """Have Ray print nothing: what its processes say of a death goes to standard output, where `--json` writes."""
+    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _forget_token() -> None:

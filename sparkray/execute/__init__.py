@@ -28,6 +28,7 @@ from sparkray.errors import (
     RunTimeoutError,
     RunUnreadyError,
     StorageError,
+    host_error_of,
 )
 from sparkray.execute import warm_start
 from sparkray.execute.arms import Arm
@@ -126,7 +127,10 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
         broken = None if stopped and not isinstance(error, StorageError) else error
     except Exception as error:  # noqa: BLE001 - whatever it is, the attempt is stored before the sweep ends
         record.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
-        broken = HostError(f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}")
+        known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
+        broken = known or HostError(
+            f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}"
+        )
     outcome = _stored(prepared.dataset, record, spool)
     if broken is not None:
         raise broken

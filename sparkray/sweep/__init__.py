@@ -29,6 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # while the program was still being imported, or while it reported how it ended
         os.write(2, b"interrupted\n")
         return INTERRUPTED
+    except (
+        OSError,
+        MemoryError,
+        ImportError,
+    ) as error:  # too few files may be open, or too little memory, to import us
+        os.write(2, f"sparkray cannot be loaded: {error or 'out of memory'}\n".encode())
+        return 3
 
 
 def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each way to end

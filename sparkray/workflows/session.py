@@ -7,11 +7,11 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparkray.cluster import Cluster, LockMode, Node, Runner, RunnerLostError, connected, login_hint
+from sparkray.cluster import Cluster, LockMode, Node, RayLostError, Runner, RunnerLostError, connected, login_hint
 from sparkray.errors import DatasetError, HostError, SparkrayError
 from sparkray.execute.recovery import clear_after
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
@@ -41,6 +41,7 @@ class Session:
         like: The identity of another machine, whose files and weights this one's must be.
         dataset: The last that runs went into.
         lost: Whether a runner of this machine died, so that it could not clean up.
+        connection: What ends the connection, where that is this session's to end and to make anew.
         identity: The last identity that the runner reported (`PreparedHost.identity`).
     """
 
@@ -56,13 +57,24 @@ class Session:
     identity: Mapping[str, Any] = field(default_factory=dict)
     dataset: Dataset | None = None
     lost: bool = False
+    connection: ExitStack | None = None
 
     def turn(self, study: Study, dataset: Dataset) -> None:
-        """The runner is ready for a study: a new one for the first, the same for those after it.
+        """The runner is ready for a study: a new one for the first, the same for those after it; one that dies, another.
 
         Raises:
             SparkrayError: The machine cannot do it, or the dataset was made of other bits.
         """
+        while True:
+            try:
+                self._turn(study, dataset)
+            except RunnerLostError as error:
+                self._recover(error)
+            else:
+                return
+
+    def _turn(self, study: Study, dataset: Dataset) -> None:
+        """Raises SparkrayError."""
         say = self.progress.say
         self.dataset = dataset
         LEFT["dataset"] = f"an attempt in {dataset.spool}"
@@ -78,18 +90,13 @@ class Session:
                 if self.like is not None:
                     same_files(self.like, self.identity)
             except RunnerLostError:
-                self._lose()
                 raise
             except SparkrayError:
                 self.release()
                 raise
         else:
-            try:
-                with self._stopping(self.runner):
-                    self.identity = self.runner.adopt(study, dataset, say)
-            except RunnerLostError:
-                self._lose()
-                raise
+            with self._stopping(self.runner):
+                self.identity = self.runner.adopt(study, dataset, say)
             same_bits(dataset, self.identity)
 
     def run(self, planned: PlannedRun) -> Outcome:
@@ -102,17 +109,23 @@ class Session:
 
     def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
         """A new runner for one that died; it clears up after it. Too many losses, or a stop, end it all: raises `error`."""
-        self._lose()
-        self.losses += 1
-        if self.losses > _LOSSES or self.asked.is_set():
-            raise error
-        self.progress.say(f"{error.message}; starting another")
+        self._recover(error)
         self.turn(study, dataset)
 
-    def _lose(self) -> None:
-        """The runner is dead."""
-        self.lost = self.lost or (self.runner is not None and self.runner.is_local)
+    def _recover(self, error: RunnerLostError) -> None:
+        """The runner is dead, or all of its Ray, which is started anew. Raises `error` where it is time to give up."""
+        if self.runner is not None:
+            self.lost = self.lost or self.runner.is_local
+            self.runner.kill()  # it outlives its Ray for a while, with the machine's lock
         self.runner = None
+        self.losses += 1
+        gone = isinstance(error, RayLostError)
+        if self.losses > _LOSSES or self.asked.is_set() or (gone and self.connection is None):
+            raise error
+        self.progress.say(f"{error.message}; starting another{' Ray' if gone else ''}")
+        if gone and self.connection is not None:
+            self.connection.close()
+            self.cluster = _connect(self.connection, self.options, self.progress)
 
     def release(self) -> None:
         """Let go of the machine; what a runner left that died is removed, or named."""
@@ -161,16 +174,24 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
     Raises:
         ClusterError: Ray cannot be started or reached.
     """
+    with ExitStack() as connection:
+        cluster = _connect(connection, options, progress)
+        with interruptible(asked):
+            session = Session(cluster, options, progress, asked, connection=connection)
+            try:
+                yield session
+            finally:
+                session.release()
+
+
+def _connect(connection: ExitStack, options: Options, progress: Progress) -> Cluster:
+    """Raises ClusterError."""
     progress.say(f"connecting to Ray at {options.address}" if options.address else "starting Ray")
-    with connected(options.address, dashboard=options.dashboard) as cluster, interruptible(asked):
-        if cluster.dashboard:
-            hint = login_hint(cluster)
-            progress.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
-        session = Session(cluster, options, progress, asked)
-        try:
-            yield session
-        finally:
-            session.release()
+    cluster = connection.enter_context(connected(options.address, dashboard=options.dashboard))
+    if cluster.dashboard:
+        hint = login_hint(cluster)
+        progress.say(f"Ray dashboard: {cluster.dashboard}" + (f" ({hint})" if hint else ""))
+    return cluster
 
 
 def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:

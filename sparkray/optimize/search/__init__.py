@@ -4,7 +4,7 @@ from sparkray.optimize.search.feasible_space import Axis, FeasibleSpace, feasibl
 from sparkray.optimize.search.importance import importance
 from sparkray.optimize.search.loop import open_study, read, search
 from sparkray.optimize.search.shortlist import Candidate, shortlist
-from sparkray.optimize.search.storage import default_storage, open_storage
+from sparkray.optimize.search.storage import default_storage, open_storage, without_password
 from sparkray.optimize.search.turns import present
 from sparkray.optimize.search.types import Batch, Crew, Evaluated, Found, Result, Settings, Submit, Trial, Work, Worker
 
@@ -31,4 +31,5 @@ __all__ = [
     "read",
     "search",
     "shortlist",
+    "without_password",
 ]

@@ -13,7 +13,7 @@ from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.config.space import BASELINE, isolation_rank
 from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
 from sparkray.optimize.rows import Row, Rows
-from sparkray.optimize.search import Evaluated, Found, Settings
+from sparkray.optimize.search import Evaluated, Found, Settings, without_password
 from sparkray.stats import NotEstimable
 from sparkray.stats.pareto import Better, compared, pareto_front
 
@@ -47,7 +47,7 @@ def search_document(
     front = {usable[place].environment for place in pareto_front(measures, better)}
     return Search(
         study=found.study,
-        storage=settings.storage,
+        storage=without_password(settings.storage),
         evaluations=found.evaluations,
         noise_pct=None if found.noise is None else 100 * math.expm1(found.noise),
         abandoned=found.abandoned,

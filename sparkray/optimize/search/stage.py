@@ -33,6 +33,7 @@ from sparkray.optimize.search import (
     importance,
     open_storage,
     search,
+    without_password,
 )
 from sparkray.optimize.search import present as in_study
 from sparkray.optimize.search.evaluations import KV_CACHE, search_document
@@ -270,7 +271,8 @@ def searched(context: OptimizationContext, screened: Screened, runner: StudyRunn
         return Searched(dataset, feasible, None, None)
     settings = settings_of(context, screened, feasible, dataset)
     axes = ", ".join(f"{axis.name} ({len(axis.open) - 1})" for axis in feasible.open_axes)
-    runner.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {settings.storage}")
+    where = without_password(settings.storage)
+    runner.say(f"search: {settings.trials} trials over {axes}; study {settings.study!r} in {where}")
     with runner.reporter.progress(0, 0) as progress:
         block_runner = BlockRunner(context, runner, dataset, progress)
         storage = open_storage(settings.storage)
