@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.audit.quantities import decimal_comma, unit_of
+from sparkray.audit.values import number
 from sparkray.errors import DatasetError
 from sparkray.files import read_regular
-from sparkray.units import MIB, reason_of
+from sparkray.units import MIB, reason_of, short
 
 Row = Mapping[str, Any]
 _GZIP = b"\x1f\x8b"
@@ -197,10 +198,37 @@ def _separated(text: str) -> list[Row]:
     cells = [row for row in csv.reader(io.StringIO(rest), delimiter=separator) if any(cell.strip() for cell in row)]
     if fields < 2:  # noqa: PLR2004 - a single column
         return [] if len(cells) < 2 or any(len(row) > 1 for row in cells) else _named(cells[0], cells[1:])  # noqa: PLR2004
-    while cells and len(cells[0]) < fields:  # titles before the header
+    while cells and len(cells[0]) < fields and _is_title(cells):
         cells.pop(0)
+    if cells and len(cells[0]) < fields:
+        cells[0] = _completed(cells[0], cells[1:], fields)
     header = _commented_header(comments, cells, separator)
     return _named(header, cells) if header else _named(cells[0], cells[1:])
+
+
+def _is_title(cells: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line stands above the header: it has one field, or the next line has no number and so is one."""
+    return len(cells[0]) == 1 or (len(cells) > 1 and all(number(cell) is None for cell in cells[1]))
+
+
+def _completed(header: Sequence[str], below: Sequence[Sequence[str]], fields: int) -> list[str]:
+    """A header with fewer names than the lines below have fields.
+
+    Programs write it so: without a name for row numbers (R), or with lines that end in a separator.
+
+    Raises:
+        DatasetError: Which field has no name cannot be known.
+    """
+    whole = [row for row in below if len(row) == fields]
+    if len(header) == fields - 1 and all(not row[-1].strip() for row in whole):
+        return [*header, ""]
+    first = [row[0].strip() for row in whole]
+    if len(header) == fields - 1 and first in ([str(n + k) for n in range(len(first))] for k in (0, 1)):
+        return ["row", *header]
+    raise DatasetError(
+        f"the header has {len(header)} names, the lines below it have {fields} fields: {short(', '.join(header))}",
+        "Give each column a name",
+    )
 
 
 def _dialect(text: str) -> tuple[str, int]:

@@ -112,29 +112,44 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
     spool = prepared.dataset.spool / f"{planned.run_id}-{attempt}"
     record = RunRecord(first_columns(prepared, planned, attempt))
     broken: HostError | None = None
+    made: Path | None = None
     note(container_name(planned.run_id))
     try:
         _make_folders(spool, record)
+        made = spool
         _attempt(prepared, planned, record, spool, control)
         record.columns.update(status="ok" if control.counted else WARMUP, reason=None)
     except RunTimeoutError as error:
         record.columns.update(status=error.status, reason=_late(error, prepared, record, spool, control))
     except RunError as error:
-        record.columns.update(status=error.status, reason=str(error))
+        gone = _removed(prepared, planned, made)
+        record.columns.update(status="interrupted" if gone else error.status, reason=gone or str(error))
     except HostError as error:
         stopped = control.stop.is_set()  # what is given up after a stop is no fault of the machine
-        record.columns.update(status="interrupted" if stopped else "failed", reason=str(error))
-        broken = None if stopped and not isinstance(error, StorageError) else error
+        gone = _removed(prepared, planned, made)
+        record.columns.update(status="interrupted" if stopped or gone else "failed", reason=gone or str(error))
+        broken = None if gone or (stopped and not isinstance(error, StorageError)) else error
     except Exception as error:  # noqa: BLE001 - whatever it is, the attempt is stored before the sweep ends
         record.columns.update(status="failed", reason=f"{type(error).__name__}: {error}")
-        known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
-        broken = known or HostError(
-            f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}"
-        )
+        if gone := _removed(prepared, planned, made):
+            record.columns.update(status="interrupted", reason=gone)
+        else:
+            known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
+            broken = known or HostError(
+                f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}"
+            )
     outcome = _stored(prepared.dataset, record, spool)
     if broken is not None:
         raise broken
     return outcome
+
+
+def _removed(prepared: PreparedHost, planned: PlannedRun, spool: Path | None) -> str | None:
+    """What somebody removed while a run went on, which is then made again; None where it is all there."""
+    rootfs = prepared.arms[planned.environment].rootfs
+    if spool is not None and not (spool / "row.json").is_file():
+        return f"somebody removed {spool} during the run"
+    return f"somebody removed {rootfs} during the run" if rootfs is not None and not rootfs.is_dir() else None
 
 
 def _late(error: RunTimeoutError, prepared: PreparedHost, record: RunRecord, spool: Path, control: "RunControl") -> str:

@@ -15,6 +15,7 @@ from sparkray.machine.finding import FlagTrial
 from sparkray.plan import Treatment
 from sparkray.runtimes.container import Runtime
 from sparkray.runtimes.linux.gpu_routes import routes_for
+from sparkray.runtimes.linux.owner import DOCTOR
 
 _PROGRAM = "/sparkray-idle"
 
@@ -38,7 +39,12 @@ def try_flags(site: Site) -> Mapping[str, FlagTrial] | None:
             image = images.of_one_file(program)
         cdi_dirs = cdi_folders(images.client)
         probe = Probe(
-            Runtime(images.client), image, (_PROGRAM,), program, routes=lambda gpus: routes_for(gpus, cdi_dirs)
+            Runtime(images.client),
+            image,
+            (_PROGRAM,),
+            program,
+            routes=lambda gpus: routes_for(gpus, cdi_dirs),
+            purpose=DOCTOR,
         )
         return {name: _tried(Treatment(name, own.options, own.adapt), probe) for name, own in site.environments.items()}
     except DockerError as error:

@@ -24,12 +24,11 @@ from sparkray.docker_engine import Patience, connect, docker_errors
 from sparkray.errors import DockerError, LockHeldError
 from sparkray.runtimes import MARKER
 from sparkray.runtimes.linux.isolation import clear_groups
-from sparkray.runtimes.linux.owner import LABEL, Owner
+from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, Owner
 from sparkray.runtimes.linux.process import end_marked, is_foreign, marked, name_of, owner_of
 
 _UNFINISHED = ("image-*", "ask-*", "rootfs/.partial-*", "models/.fetch-*")
-_LABELS = ("io.sparkray.run", "io.sparkray.probe")
-# `doctor` starts containers for a moment without the lock.
+_LABELS = ("io.sparkray.run", PROBE)
 _PATIENCE_S, _POLL_S = 5.0, 0.5
 
 
@@ -78,6 +77,7 @@ class Leftovers:
             for container, owner in owners
             if owner is not None
             and is_foreign(owner)
+            and (container.labels or {}).get(PROBE) != DOCTOR
             and (owner.is_alive() or container.status in ("running", "paused"))
         ]
 

@@ -49,7 +49,8 @@ class Probe:
     """Starts a container that does nothing, with given flags, and looks at it.
 
     `idle` is a command that waits, and `program` a file of the host that is mounted for it, where the image has none.
-    `known` is what was found before. `routes` gives the routes to a GPU beside `--gpus`, for a value of that flag.
+    `known` is what was found before, `purpose` the value of such containers' label.
+    `routes` gives the routes to a GPU beside `--gpus`, for a value of that flag.
     """
 
     runtime: Runtime
@@ -58,6 +59,7 @@ class Probe:
     program: Path | None = None
     known: Refusals = field(default_factory=dict)
     routes: Callable[[str], Sequence[Route]] = lambda _: ()
+    purpose: str = "1"
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
         """The effective state of a container with these flags.
@@ -81,7 +83,7 @@ class Probe:
                     *((folder, folder, True) for folder in self.image.bound),
                     *(((str(self.program), self.idle[0], True),) if self.program else ()),
                 ),
-                labels={"io.sparkray.probe": "1"},
+                labels={"io.sparkray.probe": self.purpose},
             )
             with self.runtime.start(launch) as running:
                 if running.pid == 0:

@@ -118,6 +118,8 @@ class PreparedHost:
             return self.images.host_digest(self.files[""].image)
         if arm.image is None:
             raise AssertionError(environment)
+        if arm.rootfs is not None and not arm.rootfs.is_dir():
+            self.images.rootfs(arm.image)  # removed since the sweep began: exported again, to the same place
         root = self.images.container_digest(arm.image) if arm.rootfs is None else self.images.rootfs_digest(arm.rootfs)
         return self.images.with_bound(root, arm.image)
 

@@ -224,7 +224,9 @@ class Images:
         target = export_folder(self.cache, image.digest)
         if target.is_dir():
             _make_mount_points(target)  # an export that an earlier version made may lack one
-            return target
+            if self.rootfs_digest(target) == self.container_digest(image):
+                return target
+            shutil.rmtree(target, ignore_errors=True)  # somebody changed it since, or removed a part
         target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(target.parent).free
         if free < _SPACE_FACTOR * image.size:

@@ -9,19 +9,23 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
-from docker.errors import APIError, ContainerError, DockerException
+from docker.errors import APIError, DockerException
+from requests import RequestException
 
 from sparkray.config.container import variables_of
 from sparkray.config.site import NATIVE, Site
 from sparkray.docker_engine import connect
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, Seen, finding, is_spark, output_of
+from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, this_process
 
 VARIABLE = "TRITON_PTXAS_PATH"
 # The first CUDA whose PTX knows sm_121, the GB10 (PTX ISA 8.8).
 _LEAST_CUDA = (12, 9)
 _NOT_THERE = ("no such file or directory", "executable file not found", "not a directory", "permission denied")
+_PATIENCE_S = 60
 _RELEASE = re.compile(r"release (\d+)\.(\d+)")
 
 
@@ -64,14 +68,25 @@ def _in_chroot(root: Path, path: str) -> str | None:
 def _in_container(image: str, path: str) -> str | None:
     try:
         client = connect()
-        output = client.containers.run(image, ["--version"], entrypoint=[path], network_mode="none", remove=True)
+        container = client.containers.create(
+            image,
+            ["--version"],
+            entrypoint=[path],
+            network_mode="none",
+            name=f"sparkray-ptxas-{uuid4().hex[:12]}",
+            labels={PROBE: DOCTOR, LABEL: this_process().text},
+        )
+        try:
+            container.start()
+            ended_well = container.wait(timeout=_PATIENCE_S)["StatusCode"] == 0
+            output = container.logs(stderr=False) if ended_well else b""
+        finally:
+            container.remove(force=True, v=True)
     except DockerError:
         return None
-    except ContainerError:  # it ended with another status than 0
-        return ""
     except APIError as error:
         return "" if any(words in str(error) for words in _NOT_THERE) else None
-    except DockerException:
+    except (DockerException, RequestException):
         return None
     return bytes(output).decode(errors="replace")
 

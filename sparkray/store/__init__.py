@@ -116,6 +116,11 @@ class Dataset:
 
     def make_folders(self) -> None:
         """The folders of a dataset, where one is missing: git and zip drop empty ones. Raises StorageError."""
+        if not (self.path / "dataset.json").is_file():
+            raise StorageError(
+                f"{self.path} is no dataset any more: somebody removed or moved it",
+                "Put it back, or give the same command again, which begins a new one",
+            )
         with storage_errors(self.path):
             for name in (*TABLES, "logs", "spool"):
                 (self.path / name).mkdir(exist_ok=True)
@@ -150,6 +155,7 @@ class Dataset:
         Raises:
             StorageError: Something could not be written; then no row is there and the attempt does not exist.
         """
+        self.make_folders()
         key = {"run_id": outcome.row["run_id"], "attempt": outcome.row["attempt"]}
         name = f"{key['run_id']}-{key['attempt']}.parquet"
         requests = [
@@ -226,8 +232,9 @@ class Dataset:
         """Whether a further run could be stored.
 
         Raises:
-            StorageError: The disk is as good as full.
+            StorageError: The disk is as good as full, or the dataset is gone.
         """
+        self.make_folders()
         free = shutil.disk_usage(self.path).free
         if free < _LEAST_FREE:
             raise StorageError(
@@ -241,6 +248,7 @@ class Dataset:
             StorageError: It could not be written.
         """
         if log.is_file() and not log.is_symlink():
+            self.make_folders()
             data = hidden_bytes(log.read_bytes(), secrets)
             write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", data)
 

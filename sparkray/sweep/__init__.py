@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         MemoryError,
         ImportError,
     ) as error:  # too few files may be open, or too little memory, to import us
-        os.write(2, f"sparkray cannot be loaded: {error or 'out of memory'}\n".encode())
+        os.write(2, f"sparkray cannot be loaded: {str(error) or 'out of memory'}\n".encode())
         return 3
 
 

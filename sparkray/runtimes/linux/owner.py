@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Self
 
 VARIABLE, LABEL = "SPARKRAY_OWNER", "io.sparkray.owner"
+PROBE, DOCTOR = "io.sparkray.probe", "doctor"
+"""The label of a container that only asks something, and its value where `doctor` asks, which holds no lock."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # PROC_PID_INIT_INO of the kernel: the initial PID namespace, which sees every process.
 _INITIAL = 0xEFFFFFFC
