@@ -6,7 +6,6 @@ and a path that a user gives can be a device. Everything here raises OSError wit
 
 import errno
 import os
-import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -117,10 +116,10 @@ def drop_foreign(folder: Path) -> None:
                     path.unlink()
 
 
-def give_to(folder: Path, user: int, group: int, *, only: re.Pattern[str] | None = None) -> None:
+def give_to(folder: Path, user: int, group: int, *, only: Callable[[str], bool] | None = None) -> None:
     """Hand what root made in a folder to a user; what cannot be handed over stays root's.
 
-    With `only`, not the folder itself, and of what lies in it what has such a name, with everything below.
+    With `only`, not the folder itself, and of what lies in it what it is true of by name, with everything below.
 
     Never through a link: folders are held open while what is in them is named, links change owner themselves, and a file
     with a second name is left alone, since that name may be one of the system's.
@@ -128,8 +127,8 @@ def give_to(folder: Path, user: int, group: int, *, only: re.Pattern[str] | None
     for at, folders, names, handle in os.fwalk(folder, follow_symlinks=False):
         is_top = only is not None and at == str(folder)
         if only is not None and is_top:
-            folders[:] = [name for name in folders if only.fullmatch(name)]
-            names = [name for name in names if only.fullmatch(name)]  # noqa: PLW2901 - the rest is not ours
+            folders[:] = [name for name in folders if only(name)]
+            names = [name for name in names if only(name)]  # noqa: PLW2901 - the rest is not ours
         for name in (*folders, *names):
             with suppress(OSError):
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)

@@ -15,6 +15,8 @@ Key = tuple[str, str]
 _WHOLE = ("ok", "saturated", "timeout", "invalid")
 # By how much the first start of vLLM, which compiles, was longer on an H200: 30 s (8B) to 54 s (1.5B).
 _COMPILE_S = 54.0
+# Gates, control probes and storage, between the end of one run and the start of the next.
+_BETWEEN_S = 1.8
 
 
 class Timing:
@@ -56,10 +58,14 @@ class Timing:
         return len(measured(self.study)) * (self.run_s(planned) + _COMPILE_S)
 
     def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
-        """Seconds with the cooldown of the protocol, or of another kind (`fixed`, `adaptive`)."""
+        """Seconds with what is around a run, and the cooldown of the protocol or of another kind (`fixed`, `adaptive`)."""
         if refused(self.study, planned) is not None:
             return 0.0
-        return self.run_s(planned) + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
+        return (
+            self.run_s(planned)
+            + _BETWEEN_S
+            + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
+        )
 
 
 def known_dataset(study: Study, results_dir: Path, definition: str | None = None) -> Dataset | None:

@@ -121,9 +121,9 @@ class Dataset:
                 f"{self.path} is no dataset any more: somebody removed or moved it",
                 "Put it back, or give the same command again, which begins a new one",
             )
-        with storage_errors(self.path):
-            for name in (*TABLES, "logs", "spool"):
-                (self.path / name).mkdir(exist_ok=True)
+        for path in (self.path / name for name in (*TABLES, "logs", "spool")):
+            with storage_errors(path):
+                path.mkdir(exist_ok=True)
 
     def ok_run_ids(self) -> set[str]:
         """Run ids that have an attempt with status ok."""

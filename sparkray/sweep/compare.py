@@ -2,9 +2,11 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.stopping import INTERRUPTED
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.options import insecure_option
 from sparkray.sweep.show import console, print_line
@@ -181,6 +184,8 @@ def _compare(
         status = 0
     else:
         status = _measure(options, path)
+        if status == INTERRUPTED:
+            return status
     facts = host_facts(Space("", "", ()), fingerprint(), engine_info())
     for text in _cannot_act(compared, facts, path):
         print_line(out, text)
@@ -195,7 +200,19 @@ def _measure(options: Options, path: Path) -> int:
     words += ["--site", options.site] if options.site else []
     flags = (("--fresh", options.fresh), ("--yes", options.yes), (OPTION, options.allow_insecure))
     words += [flag for flag, given in flags if given]
-    return subprocess.call(through_sudo([sys.executable, "-m", "sparkray.sweep", *words], os.environ))
+    return _awaited(through_sudo([sys.executable, "-m", "sparkray.sweep", *words], os.environ))
+
+
+def _awaited(command: Sequence[str]) -> int:
+    """The exit status of a command; a stop of this program is passed on, and waited for."""
+    with subprocess.Popen(command) as child:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            with suppress(OSError):  # sudo passes it on
+                child.send_signal(signal.SIGTERM)
+            child.wait()
+            raise
 
 
 def _image(line: DockerLine) -> ImageConfig:

@@ -10,6 +10,7 @@ import click
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
+from sparkray.sweep.start import handed_back
 from sparkray.timing import known_dataset
 from sparkray.workflows.consent import require_consent
 from sparkray.workflows.options import Options, build_study, site_of
@@ -58,7 +59,8 @@ def _measure(options: Options, markdown_file: Path | None) -> int:
         if dataset is not None and dataset.ok_run_ids():
             from sparkray.analysis import analyse  # noqa: PLC0415 - as above
 
-            export_markdown(markdown_file, analyse(dataset.path))
+            with handed_back(options.results_dir, file=markdown_file):
+                export_markdown(markdown_file, analyse(dataset.path))
     return status
 
 

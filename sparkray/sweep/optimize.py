@@ -52,7 +52,7 @@ def run_optimisation(options: Options, request: OptimizationRequest) -> int:
     require_consent(context.study, given=request.allow_insecure)
     show_plan(context, options, out, levels=False)
     ask(options)
-    with handed_back(options.results_dir, context.study.experiment.name):
+    with handed_back(options.results_dir, context.study.experiment.name, file=request.output):
         try:
             with ExitStack() as stack:
                 found = carry_out(context, SessionRunner(options, Terminal(out), stack))

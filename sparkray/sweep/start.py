@@ -9,10 +9,14 @@ from pathlib import Path
 
 import click
 
+from sparkray.catalog.weights import cache_folder
 from sparkray.files import give_to
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.stopping import INTERRUPTED
 from sparkray.workflows.options import Options
+
+# What the native arm needs to be root's: it is entered as root, with owners of its own.
+_OF_ROOT = ("rootfs", "idle")
 
 
 def as_root() -> None:
@@ -23,19 +27,46 @@ def as_root() -> None:
         os.execv(command[0], command)  # noqa: S606 - this very program again, as root
 
 
-@contextmanager
-def handed_back(results_dir: Path, experiment: str) -> Iterator[None]:
-    """What an experiment writes there belongs, however it ends, to whoever called sudo; the rest is left alone."""
+def caller() -> tuple[int, int] | None:
+    """User and group id of whoever called sudo; None where nobody did."""
     user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
     through = os.geteuid() == 0 and user.isdecimal() and group.isdecimal() and int(user) != 0
-    folder = results_dir.absolute()
-    is_new = not folder.exists()
+    return (int(user), int(group)) if through else None
+
+
+@contextmanager
+def handed_back(results_dir: Path, *experiments: str, file: Path | None = None) -> Iterator[None]:
+    """What is written meanwhile belongs, however it ends, to whoever called sudo; what was root's before stays so.
+
+    Args:
+        results_dir: Of what lies there, what is new, and the folders of the experiments.
+        experiments: Names of experiments.
+        file: One that is written elsewhere.
+    """
+    user, folder = caller(), results_dir.absolute()
+    if user is None:
+        yield
+        return
+    before = _names(folder)
+    is_new_file = file is not None and not file.exists()
+    own = re.compile("|".join(f"{re.escape(name)}([-@._].*)?" for name in experiments) or "$.")
     try:
         yield
     finally:
-        if through and folder.is_dir():
-            own = re.compile(re.escape(experiment) + r"([-@._].*)?")
-            give_to(folder, int(user), int(group), only=None if is_new else own)
+        if before is None:
+            give_to(folder, *user)
+        else:
+            give_to(folder, *user, only=lambda name: name not in before or bool(own.fullmatch(name)))
+        cache = cache_folder()
+        if cache.parent.is_dir() and cache.parent.stat().st_uid == user[0]:
+            give_to(cache, *user, only=lambda name: name not in _OF_ROOT)
+        if file is not None and is_new_file:
+            give_to(file.absolute().parent, *user, only=lambda name: name == file.name)
+
+
+def _names(folder: Path) -> set[str] | None:
+    """What a folder holds; None where there is none."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else None
 
 
 def ask(options: Options) -> None:

@@ -28,7 +28,7 @@ from sparkray.sweep.optimize import run_optimisation
 from sparkray.sweep.options import Amount, options_of, sweep_options
 from sparkray.sweep.report import FOLDER as REPORT
 from sparkray.sweep.show import console, print_line, show
-from sparkray.sweep.start import as_root, ask
+from sparkray.sweep.start import as_root, ask, handed_back
 from sparkray.timing import Timing
 from sparkray.workflows.calibration_file import calibration_for
 from sparkray.workflows.optimization import optimization_context
@@ -77,7 +77,8 @@ def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
     if _doctor(first, out) and not site.simulated:
         return 1
     ask(options)
-    return _measure(stages, out)
+    with handed_back(options.results_dir, *(str(each.experiment) for each in (stages.baseline, stages.validate))):
+        return _measure(stages, out)
 
 
 # each stage would print a document of its own; what they hold is in the datasets' analysis.json

@@ -216,8 +216,10 @@ class SessionRunner:
 
         session = self.turn(study, dataset)
         session.progress = progress
-        Sweep(study, dataset, session, Timing(study, dataset), plan).carry_out(todo)
-        self.stop_if_asked()
+        try:
+            Sweep(study, dataset, session, Timing(study, dataset), plan).carry_out(todo)
+        finally:
+            self.stop_if_asked()  # what fails after a stop, fails because of it
 
 
 def _settled(run: PlannedRun, rows: Rows, always: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from support.audit_study import previous_study
 
 from sparkray.audit import audit, values
+from sparkray.audit.content import load
 from sparkray.audit.knowledge import case_of
 from sparkray.audit.readers.study import study_results
 from sparkray.errors import DatasetError
@@ -170,3 +172,22 @@ def test_moments(written: Any, expected: float | None) -> None:
 
 def test_numbers_as_text() -> None:
     assert [values.number(value) for value in ("1.5", " 2 ", "1_0", "inf", True)] == [1.5, 2.0, None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("model,run,tok_s\n1,m,1,9.5\n2,m,2,9.6\n", ["row", "model", "run", "tok_s"]),
+        ("model,run,tok_s\nm,1,9.5,\nm,2,9.6,\n", ["model", "run", "tok_s", "column 4"]),
+        ("My results,2026\nmodel,run,tok_s\nm,1,9.5\nm,2,9.6\n", ["model", "run", "tok_s"]),
+        ("model,tok_s\nm,1,9.5\nm,2,9.6\n", None),
+    ],
+)
+def test_a_header_that_is_short_costs_no_row(tmp_path: Path, text: str, names: list[str] | None) -> None:
+    (path := tmp_path / "t.csv").write_text(text)
+    if names is None:
+        with pytest.raises(DatasetError, match="the header has 2 names, the lines below it have 3 fields"):
+            load(path)
+        return
+    content = load(path)
+    assert (content.columns, len(content.tree)) == (names, 2)

@@ -1,7 +1,6 @@
 """Files that somebody else may have prepared: planted links, FIFOs and devices neither change nor block anything."""
 
 import os
-import re
 import socket
 from pathlib import Path
 
@@ -148,7 +147,7 @@ def test_what_root_made_is_handed_over_through_no_link(tmp_path: Path, secret: P
     shared = tmp_path / "shared"
     for name in ("local", "local@2", "localhost", "other"):
         (shared / name / "runs").mkdir(parents=True)
-    give_to(shared, 1234, 4321, only=re.compile(r"local([-@._].*)?"))
+    give_to(shared, 1234, 4321, only=lambda name: name in ("local", "local@2"))
     assert {path.name for path in shared.iterdir() if path.stat().st_uid == 1234} == {"local", "local@2"}
     assert [(shared / name / "runs").stat().st_uid for name in ("local", "other")] == [1234, 0]
     assert shared.stat().st_uid == 0
