@@ -122,8 +122,9 @@ class Dataset:
                 "Put it back, or give the same command again, which begins a new one",
             )
         for path in (self.path / name for name in (*TABLES, "logs", "spool")):
-            with storage_errors(path):
-                path.mkdir(exist_ok=True)
+            if not path.exists():
+                with storage_errors(path):
+                    path.mkdir(exist_ok=True)
 
     def ok_run_ids(self) -> set[str]:
         """Run ids that have an attempt with status ok."""
