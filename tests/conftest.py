@@ -1,7 +1,9 @@
 """What every test stands on: Hypothesis without its own clock or database, and the command line as a user meets it."""
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -14,7 +16,17 @@ from sparkray.sweep import main
 settings.register_profile("sparkray", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("sparkray")
 
+MACHINE = ("docker", "root", "ray")
+UNIT_TESTS = Path(__file__).with_name("unit")
 OLDER_VARIABLES = ("MODELS_TO_TEST", "RUNS_PER_MODEL", "TEST_PHASE", "OPTIMIZATION_MODE")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import unit tests that mark nothing where only what is marked is asked for: importing them all takes 30 s."""
+    only_marked = config.getoption("markexpr") == " or ".join(MACHINE)
+    if not only_marked or collection_path.parent != UNIT_TESTS or not collection_path.match("test_*.py"):
+        return None
+    return not re.search(rf"\bmark\.({'|'.join(MACHINE)})\b", collection_path.read_text(encoding="utf-8")) or None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
