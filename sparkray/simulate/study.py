@@ -31,7 +31,7 @@ from sparkray.config.model import ModelCard
 from sparkray.metrics import BY_NAME
 from sparkray.plan import canonical_sha256
 from sparkray.simulate.samples import Course, samples_of
-from sparkray.store import Dataset, open_dataset, schema_of
+from sparkray.store import open_dataset, schema_of
 from sparkray.units import GIB, NS_PER_MS, NS_PER_S
 
 Numbers = NDArray[np.float64]
@@ -98,12 +98,41 @@ class _Run:
         return canonical_sha256([self.card.name, self.level, self.environment, self.block])[:16]
 
 
-def plant(results_dir: Path, planted: Plant) -> Path:
+class _Tables:
+    """The tables of a study that is being written: every column of its schema, null where nothing is given."""
+
+    def __init__(self, folder: Path, *, merged: bool) -> None:
+        self._folder, self._merged = folder, merged
+        self._kept: dict[str, list[pa.Table]] = {}
+
+    def write(self, table: str, run: _Run, attempt: int, columns: Mapping[str, Any]) -> None:
+        """One run's rows: a file as `store` writes it, or kept until the end."""
+        schema = schema_of(table)
+        length = len(next(iter(columns.values())))
+        given = {**columns, "run_id": [run.run_id] * length, "attempt": [attempt] * length}
+        arrays = [
+            pa.array(given[f.name], type=f.type, from_pandas=True) if f.name in given else pa.nulls(length, f.type)
+            for f in schema
+        ]
+        rows = pa.Table.from_arrays(arrays, schema=schema)
+        if self._merged:
+            self._kept.setdefault(table, []).append(rows)
+        else:
+            pq.write_table(rows, self._folder / table / f"{run.run_id}-{attempt}.parquet", compression="zstd")
+
+    def close(self) -> None:
+        """Write what was kept."""
+        for table, parts in self._kept.items():
+            pq.write_table(pa.concat_tables(parts), self._folder / table / "all.parquet", compression="zstd")
+
+
+def plant(results_dir: Path, planted: Plant, *, merged: bool = False) -> Path:
     """Write a study. Returns its folder.
 
     Args:
         results_dir: Where datasets lie; the study gets a folder of its name in it.
         planted: What is to be true.
+        merged: One file a table instead of one a run: as any reader takes it, and written many times faster.
 
     Raises:
         StorageError: It cannot be written.
@@ -113,22 +142,24 @@ def plant(results_dir: Path, planted: Plant) -> Path:
     document = _document(planted, cards)
     dataset = open_dataset(results_dir, planted.name, canonical_sha256([document, asdict(planted)]))
     (dataset.path / "experiment.json").write_text(json.dumps(document, indent=1))
+    tables = _Tables(dataset.path, merged=merged)
     chance = np.random.default_rng(planted.seed)
     clock = _START
     blocks = {key: chance.normal(0, planted.block_cv) for key in _block_keys(planted, cards)}
     for run in _plan(planted, cards, chance):
         clock += timedelta(seconds=planted.cooldown_s)
         failing = run.card.name in planted.failing and run.environment != "native"
-        if failing or (planted.flaky and run.position % planted.flaky == planted.flaky - 1):
+        failed = failing or (planted.flaky > 0 and run.position % planted.flaky == planted.flaky - 1)
+        if failed:
             row = _row(planted, run, 1, clock)
             row |= {"status": "failed", "reason": "the engine ended with status 1", "exit_code": 1, "duration_s": 4.0}
-            _write(dataset, "runs", run, 1, {key: [value] for key, value in row.items()})
+            tables.write("runs", run, 1, {key: [value] for key, value in row.items()})
             clock += timedelta(seconds=30)
         if not failing:
-            attempt = 2 if dataset.attempts(run.run_id) else 1
-            row = _row(planted, run, attempt, clock)
+            row = _row(planted, run, 2 if failed else 1, clock)
             latency_log = blocks[run.card.name, run.level, run.block] + _effect(planted, run, chance)
-            clock += timedelta(seconds=_measure(dataset, planted, run, row, (latency_log, chance)))
+            clock += timedelta(seconds=_measure(tables, planted, run, row, (latency_log, chance)))
+    tables.close()
     return dataset.path
 
 
@@ -172,7 +203,7 @@ def _effect(planted: Plant, run: _Run, chance: np.random.Generator) -> float:
 
 
 def _measure(
-    dataset: Dataset, planted: Plant, run: _Run, row: dict[str, Any], drawn: tuple[float, np.random.Generator]
+    tables: _Tables, planted: Plant, run: _Run, row: dict[str, Any], drawn: tuple[float, np.random.Generator]
 ) -> float:
     """Requests, samples, checks and row of one ok run, written. Returns its duration, s."""
     latency_log, chance = drawn
@@ -202,16 +233,16 @@ def _measure(
     row |= {"engine_lifetime_s": lifetime, "dead_time_s": 0.8, "duration_s": lifetime + 0.8, "engine_load_s": load_s}
     row |= {"ended_at": row["started_at"] + timedelta(seconds=lifetime + 0.8), "requests_done": planted.requests}
     if planted.requests:
-        _write(dataset, "requests", run, row["attempt"], requests)
+        tables.write("requests", run, row["attempt"], requests)
     if planted.samples:
-        _write(dataset, "samples", run, row["attempt"], samples)
+        tables.write("samples", run, row["attempt"], samples)
     hottest = row["gpu_temp_max_c"]
     verdicts = [("tokens", "pass", f"{planted.requests} of {planted.requests} requests have {_OUTPUT_TOKENS} tokens")]
     if hottest is not None:
         verdicts.append(("thermal", "warn" if hottest > _WARM_C else "pass", f"at most {hottest:.0f} degrees C"))
     columns = dict(zip(("check", "verdict", "evidence"), map(list, zip(*verdicts, strict=True)), strict=True))
-    _write(dataset, "checks", run, row["attempt"], columns)
-    _write(dataset, "runs", run, row["attempt"], {key: [value] for key, value in row.items()})
+    tables.write("checks", run, row["attempt"], columns)
+    tables.write("runs", run, row["attempt"], {key: [value] for key, value in row.items()})
     return float(row["duration_s"])
 
 
@@ -321,16 +352,3 @@ def _document(planted: Plant, cards: tuple[ModelCard, ...]) -> dict[str, Any]:
     return dict(
         json.loads(json.dumps({"experiment": experiment, "cards": [asdict(card) for card in cards], "site": site}))
     )
-
-
-def _write(dataset: Dataset, table: str, run: _Run, attempt: int, columns: Mapping[str, Any]) -> None:
-    """One file as `store` writes it: every column of the schema, null where nothing is given."""
-    schema = schema_of(table)
-    length = len(next(iter(columns.values())))
-    given = {**columns, "run_id": [run.run_id] * length, "attempt": [attempt] * length}
-    arrays = [
-        pa.array(given[f.name], type=f.type, from_pandas=True) if f.name in given else pa.nulls(length, f.type)
-        for f in schema
-    ]
-    path = dataset.path / table / f"{run.run_id}-{attempt}.parquet"
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")

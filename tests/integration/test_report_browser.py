@@ -51,7 +51,7 @@ document.getElementById("it").onload = (event) => {{
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    analysis = analyse(small_study(tmp_path_factory.mktemp("study"), models=3, runs=5))
+    analysis = analyse(small_study(tmp_path_factory.mktemp("study"), models=3, runs=5, merged=True))
     return write_report(analysis, tmp_path_factory.mktemp("report")).page
 
 

@@ -3,11 +3,10 @@
 import json
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.studies import small_study
+from support.studies import analysed
 
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.by_model import contrast_rows, size_rows
@@ -25,7 +24,7 @@ def levels(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
     planted = Plant(
         models=MODELS, runs=4, requests=8, samples=0, levels=LEVELS, speed_ratio={"container_baseline": 0.97}
     )
-    return analyse(plant(tmp_path_factory.mktemp("levels"), planted))
+    return analyse(plant(tmp_path_factory.mktemp("levels"), planted, merged=True), metrics=[LATENCY])
 
 
 def test_each_level_has_a_line_and_groups_of_its_own(levels: Analysis) -> None:
@@ -166,8 +165,8 @@ def test_p_values_are_holms_over_architectures_and_precisions_together() -> None
     assert least["p_holm"] == pytest.approx(min(1.0, 3 * least["p"]))
 
 
-def test_every_answer_has_a_verdict_a_reason_and_evidence(levels: Analysis, tmp_path: Path) -> None:
-    for found in (levels, analyse(small_study(tmp_path, models=4, runs=6))):
+def test_every_answer_has_a_verdict_a_reason_and_evidence(levels: Analysis) -> None:
+    for found in (levels, analysed()):
         for row in found.tables["questions"].to_dicts():
             assert row["reason"]
             assert json.loads(row["supports"]) or row["verdict"] == "unanswered"

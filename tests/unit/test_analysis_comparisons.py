@@ -127,7 +127,9 @@ def test_question_five_counts_no_test_that_was_not_made(tmp_path: Path) -> None:
 
 def test_intervals_are_said_to_be_of_interim_analyses_or_not(tmp_path: Path, small: Path) -> None:
     for path, expected in ((looked_at(tmp_path, QUIET), True), (small, False)):
-        assert ("Intervals hold over all interim analyses" in page(report_data(analyse(path)), [])) == expected
+        assert (
+            "Intervals hold over all interim analyses" in page(report_data(analyse(path, metrics=[SPEED])), [])
+        ) == expected
 
 
 def test_verdicts_by_n_are_those_of_the_interim_analyses(tmp_path: Path) -> None:
@@ -147,7 +149,7 @@ def test_an_undecided_interim_analysis_needs_more_pairs_than_a_fixed_number_woul
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_study(tmp_path_factory.mktemp("small"), models=2)
+    return small_study(tmp_path_factory.mktemp("small"), models=2, merged=True)
 
 
 def declared(folder: Path, source: Path, **changes: Any) -> Path:
@@ -163,7 +165,7 @@ def declared(folder: Path, source: Path, **changes: Any) -> Path:
 
 
 def test_without_a_declaration_the_primary_metrics_are_one_family(small: Path) -> None:
-    rows = analyse(small).tables["comparisons"]
+    rows = analyse(small, metrics=["latency_p99_ms"]).tables["comparisons"]
     family, others = rows.filter("primary"), rows.filter(~pl.col("primary"))
     assert set(family["family"]) == {"primary"}
     assert others["family"].null_count() == others["p_paired_holm"].null_count() == others.height
@@ -174,7 +176,8 @@ def test_without_a_declaration_the_primary_metrics_are_one_family(small: Path) -
 
 def test_p_values_are_adjusted_within_the_families_that_were_declared(small: Path, tmp_path: Path) -> None:
     families = {"speed": [SPEED, LATENCY], "tail": ["latency_p99_ms"]}
-    rows = analyse(declared(tmp_path, small, families=families)).tables["comparisons"]
+    found = analyse(declared(tmp_path, small, families=families), metrics=["latency_p99_ms"])
+    rows = found.tables["comparisons"]
     assert set(rows["family"].drop_nulls()) == {"speed", "tail"}
     assert rows.filter(metric="host_available_drop_peak_gib")["p_holm"].null_count() == 4
     for name, metrics in families.items():
@@ -187,13 +190,13 @@ def test_p_values_are_adjusted_within_the_families_that_were_declared(small: Pat
 
 
 def test_power_is_a_priori_where_the_noise_was_known_before(small: Path, tmp_path: Path) -> None:
-    row = only(analyse(small), metric=SPEED, model="Qwen2-1.5B", environment="container_optimized")
+    row = only(analyse(small, metrics=[SPEED]), metric=SPEED, model="Qwen2-1.5B", environment="container_optimized")
     assert (row["planned_effect"], row["a_priori_basis"]) == (0.01, "these data")
     assert row["a_priori_cv_pct"] == pytest.approx(row["sd_log"] / math.sqrt(2) * 100)
     path = declared(tmp_path, small, planned_effect=0.02)
     noise = {"metrics": {SPEED: {"noise": {"sd_log": 0.01, "cv_pct": 3.0}}, LATENCY: {"noise": None}}}
     (path / "calibration.json").write_text(json.dumps(noise))
-    found = analyse(path)
+    found = analyse(path, metrics=[SPEED])
     row = only(found, metric=SPEED, model="Qwen2-1.5B", environment="container_optimized")
     assert (row["planned_effect"], row["a_priori_basis"]) == (0.02, "calibration")
     assert row["a_priori_cv_pct"] == pytest.approx(0.01 / math.sqrt(2) * 100)
@@ -216,7 +219,7 @@ def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_
         block_cv=0.03,
         failing=("Phi-3-mini",),
     )
-    found = analyse(plant(tmp_path, planted))
+    found = analyse(plant(tmp_path, planted, merged=True), metrics=[LATENCY])
     row = only(found, metric=LATENCY, model="Mistral-7B-v0.3")
     assert 3 <= row["pairs_a_priori"] <= 4  # 3 if the spread of the pairs were exactly 0.3 %
     assert 90 < row["runs_a_priori"] < 220  # 144 if the spread of the blocks were exactly 3 %
@@ -232,7 +235,12 @@ def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_
 
 
 def test_what_has_no_number_says_why(tmp_path: Path) -> None:
-    rows = analyse(small_study(tmp_path, models=1, runs=4, flaky=0)).tables["comparisons"].filter("primary").to_dicts()
+    rows = (
+        analyse(small_study(tmp_path, models=1, runs=4, flaky=0, merged=True))
+        .tables["comparisons"]
+        .filter("primary")
+        .to_dicts()
+    )
     for row in rows:
         why = json.loads(row["why_null"])
         assert why["outliers"] == "too_few?n=4&what=value&least=5&where=first_arm"
@@ -246,10 +254,11 @@ def test_a_verdict_that_hangs_on_an_outlier_is_reported(tmp_path: Path) -> None:
     planted = Plant(
         models=("Mistral-7B-v0.3",), runs=20, requests=8, samples=0, bad_block=7, environments=("native", "host")
     )
-    row = only(analyse(plant(tmp_path, planted)), metric=LATENCY)
+    row = only(analyse(plant(tmp_path, planted, merged=True), metrics=[LATENCY]), metric=LATENCY)
     assert row["verdict"] == row["verdict_without_outliers"]  # the bad block is one of containers alone
     planted = Plant(models=("Mistral-7B-v0.3",), runs=20, requests=8, samples=0, bad_block=7)
-    row = only(analyse(plant(tmp_path / "bad", planted)), metric=LATENCY, environment="container_baseline")
+    found = analyse(plant(tmp_path / "bad", planted, merged=True), metrics=[LATENCY])
+    row = only(found, metric=LATENCY, environment="container_baseline")
     assert (row["verdict"], row["verdict_without_outliers"]) == ("undecided", "equivalent")
 
 
@@ -270,12 +279,12 @@ def test_a_drift_of_the_ratios_is_seen_where_the_arms_do_not_drift_alike(tmp_pat
 @pytest.mark.slow
 def test_blocks_of_many_days_have_every_interval_over_days(tmp_path: Path) -> None:
     base = {"models": ("Llama-3-70B",), "environments": ("native", "container_baseline"), "requests": 8, "samples": 0}
-    row = only(analyse(plant(tmp_path, Plant(runs=24, cooldown_s=4 * 3600, **base))), metric=SPEED)
+    row = only(analyse(plant(tmp_path, Plant(runs=24, cooldown_s=4 * 3600, **base), merged=True)), metric=SPEED)
     assert row["clusters"] >= 5
     for name in ("cluster", "cluster_bootstrap", "intercept"):
         assert row[f"{name}_low"] < row["ratio"] < row[f"{name}_high"]
     assert row["cluster_verdict"] == row["verdict"] == "equivalent"
-    few = only(analyse(plant(tmp_path / "few", Plant(runs=6, cooldown_s=4 * 3600, **base))), metric=SPEED)
+    few = only(analyse(plant(tmp_path / "few", Plant(runs=6, cooldown_s=4 * 3600, **base), merged=True)), metric=SPEED)
     assert few["clusters"] in (2, 3)
     assert few["cluster_low"] is not None
     why = json.loads(few["why_null"])
@@ -308,7 +317,7 @@ def test_energy_and_power_say_whether_the_counter_bears_them_out(tmp_path: Path)
 @pytest.mark.slow
 def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
-    found = analyse(plant(tmp_path, Plant(runs=80, **base)))
+    found = analyse(plant(tmp_path, Plant(runs=80, **base), merged=True))
     [row] = found.tables["descriptive"].filter(metric=LATENCY).to_dicts()
     assert row["p5_low"] <= row["p5"] <= row["p5_high"]
     assert row["p95_low"] <= row["p95"] <= row["p95_high"]
@@ -320,8 +329,9 @@ def test_percentiles_have_intervals_as_far_as_the_sample_goes(tmp_path: Path) ->
 
 def test_a_description_says_why_a_number_is_missing(tmp_path: Path) -> None:
     base = {"models": ("Qwen2-1.5B",), "environments": ("native",), "requests": 8, "samples": 0}
-    for runs in (1, 5, 6, 30):
-        for row in analyse(plant(tmp_path / str(runs), Plant(runs=runs, **base))).tables["descriptive"].to_dicts():
+    for runs in (1, 5, 6):
+        found = analyse(plant(tmp_path / str(runs), Plant(runs=runs, **base), merged=True), metrics=[LATENCY])
+        for row in found.tables["descriptive"].to_dicts():
             missing = {name for name, value in row.items() if value is None} - {
                 "not_estimable",
                 "why_null",

@@ -23,13 +23,19 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 def test_the_part_of_a_gap_that_is_closed_has_an_interval(tmp_path: Path) -> None:
     speed = {"container_baseline": 0.97, "container_optimized": 0.985}
     planted = Plant(models=("Mistral-7B-v0.3",), runs=20, requests=8, samples=0, cv=0.001, speed_ratio=speed)
-    [row] = analyse(plant(tmp_path, planted)).tables["gap"].filter(metric=LATENCY).to_dicts()
+    [row] = (
+        analyse(plant(tmp_path, planted, merged=True), metrics=[LATENCY])
+        .tables["gap"]
+        .filter(metric=LATENCY)
+        .to_dicts()
+    )
     truth = 100 * (1 - math.log(0.985) / math.log(0.97))
     assert row["closed_low_pct"] < row["closed_pct"] < row["closed_high_pct"]
     assert row["closed_low_pct"] < truth < row["closed_high_pct"]
     assert row["closed_high_pct"] - row["closed_low_pct"] < 20
     assert row["sd_ratio_p_holm"] == pytest.approx(row["sd_ratio_p"])
-    none = analyse(plant(tmp_path / "none", Plant(models=("Mistral-7B-v0.3",), runs=10, requests=8, samples=0)))
+    planted = Plant(models=("Mistral-7B-v0.3",), runs=10, requests=8, samples=0)
+    none = analyse(plant(tmp_path / "none", planted, merged=True), metrics=[LATENCY])
     [row] = none.tables["gap"].filter(metric=LATENCY).to_dicts()
     assert row["closed_pct"] is None
     assert json.loads(row["why_null"])["closed_pct"] == "no_total"

@@ -32,7 +32,7 @@ PRINTED = (
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, failing=("Mistral-7B-v0.3",)))
+    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, failing=("Mistral-7B-v0.3",), merged=True))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_an_empty_table_is_a_remark_and_raw_points_have_no_latex(analysis: Analy
 
 
 def test_a_level_of_the_load_gets_a_column_of_its_own(tmp_path: Path) -> None:
-    found = analyse(small_study(tmp_path, models=1, runs=2, levels=("concurrency=1", "concurrency=8")))
+    found = analyse(small_study(tmp_path, models=1, runs=2, levels=("concurrency=1", "concurrency=8"), merged=True))
     text = latex("comparisons", found.tables["comparisons"], ["latency_mean_ms"])
     assert text is not None
     assert "{Model} & {Level} & {Env.}" in text

@@ -35,6 +35,12 @@ def analysis() -> Analysis:
     return analysed()
 
 
+@pytest.fixture(scope="module")
+def single() -> Analysis:
+    """Of one model: what one model shows is shown on it, in a third of the time."""
+    return analysed(models=1)
+
+
 def dataset_of(folder: Path, **runs: list[float | None]) -> Path:
     """A dataset of rows alone: throughput by environment, one value a block; None is a run that failed."""
     dataset = open_dataset(folder, "rows", "0" * 64)
@@ -94,25 +100,25 @@ def unequal_arms(folder: Path) -> Path:
 
 
 def without_gpu(folder: Path) -> Path:
-    return small_study(folder, models=1, gpu=False)
+    return small_study(folder, models=1, gpu=False, merged=True)
 
 
 def without_observations(folder: Path) -> Path:
-    return small_study(folder, models=1, requests=0, samples=0)
+    return small_study(folder, models=1, requests=0, samples=0, merged=True)
 
 
 def with_levels(folder: Path) -> Path:
-    return small_study(folder, models=1, runs=3, levels=("concurrency=1", "concurrency=8"))
+    return small_study(folder, models=1, runs=2, levels=("concurrency=1", "concurrency=8"), merged=True)
 
 
 def four_environments(folder: Path) -> Path:
     return small_study(
-        folder, models=1, runs=5, environments=("native", "host", "container_baseline", "container_optimized")
+        folder, models=1, runs=3, environments=("native", "host", "container_baseline", "container_optimized")
     )
 
 
 def containers_never_up(folder: Path) -> Path:
-    return small_study(folder, models=2, failing=("Mistral-7B-v0.3",))
+    return small_study(folder, models=2, runs=3, failing=("Mistral-7B-v0.3",), merged=True)
 
 
 ODD: list[Callable[[Path], Path]] = [
@@ -179,10 +185,10 @@ def test_what_cannot_be_estimated_says_why_and_has_no_numbers(
 
 
 def test_a_failed_cell_is_described_as_one(tmp_path: Path) -> None:
-    found = analyse(containers_never_up(tmp_path)).tables["descriptive"]
+    found = analyse(containers_never_up(tmp_path), metrics=[SPEED]).tables["descriptive"]
     [row] = found.filter(model="Mistral-7B-v0.3", environment="container_baseline", metric=SPEED).to_dicts()
     assert (row["n"], row["mean"]) == (0, None)
-    assert row["not_estimable"] == "no_ok_run?statuses=6+failed"
+    assert row["not_estimable"] == "no_ok_run?statuses=3+failed"
 
 
 def test_questions_that_the_data_cannot_answer_are_not_answered(tmp_path: Path) -> None:
@@ -215,42 +221,40 @@ def test_the_attempt_that_is_ok_stands_for_a_run(small: Path, analysis: Analysis
     assert analysis.tables["order"].height == 58
 
 
-def test_a_run_found_invalid_later_counts_no_more(small: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(small, tmp_path / "copy")
+def test_a_run_found_invalid_later_counts_no_more(single: Analysis, tmp_path: Path) -> None:
+    copy = shutil.copytree(single.path, tmp_path / "copy")
     [row] = [r for r in Dataset(copy).read("runs") if r["position"] == 0]
     Dataset(copy).revise(row["run_id"], row["attempt"], status="invalid", reason="an outlier")
-    found = analyse(copy)
+    found = analyse(copy, metrics=[SPEED])
     assert row["run_id"] not in found.tables["runs"]["run_id"]
     assert found.context["status_counts"]["invalid"] == 1
 
 
-def test_merged_files_and_leftovers_change_nothing(small: Path, analysis: Analysis, tmp_path: Path) -> None:
-    copy = shutil.copytree(small, tmp_path / "copy")
+def test_merged_files_and_leftovers_change_nothing(single: Analysis, tmp_path: Path) -> None:
+    copy = shutil.copytree(single.path, tmp_path / "copy")
     for table in ("runs", "requests", "samples", "checks"):
         files = sorted((copy / table).glob("*.parquet"))
-        pl.concat([pl.read_parquet(file) for file in files[:20]]).write_parquet(copy / table / "part-0.parquet")
-        for file in files[:20]:
+        pl.concat([pl.read_parquet(file) for file in files[:10]]).write_parquet(copy / table / "part-0.parquet")
+        for file in files[:10]:
             file.unlink()
         (copy / table / ".left.parquet.9.partial").write_bytes(b"half")
     found = analyse(copy)
-    for name, frame in analysis.tables.items():
+    for name, frame in single.tables.items():
         assert_frame_equal(frame, found.tables[name], rel_tol=1e-9)
 
 
-def test_rows_of_runs_that_lie_between_each_other_change_nothing(
-    small: Path, analysis: Analysis, tmp_path: Path
-) -> None:
-    copy = shutil.copytree(small, tmp_path / "copy")
+def test_rows_of_runs_that_lie_between_each_other_change_nothing(single: Analysis, tmp_path: Path) -> None:
+    copy = shutil.copytree(single.path, tmp_path / "copy")
     files = sorted((copy / "samples").glob("*.parquet"))
     pl.concat([pl.read_parquet(file) for file in files]).sort("t_ns").write_parquet(copy / "samples" / "all.parquet")
     for file in files:
         file.unlink()
-    found = analyse(copy).tables["temperatures"]
-    assert_frame_equal(analysis.tables["temperatures"], found, rel_tol=1e-9)
+    found = analyse(copy, metrics=[SPEED]).tables["temperatures"]
+    assert_frame_equal(single.tables["temperatures"], found, rel_tol=1e-9)
 
 
-def test_a_dataset_of_an_older_version_has_nulls_where_it_had_no_columns(small: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(small, tmp_path / "copy")
+def test_a_dataset_of_an_older_version_has_nulls_where_it_had_no_columns(single: Analysis, tmp_path: Path) -> None:
+    copy = shutil.copytree(single.path, tmp_path / "copy")
     for file in (copy / "runs").glob("*.parquet"):
         pl.read_parquet(file).drop("level", "energy_j").write_parquet(file)
     (copy / "experiment.json").unlink()
@@ -261,9 +265,9 @@ def test_a_dataset_of_an_older_version_has_nulls_where_it_had_no_columns(small: 
     assert set(primary(found)["verdict"]) == {"different", "equivalent"}
 
 
-def test_a_file_that_is_no_parquet_is_named(small: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_parquet_is_named(single: Analysis, tmp_path: Path) -> None:
     for table in ("runs", "requests"):
-        copy = shutil.copytree(small, tmp_path / table)
+        copy = shutil.copytree(single.path, tmp_path / table)
         broken = min((copy / table).glob("*.parquet"))
         broken.write_bytes(b"no Parquet at all")
         with pytest.raises(DatasetError, match=broken.name):
@@ -290,9 +294,9 @@ def test_margins_of_the_caller_win_and_are_distinguished_from_those_declared(sma
     assert set(found.tables["descriptive"]["metric"]) == {SPEED, LATENCY, MEMORY}
 
 
-def test_the_same_seed_gives_the_same_tables(small: Path, analysis: Analysis) -> None:
-    again = analyse(small)
-    assert all(frame.equals(again.tables[name]) for name, frame in analysis.tables.items() if name != "temperatures")
+def test_the_same_seed_gives_the_same_tables(single: Analysis) -> None:
+    again = analyse(single.path)
+    assert all(frame.equals(again.tables[name]) for name, frame in single.tables.items() if name != "temperatures")
 
 
 def test_adjusted_p_values_belong_to_the_primary_family(analysis: Analysis) -> None:
@@ -314,7 +318,8 @@ def test_verdicts_by_n_end_with_the_verdict(analysis: Analysis) -> None:
     assert last["ratio"].to_list() == pytest.approx(last["ratio_whole"].to_list())
 
 
-def test_requests_are_those_of_the_ok_runs_without_warmup(small: Path, analysis: Analysis) -> None:
+def test_requests_are_those_of_the_ok_runs_without_warmup(single: Analysis) -> None:
+    small = single.path
     ok = {(row["run_id"], row["attempt"]) for row in Dataset(small).read("runs") if row["status"] == "ok"}
     runs = {
         row["run_id"]
@@ -326,7 +331,7 @@ def test_requests_are_those_of_the_ok_runs_without_warmup(small: Path, analysis:
         for row in Dataset(small).read("requests")
         if row["run_id"] in runs and (row["run_id"], row["attempt"]) in ok and not row["warmup"]
     ]
-    curve = analysis.tables["requests"].filter(model="Qwen2-1.5B", environment="native", metric="latency_ms")
+    curve = single.tables["requests"].filter(model="Qwen2-1.5B", environment="native", metric="latency_ms")
     assert curve["quantile"].to_list() == pytest.approx([q / 100 for q in range(101)])
     assert len(times) == 6 * 24
     assert (curve["value"][0], curve["value"][-1]) == pytest.approx((min(times), max(times)))
@@ -347,16 +352,14 @@ def test_the_context_tells_what_was_done(analysis: Analysis) -> None:
     assert context["started_at"] < context["ended_at"]
 
 
-def test_a_sequential_study_gets_the_verdicts_of_its_interim_analyses(
-    small: Path, analysis: Analysis, tmp_path: Path
-) -> None:
-    copy = shutil.copytree(small, tmp_path / "copy")
+def test_a_sequential_study_gets_the_verdicts_of_its_interim_analyses(single: Analysis, tmp_path: Path) -> None:
+    copy = shutil.copytree(single.path, tmp_path / "copy")
     document = json.loads((copy / "experiment.json").read_text())
     document["experiment"]["sequential"] = {"looks": [3, 6, 12], "spending": "linear"}
     (copy / "experiment.json").write_text(json.dumps(document))
-    found = primary(analyse(copy))
+    found = primary(analyse(copy, metrics=[SPEED]))
     assert set(found["n"]) <= {3, 6}
-    fixed = primary(analysis)
+    fixed = primary(single)
     same = (found["n"] == 6).to_list()
     assert any(same)
     for row, other in zip(found.filter(same).to_dicts(), fixed.filter(same).to_dicts(), strict=True):
@@ -366,7 +369,9 @@ def test_a_sequential_study_gets_the_verdicts_of_its_interim_analyses(
 
 def test_blocks_of_several_days_have_an_interval_over_days(tmp_path: Path) -> None:
     base = {"models": ("Llama-3-70B",), "environments": TWO, "runs": 12, "requests": 8, "samples": 0}
-    rows = primary(analyse(plant(tmp_path, Plant(cooldown_s=4 * 3600, **base)))).to_dicts()
+    rows = primary(
+        analyse(plant(tmp_path, Plant(cooldown_s=4 * 3600, **base), merged=True), metrics=[SPEED])
+    ).to_dicts()
     for row in rows:
         assert row["clusters"] > 2
         assert row["cluster_low"] < row["ratio"] < row["cluster_high"]
@@ -384,7 +389,7 @@ def test_cards_come_from_the_dataset_before_those_that_ship(small: Path, tmp_pat
     document = json.loads((copy / "experiment.json").read_text())
     document["cards"] = [document["cards"][0] | {"architecture": "reasoning"}]
     (copy / "experiment.json").write_text(json.dumps(document))
-    sizes = analyse(copy).tables["size"].filter(metric=SPEED, environment="container_baseline")
+    sizes = analyse(copy, metrics=[SPEED]).tables["size"].filter(metric=SPEED, environment="container_baseline")
     assert sizes.filter(group="reasoning")["n_models"].to_list() == [1]
     shipped = Catalog(data_root()).card("Mistral-7B-v0.3").shape
     assert shipped is not None

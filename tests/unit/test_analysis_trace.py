@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
-from support.studies import small_study
+from support.studies import analysed, small_study
 
 from sparkray.analysis import Analysis, analyse, trace
 from sparkray.analysis.provenance import MOST_ROWS
@@ -19,13 +19,13 @@ LATENCY = "latency_mean_ms"
 
 
 @pytest.fixture(scope="module")
-def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("small"), models=3, requests=100))
+def analysis() -> Analysis:
+    return analysed()
 
 
 def test_every_trace_of_every_table_opens(analysis: Analysis) -> None:
     for name, frame in analysis.tables.items():
-        step = max(1, frame.height // 40)
+        step = max(1, frame.height // 10)
         for row in frame.gather_every(step).to_dicts():
             found = trace(analysis, row["trace"])
             assert found.id == row["trace"]
@@ -67,7 +67,7 @@ def test_rows_of_a_quantile_hold_it(analysis: Analysis) -> None:
     where = {"model": "Qwen2-1.5B", "environment": "native", "metric": "latency_ms"}
     [row] = analysis.tables["requests"].filter(**where, quantile=0.5).to_dicts()
     found = trace(analysis, row["trace"])
-    assert (found.table, found.count) == ("requests", 600)
+    assert (found.table, found.count) == ("requests", 6 * 24)
     times = found.rows.select((pl.col("end_ns") - pl.col("submit_ns")) / 1e6).to_series()
     assert times.median() == pytest.approx(row["value"])
 
@@ -79,7 +79,7 @@ def test_more_rows_than_are_shown_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("table", ["descriptive", "comparisons", "diagnostics", "size", "memory", "questions", "runs"])
 def test_the_filter_is_sql_that_another_engine_reads_alike(table: str, analysis: Analysis) -> None:
-    for trace_id in analysis.tables[table]["trace"].gather_every(7):
+    for trace_id in analysis.tables[table]["trace"].gather_every(20):
         found = trace(analysis, trace_id)
         files = str(analysis.path / "runs" / "*.parquet")
         rows = duckdb.sql(f"SELECT run_id FROM '{files}' WHERE {found.filter}").fetchall()

@@ -162,7 +162,7 @@ def test_what_nobody_asked_for_is_not_written(data: ReportData, tmp_path: Path) 
 )
 @pytest.mark.slow
 def test_little_data_make_a_figure_or_none(tmp_path: Path, changes: Mapping[str, object]) -> None:
-    data = report_data(analyse(small_study(tmp_path, **changes)))  # type: ignore[arg-type]
+    data = report_data(analyse(small_study(tmp_path, merged=True, **changes)))  # type: ignore[arg-type]
     made = texts(data)
     for name in NAMES:
         found = draw(name, data)

@@ -106,7 +106,7 @@ def test_it_is_short_plain_and_narrow(html: str) -> None:
 
 
 def test_one_model_takes_fewer_words(tmp_path: Path) -> None:
-    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=("",))))
+    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=("",), merged=True)))
     assert len(words(page(data, [])).split()) < 1700
 
 
@@ -231,7 +231,7 @@ _LONG = ("two runs", "no gpu, no requests, no samples")
 )
 @pytest.mark.slow
 def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[str, object]) -> None:
-    found = analyse(small_study(tmp_path, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
+    found = analyse(small_study(tmp_path, merged=True, **{"flaky": 0, **changes}))  # type: ignore[arg-type]
     data = report_data(found)
     parsed = Page(page(data, []))
     assert [cell for cell in parsed.cells if not is_of(data, cell)] == []
@@ -300,7 +300,7 @@ def test_margins_that_were_not_declared_are_reported(analysis: Analysis) -> None
 
 def test_steps_of_the_load_have_a_sentence_and_a_row_for_each_knee(tmp_path: Path) -> None:
     levels = tuple(f"concurrency={load}" for load in (1, 2, 4, 8))
-    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels)))
+    data = report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels, merged=True)))
     made = page(data, [])
     rows = data.rows("knee")
     assert len(rows) == 3

@@ -21,7 +21,7 @@ from sparkray.simulate.study import Plant, plant
 
 @pytest.fixture(scope="module")
 def analysis(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
-    return analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=6))
+    return analyse(small_study(tmp_path_factory.mktemp("study"), models=2, runs=6, merged=True))
 
 
 def other(analysis: Analysis, **context: Any) -> ReportData:
@@ -90,7 +90,7 @@ def test_margins_that_nobody_declared_are_not_called_fixed_before_the_data(tmp_p
 @pytest.mark.slow
 def test_a_load_of_levels_is_not_told_as_the_cards_batch(tmp_path: Path) -> None:
     levels = ("concurrency=1", "concurrency=4")
-    found = said(report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels))))
+    found = said(report_data(analyse(small_study(tmp_path, models=1, runs=3, levels=levels, merged=True))))
     assert "as each level says (concurrency=1 and concurrency=4)" in found["Workload"]
     assert "card's batch" not in found["Workload"]
 
