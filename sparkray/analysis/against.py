@@ -3,12 +3,13 @@
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
 leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
-has no estimate in one of them, has a row with the reason.
+has no estimate in one of them, has a row with the reason. Where both measured one load, the overhead is estimated from their
+pairs together too: two occasions of one study.
 """
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -18,17 +19,21 @@ from sparkray.analysis.provenance_ids import AGAINST, provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
-from sparkray.stats.between import LogSample, between, log_sample
+from sparkray.stats.between import LogSample, between, log_sample, together
+from sparkray.stats.paired import Ratio
 
-OVERHEAD, ARM = "overhead", "arm"
+OVERHEAD, ARM, TOGETHER = "overhead", "arm", "together"
+# What makes two datasets ones of another load: then a change is not the machine's alone.
+LOAD = ("workload", "levels", "weights")
 Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 Side = LogSample | NotEstimable
+Estimated = tuple[Ratio, float] | NotEstimable
 _ABSENT = NotEstimable("no_cell")
 
 
 def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
-    """One row for each overhead and each arm that either study has, this study over the other.
+    """One row for each overhead and each arm that either study has, this study over the other; and the overhead of both.
 
     Args:
         here: The study that the report is about.
@@ -37,11 +42,19 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
         _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
-        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms))
+        for kind, find in (
+            (OVERHEAD, _overheads),
+            (ARM, _arms),
+            *([(TOGETHER, _overheads)] if _one_load(here, there) else []),
+        )
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
     ]
     return frame_of(DERIVED["between"], rows)
+
+
+def _one_load(here: Analysis, there: Analysis) -> bool:
+    return not [row for row in studies(here, there).filter(pl.col("what").is_in(LOAD))["same"] if not row]
 
 
 def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
@@ -72,7 +85,7 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
     model, level, place, metric = key
     environment = place.partition(" against ")[0]
-    behind = provenance_id("comparisons" if kind == OVERHEAD else "descriptive", model, level, environment, metric)
+    behind = provenance_id("descriptive" if kind == ARM else "comparisons", model, level, environment, metric)
     row: Row = {
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,
@@ -88,16 +101,18 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
     for name, side in (("there", sides["other"]), ("here", sides["this"])):
         if isinstance(side, LogSample):
             row |= {name: math.exp(side.mean), f"n_{name}": side.n}
-    row |= _judged(sides, row["margin"])
+    row |= _judged(together if kind == TOGETHER else between, sides, row["margin"])
     return row
 
 
-def _judged(sides: Mapping[str, Side], margin: float | None) -> Row:
+def _judged(
+    estimate: Callable[[LogSample, LogSample], Estimated], sides: Mapping[str, Side], margin: float | None
+) -> Row:
     lacking = [side.at(f"{name}_study").reason for name, side in sides.items() if isinstance(side, NotEstimable)]
     a, b = sides["other"], sides["this"]
     if isinstance(a, NotEstimable) or isinstance(b, NotEstimable):
         return {"not_estimable": "; ".join(lacking)}
-    found = between(a, b)
+    found = estimate(a, b)
     if isinstance(found, NotEstimable):
         return judged(found, margin)
     row = judged(found[0], margin)

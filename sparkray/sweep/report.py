@@ -14,6 +14,7 @@ from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.analysis.reuse import fresh_analysis
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, dataset_at, existing
+from sparkray.sweep.compare_results import between, show_between
 from sparkray.sweep.datasets import newest
 from sparkray.sweep.options import FOLDER as DIR
 from sparkray.sweep.options import dataset_options, json_option
@@ -62,6 +63,8 @@ def report(dataset: Path | None, experiment: str | None, results_dir: Path, **as
         out, count = console(to_stderr=False), analysis.context["runs_used"]
         verdict = summary_lines(findings_of(analysis))[0] if count else None
         show(out, "report.txt.j2", verdict=verdict, written=written)
+        if other is not None:
+            show_between(*between(analysis, other), before=asked["against"], after=subject.path)
     return 0
 
 

@@ -224,6 +224,15 @@ def test_arms_of_the_same_files_and_of_images_that_hold_them() -> None:
     assert "different_files" in {left.kind for left in judged_rows(rows_of(PAIRS)).not_judged}
 
 
+def test_machines_of_different_files_with_arms_of_the_same_ones_on_each() -> None:
+    rows = [
+        row | {"block": index // 2, "rootfs_digest": f"sha256:{index > 9}"} for index, row in enumerate(rows_of(PAIRS))
+    ]
+    assert of_kind(judged_rows(rows), "different_files") == []
+    rows[0]["rootfs_digest"] = "sha256:other"
+    assert [found.code for found in of_kind(judged_rows(rows), "different_files")] == ["different_files"]
+
+
 def test_rows_filed_under_another_model() -> None:
     document = sound()
     document["models"]["gpt-oss-120b"]["native"][3]["model_name"] = "Qwen2-1.5B"

@@ -312,3 +312,16 @@ def test_markdown_that_begins_with_a_link_is_read(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
     assert len(read(path).frame) == 2
+
+
+def test_files_of_every_arm_have_blocks_of_their_own_and_those_of_one_arm_share_them(tmp_path: Path) -> None:
+    def table(name: str, *arms: str) -> Source:
+        lines = [f"m,{arm},{block},{100 + block}" for block in (0, 1) for arm in arms]
+        (tmp_path / name).write_text("\n".join(["model,environment,block,output_throughput_tok_s", *lines]))
+        return Source(tmp_path / name)
+
+    both = read_all([table("one.csv", "native", "docker"), table("two.csv", "docker", "native")]).frame
+    assert both["block"].to_list() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert both["row"].n_unique() == 8
+    split = read_all([table("native.csv", "native"), table("docker.csv", "docker")]).frame
+    assert split["block"].to_list() == [0, 1, 0, 1]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+import polars as pl
+
 from sparkray.audit.case import Case, labels, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
 
@@ -11,14 +13,15 @@ _DIGESTS = ("rootfs_digest", "image_digest")
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Grave where arms should have run the same files; a note where the experiment declares their images, or files agree.
 
-    Files are compared where their digests are known, images otherwise or where the files agree.
+    Files are compared where their digests are known, images otherwise or where the files agree. Machines whose files differ,
+    with arms that ran the same ones on each, are no difference between arms.
     """
     known = [column for column in _DIGESTS if case.ok[column].null_count() < len(case.ok)]
     if not known:
         yield NotJudged("different_files/unknown")
     for column in known:
         arms = _digests(case, column)
-        if len(set[str]().union(*arms.values())) > 1:
+        if len(set[str]().union(*arms.values())) > 1 and not _alike_in_each_block(case, column):
             items = [
                 {"arm": arm, "images": _distinct(case, arm, "image"), "digests": sorted(digests)}
                 for arm, digests in arms.items()
@@ -38,6 +41,15 @@ def _digests(case: Case, column: str) -> Mapping[str, set[str]]:
     return {
         arm: set(_distinct(case, arm, column)) for arm in reference_first(case.ok["environment"].unique().to_list())
     }
+
+
+def _alike_in_each_block(case: Case, column: str) -> bool:
+    """Whether no block compares different files: each has one digest, and blocks of every arm are among them."""
+    rows = case.ok.filter(pl.col("block").is_not_null(), pl.col(column).is_not_null())
+    arms = case.ok["environment"].n_unique()
+    within = rows.group_by("model_name", "block").agg(pl.col(column).n_unique(), pl.col("environment").n_unique())
+    whole = within.filter(environment=arms)
+    return len(rows) == len(case.ok) and len(whole) > 0 and bool((within[column] == 1).all())
 
 
 def _distinct(case: Case, arm: str, column: str) -> list[str]:

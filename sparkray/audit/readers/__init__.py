@@ -18,13 +18,15 @@ from typing import Any
 from sparkray.audit.content import Content, load
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.reading import Asked, KeyReader, Reading
-from sparkray.audit.results import Results, Role
+from sparkray.audit.results import Results, Role, Row
 from sparkray.audit.table import results_of
+from sparkray.audit.values import integer
 from sparkray.errors import DatasetError
 
 Read = Callable[[Content, Asked], Reading | None]
 ONE_ARM, NO_MODEL = "all runs", "unnamed model"
 _LAST = "table"
+_SEVERAL = 2
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".md", ".sql", ".gz")
 # Files beside the results that hold no runs, by name.
 _BESIDE = (
@@ -205,7 +207,7 @@ def _has_better(file: Path, reading: Reading, found: list[tuple[Path, Reading]])
 
 def _joined(readings: Sequence[Reading]) -> Results:
     """One study of several readings."""
-    rows = [row for reading in readings for row in reading.rows]
+    rows = [row for reading in _apart(readings) for row in reading]
     roles: dict[str, Role] = {name: role for reading in readings for name, role in reading.roles.items()}
     remarks: list[Finding | NotJudged] = [remark for reading in readings for remark in reading.remarks]
     if rows and all(row.get("environment") in (None, "") for row in rows):
@@ -216,6 +218,28 @@ def _joined(readings: Sequence[Reading]) -> Results:
         remarks.append(NotJudged("no_models"))
     labels = list(dict.fromkeys(reading.label for reading in readings))
     return results_of(" and ".join(labels), rows, roles=roles, remarks=tuple(remarks), **_known(readings, rows))
+
+
+def _apart(readings: Sequence[Reading]) -> Iterator[Sequence[Row]]:
+    """The rows of each reading; blocks of one that holds several arms are its own, so they are numbered after those before.
+
+    Files of one arm each share their blocks.
+    """
+    after = 0
+    for index, reading in enumerate(readings, start=1):
+        blocks = [integer(row.get("block")) for row in reading.rows]
+        numbers = [block for block in blocks if block is not None]
+        if len(numbers) < len(blocks) or len({row.get("environment") for row in reading.rows}) < _SEVERAL:
+            yield reading.rows
+            continue
+        yield [_later(row, after, index) if after else row for row in reading.rows]
+        after += max(numbers, default=-1) + 1
+
+
+def _later(row: Row, after: int, index: int) -> Row:
+    """A row of the reading of that number, its block and repetition behind those of the readings before."""
+    moved = {name: number + after for name in ("block", "iteration") if (number := integer(row.get(name))) is not None}
+    return {**row, **moved, "row": f"{row['row']} of {index}"}
 
 
 def _known(readings: Sequence[Reading], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

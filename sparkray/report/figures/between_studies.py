@@ -11,12 +11,12 @@ from sparkray.report.style import PAGE_IN
 ORDER = 15
 TABLES = ("between",)
 _PANELS = 3
-_KINDS = {"overhead": "overhead", "arm": "the arm itself"}
+_KINDS = {"overhead": "overhead", "arm": "the arm itself"}  # not the overhead of both, which is no change
 
 
 def draw(data: ReportData) -> Figure | None:
     """Columns: the metrics; above, whether the overhead changed; below, whether the arms themselves did."""
-    rows = [row for row in data.rows("between") if row["ratio"] is not None]
+    rows = [row for row in data.rows("between") if row["ratio"] is not None and row["kind"] in _KINDS]
     if not rows:
         return None
     metrics = list(dict.fromkeys(row["metric"] for row in rows))[:_PANELS]
