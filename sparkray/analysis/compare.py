@@ -14,7 +14,7 @@ from sparkray.analysis.planned import power_columns
 from sparkray.analysis.powered import power_checked
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, note
-from sparkray.analysis.robust import protocol_columns, robust_columns
+from sparkray.analysis.robust import Tests, protocol_columns, robust_columns, tests_of
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.assumptions import Checked
@@ -67,15 +67,20 @@ def compared(
 
 def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
     """`comparisons`, p-values adjusted within their families."""
-    rows = [_comparison(frames, arms, protocol, interim) for arms in every]
+    used = [arms if (last := interim.last(arms)) is None else arms.used(last) for arms in every]
+    tests = tests_of(every, used, protocol.seed)
+    rows = [
+        _comparison(frames, arms, protocol, last=interim.last(arms), used=pairs, tests=made)
+        for arms, pairs, made in zip(every, used, tests, strict=True)
+    ]
     adjust(rows, protocol)
     return rows
 
 
-def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: InterimAnalyses) -> Row:
-    """One row. With interim analyses, whatever is paired is of the pairs of the last one."""
-    last = interim.last(arms)
-    used = arms if last is None else arms.used(last)
+def _comparison(
+    frames: Frames, arms: Arms, protocol: Protocol, *, last: "Interim | None", used: Arms, tests: Tests
+) -> Row:
+    """One row. With interim analyses, whatever is paired is of the pairs of the last one, which are `used`."""
     why: Why = {}
     result, row, found = compared(frames, arms, protocol.margin(arms.metric), last, seed=protocol.seed)
     row |= {
@@ -83,10 +88,10 @@ def _comparison(frames: Frames, arms: Arms, protocol: Protocol, interim: Interim
         "pairs_planned": protocol.planned,
         "power_checked": power_checked(frames, (arms.against, arms.cell), arms.metric),
         "trace": provenance_id("comparisons", *arms.cell.columns.values(), arms.metric),
-        **protocol_columns(arms, protocol.seed, why),
+        **protocol_columns(tests, why),
     }
     if isinstance(result, Ratio):
-        row |= power_columns(result, used, protocol, why) | robust_columns(used, protocol, why)
+        row |= power_columns(result, used, protocol, why) | robust_columns(used, tests, protocol, why)
         if found is not None:
             row |= assumption_columns(found, why)
         else:

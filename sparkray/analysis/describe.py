@@ -20,7 +20,7 @@ from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, s
 from sparkray.stats.outliers import outlying
 from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Vector, median
-from sparkray.stats.serial import TOO_FEW, Drift, Memory, drift, memory
+from sparkray.stats.serial import TOO_FEW, Drift, Memory, drifts, memory
 
 _LEAST_ARMS = 2
 _ONE = "one_run"
@@ -53,7 +53,7 @@ def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
     head["power_checked"] = power_checked(frames, (cell,), metric)
     values = frames.runs_of(cell).of(metric)
     if not len(values):
-        return {**head, "n": 0, "not_estimable": why_none(frames, cell).reason}
+        return {**head, **_nothing(frames, cell)}
     found = summary(values)
     if isinstance(found, NotEstimable):
         return {**head, "n": len(values), "not_estimable": found.reason}
@@ -111,18 +111,34 @@ def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[
         metrics: Which metrics.
         request_shares: By cell and metric, what single requests leave in a run's mean.
     """
+    families = [(cells, metric) for cells in _families(frames).values() for metric in metrics]
+    series = [_series(frames, cell, metric) for cells, metric in families for cell in cells]
+    known = iter(zip(series, drifts(series), strict=True))
     rows: list[Row] = []
-    for (model, level), cells in _families(frames).items():
-        for metric in metrics:
-            lost: Why = {}
-            shares = _shares(frames, cells, metric, request_shares, why=lost)
-            for cell in cells:
-                trace = provenance_id("diagnostics", model, level, cell.environment, metric)
-                why = dict(lost)
-                behaviour = _behaviour(frames, cell, metric, why)
-                head = {**cell.columns, "metric": metric, "trace": trace}
-                rows.append({**head, **behaviour, **shares, "why_null": as_text(why)})
+    for cells, metric in families:
+        lost: Why = {}
+        shares = _shares(frames, cells, metric, request_shares, why=lost)
+        for cell in cells:
+            (values, _), trend = next(known)
+            why = dict(lost)
+            behaviour = _behaviour(values, trend, metric, why) if len(values) else _nothing(frames, cell)
+            trace = provenance_id("diagnostics", *cell.columns.values(), metric)
+            head = {**cell.columns, "metric": metric, "trace": trace}
+            rows.append({**head, **behaviour, **shares, "why_null": as_text(why)})
     return rows
+
+
+def _nothing(frames: Frames, cell: Cell) -> Row:
+    return {"n": 0, "not_estimable": why_none(frames, cell).reason}
+
+
+def _series(frames: Frames, cell: Cell, metric: str) -> tuple[Vector, Vector]:
+    """The values that there are of one metric in the order in which runs were made, and their places in it."""
+    runs = frames.runs_of(cell)
+    in_time = np.argsort(runs.order)
+    values, places = runs.column(metric)[in_time], runs.order[in_time]
+    there = ~np.isnan(values)
+    return values[there], places[there]
 
 
 def _families(frames: Frames) -> dict[tuple[str, str], list[Cell]]:
@@ -133,16 +149,9 @@ def _families(frames: Frames) -> dict[tuple[str, str], list[Cell]]:
     return found
 
 
-def _behaviour(frames: Frames, cell: Cell, metric: str, why: Why) -> Row:
+def _behaviour(values: Vector, trend: Drift | NotEstimable, metric: str, why: Why) -> Row:
     """Drift, memory of the run before, and outliers of one metric, in the order in which runs were made."""
-    runs = frames.runs_of(cell)
-    in_time = np.argsort(runs.order)
-    values, places = runs.column(metric)[in_time], runs.order[in_time]
-    there = ~np.isnan(values)
-    values, places = values[there], places[there]
-    if not len(values):
-        return {"n": 0, "not_estimable": why_none(frames, cell).reason}
-    trend, past, apart = drift(values, places), memory(values), outlying(values)
+    past, apart = memory(values), outlying(values)
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable) and isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
         row["not_estimable"] = trend.reason

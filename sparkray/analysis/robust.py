@@ -1,5 +1,7 @@
 """Columns of a comparison beside the paired ratio: the study's protocol, permutation, outliers, order, spread, clusters."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,16 +11,15 @@ from sparkray.analysis.context import Protocol
 from sparkray.analysis.describe import series_columns
 from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import ratio_of_means
-from sparkray.stats.effect import Effect, cohen
-from sparkray.stats.independent import independent
+from sparkray.stats.bootstrap import ratios_of_means
+from sparkray.stats.effect import Effect, cohens
+from sparkray.stats.independent import Independent, independents
 from sparkray.stats.nested import clustered_ratio
 from sparkray.stats.outliers import with_and_without
 from sparkray.stats.paired import Ratio, decide
-from sparkray.stats.permutation import sign_flip
-from sparkray.stats.power import two_sample_power
+from sparkray.stats.permutation import sign_flips
 from sparkray.stats.samples import Estimate, Vector
-from sparkray.stats.serial import drift, memory
+from sparkray.stats.serial import Drift, drifts, memory
 from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
@@ -32,9 +33,39 @@ _CLUSTER_BOOTSTRAP = ("cluster_bootstrap_low", "cluster_bootstrap_high")
 _INTERCEPT = ("intercept_ratio", "intercept_low", "intercept_high")
 
 
-def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
+@dataclass(frozen=True)
+class Tests:
+    """Tests of a comparison that are made of many at once, as NumPy takes hardly longer for many than for one."""
+
+    independent: Independent | NotEstimable
+    interval: Estimate | NotEstimable
+    effect: Effect | NotEstimable
+    sign_flip: float | NotEstimable
+    drift: Drift | NotEstimable
+
+
+def tests_of(every: Sequence[Arms], used: Sequence[Arms], seed: int) -> list[Tests]:
+    """The tests of each comparison, which take every run, and those of the pairs that are used of it."""
+    arms, pairs = [(one.a, one.b) for one in every], [one.paired for one in used]
+    found = (
+        independents(arms),
+        ratios_of_means(arms, seed=seed),
+        cohens(arms),
+        sign_flips(pairs, seed=seed),
+        drifts([(_ratios_in_time(one), None) for one in used]),
+    )
+    return [Tests(*one) for one in zip(*found, strict=True)]
+
+
+def _ratios_in_time(arms: Arms) -> Vector:
+    a, b = arms.paired
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((b / a)[arms.completed])
+
+
+def protocol_columns(tests: Tests, why: Why) -> Row:
     """The study's own protocol: both arms as independent samples, by the test that its checks choose."""
-    found = independent(arms.a, arms.b, seed=seed)
+    found = tests.independent
     if isinstance(found, NotEstimable):
         note(why, ("statistic", "p", "shapiro_p_a", "shapiro_p_b", "levene_p", "rule", *_BOOTSTRAP, *_EFFECT), found)
         return {"test": "none"}
@@ -50,14 +81,8 @@ def protocol_columns(arms: Arms, seed: int, why: Why) -> Row:
     for column in ("shapiro_p_a", "shapiro_p_b", "levene_p"):
         if row[column] is None:
             note(why, (column,), "untested")
-    interval = found.bootstrap or ratio_of_means(arms.a, arms.b, seed=seed)
-    row |= filled(_BOOTSTRAP, interval, lambda found: (found.low, found.high), why)
-
-    def effect(found: Effect) -> tuple[float | None, ...]:
-        d, g, power = found.d, found.g, two_sample_power(found.d.value, len(arms.a), len(arms.b))
-        return (d.value, d.low, d.high, g.value, g.low, g.high, power)
-
-    return row | filled(_EFFECT, cohen(arms.a, arms.b), effect, why)
+    row |= filled(_BOOTSTRAP, tests.interval, lambda found: (found.low, found.high), why)
+    return row | filled(_EFFECT, tests.effect, lambda found: (*_three(found.d), *_three(found.g), found.power), why)
 
 
 def spread_columns(a: Vector, b: Vector, why: Why) -> Row:
@@ -66,15 +91,13 @@ def spread_columns(a: Vector, b: Vector, why: Why) -> Row:
     return filled(_SPREAD, spread, lambda found: (*_three(found.ratio), found.p), why)
 
 
-def robust_columns(arms: Arms, protocol: Protocol, why: Why) -> Row:
+def robust_columns(arms: Arms, tests: Tests, protocol: Protocol, why: Why) -> Row:
     """Permutation, without outliers, over time, of the spread, over clusters."""
-    a, b = arms.paired
-    ratios = (b / a)[arms.completed]
     return {
-        **filled(("permutation_p",), sign_flip(a, b, seed=protocol.seed), lambda p: (p,), why),
+        **filled(("permutation_p",), tests.sign_flip, lambda p: (p,), why),
         **_without_outliers(arms, protocol.margin(arms.metric), why),
-        **series_columns(drift(ratios), memory(np.log(ratios)), _SERIES, why),
-        **spread_columns(a, b, why),
+        **series_columns(tests.drift, memory(np.log(_ratios_in_time(arms))), _SERIES, why),
+        **spread_columns(*arms.paired, why),
         **_clustered(arms, protocol, why),
     }
 

@@ -80,9 +80,9 @@ def _bootstrap(sums: Vector, sizes: Vector, seed: int, resamples: int) -> Estima
         return too_few(len(sums), LEAST_RESAMPLED, "cluster")
     if alike(sums / sizes, scale=max(1.0, float(np.max(np.abs(sums / sizes))))):
         return NotEstimable("clusters_alike")
-    drawn = resampled_means(np.column_stack([sums, sizes]), resamples, (seed, 0))
+    drawn = resampled_means(np.stack([sums, sizes]), resamples, (seed, 0))
     jackknifed = (np.sum(sums) - sums) / (np.sum(sizes) - sizes)
-    ratio = bca(drawn[:, 0] / drawn[:, 1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
+    ratio = bca(drawn[0] / drawn[1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
     return ratio if isinstance(ratio, NotEstimable) else exponential(ratio)
 
 

@@ -10,52 +10,80 @@ from functools import cache, lru_cache
 
 import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sparkray.stats.samples import Vector
 
 _NODES = 80
 _TAIL = 1e-18
+_MOST_SECANTS, _ROOT, _LEAST_CHANCE = 40, 1e-12, 1e-16
 # A normal deviate beyond it has a probability below 1e-18.
 _WIDEST_Z = 9.0
 
 
-def cdf(t: float, df: float, noncentrality: float) -> float:
+def cdf(t: ArrayLike, df: float, noncentrality: ArrayLike) -> Vector:
     """P(T <= t) for T = (Z + noncentrality) / S, Z standard normal, S^2 a chi-square of df over df, independent.
 
     Whichever of Z and S varies less, in units of t, is integrated out by its own distribution function and the other by
     Gauss-Legendre quadrature, so the integrand is smooth whatever the size of t. Error below 1e-10.
 
     Args:
-        t: Finite.
+        t: Finite, of any shape.
         df: Degrees of freedom, at least 1.
-        noncentrality: Finite.
+        noncentrality: Finite, one each or one for all.
     """
-    if t < 0:
-        return 1.0 - cdf(-t, df, -noncentrality)
-    inner = _over_chi if t <= math.sqrt(2 * df) else _over_normal
-    return min(1.0, max(0.0, inner(t, df, noncentrality)))
+    values, centres = np.broadcast_arrays(np.asarray(t, np.float64), np.asarray(noncentrality, np.float64))
+    below = values < 0
+    values, centres = np.abs(values), np.where(below, -centres, centres)
+    near, found = values <= math.sqrt(2 * df), np.empty(values.shape)
+    for inner, places in ((_over_chi, near), (_over_normal, ~near)):
+        found[places] = np.clip(inner(values[places, None], df, centres[places, None]), 0.0, 1.0)
+    return np.asarray(np.where(below, 1 - found, found))
 
 
-def interval(t: float, df: float, level: float = 0.95) -> tuple[float, float]:
+def interval(t: ArrayLike, df: float, level: float = 0.95) -> tuple[Vector, Vector]:
     """The noncentralities that an observed t does not contradict: the distribution function inverted.
 
     Cumming and Finch (2001), "A primer on the understanding, use, and calculation of confidence intervals that are based
-    on central and noncentral distributions". The bounds leave (1 - level) / 2 in each tail.
+    on central and noncentral distributions". The bounds leave (1 - level) / 2 in each tail. At least 2 degrees of freedom.
     """
     tail = (1 - level) / 2
     return _noncentrality(t, df, 1 - tail), _noncentrality(t, df, tail)
 
 
-def _noncentrality(t: float, df: float, probability: float) -> float:
-    """The noncentrality under which P(T <= t) is that probability, by bracketing and Brent's method."""
-    deviate, spread = float(scipy.special.ndtri(probability)), math.sqrt(1 + t * t / (2 * df))
-    near = t - deviate * spread  # Johnson and Welch's (1940) normal approximation
-    low, high, step = near - spread / 4, near + spread / 4, spread / 2
-    while cdf(t, df, low) < probability:
-        low, step = low - step, step * 2
-    while cdf(t, df, high) > probability:
-        high, step = high + step, step * 2
-    return float(scipy.optimize.brentq(lambda nc: cdf(t, df, nc) - probability, low, high, xtol=1e-12, rtol=1e-12))
+def _noncentrality(t: ArrayLike, df: float, probability: float) -> Vector:
+    """The noncentrality under which P(T <= t) is that probability."""
+    values = np.asarray(t, np.float64)
+    spread = np.sqrt(1 + values * values / (2 * df))
+    near = values - scipy.special.ndtri(probability) * spread  # Johnson and Welch's (1940) normal approximation
+    return root(lambda centre: cdf(values, df, centre), probability, near, near + spread / 8)
+
+
+def root(chance: Callable[[Vector], Vector], probability: float, first: ArrayLike, second: ArrayLike) -> Vector:
+    """Where a chance is that probability, by secants of normal deviates, in which a tail is nearly a straight line.
+
+    Args:
+        chance: Rises or falls; shape to the same shape.
+        probability: Between 0 and 1.
+        first: Near to the place, of any shape.
+        second: As near, another.
+    """
+    wanted = float(scipy.special.ndtri(probability))
+
+    def deviate(places: Vector) -> Vector:  # a chance that is rounded to 0 or 1 has a finite one
+        return np.asarray(scipy.special.ndtri(np.clip(chance(places), _LEAST_CHANCE, 1 - _LEAST_CHANCE)) - wanted)
+
+    before, now = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    most, off_before = 16 * np.abs(now - before), deviate(before)
+    for _ in range(_MOST_SECANTS):
+        off = deviate(now)
+        rise = off - off_before
+        step = np.where(rise == 0, 0.0, -off * (now - before) / np.where(rise == 0, 1.0, rise))
+        step = np.clip(step, -most, most)
+        before, off_before, now = now, off, now + step
+        if np.all(np.abs(step) <= _ROOT * (1 + np.abs(now))):
+            break
+    return np.asarray(now)
 
 
 def over_deviation(function: Callable[[Vector], Vector], df: float, most: float = math.inf) -> float:
@@ -96,24 +124,19 @@ def _range(df: float) -> tuple[float, float]:
     return math.sqrt(2 * float(low) / df), math.sqrt(2 * float(high) / df)
 
 
-def _over_chi(t: float, df: float, noncentrality: float) -> float:
-    return over_deviation(lambda s: np.asarray(scipy.special.ndtr(t * s - noncentrality)), df)
+def _over_chi(t: Vector, df: float, noncentrality: Vector) -> Vector:
+    places, weights = _deviations(df)
+    return np.asarray(scipy.special.ndtr(t * places - noncentrality) @ weights)
 
 
-def _over_normal(t: float, df: float, noncentrality: float) -> float:
-    low = min(max(-noncentrality, -_WIDEST_Z), _WIDEST_Z)
-
-    def integrand(z: Vector) -> Vector:
-        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-        return np.asarray(density * scipy.special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2))
-
-    return float(scipy.special.ndtr(-noncentrality)) + _integral(integrand, low, _WIDEST_Z)
-
-
-def _integral(integrand: Callable[[Vector], Vector], low: float, high: float) -> float:
+def _over_normal(t: Vector, df: float, noncentrality: Vector) -> Vector:
     nodes, weights = _legendre()
-    half = (high - low) / 2
-    return half * float(weights @ integrand(low + half * (nodes + 1)))
+    low = np.clip(-noncentrality, -_WIDEST_Z, _WIDEST_Z)
+    half = (_WIDEST_Z - low) / 2
+    z = low + half * (nodes + 1)
+    density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    chances = density * scipy.special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2)
+    return np.asarray(scipy.special.ndtr(-noncentrality[:, 0]) + half[:, 0] * (chances @ weights))
 
 
 @cache

@@ -1,15 +1,18 @@
 """Sign-flip permutation test of paired arms, which assumes nothing but the randomisation of arms inside blocks."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Values, Vector, paired_logs
+from sparkray.stats.samples import Values, Vector, paired_logs, together
 
 DRAWS = 10_000
 EXACT_UP_TO = 14
 _LEAST = 2
+# Comparisons whose arrangements are in memory together.
+_AT_ONCE = 64
 # Relative: two arrangements with the same sum in exact arithmetic count as equal.
 _TOLERANCE = 1e-10
 
@@ -34,15 +37,28 @@ def sign_flip(
     Returns:
         With all arrangements no smaller than 2 / 2**n, with draws no smaller than 1 / (draws + 1).
     """
-    logs = paired_logs(a, b, _LEAST)
-    if isinstance(logs, NotEstimable):
-        return logs
-    bound = abs(float(np.sum(logs))) - _TOLERANCE * float(np.sum(np.abs(logs)))
-    if len(logs) <= exact_up_to:
-        sums = _all_signs(len(logs)) @ logs
-        return float(np.mean(np.abs(sums) >= bound))
-    sums = _drawn_signs(len(logs), draws, seed) @ logs
-    return (int(np.sum(np.abs(sums) >= bound)) + 1) / (draws + 1)
+    return sign_flips([(a, b)], seed=seed, draws=draws, exact_up_to=exact_up_to)[0]
+
+
+def sign_flips(
+    pairs: Sequence[tuple[Values, Values]], *, seed: int = 0, draws: int = DRAWS, exact_up_to: int = EXACT_UP_TO
+) -> list[float | NotEstimable]:
+    """`sign_flip` of many pairs of arms at once."""
+
+    def checked(a: Values, b: Values) -> tuple[Vector] | NotEstimable:
+        logs = paired_logs(a, b, _LEAST)
+        return logs if isinstance(logs, NotEstimable) else (logs,)
+
+    def tested(logs: Vector) -> list[float]:
+        exact = logs.shape[1] <= exact_up_to
+        added = 0 if exact else 1
+        signs = _all_signs(logs.shape[1]) if exact else _drawn_signs(logs.shape[1], draws, seed)
+        bounds = np.abs(np.sum(logs, axis=1)) - _TOLERANCE * np.sum(np.abs(logs), axis=1)
+        parts = (slice(start, start + _AT_ONCE) for start in range(0, len(logs), _AT_ONCE))
+        extreme = [np.count_nonzero(np.abs(logs[at] @ signs.T) >= bounds[at, None], axis=1) for at in parts]
+        return [(count + added) / (len(signs) + added) for count in np.concatenate(extreme).tolist()]
+
+    return together([checked(a, b) for a, b in pairs], tested)
 
 
 @lru_cache(maxsize=4)

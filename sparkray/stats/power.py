@@ -6,10 +6,12 @@ Power of the equivalence verdict is `sparkray.stats.paired.tost_power`.
 import math
 from functools import lru_cache
 
+import numpy as np
 import scipy
+from numpy.typing import ArrayLike
 
 from sparkray.stats import NotEstimable, noncentral
-from sparkray.stats.samples import least_n, too_few
+from sparkray.stats.samples import Vector, least_n, too_few
 
 _LEAST = 2
 _LARGEST_LOG = 50.0
@@ -30,7 +32,7 @@ def two_sample_power(d: float, n_a: int, n_b: int | None = None, *, alpha: float
     other = n_a if n_b is None else n_b
     if min(n_a, other) < _LEAST:
         raise ValueError(f"n_a {n_a}, n_b {other}: at least {_LEAST}")
-    return _two_sided(d * math.sqrt(n_a * other / (n_a + other)), n_a + other - 2, alpha)
+    return float(two_sided_power(d * math.sqrt(n_a * other / (n_a + other)), n_a + other - 2, alpha))
 
 
 def paired_power(ratio: float, sd_log: float, n: int, *, alpha: float = 0.05) -> float:
@@ -47,7 +49,7 @@ def paired_power(ratio: float, sd_log: float, n: int, *, alpha: float = 0.05) ->
     """
     if n < _LEAST or ratio <= 0 or sd_log <= 0:
         raise ValueError(f"n {n}, ratio {ratio}, sd_log {sd_log}: n at least {_LEAST}, others above 0")
-    return _two_sided(math.log(ratio) / sd_log * math.sqrt(n), n - 1, alpha)
+    return float(two_sided_power(math.log(ratio) / sd_log * math.sqrt(n), n - 1, alpha))
 
 
 def two_sample_runs(d: float, *, power: float = 0.80, alpha: float = 0.05) -> int | None:
@@ -80,16 +82,15 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
     return math.expm1(log) if log < _LARGEST_LOG else NotEstimable("too_noisy")
 
 
-def _two_sided(noncentrality: float, df: int, alpha: float) -> float:
+def two_sided_power(noncentrality: ArrayLike, df: int, alpha: float = 0.05) -> Vector:
+    """Power of a two-sided t test by its noncentrality, of any shape."""
     critical = float(scipy.special.stdtrit(df, 1 - alpha / 2))
     above = 1.0 - noncentral.cdf(critical, df, noncentrality)
-    return min(1.0, above + noncentral.cdf(-critical, df, noncentrality))
+    return np.minimum(1.0, above + noncentral.cdf(-critical, df, noncentrality))
 
 
 @lru_cache(maxsize=256)
 def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     """The noncentrality at which the two-sided t test has that power."""
-    high = 4.0
-    while _two_sided(high, df, alpha) < power:
-        high *= 2
-    return float(scipy.optimize.brentq(lambda nc: _two_sided(nc, df, alpha) - power, 0.0, high, xtol=1e-12, rtol=1e-12))
+    near = float(scipy.special.stdtrit(df, 1 - alpha / 2) + scipy.special.ndtri(power))
+    return float(noncentral.root(lambda place: two_sided_power(place, df, alpha), power, near, near + 0.1))

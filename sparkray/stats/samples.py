@@ -6,6 +6,7 @@ A check that fails is an answer (`NotEstimable`), not an error: a study with a f
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import scipy
@@ -15,6 +16,7 @@ from sparkray.stats import NotEstimable
 
 Vector = NDArray[np.float64]
 Values = Sequence[float] | Vector
+T = TypeVar("T")
 _LARGEST = 1e75
 # Beyond these the square of a ratio of differences may leave the range of a double.
 _SMALLEST = 1 / _LARGEST
@@ -89,6 +91,27 @@ def paired_logs(a: Values, b: Values, least: int = 2) -> Vector | NotEstimable:
     """The log ratios ln(b/a), shape (pairs,), of two arms whose values of one block are at the same place."""
     arms = two_samples(a, b, least, positive=True, paired=True)
     return arms if isinstance(arms, NotEstimable) else np.asarray(np.log(arms[1]) - np.log(arms[0]), dtype=np.float64)
+
+
+def together(
+    samples: Sequence[tuple[Vector, ...] | NotEstimable], compute: Callable[..., Sequence[T]]
+) -> list[T | NotEstimable]:
+    """What is computed of each sample: those whose vectors have the same lengths at once, as NumPy takes as long for one.
+
+    Args:
+        samples: One vector or several each, or why a sample is none, which is then its result.
+        compute: Takes a matrix for each vector, a row a sample, and gives a result a row.
+    """
+    places: dict[tuple[int, ...], list[int]] = {}
+    found: list[T | NotEstimable] = [one if isinstance(one, NotEstimable) else NotEstimable("") for one in samples]
+    for place, one in enumerate(samples):
+        if not isinstance(one, NotEstimable):
+            places.setdefault(tuple(map(len, one)), []).append(place)
+    for alike_long in places.values():
+        matrices = [np.stack(vectors) for vectors in zip(*(samples[place] for place in alike_long), strict=True)]
+        for place, result in zip(alike_long, compute(*matrices), strict=True):
+            found[place] = result
+    return found
 
 
 def t_interval(value: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:

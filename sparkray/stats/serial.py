@@ -3,24 +3,26 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.reasons import coded
-from sparkray.stats.samples import Estimate, Values, Vector, alike, median, sample
+from sparkray.stats.samples import Estimate, Values, Vector, alike, median, sample, together
 
 _LEAST_LAG = 5
 _MOST_LAG = 0.95
 LEAST_WORTH = 10
 TOO_FEW = coded("effective_few", least=LEAST_WORTH)
 _LEAST_DRIFT = 4
-# Numbers of values for which p of Kendall's tau is exact, where none are alike.
-_LEAST_EXACT, _MOST_EXACT = 2, 33
-# Above as many values the matrix of their signs is no faster than SciPy.
-_MOST_SIGNS = 64
+# Up to so many values, none alike, p of Kendall's tau is exact.
+_MOST_EXACT = 33
+# Above as many values the matrix of their signs is no faster than SciPy; above the next it takes too much memory.
+_MOST_SIGNS, _MOST_PAIRED = 64, 1000
+# Differences of pairs of values that are in memory at once, twice over.
+_MOST_PAIRS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,16 @@ def drift(values: Values, order: Values | None = None, level: float = 0.95) -> D
         order: When each was measured, e.g. its position in the study; 0, 1, 2 ... by default. In any order itself.
         level: Confidence of the interval.
     """
+    return drifts([(values, order)], level)[0]
+
+
+def drifts(series: Sequence[tuple[Values, Values | None]], level: float = 0.95) -> list[Drift | NotEstimable]:
+    """`drift` of many series, each with its order, at once."""
+    return together([_series(values, order) for values, order in series], partial(_drifts, level=level))
+
+
+def _series(values: Values, order: Values | None) -> tuple[Vector, Vector] | NotEstimable:
+    """Values in order, and their places; or why there is no trend of them."""
     checked = sample(values, _LEAST_DRIFT)
     places = np.arange(len(values), dtype=np.float64) if order is None else sample(order, _LEAST_DRIFT)
     if isinstance(checked, NotEstimable):
@@ -127,16 +139,32 @@ def drift(values: Values, order: Values | None = None, level: float = 0.95) -> D
         return NotEstimable.of("unequal_places", n=len(checked), places=len(places))
     if alike(checked) or alike(places):
         return NotEstimable("all_alike") if alike(checked) else NotEstimable("all_alike").at("order")
-    middle = median(checked)
-    if middle == 0:
+    if median(checked) == 0:
         return NotEstimable("median_0")
-    slope, low, high = (bound / middle * 100 for bound in _theil_sen(places, checked, level))
-    return Drift(len(checked), Estimate(slope, min(low, high), max(low, high)), _kendall_p(places, checked))
+    return (checked, places) if order is None else (checked[np.argsort(places)], np.sort(places))
+
+
+def _drifts(values: Vector, places: Vector, *, level: float) -> list[Drift]:
+    at_once = max(1, _MOST_PAIRS // values.shape[1] ** 2)
+    parts = [slice(start, start + at_once) for start in range(0, len(values), at_once)]
+    trends = [_trends(values[part], places[part], level) for part in parts]
+    slopes, ps = (np.concatenate(found) for found in zip(*trends, strict=True))
+    pct = slopes / np.array([[median(row)] for row in values]) * 100
+    ends = np.sort(pct[:, 1:], axis=1)
+    return [
+        Drift(values.shape[1], Estimate(slope, low, high), p)
+        for slope, (low, high), p in zip(pct[:, 0].tolist(), ends.tolist(), ps.tolist(), strict=True)
+    ]
 
 
 def trend_p(values: Vector) -> float:
     """Two-sided p of Kendall's tau between order and value, of at least 3 values; 1 where all are alike."""
-    return 1.0 if alike(values) else _kendall_p(np.arange(len(values), dtype=np.float64), values)
+    if alike(values):
+        return 1.0
+    places = np.arange(len(values), dtype=np.float64)
+    if len(values) > _MOST_PAIRED:
+        return float(scipy.stats.kendalltau(places, values).pvalue)
+    return float(_kendall_p(values[None, :], places[None, :])[0])
 
 
 def may_trend(values: Vector, level: float) -> bool:
@@ -155,45 +183,65 @@ def may_trend(values: Vector, level: float) -> bool:
     return variance > 0 and 2 * float(scipy.special.ndtr(-abs(s) / math.sqrt(variance))) <= 10 * level**0.6
 
 
-def _theil_sen(places: Vector, values: Vector, level: float) -> tuple[float, float, float]:
-    """The median slope and the ends of its interval: `scipy.stats.theilslopes`, whose checks take ten times as long."""
-    across, up = np.subtract.outer(places, places), np.subtract.outer(values, values)
-    slopes = np.sort(up[across > 0] / across[across > 0])
-    n = len(values)
-    variance = (n * (n - 1) * (2 * n + 5) - _tied(places) - _tied(values)) / 18
-    if variance < 0:
-        return float(np.median(slopes)), math.nan, math.nan
-    reach = float(scipy.special.ndtri((1 - level) / 2)) * math.sqrt(variance)
-    low = max(round((len(slopes) + reach) / 2) - 1, 0)
-    high = min(round((len(slopes) - reach) / 2), len(slopes) - 1)
-    return float(np.median(slopes)), float(slopes[low]), float(slopes[high])
+def _trends(values: Vector, places: Vector, level: float) -> tuple[Vector, Vector]:
+    """Of each row, its places ascending: the median slope and the ends of its interval, shape (rows, 3), and Kendall's p.
+
+    As `scipy.stats.theilslopes` and `kendalltau`, one row at a time, whose checks take longer.
+    """
+    n, row = values.shape[1], np.arange(len(values))
+    across, up = _later_less_earlier(places), _later_less_earlier(values)
+    there = across > 0
+    slopes = np.sort(np.where(there, up, np.nan) / np.where(there, across, 1.0), axis=1)  # NaN comes last
+    count = np.count_nonzero(there, axis=1)
+    variance = (n * (n - 1) * (2 * n + 5) - _ties(places)[:, 2] - _ties(values)[:, 2]) / 18
+    with np.errstate(invalid="ignore"):
+        reach = float(scipy.special.ndtri((1 - level) / 2)) * np.sqrt(variance)
+    known = np.nan_to_num(reach)
+    low = np.maximum(np.round((count + known) / 2).astype(np.int64) - 1, 0)
+    high = np.minimum(np.round((count - known) / 2).astype(np.int64), count - 1)
+    middle = (slopes[row, (count - 1) // 2] + slopes[row, count // 2]) / 2
+    ends = [np.where(variance < 0, np.nan, slopes[row, end]) for end in (low, high)]
+    return np.column_stack([middle, *ends]), _kendall_p(values, places)
 
 
-def _tied(values: Vector) -> int:
-    """What ties take from 18 times the variance of Kendall's S: the sum of t(t - 1)(2t + 5) over groups of t."""
-    counts = np.unique(values, return_counts=True)[1]
-    return int((counts * (counts - 1) * (2 * counts + 5)).sum())
+def _later_less_earlier(rows: Vector) -> Vector:
+    """The differences of all pairs of each row, shape (rows, pairs)."""
+    first, second = np.triu_indices(rows.shape[1], 1)
+    return np.asarray(rows[:, second] - rows[:, first])
 
 
-def _kendall_p(places: Vector, values: Vector) -> float:
-    """The two-sided p of `scipy.stats.kendalltau`: without ties exact up to 33 values, from a distribution that is kept."""
-    n = len(values)
-    if n > _MOST_EXACT or n <= _LEAST_EXACT or len(np.unique(values)) < n or len(np.unique(places)) < n:
-        return float(scipy.stats.kendalltau(places, values).pvalue)
-    in_order = values[np.argsort(places)]
-    discordant = int(np.tril(np.subtract.outer(in_order, in_order) < 0, -1).sum())
-    fewer = min(discordant, n * (n - 1) // 2 - discordant)
-    if 4 * fewer == n * (n - 1):
-        return 1.0
-    return min(1.0, 2.0 * float(np.sum(_orders(n)[: fewer + 1])) / math.factorial(n))
+def _ties(rows: Vector) -> Vector:
+    """Of each row the sums over groups of t alike values: t(t - 1)/2, t(t - 1)(t - 2), t(t - 1)(2t + 5)."""
+    found, ordered = np.zeros((len(rows), 3)), np.sort(rows, axis=1)
+    for place in np.flatnonzero(np.any(ordered[:, 1:] == ordered[:, :-1], axis=1)):
+        t = np.unique(rows[place], return_counts=True)[1]
+        found[place] = [np.sum(t * (t - 1)) / 2, np.sum(t * (t - 1) * (t - 2)), np.sum(t * (t - 1) * (2 * t + 5))]
+    return found
+
+
+def _kendall_p(values: Vector, places: Vector) -> Vector:
+    """The two-sided p of Kendall's tau of each row: exact without ties up to 33 values, else by the normal distribution."""
+    n, m = values.shape[1], values.shape[1] * (values.shape[1] - 1)
+    of_values, of_places = _ties(values), _ties(places)
+    order = np.sign(_later_less_earlier(values)) * np.sign(_later_less_earlier(places))
+    concordant, discordant = (np.count_nonzero(order == sign, axis=1) for sign in (1, -1))
+    variance = (m * (2 * n + 5) - of_values[:, 2] - of_places[:, 2]) / 18
+    variance += 2 * of_values[:, 0] * of_places[:, 0] / m + of_values[:, 1] * of_places[:, 1] / (9 * m * (n - 2))
+    p = 2 * scipy.special.ndtr(-np.abs(concordant - discordant) / np.sqrt(variance))
+    fewer = np.minimum(concordant, discordant)
+    untied = concordant + discordant == m // 2
+    if n <= _MOST_EXACT:
+        exact = np.where(4 * fewer == m, 1.0, np.minimum(1.0, 2 * _chances(n)[fewer]))
+        return np.where(untied, exact, p)
+    return np.where(untied & (fewer == 0), 2 / math.factorial(n), p)
 
 
 @lru_cache(maxsize=_MOST_EXACT)
-def _orders(n: int) -> Vector:
-    """How many orders of n values have 0, 1, 2 ... discordant pairs (Kendall 1970, "Rank Correlation Methods")."""
+def _chances(n: int) -> Vector:
+    """The chance that an order of n values has at most 0, 1, 2 ... discordant pairs (Kendall 1970, "Rank Correlation")."""
     counts = np.zeros(n * (n - 1) // 2 + 1)
     counts[:2] = 1.0
     for size in range(3, n + 1):
         counts = np.cumsum(counts)
         counts[size:] -= counts[:-size].copy()
-    return counts
+    return np.asarray(np.cumsum(counts) / math.factorial(n))

@@ -1,7 +1,8 @@
 """Do two arms differ in their spread?
 
 An optimisation may leave the mean and steady the runs. Independent arms: Levene's test in the form of Brown and Forsythe, by
-SciPy. Arms paired by block: Pitman and Morgan, which SciPy does not have.
+hand because SciPy's takes 0.4 ms and `scipy.stats` half a second to import. Arms paired by block: Pitman and Morgan, which
+SciPy does not have.
 """
 
 import math
@@ -37,7 +38,11 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     distances = [np.abs(arm - median(arm)) for arm in arms]
     if all(alike(each, scale=float(np.max(np.abs(arm)))) for each, arm in zip(distances, arms, strict=True)):
         return NotEstimable("equally_far")
-    return float(scipy.stats.levene(*arms).pvalue)
+    n = sum(map(len, arms))
+    means, middle = [float(np.mean(each)) for each in distances], float(np.mean(np.concatenate(distances)))
+    between = sum(len(each) * (mean - middle) ** 2 for each, mean in zip(distances, means, strict=True))
+    within = sum(float(np.sum((each - mean) ** 2)) for each, mean in zip(distances, means, strict=True))
+    return float(scipy.special.fdtrc(1, n - 2, (n - 2) * between / within)) if within else 0.0
 
 
 def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpreadRatio | NotEstimable:

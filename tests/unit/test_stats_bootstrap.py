@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import bca, ratio_of_means, resampled_means
+from sparkray.stats.bootstrap import bca, ratio_of_means, ratios_of_means, resampled_means
 from sparkray.stats.samples import Estimate
 
 RNG = np.random.default_rng(77)
@@ -95,10 +95,21 @@ def test_a_large_sample_is_resampled_in_parts() -> None:
     assert np.std(drawn) == pytest.approx(np.std(values) / 50, rel=0.1)
 
 
-def test_the_values_of_a_row_are_drawn_together() -> None:
+def test_the_same_places_are_drawn_of_every_sample() -> None:
     values = RNG.normal(50, 2, 12)
-    drawn = resampled_means(np.column_stack([values, 3 * values]), 50, (3, 0))
-    assert drawn[:, 1] == pytest.approx(3 * drawn[:, 0], rel=1e-12)
+    drawn = resampled_means(np.stack([values, 3 * values]), 50, (3, 0))
+    assert drawn[1] == pytest.approx(3 * drawn[0], rel=1e-12)
+
+
+def test_many_pairs_at_once_have_the_intervals_of_each_alone() -> None:
+    arms = [RNG.lognormal(3, 0.3, n) for n in (12, 12, 25, 12, 3, 12)]
+    pairs = [(a, b) for a in arms for b in arms] + [([1.0], [2.0]), ([0.0, 1, 2], [1.0, 2, 3])]
+    alone = [ratio_of_means(a, b, resamples=500) for a, b in pairs]
+    for one, other in zip(ratios_of_means(pairs, resamples=500), alone, strict=True):
+        if isinstance(other, NotEstimable):
+            assert one == other
+        else:
+            assert estimated(one) == pytest.approx(estimated(other), rel=1e-12)
 
 
 def test_resamples_on_one_side_measure_no_bias() -> None:

@@ -44,7 +44,7 @@ ONE_SAMPLE: dict[str, Callable[[Any], object]] = {
     "outlying": outlying,
 }
 TWO_SAMPLES: dict[str, Callable[[Any, Any], object]] = {
-    "independent": partial(independent, resamples=FEW),
+    "independent": independent,
     "ratio_of_means": partial(resampling.ratio_of_means, resamples=FEW),
     "cohen": cohen,
     "brown_forsythe": brown_forsythe,
