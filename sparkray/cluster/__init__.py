@@ -214,6 +214,8 @@ def _own(settings: Mapping[str, Any], folder: Path, *, dashboard: bool) -> Itera
         silent()
         yield start(lambda: ray.init(**settings, **own), address=str(settings["address"]), origin="")
     finally:
+        if worker._global_node is not None:  # noqa: SLF001 - as above
+            Pulse.of_node(worker._global_node).end_where_lost()  # noqa: SLF001 - as above
         ray.shutdown()
         _end_processes_of(str(folder))
         if before is None:

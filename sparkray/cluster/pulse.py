@@ -1,7 +1,10 @@
 """Whether the processes live that a Ray of our own cannot work without; Ray itself notices late, or ends this process."""
 
+import os
+import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,13 @@ class Pulse:
                 self._stopped.pop(pid, None)
             elif time.monotonic() - self._stopped.setdefault(pid, time.monotonic()) > _SILENT_S:
                 raise RayLostError(f"Ray's {name} (process {pid}) has not answered for {_SILENT_S:g} s: it is stopped")
+
+    def end_where_lost(self) -> None:
+        """End all of them where one is dead or stopped: Ray would wait for it, at its own end, for ever."""
+        if any(not process_start(pid) or is_stopped(pid) for pid, _ in self.processes.values()):
+            for pid, _ in self.processes.values():
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def is_stopped(pid: int) -> bool:

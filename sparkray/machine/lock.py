@@ -31,6 +31,8 @@ from sparkray.units import KIB
 LOCK_FOLDER = Path("/run/lock")
 _FALLBACK_FOLDER = Path("/tmp")  # noqa: S108 - every user must find the lock
 _POLL_S = 0.2
+# Each question stays in the holder's queue: one a minute, or a waiting sweep would fill it.
+_BACKLOG, _ASK_S = 4096, 60.0
 _NOTE_BYTES = 64 * KIB
 MACHINE = "machine"
 
@@ -70,6 +72,7 @@ class MachineLock:
     def __init__(self, keys: tuple[str, ...] = (MACHINE,), folder: Path | None = None) -> None:
         self.keys = tuple(sorted(keys))
         self.folder = folder or lock_folder()
+        self._asked: dict[str, tuple[float, int]] = {}
         self._scope = f"-{self.folder.stat().st_dev}-{self.folder.stat().st_ino}" if folder else ""
 
     def _file(self, key: str) -> Path:
@@ -157,7 +160,7 @@ class MachineLock:
                     if error.errno == errno.EADDRINUSE:
                         return None
                     raise HostError(f"the lock {self._name(key)[1:]} cannot be taken: {error.strerror}") from None
-                name.listen(1)  # so that others can ask the kernel who holds it
+                name.listen(_BACKLOG)  # so that others can ask the kernel who holds it
             return stack.pop_all()
 
     def _name(self, key: str) -> str:
@@ -170,10 +173,18 @@ class MachineLock:
         )
         holder = self.holder(key) or others
         if holder is None or not holder.is_alive():
-            pid = _listener(self._name(key))
+            pid = self._pid(key)
             return f"{f'process {pid} measures; ' if pid else ''}{self._file(key)} is locked"
         what = f", run {holder.run}" if holder.run else ""
         return f"process {holder.pid} of user id {holder.user} is measuring{what} into {holder.dataset or 'a dataset'}"
+
+    def _pid(self, key: str) -> int:
+        """Pid of whoever holds a key, as the kernel knows it; 0 where it cannot be seen from here."""
+        asked, pid = self._asked.get(key, (-_ASK_S, 0))
+        if time.monotonic() - asked >= _ASK_S or (pid and not process_start(pid)):
+            pid = _listener(self._name(key))
+            self._asked[key] = time.monotonic(), pid
+        return pid
 
     def note(self, run: str, dataset: str = "") -> None:
         """Record the run that starts under the lock."""

@@ -60,6 +60,10 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
 
         click.echo(error_text(error), err=True)
         return error.exit_status
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):  # which click makes a status of its own of
+            raise
+        return 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

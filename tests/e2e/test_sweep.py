@@ -1,16 +1,13 @@
 """The command line as a user meets it: real Ray, real Docker, real chroot, and mostly the double for speed."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from sweeping import DOUBLE, NOTHING, actor_pid, await_true, command, remains, sparkray, under_way
+from sweeping import DOUBLE, NOTHING, command, remains, sparkray
 
 OUTPUT_TOKENS = 12
 
@@ -129,69 +126,6 @@ def test_a_printed_docker_line_can_be_pasted(real, tmp_path):
 
     shutil.rmtree(out.parent)
     assert remains(real[0]) == NOTHING
-
-
-def test_ctrl_c_marks_the_run_and_cleans_up(tmp_path):
-    driver = subprocess.Popen(
-        command(
-            "baseline",
-            "--runs",
-            "2",
-            "--yes",
-            *DOUBLE,
-            "--set",
-            "engine.tokens_per_s=20",
-            "--results-dir",
-            str(tmp_path),
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    assert await_true(lambda: under_way(tmp_path), 90)
-    time.sleep(0.5)
-    began = time.monotonic()
-    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole foreground group gets it
-    out, err = driver.communicate(timeout=60)
-    assert driver.returncode == 130, err
-    assert "interrupted" in err
-    assert "Traceback" not in out + err
-    assert time.monotonic() - began < 30
-    rows = pl.read_parquet(tmp_path / "local/runs/*.parquet")
-    assert rows["status"].to_list() == ["interrupted"]
-    assert rows["reason"].to_list() == ["stopped while the engine ran"]
-    assert remains(tmp_path) == NOTHING
-
-
-def test_a_lost_runner_is_replaced(tmp_path):
-    driver = subprocess.Popen(
-        command(
-            "baseline",
-            "--runs",
-            "1",
-            "--yes",
-            *DOUBLE,
-            "--set",
-            "engine.tokens_per_s=100",
-            "--results-dir",
-            str(tmp_path),
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-    assert await_true(lambda: under_way(tmp_path) and actor_pid(driver.pid) is not None, 90)
-    os.kill(actor_pid(driver.pid), signal.SIGKILL)
-    out, _ = driver.communicate(timeout=120)
-    assert driver.returncode == 0, out
-    assert "starting another" in out
-    rows = pl.read_parquet(tmp_path / "local/runs/*.parquet")
-    assert sorted(rows["status"].to_list()) == ["interrupted", "ok", "ok"]
-    assert rows.filter(pl.col("status") == "interrupted")["reason"][0] == "sparkray died during the run"
-    assert remains(tmp_path) == NOTHING
 
 
 def test_two_sweeps_never_overlap(tmp_path):

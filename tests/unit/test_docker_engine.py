@@ -2,7 +2,11 @@
 
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -112,3 +116,23 @@ def test_an_engine_of_another_machine_is_refused_by_what_names_it(tmp_path: Path
     ):
         with pytest.raises(DockerError, match=f"{said}: sparkray measures processes of this machine"):
             local_endpoint(variables)
+
+
+@pytest.mark.root
+def test_a_socket_of_somebody_else_is_refused_as_such(tmp_path: Path) -> None:
+    """As nobody, at root's socket."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming nobody needs root")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as server:
+        Path(folder).chmod(0o755)
+        server.bind(f"{folder}/d.sock")
+        Path(f"{folder}/d.sock").chmod(0o600)
+        code = (
+            "import os\nfrom sparkray.errors import DockerError\nfrom sparkray.docker_engine import connect\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "try:\n    connect()\nexcept DockerError as error:\n    print(error)\n"
+        )
+        command = [sys.executable, "-c", code]
+        env = {**os.environ, "DOCKER_HOST": f"unix://{folder}/d.sock"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.startswith(f"no permission on the Docker socket unix://{folder}/d.sock. Run as root, or add")

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,28 +147,6 @@ def test_a_name_that_is_too_long_is_refused(capsys: pytest.CaptureFixture[str], 
     for words in (["status", "--results-dir", str(tmp_path / ("n" * 300))], ["status", str(tmp_path / ("n" * 300))]):
         assert main(words) in (2, 3)
         assert "unforeseen" not in capsys.readouterr().err
-
-
-def ended(command: str) -> subprocess.CompletedProcess[str]:
-    """`sparkray` in a shell, where `$S` stands for it."""
-    script = command.replace("$S", f"{sys.executable} -m sparkray.sweep")
-    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=120)
-
-
-@pytest.mark.parametrize(
-    ("command", "status", "said"),
-    [
-        ("$S engines >/dev/full", 3, "No space left on device"),
-        ("$S engines <&- >&- 2>&-", 0, ""),
-        ("$S engines | head -0", 0, ""),
-    ],
-)
-def test_what_the_system_refuses_is_no_defect(command: str, status: int, said: str) -> None:
-    done = ended(command)
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr
-    for word in ("Traceback", "unforeseen", "Exception ignored"):
-        assert word not in done.stderr
 
 
 @pytest.mark.parametrize(

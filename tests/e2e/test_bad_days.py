@@ -1,0 +1,347 @@
+"""The matrix of bad days: a fault, the moment at which it is played on a real sweep, and what must follow.
+
+`scripts/reliability.py` runs it and writes `docs/reliability.md`. Rows that take long run with SPARKRAY_SLOW=1.
+"""
+
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+from days import Played, Stage, at_once, kill, remove, stop
+
+NOW, PREPARING, RUNNING, WAITING = "before the first run", "while it prepares", "during a run", "while it waits"
+AGAIN = "the same command ends with every run"
+
+
+@dataclass(frozen=True)
+class Day:
+    """One row: the fault and when it is played, the exit status that follows, what is said, and what is true afterwards.
+
+    Attributes:
+        play: Plays it.
+        slow: Whether it runs with SPARKRAY_SLOW=1 alone.
+        sweep: Whether it takes the machine.
+        ends_s: The longest that the end may take after the fault.
+        leaves: Pattern of a message that allows it to leave something for the next start.
+        again: Whether the same command must then end with every run, none of them lost or doubled.
+    """
+
+    fault: str
+    when: str
+    status: int
+    said: tuple[str, ...]
+    play: Callable[[Stage], Played]
+    slow: bool = True
+    sweep: bool = True
+    ends_s: float = 240.0
+    leaves: str = ""
+    again: bool = False
+
+    @property
+    def must(self) -> str:
+        """What must follow, in words."""
+        words = [f"status {self.status}", *(f"“{text}”" for text in self.said)]
+        words += [f"within {self.ends_s:g} s"] if self.ends_s < 100 else []
+        return "; ".join([*words, *([AGAIN] if self.again else [])])
+
+
+def live(*arguments: str, at: str, act: Callable[[Stage, int], object]) -> Callable[[Stage], Played]:
+    """A sweep of the double in which `act` happens at a moment."""
+    return lambda stage: stage.live(*arguments, at=at, act=act)
+
+
+def sweep(*arguments: str, env: dict[str, str] | None = None, limits: str = "") -> Callable[[Stage], Played]:
+    """A sweep of the double from start to end."""
+    return lambda stage: stage.sweep(*arguments, env=env, limits=limits)
+
+
+def shell(script: str) -> Callable[[Stage], Played]:
+    """A command in a shell: `$S` is sparkray, `$R` a folder."""
+    return lambda stage: stage.shell(script)
+
+
+def engine_fault(name: str, *more: str) -> Callable[[Stage], Played]:
+    return sweep("--set", f"engine.fault={name}", "--set", "experiment.timeout_s=3", *more)
+
+
+def on_small_disk(mib: int, free_kib: int | None = None) -> Callable[[Stage], Played]:
+    def play(stage: Stage) -> Played:
+        stage.mount(mib)
+        if free_kib is not None:
+            ballast = stage.results.parent / "ballast"
+            ballast.write_bytes(bytes(shutil.disk_usage(ballast.parent).free - free_kib * 1024))
+            stage.before_again = ballast.unlink
+        return stage.sweep()
+
+    return play
+
+
+def with_dataset(spoil: Callable[[Path], object]) -> Callable[[Stage], Played]:
+    """A sweep into a folder that an earlier one made and somebody spoilt since."""
+
+    def play(stage: Stage) -> Played:
+        stage.sweep("--runs", "1")
+        spoil(stage.dataset)
+        return stage.sweep()
+
+    return play
+
+
+def newer(dataset: Path) -> None:
+    path = dataset / "dataset.json"
+    path.write_text(re.sub(r'"schema": "[^"]+"', '"schema": "999.0"', path.read_text()))
+
+
+def spoilt_spool(dataset: Path) -> None:
+    (dataset / "spool" / "x-1").mkdir()
+    (dataset / "spool" / "x-1" / "row.json").write_text("{")
+
+
+def no_folders(dataset: Path) -> None:
+    for name in ("spool", "samples", "checks"):
+        shutil.rmtree(dataset / name)
+
+
+REFUSED = "cannot be written: No space left"
+ORDERLY = {"status": 130, "ends_s": 16.0, "leaves": "ended at once", "again": True}
+DAYS = (
+    # what a shell and the system do to a program
+    Day(
+        "standard output on a full disk",
+        NOW,
+        3,
+        ("No space left on device",),
+        shell("$S engines >/dev/full"),
+        False,
+        False,
+    ),
+    Day("all three standard streams closed", NOW, 0, (), shell("$S engines <&- >&- 2>&-"), False, False),
+    Day(
+        "the reader of a pipe goes away", NOW, 0, (), shell("$S engines | head -0; exit ${PIPESTATUS[0]}"), False, False
+    ),
+    Day(
+        "5 files may be open",
+        NOW,
+        3,
+        ("cannot be loaded", "Too many open files"),
+        shell("ulimit -n 5; $S engines"),
+        False,
+        False,
+    ),
+    Day("the kernel's log given as results", NOW, 2, ("kmsg",), shell("$S audit /proc/kmsg"), sweep=False),
+    Day(
+        "a FIFO given as an experiment",
+        NOW,
+        2,
+        ("a FIFO",),
+        shell("mkfifo $R.f; $S plan --experiment $R.f"),
+        sweep=False,
+    ),
+    Day("10^19 runs", NOW, 2, ("--runs",), shell("$S plan --runs 10000000000000000000"), sweep=False),
+    Day("a colon in the results folder", NOW, 2, ("colon",), sweep("--results-dir", "/tmp/a:b"), sweep=False),
+    Day("an engine on another machine", NOW, 3, ("ssh://",), sweep(env={"DOCKER_HOST": "ssh://a@b"}), sweep=False),
+    Day(
+        "no Docker engine",
+        NOW,
+        3,
+        ("no Docker engine answers",),
+        sweep(env={"DOCKER_HOST": "unix:///no/docker.sock"}),
+        False,
+    ),
+    Day(
+        "RAY_ADDRESS at which nobody answers",
+        NOW,
+        3,
+        ("RAY_ADDRESS",),
+        sweep(env={"RAY_ADDRESS": "127.0.0.1:1"}),
+        ends_s=60,
+    ),
+    Day("TMPDIR that is not there", NOW, 3, ("TMPDIR",), sweep(env={"TMPDIR": "/no/such/folder"})),
+    Day("64 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 64"), again=True),
+    Day(
+        "a flag that this host cannot honour",
+        NOW,
+        3,
+        ("Leave --runtime=nonesuch out",),
+        sweep("--set", "docker.container_baseline.runtime=nonesuch"),
+    ),
+    Day(
+        "a cache that is a file",
+        NOW,
+        3,
+        ("cache",),
+        lambda stage: stage.sweep(env={"XDG_CACHE_HOME": stage.file("cache")}),
+    ),
+    # the disk
+    Day("results on a disk of 3 MiB", NOW, 3, ("is full",), on_small_disk(3), False),
+    Day("300 KiB left on the disk", NOW, 3, ("is full",), on_small_disk(24, 300), again=True),
+    # signals
+    Day(
+        "SIGTERM to the whole group",
+        RUNNING,
+        said=("interrupted",),
+        play=live(at="run", act=stop(signal.SIGTERM, group=True)),
+        slow=False,
+        **ORDERLY,
+    ),
+    Day(
+        "SIGINT, as by Ctrl-C",
+        RUNNING,
+        said=("interrupted",),
+        play=live(at="run", act=stop(signal.SIGINT, group=True)),
+        **ORDERLY,
+    ),
+    Day("SIGHUP", RUNNING, said=("interrupted",), play=live(at="run", act=stop(signal.SIGHUP)), **ORDERLY),
+    Day("SIGINT", PREPARING, said=("interrupted",), play=live(at="preflight", act=stop(signal.SIGINT)), **ORDERLY),
+    Day(
+        "SIGTERM while Ray starts",
+        NOW,
+        said=("interrupted",),
+        play=live(at="starting Ray", act=stop(signal.SIGTERM)),
+        **ORDERLY,
+    ),
+    Day(
+        "two SIGINT",
+        RUNNING,
+        said=("ended at once: a second signal",),
+        play=live(at="run", act=stop(signal.SIGINT, signal.SIGINT)),
+        **{**ORDERLY, "ends_s": 5.0},
+    ),
+    Day(
+        "SIGINT, and somebody else measures",
+        WAITING,
+        said=("interrupted",),
+        play=lambda stage: stage.behind_another(stop(signal.SIGINT)),
+        **ORDERLY,
+    ),
+    Day(
+        "SIGINT with the runner stopped (SIGSTOP)",
+        RUNNING,
+        said=(),
+        play=live(
+            "--set", "engine.fault=hang", at="run", act=at_once(kill("actor", signal.SIGSTOP), stop(signal.SIGINT))
+        ),
+        slow=False,
+        **{**ORDERLY, "again": False},
+    ),
+    Day(
+        "SIGINT with Docker silent",
+        RUNNING,
+        said=("Docker has not answered for 10 s",),
+        play=lambda stage: stage.silent_docker(stop(signal.SIGINT)),
+        **{**ORDERLY, "again": False},
+    ),
+    # deaths
+    Day("kill -9 of the driver", RUNNING, -9, (), live(at="run", act=kill("driver")), False, leaves="", again=True),
+    Day("kill -9 of the engine", RUNNING, 1, ("failed",), live(at="run", act=kill("engine")), again=True),
+    Day("kill -9 of the runner", PREPARING, 0, ("starting another",), live(at="preflight", act=kill("actor"))),
+    Day("kill -9 of the runner", RUNNING, 0, ("starting another",), live(at="run", act=kill("actor"))),
+    Day(
+        "kill -9 of Ray's GCS", PREPARING, 0, ("Ray's GCS", "another Ray"), live(at="preflight", act=kill("gcs_server"))
+    ),
+    Day("kill -9 of Ray's GCS", RUNNING, 0, ("Ray's GCS", "another Ray"), live(at="run", act=kill("gcs_server"))),
+    Day(
+        "kill -9 of Ray's raylet",
+        PREPARING,
+        0,
+        ("Ray's raylet", "another Ray"),
+        live(at="preflight", act=kill("raylet/raylet")),
+    ),
+    Day(
+        "kill -9 of Ray's raylet",
+        RUNNING,
+        0,
+        ("Ray's raylet", "another Ray"),
+        live(at="run", act=kill("raylet/raylet")),
+    ),
+    Day(
+        "Ray's GCS stopped (SIGSTOP)",
+        RUNNING,
+        0,
+        ("is stopped", "another Ray"),
+        live("--set", "engine.load_s=20", at="run", act=kill("gcs_server", signal.SIGSTOP)),
+    ),
+    # what somebody removes or leaves
+    Day("the spool folder removed", RUNNING, 0, ("somebody removed",), live(at="run", act=remove("spool"))),
+    Day("runs/ removed", RUNNING, 0, (), live(at="run", act=remove("runs"))),
+    Day("the whole dataset removed", RUNNING, 3, ("no dataset any more",), live(at="run", act=remove("")), again=True),
+    Day(
+        "the exported root file system removed",
+        RUNNING,
+        0,
+        (),
+        lambda stage: stage.live(at="run", act=lambda s, _: shutil.rmtree(s.export()), cache=True),
+    ),
+    Day("a spool that cannot be read", NOW, 0, ("set aside",), with_dataset(spoilt_spool)),
+    Day("folders that git drops", NOW, 0, (), with_dataset(no_folders)),
+    Day("a dataset of a newer schema", NOW, 2, ("newer sparkray", "--fresh"), with_dataset(newer)),
+    # engines
+    Day("the engine crashes", RUNNING, 1, ("std::bad_alloc", "2 failed"), engine_fault("crash", "--runs", "1")),
+    Day("the engine hangs", RUNNING, 1, ("after 3 s", "2 failed"), engine_fault("hang", "--runs", "1")),
+    Day(
+        "another model is loaded",
+        RUNNING,
+        1,
+        ("SHA-256",),
+        engine_fault("wrong_model", "--environments", "native", "--set", "experiment.max_attempts=2"),
+    ),
+    Day(
+        "a GGUF that is none",
+        NOW,
+        2,
+        ("is not a GGUF file",),
+        lambda stage: stage.real(stage.file("m.gguf", b"PK\x03\x04")),
+    ),
+    Day(
+        "a GGUF that is corrupt",
+        RUNNING,
+        1,
+        ("the engine ended with",),
+        lambda stage: stage.real(stage.file("m.gguf", b"GGUF" + bytes(4096))),
+    ),
+    # doors
+    Day("a cluster without the resource", NOW, 3, ("ray start --address=",), lambda stage: stage.on_empty_cluster()),
+    Day("a second sweep that sees no lock", WAITING, 3, ("busy",), lambda stage: stage.in_other_namespace()),
+)
+
+
+def _param(day: Day) -> object:
+    marks = [pytest.mark.slow] if day.slow else []
+    marks += [pytest.mark.docker, pytest.mark.root, pytest.mark.ray] if day.sweep else []
+    return pytest.param(day, id=f"{day.fault}, {day.when}", marks=marks)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        yield Stage(tmp_path, stack)
+
+
+@pytest.mark.parametrize("day", [_param(day) for day in DAYS])
+def test_a_bad_day(day: Day, stage: Stage) -> None:
+    played = day.play(stage)
+    assert played.status == day.status, played.text
+    assert [text for text in day.said if text not in played.text] == [], played.text
+    for word in ("Traceback", "unforeseen", "Exception ignored", "(raylet)"):
+        assert word not in played.text
+    assert played.took_s <= day.ends_s, played.text
+    if not day.sweep:
+        return
+    if day.status != -signal.SIGKILL and not (day.leaves and re.search(day.leaves, played.text)):
+        assert stage.left() == [], played.text
+    if day.status == 0 or day.again:
+        stage.before_again()
+        if day.status != 0:
+            again = stage.sweep(*played.arguments)
+            assert again.status == 0, again.text
+        rows = pl.read_parquet(stage.dataset / "runs" / "*.parquet")
+        ok = rows.filter(pl.col("status") == "ok")["run_id"].to_list()
+        assert len(ok) == len(set(ok)) > 0
+        assert set(rows["status"].to_list()) <= {"ok", "interrupted", "failed"}
+        assert stage.left() == []
