@@ -12,7 +12,8 @@ import docker
 import psutil
 
 from sparkray.machine.lock import Holder, lock_folder
-from sparkray.runtimes.linux.process import marked
+from sparkray.runtimes.linux.owner import LABEL, Owner
+from sparkray.runtimes.linux.process import marked, owner_of
 
 SWEEPS = ("baseline", "quick", "validate")
 NEIGHBOURLY = "{{exclusive: warn, memory_state: warn, power_state: {probe}}}"
@@ -97,20 +98,30 @@ def await_true(what, timeout_s: float = 60.0) -> bool:
 
 
 def remains(results: Path) -> dict[str, list[str]]:
-    """What a sweep must not leave: containers, marked processes, mounts, spool folders, the lock's note."""
+    """What a sweep must not leave: containers, marked processes, mounts, spool folders, the lock's note.
+
+    What has an owner who lives is a neighbour's.
+    """
     client = docker.from_env()
-    containers = [c.name for c in client.containers.list(all=True) if c.name.startswith("sparkray-")]
+    every = client.containers.list(all=True, ignore_removed=True)
+    containers = [
+        c.name for c in every if c.name.startswith("sparkray-") and not _lives(Owner.parse(c.labels.get(LABEL, "")))
+    ]
     client.close()
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/rootfs/" in line]
     spool = [str(path) for path in results.glob("*/spool/*")]
     notes = [str(path) for path in lock_folder().glob("sparkray-*.json") if not _held(path)]
     return {
         "containers": containers,
-        "processes": [str(p) for p in marked()],
+        "processes": [str(p) for p in marked() if not _lives(owner_of(p))],
         "mounts": mounts,
         "spool": spool,
         "notes": notes,
     }
+
+
+def _lives(owner: Owner | None) -> bool:
+    return owner is not None and bool(owner.is_alive())
 
 
 def _held(note: Path) -> bool:

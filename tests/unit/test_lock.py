@@ -120,6 +120,19 @@ def test_another_process_is_refused_by_name_while_one_holds(tmp_path: Path) -> N
     MachineLock(folder=tmp_path).must_be_free()
 
 
+def test_a_holder_without_a_note_is_named_however_often_it_is_asked(tmp_path: Path) -> None:
+    with other(tmp_path) as holder:
+        assert holder.says() == "held -"
+        (tmp_path / "sparkray-machine.json").unlink()
+        for _ in range(5):
+            with pytest.raises(LockHeldError, match=f"process {holder.process.pid} measures"):
+                MachineLock(folder=tmp_path).must_be_free()
+        (tmp_path / "sparkray-machine.lock").rename(tmp_path / "moved")  # what is left is the kernel's name
+        for _ in range(5):
+            with pytest.raises(LockHeldError, match=f"process {holder.process.pid} measures"):
+                MachineLock(folder=tmp_path).must_be_free()
+
+
 def test_the_holder_is_reported_once_to_who_waits_and_gets_it_when_it_is_free(tmp_path: Path) -> None:
     said: list[str] = []
     with other(tmp_path) as holder:

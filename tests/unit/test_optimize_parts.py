@@ -61,6 +61,14 @@ def test_the_plan_of_phase_2b_says_of_each_level_what_is_done_and_why(command_li
     assert all(one["reason"] for one in levels.values() if one["done"] != "screen")
 
 
+def test_a_stage_that_is_left_out_is_neither_planned_nor_counted(command_line: Call) -> None:
+    document = spark_plan(command_line, "--skip", "screen", "--skip", "attribution")
+    stages = {one["stage"]: one for one in document["stages"]}
+    assert "attribute" not in stages
+    assert not [one for one in document["levels"] if one["done"] == "screen"]
+    assert stages["screen"]["runs"] == 2 * 10 * 3  # native and the baseline, whose noise the search needs
+
+
 def test_its_runs_and_hours_are_the_sums_of_its_stages(command_line: Call) -> None:
     document = spark_plan(command_line)
     stages = {one["stage"]: one for one in document["stages"]}
