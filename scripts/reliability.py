@@ -17,7 +17,8 @@ from typing import Protocol
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, MODULE = ROOT / "docs" / "reliability.md", ROOT / "tests" / "e2e" / "test_bad_days.py"
+PAGE = Path(os.environ.get("SPARKRAY_RELIABILITY_PAGE", ROOT / "docs" / "reliability.md"))
+MODULE = ROOT / "tests" / "e2e" / "test_bad_days.py"
 NEVER = "not yet"
 HEAD = """# Reliability
 
