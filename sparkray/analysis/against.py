@@ -42,19 +42,19 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
         _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
-        for kind, find in (
-            (OVERHEAD, _overheads),
-            (ARM, _arms),
-            *([(TOGETHER, _overheads)] if _one_load(here, there) else []),
-        )
+        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms), (TOGETHER, _overheads))
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
+        if kind != TOGETHER or _one_load(here, there, key[0])
     ]
     return frame_of(DERIVED["between"], rows)
 
 
-def _one_load(here: Analysis, there: Analysis) -> bool:
-    return not [row for row in studies(here, there).filter(pl.col("what").is_in(LOAD))["same"] if not row]
+def _one_load(here: Analysis, there: Analysis, model: str) -> bool:
+    """Whether both studies put the same load on the same weights of a model."""
+    differ = [row["what"] for row in studies(here, there).filter(same=False).iter_rows(named=True)]
+    weights = [(study.context.get("model_digests") or {}).get(model) for study in (here, there)]
+    return "workload" not in differ and "levels" not in differ and weights[0] == weights[1]
 
 
 def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:

@@ -38,6 +38,7 @@ def draw(data: ReportData) -> Figure | None:
         forest(axis, shown, [place for place, _, _ in places], environments)
         axis.set_title(metric_name(metric))
         axis.set_yticks(range(len(places)), [place[0] for place, _, _ in places])
+        axis.set_ylabel("model")
     axes[-1].set_xlabel(f"ratio to {arm(data.rows('comparisons')[0]['against'])}")
     legend_above(figure, arm_lines(environments))
     return figure
