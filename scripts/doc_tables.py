@@ -18,6 +18,7 @@ from sparkray.config.experiment import Experiment
 from sparkray.config.model import Host, ModelCard, Shape, refusal
 from sparkray.config.site import CONTAINER_BASELINE, Site
 from sparkray.plan import make_plan, refused
+from sparkray.schema import unit_of
 from sparkray.timing import Timing
 from sparkray.units import KIB, gib
 from sparkray.workflows.options import Options, build_study
@@ -150,7 +151,7 @@ def protocol_table(experiment: Experiment) -> list[str]:
         "tokens in, tokens out": f"{load.input_tokens}, {load.output_tokens}",
         "requests in flight": load.concurrency or "the card's batch size",
         "primary metrics": ", ".join(f"`{name}`" for name in experiment.primary_metrics),
-        "margins": ", ".join(f"`{name}` {margin:.1%}" for name, margin in experiment.margins.items()),
+        "margins": _margins(experiment),
         "page cache before a run": f"`{protocol.page_cache}`",
         "cooldown": f"`{protocol.cooldown}`",
         "memory floor of the watchdog": f"{protocol.memory_floor_gib:g} GiB",
@@ -159,6 +160,14 @@ def protocol_table(experiment: Experiment) -> list[str]:
         "attempts at a run that is invalid or interrupted": experiment.max_attempts,
     }
     return [_row("", f"`experiments/{EXPERIMENT}.yaml`"), "|---|---|", *(_row(k, str(v)) for k, v in facts.items())]
+
+
+def _margins(experiment: Experiment) -> str:
+    """Margins that verdicts rest on: of the difference where there is one, in the metric's unit, else of the ratio."""
+    absolute = experiment.difference_margins
+    shown = {name: f"{margin:.1%}" for name, margin in experiment.margins.items()}
+    shown |= {name: f"{margin:g} {unit_of(name)}" for name, margin in absolute.items()}
+    return ", ".join(f"`{name}` {margin}" for name, margin in shown.items())
 
 
 def hours_row(what: str, options: Options) -> str:

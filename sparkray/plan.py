@@ -142,7 +142,7 @@ def canonical_sha256(value: object) -> str:
 
 
 # Keys of an experiment that came later, with what they are in a file without them: there the hash is what it was.
-_LATER: Mapping[str, object] = {"families": {}, "planned_effect": None, "containers": {}}
+_LATER: Mapping[str, object] = {"difference_margins": {}, "families": {}, "planned_effect": None, "containers": {}}
 # Likewise, of each of `containers` and of a treatment.
 _LATER_OF_CONTAINERS = ("image", "engine", "engine_options")
 # Keys that change no run and no comparison: no hash has them, so they may be added to an experiment that has data.

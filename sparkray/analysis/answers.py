@@ -9,6 +9,7 @@ from typing import Any
 
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.decisions import DECIDED, more_pairs_decide
+from sparkray.analysis.differences import is_estimated
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
@@ -39,10 +40,10 @@ def traces(*groups: Sequence[Row]) -> list[str]:
     return [str(row["trace"]) for group in groups for row in group]
 
 
-def extremes(rows: Sequence[Row], column: str) -> dict[str, float]:
-    """The least and the greatest of a column."""
-    values = [row[column] for row in rows]
-    return {"low": min(values), "high": max(values)}
+def extremes(rows: Sequence[Row], column: str) -> dict[str, float | None]:
+    """The least and the greatest of a column; None where no row has it."""
+    values = [row[column] for row in rows if row.get(column) is not None]
+    return {"low": min(values, default=None), "high": max(values, default=None)}
 
 
 def gap_closed(tables: Tables, metric: str) -> Answer:
@@ -53,7 +54,7 @@ def gap_closed(tables: Tables, metric: str) -> Answer:
     no when some are made worse and none is helped; else undecided. What is shown is so after Holm over models and levels;
     in a sequential design nobody is called helped or harmed, and a gap is shown by the interval over all interim analyses.
     """
-    rows = [row for row in chosen(tables, "gap", metric=metric) if row.get("ratio") is not None]
+    rows = [row for row in chosen(tables, "gap", metric=metric) if is_estimated(row)]
     if not rows:
         return unanswered("no_block_with_both_containers")
     gaps, closed, helped, harmed = (
@@ -76,6 +77,7 @@ def gap_closed(tables: Tables, metric: str) -> Answer:
         "helped": len(helped) if tested else None,
         "harmed": len(harmed) if tested else None,
         **extremes(rows, "ratio"),
+        **{f"difference_{end}": value for end, value in extremes(rows, "difference").items()},
         "closed_low_pct": min((row["closed_pct"] for row in known), default=None),
         "closed_high_pct": max((row["closed_pct"] for row in known), default=None),
     }
@@ -103,8 +105,8 @@ def gap_spread(tables: Tables, metric: str) -> Answer:
 def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
     """Question 4: is this N enough? In a sequential design: were its interim analyses?
 
-    Yes when every planned comparison was decided at the last n (at its last interim analysis), those of lost models among
-    them; partly when some were; no when none was.
+    Yes when every planned comparison was decided at the last n (at its last interim analysis), those of lost models and of
+    planned ones without any run among them; partly when some were; no when none was.
     """
     rows = [row for row in chosen(tables, "verdict_by_n", environment=environment) if row.get("verdict")]
     if not rows:
@@ -116,9 +118,11 @@ def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
     decided = [row for row in last if row["decided"]]
     compared = chosen(tables, "comparisons", environment=environment, primary=True)
     lost = [row for row in compared if not row.get("verdict")]
-    verdict = "yes" if len(decided) == len(compared) else "partly" if decided else "no"
+    lost += _without_runs(compared, protocol)
+    planned_comparisons = sum(bool(row.get("verdict")) for row in compared) + len(lost)
+    verdict = "yes" if len(decided) == planned_comparisons else "partly" if decided else "no"
     numbers: dict[str, Any] = {
-        "comparisons": len(compared),
+        "comparisons": planned_comparisons,
         **{word: sum(row.get("verdict") == word for row in compared) for word in (*DECIDED, "undecided")},
         "not_estimable": len(lost),
         "lost": list(dict.fromkeys(f"{row['model']} {row['level'] or ''}".rstrip() for row in lost)),
@@ -142,6 +146,14 @@ def enough(tables: Tables, protocol: Protocol, environment: str) -> Answer:
         ),
     }
     return Answer(verdict, "fixed", numbers, traces(rows, planned))
+
+
+def _without_runs(compared: Sequence[Row], protocol: Protocol) -> list[Row]:
+    """The comparisons of planned models that have no row, at each level of the load that was measured."""
+    there = {(row["model"], row["level"]) for row in compared}
+    levels = dict.fromkeys(row["level"] for row in compared)
+    absent = [(model, level) for model in protocol.models for level in levels if (model, level) not in there]
+    return [{"model": model, "level": level} for model, level in absent for _ in protocol.primary]
 
 
 def _paired_against_unpaired(compared: Sequence[Row]) -> dict[str, Any]:
@@ -186,7 +198,7 @@ def publishable(tables: Tables, context: Mapping[str, Any]) -> Answer:
     if not compared:
         return unanswered("nothing_compared")
     counts = {word: sum(row.get("verdict") == word for row in compared) for word in (*DECIDED, "undecided")}
-    missing = sum(row.get("ratio") is None for row in compared)
+    missing = sum(not is_estimated(row) for row in compared)
     verdict = "partly" if counts["undecided"] or missing else "yes"
     reason = "undecided" if verdict == "partly" else "decided"
     if missing == len(compared):

@@ -5,19 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.comparison import BESIDE, assumption_columns, judged, judged_checked
-from sparkray.analysis.context import DEFAULT_SEED, Protocol
+from sparkray.analysis.context import DEFAULT_SEED, Margin, Protocol
 from sparkray.analysis.describe import why_none
+from sparkray.analysis.differences import (
+    DIFFERENCE,
+    RATIO,
+    by_difference,
+    is_estimated,
+    note_scale,
+    ratio_of,
+    scale_of,
+)
 from sparkray.analysis.families import MADE_OF, adjust
 from sparkray.analysis.frames import Frames
 from sparkray.analysis.interim import VOID, InterimAnalyses
-from sparkray.analysis.planned import power_columns
+from sparkray.analysis.planned import planned_power, power_columns
 from sparkray.analysis.powered import power_checked
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import Tests, protocol_columns, robust_columns, tests_of
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
-from sparkray.stats.assumptions import Checked
+from sparkray.stats.assumptions import Checked, tolerated
 from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
 if TYPE_CHECKING:
@@ -27,14 +36,14 @@ Row = dict[str, Any]
 
 
 def compared(
-    frames: Frames, arms: Arms, margin: float | None, interim: "Interim | None" = None, *, seed: int = DEFAULT_SEED
+    frames: Frames, arms: Arms, margin: Margin, interim: "Interim | None" = None, *, seed: int = DEFAULT_SEED
 ) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
     """The one comparison, which tables, terminal and interim analyses share: columns of `comparisons` without tests.
 
     Args:
         frames: The dataset, for the reason where an arm has no value.
         arms: What is compared.
-        margin: Relative margin of the verdict; None for no verdict.
+        margin: Those of the verdict; without any there is none.
         interim: The last interim analysis. Its repeated intervals hold at all of them at once, which those of a fixed
             number of pairs do not.
         seed: Of the bootstrap.
@@ -42,27 +51,31 @@ def compared(
     Returns:
         The ratio by Student's t, its columns, and what was checked of a fixed number of pairs where there is a verdict.
     """
-    result: Ratio | NotEstimable
+    scale = scale_of(arms, margin, interim=interim is not None)
     row: Row = {**arms.cell.columns, "against": arms.against.environment, "metric": arms.metric}
-    row |= {"better": BY_NAME[arms.metric].better, "n": arms.n, "margin": margin}
-    if interim is None:
-        result = paired_ratio(*arms.paired)
-    elif interim.ratio is None or interim.ci95 is None or interim.ci90 is None or interim.sd_log is None:
-        result = NotEstimable(interim.reason)
+    row |= {"better": BY_NAME[arms.metric].better, "n": arms.n, "judged_by": RATIO if scale is None else DIFFERENCE}
+    row["margin"] = margin.relative if scale is None else None
+    if scale is None:
+        result, columns, found = _by_ratio(arms, margin.relative, interim, seed)
     else:
-        result = Ratio(interim.n, interim.ratio, interim.ci95, interim.ci90, interim.sd_log)
-    if isinstance(result, NotEstimable):
+        result, columns, found = by_difference(arms, scale, interim, seed)
+    if "not_estimable" in columns:
         result = _lacking(frames, arms) or result
-    found = None
-    if interim is None and margin is not None and isinstance(result, Ratio):
-        columns, found = judged_checked(result, arms.logs_in_time, margin, seed=seed, beside=True)
-        row |= columns
-    else:
-        row |= judged(result, None)
+        columns = {"not_estimable": result.reason} if isinstance(result, NotEstimable) else columns
+    row |= columns
     if interim is not None:
         row |= {"n": arms.used(interim).n, "verdict": interim.verdict, "pairs_needed": interim.pairs_needed}
         row |= {"verdict_reason": interim.unmet, "assumptions": interim.assumptions}
     return result, row, found
+
+
+def _by_ratio(
+    arms: Arms, margin: float | None, interim: "Interim | None", seed: int
+) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
+    result: Ratio | NotEstimable = paired_ratio(*arms.paired) if interim is None else ratio_of(interim)
+    if interim is not None or margin is None or isinstance(result, NotEstimable):
+        return result, judged(result, None), None
+    return result, *judged_checked(result, arms.logs_in_time, margin, seed=seed, beside=True)
 
 
 def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
@@ -82,7 +95,7 @@ def _comparison(
 ) -> Row:
     """One row. With interim analyses, whatever is paired is of the pairs of the last one, which are `used`."""
     why: Why = {}
-    result, row, found = compared(frames, arms, protocol.margin(arms.metric), last, seed=protocol.seed)
+    result, row, found = compared(frames, arms, protocol.margins_of(arms.metric), last, seed=protocol.seed)
     row |= {
         "primary": arms.metric in protocol.primary,
         "pairs_planned": protocol.planned,
@@ -92,11 +105,15 @@ def _comparison(
     }
     if isinstance(result, Ratio):
         row |= power_columns(result, used, protocol, why) | robust_columns(used, tests, protocol, why)
-        if found is not None:
-            row |= assumption_columns(found, why)
-        else:
-            note(why, BESIDE, "interim_beside" if last is not None else "no_margin")
-            note(why, ("assumptions",), "no_margin")
+    elif is_estimated(row):
+        row |= planned_power(None, used, protocol, why)
+    if is_estimated(row):
+        row |= _assumptions(row, found, why, interim=last is not None)
+    note_scale(row, why)
+    if row.get("verdict") == "equivalent" and row["judged_by"] == RATIO:
+        row["tolerates"] = tolerated((row["low90"], row["high90"]), row["n"], row["margin"])
+    elif is_estimated(row):
+        note(why, ("tolerates",), "no_equivalent_ratio")
     for reason, columns in VOID.items() if last is not None else ():
         note(why, [column for column in columns if column not in why], reason)
         row |= dict.fromkeys(columns)
@@ -104,9 +121,23 @@ def _comparison(
     return {**row, "why_null": as_text(why)}
 
 
+def _assumptions(row: Row, found: Checked | None, why: Why, *, interim: bool) -> Row:
+    """What was checked of the pairs; the intervals beside are those of ratios."""
+    if found is None:
+        note(why, BESIDE, "interim_beside" if interim else "no_margin")
+        note(why, ("assumptions",), "no_margin")
+        return {}
+    if row["judged_by"] == RATIO:
+        return assumption_columns(found, why)
+    note(why, BESIDE[2:], "of_difference")
+    checked = {"ratio_shapiro_p": found.assumptions.shapiro_p, "ratio_lag1_p": found.assumptions.lag1_p}
+    note(why, [name for name, p in checked.items() if p is None], "few_for_check")
+    return checked
+
+
 def _explain(row: Row, protocol: Protocol, why: Why) -> None:
     """Explain a null `pairs_needed`, and null columns that are computed from a p-value."""
-    if row.get("ratio") is not None and row.get("pairs_needed") is None:
+    if is_estimated(row) and row.get("pairs_needed") is None:
         decided = "decided" if row.get("verdict") else "no_margin"
         unmet = row.get("verdict_reason") or row.get("assumptions") in ("not_independent", "neither")
         open_ = "needed_assumes" if unmet else outlook(None, row["n"])

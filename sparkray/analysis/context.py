@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -32,6 +32,17 @@ PRIMARY = "primary"
 DEFAULT_SEED = 0
 
 
+class Margin(NamedTuple):
+    """The margins of a metric: of its ratio, relative, and of its difference, in its own unit. None: it has none."""
+
+    relative: float | None = None
+    difference: float | None = None
+
+    def __bool__(self) -> bool:
+        """Whether it has any."""
+        return self != (None, None)
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What was fixed before the data.
@@ -40,6 +51,7 @@ class Protocol:
     `families` are the metrics that p-values are adjusted over, by the family's name. `planned_effect` is the relative
     difference that the number of pairs was planned for; None takes the margin. `calibrated_sd_log` is by metric what a
     calibration of the machine found a pair of runs of one arm to vary by, `calibrated_sd_run` all of its runs.
+    `margins` are relative, `difference_margins` in the metric's unit. `models` are those planned.
     """
 
     margins: Mapping[str, float]
@@ -51,6 +63,12 @@ class Protocol:
     planned_effect: float | None = None
     calibrated_sd_log: Mapping[str, float] = field(default_factory=dict)
     calibrated_sd_run: Mapping[str, float] = field(default_factory=dict)
+    difference_margins: Mapping[str, float] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+
+    def margins_of(self, metric: str) -> Margin:
+        """The margins of a metric; one of its difference goes before one of its ratio."""
+        return Margin(self.margins.get(metric), self.difference_margins.get(metric))
 
     def margin(self, metric: str) -> float | None:
         """The relative margin of a metric, if it has one."""
@@ -69,8 +87,11 @@ class Protocol:
 def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) -> Protocol:
     """Margins and primary metrics of the experiment; margins that the caller gives win."""
     experiment = frames.document.get("experiment", {})
-    own = experiment.get("margins") or DEFAULT_MARGINS
-    primary = tuple(experiment.get("primary_metrics") or own)
+    absolute = experiment.get("difference_margins") or {}
+    own = experiment.get("margins") or ({} if absolute else DEFAULT_MARGINS)
+    # one that repeats the experiment's own is no other one: the context hands them all back
+    other = {name for name, margin in (margins or {}).items() if own.get(name) != margin}
+    primary = tuple(experiment.get("primary_metrics") or dict.fromkeys((*own, *absolute)))
     declared = experiment.get("sequential")
     calibration = _calibration(frames)
     sequential = Sequential(tuple(declared["looks"]), declared["spending"]) if declared else None
@@ -84,6 +105,8 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
         planned_effect=experiment.get("planned_effect"),
         calibrated_sd_log=_calibrated(calibration, "sd_log"),
         calibrated_sd_run={name: cv / 100 for name, cv in _calibrated(calibration, "cv_pct").items()},
+        difference_margins={name: margin for name, margin in absolute.items() if name not in other},
+        models=tuple(str(card["name"]) for card in frames.document.get("cards", [])),
     )
 
 
@@ -153,6 +176,8 @@ def context_of(frames: Frames, protocol: Protocol) -> dict[str, Any]:
         "model_digests": _digests(attempts),
         "margins": dict(protocol.margins),
         "margins_declared": experiment.get("margins"),
+        "difference_margins": dict(protocol.difference_margins),
+        "difference_margins_declared": experiment.get("difference_margins"),
         "primary_metrics": list(protocol.primary),
         "order": experiment.get("order"),
         "pairs_planned": protocol.planned,

@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sparkray.analysis.differences import is_above
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.config.site import CONTAINER_OPTIMIZED
 
@@ -84,7 +85,7 @@ def _differs(row: Mapping[str, Any], *, better: bool) -> bool:
     """Whether a comparison is different, and that way."""
     if row.get("verdict") != "different" or row["better"] == "neither":
         return False
-    return ((row["ratio"] > 1) == (row["better"] == "higher")) is better
+    return (is_above(row) == (row["better"] == "higher")) is better
 
 
 def _extra_gib(tables: Tables, where: tuple[str, str, str], compared: Sequence[Mapping[str, Any]]) -> float | None:

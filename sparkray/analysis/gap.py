@@ -8,11 +8,19 @@ import numpy as np
 from sparkray.analysis.arms import Arms, arms_between
 from sparkray.analysis.comparison import numbers
 from sparkray.analysis.context import Protocol
+from sparkray.analysis.differences import (
+    COLUMNS,
+    DIFFERENCE,
+    by_difference,
+    differences_by_block,
+    is_above,
+    scale_of,
+)
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.analysis.interim import NO_P
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, filled, note
-from sparkray.analysis.robust import spread_columns
+from sparkray.analysis.robust import SPREAD, spread_columns
 from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
@@ -33,7 +41,7 @@ def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> 
     for cell in frames.cells:
         baseline = Cell(cell.model, cell.level, CONTAINER_BASELINE)
         if cell.environment == CONTAINER_OPTIMIZED and baseline in frames.cells:
-            found += [_gap(frames, cell, baseline, metric) for metric in protocol.primary]
+            found += [_gap(frames, cell, baseline, metric, protocol=protocol) for metric in protocol.primary]
     for metric in protocol.primary:
         alike = [row for row, _ in found if row["metric"] == metric]
         _judge_spread(alike)
@@ -70,7 +78,7 @@ def _judge_change(rows: Sequence[Row]) -> None:
     for row, p in zip(rows, holm([row.get("p") for row in rows]), strict=True):
         row["p_holm"] = p
         if p is not None and BY_NAME[row["metric"]].better != "neither":
-            good = (row["ratio"] > 1) == (BY_NAME[row["metric"]].better == "higher")
+            good = is_above(row) == (BY_NAME[row["metric"]].better == "higher")
             row |= {"helps": p < _ALPHA and good, "harms": p < _ALPHA and not good}
 
 
@@ -93,28 +101,41 @@ def _judge_gap(rows: Sequence[Row], known: Mapping[tuple[str, str, str, str], Ro
 
 def _is_worse(row: Mapping[str, Any]) -> bool:
     """Whether a comparison lies on the bad side of 1, of a metric that has one."""
-    return row["better"] != "neither" and bool((row["ratio"] < 1) == (row["better"] == "higher"))
+    return bool(row["better"] != "neither" and is_above(row) != (row["better"] == "higher"))
 
 
-def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str) -> tuple[Row, Why]:
+def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, protocol: Protocol) -> tuple[Row, Why]:
     arms = arms_between(frames, cell, baseline, metric)
     head: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": metric, "n": arms.n}
     head["trace"] = provenance_id("gap", *cell.columns.values(), metric)
     why: Why = {}
-    found = paired_ratio(*arms.paired)
-    if isinstance(found, NotEstimable):
-        return {**head, "not_estimable": found.reason}, why
-    row: Row = {**head, **numbers(found), "p": found.p, **spread_columns(*arms.paired, why)}
-    return row | _closed(frames, cell, baseline, metric, why=why), why
+    scale = scale_of(arms, protocol.margins_of(metric))
+    row: Row
+    if scale is None:
+        found = paired_ratio(*arms.paired)
+        row = {"not_estimable": found.reason} if isinstance(found, NotEstimable) else {**numbers(found), "p": found.p}
+    else:
+        _, made, _ = by_difference(arms, scale, None, protocol.seed)
+        row = {name: made.get(name) for name in (*COLUMNS[:3], "ratio", "low", "high", "not_estimable")}
+        row |= {"judged_by": DIFFERENCE, "p": made.get("p_paired")}
+    row = {**head, **row}
+    if row.get("not_estimable"):
+        return row, why
+    if row.get("ratio") is None:
+        note(why, ("ratio", "low", "high", *SPREAD), "not_positive")
+    else:
+        row |= spread_columns(*arms.paired, why)
+    return row | _closed(frames, cell, baseline, metric, why=why, by_difference=scale is not None), why
 
 
-def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why) -> Row:
-    """Per cent of the baseline's log ratio to the reference that is gone, in the blocks that hold all three arms."""
+def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why, by_difference: bool) -> Row:
+    """Per cent of the baseline's log ratio (or difference) to the reference that is gone, in blocks with all three arms."""
     reference = frames.reference_of(cell)
     if reference is None or reference == baseline:
         note(why, _CLOSED, "baseline_is_reference")
         return {}
-    before, after = (logs_by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
+    by_block = differences_by_block if by_difference else logs_by_block
+    before, after = (by_block(arms_between(frames, one, reference, metric)) for one in (baseline, cell))
     shared = sorted(before.keys() & after.keys())
     left = share([after[block] for block in shared], [before[block] for block in shared])
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sparkray.analysis.arms import Arms, arms_between
-from sparkray.analysis.context import Protocol
+from sparkray.analysis.context import Margin, Protocol
+from sparkray.analysis.differences import as_ratios, scale_of
 from sparkray.analysis.frames import Cell, Frames, frames_of_rows, rank
 from sparkray.config.experiment import Experiment, Sequential
 from sparkray.plan import PlannedRun
+from sparkray.stats.differences import Difference
 
 if TYPE_CHECKING:
     from sparkray.stats.sequential import Interim
@@ -35,19 +37,23 @@ VOID = {
 }
 
 
-def interim_analyses(arms: Arms, sequential: Sequential, margin: float, *, closed: bool) -> "list[Interim]":
-    """Every interim analysis of a comparison in turn, up to the one that decided.
+def interim_analyses(arms: Arms, sequential: Sequential, margin: Margin, *, closed: bool) -> "list[Interim]":
+    """Every interim analysis of a comparison in turn, up to the one that decided; of differences, as ratios.
 
     Args:
         arms: What is compared.
         sequential: The experiment's design.
-        margin: Relative margin.
+        margin: Its margins, at least one.
         closed: Whether no further pair can come.
     """
     # SciPy's splines, which a fixed design does not need
     from sparkray.stats.sequential import Design, interim_verdicts, pair_logs  # noqa: PLC0415
 
-    design = Design(sequential.looks, margin, spending=sequential.spending)
+    scale = scale_of(arms, margin, interim=True)
+    relative = margin.relative if scale is None else scale.relative
+    design = Design(sequential.looks, relative or 0.0, spending=sequential.spending, difference=scale)
+    if scale is not None:
+        arms = as_ratios(arms, scale)
     return interim_verdicts(design, pair_logs(*arms.paired)[arms.completed].tolist(), closed=closed)
 
 
@@ -66,8 +72,8 @@ class InterimAnalyses:
 
     def of(self, arms: Arms) -> "list[Interim]":
         """Those of one comparison in turn, up to the one that decided; none with a fixed number of pairs."""
-        sequential, margin = self.protocol.sequential, self.protocol.margin(arms.metric)
-        if sequential is None or margin is None or arms.metric not in self.protocol.primary:
+        sequential, margin = self.protocol.sequential, self.protocol.margins_of(arms.metric)
+        if sequential is None or not margin or arms.metric not in self.protocol.primary:
             return []
         place = (arms.cell, arms.metric)
         if place not in self._known:
@@ -93,7 +99,7 @@ def _closed_groups(frames: Frames, planned: int | None) -> frozenset[Group]:
 
 @dataclass(frozen=True)
 class Standing:
-    """The last interim analysis of one primary metric of one environment against the reference."""
+    """The last interim analysis of one primary metric of one environment against the reference; of its differences, how."""
 
     model: str
     level: str
@@ -101,6 +107,7 @@ class Standing:
     against: str
     metric: str
     interim: "Interim"
+    difference: Difference | None = None
 
     @property
     def group(self) -> Group:
@@ -132,8 +139,10 @@ def standings(
         closed = whole and all(run.run_id in stored for run in planned)
         for environment, metric in product(others, experiment.primary_metrics):
             arms = arms_between(frames, Cell(*group, environment), Cell(*group, against), metric)
-            taken = interim_analyses(arms, experiment.sequential, experiment.margins[metric], closed=closed)
-            found.append(Standing(*group, environment, against, metric, taken[-1]))
+            margin = Margin(experiment.margins.get(metric), experiment.difference_margins.get(metric))
+            taken = interim_analyses(arms, experiment.sequential, margin, closed=closed)
+            scale = scale_of(arms, margin, interim=True)
+            found.append(Standing(*group, environment, against, metric, taken[-1], scale))
     return found
 
 

@@ -7,7 +7,10 @@ import numpy as np
 
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.context import Protocol
+from sparkray.analysis.differences import scale_of
 from sparkray.analysis.reasons import Why, filled, note
+from sparkray.stats import NotEstimable
+from sparkray.stats.differences import paired_difference
 from sparkray.stats.paired import Ratio, outlook, tost_power
 from sparkray.stats.power import minimum_detectable, paired_power, paired_runs, two_sample_runs
 from sparkray.stats.reasons import coded
@@ -21,17 +24,30 @@ _A_PRIORI = ("power_a_priori", "pairs_a_priori", "runs_a_priori")
 
 def power_columns(result: Ratio, arms: Arms, protocol: Protocol, why: Why) -> Row:
     """What this spread and these numbers of pairs can show, and what the planned number was to show of its effect."""
-    margin, planned = protocol.margin(arms.metric), protocol.planned or arms.n
+    planned = protocol.planned or arms.n
     least = minimum_detectable(result.n, result.sd_log)
     row: Row = filled(("minimum_detectable",), least, lambda found: (found,), why)
+    row |= planned_power(result, arms, protocol, why)
     if planned < _LEAST_PLANNED:
-        note(why, ("power_planned", *_A_PRIORI), coded("few_planned", n=planned, least=_LEAST_PLANNED))
+        note(why, _A_PRIORI, coded("few_planned", n=planned, least=_LEAST_PLANNED))
         return row
-    if margin is None:
+    return row | _a_priori(result, arms, planned, protocol, why=why)
+
+
+def planned_power(result: Ratio | None, arms: Arms, protocol: Protocol, why: Why) -> Row:
+    """Power of the planned pairs to call the arms equivalent, by ratio or by difference, as the verdict is."""
+    planned, scale = protocol.planned or arms.n, scale_of(arms, protocol.margins_of(arms.metric))
+    margin, made = protocol.margin(arms.metric), result
+    if scale is not None:
+        difference = paired_difference(*arms.paired, scale)
+        margin, made = scale.relative, None if isinstance(difference, NotEstimable) else difference
+    if planned < _LEAST_PLANNED:
+        note(why, ("power_planned",), coded("few_planned", n=planned, least=_LEAST_PLANNED))
+    elif margin is None or made is None:
         note(why, ("power_planned",), "no_margin")
     else:
-        row["power_planned"] = tost_power(planned, result.sd_log, margin)
-    return row | _a_priori(result, arms, planned, protocol, why=why)
+        return {"power_planned": tost_power(planned, made.sd_log, margin)}
+    return {}
 
 
 def _a_priori(result: Ratio, arms: Arms, planned: int, protocol: Protocol, *, why: Why) -> Row:

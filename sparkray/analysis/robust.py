@@ -27,7 +27,7 @@ _BOOTSTRAP = ("bootstrap_low", "bootstrap_high")
 _EFFECT = ("cohen_d", "d_low", "d_high", "hedges_g", "g_low", "g_high", "power_post_hoc")
 _WITHOUT = ("ratio_without_outliers", "low_without_outliers", "high_without_outliers", "verdict_without_outliers")
 _SERIES = ("ratio_drift_pct_per_pair", "ratio_drift_p", "ratio_lag1", "ratio_effective_n")
-_SPREAD = ("sd_ratio", "sd_ratio_low", "sd_ratio_high", "sd_ratio_p")
+SPREAD = ("sd_ratio", "sd_ratio_low", "sd_ratio_high", "sd_ratio_p")
 _CLUSTER = ("cluster_low", "cluster_high", "cluster_verdict")
 _CLUSTER_BOOTSTRAP = ("cluster_bootstrap_low", "cluster_bootstrap_high")
 _INTERCEPT = ("intercept_ratio", "intercept_low", "intercept_high")
@@ -88,17 +88,21 @@ def protocol_columns(tests: Tests, why: Why) -> Row:
 def spread_columns(a: Vector, b: Vector, why: Why) -> Row:
     """The ratio of the total spreads of paired arms, logarithms taken: block effects are in both."""
     spread = paired_spread_ratio(np.log(a), np.log(b))
-    return filled(_SPREAD, spread, lambda found: (*_three(found.ratio), found.p), why)
+    return filled(SPREAD, spread, lambda found: (*_three(found.ratio), found.p), why)
 
 
 def robust_columns(arms: Arms, tests: Tests, protocol: Protocol, why: Why) -> Row:
     """Permutation, without outliers, over time, of the spread, over clusters."""
+    margin = protocol.margin(arms.metric)
+    if protocol.margins_of(arms.metric).difference is not None:
+        margin = None
+        note(why, ("verdict_without_outliers", "cluster_verdict"), "of_difference")
     return {
         **filled(("permutation_p",), tests.sign_flip, lambda p: (p,), why),
-        **_without_outliers(arms, protocol.margin(arms.metric), why),
+        **_without_outliers(arms, margin, why),
         **series_columns(tests.drift, memory(np.log(_ratios_in_time(arms))), _SERIES, why),
         **spread_columns(*arms.paired, why),
-        **_clustered(arms, protocol, why),
+        **_clustered(arms, protocol, margin, why),
     }
 
 
@@ -120,7 +124,7 @@ def _three(estimate: Estimate) -> tuple[float | None, ...]:
     return (estimate.value, estimate.low, estimate.high)
 
 
-def _clustered(arms: Arms, protocol: Protocol, why: Why) -> Row:
+def _clustered(arms: Arms, protocol: Protocol, margin: float | None, why: Why) -> Row:
     """Over machines or days, where pairs nest in several; of the primary metrics alone, since bootstraps take time."""
     row: Row = {"clusters": len(set(arms.clusters))}
     if arms.metric not in protocol.primary:
@@ -129,6 +133,6 @@ def _clustered(arms: Arms, protocol: Protocol, why: Why) -> Row:
     if isinstance(nested, NotEstimable):
         note(why, (*_CLUSTER, *_CLUSTER_BOOTSTRAP, *_INTERCEPT), nested)
         return row
-    row |= dict(zip(_CLUSTER, (*nested.ratio.ci95, _verdict(nested.ratio, protocol.margin(arms.metric))), strict=True))
+    row |= dict(zip(_CLUSTER, (*nested.ratio.ci95, _verdict(nested.ratio, margin)), strict=True))
     row |= filled(_CLUSTER_BOOTSTRAP, nested.bootstrap, lambda found: (found.low, found.high), why)
     return row | filled(_INTERCEPT, nested.intercept, _three, why)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.compare import compared
+from sparkray.analysis.context import Margin
 from sparkray.analysis.frames import Cell, Frames
 from sparkray.analysis.interim import Standing
 from sparkray.stats.descriptive import describe
@@ -28,7 +30,12 @@ def cells(frames: Frames, metrics: Sequence[str]) -> list[Row]:
 
 
 def comparisons(
-    frames: Frames, metrics: Sequence[str], margins: Mapping[str, float], standings: Iterable[Standing] = ()
+    frames: Frames,
+    metrics: Sequence[str],
+    margins: Mapping[str, float],
+    standings: Iterable[Standing] = (),
+    *,
+    differences: Mapping[str, float] = MappingProxyType({}),
 ) -> list[Row]:
     """Every environment against the reference (native, else host): rows as in the table `comparisons`.
 
@@ -37,12 +44,16 @@ def comparisons(
         metrics: Which metrics.
         margins: Relative margins by metric.
         standings: Interim analyses; where there is one, it gives the estimate and the verdict.
+        differences: Margins of differences by metric, in its unit.
     """
     interim = {(Cell(one.model, one.level, one.environment), one.metric): one.interim for one in standings}
     return [
-        compared(frames, arms_between(frames, cell, against, metric), margins.get(metric), interim.get((cell, metric)))[
-            1
-        ]
+        compared(
+            frames,
+            arms_between(frames, cell, against, metric),
+            Margin(margins.get(metric), differences.get(metric)),
+            interim.get((cell, metric)),
+        )[1]
         for cell in frames.cells
         if (against := frames.reference_of(cell)) is not None
         for metric in metrics
@@ -74,4 +85,8 @@ def _comparison_document(row: Row) -> dict[str, Any]:
     document["margin"] = row["margin"] if row.get("verdict") else None
     document["ci95"] = [row["low"], row["high"]] if estimated else None
     document["ci90"] = [row["low90"], row["high90"]] if estimated else None
+    if row.get("difference") is not None:
+        document |= {name: row[name] for name in ("judged_by", "difference", "difference_margin")}
+        document["difference_ci95"] = [row["difference_low"], row["difference_high"]]
+        document["difference_ci90"] = [row["difference_low90"], row["difference_high90"]]
     return document

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
 from sparkray.analysis.comparison import judged, judged_checked
-from sparkray.analysis.context import Protocol
+from sparkray.analysis.context import Margin, Protocol
+from sparkray.analysis.differences import COLUMNS, by_difference, difference_columns, ratio_of, scale_of
 from sparkray.analysis.interim import InterimAnalyses
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.stats import NotEstimable
+from sparkray.stats.differences import Difference
 from sparkray.stats.paired import paired_ratio
 
 if TYPE_CHECKING:
@@ -16,17 +18,20 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _STEP = 5
+_SHOWN = (*COLUMNS[:3], "ratio", "low", "high", "verdict", "not_estimable")
 
 
 def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
     """The primary comparisons that have a margin: after the first 5, 10, 15 ... blocks, or at each interim analysis."""
     rows: list[Row] = []
     for arms in compared:
-        margin = protocol.margin(arms.metric)
-        if margin is None or arms.metric not in protocol.primary:
+        margin = protocol.margins_of(arms.metric)
+        if not margin or arms.metric not in protocol.primary:
             continue
         analyses = interim.of(arms)
-        for n, found in _at_interim(analyses) if analyses else _counted(arms, margin, protocol.seed):
+        scale = scale_of(arms, margin, interim=bool(analyses))
+        counted = _at_interim(analyses, scale) if analyses else _counted(arms, margin, scale, protocol.seed)
+        for n, found in counted:
             head = {**arms.cell.columns, "metric": arms.metric, "n": n}
             trace = provenance_id("verdict_by_n", *arms.cell.columns.values(), arms.metric, n)
             verdict = found.get("verdict")
@@ -34,20 +39,27 @@ def verdict_rows(compared: Sequence[Arms], protocol: Protocol, interim: InterimA
     return rows
 
 
-def _counted(arms: Arms, margin: float, seed: int) -> Iterator[tuple[int, Row]]:
+def _counted(arms: Arms, margin: Margin, scale: Difference | None, seed: int) -> Iterator[tuple[int, Row]]:
     for n in sorted({*range(_STEP, arms.n, _STEP), arms.n}):
         few = arms.first(n)
+        if scale is not None:
+            _, row, _ = by_difference(few, scale, None, seed)
+            yield n, {name: row[name] for name in _SHOWN if name in row}
+            continue
         result = paired_ratio(*few.paired)
-        if isinstance(result, NotEstimable):
-            yield n, judged(result, margin)
+        if isinstance(result, NotEstimable) or margin.relative is None:
+            yield n, judged(result, margin.relative)
         else:
-            yield n, judged_checked(result, few.logs_in_time, margin, seed=seed, beside=False)[0]
+            yield n, judged_checked(result, few.logs_in_time, margin.relative, seed=seed, beside=False)[0]
 
 
-def _at_interim(analyses: Sequence["Interim"]) -> Iterator[tuple[int, Row]]:
+def _at_interim(analyses: Sequence["Interim"], scale: Difference | None) -> Iterator[tuple[int, Row]]:
     for found in analyses:
-        if found.ratio is None or found.ci95 is None:
+        ratio = ratio_of(found)
+        if isinstance(ratio, NotEstimable):
             yield found.n, {"verdict": found.verdict, "not_estimable": found.reason}
+        elif scale is not None:
+            columns = difference_columns(ratio, scale)
+            yield found.n, {"verdict": found.verdict, **{name: columns[name] for name in COLUMNS[:3]}}
         else:
-            low, high = found.ci95
-            yield found.n, {"ratio": found.ratio, "low": low, "high": high, "verdict": found.verdict}
+            yield found.n, {"ratio": ratio.ratio, "low": ratio.ci95[0], "high": ratio.ci95[1], "verdict": found.verdict}

@@ -276,8 +276,11 @@ class Experiment:
     """One question.
 
     `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
-    metric they name. `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each
-    validity check that is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.
+    metric they name. `difference_margins` are in its unit (GiB, %, s), for metrics of which 0 is a value like any other:
+    their verdict rests on the difference, and the ratio stands beside it. A metric without one is judged by its ratio;
+    where a zero leaves no ratio, by the difference, at the relative margin times the reference's mean.
+    `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each validity check that
+    is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.
     With `sequential`, `runs` is the most there can be. An environment that by its flags is effectively another one is
     not measured beside it unless `fold` is false, as a comparison of an arm with itself wants it.
     `families` are the metrics that p-values are adjusted over, by a name for each family, over models, levels and arms;
@@ -316,6 +319,7 @@ class Experiment:
     engine: Mapping[str, Any] = field(default_factory=dict)
     families: Mapping[str, Annotated[tuple[str, ...], MinLen(1)]] = field(default_factory=dict)
     planned_effect: Annotated[float, Gt(0)] | None = None
+    difference_margins: Mapping[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
     containers: Mapping[str, Environment] = field(default_factory=dict)
     hypotheses: tuple[Hypothesis, ...] = ()
     expected_hours: Annotated[float, Gt(0)] | None = None
@@ -326,7 +330,7 @@ class Experiment:
                 f"name {short(self.name)} must be letters, digits, '.', '_' or '-', the first no '.' or '-', and at most "
                 f"{_LONGEST_NAME} bytes"
             )
-        bare = [name for name in self.primary_metrics if name not in self.margins]
+        bare = [name for name in self.primary_metrics if name not in {*self.margins, *self.difference_margins}]
         if self.sequential is not None and bare:
             raise ValueError(f"sequential: primary metric {bare[0]} has no margin, so nothing could decide it")
         grouped = [name for metrics in self.families.values() for name in metrics]

@@ -13,6 +13,7 @@ _DIGITS = 4
 _LEAST_P = 0.001
 _EXACT = 1e-9
 # No test is certain: a power above this is shown as a bound.
+_THOUSAND = 1000
 _NEARLY_CERTAIN = 0.9995
 _LARGEST_LOG = 700.0
 
@@ -38,16 +39,22 @@ def _exponential(value: float) -> float:
     return math.exp(min(max(value, -_LARGEST_LOG), _LARGEST_LOG))
 
 
+def _difference(value: float) -> str:
+    """In three digits, signed."""
+    return f"{value:+,.0f}" if abs(value) >= _THOUSAND else f"{value:+.3g}"
+
+
 def _per_cent(value: float) -> str:
     return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
 
 
-# `ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is signed,
-# `change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one; `fine_per_cent` signed
-# with three decimals; `level`, of a constant; `share` of 1, and `power`, which is never 100 %. `number` as it is, `number3`
-# in three digits; `count` in groups of three, `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals
-# and `effect` two, signed, `effect_pct` of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal.
-# Words have no form: `words` is the name of none.
+# `ratio` has four decimals, as has `factor`, the exponential of a slope; `change` of a ratio from 1 in per cent is
+# signed, `change_bare` too but without the sign of per cent, `size_of_change` is not. `per_cent`: it is one;
+# `fine_per_cent` signed with three decimals; `level`, of a constant; `share` of 1, and `power`, which is never 100 %.
+# `number` as it is, `number3` in three digits; `count` in groups of three, `difference` three digits with a sign,
+# `count_signed` with its sign; `plain` whole, for seeds; `slope` five decimals and `effect` two, signed, `effect_pct`
+# of per cent; `p` a probability, `p_is` with the sign in front; `size` one decimal. Words have no form: `words` is
+# the name of none.
 FORMS: Mapping[str, Callable[[float], str]] = {
     "ratio": lambda value: f"{value:.4f}",
     "factor": lambda value: f"{_exponential(value):.4f}",
@@ -72,6 +79,7 @@ FORMS: Mapping[str, Callable[[float], str]] = {
     "effect_pct": lambda value: f"{value:+.2f} %",
     "p": probability,
     "p_is": lambda value: probability(value) if value < _LEAST_P else f"= {probability(value)}",
+    "difference": _difference,
     "size": lambda value: f"{value:.1f}",
 }
 

@@ -58,7 +58,7 @@ class Plant:
     `drift_per_run` is added to the log latency at every position. In block `bad_block` (of every model) containers run at
     80 % of their speed. Containers of models in `failing` never come up; every `flaky`-th run fails once before it is ok.
     `samples` and `requests` are counts a run; 0 leaves the table out. Without `gpu` its columns are null. `cooldown_s` lies
-    between runs.
+    between runs. `difference_margins` are in the unit of their metric, for verdicts on differences.
     """
 
     name: str = "synthetic"
@@ -81,6 +81,7 @@ class Plant:
     flaky: int = 0
     gpu: bool = True
     cooldown_s: float = 300.0
+    difference_margins: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -346,6 +347,7 @@ def _document(planted: Plant, cards: tuple[ModelCard, ...]) -> dict[str, Any]:
         "seed": planted.seed,
         "order": "random",
         "margins": _MARGINS,
+        "difference_margins": dict(planted.difference_margins),
         "primary_metrics": list(_MARGINS),
     }
     site = asdict(Catalog(data_root()).site("dgx-spark"))

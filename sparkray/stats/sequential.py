@@ -33,6 +33,7 @@ from sparkray.stats.assumptions import (
     skewness_ends,
     widening,
 )
+from sparkray.stats.differences import Difference
 from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import NO_SPREAD, NOT_POSITIVE, VerdictWord, outlook, pairs_needed, verdict_of
 from sparkray.stats.reasons import coded, located
@@ -63,6 +64,7 @@ class Design:
     """Numbers of pairs at which interim analyses are made, ascending from 3; the last is the maximum.
 
     `margin` is relative; `alpha` is the level of the equivalence test (one-sided twice) and of the difference (two-sided).
+    `difference` is given where ratios stand for differences, for words alone.
 
     Raises:
         ValueError: Looks do not ascend, or margin or alpha lie out of bounds.
@@ -72,6 +74,7 @@ class Design:
     margin: float
     alpha: float = 0.05
     spending: Spending = "linear"
+    difference: Difference | None = None
 
     def __post_init__(self) -> None:
         if not self.looks or self.looks[0] < LEAST_VALUES or list(self.looks) != sorted(set(self.looks)):
@@ -192,7 +195,7 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
             if needed is not None and bound.n < trusted:
                 needed = max(needed, trusted)  # sooner only where the pairs are so much more certain
             one = replace(one, pairs_needed=needed)
-        reason = _reason(one, f"{number} of {len(known)}", design.margin, last=last)
+        reason = _reason(one, f"{number} of {len(known)}", design, last=last)
         made.append(replace(one, stop=decided or number == len(known), reason=reason))
         if decided:
             break
@@ -270,14 +273,22 @@ def _why_none(values: Array) -> str | None:
     return NO_SPREAD if alike(values, scale=max(_LARGEST_LOG, float(np.max(np.abs(values))))) else None
 
 
-def _reason(interim: Interim, place: str, margin: float, *, last: bool) -> str:
+def _reason(interim: Interim, place: str, design: Design, *, last: bool) -> str:
     """The result of an interim analysis as codes; of the last one that is undecided also the pairs that would decide."""
-    result = coded(f"interim_{interim.verdict}", margin=f"{margin:.1%}", place=place, n=interim.n)
+    scale = design.difference
+    margin = f"{design.margin:.1%}" if scale is None else f"{scale.margin:g}"
+    result = coded(f"interim_{interim.verdict}", margin=margin, place=place, n=interim.n)
     level, interval = (95, interim.ci95) if interim.verdict == "different" else (90, interim.ci90)
-    if interval is None:
+    if interval is None or interim.ratio is None:
         return located(interim.reason, result)
-    low, high = (f"{end:.4f}" for end in interval)
-    found = located(coded("interim_ratio", ratio=f"{interim.ratio:.4f}", level=level, low=low, high=high), result)
+    numbers = (interim.ratio, *interval)
+    if scale is None:
+        value, low, high = (f"{number:.4f}" for number in numbers)
+        estimate = coded("interim_ratio", ratio=value, level=level, low=low, high=high)
+    else:
+        value, low, high = (f"{scale.back(number):+.4g}" for number in numbers)
+        estimate = coded("interim_difference", difference=value, level=level, low=low, high=high)
+    found = located(estimate, result)
     if interim.verdict != "undecided" or not last:
         return found
     return f"{found}; {outlook(interim.pairs_needed, interim.n, at_most=True)}"

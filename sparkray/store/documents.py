@@ -26,6 +26,7 @@ STUDY = {
         "seed?": int,
         "order?": str,
         "margins?": {str: NUMBER},
+        "difference_margins?": {str: NUMBER},
         "primary_metrics?": [str],
         "families?": {str: [str]},
         "planned_effect?": NUMBER,

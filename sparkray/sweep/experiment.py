@@ -98,7 +98,8 @@ def _conclude(study: Study, dataset: Dataset, runs: Sequence[PlannedRun], option
     metrics = shown_metrics(study.experiment.primary_metrics)
     interim = standings(study.experiment, runs, rows)
     described = cells(frames, metrics)
-    compared = comparisons(frames, metrics, study.experiment.margins, interim)
+    differences = study.experiment.difference_margins
+    compared = comparisons(frames, metrics, study.experiment.margins, interim, differences=differences)
     counts = counts_of(runs, rows)
     wanted = {run.run_id for run in runs}
     count_decided(counts, interim, runs, {row["run_id"] for row in rows})

@@ -10,15 +10,20 @@ from rich.console import Console
 from sparkray.analysis import Analysis, cell_name
 from sparkray.analysis.arm_files import bits_of
 from sparkray.analysis.decisions import decision_rows, is_memory
+from sparkray.analysis.differences import is_estimated
 from sparkray.analysis.frames import rank
 from sparkray.analysis.knee import about_knees
 from sparkray.metrics import RECORDED
+from sparkray.report.format import shown
+from sparkray.schema import unit_of
 from sparkray.sweep.show import print_line
 from sparkray.sweep.templates import SHORT, arm, heading, rendered, short
 
 Row = Mapping[str, Any]
 _MOST_ROWS = 4
-_UNKNOWN = dict.fromkeys(("ratio", "low", "high", "verdict", "margin", "pairs_needed", "not_estimable", "n"))
+_UNKNOWN = dict.fromkeys(
+    ("judged_by", "difference", "ratio", "low", "high", "verdict", "margin", "pairs_needed", "not_estimable", "n")
+)
 _NOTHING: Row = dict.fromkeys(("calibration", "counts", "simulated", "dataset"))
 _WIDE_PCT, _MIDDLE_PCT = 20.0, 2.0
 
@@ -139,7 +144,7 @@ def _model(findings: Findings, model: str, rows: Sequence[Row], *, several: bool
         "first": first,
         "rows": [by_metric[name] for name in metrics[:_MOST_ROWS]],
         "reason": decided["reason"],
-        "estimated": any(row["ratio"] is not None for row in primary),
+        "estimated": any(is_estimated(row) for row in primary),
         "margin": max(margins, default=None),
         "words": f"{decided['reason']} {max(margins, default=0)}",
     }
@@ -160,7 +165,10 @@ def _shown(findings: Findings, row: Row) -> dict[str, Any]:
 
 
 def _changes(row: Row) -> tuple[str, ...]:
-    """Ratio and interval as signed per cent, as many decimals as the interval's width warrants."""
+    """Ratio and interval as signed per cent, as many decimals as the interval's width warrants; a difference in its unit."""
+    if row["difference"] is not None:
+        ends = [row[name] for name in ("difference", "difference_low", "difference_high")]
+        return tuple(f"{shown(value, 'difference')} {unit_of(row['metric'])}" for value in ends)
     if row["ratio"] is None:
         return ("", "", "")
     values = [100 * (row[name] - 1) for name in ("ratio", "low", "high")]

@@ -9,6 +9,7 @@ from sparkray.analysis.interim import COLUMNS, Standing, not_needed, settled, st
 from sparkray.config.boundary import parse
 from sparkray.config.experiment import Experiment
 from sparkray.errors import SparkrayError
+from sparkray.metrics import BY_NAME
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.store import Dataset
 
@@ -25,7 +26,10 @@ def text_of(standing: Standing) -> str:
     interim = standing.interim
     model = f"{standing.model} {standing.level}".strip()
     outcome = "can't tell yet" if interim.verdict == "undecided" else interim.verdict
+    scale = standing.difference
     ratio = "" if interim.ratio is None else f", ratio {interim.ratio:.4f}"
+    if interim.ratio is not None and scale is not None:
+        ratio = f", difference {scale.back(interim.ratio):+.3g} {BY_NAME[standing.metric].column.unit}"
     arms = f"{standing.environment} vs {standing.against}"
     return f"{model}, {standing.metric}: {arms}: {outcome} after {interim.n} pairs{ratio}"
 
@@ -55,8 +59,21 @@ def count_decided(
 
 
 def standing_document(standing: Standing) -> dict[str, Any]:
-    """Plain values for JSON."""
-    return {**{key: value for key, value in asdict(standing).items() if key != "interim"}, **asdict(standing.interim)}
+    """Plain values for JSON; of differences, numbers are in the metric's unit and their names say so."""
+    document = {key: value for key, value in asdict(standing).items() if key not in ("interim", "difference")}
+    document |= asdict(standing.interim)
+    scale, interim = standing.difference, standing.interim
+    if scale is None:
+        return document
+    for name in ("ratio", "ci90", "ci95", "sd_log"):
+        del document[name]
+    ends = {"difference_ci90": interim.ci90, "difference_ci95": interim.ci95}
+    return {
+        **document,
+        "difference": None if interim.ratio is None else scale.back(interim.ratio),
+        **{name: None if pair is None else [scale.back(end) for end in pair] for name, pair in ends.items()},
+        "difference_margin": scale.margin,
+    }
 
 
 def decided_in(dataset: Dataset) -> list[str]:

@@ -235,7 +235,7 @@ def _check_names(experiment: Experiment) -> None:
         if name not in check_names():
             raise UnknownNameError("check", name, check_names())
     grouped = [name for metrics in experiment.families.values() for name in metrics]
-    for name in (*experiment.primary_metrics, *experiment.margins, *grouped):
+    for name in (*experiment.primary_metrics, *experiment.margins, *experiment.difference_margins, *grouped):
         if name not in BY_NAME:
             raise UnknownNameError("metric", name, list(BY_NAME))
 

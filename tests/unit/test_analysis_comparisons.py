@@ -219,18 +219,24 @@ def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_
         block_cv=0.03,
         failing=("Phi-3-mini",),
     )
-    found = analyse(plant(tmp_path, planted, merged=True), metrics=[LATENCY])
+    folder = plant(tmp_path, planted, merged=True)
+    document = json.loads((folder / "experiment.json").read_text())
+    document["cards"].append(document["cards"][0] | {"name": "Never-run"})  # planned, and the sweep never came to it
+    (folder / "experiment.json").write_text(json.dumps(document))
+    found = analyse(folder, metrics=[LATENCY])
     row = only(found, metric=LATENCY, model="Mistral-7B-v0.3")
     assert 3 <= row["pairs_a_priori"] <= 4  # 3 if the spread of the pairs were exactly 0.3 %
     assert 90 < row["runs_a_priori"] < 220  # 144 if the spread of the blocks were exactly 3 %
     first = only(found, metric=SPEED, model="Mistral-7B-v0.3")
     [answer] = found.tables["questions"].filter(question=4).to_dicts()
     facts = json.loads(answer["numbers"])
-    assert (answer["verdict"], facts["comparisons"], facts["equivalent"]) == ("partly", 6, 3)
-    assert (facts["not_estimable"], facts["lost"]) == (3, ["Phi-3-mini"])
+    assert (answer["verdict"], facts["comparisons"], facts["equivalent"]) == ("partly", 9, 3)
+    assert (facts["not_estimable"], facts["lost"]) == (6, ["Phi-3-mini", "Never-run"])
     assert (facts["pairs_a_priori"], facts["runs_a_priori"]) == (first["pairs_a_priori"], first["runs_a_priori"])
     shown = page(report_data(found), [])
-    assert "of 6 comparisons, 3 equivalent, 0 different, 0 undecided, 3 not estimable (Phi-3-mini)" in shown
+    assert (
+        "of 9 comparisons, 3 equivalent, 0 different, 0 undecided, 6 not estimable (Phi-3-mini and Never-run)" in shown
+    )
     assert f"takes {facts['pairs_a_priori']} pairs, or {facts['runs_a_priori']} runs an arm without pairing" in shown
 
 

@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.assumptions import Checked, checked, decide_checked, hodges_lehmann, skewness_ends
+from sparkray.stats.assumptions import (
+    Checked,
+    checked,
+    decide_checked,
+    hodges_lehmann,
+    skewness_ends,
+    tolerated,
+    unseen_share,
+)
 from sparkray.stats.bootstrap import mean_interval
 from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import decide, ratio_of_logs
@@ -83,6 +91,15 @@ def test_pairs_that_resemble_the_pair_before_widen_the_interval_or_have_no_verdi
     decision, reason = decide_checked(found(1e-4 * (walk - walk.mean())), MARGIN)
     assert decision.verdict == "undecided"
     assert "not independent" in worded(reason)
+
+
+def test_pairs_that_were_not_met_move_the_mean_by_what_the_margin_leaves() -> None:
+    """As many as 30 pairs without one do not exclude (9.5 %), as far as is tolerated: the interval meets the margin."""
+    share = unseen_share(30)
+    assert (1 - share) ** 30 == pytest.approx(0.05)
+    for ci90 in ((0.999, 1.004), (0.996, 1.001)):
+        moved = share * math.log1p(tolerated(ci90, 30, 0.01))
+        assert max(math.log(ci90[1]), -math.log(ci90[0])) + moved == pytest.approx(math.log1p(0.01))
 
 
 def test_few_or_many_values_have_no_ranks() -> None:

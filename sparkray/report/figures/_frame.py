@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from sparkray.analysis.differences import COLUMNS as DIFFERENCES
 from sparkray.report.cells import Cell
 from sparkray.report.data import Row
 from sparkray.report.figures._layout import Measured
@@ -104,6 +105,26 @@ def forest(axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments:
     if margin is not None:
         axis.axvspan(1 / (1 + margin), 1 + margin, color=BAND, zorder=0, linewidth=0)
     axis.axvline(1.0, color=INK, linewidth=0.6, zorder=1)
+    _rows(axis, rows, cells, environments, ends=ends)
+
+
+def forest_of_differences(axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments: Sequence[str]) -> None:
+    """Differences likewise, in the metric's unit."""
+    names = dict(zip(("ratio", "low", "high", "low90", "high90"), DIFFERENCES, strict=False))
+    shown = [{**row, **{name: row[column] for name, column in names.items()}} for row in rows]
+    margin = next((row["difference_margin"] for row in rows if row["difference_margin"]), 0.0)
+    most = 1.08 * max(*(abs(row[end]) for row in shown for end in ("low", "high")), 1.6 * margin)
+    axis.set_xlim(-most, most)
+    axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    if margin:
+        axis.axvspan(-margin, margin, color=BAND, zorder=0, linewidth=0)
+    axis.axvline(0.0, color=INK, linewidth=0.6, zorder=1)
+    _rows(axis, shown, cells, environments, ends=(-most, most))
+
+
+def _rows(
+    axis: Axes, rows: Sequence[Row], cells: Sequence[Cell], environments: Sequence[str], *, ends: tuple[float, float]
+) -> None:
     places = {key: place for place, key in enumerate(cells)}
     for number, name in enumerate(environments):
         off = (number - (len(environments) - 1) / 2) * 0.6 / len(environments)

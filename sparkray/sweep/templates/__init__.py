@@ -67,6 +67,7 @@ def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
     made.globals["table"] = lambda head, rows: "\n".join(table(head, rows, width))
     made.globals["duration"] = format_duration
     made.filters |= {"num": shown, "listed": listed, "grouped": grouped, "short": short, "arm": arm, "heading": heading}
+    made.filters["bare"] = lambda number: number.partition(" ")[0]
     made.filters |= {"shell": shlex.join, "reason": worded, "shorten": shorten}
     return [line.rstrip() for line in made.get_template(name).render(values).splitlines() if line.strip()]
 
