@@ -12,6 +12,11 @@ from pathlib import Path
 
 from sparkray.simulate import Plant, plant
 
+# The suite, with a quantised model in place of the one that the machine cannot hold.
+MODELS = (
+    *("Qwen2-1.5B", "Gemma-2B", "Phi-3-mini", "DeepSeek-R1-7B", "Mistral-7B-v0.3", "Llama-3-8B", "GPT-OSS-20B"),
+    *("Mixtral-8x7B", "GPT-OSS-120B", "Llama-3.3-70B-FP4"),
+)
 REQUESTS, SAMPLES, RUNS = 1000, 4778, 30
 
 
@@ -19,6 +24,7 @@ def full_study(folder: Path, *, times_rows: int = 1, times_runs: int = 1, seed: 
     """The study in a new folder. Returns the dataset's path."""
     planted = Plant(
         name="full",
+        models=MODELS,
         runs=RUNS * times_runs,
         requests=REQUESTS * times_rows,
         samples=SAMPLES * times_rows,

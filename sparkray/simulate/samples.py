@@ -12,8 +12,22 @@ from sparkray.units import NS_PER_S
 Numbers = NDArray[np.float64]
 _SAMPLERS = ("host", "process", "gpu", "gpu_slow")
 _DEVICE = "GPU-00000000-0000-4000-8000-000000000000"
-_AVAILABLE_GIB, _FREE_GIB = 114.0, 110.0
+AVAILABLE_GIB, _FREE_GIB = 114.0, 110.0
 _LIMIT_W = 90.0
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a run has of its own beside its memory, in standard deviations: no two metrics are one number."""
+
+    page_cache: float
+    gpu_process: float
+    rss: float
+    pss: float
+    anonymous: float
+    file: float
+    power: float
+    kv_cache: float
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Course:
     start_c: float
     gpu: bool
     container: bool
+    own: Own
 
 
 def samples_of(
@@ -41,19 +56,24 @@ def samples_of(
     turn = np.arange(count) % len(_SAMPLERS)
     taken = course.memory_gib * np.clip(progress / 0.1, 0, 1) * (1 + chance.normal(0, 0.0005, count))
     temperature = course.start_c + 23 * (1 - np.exp(-progress / 0.2)) + chance.normal(0, 0.3, count)
-    power = np.minimum(62 + chance.normal(0, 1.5, count), _LIMIT_W)
+    own = course.own
+    mean_w = 62 + 0.8 * own.power
+    power = np.minimum(mean_w + chance.normal(0, 1.5, count), _LIMIT_W)
     seen: dict[str, tuple[int, Numbers]] = {
-        "mem_free_gib": (0, _FREE_GIB - taken * 1.02),
-        "mem_available_gib": (0, _AVAILABLE_GIB - taken),
-        "page_cache_gib": (0, 1.5 + 0.02 * taken),
+        "mem_free_gib": (0, _FREE_GIB - taken - (0.6 + 0.15 * own.page_cache) * np.clip(progress / 0.1, 0, 1)),
+        "mem_available_gib": (0, AVAILABLE_GIB - taken),
+        "page_cache_gib": (0, 1.5 + (0.6 + 0.15 * own.page_cache) * np.clip(progress / 0.1, 0, 1)),
         "swap_used_gib": (0, np.zeros(count)),
         "cpu_busy_pct": (0, 12 + chance.normal(0, 1.0, count)),
-        "process_rss_gib": (1, 3.0 + 0.02 * taken),
-        "process_pss_gib": (1, 2.8 + 0.02 * taken),
+        "process_rss_gib": (1, 3.0 + 0.1 * own.rss + 0.02 * taken),
+        "process_pss_gib": (1, 2.7 + 0.1 * own.rss + 0.03 * own.pss + 0.02 * taken),
         "process_cpu_s": (1, progress * course.span_s),
     }
     if course.container:
-        seen |= {"cgroup_anon_gib": (1, 2.5 + 0.01 * taken), "cgroup_file_gib": (1, 0.5 + 0.01 * taken)}
+        seen |= {
+            "cgroup_anon_gib": (1, 2.5 + 0.1 * own.anonymous + 0.01 * taken),
+            "cgroup_file_gib": (1, 0.5 + 0.04 * own.file + 0.01 * taken),
+        }
     if course.gpu:
         seen |= {
             "gpu_util_pct": (2, np.clip(96 + chance.normal(0, 1.0, count), 0, 100)),
@@ -61,8 +81,8 @@ def samples_of(
             "gpu_throttle_reasons": (2, np.zeros(count)),
             "gpu_temp_c": (3, np.rint(temperature)),
             "gpu_sm_clock_mhz": (3, 2400 + chance.normal(0, 8, count)),
-            "gpu_process_gib": (3, taken * 0.97),
-            "gpu_energy_j": (3, 1e6 + progress * course.span_s * 62),
+            "gpu_process_gib": (3, taken * (0.97 + 0.005 * own.gpu_process)),
+            "gpu_energy_j": (3, 1e6 + progress * course.span_s * mean_w),
         }
     columns: dict[str, NDArray[Any]] = {
         name: np.where(turn == sampler, values, np.nan) for name, (sampler, values) in seen.items()
@@ -87,7 +107,7 @@ def _metrics(columns: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
     available, free = over("mem_available_gib", np.min), over("mem_free_gib", np.min)
     energy, temperature = series("gpu_energy_j"), series("gpu_temp_c")
     return {
-        "host_available_drop_peak_gib": None if available is None else _AVAILABLE_GIB - available,
+        "host_available_drop_peak_gib": None if available is None else AVAILABLE_GIB - available,
         "host_free_drop_peak_gib": None if free is None else _FREE_GIB - free,
         "gpu_util_mean_pct": over("gpu_util_pct", np.mean),
         "power_mean_w": over("gpu_power_w", np.mean),

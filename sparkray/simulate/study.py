@@ -12,7 +12,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from sparkray.config.docker_columns import column_values
 from sparkray.config.model import ModelCard
 from sparkray.metrics import BY_NAME
 from sparkray.plan import canonical_sha256
-from sparkray.simulate.samples import Course, samples_of
+from sparkray.simulate.samples import AVAILABLE_GIB, Course, Own, samples_of
 from sparkray.store import open_dataset, schema_of
 from sparkray.units import GIB, NS_PER_MS, NS_PER_S
 
@@ -56,7 +56,8 @@ class Plant:
     of the spread inside blocks. `cv` is the spread of a run inside its block and `block_cv` that between blocks, both of
     the logarithm. `size_slope` is added to the log speed ratio of containers for every e-fold of parameters over 7e9.
     `drift_per_run` is added to the log latency at every position. In block `bad_block` (of every model) containers run at
-    80 % of their speed. Containers of models in `failing` never come up; every `flaky`-th run fails once before it is ok.
+    80 % of their speed. Containers of models in `failing` never come up, nor any run of a model that the machine cannot
+    hold; every `flaky`-th run fails once before it is ok.
     `samples` and `requests` are counts a run; 0 leaves the table out. Without `gpu` its columns are null. `cooldown_s` lies
     between runs. `difference_margins` are in the unit of their metric, for verdicts on differences.
     """
@@ -149,11 +150,14 @@ def plant(results_dir: Path, planted: Plant, *, merged: bool = False) -> Path:
     blocks = {key: chance.normal(0, planted.block_cv) for key in _block_keys(planted, cards)}
     for run in _plan(planted, cards, chance):
         clock += timedelta(seconds=planted.cooldown_s)
-        failing = run.card.name in planted.failing and run.environment != "native"
+        too_large = _weights_gib(run.card) > AVAILABLE_GIB
+        failing = too_large or (run.card.name in planted.failing and run.environment != "native")
         failed = failing or (planted.flaky > 0 and run.position % planted.flaky == planted.flaky - 1)
         if failed:
             row = _row(planted, run, 1, clock)
             row |= {"status": "failed", "reason": "the engine ended with status 1", "exit_code": 1, "duration_s": 4.0}
+            if too_large:
+                row |= {"reason": f"{run.card.name} does not fit: its weights are {_weights_gib(run.card):.1f} GiB"}
             tables.write("runs", run, 1, {key: [value] for key, value in row.items()})
             clock += timedelta(seconds=30)
         if not failing:
@@ -162,6 +166,10 @@ def plant(results_dir: Path, planted: Plant, *, merged: bool = False) -> Path:
             clock += timedelta(seconds=_measure(tables, planted, run, row, (latency_log, chance)))
     tables.close()
     return dataset.path
+
+
+def _weights_gib(card: ModelCard) -> float:
+    return card.shape.weight_bytes / GIB if card.shape else 2.0
 
 
 def _block_keys(planted: Plant, cards: tuple[ModelCard, ...]) -> Iterator[tuple[str, str, int]]:
@@ -208,14 +216,15 @@ def _measure(
 ) -> float:
     """Requests, samples, checks and row of one ok run, written. Returns its duration, s."""
     latency_log, chance = drawn
-    shape = run.card.shape
-    weights_gib = shape.weight_bytes / GIB if shape else 2.0
+    shape, weights_gib = run.card.shape, _weights_gib(run.card)
     step_s = (
         shape.step_bytes(run.card.max_batch_size, _INPUT_TOKENS + _OUTPUT_TOKENS / 2) / _BANDWIDTH if shape else 0.01
     )
     mean_ns = step_s * _OUTPUT_TOKENS * math.exp(latency_log) * NS_PER_S
     requests = _requests(planted, run, mean_ns, chance)
     span_s = (int(requests["end_ns"].max()) - int(requests["submit_ns"][_WARMUP])) / NS_PER_S
+    # drawn aside, so that these runs have the latencies that others of the seed have
+    own = Own(*np.random.default_rng([planted.seed, int(run.run_id[:8], 16)]).normal(0, 1, len(fields(Own))).tolist())
     memory = (weights_gib * 1.15 + 2.0) * planted.memory_ratio.get(run.environment, 1.0) * (1 + chance.normal(0, 0.002))
     course = Course(
         memory_gib=float(memory),
@@ -223,11 +232,12 @@ def _measure(
         start_c=float(chance.normal(41, 0.6)),
         gpu=planted.gpu,
         container=run.environment.startswith("container"),
+        own=own,
     )
     samples, metrics = samples_of(course, max(planted.samples, 40), chance)
     row |= metrics | _request_metrics(requests) | {"kv_cache_gib": None}
     if planted.gpu:
-        row["kv_cache_gib"] = float(0.9 * max(110 - memory, 5.0) + chance.normal(0, 0.02))
+        row["kv_cache_gib"] = float(0.9 * max(110 - memory, 5.0) + chance.normal(0, 0.02) + 0.4 * own.kv_cache)
     row["engine_reported_peak_gib"] = float(memory + chance.normal(0.3, 0.05))
     load_s = weights_gib * GIB / _LOAD_BYTES_S
     lifetime = span_s + load_s

@@ -46,7 +46,7 @@ Interval = tuple[float, float]
 _LARGEST_LOG = 16.0
 # Fewer pairs cannot show that they are skewed, so an interim analysis of them must be so many times as certain.
 _LEAST_TRUSTED, _CAUTION = 20, 2.5
-# At interim analyses normality is rejected earlier: they can wait.
+# At interim analyses normality and independence are rejected earlier: they can wait.
 _INTERIM_ALPHA = 0.10
 # The words of what is not met.
 _UNMET = {"not_independent": "pairs_dependent"}
@@ -248,7 +248,7 @@ def intervals_at(bound: Bound, samples: Array, *, final: bool) -> Intervals:
         skewed = shapiro_p(samples) < (ALPHA if final else _INTERIM_ALPHA)
     if n >= LEAST_WORTH:
         p, worth = dependence(samples)
-        dependent = p < ALPHA
+        dependent = p < (ALPHA if final else _INTERIM_ALPHA)
     ends = []
     for critical, level in ((bound.equivalence_t, 0.90), (bound.difference_t, 0.95)):
         half = critical * error

@@ -6,11 +6,16 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from audit_cases import kinds
 from support.studies import small_study
 
+from sparkray.audit import audit
+from sparkray.audit.knowledge import case_of
+from sparkray.audit.readers.dataset import dataset_results
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.boundary import parse
 from sparkray.config.experiment import Experiment
@@ -114,3 +119,43 @@ def test_a_size_slope_is_in_the_true_ratio_of_containers_alone() -> None:
 def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError):
         plant(tmp_path, Plant(models=("GPT-9",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "planted"),
+    [
+        ({}, set()),
+        ({"models": ("Qwen2-1.5B", "Mistral-7B-v0.3", "Qwen2.5-72B")}, {"missing_cells", "failed_runs"}),
+    ],
+    ids=["sound", "a model that the machine cannot hold"],
+)
+def test_a_study_passes_its_own_audit_but_for_what_is_planted(
+    tmp_path: Path, changes: dict[str, Any], planted: set[str]
+) -> None:
+    study = Plant(
+        **(
+            {"models": ("Qwen2-1.5B", "Mistral-7B-v0.3"), "runs": 12, "requests": 16, "samples": 80, "flaky": 0}
+            | changes
+        ),
+        speed_ratio={"container_baseline": 0.988},
+        memory_ratio={"container_baseline": 1.03},
+    )
+    catalog = Catalog(data_root())
+    folder = plant(tmp_path, study, merged=True)
+    document = json.loads((folder / "experiment.json").read_text())
+    results = dataset_results(Dataset(folder).read("runs"), document)
+    assert kinds(audit(case_of(results, catalog.cards(), catalog.site("dgx-spark")))) == {"simulated_rows", *planted}
+
+
+def test_no_two_metrics_of_memory_are_one_number_and_no_run_takes_more_than_there_is(tmp_path: Path) -> None:
+    study = Plant(models=("Qwen2-1.5B", "Mixtral-8x7B", "Qwen2.5-72B"), runs=6, requests=8, samples=60)
+    rows = Dataset(plant(tmp_path, study, merged=True)).read("runs")
+    lost = [row for row in rows if row["model"] == "Qwen2.5-72B"]
+    assert {row["status"] for row in lost} == {"failed"}
+    assert "135.4 GiB" in lost[0]["reason"]
+    ok = [row for row in rows if row["status"] == "ok"]
+    assert max(row["host_free_drop_peak_gib"] for row in ok) < 110
+    other = ("host_free_drop_peak_gib", "gpu_process_peak_gib", "process_rss_peak_gib", "kv_cache_gib")
+    for name in other:
+        of_one = [(row["host_available_drop_peak_gib"], row[name]) for row in ok if row["model"] == "Mixtral-8x7B"]
+        assert abs(np.corrcoef(np.array(of_one).T)[0, 1]) < 0.999, name
