@@ -130,7 +130,7 @@ def _why(found: Assumptions, student: VerdictWord) -> str:
 
 def unseen_share(n: int) -> float:
     """The share of pairs of another kind that n pairs without one do not exclude, at 95 %: about 3/n (rule of three)."""
-    return 1 - (1 - _LEVEL) ** (1 / n)
+    return float(1 - (1 - _LEVEL) ** (1 / n))
 
 
 def tolerated(ci90: tuple[float, float], n: int, margin: float) -> float:
