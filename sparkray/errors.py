@@ -33,6 +33,7 @@ A message says what is wrong and the value; `remedy` says what to do. The comman
 """
 
 import errno
+import os
 from typing import ClassVar
 
 from sparkray.units import did_you_mean, short, some
@@ -143,15 +144,30 @@ _KNOWN_FAILURES = {
 }
 
 
-def host_error_of(error: OSError | MemoryError) -> "HostError | None":
+def host_error_of(error: BaseException) -> "HostError | None":
     """What the operating system refused, as an error of this tree; None for what only a defect of sparkray's can cause."""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error)):
         return HostError("this machine is out of memory", _KNOWN_FAILURES[errno.ENOMEM])
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return HostError("no thread can be started", _KNOWN_FAILURES[errno.EAGAIN])
+    if isinstance(error, FileNotFoundError) and not _has_folder():
+        return HostError("the folder that this was started in was removed", "Change to one that is there: cd DIR")
+    if not isinstance(error, OSError):
+        return None
     remedy = _KNOWN_FAILURES.get(error.errno or 0)
     if remedy is None:
         return None
     where = f"{error.filename}: " if error.filename else ""
     return HostError(f"the operating system refused: {where}{error.strerror}", remedy)
+
+
+def _has_folder() -> bool:
+    """Whether the current folder is there."""
+    try:
+        os.getcwd()  # noqa: PTH109 - as the library that failed asked for it
+    except OSError:
+        return False
+    return True
 
 
 class RefusedError(HostError):

@@ -271,7 +271,7 @@ def _cause_of(cause: Any) -> SparkrayError:  # noqa: ANN401 - Ray is untyped
     """What the runner raised, as an error of ours."""
     if isinstance(cause, SparkrayError):
         return cause
-    known = host_error_of(cause) if isinstance(cause, OSError | MemoryError) else None
+    known = host_error_of(cause)
     return known or ClusterError(f"the runner failed: {type(cause).__name__}: {cause}")
 
 

@@ -134,7 +134,7 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
         if gone := _removed(prepared, planned, made):
             record.columns.update(status="interrupted", reason=gone)
         else:
-            known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
+            known = host_error_of(error)
             broken = known or HostError(
                 f"the run {planned.run_id} broke in an unforeseen way: {type(error).__name__}: {error}"
             )

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sparkray.stopping import INTERRUPTED, watched
 
+_MEASURING = {"quick", "baseline", "compare", "study", "validate", "calibrate", "optimize"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line. Returns its exit status; no traceback reaches a user, whenever a signal comes.
@@ -63,13 +65,19 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
     except SystemExit as ended:
         if not isinstance(ended.__context__, BrokenPipeError):  # which click makes a status of its own of
             raise
-        return 0
+        return _unread(argv)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _unread(argv)
     except Exception as error:  # noqa: BLE001 - what the machine refused, or a defect of ours: no traceback on the screen
         return _tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _unread(argv: list[str] | None) -> int:
+    """Exit status where the reader of the output went away: a verb that measures has ended before its end."""
+    words = sys.argv[1:] if argv is None else argv
+    return int(bool(_MEASURING & set(words[:1])))
 
 
 def _tell(error: Exception) -> int:
@@ -79,7 +87,7 @@ def _tell(error: Exception) -> int:
     from sparkray.errors import host_error_of  # noqa: PLC0415 - as above
     from sparkray.units import reason_of  # noqa: PLC0415 - as above
 
-    known = host_error_of(error) if isinstance(error, OSError | MemoryError) else None
+    known = host_error_of(error)
     reason = reason_of(error)
     text = f"sparkray: {known.message}\n  {known.remedy}" if known else ""
     try:

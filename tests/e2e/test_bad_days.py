@@ -126,6 +126,15 @@ DAYS = (
         "the reader of a pipe goes away", NOW, 0, (), shell("$S engines | head -0; exit ${PIPESTATUS[0]}"), False, False
     ),
     Day(
+        "the current folder removed",
+        NOW,
+        3,
+        ("was removed",),
+        shell("mkdir $R; cd $R; rmdir $R; $S status"),
+        False,
+        False,
+    ),
+    Day(
         "5 files may be open",
         NOW,
         3,

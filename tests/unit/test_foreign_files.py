@@ -158,4 +158,10 @@ def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
     assert error.exit_status == 3
     assert remedy in error.remedy
     assert host_error_of(FileNotFoundError(errno.ENOENT, "gone", "/x")) is None
-    assert host_error_of(MemoryError()) is not None
+    for refused in (
+        MemoryError(),
+        ImportError("libx.so: failed to map segment from shared object"),
+        RuntimeError("can't start new thread"),
+    ):
+        assert host_error_of(refused) is not None
+    assert host_error_of(ImportError("No module named 'x'")) is None

@@ -80,3 +80,25 @@ def test_a_program_under_nohup_goes_on() -> None:
     ignoring = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{code}print('went on')"
     done = subprocess.run([sys.executable, "-c", ignoring], capture_output=True, text=True, check=False, timeout=30)
     assert (done.stdout, done.returncode) == ("went on\n", 0)
+
+
+# What `compare` of a user who is not root waits for: sudo, which passes the signal on.
+WAITING = """
+import sys
+from sparkray.stopping import watched
+from sparkray.sweep.compare import _awaited
+with watched():
+    try:
+        _awaited(["sh", "-c", "trap 'echo stored; exit 130' TERM; echo ready; while :; do sleep 0.1; done"])
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+def test_a_stop_reaches_the_command_that_is_waited_for() -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "stored\n"
+    assert process.returncode == 130
