@@ -20,9 +20,10 @@ from sparkray.analysis.optimized import Confirmation, Confirmed, Effect
 from sparkray.config.boundary import read_json
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.config.space import isolation_rank, weakenings
-from sparkray.optimize.context import MEMORY, OptimizationContext, changed_words
+from sparkray.optimize.context import OptimizationContext, changed_words
 from sparkray.optimize.effects import Comparison, compare
 from sparkray.optimize.interim import interim_analyses
+from sparkray.optimize.memory import memory_of
 from sparkray.optimize.rows import Rows, key_of, must_run, rows_of
 from sparkray.optimize.runner import StudyRunner
 from sparkray.optimize.screen import Screened
@@ -127,17 +128,16 @@ def decide_among(
     closed = blocks == context.confirm_runs
     interim = interim_analyses(context, list(found.effects), rows, models=models, closed=closed)
     native = rows.values(NATIVE, context.metric)
-    of_memory = Comparison(MEMORY, context.study.experiment.margins.get(MEMORY, context.margin))
     judged = []
     for one in candidates:
         name, made = one.environment, found.effects[one.environment][0]
         each = found.on_each(name)
-        memory = of_memory.effect(rows.values(CONTAINER_BASELINE, MEMORY), rows.values(name, MEMORY), name)
+        memory, more_memory = memory_of(context, rows, name)
         reason = (
             (out or {}).get(name)
             or _unproven(made, each, blocks)
             or (_by_interim(interim[name]) if interim else _by_test(made, p_beyond[name], context.margin))
-            or _more_memory(memory)
+            or more_memory
         )
         to_native = Comparison(context.metric, context.margin, NATIVE)
         judged.append(
@@ -199,12 +199,6 @@ def _by_test(made: Effect, p: float | None, margin: float) -> str | None:
 
 def _by_interim(found: Interim) -> str | None:
     return None if found.verdict == "different" and (found.ratio or 0.0) > 1.0 else worded(found.reason)
-
-
-def _more_memory(memory: Effect) -> str | None:
-    if memory.verdict == "different" and memory.harms:
-        return f"it takes more memory: {MEMORY} is {memory.ratio:.3f} times the baseline's"
-    return None
 
 
 def _short_of(made: Effect, margin: float) -> str:

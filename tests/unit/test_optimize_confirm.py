@@ -105,7 +105,18 @@ def test_speed_is_not_bought_with_memory(context: OptimizationContext) -> None:
     made = rows(arms(np.random.default_rng(2), 0.002, a=0.05), {NAMES[0]: 1.5})
     [one] = decide(context, NAMES[:1], made).candidates
     assert one.wins is False
-    assert one.reason == "it takes more memory: host_available_drop_peak_gib is 1.500 times the baseline's"
+    assert (one.reason or "").startswith("it takes more memory: +0.5 GiB (+0.5 to +0.5)")
+    assert decide(context, NAMES[:1], rows(arms(np.random.default_rng(2), 0.002, a=0.05), {NAMES[0]: 1.05})).winner
+    # 0.05 GiB are 5 % of little: less than the margin of 0.1 GiB; and a zero is a value like any other
+    for margins in ({}, context.study.experiment.difference_margins):
+        study = replace(context.study, experiment=replace(context.study.experiment, difference_margins=margins))
+        made = rows(arms(np.random.default_rng(2), 0.002, a=0.05), {NAMES[0]: 9.0})
+        freed = [
+            {**row, "host_available_drop_peak_gib": 0.0} if row["run_id"].endswith("baseline0") else row
+            for row in made.rows
+        ]
+        [one] = decide(replace(context, study=study), NAMES[:1], Rows(freed)).candidates
+        assert (one.reason or "").startswith("it takes more memory: +8.08 GiB"), margins
 
 
 def test_one_that_was_given_up_or_has_no_pairs_does_not_win(context: OptimizationContext) -> None:
