@@ -98,13 +98,15 @@ def _worth_telling(frames: Frames, arms: Arms) -> bool:
 
 
 def arms_between(frames: Frames, cell: Cell, against: Cell, metric: str) -> Arms:
-    """A cell beside another, of the same model and level."""
+    """A cell beside another, of the same model and level. A block that two machines share gives no pair."""
     first, second = frames.runs_of(against), frames.runs_of(cell)
     a, b = first.column(metric), second.column(metric)
     here, there = ~np.isnan(a), ~np.isnan(b)
     blocks, left, right = np.intersect1d(
         first.block[here], second.block[there], assume_unique=True, return_indices=True
     )
+    same = first.machine[here][left] == second.machine[there][right]
+    blocks, left, right = blocks[same], left[same], right[same]
     a, b, clusters = a[here], b[there], first.cluster[here][left]
     completed = np.argsort(np.maximum(first.ended[here][left], second.ended[there][right]), kind="stable")
     return Arms(cell, against, metric, blocks, (a[left], b[right]), completed, clusters.tolist(), a, b)

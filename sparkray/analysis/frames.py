@@ -67,6 +67,7 @@ class CellRuns:
         order: Shape (n,), place in time among all attempts.
         ended: Shape (n,), when each had ended, microseconds; 0 where the row does not say.
         cluster: Shape (n,), what each block nests in.
+        machine: Shape (n,), what each was measured on; empty where the row does not say.
         values: Shape (n, metrics), a column for each of `sparkray.metrics`; NaN where a run has no value.
     """
 
@@ -74,6 +75,7 @@ class CellRuns:
     order: Vector
     ended: NDArray[np.int64]
     cluster: NDArray[np.str_]
+    machine: NDArray[np.str_]
     values: Vector
 
     def __len__(self) -> int:
@@ -194,6 +196,7 @@ def _arrays(frame: pl.DataFrame) -> CellRuns:
         frame["order"].cast(pl.Float64).to_numpy(),
         frame["ended_at"].dt.epoch("us").fill_null(0).to_numpy(),
         frame["cluster"].to_numpy().astype(np.str_),
+        frame["host"].fill_null("").to_numpy().astype(np.str_),
         values.astype(np.float64),
     )
 

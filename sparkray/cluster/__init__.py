@@ -29,13 +29,18 @@ from ray._private import worker  # the processes of a Ray of our own are named n
 from ray._private.state import available_resources_per_node  # the public API has only the whole cluster
 from ray.exceptions import RayActorError, RayTaskError
 
+from sparkray.cluster.handle import RESOURCE, Node, Notify, Runner, Store
 from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError
-from sparkray.cluster.runner import RESOURCE, BenchmarkRunner, LockMode, Node, Notify, Runner
+from sparkray.cluster.runner import BenchmarkRunner, LockMode
 from sparkray.cluster.start import must_answer, private_ray, silent, start
+from sparkray.config.site import Environment
 from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError
+from sparkray.execute.examination import examine_machine
 from sparkray.machine.capabilities import About, about
+from sparkray.machine.finding import Finding
 from sparkray.machine.ray_folder import token_in
+from sparkray.plan import Study
 from sparkray.runtimes.linux.owner import VARIABLE, this_process
 from sparkray.runtimes.linux.process import owner_of
 
@@ -47,6 +52,7 @@ __all__ = [
     "RayLostError",
     "Runner",
     "RunnerLostError",
+    "Store",
     "connected",
     "login_hint",
     "start",
@@ -60,6 +66,7 @@ _ACTOR: Any = ray.remote(
     num_cpus=0, resources={RESOURCE: 1}, max_restarts=0, concurrency_groups={"work": 1, "control": 3}
 )(BenchmarkRunner)
 _ABOUT: Any = ray.remote(num_cpus=0, max_retries=0)(about)
+_EXAMINE: Any = ray.remote(num_cpus=0, max_retries=0)(examine_machine)
 
 
 @dataclass(frozen=True)
@@ -91,16 +98,29 @@ class Cluster:
         able.sort(key=lambda node: bool(node["NodeID"] != here))
         return [Node(node["NodeID"], node["NodeManagerHostname"]) for node in able]
 
-    def about(self, nodes: Sequence[Node], space: Space, folder: Path) -> list[About | str]:
+    def about(self, nodes: Sequence[Node], space: Space | None) -> list[About | str]:
         """What the machines of nodes are (`machine.capabilities.about`), asked at once; of one that does not answer, why."""
-        asked = [_ABOUT.options(scheduling_strategy=node.only).remote(space, folder) for node in nodes]
-        ray.wait(asked, num_returns=len(asked), timeout=_START_S)
-        return [_answer(reference) for reference in asked]
+        return cast("list[About | str]", _ask(nodes, _ABOUT, space))
+
+    def examine(
+        self, nodes: Sequence[Node], study: Study, harmless: Mapping[str, Environment] | None
+    ) -> list[list[Finding] | str]:
+        """What `doctor` finds on the machines of nodes, asked at once; of one that does not answer, why."""
+        return cast("list[list[Finding] | str]", _ask(nodes, _EXAMINE, study, harmless))
 
     def runner(
-        self, wanted: Node | None, experiment: str, mode: LockMode, notify: Notify, should_stop: Callable[[], bool]
+        self,
+        wanted: Node | None,
+        experiment: str,
+        mode: LockMode,
+        notify: Notify,
+        should_stop: Callable[[], bool],
+        *,
+        store: Store | None = None,
     ) -> Runner:
         """An actor on a node; None: on this machine, else on the first that may.
+
+        `store` stores what it sends, where it does not write into the driver's dataset itself.
 
         Raises:
             ClusterError: None can be started there.
@@ -119,7 +139,7 @@ class Cluster:
         except (RayActorError, RayTaskError) as error:
             remedy = "Install sparkray there, in the Python that Ray runs"
             raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
-        return Runner(actor, pid, host, node, should_stop, self.pulse)
+        return Runner(actor, pid, host, node, should_stop, self.pulse, store)
 
     def _first(self, reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
         """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""
@@ -136,9 +156,16 @@ class Cluster:
         return reference
 
 
-def _answer(reference: Any) -> About | str:  # noqa: ANN401 - Ray is untyped
+def _ask(nodes: Sequence[Node], task: Any, *arguments: object) -> list[object]:  # noqa: ANN401 - Ray is untyped
+    """A task's results on nodes."""
+    asked = [task.options(scheduling_strategy=node.only).remote(*arguments) for node in nodes]
+    ray.wait(asked, num_returns=len(asked), timeout=_START_S)
+    return [_answer(reference) for reference in asked]
+
+
+def _answer(reference: Any) -> object:  # noqa: ANN401 - Ray is untyped
     try:
-        return cast("About", ray.get(reference, timeout=_POLL_S))
+        return ray.get(reference, timeout=_POLL_S)
     except ray.exceptions.GetTimeoutError:
         ray.cancel(reference)
         return f"no answer for {_START_S:g} s"
@@ -189,6 +216,7 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
         return
     origin = "--address" if address else "RAY_ADDRESS"
     must_answer(wanted, origin)
+    silent()
     context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
     try:
         yield _cluster(context, TOKEN if TOKEN.is_file() else None, own=False)

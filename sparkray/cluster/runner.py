@@ -1,27 +1,18 @@
-"""The actor that measures on one machine, and the driver's handle of it: calls, messages, and the patience with it.
-
-The actor has two groups of threads, so that a stop can reach it while a run goes on.
-"""
+"""The actor that measures on one machine. It has two groups of threads, so that a stop can reach it while a run goes on."""
 
 import os
-import signal
 import socket
 import threading
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Literal, TypeVar, cast
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, is_stopped
+from sparkray.catalog.weights import cache_folder
 from sparkray.config.site import HOST
 from sparkray.docker_engine import Patience
-from sparkray.errors import ClusterError, SparkrayError, host_error_of
+from sparkray.errors import ClusterError
 from sparkray.execute import run_once
 from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
@@ -29,25 +20,20 @@ from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_hos
 from sparkray.execute.recovery import store_interrupted
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.machine.doctor import must_fit
-from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.fingerprint import Machine, fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.machine.raylet import ray_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
-from sparkray.runtimes.linux.owner import process_start
 from sparkray.store import Dataset
+from sparkray.store.parcel import Origin, Outbox, Parcel
 
-RESOURCE = "sparkray"
-_POLL_S = 0.5
 _NEWS_S = 3600.0
-_SILENT_S = 10.0
-# Once a stop was asked for: what a run may take to be stored, what has nothing to store, and a process that was stopped.
-_STOP_S, _DROP_S, _FROZEN_S = 8.0, 4.0, 2.0
-_LAST_S, _KILL_POLL_S = 5.0, 0.05
 _UNPREPARED = "the runner is not prepared"
+_NODE_DATASETS = "measured"
+Place = Dataset | Origin
 LockMode = Literal["wait", "fail"]
-Notify = Callable[[str], None]
 Method = TypeVar("Method", bound=Callable[..., object])
 
 
@@ -64,6 +50,10 @@ class BenchmarkRunner:
         self.lines: list[str] = []
         self.reported = threading.Event()
         self.patience = Patience(self._report, self.stop_signal.is_set)
+        self.machine: Machine | None = None
+        self.dataset: Dataset | None = None
+        self.outbox: Outbox | None = None
+        self.earlier: dict[str, int] = {}
         self.prepared: PreparedHost | None = None
         self.lock: MachineLock | None = None
         self.held = ExitStack()
@@ -72,48 +62,77 @@ class BenchmarkRunner:
         return f"sparkray runner on {socket.gethostname()}"
 
     @_group("work")
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode) -> dict[str, Any]:
-        """Take the lock, deal with what a dead sweep left, make the machine ready. Returns `PreparedHost.identity`."""
-        if not (dataset.path / "dataset.json").is_file():
-            raise ClusterError(
-                f"{socket.gethostname()} does not see the results folder {dataset.path}",
-                "Use a file system that driver and machine share: --results-dir DIR",
-            )
-        machine = fingerprint()
+    def hold(self, study: Study, place: Place, mode: LockMode) -> None:
+        """Take the lock, and deal with what a dead sweep left."""
+        self.machine = fingerprint()
         if any(treatment.environment != HOST for treatment in study.treatments):
-            must_fit(study.site, machine)
-        self.lock = MachineLock(machine.lock_keys)
+            must_fit(study.site, self.machine)
+        self.lock = MachineLock(self.machine.lock_keys)
         self.held.enter_context(
             self.lock.held(
                 mode, on_wait=lambda who: self._report(f"waiting: {who}"), should_stop=self.stop_signal.is_set
             )
         )
-        self.lock.note("", str(dataset.path))
         if study.site.engine_cpus:
             pin_processes(housekeeping_cpus(study.site.engine_cpus), [os.getpid(), *ray_processes()])
         end_processes(self._report)
-        store_interrupted(dataset, machine.host, self._report, self._container_log)
-        self.prepared = prepare_host(study, machine, dataset, self._report, patience=self.patience)
+        self.enter(place)
+
+    @_group("work")
+    def enter(self, place: Place) -> None:
+        """Turn to a dataset: the driver's where it is on this machine, else one of our own that is sent to it."""
+        if self.lock is None or self.machine is None:
+            raise ClusterError(_UNPREPARED)
+        if isinstance(place, Origin):
+            self.earlier = {}
+            self.dataset = place.opened(cache_folder() / _NODE_DATASETS, self.earlier)
+            self.outbox = Outbox(self.dataset)
+        else:
+            self.dataset, self.outbox = place, None
+        self.lock.note("", str(self.dataset.path))
+        store_interrupted(self.dataset, self.machine.host, self._report, self._container_log)
+
+    @_group("work")
+    def prepare(self, study: Study, seed: Mapping[str, bytes]) -> dict[str, Any]:
+        """Make the machine ready. Returns `PreparedHost.identity`.
+
+        Args:
+            study: The study; one after the first must be of the same site and models, its arms may be others.
+            seed: What the driver has of this machine's earlier runs, by file, where the dataset is our own.
+        """
+        if self.machine is None or self.dataset is None:
+            raise ClusterError(_UNPREPARED)
+        if self.outbox is not None:
+            self.outbox.seed(seed)
+        if self.prepared is None:
+            self.prepared = prepare_host(study, self.machine, self.dataset, self._report, patience=self.patience)
+        else:
+            self.prepared = adapt_host(self.prepared, study, self.dataset, self._report, patience=self.patience)
         revalidate_all(study, self.prepared.history)
         return self.prepared.identity
 
     @_group("work")
-    def adopt(self, study: Study, dataset: Dataset) -> dict[str, Any]:
-        """Turn to another study of the same site and models, whose arms may be others. Returns `PreparedHost.identity`."""
-        if self.prepared is None or self.lock is None:
-            raise ClusterError(_UNPREPARED)
-        if dataset != self.prepared.dataset:
-            self.lock.note("", str(dataset.path))
-            store_interrupted(dataset, self.prepared.machine.host, self._report, self._container_log)
-        self.prepared = adapt_host(self.prepared, study, dataset, self._report, patience=self.patience)
-        revalidate_all(study, self.prepared.history)
-        return self.prepared.identity
+    def parcel(self) -> Parcel:
+        """Files that the driver has not acknowledged; empty when there are none."""
+        return self.outbox.parcel() if self.outbox is not None else {}
 
     @_group("work")
-    def run(self, planned: PlannedRun) -> Outcome:
-        """One attempt at a run. Its raw rows are in the dataset already; its row and verdicts come back."""
+    def acknowledge(self, names: Sequence[str], refused: Sequence[str]) -> None:
+        """The driver has stored these files, or set them aside."""
+        if self.outbox is not None:
+            self.outbox.acknowledge(names, refused)
+
+    @_group("work")
+    def run(self, planned: PlannedRun, earlier: int = 0) -> Outcome:
+        """One attempt at a run. Its raw rows are in the dataset already; its row and verdicts come back.
+
+        Args:
+            planned: The run.
+            earlier: Attempts at it that the driver has, of any machine.
+        """
         if self.prepared is None or self.lock is None:
             raise ClusterError(_UNPREPARED)
+        self.earlier[planned.run_id] = earlier
         prepared, lock = self.prepared, self.lock
 
         def note(name: str) -> None:
@@ -124,7 +143,9 @@ class BenchmarkRunner:
 
     @_group("work")
     def release(self) -> None:
-        """Let go of the lock."""
+        """Let go of the lock; a dataset of our own is removed once the driver has all of it."""
+        if self.outbox is not None:
+            self.outbox.close()
         self.held.close()
 
     @_group("control")
@@ -161,178 +182,3 @@ class BenchmarkRunner:
 
     def _container_log(self, name: str) -> bytes | None:
         return container_log(name, self.patience)
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of a cluster that may measure: Ray's id of it, and its machine's name."""
-
-    id: str
-    host: str
-
-    @property
-    def only(self) -> NodeAffinitySchedulingStrategy:
-        """Nowhere else."""
-        return NodeAffinitySchedulingStrategy(self.id, soft=False)
-
-
-@dataclass
-class Runner:
-    """The driver's handle of one actor, and the node that it is on."""
-
-    actor: Any
-    pid: int
-    host: str
-    node: Node | None = None
-    stopping: Callable[[], bool] = lambda: False
-    """Whether somebody asked for the end."""
-    pulse: Pulse = field(default_factory=Pulse)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether its process is of this machine."""
-        return self.host == socket.gethostname()
-
-    def prepare(self, study: Study, dataset: Dataset, mode: LockMode, notify: Notify) -> dict[str, Any]:
-        """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast(
-            "dict[str, Any]", self._await(self.actor.prepare.remote(study, dataset, mode), notify, stop_s=_DROP_S)
-        )
-
-    def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
-        """See the actor. Raises what it raises, and RunnerLostError."""
-        return cast("dict[str, Any]", self._await(self.actor.adopt.remote(study, dataset), notify, stop_s=_DROP_S))
-
-    def run(self, planned: PlannedRun, notify: Notify) -> Outcome:
-        """One attempt. Raises RunnerLostError, HostError."""
-        return cast("Outcome", self._await(self.actor.run.remote(planned), notify))
-
-    def stop(self) -> None:
-        """Ask for the end of what goes on; never waits."""
-        with suppress(RayActorError):
-            self.actor.stop.remote()
-
-    def release(self) -> None:
-        """Let go of the lock and end the actor; one that does not answer is ended all the same."""
-        try:
-            self._await(self.actor.release.remote(), lambda _: None, limit_s=_LAST_S)
-        except RayLostError:
-            self.kill()
-            return
-        except (RayActorError, SparkrayError):
-            pass
-        with suppress(RayActorError):
-            ray.kill(self.actor)
-
-    def end(self) -> None:
-        """End the actor's process, whatever state it is in; through Ray first, which else reports it as lost."""
-        if not self.is_frozen():
-            with suppress(RayActorError):
-                ray.kill(self.actor)
-            time.sleep(_POLL_S)
-        self.kill()
-
-    def kill(self) -> None:
-        """End its process without Ray, where it is of this machine, and wait until it is gone."""
-        if not self.is_local or "ray::" not in _title(self.pid):
-            return
-        with suppress(OSError):
-            os.kill(self.pid, signal.SIGKILL)
-            until = time.monotonic() + _FROZEN_S
-            while process_start(self.pid) and time.monotonic() < until:
-                time.sleep(_KILL_POLL_S)
-
-    def is_frozen(self) -> bool:
-        """Whether its process was stopped (SIGSTOP, a debugger), where that can be seen."""
-        return self.is_local and is_stopped(self.pid)
-
-    def _await(
-        self,
-        reference: Any,  # noqa: ANN401 - Ray is untyped
-        notify: Notify,
-        *,
-        limit_s: float | None = None,
-        stop_s: float = _STOP_S,
-    ) -> object:
-        """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning, and not for ever."""
-        waiting = _Waiting(self, notify, limit_s, stop_s)
-        try:
-            while not ray.wait([reference], timeout=_POLL_S)[0]:
-                waiting.goes_on()
-            waiting.ends()
-            return ray.get(reference)
-        except (RayActorError, ActorDiedError) as error:
-            raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
-        except RayTaskError as error:
-            raise _cause_of(error.cause) from error
-
-
-def _cause_of(cause: Any) -> SparkrayError:  # noqa: ANN401 - Ray is untyped
-    """What the runner raised, as an error of ours."""
-    if isinstance(cause, SparkrayError):
-        return cause
-    known = host_error_of(cause)
-    return known or ClusterError(f"the runner failed: {type(cause).__name__}: {cause}")
-
-
-def _title(pid: int) -> str:
-    """How a process calls itself: a number that was used again is another's."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-    return ""
-
-
-@dataclass
-class _Waiting:
-    """The wait for one call of an actor: passes on what it reports, names one that is silent, and ends after a stop."""
-
-    runner: Runner
-    notify: Notify
-    limit_s: float | None
-    stop_s: float
-    news: Any = None
-    began: float = field(default_factory=time.monotonic)
-    frozen_since: float | None = None
-    stopped_since: float | None = None
-    is_told: bool = False
-
-    def goes_on(self) -> None:
-        """The call has not ended yet. Raises RunnerLostError once that is not waited for any longer."""
-        self.runner.pulse.check()
-        if self.news is None:
-            self.news = self.runner.actor.news.remote()
-        if ray.wait([self.news], timeout=0)[0]:
-            lines, self.news = ray.get(self.news), None
-            self._pass_on(lines)
-        now = time.monotonic()
-        self.frozen_since = (self.frozen_since or now) if self.runner.is_frozen() else None
-        if self.runner.stopping():
-            self.stopped_since = self.stopped_since or now
-        if self.frozen_since is not None and now - self.frozen_since > _SILENT_S and not self.is_told:
-            pid = self.runner.pid
-            self.notify(f"the runner has not answered for {_SILENT_S:g} s: process {pid} is stopped (kill -CONT {pid})")
-            self.is_told = True
-        if self._is_over(now):
-            self.runner.end()
-            raise RunnerLostError(
-                f"the runner (process {self.runner.pid} on {self.runner.host}) did not stop and was ended"
-            )
-
-    def _is_over(self, now: float) -> bool:
-        if self.limit_s is not None and now - self.began > self.limit_s:
-            return True
-        if self.stopped_since is None:
-            return False
-        return now - self.stopped_since > (_FROZEN_S if self.frozen_since is not None else self.stop_s)
-
-    def ends(self) -> None:
-        """The call has ended: what was reported before comes first."""
-        last = self.runner.actor.messages.remote()
-        for reference in (self.news, last):
-            if reference is not None:
-                with suppress(GetTimeoutError):
-                    self._pass_on(ray.get(reference, timeout=_LAST_S))
-
-    def _pass_on(self, lines: object) -> None:
-        for line in cast("list[str]", lines):
-            self.notify(line)

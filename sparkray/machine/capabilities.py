@@ -34,25 +34,18 @@ class About:
     Attributes:
         machine: Its fingerprint.
         boot: The id of its boot.
-        facts: What it can honour of a space.
-        sees: Whether a folder of the driver's is there.
+        facts: What it can honour of a space; None where none was named.
     """
 
     machine: Machine
     boot: str
-    facts: HostFacts
-    sees: bool
+    facts: HostFacts | None
 
 
-def about(space: Space, folder: Path) -> About:
-    """What this machine is.
-
-    Args:
-        space: As for `host_facts`.
-        folder: Of the driver's.
-    """
+def about(space: Space | None) -> About:
+    """What this machine is; `space` as for `host_facts`."""
     machine = fingerprint()
-    return About(machine, boot_id(), host_facts(space, machine, engine_info()), folder.is_dir())
+    return About(machine, boot_id(), host_facts(space, machine, engine_info()) if space else None)
 
 
 def engine_info() -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ from sparkray.store import Dataset
 if TYPE_CHECKING:  # it brings Optuna, which takes long to import
     from sparkray.optimize.context import OptimizationContext
     from sparkray.optimize.search.machines import Companion, Helper
-    from sparkray.optimize.search.types import Crew
+    from sparkray.optimize.search.types import Crew, Worker
 
 
 class InterruptedSweepError(Exception):
@@ -87,7 +87,7 @@ class StudyRunner(Protocol):
         """Further machines that can help with a search whose dataset is `home`."""
         ...
 
-    def crew(self, find_helpers: "Callable[[], Sequence[Helper]]") -> "Crew":
+    def crew(self, find_helpers: "Callable[[], Sequence[Helper[Worker]]]") -> "Crew":
         """This machine and those that `find_helpers` names, to work on one search."""
         ...
 

@@ -130,10 +130,10 @@ class Dataset:
         """Run ids that have an attempt with status ok."""
         return {row["run_id"] for row in self.read("runs", ["run_id", "status"]) if row["status"] == "ok"}
 
-    def done_run_ids(self) -> set[str]:
-        """Run ids that need no further attempt: one is ok, or its load over-saturated the server."""
-        rows = self.read("runs", ["run_id", "status"])
-        return {row["run_id"] for row in rows if row["status"] in ("ok", SATURATED)}
+    def done_run_ids(self, host: str | None = None) -> set[str]:
+        """Run ids that need no further attempt: one is ok, or its load over-saturated the server; of a machine, if named."""
+        rows = self.read("runs", ["run_id", "status", "host"])
+        return {row["run_id"] for row in rows if row["status"] in ("ok", SATURATED) and host in (None, row["host"])}
 
     def attempts(self, run_id: str) -> int:
         """How many attempts at a run are stored."""

@@ -66,18 +66,24 @@ def _from_sweep(options: Options, pairs: int | None, carry_out: Sweep) -> int:
         planned = {run.run_id for run in runs}
         rows = [row for row in dataset.read("runs") if row["run_id"] in planned]
         counts = counts_of(runs, rows)
-        found = series_of(rows)
+        hosts = sorted({str(row["host"]) for row in rows})  # each machine of a cluster is calibrated by its own runs
+        found = [series for host in hosts if (series := series_of([row for row in rows if row["host"] == host]))]
         print_line(out, f"{counts['ok']} of {counts['planned']} runs ok. Data: {dataset.path}")
-        if found is not None:
-            experiment = study.experiment
-            asked = asked_of(
-                experiment.primary_metrics, experiment.margins, pairs or usual_pairs(study.site), experiment.seed
-            )
-            document = calibration_of(found, asked, source="sweep")
+        experiment = study.experiment
+        asked = asked_of(
+            experiment.primary_metrics, experiment.margins, pairs or usual_pairs(study.site), experiment.seed
+        )
+        documents = [calibration_of(series, asked, source="sweep") for series in found]
+        for document in documents:
             store_calibration(document, dataset, for_machine=counts["ok"] == counts["planned"])
-            sound.append(_report(document, options, out))
-        elif options.json:
-            print_json({"format": FORMAT, "runs": 0, "sound": None, "metrics": {}})
+        sound.extend(document["sound"] is True for document in documents)
+        if not options.json:
+            for document in documents:
+                show(out, "calibration.txt.j2", c=document)
+        elif len(documents) > 1:
+            print_json({"format": FORMAT, "machines": documents})
+        else:
+            print_json(documents[0] if documents else {"format": FORMAT, "runs": 0, "sound": None, "metrics": {}})
         return counts
 
     status = carry_out(options, conclude)

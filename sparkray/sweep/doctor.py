@@ -1,25 +1,21 @@
-"""`doctor`: what this machine is, what would stop a sweep, and what to do about it."""
+"""`doctor`: what this machine is, or each of a cluster, what would stop a sweep, and what to do about it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
-from sparkray.catalog.weights import cache_folder
-from sparkray.engines import load_engine
-from sparkray.execute.flag_trials import try_flags
-from sparkray.execute.layout import engine_warnings
-from sparkray.images.rootfs import export_folder
-from sparkray.machine.doctor import examine, look
+from sparkray.execute.examination import examine_machine
 from sparkray.machine.finding import Finding
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.load import LoadMeter
-from sparkray.machine.probe import clocks_under_load
-from sparkray.plan import make_plan
-from sparkray.sweep.options import options_of, study_options
+from sparkray.plan import Study
+from sparkray.sweep.options import address_option, options_of, study_options
 from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.consent import OPTION, dangers_in_site
-from sparkray.workflows.options import build_study
+from sparkray.workflows.options import Options, build_study
+from sparkray.workflows.prerequisites import is_elsewhere
 
 # The site whose other requirements `doctor` checks where the machine's own cannot be recognised.
 _STAND_IN = "cpu"
@@ -27,39 +23,56 @@ _STAND_IN = "cpu"
 
 @click.command()
 @study_options
+@address_option
 def doctor(**arguments: Any) -> int:  # noqa: ANN401
-    """Check this machine: what would stop a sweep, and what to do about it."""
+    """Check this machine: what would stop a sweep, and what to do about it. With --address, each machine of a cluster."""
     meter = LoadMeter()
     options = options_of(arguments)
-    machine = fingerprint()
-    named = options.site is not None or machine.site is not None
+    named = options.site is not None or fingerprint().site is not None
     study = build_study(options if named else replace(options, site=_STAND_IN))
-    cache = cache_folder()
-    consent = dangers_in_site(study.site)
-    open_ones = {danger.environment for danger in consent}
-    harmless = {name: one for name, one in study.site.environments.items() if name not in open_ones}
-    seen = look(
-        study.site,
-        study.cards,
-        machine=machine,
-        cache=cache,
-        site_named=named,
-        export=lambda digest: export_folder(cache, digest),
-        load=clocks_under_load,
-        try_flags=lambda site: try_flags(replace(site, environments=harmless)),
-        start_below_c=study.experiment.protocol.start_below_c,
-        meter=meter,
-    )
-    findings = examine(seen)
-    why = "what the engine will be asked to do"
-    warnings = engine_warnings(study, make_plan(study), load_engine(study.engine))
-    findings += [Finding("engine", "warn", warning, why) for warning in warnings]
-    why = "flags that give a container power over this machine are not tried without consent"
-    findings += [Finding("consent", "warn", f"{danger.text()}: a sweep needs {OPTION}", why) for danger in consent]
+    by_machine = findings_of(study, options, named=named, meter=meter)
+    if is_elsewhere(options):
+        document: dict[str, Any] = {
+            "machines": [{"host": host, "findings": _documents(found)} for host, found in by_machine.items()]
+        }
+    else:
+        document = {"findings": _documents(by_machine[""])}
     if options.json:
-        print_json({"findings": [finding.document() for finding in findings]})
+        print_json(document)
     else:
         out = console(to_stderr=False)
-        for finding in findings:
-            print_line(out, finding.text())
-    return 1 if any(finding.state == "stop" for finding in findings) else 0
+        for host, findings in by_machine.items():
+            for line in ([f"== {host}"] if host else []) + [finding.text() for finding in findings]:
+                print_line(out, line)
+    return 1 if any(finding.state == "stop" for found in by_machine.values() for finding in found) else 0
+
+
+def _documents(findings: Sequence[Finding]) -> list[Mapping[str, Any]]:
+    return [finding.document() for finding in findings]
+
+
+def findings_of(
+    study: Study, options: Options, *, named: bool = True, meter: LoadMeter | None = None, trying: bool = True
+) -> dict[str, list[Finding]]:
+    """Findings by machine of a cluster, or of this machine under an empty name. Raises ClusterError.
+
+    `trying`: whether containers are started with the site's flags, and GPUs given work.
+    """
+    consent = dangers_in_site(study.site) if trying else []
+    open_ones = {danger.environment for danger in consent}
+    environments = study.site.environments.items()
+    harmless = {name: one for name, one in environments if name not in open_ones} if trying else None
+    why = "flags that give a container power over this machine are not tried without consent"
+    also = [Finding("consent", "warn", f"{danger.text()}: a sweep needs {OPTION}", why) for danger in consent]
+    if not is_elsewhere(options):
+        return {"": [*examine_machine(study, harmless, named=named, meter=meter), *also]}
+    from sparkray.cluster import connected  # noqa: PLC0415 - Ray takes long to import
+
+    found: dict[str, list[Finding]] = {}
+    with connected(options.address, dashboard=False) as cluster:
+        nodes = cluster.nodes()
+        for node, answer in zip(nodes, cluster.examine(nodes, study, harmless), strict=True):
+            silent = "what this machine is and lacks is not known"
+            mine = [Finding("ray", "stop", answer, silent)] if isinstance(answer, str) else answer
+            found[node.host] = [*mine, *also]
+    return found

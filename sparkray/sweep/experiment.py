@@ -39,7 +39,8 @@ def sweep(options: Options, conclude: Conclude | None = None) -> int:
     out = console(to_stderr=options.json)
     study = build_study(options)
     require_consent(study, given=options.allow_insecure, but=options.trusted)
-    if any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
+    here = not is_elsewhere(options)
+    if here and any(treatment.environment in (HOST, NATIVE) for treatment in study.treatments):
         as_root()
     with handed_back(options.results_dir, study.experiment.name):
         return _carry_out(study, options, out, conclude)

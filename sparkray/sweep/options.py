@@ -101,10 +101,11 @@ study_options = group(
 insecure_option = click.option(
     "--allow-insecure", is_flag=True, help="Consent to flags and mounts with power over this machine, as --privileged."
 )
+address_option = click.option("--address", metavar="RAY", help="A Ray cluster; default: start one.")
 # Those, and how it is carried out.
 sweep_options = group(
     study_options,
-    click.option("--address", metavar="RAY", help="A Ray cluster; default: start one."),
+    address_option,
     click.option(
         "--lock",
         type=click.Choice(["wait", "fail"]),

@@ -10,18 +10,16 @@ import click
 from rich.console import Console
 
 from sparkray.analysis.optimized import file_of, read
-from sparkray.catalog.weights import cache_folder
 from sparkray.config.model import Host, ModelCard, refusal
 from sparkray.config.site import CONTAINER_OPTIMIZED, Site
 from sparkray.errors import InputError
 from sparkray.execute.prepared_host import memory_for
-from sparkray.machine.doctor import examine, look
-from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import SUFFIX, OptimizationRequest
 from sparkray.optimize.phases import phases
 from sparkray.plan import Study, make_plan
 from sparkray.sweep.analyze import FOLDER as TABLES
 from sparkray.sweep.datasets import newest
+from sparkray.sweep.doctor import findings_of
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.optimize import run_optimisation
@@ -34,6 +32,7 @@ from sparkray.workflows.calibration_file import calibration_for
 from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.optimized_file import NAME as ENVIRONMENT_FILE
 from sparkray.workflows.options import Options, build_study, site_of
+from sparkray.workflows.prerequisites import is_elsewhere
 from sparkray.workflows.study_design import CVS_PCT, Design, choose, kept_design, smaller_designs
 
 QUICK_RUNS = 3
@@ -70,11 +69,12 @@ def study(budget_hours: float | None, **arguments: Any) -> int:  # noqa: ANN401
             "study chooses the environments of each stage itself",
             "Leave --environments out; unset TEST_PHASE and OPTIMIZATION_MODE",
         )
-    as_root()
+    if not is_elsewhere(options):
+        as_root()
     site, first = site_of(options), build_study(options)
     design = _chosen(options, site, first, budget_hours, out)
     stages = _stages(options, site, design)
-    if _doctor(first, out) and not site.simulated:
+    if _doctor(first, options, out) and not site.simulated:
         return 1
     ask(options)
     with handed_back(options.results_dir, *(str(each.experiment) for each in (stages.baseline, stages.validate))):
@@ -127,14 +127,17 @@ def _measure(stages: Stages, out: Console) -> int:
     return worst
 
 
-def _doctor(study: Study, out: Console) -> bool:
-    """Print what doctor found wrong. Returns whether something would stop a sweep."""
-    findings = examine(look(study.site, study.cards, machine=fingerprint(), cache=cache_folder()))
-    notable = [finding for finding in findings if finding.state in ("stop", "warn")]
-    for line in ("\n== doctor", *(finding.text() for finding in notable)):
-        print_line(out, line)
-    print_line(out, f"{len(findings)} findings, {len(notable)} need attention")
-    return any(finding.state == "stop" for finding in findings)
+def _doctor(study: Study, options: Options, out: Console) -> bool:
+    """Print what doctor found wrong. Returns whether something would stop a sweep; on a cluster, on every machine."""
+    print_line(out, "\n== doctor")
+    stopped: list[bool] = []
+    for host, findings in findings_of(study, options, trying=False).items():
+        notable = [finding for finding in findings if finding.state in ("stop", "warn")]
+        for finding in notable:
+            print_line(out, f"{host}: {finding.text()}" if host else finding.text())
+        print_line(out, f"{f'{host}: ' if host else ''}{len(findings)} findings, {len(notable)} need attention")
+        stopped.append(any(finding.state == "stop" for finding in findings))
+    return all(stopped)
 
 
 def _report(stages: Stages) -> Mapping[str, Path]:

@@ -1,25 +1,24 @@
-"""Several machines of a Ray cluster at one search: which of them may help, and a thread for each beside the first's own.
+"""Several machines of a Ray cluster at one piece of work: a thread for each, and which of them may take part.
 
-A machine helps if it is of the same kind, would offer the same levels, and runs the same files: else its log ratios were
-of something else. It has a session of its own, and a dataset of its own inside that of the search (`machines/HOST/`), since
-what is checked, re-validated and compared within a dataset is of one machine.
+A machine takes part if it is of the same kind and runs the same files: else its ratios were of something else. It has a
+session of its own. In a search it has a dataset of its own inside that of the search, too (`machines/HOST/`), and it must
+offer the same levels.
 
 The first error of any machine stops all. One that is lost, or cannot be made ready, is left out with a line that says why,
-and the search goes on with the rest: its trials are taken up as those of any driver that died.
+and the work goes on with the rest.
 """
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
 from sparkray.config.feasible_levels import LevelVerdict, judge
 from sparkray.errors import ClusterError, LockHeldError, SparkrayError
 from sparkray.machine.capabilities import About
 from sparkray.optimize.context import OptimizationContext
-from sparkray.optimize.runner import InterruptedSweepError, StudyRunner
-from sparkray.optimize.search.machines import MACHINES, Companion, Helper
-from sparkray.optimize.search.types import Work, Worker
+from sparkray.optimize.runner import InterruptedSweepError
+from sparkray.optimize.search.machines import MACHINES, Companion, Helper, W
 from sparkray.store import Dataset
 from sparkray.workflows.prerequisites import is_elsewhere
 
@@ -30,17 +29,20 @@ if TYPE_CHECKING:  # it brings Ray, which takes long to import
 _KIND = ("architecture", "cpu", "cpus", "gpus")
 
 
-class Fleet:
-    """The machines of a search, as its crew.
+class Fleet(Generic[W]):
+    """The machines of a search, as its crew; or those of a sweep.
 
     Args:
-        first: At the first machine.
-        find_helpers: The others; asked once, when there is something to explore.
+        asked: Set to ask for the end of all.
+        find_helpers: The machines beside that of the caller's own thread; asked once, when there is something to do.
+        work: What they take part in, as a noun.
     """
 
-    def __init__(self, first: StudyRunner, find_helpers: Callable[[], Sequence[Helper]]) -> None:
-        self._first, self._find_helpers = first, find_helpers
-        self._helpers: list[Helper] | None = None
+    def __init__(
+        self, asked: threading.Event, find_helpers: Callable[[], Sequence[Helper[W]]], work: str = "search"
+    ) -> None:
+        self._asked, self._find_helpers, self._name = asked, find_helpers, work
+        self._helpers: list[Helper[W]] | None = None
         self._error: BaseException | None = None
         self._guard = threading.Lock()
 
@@ -48,22 +50,26 @@ class Fleet:
         """Machines that take part now."""
         return 1 + len(self._helpers or ())
 
-    def work(self, first: Worker, work: Work) -> None:
+    def work(self, first: W, work: Callable[[W], None]) -> None:
         """Has all of them work, the first on this thread, until the first has nothing left to do. Raises the first error."""
+        self.work_beside(lambda: work(first), work)
+
+    def work_beside(self, first: Callable[[], None], work: Callable[[W], None]) -> None:
+        """Likewise, where this thread does something else (`first`)."""
         if self._helpers is None:
             self._helpers = list(self._find_helpers())
             if self._helpers:
                 threading.Thread(target=self._pass_on, args=(list(self._helpers),), daemon=True).start()
         helpers = list(self._helpers)
         if not helpers:
-            work(first)
+            first()
             return
         threads = [threading.Thread(target=self._attend, args=(one, work), daemon=True) for one in helpers]
         try:
             for helper, thread in zip(helpers, threads, strict=True):
                 helper.runner.asked.clear()
                 thread.start()
-            work(first)
+            first()
         except BaseException as error:  # noqa: BLE001 - raised below, once nobody measures any more
             self._note(error)
         for helper in helpers:
@@ -73,7 +79,7 @@ class Fleet:
         if self._error is not None:
             raise self._error
 
-    def _attend(self, helper: Helper, work: Work) -> None:
+    def _attend(self, helper: Helper[W], work: Callable[[W], None]) -> None:
         """One helper's thread."""
         try:
             if self._joins(helper):
@@ -81,28 +87,28 @@ class Fleet:
         except InterruptedSweepError:
             pass  # all is done, or all is to stop
         except (ClusterError, LockHeldError) as error:
-            self._leave_out(helper, f"lost to the search, which goes on without it: {error}")
+            self._leave_out(helper, f"lost to the {self._name}, which goes on without it: {error}")
         except BaseException as error:  # noqa: BLE001 - raised on the first machine's thread
             if isinstance(error, SparkrayError):
                 error.message = f"{helper.worker.host}: {error.message}"
             self._note(error)
-            self._first.asked.set()
+            self._asked.set()
         finally:
             helper.runner.release()
 
-    def _joins(self, helper: Helper) -> bool:
+    def _joins(self, helper: Helper[W]) -> bool:
         """Whether a helper can be made ready."""
-        if self._first.asked.is_set():
+        if self._asked.is_set():
             return False
         try:
             helper.ready()
         except SparkrayError as error:
-            self._leave_out(helper, f"left out of the search: {error}")
+            self._leave_out(helper, f"left out of the {self._name}: {error}")
             return False
-        helper.runner.say("takes part in the search")
+        helper.runner.say(f"takes part in the {self._name}")
         return True
 
-    def _leave_out(self, helper: Helper, why: str) -> None:
+    def _leave_out(self, helper: Helper[W], why: str) -> None:
         if helper.runner.asked.is_set():
             return  # whatever it waited for, it was asked to stop
         with self._guard:
@@ -113,9 +119,9 @@ class Fleet:
         with self._guard:
             self._error = self._error or error
 
-    def _pass_on(self, helpers: Sequence[Helper]) -> None:
+    def _pass_on(self, helpers: Sequence[Helper[W]]) -> None:
         """A stop of the first machine is one of all."""
-        self._first.asked.wait()
+        self._asked.wait()
         for helper in helpers:
             helper.runner.asked.set()
 
@@ -142,13 +148,13 @@ def companions(context: OptimizationContext, runner: "SessionRunner", home: Data
     if here is None:
         return []
     nodes = [here, *(node for node in cluster.nodes() if node != here)]
-    first, *others = cluster.about(nodes, context.space, home.path)
+    first, *others = cluster.about(nodes, context.space)
     if isinstance(first, str):
         runner.say(f"the search stays on {here.host}, which cannot be compared with the other machines: {first}")
         return []
     known, found = [first], []
     for node, about in zip(nodes[1:], others, strict=True):
-        why = about if isinstance(about, str) else unfit(context, about, known)
+        why = about if isinstance(about, str) else unlike(about, known) or differs(context, about)
         if why is not None or isinstance(about, str):
             runner.say(f"{node.host} is left out of the search: {why}")
         else:
@@ -166,31 +172,27 @@ def _companion(about: About, node: "Node", runner: "SessionRunner", home: Datase
     options = replace(runner.options, results_dir=home.path / MACHINES / host, fresh=False)
     asked = threading.Event()
     progress = runner.reporter.machine(host)
-    session = Session(first.cluster, options, progress, asked, node=node, like=first.identity)
+    session = Session(first.cluster, options, progress, asked, node=node, like=first.identity, store=first.store)
     mine = SessionRunner(options, runner.reporter, runner.stack, asked=asked, session=session, host=host)
     return Companion(host, about.boot, mine)
 
 
-def unfit(context: OptimizationContext, about: About, known: Sequence[About]) -> str | None:
-    """Why a machine cannot help; None for one that can.
+def unlike(about: About, known: Sequence[About]) -> str | None:
+    """Why a machine cannot measure what others do; None for one that can.
 
     Args:
-        context: What the optimisation is of.
         about: The machine.
         known: The machines that measure already, in the order in which they began.
     """
     if any(_is_same(about, other) for other in known):
         return "it is a machine that another node stands for already"
-    if not about.sees:
-        return (
-            "it does not see the results folder; name one on a file system that all machines share: --results-dir DIR"
-        )
     mine, theirs = known[0].machine.facts, about.machine.facts
-    unlike = [name for name in _KIND if mine[name] != theirs[name]]
-    if unlike:
-        name = unlike[0]
-        return f"it is of another kind: {name} {theirs[name]}, and {mine[name]} where the search began"
-    return _differs(context, about)
+    different = [name for name in _KIND if mine[name] != theirs[name]]
+    if different:
+        name = different[0]
+        host = known[0].machine.host
+        return f"it is of another kind: {name} {theirs[name]}, and {mine[name]} on {host}"
+    return None
 
 
 def _is_same(one: About, other: About) -> bool:
@@ -199,8 +201,10 @@ def _is_same(one: About, other: About) -> bool:
     return one.machine.host == other.machine.host or (one.boot == other.boot and bool(shared))
 
 
-def _differs(context: OptimizationContext, about: About) -> str | None:
+def differs(context: OptimizationContext, about: About) -> str | None:
     """The first level of which another thing is true there than here."""
+    if about.facts is None:
+        raise AssertionError(about.machine.host)
     theirs = judge(
         context.space,
         context.baseline.options,

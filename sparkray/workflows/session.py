@@ -11,7 +11,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sparkray.cluster import Cluster, LockMode, Node, RayLostError, Runner, RunnerLostError, connected, login_hint
+from sparkray.cluster import (
+    Cluster,
+    LockMode,
+    Node,
+    RayLostError,
+    Runner,
+    RunnerLostError,
+    Store,
+    connected,
+    login_hint,
+)
 from sparkray.errors import DatasetError, HostError, SparkrayError
 from sparkray.execute.recovery import clear_after
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
@@ -20,9 +30,13 @@ from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.stopping import LEFT, interruptible
 from sparkray.store import Dataset
+from sparkray.store.parcel import receive
 from sparkray.workflows.options import Options
 
 _LOSSES = 3
+# What does not change in a dataset: for runs of any machine, and of one. An image may be built anew from the same files.
+_OF_ANY = ("rootfs_digest", "weights", "weights_digest")
+_OF_ONE = ("host", "rootfs_digest", "image_digest", "weights", "weights_digest")
 
 
 @dataclass
@@ -43,6 +57,7 @@ class Session:
         lost: Whether a runner of this machine died, so that it could not clean up.
         connection: What ends the connection, where that is this session's to end and to make anew.
         identity: The last identity that the runner reported (`PreparedHost.identity`).
+        store: Stores what the runner sends; None where it writes into the dataset itself.
     """
 
     cluster: Cluster
@@ -55,9 +70,15 @@ class Session:
     node: Node | None = None
     like: Mapping[str, Any] | None = None
     identity: Mapping[str, Any] = field(default_factory=dict)
+    store: Store | None = None
     dataset: Dataset | None = None
     lost: bool = False
     connection: ExitStack | None = None
+
+    @property
+    def host(self) -> str:
+        """The machine, once it is known."""
+        return self.node.host if self.node else self.runner.host if self.runner else ""
 
     def turn(self, study: Study, dataset: Dataset) -> None:
         """The runner is ready for a study: a new one for the first, the same for those after it; one that dies, another.
@@ -80,13 +101,14 @@ class Session:
         LEFT["dataset"] = f"an attempt in {dataset.spool}"
         mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
-            self.runner = self.cluster.runner(self.node, study.experiment.name, mode, say, self.asked.is_set)
+            name = study.experiment.name
+            self.runner = self.cluster.runner(self.node, name, mode, say, self.asked.is_set, store=self.store)
             try:
                 with self._stopping(self.runner):
                     self.identity = self.runner.prepare(study, dataset, mode, say)
                 self.lost = False  # it has cleaned up after the one before it
                 pin_to_housekeeping_cpus(study.site.engine_cpus, self.runner)
-                same_bits(dataset, self.identity)
+                self._same_bits(dataset)
                 if self.like is not None:
                     same_files(self.like, self.identity)
             except RunnerLostError:
@@ -97,7 +119,10 @@ class Session:
         else:
             with self._stopping(self.runner):
                 self.identity = self.runner.adopt(study, dataset, say)
-            same_bits(dataset, self.identity)
+            self._same_bits(dataset)
+
+    def _same_bits(self, dataset: Dataset) -> None:
+        same_bits(dataset, self.identity, many_machines=self.store is not None)
 
     def run(self, planned: PlannedRun) -> Outcome:
         """One attempt. Raises RunnerLostError, HostError."""
@@ -177,7 +202,8 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
     with ExitStack() as connection:
         cluster = _connect(connection, options, progress)
         with interruptible(asked):
-            session = Session(cluster, options, progress, asked, connection=connection)
+            store = None if cluster.own else receive
+            session = Session(cluster, options, progress, asked, connection=connection, store=store)
             try:
                 yield session
             finally:
@@ -194,10 +220,11 @@ def _connect(connection: ExitStack, options: Options, progress: Progress) -> Clu
     return cluster
 
 
-def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
+def same_bits(dataset: Dataset, identity: Mapping[str, Any], *, many_machines: bool = False) -> None:
     """What is stored was made on this machine by the same files and weights, or the dataset is another one.
 
     Files and images are compared by environment: those of environments without an image of their own with each other.
+    `many_machines` may share a dataset: what others measured there was made by the same files and weights.
 
     Raises:
         DatasetError: It was not.
@@ -208,7 +235,7 @@ def same_bits(dataset: Dataset, identity: Mapping[str, Any]) -> None:
         of_arm = {name: _of_arm(identity[name], row["environment"]) for name in ("rootfs_digest", "image_digest")}
         now = {**identity, **of_model, **of_arm}
         then = {**row, "weights": row["checkpoint_sha256"] or row["model_sha256"]}
-        for name in ("host", "rootfs_digest", "image_digest", "weights", "weights_digest"):
+        for name in _OF_ANY if many_machines and row["host"] != identity["host"] else _OF_ONE:
             both = then.get(name) is not None and now[name] is not None
             if row["status"] == "ok" and both and then[name] != now[name]:
                 raise DatasetError(

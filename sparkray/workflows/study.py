@@ -1,29 +1,19 @@
-"""Carries a plan out: one run after another through a session's runner, resumable, stoppable, and honest at the end."""
+"""Carries a plan out, on this machine or on those of a cluster, and says how it ended."""
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sparkray.checks import policies_of, repeating
-from sparkray.cluster import RunnerLostError
-from sparkray.config.secrets import masked
 from sparkray.errors import SparkrayError
-from sparkray.plan import PlannedRun, Study, make_plan, measured
+from sparkray.plan import PlannedRun, Study
 from sparkray.progress import Progress
-from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset
 from sparkray.timing import Timing
-from sparkray.workflows.breaker import Breaker, refusals_of
-from sparkray.workflows.interim import left_out
+from sparkray.workflows.machines import on_machines
 from sparkray.workflows.options import Options
-from sparkray.workflows.queue import Queue
-from sparkray.workflows.session import Session, opened
-
-_REPEATED = ("invalid", "interrupted")
-# Of a run's estimated time, and the seconds around it (gates, probes, storage), with `--seconds`.
-_MARGIN, _AROUND_S = 1.15, 8.0
+from sparkray.workflows.session import opened
+from sparkray.workflows.sweeping import Sweep
 
 
 @dataclass
@@ -47,158 +37,14 @@ def carry_out(
     until = None if options.seconds is None else time.monotonic() + options.seconds
     try:
         with opened(options, progress, asked) as session:
-            Sweep(study, dataset, session, Timing(study, dataset), until=until).carry_out(todo)
+            sweep = Sweep(study, dataset, session, Timing(study, dataset), until=until)
+            if session.store is None:
+                sweep.carry_out(todo)
+            else:
+                on_machines(sweep, todo)
     except SparkrayError as error:
         ended.error = error
     except KeyboardInterrupt:
         asked.set()
     ended.interrupted = asked.is_set()
     return ended
-
-
-@dataclass
-class Sweep:
-    """A sweep under way.
-
-    Attributes:
-        plan: All runs of the study where they are not those of `make_plan`.
-        until: When the last run must have ended, s on the monotonic clock; None sets no limit.
-    """
-
-    study: Study
-    dataset: Dataset
-    session: Session
-    timing: Timing
-    plan: Sequence[PlannedRun] | None = None
-    breaker: Breaker = field(default_factory=Breaker)
-    until: float | None = None
-    refused: dict[tuple[str, str], frozenset[Verdict]] = field(default_factory=dict)
-    """The lasting reason for which an arm's last run was refused, by model and environment."""
-
-    def carry_out(self, todo: Sequence[PlannedRun]) -> None:
-        """Run after run; a lost runner is replaced, an invalid run measured again.
-
-        Raises:
-            RefusedError: One check refuses run after run.
-            SparkrayError: No further run is possible.
-        """
-        document = {
-            "experiment": asdict(self.study.experiment),
-            "cards": [asdict(card) for card in self.study.cards],
-            "site": asdict(self.study.site),
-            "environments": [treatment.environment for treatment in measured(self.study)],
-            "engine_options": dict(self.study.engine_options),
-            "policies": policies_of(self.study),
-        }
-        self.dataset.describe_study(masked(document))
-        self.dataset.check_space()
-        before = self.dataset.done_run_ids()
-        self.session.turn(self.study, self.dataset)
-        progress = self.session.progress
-        # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
-        done = self.dataset.done_run_ids()
-        lost = [run for run in self._planned() if run.run_id in before - done]
-        left = lost + [planned for planned in todo if planned.run_id not in done]
-        progress.done += len(todo) - len(left)
-        queue = Queue(left, self.study.experiment.max_attempts)
-        self._leave_out(queue)
-        while queue.waiting and not self.session.asked.is_set() and self._fits(queue.waiting):
-            planned = queue.take()
-            try:
-                outcome = self._one(planned, queue.waiting, again=queue.tries[planned.run_id] < queue.most)
-                doubtful = dict(outcome.refused)
-                if outcome.status in _REPEATED:
-                    doubtful[planned.run_id] = outcome.status
-                    self._give_up_alike(queue, planned, outcome)
-                elif outcome.status == "ok":
-                    self.refused.pop((planned.model, planned.environment), None)
-                    self.breaker.stands(planned)
-            except RunnerLostError as error:
-                before = self.dataset.done_run_ids()
-                self.session.replace(error, self.study, self.dataset)
-                progress.done += 1
-                ok = (
-                    self.dataset.done_run_ids()
-                )  # it may have died after it had stored the run, or found fault with others
-                doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
-            self._again(queue, doubtful)
-            self._leave_out(queue, planned)
-
-    def _fits(self, waiting: Sequence[PlannedRun]) -> bool:
-        """Whether what is left of the next block ends in time: the runs of a pair are made one after the other."""
-        if self.until is None:
-            return True
-        first = waiting[0]
-        block = [run for run in waiting if (run.model, run.level, run.block) == (first.model, first.level, first.block)]
-        needed_s = sum(_MARGIN * self.timing.total_s(run) + _AROUND_S for run in block)
-        needed_s += _MARGIN * self.timing.warm_ups_s(first)
-        left_s = self.until - time.monotonic()
-        if needed_s > left_s:
-            self.session.progress.say(
-                f"time is up: the next block needs about {needed_s:.0f} s, {max(0.0, left_s):.0f} s are left; "
-                f"{len(waiting)} runs remain. The same command goes on"
-            )
-        return needed_s <= left_s
-
-    def _give_up_alike(self, queue: Queue, planned: PlannedRun, outcome: Outcome) -> None:
-        """Give up a run that is invalid for the reason that its arm's last attempt had, if the arm is the cause."""
-        if outcome.status != "invalid":
-            return
-        arm = planned.model, planned.environment
-        before, self.refused[arm] = self.refused.get(arm, frozenset()), repeating(outcome.checks)
-        alike = before & self.refused[arm]
-        if alike and queue.give_up(planned):
-            checks = ", ".join(sorted(verdict.check for verdict in alike))
-            self.session.progress.say(
-                f"    {planned.environment} of block {planned.block} is not measured again: {checks} refused the attempt "
-                "before it for the same reason"
-            )
-
-    def _planned(self) -> Sequence[PlannedRun]:
-        return make_plan(self.study) if self.plan is None else self.plan
-
-    def _again(self, queue: Queue, doubtful: Mapping[str, str]) -> None:
-        """Runs that do not stand, by id with why, are measured next, in the order of the plan. Raises RefusedError."""
-        planned = [run for run in self._planned() if run.run_id in doubtful] if doubtful else []
-        again = queue.again(planned)
-        for run in again:
-            self.breaker.doubted(run)
-            if not self.session.asked.is_set():
-                self.session.progress.again(run, doubtful[run.run_id])
-        for run in planned:
-            if run not in again and doubtful[run.run_id] != "interrupted":
-                self.breaker.gave_up(run, refusals_of(self.dataset, run))
-
-    def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
-        """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""
-        if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
-            return
-        unneeded, lines = left_out(self.study, self.dataset, queue.waiting)
-        queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
-        self.session.progress.leave_out(len(unneeded), lines)
-
-    def _one(self, planned: PlannedRun, after: Sequence[PlannedRun], *, again: bool) -> Outcome:
-        """One attempt. For the time left: `after` are the runs that come then, `again` whether it may be repeated."""
-        progress = self.session.progress
-        progress.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
-        progress.begin(planned)
-        self._write_progress(planned)
-        outcome = self.session.run(planned)
-        self.timing.learn(planned, outcome.row)
-        left = [planned, *after] if again and outcome.status in _REPEATED else after
-        progress.expect(sum(self.timing.total_s(run) for run in left))
-        progress.end(planned, outcome.row)
-        return outcome
-
-    def _write_progress(self, planned: PlannedRun) -> None:
-        progress = self.session.progress
-        state: Mapping[str, Any] = {
-            "run": progress.done + 1,
-            "of": progress.total,
-            "run_id": planned.run_id,
-            "environment": planned.environment,
-            "model": planned.model,
-            "since": time.time(),
-            "eta_s": progress.left_s,
-        }
-        self.dataset.write_progress(state)

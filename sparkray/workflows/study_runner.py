@@ -25,7 +25,7 @@ from sparkray.workflows.prerequisites import must_fit_here
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
     from sparkray.optimize.context import OptimizationContext
     from sparkray.optimize.search.machines import Companion, Helper
-    from sparkray.optimize.search.types import Crew
+    from sparkray.optimize.search.types import Crew, Worker
     from sparkray.workflows.session import Session
 
 _EXCLUDED = "struck.json"
@@ -83,11 +83,11 @@ class SessionRunner:
 
         return companions(context, self, home)
 
-    def crew(self, find_helpers: "Callable[[], Sequence[Helper]]") -> "Crew":
+    def crew(self, find_helpers: "Callable[[], Sequence[Helper[Worker]]]") -> "Crew":
         """This machine and those that `find_helpers` names, to work on one search."""
         from sparkray.workflows.fleet import Fleet  # noqa: PLC0415 - as above
 
-        return Fleet(self, find_helpers)
+        return Fleet(self.asked, find_helpers)
 
     def release(self) -> None:
         """Lets go of the machine."""
@@ -212,7 +212,7 @@ class SessionRunner:
         """
         if not todo:
             return
-        from sparkray.workflows.study import Sweep  # noqa: PLC0415 - as above
+        from sparkray.workflows.sweeping import Sweep  # noqa: PLC0415 - as above
 
         session = self.turn(study, dataset)
         session.progress = progress

@@ -53,8 +53,8 @@ class OneMachine:
     busy = False
     host = "elsewhere"
 
-    def runner(self, node: Node | None, experiment: str, mode: str, *_: object) -> Any:
-        del experiment
+    def runner(self, node: Node | None, experiment: str, mode: str, *_: object, store: object = None) -> Any:
+        del experiment, store
         self.asked_for = node
         return self._entered(mode)
 

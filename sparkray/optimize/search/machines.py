@@ -1,10 +1,11 @@
 """Further machines of a search, and where their runs are stored."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from sparkray.optimize.runner import StudyRunner
-from sparkray.optimize.search.types import Worker
 from sparkray.store import Dataset
 
 # Folder inside the dataset of a search: `machines/HOST/` holds the dataset of a further machine.
@@ -26,18 +27,44 @@ class Companion:
     runner: StudyRunner
 
 
+class HasHost(Protocol):
+    """Something of a machine."""
+
+    @property
+    def host(self) -> str:
+        """The machine's name."""
+        ...
+
+
+class Stoppable(Protocol):
+    """Work on a machine that can be stopped. `asked` is set to ask for its end."""
+
+    asked: threading.Event
+
+    def say(self, line: str) -> None:
+        """Shows a message."""
+        ...
+
+    def release(self) -> None:
+        """Frees the machine."""
+        ...
+
+
+W = TypeVar("W", bound=HasHost)
+
+
 @dataclass(frozen=True)
-class Helper:
-    """A further machine at work.
+class Helper(Generic[W]):
+    """A machine at work.
 
     Attributes:
-        worker: As the search sees it.
-        runner: Runs studies there.
+        worker: As the work sees it.
+        runner: Stops it and speaks for it.
         ready: Makes it ready.
     """
 
-    worker: Worker
-    runner: StudyRunner
+    worker: W
+    runner: Stoppable
     ready: Callable[[], object]
 
 

@@ -112,7 +112,7 @@ class BlockRunner:
         """The machine can measure. Raises SparkrayError, InterruptedSweepError."""
         self.runner.turn(self._alone, self.dataset)
 
-    def helper(self, companion: Companion) -> Helper:
+    def helper(self, companion: Companion) -> Helper[Worker]:
         """A bench like this one at another machine, for the search to use."""
         there = companion.runner
         progress = there.reporter.machine(companion.host)

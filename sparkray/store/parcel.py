@@ -1,0 +1,208 @@
+"""Files on their way from a machine that measured to the dataset of the driver, which acknowledges them.
+
+A machine of a cluster keeps what it measures in a dataset of its own until it is acknowledged. Only then, at the end of its
+part, is that dataset removed: a driver, a network or a machine that dies in between loses nothing that was stored.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from sparkray.errors import DatasetError
+from sparkray.store import TABLES, Dataset, storage_errors, write_atomically
+from sparkray.units import MIB
+
+# In the order in which they are sent. An attempt exists when its row is there, so that comes last.
+_FOLDERS = ("inputs", "requests", "samples", "checks", "logs", "set-aside", "runs")
+_WRITTEN_ONCE = frozenset({"requests", "samples", "logs", "set-aside"})
+_MOST_BYTES = 16 * MIB
+_ID_LENGTH = 16
+ASIDE = "set-aside"
+Stamp = tuple[int, int]
+Parcel = Mapping[str, bytes | None]
+"""Content by path inside the dataset; None for a file that is gone."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The dataset of a driver, as a machine of its cluster knows it."""
+
+    name: str
+    description: bytes
+
+    def opened(self, root: Path, earlier: dict[str, int]) -> "NodeDataset":
+        """The machine's own dataset for it. Raises StorageError."""
+        dataset = NodeDataset(root / self.name, earlier)
+        with storage_errors(dataset.path):
+            dataset.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(dataset.path / "dataset.json", self.description)
+        dataset.make_folders()
+        return dataset
+
+
+def origin_of(dataset: Dataset) -> Origin:
+    """Of a dataset: another folder or another description is another one. Raises DatasetError."""
+    path = dataset.path / "dataset.json"
+    try:
+        description = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
+    identity = hashlib.sha256(str(dataset.path).encode() + b"\0" + description).hexdigest()
+    return Origin(f"{dataset.path.name[:40]}-{identity[:_ID_LENGTH]}", description)
+
+
+@dataclass(frozen=True)
+class NodeDataset(Dataset):
+    """A machine's own dataset. `earlier` are attempts at runs that the driver has, of any machine, by run id."""
+
+    earlier: dict[str, int] = field(compare=False)
+
+    def attempts(self, run_id: str) -> int:
+        """How many attempts at a run are stored here or there."""
+        return max(super().attempts(run_id), self.earlier.get(run_id, 0))
+
+
+@dataclass
+class Outbox:
+    """What of a machine's dataset the driver has not acknowledged."""
+
+    dataset: Dataset
+    known: dict[str, Stamp] = field(default_factory=dict)
+    offered: dict[str, Stamp] = field(default_factory=dict)
+
+    def parcel(self) -> Parcel:
+        """Files that are new or were changed, at most so many bytes of them; empty when there are none."""
+        files: dict[str, bytes | None] = {name: None for name in self.known if not (self.dataset.path / name).exists()}
+        size = 0
+        for name, path in _files_of(self.dataset):
+            if name in self.known and name.partition("/")[0] in _WRITTEN_ONCE:
+                continue
+            status = path.stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+            if self.known.get(name) == stamp:
+                continue
+            if files and size + stamp[1] > _MOST_BYTES:
+                break
+            files[name], self.offered[name] = path.read_bytes(), stamp
+            size += stamp[1]
+        return files
+
+    def acknowledge(self, names: Collection[str], refused: Collection[str] = ()) -> None:
+        """The driver has these files. Those that it refused are removed here."""
+        for name in names:
+            stamp = self.offered.pop(name, None)
+            if stamp is None or name in refused:
+                self.known.pop(name, None)
+            else:
+                self.known[name] = stamp
+        for name in refused:
+            (self.dataset.path / name).unlink(missing_ok=True)
+
+    def seed(self, files: Mapping[str, bytes]) -> None:
+        """Write what the driver has of this machine's earlier runs. Raises StorageError."""
+        for name, content in files.items():
+            path = self.dataset.path / name
+            write_atomically(path, content, durable=False)
+            status = path.stat()
+            self.known[name] = (status.st_mtime_ns, status.st_size)
+
+    def close(self) -> None:
+        """Remove the machine's dataset, if the driver has all of it."""
+        if not self.parcel():
+            shutil.rmtree(self.dataset.path, ignore_errors=True)
+
+
+def _files_of(dataset: Dataset) -> Iterator[tuple[str, Path]]:
+    for folder in _FOLDERS:
+        for path in sorted((dataset.path / folder).rglob("*")):
+            if path.is_file() and not path.is_symlink() and not path.name.startswith("."):
+                yield path.relative_to(dataset.path).as_posix(), path
+
+
+def seeds_of(dataset: Dataset, host: str) -> dict[str, bytes]:
+    """What a machine needs of its earlier runs: their rows and verdicts, and the samples of the first that is ok.
+
+    Raises:
+        DatasetError: A file cannot be read.
+    """
+    rows = dataset.read("runs", ["run_id", "attempt", "host", "status", "started_at"])
+    mine = [row for row in rows if row["host"] == host]
+    names = [f"{row['run_id']}-{row['attempt']}" for row in mine]
+    files = [f"{table}/{name}{late}.parquet" for name in names for table, late in _SEEDED]
+    ok = [row for row in mine if row["status"] == "ok"]
+    first = min(ok, key=lambda row: (row["started_at"] is None, row["started_at"]), default=None)
+    if first is not None:
+        files.append(f"samples/{first['run_id']}-{first['attempt']}.parquet")
+    found: dict[str, bytes] = {}
+    for name in files:
+        with suppress(FileNotFoundError):
+            found[name] = (dataset.path / name).read_bytes()
+    return found
+
+
+_SEEDED = (("runs", ""), ("checks", ""), ("checks", "-late"))
+
+
+def receive(
+    dataset: Dataset,
+    parcel: Parcel,
+    host: str,
+    *,
+    late: bool,
+    notify: Callable[[str], None],
+    begun: Collection[str] = (),
+) -> list[str]:
+    """Store files that a machine sent.
+
+    Args:
+        dataset: The driver's.
+        parcel: The files, rows last.
+        host: The machine.
+        late: Whether they are what an earlier sweep of this machine left. A run that was begun again on another machine
+            meanwhile must not count twice: its files are set aside.
+        notify: Called with a line where something is set aside.
+        begun: Ids of runs that are under way on other machines.
+
+    Returns:
+        Names of those that were set aside.
+
+    Raises:
+        DatasetError: The machine sent something that is no file of a dataset.
+        StorageError: Something could not be written.
+    """
+    aside = _taken(dataset, parcel, host, begun) if late else set()
+    for name, content in parcel.items():
+        parts = PurePosixPath(name).parts
+        if parts[0] not in _FOLDERS or ".." in parts:
+            raise DatasetError(f"{host} sent {name!r}, which is no file of a dataset")
+        path = dataset.path / (Path(ASIDE, host, name) if name in aside else Path(name))
+        with storage_errors(path):
+            if content is None:
+                path.unlink(missing_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+    if aside:
+        notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
+    return sorted(aside)
+
+
+def _taken(dataset: Dataset, parcel: Parcel, host: str, begun: Collection[str]) -> set[str]:
+    """Files of attempts at runs that another machine has rows of or makes now, or whose own row is stored already."""
+    rows = dataset.read("runs", ["run_id", "attempt", "host"])
+    elsewhere = {*begun, *(row["run_id"] for row in rows if row["host"] != host)}
+    stored = {f"{row['run_id']}-{row['attempt']}" for row in rows}
+    found = set()
+    for name, content in parcel.items():
+        table, _, file = name.partition("/")
+        attempt = file.partition(".")[0].removesuffix("-late")
+        if table in TABLES or table == "logs":
+            path = dataset.path / name
+            same = path.is_file() and path.read_bytes() == content
+            if not same and (attempt in stored or attempt.rpartition("-")[0] in elsewhere):
+                found.add(name)
+    return found

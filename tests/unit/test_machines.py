@@ -1,0 +1,220 @@
+"""A plan between machines: whole blocks, those of a lost machine begun again, and rows that are kept until acknowledged."""
+
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from builders import experiment, outcome, study
+from rich.console import Console
+
+from sparkray.analysis.arms import arms_between
+from sparkray.analysis.frames import Cell, frames_of_rows
+from sparkray.errors import DatasetError
+from sparkray.plan import PlannedRun, make_plan
+from sparkray.store import Dataset, open_dataset
+from sparkray.store.parcel import NodeDataset, Outbox, origin_of, receive, seeds_of
+from sparkray.sweep.show import Display
+from sparkray.workflows.blocks import Blocks, key_of
+
+PLAN = make_plan(study(experiment=experiment(runs=3)))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return open_dataset(tmp_path / "results", "question", "d" * 64)
+
+
+def never() -> bool:
+    return False
+
+
+def write(dataset: Dataset, run: PlannedRun, host: str, **changes: object) -> None:
+    place = {"model": run.model, "environment": run.environment, "block": run.block, "host": host}
+    dataset.write(outcome(run.run_id, **{**place, **changes}))
+
+
+def blocks_of(dataset: Dataset, hosts: Collection[str], todo: Collection[PlannedRun] = PLAN) -> Blocks:
+    return Blocks(dataset, PLAN, list(todo), hosts, Display(Console(file=StringIO()), len(PLAN), 0))
+
+
+def ok_hosts(dataset: Dataset) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for row in dataset.read("runs", ["block", "host", "status"]):
+        if row["status"] == "ok":
+            found.setdefault(row["block"], []).append(row["host"])
+    return found
+
+
+def measure(blocks: Blocks, host: str, *, dies_after: int | None = None) -> None:
+    """A machine's part: every run is stored; it is lost after so many."""
+    made = 0
+    while runs := blocks.take(host, never):
+        for run in runs:
+            if made == dies_after:
+                blocks.leave(host, lost=True)
+                return
+            write(blocks.dataset, run, host, attempt=blocks.dataset.attempts(run.run_id) + 1)
+            made += 1
+    blocks.leave(host)
+
+
+def test_blocks_are_measured_whole_and_once_by_several_machines(dataset: Dataset) -> None:
+    blocks = blocks_of(dataset, ["a", "b"])
+    with ThreadPoolExecutor() as pool:
+        for each in [pool.submit(measure, blocks, host) for host in ("a", "b")]:
+            each.result(20)
+    assert {block: len(set(hosts)) for block, hosts in ok_hosts(dataset).items()} == {0: 1, 1: 1, 2: 1}
+    assert sum(map(len, ok_hosts(dataset).values())) == len(PLAN)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_the_block_of_a_lost_machine_is_begun_again_elsewhere_and_the_dataset_equals_the_plan(
+    dataset: Dataset, after: int
+) -> None:
+    blocks = blocks_of(dataset, ["a", "b"])
+    with ThreadPoolExecutor() as pool:
+        lost = pool.submit(measure, blocks, "b", dies_after=after)
+        lost.result(20)  # the other comes later, so that all that is left is its own
+        measure(blocks, "a")
+    hosts = ok_hosts(dataset)
+    assert {block: len(set(found)) for block, found in hosts.items()} == {0: 1, 1: 1, 2: 1}
+    assert dataset.ok_run_ids() == {run.run_id for run in PLAN}
+    assert sum(map(len, hosts.values())) == len(PLAN), "none counts twice"
+    kept = [row for row in dataset.read("runs") if row["status"] == "interrupted"]
+    assert [row["host"] for row in kept] == ["b"]
+    assert "its block was not completed on b" in kept[0]["reason"]
+
+
+def test_a_block_goes_on_where_it_was_begun_and_elsewhere_only_if_that_machine_is_not_there(dataset: Dataset) -> None:
+    first, *rest = PLAN
+    write(dataset, first, "b")
+    both = blocks_of(dataset, ["a", "b"], rest)
+    assert key_of(first) not in {key_of(run) for run in both.take("a", never)}
+    assert {key_of(run) for run in both.take("b", never)} == {key_of(first)}
+    alone = blocks_of(dataset, ["a"], rest)
+    assert first in alone.take("a", never), "the whole block again"
+    assert first.run_id not in dataset.ok_run_ids()
+
+
+def test_a_machine_waits_for_a_block_that_another_may_give_back(dataset: Dataset) -> None:
+    one = [run for run in PLAN if run.block == 0]
+    blocks = blocks_of(dataset, ["a", "b"], one)
+    assert blocks.take("a", never) == one
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(blocks.take, "b", never)
+        blocks.leave("a", lost=True)
+        assert waiting.result(10) == one
+
+
+def test_without_a_machine_or_after_a_stop_nobody_waits(dataset: Dataset) -> None:
+    blocks = blocks_of(dataset, ["a", "b"])
+    stop = threading.Event()
+    stop.set()
+    assert blocks.take("a", stop.is_set) == []
+    blocks.leave("a")
+    blocks.leave("b", lost=True)
+    blocks.wait(never)
+    assert blocks.waiting, "what is left is known to be left"
+
+
+# ---- from the machine's own dataset to the driver's ----
+
+
+@pytest.fixture
+def box(dataset: Dataset, tmp_path: Path) -> Outbox:
+    return Outbox(origin_of(dataset).opened(tmp_path / "cache", {}))
+
+
+def send(
+    box: Outbox, dataset: Dataset, host: str = "a", *, late: bool = False, begun: Collection[str] = ()
+) -> list[str]:
+    said: list[str] = []
+    while parcel := box.parcel():
+        refused = receive(dataset, parcel, host, late=late, notify=said.append, begun=begun)
+        box.acknowledge(list(parcel), refused)
+    return said
+
+
+def test_what_a_machine_measured_is_the_drivers_once_acknowledged_and_then_removed(
+    box: Outbox, dataset: Dataset
+) -> None:
+    run = PLAN[0]
+    write(box.dataset, run, "a")
+    box.dataset.put_input(box.dataset.path / "inputs" / "prompts", b"text")
+    receive(dataset, box.parcel(), "a", late=False, notify=print)
+    box.close()
+    assert box.dataset.path.is_dir(), "the driver may have died before it acknowledged"
+    send(box, dataset)
+    assert dataset.read("runs") == box.dataset.read("runs")
+    assert (dataset.path / "inputs" / "prompts").read_bytes() == b"text"
+    box.dataset.revise(run.run_id, 1, status="invalid", reason="it is an outlier")
+    send(box, dataset)
+    assert [row["status"] for row in dataset.read("runs")] == ["invalid"]
+    box.close()
+    assert not box.dataset.path.exists()
+
+
+def test_the_row_comes_last(box: Outbox) -> None:
+    write(box.dataset, PLAN[0], "a")
+    tables = [name.partition("/")[0] for name in box.parcel()]
+    assert tables[-1] == "runs"
+    assert len(tables) > 1
+
+
+def test_a_machine_that_comes_back_knows_its_own_runs_and_how_often_others_tried(dataset: Dataset, box: Outbox) -> None:
+    write(dataset, PLAN[0], "a")
+    write(dataset, PLAN[1], "b")
+    box.seed(seeds_of(dataset, "a"))
+    assert [row["run_id"] for row in box.dataset.read("runs")] == [PLAN[0].run_id]
+    assert not box.parcel(), "the driver has it"
+    there = NodeDataset(box.dataset.path, {PLAN[1].run_id: 2})
+    assert (there.attempts(PLAN[0].run_id), there.attempts(PLAN[1].run_id), there.attempts("f" * 16)) == (1, 2, 0)
+
+
+@pytest.mark.parametrize("case", ["elsewhere", "under way", "revised", "new"])
+def test_what_comes_late_never_counts_twice(box: Outbox, dataset: Dataset, case: str) -> None:
+    """A machine died before its last run was acknowledged, and comes back."""
+    run = PLAN[0]
+    write(box.dataset, run, "a")
+    if case == "elsewhere":
+        write(dataset, run, "b")
+    if case == "revised":
+        write(dataset, run, "a")
+        dataset.revise(run.run_id, 1, status="interrupted", reason="its block was not completed")
+    before = dataset.read("runs")
+    said = send(box, dataset, late=True, begun=[run.run_id] if case == "under way" else [])
+    if case == "new":
+        assert dataset.read("runs") == box.dataset.read("runs")
+        return
+    assert dataset.read("runs") == before
+    assert "set aside what a had measured" in said[0]
+    assert (dataset.path / "set-aside" / "a" / "runs" / f"{run.run_id}-1.parquet").is_file(), "nothing is thrown away"
+    assert box.dataset.read("runs") == []
+
+
+@pytest.mark.parametrize("name", ["../outside", "dataset.json", "runs/../../outside", "/etc/outside"])
+def test_a_machine_can_write_nowhere_else(dataset: Dataset, name: str) -> None:
+    with pytest.raises(DatasetError, match="no file of a dataset"):
+        receive(dataset, {name: b"x"}, "a", late=False, notify=print)
+
+
+# ---- the machine as blocking factor ----
+
+
+def test_a_pair_is_never_made_across_machines() -> None:
+    def rows() -> Iterator[dict[str, object]]:
+        for run in PLAN:
+            host = "a" if run.block != 1 or run.environment == "native" else "b"
+            place = {"model": run.model, "environment": run.environment, "block": run.block, "host": host}
+            yield outcome(run.run_id, **place, output_throughput_tok_s=100.0).row
+
+    frames = frames_of_rows(rows(), {run.run_id for run in PLAN})
+    arms = arms_between(
+        frames, Cell("Alpha", "", "container_baseline"), Cell("Alpha", "", "native"), "output_throughput_tok_s"
+    )
+    assert arms.blocks.tolist() == [0, 2]
+    assert set(replace(arms).clusters) == {"a"}
