@@ -1,5 +1,6 @@
 """The ratios with their intervals, the margins shaded: the answer in one picture."""
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparkray.analysis.differences import DIFFERENCE, is_estimated
@@ -26,14 +27,21 @@ def draw(data: ReportData) -> Figure | None:
     cells, environments = cells_of(data, rows), arms_of(rows)
     height = 0.4 + len(metrics) * (0.5 + _ROW_IN * len(cells) * max(1, len(environments) * 0.6))
     figure, axes = panels(COLUMN_IN, height, len(metrics))
+    against = arm(rows[0]["against"])
+    last: Axes | None = None
     for axis, metric in zip(axes, metrics, strict=True):
         mine = [row for row in rows if row["metric"] == metric]
         by_ratio = [row for row in mine if row["judged_by"] != DIFFERENCE]
         # one axis has one scale: where some models have no ratio, those that have one are drawn
         (forest if by_ratio else forest_of_differences)(axis, by_ratio or mine, cells, environments)
-        axis.set_title(metric_name(metric) + ("" if by_ratio else f": difference ({unit_of(metric)})"))
+        axis.set_title(metric_name(metric))
+        if by_ratio:
+            last = axis
+        else:
+            axis.set_xlabel(f"difference to {against} ({unit_of(metric)})")
         axis.set_yticks(range(len(cells)), [name_of(key) for key in cells])
         axis.set_ylabel("model")
-    axes[-1].set_xlabel(f"ratio to {arm(rows[0]['against'])}")
+    if last is not None:
+        last.set_xlabel(f"ratio to {against}")
     legend_above(figure, arm_lines(environments), columns=2)
     return figure
