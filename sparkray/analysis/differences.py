@@ -1,9 +1,9 @@
 """Comparisons by difference: of a metric with a margin in its own unit, and where a zero leaves no ratio.
 
 An experiment states such a margin in `difference_margins`; then the verdict rests on the difference, and the ratio stands
-beside it. Without one, and with a value that is not above 0, it rests on the difference too: its margin is then the relative
-one times the mean of the reference. With interim analyses only a margin that was stated counts, since that mean is known
-at none of them beforehand.
+beside it. Without one, and with a value that is not above 0 where 0 is a value like any other, it rests on the difference
+too: its margin is then the relative one times the mean of the reference. With interim analyses only a margin that was
+stated counts, since that mean is known at none of them beforehand.
 """
 
 import math
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 DIFFERENCE, RATIO = "difference", "ratio"
+# Of these a 0 is no measurement: no run generates 0 tokens a second or answers in no time.
+_NEVER_0 = (
+    *("output_throughput_", "request_throughput_", "latency_", "ttft_", "itl_", "tpot_", "start_to_", "container_to_"),
+    *("first_request_", "gpu_sm_clock_", "gpu_temp_"),
+)
 COLUMNS = (
     *("difference", "difference_low", "difference_high", "difference_low90", "difference_high90"),
     *("sd_difference", "difference_margin"),
@@ -48,7 +53,7 @@ def scale_of(arms: Arms, margin: Margin, *, interim: bool = False) -> Difference
     if margin.difference is not None:
         return difference_of(*arms.paired, margin.difference)
     a, b = arms.paired
-    if interim or not len(a) or (np.all(a > 0) and np.all(b > 0)):
+    if interim or arms.metric.startswith(_NEVER_0) or not len(a) or (np.all(a > 0) and np.all(b > 0)):
         return None
     mean = float(np.mean(a))
     relative = margin.relative * mean if margin.relative is not None and 0 < mean < math.inf else None
