@@ -48,15 +48,26 @@ else
 	    $(BIN)/python -m pytest -m "$(MACHINE)" || status=1; exit $$status
 endif
 
-lint: install ## run ruff, mypy --strict, the import contract and the documentation build
+LINTERS := ruff mypy imports audit
+.PHONY: $(LINTERS:%=lint-%)
+
+lint: install ## run ruff, mypy --strict, the import contract and the documentation build, two at a time
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint-mypy docs $(LINTERS:%=lint-%)
+
+lint-ruff:
 	@echo "sparkray: ruff check"
 	@$(BIN)/ruff check .
+
+lint-mypy:
 	@echo "sparkray: mypy"
 	@$(BIN)/mypy
+
+lint-imports:
 	@echo "sparkray: lint-imports"
 	@$(BIN)/lint-imports
+
+lint-audit:
 	@if [ -x $(BIN)/pip-audit ]; then echo "sparkray: pip-audit"; $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip || echo "sparkray: pip-audit found something, or could not reach its data: see above"; fi
-	@$(MAKE) --no-print-directory docs
 
 docs: install ## build the documentation into build/docs; a dead link or a page outside the menu ends it
 	@echo "sparkray: mkdocs build --strict"

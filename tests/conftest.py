@@ -13,7 +13,9 @@ from hypothesis import settings
 
 from sparkray.sweep import main
 
-settings.register_profile("sparkray", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile(
+    "sparkray", deadline=None, derandomize=True, max_examples=100 if os.environ.get("SPARKRAY_SLOW") else 25
+)
 settings.load_profile("sparkray")
 
 MACHINE = ("docker", "root", "ray")

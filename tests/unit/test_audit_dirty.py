@@ -97,7 +97,6 @@ def test_a_corrupted_study_is_judged_or_refused(document: Any) -> None:
     assert _report_or_refusal(document)
 
 
-@settings(max_examples=40)
 @given(st.fixed_dictionaries({"models": DOCUMENTS}, optional={"claims": DOCUMENTS}) | DOCUMENTS)
 def test_any_document_is_judged_or_refused(document: Any) -> None:
     assert _report_or_refusal(document)

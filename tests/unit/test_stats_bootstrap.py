@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -52,7 +52,6 @@ def test_the_ratio_of_two_samples_is_scipys_on_its_own_resamples() -> None:
     assert np.log([low, high]) == pytest.approx(list(expected), abs=0.03)  # bounds of 20,000 resamples scatter by 0.007
 
 
-@settings(deadline=None, max_examples=50)
 @given(ARM, ARM)
 def test_swapped_arms_invert_the_interval(a: list[float], b: list[float]) -> None:
     assume(abs(np.mean(a) - np.mean(b)) > 1e-6)
@@ -64,7 +63,6 @@ def test_swapped_arms_invert_the_interval(a: list[float], b: list[float]) -> Non
     assert estimated(there) == pytest.approx((1 / value, 1 / high, 1 / low), rel=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
 @given(ARM, ARM, st.floats(0.01, 100))
 def test_another_unit_leaves_the_ratio(a: list[float], b: list[float], factor: float) -> None:
     assume(np.ptp(a) > 1e-3)

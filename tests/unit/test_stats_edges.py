@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sparkray.stats import NotEstimable
@@ -177,14 +177,12 @@ SAMPLES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("name", sorted(ONE_SAMPLE))
 @given(values=SAMPLES)
 def test_one_wild_sample_gives_finite_numbers_or_a_reason(name: str, values: list[float]) -> None:
     assert all(math.isfinite(n) for n in numbers(ONE_SAMPLE[name](values)))
 
 
-@settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("name", sorted(TWO_SAMPLES | PAIRED))
 @given(a=SAMPLES, b=SAMPLES, equal=st.booleans())
 def test_two_wild_samples_give_finite_numbers_or_a_reason(

@@ -78,7 +78,6 @@ def test_students_sleep_data_have_the_effect_of_their_t() -> None:
     assert found.g.value / found.d.value == pytest.approx(1 - 3 / (4 * 18 - 1), abs=2e-4)
 
 
-@settings(deadline=None, max_examples=50)
 @given(ARM, ARM)
 def test_the_interval_excludes_0_when_the_t_test_does(a: list[float], b: list[float]) -> None:
     assume(np.ptp(a) > 1e-3)
@@ -89,7 +88,6 @@ def test_the_interval_excludes_0_when_the_t_test_does(a: list[float], b: list[fl
     assert (p < 0.05) == ((found.low or 0) > 0 or (found.high or 0) < 0)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=3, max_size=12))
 def test_swapped_arms_flip_the_sign(pairs: list[tuple[float, float]]) -> None:
     a, b = np.array(pairs).T
@@ -158,7 +156,6 @@ def test_the_minimum_detectable_ratio_has_the_power_that_was_asked(sd_log: float
 
 
 @given(st.floats(0.001, 0.05), st.floats(1.002, 1.2))
-@settings(deadline=None, max_examples=50)
 def test_the_number_of_pairs_is_the_least_with_that_power(sd_log: float, ratio: float) -> None:
     needed = paired_runs(ratio, sd_log)
     assert needed is not None

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
@@ -109,7 +109,6 @@ def test_clusters_that_say_nothing_say_why(clusters: list[int], reason: str) -> 
     assert reason in worded(found.reason)
 
 
-@settings(deadline=None, max_examples=60)
 @given(POINTS)
 def test_a_line_is_statsmodels(points: list[tuple[float, float, float]]) -> None:
     x, y, _ = np.array(points).T
@@ -163,7 +162,6 @@ def test_the_bcg_trials_are_as_heterogeneous_as_printed() -> None:
     assert (round(fit.tau**2, 4), round(group.mean.value, 4)) == (0.3088, -0.7141)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.01, 1)), min_size=2, max_size=15))
 def test_pooled_effects_are_statsmodels(made: list[tuple[float, float]]) -> None:
     effects, errors = np.array(made).T

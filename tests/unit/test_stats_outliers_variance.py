@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -71,14 +71,12 @@ def test_a_block_that_is_odd_in_both_arms_stays() -> None:
     assert found.without is found.every
 
 
-@settings(deadline=None, max_examples=60)
 @given(ARM, ARM)
 def test_equal_spread_is_tested_as_by_scipy(a: list[float], b: list[float]) -> None:
     assume(np.ptp(np.abs(np.array(a) - np.median(a))) > 1e-3)
     assert brown_forsythe(a, b) == pytest.approx(stats.levene(a, b, center="median").pvalue, rel=1e-7, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
 @given(PAIRS)
 def test_equal_spread_of_pairs_is_that_of_sums_and_differences(pairs: list[tuple[float, float]]) -> None:
     a, b = np.array(pairs).T
@@ -90,7 +88,6 @@ def test_equal_spread_of_pairs_is_that_of_sums_and_differences(pairs: list[tuple
     assert found.ratio.low == pytest.approx(1 / (back.ratio.high or 1), rel=1e-7)
 
 
-@settings(deadline=None, max_examples=60)
 @given(PAIRS)
 def test_the_interval_of_paired_spreads_excludes_1_when_the_test_rejects(pairs: list[tuple[float, float]]) -> None:
     a, b = np.array(pairs).T

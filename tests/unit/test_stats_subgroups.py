@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sparkray.stats import NotEstimable
@@ -29,7 +29,6 @@ def named(groups: list[list[tuple[float, float]]]) -> dict[str, list[tuple[float
     return {f"g{place}": group for place, group in enumerate(groups)}
 
 
-@settings(deadline=None, max_examples=60)
 @given(GROUPS)
 def test_means_and_differences_are_those_of_a_weighted_regression(groups: list[list[tuple[float, float]]]) -> None:
     effects = np.array([effect for group in groups for effect, _ in group])

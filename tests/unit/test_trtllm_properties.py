@@ -5,7 +5,7 @@ import math
 import tempfile
 from pathlib import Path
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trtllm_samples import ENERGY, LOG, MACHINE, REQUESTS, job, leave, report
 
@@ -142,7 +142,6 @@ def test_iterations_survive_repr_and_cut(keys, cut):
     read.summary()
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     report_cut=st.integers(-1, len(FULL)),
     requests_cut=st.integers(-1, 1200),
