@@ -1,5 +1,7 @@
 """Parquet files of a dataset, checked when they are read: a foreign, cut or bit-flipped one is refused by its name."""
 
+import time
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,20 @@ from sparkray.store.documents import NEVER_NULL, REMOVE, odd_row
 from sparkray.units import reason_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SMALL = ("runs", "checks")
+"""Tables that a sweep reads whole after every block. Their files are never written in place: what was read is kept."""
+_MOST_KEPT = 2048
+_RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
+_Rows = list[dict[str, Any]]
+_Key = tuple[Path, str, tuple[str, ...] | None]
+_kept: OrderedDict[_Key, tuple[tuple[int, ...], _Rows]] = OrderedDict()
 
 
 def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The rows of one file; a column that an older version did not write is null.
 
     Args:
-        path: The file.
+        path: The file. One of a small table is not read again while it stays the same.
         table: The table's name.
         known: Its columns.
         columns: Those to read; None reads all that there are.
@@ -28,6 +37,30 @@ def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = No
     Raises:
         DatasetError: It is no Parquet, has columns of other types, or values that the table cannot have.
     """
+    if table not in _SMALL:
+        return _read(path, table, known, columns)
+    key = (path, table, None if columns is None else tuple(columns))
+    identity = _identity(path)
+    entry = _kept.get(key)
+    if entry is None or entry[0] != identity:
+        entry = (identity, _read(path, table, known, columns))
+        if identity and time.time_ns() - identity[-1] > _RACY_NS:
+            _kept[key] = entry
+            if len(_kept) > _MOST_KEPT:
+                _kept.popitem(last=False)
+    return [dict(row) for row in entry[1]]
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced, the time of its last change being the last; empty where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _Rows:
     try:
         check_regular(path)
         file = pq.ParquetFile(path)

@@ -210,9 +210,3 @@ def test_doctor_stops_where_nvml_fails_unless_told_to_do_without_the_gpus(librar
     assert "no NVIDIA GPU" not in out
     assert "ok    site" not in out
     assert "WARN  site: cpu, but the NVIDIA GPUs cannot be read" in without
-
-
-def test_doctor_on_an_older_driver(libraries: Mapping[str, Path]) -> None:
-    [(_, out, said)] = sparkray(libraries["DeviceGetComputeRunningProcesses_v3"], ("doctor",))
-    assert "WARN  gpu processes: unknown" in out, said
-    assert "ok    site: dgx-spark" in out
