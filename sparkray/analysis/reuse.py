@@ -1,4 +1,4 @@
-"""An analysis that `analyze` left in the dataset's cache, taken over where nothing that it was made of has changed.
+"""An analysis that is kept in the dataset's cache, taken over where nothing that it was made of has changed.
 
 Its key is a hash of all that an analysis depends on: the files of every table (names, sizes, times, inodes), the content of
 `experiment.json` and `calibration.json`, the model cards that ship, margins and seed, sparkray's own code, and versions of
@@ -30,23 +30,16 @@ _DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")
 _LIBRARIES = ("numpy", "scipy", "polars")
 
 
-def fresh_analysis(path: Path) -> Analysis:
-    """The analysis of a dataset with the experiment's own margins: what `analyze` left if it is fresh, else a new one.
-
-    Raises:
-        DatasetError: As `analyse`.
-    """
-    return _kept(path, _key(path, None, DEFAULT_SEED)) or analyse_and_keep(path)
-
-
-def analyse_and_keep(path: Path, *, margins: Mapping[str, float] | None = None, seed: int = DEFAULT_SEED) -> Analysis:
-    """Analyse a dataset, and leave the analysis for `fresh_analysis` where the dataset's folder can be written.
+def fresh_analysis(path: Path, *, margins: Mapping[str, float] | None = None, seed: int = DEFAULT_SEED) -> Analysis:
+    """The analysis of a dataset: the one that was kept if it is fresh, else a new one, kept where the folder can be written.
 
     Raises:
         DatasetError: As `analyse`.
         UnknownNameError: As `analyse`.
     """
     key = _key(path, margins, seed)  # before anything is read: what changes meanwhile makes another key
+    if (kept := _kept(path, key)) is not None:
+        return kept
     analysis = analyse(path, margins=margins, seed=seed)
     content = _packed(analysis)
     if content is not None:

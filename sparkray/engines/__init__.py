@@ -12,6 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -198,6 +199,7 @@ def engine_names() -> list[str]:
     return sorted({*_modules(), *Catalog(data_root()).recipe_files()})
 
 
+@cache
 def _modules() -> list[str]:
     """`server` runs recipes and is no engine without one."""
     return [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and m.name != SERVER]

@@ -162,13 +162,15 @@ def models_root(root: str, cache: Path) -> Path:
     return cache / "double-models" if root == "double" else Path(root).expanduser().absolute()
 
 
-def planned_container(study: Study, planned: PlannedRun, engine: Engine, dataset: Path) -> ContainerSpec | None:
-    """The container of a planned run as it was asked for; None outside Docker."""
+def planned_container(
+    study: Study, planned: PlannedRun, engine: Engine, dataset: Path, *, command: EngineCommand | None = None
+) -> ContainerSpec | None:
+    """The container of a planned run as it was asked for; None outside Docker. `command` is `planned_command`, if known."""
     treatment = study.treatment(planned.environment)
     if not treatment.in_container:
         return None
     card = study.card(planned.model)
-    command = planned_command(study, planned, engine)
+    command = command or planned_command(study, planned, engine)
     folders = run_folders(dataset, planned, 1, own_inputs=bool(treatment.engine_options))
     model = weights_path(card, models_root(study.site.models_root, cache_folder()), cache_folder())
     reference = study.image_of(planned.environment)

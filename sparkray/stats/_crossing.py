@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import scipy
@@ -27,7 +26,7 @@ LEAST_VALUES = 3
 # One-sided; above it a bound can lie at |r| < 1, where the density of the next r is not smooth.
 MOST_ALPHA = 0.15
 _NODES = 400
-_TINY = 1e-9
+_TINY, _NEAR = 1e-9, 1e-13
 # |r| beyond it has a probability below 1e-15 once there are so many values that it can be reached.
 _FAR = 9.0
 _POINTS, _WEIGHTS = np.polynomial.legendre.leggauss(64)
@@ -44,8 +43,7 @@ class _Survivors:
     n: int
     low: float
     high: float
-    spline: Any
-    integral: Any
+    spline: "_Spline"
 
     def _u(self, r: Array | float) -> Array:
         return np.asarray(np.arccos(np.clip(1 - 2 * (r - self.low) / (self.high - self.low), -1.0, 1.0)))
@@ -54,18 +52,68 @@ class _Survivors:
         """The density; 0 outside."""
         u = self._u(r)
         slope = (self.high - self.low) * np.maximum(np.sin(u), 1e-12) / 2
-        return np.where((r >= self.low) & (r <= self.high), self.spline(u) / slope, 0.0)
+        return np.where((r >= self.low) & (r <= self.high), self.spline.at(u) / slope, 0.0)
 
     def above(self, r: float) -> float:
         """Probability of r_n >= r without a crossing before."""
-        return float(self.integral(math.pi) - self.integral(self._u(r)))
+        return float(self.spline.integral(np.array(math.pi)) - self.spline.integral(self._u(r)))
+
+
+@dataclass(frozen=True)
+class _Spline:
+    """Cubic pieces over evenly spaced places, the first half a step from 0: `scipy.interpolate` takes 0.5 s to import.
+
+    `powers` are the coefficients of the powers 0 to 3 of the distance from the left end of a piece, `before` the integral
+    up to it, shapes (4, pieces) and (pieces,).
+    """
+
+    step: float
+    powers: Array
+    before: Array
+
+    def at(self, u: Array) -> Array:
+        """The value."""
+        piece, t = self._piece(u)
+        a, b, c, d = self.powers[:, piece]
+        return np.asarray(a + t * (b + t * (c + t * d)))
+
+    def integral(self, u: Array) -> Array:
+        """The integral from the first place."""
+        piece, t = self._piece(u)
+        return np.asarray(self.before[piece] + _integral(self.powers[:, piece], t))
+
+    def _piece(self, u: Array) -> tuple[NDArray[np.int64], Array]:
+        piece = np.clip((u / self.step - 0.5).astype(np.int64), 0, len(self.before) - 1)
+        return piece, np.asarray(u - (piece + 0.5) * self.step)
+
+
+def _integral(powers: Array, t: Array | float) -> Array:
+    a, b, c, d = powers
+    return np.asarray(t * (a + t * (b / 2 + t * (c / 3 + t * d / 4))))
+
+
+def _spline(values: Array) -> _Spline:
+    """The not-a-knot spline (de Boor 1978, "A Practical Guide to Splines", chapter IV) through `_NODES` values."""
+    step, rise = math.pi / _NODES, np.diff(values) * _NODES / math.pi
+    ends = (5 * rise[0] + rise[1]) / 2, (5 * rise[-1] + rise[-2]) / 2
+    slopes = _slopes_of() @ np.concatenate([ends[:1], 3 * (rise[1:] + rise[:-1]), ends[1:]])
+    left, right = slopes[:-1], slopes[1:]
+    powers = np.stack([values[:-1], left, (3 * rise - 2 * left - right) / step, (left + right - 2 * rise) / step**2])
+    return _Spline(step, powers, np.concatenate([[0.0], np.cumsum(_integral(powers, step))[:-1]]))
+
+
+@lru_cache(maxsize=1)
+def _slopes_of() -> Array:
+    """What the rises between `_NODES` places are multiplied by for the slopes at them."""
+    rows = 4 * np.eye(_NODES) + np.eye(_NODES, k=1) + np.eye(_NODES, k=-1)
+    rows[0, :2], rows[-1, -2:] = (1, 2), (2, 1)
+    return np.asarray(np.linalg.inv(rows))
 
 
 def _survivors(n: int, low: float, high: float, density: Callable[[Array], Array]) -> _Survivors:
     u = (np.arange(_NODES) + 0.5) * math.pi / _NODES
     values = density(low + (high - low) * (1 - np.cos(u)) / 2) * (high - low) * np.sin(u) / 2
-    spline = scipy.interpolate.CubicSpline(u, values)
-    return _Survivors(n, low, high, spline, spline.antiderivative())
+    return _Survivors(n, low, high, _spline(values))
 
 
 def _first() -> _Survivors:
@@ -136,9 +184,12 @@ def critical_values(looks: tuple[int, ...], spent: tuple[float, ...]) -> tuple[f
 def _bound(now: _Survivors, chance: float) -> tuple[float, float]:
     """The bound of T, and of r, that this share of all samples crosses now."""
     if chance < _TINY:
-        bound = float(scipy.stats.t.isf(chance, now.n - 1)) if chance > 0 else math.inf
+        bound = -float(scipy.special.stdtrit(now.n - 1, chance)) if chance > 0 else math.inf
         return bound, min(now.high, _r_of(bound, now.n))
-    r = float(scipy.optimize.brentq(lambda r: now.above(r) - chance, 0.0, now.high, xtol=1e-13))
+    r, high = 0.0, now.high
+    while high - r > _NEAR:
+        middle = (r + high) / 2
+        r, high = (middle, high) if now.above(middle) > chance else (r, middle)
     return r * math.sqrt((now.n - 1) / (now.n - r * r)), r
 
 

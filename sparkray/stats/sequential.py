@@ -189,7 +189,7 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
         one = _at(design, bound, values[: bound.n], final=number == len(known))
         decided = one.verdict != "undecided"
         if last and one.sd_log is not None and not decided:
-            level = float(scipy.stats.t.sf(known[-1].equivalence_t, known[-1].n - 1))
+            level = float(scipy.special.stdtr(known[-1].n - 1, -known[-1].equivalence_t))
             needed = pairs_needed(one.sd_log, design.margin, alpha=level)
             trusted = min(_LEAST_TRUSTED, known[-1].n)
             if needed is not None and bound.n < trusted:

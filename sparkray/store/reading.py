@@ -66,9 +66,10 @@ def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _R
         file = pq.ParquetFile(path)
         there = set(file.schema_arrow.names)
         wanted = [name for name in columns if name in there] if columns is not None else None
-        types = {column.name: arrow_type(column.kind) for column in known}
+        kinds = {column.name: column.kind for column in known}
         read = file.read(columns=wanted, use_threads=False)
-        fields = [pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]
+        types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
+        fields = [pa.field(name, kind) for name, kind in types.items()]
         rows = _rows(read.cast(pa.schema(fields)))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None

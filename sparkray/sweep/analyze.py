@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sparkray.analysis import Analysis, write
-from sparkray.analysis.reuse import analyse_and_keep
+from sparkray.analysis.reuse import fresh_analysis
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.sweep.datasets import subject
@@ -41,7 +41,7 @@ def analyze(dataset: Path | None, experiment: str | None, results_dir: Path, **a
     """
     chosen = subject(dataset, results_dir, experiment)
     calibration = calibration_for(chosen)
-    analysis = analyse_and_keep(chosen.path, margins=margins_of(asked["margins"]), seed=asked["seed"])
+    analysis = fresh_analysis(chosen.path, margins=margins_of(asked["margins"]), seed=asked["seed"])
     folder = asked["output"] or chosen.path / FOLDER
     files = write(analysis, folder)
     if asked["markdown_file"] is not None:

@@ -11,7 +11,7 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.container import run_line
 from sparkray.config.docker import cannot_act
 from sparkray.config.secrets import masked_words
-from sparkray.engines import load_engine
+from sparkray.engines import EngineCommand, load_engine
 from sparkray.execute.layout import engine_warnings, planned_command, planned_container
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
@@ -45,14 +45,20 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     refuse_optimization_options(study.experiment.name)
     runs = make_plan(study)
     timing = Timing(study, known_dataset(study, options.results_dir))
-    host, equivalent = fingerprint().host, equivalence_document(study)
+    host, equivalent, engine = fingerprint().host, equivalence_document(study), load_engine(study.engine)
+    # a block repeats them
+    commands = {_repeated(run): planned_command(study, run, engine) for run in {_repeated(r): r for r in runs}.values()}
     document = {
         "hours": _hours(runs, timing),
         "protocols": protocol_hours(study, runs, timing),
         "folded": equivalent,
         "consent": [asdict(danger) for danger in dangers_in(study)],
-        "warnings": engine_warnings(study, runs, load_engine(study.engine)),
-        "runs": [_planned_document(study, run, options.results_dir, timing) | {"host": host} for run in runs],
+        "warnings": engine_warnings(study, runs, engine),
+        "runs": [
+            _planned_document(study, run, options.results_dir, timing, command=commands[_repeated(run)])
+            | {"host": host}
+            for run in runs
+        ],
     }
     if options.json:
         print_json(document)
@@ -77,9 +83,16 @@ def _hours(runs: Sequence[PlannedRun], timing: Timing) -> dict[str, float]:
     return {kind: round(sum(timing.total_s(run, kind) for run in runs) / 3600, 2) for kind in ("fixed", "adaptive")}
 
 
-def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: Timing) -> dict[str, Any]:
-    engine = load_engine(study.engine)
-    container = planned_container(study, run, engine, results_dir.absolute() / study.experiment.name)
+def _repeated(run: PlannedRun) -> tuple[str, str, str]:
+    """What a run's command depends on."""
+    return run.model, run.level, run.environment
+
+
+def _planned_document(
+    study: Study, run: PlannedRun, results_dir: Path, timing: Timing, *, command: EngineCommand
+) -> dict[str, Any]:
+    dataset = results_dir.absolute() / study.experiment.name
+    container = planned_container(study, run, load_engine(study.engine), dataset, command=command)
     return {
         "run_id": run.run_id,
         "block": run.block,
@@ -87,7 +100,7 @@ def _planned_document(study: Study, run: PlannedRun, results_dir: Path, timing: 
         "model": run.model,
         "environment": run.environment,
         "replicate": run.replicate,
-        "engine_command": masked_words(planned_command(study, run, engine).argv),
+        "engine_command": masked_words(command.argv),
         "docker_command": run_line(container) if container else None,
         "estimated_s": round(timing.run_s(run), 1),
         "level": run.level,

@@ -24,7 +24,6 @@ from sparkray.config.site import (
 )
 from sparkray.engines import SERVER, Engine, Server, load_engine
 from sparkray.errors import ConfigError, InputError, UnknownNameError
-from sparkray.machine.fingerprint import fingerprint, recognised_site
 from sparkray.metrics import BY_NAME
 from sparkray.plan import Study, Treatment
 from sparkray.workflows.optimized_file import with_environment
@@ -183,6 +182,8 @@ def _by_index(engine_options: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(variables, Mapping) or not names_a_uuid({CUDA: str(variables.get(CUDA, ""))}):
         return engine_options
     texts = {str(name): str(value) for name, value in variables.items()}
+    from sparkray.machine.fingerprint import fingerprint  # noqa: PLC0415 - `status` asks no machine
+
     return {**engine_options, "environment": by_index(texts, fingerprint().gpu_uuids, "engine.environment")}
 
 
@@ -194,7 +195,11 @@ def site_of(options: Options) -> Site:
         HostError: None was named, and this machine's GPUs cannot be read.
     """
     settings = parse_settings(list(options.settings))["site"]
-    return Catalog(data_root()).site(options.site or recognised_site(fingerprint()), settings)
+    if options.site:
+        return Catalog(data_root()).site(options.site, settings)
+    from sparkray.machine.fingerprint import fingerprint, recognised_site  # noqa: PLC0415 - as above
+
+    return Catalog(data_root()).site(recognised_site(fingerprint()), settings)
 
 
 def _asked(options: Options) -> dict[str, Any]:
@@ -274,11 +279,11 @@ def _optimized(site: Site, options: Options) -> dict[str, Environment]:
         raise InputError(
             f"OPTIMIZATION_MODE={options.mode} and --optimized both name the optimised flags", "Leave one of them out"
         )
-    return (
-        {CONTAINER_OPTIMIZED: with_environment(site, options.optimized, host=fingerprint().host)}
-        if options.optimized
-        else {}
-    )
+    if not options.optimized:
+        return {}
+    from sparkray.machine.fingerprint import fingerprint  # noqa: PLC0415 - as above
+
+    return {CONTAINER_OPTIMIZED: with_environment(site, options.optimized, host=fingerprint().host)}
 
 
 def _site_environment(name: str, site: Site, mode: str | None) -> Environment:

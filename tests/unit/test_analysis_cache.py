@@ -12,6 +12,7 @@ from support.studies import small_study
 
 from sparkray.analysis import analyse
 from sparkray.analysis.cache import FOLDER, LEAST_FILES, kept, listing
+from sparkray.analysis.reuse import fresh_analysis
 from sparkray.store import Dataset
 
 CODE = Path(__file__)
@@ -129,3 +130,17 @@ def test_an_analysis_from_the_cache_is_that_of_the_files(tmp_path: Path) -> None
         assert_frame_equal(frame, second.tables[name], check_exact=True)
     Dataset(path).revise(first.tables["runs"]["run_id"][0], 1, status="invalid", reason="found later")
     assert analyse(path, metrics=[SPEED]).context["runs_used"] == first.context["runs_used"] - 1
+
+
+def test_an_analysis_is_kept_until_data_margins_or_seed_change(tmp_path: Path) -> None:
+    path = small_study(tmp_path, models=1, runs=3)
+    first = fresh_analysis(path)
+    (kept,) = (path / FOLDER).glob("analysis-*")
+    again = fresh_analysis(path)
+    assert list((path / FOLDER).glob("analysis-*")) == [kept]
+    for name, frame in first.tables.items():
+        assert_frame_equal(frame, again.tables[name], check_exact=True)
+    assert fresh_analysis(path, margins={SPEED: 0.2}).context["margins"][SPEED] == 0.2
+    assert fresh_analysis(path, seed=7).context["analysis_seed"] == 7
+    Dataset(path).revise(first.tables["runs"]["run_id"][0], 1, status="invalid", reason="found later")
+    assert fresh_analysis(path).context["runs_used"] == first.context["runs_used"] - 1

@@ -41,7 +41,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             rows += same["row"].to_list()
     if not judged:
         yield NotJudged("duplicate_rows/few")
-    elif pairs >= _LEAST_PAIRS and float(scipy.stats.poisson.sf(pairs - 1, expected)) < _RARE:
+    elif pairs >= _LEAST_PAIRS and float(scipy.special.pdtrc(pairs - 1, expected)) < _RARE:
         values_shown = {"rows": len(rows), "pairs": pairs, "expected": expected, "metrics": metrics}
         yield Finding("duplicate_rows", values_shown, "grave", tuple(rows))
 

@@ -64,7 +64,8 @@ def chance_of(ps: Sequence[float]) -> float:
     Args:
         ps: One a cell, at least one.
     """
-    many = float(scipy.stats.binom.sf(sum(p < _LEVEL for p in ps) - 1, len(ps), _LEVEL))
+    low = sum(p < _LEVEL for p in ps)
+    many = float(scipy.special.bdtrc(low - 1, len(ps), _LEVEL)) if low else 1.0
     one = len(ps) * min(ps)
     return min(1.0, _WAYS * min(many, one))
 

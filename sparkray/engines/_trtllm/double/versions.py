@@ -44,11 +44,13 @@ def number(version: str) -> Minor:
     return int(major), int(minor)
 
 
+@cache
 def options(command: str, version: Minor) -> tuple[Option, ...]:
     """The options of the group (`group`) or of a subcommand in one version, in the order of the help page."""
     return tuple(_option(row) for row in table()["options"] if command in row["of"].split() and _has(row, version))
 
 
+@cache
 def option_names(command: str, version: Minor) -> frozenset[str]:
     """The names of those options, with the names that switch flags off."""
     return frozenset(name for option in options(command, version) for name in (*option.names, *option.off))
