@@ -38,7 +38,9 @@ _SEPARATOR_LINE = re.compile(r"sep=.", re.IGNORECASE)
 _BLANK = re.compile(r"\s*")
 _GERMAN = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?(\s*[^\d,;]*)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(?!\d)")
-_RULE = re.compile(r"\s*\|?(\s*:?-{2,}:?\s*\|)+(\s*:?-{2,}:?\s*)?")
+_HEADING = re.compile(r"(?:#+\s+|(?=\*\*))\**(.+?)\**:?\s*$")
+_BUILD = re.compile(r"build: (.+)")
+_RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,27 @@ def _inserted(text: str) -> Iterator[Row]:
 
 
 def _markdown(text: str) -> list[Row]:
-    """Rows of every Markdown table in a text, the rest of which is prose."""
-    lines, rows = text.splitlines(), list[Row]()
+    """Rows of every Markdown table in a text, the rest of which is prose.
+
+    A row has the heading above its table under `group`, and the `build: ...` that llama-bench prints below it.
+    """
+    lines, rows = text.splitlines(), list[dict[str, Any]]()
     header: list[str] | None = None
+    heading, built = "", 0
     for before, line in zip(["", *lines], lines, strict=False):
         if _RULE.fullmatch(line.rstrip()) and "|" in before:
             header = _fields(before)
         elif "|" not in line:
             header = None
+            title, build = _HEADING.match(line), _BUILD.fullmatch(line.strip())
+            heading = title[1] if title else heading
+            if build:
+                for row in rows[built:]:
+                    row.setdefault("build", build[1])
+                built = len(rows)
         elif header is not None:
-            rows.append(dict(zip(header, _fields(line), strict=False)))
-    return rows
+            rows.append({**({"group": heading} if heading else {}), **dict(zip(header, _fields(line), strict=False))})
+    return [*rows]
 
 
 def _fields(line: str) -> list[str]:

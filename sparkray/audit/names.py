@@ -1,15 +1,18 @@
 """Names that tables give to sparkray's columns (`aliases.yaml`), and units in headers. Pure."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from typing import Any
 
-from sparkray.audit import values
+from sparkray.audit import statuses, values
 from sparkray.audit.quantities import unit_of
 
 _UNIT = re.compile(r"\s*(?:[(\[]\s*([^)\]]+?)\s*[)\]]|,\s*(\S.*?))\s*$")
+_RATE_BEHIND = re.compile(r"\s+([a-z]+/s(?:ec(?:ond)?)?|tps)\s*$", re.IGNORECASE)
+_TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok)", re.IGNORECASE)
 _SAMPLE = 200
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
 _NAMED_UNIT = re.compile(r"_(ms|tok_s|req_s|gib)$")
@@ -19,13 +22,20 @@ _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
 def known_as(header: str, cells: Sequence[Any]) -> str | None:
     """Sparkray's name of a column by its header, if its cells and its unit can be of that quantity."""
     base, unit = _parts(header)
-    ours = _aliases().get(_plain(header)) or (_aliases().get(_plain(base)) if unit else None)
-    if ours is None or not _FITS.get(ours, _any)([cell for cell in cells[:_SAMPLE] if not values.missing(cell)]):
+    dimension = unit_of(unit) if unit else None
+    ours = _aliases()["any"].get(plain(header)) or (_aliases()["any"].get(plain(base)) if unit else None)
+    if ours is None and dimension is not None and dimension[0] == "rate":
+        of = "rates" if _TOKENS.match(unit or "") else "requests"
+        ours = _aliases()[of].get(plain(base))
+    if (
+        ours is None
+        or (statuses.kind_of(header) and not _several(cells))
+        or not _FITS.get(ours, _any)([cell for cell in cells[:_SAMPLE] if not values.missing(cell)])
+    ):
         return None
     target = _target(ours)
     if target is None:
         return ours
-    dimension = unit_of(unit) if unit else None
     if dimension is not None:
         return ours if dimension[0] == target[0] else None
     # A time without a unit anywhere may be seconds or milliseconds.
@@ -49,7 +59,7 @@ def _header_unit(header: str) -> str | None:
 
 
 def _shows_unit(header: str, ours: str) -> bool:
-    return _header_unit(header) is not None or _plain(header) == ours
+    return _header_unit(header) is not None or plain(header) == ours
 
 
 def _cells_have_unit(cells: Sequence[Any]) -> bool:
@@ -58,9 +68,11 @@ def _cells_have_unit(cells: Sequence[Any]) -> bool:
 
 @cache
 def _parts(header: str) -> tuple[str, str | None]:
-    """A header without its unit, and the unit: `Latency (s)`, `Throughput, tok/s`."""
-    match = _UNIT.search(header)
-    return (header, None) if match is None else (header[: match.start()], match[1] or match[2])
+    """A header without its unit, and the unit: `Latency (s)`, `Throughput, tok/s`, `decode t/s`, `t/s`."""
+    if unit_of(header) and "/" in header:
+        return "", header
+    match = _UNIT.search(header) or _RATE_BEHIND.search(header)
+    return (header, None) if match is None else (header[: match.start()], next(filter(None, match.groups())))
 
 
 def _target(ours: str) -> tuple[str, float] | None:
@@ -69,7 +81,8 @@ def _target(ours: str) -> tuple[str, float] | None:
 
 
 @cache
-def _plain(header: str) -> str:
+def plain(header: str) -> str:
+    """A header in lower case, with `_` for anything but letters and digits."""
     return re.sub(r"[^a-z0-9]+", "_", header.casefold()).strip("_")
 
 
@@ -79,6 +92,12 @@ def _any(_: Sequence[Any]) -> bool:
 
 def _counts(cells: Sequence[Any]) -> bool:
     return bool(cells) and all(values.integer(cell) is not None for cell in cells)
+
+
+def _several(cells: Sequence[Any]) -> bool:
+    """Whether cells count something, and are no flags of one run."""
+    given = [cell for cell in cells if not values.missing(cell)]
+    return _counts(given) and max(values.integer(cell) or 0 for cell in given) > 1
 
 
 def _words(cells: Sequence[Any]) -> bool:
@@ -97,13 +116,25 @@ _FITS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
 
 
 @cache
-def _aliases() -> Mapping[str, str]:
+def _aliases() -> Mapping[str, Mapping[str, str]]:
+    """Sparkray's names by those of others: `any` column, and `rates`, which are known by a unit of tokens beside them."""
     import yaml  # noqa: PLC0415 - only a table needs it
 
     source = yaml.safe_load((files(__package__) / "aliases.yaml").read_text("utf-8"))
-    # `latency_s` and `ttft_ms` are the alias with its unit; a name of sparkray's in other letters is that name.
-    plain = {alias: ours for ours, listed in source.items() for alias in listed}
-    timed = {
-        f"{alias}_{unit}": ours for alias, ours in plain.items() if ours.endswith("_ms") for unit in ("ms", "s", "sec")
+    statistics = {f"{quantity}_{ours}_ms": quantity for quantity in source["times"] for ours in source["statistics"]}
+    named = {alias: ours for ours, listed in source["columns"].items() for alias in (ours, *listed)}
+    return {
+        "any": {**{ours: ours for ours in statistics}, **dict(_times(source)), **named},
+        **{
+            of: {alias: ours for ours, listed in source[of].items() for alias in listed} for of in ("rates", "requests")
+        },
     }
-    return {**{ours: ours for ours in source}, **timed, **plain}
+
+
+def _times(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """`p99_ttft`, `ttft_p99`, `mean_e2e_latency_s` and the like: a time, its statistic on either side, and a unit."""
+    for (quantity, times), (ours, statistics) in product(source["times"].items(), source["statistics"].items()):
+        for time, statistic in product(times, statistics):
+            for name in dict.fromkeys((f"{statistic}_{time}".strip("_"), f"{time}_{statistic}".strip("_"))):
+                for unit in ("", "_ms", "_s", "_sec"):
+                    yield f"{name}{unit}", f"{quantity}_{ours}_ms"

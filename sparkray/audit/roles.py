@@ -12,12 +12,14 @@ from importlib.resources import files
 
 import polars as pl
 
+from sparkray.audit.names import plain
 from sparkray.audit.results import Results, Role
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME
 
 ROLES: tuple[Role, ...] = ("parameter", "metric", "identity", "state", "time")
 _MOST_LEVELS = 12
+_FEWEST_STEPS = 2
 _MEASURED = re.compile(
     r"_(ns|us|ms|s|gib|gb|mib|mb|kib|kb|w|j|kj|pct|c)$|per_|throughput|latency|ttft|itl|tpot|time|duration|tok|mem|rss|power|energy"
     r"|util|score|accura|perplex|count|complet|fail|error|total|mean|median|avg|std|p\d\d"
@@ -76,37 +78,55 @@ def _column(results: Results, name: str, asked: Role | None) -> Column:
 def _inferred(results: Results, name: str) -> Column:
     if name in BY_NAME:
         return Column(name, "metric", "a metric of sparkray's")
-    plain = re.sub(r"[^a-z0-9]+", "_", name.casefold()).strip("_")
-    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(plain) is not None
+    words = plain(name)
+    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(words) is not None
     by_name = next(
         (
             Column(name, role, why)
             for role, pattern, why in _patterns()
-            if pattern.search(plain) and not (measured and _OUTCOME[role].search(plain))
+            if pattern.search(words) and not (measured and _OUTCOME[role].search(words))
         ),
         None,
     )
+    if (by_name is None or by_name.role == "identity") and not measured and _is_crossed(results, name):
+        return Column(name, "parameter", "every arm has each of its levels equally often")
     if by_name is not None:
         return by_name
     if results.frame.schema[name] != pl.Float64:
         return Column(name, "identity", "text")
-    if not _MEASURED.search(plain) and _differs_by_arm_alone(results, name):
-        return Column(name, "identity", "one whole number in all runs of an arm")
+    if not _MEASURED.search(words) and _differs_by_arm_alone(results, name):
+        return Column(name, "identity", "one number in all runs of an arm")
     return Column(name, "metric", "numbers, and its name is that of no setting")
 
 
+def _is_crossed(results: Results, name: str) -> bool:
+    """Whether runs of every arm split evenly into the same few levels: a test that was swept over them.
+
+    Levels that occur once an arm may be a number of the run, unless they are numbers with unequal steps (1024, 8192, 32768).
+    """
+    frame = results.frame.drop_nulls(["model_name", "environment"])
+    levels = frame[name].drop_nulls().unique()
+    if frame[name].null_count() or not 1 < len(levels) <= _MOST_LEVELS:
+        return False
+    counts = frame.group_by("model_name", "environment", name).agg(count=pl.len())
+    arms = counts.group_by("model_name", "environment").agg(
+        levels=pl.len(), least=pl.col("count").min(), most=pl.col("count").max()
+    )
+    even = bool((arms["levels"] == len(levels)).all() and (arms["least"] == arms["most"]).all())
+    return even and (bool((arms["least"] > 1).all()) or _steps_differ(levels))
+
+
+def _steps_differ(levels: pl.Series) -> bool:
+    return (
+        levels.dtype.is_numeric() and len(levels) > _FEWEST_STEPS and levels.sort().diff().drop_nulls().n_unique() > 1
+    )
+
+
 def _differs_by_arm_alone(results: Results, name: str) -> bool:
-    """Whether every arm of a model has one whole number, several times, and arms differ in it."""
+    """Whether every arm of a model has one number, several times, and arms differ in it."""
     frame = results.ok.drop_nulls(name)
     arms = frame.group_by("model_name", "environment").agg(values=pl.col(name).n_unique(), runs=pl.len())
-    whole = bool((frame[name] % 1 == 0).all()) and len(frame) > 0
-    return (
-        whole
-        and arms["values"].max() == 1
-        and arms["runs"].min() != 1
-        and frame[name].n_unique() > 1
-        and _by_arm(frame, name)
-    )
+    return len(frame) > 0 and arms["values"].max() == 1 and arms["runs"].min() != 1 and _by_arm(frame, name)
 
 
 def _by_arm(frame: pl.DataFrame, name: str) -> bool:

@@ -10,13 +10,15 @@ from sparkray.audit import values
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # Statuses of sparkray's own rows beside those in the table.
 _OWN = ("warmup",)
-_HTTP_OK = range(200, 300)
+_HTTP, _HTTP_OK = range(100, 600), range(200, 300)
 
 
 def kind_of(column: str) -> str | None:
     """What a column of that name holds: words, flags, inverse, errors, codes, http; None where it is no status."""
-    named: str | None = _table()["columns"].get(_plain(column))
-    return named
+    name = _plain(column)
+    before, _, rest = name.partition("_")
+    columns: Mapping[str, str] = _table()["columns"]
+    return columns.get(name) or (columns.get(rest) if before in _table()["before"] else None)
 
 
 def status_of(value: Any, kind: str = "words") -> str | None:  # noqa: ANN401 - whatever a file held
@@ -25,14 +27,22 @@ def status_of(value: Any, kind: str = "words") -> str | None:  # noqa: ANN401 - 
         return OK if values.missing(value) or value in (False, 0, "0", "False", "false", {}, []) else FAILED
     if values.missing(value):
         return None
-    if kind == "codes":
-        return OK if values.integer(value) == 0 else FAILED if values.integer(value) is not None else values.text(value)
-    if kind == "http":
-        return OK if values.integer(value) in _HTTP_OK else FAILED
-    if kind in ("flags", "inverse") and (given := values.flag(value)) is not None:
-        return OK if given == (kind == "flags") else FAILED
+    is_good = _is_good(value, kind)
+    if is_good is not None:
+        return OK if is_good else FAILED
     word = str(value).casefold() if isinstance(value, bool) else values.text(value)
-    return OK if word is not None and _plain(word) in _table()["ok"] else word
+    return OK if kind != "codes" and word is not None and _plain(word) in _table()["ok"] else word
+
+
+def _is_good(value: Any, kind: str) -> bool | None:  # noqa: ANN401
+    """What a code or a flag means; None for a word."""
+    number = values.integer(value)
+    if kind == "codes":
+        return None if number is None else number == 0
+    if kind == "http" or (kind == "words" and number in _HTTP):
+        return number in _HTTP_OK
+    given = values.flag(value) if kind in ("flags", "inverse") else None
+    return None if given is None else given == (kind == "flags")
 
 
 def is_known(status: str) -> bool:
@@ -54,5 +64,6 @@ def _table() -> Mapping[str, Any]:
     return {
         OK: frozenset(source["ok"]),
         FAILED: frozenset(source["failed"]),
+        "before": frozenset(source["before"]),
         "columns": {name: kind for kind, names in source["columns"].items() for name in names},
     }

@@ -189,6 +189,8 @@ def _is_moment(name: str, cells: Sequence[Any]) -> bool:
     if not _TIME_WORD.search(lowered):
         return False
     numbers = [number for cell in cells if (number := values.number(cell)) is not None]
+    if not numbers:
+        return any(values.seconds(cell) is not None for cell in cells)
     return all(any(low <= number < high for low, high in _EPOCHS) for number in numbers)
 
 

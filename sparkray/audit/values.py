@@ -9,8 +9,30 @@ from typing import Any
 GREATEST = 1e15
 LEAST = 1e-9
 _MOST_INTEGER = 10**12
-_TIMES = ("%Y%m%d_%H%M%S", "%Y%m%d-%H%M%S", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M")
-_UTC = re.compile(r"\s*(UTC|GMT)$", re.IGNORECASE)
+_TIMES = (
+    "%Y%m%d_%H%M%S",
+    "%Y%m%d-%H%M%S",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%m/%d/%Y %I:%M:%S %p",
+    "%m/%d/%Y %I:%M %p",
+    "%Y/%m/%d %H:%M:%S",
+)
+# Hours east of Greenwich of zones that logs write by their letters; other letters (IST, CST of China) mean several.
+_ZONES = {
+    "UTC": 0,
+    "GMT": 0,
+    "BST": 1,
+    "CET": 1,
+    "CEST": 2,
+    "JST": 9,
+    "EST": -5,
+    "EDT": -4,
+    "CDT": -5,
+    "PST": -8,
+    "PDT": -7,
+}
+_ZONE = re.compile(rf"\s*\b({'|'.join(_ZONES)})$")
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
 _EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
 _DATE_DIGITS = 8
@@ -104,7 +126,7 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401
 
 
 def _iso(written: str) -> datetime:
-    return datetime.fromisoformat(_UTC.sub("+00:00", written))
+    return datetime.fromisoformat(_ZONE.sub(lambda match: f"{_ZONES[match[1]]:+03d}:00", written))
 
 
 def _strptime(form: str) -> Callable[[str], datetime]:

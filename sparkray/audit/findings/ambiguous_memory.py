@@ -9,6 +9,7 @@ import numpy as np
 from sparkray.audit.affine import affine_pairs
 from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.names import plain
 from sparkray.config.model import needed_gib
 from sparkray.config.model_name import parse_name
 from sparkray.units import gib
@@ -58,7 +59,7 @@ def _differences(case: Case, metric: str) -> Iterator[dict[str, Any]]:
 
 
 def _is_use(metric: str) -> bool:
-    return bool(_IN_USE.search(metric.casefold())) and not _OTHER_MEMORY.search(metric.casefold())
+    return bool(_IN_USE.search(plain(metric))) and not _OTHER_MEMORY.search(plain(metric))
 
 
 def _by_size(case: Case) -> Iterator[Finding]:

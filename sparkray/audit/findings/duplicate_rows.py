@@ -13,6 +13,8 @@ from sparkray.audit.finding import Finding, NotJudged
 _LEAST_RUNS, _LEAST_PAIRS = 3, 2
 _RARE = 1e-4
 _MOST_DIGITS, _SAMPLE = 9, 100
+# Digits in the last place that make two values neighbours.
+_NEAR = 20
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
@@ -29,11 +31,12 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             continue
         values = frame.select(metrics).to_numpy()
         arms = frame["environment"].to_numpy()
-        finest = max((_values_within(column, arms) for column in values.T), default=1.0)
-        if finest <= 1:
+        sizes_of = [_values_within(column, arms) for column in values.T]
+        finest = max(range(len(metrics)), key=sizes_of.__getitem__)
+        if sizes_of[finest] <= 1:
             continue
         judged += 1
-        expected += math.comb(len(frame), 2) / finest
+        expected += max(math.comb(len(frame), 2) / sizes_of[finest], _pairs_by_density(values[:, finest]))
         same = frame.filter(pl.struct(metrics).is_duplicated() & pl.any_horizontal(pl.col(metrics).is_not_null()))
         if same.height:
             sizes = same.group_by(metrics).agg(count=pl.len())["count"].to_list()
@@ -56,9 +59,20 @@ def _values_within(column: np.ndarray, arms: np.ndarray) -> float:
     if len(known) < _LEAST_RUNS:
         return 1.0
     spans = [np.diff(np.quantile(column[there & (arms == arm)], [0.1, 0.9]))[0] for arm in set(arms[there])]
+    return max(1.0, float(max(spans)) * 10.0 ** _digits(known))
+
+
+def _digits(known: np.ndarray) -> int:
     sample = known[:_SAMPLE]
-    digits = next((d for d in range(_MOST_DIGITS) if _is_whole(sample * 10.0**d)), _MOST_DIGITS)
-    return max(1.0, float(max(spans)) * 10.0**digits)
+    return next((d for d in range(_MOST_DIGITS) if _is_whole(sample * 10.0**d)), _MOST_DIGITS)
+
+
+def _pairs_by_density(column: np.ndarray) -> float:
+    """Equal pairs to expect by how many pairs are a few digits apart, where values crowd at several levels."""
+    known = np.sort(column[~np.isnan(column)])
+    known = np.unique(np.round(known * 10.0 ** _digits(known)))  # a copy is no neighbour
+    near = np.searchsorted(known, known + _NEAR, side="right") - np.arange(1, len(known) + 1)
+    return float(near.sum()) / (2 * _NEAR)
 
 
 def _is_whole(values: np.ndarray) -> bool:

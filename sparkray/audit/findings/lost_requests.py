@@ -1,5 +1,6 @@
 """Requests that a run asked for and that never came back, and loads that its requests could not make."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,9 +8,14 @@ import polars as pl
 import scipy
 
 from sparkray.audit.case import Case, labels, reference_first
-from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.finding import Finding, Gravity, NotJudged
+from sparkray.audit.names import plain
 
 _MANY, _CLEAR = 0.05, 0.01
+_ROUNDED = 1e-9
+_SHARE = re.compile(
+    r"^((?P<good>success(ful)?|completion|completed|ok)|fail(ure|ed)?|error|loss|drop(ped)?|timeout)_(requests?_)?(rate|share|pct|percent|ratio)$"
+)
 _ASKED, _DONE, _FAILED = "requests_asked", "requests_completed", "requests_failed"
 
 
@@ -21,11 +27,39 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """
     frame = case.results.frame.drop_nulls(["model", "environment"])
     counted = frame.with_columns(lost=_lost(), asked=_asked()).drop_nulls(["lost", "asked"])
-    if counted.is_empty():
+    if counted.is_empty() and (found := list(_without_counts(case, frame))):
+        yield from found
+    elif counted.is_empty():
         yield NotJudged("lost_requests/unknown")
     elif (lossy := counted.filter(pl.col("lost") > 0)).height:
         yield _finding(counted, lossy)
     yield from _beyond(case)
+
+
+def _without_counts(case: Case, frame: pl.DataFrame) -> Iterator[Finding | NotJudged]:
+    """What shares of requests that came back, or counts of failures alone, show."""
+    failed = frame.filter(pl.col(_FAILED) > 0)
+    if failed.height:
+        arms = failed.group_by("environment").agg(pl.col(_FAILED).sum(), runs=pl.len()).sort("environment").to_dicts()
+        yield Finding("lost_requests/failed", {"items": arms}, "grave", labels(failed))
+    elif frame[_FAILED].count():
+        yield NotJudged("lost_requests/asked")
+    for name in case.results.others:
+        match = _SHARE.search(plain(name)) if frame.schema[name] == pl.Float64 else None
+        if match is None:
+            continue
+        whole = 1.0 if (frame[name].abs() <= 1).all() else 100.0
+        lost = frame.with_columns(lost=(whole - pl.col(name) if match["good"] else pl.col(name)) / whole)
+        lossy = lost.filter(pl.col("lost") > 0)
+        if lossy.is_empty():
+            yield NotJudged("lost_requests/asked")
+        else:
+            shares = (
+                lossy.group_by("environment").agg(share=pl.col("lost").max() * 100, runs=pl.len()).sort("environment")
+            )
+            many = lossy["lost"].max()
+            gravity: Gravity = "grave" if isinstance(many, float) and many >= _MANY - _ROUNDED else "note"
+            yield Finding("lost_requests/share", {"column": name, "items": shares.to_dicts()}, gravity, labels(lossy))
 
 
 def _lost() -> pl.Expr:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sparkray.audit import wide
 from sparkray.audit.content import Content
+from sparkray.audit.names import plain
 from sparkray.audit.reading import Asked, Reading
 from sparkray.audit.results import Role, Row
 
@@ -38,8 +40,10 @@ _SETTINGS = (
     "type_v",
     "mmap",
     "dev",
+    "build",
 )
-_ARMS = ("arm", "environment", "label")
+_ARMS = ("arm", "environment", "env", "label", "setup", "runtime")
+_PLAIN = frozenset(("model", "gpu", "build", *_ARMS, *_SETTINGS))
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("n_prompt", "n_gen", "n_depth", "is_context_prefill_phase"), "parameter"),
     **dict.fromkeys(_SETTINGS, "identity"),
@@ -52,9 +56,18 @@ def read(content: Content, asked: Asked) -> Reading | None:
         return None
     name = next((name for name in _NAMES if name in content.columns), None)
     speed = next((name for name in _SPEEDS if name in content.columns), None)
+    listed = content.tree
     if name is None or speed is None:
+        name, speed, listed = "test", "t/s", wide.by_test(content.tree, content.columns)
+    if listed is None:
         return None
-    rows = list(_rows(content.tree, (name, speed), asked))
+    rows = list(
+        _rows(
+            [{plain(key) if plain(key) in _PLAIN else key: cell for key, cell in row.items()} for row in listed],
+            (name, speed),
+            asked,
+        )
+    )
     return Reading(LABEL, rows, _ROLES, family="llama_benchy", rank=1) if rows else None
 
 
@@ -67,6 +80,8 @@ def _rows(rows: list[Mapping[str, Any]], columns: tuple[str, str], asked: Asked)
         kind = "total" if prompt and gen else "prefill" if prompt else "output"
         yield {
             "model": row.get("model"),
+            "group": row.get("group"),
+            "gpu": row.get("gpu"),
             "environment": next((row[name] for name in _ARMS if row.get(name)), None),
             **{name: row[name] for name in _SETTINGS if row.get(name)},
             **{ours: row[theirs] for theirs, ours in _METRICS.items() if row.get(theirs)},

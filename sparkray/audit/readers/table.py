@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sparkray.audit import names, statuses, values
+from sparkray.audit import names, statuses, values, wide
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.reading import Asked, Reading
@@ -56,20 +56,32 @@ def read(content: Content, asked: Asked) -> Reading | None:
     if not rows:
         return None
     every = content.columns if content.table else list(dict.fromkeys(name for row in rows for name in row))
+    derived: list[str] = []
+    if not _names_arms(rows, every, asked) and (long := wide.by_arm(rows, every)) is not None:
+        rows, derived = long
+        every = list(dict.fromkeys(name for row in rows for name in row))
     there = [name for name in every if name not in _checked(asked, every, content.path.name)]
     chosen = _chosen(rows, there, asked)
     if not {"model", *BY_NAME} & set(chosen.values()):
         _refuse(content, there)
     taken = {theirs: ours for theirs, ours in chosen.items() if theirs != ours and ours not in asked.columns}
-    remarks = (NotJudged("taken_as", {"items": [{"theirs": a, "ours": b} for a, b in taken.items()]}),) if taken else ()
-    ends = _statuses(rows, there, asked)
-    others = [name for name in there if name not in chosen and name not in chosen.values() and not _is_status(name)]
+    remarks = [NotJudged("taken_as", {"items": [{"theirs": a, "ours": b} for a, b in taken.items()]})] if taken else []
+    remarks += [NotJudged("derived", {"columns": derived})] if derived else []
+    ends, stating = _statuses(rows, [name for name in there if name not in chosen], asked)
+    others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
     typed = list(_typed(rows, ours_by_theirs))
     if ends is not None:
         typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
     roles: dict[str, Role] = {name: "identity" for name in (*_INDICES, "gpu") if name in ours_by_theirs.values()}
-    return Reading(LABEL, typed, roles, {}, remarks)
+    return Reading(LABEL, typed, roles, {}, tuple(remarks))
+
+
+def _names_arms(rows: Sequence[Row], columns: Sequence[str], asked: Asked) -> bool:
+    """Whether a column has the arms, so that none is one."""
+    if "environment" in asked.columns or "environment" in columns:
+        return True
+    return any(names.known_as(name, [row.get(name) for row in rows]) == "environment" for name in columns)
 
 
 def _objects(tree: Any, depth: int = 0) -> Iterator[Row]:  # noqa: ANN401
@@ -136,10 +148,6 @@ def _refuse(content: Content, there: Sequence[str]) -> None:
     )
 
 
-def _is_status(name: str) -> bool:
-    return statuses.kind_of(name) is not None
-
-
 def _typed(rows: Sequence[Row], ours_by_theirs: Mapping[str, str]) -> Iterator[Row]:
     """Rows under sparkray's names; nothing else is taken."""
     columns = {
@@ -151,29 +159,34 @@ def _typed(rows: Sequence[Row], ours_by_theirs: Mapping[str, str]) -> Iterator[R
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
-def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> list[str | None] | None:
-    """How each row ended, by every column that shows it; None where none does.
+def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> tuple[list[str | None] | None, Sequence[str]]:
+    """How each row ended, by every column that shows it, and those columns; None where none does.
 
     An empty word in a column where others have one is unknown.
     """
     mapped = asked.columns.get("status")
-    columns = {
-        name: statuses.kind_of(name) for name in there if _is_status(name) and name not in asked.columns.values()
-    }
+    kinds = {name: statuses.kind_of(name) for name in there}
     if mapped is not None:
-        columns[mapped] = statuses.kind_of(mapped) or "words"
-    read = [_ends([row.get(name) for row in rows], kind, name) for name, kind in columns.items() if kind]
-    known = [ends for ends in read if ends is not None]
-    if not known:
-        return None
-    return [_worst(ends) for ends in zip(*known, strict=True)]
+        kinds[mapped] = statuses.kind_of(mapped) or "words"
+    read = {
+        name: ends
+        for name, kind in kinds.items()
+        if kind and (ends := _ends([row.get(name) for row in rows], kind, name, mapped == name)) is not None
+    }
+    if not read:
+        return None, ()
+    return [_worst(ends) for ends in zip(*read.values(), strict=True)], list(read)
 
 
-def _ends(cells: Sequence[Any], kind: str, name: str) -> list[str] | None:
-    """Statuses of a column; None where it holds nothing, or counts."""
+def _ends(cells: Sequence[Any], kind: str, name: str, mapped: bool) -> list[str] | None:  # noqa: FBT001
+    """Statuses of a column; None where it holds nothing, counts, or has words of which none is a status."""
     given = [cell for cell in cells if not values.missing(cell)]
     if not given or (kind in ("flags", "inverse") and any(values.flag(cell) is None for cell in given)):
         return None
+    if kind == "words" and not mapped and not name.casefold().endswith("status"):
+        known = (statuses.is_known(statuses.status_of(cell) or "") for cell in dict.fromkeys(map(str, given)))
+        if not any(known):
+            return None
     if kind == "errors" and any(
         isinstance(cell, float) and not cell.is_integer() for cell in map(values.number, given)
     ):

@@ -1,0 +1,88 @@
+"""Wide tables as one row a run: columns of arms (`Native (tok/s)`, `docker_ttft_ms`) or of tests (`pp512`). Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sparkray.audit import values
+from sparkray.audit.names import plain
+
+Row = Mapping[str, Any]
+# A column of values of which nothing but the arm is known.
+VALUE = "value"
+_ARM = re.compile(
+    r"(?<![a-z])(bare[ _-]?metal|bare|native(?:ly)?|host|chroot|(?:in |with |inside |without |no[ _-])?docker|podman|enroot"
+    r"|container(?:i[sz]ed)?|apptainer|singularity|kubernetes|k8s|wsl2?|vm|baseline|optimi[sz]ed|tuned|before|after|control"
+    r"|treatment)(?![a-z])",
+    re.IGNORECASE,
+)
+# What tables derive from two arms.
+_OF_BOTH = re.compile(
+    r"(?<![a-z])(delta|diff(erence)?|ratio|overhead|slowdown|speed-?up|change|loss|gain|vs|p-?value)(?![a-z])|[Δ∆]|^%$",
+    re.IGNORECASE,
+)
+_TEST = re.compile(
+    r"(?P<test>(?:pp|tg)\s?\d+(?:\s?@\s?d\d+)?)\s*[\[(]?\s*(?:t/s|tok/s|tokens/s)?\s*[\])]?", re.IGNORECASE
+)
+_MOSTLY = 0.5
+
+
+def by_arm(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[str]] | None:
+    """A row an arm, and the columns that were left out as derived from several arms; None where no columns are arms.
+
+    Columns are arms where their names are the same but for the word of an arm, and hold numbers.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name in columns:
+        arms = _ARM.findall(name)
+        if len(arms) == 1 and not _OF_BOTH.search(_ARM.sub("", name)) and _numeric(rows, name):
+            groups.setdefault(_rest(name), {})[_arm(arms[0])] = name
+    groups = {rest: arms for rest, arms in groups.items() if len(arms) > 1}
+    if not groups:
+        return None
+    wide = {name for arms in groups.values() for name in arms.values()}
+    derived = [name for name in columns if name not in wide and _OF_BOTH.search(name) and _numeric(rows, name)]
+    arms = list(dict.fromkeys(arm for group in groups.values() for arm in group))
+    long = [
+        {name: cell for name, cell in row.items() if name not in wide and name not in derived}
+        | {rest: row.get(group[arm]) for rest, group in groups.items() if arm in group}
+        | {"environment": arm}
+        for row in rows
+        for arm in arms
+    ]
+    return [row for row in long if any(not values.missing(row.get(rest)) for rest in groups)], derived
+
+
+def by_test(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None:
+    """A row a test under `test` and `t/s`, as llama-bench prints them; None where no column is named as a test."""
+    tests = {
+        name: match["test"] for name in columns if (match := _TEST.fullmatch(name.strip())) and _numeric(rows, name)
+    }
+    if not tests:
+        return None
+    return [
+        {key: cell for key, cell in row.items() if key not in tests} | {"test": test.casefold(), "t/s": row.get(name)}
+        for row in rows
+        for name, test in tests.items()
+        if not values.missing(row.get(name))
+    ]
+
+
+def _rest(name: str) -> str:
+    """A name without its arm: `Native (tok/s)` is `(tok/s)`, and a bare arm is only a value."""
+    rest = re.sub(r"\s{2,}", " ", _ARM.sub(" ", name)).strip(" _-/:")
+    rest = rest.strip("()[] ") if re.fullmatch(r"[(\[].*[)\]]", rest) else rest
+    return rest if plain(rest) else VALUE
+
+
+def _arm(word: str) -> str:
+    return plain(re.sub(r"^(in|with|inside) ", "", word.casefold()))
+
+
+def _numeric(rows: Sequence[Row], name: str) -> bool:
+    cells = [cell for row in rows if not values.missing(cell := row.get(name))]
+    hits = sum(
+        isinstance(cell, int | float) or (isinstance(cell, str) and cell.lstrip("+-~≈ ")[:1].isdigit())
+        for cell in cells
+    )
+    return bool(cells) and hits > _MOSTLY * len(cells)
