@@ -25,10 +25,10 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     yield from _gaps(case)
 
 
-def _missing(case: Case, sizes: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+def _missing(case: Case, sizes: Iterable[tuple[str, str]]) -> Iterator[Finding | NotJudged]:
     """Cells without a run that counts, and models without one in any arm.
 
-    The latter are a note where each was refused before its start, since no run was lost then.
+    No finding for models that were refused before their start in every arm: no run was lost, and the arms are alike.
     """
     named = case.results.frame.drop_nulls(["model", "environment"]).select("model", "environment").unique()
     cells = [*(case.results.planned or sorted(named.iter_rows())), *sizes]
@@ -39,10 +39,24 @@ def _missing(case: Case, sizes: Iterable[tuple[str, str]]) -> Iterator[Finding]:
         rows = labels(case.ok.filter(pl.col("model").is_in([model for model, _ in holes])))
         yield Finding("missing_cells", {"cells": [" ".join(hole) for hole in holes]}, "grave", rows)
     if absent:
-        tried = case.results.frame.filter(pl.col("model").is_in(absent))
-        refused = len(tried) > 0 and tried["model"].n_unique() == len(absent) and set(tried["status"]) == {"unready"}
-        values = {"models": absent, "statuses": status_counts(tried)}
-        yield Finding("missing_cells/models", values, "note" if refused else "grave", labels(tried))
+        refused = set(_refused(case)["model"])
+        if refused:
+            yield NotJudged("missing_cells/refused", {"models": sorted(refused)})
+        if lost := [model for model in absent if model not in refused]:
+            tried = case.results.frame.filter(pl.col("model").is_in(lost))
+            values = {"models": lost, "statuses": status_counts(tried)}
+            yield Finding("missing_cells/models", values, "grave", labels(tried))
+
+
+def _refused(case: Case) -> pl.DataFrame:
+    """Rows of models of which every attempt, in every arm, was refused before it started."""
+    frame = case.results.frame
+    arms = frame["environment"].drop_nulls().n_unique()
+    by_model = frame.group_by("model").agg(
+        refused=(pl.col("status") == "unready").all(), arms=pl.col("environment").n_unique()
+    )
+    names = by_model.filter(pl.col("refused") & (pl.col("arms") == arms))["model"].drop_nulls()
+    return frame.filter(pl.col("model").is_in(names.to_list()))
 
 
 def _unequal(case: Case, sizes: dict[tuple[str, str], int]) -> Iterator[Finding]:
@@ -55,7 +69,8 @@ def _unequal(case: Case, sizes: dict[tuple[str, str], int]) -> Iterator[Finding]
 
 
 def _failures(case: Case) -> Iterator[Finding]:
-    failed = case.results.frame.filter(~pl.col("status").is_in(["ok", WARMUP]))
+    refused = _refused(case)["row"].to_list()
+    failed = case.results.frame.filter(~pl.col("status").is_in(["ok", WARMUP]) & ~pl.col("row").is_in(refused))
     if len(failed):
         counts = failed.group_by("environment", "status").agg(count=pl.len()).sort("environment", "status")
         yield Finding("failed_runs", {"items": counts.to_dicts()}, "note", labels(failed))
@@ -76,6 +91,11 @@ def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
             alike.setdefault(lacking, []).append(metric)
     for rows, metrics in alike.items():
         frame = case.ok.filter(pl.col("row").is_in(list(rows)))
+        if (
+            len(rows) == 1 and case.results.own and case.results.primary not in metrics
+        ):  # a sampler that missed a short run
+            yield NotJudged("missing_values/one", {"metric": ", ".join(metrics)})
+            continue
         items = frame.group_by("environment").agg(count=pl.len()).sort("environment").to_dicts()
         values = {"metrics": metrics, "lacking": len(rows), "total": len(case.ok), "items": items}
         yield Finding("missing_values", values, "note", rows)
