@@ -7,6 +7,7 @@ the rows are of several; `model` names it too, so that a cell is of one level, w
 cannot be read are null: a finding where a metric is lost, else counted in `remarks`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from typing import Any, Literal
 import polars as pl
 
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.metrics import BY_NAME
 
 Row = Mapping[str, Any]
 # What a column is: a parameter of the test (it makes cells), a measured value, an identity or setting (engine, image),
@@ -64,6 +66,9 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 }
 COLUMNS = tuple(SCHEMA)
 # What a study is about, the most telling first.
+_A_SPEED = re.compile(
+    r"throughput|latency|ttft|tpot|(^|[^a-z])itl|tok|(per|/)_?\s?s|(^|[^a-z])(t?tps|rps|qps|m?s|time|speed|duration|score|tflops)([^a-z]|$)"
+)
 _PRIMARY = (THROUGHPUT, "request_throughput_req_s", "latency_mean_ms", "latency_p50_ms", "tpot_mean_ms", "itl_mean_ms")
 
 
@@ -126,9 +131,10 @@ class Results:
 
     @property
     def primary(self) -> str | None:
-        """The metric that the study is about, as far as that shows: throughput, else a latency, else the first."""
+        """The metric that the study is about: throughput, else a latency, else the first one that is known or is a speed."""
         metrics = self.metrics
-        return next((name for name in (*_PRIMARY, *metrics) if name in metrics), None)
+        known = (name for name in metrics if name in BY_NAME or _A_SPEED.search(name.casefold()))
+        return next((name for name in (*_PRIMARY, *known) if name in metrics), None)
 
     def _is_metric(self, name: str) -> bool:
         return self.roles.get(name, "metric") == "metric" and self.frame.schema[name] == pl.Float64

@@ -262,12 +262,19 @@ def test_an_arm_without_a_run_that_counts_is_missing_though_it_has_rows() -> Non
     assert (found.gravity, found.evidence) == ("grave", "no runs that count for m container")
 
 
-@pytest.mark.parametrize(("status", "gravity"), [("failed", "grave"), ("unready", "note")])
-def test_a_model_without_a_run_that_counts_is_missing(status: str, gravity: str) -> None:
-    rows = [*rows_of(PAIRS), *failing("ABBA", "other", "native", "container", status=status)]
+def test_a_model_without_a_run_that_counts_is_missing() -> None:
+    rows = [*rows_of(PAIRS), *failing("ABBA", "other", "native", "container")]
     (found,) = of_kind(judged_rows(rows), "missing_cells")
-    assert (found.gravity, found.evidence) == (gravity, f"nothing of other (4 {status})")
-    assert len(found.rows) == 4
+    assert (found.gravity, found.evidence, len(found.rows)) == ("grave", "nothing of other (4 failed)", 4)
+
+
+def test_a_model_that_was_refused_before_its_start_in_every_arm_is_no_finding() -> None:
+    arms = ("native", "container")
+    report = judged_rows([*rows_of(PAIRS), *failing("ABBA", "other", *arms, status="unready")])
+    assert not report.findings
+    assert any("other: refused before the start" in left.reason for left in report.not_judged)
+    report = judged_rows([*rows_of(PAIRS), *failing("ABBA", "other", "container", status="unready")])
+    assert kinds(report) >= {"missing_cells", "failed_runs"}
 
 
 def test_what_was_planned_and_never_run_is_missing() -> None:
@@ -309,6 +316,12 @@ def test_a_state_that_differs_by_arm(key: str, kind: str, gravity: str) -> None:
             run[key] += 3
     (found,) = of_kind(judged(document), kind)
     assert found.gravity == gravity
+
+
+def test_a_dataset_that_is_simulated_throughout_says_so_and_is_no_finding() -> None:
+    report = judged_dataset(rows_of(PAIRS, simulated=True))
+    assert "simulated_rows" not in kinds(report)
+    assert any("nothing here was measured" in left.reason for left in report.not_judged)
 
 
 def test_simulated_rows_among_measured_ones_are_fatal() -> None:
