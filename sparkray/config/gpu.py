@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sparkray.config.site import Device
 
 _MAKERS = frozenset({"nvidia", "geforce", "amd", "apple", "quadro", "graphics", "corporation"})
+_SIZE = re.compile(r" (\d+) ?gi?b$")
 _LIKE, _MOST_NEAR = 0.5, 4
 
 
@@ -52,13 +53,20 @@ def gpu_of(row: Mapping[str, str]) -> Gpu:
 def plain(name: str) -> str:
     """A name without case, makers, trade marks and signs between its words: `NVIDIA A100-SXM4-80GB` is `a100 sxm4 80gb`."""
     words = re.sub(r"\((tm|r)\)|[™®]", " ", name.casefold())
+    words = re.sub(r"\b(rtx|gtx|rx)(?=\d)", r"\1 ", words)
     return " ".join(word for word in re.split(r"[\s_/,()-]+", words) if word and word not in _MAKERS)
 
 
 def find(gpus: Iterable[Gpu], name: str) -> Gpu | None:
     """The GPU that a name means; None for a name that the file lacks."""
-    key = plain(name)
-    return next((gpu for gpu in gpus if key in gpu.keys), None)
+    listed, key = list(gpus), plain(name)
+    found = next((gpu for gpu in listed if key in gpu.keys), None)
+    size = _SIZE.search(key)
+    if found is None and size is not None:  # `RTX 3090 24GB`: its own size tells no form apart
+        found = next((gpu for gpu in listed if key[: size.start()] in gpu.keys), None)
+        memory = None if found is None else found.device.memory_gib
+        return found if memory in (None, float(size[1])) else None
+    return found
 
 
 def near(gpus: Sequence[Gpu], name: str) -> list[str]:

@@ -20,9 +20,10 @@ _ACTIVE = re.compile(rf"(?<![A-Za-z0-9])[ae]{_NUMBER}b{_AFTER}", re.IGNORECASE)
 _EFFECTIVE = re.compile(rf"(?<![A-Za-z0-9])e{_NUMBER}b{_AFTER}", re.IGNORECASE)
 _ACTIVE_OF_EXPERTS = re.compile(rf"{_BEFORE}{_NUMBER}b[-_ ]?\d{{1,3}}e{_AFTER}", re.IGNORECASE)
 _MIXTURE = re.compile(
-    r"(?<![a-z])(moe|mixtral|gpt[-_ ]?oss|scout|maverick|kimi|minimax|glm[-_ ]?4\.[5-9]"
+    r"(?<![a-z])(moe|mixtral|gpt[-_ ]?oss|scout|maverick|kimi|minimax|mistral[-_ ]?large[-_ ]?3|glm[-_ ]?4\.[5-9]"
     r"|deepseek[-_ ]?(v[23]|r1[-_ ]?671b))(?![a-z])"
 )
+_BITS = re.compile(rf"{_BEFORE}(\d(?:\.\d{{1,2}})?)[-_ ]?bpw{_AFTER}", re.IGNORECASE)
 _FACTORS = {"m": 1e6, "b": 1e9, "t": 1e12}
 _SEPARATORS = re.compile(r"[\s_./:-]+")
 
@@ -79,6 +80,9 @@ def parse_name(name: str) -> NamedModel:
 def weight_format(text: str) -> WeightFormat | None:
     """The format that a name, a file name or the value of a column names, the longest of several; None without one."""
     plain = f" {_SEPARATORS.sub(' ', text.casefold())} "
+    bits = _BITS.search(text)
+    if bits is not None:
+        return WeightFormat(f"{bits[1]} bits", float(bits[1]), True, "its name")
     found = [(key, known) for key, known in _formats() if f" {key} " in plain]
     return max(found, key=lambda pair: len(pair[0]))[1] if found else None
 

@@ -27,6 +27,7 @@ B = 1e9
         ("llama3:8b-instruct-q4_0", 8 * B, None, False, "Q4_0"),
         ("Mistral-7B-v0.3-4bit", 7 * B, None, False, "INT4"),
         ("nvidia/Llama-3.3-70B-Instruct-NVFP4", 70 * B, None, False, "NVFP4"),
+        ("Qwen3-14B-4.65bpw-exl3", 14 * B, None, False, "4.65 bits"),
         ("gpt-4", None, None, False, None),
         ("DeepSeek-R1-Distill-Qwen-7B", 7 * B, None, False, None),
     ],
@@ -51,6 +52,10 @@ def test_every_gpu_has_one_row_a_source_and_names_of_its_own() -> None:
         for key in gpu.keys:
             assert seen.setdefault(key, gpu.name) == gpu.name
     assert find(gpus, "RTX 4090 Laptop GPU") is None
+    assert [
+        found and found.device.memory_gib for found in (find(gpus, "rtx3090 24GB"), find(gpus, "RTX 3090 48 GB"))
+    ] == [24, None]
+    assert find(gpus, "M1 Max 64GB") == find(gpus, "Apple M1 Max")
     assert plain("NVIDIA A100-SXM4-80GB") == "a100 sxm4 80gb"
 
 
