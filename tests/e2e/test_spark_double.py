@@ -52,35 +52,6 @@ def test_a_sweep_of_each_version(tmp_path, version):
     assert remains(tmp_path) == NOTHING
 
 
-def test_what_a_failed_run_left_is_salvaged(tmp_path):
-    """NVML fails while the report is written: status 1, 0 bytes. The requests survive, the run does not count."""
-    done = sparkray(
-        "baseline",
-        "--site",
-        "dgx-spark-simulated",
-        "--set",
-        "engine.version=1.3",
-        "--models",
-        "Qwen2-1.5B",
-        "--runs",
-        "1",
-        "--requests",
-        "20",
-        "--yes",
-        "--results-dir",
-        str(tmp_path),
-        "--environments",
-        "native",
-        "--set",
-        "engine.nvml_shim=false",
-    )
-    assert done.code == 1
-    rows = pl.read_parquet(tmp_path / "phase2a/runs/*.parquet")
-    assert rows["status"].to_list() == ["failed"]
-    assert "NVML" in rows["reason"][0]
-    assert rows["kv_cache_gib"][0] is not None
-
-
 @pytest.mark.slow
 def test_a_real_spark_is_asked_of_a_machine_that_is_none(tmp_path):
     done = sparkray("baseline", "--site", "dgx-spark", "--runs", "1", "--yes", "--results-dir", str(tmp_path))

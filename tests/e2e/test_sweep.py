@@ -21,7 +21,7 @@ def real(tmp_path_factory):
     done = sparkray(
         "baseline",
         "--runs",
-        "2",
+        "1",
         "--requests",
         "4",
         "--set",
@@ -41,7 +41,7 @@ def test_one_json_document_and_nothing_else_on_stdout(real):
     document = done.document()
     assert done.code == 0, done.err
     assert {"experiment", "results_dir", "runs", "environments", "comparisons"} <= set(document)
-    assert document["runs"] == {"planned": 6, "ok": 6, "failed": 0, "invalid": 0}
+    assert document["runs"] == {"planned": 3, "ok": 3, "failed": 0, "invalid": 0}
     assert document["results_dir"] == str(results / "local")
     assert "Ray dashboard" in done.err
     assert {row["environment"] for row in document["environments"]} == {"host", "native", "container_baseline"}
@@ -50,11 +50,11 @@ def test_one_json_document_and_nothing_else_on_stdout(real):
 
 def test_rows_are_ok_and_every_arm_ran_the_same_files(real):
     runs = pl.read_parquet(real[0] / "local/runs/*.parquet")
-    assert runs["status"].to_list() == ["ok"] * 6
+    assert runs["status"].to_list() == ["ok"] * 3
     assert runs["rootfs_digest"].n_unique() == 1
     assert runs["model_sha256"].n_unique() == 1
     assert runs["dataset_sha256"].n_unique() == 1
-    assert runs["simulated"].to_list() == [False] * 6
+    assert runs["simulated"].to_list() == [False] * 3
     assert (runs["output_throughput_tok_s"] > 0).all()
     assert (runs["requests_done"] == 4).all()
     assert (runs["docker_command"].is_null() == (runs["environment"] != "container_baseline")).all()
@@ -74,7 +74,7 @@ def test_every_arm_began_from_the_declared_state(real):
 
 def test_requests_and_samples_are_there(real):
     requests = pl.read_parquet(real[0] / "local/requests/*.parquet")
-    assert requests.height == 6 * (4 + 2)
+    assert requests.height == 3 * (4 + 2)
     assert requests.filter(~pl.col("warmup"))["output_tokens"].unique().to_list() == [OUTPUT_TOKENS]
     samples = pl.read_parquet(real[0] / "local/samples/*.parquet")
     assert samples["process_rss_gib"].drop_nulls().max() > 0.05
@@ -88,7 +88,7 @@ def test_the_same_command_again_runs_nothing(real):
     done = sparkray(
         "baseline",
         "--runs",
-        "2",
+        "1",
         "--requests",
         "4",
         "--set",
@@ -109,9 +109,9 @@ def test_the_same_command_again_runs_nothing(real):
 def test_status_tells_counts_and_last_results(real):
     done = sparkray("status", "--results-dir", str(real[0]), "--json")
     state = done.document()["datasets"][0]
-    assert state["counts"] == {"ok": 6}
+    assert state["counts"] == {"ok": 3}
     assert state["now"] is None
-    assert len(state["last"]) == 5
+    assert len(state["last"]) == 3
 
 
 def test_a_printed_docker_line_can_be_pasted(real, tmp_path):
@@ -137,7 +137,7 @@ def test_two_sweeps_never_overlap(tmp_path):
                 "--environments",
                 "native",
                 "--runs",
-                "2",
+                "1",
                 "--yes",
                 *DOUBLE,
                 "--results-dir",
@@ -156,7 +156,7 @@ def test_two_sweeps_never_overlap(tmp_path):
     rows = pl.concat([pl.read_parquet(tmp_path / name / "local/runs/*.parquet") for name in ("a", "b")]).sort(
         "started_at"
     )
-    assert rows.height == 4
+    assert rows.height == 2
     assert (rows["started_at"][1:] >= rows["ended_at"][:-1]).all()
 
 

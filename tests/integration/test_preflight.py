@@ -127,6 +127,7 @@ def test_a_refusal_names_the_flag(probe: Probe, options: dict[str, Any], words: 
     assert f"container_baseline: {words}" in caught.value.message
     assert said in caught.value.message
     assert remedy in caught.value.remedy
+    assert caught.value.exit_status == 3
 
 
 @pytest.mark.skipif(
