@@ -159,7 +159,7 @@ class Stage:
 
         def silence(stage: "Stage", driver: int) -> None:
             proxy.silent.set()
-            time.sleep(14.0)
+            time.sleep(25.0)  # the run ends, then Docker is asked, then it is silent for 10 s
             self.began = time.monotonic()
             act(stage, driver)
 

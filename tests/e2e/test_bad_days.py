@@ -3,9 +3,11 @@
 `scripts/reliability.py` runs it and writes `docs/reliability.md`. Rows that take long run with SPARKRAY_SLOW=1.
 """
 
+import importlib.util
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -354,3 +356,14 @@ def test_a_bad_day(day: Day, stage: Stage) -> None:
         assert len(ok) == len(set(ok)) > 0
         assert set(rows["status"].to_list()) <= {"ok", "interrupted", "failed"}
         assert stage.left() == []
+
+
+def test_the_page_has_these_rows() -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "reliability.py"
+    spec = importlib.util.spec_from_file_location("reliability", script)
+    assert spec is not None
+    assert spec.loader is not None
+    page = importlib.util.module_from_spec(spec)
+    sys.modules["reliability"] = page  # where dataclasses look for their module
+    spec.loader.exec_module(page)
+    assert list(page.known())[1:] == [page.key_of(day) for day in DAYS], f".venv/bin/python {script} writes the page"
