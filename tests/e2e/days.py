@@ -250,19 +250,24 @@ class Proxy:
         self.path, self.silent = path, threading.Event()
         self._target = target.removeprefix("unix://")
         self._server = socket.socket(socket.AF_UNIX)
+        self._open: list[socket.socket] = []
         self._server.bind(str(path))
         self._server.listen(64)
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more."""
-        self._server.close()
+        """Take no more, and let go of what was taken."""
+        for one in (self._server, *self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
 
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
                 here, _ = self._server.accept()
                 there = socket.socket(socket.AF_UNIX)
+                self._open += (here, there)
                 there.connect(self._target)
                 for one, other in ((here, there), (there, here)):
                     threading.Thread(target=self._pass, args=(one, other), daemon=True).start()

@@ -246,7 +246,7 @@ DAYS = (
         RUNNING,
         said=("Docker has not answered for 10 s",),
         play=lambda stage: stage.silent_docker(stop(signal.SIGINT)),
-        **{**ORDERLY, "again": False},
+        **{**ORDERLY, "again": False, "leaves": "could not be removed: the next start will do it"},
     ),
     # deaths
     Day("kill -9 of the driver", RUNNING, -9, (), live(at="run", act=kill("driver")), False, leaves="", again=True),
