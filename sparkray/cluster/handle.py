@@ -96,11 +96,12 @@ class Runner:
         self._collect(notify)
         return cast("dict[str, Any]", identity)
 
-    def run(self, planned: PlannedRun, notify: Notify) -> Outcome:
-        """One attempt, stored. Raises RunnerLostError, HostError."""
+    def run(self, planned: PlannedRun, notify: Notify, name: str = "run") -> Outcome:
+        """One attempt, stored; `name` is its task's on Ray's dashboard. Raises RunnerLostError, HostError."""
         earlier = 0 if self.store is None or self.dataset is None else self.dataset.attempts(planned.run_id)
         try:
-            outcome = self._await(self.actor.run.remote(planned, earlier), notify)
+            task = self.actor.run.options(name=f"{name}: {planned.model} {planned.environment}")
+            outcome = self._await(task.remote(planned, earlier), notify)
         except RunnerLostError:
             raise
         except SparkrayError:

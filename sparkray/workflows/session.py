@@ -124,13 +124,13 @@ class Session:
     def _same_bits(self, dataset: Dataset) -> None:
         same_bits(dataset, self.identity, many_machines=self.store is not None)
 
-    def run(self, planned: PlannedRun) -> Outcome:
-        """One attempt. Raises RunnerLostError, HostError."""
+    def run(self, planned: PlannedRun, name: str = "run") -> Outcome:
+        """One attempt, of this name on Ray's dashboard. Raises RunnerLostError, HostError."""
         if self.runner is None:
             raise RunnerLostError("there is no runner")
         LEFT["dataset"] = f"run {planned.run_id} in {self.dataset.path if self.dataset else 'its dataset'}"
         with self._stopping(self.runner):
-            return self.runner.run(planned, self.progress.say)
+            return self.runner.run(planned, self.progress.say, name)
 
     def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
         """A new runner for one that died; it clears up after it. Too many losses, or a stop, end it all: raises `error`."""

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sparkray.checks import policies_of, repeating
 from sparkray.cluster import RunnerLostError
+from sparkray.cluster.meters import Meters
 from sparkray.config.secrets import masked
 from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.records import Outcome, Verdict
@@ -180,12 +182,25 @@ class Sweep:
         progress.expect(sum(self.timing.total_s(run) for run in (planned, *after)))
         progress.begin(planned)
         self._write_progress(planned)
-        outcome = self.session.run(planned)
+        self._show(len(after))
+        outcome = self.session.run(planned, f"run {progress.done + 1} of {progress.total}")
         self.timing.learn(planned, outcome.row)
         left = [planned, *after] if again and outcome.status in _REPEATED else after
         progress.expect(sum(self.timing.total_s(run) for run in left))
         progress.end(planned, outcome.row)
+        self._show(len(after))
+        self._meters.attempt(self.session.host, planned.environment, outcome.row)
         return outcome
+
+    @cached_property
+    def _meters(self) -> Meters:
+        return Meters(self.study.experiment.name)
+
+    def _show(self, waiting: int) -> None:
+        """To Prometheus, where that is listening."""
+        progress = self.session.progress
+        self._meters.sweep(done=progress.done, planned=progress.total, eta_s=progress.left_s)
+        self._meters.queue(self.session.host, waiting)
 
     def _write_progress(self, planned: PlannedRun) -> None:
         progress = self.session.progress
