@@ -77,9 +77,11 @@ class SimulatedRunner:
 
     def news(self) -> list[str]:
         self.over.wait()
+        self.over.clear()
         return []
 
     def messages(self) -> list[str]:
+        self.over.set()
         return []
 
     def stop(self) -> None:
@@ -122,7 +124,7 @@ class SimulatedCluster:
 
     def runner(self, node: Node, *_: object, store: Any, **__: object) -> Runner:
         actor = self.actor.remote(node.host, self.samples)
-        return Runner(actor, 0, node.host, node, lambda: False, store)
+        return Runner(actor, 0, node.host, node, store=store)
 
 
 def study_of(runs: int) -> Study:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -189,7 +190,8 @@ class Sweep:
         progress.expect(sum(self.timing.total_s(run) for run in left))
         progress.end(planned, outcome.row)
         self._show(len(after))
-        self._meters.attempt(self.session.host, planned.environment, outcome.row)
+        with suppress(Exception):  # as in `_show`
+            self._meters.attempt(self.session.host, planned.environment, outcome.row)
         return outcome
 
     @cached_property
@@ -199,8 +201,9 @@ class Sweep:
     def _show(self, waiting: int) -> None:
         """To Prometheus, where that is listening."""
         progress = self.session.progress
-        self._meters.sweep(done=progress.done, planned=progress.total, eta_s=progress.left_s)
-        self._meters.queue(self.session.host, waiting)
+        with suppress(Exception):  # what is only shown must not end a sweep
+            self._meters.sweep(done=progress.done, planned=progress.total, eta_s=progress.left_s)
+            self._meters.queue(self.session.host, waiting)
 
     def _write_progress(self, planned: PlannedRun) -> None:
         progress = self.session.progress
