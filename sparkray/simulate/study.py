@@ -158,6 +158,7 @@ def plant(results_dir: Path, planted: Plant, *, merged: bool = False) -> Path:
             row |= {"status": "failed", "reason": "the engine ended with status 1", "exit_code": 1, "duration_s": 4.0}
             if too_large:
                 row |= {"reason": f"{run.card.name} does not fit: its weights are {_weights_gib(run.card):.1f} GiB"}
+                row |= {"status": "unready", "exit_code": None}  # as a sweep refuses it, before its start
             tables.write("runs", run, 1, {key: [value] for key, value in row.items()})
             clock += timedelta(seconds=30)
         if not failing:
