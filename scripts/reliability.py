@@ -22,12 +22,12 @@ MODULE = ROOT / "tests" / "e2e" / "test_bad_days.py"
 NEVER = "not yet"
 HEAD = """# Reliability
 
-<!-- Generated from the matrix that ran. Play it again: .venv/bin/python scripts/reliability.py -->
+<!-- Generated from the matrix that ran. Run it again: .venv/bin/python scripts/reliability.py -->
 
-What follows when something goes wrong during a sweep. Each row is played on real processes by
-`tests/e2e/test_bad_days.py`. Status: 0 all runs are ok, 1 some are not, 2 the input is wrong, 3 the machine cannot,
+What follows when something goes wrong during a sweep. Each row is a test in `tests/e2e/test_bad_days.py`, on real processes;
+the last column says when it last ran. Status: 0 all runs are ok, 1 some are not, 2 the input is wrong, 3 the machine cannot,
 130 interrupted; -9 is the kernel's kill. After each row of a sweep, containers, processes, mounts, the spool and the lock
-are searched for what it left.
+are checked for leftovers.
 
 {counts}
 

@@ -93,7 +93,7 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
     other = {name for name, margin in (margins or {}).items() if own.get(name) != margin}
     primary = tuple(experiment.get("primary_metrics") or dict.fromkeys((*own, *absolute)))
     declared = experiment.get("sequential")
-    calibration = _calibration(frames)
+    calibration = None if _of_own_runs(calibrated := _calibration(frames), experiment) else calibrated
     sequential = Sequential(tuple(declared["looks"]), declared["spending"]) if declared else None
     return Protocol(
         {**own, **(margins or {})},
@@ -108,6 +108,12 @@ def protocol_of(frames: Frames, margins: Mapping[str, float] | None, seed: int) 
         difference_margins={name: margin for name, margin in absolute.items() if name not in other},
         models=tuple(str(card["name"]) for card in frames.document.get("cards", [])),
     )
+
+
+def _of_own_runs(document: Any, experiment: Mapping[str, Any]) -> bool:  # noqa: ANN401 - as below
+    """Whether `calibrate --quick` took the runs of this experiment: noise of these data is not known before them."""
+    own = isinstance(document, dict) and document.get("source") == "dataset"
+    return own and document.get("experiment") == experiment.get("name")
 
 
 def _calibrated(document: Any, column: str) -> dict[str, float]:  # noqa: ANN401 - a JSON document of another verb

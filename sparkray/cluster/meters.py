@@ -3,6 +3,7 @@
 Ray exports each under its name with `ray_` before it. Values of a run stay until the next run of its machine ends.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,9 +58,9 @@ class Meters:
         self.gauges["queue_runs"].set(count, {"experiment": self.experiment, "host": host})
 
     def attempt(self, host: str, environment: str, row: Mapping[str, Any]) -> None:
-        """An attempt has ended. What was not measured is not shown."""
+        """An attempt has ended. What it lacks is NaN, not the value of an earlier one."""
         tags = {"experiment": self.experiment, "host": host}
         self.attempts.inc(1.0, {**tags, "environment": environment, "status": str(row["status"])})
         for name, column in COLUMNS.items():
-            if row.get(column) is not None:
-                self.gauges[name].set(float(row[column]), tags)
+            value = row.get(column)
+            self.gauges[name].set(math.nan if value is None else float(value), tags)

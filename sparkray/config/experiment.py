@@ -276,8 +276,8 @@ class Experiment:
     """One question.
 
     `runs` is the number of blocks per model: each holds every environment once. `margins` are relative and belong to the
-    metric they name. `difference_margins` are in its unit (GiB, %, s), for metrics of which 0 is a value like any other:
-    their verdict rests on the difference, and the ratio stands beside it. A metric without one is judged by its ratio;
+    metric they name. `difference_margins` are in its unit (GiB, %, s), for metrics that can be 0:
+    their verdict rests on the difference, and the ratio is reported too. A metric without one is judged by its ratio;
     where a zero leaves no ratio, by the difference, at the relative margin times the reference's mean.
     `seed` fixes orders and prompts. `name` becomes the name of a folder. `checks` has a policy for each validity check that
     is not to have its own; `max_attempts` is how often a run that a check refused is tried in one sweep.

@@ -1,6 +1,6 @@
 """Differences of pairs, judged against a margin in the metric's own unit, by what is made for ratios.
 
-Where 0 is a value like any other (memory that did not fall, throttled time, failed requests), pairs have no ratio, but a
+Where a metric can be 0 (memory that did not fall, throttled time, failed requests), pairs have no ratio, but a
 difference. A difference d is handled as the log ratio d/step, so that intervals, checks of assumptions, power and interim
 analyses are those of ratios, with Student's t on the differences themselves.
 """

@@ -92,10 +92,11 @@ class Stage:
 
     def _ended(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> Played:
         environment = {**os.environ, **self.env, **(env or {})}
+        began = time.monotonic()
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL, env=environment
         )
-        return Played(done.returncode, done.stdout + done.stderr)
+        return Played(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
 
     def live(self, *arguments: str, at: str, act: Act, cache: bool = False) -> Played:
         """A sweep in which something happens: `at` is a line of it, or `run`."""
@@ -169,14 +170,15 @@ class Stage:
         """A sweep on a Ray without sparkray's resource."""
         folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path may have 107 bytes
         ray = str(Path(sys.executable).with_name("ray"))
-        options = "--head --port=26379 --num-cpus=0 --include-dashboard=false --disable-usage-stats"
+        port = _free_port()
+        options = f"--head --port={port} --num-cpus=0 --include-dashboard=false --disable-usage-stats"
         start = [ray, "start", *options.split(), "--object-store-memory=80000000", f"--temp-dir={folder}"]
         env = {**os.environ, "RAY_memory_monitor_refresh_ms": "0"}
         started = subprocess.run(start, capture_output=True, text=True, check=False, env=env, timeout=120)
         self.stack.callback(shutil.rmtree, folder, ignore_errors=True)
         self.stack.callback(lambda: [process.kill() for process in _of(folder)])
         assert started.returncode == 0, started.stdout + started.stderr
-        return self.sweep("--address", "127.0.0.1:26379")
+        return self.sweep("--address", f"127.0.0.1:{port}")
 
     def in_other_namespace(self) -> Played:
         """A sweep with a folder of locks of its own, beside one that measures."""
@@ -195,6 +197,12 @@ class Stage:
         """What a sweep must not leave, and does."""
         found = remains(self.results)
         return [f"{kind}: {item}" for kind, items in found.items() for item in items if kind in NOTHING]
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
 
 
 def _of(words: str) -> list[psutil.Process]:
@@ -244,7 +252,7 @@ def at_once(*acts: Act) -> Act:
 
 
 class Proxy:
-    """A Docker socket in front of the real one, which falls silent when it is told to."""
+    """A Docker socket in front of the real one, which stops answering once `silent` is set."""
 
     def __init__(self, path: Path, target: str) -> None:
         self.path, self.silent = path, threading.Event()

@@ -206,6 +206,11 @@ def test_power_is_a_priori_where_the_noise_was_known_before(small: Path, tmp_pat
     assert row["runs_a_priori"] == math.ceil(unpaired)  # runs vary by 3 %, blocks included
     other = only(found, metric=LATENCY, model="Qwen2-1.5B", environment="container_optimized")
     assert other["a_priori_basis"] == "these data"
+    name = json.loads((path / "experiment.json").read_text())["experiment"]["name"]
+    (path / "calibration.json").write_text(json.dumps({**noise, "source": "dataset", "experiment": name}))
+    found = analyse(path, metrics=[SPEED])
+    row = only(found, metric=SPEED, model="Qwen2-1.5B", environment="container_optimized")
+    assert row["a_priori_basis"] == "these data"  # its own runs, judged by `calibrate --quick`
 
 
 def test_pairs_need_fewer_runs_than_arms_that_bear_the_noise_between_blocks(tmp_path: Path) -> None:

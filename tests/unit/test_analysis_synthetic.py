@@ -121,22 +121,14 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
         plant(tmp_path, Plant(models=("GPT-9",)))
 
 
-@pytest.mark.parametrize(
-    ("changes", "planted"),
-    [
-        ({}, set()),
-        ({"models": ("Qwen2-1.5B", "Mistral-7B-v0.3", "Qwen2.5-72B")}, set()),
-    ],
-    ids=["sound", "a model that the machine cannot hold"],
-)
-def test_a_study_passes_its_own_audit_but_for_what_is_planted(
-    tmp_path: Path, changes: dict[str, Any], planted: set[str]
-) -> None:
+@pytest.mark.parametrize("unable", [(), ("Qwen2.5-72B",)], ids=["sound", "a model that the machine cannot hold"])
+def test_a_study_passes_its_own_audit(tmp_path: Path, unable: tuple[str, ...]) -> None:
     study = Plant(
-        **(
-            {"models": ("Qwen2-1.5B", "Mistral-7B-v0.3"), "runs": 12, "requests": 16, "samples": 80, "flaky": 0}
-            | changes
-        ),
+        models=("Qwen2-1.5B", "Mistral-7B-v0.3", *unable),
+        runs=12,
+        requests=16,
+        samples=80,
+        flaky=0,
         speed_ratio={"container_baseline": 0.988},
         memory_ratio={"container_baseline": 1.03},
     )
@@ -144,7 +136,7 @@ def test_a_study_passes_its_own_audit_but_for_what_is_planted(
     folder = plant(tmp_path, study, merged=True)
     document = json.loads((folder / "experiment.json").read_text())
     results = dataset_results(Dataset(folder).read("runs"), document)
-    assert kinds(audit(case_of(results, catalog.cards(), catalog.site("dgx-spark")))) == planted
+    assert kinds(audit(case_of(results, catalog.cards(), catalog.site("dgx-spark")))) == set()
 
 
 def test_no_two_metrics_of_memory_are_one_number_and_no_run_takes_more_than_there_is(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A plan between machines: whole blocks, those of a lost machine begun again, and rows that are kept until acknowledged."""
 
 import threading
+import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -106,6 +107,10 @@ def test_a_machine_waits_for_a_block_that_another_may_give_back(dataset: Dataset
     assert blocks.take("a", never) == one
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(blocks.take, "b", never)
+        until = time.monotonic() + 10
+        while "b" not in blocks.idle and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not waiting.done()
         blocks.leave("a", lost=True)
         assert waiting.result(10) == one
 

@@ -210,7 +210,7 @@ def test_every_number_of_the_page_on_two_studies_is_a_cell(studies: tuple[Analys
 def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysis]) -> None:
     frame = differences(studies[0], studies[0])
     assert len(frame) == len(frame["trace"].unique()) > 10
-    assert frame.filter(pl.col("kind") != "together")["ratio"].drop_nulls().unique().to_list() == pytest.approx([1.0])
+    assert frame.filter(pl.col("kind") != "together")["ratio"].drop_nulls().round(9).unique().to_list() == [1.0]
 
 
 def test_the_page_says_it_with_evidence(studies: tuple[Analysis, Analysis]) -> None:
