@@ -51,10 +51,12 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
 
 
 def _one_load(here: Analysis, there: Analysis, model: str) -> bool:
-    """Whether both studies put the same load on the same weights of a model."""
+    """Whether two studies put the same load on the same weights of a model, as far as both are known."""
+    if here.path.resolve() == there.path.resolve():
+        return False
     differ = [row["what"] for row in studies(here, there).filter(same=False).iter_rows(named=True)]
     weights = [(study.context.get("model_digests") or {}).get(model) for study in (here, there)]
-    return "workload" not in differ and "levels" not in differ and weights[0] == weights[1]
+    return "workload" not in differ and "levels" not in differ and weights[0] == weights[1] is not None
 
 
 def _overheads(study: Analysis, metrics: list[str]) -> dict[Key, Side]:

@@ -232,8 +232,11 @@ def _only(frame: pl.DataFrame, column: str) -> Any:  # noqa: ANN401 - a value of
 
 def _digests(attempts: pl.DataFrame) -> dict[str, list[str]]:
     """Identities of the weights by model."""
-    found = attempts.drop_nulls("model_sha256").group_by("model").agg(pl.col("model_sha256").unique().sort())
-    return {row["model"]: row["model_sha256"] for row in found.sort("model").to_dicts()}
+    named = attempts.with_columns(
+        digest=pl.coalesce("model_sha256", pl.col("weights_digest").str.strip_prefix("sha256:"))
+    ).drop_nulls("digest")
+    found = named.group_by("model").agg(pl.col("digest").unique().sort())
+    return {row["model"]: row["digest"] for row in found.sort("model").to_dicts()}
 
 
 def _moment(attempts: pl.DataFrame, column: str, which: str) -> str | None:

@@ -47,7 +47,7 @@ def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> 
         _judge_spread(alike)
         _judge_gap(alike, known)
     for row, why in found:
-        _leave_out(row, why, interim=protocol.sequential is not None and protocol.margin(row["metric"]) is not None)
+        _leave_out(row, why, interim=protocol.sequential is not None and bool(protocol.margins_of(row["metric"])))
     for metric in protocol.primary:
         _judge_change([row for row, _ in found if row["metric"] == metric])
     return [row | {"why_null": as_text(why)} for row, why in found]

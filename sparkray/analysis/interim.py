@@ -28,7 +28,7 @@ Row = Mapping[str, Any]
 # Model and level of the load.
 Group = tuple[str, str]
 # What `standings` reads of a row, beside the primary metrics.
-COLUMNS = ("run_id", "status", "model", "level", "environment", "block", "ended_at")
+COLUMNS = ("run_id", "status", "model", "level", "environment", "block", "host", "ended_at")
 NO_P = "interim_p"
 # Columns of a comparison that take the number of pairs as fixed, by the reason why they have no value.
 VOID = {

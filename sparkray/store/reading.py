@@ -18,7 +18,7 @@ from sparkray.units import reason_of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALL = ("runs", "checks")
 """Tables that a sweep reads whole after every block. Their files are never written in place: what was read is kept."""
-_MOST_KEPT = 2048
+_MOST_KEPT = 8192
 _RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
 _Rows = list[dict[str, Any]]
 _Key = tuple[Path, str, tuple[str, ...] | None]
@@ -48,6 +48,8 @@ def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = No
             _kept[key] = entry
             if len(_kept) > _MOST_KEPT:
                 _kept.popitem(last=False)
+    elif identity:
+        _kept.move_to_end(key)
     return [dict(row) for row in entry[1]]
 
 

@@ -114,6 +114,10 @@ VALUES ('0a1b2c3', '7100', 'NVIDIA GB10', 'o''llama 8B', '512', '0', '0', '2026-
 INSERT INTO llama_bench (build_commit, build_number, gpu_info, model_type, n_prompt, n_gen, n_depth, test_time, avg_ts) \
 VALUES ('0a1b2c3', '7100', 'NVIDIA GB10', 'o''llama 8B', '0', '128', '0', '2026-10-03T08:01:00Z', '56.3');
 """
+BATCHED = """\
+{"flash_attn": 1, "pp": 128, "tg": 64, "pl": 1, "n_kv": 192, "speed_pp": 900.5, "speed_tg": 51.2, "speed": 60.1}
+{"flash_attn": 1, "pp": 128, "tg": 64, "pl": 4, "n_kv": 768, "speed_pp": 950.0, "speed_tg": 180.4, "speed": 210.9}
+"""
 AIPERF_CSV = """Metric,avg,min,max,p99,p95,p90,p75,p50,p25
 Time To First Token (ms),"1,203.10",180.00,1300.00,1290.00,1280.00,1270.00,1250.00,1201.00,1100.00
 Inter Token Latency (ms),84.20,80.00,92.00,91.70,90.00,89.00,86.00,84.00,82.00
@@ -171,6 +175,7 @@ SAMPLES: Mapping[str, list[Sample]] = {
         Sample("table.md", LLAMA_MARKDOWN, "llama 8B Q4_0", OUT, [None, 56.3, 52.1], 1),
         Sample("benchy.csv", BENCHY_CSV, "Model-8B", PREFILL, [990.0, None, 950.0, None]),
     ],
+    "llama_batched_bench": [Sample("batched.jsonl", BATCHED, None, OUT, [51.2, 180.4])],
     "llama_benchy": [_json("benchy.json", BENCHY, "Model-8B", OUT, [50.0, 90.0])],
     "aiperf": [
         _stored("aiperf-export.json", LLAMA8, OUT, [47.3], 4),

@@ -86,13 +86,13 @@ class Machine:
     fate: Fate
     ran: list[PlannedRun] = field(default_factory=list)
 
-    def runner(self, *_: object) -> "Machine":
+    def runner(self, *_: object, **_more: object) -> "Machine":
         return self
 
     def prepare(self, *_: object) -> dict[str, Any]:
         return {"host": None, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
 
-    def run(self, planned: PlannedRun, _: object) -> Outcome:
+    def run(self, planned: PlannedRun, *_: object) -> Outcome:
         self.ran.append(planned)
         attempt = self.dataset.attempts(planned.run_id) + 1
         refusals = self.fate(planned, attempt)

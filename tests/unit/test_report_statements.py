@@ -126,6 +126,7 @@ def test_adherence_is_reported_as_it_was_recorded(analysis: Analysis) -> None:
 def test_checks_and_audit_are_reported(analysis: Analysis) -> None:
     checks = analysis.tables["checks"].with_columns(verdict=pl.lit("warn"))
     data = report_data(replace(analysis, tables={**analysis.tables, "checks": checks}))
+    data = replace(data, own={**data.own, "audit": data.table("audit").with_columns(gravity=pl.lit("grave"))})
     text = page(data, [])
     warned = [row for row in data.rows("checks") if row["verdict"] != "pass"]
     findings = [row for row in data.rows("audit") if row["gravity"] != "not judged"]

@@ -153,13 +153,13 @@ class Machine:
     ran: list[PlannedRun] = field(default_factory=list)
     failing: set[int] = field(default_factory=set)
 
-    def runner(self, *_: object) -> "Machine":
+    def runner(self, *_: object, **_more: object) -> "Machine":
         return self
 
     def prepare(self, *_: object) -> dict[str, Any]:
         return {"host": None, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
 
-    def run(self, planned: PlannedRun, _: object) -> Outcome:
+    def run(self, planned: PlannedRun, *_: object) -> Outcome:
         status = "failed" if len(self.ran) in self.failing else "ok"
         self.ran.append(planned)
         outcome = Outcome(row_of(planned, len(self.ran), status, **self.worlds[planned.model]) | {"reason": "a test"})
@@ -214,10 +214,10 @@ def test_a_block_that_would_not_end_in_time_is_left_for_the_next_sweep(tmp_path:
     one = sequential(sequential=None, runs=3)
     short = replace(one, experiment=replace(one.experiment, runs=1))
     swept(short, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
-    # One second a run, by the first block: two runs and what is around them need 18 s.
+    # One second a run, by the first block: two runs, what is between them and around them need 22 s.
     machine, _, said = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 15)
     assert machine.ran == []
-    assert "time is up: the next block needs about 18 s, 15 s are left; 4 runs remain" in said
+    assert "time is up: the next block needs about 22 s, 15 s are left; 4 runs remain" in said
     machine, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
     assert [run.block for run in machine.ran] == [1, 1, 2, 2]
 
