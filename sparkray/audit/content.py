@@ -179,8 +179,9 @@ def _markdown(text: str) -> list[Row]:
     lines, rows = text.splitlines(), list[dict[str, Any]]()
     header: list[str] | None = None
     heading, built = "", 0
-    for before, line in zip(["", *lines], lines, strict=False):
-        if _RULE.fullmatch(line.rstrip()) and "|" in before:
+    for above, before, line in zip(["", "", *lines], ["", *lines], lines, strict=False):
+        # The rule is the second line of a table; below a header, `| - | - |` is a row without values.
+        if header is None and "|" in before and "|" not in above and _RULE.fullmatch(line.rstrip()):
             header = _fields(before)
         elif "|" not in line:
             header = None

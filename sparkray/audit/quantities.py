@@ -64,6 +64,8 @@ _UNITS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("tok", "tokens", "requests", "req", "runs", "x"), ("count", 1.0)),
 }
 _THOUSAND = "k"
+# Shares of something are of 1: `0.5%` in a column `error_rate` is 0.005.
+_NAME_SHARE = re.compile(r"[^\W_][ _-](rate|share|ratio|fraction)$", re.IGNORECASE)
 _NAME_UNIT = re.compile(r"(tok_s|req_s|ms|us|ns|s|gib|gb|mib|mb|kib|kb|w|j|mhz|ghz|c|pct)$")
 
 
@@ -95,7 +97,8 @@ def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False
         return Numbers(plain)
     strings = [cell for cell in cells if isinstance(cell, str) and not cell.isdecimal()]
     comma = _decimal_comma(strings, by_default=decimal_comma)
-    base = _name_unit(name)
+    in_per_cent = any(cell.rstrip().endswith("%") for cell in strings)
+    base = ("share", 100.0) if in_per_cent and _NAME_SHARE.search(name) else _name_unit(name)
     read: list[float | None] = []
     lost, example, spread = 0, None, False
     for cell in cells:

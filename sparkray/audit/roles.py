@@ -46,6 +46,16 @@ class Column:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Pattern:
+    """The role of columns by a pattern of their names; a `fixed` one holds whatever the cells show."""
+
+    role: Role
+    pattern: re.Pattern[str]
+    reason: str
+    fixed: bool
+
+
 def columns_of(results: Results, asked: Mapping[str, Role] | None = None) -> list[Column]:
     """Every column outside the normal form with its role and the reason.
 
@@ -59,7 +69,19 @@ def columns_of(results: Results, asked: Mapping[str, Role] | None = None) -> lis
     for name in asked or {}:
         if name not in results.others:
             raise UnknownNameError("column of the results", name, list(results.others))
-    return [_column(results, name, (asked or {}).get(name)) for name in results.others]
+    columns = [_column(results, name, (asked or {}).get(name)) for name in results.others]
+    cells = with_roles(results, [column for column in columns if column.role == "parameter"])
+    return [_swept(cells, column, asked or {}) for column in columns]
+
+
+def is_state(name: str) -> bool:
+    """Whether a name is that of a state of the machine."""
+    return next((one.role for one in _patterns() if one.pattern.search(plain(name))), None) == "state"
+
+
+def is_run_number(name: str) -> bool:
+    """Whether a name is that of a number of the run, which no cell is made of."""
+    return any(one.fixed and one.pattern.search(plain(name)) for one in _patterns())
 
 
 def with_roles(results: Results, columns: Iterable[Column]) -> Results:
@@ -82,14 +104,12 @@ def _inferred(results: Results, name: str) -> Column:
     measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(words) is not None
     by_name = next(
         (
-            Column(name, role, why)
-            for role, pattern, why in _patterns()
-            if pattern.search(words) and not (measured and _OUTCOME[role].search(words))
+            Column(name, one.role, one.reason)
+            for one in _patterns()
+            if one.pattern.search(words) and not (measured and _OUTCOME[one.role].search(words))
         ),
         None,
     )
-    if (by_name is None or by_name.role == "identity") and not measured and _is_crossed(results, name):
-        return Column(name, "parameter", "every arm has each of its levels equally often")
     if by_name is not None:
         return by_name
     if results.frame.schema[name] != pl.Float64:
@@ -99,27 +119,46 @@ def _inferred(results: Results, name: str) -> Column:
     return Column(name, "metric", "numbers, and its name is that of no setting")
 
 
-def _is_crossed(results: Results, name: str) -> bool:
-    """Whether runs of every arm split evenly into the same few levels: a test that was swept over them.
+def _swept(results: Results, column: Column, asked: Mapping[str, Role]) -> Column:
+    """A parameter in place of a setting or number that the runs of every cell were swept over; else the same column."""
+    name, words = column.name, plain(column.name)
+    given = name in asked or name in results.roles or name in BY_NAME or is_run_number(name)
+    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(words)
+    if column.role in ("identity", "metric") and not given and not measured and _is_crossed(results, name):
+        return Column(name, "parameter", "every arm has each of its levels equally often")
+    return column
 
-    Levels that occur once an arm may be a number of the run, unless they are numbers with unequal steps (1024, 8192, 32768).
+
+def _is_crossed(results: Results, name: str) -> bool:
+    """Whether runs of every cell split evenly into the same few levels: a test that was swept over them.
+
+    A cell has one model, arm, and level of the load and of the known parameters. Levels that occur once a cell may number
+    its runs, unless they are numbers with unequal steps (1024, 8192, 32768), or occur in several cells and do not count on.
     """
-    frame = results.frame.drop_nulls(["model_name", "environment"])
+    frame = results.frame.drop_nulls(["model", "environment"])
     levels = frame[name].drop_nulls().unique()
     if frame[name].null_count() or not 1 < len(levels) <= _MOST_LEVELS:
         return False
-    counts = frame.group_by("model_name", "environment", name).agg(count=pl.len())
-    arms = counts.group_by("model_name", "environment").agg(
+    cells = frame.group_by("model_name", "model", "environment", name).agg(count=pl.len())
+    cells = cells.group_by("model_name", "model", "environment").agg(
         levels=pl.len(), least=pl.col("count").min(), most=pl.col("count").max()
     )
-    even = bool((arms["levels"] == len(levels)).all() and (arms["least"] == arms["most"]).all())
-    return even and (bool((arms["least"] > 1).all()) or _steps_differ(levels))
+    if not bool((cells["levels"] == len(levels)).all() and (cells["least"] == cells["most"]).all()):
+        return False
+    several = bool((cells.group_by("model_name", "environment").len()["len"] > 1).all())
+    return bool((cells["least"] > 1).all()) or _steps_differ(levels) or (several and not _count_on(levels))
 
 
 def _steps_differ(levels: pl.Series) -> bool:
     return (
         levels.dtype.is_numeric() and len(levels) > _FEWEST_STEPS and levels.sort().diff().drop_nulls().n_unique() > 1
     )
+
+
+def _count_on(levels: pl.Series) -> bool:
+    """Whether levels are 1, 2, 3 or `r1`, `r2`, `r3`, as numbers of runs are."""
+    numbers = levels if levels.dtype.is_numeric() else levels.str.extract(r"(\d+)\D*$").cast(pl.Int64, strict=False)
+    return not numbers.null_count() and bool((numbers.sort().diff().drop_nulls() == 1).all())
 
 
 def _differs_by_arm_alone(results: Results, name: str) -> bool:
@@ -156,9 +195,9 @@ def candidates(results: Results) -> Iterator[str]:
 
 
 @cache
-def _patterns() -> tuple[tuple[Role, re.Pattern[str], str], ...]:
-    """Role, pattern of names, and reason, in the order in which they are tried."""
+def _patterns() -> tuple[_Pattern, ...]:
+    """Roles by patterns of names, in the order in which they are tried."""
     import yaml  # noqa: PLC0415 - only an audit needs it
 
     source = yaml.safe_load((files(__package__) / "roles.yaml").read_text("utf-8"))
-    return tuple((one["role"], re.compile(one["name"]), one["reason"]) for one in source)
+    return tuple(_Pattern(one["role"], re.compile(one["name"]), one["reason"], "fixed" in one) for one in source)

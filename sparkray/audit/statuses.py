@@ -14,7 +14,7 @@ _HTTP, _HTTP_OK = range(100, 600), range(200, 300)
 
 
 def kind_of(column: str) -> str | None:
-    """What a column of that name holds: words, flags, inverse, errors, codes, http; None where it is no status."""
+    """What a column of that name holds (`columns` in the table); None where it is no status."""
     name = _plain(column)
     before, _, rest = name.partition("_")
     columns: Mapping[str, str] = _table()["columns"]
@@ -22,7 +22,10 @@ def kind_of(column: str) -> str | None:
 
 
 def status_of(value: Any, kind: str = "words") -> str | None:  # noqa: ANN401 - whatever a file held
-    """`ok`, or the word that stands for a failure or is unknown; None where the value states nothing."""
+    """`ok`, or the word that stands for a failure or is unknown; None where the value states nothing.
+
+    A number from 100 to 599 is an HTTP status where `kind` is `words` or `http`, so where the column is named a status.
+    """
     if kind == "errors":
         return OK if values.missing(value) or value in (False, 0, "0", "False", "false", {}, []) else FAILED
     if values.missing(value):

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 GREATEST = 1e15
@@ -20,6 +20,7 @@ _TIMES = (
 )
 # Hours east of Greenwich of zones that logs write by their letters; other letters (IST, CST of China) mean several.
 _ZONES = {
+    "Z": 0,
     "UTC": 0,
     "GMT": 0,
     "BST": 1,
@@ -32,12 +33,12 @@ _ZONES = {
     "PST": -8,
     "PDT": -7,
 }
-_ZONE = re.compile(rf"\s*\b({'|'.join(_ZONES)})$")
+_ZONE = re.compile(rf"\s*(?<![a-z])({'|'.join(_ZONES)})$", re.IGNORECASE)
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
 _EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
 _DATE_DIGITS = 8
 # What people write where they have no value.
-_NOTHING = frozenset(("", "-", "--", "–", "—", "n/a", "na", "nan", "none", "null", "nil", "missing", "#n/a"))
+_NOTHING = frozenset(("", "-", "--", "---", "–", "—", "n/a", "na", "nan", "none", "null", "nil", "missing", "#n/a"))
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
@@ -117,16 +118,18 @@ def _moment(value: Any) -> datetime | None:  # noqa: ANN401
         return None
     if written.replace(".", "", 1).isdigit():  # seconds since 1970
         return None
-    for parse in (_iso, *(_strptime(form) for form in _TIMES)):
+    zone = _ZONE.search(written)
+    local = written if zone is None else written[: zone.start()]
+    for parse in (datetime.fromisoformat, *(_strptime(form) for form in _TIMES)):
         try:
-            return parse(written)
+            moment = parse(local)
         except (ValueError, OverflowError):
             continue
+        if zone is None:
+            return moment
+        # A zone in letters behind one in digits (`+02:00 CEST`) adds nothing.
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone(timedelta(hours=_ZONES[zone[1].upper()])))
     return None
-
-
-def _iso(written: str) -> datetime:
-    return datetime.fromisoformat(_ZONE.sub(lambda match: f"{_ZONES[match[1]]:+03d}:00", written))
 
 
 def _strptime(form: str) -> Callable[[str], datetime]:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sparkray.audit import values
-from sparkray.audit.names import plain
+from sparkray.audit.names import known_as, plain
+from sparkray.audit.roles import is_state
+from sparkray.metrics import BY_NAME
 
 Row = Mapping[str, Any]
 # A column of values of which nothing but the arm is known.
@@ -16,6 +18,8 @@ _ARM = re.compile(
     r"|treatment)(?![a-z])",
     re.IGNORECASE,
 )
+# Words that are as well those of one run's own beginning and end.
+_MOMENTS = ("before", "after")
 # What tables derive from two arms.
 _OF_BOTH = re.compile(
     r"(?<![a-z])(delta|diff(erence)?|ratio|overhead|slowdown|speed-?up|change|loss|gain|vs|p-?value)(?![a-z])|[Δ∆]|^%$",
@@ -27,21 +31,32 @@ _TEST = re.compile(
 _MOSTLY = 0.5
 
 
-def by_arm(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[str]] | None:
+def by_arm(
+    rows: Sequence[Row], columns: Sequence[str], mapped: Mapping[str, str]
+) -> tuple[list[Row], list[str]] | None:
     """A row an arm, and the columns that were left out as derived from several arms; None where no columns are arms.
 
-    Columns are arms where their names are the same but for the word of an arm, and hold numbers.
+    Columns are arms where their names are the same but for the word of an arm, and hold numbers. A known metric in a column
+    without such a word is one run's, so that the words are no arms. `before` and `after` are arms of metrics only.
+
+    Args:
+        rows: Of the wide table.
+        columns: Their names.
+        mapped: Columns by sparkray's names, as far as the user gives them.
     """
     groups: dict[str, dict[str, str]] = {}
     for name in columns:
         arms = _ARM.findall(name)
         if len(arms) == 1 and not _OF_BOTH.search(_ARM.sub("", name)) and _numeric(rows, name):
             groups.setdefault(_rest(name), {})[_arm(arms[0])] = name
-    groups = {rest: arms for rest, arms in groups.items() if len(arms) > 1}
+    groups = {rest: arms for rest, arms in groups.items() if len(arms) > 1 and _may_be_arms(rows, rest, arms)}
     if not groups:
         return None
     wide = {name for arms in groups.values() for name in arms.values()}
     derived = [name for name in columns if name not in wide and _OF_BOTH.search(name) and _numeric(rows, name)]
+    theirs = {name for ours, name in mapped.items() if _is_metric(ours)}
+    if any(name in theirs or _measures(rows, name, name) for name in columns if name not in (*wide, *derived)):
+        return None
     arms = list(dict.fromkeys(arm for group in groups.values() for arm in group))
     long = [
         {name: cell for name, cell in row.items() if name not in wide and name not in derived}
@@ -66,6 +81,23 @@ def by_test(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None:
         for name, test in tests.items()
         if not values.missing(row.get(name))
     ]
+
+
+def _may_be_arms(rows: Sequence[Row], rest: str, arms: Mapping[str, str]) -> bool:
+    """Whether two columns that differ by the words of arms can be of arms: states before and after a run are not."""
+    if not set(arms) <= {*_MOMENTS}:
+        return True
+    return not is_state(rest) and (rest == VALUE or all(_measures(rows, rest, name) for name in arms.values()))
+
+
+def _measures(rows: Sequence[Row], header: str, name: str) -> bool:
+    """Whether a column would be a metric under a header."""
+    ours = known_as(header, [row.get(name) for row in rows])
+    return _is_metric(header) or (ours is not None and _is_metric(ours))
+
+
+def _is_metric(ours: str) -> bool:
+    return ours in BY_NAME or ours.endswith(("_throughput_tok_s", "_throughput_req_s"))
 
 
 def _rest(name: str) -> str:

@@ -65,6 +65,10 @@ def judged(results: Results, **known: Any) -> Report:
         ({"requests": 50, "errors": 9}, {"lost_requests"}),
         ({"success_rate": "82%"}, {"lost_requests"}),
         ({"error_rate": 0.0}, set()),
+        ({"completion_rate": 45}, set()),  # requests a second
+        ({"completion_rate": 0.45}, set()),
+        ({"completion_pct": 45}, {"lost_requests"}),
+        ({"error_rate": 250}, set()),  # an hour
         ({"Requests": 50, "Failed": 0}, set()),
         ({"batch": 1, "Accept length": 4.1}, set()),
         ({"batch": 1, "decoding": "speculative"}, set()),
@@ -97,6 +101,45 @@ def test_two_runs_that_failed(tmp_path: Path, name: str, good: str, bad: str) ->
     assert kinds(judged(results)) == {"failed_runs", "unequal_cells"}
 
 
+@pytest.mark.parametrize("name", ["error_pct", "Error %", "error rate (%)", "error_rate_percent", "failure_rate"])
+def test_a_per_cent_below_1_is_no_share_of_1(tmp_path: Path, name: str) -> None:
+    cell = "0.5%" if name == "failure_rate" else 0.5
+    (found,) = of_kind(judged(table(tmp_path, runs(**{name: cell}))), "lost_requests")
+    assert found.gravity == "note"
+    assert "up to 0.5 %" in found.evidence
+
+
+@pytest.mark.parametrize("name", ["result", "Completion", "outcome", "run_result"])
+def test_whole_numbers_are_no_http_statuses_but_in_a_column_of_that_name(tmp_path: Path, name: str) -> None:
+    for cells in ((143, 150, 147), (214, 231, 222), (128, 256, 512), (143, "FAIL", 150)):
+        rows = [{"model": "m", "arm": "native", name: cell} for cell in cells]
+        results = table(tmp_path, rows)
+        assert len(results.ok) == 3, cells
+        assert name in results.metrics or "FAIL" in cells, cells
+    mapped = table(tmp_path, [{"model": "m", "tok/s": 9, name: cell} for cell in (200, 503)], {"status": name})
+    assert len(mapped.ok) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        *((name, range(1, 6)) for name in ("round", "run_no", "session", "cycle", "sample", "Rep", "Run #", "shuffle")),
+        ("Seed", (42, 1337, 2024, 7, 99)),
+        ("rng_seed", (42, 1337, 2024, 7, 99)),
+    ],
+)
+def test_a_number_of_the_run_makes_no_cells(tmp_path: Path, name: str, numbers: Sequence[int]) -> None:
+    rows = [
+        {"model": "m", "env": arm, "batch": batch, name: number, "tok_s": 10 * batch + number / 100}
+        for arm in ("native", "docker")
+        for batch in (1, 8)
+        for number in numbers
+    ]
+    results = table(tmp_path, rows)
+    assert {column.name: column.role for column in columns_of(results)}[name] != "parameter"
+    assert sorted(len(cell.frame) for cell in case(results).cells) == [5] * 4
+
+
 @pytest.mark.parametrize(
     ("name", "levels"),
     [("kv_depth", (0, 4096, 16384)), ("ISL/OSL", ("128/128", "1024/1024")), ("prompt_type", ("chat", "code", "long"))],
@@ -106,6 +149,8 @@ def test_a_column_that_every_arm_is_swept_over_makes_cells(tmp_path: Path, name:
     results = table(tmp_path, rows)
     assert {column.name: column.role for column in columns_of(results)}[name] == "parameter"
     assert len(case(results).cells) == 2 * len(levels)
+    at_loads = [row | {"batch": batch} for row in rows[: 2 * len(levels)] for batch in (1, 8)]
+    assert len(case(table(tmp_path, at_loads)).cells) == 4 * len(levels)
     numbered = [row | {"pair": index // 2} for index, row in enumerate(runs())]  # of a run, and none of a test
     assert len(case(table(tmp_path, numbered)).cells) == 2
 
@@ -140,6 +185,31 @@ def test_columns_of_arms_are_rows_of_arms(tmp_path: Path) -> None:
     assert len(read(written(tmp_path, "model,arm,host_tok_s,docker_tok_s\nm,a,1,2\n")).frame) == 1
 
 
+@pytest.mark.parametrize(
+    ("header", "arms"),
+    [
+        ("model,tok_s,temp_before,temp_after", {"native", "docker"}),
+        ("model,result,temp_before,temp_after", {"native", "docker"}),
+        ("model,result,mem_before_gb,mem_after_gb", {"native", "docker"}),
+        ("model,tok_s,host_mem_gb,container_mem_gb", {"native", "docker"}),
+        ("model,n,before_tok_s,after_tok_s", {"before", "after"}),
+        ("model,n,Before (tok/s),After (tok/s)", {"before", "after"}),
+    ],
+)
+def test_words_of_arms_that_are_none(tmp_path: Path, header: str, arms: set[str]) -> None:
+    for arm in ("native", "docker"):
+        written(tmp_path, f"{header}\nm,14,50,61\nm,15,51,62\n", f"{arm}.csv")
+    frame = read(tmp_path).frame
+    assert set(frame["environment"]) == arms
+    assert len(frame) == (4 if "docker" in arms else 8)
+
+
+def test_a_row_of_dashes_is_no_rule_below_a_header(tmp_path: Path) -> None:
+    text = "| model | tok/s |\n|---|---|\n| a | 14 |\n| - | - |\n| b | 15 |\n"
+    assert read(written(tmp_path, text, "a.md")).ok[OUT].to_list() == [14, 15]
+    assert read(written(tmp_path, "model|tok/s\na|14\n-|-\nb|15\n")).ok[OUT].drop_nulls().to_list() == [14, 15]
+
+
 def test_tests_of_llama_bench_in_columns_under_headings_and_with_builds(tmp_path: Path) -> None:
     header = "| model | fa | test | t/s |\n| --- | -: | ---: | ---: |\n"
     rows = "| m 8B Q4_0 | 1 | tg32 | 50.2 ± 0.1 |\n| m 8B Q4_0 | 1 | tg32 | 50.3 ± 0.1 |\n"
@@ -164,7 +234,8 @@ def test_times_by_zone_letters_and_by_half_days(tmp_path: Path) -> None:
         return [row | {"started_at": (start + timedelta(minutes=4 * n)).strftime(form)} for n, row in enumerate(order)]
 
     blocked = sorted(runs(), key=lambda row: str(row["environment"]))
-    for form in ("%Y-%m-%d %H:%M:%S CEST", "%m/%d/%Y %I:%M:%S %p"):
+    forms = "%Y-%m-%d %H:%M:%S CEST", "%Y-%m-%d %H:%M:%S utc", "%Y-%m-%dT%H:%M:%SUTC", "%m/%d/%Y %I:%M:%S %p est"
+    for form in (*forms, "%m/%d/%Y %I:%M:%S %p"):
         assert kinds(judged(table(tmp_path, stamped(form, blocked)))) >= {"blocked_order"}, form
         assert not judged(table(tmp_path, stamped(form, runs()))).findings, form
 

@@ -14,8 +14,11 @@ from sparkray.audit.names import plain
 _MANY, _CLEAR = 0.05, 0.01
 _ROUNDED = 1e-9
 _SHARE = re.compile(
-    r"^((?P<good>success(ful)?|completion|completed|ok)|fail(ure|ed)?|error|loss|drop(ped)?|timeout)_(requests?_)?(rate|share|pct|percent|ratio)$"
+    r"^(requests?_)?((?P<good>success(ful)?|(?P<speed>completion|completed|ok))|fail(ure|ed)?|errors?|loss|drop(ped)?|timeouts?)"
+    r"_(requests?_)?(rate|share|ratio|pct|percent(age)?)(_(pct|percent))?$"
 )
+# A `completion_rate` may be a speed; shares of requests that came back reach this part of the whole in some run.
+_TOP = 0.95
 _ASKED, _DONE, _FAILED = "requests_asked", "requests_completed", "requests_failed"
 
 
@@ -45,10 +48,13 @@ def _without_counts(case: Case, frame: pl.DataFrame) -> Iterator[Finding | NotJu
     elif frame[_FAILED].count():
         yield NotJudged("lost_requests/asked")
     for name in case.results.others:
-        match = _SHARE.search(plain(name)) if frame.schema[name] == pl.Float64 else None
+        match = _SHARE.search(plain(name.replace("%", " pct"))) if frame.schema[name] == pl.Float64 else None
         if match is None:
             continue
-        whole = 1.0 if (frame[name].abs() <= 1).all() else 100.0
+        whole = _whole(match, frame[name].drop_nulls())
+        if whole is None:
+            yield NotJudged("lost_requests/rate", {"column": name})
+            continue
         lost = frame.with_columns(lost=(whole - pl.col(name) if match["good"] else pl.col(name)) / whole)
         lossy = lost.filter(pl.col("lost") > 0)
         if lossy.is_empty():
@@ -60,6 +66,16 @@ def _without_counts(case: Case, frame: pl.DataFrame) -> Iterator[Finding | NotJu
             many = lossy["lost"].max()
             gravity: Gravity = "grave" if isinstance(many, float) and many >= _MANY - _ROUNDED else "note"
             yield Finding("lost_requests/share", {"column": name, "items": shares.to_dicts()}, gravity, labels(lossy))
+
+
+def _whole(match: re.Match[str], values: pl.Series) -> float | None:
+    """What all requests are in a column of shares: 1, or 100 for per cents; None where its values need not be shares."""
+    is_per_cent = re.search("pct|percent", match[0]) is not None
+    whole = 100.0 if is_per_cent or (values > 1).any() else 1.0
+    top = values.max() if len(values) else None
+    if not isinstance(top, float) or top > whole or (values < 0).any():
+        return None
+    return None if match["speed"] and not is_per_cent and top < _TOP * whole else whole
 
 
 def _lost() -> pl.Expr:

@@ -8,6 +8,7 @@ from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.reading import Asked, Reading
 from sparkray.audit.results import COLUMNS, Role, Row
+from sparkray.audit.roles import is_run_number
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.units import did_you_mean
@@ -24,21 +25,6 @@ _MORE = (
 )
 _HIDDEN = ("row", "model_name", "stated_model", "stated_level")
 MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
-# Numbers that name a row and measure nothing.
-_INDICES = (
-    "seed",
-    "run",
-    "run_id",
-    "attempt",
-    "index",
-    "id",
-    "rep",
-    "repeat",
-    "repetition",
-    "trial",
-    "replicate",
-    "schema",
-)
 _DEEPEST = 3
 
 
@@ -57,7 +43,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
         return None
     every = content.columns if content.table else list(dict.fromkeys(name for row in rows for name in row))
     derived: list[str] = []
-    if not _names_arms(rows, every, asked) and (long := wide.by_arm(rows, every)) is not None:
+    if not _names_arms(rows, every, asked) and (long := wide.by_arm(rows, every, asked.columns)) is not None:
         rows, derived = long
         every = list(dict.fromkeys(name for row in rows for name in row))
     there = [name for name in every if name not in _checked(asked, every, content.path.name)]
@@ -73,7 +59,8 @@ def read(content: Content, asked: Asked) -> Reading | None:
     typed = list(_typed(rows, ours_by_theirs))
     if ends is not None:
         typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
-    roles: dict[str, Role] = {name: "identity" for name in (*_INDICES, "gpu") if name in ours_by_theirs.values()}
+    numbering = [name for name in others if is_run_number(name)]
+    roles: dict[str, Role] = dict.fromkeys((*numbering, *({"gpu"} & set(chosen.values()))), "identity")
     return Reading(LABEL, typed, roles, {}, tuple(remarks))
 
 
@@ -167,31 +154,33 @@ def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> tuple[
     mapped = asked.columns.get("status")
     kinds = {name: statuses.kind_of(name) for name in there}
     if mapped is not None:
-        kinds[mapped] = statuses.kind_of(mapped) or "words"
+        kind = statuses.kind_of(mapped) or "words"
+        kinds[mapped] = "words" if kind == "outcomes" else kind
     read = {
         name: ends
         for name, kind in kinds.items()
-        if kind and (ends := _ends([row.get(name) for row in rows], kind, name, mapped == name)) is not None
+        if kind and (ends := _ends([row.get(name) for row in rows], kind, name)) is not None
     }
     if not read:
         return None, ()
     return [_worst(ends) for ends in zip(*read.values(), strict=True)], list(read)
 
 
-def _ends(cells: Sequence[Any], kind: str, name: str, mapped: bool) -> list[str] | None:  # noqa: FBT001
-    """Statuses of a column; None where it holds nothing, counts, or has words of which none is a status."""
+def _ends(cells: Sequence[Any], kind: str, name: str) -> list[str] | None:
+    """Statuses of a column; None where it holds nothing, counts, mostly numbers, or words of which none is a status."""
     given = [cell for cell in cells if not values.missing(cell)]
     if not given or (kind in ("flags", "inverse") and any(values.flag(cell) is None for cell in given)):
         return None
-    if kind == "words" and not mapped and not name.casefold().endswith("status"):
-        known = (statuses.is_known(statuses.status_of(cell) or "") for cell in dict.fromkeys(map(str, given)))
-        if not any(known):
+    if kind == "outcomes":
+        numbers = sum(values.number(cell) is not None for cell in given)
+        known = (statuses.is_known(statuses.status_of(cell, kind) or "") for cell in dict.fromkeys(map(str, given)))
+        if numbers > len(given) / 2 or not any(known):
             return None
     if kind == "errors" and any(
         isinstance(cell, float) and not cell.is_integer() for cell in map(values.number, given)
     ):
         return None
-    empty = statuses.UNKNOWN if kind == "words" else statuses.OK
+    empty = statuses.UNKNOWN if kind in ("words", "outcomes") else statuses.OK
     ends = [statuses.status_of(cell, kind) or empty for cell in cells]
     failed = name.casefold() if kind == "inverse" and statuses.is_known(name) else statuses.FAILED
     return [failed if end == statuses.FAILED else end for end in ends]
