@@ -70,8 +70,13 @@ def columns_of(results: Results, asked: Mapping[str, Role] | None = None) -> lis
         if name not in results.others:
             raise UnknownNameError("column of the results", name, list(results.others))
     columns = [_column(results, name, (asked or {}).get(name)) for name in results.others]
-    cells = with_roles(results, [column for column in columns if column.role == "parameter"])
-    return [_swept(cells, column, asked or {}) for column in columns]
+    for counts_on in (False, True):  # what counts on may number the runs of cells that the other columns make
+        cells = with_roles(results, [column for column in columns if column.role == "parameter"])
+        columns = [
+            _swept(cells, column, asked or {}) if _counts_on(cells.frame[column.name]) == counts_on else column
+            for column in columns
+        ]
+    return columns
 
 
 def is_state(name: str) -> bool:
@@ -146,7 +151,7 @@ def _is_crossed(results: Results, name: str) -> bool:
     if not bool((cells["levels"] == len(levels)).all() and (cells["least"] == cells["most"]).all()):
         return False
     several = bool((cells.group_by("model_name", "environment").len()["len"] > 1).all())
-    return bool((cells["least"] > 1).all()) or _steps_differ(levels) or (several and not _count_on(levels))
+    return bool((cells["least"] > 1).all()) or _steps_differ(levels) or (several and not _counts_on(levels))
 
 
 def _steps_differ(levels: pl.Series) -> bool:
@@ -155,8 +160,11 @@ def _steps_differ(levels: pl.Series) -> bool:
     )
 
 
-def _count_on(levels: pl.Series) -> bool:
+def _counts_on(column: pl.Series) -> bool:
     """Whether levels are 1, 2, 3 or `r1`, `r2`, `r3`, as numbers of runs are."""
+    levels = column.drop_nulls().unique()
+    if len(levels) > _MOST_LEVELS:
+        return False
     numbers = levels if levels.dtype.is_numeric() else levels.str.extract(r"(\d+)\D*$").cast(pl.Int64, strict=False)
     return not numbers.null_count() and bool((numbers.sort().diff().drop_nulls() == 1).all())
 

@@ -138,6 +138,8 @@ def test_a_number_of_the_run_makes_no_cells(tmp_path: Path, name: str, numbers: 
     results = table(tmp_path, rows)
     assert {column.name: column.role for column in columns_of(results)}[name] != "parameter"
     assert sorted(len(cell.frame) for cell in case(results).cells) == [5] * 4
+    by_prompt = [{**row, "batch": 1, "prompts": "chat" if row["batch"] == 1 else "code"} for row in rows]
+    assert sorted(len(cell.frame) for cell in case(table(tmp_path, by_prompt)).cells) == [5] * 4
 
 
 @pytest.mark.parametrize(
