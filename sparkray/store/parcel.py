@@ -5,25 +5,28 @@ part, is that dataset removed: a driver, a network or a machine that dies in bet
 """
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from sparkray.errors import DatasetError
+from sparkray.errors import ClusterError, DatasetError
 from sparkray.store import TABLES, Dataset, storage_errors, write_atomically
-from sparkray.units import MIB
+from sparkray.units import MIB, short
 
 # In the order in which they are sent. An attempt exists when its row is there, so that comes last.
 _FOLDERS = ("inputs", "requests", "samples", "checks", "logs", "set-aside", "runs")
 _WRITTEN_ONCE = frozenset({"requests", "samples", "logs", "set-aside"})
 _MOST_BYTES = 16 * MIB
 _ID_LENGTH = 16
+_NAME_MAX = 255
+_LATE = "-late.parquet"
 ASIDE = "set-aside"
 Stamp = tuple[int, int]
 Parcel = Mapping[str, bytes | None]
-"""Content by path inside the dataset; None for a file that is gone."""
+"""Content by path inside the dataset; None for verdicts of a re-validation that stand no more."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Outbox:
 
     def parcel(self) -> Parcel:
         """Files that are new or were changed, at most so many bytes of them; empty when there are none."""
-        files: dict[str, bytes | None] = {name: None for name in self.known if not (self.dataset.path / name).exists()}
+        files: dict[str, bytes | None] = {name: None for name in self.known if self._is_withdrawn(name)}
         size = 0
         for name, path in _files_of(self.dataset):
             if name in self.known and name.partition("/")[0] in _WRITTEN_ONCE:
@@ -89,6 +92,13 @@ class Outbox:
             files[name], self.offered[name] = path.read_bytes(), stamp
             size += stamp[1]
         return files
+
+    def _is_withdrawn(self, name: str) -> bool:
+        """Whether a re-validation removed its verdicts. A file that is gone with its run's row was cleaned away here."""
+        gone = is_late(name) and not (self.dataset.path / name).exists()
+        return (
+            gone and (self.dataset.path / "runs" / f"{PurePosixPath(name).name.removesuffix(_LATE)}.parquet").exists()
+        )
 
     def acknowledge(self, names: Collection[str], refused: Collection[str] = ()) -> None:
         """The driver has these files. Those that it refused are removed here."""
@@ -113,6 +123,11 @@ class Outbox:
         """Remove the machine's dataset, if the driver has all of it."""
         if not self.parcel():
             shutil.rmtree(self.dataset.path, ignore_errors=True)
+
+
+def is_late(name: str) -> bool:
+    """Whether a file holds verdicts of a re-validation, which alone may be withdrawn."""
+    return name.startswith("checks/") and name.endswith(_LATE)
 
 
 def _files_of(dataset: Dataset) -> Iterator[tuple[str, Path]]:
@@ -170,14 +185,13 @@ def receive(
         Names of those that were set aside.
 
     Raises:
-        DatasetError: The machine sent something that is no file of a dataset.
+        ClusterError: The machine sent something that is no file of a dataset. Nothing is stored then.
+        DatasetError: The driver's own rows cannot be read.
         StorageError: Something could not be written.
     """
+    _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
     for name, content in parcel.items():
-        parts = PurePosixPath(name).parts
-        if parts[0] not in _FOLDERS or ".." in parts:
-            raise DatasetError(f"{host} sent {name!r}, which is no file of a dataset")
         path = dataset.path / (Path(ASIDE, host, name) if name in aside else Path(name))
         with storage_errors(path):
             if content is None:
@@ -189,6 +203,27 @@ def receive(
     if aside:
         notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
     return sorted(aside)
+
+
+def _must_be_files(parcel: Parcel, host: str) -> None:
+    """Raises ClusterError."""
+    if host in ("", ".", "..") or "/" in host or "\0" in host:
+        raise ClusterError(f"{host!r} is no name of a machine")
+    for name, content in parcel.items():
+        if not _is_file(name):
+            raise ClusterError(f"{host} sent {short(name)}, which is no file of a dataset")
+        if content is None and not is_late(name):
+            raise ClusterError(f"{host} asked to remove {short(name)}, which is kept")
+
+
+def _is_file(name: str) -> bool:
+    folder, *rest = name.split("/")
+    try:
+        plain = all(part not in ("", ".", "..") and len(os.fsencode(part)) <= _NAME_MAX for part in rest)
+    except UnicodeEncodeError:
+        return False
+    flat = len(rest) == 1 or folder not in (*TABLES, "logs")
+    return folder in _FOLDERS and bool(rest) and flat and plain and "\0" not in name
 
 
 def _taken(dataset: Dataset, parcel: Parcel, host: str, begun: Collection[str]) -> set[str]:

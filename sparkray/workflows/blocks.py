@@ -1,7 +1,7 @@
 """The blocks of a plan, given to the machines of a cluster one by one.
 
 A block is measured on one machine, so that its runs are compared under the same conditions. Where that machine is lost
-before the block is complete, the block is begun again on another: its ok runs no longer count, and say why.
+before the block is complete, the block is begun again on another. Its ok runs count until that other one begins.
 """
 
 import threading
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sparkray.plan import PlannedRun
-from sparkray.progress import Progress
 from sparkray.records import SATURATED
 from sparkray.store import Dataset
 
@@ -32,31 +31,37 @@ class Blocks:
         plan: All runs.
         todo: Those to measure.
         hosts: The machines that take part.
-        progress: Told of blocks that are begun again.
 
     Attributes:
         guard: Held while blocks change hands, and while late results are stored.
+        members: Machines that measure; `idle` of them wait.
+        waiting: Runs that nobody has taken, by block.
+        homes: The machine that has ok runs of a waiting block; it need not be a member.
+        under_way: What each machine has taken.
+        again: Blocks under way that begin anew, since another machine did not complete them.
+        unneeded: Ids of planned runs that need not be made.
     """
 
     dataset: Dataset
     plan: Sequence[PlannedRun]
     todo: Sequence[PlannedRun]
     hosts: Collection[str]
-    progress: Progress
     guard: threading.Condition = field(default_factory=lambda: threading.Condition(threading.RLock()))
     members: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
     waiting: dict[Key, list[PlannedRun]] = field(default_factory=dict)
     homes: dict[Key, str] = field(default_factory=dict)
     under_way: dict[str, list[PlannedRun]] = field(default_factory=dict)
+    again: set[Key] = field(default_factory=set)
+    unneeded: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.members.update(self.hosts)
         for run in self.todo:
             self.waiting.setdefault(key_of(run), []).append(run)
+        wanted = {run.run_id for run in self.todo} | {row["run_id"] for row in self._done()}
+        self.unneeded = {run.run_id for run in self.plan} - wanted
         self.refresh()
-        for host in sorted(set(self.homes.values()) - self.members):
-            self._begin_again(host, [key for key, home in self.homes.items() if home == host])
 
     def refresh(self) -> int:
         """Read from the dataset which machines waiting blocks were begun on, and which of their runs are done.
@@ -67,9 +72,10 @@ class Blocks:
         with self.guard:
             wanted = {run.run_id: key_of(run) for run in self.plan if key_of(run) in self.waiting}
             rows = [row for row in self._done() if row["run_id"] in wanted]
-            self.homes = {wanted[row["run_id"]]: row["host"] for row in rows}
+            # rows of older versions may name no machine
+            self.homes = {wanted[row["run_id"]]: row["host"] for row in rows if row["host"] is not None}
             before = len(self.runs)
-            self.drop({row["run_id"] for row in rows})
+            self._remove({row["run_id"] for row in rows})
             self.guard.notify_all()
             return before - len(self.runs)
 
@@ -104,24 +110,70 @@ class Blocks:
             self.idle.add(host)
             self.guard.notify_all()
             while not stopping():
-                own = next((key for key in self.waiting if self.homes.get(key) == host), None)
-                free = next((key for key in self.waiting if key not in self.homes), None)
-                if (key := own or free) is not None:
+                if (key := self._next(host)) is not None:
                     self.idle.discard(host)
-                    self.under_way[host] = self.waiting.pop(key)
+                    self.under_way[host] = self._taken(key, host)
                     return list(self.under_way[host])
                 if self.members <= self.idle:
                     break
                 self.guard.wait(_POLL_S)
         return []
 
+    def _next(self, host: str) -> Key | None:
+        """A block that this machine began, else one that nobody did, else one of a machine that is not there."""
+        own = [key for key in self.waiting if self.homes.get(key) == host]
+        fresh = [key for key in self.waiting if key not in self.homes]
+        left = [key for key in self.waiting if key in self.homes and self.homes[key] not in self.members]
+        return next(iter((*own, *fresh, *left)), None)
+
+    def _taken(self, key: Key, host: str) -> list[PlannedRun]:
+        """The runs of a waiting block, which waits no more: all of them where another machine began it."""
+        runs = self.waiting.pop(key)
+        if self.homes.get(key, host) == host:
+            return runs
+        self.again.add(key)
+        own = {row["run_id"] for row in self._done() if row["host"] == host}
+        return [run for run in self._needed(key) if run.run_id not in own]
+
+    def _needed(self, key: Key) -> list[PlannedRun]:
+        return [run for run in self.plan if key_of(run) == key and run.run_id not in self.unneeded]
+
+    def hold(self, host: str, runs: Iterable[PlannedRun]) -> None:
+        """A machine has these to measure before it takes its first block: they are waited for."""
+        with self.guard:
+            self.under_way[host] = list(runs)
+
+    def begin(self, host: str, run: PlannedRun) -> int:
+        """A machine is about to make a run. Where its block was begun elsewhere, what is ok there no longer counts.
+
+        Returns:
+            How many runs count no more.
+
+        Raises:
+            StorageError: It could not be stored.
+        """
+        with self.guard:
+            if key_of(run) not in self.again:
+                return 0
+            ids = {one.run_id for one in self.plan if key_of(one) == key_of(run)}
+            rows = [row for row in self._done() if row["run_id"] in ids and row["host"] != host]
+            for row in rows:
+                why = f"its block was not completed on {row['host']}, and is measured again on another machine"
+                self.dataset.revise(row["run_id"], row["attempt"], status="interrupted", reason=why)
+            self.again.discard(key_of(run))
+            return len(rows)
+
     def drop(self, run_ids: Collection[str]) -> None:
         """Runs that are not needed any more."""
         with self.guard:
-            for key, runs in list(self.waiting.items()):
-                self.waiting[key] = [run for run in runs if run.run_id not in run_ids]
-                if not self.waiting[key]:
-                    del self.waiting[key]
+            self.unneeded.update(run_ids)
+            self._remove(run_ids)
+
+    def _remove(self, run_ids: Collection[str]) -> None:
+        for key, runs in list(self.waiting.items()):
+            self.waiting[key] = [run for run in runs if run.run_id not in run_ids]
+            if not self.waiting[key]:
+                del self.waiting[key]
 
     def leave(self, host: str, unfinished: Iterable[PlannedRun] = (), *, lost: bool = False) -> None:
         """A machine measures no more.
@@ -129,7 +181,7 @@ class Blocks:
         Args:
             host: The machine.
             unfinished: Runs that it was still to make.
-            lost: Whether its blocks that are not complete are to be begun again elsewhere; else they stay as they are.
+            lost: Whether another machine may take its blocks that are not complete; else they stay as they are.
         """
         with self.guard:
             taken = self.under_way.pop(host, [])
@@ -137,7 +189,9 @@ class Blocks:
             self.idle.discard(host)
             if lost:
                 keys = {key_of(run) for run in (*unfinished, *taken)}
-                self._begin_again(host, keys | {key for key, home in self.homes.items() if home == host})
+                self.again -= keys
+                self.waiting |= {key: self._needed(key) for key in keys}
+                self.refresh()
             self.guard.notify_all()
 
     def wait(self, stopping: Callable[[], bool]) -> None:
@@ -145,27 +199,3 @@ class Blocks:
         with self.guard:
             while self.members and (self.waiting or self.under_way) and not stopping():
                 self.guard.wait(_POLL_S)
-
-    def _begin_again(self, host: str, keys: Collection[Key]) -> None:
-        """Put whole blocks back, for any machine; their ok runs no longer count."""
-        of_block = {run.run_id: run for run in self.plan if key_of(run) in keys}
-        stored = [row for row in self._done() if row["run_id"] in of_block]
-        complete = self._complete(keys, {row["run_id"] for row in stored})
-        for row in stored:
-            if key_of(of_block[row["run_id"]]) not in complete:
-                why = f"its block was not completed on {host}, and is measured again on another machine"
-                self.dataset.revise(row["run_id"], row["attempt"], status="interrupted", reason=why)
-                self.progress.done -= 1
-        for key in keys:
-            self.homes.pop(key, None)
-            if key not in complete:
-                self.waiting[key] = [run for run in of_block.values() if key_of(run) == key]
-        again = [key for key in keys if key not in complete]
-        if again:
-            blocks = f"{len(again)} block{'s' * (len(again) > 1)}"
-            self.progress.say(f"{blocks} of {host} will be measured on another machine")
-
-    def _complete(self, keys: Collection[Key], done: Collection[str]) -> set[Key]:
-        """Blocks of which every run is done."""
-        open_ones = {key_of(run) for run in self.plan if key_of(run) in keys and run.run_id not in done}
-        return {key for key in keys if key not in open_ones}

@@ -36,12 +36,19 @@ class Fleet(Generic[W]):
         asked: Set to ask for the end of all.
         find_helpers: The machines beside that of the caller's own thread; asked once, when there is something to do.
         work: What they take part in, as a noun.
+        end: Ends what the caller's own thread does, after an error of another machine; None: `asked` is set.
     """
 
     def __init__(
-        self, asked: threading.Event, find_helpers: Callable[[], Sequence[Helper[W]]], work: str = "search"
+        self,
+        asked: threading.Event,
+        find_helpers: Callable[[], Sequence[Helper[W]]],
+        work: str = "search",
+        *,
+        end: Callable[[], None] | None = None,
     ) -> None:
         self._asked, self._find_helpers, self._name = asked, find_helpers, work
+        self._end = end or asked.set
         self._helpers: list[Helper[W]] | None = None
         self._error: BaseException | None = None
         self._guard = threading.Lock()
@@ -92,13 +99,13 @@ class Fleet(Generic[W]):
             if isinstance(error, SparkrayError):
                 error.message = f"{helper.worker.host}: {error.message}"
             self._note(error)
-            self._asked.set()
+            self._end()
         finally:
             helper.runner.release()
 
     def _joins(self, helper: Helper[W]) -> bool:
         """Whether a helper can be made ready."""
-        if self._asked.is_set():
+        if self._asked.is_set() or helper.runner.asked.is_set():
             return False
         try:
             helper.ready()
@@ -172,7 +179,9 @@ def _companion(about: About, node: "Node", runner: "SessionRunner", home: Datase
     options = replace(runner.options, results_dir=home.path / MACHINES / host, fresh=False)
     asked = threading.Event()
     progress = runner.reporter.machine(host)
-    session = Session(first.cluster, options, progress, asked, node=node, like=first.identity, store=first.store)
+    session = Session(
+        first.cluster, options, progress, asked, node=replace(node, host=host), like=first.identity, store=first.store
+    )
     mine = SessionRunner(options, runner.reporter, runner.stack, asked=asked, session=session, host=host)
     return Companion(host, about.boot, mine)
 

@@ -28,7 +28,7 @@ class Together:
     Attributes:
         progress: Of the whole sweep.
         blocks: What is left.
-        guard: Held while progress is shown.
+        guard: Held while progress is shown. Who holds that of `blocks` may take it, never the other way round.
         left_s: Estimated time of what each machine has taken, s.
         identity: That of the first machine that was ready: the files that all must run.
         errors: Why machines left.
@@ -91,9 +91,10 @@ class Share:
 
     def expect(self, left_s: float) -> None:
         """What this machine has taken takes so long; the rest is divided between all."""
+        rest_s = self.together.rest_s()  # it takes the guard of the blocks, which must never be taken inside ours
         with self.together.guard:
             self.together.left_s[self.host] = left_s
-            whole = sum(self.together.left_s.values()) + self.together.rest_s()
+            whole = sum(self.together.left_s.values()) + rest_s
             self.together.progress.expect(whole / max(1, len(self.together.blocks.members)))
 
     def begin(self, planned: PlannedRun) -> None:
@@ -197,37 +198,43 @@ def on_machines(sweep: Sweep, todo: Sequence[PlannedRun]) -> None:
     session, dataset = sweep.session, sweep.dataset
     dataset.make_folders()
     found = _machines(session)
-    blocks = Blocks(dataset, make_plan(sweep.study), todo, [host for host, _ in found], session.progress)
+    blocks = Blocks(dataset, make_plan(sweep.study), todo, [node.host for node in found])
     together = Together(session.progress, blocks, lambda: sum(map(sweep.timing.total_s, blocks.runs)))
-    machines = [_machine(sweep, together, host, node) for host, node in found]
+    machines = [_machine(sweep, together, node) for node in found]
     helpers = [Helper(one, one, one.ready) for one in machines]
-    fleet = Fleet(session.asked, lambda: helpers, "sweep")
-    fleet.work_beside(partial(blocks.wait, session.asked.is_set), Machine.work)
+    # not `session.asked`: that is the user's, and makes of every end an interruption
+    failed = threading.Event()
+    fleet = Fleet(session.asked, lambda: helpers, "sweep", end=failed.set)
+    fleet.work_beside(partial(blocks.wait, lambda: session.asked.is_set() or failed.is_set()), Machine.work)
     if blocks.waiting and together.errors and not session.asked.is_set():
         raise together.errors[-1]
 
 
-def _machine(sweep: Sweep, together: Together, host: str, node: Node) -> Machine:
+def _machine(sweep: Sweep, together: Together, node: Node) -> Machine:
     asked = threading.Event()
-    session = Session(sweep.session.cluster, sweep.session.options, Share(together, host), asked, node=node)
+    session = Session(sweep.session.cluster, sweep.session.options, Share(together, node.host), asked, node=node)
     own = Sweep(sweep.study, sweep.dataset, session, sweep.timing, until=sweep.until, blocks=together.blocks)
-    machine = Machine(host, own, together, asked)
+    machine = Machine(node.host, own, together, asked)
     session.store = machine.store
     return machine
 
 
-def _machines(session: Session) -> list[tuple[str, Node]]:
-    """The machines of the cluster that may take part; a line says why others may not. Raises ClusterError."""
+def _machines(session: Session) -> list[Node]:
+    """The machines of the cluster that may take part, by their own names; a line says why others may not.
+
+    Raises:
+        ClusterError: None may.
+    """
     nodes = session.cluster.nodes()
     known: list[About] = []
-    found: list[tuple[str, Node]] = []
+    found: list[Node] = []
     for node, about in zip(nodes, session.cluster.about(nodes, None), strict=True):
         why = about if isinstance(about, str) else unlike(about, known) if known else None
         if why is not None or isinstance(about, str):
             session.progress.say(f"{node.host} is left out of the sweep: {why}")
         else:
             known.append(about)
-            found.append((about.machine.host, node))
+            found.append(replace(node, host=about.machine.host))  # rows carry this name, which Ray's may differ from
     if not found:
         raise ClusterError(f"no machine of the Ray cluster at {session.cluster.address} can take part")
     return found

@@ -77,6 +77,8 @@ class Sweep:
         left = lost + [planned for planned in todo if planned.run_id not in done]
         progress.done += len(todo) - len(left)
         self.queue = Queue(left, self.study.experiment.max_attempts)
+        if self.blocks is not None and left:
+            self.blocks.hold(self.session.host, left)
         self._leave_out(self.queue)
 
     def measure(self) -> None:
@@ -88,6 +90,7 @@ class Sweep:
         """
         queue, progress = self.queue, self.session.progress
         while self._has_more(queue) and not self.session.asked.is_set() and self._fits(queue.waiting):
+            self._begin_again(queue.waiting[0])
             planned = self.current = queue.take()
             try:
                 outcome = self._one(planned, queue.waiting, again=queue.tries[planned.run_id] < queue.most)
@@ -120,6 +123,14 @@ class Sweep:
                 break
             self._leave_out(queue)
         return bool(queue.waiting)
+
+    def _begin_again(self, planned: PlannedRun) -> None:
+        """Runs of the block that another machine did not complete count no more, now that its first run is made here."""
+        if self.blocks is not None and (count := self.blocks.begin(self.session.host, planned)):
+            self.session.progress.done -= count
+            self.session.progress.say(
+                f"measures block {planned.block} of {planned.model} again: begun on another machine"
+            )
 
     def _fits(self, waiting: Sequence[PlannedRun]) -> bool:
         """Whether what is left of the next block ends in time: the runs of a pair are made one after the other."""

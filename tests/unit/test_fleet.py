@@ -23,12 +23,12 @@ from sparkray.optimize.rows import Rows, all_rows
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.optimize.screen import Screened
 from sparkray.optimize.search import default_storage, open_storage
-from sparkray.optimize.search.machines import Companion, datasets_of
+from sparkray.optimize.search.machines import Companion, Helper, datasets_of
 from sparkray.optimize.search.stage import Searched, dataset_of, searched
 from sparkray.plan import PlannedRun
 from sparkray.store import Dataset
 from sparkray.sweep.show import MachineDisplay
-from sparkray.workflows.fleet import differs, unlike
+from sparkray.workflows.fleet import Fleet, differs, unlike
 from sparkray.workflows.session import same_files
 
 TRUTH = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, refuses=())
@@ -184,6 +184,35 @@ def test_an_error_of_one_machine_stops_the_other(two: Two, error: SparkrayError)
         two.search()
     assert len(two.first.made) == 1, "the run that was under way is stored, and no further one is made"
     assert two.second.made == []
+
+
+@dataclass
+class Alone:
+    """A machine of a sweep that fails."""
+
+    host: str = "second"
+    asked: threading.Event = field(default_factory=threading.Event)
+
+    def say(self, line: str) -> None:
+        assert line == "takes part in the sweep"
+
+    def release(self) -> None:
+        self.asked.wait(PATIENCE_S)
+
+
+def test_an_error_that_ends_a_sweep_is_no_interruption_by_the_user() -> None:
+    asked, failed, machine = threading.Event(), threading.Event(), Alone()
+    ends: list[bool] = []
+    fleet: Fleet[Alone] = Fleet(asked, lambda: [Helper(machine, machine, str)], "sweep", end=failed.set)
+
+    def full(_: Alone) -> None:
+        raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="second: the disk is full"):
+        fleet.work_beside(lambda: ends.append(failed.wait(PATIENCE_S)), full)
+    assert ends == [True]
+    assert not asked.is_set()
+    assert machine.asked.is_set()
 
 
 def test_a_stop_is_one_of_every_machine(two: Two) -> None:

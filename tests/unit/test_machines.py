@@ -1,5 +1,6 @@
 """A plan between machines: whole blocks, those of a lost machine begun again, and rows that are kept until acknowledged."""
 
+import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -14,12 +15,14 @@ from rich.console import Console
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.frames import Cell, frames_of_rows
-from sparkray.errors import DatasetError
+from sparkray.errors import ClusterError
 from sparkray.plan import PlannedRun, make_plan
+from sparkray.records import Verdict
 from sparkray.store import Dataset, open_dataset
 from sparkray.store.parcel import NodeDataset, Outbox, origin_of, receive, seeds_of
 from sparkray.sweep.show import Display
 from sparkray.workflows.blocks import Blocks, key_of
+from sparkray.workflows.machines import Share, Together
 
 PLAN = make_plan(study(experiment=experiment(runs=3)))
 
@@ -33,13 +36,13 @@ def never() -> bool:
     return False
 
 
-def write(dataset: Dataset, run: PlannedRun, host: str, **changes: object) -> None:
+def write(dataset: Dataset, run: PlannedRun, host: str | None, **changes: object) -> None:
     place = {"model": run.model, "environment": run.environment, "block": run.block, "host": host}
     dataset.write(outcome(run.run_id, **{**place, **changes}))
 
 
 def blocks_of(dataset: Dataset, hosts: Collection[str], todo: Collection[PlannedRun] = PLAN) -> Blocks:
-    return Blocks(dataset, PLAN, list(todo), hosts, Display(Console(file=StringIO()), len(PLAN), 0))
+    return Blocks(dataset, PLAN, list(todo), hosts)
 
 
 def ok_hosts(dataset: Dataset) -> dict[int, list[str]]:
@@ -58,6 +61,7 @@ def measure(blocks: Blocks, host: str, *, dies_after: int | None = None) -> None
             if made == dies_after:
                 blocks.leave(host, lost=True)
                 return
+            blocks.begin(host, run)
             write(blocks.dataset, run, host, attempt=blocks.dataset.attempts(run.run_id) + 1)
             made += 1
     blocks.leave(host)
@@ -97,8 +101,64 @@ def test_a_block_goes_on_where_it_was_begun_and_elsewhere_only_if_that_machine_i
     assert key_of(first) not in {key_of(run) for run in both.take("a", never)}
     assert {key_of(run) for run in both.take("b", never)} == {key_of(first)}
     alone = blocks_of(dataset, ["a"], rest)
-    assert first in alone.take("a", never), "the whole block again"
+    assert {run.block for run in alone.take("a", never)} != {first.block}, "blocks that nobody began come first"
+    assert alone.take("a", never)
+    again = alone.take("a", never)
+    assert first in again, "the whole block again"
+    assert first.run_id in dataset.ok_run_ids(), "it counts until the other machine begins"
+    assert alone.begin("a", first) == 1
+    assert alone.begin("a", again[1]) == 0
     assert first.run_id not in dataset.ok_run_ids()
+
+
+def test_ok_runs_of_a_lost_machine_count_where_no_other_is_left_to_measure(dataset: Dataset) -> None:
+    blocks = blocks_of(dataset, ["a", "b"])
+    measure(blocks, "b", dies_after=1)
+    runs = blocks.take("a", never)
+    blocks.leave("a", runs, lost=True)
+    blocks.wait(never)
+    assert [(row["host"], row["status"]) for row in dataset.read("runs")] == [("b", "ok")]
+    assert len(blocks.runs) == len(PLAN) - 1
+    assert {run.block for run in blocks.runs} == {0, 1, 2}
+
+
+def test_rows_without_a_machine_are_of_no_machine(dataset: Dataset) -> None:
+    first, *rest = PLAN
+    write(dataset, first, "b")
+    write(dataset, next(run for run in PLAN if run.block != first.block), None)
+    blocks = blocks_of(dataset, ["a"], rest)
+    assert set(blocks.homes.values()) == {"b"}
+    assert len(blocks.runs) == len(PLAN) - 2
+    assert blocks.take("a", never)
+
+
+def test_the_sweep_waits_for_runs_that_a_machine_measures_again(dataset: Dataset) -> None:
+    blocks = blocks_of(dataset, ["a"], [])
+    blocks.hold("a", PLAN[:1])
+    polls = iter([False, True])
+    blocks.wait(lambda: next(polls))
+    assert next(polls, None) is None, "it ended by the stop"
+    assert blocks.take("a", never) == []
+    blocks.wait(never)
+
+
+def test_time_left_is_estimated_outside_the_guard_of_progress(dataset: Dataset) -> None:
+    """A machine that stores late results holds the guard of the blocks, and then reports."""
+    blocks = blocks_of(dataset, ["a"])
+
+    def rest_s() -> float:
+        with ThreadPoolExecutor() as pool:
+            assert pool.submit(is_free).result()
+        return 7.0
+
+    def is_free() -> bool:
+        if free := together.guard.acquire(timeout=1):
+            together.guard.release()
+        return free
+
+    together = Together(Display(Console(file=StringIO()), len(PLAN), 0), blocks, rest_s)
+    Share(together, "a").expect(1.0)
+    assert together.progress.left_s == 8.0
 
 
 def test_a_machine_waits_for_a_block_that_another_may_give_back(dataset: Dataset) -> None:
@@ -201,10 +261,59 @@ def test_what_comes_late_never_counts_twice(box: Outbox, dataset: Dataset, case:
     assert box.dataset.read("runs") == []
 
 
-@pytest.mark.parametrize("name", ["../outside", "dataset.json", "runs/../../outside", "/etc/outside"])
+def test_a_machine_whose_cache_was_cleaned_removes_nothing_of_the_drivers(box: Outbox, dataset: Dataset) -> None:
+    run = PLAN[0]
+    write(box.dataset, run, "a")
+    box.dataset.write_late(run.run_id, 1, [Verdict("outlier", "warn", "it is slow")])
+    send(box, dataset)
+    before = {path: path.read_bytes() for path in dataset.path.glob("*/*.parquet")}
+    assert len(before) > 2
+    shutil.rmtree(box.dataset.path)
+    assert box.parcel() == {}
+    for path in before:
+        if "-late" not in path.name:
+            with pytest.raises(ClusterError, match="asked to remove"):
+                receive(dataset, {path.relative_to(dataset.path).as_posix(): None}, "a", late=False, notify=print)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_verdicts_of_a_revalidation_are_withdrawn(box: Outbox, dataset: Dataset) -> None:
+    run = PLAN[0]
+    write(box.dataset, run, "a")
+    box.dataset.write_late(run.run_id, 1, [Verdict("outlier", "warn", "it is slow")])
+    send(box, dataset)
+    late = dataset.path / "checks" / f"{run.run_id}-1-late.parquet"
+    assert late.is_file()
+    box.dataset.write_late(run.run_id, 1, [])
+    send(box, dataset)
+    assert not late.exists()
+    assert dataset.read("runs") == box.dataset.read("runs")
+
+
+NOWHERE = [
+    "../outside",
+    "dataset.json",
+    "runs/../../outside",
+    "/etc/outside",
+    "",
+    "runs",
+    "runs/",
+    "runs/a/b",
+    "runs/\0",
+]
+
+
+@pytest.mark.parametrize("name", [*NOWHERE, "runs/" + 256 * "a", "runs/\ud800"])
 def test_a_machine_can_write_nowhere_else(dataset: Dataset, name: str) -> None:
-    with pytest.raises(DatasetError, match="no file of a dataset"):
-        receive(dataset, {name: b"x"}, "a", late=False, notify=print)
+    with pytest.raises(ClusterError, match="no file of a dataset"):
+        receive(dataset, {"runs/a.parquet": b"x", name: b"x"}, "a", late=False, notify=print)
+    assert not list((dataset.path / "runs").glob("*")), "nothing of it is stored"
+
+
+@pytest.mark.parametrize("host", ["", "..", "a/b", "a\0"])
+def test_a_machine_has_a_plain_name(dataset: Dataset, host: str) -> None:
+    with pytest.raises(ClusterError, match="no name of a machine"):
+        receive(dataset, {"runs/a.parquet": b"x"}, host, late=True, notify=print)
 
 
 # ---- the machine as blocking factor ----
