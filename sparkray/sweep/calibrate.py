@@ -19,12 +19,13 @@ from sparkray.workflows.calibration import (
     asked_of,
     calibration_of,
     experiment_of,
+    noisiest,
     planned_pairs_of,
     series_of,
     store_calibration,
     usual_pairs,
 )
-from sparkray.workflows.calibration_file import FORMAT, load_calibration
+from sparkray.workflows.calibration_file import FILE, FORMAT, load_calibration
 from sparkray.workflows.options import Options
 
 Sweep = Callable[[Options, Conclude], int]
@@ -74,8 +75,12 @@ def _from_sweep(options: Options, pairs: int | None, carry_out: Sweep) -> int:
             experiment.primary_metrics, experiment.margins, pairs or usual_pairs(study.site), experiment.seed
         )
         documents = [calibration_of(series, asked, source="sweep") for series in found]
+        beside = noisiest(documents)
         for document in documents:
-            store_calibration(document, dataset, for_machine=counts["ok"] == counts["planned"])
+            for_machine = counts["ok"] == counts["planned"]
+            store_calibration(document, dataset if document is beside else None, for_machine=for_machine)
+        if beside is not None and len(documents) > 1:
+            print_line(out, f"{dataset.path / FILE} is of {beside['host']}, whose runs spread most")
         sound.extend(document["sound"] is True for document in documents)
         if not options.json:
             for document in documents:

@@ -172,10 +172,21 @@ def sound_of(metrics: Mapping[str, Any]) -> bool | None:
     return all(judged) if judged else None
 
 
-def store_calibration(document: Mapping[str, Any], dataset: Dataset, *, for_machine: bool) -> None:
-    """Beside the runs, and for later sweeps of the machine. Raises StorageError."""
+def noisiest(documents: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of calibrations of several machines, that with the greatest spread in its first metric that any can judge."""
+
+    def spread(document: Mapping[str, Any]) -> list[float]:
+        metrics = document["metrics"].values()
+        return [metric["noise"]["sd_log"] if metric["not_estimable"] is None else -1.0 for metric in metrics]
+
+    return max(documents, key=spread, default=None)
+
+
+def store_calibration(document: Mapping[str, Any], dataset: Dataset | None, *, for_machine: bool) -> None:
+    """Beside the runs of a dataset, if one is given, and for later sweeps of the machine. Raises StorageError."""
     content = json.dumps(document, indent=1, allow_nan=False).encode()
-    write_atomically(dataset.path / FILE, content)
+    if dataset is not None:
+        write_atomically(dataset.path / FILE, content)
     if for_machine and document["sound"] is not None:
         path = machine_file(document["host"], document["site"])
         with storage_errors(path):

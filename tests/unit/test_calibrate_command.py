@@ -23,7 +23,7 @@ from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.calibrate import Conclude, calibrate_command
 from sparkray.sweep.optimize import show_result
 from sparkray.sweep.templates import rendered
-from sparkray.workflows.calibration import against_itself, series_of
+from sparkray.workflows.calibration import Asked, against_itself, calibration_of, noisiest, series_of, store_calibration
 from sparkray.workflows.calibration_file import (
     FILE,
     calibration_beside,
@@ -297,6 +297,21 @@ def test_a_whole_sweep_is_judged_and_kept_for_the_machine(tmp_path: Path) -> Non
     assert (document["runs"], document["source"], document["planned_pairs"]) == (120, "sweep", 10)
     assert load_calibration("box", "cpu", cache=cache_of(tmp_path)) == document
     assert json.loads((tmp_path / "aa" / FILE).read_text()) == document
+
+
+def test_of_several_machines_the_noisiest_calibration_lies_beside_the_runs(tmp_path: Path) -> None:
+    calm, noisy = (np.exp(np.random.default_rng(1).normal(0, sd, 8)) for sd in (0.001, 0.1))
+    rows = {host: [row(i, float(v), host=host) for i, v in enumerate(v)] for host, v in (("a", noisy), ("b", calm))}
+    found = [series_of(mine) for mine in rows.values()]
+    documents = [
+        calibration_of(one, Asked({"output_throughput_tok_s": 0.01}, 3, 1), source="sweep") for one in found if one
+    ]
+    assert [one["host"] for one in documents] == ["a", "b"]
+    assert noisiest(documents) is noisiest(documents[::-1]) is documents[0]
+    dataset = open_dataset(tmp_path, "aa", "d" * 64)
+    for document in documents:
+        store_calibration(document, dataset if document is noisiest(documents) else None, for_machine=False)
+    assert json.loads((dataset.path / FILE).read_text())["host"] == "a"
 
 
 def test_a_sweep_that_was_cut_short_is_shown_and_not_kept_for_the_machine(tmp_path: Path) -> None:
