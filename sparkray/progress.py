@@ -49,6 +49,10 @@ class Progress(Protocol):
         """A run will be measured again."""
         ...
 
+    def count(self, number: int) -> None:
+        """So many more runs have ended; below 0: so many no longer count."""
+        ...
+
     def leave_out(self, count: int, lines: Sequence[str]) -> None:
         """Runs that are not needed any more, and why."""
         ...

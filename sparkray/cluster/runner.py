@@ -83,6 +83,8 @@ class BenchmarkRunner:
         """Turn to a dataset: the driver's where it is on this machine, else one of our own that is sent to it."""
         if self.lock is None or self.machine is None:
             raise ClusterError(_UNPREPARED)
+        if self.outbox is not None:
+            self.outbox.close()
         if isinstance(place, Origin):
             self.earlier = {}
             self.dataset = place.opened(cache_folder() / _NODE_DATASETS, self.earlier)

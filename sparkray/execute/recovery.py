@@ -90,8 +90,11 @@ def set_aside(dataset: Dataset, spool: Path) -> Path:
     return place
 
 
-def clear_after(dataset: Dataset, notify: Callable[[str], None]) -> None:
-    """Clear up after a runner of this machine that died; what cannot be cleared is named. Takes a few seconds at most."""
+def clear_after(dataset: Dataset | None, notify: Callable[[str], None]) -> None:
+    """Clear up after a runner of this machine that died; what cannot be cleared is named. Takes a few seconds at most.
+
+    `dataset`: what only this machine writes; None: nothing in a dataset is touched.
+    """
     machine = fingerprint()
     patience = Patience(notify, lambda: True, grace_s=_LAST_S)
     try:
@@ -99,7 +102,8 @@ def clear_after(dataset: Dataset, notify: Callable[[str], None]) -> None:
         lock = MachineLock(machine.lock_keys)
         with lock.held("wait", on_wait=lambda _: None, should_stop=lambda: time.monotonic() > until):
             end_processes(notify)
-            store_interrupted(dataset, machine.host, notify, lambda name: container_log(name, patience))
+            if dataset is not None:
+                store_interrupted(dataset, machine.host, notify, lambda name: container_log(name, patience))
             Leftovers(connect(patience)).clear(notify)
     except SparkrayError as error:
         notify(f"not everything could be cleared up ({error.message}); the next start will do it")

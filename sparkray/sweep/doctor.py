@@ -1,8 +1,9 @@
 """`doctor`: what this machine is, or each of a cluster, what would stop a sweep, and what to do about it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,9 @@ from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.consent import OPTION, dangers_in_site
 from sparkray.workflows.options import Options, build_study
 from sparkray.workflows.prerequisites import is_elsewhere
+
+if TYPE_CHECKING:  # it brings Ray, which takes long to import
+    from sparkray.cluster import Node
 
 # The site whose other requirements `doctor` checks where the machine's own cannot be recognised.
 _STAND_IN = "cpu"
@@ -71,8 +75,14 @@ def findings_of(
     found: dict[str, list[Finding]] = {}
     with connected(options.address, dashboard=False) as cluster:
         nodes = cluster.nodes()
-        for node, answer in zip(nodes, cluster.examine(nodes, study, harmless), strict=True):
+        for name, answer in zip(names_of(nodes), cluster.examine(nodes, study, harmless), strict=True):
             silent = "what this machine is and lacks is not known"
             mine = [Finding("ray", "stop", answer, silent)] if isinstance(answer, str) else answer
-            found[node.host] = [*mine, *also]
+            found[name] = [*mine, *also]
     return found
+
+
+def names_of(nodes: Sequence["Node"]) -> list[str]:
+    """A name for each node: its machine's, with Ray's id of the node where others have the same."""
+    counts = Counter(node.host for node in nodes)
+    return [node.host if counts[node.host] == 1 else f"{node.host} (node {node.id})" for node in nodes]

@@ -140,6 +140,10 @@ class Display:
         self.done -= 1
         self.say(f"    {planned.environment} of block {planned.block} is measured again: {why}")
 
+    def count(self, number: int) -> None:
+        """So many more runs have ended, or no longer count."""
+        self.done += number
+
     def leave_out(self, count: int, lines: Sequence[str]) -> None:
         """Runs that are needed no more, and why."""
         self.done += count

@@ -112,6 +112,11 @@ class Share:
         with self.together.guard:
             self.together.progress.again(self._named(planned), why)
 
+    def count(self, number: int) -> None:
+        """So many more runs have ended, or no longer count."""
+        with self.together.guard:
+            self.together.progress.count(number)
+
     def leave_out(self, count: int, lines: Sequence[str]) -> None:
         """Runs that are not needed any more, and why."""
         with self.together.guard:
@@ -181,7 +186,7 @@ class Machine:
         with blocks.guard:
             begun = blocks.begun_elsewhere(host)
             refused = receive(dataset, parcel, host, late=True, notify=notify, begun=begun)
-            self.together.progress.done += blocks.refresh()
+            self.sweep.session.progress.count(blocks.refresh())
         return refused
 
 

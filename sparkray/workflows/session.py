@@ -160,7 +160,8 @@ class Session:
             self.runner = None
         if self.lost and self.dataset is not None:
             self.lost = False
-            clear_after(self.dataset, self.progress.say)
+            # on a cluster other machines' results are being written there
+            clear_after(self.dataset if self.store is None else None, self.progress.say)
         LEFT.pop("dataset", None)
 
     def give_way(self) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -75,7 +75,7 @@ class Sweep:
         done = self._done()
         lost = [run for run in self._planned() if run.run_id in before - done]
         left = lost + [planned for planned in todo if planned.run_id not in done]
-        progress.done += len(todo) - len(left)
+        progress.count(len(todo) - len(left))
         self.queue = Queue(left, self.study.experiment.max_attempts)
         if self.blocks is not None and left:
             self.blocks.hold(self.session.host, left)
@@ -104,7 +104,7 @@ class Sweep:
             except RunnerLostError as error:
                 before = self._done()
                 self.session.replace(error, self.study, self.dataset)
-                progress.done += 1
+                progress.count(1)
                 ok = self._done()  # it may have died after it had stored the run, or found fault with others
                 doubtful = dict.fromkeys({planned.run_id, *before} - ok, "interrupted")
             self._again(queue, doubtful)
@@ -127,7 +127,7 @@ class Sweep:
     def _begin_again(self, planned: PlannedRun) -> None:
         """Runs of the block that another machine did not complete count no more, now that its first run is made here."""
         if self.blocks is not None and (count := self.blocks.begin(self.session.host, planned)):
-            self.session.progress.done -= count
+            self.session.progress.count(-count)
             self.session.progress.say(
                 f"measures block {planned.block} of {planned.model} again: begun on another machine"
             )
@@ -181,11 +181,14 @@ class Sweep:
         """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""
         if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
             return
-        others = self.blocks.runs if self.blocks is not None else []
-        unneeded, lines = left_out(self.study, self.dataset, [*queue.waiting, *others])
+        with (
+            self.blocks.guard if self.blocks is not None else nullcontext()
+        ):  # two machines must not count the same runs
+            others = self.blocks.runs if self.blocks is not None else []
+            unneeded, lines = left_out(self.study, self.dataset, [*queue.waiting, *others])
+            if self.blocks is not None and unneeded:
+                self.blocks.drop(unneeded)
         queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
-        if self.blocks is not None and unneeded:
-            self.blocks.drop(unneeded)
         self.session.progress.leave_out(len(unneeded), lines)
 
     def _one(self, planned: PlannedRun, after: Sequence[PlannedRun], *, again: bool) -> Outcome:

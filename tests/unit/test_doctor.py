@@ -13,9 +13,11 @@ import pytest
 from builders import Ended
 
 from sparkray.catalog import Catalog, data_root
+from sparkray.cluster import Node
 from sparkray.machine.doctor import Finding, _site, examine, look
 from sparkray.machine.finding import DockerFacts, Gpus, Programs, Seen
 from sparkray.machine.fingerprint import Machine, fingerprint, site_for
+from sparkray.sweep.doctor import names_of
 
 NAMES = {"machine", "site", "root", "docker", "cgroups", "capabilities", "memory", "swap", "disk", "lock"}
 SPARK = Machine("spark", ("NVIDIA GB10",), ("GPU-1",), {})
@@ -30,6 +32,11 @@ def findings() -> list[Finding]:
 def test_everything_a_sweep_needs_is_looked_at_once(findings: list[Finding]) -> None:
     assert {finding.name for finding in findings} >= NAMES
     assert len({finding.name for finding in findings}) == len(findings)
+
+
+def test_nodes_of_one_name_are_told_apart() -> None:
+    nodes = [Node("1f", "spark"), Node("2f", "other"), Node("3f", "spark")]
+    assert names_of(nodes) == ["spark (node 1f)", "other", "spark (node 3f)"]
 
 
 def test_every_finding_says_why_and_what_to_do(findings: list[Finding]) -> None:

@@ -15,7 +15,10 @@ from rich.console import Console
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.frames import Cell, frames_of_rows
+from sparkray.cluster.runner import BenchmarkRunner
 from sparkray.errors import ClusterError
+from sparkray.machine.fingerprint import Machine
+from sparkray.machine.lock import MachineLock
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Verdict
 from sparkray.store import Dataset, open_dataset
@@ -221,6 +224,20 @@ def test_what_a_machine_measured_is_the_drivers_once_acknowledged_and_then_remov
     assert [row["status"] for row in dataset.read("runs")] == ["invalid"]
     box.close()
     assert not box.dataset.path.exists()
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+def test_a_machine_that_turns_to_another_dataset_removes_what_the_driver_has(
+    box: Outbox, dataset: Dataset, tmp_path: Path, acknowledged: bool
+) -> None:
+    write(box.dataset, PLAN[0], "a")
+    if acknowledged:
+        send(box, dataset)
+    runner = BenchmarkRunner()
+    runner.machine, runner.lock, runner.outbox = Machine("a", (), (), {}), MachineLock([]), box
+    runner.enter(open_dataset(tmp_path / "other", "question", "d" * 64))
+    assert runner.outbox is None
+    assert box.dataset.path.is_dir() is not acknowledged
 
 
 def test_the_row_comes_last(box: Outbox) -> None:
