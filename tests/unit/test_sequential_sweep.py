@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -152,17 +153,21 @@ class Machine:
     worlds: dict[str, dict[str, float]]
     ran: list[PlannedRun] = field(default_factory=list)
     failing: set[int] = field(default_factory=set)
+    host: str | None = None
 
     def runner(self, *_: object, **_more: object) -> "Machine":
         return self
 
     def prepare(self, *_: object) -> dict[str, Any]:
-        return {"host": None, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
+        return {"host": self.host, "rootfs_digest": {}, "image_digest": {}, "weights": {}}
 
     def run(self, planned: PlannedRun, *_: object) -> Outcome:
         status = "failed" if len(self.ran) in self.failing else "ok"
         self.ran.append(planned)
         outcome = Outcome(row_of(planned, len(self.ran), status, **self.worlds[planned.model]) | {"reason": "a test"})
+        outcome.row["attempt"] = self.dataset.attempts(planned.run_id) + 1
+        if self.host:
+            outcome.row["host"] = self.host
         self.dataset.write(outcome)
         return outcome
 
@@ -200,6 +205,40 @@ def test_a_sweep_leaves_out_what_is_decided_and_goes_on_with_the_rest(tmp_path: 
     assert "Beta needs" not in said
     again, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET, "Beta": NOISY})
     assert again.ran == []
+
+
+def test_machines_of_a_sweep_count_a_run_once(tmp_path: Path) -> None:
+    """One finds that what waits is not needed, as the other does; and one makes a block anew that a lost one began."""
+    from sparkray.cluster import Node
+    from sparkray.store.parcel import receive
+    from sparkray.workflows.blocks import Blocks
+    from sparkray.workflows.machines import Share, Together
+    from sparkray.workflows.session import Session
+    from sparkray.workflows.study import Sweep
+
+    one = sequential(("Alpha", "Beta"))
+    plan, dataset = make_plan(one), open_dataset(tmp_path, "question", "d")
+    done = [run for run in plan if run.model == "Alpha" and run.block < 3]
+    done.append(next(run for run in plan if run.model == "Beta"))
+    for run in done:
+        dataset.write(Outcome(row_of(run, run.position, **QUIET) | {"host": "gone"}))
+    blocks = Blocks(dataset, plan, [run for run in plan if run not in done], ["a", "b"])
+    display = Display(Console(file=io.StringIO(), width=200), len(plan), len(done))
+    together = Together(display, blocks, lambda: 0.0)
+    machine = Machine(dataset, {"Beta": NOISY}, host="a")
+    sweeps = []
+    for host in ("a", "b"):
+        session = Session(machine, Options(), Share(together, host), threading.Event(), node=Node(host, host))  # type: ignore[arg-type]
+        session.store = receive
+        sweeps.append(Sweep(one, dataset, session, Timing(one, dataset), blocks=blocks))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda sweep: sweep._leave_out(sweep.queue), sweeps))
+    assert display.done == len(done) + 10
+    blocks.leave("b")
+    sweeps[0].carry_out([])
+    assert [run.model for run in machine.ran] == ["Beta"] * 16
+    assert display.done == display.total == len(plan)
+    assert [row["status"] for row in dataset.read("runs") if row["host"] == "gone"].count("interrupted") == 1
 
 
 def test_a_sweep_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> None:
