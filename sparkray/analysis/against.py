@@ -3,8 +3,8 @@
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
 leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
-has no estimate in one of them, has a row with the reason. Where both measured one load, the overhead is estimated from their
-pairs together too: two occasions of one study.
+has no estimate in one of them, has a row with the reason. Where both measured one load, the overhead is estimated from the
+pairs of both too (pooled): two occasions of one study.
 """
 
 import json
@@ -19,10 +19,10 @@ from sparkray.analysis.provenance_ids import AGAINST, provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
-from sparkray.stats.between import LogSample, between, log_sample, together
+from sparkray.stats.between import LogSample, between, log_sample, pooled
 from sparkray.stats.paired import Ratio
 
-OVERHEAD, ARM, TOGETHER = "overhead", "arm", "together"
+OVERHEAD, ARM, POOLED = "overhead", "arm", "pooled"
 # What makes two datasets ones of another load: then a change is not the machine's alone.
 LOAD = ("workload", "levels", "weights")
 Row = dict[str, Any]
@@ -42,10 +42,10 @@ def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
         _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
-        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms), (TOGETHER, _overheads))
+        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms), (POOLED, _overheads))
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
-        if kind != TOGETHER or _one_load(here, there, key[0])
+        if kind != POOLED or _one_load(here, there, key[0])
     ]
     return frame_of(DERIVED["between"], rows)
 
@@ -103,7 +103,7 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
     for name, side in (("there", sides["other"]), ("here", sides["this"])):
         if isinstance(side, LogSample):
             row |= {name: math.exp(side.mean), f"n_{name}": side.n}
-    row |= _judged(together if kind == TOGETHER else between, sides, row["margin"])
+    row |= _judged(pooled if kind == POOLED else between, sides, row["margin"])
     return row
 
 

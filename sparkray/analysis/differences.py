@@ -1,7 +1,7 @@
 """Comparisons by difference: of a metric with a margin in its own unit, and where a zero leaves no ratio.
 
-An experiment states such a margin in `difference_margins`; then the verdict rests on the difference, and the ratio stands
-beside it. Without one, and with a value that is not above 0 where it can be 0, it rests on the difference
+An experiment states such a margin in `difference_margins`; then the verdict rests on the difference, and the ratio is
+reported too. Without one, and with a value that is not above 0 where it can be 0, it rests on the difference
 too: its margin is then the relative one times the mean of the reference. With interim analyses only a margin that was
 stated counts, since that mean is known at none of them beforehand.
 """

@@ -62,7 +62,7 @@ def find(gpus: Iterable[Gpu], name: str) -> Gpu | None:
     listed, key = list(gpus), plain(name)
     found = next((gpu for gpu in listed if key in gpu.keys), None)
     size = _SIZE.search(key)
-    if found is None and size is not None:  # `RTX 3090 24GB`: its own size tells no form apart
+    if found is None and size is not None:  # `RTX 3090 24GB`: the size belongs to its only form
         found = next((gpu for gpu in listed if key[: size.start()] in gpu.keys), None)
         memory = None if found is None else found.device.memory_gib
         return found if memory in (None, float(size[1])) else None

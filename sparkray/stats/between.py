@@ -10,7 +10,7 @@ Student's t with the degrees of freedom of Welch (1947) and Satterthwaite (1946)
 The exponential of the difference is a ratio of ratios (or of geometric means), and its verdict follows the same two
 one-sided tests as a paired ratio's (`stats.paired`).
 
-Where two studies measured one thing on two occasions, `together` estimates it from both: an occasion's own mean is not taken
+Where two studies measured one thing on two occasions, `pooled` estimates it from both: an occasion's own mean is not taken
 for the other's, so that the variance is that inside the occasions, with n_a + n_b - 2 degrees of freedom.
 """
 
@@ -68,7 +68,7 @@ def between(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
     return Ratio(min(a.n, b.n), from_log(difference), ci95, ci90, math.hypot(a.sd, b.sd)), df
 
 
-def together(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
+def pooled(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
     """The ratio that both studies estimate, each pair counted alike, and its degrees of freedom, or why there is none.
 
     Args:

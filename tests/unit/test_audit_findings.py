@@ -178,7 +178,7 @@ def test_one_set_of_weights_under_two_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "native", "container", "told"),
+    ("column", "native", "container", "reported"),
     [
         ("model_sha256", "ab", "cd", True),
         ("model_id", "Qwen/Qwen2-7B", "Qwen/Qwen2.5-7B", True),
@@ -187,13 +187,15 @@ def test_one_set_of_weights_under_two_names() -> None:
         ("model_path", "/host/m", "/models/m", False),
     ],
 )
-def test_several_sets_of_weights_under_one_name(column: str, native: str, container: str | None, *, told: bool) -> None:
+def test_several_sets_of_weights_under_one_name(
+    column: str, native: str, container: str | None, *, reported: bool
+) -> None:
     there = {"native": native, "container": container}
     found = of_kind(
         judged_rows([row | {column: there[row["environment"]]} for row in rows_of(PAIRS)]), "shared_weights"
     )
-    assert [finding.gravity for finding in found] == ["fatal"] * told
-    if told:
+    assert [finding.gravity for finding in found] == ["fatal"] * reported
+    if reported:
         assert found[0].evidence == f"{column} {native.lower()} in 10 native, {str(container).lower()} in 10 container"
         assert len(found[0].rows) == len(PAIRS)
 

@@ -22,7 +22,7 @@ def of_levels(*levels: tuple[str, int | None, str, float]) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("levels", "told"),
+    ("levels", "reported"),
     [
         ((("small-7b", None, "", 100), ("large-72b", None, "", 100)), True),
         ((("small-7b", 1, "batch=1", 100), ("large-72b", 16, "batch=16", 100)), False),
@@ -33,9 +33,9 @@ def of_levels(*levels: tuple[str, int | None, str, float]) -> list[Any]:
     ],
 )
 def test_models_are_compared_within_one_level_of_the_load(
-    levels: tuple[tuple[str, int | None, str, float], ...], told: bool
+    levels: tuple[tuple[str, int | None, str, float], ...], reported: bool
 ) -> None:
-    assert ("indistinguishable_models" in kinds(judged_rows(of_levels(*levels)))) is told
+    assert ("indistinguishable_models" in kinds(judged_rows(of_levels(*levels)))) is reported
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_batches_of_a_table_are_levels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch", "speed", "more", "told"),
+    ("batch", "speed", "more", "reported"),
     [
         (1, 30.0, {}, "fatal"),
         (32, 500.0, {}, None),
@@ -72,14 +72,14 @@ def test_batches_of_a_table_are_levels() -> None:
     ],
 )
 def test_a_throughput_is_held_against_the_batch_and_the_devices_of_its_own_run(
-    batch: int, speed: float, more: dict[str, Any], told: str | None
+    batch: int, speed: float, more: dict[str, Any], reported: str | None
 ) -> None:
     """A 7B of 16 bits reads 14.1 GB a step: 19.3 steps a second at the 273 GB/s of one device."""
     runs = rows_of(
         PAIRS, model="DeepSeek-R1-7B", values=[speed + index % 3 for index in range(20)], batch=batch, **more
     )
     report = audit(case(results_of("rows", runs)))
-    assert [finding.gravity for finding in of_kind(report, "beyond_roofline")] == ([told] if told else [])
+    assert [finding.gravity for finding in of_kind(report, "beyond_roofline")] == ([reported] if reported else [])
     speculates = "DeepSeek-R1-7B: decoding is speculative, so the tokens per step are unknown"
     assert (speculates in [left.reason for left in report.not_judged]) is ("speculative" in more)
 

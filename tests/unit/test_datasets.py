@@ -76,7 +76,7 @@ def test_two_datasets_are_compared_on_the_terminal(command_line: Call, results: 
     document = json.loads(
         command_line("compare-results", str(results / "small"), str(results / "small@2"), "--json").out
     )
-    assert {row["ratio"] for row in document["differences"] if row["kind"] != "together"} == {1.0}
+    assert {row["ratio"] for row in document["differences"] if row["kind"] != "pooled"} == {1.0}
     assert command_line("compare-results", str(results / "small"), str(results / "none")).status == 2
 
 

@@ -149,7 +149,7 @@ def test_another_relative_margin_goes_before_the_experiments_difference(tmp_path
         row_of(analyse(path, margins={MEMORY: 0.03}, metrics=[MEMORY])),
     )
     assert (own["judged_by"], own["difference_margin"]) == ("difference", 0.5)
-    assert (own["ratio"], own["low"]) == (other["ratio"], other["low"])  # the ratio stands beside it
+    assert (own["ratio"], own["low"]) == (other["ratio"], other["low"])  # the ratio is reported too
     assert (other["judged_by"], other["margin"]) == ("ratio", 0.03)
 
 

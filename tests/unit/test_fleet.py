@@ -114,12 +114,12 @@ def nothing_lost_or_doubled(two: Two) -> None:
     trials = two.trials_of_study
     assert [trial.number for trial in trials if not trial.state.is_finished()] == []
     assert max(Counter(run_id for one in (two.first, two.second) for run_id, _, _ in one.made).values()) == 1
-    told = Counter(
+    reported = Counter(
         (trial.user_attrs["key"], facts["block"])
         for trial in trials
         for facts in trial.user_attrs.get("evaluations", ())
     )
-    assert set(told.values()) == {1}
+    assert set(reported.values()) == {1}
 
 
 def test_two_machines_share_a_search_in_blocks_of_their_own(shared: tuple[Two, Searched]) -> None:
@@ -239,8 +239,8 @@ def test_a_lost_machine_is_left_out_and_what_it_measured_counts(two: Two) -> Non
     assert "second: lost to the search, which goes on without it: the runner died" in two.said
     assert found.found is not None
     assert found.found.abandoned >= 1
-    told = {run_id for one in found.found.evaluated for run_id in one.run_ids}
-    assert told >= {run_id for run_id, _, _ in two.second.made}
+    reported = {run_id for one in found.found.evaluated for run_id in one.run_ids}
+    assert reported >= {run_id for run_id, _, _ in two.second.made}
     assert sum(1 for one in found.found.evaluated if one.log_ratios or one.state == "failed") >= two.trials
 
 
@@ -276,13 +276,13 @@ SPARK = {"architecture": "aarch64", "cpu": "Grace", "cpus": 20, "gpus": ["NVIDIA
 def fit(tmp_path: Path) -> Callable[..., str | None]:
     context = context_in(tmp_path)
 
-    def told(**changes: Any) -> About:
+    def reported(**changes: Any) -> About:
         facts = {**SPARK, **{name: value for name, value in changes.items() if name in SPARK}}
         gpus = tuple(changes.get("uuids", ()))
         machine = Machine(changes.get("host", "one"), ("NVIDIA GB10",), gpus, facts)
         return About(machine, changes.get("boot", "1"), changes.get("can", context.facts))
 
-    return lambda **changes: unlike(told(**changes), [told()]) or differs(context, told(**changes))
+    return lambda **changes: unlike(reported(**changes), [reported()]) or differs(context, reported(**changes))
 
 
 def test_a_machine_of_one_kind_with_the_same_levels_helps(fit: Callable[..., str | None]) -> None:

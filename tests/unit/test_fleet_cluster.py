@@ -96,11 +96,11 @@ def test_two_nodes_of_one_machine_are_one_and_it_is_said(cluster: Cluster, tmp_p
 
 
 def test_a_machine_tells_what_it_is_and_can(cluster: Cluster, tmp_path: Path) -> None:
-    told = cluster.about(cluster.nodes(), context_in(tmp_path).space)
-    assert [one.machine.host for one in told] == [fingerprint().host] * 2
-    assert told[0] == told[1]
-    assert told[0].facts is not None
-    assert told[0].facts.cpus is not None
+    reported = cluster.about(cluster.nodes(), context_in(tmp_path).space)
+    assert [one.machine.host for one in reported] == [fingerprint().host] * 2
+    assert reported[0] == reported[1]
+    assert reported[0].facts is not None
+    assert reported[0].facts.cpus is not None
 
 
 def test_a_node_that_left_is_lost_and_not_waited_for(cluster: Cluster, nodes: Any) -> None:

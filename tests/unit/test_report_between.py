@@ -19,7 +19,7 @@ from sparkray.errors import InputError
 from sparkray.report import report_data
 from sparkray.report.page import page
 from sparkray.stats import NotEstimable
-from sparkray.stats.between import LogSample, between, log_sample, together
+from sparkray.stats.between import LogSample, between, log_sample, pooled
 from sparkray.stats.paired import Ratio, decide
 from sparkray.stats.reasons import worded
 
@@ -53,19 +53,19 @@ def test_the_interval_is_that_of_scipys_welch_test() -> None:
     assert found.excludes_one == (test.pvalue < 0.05)
 
 
-def test_two_occasions_together_are_an_analysis_of_variance_with_the_occasion_as_a_factor() -> None:
+def test_two_pooled_occasions_are_an_analysis_of_variance_with_the_occasion_as_a_factor() -> None:
     rng = np.random.default_rng(8)
     logs = [rng.normal(-0.004, 0.007, 6), rng.normal(-0.002, 0.009, 5)]
-    pooled = together(*(LogSample(float(one.mean()), float(one.std(ddof=1)), len(one)) for one in logs))
-    assert not isinstance(pooled, NotEstimable)
-    found, df = pooled
+    both = pooled(*(LogSample(float(one.mean()), float(one.std(ddof=1)), len(one)) for one in logs))
+    assert not isinstance(both, NotEstimable)
+    found, df = both
     design = np.array([[1, 5 / 11]] * 6 + [[1, -6 / 11]] * 5)  # the mean of all pairs, and what the occasions differ by
     beta, (residual,), *_ = np.linalg.lstsq(design, np.concatenate(logs), rcond=None)
     error = math.sqrt(residual / 9 * np.linalg.inv(design.T @ design)[0, 0])
     assert (found.n, df) == (11, 9)
     assert math.log(found.ratio) == pytest.approx(beta[0])
     assert np.log(found.ci95) == pytest.approx(beta[0] + np.array([-1, 1]) * stats.t.ppf(0.975, 9) * error)
-    alone = together(LogSample(0.0, 0.01, 1), LogSample(0.0, 0.01, 5))
+    alone = pooled(LogSample(0.0, 0.01, 1), LogSample(0.0, 0.01, 5))
     assert isinstance(alone, NotEstimable)
 
 
@@ -151,16 +151,16 @@ def test_a_planted_change_is_found_where_it_is(studies: tuple[Analysis, Analysis
         assert rows["arm", model, "container_baseline", "latency_mean_ms"]["verdict"] == "different"
 
 
-def test_the_pairs_of_two_studies_of_one_load_are_judged_together(studies: tuple[Analysis, Analysis]) -> None:
+def test_the_pairs_of_two_studies_of_one_load_are_pooled(studies: tuple[Analysis, Analysis]) -> None:
     here, there = studies
-    both = differences(here, there).filter(kind="together", environment="container_baseline", metric="latency_mean_ms")
+    both = differences(here, there).filter(kind="pooled", environment="container_baseline", metric="latency_mean_ms")
     assert both.height == 2
     row = both.row(0, named=True)
     assert (row["n_here"], row["n_there"], row["df"]) == (8, 8, 14)
     assert row["ratio"] == pytest.approx(math.sqrt(row["here"] * row["there"]))
     load = {**there.context["workload"], "output_tokens": 999}
     other = replace(there, context={**there.context, "workload": load})
-    assert differences(here, other).filter(kind="together").is_empty()
+    assert differences(here, other).filter(kind="pooled").is_empty()
 
 
 def test_what_one_study_lacks_has_a_row_that_says_so(studies: tuple[Analysis, Analysis]) -> None:
@@ -210,7 +210,7 @@ def test_every_number_of_the_page_on_two_studies_is_a_cell(studies: tuple[Analys
 def test_a_study_against_itself_has_not_changed(studies: tuple[Analysis, Analysis]) -> None:
     frame = differences(studies[0], studies[0])
     assert len(frame) == len(frame["trace"].unique()) > 10
-    assert frame.filter(pl.col("kind") != "together")["ratio"].drop_nulls().round(9).unique().to_list() == [1.0]
+    assert frame.filter(pl.col("kind") != "pooled")["ratio"].drop_nulls().round(9).unique().to_list() == [1.0]
 
 
 def test_the_page_says_it_with_evidence(studies: tuple[Analysis, Analysis]) -> None:

@@ -59,7 +59,7 @@ class Helper(Generic[W]):
 
     Attributes:
         worker: As the work sees it.
-        runner: Stops it and speaks for it.
+        runner: Stops it and reports for it.
         ready: Makes it ready.
     """
 

@@ -16,7 +16,7 @@ _ROW_IN = 0.2
 
 def draw(data: ReportData) -> Figure | None:
     """A panel a primary metric; three rows a model: the other study, this one, both."""
-    both = [row for row in data.rows("between", kind="together") if row["ratio"] is not None]
+    both = [row for row in data.rows("between", kind="pooled") if row["ratio"] is not None]
     if not both or data.other is None:
         return None
     metrics = list(dict.fromkeys(row["metric"] for row in both))[:_PANELS]
@@ -25,7 +25,7 @@ def draw(data: ReportData) -> Figure | None:
     names = [one.path.name for one in (data.other, data.analysis)]
     if names[0] == names[1]:
         names = ["the other", "this study"]
-    sources = ((names[0], theirs), (names[1], data.rows("comparisons")), ("together", both))
+    sources = ((names[0], theirs), (names[1], data.rows("comparisons")), ("pooled", both))
     places = [((f"{name_of(cell)}, {source}", ""), cell, rows) for cell in cells for source, rows in sources]
     figure, axes = panels(PAGE_IN, 0.7 + len(metrics) * (0.5 + _ROW_IN * len(places)), len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
