@@ -10,7 +10,7 @@ those of `sparkray.stats.paired`, judged against 1 %, and `undecided` is an hone
 at the noise found stand beside it. What sparkray costs is read from the rows that it stores.
 
     python benchmarks/observer_effect.py [--site cpu] [--experiment local] [--model NAME] [--requests N] [--pairs 20]
-        [--minutes 30] [--no-dashboard] [--seed 1]
+        [--minutes 30] [--no-dashboard] [--seed 1] [--keep FILE]
 
 On a machine with vLLM: --site discrete-gpu-vllm --experiment h200-vllm-docker.
 
@@ -58,6 +58,7 @@ SAME_THING = {"identity", "tokens", "start_state", "environment", "readback"}
 """Checks that may refuse a run. The others only warn: a bare run has nobody to refuse it when the machine was disturbed, and
 to leave such pairs out by one side alone would favour that side."""
 METRICS = ("output_throughput_tok_s", "latency_mean_ms")
+COST = ("sampler_cpu_s", "observer_cpu_s", "ray_cpu_s", "driver_cpu_s", "observer_memory_gib", "ray_memory_gib")
 Values = Mapping[str, Any]
 
 
@@ -67,6 +68,21 @@ class Found:
 
     bare: list[Values] = field(default_factory=list)
     rows: list[Values] = field(default_factory=list)
+
+
+def earlier(path: Path | None) -> Found:
+    """The pairs of an earlier piece, where a machine is available for minutes only."""
+    return Found(**json.loads(path.read_text("utf-8"))) if path is not None and path.exists() else Found()
+
+
+def keep(found: Found, path: Path) -> None:
+    """Write pairs for the next piece: the values that are compared, and what sparkray cost in those runs."""
+    names = ("run_id", "duration_s", *METRICS, *COST)
+    pairs = {
+        "bare": [{name: values[name] for name in METRICS} for values in found.bare],
+        "rows": [{name: row.get(name) for name in names} for row in found.rows],
+    }
+    path.write_text(json.dumps(pairs, indent=1) + "\n", "utf-8")
 
 
 def study_of(asked: argparse.Namespace) -> Study:
@@ -115,7 +131,7 @@ def bare(prepared: PreparedHost, planned: PlannedRun) -> tuple[Values, list[str]
 def under_sparkray(prepared: PreparedHost, planned: PlannedRun, *, dashboard: bool) -> Values:
     """The row of a run as a sweep makes it, with the CPU seconds of the driver beside it."""
     with connected("local", dashboard=dashboard) as cluster:
-        runner = cluster.runner("observer-effect", "wait", print, lambda: False)
+        runner = cluster.runner(None, "observer-effect", "wait", print, lambda: False)
         try:
             runner.prepare(prepared.study, prepared.dataset, "wait", lambda _: None)
             time.sleep(SETTLE_S)
@@ -126,15 +142,15 @@ def under_sparkray(prepared: PreparedHost, planned: PlannedRun, *, dashboard: bo
             runner.release()
 
 
-def measure(prepared: PreparedHost, minutes: float, seed: int, *, dashboard: bool) -> Found:
-    """Pair after pair, until they are all there or the next would end too late."""
-    found, order = Found(), random.Random(seed)
+def measure(prepared: PreparedHost, found: Found, asked: argparse.Namespace) -> None:
+    """Pair after pair into `found`, until they are all there or the next would end too late."""
+    order, dashboard = random.Random(asked.seed), not asked.no_dashboard
     plan = make_plan(prepared.study)
     bare(prepared, plan[0])  # for what the first run of the day alone pays: imports, the page cache
-    began = time.monotonic()
+    began, last_s = time.monotonic(), 0.0
     for number, planned in enumerate(plan):
-        spent = time.monotonic() - began
-        if number and spent * (number + 1) / number > minutes * 60:
+        pair_began = time.monotonic()
+        if pair_began - began + last_s > min(asked.minutes, LONGEST_MIN) * 60:
             print(f"time is up after {number} of {len(plan)} pairs")
             break
         bare_first = order.choice((True, False))
@@ -142,6 +158,7 @@ def measure(prepared: PreparedHost, minutes: float, seed: int, *, dashboard: boo
         row = under_sparkray(prepared, planned, dashboard=dashboard)
         if not bare_first:
             values, argv = bare(prepared, planned)
+        last_s = time.monotonic() - pair_began
         if row["status"] != "ok":
             print(f"pair {number + 1:2d}  left out: under sparkray {row['status']}: {row['reason']}")
             continue
@@ -149,6 +166,8 @@ def measure(prepared: PreparedHost, minutes: float, seed: int, *, dashboard: boo
             raise SystemExit(f"the two did not run the same command: {row['engine_command']} and {argv}")
         found.bare.append(values)
         found.rows.append(row)
+        if asked.keep is not None:
+            keep(found, asked.keep)
         shown = (f"bare {values[METRICS[0]]:.2f}", f"sparkray {row[METRICS[0]]:.2f}")
         print(
             f"pair {number + 1:2d} after {time.monotonic() - began:4.0f} s  "
@@ -156,7 +175,6 @@ def measure(prepared: PreparedHost, minutes: float, seed: int, *, dashboard: boo
             + " tok/s",
             flush=True,
         )
-    return found
 
 
 def verdict_of(found: Found, metric: str) -> str | None:
@@ -219,13 +237,14 @@ def main() -> int:
     parser.add_argument("--model", help="the experiment's first, unless named")
     parser.add_argument("--requests", type=int, help="the experiment's own number, unless given")
     parser.add_argument("--no-dashboard", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the order in the pairs; another one for each piece")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="pairs of earlier pieces, which this one adds to")
     asked = parser.parse_args()
-    study = study_of(asked)
+    study, found = study_of(asked), earlier(asked.keep)
     with tempfile.TemporaryDirectory() as folder:
         dataset = open_dataset(Path(folder), study.experiment.name, definition_sha256(study))
         prepared = prepare_host(study, fingerprint(), dataset, print)
-        found = measure(prepared, min(asked.minutes, LONGEST_MIN), asked.seed, dashboard=not asked.no_dashboard)
+        measure(prepared, found, asked)
     verdicts = [verdict_of(found, metric) for metric in METRICS]
     kept = cost_is_kept(found.rows, dashboard=not asked.no_dashboard)
     return 0 if kept and "different" not in verdicts else 1

@@ -44,6 +44,15 @@ def test_a_piece_runs_each_experiment_in_the_time_that_is_left_and_packs_small_f
     assert (tmp_path / "again" / "occasion-1" / "q" / "row").read_text() == "x\n"
 
 
+def test_settings_reach_each_experiment(tmp_path):
+    more = machine(tmp_path)
+    done = piece(tmp_path, "--set", "experiment.seed=3", "--set", "experiment.runs=8", "a", "b", **more)
+    assert done.returncode == 0, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert [line.split()[4] for line in calls] == ["a", "b"]
+    assert all(line.endswith("--set experiment.seed=3 --set experiment.runs=8") for line in calls)
+
+
 def test_another_machine_is_another_occasion(tmp_path):
     more = machine(tmp_path)
     for name in ("one", "one", "two"):
