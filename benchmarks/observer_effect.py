@@ -2,17 +2,18 @@
 
 Bare: no Ray on the machine, no samplers, no recorder; the engine's command line started by a subprocess, which takes the
 declared start state and becomes the engine. Under sparkray: a Ray of its own, its runner actor, the samplers, the
-recorder, all through the code of a sweep. Both are plain processes (the arm `host`) with the same command line, inputs,
-variables and start state, and both are timed by the engine's own report, so nothing of either's start-up counts.
+recorder, all through the code of a sweep. Both are plain processes (`host`; or `native`, in a chroot, where the engine
+needs an image's files) with the same command line, inputs, variables and start state, and both are timed by the engine's
+own report, so nothing of either's start-up counts.
 
 A pair is one of each, in random order; Ray is started for the second kind and gone before the first. The ratios are
 those of `sparkray.stats.paired`, judged against 1 %, and `undecided` is an honest answer: the pairs that 1 % would need
 at the noise found stand beside it. What sparkray costs is read from the rows that it stores.
 
-    python benchmarks/observer_effect.py [--site cpu] [--experiment local] [--model NAME] [--requests N] [--pairs 20]
-        [--minutes 30] [--no-dashboard] [--seed 1] [--keep FILE]
+    python benchmarks/observer_effect.py [--site cpu] [--experiment local] [--environment host] [--model NAME]
+        [--requests N] [--pairs 20] [--minutes 30] [--no-dashboard] [--seed 1] [--keep FILE]
 
-On a machine with vLLM: --site discrete-gpu-vllm --experiment h200-vllm-docker.
+On a machine with vLLM: --site discrete-gpu-vllm --experiment h200-vllm-docker --environment native.
 
 The exit status is 1 when a target on the cost is missed or a difference beyond 1 % is shown. Needs root, as a sweep does.
 """
@@ -22,7 +23,6 @@ import json
 import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +34,7 @@ from typing import Any
 from sparkray.catalog import Catalog, data_root
 from sparkray.checks import check_names
 from sparkray.cluster import connected
-from sparkray.config.site import HOST
+from sparkray.config.site import HOST, NATIVE
 from sparkray.engines import load_engine
 from sparkray.execute.launch import make_launch
 from sparkray.execute.prepared_host import PreparedHost, prepare_host
@@ -42,7 +42,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
-from sparkray.runtimes.linux.process import LAUNCHER, launch_spec
+from sparkray.runtimes import Stop, await_end
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
 from sparkray.store import open_dataset
@@ -90,7 +90,7 @@ def study_of(asked: argparse.Namespace) -> Study:
     site = catalog.site(asked.site)
     changes: dict[str, Any] = {
         "name": "observer-effect",
-        "environments": [HOST],
+        "environments": [asked.environment],
         "containers": {},
         "runs": asked.pairs,
         "sequential": None,
@@ -102,27 +102,23 @@ def study_of(asked: argparse.Namespace) -> Study:
     cards = tuple(catalog.select((asked.model or experiment.models[0],)))
     experiment = replace(experiment, models=tuple(card.name for card in cards))
     options = load_engine(site.engine).options(experiment.engine, f"experiment {experiment.name}")
-    return Study(experiment, site, cards, (Treatment(HOST),), site.engine, options)
+    return Study(experiment, site, cards, (Treatment(asked.environment),), site.engine, options)
 
 
 def bare(prepared: PreparedHost, planned: PlannedRun) -> tuple[Values, list[str]]:
     """Metrics of the engine's own report, and its command line. The folders are those that sparkray will take."""
-    job, command, launch = make_launch(prepared, planned, prepared.arms[HOST], attempt=1)
+    job, command, launch = make_launch(prepared, planned, prepared.arms[planned.environment], attempt=1)
     out = launch.log.parent
-    out.mkdir(parents=True)
-    spec = out.with_name("launch.json")
-    spec.write_text(json.dumps(launch_spec(launch, spec.with_suffix(".error"))))
+    for folder in (out, launch.scratch):
+        folder.mkdir(parents=True)
     machine = MachineLock(prepared.machine.lock_keys)
-    with machine.held("wait", on_wait=print, should_stop=lambda: False), launch.log.open("wb") as log:
+    with machine.held("wait", on_wait=print, should_stop=lambda: False):
         time.sleep(SETTLE_S)
-        subprocess.run(
-            [sys.executable, "-I", "-S", str(LAUNCHER), str(spec)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            check=True,
-        )
+        with prepared.arms[planned.environment].runtime.start(launch) as running:
+            how = await_end(running.pid, prepared.study.experiment.timeout_s, Stop())
+            ended = running.finish()
+    if how != "ended" or ended.code != 0:
+        raise SystemExit(f"the bare engine: {how}, status {ended.code}; its log: {launch.log.read_text()[-2000:]}")
     measurement = prepared.engine.read(out, job)
     shutil.rmtree(out.parent)
     return compute_all(RunData(counted(measurement.requests), [], measurement.facts, {})), list(command.argv)
@@ -234,6 +230,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=LONGEST_MIN, help="at most, and never more than 30")
     parser.add_argument("--site", default="cpu")
     parser.add_argument("--experiment", default="local", help="has the load and the engine's options")
+    parser.add_argument("--environment", choices=(HOST, NATIVE), default=HOST, help="what both kinds run in")
     parser.add_argument("--model", help="the experiment's first, unless named")
     parser.add_argument("--requests", type=int, help="the experiment's own number, unless given")
     parser.add_argument("--no-dashboard", action="store_true")
