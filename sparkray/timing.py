@@ -1,8 +1,8 @@
 """Run-time estimates of a study: the median of measured attempts, ok or not, else the roofline of the model card."""
 
+from bisect import insort
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from sparkray.engines import Caching, load_engine
@@ -25,7 +25,8 @@ class Timing:
     def __init__(self, study: Study, dataset: Dataset | None) -> None:
         self.study = study
         rows = dataset.read("runs", ["model", "level", "status", "duration_s", "replicate"]) if dataset else []
-        self.durations: dict[Key, list[float]] = {}
+        self.durations: dict[Key, list[float]] = {}  # ascending
+        self._totals: dict[tuple[str, str, str], float] = {}
         for row in rows:
             self._take((row["model"], row["level"] or ""), row)
 
@@ -41,12 +42,15 @@ class Timing:
     def _take(self, key: Key, row: Mapping[str, Any]) -> None:
         """Whole runs count, timed out and refused ones too; one that failed early would make the others look short."""
         if row.get("duration_s") is not None and row["status"] in _WHOLE and row.get("replicate") != 0:
-            self.durations.setdefault(key, []).append(row["duration_s"])
+            insort(self.durations.setdefault(key, []), row["duration_s"])
+            self._totals.clear()
 
     def run_s(self, planned: PlannedRun) -> float:
         """Seconds of a run, cooldown apart."""
         found = self.durations.get((planned.model, planned.level))
-        return median(found) if found else estimated_s(self.study, planned)
+        return (
+            (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2 if found else estimated_s(self.study, planned)
+        )
 
     def warm_ups_s(self, planned: PlannedRun) -> float:
         """Seconds of the uncounted starts before the first counted run of a model and level; 0 once one was measured."""
@@ -59,13 +63,13 @@ class Timing:
 
     def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
         """Seconds with what is around a run, and the cooldown of the protocol or of another kind (`fixed`, `adaptive`)."""
-        if refused(self.study, planned) is not None:
-            return 0.0
-        return (
-            self.run_s(planned)
-            + _BETWEEN_S
-            + cooldown_s(self.study, cooldown or self.study.experiment.protocol.cooldown)
-        )
+        kind = cooldown or self.study.experiment.protocol.cooldown
+        key = planned.model, planned.level, kind  # of which a plan of 100,000 runs has a few
+        if (total_s := self._totals.get(key)) is None:
+            is_refused = refused(self.study, planned) is not None
+            total_s = 0.0 if is_refused else self.run_s(planned) + _BETWEEN_S + cooldown_s(self.study, kind)
+            self._totals[key] = total_s
+        return total_s
 
 
 def known_dataset(study: Study, results_dir: Path, definition: str | None = None) -> Dataset | None:

@@ -225,8 +225,9 @@ class _Waiting:
             self._pass_on(lines)
         now = time.monotonic()
         self.frozen_since = (self.frozen_since or now) if self.runner.is_frozen() else None
-        if self.runner.stopping():
-            self.stopped_since = self.stopped_since or now
+        if self.stopped_since is None and self.runner.stopping():
+            self.stopped_since = now
+            self.runner.stop()
         if self.frozen_since is not None and now - self.frozen_since > _SILENT_S and not self.is_told:
             pid = self.runner.pid
             self.notify(f"the runner has not answered for {_SILENT_S:g} s: process {pid} is stopped (kill -CONT {pid})")

@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,29 @@ def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """
     with storage_errors(path):
         replace_file(path, data, durable=durable)
-        if not durable:
-            return
-        folder = os.open(path.parent, os.O_RDONLY)
+    if durable:
+        _sync_folder(path.parent)
+
+
+def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
+    """Write files in this order; those of one folder that follow each other are made durable together.
+
+    Every file of a folder is there after a power cut before the first of the next folder is. Raises StorageError.
+    """
+    for folder, group in groupby(files, key=lambda file: file[0].parent):
+        for path, data in group:
+            with storage_errors(path):
+                replace_file(path, data, durable=True)
+        _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    with storage_errors(folder):
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -136,8 +153,8 @@ class Dataset:
         return {row["run_id"] for row in rows if row["status"] in ("ok", SATURATED) and host in (None, row["host"])}
 
     def attempts(self, run_id: str) -> int:
-        """How many attempts at a run are stored."""
-        return len(list((self.path / "runs").glob(f"{run_id}-*.parquet")))
+        """How many attempts at a run are stored; they count from 1. A folder of 100,000 files is not listed for it."""
+        return next(n for n in count() if not (self.path / "runs" / f"{run_id}-{n + 1}.parquet").exists())
 
     def read(self, table: str, columns: list[str] | None = None, *, run_id: str = "") -> list[dict[str, Any]]:
         """Rows of a table, or of all attempts at one run, as dictionaries in no particular order. Broken files are refused.
@@ -265,7 +282,7 @@ class Dataset:
     def write_progress(self, state: Mapping[str, Any]) -> None:
         """Write the current progress; failures are ignored."""
         with suppress(StorageError):
-            write_atomically(self.path / "progress.json", json.dumps(state).encode())
+            write_atomically(self.path / "progress.json", json.dumps(state).encode(), durable=False)
 
     def progress(self) -> Mapping[str, Any] | None:
         """The last progress written; None where there is none that can be read."""

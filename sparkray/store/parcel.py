@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from sparkray.errors import ClusterError, DatasetError
-from sparkray.store import TABLES, Dataset, storage_errors, write_atomically
+from sparkray.store import TABLES, Dataset, storage_errors, write_atomically, write_together
 from sparkray.units import MIB, short
 
 # In the order in which they are sent. An attempt exists when its row is there, so that comes last.
@@ -191,18 +191,23 @@ def receive(
     """
     _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
+    write_together(_to_write(dataset, parcel, Path(ASIDE, host), aside))
+    if aside:
+        notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
+    return sorted(aside)
+
+
+def _to_write(dataset: Dataset, parcel: Parcel, folder: Path, aside: Collection[str]) -> Iterator[tuple[Path, bytes]]:
+    """What is not there as it was sent; what was withdrawn is removed on the way."""
     for name, content in parcel.items():
-        path = dataset.path / (Path(ASIDE, host, name) if name in aside else Path(name))
+        path = dataset.path / (folder / name if name in aside else Path(name))
         with storage_errors(path):
             if content is None:
                 path.unlink(missing_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
-    if aside:
-        notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
-    return sorted(aside)
+            yield path, content
 
 
 def _must_be_files(parcel: Parcel, host: str) -> None:

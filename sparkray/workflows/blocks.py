@@ -5,8 +5,10 @@ before the block is complete, the block is begun again on another. Its ok runs c
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from sparkray.plan import PlannedRun
@@ -35,7 +37,7 @@ class Blocks:
     Attributes:
         guard: Held while blocks change hands, and while late results are stored.
         members: Machines that measure; `idle` of them wait.
-        waiting: Runs that nobody has taken, by block.
+        waiting: Runs that nobody has taken, by block; `counts` is how many, by model and level.
         homes: The machine that has ok runs of a waiting block; it need not be a member.
         under_way: What each machine has taken.
         again: Blocks under way that begin anew, since another machine did not complete them.
@@ -50,15 +52,18 @@ class Blocks:
     members: set[str] = field(default_factory=set)
     idle: set[str] = field(default_factory=set)
     waiting: dict[Key, list[PlannedRun]] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     homes: dict[Key, str] = field(default_factory=dict)
     under_way: dict[str, list[PlannedRun]] = field(default_factory=dict)
     again: set[Key] = field(default_factory=set)
     unneeded: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.examples = {(run.model, run.level): run for run in self.plan}
         self.members.update(self.hosts)
         for run in self.todo:
             self.waiting.setdefault(key_of(run), []).append(run)
+            self.counts[run.model, run.level] += 1
         wanted = {run.run_id for run in self.todo} | {row["run_id"] for row in self._done()}
         self.unneeded = {run.run_id for run in self.plan} - wanted
         self.refresh()
@@ -88,6 +93,11 @@ class Blocks:
         """Those that wait, of all blocks."""
         with self.guard:
             return [run for runs in self.waiting.values() for run in runs]
+
+    def expected_s(self, total_s: Callable[[PlannedRun], float]) -> float:
+        """Seconds of those that wait, as `total_s` estimates a run of each model and level."""
+        with self.guard:
+            return sum(number * total_s(self.examples[kind]) for kind, number in self.counts.items() if number)
 
     def begun_elsewhere(self, host: str) -> set[str]:
         """Ids of runs of blocks that other machines have begun."""
@@ -121,14 +131,16 @@ class Blocks:
 
     def _next(self, host: str) -> Key | None:
         """A block that this machine began, else one that nobody did, else one of a machine that is not there."""
-        own = [key for key in self.waiting if self.homes.get(key) == host]
-        fresh = [key for key in self.waiting if key not in self.homes]
-        left = [key for key in self.waiting if key in self.homes and self.homes[key] not in self.members]
-        return next(iter((*own, *fresh, *left)), None)
+        begun = [key for key in self.waiting if key in self.homes] if self.homes else []
+        own = (key for key in begun if self.homes[key] == host)
+        fresh = (key for key in self.waiting if key not in self.homes)
+        left = (key for key in begun if self.homes[key] not in self.members)
+        return next(chain(own, fresh, left), None)
 
     def _taken(self, key: Key, host: str) -> list[PlannedRun]:
         """The runs of a waiting block, which waits no more: all of them where another machine began it."""
         runs = self.waiting.pop(key)
+        self.counts[key[:2]] -= len(runs)
         if self.homes.get(key, host) == host:
             return runs
         self.again.add(key)
@@ -172,6 +184,7 @@ class Blocks:
     def _remove(self, run_ids: Collection[str]) -> None:
         for key, runs in list(self.waiting.items()):
             self.waiting[key] = [run for run in runs if run.run_id not in run_ids]
+            self.counts[key[:2]] -= len(runs) - len(self.waiting[key])
             if not self.waiting[key]:
                 del self.waiting[key]
 
@@ -190,7 +203,9 @@ class Blocks:
             if lost:
                 keys = {key_of(run) for run in (*unfinished, *taken)}
                 self.again -= keys
-                self.waiting |= {key: self._needed(key) for key in keys}
+                for key in keys:
+                    before, self.waiting[key] = self.waiting.get(key, []), self._needed(key)
+                    self.counts[key[:2]] += len(self.waiting[key]) - len(before)
                 self.refresh()
             self.guard.notify_all()
 

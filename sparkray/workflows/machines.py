@@ -204,7 +204,7 @@ def on_machines(sweep: Sweep, todo: Sequence[PlannedRun]) -> None:
     dataset.make_folders()
     found = _machines(session)
     blocks = Blocks(dataset, make_plan(sweep.study), todo, [node.host for node in found])
-    together = Together(session.progress, blocks, lambda: sum(map(sweep.timing.total_s, blocks.runs)))
+    together = Together(session.progress, blocks, partial(blocks.expected_s, sweep.timing.total_s))
     machines = [_machine(sweep, together, node) for node in found]
     helpers = [Helper(one, one, one.ready) for one in machines]
     # not `session.asked`: that is the user's, and makes of every end an interruption

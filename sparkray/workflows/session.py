@@ -104,8 +104,7 @@ class Session:
             name = study.experiment.name
             self.runner = self.cluster.runner(self.node, name, mode, say, self.asked.is_set, store=self.store)
             try:
-                with self._stopping(self.runner):
-                    self.identity = self.runner.prepare(study, dataset, mode, say)
+                self.identity = self.runner.prepare(study, dataset, mode, say)
                 self.lost = False  # it has cleaned up after the one before it
                 pin_to_housekeeping_cpus(study.site.engine_cpus, self.runner)
                 self._same_bits(dataset)
@@ -117,8 +116,7 @@ class Session:
                 self.release()
                 raise
         else:
-            with self._stopping(self.runner):
-                self.identity = self.runner.adopt(study, dataset, say)
+            self.identity = self.runner.adopt(study, dataset, say)
             self._same_bits(dataset)
 
     def _same_bits(self, dataset: Dataset) -> None:
@@ -129,8 +127,7 @@ class Session:
         if self.runner is None:
             raise RunnerLostError("there is no runner")
         LEFT["dataset"] = f"run {planned.run_id} in {self.dataset.path if self.dataset else 'its dataset'}"
-        with self._stopping(self.runner):
-            return self.runner.run(planned, self.progress.say, name)
+        return self.runner.run(planned, self.progress.say, name)
 
     def replace(self, error: RunnerLostError, study: Study, dataset: Dataset) -> None:
         """A new runner for one that died; it clears up after it. Too many losses, or a stop, end it all: raises `error`."""
@@ -168,23 +165,6 @@ class Session:
         """Leave the machine to whoever waits for it."""
         self.release()
         self.gave_way = True
-
-    @contextmanager
-    def _stopping(self, runner: Runner) -> Iterator[None]:
-        """While inside, a signal to us reaches the runner: a watcher waits for it, so that nothing has to poll."""
-        over = threading.Event()
-
-        def watch() -> None:
-            self.asked.wait()
-            if not over.is_set():
-                runner.stop()
-
-        watcher = threading.Thread(target=watch, name="sparkray-stop", daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            over.set()
 
 
 def pin_to_housekeeping_cpus(engine_cpus: str, runner: Runner) -> None:

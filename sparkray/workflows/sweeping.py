@@ -179,6 +179,8 @@ class Sweep:
 
     def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
         """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""
+        if self.study.experiment.sequential is None:
+            return
         if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
             return
         with (

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from sweeping import DOUBLE, NOTHING, actor_pid, await_true, command, engine_pid, remains, under_way
+from sweeping import DOUBLE, NOTHING, Patience, actor_pid, command, engine_pid, remains, under_way
 
 from sparkray.catalog.weights import cache_folder
 from sparkray.machine.lock import MachineLock
 
 RUNS = 1
+LIMIT_S = 300.0
+"""The longest that a command may take, apart from its wait for the machine."""
 PACE = ("--set", "engine.tokens_per_s=60")
 """Runs of some seconds, so that something can happen in one."""
 Act = Callable[["Stage", int], object]
@@ -92,11 +94,12 @@ class Stage:
 
     def _ended(self, words: Sequence[str], env: Mapping[str, str] | None = None) -> Played:
         environment = {**os.environ, **self.env, **(env or {})}
-        began = time.monotonic()
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=400, check=False, stdin=subprocess.DEVNULL, env=environment
-        )
-        return Played(done.returncode, done.stdout + done.stderr, time.monotonic() - began)
+        with tempfile.TemporaryFile("w+") as log:
+            driver = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+            patience = Patience(driver.pid)
+            status = ended(driver, patience)
+            log.seek(0)
+            return Played(status, log.read(), patience.spent_s)
 
     def live(self, *arguments: str, at: str, act: Act, cache: bool = False) -> Played:
         """A sweep in which something happens: `at` is a line of it, or `run`."""
@@ -114,20 +117,21 @@ class Stage:
             start_new_session=True,
             env={**os.environ, **self.env},
         ) as driver:
-            lines: list[str] = []
+            lines = self.lines = list[str]()
+            patience = self.patience = Patience(driver.pid)
             reader = threading.Thread(target=lambda: lines.extend(driver.stdout or ()), daemon=True)
             if at != "run":
                 reader = threading.Thread(target=self._lines_until, args=(driver, lines, at, act), daemon=True)
             reader.start()
             if at == "run":
-                here = await_true(lambda: under_way(self.results) or driver.poll() is not None, 240)
-                assert here, "no run was started"
+                here = patience.until(lambda: under_way(self.results) or driver.poll() is not None, LIMIT_S)
+                assert here, f"no run was started: {lines}"
                 assert driver.poll() is None, lines
                 time.sleep(0.5)
-                self.began = time.monotonic()
+                self.began = patience.spent_s
                 act(self, driver.pid)
-            status = driver.wait(400)
-            took_s = time.monotonic() - self.began
+            status = ended(driver, patience)
+            took_s = patience.spent_s - self.began
             reader.join(10)
         return Played(status, "".join(lines), took_s, arguments)
 
@@ -137,10 +141,12 @@ class Stage:
             lines.append(line)
             if waiting and at in line:
                 waiting = False
-                self.began = time.monotonic()
+                self.began = self.patience.spent_s
                 act(self, driver.pid)
 
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    lines: list[str] = field(default_factory=list)
+    patience: Patience = field(default_factory=lambda: Patience(0))
 
     def export(self) -> Path:
         """The native arm's files, once they are there."""
@@ -160,8 +166,9 @@ class Stage:
 
         def silence(stage: "Stage", driver: int) -> None:
             proxy.silent.set()
-            time.sleep(25.0)  # the run ends, then Docker is asked, then it is silent for 10 s
-            self.began = time.monotonic()
+            # the run ends, then Docker is asked, then it is silent for 10 s
+            assert self.patience.until(lambda: any("has not answered" in line for line in self.lines), 60)
+            self.began = self.patience.spent_s
             act(stage, driver)
 
         return self.live("--environments", "container_baseline", at="run", act=silence)
@@ -197,6 +204,19 @@ class Stage:
         """What a sweep must not leave, and does."""
         found = remains(self.results)
         return [f"{kind}: {item}" for kind, items in found.items() for item in items if kind in NOTHING]
+
+
+def ended(driver: "subprocess.Popen[str]", patience: Patience) -> int:
+    """The exit status, once it has ended; one that takes too long is ended."""
+    try:
+        assert patience.until(lambda: driver.poll() is not None, LIMIT_S), f"it did not end within {LIMIT_S:g} s"
+    finally:
+        if driver.poll() is None:
+            driver.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(30)
+            driver.kill()
+    return driver.wait()
 
 
 def _free_port() -> int:

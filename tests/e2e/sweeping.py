@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 import psutil
 
-from sparkray.machine.lock import Holder, lock_folder
+from sparkray.machine.lock import Holder, MachineLock, lock_folder
 from sparkray.runtimes.linux.owner import LABEL, Owner
 from sparkray.runtimes.linux.process import marked, owner_of
 
@@ -95,6 +96,36 @@ def await_true(what, timeout_s: float = 60.0) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+class Patience:
+    """The time of a sweep, in which no other sweep holds the machine: how long this one takes does not depend on that."""
+
+    def __init__(self, driver: int) -> None:
+        self.driver, self.spent_s = driver, 0.0
+
+    def until(self, what: Callable[[], object], limit_s: float) -> bool:
+        """Whether it comes true before so much of that time has passed."""
+        began, here = self.spent_s, time.monotonic()
+        while not what():
+            if self.spent_s - began > limit_s:
+                return False
+            time.sleep(0.05)
+            before, here = here, time.monotonic()
+            if not self._waits():
+                self.spent_s += here - before
+        return True
+
+    def _waits(self) -> bool:
+        """Whether the machine is another's: neither the driver's nor of a process below it."""
+        holder = MachineLock().holder()
+        if holder is None or not holder.is_alive():
+            return False
+        try:
+            above = [process.pid for process in psutil.Process(holder.pid).parents()]
+        except psutil.NoSuchProcess:
+            return False
+        return self.driver not in (holder.pid, *above)
 
 
 def remains(results: Path) -> dict[str, list[str]]:

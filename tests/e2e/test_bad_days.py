@@ -324,7 +324,8 @@ DAYS = (
 
 def _param(day: Day) -> object:
     marks = [pytest.mark.slow] if day.slow else []
-    marks += [pytest.mark.docker, pytest.mark.root, pytest.mark.ray] if day.sweep else []
+    if day.sweep:  # what others measure meanwhile takes as long as it takes
+        marks += [pytest.mark.docker, pytest.mark.root, pytest.mark.ray, pytest.mark.timeout(2400)]
     return pytest.param(day, id=f"{day.fault}, {day.when}", marks=marks)
 
 

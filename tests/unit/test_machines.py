@@ -61,6 +61,8 @@ def measure(blocks: Blocks, host: str, *, dies_after: int | None = None) -> None
     made = 0
     while runs := blocks.take(host, never):
         for run in runs:
+            with blocks.guard:
+                assert blocks.expected_s(lambda _: 1.0) == len(blocks.runs)
             if made == dies_after:
                 blocks.leave(host, lost=True)
                 return

@@ -67,9 +67,6 @@ class OneMachine:
         """The neighbour takes its turn."""
         self.busy = True
 
-    def stop(self) -> None:
-        """Nothing goes on."""
-
     def _entered(self, mode: str) -> "OneMachine":
         if self.busy and mode == "fail":
             raise LockHeldError("somebody else is measuring")
@@ -106,7 +103,9 @@ def test_a_session_measures_on_its_node_and_only_with_the_files_of_the_first_mac
         node=Node("2", "two"),
     )
     dataset = open_dataset(tmp_path, "question", "d" * 64)
+    threads = threading.active_count()
     session.turn(study(), dataset)
+    assert threading.active_count() == threads, "each run would leave one too"
     assert (machine.asked_for, session.identity["rootfs_digest"]) == (session.node, {"": "r"})
     session.release()
     machine.busy = False
