@@ -11,11 +11,13 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 ARGS ?=
-# what is marked so starts containers, chroots and sweeps, and has the machine alone; the rest runs in two processes
+# what is marked so starts containers, chroots and sweeps, one test after another. It mostly waits, so the rest runs
+# beside it, in two processes of a lower priority; what needs the machine for itself runs before both
+MACHINE := docker or root or ray
+ALONE := tests/integration/test_faults_are_marked.py
 PARALLEL ?= -n 2 --dist loadfile
 # two processes on two cores: threads of their own would only be in each other's way
 ONE_THREAD = OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
-MACHINE := docker or root or ray
 
 # scripts/docker.sh leaves an address there when its engine listens elsewhere than at the default; the caller's own wins.
 WITH_ENGINE = if [ -z "$${DOCKER_HOST:-}" ] && [ -f .docker-engine/env ]; then set -a; . .docker-engine/env; set +a; fi;
@@ -43,10 +45,24 @@ ifneq ($(strip $(ARGS)),)
 	@echo "sparkray: running tests ($(BIN)/python -m pytest $(ARGS))"
 	@$(WITH_ENGINE) $(BIN)/python -m pytest $(ARGS)
 else
-	@echo "sparkray: running the test suite, first what needs no machine, then what is marked $(MACHINE)"
-	@$(WITH_ENGINE) status=0; $(ONE_THREAD) $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" || status=1; \
-	    $(BIN)/python -m pytest -m "$(MACHINE)" || status=1; exit $$status
+	@echo "sparkray: running the test suite: $(ALONE), then what is marked $(MACHINE) beside all the rest"
+	@$(WITH_ENGINE) status=0; $(MAKE) --no-print-directory test-alone || status=1; \
+	    $(MAKE) --no-print-directory --keep-going --jobs=2 test-marked test-unmarked || status=1; exit $$status
 endif
+
+.PHONY: test-alone test-marked test-unmarked
+
+test-alone:
+	@$(BIN)/python -m pytest $(ALONE)
+
+test-marked:
+	@$(BIN)/python -m pytest -m "$(MACHINE)" --ignore=$(ALONE)
+
+# its output waits, or that of both would mix
+test-unmarked:
+	@output="$$(mktemp)"; trap 'rm -f "$$output"' EXIT; status=0; \
+	    $(ONE_THREAD) nice -n 10 $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" >"$$output" 2>&1 || status=1; \
+	    cat "$$output"; exit $$status
 
 LINTERS := ruff mypy imports audit
 .PHONY: $(LINTERS:%=lint-%)
