@@ -61,7 +61,7 @@ test-marked:
 # its output waits, or that of both would mix
 test-unmarked:
 	@output="$$(mktemp)"; trap 'rm -f "$$output"' EXIT; status=0; \
-	    $(ONE_THREAD) nice -n 10 $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" >"$$output" 2>&1 || status=1; \
+	    $(ONE_THREAD) nice -n 19 $(BIN)/python -m pytest $(PARALLEL) -m "not ($(MACHINE))" >"$$output" 2>&1 || status=1; \
 	    cat "$$output"; exit $$status
 
 LINTERS := ruff mypy imports audit

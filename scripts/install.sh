@@ -56,11 +56,13 @@ make_venv() {
 }
 
 # The build backend goes first and from the same pins: pip's own isolated build would take the newest one.
+# pip compiles to bytecode in one process, compileall in one a core; files that do not compile (templates) are never imported.
 install_packages() {
-    local pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt)
+    local pip=("$venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt)
     say "installing sparkray and what it needs into $venv (about 90 packages; one to three minutes the first time)"
     "${pip[@]}" hatchling editables
-    "${pip[@]}" --no-build-isolation -e '.[dev]'
+    "${pip[@]}" --no-build-isolation -e '.[dev]' || return
+    "$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
 }
 
 main() {
