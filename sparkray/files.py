@@ -83,6 +83,7 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None, durable: b
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
+            _adopt(file.fileno(), path.parent)
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             file.write(data)
@@ -100,7 +101,18 @@ def fresh_file(path: Path) -> BinaryIO:
     """A new file, open for writing, in the place of whatever lies at its name. Raises OSError."""
     path.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.fdopen(os.open(path, flags, 0o666), "wb")
+    file = os.fdopen(os.open(path, flags, 0o666), "wb")
+    _adopt(file.fileno(), path.parent)
+    return file
+
+
+def _adopt(handle: int, folder: Path) -> None:
+    """What root writes in a user's folder is the user's."""
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            found = folder.stat()
+            if found.st_uid != 0:
+                os.fchown(handle, found.st_uid, found.st_gid)
 
 
 def drop_foreign(folder: Path) -> None:
@@ -137,6 +149,15 @@ def give_to(folder: Path, user: int, group: int, *, only: Callable[[str], bool] 
         with suppress(OSError):
             if not is_top and os.fstat(handle).st_uid == 0:
                 os.fchown(handle, user, group)
+
+
+def give_to_owner(folder: Path) -> None:
+    """Hand what root made below a user's folder to that user."""
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            found = folder.lstat()
+            if found.st_uid != 0 and stat.S_ISDIR(found.st_mode):
+                give_to(folder, found.st_uid, found.st_gid)
 
 
 def rewrite_file(path: Path, data: bytes) -> None:

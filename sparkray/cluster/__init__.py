@@ -43,6 +43,7 @@ from sparkray.machine.ray_folder import token_in
 from sparkray.plan import Study
 from sparkray.runtimes.linux.owner import VARIABLE, this_process
 from sparkray.runtimes.linux.process import owner_of
+from sparkray.runtimes.linux.root_part import python_as_root
 
 __all__ = [
     "RESOURCE",
@@ -133,6 +134,7 @@ class Cluster:
             # the last part, since Ray frees the name of a runner that died only after a while
             name=f"sparkray {experiment} on {node.host} (driver {os.getpid()}, {uuid4().hex[:4]})",
             scheduling_strategy=node.only,
+            runtime_env=self._runtime_env(),
         ).remote()
         try:
             pid, host = ray.get(self._first(actor.identity.remote(), node, notify, should_stop), timeout=_POLL_S)
@@ -140,6 +142,11 @@ class Cluster:
             remedy = "Install sparkray there, in the Python that Ray runs"
             raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
         return Runner(actor, pid, host, node, should_stop, self.pulse, store)
+
+    def _runtime_env(self) -> dict[str, str]:
+        """What the runner of a Ray of our own is started with: Ray itself need not be root's where that must be."""
+        command = python_as_root() if self.own else None
+        return {"py_executable": command} if command else {}
 
     def _first(self, reference: Any, node: Node, notify: Notify, should_stop: Callable[[], bool]) -> Any:  # noqa: ANN401
         """The first answer of an actor, once it is there. Raises ClusterError where it does not come, or after a stop."""

@@ -20,6 +20,8 @@ from sparkray.errors import ClusterError, HostError, SparkrayError, StorageError
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes.linux.owner import process_start
+from sparkray.runtimes.linux.root_part import kill as kill_as_root
+from sparkray.runtimes.linux.root_part import python_as_root
 from sparkray.store import Dataset
 from sparkray.store.parcel import Parcel, origin_of, seeds_of
 
@@ -153,7 +155,10 @@ class Runner:
         if not self.is_local or "ray::" not in _title(self.pid):
             return
         with suppress(OSError):
-            os.kill(self.pid, signal.SIGKILL)
+            if python_as_root() is not None:
+                kill_as_root(self.pid)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
             until = time.monotonic() + _FROZEN_S
             while process_start(self.pid) and time.monotonic() < until:
                 time.sleep(_KILL_POLL_S)

@@ -18,6 +18,7 @@ from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
 from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_host
 from sparkray.execute.recovery import store_interrupted
+from sparkray.files import give_to_owner
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import Machine, fingerprint
@@ -148,6 +149,8 @@ class BenchmarkRunner:
         """Let go of the lock; a dataset of our own is removed once the driver has all of it."""
         if self.outbox is not None:
             self.outbox.close()
+        elif self.dataset is not None:
+            give_to_owner(self.dataset.path)
         self.held.close()
 
     @_group("control")

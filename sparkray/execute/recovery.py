@@ -7,18 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.docker_engine import Patience, connect
-from sparkray.errors import SparkrayError, StorageError
+from sparkray.errors import PrivilegeError, SparkrayError, StorageError
 from sparkray.execute.layout import container_name
 from sparkray.execute.leftovers import Leftovers, container_log, end_processes
 from sparkray.execute.row import ENGINE_LOG, RunRecord, outcome_of
 from sparkray.files import drop_foreign, fresh_file
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
+from sparkray.runtimes.linux.root_part import ask, python_as_root
 from sparkray.store import Dataset, storage_errors
 from sparkray.units import reason_of
 
 # What Docker may take at the end of a sweep.
 _LAST_S = 2.0
+_CLEAR = """
+import sys
+from pathlib import Path
+from sparkray.execute.recovery import clear_after
+from sparkray.store import Dataset
+clear_after(Dataset(Path(sys.argv[1])) if sys.argv[1] else None, print)
+"""
 
 
 def store_interrupted(
@@ -88,6 +96,18 @@ def set_aside(dataset: Dataset, spool: Path) -> Path:
             number += 1
         spool.rename(place)
     return place
+
+
+def clear_as_root(dataset: Dataset | None, notify: Callable[[str], None]) -> None:
+    """`clear_after`, in the part of sparkray that is root where this one is not: what root started, only root can end."""
+    if python_as_root() is None:
+        clear_after(dataset, notify)
+        return
+    try:
+        for line in ask(_CLEAR, str(dataset.path) if dataset is not None else "").splitlines():
+            notify(line)
+    except PrivilegeError as error:
+        notify(f"not everything could be cleared up ({error.message}); the next start will do it")
 
 
 def clear_after(dataset: Dataset | None, notify: Callable[[str], None]) -> None:

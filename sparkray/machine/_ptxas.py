@@ -20,6 +20,7 @@ from sparkray.docker_engine import connect
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, Seen, finding, is_spark, output_of
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, this_process
+from sparkray.runtimes.linux.root_part import command_as_root, has_root
 
 VARIABLE = "TRITON_PTXAS_PATH"
 # The first CUDA whose PTX knows sm_121, the GB10 (PTX ISA 8.8).
@@ -60,9 +61,9 @@ def ask_ptxas(site: Site, docker: DockerFacts, export: Callable[[str], Path]) ->
 
 
 def _in_chroot(root: Path, path: str) -> str | None:
-    if not root.is_dir() or os.geteuid() != 0:
+    if not root.is_dir() or not has_root():
         return None
-    return output_of("chroot", str(root), path, "--version") or ""
+    return output_of(*command_as_root("chroot", str(root), path, "--version")) or ""
 
 
 def _in_container(image: str, path: str) -> str | None:

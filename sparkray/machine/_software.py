@@ -1,6 +1,5 @@
 """Software checks of `doctor`: DGX OS, Docker, the routes to a GPU, the flags, the image."""
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from sparkray.docker_engine import connect, docker_errors, endpoint
 from sparkray.errors import DockerError
 from sparkray.machine.finding import DockerFacts, Finding, ImageFacts, Programs, Seen, finding, needs_gpu, output_of
 from sparkray.runtimes.linux.gpu_routes import routes_for
+from sparkray.runtimes.linux.root_part import has_root
 from sparkray.units import GIB, gib
 
 BUILT_HERE = ("venv", "double", HOST_FILES)
@@ -161,7 +161,7 @@ def image(seen: Seen) -> Finding:
 
 def root(_: Seen) -> Finding:
     """Root, or sudo."""
-    if os.geteuid() == 0:
+    if has_root():
         return finding("root", "good", "yes")
     if shutil.which("sudo"):
         return finding("root", "warn", "no, but sudo exists", "sudo")

@@ -1,5 +1,6 @@
 """Separates Ray's own processes on this machine from those that run a job. Call from inside an actor."""
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,7 +14,7 @@ def ray_processes() -> list[int]:
     its own session.
     """
     me = psutil.Process()
-    raylet = me.parent()
+    raylet = _raylet(me)
     if raylet is None:
         return []
     session = next((word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session-name=")), "")
@@ -22,6 +23,14 @@ def ray_processes() -> list[int]:
         if session and any(session in word for word in process.info["cmdline"] or ()):
             pids.add(process.pid)
     return sorted(pids - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(raylet.children())})
+
+
+def _raylet(worker: psutil.Process) -> psutil.Process | None:
+    """The one that Ray names to its worker, which has another parent where it was started as root."""
+    named = os.environ.get("RAY_RAYLET_PID", "")
+    with suppress(psutil.Error):
+        return psutil.Process(int(named)) if named.isdecimal() else worker.parent()
+    return None
 
 
 def at_work(workers: Iterable[psutil.Process]) -> set[int]:

@@ -26,6 +26,12 @@ def main(argv: list[str] | None = None) -> int:
     """
     _have_streams()
     try:
+        if argv is None and os.geteuid() == 0 and "SUDO_UID" in os.environ:
+            from sparkray.sweep.divided import divided  # noqa: PLC0415 - only under sudo
+
+            status = divided(sys.argv[1:], needing_root=frozenset({*_MEASURING, "doctor"}))
+            if status is not None:
+                return status
         with watched():
             return _run(argv)
     except KeyboardInterrupt:  # while the program was still being imported, or while it reported how it ended

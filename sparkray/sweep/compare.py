@@ -31,6 +31,7 @@ from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.runtimes.linux.root_part import has_root
 from sparkray.stopping import INTERRUPTED
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.options import insecure_option
@@ -194,7 +195,7 @@ def _compare(
 
 def _measure(options: Options, path: Path) -> int:
     """The sweep. As root it is the experiment that is named: variables of the line need not pass through sudo."""
-    if os.geteuid() == 0:
+    if has_root():
         return sweep(options)
     words = ["baseline", "--experiment", str(path), "--results-dir", str(options.results_dir)]
     words += ["--site", options.site] if options.site else []

@@ -1,6 +1,5 @@
 """`baseline`, `quick` and `validate`: the verbs that measure one experiment."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import click
 
 from sparkray.plan import PlannedRun, Study, make_plan, refused
+from sparkray.runtimes.linux.root_part import has_root
 from sparkray.sweep.markdown import export_markdown, markdown_option
 from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
 from sparkray.sweep.start import handed_back
@@ -45,7 +45,7 @@ def quick(markdown_file: Path | None, **arguments: Any) -> int:  # noqa: ANN401
 
 def _measure(options: Options, markdown_file: Path | None) -> int:
     """Carry the experiment out, then export its table where that was asked for. Returns the exit status."""
-    if os.geteuid() == 0:  # others go on through sudo, and may do there what they may not here
+    if has_root():  # others go on through sudo, and may do there what they may not here
         first = build_study(options)
         require_consent(first, given=options.allow_insecure, but=options.trusted)
         if options.fresh or known_dataset(first, options.results_dir) is None:

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -12,6 +12,7 @@ import click
 from sparkray.catalog.weights import cache_folder
 from sparkray.files import give_to
 from sparkray.runtimes.linux.privilege import through_sudo
+from sparkray.runtimes.linux.root_part import Caller, has_root
 from sparkray.stopping import INTERRUPTED
 from sparkray.workflows.options import Options
 
@@ -20,18 +21,22 @@ _OF_ROOT = ("rootfs", "idle")
 
 
 def as_root() -> None:
-    """Continue through sudo where we are not root: a chroot needs it."""
-    if os.geteuid() != 0:
+    """Continue through sudo where we are not root and have no part that is: a chroot needs it."""
+    if not has_root():
         command = through_sudo([sys.executable, "-m", "sparkray.sweep", *sys.argv[1:]], os.environ)
-        click.echo("sparkray: native runs need root; continuing through sudo. Results are handed to you.", err=True)
+        click.echo(
+            "sparkray: native runs need root: their runner is started through sudo, all else stays yours", err=True
+        )
         os.execv(command[0], command)  # noqa: S606 - this very program again, as root
+    if os.geteuid() != 0:
+        with suppress(OSError):  # the runner, as root, would make it root's
+            cache_folder().mkdir(parents=True, exist_ok=True)
 
 
 def caller() -> tuple[int, int] | None:
-    """User and group id of whoever called sudo; None where nobody did."""
-    user, group = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
-    through = os.geteuid() == 0 and user.isdecimal() and group.isdecimal() and int(user) != 0
-    return (int(user), int(group)) if through else None
+    """User and group id of whoever called sudo, where this process is root all the same; None where it is not."""
+    found = Caller.of(os.environ)
+    return (found.uid, found.gid) if found else None
 
 
 @contextmanager
@@ -57,11 +62,16 @@ def handed_back(results_dir: Path, *experiments: str, file: Path | None = None) 
             give_to(folder, *user)
         else:
             give_to(folder, *user, only=lambda name: name not in before or bool(own.fullmatch(name)))
-        cache = cache_folder()
-        if cache.parent.is_dir() and cache.parent.stat().st_uid == user[0]:
-            give_to(cache, *user, only=lambda name: name not in _OF_ROOT)
+        give_cache(*user)
         if file is not None and is_new_file:
             give_to(file.absolute().parent, *user, only=lambda name: name == file.name)
+
+
+def give_cache(user: int, group: int) -> None:
+    """Hand a user what root made in the user's own cache, but for what the native arm needs to be root's."""
+    cache = cache_folder()
+    if cache.parent.is_dir() and cache.parent.stat().st_uid == user:
+        give_to(cache, user, group, only=lambda name: name not in _OF_ROOT)
 
 
 def _names(folder: Path) -> set[str] | None:

@@ -23,7 +23,7 @@ from sparkray.cluster import (
     login_hint,
 )
 from sparkray.errors import DatasetError, HostError, SparkrayError
-from sparkray.execute.recovery import clear_after
+from sparkray.execute.recovery import clear_as_root
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.plan import PlannedRun, Study
 from sparkray.progress import Progress
@@ -101,6 +101,8 @@ class Session:
         LEFT["dataset"] = f"an attempt in {dataset.spool}"
         mode: LockMode = "wait" if self.gave_way else self.options.lock
         if self.runner is None:
+            if self.store is None:
+                dataset.make_folders()  # so that they are the user's where the runner is root
             name = study.experiment.name
             self.runner = self.cluster.runner(self.node, name, mode, say, self.asked.is_set, store=self.store)
             try:
@@ -158,7 +160,7 @@ class Session:
         if self.lost and self.dataset is not None:
             self.lost = False
             # on a cluster other machines' results are being written there
-            clear_after(self.dataset if self.store is None else None, self.progress.say)
+            clear_as_root(self.dataset if self.store is None else None, self.progress.say)
         LEFT.pop("dataset", None)
 
     def give_way(self) -> None:

@@ -23,11 +23,17 @@ from sparkray.errors import RunUnreadyError
 from sparkray.runtimes import Launch
 from sparkray.runtimes.linux.cgroup import Mount, parse_mounts
 from sparkray.runtimes.linux.privilege import need_root
+from sparkray.runtimes.linux.root_part import ask, python_as_root
 
 # cpuacct is a controller of version 1 alone.
 CONTROLLERS = ("memory", "cpu", "cpuacct", "pids")
 _TRIER = Path(__file__).with_name("_isolate.py")
 _TRY_PATIENCE_S = 60.0
+_REFUSED = """
+import json
+from sparkray.runtimes.linux.isolation import refused_layers
+print(json.dumps(refused_layers()))
+"""
 _EMPTY_PATIENCE_S = 5.0
 
 
@@ -152,14 +158,20 @@ def kernel_facts(info: Mapping[str, Any] | None = None, python: str = sys.execut
     Raises:
         PrivilegeError: Root is needed.
     """
-    need_root()
     reported = info or {}
+    refused = json.loads(ask(_REFUSED)) if python_as_root() is not None else refused_layers(python)
     version = 2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1
     return KernelFacts(
         cgroup_version=int(reported["CgroupVersion"]) if reported.get("CgroupVersion") else version,
         storage_driver=reported.get("Driver"),
-        refused={**_tried(python), **_group_refused()},
+        refused=refused,
     )
+
+
+def refused_layers(python: str = sys.executable) -> dict[str, str]:
+    """The layers that this machine refuses, with why. Raises PrivilegeError."""
+    need_root()
+    return {**_tried(python), **_group_refused()}
 
 
 def _tried(python: str) -> dict[str, str]:
