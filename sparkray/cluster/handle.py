@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -109,19 +109,26 @@ class Runner:
         except SparkrayError:
             self._collect(notify)  # the attempt that broke is stored too
             raise
-        self._collect(notify)
-        return cast("Outcome", outcome)
+        refused = self._collect(notify)
+        return _as_stored(cast("Outcome", outcome), refused)
 
     def _call(self, method: str, notify: Notify, *arguments: object) -> object:
         return self._await(getattr(self.actor, method).remote(*arguments), notify, stop_s=_DROP_S)
 
-    def _collect(self, notify: Notify, *, late: bool = False) -> None:
-        """Store what the machine has measured, and acknowledge it. Raises RunnerLostError, StorageError."""
+    def _collect(self, notify: Notify, *, late: bool = False) -> set[str]:
+        """Store what the machine has measured, and acknowledge it. Raises RunnerLostError, StorageError.
+
+        Returns:
+            Files that were set aside.
+        """
+        every: set[str] = set()
         if self.store is None or self.dataset is None:
-            return
+            return every
         while parcel := cast("Parcel", self._await(self.actor.parcel.remote(), notify)):
             refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify)
             self._await(self.actor.acknowledge.remote(list(parcel), refused), notify)
+            every.update(refused)
+        return every
 
     def stop(self) -> None:
         """Ask for the end of what goes on; never waits."""
@@ -189,6 +196,15 @@ class Runner:
             if isinstance(cause, StorageError) and self.store is not None:
                 cause = HostError(cause.message, cause.remedy)  # its own disk, not the driver's
             raise cause from error
+
+
+def _as_stored(outcome: Outcome, refused: set[str]) -> Outcome:
+    """An attempt as the dataset has it: one whose row was set aside does not exist there, and is made again."""
+    row = outcome.row
+    if f"runs/{row['run_id']}-{row['attempt']}.parquet" not in refused:
+        return outcome
+    lost = {**row, "status": "interrupted", "reason": "what its machine sent was set aside"}
+    return replace(outcome, row=lost)
 
 
 def _cause_of(cause: Any) -> SparkrayError:  # noqa: ANN401 - Ray is untyped

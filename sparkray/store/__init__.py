@@ -279,10 +279,24 @@ class Dataset:
         """An attempt's working files, once it is stored."""
         shutil.rmtree(folder, ignore_errors=True)
 
-    def write_progress(self, state: Mapping[str, Any]) -> None:
-        """Write the current progress; failures are ignored."""
-        with suppress(StorageError):
-            write_atomically(self.path / "progress.json", json.dumps(state).encode(), durable=False)
+    def write_progress(self, state: Mapping[str, Any], machine: str = "") -> None:
+        """Write the current progress, and that of one machine of several; failures are ignored."""
+        for name in ("progress.json", *([f"progress-{machine}.json"] if machine else [])):
+            with suppress(StorageError):
+                write_atomically(self.path / name, json.dumps(state).encode(), durable=False)
+
+    def end_progress(self, machine: str) -> None:
+        """A machine of several measures nothing now."""
+        with suppress(OSError):
+            (self.path / f"progress-{machine}.json").unlink(missing_ok=True)
+
+    def progress_of_machines(self) -> dict[str, Mapping[str, Any]]:
+        """The last progress of each machine of several that measures, by name; one that cannot be read is left out."""
+        found = {}
+        for path in sorted(self.path.glob("progress-*.json")):
+            with suppress(DatasetError):
+                found[path.stem.removeprefix("progress-")] = read_document(path, PROGRESS, remedy="")
+        return found
 
     def progress(self) -> Mapping[str, Any] | None:
         """The last progress written; None where there is none that can be read."""

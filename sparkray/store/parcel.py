@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from sparkray.errors import ClusterError, DatasetError
 from sparkray.store import TABLES, Dataset, storage_errors, write_atomically, write_together
+from sparkray.store.reading import wrong_in
 from sparkray.units import MIB, short
 
 # In the order in which they are sent. An attempt exists when its row is there, so that comes last.
@@ -182,7 +183,7 @@ def receive(
         begun: Ids of runs that are under way on other machines.
 
     Returns:
-        Names of those that were set aside.
+        Names of those that were set aside: of late ones, and of attempts of which a file is damaged or foreign.
 
     Raises:
         ClusterError: The machine sent something that is no file of a dataset. Nothing is stored then.
@@ -191,8 +192,12 @@ def receive(
     """
     _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
+    again = bool(aside)
+    for attempt, why in _bad(dataset, parcel, host).items():
+        aside |= {name for name in parcel if _attempt_of(name) == attempt}
+        notify(f"set aside what {host} sent of {attempt}, which is measured again: {why}")
     write_together(_to_write(dataset, parcel, Path(ASIDE, host), aside))
-    if aside:
+    if again:
         notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
     return sorted(aside)
 
@@ -229,6 +234,37 @@ def _is_file(name: str) -> bool:
         return False
     flat = len(rest) == 1 or folder not in (*TABLES, "logs")
     return folder in _FOLDERS and bool(rest) and flat and plain and "\0" not in name
+
+
+def _attempt_of(name: str) -> str:
+    """The attempt that a file of a table or a log is of, with `-late` for a re-validation's; empty for other files."""
+    table, _, file = name.partition("/")
+    return file.rpartition(".")[0] if table in TABLES or table == "logs" else ""
+
+
+def _bad(dataset: Dataset, parcel: Parcel, host: str) -> dict[str, str]:
+    """Attempts of which a file is none of a dataset, and why: what comes from elsewhere is judged like what is read."""
+    found: dict[str, str] = {}
+    for name, content in parcel.items():
+        table, attempt = name.partition("/")[0], _attempt_of(name)
+        if table not in TABLES or content is None or attempt in found:
+            continue
+        why = wrong_in(content, table, TABLES[table], attempt.removesuffix("-late"))
+        if why is None and table == "runs":
+            why = _lost_before(dataset, parcel, f"{attempt}.parquet", host)
+        if why is not None:
+            found[attempt] = f"{name}: {why}"
+    return found
+
+
+def _lost_before(dataset: Dataset, parcel: Parcel, file: str, host: str) -> str | None:
+    """Why a row does not stand whose requests, samples or checks came in an earlier parcel and were set aside."""
+    for table in TABLES:
+        aside = dataset.path / ASIDE / host / table / file
+        is_here = f"{table}/{file}" in parcel or (dataset.path / table / file).is_file()
+        if table != "runs" and aside.is_file() and not is_here:
+            return f"its {table} were set aside"
+    return None
 
 
 def _taken(dataset: Dataset, parcel: Parcel, host: str, begun: Collection[str]) -> set[str]:

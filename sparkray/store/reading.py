@@ -13,12 +13,13 @@ from sparkray.errors import DatasetError
 from sparkray.files import check_regular
 from sparkray.schema import Table, arrow_type
 from sparkray.store.documents import NEVER_NULL, REMOVE, odd_row
-from sparkray.units import reason_of
+from sparkray.units import reason_of, short
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALL = ("runs", "checks")
 """Tables that a sweep reads whole after every block. Their files are never written in place: what was read is kept."""
 _MOST_KEPT = 8192
+_NAME = 80
 _RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
 _Rows = list[dict[str, Any]]
 _Key = tuple[Path, str, tuple[str, ...] | None]
@@ -65,14 +66,8 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _Rows:
     try:
         check_regular(path)
-        file = pq.ParquetFile(path)
-        there = set(file.schema_arrow.names)
-        wanted = [name for name in columns if name in there] if columns is not None else None
-        kinds = {column.name: column.kind for column in known}
-        read = file.read(columns=wanted, use_threads=False)
-        types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
-        fields = [pa.field(name, kind) for name, kind in types.items()]
-        rows = _rows(read.cast(pa.schema(fields)))
+        there, read = _typed(path, known, columns)
+        rows = _rows(read)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
@@ -83,6 +78,41 @@ def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _R
         if (wrong := odd_row(table, row)) is not None:
             raise DatasetError(f"{path} is not a file of the table {table}: {wrong}", REMOVE)
     return rows
+
+
+def _typed(source: Any, known: Table, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
+    """The names of all columns, and those asked for in the types that the table has. Raises what PyArrow raises."""
+    file = pq.ParquetFile(source)
+    there = set(file.schema_arrow.names)
+    wanted = [name for name in columns if name in there] if columns is not None else None
+    kinds = {column.name: column.kind for column in known}
+    read = file.read(columns=wanted, use_threads=False)
+    types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
+    return there, read.cast(pa.schema([pa.field(name, kind) for name, kind in types.items()]))
+
+
+def wrong_in(content: bytes, table: str, known: Table, attempt: str) -> str | None:
+    """What is wrong with a file that another machine sent, judged like one that is read; None where nothing is.
+
+    Args:
+        content: The file.
+        table: The table's name.
+        known: Its columns.
+        attempt: Whose rows it holds: run id, a dash, the attempt's number.
+    """
+    try:
+        there, read = _typed(pa.BufferReader(content), known, None)
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        return f"it cannot be read: {reason_of(error)}"
+    if lacking := [name for name in NEVER_NULL[table] if name not in there]:
+        return f"it has no column {lacking[0]}"
+    if foreign := there - {column.name for column in known}:
+        return f"it has a column {short(min(foreign), _NAME)} that the table has not"
+    keys = read.select(["run_id", "attempt"]).group_by(["run_id", "attempt"]).aggregate([]).to_pylist()
+    if [f"{key['run_id']}-{key['attempt']}" for key in keys] != [attempt] or (table == "runs" and len(read) != 1):
+        return f"its rows are not those of {attempt}"
+    rows = _rows(read) if table in _SMALL else []
+    return next(filter(None, (odd_row(table, row) for row in rows)), None)
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from sparkray.runtimes.linux.owner import Owner, boot_id
 from sparkray.store import Dataset, dataset_at, description
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.options import dataset_options, json_option
@@ -68,7 +69,19 @@ def state_of(dataset: Dataset) -> dict[str, Any]:
         "counts": dict(Counter(row["status"] for row in rows)),
         "decided": _decided(dataset),
         "now": dict(dataset.progress() or {}) if live else None,
+        "machines": _machines(dataset),
         "last": rows[-_LAST:],
+    }
+
+
+def _machines(dataset: Dataset) -> dict[str, dict[str, Any]]:
+    """The run that goes on on each machine of a cluster; none of a driver of this boot that is dead."""
+    return {
+        host: dict(progress)
+        for host, progress in dataset.progress_of_machines().items()
+        if (owner := Owner.parse(str(progress.get("owner")))) is None
+        or owner.boot != boot_id()
+        or owner.is_alive() is not False
     }
 
 

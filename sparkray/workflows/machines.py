@@ -141,6 +141,7 @@ class Machine:
 
     def release(self) -> None:
         """Frees the machine."""
+        self.sweep.dataset.end_progress(self.host)
         self.sweep.session.release()
 
     def ready(self) -> None:

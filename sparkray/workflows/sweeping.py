@@ -13,6 +13,7 @@ from sparkray.cluster.meters import Meters
 from sparkray.config.secrets import masked
 from sparkray.plan import PlannedRun, Study, make_plan, measured
 from sparkray.records import Outcome, Verdict
+from sparkray.runtimes.linux.owner import this_process
 from sparkray.store import Dataset
 from sparkray.timing import Timing
 from sparkray.workflows.blocks import Blocks
@@ -231,5 +232,6 @@ class Sweep:
             "model": planned.model,
             "since": time.time(),
             "eta_s": progress.left_s,
+            "owner": this_process().text,
         }
-        self.dataset.write_progress(state)
+        self.dataset.write_progress(state, self.session.host if self.blocks is not None else "")

@@ -9,12 +9,15 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from builders import experiment, outcome, study
 from rich.console import Console
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.frames import Cell, frames_of_rows
+from sparkray.cluster.handle import _as_stored
 from sparkray.cluster.runner import BenchmarkRunner
 from sparkray.errors import ClusterError
 from sparkray.machine.fingerprint import Machine
@@ -333,6 +336,79 @@ def test_a_machine_can_write_nowhere_else(dataset: Dataset, name: str) -> None:
 def test_a_machine_has_a_plain_name(dataset: Dataset, host: str) -> None:
     with pytest.raises(ClusterError, match="no name of a machine"):
         receive(dataset, {"runs/a.parquet": b"x"}, host, late=True, notify=print)
+
+
+def spoiled(name: str, content: bytes, how: str) -> bytes:
+    """A file of a machine whose disk, memory or version is another."""
+    if how == "cut":
+        return content[:-9]
+    if how == "flipped":
+        return content[:60] + bytes([content[60] ^ 0xFF]) * 40 + content[100:]
+    table = pq.read_table(pa.BufferReader(content))
+    column = "status" if name.startswith("runs/") else "verdict" if name.startswith("checks/") else "attempt"
+    changes = {
+        "of another run": {"run_id": "f" * 16},
+        "null": {"run_id": None},
+        "another word": {column: "fine"},
+        "another type": {"attempt": "one"},
+        "a foreign column": {"colour": "red"},
+    }[how]
+    for key, value in changes.items():
+        array = pa.array([value] * len(table))
+        here = table.column_names.index(key) if key in table.column_names else None
+        table = table.append_column(key, array) if here is None else table.set_column(here, key, array)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("table", "how"),
+    [
+        ("runs", "cut"),
+        ("runs", "null"),
+        ("samples", "flipped"),
+        ("samples", "of another run"),
+        ("checks", "another word"),
+        ("requests", "another type"),
+        ("runs", "a foreign column"),
+    ],
+)
+def test_a_damaged_file_of_another_machine_is_set_aside_with_its_attempt(
+    box: Outbox, dataset: Dataset, table: str, how: str
+) -> None:
+    bad, good = PLAN[:2]
+    for run in (bad, good):
+        write(box.dataset, run, "a")
+    name = f"{table}/{bad.run_id}-1.parquet"
+    parcel = box.parcel()
+    assert {"runs", "requests", "samples", "checks"} <= {one.partition("/")[0] for one in parcel}
+    said: list[str] = []
+    content = parcel[name]
+    assert content is not None
+    first = {**parcel, name: spoiled(name, content, how)}
+    row = f"runs/{bad.run_id}-1.parquet"
+    late = {row: first.pop(row)} if table != "runs" else {}  # a large attempt comes in several parcels
+    refused = receive(dataset, first, "a", late=False, notify=said.append)
+    refused += receive(dataset, late, "a", late=False, notify=said.append)
+    assert {row["run_id"] for row in dataset.read("runs")} == {good.run_id}
+    assert {row, name} <= set(refused)
+    assert not any(good.run_id in one for one in refused)
+    assert f"set aside what a sent of {bad.run_id}-1, which is measured again: {name}: " in said[0]
+    assert (dataset.path / "set-aside" / "a" / name).is_file()
+    for other in ("requests", "samples", "checks"):
+        dataset.read(other)
+    box.acknowledge(list(parcel), refused)
+    assert box.dataset.attempts(bad.run_id) == 0, "the machine makes it again"
+    write(box.dataset, bad, "a")
+    send(box, dataset)
+    assert {row["run_id"] for row in dataset.read("runs")} == {bad.run_id, good.run_id}
+
+
+def test_an_attempt_whose_row_was_set_aside_is_made_again() -> None:
+    made = outcome(PLAN[0].run_id)
+    assert _as_stored(made, {"runs/other-1.parquet"}) is made
+    assert _as_stored(made, {f"runs/{PLAN[0].run_id}-1.parquet"}).status == "interrupted"
 
 
 # ---- the machine as blocking factor ----

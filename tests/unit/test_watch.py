@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from builders import Ended, row
 
 from sparkray.errors import DatasetError
 from sparkray.records import Outcome
+from sparkray.runtimes.linux.owner import this_process
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.status import state_of
@@ -48,6 +50,21 @@ def test_what_goes_on_is_shown_while_an_attempt_is_in_the_spool(tmp_path: Path) 
     assert state_of(dataset)["now"] == NOW
     dataset.write_progress({"run": "nine"})
     assert state_of(dataset)["now"] == {}, "of another shape: nothing is known"
+
+
+def test_the_run_of_every_machine_of_a_cluster_is_shown(command_line: Call, tmp_path: Path) -> None:
+    dataset = stored(tmp_path)
+    me = this_process()
+    for host, owner in {"a": me.text, "b": me.text, "dead": replace(me, started=1).text, "far": "another"}.items():
+        dataset.write_progress({**NOW, "since": time.time() - 75, "owner": owner}, host)
+    (dataset.path / "progress-odd.json").write_text("[]")
+    dataset.end_progress("b")
+    assert list(state_of(dataset)["machines"]) == ["a", "far"]
+    lines = command_line("status", "--results-dir", str(tmp_path)).out.splitlines()
+    assert lines[2].startswith("  now on a: native  Alpha  for 1m1")
+    assert lines[3].startswith("  now on far: native  Alpha  for 1m1")
+    assert "run 9/12, ETA" in lines[3]
+    assert lines[4].split()[0] == "ok"
 
 
 def test_for_people_it_is_a_few_lines(command_line: Call, tmp_path: Path) -> None:
