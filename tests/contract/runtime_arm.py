@@ -17,6 +17,28 @@ from sparkray.runtimes import INSIDE, Exit, Launch, Runtime, Stop, await_end
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"
+# Starts as a Ray actor does, and worse; then starts the launch that lies in the file, and tells what became of it.
+HOSTILE = """
+import importlib, json, os, pickle, resource, signal, sys
+os.setpriority(os.PRIO_PROCESS, 0, 15)
+open("/proc/self/oom_score_adj", "w").write("1000")
+os.umask(0o077)
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
+os.chdir("/proc")
+from sparkray.runtimes import Stop, await_end
+from sparkray.runtimes.linux.readback import effective_state
+name, launch = sys.argv[1], pickle.load(open(sys.argv[2], "rb"))
+with importlib.import_module("sparkray.runtimes." + name).Runtime().start(launch) as running:
+    state = effective_state(running.pid)
+    await_end(running.pid, 30, Stop())
+    code = running.finish().code
+print(json.dumps({"code": code, "state": state}))
+"""
 REPORT = """
 import json, os, resource, sys
 umask = os.umask(0)

@@ -18,7 +18,7 @@ import docker
 import pytest
 from docker.errors import NotFound
 from real_machine import require_root
-from runtime_arm import IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive
+from runtime_arm import HOSTILE, IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.isolation import BY_NAME
@@ -43,30 +43,6 @@ from sparkray.runtimes.linux.readback import effective_state
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 
 INTERPRETERS_OWN = 1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1  # CPython ignores these two for itself
-# Starts as a Ray actor does, and worse; then starts the launch that lies in the file, and tells what became of it.
-HOSTILE = """
-import importlib, json, os, pickle, resource, signal, sys
-os.setpriority(os.PRIO_PROCESS, 0, 15)
-open("/proc/self/oom_score_adj", "w").write("1000")
-os.umask(0o077)
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
-    signal.signal(number, signal.SIG_IGN)
-signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
-os.chdir("/proc")
-from sparkray.runtimes import Stop, await_end
-from sparkray.runtimes.linux.readback import effective_state
-name, launch = sys.argv[1], pickle.load(open(sys.argv[2], "rb"))
-with importlib.import_module("sparkray.runtimes." + name).Runtime().start(launch) as running:
-    state = effective_state(running.pid)
-    await_end(running.pid, 30, Stop())
-    code = running.finish().code
-print(json.dumps({"code": code, "state": state}))
-"""
-
-
 ISOLATED = "isolated"
 """The chroot with every layer of isolation that this machine can add: the same holds for it."""
 
@@ -111,9 +87,8 @@ def test_a_runtime_is_named_as_its_file(arm: Arm) -> None:
     assert arm.runtime.name == arm.name
 
 
-@pytest.mark.parametrize("code", [0, 3, 127, 255])
-def test_an_exit_status_is_passed_on(arm: Arm, code: int) -> None:
-    assert arm.run(arm.launch(*arm.argv(f"raise SystemExit({code})"))) == Exit(code)
+def test_an_exit_status_is_passed_on(arm: Arm) -> None:
+    assert arm.run(arm.launch(*arm.argv("raise SystemExit(255)"))) == Exit(255)
 
 
 @pytest.mark.parametrize(("told", "code"), [(0, 0), (1, 1), (128, 128), (129, -1), (137, -9), (192, -64), (193, 193)])

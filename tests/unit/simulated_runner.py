@@ -14,6 +14,7 @@ from rich.console import Console
 from sparkray.config.docker import DockerOptions
 from sparkray.config.equivalence import signature
 from sparkray.errors import PreflightError
+from sparkray.metrics import BY_NAME
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.search.machines import Companion
 from sparkray.plan import PlannedRun, Study, Treatment
@@ -202,3 +203,15 @@ def options_in(folder: Path, **changes: Any) -> Options:
 def pretending(folder: Path, stack: ExitStack, truth: Truth, *, lives: int | None = None) -> Pretending:
     out = Console(file=StringIO(), width=110)
     return Pretending(options_in(folder), Terminal(out), stack, truth=truth, lives=lives)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "host": "box"}
+    return {
+        **dict.fromkeys(BY_NAME),
+        **known,
+        "docker_command": "docker run",
+        "effective_state": "{}",
+        "output_throughput_tok_s": 100.0,
+        **changes,
+    }

@@ -1,59 +1,26 @@
 """`doctor` of a DGX Spark, over its files, a double of NVML and values: what is well, and each thing that is not."""
 
 import json
-import struct
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import builders
 import pynvml
 import pytest
-from builders import Ended
+from doctor_cases import DOCKER, GIB, NO_NVML, SPARK, by_name, checkpoint, found, site_of
 from gb10_tree import spark_tree
 from support import fake_nvml as fake
 from support.fake_nvml import FakeNvml, gb10, h100
 
-from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions
 from sparkray.config.model import Weights
-from sparkray.config.site import Environment, Site
 from sparkray.errors import HostError
-from sparkray.machine._models import missing
 from sparkray.machine._nvml import read_gpus
-from sparkray.machine.doctor import Finding, examine, look, must_fit, refusals
-from sparkray.machine.finding import DockerFacts, FlagTrial, ImageFacts, Programs, Seen
-from sparkray.machine.fingerprint import Machine, fingerprint, recognised_site, site_for
+from sparkray.machine.doctor import Finding, examine, look
+from sparkray.machine.finding import FlagTrial, Programs, Seen
+from sparkray.machine.fingerprint import Machine, fingerprint, recognised_site
 
-GIB = 2**30
-SPARK_FACTS = {"memory_gib": 121.69, "kernel": "6.17.0-1008-nvidia", "os": "Ubuntu 24.04.4 LTS", "cgroup_version": 2}
-SPARK = Machine("spark", ("NVIDIA GB10",), ("GPU-10",), SPARK_FACTS)
-LAPTOP = Machine("laptop", (), (), {"memory_gib": 16.0, "cgroup_version": 2})
-NO_NVML = FakeNvml(init_error=pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-DOCKER = DockerFacts("29.2.1", "1.53", ("nvidia", "runc"), ImageFacts("sha256:ab", 30 * GIB))
-NO_DOCKER = DockerFacts(problem="no Docker engine answers", remedy="Start the engine")
 PROGRAMS = Programs("CUDA Version        : 13.0\n", "NVIDIA Container Toolkit CLI version 1.19.0\ncommit: abc\n")
-
-
-def site_of(name: str, **changes: Any) -> Site:
-    return replace(Catalog(data_root()).site(name), **changes)
-
-
-def checkpoint(folder: Path, *, shards: int = 2) -> Path:
-    """A whole checkpoint, of a few bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("config.json", "tokenizer.json"):
-        (folder / name).write_text("{}")
-    names = [f"model-{n}-of-{shards}.safetensors" for n in range(1, shards + 1)]
-    for name in names:
-        header = json.dumps(
-            {"__metadata__": {}, "w": {"dtype": "BF16", "shape": [8], "data_offsets": [0, 16]}}
-        ).encode()
-        (folder / name).write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
-    index = {"metadata": {}, "weight_map": {f"layer{n}": name for n, name in enumerate(names)}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return folder
 
 
 @pytest.fixture
@@ -69,21 +36,6 @@ def spark(tmp_path: Path) -> Seen:
         PROGRAMS,
         root=spark_tree(tmp_path / "root"),
     )
-
-
-def by_name(seen: Seen) -> dict[str, Finding]:
-    findings = examine(seen)
-    assert len({finding.name for finding in findings}) == len(findings)
-    for finding in findings:
-        assert finding.value
-        assert finding.why
-        assert finding.state in ("good", "info") or finding.remedy, finding
-    return {finding.name: finding for finding in findings}
-
-
-def found(seen: Seen, name: str) -> tuple[str, str]:
-    finding = by_name(seen)[name]
-    return finding.state, finding.value
 
 
 def with_gpu(seen: Seen, *devices: fake.FakeDevice) -> Seen:
@@ -316,122 +268,6 @@ def test_a_discrete_gpu_has_its_own_memory(spark: Seen) -> None:
     assert "dgx os" not in told
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-@pytest.mark.parametrize(
-    ("damage", "lacking"),
-    [
-        (lambda _: None, []),
-        (lambda f: (f / "config.json").unlink(), ["config.json"]),
-        (lambda f: (f / "tokenizer.json").unlink(), ["tokenizer"]),
-        (lambda f: (f / "model-2-of-2.safetensors").unlink(), ["model-2-of-2.safetensors"]),
-        (lambda f: (f / "model-2-of-2.safetensors").write_bytes(b""), ["model-2-of-2.safetensors (empty)"]),
-        (lambda f: cut(f / "model-1-of-2.safetensors"), ["model-1-of-2.safetensors (0.00 of 0.00 GiB)"]),
-        (
-            lambda f: (f / "model-1-of-2.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
-            ["model-1-of-2.safetensors (a Git LFS pointer)"],
-        ),
-        (
-            lambda f: (f / "model-1-of-2.safetensors").write_text("<html>not found</html>"),
-            ["model-1-of-2.safetensors (no safetensors header)"],
-        ),
-        (
-            lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": '),
-            ["model.safetensors.index.json (unreadable)"],
-        ),
-        (lambda f: [p.unlink() for p in f.glob("model*")], ["weights"]),
-    ],
-)
-def test_what_a_checkpoint_lacks_is_named(tmp_path: Path, damage: Callable[[Path], object], lacking: list[str]) -> None:
-    folder = checkpoint(tmp_path / "m")
-    damage(folder)
-    assert missing(folder) == lacking
-
-
-def test_one_whole_set_of_weights_is_enough(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path / "m")
-    (folder / "pytorch_model.bin.index.json").write_text('{"weight_map": {"a": "pytorch_model-1.bin"}}')
-    assert missing(folder) == []
-    for path in folder.glob("model*"):
-        path.unlink()
-    assert missing(folder) == ["pytorch_model-1.bin"]
-    (folder / "pytorch_model-1.bin").write_bytes(b"x")
-    assert missing(folder) == []
-
-
-def test_a_double_needs_no_weights(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    assert missing(tmp_path, weights=False) == []
-
-
-def test_a_simulated_site_asks_for_no_gpu() -> None:
-    site = site_of("dgx-spark", simulated=True, image="double", models_root="double")
-    seen = look(site, Catalog(data_root()).select(("all",)), machine=LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
-    told = by_name(seen)
-    assert not {"driver", "cuda", "gpu", "gpu access", "dgx os", "sm clock"} & set(told)
-    assert told["site"] == Finding("site", "good", "dgx-spark, simulated", told["site"].why)
-    assert told["model Mixtral-8x7B"].state == "info"  # it fits the memory of the site, not this machine's
-    assert told["model Qwen2.5-72B"].state == "warn"
-    must_fit(site, LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
-
-
-def test_a_site_without_a_gpu_needs_docker_alone() -> None:
-    must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
-    with pytest.raises(HostError, match=r"docker: no Docker engine answers \(Start the engine\)"):
-        must_fit(site_of("cpu"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER)
-
-
-def test_a_machine_that_is_no_spark_is_refused_with_every_reason(tmp_path: Path) -> None:
-    with pytest.raises(HostError) as caught:
-        must_fit(site_of("dgx-spark"), LAPTOP, nvml=NO_NVML, docker=lambda _: NO_DOCKER, root=tmp_path)
-    assert caught.value.exit_status == 3
-    for said in (
-        "site: dgx-spark asked for, this machine is cpu",
-        "driver: none",
-        "gpu: none",
-        "docker: no Docker engine answers (Start the engine)",
-        "docker pull",
-    ):
-        assert said in caught.value.message
-    assert "doctor --site dgx-spark" in caught.value.remedy
-
-
-def test_a_machine_that_is_one_is_let_through() -> None:
-    must_fit(site_of("dgx-spark"), SPARK, nvml=FakeNvml([gb10()]), docker=lambda _: DOCKER)
-
-
-def test_a_site_that_inherits_the_spark_is_one() -> None:
-    options = {"container_baseline": Environment(DockerOptions(gpus="all"))}
-    site = replace(builders.site(environments=options), name="mine", inherits="dgx-spark")
-    box = Machine("box", ("NVIDIA H100 80GB HBM3",), ("GPU-100",), {})
-    with pytest.raises(HostError, match="mine asked for, this machine is discrete-gpu"):
-        must_fit(site, box, nvml=FakeNvml([h100()]), docker=lambda _: DOCKER)
-
-
-def test_only_what_stops_is_a_refusal() -> None:
-    findings = [
-        Finding("a", "stop", "v", "w", "r"),
-        Finding("b", "warn", "v", "w", "r"),
-        Finding("c", "stop", "v", "w"),
-    ]
-    assert refusals(findings) == ["a: v (r)", "c: v"]
-
-
-def test_the_command_names_each_thing_that_this_machine_lacks(command_line: Callable[..., Ended]) -> None:
-    if fingerprint().gpus:
-        pytest.skip("this machine lacks less")
-    done = command_line("doctor", "--site", "dgx-spark", "--json")
-    assert done.status == 1
-    states = {finding["name"]: finding["state"] for finding in json.loads(done.out)["findings"]}
-    stops = {name for name, state in states.items() if state == "stop"}
-    assert stops >= {"site", "driver", "cuda", "gpu", "gpu access", "image", "models"}
-    seen_not = {"dgx os", "gpu processes", "gpu temperature", "sm clock", "throttling"}
-    assert {states[name] for name in seen_not} == {"warn"}
-    assert len([name for name in states if name.startswith("model ")]) == 10
-
-
 def test_what_a_gpu_does_not_report_is_unknown_and_never_zero_or_none(spark: Seen) -> None:
     silent = dict.fromkeys(
         (fake.UTILIZATION, fake.PROCESSES, fake.TEMPERATURE, fake.EVENT_REASONS, fake.THROTTLE_REASONS),
@@ -513,24 +349,3 @@ def test_heat_is_judged_against_the_limit_of_the_site(spark: Seen) -> None:
     assert found(with_gpu(spark, gb10(temp_c=52)), "gpu temperature")[0] == "warn"
     asked = replace(with_gpu(spark, gb10(temp_c=52)), start_below_c=55.0)  # by the experiment, whatever the site says
     assert found(asked, "gpu temperature")[0] == "good"
-
-
-def test_a_site_that_inherits_changes_single_keys_of_the_protocol(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text("name: mine\ninherits: discrete-gpu\ndescription: d\nprotocol: {page_cache: leave}\n")
-    assert Catalog(data_root()).site(str(file)).protocol == {"start_below_c": 60, "page_cache": "leave"}
-
-
-@pytest.mark.parametrize("name", ["NVIDIA GB100", "NVIDIA GB102"])
-def test_a_gpu_whose_name_begins_like_the_sparks_is_another(name: str) -> None:
-    assert site_for((name,)) == "discrete-gpu"
-
-
-def test_a_discrete_gpu_with_vllm_beside_it_is_measured_with_vllm():
-    def named(gpus, program):
-        machine = Machine("h", gpus, (), {})
-        return recognised_site(machine, lambda name: f"/usr/bin/{name}" if name == program else None)
-
-    assert named(("NVIDIA H200",), "vllm") == "discrete-gpu-vllm"
-    assert named(("NVIDIA H200",), "other") == "discrete-gpu"
-    assert [named(("NVIDIA GB10",), "vllm"), named((), "vllm")] == ["dgx-spark", "cpu"]

@@ -1,9 +1,8 @@
-"""The parts of an optimisation apart: its plan, blocks of the search, hypotheses, the file, facts of a host, the options."""
+"""The parts of an optimisation apart: blocks of the search, which rows count, the file, facts of a host, advice."""
 
-import json
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,160 +10,28 @@ from typing import Any
 import pytest
 from builders import Ended
 from rich.console import Console
-from simulated_runner import NOTHING, Truth, context_in, context_of_two, options_in, pretending
+from simulated_runner import NOTHING, Truth, context_in, context_of_two, options_in, pretending, row
 
-from sparkray.analysis.optimized import Confirmation, Confirmed, Effect, Level
+from sparkray.analysis.optimized import Effect, Level
 from sparkray.catalog import Catalog, data_root
-from sparkray.config.boundary import parse
 from sparkray.config.docker import DockerOptions
-from sparkray.config.experiment import Experiment, Hypothesis
 from sparkray.config.site import Environment
 from sparkray.errors import ConfigError, HostError, InputError
 from sparkray.machine.capabilities import host_facts, lacking, security_of
 from sparkray.machine.fingerprint import Machine
-from sparkray.metrics import BY_NAME
-from sparkray.optimize.context import OptimizationContext, OptimizationRequest, changed_words
-from sparkray.optimize.hypotheses import Evidence, judge_hypotheses
+from sparkray.optimize.context import OptimizationContext, changed_words
 from sparkray.optimize.rows import Rows, must_run, rows_of
 from sparkray.optimize.screen import advice_of
 from sparkray.optimize.search import feasible_space
 from sparkray.optimize.search.stage import dataset_of, feasible_space_of, plan_of, result_of, study_name
 from sparkray.plan import Treatment, make_plan
 from sparkray.sweep.show import Display
-from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.optimized_file import read_environment, with_environment, write_environment
 from sparkray.workflows.options import build_study
 from sparkray.workflows.study_runner import SessionRunner
 
 Call = Callable[..., Ended]
 DISPLAY = Display(Console(file=StringIO()), 0, 0)
-SPARK = ("plan", "--experiment", "phase2b", "--site", "dgx-spark")
-
-
-def spark_plan(command_line: Call, *words: str) -> dict[str, Any]:
-    done = command_line(*SPARK, *words, "--json")
-    assert (done.status, done.err) == (0, "")
-    document: dict[str, Any] = json.loads(done.out)
-    return document
-
-
-def test_the_plan_of_phase_2b_says_of_each_level_what_is_done_and_why(command_line: Call) -> None:
-    document = spark_plan(command_line)
-    levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
-    space = Catalog(data_root()).space("dgx-spark")
-    assert list(levels) == [f"{factor.name}={level}" for factor in space.factors for level in factor.levels]
-    assert levels["shm_size=32g"]["done"] == "search only"
-    assert "--shm-size cannot act under --ipc=host" in levels["shm_size=32g"]["reason"]
-    assert levels["network=host"]["reason"].startswith("it can act only under a serve workload")
-    assert levels["privileged=yes"]["reason"].endswith("requires --allow-insecure")
-    assert levels["cpuset=performance"]["flags"] == "--cpuset-cpus=5-9,15-19"
-    assert all(one["reason"] for one in levels.values() if one["done"] != "screen")
-
-
-def test_a_stage_that_is_left_out_is_neither_planned_nor_counted(command_line: Call) -> None:
-    document = spark_plan(command_line, "--skip", "screen", "--skip", "attribution")
-    stages = {one["stage"]: one for one in document["stages"]}
-    assert "attribute" not in stages
-    assert not [one for one in document["levels"] if one["done"] == "screen"]
-    assert stages["screen"]["runs"] == 2 * 10 * 3  # native and the baseline, whose noise the search needs
-
-
-def test_its_runs_and_hours_are_the_sums_of_its_stages(command_line: Call) -> None:
-    document = spark_plan(command_line)
-    stages = {one["stage"]: one for one in document["stages"]}
-    screened = sum(one["done"] == "screen" for one in document["levels"])
-    assert list(stages) == ["screen", "search", "confirm", "attribute"]
-    assert stages["screen"]["runs"] == (screened + 2) * 10 * 3
-    assert stages["search"]["runs"] == 3 * (20 + 3 + 4 + 1), (
-        "trials, blocks, finalists and their block, on three models"
-    )
-    assert stages["confirm"]["runs"] == 5 * 30 * 3
-    assert stages["attribute"]["runs"] == len(document["attribution"]["environments"]) * 10 * 3
-    assert document["runs"] == sum(one["runs"] for one in stages.values())
-    for kind in ("adaptive", "fixed"):
-        assert document["hours"][kind] == pytest.approx(sum(one["hours"][kind] for one in stages.values()), abs=0.05)
-    assert document["hours"]["fixed"] > document["hours"]["adaptive"] > 0
-
-
-def test_fewer_runs_and_models_cost_less_in_proportion(command_line: Call) -> None:
-    document = spark_plan(command_line, "--runs", "4", "--models", "Qwen2-1.5B")
-    stages = {one["stage"]: one for one in document["stages"]}
-    assert stages["confirm"]["runs"] == 5 * 12
-    assert stages["screen"]["blocks"] == stages["attribute"]["blocks"] == 4
-
-
-def test_the_plan_is_of_what_optimize_would_be_asked(command_line: Call) -> None:
-    document = spark_plan(command_line, "--trials", "12", "--confirm-runs", "6", "--allow-insecure")
-    stages = {one["stage"]: one for one in document["stages"]}
-    assert stages["search"]["runs"] == 3 * (12 + 2 + 4 + 1)
-    assert stages["confirm"]["runs"] == 5 * 6 * 3
-    levels = {f"{one['factor']}={one['level']}": one for one in document["levels"]}
-    assert (levels["privileged=yes"]["done"], levels["privileged=yes"]["security"]) == ("screen", "dangerous")
-    safe = spark_plan(command_line, "--security", "none")
-    assert all(one["done"] == "excluded" for one in safe["levels"] if one["security"] != "none")
-    assert safe["stages"][0]["hours"]["adaptive"] < document["stages"][0]["hours"]["adaptive"]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            (*SPARK, "--security", "none", "--allow-insecure"),
-            "--security none and --allow-insecure contradict each other",
-        ),
-        (
-            ("plan", "--site", "cpu", "--confirm-runs", "6"),
-            "--confirm-runs: experiment local is no optimisation",
-        ),
-    ],
-)
-def test_what_a_plan_cannot_follow_is_refused(command_line: Call, words: tuple[str, ...], said: str) -> None:
-    done = command_line(*words)
-    assert done.status == 2
-    assert said in done.err
-
-
-def test_for_people_each_level_has_a_line_and_the_sum_stands_beside_what_was_expected(command_line: Call) -> None:
-    lines = command_line(*SPARK).out.splitlines()
-    [privileged] = [line for line in lines if "privileged=yes" in line]
-    assert privileged.split()[0] == "exclude"
-    assert "[dangerous]" in privileged
-    assert lines[-2].endswith("; phase2b as a whole was expected to take 20 h")
-    assert lines[-1] == "Nothing was started."
-
-
-def test_hours_are_expected_where_the_experiment_states_them_and_nowhere_else(command_line: Call) -> None:
-    plan = ("plan", "--site", "dgx-spark", "--models", "Qwen2-1.5B", "--runs", "1", "--experiment")
-    assert "; phase2a as a whole was expected to take 80 h; nothing was started." in command_line(*plan, "phase2a").out
-    assert "expected to take" not in command_line(*plan, "phase2d").out
-    own = command_line(*plan, "phase2d", "--set", "experiment.expected_hours=2.5")
-    assert "; phase2d as a whole was expected to take 2.5 h" in own.out
-
-
-def test_a_plan_with_fewer_blocks_to_confirm_says_what_that_costs(command_line: Call) -> None:
-    [said] = [line for line in command_line(*SPARK, "--runs", "4").out.splitlines() if "the confirmation has" in line]
-    assert said.startswith("the confirmation has 12 blocks a model, not 30: a gain beyond the margin")
-    assert "1.7 times as large to be shown (--confirm-runs 30)" in said
-    assert "the confirmation has" not in command_line(*SPARK).out
-
-
-def test_of_a_site_without_a_space_the_remedy_is_reported(tmp_path: Path) -> None:
-    options = replace(options_in(tmp_path), settings=('site.space=""',))
-    with pytest.raises(InputError, match="site cpu names no space"):
-        optimization_context(options, OptimizationRequest(), measuring=False)
-
-
-def test_an_experiment_without_a_margin_has_nothing_to_optimise(tmp_path: Path) -> None:
-    options = replace(options_in(tmp_path), settings=("experiment.margins={}",))
-    with pytest.raises(InputError, match="no primary metric with a margin"):
-        optimization_context(options, OptimizationRequest(), measuring=False)
-
-
-def test_a_space_with_a_wrong_option_is_refused_with_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "bad.yaml"
-    path.write_text("name: bad\ndescription: x\nfactors:\n  - {name: a, levels: {x: {shm_siz: 1g}}, why: y}\n")
-    with pytest.raises(ConfigError, match=r"bad\.yaml.*shm_siz.*did you mean 'shm_size'"):
-        Catalog(data_root()).space(str(path))
 
 
 def test_a_treatment_may_give_up_what_the_baseline_may_as_far_as_it_is_the_same(tmp_path: Path) -> None:
@@ -236,18 +103,6 @@ def test_other_models_are_another_study(tmp_path: Path) -> None:
         assert study_named(measuring, two) != study_named(measuring, context)
         assert dataset_of(two, measuring) != dataset_of(context, measuring)
         assert study_named(measuring, two, models=["SmolLM2-135M"]) != study_named(measuring, two)
-
-
-def row(**changes: Any) -> dict[str, Any]:
-    known = {"run_id": "r", "attempt": 1, "status": "ok", "reason": None, "host": "box"}
-    return {
-        **dict.fromkeys(BY_NAME),
-        **known,
-        "docker_command": "docker run",
-        "effective_state": "{}",
-        "output_throughput_tok_s": 100.0,
-        **changes,
-    }
 
 
 def test_a_result_is_turned_so_that_higher_is_better_and_bounds_memory(tmp_path: Path) -> None:
@@ -372,164 +227,6 @@ def test_an_arm_that_all_is_compared_with_must_run_on_every_model_that_was_tried
         must_run(Rows([*small, *arm("native", "ff", "large")]), "native", tmp_path, ("small", "large"))
     with pytest.raises(HostError, match="no run of native is ok"):
         must_run(Rows(arm("native", "uu", "large")), "native", tmp_path, ("small", "large"))
-
-
-def level(factor: str, label: str, state: Any = "measured", reason: str | None = None, **effect: Any) -> Level:
-    name = f"container:{factor}={label}"
-    made = Effect(name, "container_baseline", "output_throughput_tok_s", 4, **effect) if effect else None
-    return Level(factor, label, name, "", "none", "", state, reason, made, "")
-
-
-def three_arms(environment: str, removed: float, overhead: float = 10.0, noise: float = 0.05) -> Rows:
-    """Throughputs of native, baseline, and one that takes a share of the overhead away."""
-    values = {"native": 100.0, "container_baseline": 100.0 - overhead, environment: 100.0 - overhead * (1 - removed)}
-    wiggle = [0.4, -1.0, 0.9, -0.3]
-    return Rows(
-        [
-            row(run_id=f"{name}{n}", environment=name, model="M", block=n, attempt=1)
-            | {"output_throughput_tok_s": value + noise * wiggle[(n + place) % 4] + n}
-            for place, (name, value) in enumerate(values.items())
-            for n in range(4)
-        ]
-    )
-
-
-def judged(levels: tuple[Level, ...], rows: Rows, name: str, **more: Any) -> Any:
-    evidence = Evidence(levels, rows, more.get("confirmation"), more.get("confirmed"))
-    experiment = more.get("experiment") or Catalog(data_root()).experiment("phase2b")
-    return next(one for one in judge_hypotheses(experiment, evidence) if one.name == name)
-
-
-SHM = level("shm_size", "32g")
-
-
-@pytest.mark.parametrize(("removed", "verdict"), [(0.4, "supported"), (0.05, "contradicted"), (0.5, "undecided")])
-def test_the_share_that_shm_removes_is_held_against_what_was_expected(removed: float, verdict: str) -> None:
-    found = judged((SHM,), three_arms(SHM.environment, removed), "shm-32g")
-    assert found.judged == verdict
-    assert f"{100 * removed:.0f} % removed" in found.seen
-
-
-def test_without_an_overhead_no_share_of_it_is_claimed() -> None:
-    found = judged((SHM,), three_arms(SHM.environment, 0.4, overhead=0.0), "shm-32g")
-    assert found.judged == "cannot be judged"
-    assert found.reason == (
-        "cannot be judged here, because no overhead of the baseline is shown that anything could be removed of"
-    )
-
-
-def test_a_level_that_was_not_measured_is_the_reason() -> None:
-    excluded = level("shm_size", "32g", "search only", "--shm-size cannot act under --ipc=host")
-    found = judged((excluded,), Rows([]), "shm-32g")
-    assert found.reason == "cannot be judged here, because --shm-size cannot act under --ipc=host"
-
-
-PINNED = {"ratio": 1.001, "gain_pct": 0.1, "gain_low_pct": -0.1, "gain_high_pct": 0.3}
-
-
-@pytest.mark.parametrize(
-    ("spread", "verdict", "said"),
-    [
-        ((0.4, 0.2, 0.8), "equivalent", "supported"),
-        ((1.9, 1.2, 3.0), "equivalent", "contradicted"),
-        ((0.4, 0.2, 0.8), "different", "contradicted"),
-        ((0.9, 0.5, 1.6), "equivalent", "undecided"),
-        ((0.4, 0.2, 0.8), "undecided", "undecided"),
-    ],
-)
-def test_pinning_is_judged_by_spread_and_mean(spread: tuple[float, float, float], verdict: str, said: str) -> None:
-    sd = dict(zip(("sd_ratio", "sd_low", "sd_high"), spread, strict=True))
-    found = judged((level("cpuset", "performance", **PINNED, **sd, verdict=verdict),), Rows([]), "cpu-pinning")
-    assert found.judged == said
-
-
-def test_the_combination_is_judged_by_the_confirmation() -> None:
-    name = "container:combined-x"
-    made = Effect(name, "container_baseline", "output_throughput_tok_s", 4, gain_pct=7.0)
-    one = Confirmed(name, "", {}, "none", "", 1.0, made, 0.001, made, made, wins=True, reason=None)
-    told = Confirmation(4, made, (one,), name, "")
-    found = judged((), Rows([]), "combination", confirmation=told, confirmed=three_arms(name, 0.7))
-    assert found.judged == "supported"
-    assert judged((), Rows([]), "combination").judged == "cannot be judged"
-    assert (found.stage, found.source) == ("confirm", "the study before sparkray")
-
-
-def own_experiment(**hypothesis: Any) -> Experiment:
-    """Another experiment with a hypothesis of its own, as a user's file states it."""
-    stated = {"name": "mine", "claim": "what I expect", "kind": "removes_overhead"} | hypothesis
-    return Catalog(data_root()).experiment("local-optimize", {"hypotheses": [stated]})
-
-
-def test_an_experiment_is_judged_by_its_own_hypothesis() -> None:
-    init = level("init", "yes")
-    rows = three_arms(init.environment, 0.4)
-    for low, high, verdict in ((20, 60, "supported"), (70, 90, "contradicted"), (40, 90, "undecided")):
-        mine = own_experiment(level="init=yes", low_pct=low, high_pct=high, source="my notes")
-        found = judged((SHM, init), rows, "mine", experiment=mine)
-        assert (found.claim, found.judged, found.source, found.stage) == (
-            "what I expect",
-            verdict,
-            "my notes",
-            "screen",
-        )
-        assert "40 % removed" in found.seen
-
-
-def test_a_hypothesis_may_be_of_another_metric_than_the_optimised_one() -> None:
-    init = level("init", "yes", **PINNED, sd_ratio=0.4, sd_low=0.2, sd_high=0.8, verdict="equivalent")
-    spread = {"kind": "lowers_sd_not_mean", "level": "init=yes"}
-    rows = Rows(
-        [
-            row(run_id=f"{name}{n}", environment=name, model="M", block=n, attempt=1)
-            | {"latency_mean_ms": 100.0 + scale * wiggle}
-            for name, scale in (("container_baseline", 0.1), (init.environment, 2.0))
-            for n, wiggle in enumerate([0.4, -1.0, 0.9, -0.3, 0.7, -0.6, 0.2, -0.2])
-        ]
-    )
-    assert judged((init,), rows, "mine", experiment=own_experiment(**spread)).judged == "supported"
-    found = judged((init,), rows, "mine", experiment=own_experiment(**spread, metric="latency_mean_ms"))
-    assert (found.judged, found.reason.split(",")[0]) == ("contradicted", "the deviation is higher")
-    found = judged((init,), rows, "mine", experiment=own_experiment(**spread, metric="ttft_mean_ms"))
-    assert found.reason == "cannot be judged here, because the experiment has no margin for ttft_mean_ms"
-
-
-def test_an_experiment_without_hypotheses_has_none_judged() -> None:
-    plain = Catalog(data_root()).experiment("local-optimize")
-    assert judge_hypotheses(plain, Evidence((SHM,), three_arms(SHM.environment, 0.4))) == ()
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        (
-            {"low_pct": 50, "high_pct": 30},
-            "low_pct 50.0 and high_pct 30.0 of mine must both be given, the lower one first",
-        ),
-        ({"low_pct": 50}, "high_pct None of mine must both be given"),
-        ({"kind": "lowers_sd_not_mean", "low_pct": 5}, "low_pct and high_pct of mine belong to removes_overhead"),
-        ({"kind": "lowers_sd_not_mean", "level": "init"}, "level 'init' of mine must be FACTOR=LEVEL"),
-        ({"kind": "raises"}, "kind = 'raises'"),
-        ({"kind": "lowers_sd_not_mean", "levl": "init=yes"}, "did you mean 'level'"),
-    ],
-)
-def test_a_hypothesis_that_contradicts_itself_is_refused(change: dict[str, Any], why: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        own_experiment(**change)
-    assert why in str(refused.value)
-
-
-def test_two_hypotheses_of_one_name_are_refused() -> None:
-    one = Hypothesis("mine", "what I expect", "lowers_sd_not_mean")
-    with pytest.raises(ValueError, match=r"hypotheses: one name stands twice \(mine, mine\)"):
-        replace(own_experiment(kind="lowers_sd_not_mean"), hypotheses=(one, one))
-
-
-def test_an_experiment_stored_before_there_were_hypotheses_reads() -> None:
-    stored = json.loads(json.dumps(asdict(Catalog(data_root()).experiment("phase2b"))))
-    older = {key: value for key, value in stored.items() if key not in ("hypotheses", "expected_hours")}
-    found = parse(Experiment, older, "experiment.json")
-    assert (found.hypotheses, found.expected_hours) == ((), None)
-    assert parse(Experiment, stored, "experiment.json").hypotheses[0].low_pct == 30
 
 
 OPTIMISED = Environment(DockerOptions(ipc="private", security_opt=("seccomp=unconfined",)), ())
