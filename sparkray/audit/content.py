@@ -164,6 +164,8 @@ def _line(text: str) -> Mapping[str, Any] | None:
 
 def _inserted(text: str) -> Iterator[Row]:
     """Rows of SQL text: `INSERT INTO t (a, b) VALUES ('1', 'x');`."""
+    if "(" not in text:
+        return
     for statement in _INSERT.finditer(text):
         names = [name.strip().strip('"`') for name in statement[1].split(",")]
         for group in _VALUES.finditer(statement[2]):
@@ -176,6 +178,8 @@ def _markdown(text: str) -> list[Row]:
 
     A row has the heading above its table under `group`, and the `build: ...` that llama-bench prints below it.
     """
+    if "|" not in text:
+        return []
     lines, rows = text.splitlines(), list[dict[str, Any]]()
     header: list[str] | None = None
     heading, built = "", 0
@@ -208,7 +212,7 @@ def _separated(text: str) -> list[Row]:
     comments = [line for line in lines[:_SAMPLE] if line.startswith("#")]
     rest = "".join(line for line in lines if not line.startswith("#"))
     separator, fields = _dialect(rest)
-    cells = [row for row in csv.reader(io.StringIO(rest), delimiter=separator) if any(cell.strip() for cell in row)]
+    cells = [row for row in csv.reader(io.StringIO(rest), delimiter=separator) if any(map(str.strip, row))]
     if fields < 2:  # noqa: PLR2004 - a single column
         return [] if len(cells) < 2 or any(len(row) > 1 for row in cells) else _named(cells[0], cells[1:])  # noqa: PLR2004
     while cells and len(cells[0]) < fields and _is_title(cells):
@@ -273,7 +277,10 @@ def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Row]:
         plain = name or f"column {index}"
         seen[plain] += 1
         names.append(plain if seen[plain] == 1 else f"{plain} {seen[plain]}")
-    columns = [[row[index].strip() if index < len(row) else None for row in cells] for index in range(len(names))]
+    if all(len(row) == len(names) for row in cells):
+        columns: list[list[str | None]] = [list(map(str.strip, column)) for column in zip(*cells, strict=True)]
+    else:
+        columns = [[row[index].strip() if index < len(row) else None for row in cells] for index in range(len(names))]
     if decimal_comma(columns):
         columns = [_with_points(column) for column in columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from itertools import chain
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from sparkray.audit.wordlists import word_list
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template
 
 Gravity = Literal["fatal", "grave", "note"]
 GRAVITIES: tuple[Gravity, ...] = ("fatal", "grave", "note")
@@ -29,10 +33,10 @@ class _Worded:
         """A text of the code; each of `items` is worded first where the code has a text for an `item`."""
         texts, values = _texts()[self.code], dict(self.values)
         if "item" in texts:
-            worded = [texts["item"].render(item) for item in values["items"][:_MOST_ITEMS]]
+            worded = [_template(texts["item"]).render(item) for item in values["items"][:_MOST_ITEMS]]
             more = len(values["items"]) - len(worded)
             values["items"] = [*worded, *([f"and {more} more"] if more else [])]
-        return str(texts[part].render(values))
+        return _template(texts[part]).render(values)
 
     @property
     def subject(self) -> str:
@@ -204,15 +208,22 @@ def shortened(texts: Sequence[str], most: int = _MOST_ITEMS, between: str = ", "
 
 
 @cache
-def _texts() -> Mapping[str, Mapping[str, Any]]:
-    """Compiled texts by code."""
-    import yaml  # noqa: PLC0415 - only a finding needs words
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
+def _texts() -> Mapping[str, Mapping[str, str]]:
+    """Texts by code."""
+    return word_list("texts.yaml")
+
+
+@cache
+def _template(text: str) -> "Template":
+    """A compiled text: those that are shown, since compiling all takes half a second."""
+    return _environment().from_string(text.strip())
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only a finding needs words
 
     made = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 - plain text; pages escape it
     made.filters["num"] = format
     made.filters["listed"] = shortened
-    source = yaml.safe_load((files(__package__) / "texts.yaml").read_text("utf-8"))
-    return {
-        code: {part: made.from_string(text.strip()) for part, text in parts.items()} for code, parts in source.items()
-    }
+    return made

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import product
 from typing import Any
 
 from sparkray.audit import statuses, values
 from sparkray.audit.quantities import unit_of
+from sparkray.audit.wordlists import word_list
 
 _UNIT = re.compile(r"\s*(?:[(\[]\s*([^)\]]+?)\s*[)\]]|,\s*(\S.*?))\s*$")
 _RATE_BEHIND = re.compile(r"\s+([a-z]+/s(?:ec(?:ond)?)?|tps)\s*$", re.IGNORECASE)
@@ -118,9 +118,7 @@ _FITS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
 @cache
 def _aliases() -> Mapping[str, Mapping[str, str]]:
     """Sparkray's names by those of others: `any` column, and `rates`, which are known by a unit of tokens beside them."""
-    import yaml  # noqa: PLC0415 - only a table needs it
-
-    source = yaml.safe_load((files(__package__) / "aliases.yaml").read_text("utf-8"))
+    source = word_list("aliases.yaml")
     statistics = {f"{quantity}_{ours}_ms": quantity for quantity in source["times"] for ours in source["statistics"]}
     named = {alias: ours for ours, listed in source["columns"].items() for alias in (ours, *listed)}
     return {

@@ -92,9 +92,9 @@ def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False
         cells: As the file has them.
         decimal_comma: Whether other columns of the file write decimals with a comma.
     """
-    plain = None if decimal_comma else _plain_numbers(cells)
+    plain = None if decimal_comma else plain_numbers(cells)
     if plain is not None:
-        return Numbers(plain)
+        return Numbers([*plain])
     strings = [cell for cell in cells if isinstance(cell, str) and not cell.isdecimal()]
     comma = _decimal_comma(strings, by_default=decimal_comma)
     in_per_cent = any(cell.rstrip().endswith("%") for cell in strings)
@@ -117,15 +117,19 @@ def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False
     return Numbers(read, lost, example, spread)
 
 
-def _plain_numbers(cells: Sequence[Any]) -> list[float | None] | None:
+def plain_numbers(cells: Sequence[Any]) -> list[float] | None:
     """Numbers of a column that has nothing else, which most have: a cell at a time is slow for long tables."""
     try:
         read = np.fromiter(map(float, cells), float, len(cells))
     except (TypeError, ValueError, OverflowError):
         return None
     finite = bool(np.all(np.abs(read) < values.GREATEST))  # NaN is not below either
-    odd = any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells)
-    return read.tolist() if finite and not odd else None
+    try:
+        odd = "_" in "".join(cells)
+    except TypeError:  # not text alone
+        odd = any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells)
+    numbers: list[float] = read.tolist()
+    return numbers if finite and not odd else None
 
 
 def decimal_comma(columns: Sequence[Sequence[Any]]) -> bool:

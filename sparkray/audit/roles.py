@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import polars as pl
 
 from sparkray.audit.names import plain
 from sparkray.audit.results import Results, Role
+from sparkray.audit.wordlists import word_list
 from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME
 
@@ -205,7 +205,7 @@ def candidates(results: Results) -> Iterator[str]:
 @cache
 def _patterns() -> tuple[_Pattern, ...]:
     """Roles by patterns of names, in the order in which they are tried."""
-    import yaml  # noqa: PLC0415 - only an audit needs it
-
-    source = yaml.safe_load((files(__package__) / "roles.yaml").read_text("utf-8"))
-    return tuple(_Pattern(one["role"], re.compile(one["name"]), one["reason"], "fixed" in one) for one in source)
+    return tuple(
+        _Pattern(one["role"], re.compile(one["name"]), one["reason"], "fixed" in one)
+        for one in word_list("roles.yaml")
+    )

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from sparkray.audit import values
+from sparkray.audit.wordlists import word_list
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # Statuses of sparkray's own rows beside those in the table.
@@ -61,9 +61,7 @@ def _plain(word: str) -> str:
 
 @cache
 def _table() -> Mapping[str, Any]:
-    import yaml  # noqa: PLC0415 - only a reader of results needs it
-
-    source = yaml.safe_load((files(__package__) / "statuses.yaml").read_text("utf-8"))
+    source = word_list("statuses.yaml")
     return {
         OK: frozenset(source["ok"]),
         FAILED: frozenset(source["failed"]),

@@ -15,8 +15,8 @@ import polars as pl
 
 from sparkray.audit import statuses, values
 from sparkray.audit.finding import Finding, NotJudged
-from sparkray.audit.quantities import Numbers, read_numbers
-from sparkray.audit.results import COLUMNS, INTEGER, SCHEMA, STATE, THROUGHPUT, Results, Role, Row, levelled
+from sparkray.audit.quantities import Numbers, plain_numbers, read_numbers
+from sparkray.audit.results import COLUMNS, INTEGER, SCHEMA, STATE, THROUGHPUT, Results, Role, Row, as_columns, levelled
 from sparkray.metrics import BY_NAME
 
 Remark = Finding | NotJudged
@@ -47,8 +47,7 @@ def results_of(source: str, rows: Sequence[Row], *, roles: Mapping[str, Role] | 
         roles: Roles of columns, as far as the format shows them.
         known: Further fields of `Results`; `remarks` are added to.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    table = {_plain(name): [row.get(name) for row in rows] for name in names}
+    table = {_plain(name): cells for name, cells in as_columns(rows).items()}
     given = {_plain(name): role for name, role in (roles or {}).items()}
     typing = _Typing(list(known.pop("remarks", ())))
     typed = {name: typing.known(name, table[name]) for name in COLUMNS if name in table}
@@ -83,6 +82,9 @@ class _Typing:
             numbers = read_numbers(name, cells)
             self._judge(name, numbers, "state")
             return numbers.values
+        plain = plain_numbers(cells) if name == "started_s" else None
+        if plain and values.SECONDS[0] < min(plain) and max(plain) < values.SECONDS[1]:  # type: ignore[type-var, operator]
+            return plain
         read = _parsed(cells, _PARSERS[name])
         if name == "started_s" and (mixed := _mixed_zones(cells, read)) is not None:
             self.remarks.append(mixed)

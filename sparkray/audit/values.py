@@ -35,7 +35,8 @@ _ZONES = {
 }
 _ZONE = re.compile(rf"\s*(?<![a-z])({'|'.join(_ZONES)})$", re.IGNORECASE)
 _YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
-_EPOCHS_S = ((1e8, 1e11, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
+SECONDS = (1e8, 1e11)
+_EPOCHS_S = ((*SECONDS, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
 _DATE_DIGITS = 8
 # What people write where they have no value.
 _NOTHING = frozenset(("", "-", "--", "---", "–", "—", "n/a", "na", "nan", "none", "null", "nil", "missing", "#n/a"))

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from sparkray import __version__
 from sparkray.audit.case import THROUGHPUT, Case, in_time_order, reference_first
 from sparkray.audit.finding import Finding, Report
+from sparkray.audit.wordlists import parsed_yaml
 from sparkray.report.figures import rendered
 from sparkray.report.figures._frame import arm_lines, arm_points, legend_above, panels, plain_ticks
 from sparkray.report.labels import axis_label
@@ -81,9 +82,7 @@ def settle(kind: str) -> str:
 
 @cache
 def _settles() -> Mapping[str, str]:
-    import yaml  # noqa: PLC0415 - only a page needs it
-
-    loaded: Mapping[str, str] = yaml.safe_load((files(__package__) / "templates/settle.yaml").read_text("utf-8"))
+    loaded: Mapping[str, str] = parsed_yaml(files(__package__) / "templates/settle.yaml")
     return loaded
 
 

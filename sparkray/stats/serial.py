@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.reasons import coded
@@ -19,8 +20,8 @@ TOO_FEW = coded("effective_few", least=LEAST_WORTH)
 _LEAST_DRIFT = 4
 # Up to so many values, none alike, p of Kendall's tau is exact.
 _MOST_EXACT = 33
-# Above as many values the matrix of their signs is no faster than SciPy; above the next it takes too much memory.
-_MOST_SIGNS, _MOST_PAIRED = 64, 1000
+# Above as many values all pairs of them take too much memory.
+_MOST_PAIRED = 1000
 # Differences of pairs of values that are in memory at once, twice over.
 _MOST_PAIRS = 1_000_000
 
@@ -174,13 +175,36 @@ def may_trend(values: Vector, level: float) -> bool:
     the smaller the level: the normal p may be 10 level^0.6.
     """
     n = len(values)
-    if n > _MOST_SIGNS:
-        return True
-    signs = np.sign(np.subtract.outer(values, values))
-    s = float(np.tril(signs).sum())
-    ties = (signs == 0).sum(axis=0)  # of each value, itself included
-    variance = (n * (n - 1) * (2 * n + 5) - float(((ties - 1) * (2 * ties + 5)).sum())) / 18
-    return variance > 0 and 2 * float(scipy.special.ndtr(-abs(s) / math.sqrt(variance))) <= 10 * level**0.6
+    _, ranks, ties = np.unique(values, return_inverse=True, return_counts=True)
+    s = n * (n - 1) // 2 - int((ties * (ties - 1) // 2).sum()) - 2 * _falls(ranks)
+    variance = (n * (n - 1) * (2 * n + 5) - int((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
+    return variance > 0 and math.erfc(abs(s) / math.sqrt(2 * variance)) <= 10 * level**0.6
+
+
+def _falls(ranks: NDArray[np.int64]) -> int:
+    """How many pairs have the larger of two ranks first.
+
+    All pairs at once, or for long series a bit at a time: of two ranks that agree in all higher bits, the first is larger
+    if it has the bit and the second has not.
+    """
+    if len(ranks) <= _MOST_PAIRED:
+        return int(np.count_nonzero(np.less.outer(ranks, ranks) & _before(len(ranks))))
+    falls = 0
+    for bit in range(int(ranks.max()).bit_length()):
+        above = ranks >> bit
+        above = above[np.argsort(above >> 1, kind="stable")]
+        groups, has = above >> 1, above & 1
+        ones = np.cumsum(has)
+        without = has == 0
+        starts = np.searchsorted(groups, groups[without])
+        falls += int(ones[without].sum() - (ones - has)[starts].sum())
+    return falls
+
+
+@lru_cache(maxsize=2)
+def _before(n: int) -> NDArray[np.bool_]:
+    """Which of two places, row and column, is the later one."""
+    return np.tri(n, k=-1, dtype=np.bool_)
 
 
 def _trends(values: Vector, places: Vector, level: float) -> tuple[Vector, Vector]:

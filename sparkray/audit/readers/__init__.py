@@ -21,6 +21,7 @@ from sparkray.audit.reading import Asked, KeyReader, Reading
 from sparkray.audit.results import Results, Role, Row
 from sparkray.audit.table import results_of
 from sparkray.audit.values import integer
+from sparkray.audit.wordlists import parsed_yaml
 from sparkray.errors import DatasetError
 
 Read = Callable[[Content, Asked], Reading | None]
@@ -59,12 +60,10 @@ class Reader:
 @cache
 def readers() -> tuple[Reader, ...]:
     """Every reader of files, the one of tables last."""
-    import yaml  # noqa: PLC0415 - only a file of results needs it
-
     found: list[Reader] = []
     for path in files(__name__).iterdir():
         if path.name.endswith(".yaml"):
-            keys = KeyReader(**yaml.safe_load(path.read_text("utf-8")))
+            keys = KeyReader(**parsed_yaml(path))
             found.append(Reader(path.name.removesuffix(".yaml"), keys.label, keys.tried, keys.read))
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
@@ -117,7 +116,7 @@ def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
 
 def _placed(row: Mapping[str, Any], arms: tuple[str | None, str | None], label: str) -> Mapping[str, Any]:
     """A row with its arm: the one that the user names, else its own, else that of the list it is in, else by its file."""
-    rest = {name: value for name, value in row.items() if name != "group"}
+    rest = {name: value for name, value in row.items() if name != "group"} if "group" in row else row
     group = str(row.get("group") or "")
     given = row.get("environment")
     own = given if given not in (None, "") else group if _arm_words(group) else None
@@ -246,7 +245,8 @@ def _known(readings: Sequence[Reading], rows: Sequence[Mapping[str, Any]]) -> di
     """Further fields of `Results`, over all readings."""
     every = [reading.known for reading in readings]
     sites = {known.get("default_site") for known in every}
-    named = dict.fromkeys(name.strip() for row in rows for name in str(row.get("gpu") or "").split(",") if name.strip())
+    listed = dict.fromkeys(str(row.get("gpu") or "") for row in rows)
+    named = dict.fromkeys(name.strip() for names in listed for name in names.split(",") if name.strip())
     claims = [claim for known in every for claim in known.get("claims") or ()]
     return {
         "default_site": sites.pop() if len(sites) == 1 else None,

@@ -7,7 +7,7 @@ from sparkray.audit import names, statuses, values, wide
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import COLUMNS, Role, Row
+from sparkray.audit.results import COLUMNS, Role, Row, as_columns
 from sparkray.audit.roles import is_run_number
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
@@ -26,6 +26,7 @@ _MORE = (
 _HIDDEN = ("row", "model_name", "stated_model", "stated_level")
 MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
 _DEEPEST = 3
+Columns = Mapping[str, Sequence[Any]]
 
 
 def read(content: Content, asked: Asked) -> Reading | None:
@@ -46,17 +47,19 @@ def read(content: Content, asked: Asked) -> Reading | None:
     if not _names_arms(rows, every, asked) and (long := wide.by_arm(rows, every, asked.columns)) is not None:
         rows, derived = long
         every = list(dict.fromkeys(name for row in rows for name in row))
-    there = [name for name in every if name not in _checked(asked, every, content.path.name)]
-    chosen = _chosen(rows, there, asked)
+    ignored = _checked(asked, every, content.path.name)
+    there = [name for name in every if name not in ignored]
+    columns = as_columns(rows)
+    chosen = _chosen(columns, there, asked)
     if not {"model", *BY_NAME} & set(chosen.values()):
         _refuse(content, there)
     taken = {theirs: ours for theirs, ours in chosen.items() if theirs != ours and ours not in asked.columns}
     remarks = [NotJudged("taken_as", {"items": [{"theirs": a, "ours": b} for a, b in taken.items()]})] if taken else []
     remarks += [NotJudged("derived", {"columns": derived})] if derived else []
-    ends, stating = _statuses(rows, [name for name in there if name not in chosen], asked)
+    ends, stating = _statuses(columns, [name for name in there if name not in chosen], asked)
     others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
-    typed = list(_typed(rows, ours_by_theirs))
+    typed = list(_typed(columns, ours_by_theirs))
     if ends is not None:
         typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
     numbering = [name for name in others if is_run_number(name)]
@@ -68,7 +71,8 @@ def _names_arms(rows: Sequence[Row], columns: Sequence[str], asked: Asked) -> bo
     """Whether a column has the arms, so that none is one."""
     if "environment" in asked.columns or "environment" in columns:
         return True
-    return any(names.known_as(name, [row.get(name) for row in rows]) == "environment" for name in columns)
+    cells = as_columns(rows)
+    return any(names.known_as(name, cells[name]) == "environment" for name in columns)
 
 
 def _objects(tree: Any, depth: int = 0) -> Iterator[Row]:  # noqa: ANN401
@@ -112,7 +116,7 @@ def _checked(asked: Asked, every: Sequence[str], where: str) -> Sequence[str]:
     return list(asked.ignored)
 
 
-def _chosen(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> dict[str, str]:
+def _chosen(columns: Columns, there: Sequence[str], asked: Asked) -> dict[str, str]:
     """Sparkray's name of each column that has one: mapped, else its own name, else one that people use."""
     chosen = {theirs: ours for ours, theirs in asked.columns.items()}
     for name in there:
@@ -120,7 +124,7 @@ def _chosen(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> dict[str
             chosen[name] = name
     for name in there:
         if name not in chosen and name not in chosen.values():
-            ours = names.known_as(name, [row.get(name) for row in rows])
+            ours = names.known_as(name, columns[name])
             if ours is not None and ours not in chosen.values():
                 chosen[name] = ours
     return chosen
@@ -135,18 +139,15 @@ def _refuse(content: Content, there: Sequence[str]) -> None:
     )
 
 
-def _typed(rows: Sequence[Row], ours_by_theirs: Mapping[str, str]) -> Iterator[Row]:
+def _typed(columns: Columns, ours_by_theirs: Mapping[str, str]) -> Iterator[Row]:
     """Rows under sparkray's names; nothing else is taken."""
-    columns = {
-        name: names.with_unit(theirs, name, [row.get(theirs) for row in rows])
-        for theirs, name in ours_by_theirs.items()
-    }
-    models = columns.get("model", [None] * len(rows))
-    columns |= {"model": models, "model_name": models}
-    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    ours = {name: names.with_unit(theirs, name, columns[theirs]) for theirs, name in ours_by_theirs.items()}
+    models = ours.get("model", [None] * len(next(iter(columns.values()))))
+    ours |= {"model": models, "model_name": models}
+    return (dict(zip(ours, row, strict=True)) for row in zip(*ours.values(), strict=True))
 
 
-def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> tuple[list[str | None] | None, Sequence[str]]:
+def _statuses(columns: Columns, there: Sequence[str], asked: Asked) -> tuple[list[str | None] | None, Sequence[str]]:
     """How each row ended, by every column that shows it, and those columns; None where none does.
 
     An empty word in a column where others have one is unknown.
@@ -159,7 +160,7 @@ def _statuses(rows: Sequence[Row], there: Sequence[str], asked: Asked) -> tuple[
     read = {
         name: ends
         for name, kind in kinds.items()
-        if kind and (ends := _ends([row.get(name) for row in rows], kind, name)) is not None
+        if kind and (ends := _ends(columns[name], kind, name)) is not None
     }
     if not read:
         return None, ()
