@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.audit.quantities import decimal_comma, unit_of
+from sparkray.audit.rows import Row, Table
 from sparkray.audit.values import number
 from sparkray.errors import DatasetError
 from sparkray.files import read_regular
 from sparkray.units import MIB, reason_of, short
 
-Row = Mapping[str, Any]
 _GZIP = b"\x1f\x8b"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_BYTES = 512 * MIB
@@ -59,7 +59,9 @@ class Content:
     @property
     def columns(self) -> list[str]:
         """Names of the columns of a table or of a list of objects, in their order."""
-        rows = self.tree if isinstance(self.tree, list) else []
+        rows = self.tree if isinstance(self.tree, list | Table) else []
+        if isinstance(rows, Table):
+            return list(rows.columns)
         return list(dict.fromkeys(name for row in islice(rows, _SAMPLE) if isinstance(row, Mapping) for name in row))
 
 
@@ -86,7 +88,7 @@ def load(path: Path) -> Content:
         with suppress(DatasetError):  # a list, or Markdown that begins with a link
             return _json(path, text)
     try:
-        rows = list(_inserted(text)) or _markdown(text) or _separated(text)
+        rows: Sequence[Row] = list(_inserted(text)) or _markdown(text) or _separated(text)
     except csv.Error as error:
         raise DatasetError(
             f"{path} cannot be read as a table: {error}", "Give a CSV or Parquet file with a header"
@@ -98,15 +100,15 @@ def load(path: Path) -> Content:
     return Content(path, rows, table=True, text=text)
 
 
-def _parquet(path: Path, raw: bytes) -> list[Row]:
+def _parquet(path: Path, raw: bytes) -> Table:
     import pyarrow as pa  # noqa: PLC0415 - takes long to import
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        rows: list[Row] = pq.ParquetFile(pa.BufferReader(raw)).read().to_pylist()
+        table = Table(pq.ParquetFile(pa.BufferReader(raw)).read().to_pydict())
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {reason_of(error)}", "Give a whole file") from None
-    return rows
+    return table
 
 
 def _decoded(raw: bytes, path: Path) -> str:
@@ -204,7 +206,7 @@ def _fields(line: str) -> list[str]:
     return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
 
 
-def _separated(text: str) -> list[Row]:
+def _separated(text: str) -> Sequence[Row]:
     """Rows of a text with separators: `,`, `;`, tab or `|`; lines that begin with `#` are comments."""
     lines = text.splitlines(keepends=True)
     while lines and (not lines[0].strip() or _SEPARATOR_LINE.fullmatch(lines[0].strip())):
@@ -269,7 +271,7 @@ def _commented_header(comments: Sequence[str], cells: Sequence[Sequence[str]], s
     return row if len(row) == len(cells[0]) else None
 
 
-def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Row]:
+def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> Sequence[Row]:
     if cells and all(not cell.strip() or unit_of(cell.strip().strip("[]()")) for cell in cells[0]):  # units below names
         cells = cells[1:]
     names, seen = [], Counter[str]()
@@ -283,7 +285,7 @@ def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> list[Row]:
         columns = [[row[index].strip() if index < len(row) else None for row in cells] for index in range(len(names))]
     if decimal_comma(columns):
         columns = [_with_points(column) for column in columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return Table(dict(zip(names, columns, strict=True)))
 
 
 def _with_points(column: Sequence[str | None]) -> list[str | None]:

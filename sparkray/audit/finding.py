@@ -210,7 +210,8 @@ def shortened(texts: Sequence[str], most: int = _MOST_ITEMS, between: str = ", "
 @cache
 def _texts() -> Mapping[str, Mapping[str, str]]:
     """Texts by code."""
-    return word_list("texts.yaml")
+    texts: Mapping[str, Mapping[str, str]] = word_list("texts.yaml")
+    return texts
 
 
 @cache

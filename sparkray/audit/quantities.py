@@ -135,7 +135,8 @@ def plain_numbers(cells: Sequence[Any]) -> list[float] | None:
 def decimal_comma(columns: Sequence[Sequence[Any]]) -> bool:
     """Whether a file writes decimals with a comma: some cell shows it, and none shows a decimal point."""
     strings = [[cell for cell in column if isinstance(cell, str)] for column in columns]
-    return any(map(_shows_comma, strings)) and not any(map(_shows_point, strings))
+    with_commas = [cells for cells in strings if "," in "".join(cells)]
+    return any(map(_shows_comma, with_commas)) and not any(map(_shows_point, strings))
 
 
 def _shows_comma(strings: Sequence[str]) -> bool:

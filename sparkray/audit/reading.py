@@ -14,7 +14,8 @@ from typing import Any
 
 from sparkray.audit.content import Content
 from sparkray.audit.finding import Finding, NotJudged
-from sparkray.audit.results import Role, Row
+from sparkray.audit.results import Role
+from sparkray.audit.rows import Row, Table
 from sparkray.audit.values import number
 from sparkray.errors import UnknownNameError
 
@@ -95,7 +96,7 @@ class KeyReader:
                 raise UnknownNameError(f"column in {content.path.name}", theirs, keys[:_SHOWN])
         roles: dict[str, Role] = dict.fromkeys(self.parameters, "parameter")
         roles |= dict.fromkeys((*self.identities, "gpu"), "identity")
-        listed = len(content.tree) if isinstance(content.tree, list) else 0
+        listed = len(content.tree) if isinstance(content.tree, list | Table) else 0
         remarks: tuple[NotJudged, ...] = ()
         if listed > len(found):
             values = {"count": listed - len(found), "total": listed, "format": self.label}
@@ -104,7 +105,7 @@ class KeyReader:
 
     def _may_be(self, content: Content) -> bool:
         """Whether a long list has an object of this format near its beginning: not every reader reads all of it."""
-        if not isinstance(content.tree, list) or len(content.tree) <= _SAMPLE:
+        if not isinstance(content.tree, list | Table) or len(content.tree) <= _SAMPLE:
             return True
         return next(self._objects(content.tree[:_SAMPLE], {}, 0), None) is not None
 
@@ -124,7 +125,7 @@ class KeyReader:
                 around = {**outer, **_scalars(tree)}
                 for key in nested:
                     yield from self._objects(tree[key], {**around, "group": str(key)}, depth + 1)
-        elif isinstance(tree, list) and depth < _DEEPEST:
+        elif isinstance(tree, list | Table) and depth < _DEEPEST:
             for inner in tree:
                 if isinstance(inner, Mapping | list):
                     yield from self._objects(inner, outer, depth + 1)

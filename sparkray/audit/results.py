@@ -8,17 +8,15 @@ cannot be read are null: a finding where a metric is lost, else counted in `rema
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.metrics import BY_NAME
 
-Row = Mapping[str, Any]
 # What a column is: a parameter of the test (it makes cells), a measured value, an identity or setting (engine, image),
 # a state of the machine, a time of day.
 Role = Literal["parameter", "metric", "identity", "state", "time"]
@@ -144,14 +142,6 @@ class Results:
         """The same rows with further roles of columns; each level of a parameter becomes a cell of its own."""
         every = {**self.roles, **roles}
         return replace(self, roles=every, frame=levelled(self.frame, every))
-
-
-def as_columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Cells by column, None where a row lacks one, of rows as they are or typed."""
-    shapes = dict.fromkeys(map(tuple, rows))
-    if len(shapes) == 1:
-        return dict(zip(*shapes, map(list, zip(*(row.values() for row in rows), strict=True)), strict=True))
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(chain.from_iterable(shapes))}
 
 
 def levelled(frame: pl.DataFrame, roles: Mapping[str, Role]) -> pl.DataFrame:

@@ -206,6 +206,5 @@ def candidates(results: Results) -> Iterator[str]:
 def _patterns() -> tuple[_Pattern, ...]:
     """Roles by patterns of names, in the order in which they are tried."""
     return tuple(
-        _Pattern(one["role"], re.compile(one["name"]), one["reason"], "fixed" in one)
-        for one in word_list("roles.yaml")
+        _Pattern(one["role"], re.compile(one["name"]), one["reason"], "fixed" in one) for one in word_list("roles.yaml")
     )

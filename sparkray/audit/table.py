@@ -16,7 +16,8 @@ import polars as pl
 from sparkray.audit import statuses, values
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.quantities import Numbers, plain_numbers, read_numbers
-from sparkray.audit.results import COLUMNS, INTEGER, SCHEMA, STATE, THROUGHPUT, Results, Role, Row, as_columns, levelled
+from sparkray.audit.results import COLUMNS, INTEGER, SCHEMA, STATE, THROUGHPUT, Results, Role, levelled
+from sparkray.audit.rows import Row, as_columns
 from sparkray.metrics import BY_NAME
 
 Remark = Finding | NotJudged
@@ -74,7 +75,7 @@ class _Typing:
     def __init__(self, remarks: list[Remark]) -> None:
         self.remarks = remarks
 
-    def known(self, name: str, cells: list[Any]) -> list[Any]:
+    def known(self, name: str, cells: Sequence[Any]) -> list[Any]:
         """A column of the normal form."""
         if name == "status":
             return self._statuses(cells)
@@ -83,7 +84,7 @@ class _Typing:
             self._judge(name, numbers, "state")
             return numbers.values
         plain = plain_numbers(cells) if name == "started_s" else None
-        if plain and values.SECONDS[0] < min(plain) and max(plain) < values.SECONDS[1]:  # type: ignore[type-var, operator]
+        if plain and values.SECONDS[0] < min(plain) and max(plain) < values.SECONDS[1]:
             return plain
         read = _parsed(cells, _PARSERS[name])
         if name == "started_s" and (mixed := _mixed_zones(cells, read)) is not None:
@@ -94,10 +95,10 @@ class _Typing:
             self.remarks.append(NotJudged("dirty_values/values", _lost(name, len(lost), len(cells), lost[0])))
         return read
 
-    def _statuses(self, cells: list[Any]) -> list[str]:
+    def _statuses(self, cells: Sequence[Any]) -> list[str]:
         return [status or statuses.OK for status in _parsed(cells, statuses.status_of)]
 
-    def other(self, name: str, cells: list[Any], role: Role | None) -> tuple[list[Any], Any] | None:
+    def other(self, name: str, cells: Sequence[Any], role: Role | None) -> tuple[list[Any], Any] | None:
         """A column outside the normal form with its type; None where it is none to keep."""
         if role == "time" or (role is None and _is_moment(name, cells)):
             self.remarks.append(NotJudged("columns", {"column": name}))

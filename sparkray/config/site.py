@@ -13,6 +13,7 @@ from sparkray.config.docker_values import not_an_image
 
 # An `image` that is the machine's own files, bound read-only (`images.host_files`).
 HOST_FILES = "host-files"
+SPARK = "dgx-spark"
 HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED = "host", "native", "container_baseline", "container_optimized"
 ENVIRONMENTS = (HOST, NATIVE, CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
 _NEVER_BOUND = ("", "/dev", "/etc", "/proc", "/run", "/sys", "/sparkray", "/tmp", "/var")  # noqa: S108 - the arms have their own

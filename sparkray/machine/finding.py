@@ -10,14 +10,13 @@ from typing import Any, Literal
 from sparkray.config.boundary import read_yaml
 from sparkray.config.gpu_access import any_wants_gpu
 from sparkray.config.model import ModelCard
-from sparkray.config.site import Site
+from sparkray.config.site import SPARK, Site
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.load import Load
 
 __all__ = ["Finding", "Gpu", "Gpus", "Seen", "State", "finding"]
 State = Literal["good", "warn", "stop", "info"]
-SPARK = "dgx-spark"
 _MARKS = {"good": "ok  ", "warn": "WARN", "stop": "STOP", "info": "    "}
 _PATIENCE_S = 10
 

@@ -19,7 +19,6 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import MOST_REQUESTS
 from sparkray.config.site import Site
 from sparkray.errors import ConfigError, InputError, UnknownNameError
-from sparkray.store import write_atomically
 from sparkray.sweep.named_gpu import site_settings, site_with_gpu
 from sparkray.sweep.options import FILE, json_option, setting_option
 from sparkray.sweep.show import console, print_json, show
@@ -75,6 +74,7 @@ def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's 
     output: Path | None = asked["output"]
     if output is not None:
         from sparkray.report.review import review  # noqa: PLC0415 - the room takes long to import
+        from sparkray.store import write_atomically  # noqa: PLC0415 - as above
 
         page = review(case, report, name=", ".join(source.path.name for source in sources), machine=machine)
         write_atomically(output.absolute(), page.encode())

@@ -6,9 +6,8 @@ from typing import Any
 
 from sparkray.catalog import Catalog, parse_settings
 from sparkray.config.gpu import Gpu, find, near, plain
-from sparkray.config.site import Device, Site
+from sparkray.config.site import SPARK, Device, Site
 from sparkray.errors import InputError
-from sparkray.machine.finding import SPARK
 
 _OTHERS = "discrete-gpu"
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import scipy
 
 from sparkray.audit.case import Case, labels, reference_first, stretches
 from sparkray.audit.finding import Finding, NotJudged
@@ -50,7 +49,7 @@ def stretches_p(a: int, b: int, seen: int) -> float:
     half, odd = counts // 2, counts % 2 == 1
     alike = np.where(odd, half + 1, half)  # stretches of the arm that begins
     ways = np.logaddexp(_log_ways(a, alike) + _log_ways(b, half), _log_ways(a, half) + _log_ways(b, alike))
-    return float(np.exp(scipy.special.logsumexp(ways) - _log_choose(a + b, np.array(a))))
+    return float(np.exp(np.logaddexp.reduce(ways) - _log_choose(a + b, np.array(a))))
 
 
 def _log_ways(runs: int, parts: np.ndarray) -> np.ndarray:
@@ -59,5 +58,5 @@ def _log_ways(runs: int, parts: np.ndarray) -> np.ndarray:
 
 
 def _log_choose(n: int, k: np.ndarray) -> np.ndarray:
-    gammaln = scipy.special.gammaln
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])  # of factorials
+    return np.asarray(logs[n] - logs[k] - logs[n - k])

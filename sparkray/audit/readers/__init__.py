@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sparkray.audit.content import Content, load
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.reading import Asked, KeyReader, Reading
-from sparkray.audit.results import Results, Role, Row
+from sparkray.audit.results import Results, Role
+from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.audit.table import results_of
 from sparkray.audit.values import integer
 from sparkray.audit.wordlists import parsed_yaml
@@ -104,8 +106,7 @@ def _readings(source: Source, asked: Asked) -> Iterator[Reading]:
     for file, reading in found:
         arms = source.arm, _arm_of(file, path if path.is_dir() else path.parent)
         labels = [_label(file, reading, index, several=several) for index in range(1, len(reading.rows) + 1)]
-        rows = [_placed(row, arms, label) for row, label in zip(reading.rows, labels, strict=True)]
-        yield replace(reading, rows=rows)
+        yield replace(reading, rows=_placed(reading.rows, arms, labels))
 
 
 def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
@@ -114,13 +115,14 @@ def _label(file: Path, reading: Reading, index: int, *, several: bool) -> str:
     return file.name if len(reading.rows) == 1 else f"{file.name} row {index}"
 
 
-def _placed(row: Mapping[str, Any], arms: tuple[str | None, str | None], label: str) -> Mapping[str, Any]:
-    """A row with its arm: the one that the user names, else its own, else that of the list it is in, else by its file."""
-    rest = {name: value for name, value in row.items() if name != "group"} if "group" in row else row
-    group = str(row.get("group") or "")
-    given = row.get("environment")
-    own = given if given not in (None, "") else group if _arm_words(group) else None
-    return {"row": label, **rest, "environment": arms[0] or own or arms[1]}
+def _placed(rows: Sequence[Row], arms: tuple[str | None, str | None], labels: Sequence[str]) -> Table:
+    """Rows with their arm: the one that the user names, else its own, else that of the list it is in, else by its file."""
+    columns = dict(as_columns(rows))
+    groups = [str(group or "") for group in columns.pop("group", [None] * len(rows))]
+    by_group = {group: group for group in dict.fromkeys(groups) if _arm_words(group)}
+    given = columns.get("environment", [None] * len(rows))
+    own = [by_group.get(group) if arm in (None, "") else arm for arm, group in zip(given, groups, strict=True)]
+    return Table({"row": labels, **columns, "environment": [arms[0] or arm or arms[1] for arm in own]})
 
 
 def _arm_words(name: str) -> set[str]:
@@ -206,46 +208,57 @@ def _has_better(file: Path, reading: Reading, found: list[tuple[Path, Reading]])
 
 def _joined(readings: Sequence[Reading]) -> Results:
     """One study of several readings."""
-    rows = [row for reading in _apart(readings) for row in reading]
+    tables = list(_apart(readings))
+    total = sum(map(len, tables))
+    columns = {name: _stacked(name, tables) for name in dict.fromkeys(chain.from_iterable(t.columns for t in tables))}
     roles: dict[str, Role] = {name: role for reading in readings for name, role in reading.roles.items()}
     remarks: list[Finding | NotJudged] = [remark for reading in readings for remark in reading.remarks]
-    if rows and all(row.get("environment") in (None, "") for row in rows):
-        rows = [{**row, "environment": ONE_ARM} for row in rows]
-        remarks.append(NotJudged("no_arms"))
-    if rows and all(row.get("model") in (None, "") for row in rows):
-        rows = [{**row, "model": NO_MODEL} for row in rows]
-        remarks.append(NotJudged("no_models"))
+    for name, default, code in (("environment", ONE_ARM, "no_arms"), ("model", NO_MODEL, "no_models")):
+        if total and all(cell in (None, "") for cell in columns.get(name, ())):
+            columns[name] = [default] * total
+            remarks.append(NotJudged(code))
     labels = list(dict.fromkeys(reading.label for reading in readings))
-    return results_of(" and ".join(labels), rows, roles=roles, remarks=tuple(remarks), **_known(readings, rows))
+    known = _known(readings, columns.get("gpu", ()))
+    return results_of(" and ".join(labels), Table(columns), roles=roles, remarks=tuple(remarks), **known)
 
 
-def _apart(readings: Sequence[Reading]) -> Iterator[Sequence[Row]]:
+def _stacked(name: str, tables: Sequence[Table]) -> Sequence[Any]:
+    """A column of all tables; None in those that lack it."""
+    return [cell for table in tables for cell in table.columns.get(name, [None] * len(table))]
+
+
+def _apart(readings: Sequence[Reading]) -> Iterator[Table]:
     """The rows of each reading; blocks of one that holds several arms are its own, so they are numbered after those before.
 
     Files of one arm each share their blocks.
     """
     after = 0
     for index, reading in enumerate(readings, start=1):
-        blocks = [integer(row.get("block")) for row in reading.rows]
+        columns = as_columns(reading.rows)
+        blocks = [integer(cell) for cell in columns.get("block", ())]
         numbers = [block for block in blocks if block is not None]
-        if len(numbers) < len(blocks) or len({row.get("environment") for row in reading.rows}) < _SEVERAL:
-            yield reading.rows
+        if not numbers or len(numbers) < len(blocks) or len(set(columns["environment"])) < _SEVERAL:
+            yield Table(columns)
             continue
-        yield [_later(row, after, index) if after else row for row in reading.rows]
-        after += max(numbers, default=-1) + 1
+        yield Table(_later(columns, after, index) if after else columns)
+        after += max(numbers) + 1
 
 
-def _later(row: Row, after: int, index: int) -> Row:
-    """A row of the reading of that number, its block and repetition behind those of the readings before."""
-    moved = {name: number + after for name in ("block", "iteration") if (number := integer(row.get(name))) is not None}
-    return {**row, **moved, "row": f"{row['row']} of {index}"}
+def _later(columns: Mapping[str, Sequence[Any]], after: int, index: int) -> Mapping[str, Sequence[Any]]:
+    """Rows of the reading of that number, their blocks and repetitions behind those of the readings before."""
+    moved = {
+        name: [cell if (number := integer(cell)) is None else number + after for cell in columns[name]]
+        for name in ("block", "iteration")
+        if name in columns
+    }
+    return {**columns, **moved, "row": [f"{row} of {index}" for row in columns["row"]]}
 
 
-def _known(readings: Sequence[Reading], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _known(readings: Sequence[Reading], gpus: Sequence[Any]) -> dict[str, Any]:
     """Further fields of `Results`, over all readings."""
     every = [reading.known for reading in readings]
     sites = {known.get("default_site") for known in every}
-    listed = dict.fromkeys(str(row.get("gpu") or "") for row in rows)
+    listed = dict.fromkeys(str(gpu or "") for gpu in gpus)
     named = dict.fromkeys(name.strip() for names in listed for name in names.split(",") if name.strip())
     claims = [claim for known in every for claim in known.get("claims") or ()]
     return {

@@ -8,7 +8,8 @@ from sparkray.audit import wide
 from sparkray.audit.content import Content
 from sparkray.audit.names import plain
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import Role, Row
+from sparkray.audit.results import Role
+from sparkray.audit.rows import Row
 
 LABEL = "llama-bench or llama-benchy by test (Markdown, CSV)"
 TRIED = "files made up after the tables that both tools print"

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from sparkray.audit.finding import Finding
 from sparkray.audit.planned import Planned
 from sparkray.audit.reading import Reading
-from sparkray.audit.results import DATASET, STATE, Results, Row
+from sparkray.audit.results import DATASET, STATE, Results
+from sparkray.audit.rows import Row
 from sparkray.audit.table import results_of
 from sparkray.audit.values import integer, text
 from sparkray.checks.roofline import gpus_of
@@ -30,7 +28,6 @@ _NAMES = {
         for name in ("model_path", "model_sha256", "image", "image_digest", "rootfs_digest", *STATE, *BY_NAME)
     },
 }
-_UNREADABLE = (OSError, ValueError, OverflowError, pa.ArrowException)
 
 
 def read_folder(folder: Path) -> Reading | None:
@@ -39,13 +36,16 @@ def read_folder(folder: Path) -> Reading | None:
     remarks: list[Finding] = []
     rows: list[Row] = []
     files = sorted(runs.glob("*.parquet"))
+    if not files:
+        return None
+    import pyarrow as pa  # noqa: PLC0415 - takes long to import
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
     for file in files:
         try:
             rows += pq.ParquetFile(file).read().to_pylist()
-        except _UNREADABLE as error:
+        except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
             remarks.append(Finding("unreadable", {"file": file.name, "error": reason_of(error)}, "note"))
-    if not files:
-        return None
     return reading_of(rows, _experiment_of(runs.parent, remarks), tuple(remarks))
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import Claim, Results, Row
+from sparkray.audit.results import Claim, Results
+from sparkray.audit.rows import Row
 from sparkray.audit.statuses import OK, status_of
 from sparkray.audit.table import results_of
 from sparkray.audit.values import integer, number, text

@@ -7,8 +7,9 @@ from sparkray.audit import names, statuses, values, wide
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import COLUMNS, Role, Row, as_columns
+from sparkray.audit.results import COLUMNS, Role
 from sparkray.audit.roles import is_run_number
+from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.units import did_you_mean
@@ -59,12 +60,12 @@ def read(content: Content, asked: Asked) -> Reading | None:
     ends, stating = _statuses(columns, [name for name in there if name not in chosen], asked)
     others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
-    typed = list(_typed(columns, ours_by_theirs))
+    typed = _typed(columns, ours_by_theirs)
     if ends is not None:
-        typed = [{**row, "status": end} for row, end in zip(typed, ends, strict=True)]
+        typed["status"] = ends
     numbering = [name for name in others if is_run_number(name)]
     roles: dict[str, Role] = dict.fromkeys((*numbering, *({"gpu"} & set(chosen.values()))), "identity")
-    return Reading(LABEL, typed, roles, {}, tuple(remarks))
+    return Reading(LABEL, Table(typed), roles, {}, tuple(remarks))
 
 
 def _names_arms(rows: Sequence[Row], columns: Sequence[str], asked: Asked) -> bool:
@@ -139,12 +140,11 @@ def _refuse(content: Content, there: Sequence[str]) -> None:
     )
 
 
-def _typed(columns: Columns, ours_by_theirs: Mapping[str, str]) -> Iterator[Row]:
-    """Rows under sparkray's names; nothing else is taken."""
+def _typed(columns: Columns, ours_by_theirs: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+    """Columns under sparkray's names; nothing else is taken."""
     ours = {name: names.with_unit(theirs, name, columns[theirs]) for theirs, name in ours_by_theirs.items()}
     models = ours.get("model", [None] * len(next(iter(columns.values()))))
-    ours |= {"model": models, "model_name": models}
-    return (dict(zip(ours, row, strict=True)) for row in zip(*ours.values(), strict=True))
+    return ours | {"model": models, "model_name": models}
 
 
 def _statuses(columns: Columns, there: Sequence[str], asked: Asked) -> tuple[list[str | None] | None, Sequence[str]]:
@@ -158,9 +158,7 @@ def _statuses(columns: Columns, there: Sequence[str], asked: Asked) -> tuple[lis
         kind = statuses.kind_of(mapped) or "words"
         kinds[mapped] = "words" if kind == "outcomes" else kind
     read = {
-        name: ends
-        for name, kind in kinds.items()
-        if kind and (ends := _ends(columns[name], kind, name)) is not None
+        name: ends for name, kind in kinds.items() if kind and (ends := _ends(columns[name], kind, name)) is not None
     }
     if not read:
         return None, ()
