@@ -15,7 +15,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import course_of
 from sparkray.stats.components import Components, crossed, residual_share
 from sparkray.stats.reasons import worded
-from sparkray.stats.serial import Drift, Memory, drift, effective_n, lag1_if_independent, memory, trend_p
+from sparkray.stats.serial import Drift, Memory, drift, effective_n, lag1_if_independent, may_trend, memory, trend_p
 
 SERIES = st.lists(st.floats(1, 100), min_size=5, max_size=40)
 # Snedecor and Cochran (1989), "Statistical Methods", nested sampling: per cent of calcium in turnip greens, four plants,
@@ -224,3 +224,13 @@ def test_a_trend_without_a_median_and_a_constant() -> None:
     assert trend_p(np.arange(10.0)) == pytest.approx(2 / 3628800)
     assert trend_p(np.ones(10)) == 1
     assert isinstance(memory([1.0, 2.0, 1.0, 2.0]), NotEstimable)
+
+
+@pytest.mark.parametrize("n", [12, 300, 1500])
+def test_a_series_that_may_have_a_trend_is_never_left_out(n: int) -> None:
+    chance = np.random.default_rng(n)
+    for slope, digits in ((0.0, 1), (0.0, 6), (3.0 / n, 1), (3.0 / n, 6)):
+        values = np.round(chance.normal(size=n) + slope * np.arange(n), digits)
+        p = trend_p(values)
+        assert may_trend(values, 1e-3) or p >= 1e-3
+        assert not may_trend(values, 1e-6) or p < 0.05

@@ -213,10 +213,11 @@ def _joined(readings: Sequence[Reading]) -> Results:
     columns = {name: _stacked(name, tables) for name in dict.fromkeys(chain.from_iterable(t.columns for t in tables))}
     roles: dict[str, Role] = {name: role for reading in readings for name, role in reading.roles.items()}
     remarks: list[Finding | NotJudged] = [remark for reading in readings for remark in reading.remarks]
-    for name, default, code in (("environment", ONE_ARM, "no_arms"), ("model", NO_MODEL, "no_models")):
+    unnamed = ("environment", ONE_ARM, NotJudged("no_arms")), ("model", NO_MODEL, NotJudged("no_models"))
+    for name, default, remark in unnamed:
         if total and all(cell in (None, "") for cell in columns.get(name, ())):
             columns[name] = [default] * total
-            remarks.append(NotJudged(code))
+            remarks.append(remark)
     labels = list(dict.fromkeys(reading.label for reading in readings))
     known = _known(readings, columns.get("gpu", ()))
     return results_of(" and ".join(labels), Table(columns), roles=roles, remarks=tuple(remarks), **known)
