@@ -10,7 +10,7 @@ from pathlib import Path
 from sparkray.config.cpu_list import cpu_list, cpu_numbers
 from sparkray.config.model import ModelCard
 from sparkray.config.privilege import capability_names
-from sparkray.config.site import Site
+from sparkray.config.site import SPARK, Site
 from sparkray.errors import HostError
 from sparkray.machine import _gpus, _software
 from sparkray.machine._models import memory, models
@@ -20,7 +20,6 @@ from sparkray.machine.capabilities import bounding_set
 from sparkray.machine.cores import PARTS, capacities_of, parts_of, performance_cores
 from sparkray.machine.cpu_isolation import client_overlaps, housekeeping_of
 from sparkray.machine.finding import (
-    SPARK,
     DockerFacts,
     Finding,
     FlagTrial,
