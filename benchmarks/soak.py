@@ -29,13 +29,14 @@ from pathlib import Path
 import docker
 import psutil
 
-from sparkray.machine.lock import Holder, lock_folder
+from sparkray.machine.lock import Holder, MachineLock, lock_folder
 from sparkray.runtimes.linux.process import marked
 from sparkray.store import Dataset
 
 CHECKS = "{exclusive: warn, memory_state: warn, power_state: off}"
 WORDS = ["--set", "engine.name=double", "--set", "engine.tokens_per_s=240", "--requests", "6"]
-_BLOCKS, _RUN_S, _END_S = 3, 90.0, 120.0
+# Seconds that a sweep may take to its first run, to its end after a fault, and without a fault.
+_BLOCKS, _RUN_S, _END_S, _LAST_S = 3, 90.0, 120.0, 600.0
 
 
 @dataclass
@@ -77,23 +78,15 @@ class Soak:
         self.blocks += _BLOCKS
         began, driver = time.time(), self.start()
         try:
-            until = time.monotonic() + _RUN_S
-            while not self.under_way(began) and driver.poll() is None and time.monotonic() < until:
-                time.sleep(0.1)
+            waited(driver, _RUN_S, lambda: self.under_way(began))
             time.sleep(self.rng.uniform(0.0, 4.0))
             name = self.rng.choice(sorted(FAULTS))
             if driver.poll() is None and FAULTS[name](driver.pid):
                 self.played[name] += 1
-            driver.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self.wrong.append(f"a sweep did not end within {_END_S:g} s of {name}")
-            driver.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                driver.wait(30)
+            if not waited(driver, _END_S):
+                self.wrong.append(f"a sweep did not end within {_END_S:g} s of {name}")
         finally:
-            if driver.poll() is None:
-                driver.kill()
-                driver.wait()
+            end(driver)
         self.statuses[driver.returncode] += 1
         self.check()
 
@@ -119,12 +112,50 @@ class Soak:
     def finish(self) -> None:
         """The same command without a fault: the dataset equals the plan, and nothing is left over."""
         driver = self.start()
-        if driver.wait(600) != 0:
+        waited(driver, _LAST_S)
+        end(driver)
+        if driver.returncode != 0:
             self.wrong.append(f"the last sweep ended with status {driver.returncode}")
         self.check()
         if len(self.ok) != 2 * self.blocks:
             self.wrong.append(f"{len(self.ok)} runs are ok, {2 * self.blocks} were planned")
         self.wrong += left_over(self.folder)
+
+
+def waited(driver: subprocess.Popen[bytes], limit_s: float, what: Callable[[], bool] = lambda: False) -> bool:
+    """Whether a sweep has ended, or `what` is true, before so much time has passed in which nobody else had the machine."""
+    spent_s, here = 0.0, time.monotonic()
+    while driver.poll() is None and not what():
+        if spent_s > limit_s:
+            return False
+        time.sleep(0.1)
+        before, here = here, time.monotonic()
+        if not others_measure(driver.pid):
+            spent_s += here - before
+    return True
+
+
+def others_measure(driver: int) -> bool:
+    """Whether the machine is held by a process that is neither this driver nor below it."""
+    holder = MachineLock().holder()
+    if (
+        holder is None or not holder.is_alive() or "/soak-" in holder.dataset
+    ):  # an earlier sweep's runner is not another's
+        return False
+    try:
+        return driver not in (holder.pid, *(process.pid for process in psutil.Process(holder.pid).parents()))
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end(driver: subprocess.Popen[bytes]) -> None:
+    """End a sweep that has not ended."""
+    if driver.poll() is None:
+        driver.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            driver.wait(30)
+    driver.kill()
+    driver.wait()
 
 
 def left_over(folder: Path) -> list[str]:
@@ -200,6 +231,21 @@ FAULTS: dict[str, Callable[[int], bool]] = {
 }
 
 
+def report(soak: Soak, minutes: float, seed: int) -> None:
+    rows, planned = soak.dataset.read("runs", ["status"]), 2 * soak.blocks
+    print(f"{minutes:.1f} min, seed {seed}: {sum(soak.played.values())} faults, {len(rows)} attempts")
+    for name, count in sorted(soak.played.items()):
+        print(f"  {count:3d} x {name}")
+    print(f"attempts by status: {dict(Counter(row['status'] for row in rows))}")
+    print(f"exit status of sweeps: {dict(soak.statuses)}; {soak.refused} ok runs refused later by a re-validation")
+    kinds = {word: sum(word in line for line in soak.wrong) for word in ("is gone", " times", "left over")}
+    lost, doubled, left = kinds.values()
+    print(
+        f"{len(soak.ok)} ok of {planned} planned, {lost} lost, {doubled} doubled, {left} left over; "
+        f"{len(soak.wrong)} violations"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=20.0)
@@ -211,14 +257,7 @@ def main() -> None:
     while time.monotonic() - began < 60 * asked.minutes:
         soak.round()
     soak.finish()
-    rows = soak.dataset.read("runs", ["status"])
-    minutes, faults = (time.monotonic() - began) / 60, sum(soak.played.values())
-    print(f"{minutes:.1f} min, seed {asked.seed}: {faults} faults, {len(rows)} attempts")
-    for name, count in sorted(soak.played.items()):
-        print(f"  {count:3d} x {name}")
-    print(f"attempts by status: {dict(Counter(row['status'] for row in rows))}")
-    print(f"exit status of sweeps: {dict(soak.statuses)}; {soak.refused} ok runs refused later by a re-validation")
-    print(f"{len(soak.ok)} ok of {2 * soak.blocks} planned; {len(soak.wrong)} violations")
+    report(soak, (time.monotonic() - began) / 60, asked.seed)
     for line in soak.wrong:
         print(f"  {line}")
     if soak.wrong:

@@ -74,7 +74,8 @@ class Sweep:
         progress = self.session.progress
         # another sweep into this dataset may have had its turn while we waited, and a dead one may not have looked back
         done = self._done()
-        lost = [run for run in self._planned() if run.run_id in before - done]
+        gone = before - done
+        lost = [run for run in self._planned() if run.run_id in gone] if gone else []
         left = lost + [planned for planned in todo if planned.run_id not in done]
         progress.count(len(todo) - len(left))
         self.queue = Queue(left, self.study.experiment.max_attempts)
