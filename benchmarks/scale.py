@@ -31,7 +31,6 @@ from sparkray.machine.capabilities import About
 from sparkray.machine.fingerprint import Machine
 from sparkray.metrics import BY_NAME
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
-from sparkray.progress import Progress
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
 from sparkray.store.parcel import Origin, Outbox, origin_of, receive
@@ -69,11 +68,9 @@ class SimulatedRunner:
         self.outbox.dataset.write(outcome)
         return Outcome(row=outcome.row, checks=outcome.checks)
 
-    def parcel(self) -> Any:
+    def parcel(self, stored: list[str], refused: list[str]) -> Any:
+        self.outbox.acknowledge(stored, refused)
         return self.outbox.parcel()
-
-    def acknowledge(self, names: list[str], refused: list[str]) -> None:
-        self.outbox.acknowledge(names, refused)
 
     def news(self) -> list[str]:
         self.over.wait()
@@ -137,7 +134,13 @@ def study_of(runs: int) -> Study:
 
 
 class Silent(Display):
-    """Counts, and says nothing."""
+    """Counts, and says nothing. `began` is the CPU time and the time at which the first run did: machines are ready then."""
+
+    began: tuple[float, float] | None = None
+
+    def begin(self, planned: PlannedRun) -> None:
+        self.began = self.began or (time.process_time(), time.perf_counter())
+        super().begin(planned)
 
     def say(self, line: str) -> None:
         if "left out" in line or "lost" in line:
@@ -160,11 +163,12 @@ def carry(nodes: int, runs: int, samples: int, folder: Path) -> tuple[Dataset, d
     study = study_of(runs)
     plan = make_plan(study)
     dataset = open_dataset(folder, study.experiment.name, definition_sha256(study))
-    progress: Progress = Silent(console(to_stderr=True), len(plan), 0)
+    progress = Silent(console(to_stderr=True), len(plan), 0)
     cluster: Any = SimulatedCluster(nodes, samples)
     session = Session(cluster, Options(), progress, threading.Event())
-    before, cpu, wall = resident_mib(), time.process_time(), time.perf_counter()
+    before = resident_mib()
     on_machines(Sweep(study, dataset, session, Timing(study, dataset)), plan)
+    cpu, wall = progress.began or (0.0, 0.0)
     took, used = time.perf_counter() - wall, time.process_time() - cpu
     if dataset.ok_run_ids() != {run.run_id for run in plan}:
         raise SystemExit("the dataset does not equal the plan")

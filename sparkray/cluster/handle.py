@@ -124,9 +124,10 @@ class Runner:
         every: set[str] = set()
         if self.store is None or self.dataset is None:
             return every
-        while parcel := cast("Parcel", self._await(self.actor.parcel.remote(), notify)):
+        stored, refused = list[str](), list[str]()
+        while parcel := cast("Parcel", self._await(self.actor.parcel.remote(stored, refused), notify, is_silent=True)):
             refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify)
-            self._await(self.actor.acknowledge.remote(list(parcel), refused), notify)
+            stored = list(parcel)
             every.update(refused)
         return every
 
@@ -181,13 +182,18 @@ class Runner:
         *,
         limit_s: float | None = None,
         stop_s: float = _STOP_S,
+        is_silent: bool = False,
     ) -> object:
-        """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning, and not for ever."""
+        """The result of a call; Ray's wrapping of errors is taken off. Waits without spinning, and not for ever.
+
+        Of one that `is_silent`, no message is asked for at its end.
+        """
         waiting = _Waiting(self, notify, limit_s, stop_s)
         try:
             while not ray.wait([reference], timeout=_POLL_S)[0]:
                 waiting.goes_on()
-            waiting.ends()
+            if waiting.news is not None or not is_silent:
+                waiting.ends()
             return ray.get(reference)
         except (RayActorError, ActorDiedError) as error:
             raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error

@@ -115,15 +115,17 @@ class BenchmarkRunner:
         return self.prepared.identity
 
     @_group("work")
-    def parcel(self) -> Parcel:
-        """Files that the driver has not acknowledged; empty when there are none."""
-        return self.outbox.parcel() if self.outbox is not None else {}
+    def parcel(self, stored: Sequence[str] = (), refused: Sequence[str] = ()) -> Parcel:
+        """Files that the driver has not acknowledged; empty when there are none.
 
-    @_group("work")
-    def acknowledge(self, names: Sequence[str], refused: Sequence[str]) -> None:
-        """The driver has stored these files, or set them aside."""
-        if self.outbox is not None:
-            self.outbox.acknowledge(names, refused)
+        Args:
+            stored: Files of the last parcel, all of which the driver has.
+            refused: Those of them that it set aside.
+        """
+        if self.outbox is None:
+            return {}
+        self.outbox.acknowledge(stored, refused)
+        return self.outbox.parcel()
 
     @_group("work")
     def run(self, planned: PlannedRun, earlier: int = 0) -> Outcome:

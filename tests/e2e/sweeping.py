@@ -110,7 +110,7 @@ class Patience:
         while not what():
             if self.spent_s - began > limit_s:
                 return False
-            time.sleep(0.05)
+            time.sleep(0.1)
             before, here = here, time.monotonic()
             if not self._waits():
                 self.spent_s += here - before
