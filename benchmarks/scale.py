@@ -34,7 +34,8 @@ from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
 from sparkray.store.parcel import Origin, Outbox, origin_of, receive
-from sparkray.sweep.show import Display, console
+from sparkray.sweep.progress import Display
+from sparkray.sweep.show import console
 from sparkray.timing import Timing
 from sparkray.units import MIB
 from sparkray.workflows.machines import on_machines

@@ -12,7 +12,7 @@ from pathlib import Path
 from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, STATUSES
 from sparkray.schema import Column, Table
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "data.md"
 COMMAND = ".venv/bin/python scripts/data_dictionary.py --write"

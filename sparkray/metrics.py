@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import numpy as np
-
 from sparkray.errors import ConfigError
 from sparkray.records import EngineFacts, Request
 from sparkray.schema import FOLDER, Column, read_rows
@@ -85,6 +83,8 @@ def _itls_ms(data: RunData) -> list[float]:
 
     Where only some requests have a time for every token, the mean gap of each other one counts as often as it has gaps.
     """
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     each = any(r.token_ns for r in data.requests)
     gaps: list[float] = []
     for r in data.requests:
@@ -123,10 +123,14 @@ def _recorded(name: str) -> Compute:
 
 
 def _mean(values: Sequence[float]) -> float | None:
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     return float(np.mean(values)) if len(values) else None
 
 
 def _percentile(values: Sequence[float], q: float) -> float | None:
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     return float(np.percentile(values, q)) if len(values) else None
 
 
@@ -186,6 +190,8 @@ def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float
 
 def _energy_integrated_j(data: RunData) -> float | None:
     """Power over time by the trapezoid rule, GPU by GPU."""
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     series = [np.asarray(points).T for points in _by_device(data, "gpu_power_w").values() if len(points) > 1]
     return sum(float(np.trapezoid(power, times)) for times, power in series) if series else None
 
@@ -210,6 +216,8 @@ def power_valid(data: RunData) -> bool | None:
 
 
 def _agree(counter: Sequence[tuple[float, float]], power: Sequence[tuple[float, float]]) -> bool | None:
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     (begin, first_j), (end, last_j) = counter[0], counter[-1]
     inside = [(t, watts) for t, watts in power if begin < t < end]
     if len(inside) < _LEAST_POWER_SAMPLES:
@@ -263,6 +271,8 @@ def _covering(
 
 def _busy_serving_pct(data: RunData) -> float | None:
     """Mean weighted by time, since each sample covers the time since the previous one."""
+    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
+
     found = _serving(data, "cpu_busy_pct", around=True)
     if len(found) < 2:  # noqa: PLR2004 - a time between needs two
         return None

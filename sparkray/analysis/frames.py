@@ -20,9 +20,9 @@ from sparkray.analysis.schema import polars_types
 from sparkray.analysis.sound import must_be_sound
 from sparkray.errors import DatasetError
 from sparkray.metrics import BY_NAME
-from sparkray.store import TABLES, Dataset, description
+from sparkray.store import Dataset, description
 from sparkray.store.documents import STUDY, read_document
-from sparkray.store.reading import rows_of
+from sparkray.store.tables import TABLES
 
 REFERENCE_ORDER = ("native", "host", "container_baseline", "container_optimized")
 CELL = ("model", "level", "environment")
@@ -224,9 +224,11 @@ def reading(folder: Path) -> Iterator[None]:
 
 def _broken(folder: Path) -> Path | None:
     """The first file that is no Parquet, or not of the folder's table."""
+    from sparkray.store.parquet import rows_of  # noqa: PLC0415 - PyArrow takes long to import; Polars reads what is sound
+
     for path in sorted(folder.glob("*.parquet")):
         try:
-            rows_of(path, folder.name, TABLES[folder.name])
+            rows_of(path, folder.name)
         except DatasetError:
             return path
     return None

@@ -24,7 +24,7 @@ from sparkray.analysis.provenance_ids import SCOPE, parts_of
 from sparkray.analysis.study import Analysis
 from sparkray.config.site import CONTAINER_BASELINE
 from sparkray.errors import InputError, UnknownNameError
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 
 MOST_ROWS = 1000
 _OK = "status = 'ok'"

@@ -23,7 +23,7 @@ from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.analysis.study import Analysis, analyse
 from sparkray.catalog import data_root
-from sparkray.store import TABLES as STORED
+from sparkray.store.tables import TABLES as STORED
 
 _NAME, _CONTEXT = "analysis", "context.json"
 _DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")

@@ -13,11 +13,11 @@ from sparkray.catalog.weights import cache_folder
 from sparkray.config.site import HOST
 from sparkray.docker_engine import Patience
 from sparkray.errors import ClusterError
-from sparkray.execute import run_once
 from sparkray.execute.history import revalidate_all
 from sparkray.execute.leftovers import container_log, end_processes
 from sparkray.execute.prepared_host import PreparedHost, adapt_host, prepare_host
 from sparkray.execute.recovery import store_interrupted
+from sparkray.execute.run import run_once
 from sparkray.files import give_to_owner
 from sparkray.machine.cpu_isolation import housekeeping_cpus, pin_processes
 from sparkray.machine.doctor import must_fit

@@ -8,7 +8,8 @@ from typing import Any
 from sparkray.checks import Late, late_verdicts
 from sparkray.plan import PlannedRun, Study, make_plan, run_id_of
 from sparkray.records import Verdict
-from sparkray.store import TABLES, Dataset
+from sparkray.store import Dataset
+from sparkray.store.tables import TABLES
 
 _TEXTS = frozenset({"machine", "start_state", "engine_command", "docker_command", "deviations"})
 """Long, and nothing that a run is compared by."""

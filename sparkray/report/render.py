@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 from xml.etree import ElementTree as ET
 
-from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
-from jinja2.bccache import Bucket
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from sparkray.analysis.decisions import is_memory
+from sparkray.report.compiled import Compiled
 from sparkray.report.format import grouped, interval, listed, shown
 from sparkray.report.labels import arm, arm_in_full, axis_label, better, cell, metric_name, readable
 from sparkray.schema import capital, unit_of
@@ -38,23 +38,11 @@ _LATEX_DELIMITERS = {
 }
 
 
-class _Compiled(BytecodeCache):
-    """Compiled templates of one kind, kept for the life of the process: compiling takes longer than rendering."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self.known:
-            bucket.bytecode_from_string(self.known[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self.known[bucket.key] = bucket.bytecode_to_string()
-
-
 # By kind, and by whether values are finalized, which changes what is compiled.
-_COMPILED: Mapping[tuple[str, bool], _Compiled] = {
-    (kind, finalized): _Compiled() for kind in get_args(Kind) for finalized in (False, True)
+_COMPILED: Mapping[tuple[str, bool], Compiled] = {
+    (kind, finalized): Compiled(f"{kind}-finalized" if finalized else kind)
+    for kind in get_args(Kind)
+    for finalized in (False, True)
 }
 
 

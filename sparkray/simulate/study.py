@@ -31,7 +31,9 @@ from sparkray.config.model import ModelCard
 from sparkray.metrics import BY_NAME
 from sparkray.plan import canonical_sha256
 from sparkray.simulate.samples import AVAILABLE_GIB, Course, Own, samples_of
-from sparkray.store import open_dataset, schema_of
+from sparkray.store import open_dataset
+from sparkray.store.parquet import schema_of
+from sparkray.store.run_index import add_to_index
 from sparkray.units import GIB, NS_PER_MS, NS_PER_S
 
 Numbers = NDArray[np.float64]
@@ -120,7 +122,10 @@ class _Tables:
         if self._merged:
             self._kept.setdefault(table, []).append(rows)
         else:
-            pq.write_table(rows, self._folder / table / f"{run.run_id}-{attempt}.parquet", compression="zstd")
+            path = self._folder / table / f"{run.run_id}-{attempt}.parquet"
+            pq.write_table(rows, path, compression="zstd")
+            if table == "runs":
+                add_to_index(path, [{name: values[0] for name, values in given.items()}])
 
     def close(self) -> None:
         """Write what was kept."""

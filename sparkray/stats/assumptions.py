@@ -21,7 +21,7 @@ from sparkray.stats.bootstrap import mean_interval
 from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import Decision, Ratio, VerdictWord, pairs_needed, verdict_of
 from sparkray.stats.reasons import coded
-from sparkray.stats.samples import Estimate, Vector, exponential, from_log, t_interval, too_few
+from sparkray.stats.samples import Estimate, Vector, critical_t, exponential, from_log, t_interval, too_few
 from sparkray.stats.serial import LEAST_WORTH, effective_n, lag1_if_independent
 
 ALPHA = 0.05
@@ -194,9 +194,7 @@ def widening(n: int, worth: float, level: float) -> float:
     """What an interval of n pairs is to be multiplied by where they are worth fewer."""
     if worth >= n:
         return 1.0
-    df = max(worth - 1, 1.0)
-    tail = 0.5 + level / 2
-    return math.sqrt(n / worth) * float(scipy.special.stdtrit(df, tail) / scipy.special.stdtrit(n - 1, tail))
+    return math.sqrt(n / worth) * critical_t(max(worth - 1, 1.0), level) / critical_t(n - 1, level)
 
 
 def hodges_lehmann(logs: Vector, level: float = _LEVEL) -> Estimate | NotEstimable:
@@ -229,7 +227,7 @@ def _rank_sums(n: int) -> Vector:
 
 
 def _beside(logs: Vector, seed: int) -> Beside:
-    critical = float(scipy.special.stdtrit(len(logs) - 1, 0.5 + _LEVEL / 2))
+    critical = critical_t(len(logs) - 1, _LEVEL)
     if len(logs) > 2:  # noqa: PLR2004 - a skewness needs three
         low, high = (from_log(float(end[0])) for end in skewness_ends(logs[None, :], critical))
     else:

@@ -34,8 +34,8 @@ _LEAST = 3
 _LEAST_BEYOND, _MORE = 100, 20
 # Resamples this near to the sample's value, in standard deviations, are the sample again; half of them count as below.
 _TIE = 1e-9
-# Count matrices with more cells than this (8 MB) are made in parts and not kept; as many resamples are in memory at once.
-_CELLS = 1_000_000
+# So many cells of a matrix of counts (8 MB) are in memory at once; matrices with more cells than the next are not kept.
+_CELLS, _MOST_KEPT = 1_000_000, 10_000_000
 
 
 def ratio_of_means(
@@ -222,11 +222,8 @@ def resampled_means(samples: Vector, resamples: int, stream: tuple[int, int]) ->
         Shape (resamples,) or (k, resamples).
     """
     n = samples.shape[-1]
-    if n * resamples <= _CELLS:
-        return np.asarray(samples @ _kept_counts(n, resamples, stream).T / n)
-    generator, rows = np.random.default_rng(stream), max(1, _CELLS // n)
-    parts = [min(rows, resamples - done) for done in range(0, resamples, rows)]
-    return np.concatenate([samples @ _counts(n, part, generator).T / n for part in parts], axis=-1)
+    counts = _kept_counts(n, resamples, stream) if n * resamples <= _MOST_KEPT else _counts(n, resamples, stream)
+    return np.concatenate([samples @ part.astype(np.float64).T / n for part in counts], axis=-1)
 
 
 def _acceleration(jackknifed: Sequence[Vector]) -> Vector:
@@ -244,13 +241,16 @@ def _means_without_one(samples: Vector) -> Vector:
     return np.asarray(sums / (samples.shape[1] - 1), dtype=np.float64)
 
 
-@lru_cache(maxsize=8)
-def _kept_counts(n: int, resamples: int, stream: tuple[int, int]) -> Vector:
-    return _counts(n, resamples, np.random.default_rng(stream))
+@lru_cache(maxsize=16)
+def _kept_counts(n: int, resamples: int, stream: tuple[int, int]) -> list[NDArray[np.unsignedinteger]]:
+    return list(_counts(n, resamples, stream))
 
 
-def _counts(n: int, resamples: int, generator: np.random.Generator) -> Vector:
-    """How often each of n values is drawn in each resample: shape (resamples, n), rows sum to n."""
-    drawn = generator.integers(0, n, (resamples, n))
-    drawn += np.arange(resamples)[:, None] * n
-    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
+def _counts(n: int, resamples: int, stream: tuple[int, int]) -> Iterator[NDArray[np.unsignedinteger]]:
+    """How often each of n values is drawn in each resample, in parts: shape (some, n), rows sum to n."""
+    generator, rows = np.random.default_rng(stream), max(1, _CELLS // n)
+    for done in range(0, resamples, rows):
+        part = min(rows, resamples - done)
+        drawn = generator.integers(0, n, (part, n))
+        drawn += np.arange(part)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=part * n).reshape(part, n).astype(np.min_scalar_type(n))

@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, Vector, exponential, of_ordered, sample, t_interval
+from sparkray.stats.samples import Estimate, Values, Vector, exponential, of_ordered, sample, sd_of, t_interval
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,10 @@ def describe(values: Values) -> Description:
     """Description of a sample of any size; an empty one has nothing but n = 0."""
     if not len(values):
         return Description(0, None, None, None)
-    mean = float(np.mean(values))
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Description(len(values), mean, sd, abs(sd / mean) * 100 if sd is not None and mean else None)
+    vector = np.asarray(values, dtype=np.float64)
+    mean = float(vector.mean())
+    sd = sd_of(vector, mean) if len(vector) > 1 else None
+    return Description(len(vector), mean, sd, abs(sd / mean) * 100 if sd is not None and mean else None)
 
 
 def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
@@ -103,10 +104,10 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
 
 def mean_interval(values: Vector, level: float = 0.95) -> Estimate:
     """The mean of at least one finite value, with Student's t interval from two values on (Student 1908)."""
-    mean, n = float(np.mean(values)), len(values)
+    mean, n = float(values.mean()), len(values)
     if n == 1:
         return Estimate(mean, None, None)
-    return Estimate(mean, *t_interval(mean, float(np.std(values, ddof=1)) / math.sqrt(n), n - 1, level))
+    return Estimate(mean, *t_interval(mean, sd_of(values, mean) / math.sqrt(n), n - 1, level))
 
 
 def geometric_mean(values: Values, level: float = 0.95) -> Estimate | NotEstimable:

@@ -129,7 +129,7 @@ def student(a: Vector, b: Vector) -> tuple[float, float, float]:
 
 
 def _t_test(a: Vector, b: Vector, error: float, df: float) -> tuple[float, float, float]:
-    difference = float(np.mean(b) - np.mean(a))
+    difference = float(b.mean() - a.mean())
     return difference / error, float(df), t_p(difference, error, df)
 
 

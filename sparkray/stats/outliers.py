@@ -53,8 +53,9 @@ def modified_z(values: Values, scale: float | None = None) -> Vector | NotEstima
     if isinstance(checked, NotEstimable):
         return checked
     away = checked - median(checked)
-    rounding = 4 * np.finfo(np.float64).eps * (float(np.max(np.abs(checked))) if scale is None else scale)
-    mad, mean_deviation = median(np.abs(away)), float(np.mean(np.abs(away)))
+    rounding = 4 * np.finfo(np.float64).eps * (float(np.abs(checked).max()) if scale is None else scale)
+    distance = np.abs(away)
+    mad, mean_deviation = median(distance), float(distance.mean())
     if mad > rounding:
         return np.asarray(_MAD_OF_NORMAL * away / mad)
     if mean_deviation > rounding:

@@ -19,7 +19,7 @@ import scipy
 
 from sparkray.stats import NotEstimable, noncentral
 from sparkray.stats.reasons import coded
-from sparkray.stats.samples import Values, Vector, alike, from_log, least_n, ratio_interval, t_p
+from sparkray.stats.samples import Values, Vector, alike, from_log, least_n, ratio_interval, sd_of, t_p
 
 VerdictWord = Literal["equivalent", "different", "undecided"]
 _LEAST_PAIRS = 2
@@ -77,9 +77,10 @@ def paired_ratio(a: Values, b: Values) -> Ratio | NotEstimable:
     if len(a) < _LEAST_PAIRS:
         return too_few_pairs(len(a))
     first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if not all(np.all(np.isfinite(arm) & (arm > 0)) for arm in (first, second)):
+    both = np.concatenate([first, second])
+    if not (np.isfinite(both) & (both > 0)).all():
         return NotEstimable(NOT_POSITIVE)
-    return estimated(np.log(second) - np.log(first), np.concatenate([first, second]))
+    return estimated(np.log(second) - np.log(first), both)
 
 
 def too_few_pairs(n: int) -> NotEstimable:
@@ -104,12 +105,13 @@ def without_spread(logs: Vector, values: Values) -> bool:
 
 def log_scale(values: Values) -> float:
     """The size of the numbers that log ratios of these values, above 0, are computed from: their rounding is no spread."""
-    return max(1.0, float(np.max(np.abs(np.log(values)))))
+    return max(1.0, float(np.abs(np.log(values)).max()))
 
 
 def ratio_of_logs(logs: Vector) -> Ratio:
     """The ratio from its log ratios, shape (n,), finite, at least 2; whether they vary is not checked (`estimated`)."""
-    n, mean, sd = len(logs), float(np.mean(logs)), float(np.std(logs, ddof=1))
+    n, mean = len(logs), float(logs.mean())
+    sd = sd_of(logs, mean)
     ci95, ci90 = (ratio_interval(mean, sd / math.sqrt(n), n - 1, level) for level in (0.95, 0.90))
     return Ratio(n, from_log(mean), ci95, ci90, sd)
 

@@ -6,6 +6,7 @@ A check that fails is an answer (`NotEstimable`), not an error: a study with a f
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +23,7 @@ _LARGEST = 1e75
 _SMALLEST = 1 / _LARGEST
 _LARGEST_LOG = 700.0
 _ROUNDED = 1e-12
+_ROUNDING = 4 * float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ def sample(values: Values, least: int = 1, *, positive: bool = False) -> Vector 
         raise ValueError(f"an array of shape {vector.shape}: a sample is one-dimensional")
     if len(vector) < least:
         return too_few(len(vector), least)
-    if not np.all(np.abs(vector) <= _LARGEST):
+    if not (np.abs(vector) <= _LARGEST).all():
         return NotEstimable("not_finite")
-    if positive and not np.all(vector > 0):
+    if positive and not (vector > 0).all():
         return NotEstimable("no_logarithm")
     return vector
 
@@ -116,8 +118,20 @@ def together(
 
 def t_interval(value: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:
     """Student's (1908) interval of an estimate with that standard error."""
-    half = float(scipy.special.stdtrit(df, 0.5 + level / 2)) * error
+    half = critical_t(df, level) * error
     return value - half, value + half
+
+
+@lru_cache(maxsize=4096)
+def critical_t(df: float, level: float = 0.95) -> float:
+    """The quantile of Student's t that bounds a two-sided interval of that level."""
+    return float(scipy.special.stdtrit(df, 0.5 + level / 2))
+
+
+def sd_of(values: Vector, mean: float) -> float:
+    """The standard deviation about their mean, n-1 in its denominator, of at least 2 values, shape (n,)."""
+    away = values - mean
+    return math.sqrt(float(away @ away) / (len(values) - 1))
 
 
 def welch_df(part_a: float, n_a: int, part_b: float, n_b: int) -> float:
@@ -131,8 +145,8 @@ def welch_df(part_a: float, n_a: int, part_b: float, n_b: int) -> float:
 
 def pooled_variance(a: Vector, b: Vector) -> float:
     """The variance inside both arms, which together have 3 values or more."""
-    n_a, n_b = len(a) - 1, len(b) - 1
-    return (n_a * float(np.var(a, ddof=1)) + n_b * float(np.var(b, ddof=1))) / (n_a + n_b)
+    squares = [float(away @ away) for away in (a - a.mean(), b - b.mean())]
+    return sum(squares) / (len(a) + len(b) - 2)
 
 
 def ratio_interval(mean_log: float, error: float, df: float, level: float = 0.95) -> tuple[float, float]:
@@ -172,8 +186,8 @@ def alike(values: Vector, scale: float | None = None) -> bool:
         values: At least one number.
         scale: The size of the numbers that the values were computed from; their own by default.
     """
-    size = float(np.max(np.abs(values))) if scale is None else scale
-    return bool(np.ptp(values) <= max(4 * np.finfo(np.float64).eps * size, _SMALLEST))
+    size = float(np.abs(values).max()) if scale is None else scale
+    return bool(values.max() - values.min() <= max(_ROUNDING * size, _SMALLEST))
 
 
 def varies(values: Vector) -> bool:

@@ -71,8 +71,8 @@ def memory(values: Values) -> Memory | NotEstimable:
         return checked
     if alike(checked):
         return NotEstimable("all_alike")
-    centred = checked - np.mean(checked)
-    centred = centred / np.max(np.abs(centred))
+    centred = checked - checked.mean()
+    centred = centred / np.abs(centred).max()
     lag1 = float(centred[:-1] @ centred[1:] / (centred @ centred))
     return Memory(len(checked), lag1, effective_n(len(checked), lag1) if len(checked) >= LEAST_WORTH else None)
 

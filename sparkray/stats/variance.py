@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.samples import Estimate, Values, alike, median, t_p, two_samples
+from sparkray.stats.samples import Estimate, Values, alike, critical_t, median, sd_of, t_p, two_samples
 
 _LEAST = 3
 
@@ -36,12 +36,12 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     if isinstance(arms, NotEstimable):
         return arms
     distances = [np.abs(arm - median(arm)) for arm in arms]
-    if all(alike(each, scale=float(np.max(np.abs(arm)))) for each, arm in zip(distances, arms, strict=True)):
+    if all(alike(each, scale=float(np.abs(arm).max())) for each, arm in zip(distances, arms, strict=True)):
         return NotEstimable("equally_far")
     n = sum(map(len, arms))
-    means, middle = [float(np.mean(each)) for each in distances], float(np.mean(np.concatenate(distances)))
+    means, middle = [float(each.mean()) for each in distances], float(np.concatenate(distances).mean())
     between = sum(len(each) * (mean - middle) ** 2 for each, mean in zip(distances, means, strict=True))
-    within = sum(float(np.sum((each - mean) ** 2)) for each, mean in zip(distances, means, strict=True))
+    within = sum(float(away @ away) for away in (each - mean for each, mean in zip(distances, means, strict=True)))
     return float(scipy.special.fdtrc(1, n - 2, (n - 2) * between / within)) if within else 0.0
 
 
@@ -61,11 +61,12 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
     if alike(arms[1] - arms[0], scale=max(1.0, float(np.max(np.abs(arms))))):
         return NotEstimable("differences_alike")
     df = len(arms[0]) - 2
-    sds = [float(np.std(arm, ddof=1)) for arm in arms]
+    means = [float(arm.mean()) for arm in arms]
+    sds = [sd_of(arm, mean) for arm, mean in zip(arms, means, strict=True)]
     ratio = sds[1] / sds[0]
-    scaled = [(arm - np.mean(arm)) / sd for arm, sd in zip(arms, sds, strict=True)]
-    r = float(np.clip(scaled[0] @ scaled[1] / (df + 1), -1.0, 1.0))
-    critical = float(scipy.special.stdtrit(df, 0.5 + level / 2))
+    scaled = [(arm - mean) / sd for arm, mean, sd in zip(arms, means, sds, strict=True)]
+    r = min(1.0, max(-1.0, float(scaled[0] @ scaled[1]) / (df + 1)))
+    critical = critical_t(df, level)
     spread = 1 + 2 * (1 - r * r) * critical * critical / df
     factor = math.sqrt(spread + math.sqrt(spread * spread - 1))
     return PairedSpreadRatio(df + 2, Estimate(ratio, ratio / factor, ratio * factor), _pitman_morgan(ratio, r, df))

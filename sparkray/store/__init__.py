@@ -9,7 +9,7 @@ Layout of `<results-dir>/<experiment>/`::
     inputs/         what the engines were given, so that a printed command can be repeated
     spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
     progress.json   what is being done right now, for `status`
-    cache/          what analyses made of these files, for the next one; may be deleted at any time
+    cache/          an index of `runs/`, and what analyses made of these files; may be deleted at any time
     machines/HOST/  of a search: the datasets of further machines that measured for it
 
 The row in `runs/` is written last: an attempt exists when it is there. A new definition (another workload, another
@@ -29,18 +29,13 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.config.secrets import hidden_bytes
 from sparkray.errors import DatasetError, StorageError
 from sparkray.files import replace_file
-from sparkray.metrics import metric_columns
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
-from sparkray.schema import FOLDER, Tables, arrow_type
 from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, read_document
-from sparkray.store.reading import rows_of
+from sparkray.store.run_index import INDEXED, add_to_index, indexed
+from sparkray.store.tables import TABLES
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
@@ -51,14 +46,6 @@ _OTHER_FOLDER = "Check the folder and its permissions, or name another: --result
 _ELSEWHERE = "Name another folder: --results-dir DIR"
 _LONGEST_NUMBER = 10
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
-# The tables that the store writes.
-TABLES = Tables(FOLDER / "dataset", {"<docker options>": lambda: DOCKER_COLUMNS, "<metrics>": metric_columns})
-
-
-def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
-    """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
-    columns = [pa.field(c.name, arrow_type(c.kind), metadata={"what": c.meaning}) for c in TABLES[table]]
-    return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
 
 
 @contextmanager
@@ -112,12 +99,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    known = {column.name for column in TABLES[table]}
-    if unknown := {key for row in rows for key in row} - known:
-        raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in sparkray/columns/")
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
-    return bytes(sink.getvalue())
+    from sparkray.store.parquet import file_of  # noqa: PLC0415 - see `_rows_of`
+
+    return file_of(table, rows)
+
+
+def _rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    from sparkray.store.parquet import rows_of  # noqa: PLC0415 - PyArrow takes long to import, and `status` reads an index
+
+    return rows_of(path, table, columns)
 
 
 @dataclass(frozen=True)
@@ -162,10 +152,17 @@ class Dataset:
         Raises:
             DatasetError: A file is no Parquet, or not of this table.
         """
-        rows: list[dict[str, Any]] = []
-        for path in sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet")):
-            rows.extend(rows_of(path, table, TABLES[table], columns))
-        return rows
+        return list(self.rows(table, columns, run_id=run_id))
+
+    def rows(self, table: str, columns: list[str] | None = None, *, run_id: str = "") -> Iterator[dict[str, Any]]:
+        """What `read` returns, a file at a time, for those who stop at the first row that serves. Raises DatasetError."""
+        paths = sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet"))
+        if table == "runs" and not run_id and columns is not None and set(columns) <= set(INDEXED):
+            for rows in indexed(paths, lambda path: _rows_of(path, table, [*INDEXED])):
+                yield from ({name: row[name] for name in columns} for row in rows)
+            return
+        for path in paths:
+            yield from _rows_of(path, table, columns)
 
     def write(self, outcome: Outcome) -> None:
         """One attempt: its requests, samples, checks, and last its row.
@@ -188,7 +185,7 @@ class Dataset:
         for table, rows in tables:
             if rows:
                 write_atomically(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
-        write_atomically(self.path / "runs" / name, _parquet("runs", [outcome.row]))
+        self._write_row(name, outcome.row)
 
     def write_late(self, run_id: str, attempt: int, verdicts: Sequence[Verdict]) -> None:
         """Verdicts of a re-validation of an earlier run; they replace those of the previous one.
@@ -213,12 +210,17 @@ class Dataset:
             DatasetError: There is no such row, or it cannot be read.
             StorageError: It could not be written.
         """
-        path = self.path / "runs" / f"{run_id}-{attempt}.parquet"
-        rows = rows_of(path, "runs", TABLES["runs"])
+        name = f"{run_id}-{attempt}.parquet"
+        path = self.path / "runs" / name
+        rows = _rows_of(path, "runs")
         if len(rows) != 1:
             raise DatasetError(f"{path} cannot be read: it has {len(rows)} rows, not one", REMOVE)
         (row,) = rows
-        write_atomically(path, _parquet("runs", [{**row, "status": status, "reason": reason}]))
+        self._write_row(name, {**row, "status": status, "reason": reason})
+
+    def _write_row(self, name: str, row: Mapping[str, Any]) -> None:
+        write_atomically(self.path / "runs" / name, _parquet("runs", [row]))
+        add_to_index(self.path / "runs" / name, [row])
 
     def describe_study(self, document: Mapping[str, Any]) -> None:
         """The experiment, cards and site that the runs are of, as they were for the last sweep: `experiment.json`.
@@ -244,7 +246,7 @@ class Dataset:
         with suppress(OSError):
             (self.path / _BALLAST).unlink(missing_ok=True)
         with suppress(StorageError):
-            write_atomically(self.path / "runs" / f"{row['run_id']}-{row['attempt']}.parquet", _parquet("runs", [row]))
+            self._write_row(f"{row['run_id']}-{row['attempt']}.parquet", row)
 
     def check_space(self) -> None:
         """Whether a further run could be stored.

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from sparkray.errors import ClusterError, DatasetError
-from sparkray.store import TABLES, Dataset, storage_errors, write_atomically, write_together
-from sparkray.store.reading import wrong_in
+from sparkray.store import Dataset, storage_errors, write_atomically, write_together
+from sparkray.store.parquet import wrong_in
+from sparkray.store.tables import TABLES
 from sparkray.units import MIB, short
 
 # In the order in which they are sent. An attempt exists when its row is there, so that comes last.
@@ -258,7 +259,7 @@ def _bad(dataset: Dataset, parcel: Parcel, host: str) -> dict[str, str]:
         table, attempt = name.partition("/")[0], _attempt_of(name)
         if table not in TABLES or content is None or attempt in found:
             continue
-        why = wrong_in(content, table, TABLES[table], attempt.removesuffix("-late"))
+        why = wrong_in(content, table, attempt.removesuffix("-late"))
         if why is None and table == "runs":
             why = _lost_before(dataset, parcel, f"{attempt}.parquet", host)
         if why is not None:

@@ -10,10 +10,10 @@ from sparkray.analysis import Analysis, write
 from sparkray.analysis.reuse import fresh_analysis
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.metrics import BY_NAME
+from sparkray.sweep.common_options import FOLDER as DIR
+from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.datasets import subject
 from sparkray.sweep.markdown import export_markdown, markdown_option
-from sparkray.sweep.options import FOLDER as DIR
-from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for

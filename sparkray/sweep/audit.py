@@ -19,8 +19,8 @@ from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import MOST_REQUESTS
 from sparkray.config.site import Site
 from sparkray.errors import ConfigError, InputError, UnknownNameError
+from sparkray.sweep.common_options import FILE, json_option, setting_option
 from sparkray.sweep.named_gpu import site_settings, site_with_gpu
-from sparkray.sweep.options import FILE, json_option, setting_option
 from sparkray.sweep.show import console, print_json, show
 
 _BATCH = click.IntRange(1, MOST_REQUESTS)

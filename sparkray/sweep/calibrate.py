@@ -13,7 +13,8 @@ from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.experiment import Conclude, sweep
 from sparkray.sweep.measure import smallest
 from sparkray.sweep.options import options_of, sweep_options
-from sparkray.sweep.show import console, counts_of, print_json, print_line, show
+from sparkray.sweep.progress import counts_of
+from sparkray.sweep.show import console, print_json, print_line, show
 from sparkray.workflows.calibration import (
     against_itself,
     asked_of,

@@ -1,11 +1,19 @@
 """Names that the shell completes: models, sites, experiments. `docs/how-to/terminal.md` says how it is switched on."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from sparkray.catalog import TIERS, Catalog, data_root
+if TYPE_CHECKING:
+    from sparkray.catalog import Catalog
+
+
+def _catalog() -> "Catalog":
+    from sparkray.catalog import Catalog, data_root  # noqa: PLC0415 - only the shell asks for names
+
+    return Catalog(data_root())
 
 
 def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
@@ -17,14 +25,16 @@ def _starting(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
 
 def complete_experiment(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of experiments, for the shell."""
-    return _starting(Catalog(data_root()).experiment_names(), incomplete)
+    return _starting(_catalog().experiment_names(), incomplete)
 
 
 def complete_site(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of sites, for the shell."""
-    return _starting(Catalog(data_root()).site_names(), incomplete)
+    return _starting(_catalog().site_names(), incomplete)
 
 
 def complete_models(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of models, for the shell."""
-    return _starting([*(card.name for card in Catalog(data_root()).cards()), "all", *TIERS], incomplete)
+    from sparkray.catalog import TIERS  # noqa: PLC0415 - as above
+
+    return _starting([*(card.name for card in _catalog().cards()), "all", *TIERS], incomplete)

@@ -8,8 +8,9 @@ import click
 from sparkray.catalog import Catalog, data_root
 from sparkray.engines import Server, engine_names, load_engine
 from sparkray.errors import RunUnreadyError
+from sparkray.sweep.common_options import json_option, setting_option
 from sparkray.sweep.listings import print_list
-from sparkray.sweep.options import insecure_option, json_option, setting_option
+from sparkray.sweep.options import insecure_option
 from sparkray.sweep.show import console, print_json, print_line
 from sparkray.workflows.consent import require_consent
 from sparkray.workflows.options import Options, build_study
@@ -61,8 +62,8 @@ def check(
     *, name: str, models: str | None, environment: str, settings: tuple[str, ...], allow_insecure: bool, as_json: bool
 ) -> int:
     """Start a server, send it three requests, stop it, and print what it reported."""
-    from sparkray.execute import run_once  # noqa: PLC0415 - it imports Docker and the load generator
     from sparkray.execute.prepared_host import prepare_host  # noqa: PLC0415
+    from sparkray.execute.run import run_once  # noqa: PLC0415 - it imports Docker and the load generator
     from sparkray.machine.fingerprint import fingerprint  # noqa: PLC0415
     from sparkray.machine.lock import MachineLock  # noqa: PLC0415
     from sparkray.plan import definition_sha256, make_plan  # noqa: PLC0415

@@ -20,7 +20,8 @@ from sparkray.plan import PlannedRun, Study, definition_sha256, make_plan
 from sparkray.records import SATURATED
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.equivalence import equivalence_document
-from sparkray.sweep.show import Display, console, counts_of, error_text, print_json, print_line, show
+from sparkray.sweep.progress import Display, counts_of
+from sparkray.sweep.show import console, error_text, print_json, print_line, show
 from sparkray.sweep.start import as_root, ask, handed_back, interrupted
 from sparkray.sweep.summary import Findings, show_summary, warnings_of
 from sparkray.timing import Timing

@@ -7,7 +7,7 @@ import click
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config import docker
-from sparkray.sweep.options import json_option
+from sparkray.sweep.common_options import json_option
 from sparkray.sweep.show import console, print_json, print_line
 from sparkray.sweep.templates import table
 from sparkray.units import gib

@@ -8,8 +8,9 @@ import click
 
 from sparkray.plan import PlannedRun, Study, make_plan, refused
 from sparkray.runtimes.linux.root_part import has_root
+from sparkray.sweep.common_options import FILE
 from sparkray.sweep.markdown import export_markdown, markdown_option
-from sparkray.sweep.options import FILE, options_of, seconds_option, sweep_options
+from sparkray.sweep.options import options_of, seconds_option, sweep_options
 from sparkray.sweep.start import handed_back
 from sparkray.timing import known_dataset
 from sparkray.workflows.consent import require_consent

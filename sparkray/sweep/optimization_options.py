@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from sparkray.config.experiment import MOST_RUNS
 from sparkray.errors import InputError
 from sparkray.optimize.context import OptimizationRequest
-from sparkray.sweep.options import group
+from sparkray.sweep.common_options import group
 
 # What an optimisation is asked for beside the options of every sweep, and its plan likewise.
 optimization_options = group(

@@ -15,9 +15,11 @@ from sparkray.analysis.optimized import Optimized, document_of, file_of
 from sparkray.optimize.context import OptimizationContext, OptimizationRequest
 from sparkray.optimize.phases import optimisation_document, phases, wider_intervals
 from sparkray.optimize.runner import InterruptedSweepError
+from sparkray.sweep.common_options import FILE
 from sparkray.sweep.optimization_options import optimization_options, request_of
-from sparkray.sweep.options import FILE, options_of, sweep_options
-from sparkray.sweep.show import Terminal, console, print_json, show
+from sparkray.sweep.options import options_of, sweep_options
+from sparkray.sweep.progress import Terminal
+from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.start import as_root, ask, handed_back, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
 from sparkray.workflows.consent import require_consent

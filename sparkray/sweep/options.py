@@ -1,19 +1,16 @@
-"""Command-line options that verbs share."""
+"""Command-line options of the verbs that plan or measure: those of a study, and of how it is carried out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from sparkray.config.experiment import MOST_REQUESTS, MOST_RUNS
-from sparkray.sweep.completion import complete_experiment, complete_models, complete_site
+from sparkray.sweep.common_options import JSON, RESULTS_DIR, experiment_option, group, setting_option
+from sparkray.sweep.completion import complete_models, complete_site
 from sparkray.workflows.options import PHASES, Options
-
-F = TypeVar("F", bound=Callable[..., Any])
-FOLDER, FILE = click.Path(path_type=Path, file_okay=False), click.Path(path_type=Path, dir_okay=False)
 
 
 class Amount(click.FloatRange):
@@ -30,40 +27,9 @@ class Amount(click.FloatRange):
         return number
 
 
-def group(*options: Callable[[Any], Any]) -> Callable[[F], F]:
-    """Several options as one decorator, in the order of the help."""
-
-    def decorate(function: F) -> F:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-def _experiment(text: str, metavar: str = "NAME") -> Callable[[F], F]:
-    return click.option("--experiment", shell_complete=complete_experiment, metavar=metavar, help=text)
-
-
-_RESULTS_DIR = click.option(
-    "--results-dir", type=FOLDER, default=Path("results"), show_default=True, help="Folder of all datasets."
-)
-_JSON = "Print one JSON document."
-json_option = click.option("--json", "as_json", is_flag=True, help=_JSON)
-# DATASET, a folder, else the newest of an experiment, else the newest of all: `datasets.subject`.
-dataset_options = group(
-    click.argument("dataset", required=False, type=FOLDER), _experiment("Take its newest dataset."), _RESULTS_DIR
-)
-
-
-def setting_option(text: str) -> Callable[[F], F]:
-    """`--set`."""
-    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=text)
-
-
 # The options that describe a study.
 study_options = group(
-    _experiment("The question; default: the site's.", "NAME|FILE"),
+    experiment_option("The question; default: the site's.", "NAME|FILE"),
     click.option(
         "--site", shell_complete=complete_site, metavar="NAME|FILE", help="Kind of machine; default: recognised."
     ),
@@ -90,13 +56,13 @@ study_options = group(
     ),
     click.option("--requests", type=click.IntRange(1, MOST_REQUESTS), help="Requests per run."),
     click.option("--seed", type=int, help="Seed of order and prompts."),
-    _RESULTS_DIR,
+    RESULTS_DIR,
     setting_option(
         "Override one value: site.image=..., experiment.timeout_s=..., docker.container_baseline.shm_size=1g."
     ),
     click.option("--phase", envvar="TEST_PHASE", show_envvar=True, type=click.Choice(list(PHASES)), hidden=True),
     click.option("--mode", envvar="OPTIMIZATION_MODE", hidden=True),
-    click.option("--json", is_flag=True, help=_JSON),
+    click.option("--json", is_flag=True, help=JSON),
 )
 insecure_option = click.option(
     "--allow-insecure", is_flag=True, help="Consent to flags and mounts with power over this machine, as --privileged."

@@ -16,9 +16,10 @@ from sparkray.execute.layout import engine_warnings, planned_command, planned_co
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.optimize.context import is_optimisation
 from sparkray.plan import PlannedRun, Study, make_plan, refused
+from sparkray.sweep.common_options import FILE
 from sparkray.sweep.equivalence import equivalence_document
 from sparkray.sweep.optimization_options import optimization_options, refuse_optimization_options, request_of
-from sparkray.sweep.options import FILE, insecure_option, options_of, study_options
+from sparkray.sweep.options import insecure_option, options_of, study_options
 from sparkray.sweep.show import console, print_json, show
 from sparkray.timing import Timing, known_dataset
 from sparkray.workflows.consent import dangers_in

@@ -14,8 +14,8 @@ from sparkray.config.model_name import WeightFormat, format_names, format_of, pa
 from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint, recognised_site
+from sparkray.sweep.common_options import json_option, setting_option
 from sparkray.sweep.named_gpu import site_settings, site_with_gpu
-from sparkray.sweep.options import json_option, setting_option
 from sparkray.sweep.show import console, print_json, show
 
 # Above any batch, context or throughput there is; below where floating point gives up.

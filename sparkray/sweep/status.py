@@ -11,8 +11,8 @@ import click
 
 from sparkray.runtimes.linux.owner import Owner, boot_id
 from sparkray.store import Dataset, dataset_at, description
+from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.datasets import datasets_of
-from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show
 
 _REFRESH_S = 2.0

@@ -73,7 +73,7 @@ def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document 
     own = _read(dataset.path / FILE)
     if own is not None and own["experiment"] == description(dataset).get("experiment"):
         return own
-    rows = dataset.read("runs", ["host", "site"])
+    rows = dataset.rows("runs", ["host", "site"])
     machine = next(((row["host"], row["site"]) for row in rows if row["host"] and row["site"]), None)
     return own if machine is None else calibration_beside(dataset, *machine, cache=cache) or own
 

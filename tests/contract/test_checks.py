@@ -26,7 +26,7 @@ from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.plan import make_plan
 from sparkray.records import EngineFacts, Measurement, Verdict
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 
 NAMES = check_names()
 WORDS = ("pass", "warn", "invalid")

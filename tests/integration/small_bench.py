@@ -13,8 +13,8 @@ from sparkray.config.experiment import Workload
 from sparkray.config.model import ModelCard, Weights
 from sparkray.config.site import Environment
 from sparkray.engines import load_engine
-from sparkray.execute import run_once
 from sparkray.execute.prepared_host import PreparedHost, prepare_host
+from sparkray.execute.run import run_once
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome

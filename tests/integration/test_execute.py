@@ -17,14 +17,14 @@ from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_o
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
-from sparkray.execute import run_once
 from sparkray.execute.layout import container_name
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.execute.run import run_once
 from sparkray.metrics import RECORDED
 from sparkray.records import STATUSES, Outcome
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
 from sparkray.runtimes.linux.process import marked
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
 

@@ -13,9 +13,9 @@ from real_machine import require_root
 from small_bench import bench_of, changed, model_of, study_of
 
 from sparkray.config.experiment import Workload
-from sparkray.execute import run_once
 from sparkray.execute.gates import drop_page_cache
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.execute.run import run_once
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.runtimes import Launch, Running, Runtime, Stop
 

@@ -9,8 +9,8 @@ import pytest
 from small_bench import bench_of, changed, model_of, run, study_of
 
 from sparkray.config.experiment import Protocol
-from sparkray.execute import run_once
 from sparkray.execute.prepared_host import PreparedHost
+from sparkray.execute.run import run_once
 from sparkray.optimize.search.stage import plan_of
 from sparkray.runtimes import Stop
 from sparkray.runtimes.linux.process import marked

@@ -10,8 +10,8 @@ from small_bench import BASELINE
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import Protocol, Workload
 from sparkray.engines import load_engine
-from sparkray.execute import run_once
 from sparkray.execute.prepared_host import prepare_host
+from sparkray.execute.run import run_once
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, Treatment, definition_sha256, make_plan
 from sparkray.runtimes import Stop

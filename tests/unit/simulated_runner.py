@@ -21,7 +21,7 @@ from sparkray.plan import PlannedRun, Study, Treatment
 from sparkray.progress import Progress
 from sparkray.records import Outcome
 from sparkray.store import Dataset
-from sparkray.sweep.show import Terminal
+from sparkray.sweep.progress import Terminal
 from sparkray.workflows.optimization import optimization_context
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner

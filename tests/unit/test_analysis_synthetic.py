@@ -24,7 +24,9 @@ from sparkray.errors import UnknownNameError
 from sparkray.metrics import BY_NAME, RunData, compute_all, counted
 from sparkray.records import EngineFacts, Request
 from sparkray.simulate.study import Plant, plant, true_speed_ratio
-from sparkray.store import TABLES, Dataset, description, schema_of
+from sparkray.store import Dataset, description
+from sparkray.store.parquet import schema_of
+from sparkray.store.tables import TABLES
 
 
 @pytest.fixture(scope="module")

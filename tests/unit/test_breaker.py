@@ -15,7 +15,7 @@ from sparkray.errors import RefusedError
 from sparkray.plan import PlannedRun, Study, make_plan
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.show import Display
+from sparkray.sweep.progress import Display
 from sparkray.timing import Timing
 from sparkray.workflows.breaker import MOST, Breaker
 from sparkray.workflows.options import Options

@@ -15,7 +15,8 @@ from sparkray.config.docker import DockerOptions, flag_of, option_names
 from sparkray.config.docker_columns import DOCKER_COLUMNS, column_values, options_of_row
 from sparkray.errors import DatasetError
 from sparkray.records import Outcome
-from sparkray.store import Dataset, open_dataset, schema_of
+from sparkray.store import Dataset, open_dataset
+from sparkray.store.parquet import schema_of
 
 
 def stored(folder: Path, *many: DockerOptions) -> Dataset:

@@ -12,7 +12,8 @@ import pytest
 
 from sparkray.records import Outcome
 from sparkray.schema import Column
-from sparkray.store import TABLES, open_dataset
+from sparkray.store import open_dataset
+from sparkray.store.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reference" / "data.md"

@@ -27,7 +27,7 @@ from sparkray.optimize.search.machines import Companion, Helper, datasets_of
 from sparkray.optimize.search.stage import Searched, dataset_of, searched
 from sparkray.plan import PlannedRun
 from sparkray.store import Dataset
-from sparkray.sweep.show import MachineDisplay
+from sparkray.sweep.progress import MachineDisplay
 from sparkray.workflows.fleet import Fleet, differs, unlike
 from sparkray.workflows.session import same_files
 

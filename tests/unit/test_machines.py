@@ -26,7 +26,7 @@ from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Verdict
 from sparkray.store import Dataset, open_dataset
 from sparkray.store.parcel import NodeDataset, Outbox, origin_of, receive, seeds_of
-from sparkray.sweep.show import Display
+from sparkray.sweep.progress import Display
 from sparkray.workflows.blocks import Blocks, key_of
 from sparkray.workflows.machines import Share, Together
 

@@ -17,7 +17,7 @@ from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.errors import ConfigError
 from sparkray.metrics import BY_NAME, COMPUTE, RECORDED, Metrics, RunData, compute_all, counted
 from sparkray.schema import FOLDER, Table
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 from sparkray.units import GIB
 
 UNITS = ("_tok_s", "_req_s", "_ms", "_gib", "_pct", "_w", "_j", "_c", "_mhz", "_s")

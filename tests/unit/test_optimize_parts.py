@@ -25,7 +25,7 @@ from sparkray.optimize.screen import advice_of
 from sparkray.optimize.search import feasible_space
 from sparkray.optimize.search.stage import dataset_of, feasible_space_of, plan_of, result_of, study_name
 from sparkray.plan import Treatment, make_plan
-from sparkray.sweep.show import Display
+from sparkray.sweep.progress import Display
 from sparkray.workflows.optimized_file import read_environment, with_environment, write_environment
 from sparkray.workflows.options import build_study
 from sparkray.workflows.study_runner import SessionRunner

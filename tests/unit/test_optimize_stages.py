@@ -23,7 +23,8 @@ from sparkray.optimize.screen import screen
 from sparkray.optimize.search import Batch, Trial, default_storage, open_storage
 from sparkray.optimize.search.stage import BlockRunner, dataset_of, searched
 from sparkray.store import Dataset
-from sparkray.sweep.show import Display, show
+from sparkray.sweep.progress import Display
+from sparkray.sweep.show import show
 from sparkray.workflows.optimization import carry_out, optimization_context
 from sparkray.workflows.optimized_file import read_environment
 

@@ -16,7 +16,7 @@ from sparkray.machine import _probe_gpu, probe
 from sparkray.machine._nvml import Gpu, Gpus
 from sparkray.machine._probe_gpu import BLOCKS_PER_SM, COPIES, LEAST_REPEATS, MOST_REPEATS, slowest
 from sparkray.machine.probe import clocks_under_load, take_probe
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 
 SAYS = '{"gpu_memory_ms": 12.5, "gpu_compute_ms": 8, "notes": ["GPU 1: gone"]}'
 

@@ -12,7 +12,7 @@ from sparkray.analysis.schema import DERIVED, TABLES, polars_types
 from sparkray.errors import ConfigError
 from sparkray.report.format import FORMS
 from sparkray.schema import FOLDER, OF_METRIC, Column, Table, Tables, label_of
-from sparkray.store import TABLES as STORED
+from sparkray.store.tables import TABLES as STORED
 
 HEADER = "name,kind,unit,label,format,head,meaning"
 

@@ -24,7 +24,7 @@ from sparkray.errors import ConfigError
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
-from sparkray.sweep.show import Display
+from sparkray.sweep.progress import Display
 from sparkray.sweep.status import state_of
 from sparkray.timing import Timing
 from sparkray.workflows.expected_hours import protocol_hours

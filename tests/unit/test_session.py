@@ -18,7 +18,7 @@ from sparkray.errors import DatasetError, HostError, LockHeldError
 from sparkray.machine.cpu_isolation import pin_processes
 from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.store import open_dataset
-from sparkray.sweep.show import Display, Terminal
+from sparkray.sweep.progress import Display, Terminal
 from sparkray.workflows.options import Options
 from sparkray.workflows.session import Session, pin_to_housekeeping_cpus, same_bits
 from sparkray.workflows.study_runner import SessionRunner

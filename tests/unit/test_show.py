@@ -11,7 +11,8 @@ from rich.console import Console
 
 from sparkray.errors import HostError, SparkrayError
 from sparkray.plan import PlannedRun
-from sparkray.sweep.show import Display, Eta, console, counts_of, error_text, print_line
+from sparkray.sweep.progress import Display, Eta, counts_of
+from sparkray.sweep.show import console, error_text, print_line
 
 
 def plain() -> Console:

@@ -23,7 +23,6 @@ from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, Outcome
 from sparkray.store import (
     FORMAT,
-    TABLES,
     Dataset,
     dataset_at,
     description,
@@ -32,6 +31,7 @@ from sparkray.store import (
     open_dataset,
     write_atomically,
 )
+from sparkray.store.tables import TABLES
 
 WRITER = """
 import sys

@@ -9,7 +9,7 @@ import pytest
 from support import fake_nvml as fake
 from support.fake_nvml import FakeNvml, gb10, h100
 
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 from sparkray.telemetry import Target, Value, gpu, gpu_energy, gpu_errors, gpu_process, gpu_slow, gpu_util
 
 GIB = 2**30

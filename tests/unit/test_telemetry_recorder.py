@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.scripted_sampler import Scripted
 
 from sparkray.errors import StorageError
-from sparkray.store import TABLES
+from sparkray.store.tables import TABLES
 from sparkray.telemetry import Row, Target, _stream
 from sparkray.telemetry.recorder import Recorder, check_row, first_due, next_due, recover, sample_schema
 

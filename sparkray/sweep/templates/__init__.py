@@ -8,6 +8,7 @@ from itertools import accumulate
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from sparkray.metrics import BY_NAME
+from sparkray.report.compiled import Compiled
 from sparkray.report.format import grouped, listed, shown
 from sparkray.schema import capital, unit_of
 from sparkray.stats.reasons import worded
@@ -30,6 +31,7 @@ ARMS: Mapping[str, str] = {
     "container_against": "2nd Docker",
 }
 _WIDTH = 18
+_COMPILED = Compiled("terminal")
 
 
 def short(metric: str) -> str:
@@ -63,6 +65,7 @@ def rendered(name: str, *, width: int = 110, **values: object) -> list[str]:
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701 - plain text
+        bytecode_cache=_COMPILED,
     )
     made.globals["table"] = lambda head, rows: "\n".join(table(head, rows, width))
     made.globals["duration"] = format_duration

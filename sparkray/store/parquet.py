@@ -1,7 +1,11 @@
-"""Parquet files of a dataset, checked when they are read: a foreign, cut or bit-flipped one is refused by its name."""
+"""Parquet files of a dataset: written with the schema of their table, and checked when they are read.
+
+A foreign, cut or bit-flipped file is refused by its name. PyArrow, which takes long to import, is imported here alone.
+"""
 
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,10 @@ import pyarrow.parquet as pq
 
 from sparkray.errors import DatasetError
 from sparkray.files import check_regular
-from sparkray.schema import Table, arrow_type
+from sparkray.records import SCHEMA_VERSION
+from sparkray.schema import arrow_type
 from sparkray.store.documents import NEVER_NULL, REMOVE, odd_row
+from sparkray.store.tables import TABLES
 from sparkray.units import reason_of, short
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,25 +32,40 @@ _Key = tuple[Path, str, tuple[str, ...] | None]
 _kept: OrderedDict[_Key, tuple[tuple[int, ...], _Rows]] = OrderedDict()
 
 
-def rows_of(path: Path, table: str, known: Table, columns: list[str] | None = None) -> list[dict[str, Any]]:
+def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
+    """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
+    columns = [pa.field(c.name, arrow_type(c.kind), metadata={"what": c.meaning}) for c in TABLES[table]]
+    return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
+
+
+def file_of(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows of a table as a Parquet file."""
+    known = {column.name for column in TABLES[table]}
+    if unknown := {key for row in rows for key in row} - known:
+        raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in sparkray/columns/")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
+    return bytes(sink.getvalue())
+
+
+def rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """The rows of one file; a column that an older version did not write is null.
 
     Args:
         path: The file. One of a small table is not read again while it stays the same.
         table: The table's name.
-        known: Its columns.
         columns: Those to read; None reads all that there are.
 
     Raises:
         DatasetError: It is no Parquet, has columns of other types, or values that the table cannot have.
     """
     if table not in _SMALL:
-        return _read(path, table, known, columns)
+        return _read(path, table, columns)
     key = (path, table, None if columns is None else tuple(columns))
     identity = _identity(path)
     entry = _kept.get(key)
     if entry is None or entry[0] != identity:
-        entry = (identity, _read(path, table, known, columns))
+        entry = (identity, _read(path, table, columns))
         if identity and time.time_ns() - identity[-1] > _RACY_NS:
             _kept[key] = entry
             if len(_kept) > _MOST_KEPT:
@@ -63,10 +84,10 @@ def _identity(path: Path) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _Rows:
+def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     try:
         check_regular(path)
-        there, read = _typed(path, known, columns)
+        there, read = _typed(path, table, columns)
         rows = _rows(read)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
@@ -80,33 +101,32 @@ def _read(path: Path, table: str, known: Table, columns: list[str] | None) -> _R
     return rows
 
 
-def _typed(source: Any, known: Table, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
+def _typed(source: Any, table: str, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
     """The names of all columns, and those asked for in the types that the table has. Raises what PyArrow raises."""
     file = pq.ParquetFile(source)
     there = set(file.schema_arrow.names)
     wanted = [name for name in columns if name in there] if columns is not None else None
-    kinds = {column.name: column.kind for column in known}
+    kinds = {column.name: column.kind for column in TABLES[table]}
     read = file.read(columns=wanted, use_threads=False)
     types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
     return there, read.cast(pa.schema([pa.field(name, kind) for name, kind in types.items()]))
 
 
-def wrong_in(content: bytes, table: str, known: Table, attempt: str) -> str | None:
+def wrong_in(content: bytes, table: str, attempt: str) -> str | None:
     """What is wrong with a file that another machine sent, judged like one that is read; None where nothing is.
 
     Args:
         content: The file.
         table: The table's name.
-        known: Its columns.
         attempt: Whose rows it holds: run id, a dash, the attempt's number.
     """
     try:
-        there, read = _typed(pa.BufferReader(content), known, None)
+        there, read = _typed(pa.BufferReader(content), table, None)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         return f"it cannot be read: {reason_of(error)}"
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         return f"it has no column {lacking[0]}"
-    if foreign := there - {column.name for column in known}:
+    if foreign := there - {column.name for column in TABLES[table]}:
         return f"it has a column {short(min(foreign), _NAME)} that the table has not"
     keys = read.select(["run_id", "attempt"]).group_by(["run_id", "attempt"]).aggregate([]).to_pylist()
     if [f"{key['run_id']}-{key['attempt']}" for key in keys] != [attempt] or (table == "runs" and len(read) != 1):
