@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import matplotlib as mpl
 from jinja2 import Environment
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from sparkray.report.data import ReportData
@@ -26,15 +22,13 @@ from sparkray.report.style import RC
 
 FORMATS = ("svg", "pdf", "png")
 PNG_DPI, POINTS = 300, 72
-# How each format is written, and the metadata that would differ from one run to the next.
-_PRINTERS: Mapping[str, tuple[Callable[[Figure], Any], Mapping[str, None]]] = {
-    "svg": (lambda figure: FigureCanvasSVG(figure).print_svg, {"Date": None, "Creator": None}),
-    "pdf": (
-        lambda figure: FigureCanvasPdf(figure).print_pdf,
-        {"CreationDate": None, "Creator": None, "Producer": None},
-    ),
-    "png": (lambda figure: FigureCanvasAgg(figure).print_png, {"Software": None}),
+# Matplotlib's canvas of each format, imported when it is asked for, and the metadata that would differ from run to run.
+_CANVASES: Mapping[str, tuple[str, Mapping[str, None]]] = {
+    "svg": ("FigureCanvasSVG", {"Date": None, "Creator": None}),
+    "pdf": ("FigureCanvasPdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+    "png": ("FigureCanvasAgg", {"Software": None}),
 }
+_BACKENDS = {"svg": "svg", "pdf": "pdf", "png": "agg"}
 
 
 @dataclass(frozen=True)
@@ -101,8 +95,9 @@ def rendered(name: str, figure: Figure, formats: Sequence[str] = FORMATS) -> Map
         figure.set_layout_engine("none")  # computed once, not once a format
         for form in formats:
             figure.set_dpi(PNG_DPI if form == "png" else POINTS)
-            printer, metadata = _PRINTERS[form]
+            canvas, metadata = _CANVASES[form]
+            backend = importlib.import_module(f"matplotlib.backends.backend_{_BACKENDS[form]}")
             sink = BytesIO()
-            printer(figure)(sink, metadata=metadata)
+            getattr(getattr(backend, canvas)(figure), f"print_{form}")(sink, metadata=metadata)
             found[form] = sink.getvalue()
     return found

@@ -1,8 +1,10 @@
 """Every run as a point, with a box for each arm: nothing is hidden behind a mean."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from sparkray.report.cells import arms_of, cells_of, primary_metrics
@@ -23,7 +25,7 @@ from sparkray.report.style import PAGE_IN
 ORDER = 20
 TABLES = ("runs",)
 _METRICS = 3
-_THIN = {"linewidth": 0.5}
+_HALF = 0.31
 
 
 def draw(data: ReportData) -> Figure | None:
@@ -56,20 +58,23 @@ def _panel(axis: Axes, runs: Sequence[Row], metric: str, environments: Sequence[
             measured[place] = values
             ys = place + jitter(len(values), 0.5)
             arm_points(axis, environment, values, ys.tolist(), markersize=2.0, alpha=0.85, zorder=3)
-    if measured:
-        axis.boxplot(
-            list(measured.values()),
-            positions=list(measured),
-            orientation="horizontal",
-            widths=0.62,
-            showfliers=False,
-            manage_ticks=False,
-            medianprops={"color": "k", "linewidth": 1.0},
-            boxprops=_THIN,
-            whiskerprops=_THIN,
-            capprops=_THIN,
-        )
+    _boxes(axis, measured)
     axis.set_ylim(len(environments) - 0.4, -0.6)
     axis.set_yticks([])
     plain_ticks(axis, "x")
     axis.tick_params(axis="x", pad=1, labelsize=5.5)
+
+
+def _boxes(axis: Axes, measured: Mapping[int, Sequence[float]]) -> None:
+    """Boxes without outliers, which are points already: as `Axes.boxplot` draws them, in two artists a panel."""
+    edges: list[list[tuple[float, float]]] = []
+    medians: list[list[tuple[float, float]]] = []
+    for place, found in zip(measured, boxplot_stats(list(measured.values())), strict=True):
+        low, high, half = place - _HALF, place + _HALF, _HALF / 2
+        q1, q3 = found["q1"], found["q3"]
+        edges.append([(q1, low), (q3, low), (q3, high), (q1, high), (q1, low)])
+        for quartile, end in ((q1, found["whislo"]), (q3, found["whishi"])):
+            edges += [[(quartile, place), (end, place)], [(end, place - half), (end, place + half)]]
+        medians.append([(found["med"], low), (found["med"], high)])
+    for lines, width in ((edges, 0.5), (medians, 1.0)):
+        axis.add_collection(LineCollection(lines, colors="k", linewidths=width, zorder=2))
