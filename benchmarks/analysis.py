@@ -4,12 +4,15 @@ Each side is a process of its own, from its start to its tables on disk (sparkra
 the peak RSS that the kernel reports. There are two others: `pandas_analysis.py` optimised, and with `--plain`, where it
 calls SciPy's bootstrap and permutation test once a comparison, as most analysts would. Sides alternate, the middle round
 by CPU seconds counts; the first analysis of a dataset, which fills its cache, is printed apart, and so is one of a dataset
-that has not changed. In the rounds every statistic is computed: only tables of files are read from the cache. Then the
-tables are compared number by number: what is deterministic must agree to 1e-9, what SciPy approximates (its noncentral t,
-its p of Shapiro and Wilk) to 1e-6, resampling loosely. A number that one side alone has is a difference, but where SciPy's
-noncentral t gives out. With `--ten` the same again on ten times the rows.
+that has not changed. sparkray is compiled to bytecode first, as `pip` does. In the rounds every statistic is computed: only
+tables of files are read from the cache. Then the tables are compared number by number: what is deterministic must agree to
+1e-9, what SciPy approximates (its noncentral t, its p of Shapiro and Wilk) to 1e-6, resampling loosely. A number that one
+side alone has is a difference, but where SciPy's noncentral t gives out. With `--ten` the same again on ten times the rows.
 
-    python benchmarks/analysis.py [--repeat 3] [--ten] [--keep DIR]
+The plain script takes minutes. With `--every N` it makes every Nth comparison by calls of its own, and what all of them
+would take is extrapolated from these.
+
+    python benchmarks/analysis.py [--repeat 3] [--every N] [--ten] [--keep DIR]
 
 Goals: full study in at most 2.5 s of CPU and under 0.5 GiB; at least 10 times as fast as the optimised script and 50 times
 as fast as the plain one, by CPU seconds, results equal; ten times the rows in at most 12 times the time and under 1 GiB.
@@ -17,6 +20,8 @@ Exit status 1 when results differ or a goal is missed.
 """
 
 import argparse
+import compileall
+import json
 import os
 import shutil
 import subprocess
@@ -31,6 +36,7 @@ import polars as pl
 from synthetic_study import full_study
 
 from sparkray.analysis.cache import FOLDER as CACHE
+from sparkray.analysis.cache import PACKAGE
 
 HERE = Path(__file__).resolve().parent
 EXACT, BY_NONCENTRAL_T, RESAMPLED = 1e-9, 1e-6, 5e-4
@@ -87,9 +93,15 @@ def ours(path: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "sparkray.sweep", "analyze", "--results-dir", str(path.parent), "--output", str(out)]
 
 
-def theirs(path: Path, out: Path, *, plain: bool = False) -> list[str]:
-    words = [sys.executable, "-W", "ignore", str(HERE / "pandas_analysis.py"), str(path), str(out)]
-    return [*words, "--plain"] if plain else words
+def theirs(path: Path, out: Path, *more: str) -> list[str]:
+    return [sys.executable, "-W", "ignore", str(HERE / "pandas_analysis.py"), str(path), str(out), *more]
+
+
+def extrapolated(cost: Cost, out: Path) -> Cost:
+    """The cost with every comparison made as those were of which each was a call of its own."""
+    spent = json.loads((out / "plain.json").read_text())
+    more = spent["plain_s"] / spent["plain"] * spent["together"] - spent["together_s"]
+    return replace(cost, cpu=cost.cpu + more, wall=cost.wall * (cost.cpu + more) / cost.cpu)
 
 
 def tolerance(column: str) -> tuple[float, float]:
@@ -160,19 +172,20 @@ def missed(mine: Cost, others: dict[str, Cost], ten: Cost | None) -> list[str]:
     return lines
 
 
-def side_by_side(path: Path, folder: Path, repeat: int) -> dict[str, Cost]:
+def side_by_side(path: Path, folder: Path, repeat: int, every: int) -> dict[str, Cost]:
     """The middle round of each side by CPU seconds."""
     commands = {
         "ours": ours(path, folder / "ours"),
         "optimised": theirs(path, folder / "optimised"),
-        "plain": theirs(path, folder / "plain", plain=True),
+        "plain": theirs(path, folder / "plain", "--plain", "--every", str(every)),
     }
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for number in range(repeat):
         for name, command in commands.items():
             for kept in (path / CACHE).glob("analysis-*"):
                 kept.unlink()
-            costs[name].append(timed(command))
+            cost = timed(command)
+            costs[name].append(extrapolated(cost, folder / name) if name == "plain" else cost)
         print(f"  round {number + 1}: " + "; ".join(f"{name} {found[-1]}" for name, found in costs.items()))
     return {name: sorted(found, key=lambda cost: cost.cpu)[len(found) // 2] for name, found in costs.items()}
 
@@ -180,6 +193,9 @@ def side_by_side(path: Path, folder: Path, repeat: int) -> dict[str, Cost]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument(
+        "--every", type=int, default=1, help="of the plain script: make every Nth comparison, extrapolate"
+    )
     parser.add_argument("--ten", action="store_true", help="ten times the rows too: 2.5 GB of disk, some minutes")
     parser.add_argument("--keep", type=Path, help="where the studies go and stay; a temporary folder by default")
     given = parser.parse_args()
@@ -189,9 +205,14 @@ def main() -> int:
         if not path.exists():
             full_study(folder / "one")
         print("full study: 900 runs, 900,000 requests, 4,300,200 samples")
+        compileall.compile_dir(PACKAGE, quiet=1)
+        if given.every > 1:
+            print(
+                f"of the plain script every {given.every}th comparison is made; the others are extrapolated from these"
+            )
         shutil.rmtree(path / CACHE, ignore_errors=True)
         print(f"sparkray analyze, the first time {timed(ours(path, folder / 'out' / 'ours'))}")
-        found = side_by_side(path, folder / "out", given.repeat)
+        found = side_by_side(path, folder / "out", given.repeat, given.every)
         mine = found.pop("ours")
         timed(ours(path, folder / "out" / "ours"))
         print(f"sparkray analyze, unchanged {timed(ours(path, folder / 'out' / 'ours'))}")

@@ -6,12 +6,16 @@ whole matrices wherever they take an axis (bootstrap and permutation test too), 
 questions, LaTeX) is not made. With `--plain` as one writes it first: SciPy is called once a comparison, its bootstrap
 and permutation test with a statistic of two samples that has no axis.
 
-    python benchmarks/pandas_analysis.py DATASET OUT [--plain]
+With `--every N` only every Nth comparison is made so, the others as by the optimised script; `plain.json` says how long the
+comparisons of either kind took, so that the whole can be extrapolated.
+
+    python benchmarks/pandas_analysis.py DATASET OUT [--plain [--every N]]
 """
 
 import argparse
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +171,10 @@ def spread(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
     return {"sd_ratio": ratio, "sd_ratio_low": ratio / factor, "sd_ratio_high": ratio * factor}
 
 
-def comparisons(runs: pd.DataFrame, metrics: list[str], *, plain: bool) -> pd.DataFrame:
+def comparisons(runs: pd.DataFrame, metrics: list[str], *, every: int | None) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Every comparison, each `every`th by calls of its own; and CPU seconds and comparisons of either kind."""
     parts = []
+    spent = dict.fromkeys(("plain_s", "plain", "together_s", "together"), 0.0)
     for model, of_model in runs.groupby("model"):
         arms = {name: frame.set_index("block") for name, frame in of_model.groupby("environment")}
         for environment, arm in arms.items():
@@ -180,12 +186,19 @@ def comparisons(runs: pd.DataFrame, metrics: list[str], *, plain: bool) -> pd.Da
             ]
             blocks = native.index.intersection(arm.index).sort_values()
             ended = np.maximum(native.loc[blocks, "ended_at"], arm.loc[blocks, "ended_at"]).to_numpy()
-            for names in [[name] for name in usable] if plain else [usable]:
+            alone = [] if every is None else usable[::every]
+            for names in [*([name] for name in alone), [name for name in usable if name not in alone]]:
+                if not names:
+                    continue
+                begun, plain = time.process_time(), names[0] in alone
                 a, b = native.loc[blocks, names].to_numpy(float), arm.loc[blocks, names].to_numpy(float)
                 in_time = over_time(np.log(b) - np.log(a), np.argsort(ended, kind="stable"))
                 batch = None if plain else BATCH
                 tables = paired(a, b, [MARGINS.get(m) for m in names], batch), protocol(a, b, batch), in_time
                 parts.append(pd.concat(tables, axis=1).assign(model=model, environment=environment, metric=names))
+                kind = "plain" if plain else "together"
+                spent[f"{kind}_s"] += time.process_time() - begun
+                spent[kind] += len(names)
     found = pd.concat(parts, ignore_index=True)
     family = found["metric"].isin(list(MARGINS))
     for name in ("p", "p_paired"):
@@ -196,7 +209,7 @@ def comparisons(runs: pd.DataFrame, metrics: list[str], *, plain: bool) -> pd.Da
         found.loc[family, f"{name}_bonferroni"] = np.minimum(p * len(p), 1)
         found.loc[family, f"{name}_holm"] = holm
         found.loc[family, f"{name}_bh"] = stats.false_discovery_control(p)
-    return found
+    return found, spent
 
 
 def diagnostics(runs: pd.DataFrame, metrics: list[str], shares: pd.DataFrame) -> pd.DataFrame:
@@ -335,6 +348,7 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--plain", action="store_true", help="one call of SciPy a comparison")
+    parser.add_argument("--every", type=int, default=1, help="with --plain: so for every Nth comparison alone")
     given = parser.parse_args()
     document = json.loads((given.dataset / "experiment.json").read_text())
     columns = pd.read_parquet(next((given.dataset / "runs").glob("*.parquet"))).columns
@@ -342,7 +356,7 @@ def main() -> None:
     runs = read_runs(given.dataset, metrics)
     metrics = [metric for metric in metrics if runs[metric].notna().any()]
     curves, shares = requests(given.dataset, runs)
-    compared = comparisons(runs, metrics, plain=given.plain)
+    compared, spent = comparisons(runs, metrics, every=given.every if given.plain else None)
     params = {card["name"]: card["shape"]["params_total"] / 1e9 for card in document["cards"]}
     checks = pd.read_parquet(given.dataset / "checks", columns=["check", "verdict"])
     tables = {
@@ -357,6 +371,7 @@ def main() -> None:
         "checks": checks.groupby(["check", "verdict"]).size().reset_index(name="count"),
     }
     given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "plain.json").write_text(json.dumps(spent))
     for name, table in tables.items():
         table.to_parquet(given.out / f"{name}.parquet", index=False)
         table.to_csv(given.out / f"{name}.csv", index=False)

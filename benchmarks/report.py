@@ -10,6 +10,7 @@ missed. `--paper` builds the manuscript's PDF too, where latexmk is installed.
 """
 
 import argparse
+import compileall
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 
 from sparkray.analysis import analyse
 from sparkray.analysis.cache import FOLDER as CACHE
+from sparkray.analysis.cache import PACKAGE
 from sparkray.report import report_data
 from sparkray.report.data import ReportData
 from sparkray.report.figures import FORMATS, draw, figures, rendered
@@ -77,6 +79,7 @@ def main() -> int:
     parser.add_argument("--paper", action="store_true", help="the manuscript and its PDF too; not part of the goal")
     asked = parser.parse_args()
     dataset = asked.dataset.absolute()
+    compileall.compile_dir(PACKAGE, quiet=1)  # as `pip` does
     with tempfile.TemporaryDirectory() as folder:
         words = ["report", str(dataset), "--output", f"{folder}/report"]
         shutil.rmtree(dataset / CACHE, ignore_errors=True)
