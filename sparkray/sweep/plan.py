@@ -1,6 +1,5 @@
 """`plan`: every run of a study, its command line and its time, before anything starts."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,15 +48,17 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     host, equivalent, engine = fingerprint().host, equivalence_document(study), load_engine(study.engine)
     # a block repeats them
     commands = {_repeated(run): planned_command(study, run, engine) for run in {_repeated(r): r for r in runs}.values()}
+    masked = {key: masked_words(command.argv) for key, command in commands.items()}
+    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
     document = {
-        "hours": _hours(runs, timing),
-        "protocols": protocol_hours(study, runs, timing),
+        "hours": {kind: round(whole, 2) for kind, whole in hours.items()},
+        "protocols": protocol_hours(study, hours),
         "folded": equivalent,
         "consent": [asdict(danger) for danger in dangers_in(study)],
         "warnings": engine_warnings(study, runs, engine),
         "runs": [
             _planned_document(study, run, options.results_dir, timing, command=commands[_repeated(run)])
-            | {"host": host}
+            | {"engine_command": masked[_repeated(run)], "host": host}
             for run in runs
         ],
     }
@@ -79,11 +80,6 @@ def plan(**arguments: Any) -> int:  # noqa: ANN401
     return 0
 
 
-def _hours(runs: Sequence[PlannedRun], timing: Timing) -> dict[str, float]:
-    """Hours of a plan under either kind of cooldown (the same where the protocol has none)."""
-    return {kind: round(sum(timing.total_s(run, kind) for run in runs) / 3600, 2) for kind in ("fixed", "adaptive")}
-
-
 def _repeated(run: PlannedRun) -> tuple[str, str, str]:
     """What a run's command depends on."""
     return run.model, run.level, run.environment
@@ -101,7 +97,6 @@ def _planned_document(
         "model": run.model,
         "environment": run.environment,
         "replicate": run.replicate,
-        "engine_command": masked_words(command.argv),
         "docker_command": run_line(container) if container else None,
         "estimated_s": round(timing.run_s(run), 1),
         "level": run.level,

@@ -1,13 +1,12 @@
 """Hours of a plan before it starts: with a fixed number of pairs, and with interim analyses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sparkray.config.experiment import Sequential
-from sparkray.plan import PlannedRun, Study, measured
+from sparkray.plan import Study, measured
 from sparkray.stats.operating import expected_pairs
 from sparkray.stats.sequential import Design
-from sparkray.timing import Timing
 
 # Numbers of pairs at which the sequential design that a plan compares with has its interim analyses.
 INTERIM_PAIRS = (4, 6, 8, 10, 12, 15, 20, 25, 30)
@@ -15,8 +14,10 @@ CVS_PCT = (0.3, 1.0)
 _LEAST_RUNS = 3
 
 
-def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> list[dict[str, Any]]:
+def protocol_hours(study: Study, hours: Mapping[str, float]) -> list[dict[str, Any]]:
     """Hours of the whole plan under each design and kind of cooldown; `pairs` is the expected number a model.
+
+    `hours` are those of all runs by kind of cooldown (`fixed`, `adaptive`; the same where the protocol has none).
 
     The sequential design is the experiment's own, else one with `INTERIM_PAIRS`. Its expectation is for equal arms with that
     CV of every primary metric; metrics are taken for independent, which overstates it.
@@ -24,7 +25,6 @@ def protocol_hours(study: Study, runs: Sequence[PlannedRun], timing: Timing) -> 
     most = study.experiment.runs
     protocols: list[tuple[str, float]] = [(f"fixed N = {most}", float(most))]
     protocols += [(f"sequential, CV {cv} %", pairs) for cv, pairs in _expected(study).items()]
-    hours = {kind: sum(timing.total_s(run, kind) for run in runs) / 3600 for kind in ("fixed", "adaptive")}
     return [
         {"design": name, "cooldown": kind, "pairs": round(pairs, 1), "hours": round(whole * pairs / most, 2)}
         for name, pairs in protocols
