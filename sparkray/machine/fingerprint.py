@@ -1,11 +1,12 @@
 """Fingerprint of this machine: stored in every row, and used to recognise the site."""
 
+import hashlib
 import os
 import platform
 import re
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sparkray.machine.lock import MACHINE
 from sparkray.units import gib
 
 DISCRETE = "discrete-gpu"
+_MACHINE_IDS = ("etc/machine-id", "var/lib/dbus/machine-id")
 _GB10 = re.compile(r"\bGB10\b")
 _UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
 
@@ -94,6 +96,7 @@ def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
     sizes = [device.memory_gib for device in reported.devices]
     virtual = psutil.virtual_memory()
     facts = {
+        "machine_id": machine_id(uuids, root),
         "kernel": platform.release(),
         "os": _os_name(),
         "architecture": platform.machine(),
@@ -110,6 +113,19 @@ def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
     if reported.problem:
         facts["gpu_problem"] = reported.problem
     return Machine(socket.gethostname(), names, uuids, facts, reported.problem, reported.remedy)
+
+
+def machine_id(gpu_uuids: Iterable[str] = (), root: Path = Path("/")) -> str | None:
+    """What tells a machine from another of its name: a hash of its installation's id and its GPUs. None: neither is known.
+
+    A hash, since systemd asks to keep the id of an installation (`/etc/machine-id`) to the machine.
+    """
+    installed = ""
+    for path in _MACHINE_IDS:
+        with suppress(OSError):
+            installed = installed or (root / path).read_text(encoding="ascii", errors="replace").strip()
+    known = [part for part in (installed, *sorted(gpu_uuids)) if part]
+    return hashlib.sha256("\0".join(("sparkray", *known)).encode()).hexdigest()[:16] if known else None
 
 
 def _os_name() -> str | None:

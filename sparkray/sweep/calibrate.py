@@ -117,7 +117,7 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
         int(experiment["seed"]),
     )
     document = calibration_of(found, asked, source="dataset")
-    known = load_calibration(document["host"], document["site"])
+    known = load_calibration(document["host"], document["site"], machine=document["machine"])
     store_calibration(document, dataset, for_machine=known is None or known["source"] == "dataset")
     return 0 if _report(document, options, out) else 1
 

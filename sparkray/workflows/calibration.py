@@ -1,7 +1,7 @@
 """Calibration of a machine: the runs of one environment against each other, judged and stored.
 
 The document stands beside the runs as `calibration.json` and, for the machine, in the cache, where later sweeps read it: a
-calibration belongs to a host and a site.
+calibration belongs to a machine and a site.
 """
 
 import json
@@ -21,7 +21,7 @@ from sparkray.plan import Study
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, calibrate, course_of
 from sparkray.store import Dataset, storage_errors, write_atomically
-from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file
+from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file, machine_of
 from sparkray.workflows.options import Options, build_study, site_of
 
 EXPERIMENT = "aa"
@@ -155,6 +155,7 @@ def calibration_of(series: Series, asked: Asked, *, source: str) -> dict[str, An
         "sparkray_version": __version__,
         "source": source,
         **{key: first[key] for key in ("host", "site", "experiment", "model", "environment")},
+        "machine": machine_of(first),
         "simulated": any(row["simulated"] for row in series.rows),
         "runs": len(series.rows),
         "every": round(series.every, 2),
@@ -188,7 +189,7 @@ def store_calibration(document: Mapping[str, Any], dataset: Dataset | None, *, f
     if dataset is not None:
         write_atomically(dataset.path / FILE, content)
     if for_machine and document["sound"] is not None:
-        path = machine_file(document["host"], document["site"])
+        path = machine_file(document["host"], document["site"], machine=document["machine"])
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)

@@ -17,15 +17,42 @@ FILE = "calibration.json"
 Document = Mapping[str, Any]
 
 
-def machine_file(host: str, site: str, cache: Path | None = None) -> Path:
-    """Where the calibration of a machine lies: in the user's own cache unless another is given."""
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{host}-{site}")
+def machine_file(host: str, site: str, cache: Path | None = None, *, machine: str | None = None) -> Path:
+    """Where the calibration of a machine lies: in the user's own cache unless another is given.
+
+    Args:
+        host: Its name, which another machine may have too.
+        site: The site that it was calibrated as.
+        cache: The cache.
+        machine: What tells it from another of its name (`machine_id` of its rows); None where that is not known.
+    """
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{host}-{site}{f'-{machine}' if machine else ''}")
     return (cache or cache_folder()) / "calibration" / f"{name}.json"
 
 
-def load_calibration(host: str, site: str, *, cache: Path | None = None) -> Document | None:
-    """The calibration of a machine as it was stored last; None where there is none that can be read and is whole."""
-    return _read(machine_file(host, site, cache))
+def load_calibration(host: str, site: str, *, cache: Path | None = None, machine: str | None = None) -> Document | None:
+    """The calibration of a machine as it was stored last; None where there is none that can be read and is whole.
+
+    One that an older version stored names no machine, and is of whichever has its name.
+    """
+    own = _read(machine_file(host, site, cache, machine=machine)) if machine else None
+    document = own or _read(machine_file(host, site, cache))
+    return document if document and document.get("machine") in (None, machine) else None
+
+
+def machine_of(row: Mapping[str, Any]) -> str | None:
+    """The `machine_id` of a row's machine; None where an older version wrote it, or it is not known."""
+    try:
+        found = json.loads(row.get("machine") or "{}").get("machine_id")
+    except (ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _machine_in(dataset: Dataset, host: str) -> str | None:
+    """The machine of a name that measured last in a dataset. Raises DatasetError."""
+    rows = [row for row in dataset.read("runs", ["host", "machine", "ended_at"]) if row["host"] == host]
+    return machine_of(max(rows, key=lambda row: str(row["ended_at"]), default={}))
 
 
 def _read(path: Path) -> Document | None:
@@ -43,7 +70,7 @@ def calibration_beside(dataset: Dataset, host: str, site: str, *, cache: Path | 
     Returns:
         It; None where there is none. A dataset that cannot be written to is left as it is.
     """
-    document = load_calibration(host, site, cache=cache)
+    document = load_calibration(host, site, cache=cache, machine=_machine_in(dataset, host))
     if document is not None:
         try:
             write_atomically(dataset.path / FILE, json.dumps(document, indent=1).encode())
@@ -56,9 +83,8 @@ def calibration_beside_all(
     folders: Iterable[Path], host: str, site: str, *, cache: Path | None = None
 ) -> Document | None:
     """The machine's calibration, kept with each of several datasets; None where there is none."""
-    for folder in folders:
-        calibration_beside(Dataset(folder), host, site, cache=cache)
-    return load_calibration(host, site, cache=cache)
+    found = [calibration_beside(Dataset(folder), host, site, cache=cache) for folder in folders]
+    return next(filter(None, found), None)
 
 
 def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document | None:
