@@ -206,7 +206,7 @@ launch() {
     if ! launched_pid >/dev/null && grep -qiE 'iptables|nftables|bridge|network controller' "$log"; then
         others="$(neighbours)"
         if [ -n "$others" ]; then
-            fail "dockerd could not set up its network, and another Docker engine runs here (pid $others)" \
+            fail "dockerd could not set up its network, and another Docker engine runs here (pid ${others% })" \
                 "a second one without a bridge would delete docker0, which that one uses: start or repair it," \
                 "and name its socket: export DOCKER_HOST=unix:///...   The log is $log"
         fi

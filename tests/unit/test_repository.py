@@ -191,8 +191,6 @@ def test_docker_sees_an_engine_beside_which_it_starts_none_without_a_bridge(tmp_
         finally:
             engine.kill()
     assert str(engine.pid) in seen
-    script = (ROOT / "scripts" / "docker.sh").read_text()
-    assert script.index('others="$(neighbours)"') < script.index("--bridge=none && return")
 
 
 def test_a_detached_program_inherits_nothing_of_its_caller(tmp_path: Path) -> None:
