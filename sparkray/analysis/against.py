@@ -1,21 +1,21 @@
-"""Two studies side by side: what changed between them, with verdicts, and what else differs.
+"""Studies side by side: what changed between them, with verdicts, and what else differs.
 
 Two things are asked of each model, level, environment and metric: whether the *overhead* changed (the ratio of the two
 paired ratios), and whether the *arm* itself did (the ratio of the two geometric means: a driver that makes both arms faster
 leaves the overhead alone). Studies share no blocks, so both are unpaired (`stats.between`). What only one study has, or what
-has no estimate in one of them, has a row with the reason. Where both measured one load, the overhead is estimated from the
-pairs of both too (pooled): two occasions of one study.
+has no estimate in one of them, has a row with the reason. Where studies, two or more, measured one load (occasions of one
+plan), the overhead is estimated from all their pairs too (pooled).
 """
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from sparkray.analysis.comparison import judged
-from sparkray.analysis.provenance_ids import AGAINST, provenance_id
+from sparkray.analysis.provenance_ids import against, provenance_id
 from sparkray.analysis.schema import DERIVED, frame_of
 from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
@@ -32,22 +32,43 @@ Estimated = tuple[Ratio, float] | NotEstimable
 _ABSENT = NotEstimable("no_cell")
 
 
-def differences(here: Analysis, there: Analysis) -> pl.DataFrame:
-    """One row for each overhead and each arm that either study has, this study over the other; and the overhead of both.
+def differences(here: Analysis, there: Analysis, *more: Analysis) -> pl.DataFrame:
+    """One row for each overhead and each arm that either study has, this study over the other; and the overhead of all.
 
     Args:
         here: The study that the report is about.
         there: The one that it is held against (before an update, another machine).
+        more: Other occasions, whose pairs count where they are pooled.
     """
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
         _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
-        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms), (POOLED, _overheads))
+        for kind, find in ((OVERHEAD, _overheads), (ARM, _arms))
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
-        if kind != POOLED or _one_load(here, there, key[0])
     ]
-    return frame_of(DERIVED["between"], rows)
+    return frame_of(DERIVED["between"], [*rows, *_pooled(here, (there, *more), metrics)])
+
+
+def _pooled(here: Analysis, others: Sequence[Analysis], metrics: list[str]) -> Iterator[Row]:
+    """The overhead by the pairs of all studies, for each model that all put one load on."""
+    found = [_overheads(study, metrics) for study in (here, *others)]
+    for key in dict.fromkeys(key for one in found for key in one):
+        if all(_one_load(here, other, key[0]) for other in others):
+            own, *theirs = [one.get(key, _ABSENT) for one in found]
+            behind = [("", own), *((against(number), side) for number, side in enumerate(theirs))]
+            row = _identity(POOLED, key, here.context, behind)
+            usable = [side for side in theirs if isinstance(side, LogSample)]
+            if len(usable) == 1:
+                row["there"] = math.exp(usable[0].mean)
+            row["n_there"] = sum(side.n for side in usable) or None
+            if isinstance(own, LogSample):
+                row |= {"here": math.exp(own.mean), "n_here": own.n}
+            yield row | _judged(pooled, {"this": own, **_named(theirs)}, row["margin"])
+
+
+def _named(sides: Sequence[Side]) -> dict[str, Side]:
+    return {"other" if number == 0 else f"other_{number + 1}": side for number, side in enumerate(sides)}
 
 
 def _one_load(here: Analysis, there: Analysis, model: str) -> bool:
@@ -85,10 +106,19 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 
 
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
+    row = _identity(kind, key, context, [("", sides["this"]), (against(0), sides["other"])])
+    for name, side in (("there", sides["other"]), ("here", sides["this"])):
+        if isinstance(side, LogSample):
+            row |= {name: math.exp(side.mean), f"n_{name}": side.n}
+    return row | _judged(between, sides, row["margin"])
+
+
+def _identity(kind: str, key: Key, context: Mapping[str, Any], sides: Sequence[tuple[str, Side]]) -> Row:
+    """What a row is about; `sides` are the studies by the beginning of their ids."""
     model, level, place, metric = key
     environment = place.partition(" against ")[0]
     behind = provenance_id("descriptive" if kind == ARM else "comparisons", model, level, environment, metric)
-    row: Row = {
+    return {
         "trace": f"between/{kind}/{model}/{level}/{place.replace(' ', '-')}/{metric}",
         "kind": kind,
         "model": model,
@@ -96,25 +126,15 @@ def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, A
         "environment": environment,
         "metric": metric,
         "margin": context["margins"].get(metric),
-        "supports": json.dumps(
-            [f"{where}{behind}" for name, where in (("this", ""), ("other", AGAINST)) if sides[name] is not _ABSENT]
-        ),
+        "supports": json.dumps([f"{where}{behind}" for where, side in sides if side is not _ABSENT]),
     }
-    for name, side in (("there", sides["other"]), ("here", sides["this"])):
-        if isinstance(side, LogSample):
-            row |= {name: math.exp(side.mean), f"n_{name}": side.n}
-    row |= _judged(pooled if kind == POOLED else between, sides, row["margin"])
-    return row
 
 
-def _judged(
-    estimate: Callable[[LogSample, LogSample], Estimated], sides: Mapping[str, Side], margin: float | None
-) -> Row:
+def _judged(estimate: Callable[..., Estimated], sides: Mapping[str, Side], margin: float | None) -> Row:
     lacking = [side.at(f"{name}_study").reason for name, side in sides.items() if isinstance(side, NotEstimable)]
-    a, b = sides["other"], sides["this"]
-    if isinstance(a, NotEstimable) or isinstance(b, NotEstimable):
+    if lacking:
         return {"not_estimable": "; ".join(lacking)}
-    found = estimate(a, b)
+    found = estimate(*sides.values())
     if isinstance(found, NotEstimable):
         return judged(found, margin)
     row = judged(found[0], margin)

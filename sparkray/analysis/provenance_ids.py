@@ -12,7 +12,7 @@ from sparkray.errors import InputError
 
 # Beginnings of ids that a report opens: counts of rows, and the context of the study.
 TALLY, CONTEXT = "tally/", "context/"
-# Beginning of ids of the other study, which a report compares with.
+# Beginning of ids of the other study, which a report compares with; a second one has `against-2/`.
 AGAINST = "against/"
 # In front of a scope: the rows that some columns of a row rest on in place of its own
 # (`sparkray.analysis.provenance`).
@@ -34,6 +34,11 @@ _SCOPED: Mapping[str, Mapping[str, Sequence[str]]] = {
     "size": {"groups": ("ratio", "low", "high", "i2_pct", "tau")},
     "contrasts": {"groups": ("ratio", "low", "high", "df", "tau", "p", "p_holm")},
 }
+
+
+def against(number: int) -> str:
+    """The beginning of ids of the other study of that number, from 0."""
+    return AGAINST if number == 0 else f"{AGAINST.rstrip('/')}-{number + 1}/"
 
 
 def provenance_id(table: str, *parts: object) -> str:

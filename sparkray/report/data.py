@@ -16,7 +16,7 @@ import yaml
 
 from sparkray.analysis import Analysis, trace
 from sparkray.analysis.provenance import Trace
-from sparkray.analysis.provenance_ids import AGAINST, CONTEXT, TALLY, scope_of, tally_of
+from sparkray.analysis.provenance_ids import AGAINST, CONTEXT, TALLY, against, scope_of, tally_of
 from sparkray.errors import InputError
 
 _CONTEXT_HOW = "As the experiment's definition and its runs tell it; the values stand in analysis.json under context"
@@ -59,12 +59,12 @@ class ReportData:
         analysis: Estimates and verdicts.
         own: Tables that the report derives from them and from the model cards, by name, in the same form, with a
             `trace` column.
-        other: The study that this one is held against, whose rows its differences rest on too.
+        others: The studies that this one is held against, whose rows its differences rest on too.
     """
 
     analysis: Analysis
     own: Mapping[str, pl.DataFrame] = field(default_factory=dict)
-    other: Analysis | None = None
+    others: tuple[Analysis, ...] = ()
 
     @property
     def context(self) -> Mapping[str, Any]:
@@ -115,7 +115,8 @@ class ReportData:
                 how = provenance(name, found.row(0, named=True))
                 return Evidence(trace_id, name, f"trace = '{trace_id}'", len(found), how, tuple(supports))
         seen = self._rows_of(trace_id)
-        how = f"In the other study's dataset, {self.other.path.name}" if self.other and _is_theirs(trace_id) else ""
+        theirs = self._study_of(trace_id)[0]
+        how = "" if theirs is self.analysis else f"In the other study's dataset, {theirs.path.name}"
         return Evidence(trace_id, seen.table, seen.filter, seen.count, how)
 
     def open(self, trace_id: str) -> tuple[Evidence, pl.DataFrame]:
@@ -135,12 +136,18 @@ class ReportData:
         return evidence, self._rows_of(trace_id).rows
 
     def _rows_of(self, trace_id: str) -> Trace:
-        """The dataset's rows behind a trace: of this study, or of the one that it is held against."""
-        if not _is_theirs(trace_id):
-            return trace(self.analysis, trace_id)
-        if self.other is None:
+        """The dataset's rows behind a trace: of this study, or of one that it is held against."""
+        study, own_id = self._study_of(trace_id)
+        return replace(trace(study, own_id), id=trace_id)
+
+    def _study_of(self, trace_id: str) -> tuple[Analysis, str]:
+        """The study that an id leads to, and the id there."""
+        for number, other in enumerate(self.others):
+            if trace_id.startswith(against(number)):
+                return other, trace_id.removeprefix(against(number))
+        if trace_id.startswith(AGAINST.rstrip("/")):
             raise InputError(f"{trace_id!r} leads to another study", "Name its dataset: --against DIR")
-        return replace(trace(self.other, trace_id.removeprefix(AGAINST)), id=trace_id)
+        return self.analysis, trace_id
 
     def _below(self, path: str) -> Mapping[str, Any]:
         """Every value of the context at a path or below it."""
@@ -165,10 +172,6 @@ def provenance(table: str, row: Row) -> str:
     if table not in texts:
         table = "optimisation" + ("" if row["condition"] is None else "_column" if row["column"] else "_runs")
     return texts[table].format_map(row)
-
-
-def _is_theirs(trace_id: str) -> bool:
-    return trace_id.startswith(AGAINST)
 
 
 def chosen(frame: pl.DataFrame, where: Mapping[str, object]) -> pl.DataFrame:

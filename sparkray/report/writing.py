@@ -31,27 +31,25 @@ class Written:
     answer: tuple[str, ...]
 
 
-def report_data(
-    analysis: Analysis, against: Analysis | None = None, *, optimised: Mapping[str, Any] | None = None
-) -> ReportData:
+def report_data(analysis: Analysis, *against: Analysis, optimised: Mapping[str, Any] | None = None) -> ReportData:
     """Everything that a report of this analysis may quote.
 
     Args:
         analysis: What the report is about.
-        against: Another study to hold it against.
+        against: Other studies to hold it against: what changed is asked of the first, and the pairs of all are pooled.
         optimised: The document of its optimisation (`analysis.optimized.read`).
     """
     own = {**derived(analysis), "audit": audited(analysis), **optimisation(optimised)}
-    if against is not None:
-        own |= {"between": differences(analysis, against), "studies": studies(analysis, against)}
-    return ReportData(analysis, own, other=against)
+    if against:
+        own |= {"between": differences(analysis, *against), "studies": studies(analysis, against[0])}
+    return ReportData(analysis, own, others=against)
 
 
 def write_report(
     analysis: Analysis,
     folder: Path,
     *,
-    against: Analysis | None = None,
+    against: Sequence[Analysis] = (),
     optimised: Mapping[str, Any] | None = None,
     paper: bool = False,
     png: bool = False,
@@ -61,7 +59,7 @@ def write_report(
     Args:
         analysis: What it is about.
         folder: Where it goes; made if need be.
-        against: Another study to hold it against.
+        against: Other studies to hold it against, as in `report_data`.
         optimised: The document of its optimisation, which gets a section of its own.
         paper: Whether to write the manuscript too, with its figures as PDF.
         png: Whether to write the figures as PNG too.
@@ -69,7 +67,7 @@ def write_report(
     Raises:
         StorageError: It cannot be written.
     """
-    data = report_data(analysis, against, optimised=optimised)
+    data = report_data(analysis, *against, optimised=optimised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         formats = ("svg", *(("pdf",) if paper else ()), *(("png",) if png else ()))

@@ -10,8 +10,9 @@ Student's t with the degrees of freedom of Welch (1947) and Satterthwaite (1946)
 The exponential of the difference is a ratio of ratios (or of geometric means), and its verdict follows the same two
 one-sided tests as a paired ratio's (`stats.paired`).
 
-Where two studies measured one thing on two occasions, `pooled` estimates it from both: an occasion's own mean is not taken
-for the other's, so that the variance is that inside the occasions, with n_a + n_b - 2 degrees of freedom.
+Where studies measured one thing on several occasions, `pooled` estimates it from all of them: each has a mean and a variance
+of its own, so that with N = sum(n_i) pairs the standard error is sqrt(sum(n_i s_i^2)) / N, and the degrees of freedom those
+of Satterthwaite. It says what holds for these occasions, not how far another one may lie from them.
 """
 
 import math
@@ -57,8 +58,9 @@ def between(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
         variances: `stats.paired.decide` gives the verdict, and as `pairs_needed` the pairs in *each* study, both alike
         large, with n - 1 degrees of freedom where Welch has up to 2(n - 1), so that the number errs on the safe side.
     """
-    if bad := _unusable(a, b):
-        return bad
+    for name, one in (("first_study", a), ("second_study", b)):
+        if bad := _unusable(one):
+            return bad.at(name)
     part_a, part_b = a.sd**2 / a.n, b.sd**2 / b.n
     error = math.sqrt(part_a + part_b)
     if error == 0.0:
@@ -68,28 +70,28 @@ def between(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
     return Ratio(min(a.n, b.n), from_log(difference), ci95, ci90, math.hypot(a.sd, b.sd)), df
 
 
-def pooled(a: LogSample, b: LogSample) -> tuple[Ratio, float] | NotEstimable:
-    """The ratio that both studies estimate, each pair counted alike, and its degrees of freedom, or why there is none.
+def pooled(*studies: LogSample) -> tuple[Ratio, float] | NotEstimable:
+    """The ratio that all studies estimate, each pair counted alike, and its degrees of freedom, or why there is none.
 
     Args:
-        a: One study: log ratios of its pairs.
-        b: The other one.
+        studies: Two or more: log ratios of each one's pairs.
     """
-    if bad := _unusable(a, b):
+    if bad := next((one for one in map(_unusable, studies) if one), None):
         return bad
-    n, df = a.n + b.n, a.n + b.n - 2
-    spread = math.sqrt(((a.n - 1) * a.sd**2 + (b.n - 1) * b.sd**2) / df)
-    if spread == 0.0:
+    n = sum(one.n for one in studies)
+    parts = [one.n * one.sd**2 for one in studies]
+    whole = sum(parts)
+    if whole == 0.0:
         return NotEstimable("no_spread_of_studies")
-    mean, error = (a.n * a.mean + b.n * b.mean) / n, spread / math.sqrt(n)
+    mean, error = sum(one.n * one.mean for one in studies) / n, math.sqrt(whole) / n
+    df = 1 / sum((part / whole) ** 2 / (one.n - 1) for part, one in zip(parts, studies, strict=True))
     ci95, ci90 = (ratio_interval(mean, error, df, level) for level in (0.95, 0.90))
-    return Ratio(n, from_log(mean), ci95, ci90, spread), df
+    return Ratio(n, from_log(mean), ci95, ci90, math.sqrt(whole / n)), df
 
 
-def _unusable(a: LogSample, b: LogSample) -> NotEstimable | None:
-    for name, one in (("first_study", a), ("second_study", b)):
-        if one.n < _LEAST:
-            return too_few(one.n, _LEAST).at(name)
-        if not (math.isfinite(one.mean) and math.isfinite(one.sd) and one.sd >= 0):
-            return NotEstimable("bad_study").at(name)
+def _unusable(one: LogSample) -> NotEstimable | None:
+    if one.n < _LEAST:
+        return too_few(one.n, _LEAST)
+    if not (math.isfinite(one.mean) and math.isfinite(one.sd) and one.sd >= 0):
+        return NotEstimable("bad_study")
     return None

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sparkray.analysis.against import LOAD, differences, studies
+from sparkray.analysis.against import LOAD, POOLED, differences, studies
 from sparkray.analysis.reuse import fresh_analysis
 from sparkray.store import dataset_at
 from sparkray.sweep.options import FOLDER, json_option
@@ -37,17 +37,18 @@ def compare_results(before: Path, after: Path, *, as_json: bool) -> int:
     return 0
 
 
-def between(here: "Analysis", there: "Analysis") -> tuple[list[Row], list[Row]]:
-    """What changed from one dataset to another, and what else differs between them."""
+def between(here: "Analysis", there: "Analysis", *more: "Analysis") -> tuple[list[Row], list[Row]]:
+    """What changed from one dataset to another, and what else differs between them; `more` is pooled with them."""
     rows = [
         {name: value for name, value in row.items() if name not in ("trace", "supports")}
-        for row in differences(here, there).iter_rows(named=True)
+        for row in differences(here, there, *more).iter_rows(named=True)
     ]
     return rows, [row for row in studies(here, there).iter_rows(named=True) if not row["same"]]
 
 
-def show_between(rows: list[Row], facts: list[Row], *, before: Path, after: Path) -> None:
-    """Print what `between` gives."""
+def show_between(rows: list[Row], facts: list[Row], *, before: Path, after: Path, pooled: bool = True) -> None:
+    """Print what `between` gives, with the pooled overhead or without."""
+    rows = [row for row in rows if pooled or row["kind"] != POOLED]
     load = [row["what"] for row in facts if row["what"] in LOAD]
     values = {"rows": rows, "facts": facts, "load": load, "before": before, "after": after}
     show(console(to_stderr=False), "compare_results.txt.j2", **values)

@@ -1,7 +1,7 @@
 """`report`: figures, tables and the page of a dataset; the evidence of one number; the manuscript."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,11 @@ FOLDER = "report"
 @click.option("--paper", is_flag=True, help="Write a LaTeX manuscript too.")
 @click.option("--png", is_flag=True, help="Write the figures as PNG too.")
 @click.option(
-    "--against", type=DIR, metavar="DIR", help="Compare with another dataset: before an update, another machine."
+    "--against",
+    type=DIR,
+    metavar="DIR",
+    multiple=True,
+    help="Compare with another dataset: before an update, another machine. Given again: more occasions, pooled.",
 )
 @click.option("--trace", "trace_id", metavar="ID", help="Print the rows behind one number; write nothing.")
 @json_option
@@ -49,22 +53,24 @@ def report(dataset: Path | None, experiment: str | None, results_dir: Path, **as
     if trace_id is None:
         calibration_for(subject)  # the page shows what lies beside the runs: the machine may have been calibrated since
     analysis = fresh_analysis(subject.path)
-    other = fresh_analysis(dataset_at(asked["against"]).path) if asked["against"] is not None else None
+    others = [fresh_analysis(dataset_at(folder).path) for folder in asked["against"]]
     if trace_id is not None:
-        return _show_evidence(analysis, other, optimised, trace_id, as_json=asked["as_json"])
+        return _show_evidence(analysis, others, optimised, trace_id, as_json=asked["as_json"])
     from sparkray.report import write_report  # noqa: PLC0415 - Matplotlib takes long to import; other verbs do not need it
 
     folder = asked["output"] or subject.path / FOLDER
     formats = {name: asked[name] for name in ("paper", "png")}
-    written = write_report(analysis, folder, against=other, optimised=optimised, **formats)
+    written = write_report(analysis, folder, against=others, optimised=optimised, **formats)
     if asked["as_json"]:
         print_json(_document(subject.path, written))
     else:
         out, count = console(to_stderr=False), analysis.context["runs_used"]
         verdict = summary_lines(findings_of(analysis))[0] if count else None
         show(out, "report.txt.j2", verdict=verdict, written=written)
-        if other is not None:
-            show_between(*between(analysis, other), before=asked["against"], after=subject.path)
+        for number, folder in enumerate(asked["against"]):
+            # pooled once, with the last
+            rows = between(analysis, others[number], *(others[:number] if number == len(others) - 1 else ()))
+            show_between(*rows, before=folder, after=subject.path, pooled=number == len(others) - 1)
     return 0
 
 
@@ -116,7 +122,7 @@ def _document(dataset: Path, written: "Written") -> dict[str, Any]:
 
 def _show_evidence(
     analysis: Analysis,
-    other: Analysis | None,
+    others: Sequence[Analysis],
     optimised: Mapping[str, Any] | None,
     trace_id: str,
     *,
@@ -125,7 +131,7 @@ def _show_evidence(
     """The rows of one number. Nothing is written."""
     from sparkray.report import report_data  # noqa: PLC0415 - as above
 
-    data = report_data(analysis, other, optimised=optimised)
+    data = report_data(analysis, *others, optimised=optimised)
     found, behind = data.open(trace_id), list(data.behind(trace_id))
     if as_json:
         document = {**_evidence_document(*found), "behind": [_evidence_document(*one) for one in behind]}

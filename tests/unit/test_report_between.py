@@ -1,5 +1,6 @@
 """Two studies against each other: Welch's interval on logarithms, against SciPy; and the sentences on real differences."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -53,18 +54,29 @@ def test_the_interval_is_that_of_scipys_welch_test() -> None:
     assert found.excludes_one == (test.pvalue < 0.05)
 
 
-def test_two_pooled_occasions_are_an_analysis_of_variance_with_the_occasion_as_a_factor() -> None:
+def test_two_pooled_occasions_are_welchs_contrast() -> None:
+    """The contrast 6/11, 5/11 of two means is Welch's difference of samples that are stretched by it."""
     rng = np.random.default_rng(8)
-    logs = [rng.normal(-0.004, 0.007, 6), rng.normal(-0.002, 0.009, 5)]
+    logs = [rng.normal(-0.004, 0.007, 6), rng.normal(-0.002, 0.02, 5)]
     both = pooled(*(LogSample(float(one.mean()), float(one.std(ddof=1)), len(one)) for one in logs))
     assert not isinstance(both, NotEstimable)
     found, df = both
-    design = np.array([[1, 5 / 11]] * 6 + [[1, -6 / 11]] * 5)  # the mean of all pairs, and what the occasions differ by
-    beta, (residual,), *_ = np.linalg.lstsq(design, np.concatenate(logs), rcond=None)
-    error = math.sqrt(residual / 9 * np.linalg.inv(design.T @ design)[0, 0])
-    assert (found.n, df) == (11, 9)
-    assert math.log(found.ratio) == pytest.approx(beta[0])
-    assert np.log(found.ci95) == pytest.approx(beta[0] + np.array([-1, 1]) * stats.t.ppf(0.975, 9) * error)
+    test = stats.ttest_ind(6 / 11 * logs[0], -5 / 11 * logs[1], equal_var=False)
+    interval = test.confidence_interval(0.95)
+    assert (found.n, df) == (11, pytest.approx(test.df))
+    assert math.log(found.ratio) == pytest.approx(np.concatenate(logs).mean())
+    assert np.log(found.ci95) == pytest.approx([interval.low, interval.high])
+
+
+def test_a_pooled_interval_covers_though_one_occasion_is_noisier() -> None:
+    rng, hits, studies = np.random.default_rng(9), 0, 2000
+    for _ in range(studies):
+        logs = [rng.normal(0.01, sd, n) for sd, n in ((0.006, 6), (0.009, 5), (0.02, 6))]
+        found = pooled(*(LogSample(float(one.mean()), float(one.std(ddof=1)), len(one)) for one in logs))
+        assert not isinstance(found, NotEstimable)
+        low, high = found[0].ci95
+        hits += low <= math.exp(0.01) <= high
+    assert 0.935 < hits / studies < 0.965
     alone = pooled(LogSample(0.0, 0.01, 1), LogSample(0.0, 0.01, 5))
     assert isinstance(alone, NotEstimable)
 
@@ -156,7 +168,14 @@ def test_the_pairs_of_two_studies_of_one_load_are_pooled(studies: tuple[Analysis
     both = differences(here, there).filter(kind="pooled", environment="container_baseline", metric="latency_mean_ms")
     assert both.height == 2
     row = both.row(0, named=True)
-    assert (row["n_here"], row["n_there"], row["df"]) == (8, 8, 14)
+    assert (row["n_here"], row["n_there"]) == (8, 8)
+    assert 7 < row["df"] <= 14
+    three = differences(here, there, replace(there, path=there.path / "third"))
+    more = three.filter(kind="pooled", trace=row["trace"]).row(0, named=True)
+    assert (more["n_here"], more["n_there"], more["there"]) == (8, 16, None)
+    assert [one.partition("comparisons")[0] for one in json.loads(more["supports"])] == ["", "against/", "against-2/"]
+    assert more["df"] > row["df"]
+    assert three.filter(pl.col("kind") != "pooled").equals(differences(here, there).filter(pl.col("kind") != "pooled"))
     assert row["ratio"] == pytest.approx(math.sqrt(row["here"] * row["there"]))
     load = {**there.context["workload"], "output_tokens": 999}
     other = replace(there, context={**there.context, "workload": load})

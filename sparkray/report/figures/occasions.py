@@ -1,7 +1,8 @@
-"""The overhead by each of two studies of one load, and by the pairs of both."""
+"""The overhead by each study of one load, and by the pairs of all of them."""
 
 from matplotlib.figure import Figure
 
+from sparkray.analysis import Analysis
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import arm_lines, forest, legend_above, name_of, panels
@@ -15,17 +16,18 @@ _ROW_IN = 0.2
 
 
 def draw(data: ReportData) -> Figure | None:
-    """A panel a primary metric; three rows a model: the other study, this one, both."""
+    """A panel a primary metric; a row a study, then one for all, in each model."""
     both = [row for row in data.rows("between", kind="pooled") if row["ratio"] is not None]
-    if not both or data.other is None:
+    if not both:
         return None
     metrics = list(dict.fromkeys(row["metric"] for row in both))[:_PANELS]
     cells, environments = cells_of(data, both), arms_of(both)
-    theirs = list(data.other.tables["comparisons"].iter_rows(named=True))
-    names = [one.path.name for one in (data.other, data.analysis)]
-    if names[0] == names[1]:
-        names = ["the other", "this study"]
-    sources = ((names[0], theirs), (names[1], data.rows("comparisons")), ("pooled", both))
+    studies = sorted((*data.others, data.analysis), key=_began)
+    names = [one.path.name for one in studies]
+    if len(set(names)) < len(names):
+        names = [f"study {number + 1}" for number in range(len(studies))]
+    each: list[list[Row]] = [list(one.tables["comparisons"].iter_rows(named=True)) for one in studies]
+    sources: list[tuple[str, list[Row]]] = [*zip(names, each, strict=True), ("pooled", both)]
     places = [((f"{name_of(cell)}, {source}", ""), cell, rows) for cell in cells for source, rows in sources]
     figure, axes = panels(PAGE_IN, 0.7 + len(metrics) * (0.5 + _ROW_IN * len(places)), len(metrics))
     for axis, metric in zip(axes, metrics, strict=True):
@@ -42,6 +44,10 @@ def draw(data: ReportData) -> Figure | None:
     axes[-1].set_xlabel(f"ratio to {arm(data.rows('comparisons')[0]['against'])}")
     legend_above(figure, arm_lines(environments))
     return figure
+
+
+def _began(study: Analysis) -> str:
+    return str(study.context.get("started_at") or "")
 
 
 def _is_of(row: Row, cell: tuple[str, str], metric: str) -> bool:
