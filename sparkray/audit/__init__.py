@@ -23,7 +23,10 @@ Judge = Callable[[Case], Iterator[Finding | NotJudged]]
 # Questions about a difference between arms: with one arm there is nothing to judge.
 _ABOUT_ARMS = frozenset(("ambiguous_memory", "arm_state", "blocked_order", "confounded_arms", "different_files"))
 # What is judged on an assumption is judged, and so is a question of which another part was.
-_IN_PART = ("beyond_roofline/batch", "pseudo_replication/unknown")
+_IN_PART = (
+    "beyond_roofline/batch", "pseudo_replication/unknown", "missing_cells/refused", "missing_values/one",
+    "missing_values/rarely", "arms/no_values",
+)  # fmt: skip
 _HALVES = frozenset(("arm_state/temperature", "arm_state/memory"))
 
 

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sparkray.audit.printed import printed_rows
 from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.audit.rows import Row, Table
 from sparkray.audit.values import number
@@ -88,7 +89,7 @@ def load(path: Path) -> Content:
         with suppress(DatasetError):  # a list, or Markdown that begins with a link
             return _json(path, text)
     try:
-        rows: Sequence[Row] = list(_inserted(text)) or _markdown(text) or _separated(text)
+        rows: Sequence[Row] = list(_inserted(text)) or _markdown(text) or printed_rows(text) or _separated(text)
     except csv.Error as error:
         raise DatasetError(
             f"{path} cannot be read as a table: {error}", "Give a CSV or Parquet file with a header"
@@ -219,7 +220,9 @@ def _separated(text: str) -> Sequence[Row]:
         return [] if len(cells) < 2 or any(len(row) > 1 for row in cells) else _named(cells[0], cells[1:])  # noqa: PLR2004
     while cells and len(cells[0]) < fields and _is_title(cells):
         cells.pop(0)
-    if cells and len(cells[0]) < fields:
+    if not cells:
+        return []
+    if len(cells[0]) < fields:
         cells[0] = _completed(cells[0], cells[1:], fields)
     header = _commented_header(comments, cells, separator)
     return _named(header, cells) if header else _named(cells[0], cells[1:])
@@ -279,7 +282,7 @@ def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> Sequence[Ro
         plain = name or f"column {index}"
         seen[plain] += 1
         names.append(plain if seen[plain] == 1 else f"{plain} {seen[plain]}")
-    if all(len(row) == len(names) for row in cells):
+    if cells and all(len(row) == len(names) for row in cells):
         columns: list[list[str | None]] = [list(map(str.strip, column)) for column in zip(*cells, strict=True)]
     else:
         columns = [[row[index].strip() if index < len(row) else None for row in cells] for index in range(len(names))]

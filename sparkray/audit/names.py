@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any
+from unicodedata import combining, normalize
 
 from sparkray.audit import statuses, values
 from sparkray.audit.quantities import unit_of
@@ -12,6 +13,8 @@ from sparkray.audit.wordlists import word_list
 
 _UNIT = re.compile(r"\s*(?:[(\[]\s*([^)\]]+?)\s*[)\]]|,\s*(\S.*?))\s*$")
 _RATE_BEHIND = re.compile(r"\s+([a-z]+/s(?:ec(?:ond)?)?|tps)\s*$", re.IGNORECASE)
+# What stands before the unit of a cell.
+_RATE_OF_CELL = re.compile(r"^[~≈]?[\d.,+-]+\s*(?=k?\s*[a-z])(k\s*(?=t))?", re.IGNORECASE)
 _TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok)", re.IGNORECASE)
 _SAMPLE = 200
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
@@ -22,6 +25,7 @@ _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
 def known_as(header: str, cells: Sequence[Any]) -> str | None:
     """Sparkray's name of a column by its header, if its cells and its unit can be of that quantity."""
     base, unit = _parts(header)
+    unit = unit or _cells_unit(cells)
     dimension = unit_of(unit) if unit else None
     ours = _aliases()["any"].get(plain(header)) or (_aliases()["any"].get(plain(base)) if unit else None)
     if ours is None and dimension is not None and dimension[0] == "rate":
@@ -62,6 +66,13 @@ def _shows_unit(header: str, ours: str) -> bool:
     return _header_unit(header) is not None or plain(header) == ours
 
 
+def _cells_unit(cells: Sequence[Any]) -> str | None:
+    """The rate that every cell of a sample has as its unit: `38.2 tok/s`."""
+    units = {_RATE_OF_CELL.sub("", cell.strip()) for cell in cells[:_SAMPLE] if isinstance(cell, str) and cell.strip()}
+    unit = units.pop() if len(units) == 1 else ""
+    return unit if "/" in unit or unit.casefold() == "tps" else None
+
+
 def _cells_have_unit(cells: Sequence[Any]) -> bool:
     return any(isinstance(cell, str) and cell.strip()[-1:].isalpha() and cell.strip()[:1].isdigit() for cell in cells)
 
@@ -82,8 +93,9 @@ def _target(ours: str) -> tuple[str, float] | None:
 
 @cache
 def plain(header: str) -> str:
-    """A header in lower case, with `_` for anything but letters and digits."""
-    return re.sub(r"[^a-z0-9]+", "_", header.casefold()).strip("_")
+    """A header in lower case without accents, with `_` for anything but letters and digits."""
+    bare = "".join(one for one in normalize("NFKD", header.casefold()) if not combining(one))
+    return re.sub(r"[^a-z0-9]+", "_", bare).strip("_")
 
 
 def _any(_: Sequence[Any]) -> bool:

@@ -17,7 +17,7 @@ _SPACES = str.maketrans("", "", " '’\u00a0\u2009\u202f")
 _NUMBER = r"[+-]?(?:\d{1,3}(?:[ '’\u00a0\u2009\u202f]\d{3})+(?:[.,]\d+)?|\d[\d.,]*|[.,]\d+)(?:[eE][+-]?\d+)?"
 _CELL = re.compile(
     rf"(?P<number>{_NUMBER})\s*(?P<inner>[^\d\s±+(-][^±\d+]*?)?\s*"
-    rf"(?:\(?\s*(?P<spread>±|\+/-|\+-)\s*{_NUMBER}\s*\)?\s*(?P<unit>[^\d\s][^\d]*)?)?"
+    rf"(?:(?P<spread>\(?\s*(?:±|\+/-|\+-)\s*{_NUMBER}\s*\)?|\s\({_NUMBER}\))\s*(?P<unit>[^\d\s][^\d]*)?)?"
 )
 _COMMA = re.compile(r"[+-]?(\d+,(\d{1,2}|\d{4,})|0,\d+|\d{1,3}(\.\d{3})+,\d+)")
 _POINT = re.compile(r"[+-]?(\d*\.(\d{1,2}|\d{4,})|0\.\d+|\d{1,3}(,\d{3})+\.\d+)")

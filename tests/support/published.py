@@ -156,6 +156,18 @@ _GENAI = {
     "input_config": {"model": ["org/Model-8B"], "perf_analyzer": {"stimulus": {"concurrency": 4}}},
 }
 
+_OLLAMA = {
+    "model": "llama3.1:8b", "created_at": "2026-10-03T08:00:00Z", "done": True, "done_reason": "stop",
+    "total_duration": 8_100_000_000, "prompt_eval_count": 26, "prompt_eval_duration": 130_000_000,
+    "eval_count": 312, "eval_duration": 7_800_000_000,
+}  # fmt: skip
+_LLAMA_SERVER = {"model": "m", "timings": {"prompt_n": 26, "prompt_per_second": 200.0, "predicted_per_second": 41.0}}
+_LM_STUDIO = {"model": "m", "stats": {"tokens_per_second": 51.4, "time_to_first_token": 0.111}}
+_OHA = {
+    "summary": {"requestsPerSec": 7.3, "successRate": 1.0, "average": 1.1}, "latencyPercentiles": {"p50": 1.0, "p99": 2.4},
+}  # fmt: skip
+_K6 = {"metrics": {"http_reqs": {"rate": 7.3}, "http_req_duration": {"avg": 1100.0}, "vus": {"max": 8}}}
+
 SAMPLES: Mapping[str, list[Sample]] = {
     "vllm_serve": [
         _stored("vllm-serve-one.json", LLAMA8, OUT, [46.14], 4),
@@ -192,6 +204,11 @@ SAMPLES: Mapping[str, list[Sample]] = {
     "trtllm_bench": [_json("report.json", TRTLLM, "org/Model-8B", OUT, [97.5], 8)],
     "inferencex": [_json("agg_x.json", INFERENCEX, "org/Model-8B", OUT, [4000.0], 64)],
     "agentperf_local": [_json("summary.json", AGENTPERF, "Model-8B", OUT, [41.5])],
+    "ollama": [_json("answers.json", _OLLAMA, "llama3.1:8b", OUT, [40.0])],
+    "llama_server": [_json("answers.json", _LLAMA_SERVER, "m", OUT, [41.0])],
+    "lm_studio": [_json("answers.json", _LM_STUDIO, "m", "ttft_mean_ms", [111.0])],
+    "oha": [_json("oha.json", _OHA, None, "latency_p50_ms", [1000.0])],
+    "k6": [_json("k6.json", _K6, None, "request_throughput_req_s", [7.3], 8)],
     "study": [_json("study.json", _STUDY, "m", OUT, [11.5])],
     "table": [
         _stored("records.json", "Llama-3-8B", OUT, []),

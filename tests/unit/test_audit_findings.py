@@ -293,6 +293,16 @@ def test_values_that_are_missing_in_part() -> None:
     assert found.rows == ("Qwen2-1.5B/native[0]",)
 
 
+def test_what_short_runs_of_a_dataset_end_before_is_no_finding() -> None:
+    rows = rows_of(PAIRS, "process_pss_peak_gib", [1.0 + index for index in range(len(PAIRS))])
+    for row in rows[::3]:
+        row["process_pss_peak_gib"] = None
+    assert "missing_values" in kinds(judged_rows(rows))
+    report = judged_dataset(rows)
+    assert "missing_values" not in kinds(report)
+    assert next(one for one in report.questions if one.name == "cells").judged
+
+
 def test_a_metric_that_one_arm_does_not_have_is_open() -> None:
     document = sound()
     for arms in document["models"].values():

@@ -12,6 +12,9 @@ from sparkray.audit.case import Case, labels, status_counts
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.records import WARMUP
 
+# Sampled seconds apart, since reading it is expensive: shorter runs end before.
+_SAMPLED_RARELY = ("process_pss_peak_gib",)
+
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """Grave for a missing cell, a note for unequal ones, for failures and for metrics that some runs lack."""
@@ -87,7 +90,10 @@ def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
         there = case.ok.with_columns(known=pl.col(metric).count().over("model", "environment"))
         if bare := _bare_arms(case, metric):
             yield NotJudged("arms/no_values", {"metric": metric, "environments": bare})
-        if lacking := labels(there.filter(pl.col(metric).is_null() & (pl.col("known") > 0))):
+        lacking = labels(there.filter(pl.col(metric).is_null() & (pl.col("known") > 0)))
+        if lacking and case.results.own and metric in _SAMPLED_RARELY:
+            yield NotJudged("missing_values/rarely", {"metric": metric, "lacking": len(lacking), "total": len(case.ok)})
+        elif lacking:
             alike.setdefault(lacking, []).append(metric)
     for rows, metrics in alike.items():
         frame = case.ok.filter(pl.col("row").is_in(list(rows)))
