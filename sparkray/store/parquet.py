@@ -17,7 +17,7 @@ from sparkray.errors import DatasetError
 from sparkray.files import check_regular
 from sparkray.records import SCHEMA_VERSION
 from sparkray.schema import arrow_type
-from sparkray.store.documents import NEVER_NULL, REMOVE, odd_row
+from sparkray.store.documents import NEVER_NULL, REMOVE, WORDS, odd_row
 from sparkray.store.tables import TABLES
 from sparkray.units import reason_of, short
 
@@ -87,7 +87,7 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     try:
         check_regular(path)
-        there, read = _typed(path, table, columns)
+        there, read = _typed(pq.ParquetFile(path), table, columns)
         rows = _rows(read)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
@@ -101,9 +101,8 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     return rows
 
 
-def _typed(source: Any, table: str, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
+def _typed(file: Any, table: str, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
     """The names of all columns, and those asked for in the types that the table has. Raises what PyArrow raises."""
-    file = pq.ParquetFile(source)
     there = set(file.schema_arrow.names)
     wanted = [name for name in columns if name in there] if columns is not None else None
     kinds = {column.name: column.kind for column in TABLES[table]}
@@ -121,18 +120,33 @@ def wrong_in(content: bytes, table: str, attempt: str) -> str | None:
         attempt: Whose rows it holds: run id, a dash, the attempt's number.
     """
     try:
-        there, read = _typed(pa.BufferReader(content), table, None)
+        file = pq.ParquetFile(pa.BufferReader(content))
+        judged = {"run_id", "attempt", *NEVER_NULL[table], *WORDS.get(table, ()), *_filled(file.metadata)}
+        there, read = _typed(file, table, sorted(judged))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         return f"it cannot be read: {reason_of(error)}"
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         return f"it has no column {lacking[0]}"
     if foreign := there - {column.name for column in TABLES[table]}:
         return f"it has a column {short(min(foreign), _NAME)} that the table has not"
-    keys = read.select(["run_id", "attempt"]).group_by(["run_id", "attempt"]).aggregate([]).to_pylist()
-    if [f"{key['run_id']}-{key['attempt']}" for key in keys] != [attempt] or (table == "runs" and len(read) != 1):
+    run_ids, attempts = (read[name].unique().to_pylist() for name in ("run_id", "attempt"))
+    is_one = len(run_ids) == len(attempts) == 1 and f"{run_ids[0]}-{attempts[0]}" == attempt
+    if not is_one or (table == "runs" and len(read) != 1):
         return f"its rows are not those of {attempt}"
     rows = _rows(read) if table in _SMALL else []
     return next(filter(None, (odd_row(table, row) for row in rows)), None)
+
+
+def _filled(metadata: Any) -> set[str]:  # noqa: ANN401 - likewise
+    """Columns that have values: most of a wide table have none, and reading them takes most of the time."""
+    parts = [
+        metadata.row_group(n).column(i) for n in range(metadata.num_row_groups) for i in range(metadata.num_columns)
+    ]
+    return {
+        one.path_in_schema.partition(".")[0]
+        for one in parts
+        if not (one.is_stats_set and one.statistics.has_null_count and one.statistics.null_count == one.num_values)
+    }
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped
