@@ -45,6 +45,7 @@ from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_
 from sparkray.runtimes import Stop, await_end
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import decide, paired_ratio, pairs_needed
+from sparkray.stats.reasons import worded
 from sparkray.store import open_dataset
 
 MARGIN = 0.01
@@ -177,7 +178,7 @@ def verdict_of(found: Found, metric: str) -> str | None:
     """Prints the line of a metric; its verdict, None without one."""
     result = paired_ratio([b[metric] for b in found.bare], [row[metric] for row in found.rows])
     if isinstance(result, NotEstimable):
-        print(f"RATIO {metric} sparkray / bare: {result.reason}")
+        print(f"RATIO {metric} sparkray / bare: {worded(result.reason)}")
         return None
     decision = decide(result, MARGIN)
     needed = pairs_needed(result.sd_log, MARGIN)
