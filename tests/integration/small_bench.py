@@ -28,6 +28,9 @@ BASELINE = Environment(
 )
 WORKLOAD = Workload(requests=4, input_tokens=8, output_tokens=6, warmup_requests=1)
 
+NEIGHBOURLY = dict.fromkeys(("exclusive", "memory_state", "power_state"), "warn")
+"""Policies of the checks that a neighbour of this machine can set off at any time: they must not fail a run."""
+
 
 def model_of(folder: Path, name: str = "Tiny", size: int = 4096) -> ModelCard:
     """A card of random bytes that begin as weights do."""

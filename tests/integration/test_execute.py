@@ -13,7 +13,7 @@ import docker
 import pytest
 from docker.errors import APIError, NotFound
 from real_machine import require_root
-from small_bench import ARMS, bench_of, changed, model_of, planned, run, study_of
+from small_bench import ARMS, NEIGHBOURLY, bench_of, changed, model_of, planned, run, study_of
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
@@ -81,7 +81,9 @@ def prepared(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathF
     require_root("native")
     folder = tmp_path_factory.mktemp("execute")
     cards = model_of(folder), model_of(folder, "Large", size=64 << 20)
-    return bench_of(study_of(*cards), folder / "results", cache)
+    study = study_of(*cards)
+    study = replace(study, experiment=replace(study.experiment, checks=NEIGHBOURLY))
+    return bench_of(study, folder / "results", cache)
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +145,7 @@ def test_an_ok_run_keeps_requests_samples_and_checks(prepared: PreparedHost, env
     assert held
     assert min(held) > 0.001
     checks = stored(prepared, "checks", outcome)
-    assert {c["verdict"] for c in checks} == {"pass"}
+    assert {c["verdict"] for c in checks if c["check"] not in NEIGHBOURLY} == {"pass"}
     assert {c["check"] for c in checks} >= {
         "environment", "identity", "power_state", "readback", "start_state", "tokens",
     }  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from real_machine import require_root
-from small_bench import bench_of, run, study_of
+from small_bench import NEIGHBOURLY, bench_of, run, study_of
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.catalog.weights import cache_folder, locate
@@ -37,7 +37,7 @@ def prepared(machine_lock: None, cache: Path, tmp_path_factory: pytest.TempPathF
     ]
     options = load_engine("llamacpp").options({}, "test")
     study = study_of(*cards, engine="llamacpp", engine_options=options)
-    neighbourly = replace(study.experiment, checks=dict.fromkeys(("exclusive", "memory_state", "power_state"), "warn"))
+    neighbourly = replace(study.experiment, checks=NEIGHBOURLY)
     return bench_of(replace(study, experiment=neighbourly), folder / "results", cache)
 
 
