@@ -25,12 +25,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import docker
 import psutil
 
 from sparkray.machine.lock import Holder, MachineLock, lock_folder
-from sparkray.runtimes.linux.process import marked
+from sparkray.runtimes.linux.owner import LABEL, Owner
+from sparkray.runtimes.linux.process import marked, owner_of
 from sparkray.store import Dataset
 
 CHECKS = "{exclusive: warn, memory_state: warn, power_state: off}"
@@ -78,7 +80,7 @@ class Soak:
         self.blocks += _BLOCKS
         began, driver = time.time(), self.start()
         try:
-            waited(driver, _RUN_S, lambda: self.under_way(began))
+            waited(driver, _RUN_S, lambda: self.under_way(began, driver.pid))
             time.sleep(self.rng.uniform(0.0, 4.0))
             name = self.rng.choice(sorted(FAULTS))
             if driver.poll() is None and FAULTS[name](driver.pid):
@@ -90,9 +92,9 @@ class Soak:
         self.statuses[driver.returncode] += 1
         self.check()
 
-    def under_way(self, began: float) -> bool:
+    def under_way(self, began: float, driver: int) -> bool:
         progress = self.dataset.path / "progress.json"
-        return progress.exists() and progress.stat().st_mtime > began and bool(marked())
+        return progress.exists() and progress.stat().st_mtime > began and engine_of(driver) is not None
 
     def check(self) -> None:
         """What must hold after every fault."""
@@ -138,14 +140,26 @@ def waited(driver: subprocess.Popen[bytes], limit_s: float, what: Callable[[], b
 def others_measure(driver: int) -> bool:
     """Whether the machine is held by a process that is neither this driver nor below it."""
     holder = MachineLock().holder()
-    if (
-        holder is None or not holder.is_alive() or "/soak-" in holder.dataset
-    ):  # an earlier sweep's runner is not another's
+    if holder is None or not holder.is_alive() or "/soak-" in holder.dataset:  # the runner of an earlier sweep of ours
         return False
+    return not is_below(holder.pid, driver)
+
+
+def is_below(pid: int, driver: int) -> bool:
+    """Whether a process is a driver's or the driver: what others started beside this is never touched."""
     try:
-        return driver not in (holder.pid, *(process.pid for process in psutil.Process(holder.pid).parents()))
-    except psutil.NoSuchProcess:
+        return driver in (pid, *(process.pid for process in psutil.Process(pid).parents()))
+    except psutil.Error:
         return False
+
+
+def engine_of(driver: int) -> int | None:
+    owners = {pid: owner_of(pid) for pid in marked()}
+    return next((pid for pid, owner in owners.items() if owner is not None and is_below(owner.pid, driver)), None)
+
+
+def lives(owner: Owner | None) -> bool:
+    return owner is not None and bool(owner.is_alive())
 
 
 def end(driver: subprocess.Popen[bytes]) -> None:
@@ -160,13 +174,14 @@ def end(driver: subprocess.Popen[bytes]) -> None:
 
 def left_over(folder: Path) -> list[str]:
     client = docker.from_env()
-    containers = [c.name for c in client.containers.list(all=True) if str(c.name).startswith("sparkray-")]
+    every = client.containers.list(all=True, ignore_removed=True)
+    ours = [c for c in every if str(c.name).startswith("sparkray-") and not lives(Owner.parse(c.labels.get(LABEL, "")))]
     client.close()
     notes = [path for path in lock_folder().glob("sparkray-*.json") if not is_held(path)]
     mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/rootfs/" in line]
-    found = {
-        "container": containers,
-        "process": marked(),
+    found: dict[str, list[Any]] = {
+        "container": [c.name for c in ours],
+        "process": [pid for pid in marked() if not lives(owner_of(pid))],
         "mount": mounts,
         "spool": list(folder.glob("*/spool/*")),
         "lock note": notes,
@@ -205,11 +220,12 @@ def stop_for_a_while(driver: int) -> bool:
     return send(actor, signal.SIGCONT) and stopped
 
 
-def remove_container(_: int) -> bool:
+def remove_container(driver: int) -> bool:
     client = docker.from_env()
     try:
-        for container in client.containers.list():
-            if str(container.name).startswith("sparkray-"):
+        for container in client.containers.list(ignore_removed=True):
+            owner = Owner.parse(container.labels.get(LABEL, ""))
+            if owner is not None and is_below(owner.pid, driver):
                 with suppress(docker.errors.APIError):
                     container.remove(force=True)
                 return True
@@ -225,7 +241,7 @@ FAULTS: dict[str, Callable[[int], bool]] = {
     "SIGHUP": lambda driver: send(driver, signal.SIGHUP),
     "SIGKILL of the actor": lambda driver: send(descendant(driver, "ray::BenchmarkRunner"), signal.SIGKILL),
     "SIGKILL of the raylet": lambda driver: send(descendant(driver, "raylet/raylet"), signal.SIGKILL),
-    "SIGKILL of the engine": lambda _: send(next(iter(marked()), None), signal.SIGKILL),
+    "SIGKILL of the engine": lambda driver: send(engine_of(driver), signal.SIGKILL),
     "actor stopped for 3 s": stop_for_a_while,
     "container removed": remove_container,
 }
