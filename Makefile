@@ -13,7 +13,7 @@ BIN := .venv/bin
 ARGS ?=
 # what is marked so starts containers, chroots and sweeps, one test after another. It mostly waits, so the rest runs
 # beside it, in two processes of a lower priority; what needs the machine for itself runs before both
-MACHINE := docker or root or ray
+MACHINE := (docker or root or ray) and not beside
 ALONE := tests/integration/test_faults_are_marked.py
 PARALLEL ?= -n 2 --dist loadfile
 # two processes on two cores: threads of their own would only be in each other's way
