@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import polars as pl
-
 from sparkray.analysis.frames import Cell, Frames
 
 # The metrics of sampled GPU power.
@@ -15,12 +13,14 @@ def power_checked(frames: Frames, cells: Iterable[Cell], metric: str) -> str | N
     """Whether sampled power agreed with the counter in the runs of these cells (`power_valid`); None of any other metric."""
     if metric not in METRICS:
         return None
-    runs = frames.ok.join(
-        pl.DataFrame([cell.columns for cell in cells]), on=["model", "level", "environment"], how="semi"
-    )
-    checked = runs.filter(pl.col(metric).is_not_null())["power_valid"].drop_nulls()
-    wrong = len(checked) - int(checked.sum())
-    if not len(checked):
+    pairs = [
+        pair
+        for cell in cells
+        for pair in zip(*map(frames.frame_of(cell).get_column, (metric, "power_valid")), strict=True)
+    ]
+    checked = [valid for value, valid in pairs if value is not None and valid is not None]
+    wrong = len(checked) - sum(checked)
+    if not checked:
         return NOT_CHECKED
     return (
         f"disagrees with the counter in {wrong} of {len(checked)} runs" if wrong else f"agrees in {len(checked)} runs"
