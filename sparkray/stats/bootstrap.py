@@ -92,8 +92,8 @@ def _log_ratios(
     influence = [observed[1][:, None] - jackknifed[0], jackknifed[1] - observed[0][:, None]]
 
     def resampled(rows: NDArray[np.int64], count: int) -> Vector:
-        logs = (np.log(resampled_means(arm[rows], count, (seed, stream))) for stream, arm in enumerate(arms))
-        return np.asarray(-np.subtract(*logs))
+        means = [resampled_means(arm[rows], count, (seed, stream)) for stream, arm in enumerate(arms)]
+        return np.asarray(np.log(means[1] / means[0]))
 
     return enough_resamples(resampled, observed[1] - observed[0], influence, resamples=resamples, level=level)
 
