@@ -8,7 +8,7 @@ import click
 from sparkray.analysis.against import LOAD, POOLED, differences, studies
 from sparkray.analysis.reuse import fresh_analysis
 from sparkray.store import dataset_at
-from sparkray.sweep.options import FOLDER, json_option
+from sparkray.sweep.common_options import FOLDER, json_option
 from sparkray.sweep.show import console, print_json, show
 
 if TYPE_CHECKING:

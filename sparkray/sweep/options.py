@@ -8,31 +8,9 @@ from typing import Any
 import click
 
 from sparkray.config.experiment import MOST_REQUESTS, MOST_RUNS
-from sparkray.sweep.common_options import (
-    FOLDER,
-    JSON,
-    RESULTS_DIR,
-    dataset_options,
-    experiment_option,
-    group,
-    json_option,
-    setting_option,
-)
+from sparkray.sweep.common_options import JSON, RESULTS_DIR, experiment_option, group, setting_option
 from sparkray.sweep.completion import complete_models, complete_site
 from sparkray.workflows.options import PHASES, Options
-
-__all__ = [
-    "FOLDER",
-    "Amount",
-    "address_option",
-    "dataset_options",
-    "insecure_option",
-    "json_option",
-    "options_of",
-    "seconds_option",
-    "study_options",
-    "sweep_options",
-]
 
 
 class Amount(click.FloatRange):

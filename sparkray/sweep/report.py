@@ -14,10 +14,10 @@ from sparkray.analysis.optimized import STAGES, file_of, read
 from sparkray.analysis.reuse import fresh_analysis
 from sparkray.errors import DatasetError
 from sparkray.store import Dataset, dataset_at, existing
+from sparkray.sweep.common_options import FOLDER as DIR
+from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.compare_results import between, show_between
 from sparkray.sweep.datasets import newest
-from sparkray.sweep.options import FOLDER as DIR
-from sparkray.sweep.options import dataset_options, json_option
 from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for
