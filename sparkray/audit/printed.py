@@ -7,6 +7,8 @@ from sparkray.audit.names import known_as
 from sparkray.metrics import BY_NAME
 
 _LINE = re.compile(r"\s*(?P<label>[A-Za-z][\w./%() +-]{1,60}?)\s*:\s+(?P<value>\S.{0,60}?)\s*")
+# Of llama.cpp: `eval time = 7900.00 ms / 312 runs ( 25.32 ms per token, 39.49 tokens per second)`.
+_TIMING = re.compile(r"(?P<label>(?:prompt )?eval) time =.*?(?P<value>[\d.]+) tokens per second")
 _LEAST_METRICS = 2
 
 
@@ -17,10 +19,13 @@ def printed_rows(text: str) -> list[dict[str, Any]]:
     """
     rows: list[dict[str, Any]] = [{}]
     for line in text.splitlines():
-        match = _LINE.fullmatch(line)
+        timing = _TIMING.search(line)
+        match = timing or _LINE.fullmatch(line)
         if match is None:
             continue
         label, value = match["label"], match["value"]
+        if timing is not None:
+            label, value = f"{label} rate", f"{value} tokens/s"
         if label in rows[-1]:
             rows.append({})
         rows[-1][label] = value

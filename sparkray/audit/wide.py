@@ -54,7 +54,7 @@ def by_arm(
         return None
     wide = {name for arms in groups.values() for name in arms.values()}
     derived = [name for name in columns if name not in wide and _OF_BOTH.search(name) and _numeric(rows, name)]
-    theirs = {name for ours, name in mapped.items() if _is_metric(ours)}
+    theirs = {name for ours, name in mapped.items() if is_metric(ours)}
     if any(name in theirs or _measures(rows, name, name) for name in columns if name not in (*wide, *derived)):
         return None
     arms = list(dict.fromkeys(arm for group in groups.values() for arm in group))
@@ -93,11 +93,23 @@ def _may_be_arms(rows: Sequence[Row], rest: str, arms: Mapping[str, str]) -> boo
 def _measures(rows: Sequence[Row], header: str, name: str) -> bool:
     """Whether a column would be a metric under a header."""
     ours = known_as(header, [row.get(name) for row in rows])
-    return _is_metric(header) or (ours is not None and _is_metric(ours))
+    return is_metric(header) or (ours is not None and is_metric(ours))
 
 
-def _is_metric(ours: str) -> bool:
+def is_metric(ours: str) -> bool:
+    """Whether a name is that of a metric of sparkray's."""
     return ours in BY_NAME or ours.endswith(("_throughput_tok_s", "_throughput_req_s"))
+
+
+def named_arm(header: str) -> str | None:
+    """The arm that a header names, and no other word with it; else None."""
+    arms = _ARM.findall(header)
+    return _arm(arms[0]) if len(arms) == 1 and _rest(header) == VALUE else None
+
+
+def of_both(header: str) -> bool:
+    """Whether a column is derived from two arms."""
+    return _OF_BOTH.search(header) is not None
 
 
 def _rest(name: str) -> str:

@@ -52,7 +52,7 @@ def review(case: Case, report: Report, *, name: str, machine: str) -> str:
         machine: By which machine it was judged, for people.
     """
     exhibits = [exhibit(case, finding, f"exhibit{index}") for index, finding in enumerate(report.findings[:SHOWN], 1)]
-    others = [(finding, settle(finding.kind)) for finding in report.findings[SHOWN:]]
+    others = [(finding, settle(finding.code)) for finding in report.findings[SHOWN:]]
     worst = report.findings[0].gravity if report.findings else "none"
     counts = {gravity: sum(f.gravity == gravity for f in report.findings) for gravity in ("fatal", "grave", "note")}
     values = {"report": report, "results": case.results, "machine": machine, "name": name, "version": __version__}
@@ -65,19 +65,19 @@ def exhibit(case: Case, finding: Finding, name: str) -> Exhibit:
     metric = _metric_of(case, finding)
     rows = case.ok.filter(pl.col("row").is_in(list(finding.rows)))
     if metric is None or rows.is_empty() or not rows[metric].count():
-        return Exhibit(finding, None, "", settle(finding.kind))
+        return Exhibit(finding, None, "", settle(finding.code))
     with mpl.rc_context(RC):
         by_load = finding.kind in _BY_LOAD and case.ok["batch"].n_unique() > 1
         figure = _by_load(case, rows, metric) if by_load else _by_run(case, rows, metric, finding)
     about = f"{axis_label(metric)} of each run; rows of the finding are solid, others pale"
     about = f"mean {axis_label(metric)} at each level of the load" if by_load else about
     svg = rendered(name, figure, ("svg",))["svg"].decode()
-    return Exhibit(finding, inline_svg(name, svg, finding.kind.replace("_", " "), about), about, settle(finding.kind))
+    return Exhibit(finding, inline_svg(name, svg, finding.kind.replace("_", " "), about), about, settle(finding.code))
 
 
-def settle(kind: str) -> str:
-    """What would settle a finding of a kind; empty where nothing is known to."""
-    return _settles().get(kind, "")
+def settle(code: str) -> str:
+    """What would settle a finding by its code, else by its kind; empty where nothing is known to."""
+    return _settles().get(code) or _settles().get(code.partition("/")[0], "")
 
 
 @cache

@@ -44,6 +44,9 @@ Samples per second: 12.3456
 Tokens per second: 3210.9
 Result is : VALID
 """
+TIMINGS = """llama_perf_print: prompt eval time = 102.50 ms / 26 tokens ( 3.94 ms per token, 253.66 tokens per second)
+llama_perf_context_print:        eval time = 7900.0 ms / 312 runs ( 25.32 ms per token, 39.49 tokens per second)
+"""
 ARMS = "model,env,{}\nm-8B,native,{}\nm-8B,docker,{}\n"
 CASES: list[tuple[str, str, dict[str, list[Any]], set[str]]] = [
     ("vllm.log", VLLM, {OUT: [380.53], TTFT: [91.2], "batch": [8]}, {"lost_requests"}),
@@ -54,6 +57,15 @@ CASES: list[tuple[str, str, dict[str, list[Any]], set[str]]] = [
     ("requests.csv", ARMS.format("throughput", "3.2 req/s", "3.1 req/s"), {REQUESTS: [3.2, 3.1]}, set()),
     ("spread.csv", ARMS.format("tok/s", "38.2 (0.3)", "38.0 (0.2) tok/s"), {OUT: [38.2, 38.0]}, set()),
     ("fr.csv", "Modèle;Environnement;Débit (tok/s)\nm-8B;natif;38,2\nm-8B;docker;38,0\n", {OUT: [38.2, 38.0]}, set()),
+    ("rows.md", ("| | Bare metal | Docker | Δ |\n|---|---|---|---|\n"
+     "| Throughput | 38.2 tok/s | 38 tok/s | -1 % |\n| TTFT | 91 ms | 93 ms | 2 % |\n"),
+     {OUT: [38.2, 38.0], TTFT: [91.0, 93.0], "environment": ["bare_metal", "docker"]}, set()),
+    ("units.md", ("| Metric | Unit | A-7B | B-1B |\n|---|---|---|---|\n"
+     "| Throughput | tok/s | 38.2 | 99 |\n| TTFT | s | 0.1 | 0.2 |\n"),
+     {OUT: [38.2, 99.0], TTFT: [100.0, 200.0], "model": ["A-7B", "B-1B"]}, set()),
+    ("long.csv", "model,env,metric,value\nm,native,tok/s,38.2\nm,native,ttft_ms,91\nm,docker,tok/s,38\nm,native,tok/s,9\n",
+     {OUT: [38.2, 38.0, 9.0], TTFT: [91.0, None, None]}, set()),
+    ("llama.log", TIMINGS, {OUT: [39.49], PREFILL: [253.66]}, set()),
     ("oha.json", '{"summary": {"requestsPerSec": 7, "successRate": 0.9}, "latencyPercentiles": {"p50": 1}}',
      {REQUESTS: [7.0], "latency_p50_ms": [1000.0]}, {"lost_requests"}),
     ("cut.jsonl", '{"model": "m", "eval_count": 40, "eval_duration": 0}\n{"eval_count": 40, "eval_duration": 1e9}\n',

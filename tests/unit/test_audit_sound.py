@@ -90,6 +90,8 @@ SETTINGS = [
     ({"wall_clock_s": (5.0, 6.5), "cold_start_ms": (100.0, 180.0)}, ""),
     ({"tput_per_gpu": (100.0, 95.0), "power_gpu": (300.0, 310.0)}, ""),
     ({"gpu_memory_utilization": (0.9, 0.5)}, "gpu_memory_utilization"),
+    ({"model_file": ("/a/m-Q4_K_M.gguf", "/b/m-Q8_0.gguf")}, "model_file: m-Q4_K_M.gguf in native"),
+    ({"model_path": ("/a/m.gguf", "/b/m.gguf"), "log_path": ("/a", "/b")}, ""),
 ]
 
 

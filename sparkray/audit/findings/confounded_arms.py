@@ -15,13 +15,15 @@ from sparkray.audit.results import STATE
 _LEAST_RUNS = 2
 _LEVEL = 0.01
 _LEAST_SHARE = 0.02
-_OWN_COLUMNS = ("batch", "devices", "image", "site", "gpu")
+_OWN_COLUMNS = ("batch", "devices", "image", "site", "gpu", "model_path")
 # Other names of the arm itself, of one run, or of where its output went.
 _NO_CAUSE = re.compile(
     r"(^|_)(arm|env(ironment)?|runtime|runner|label|variant|condition|treatment|group|setup|config(uration)?_?(name|id)?|"
     r"is_?(docker|container(ised|ized)?)|in_?(docker|container)|container(_id|_name|ised|ized)?|docker|id|uuid|name|path|file"
     r"(name)?|dir|folder|url|uri|port|pid|notes?|comments?|description|command|cmd|args|log|title|source|seed)$|^run_|^docker_"
 )
+# Files of weights, which are compared by their own names and not by their folders.
+_WEIGHTS = re.compile(r"\.(gguf|safetensors|bin|engine|nemo|onnx)$", re.IGNORECASE)
 _SETTINGS = ("identity", "parameter")
 
 
@@ -71,11 +73,12 @@ def _columns(case: Case) -> Iterator[str]:
             name in case.ok.columns
             and case.ok[name].count()
             and not (name == "image" and (digests or case.results.own_images))
+            and not (name == "model_path" and not _are_weights(case.ok[name]))
         ):
             yield name
     for name, role in case.results.roles.items():
         is_setting = role in _SETTINGS or (role == "state" and not _is_number(case, name))
-        is_own = name in _OWN_COLUMNS or _NO_CAUSE.search(name.casefold())
+        is_own = name in _OWN_COLUMNS or (_NO_CAUSE.search(name.casefold()) and not _are_weights(case.ok[name]))
         if is_setting and name in case.ok.columns and not is_own:
             yield name
 
@@ -88,11 +91,23 @@ def _settings(pairs: list[_Pair], name: str) -> Iterator[dict[str, Any]]:
     """Models whose two arms have no value of a column in common, each arm one for several runs."""
     for pair in pairs:
         arms = [of_arm(pair.frame, arm)[name].drop_nulls() for arm in (pair.reference, pair.other)]
-        values = [sorted(set(arm.to_list()), key=str) for arm in arms]
+        values = [sorted({_file_name(value) for value in arm}, key=str) for arm in arms]
         few = all(0 < len(one) <= max(1, len(arm) // _LEAST_RUNS) for one, arm in zip(values, arms, strict=True))
         if few and not set(values[0]) & set(values[1]) and not _is_the_arm(pair, values):
             shown = [", ".join(_shown(value) for value in one) for one in values]
             yield _item(pair, name, shown, sum(map(len, arms)))
+
+
+def _are_weights(column: pl.Series) -> bool:
+    """Whether a column names files of weights."""
+    if column.dtype != pl.String or not column.count():
+        return False
+    return all(_WEIGHTS.search(text) for text in column.drop_nulls().unique())
+
+
+def _file_name(value: Any) -> Any:  # noqa: ANN401 - of any column
+    """The name of a file of weights without its folder; anything else as it is."""
+    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) and _WEIGHTS.search(value) else value
 
 
 def _is_the_arm(pair: _Pair, values: list[list[Any]]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from sparkray.audit import names, statuses, values, wide
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
+from sparkray.audit.metric_rows import run_rows
 from sparkray.audit.reading import Asked, Reading
 from sparkray.audit.results import COLUMNS, Role
 from sparkray.audit.roles import is_run_number
@@ -45,6 +46,9 @@ def read(content: Content, asked: Asked) -> Reading | None:
         return None
     every = content.columns if content.table else list(dict.fromkeys(name for row in rows for name in row))
     derived: list[str] = []
+    if not asked.columns and not asked.ignored and (runs := run_rows(rows, every)) is not None:
+        rows = runs
+        every = list(dict.fromkeys(name for row in rows for name in row))
     if not _names_arms(rows, every, asked) and (long := wide.by_arm(rows, every, asked.columns)) is not None:
         rows, derived = long
         every = list(dict.fromkeys(name for row in rows for name in row))
