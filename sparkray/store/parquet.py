@@ -108,7 +108,8 @@ def _typed(file: Any, table: str, columns: list[str] | None) -> tuple[set[str], 
     kinds = {column.name: column.kind for column in TABLES[table]}
     read = file.read(columns=wanted, use_threads=False)
     types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
-    return there, read.cast(pa.schema([pa.field(name, kind) for name, kind in types.items()]))
+    schema = pa.schema([pa.field(name, kind) for name, kind in types.items()])
+    return there, read if read.schema.equals(schema) else read.cast(schema)
 
 
 def wrong_in(content: bytes, table: str, attempt: str) -> str | None:
