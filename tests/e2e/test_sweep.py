@@ -3,13 +3,21 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from sweeping import DOUBLE, NOTHING, command, remains, sparkray
+from sweeping import DOUBLE, NOTHING, await_true, command, remains, sparkray
 
 OUTPUT_TOKENS = 12
+HOLD = """
+from sparkray.machine.fingerprint import fingerprint
+from sparkray.machine.lock import MachineLock
+with MachineLock(fingerprint().lock_keys).held("wait", on_wait=lambda _: None, should_stop=lambda: False):
+    print("held", flush=True)
+    input()
+"""
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray]
 
@@ -128,6 +136,7 @@ def test_a_printed_docker_line_can_be_pasted(real, tmp_path):
     assert remains(real[0]) == NOTHING
 
 
+@pytest.mark.slow
 def test_two_sweeps_never_overlap(tmp_path):
     """Started together, each with a Ray of its own: one waits for the other, shown from the rows' times."""
     both = [
@@ -160,27 +169,30 @@ def test_two_sweeps_never_overlap(tmp_path):
     assert (rows["started_at"][1:] >= rows["ended_at"][:-1]).all()
 
 
-def test_a_machine_that_is_busy_can_be_refused(tmp_path):
-    holder = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            (
-                "from sparkray.machine.lock import MachineLock\nfrom sparkray.machine.fingerprint import fingerprint\n"
-                "import time\n"
-                "with MachineLock(fingerprint().lock_keys).held('fail', on_wait=print, should_stop=lambda: False):\n"
-                "    print('held', flush=True)\n    time.sleep(120)\n"
-            ),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
+def test_a_sweep_waits_for_a_busy_machine_or_is_refused(tmp_path):
+    log = tmp_path / "log"
+    words = ["--environments", "native", "--runs", "1", "--yes", *DOUBLE, "--results-dir"]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as holder,
+        log.open("wb") as file,
+    ):
         assert holder.stdout.readline() == "held\n"
-        done = sparkray("baseline", "--runs", "1", "--yes", *DOUBLE, "--lock", "fail", "--results-dir", str(tmp_path))
-        assert done.code == 3
-        assert f"process {holder.pid}" in done.err
-    finally:
-        holder.kill()
-        holder.wait()
-        holder.stdout.close()
+        waiting = subprocess.Popen(
+            command("baseline", *words, str(tmp_path / "waits")), stdout=file, stderr=file, stdin=subprocess.DEVNULL
+        )
+        try:
+            refused = sparkray("baseline", *words, str(tmp_path / "refused"), "--lock", "fail")
+            assert refused.code == 3
+            assert f"process {holder.pid}" in refused.err
+            assert await_true(lambda: "waiting: process" in log.read_text() or waiting.poll() is not None, 120)
+            released = time.time()
+            holder.communicate("\n")
+            assert waiting.wait(200) == 0, log.read_text()
+        finally:
+            waiting.kill()
+            waiting.wait()
+    assert "waiting: process" in log.read_text()
+    [began] = pl.read_parquet(tmp_path / "waits/local/runs/*.parquet")["started_at"].dt.epoch("ms")
+    assert began / 1000 >= released

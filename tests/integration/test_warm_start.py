@@ -72,6 +72,7 @@ def test_each_arm_starts_once_before_the_counted_runs(tmp_path):
     assert "engine_setup: the engine compiled its code for 17.97 s" in refused.row["reason"]
 
 
+@pytest.mark.slow
 def test_without_a_warm_start_every_run_compiles(tmp_path):
     study = study_of(Protocol(warm_start="none"), environments=("native",), runs=2)
     _, dataset, outcomes = run_all(study, tmp_path)
