@@ -26,6 +26,8 @@ from sparkray.stats.samples import Estimate, Vector, t_interval, t_p, two_sample
 Places = NDArray[np.int64]
 # (effect, standard error) of each model of a group.
 Effects = Sequence[tuple[float, float]]
+# Weights are squares: with a smaller error than this share of the greatest, the least weight is lost in rounding.
+_LEAST_SHARE = 2 * math.sqrt(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _checked(members: Mapping[str, Effects]) -> tuple[Vector, Vector, Places] | 
     effects, errors = numbers
     if not np.all(errors > 0):
         return NotEstimable("bad_error")
-    if not np.max(errors) / np.min(errors) < 1 / np.finfo(np.float64).eps:
+    if not np.min(errors) > _LEAST_SHARE * np.max(errors):
         return NotEstimable("errors_apart")
     return effects, errors, np.array([place for _, _, place in flat])
 

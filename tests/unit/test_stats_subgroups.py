@@ -160,3 +160,8 @@ def test_a_share_of_nothing_says_why(part: list[float], whole: list[float], why:
     answer = share(part, whole)
     assert isinstance(answer, NotEstimable)
     assert why in worded(answer.reason)
+
+
+@pytest.mark.parametrize("least", [7.8e-301, 1e-8])
+def test_an_error_so_small_that_weights_are_lost_is_a_reason(least: float) -> None:
+    assert pooled([0.0, 0.0, 0.0], [least, 1.0, 1.0]) == NotEstimable("errors_apart")
