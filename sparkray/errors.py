@@ -136,7 +136,7 @@ _KNOWN_FAILURES = {
     errno.EACCES: "Check who owns it, and its permissions",
     errno.EPERM: "Check who owns it, and what this user may do",
     errno.EIO: "The disk or terminal fails: see `dmesg`",
-    errno.ENOMEM: "End other programs: this machine is out of memory",
+    errno.ENOMEM: "End other programs, or raise the limit that this one has (`ulimit -v`)",
     errno.EAGAIN: "This user may start no more processes: end some, or raise the limit (`ulimit -u`)",
     errno.ENAMETOOLONG: "Choose a shorter name",
     errno.ELOOP: "Links lead in a circle: remove one",
@@ -147,7 +147,7 @@ _KNOWN_FAILURES = {
 def host_error_of(error: BaseException) -> "HostError | None":
     """What the operating system refused, as an error of this tree; None for what only a defect of sparkray's can cause."""
     if isinstance(error, MemoryError) or (isinstance(error, ImportError) and "failed to map segment" in str(error)):
-        return HostError("this machine is out of memory", _KNOWN_FAILURES[errno.ENOMEM])
+        return HostError("there is no memory left for this program", _KNOWN_FAILURES[errno.ENOMEM])
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return HostError("no thread can be started", _KNOWN_FAILURES[errno.EAGAIN])
     if isinstance(error, FileNotFoundError) and not _has_folder():

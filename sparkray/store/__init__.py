@@ -45,6 +45,7 @@ _LEAST_FREE = 8 * MIB
 _OTHER_FOLDER = "Check the folder and its permissions, or name another: --results-dir DIR"
 _ELSEWHERE = "Name another folder: --results-dir DIR"
 _LONGEST_NUMBER = 10
+_TOO_LARGE = "This user's files may be no larger: raise the limit, as with `ulimit -f unlimited`"
 _GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
 
 
@@ -57,6 +58,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         why, remedy = error.strerror or str(error), _OTHER_FOLDER
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             why, remedy = f"the disk is full ({why})", _GO_ON
+        elif error.errno == errno.EFBIG:
+            remedy = _TOO_LARGE
         raise StorageError(f"{path} cannot be written: {why}", remedy) from None
 
 

@@ -12,8 +12,8 @@ import pytest
 from builders import outcome
 
 from sparkray.analysis.frames import open_frames
-from sparkray.errors import DatasetError, host_error_of
-from sparkray.store import Dataset, existing, open_dataset
+from sparkray.errors import DatasetError, StorageError, host_error_of
+from sparkray.store import Dataset, existing, open_dataset, storage_errors
 from sparkray.sweep import main
 
 Spoil = Callable[[Path], object]
@@ -164,4 +164,11 @@ def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
         RuntimeError("can't start new thread"),
     ):
         assert host_error_of(refused) is not None
+    memory = host_error_of(MemoryError())
+    assert memory is not None
+    assert memory.message not in memory.remedy
+    assert "ulimit -v" in memory.remedy
+    with pytest.raises(StorageError) as large, storage_errors(Path("/x")):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    assert "ulimit -f" in large.value.remedy
     assert host_error_of(ImportError("No module named 'x'")) is None
