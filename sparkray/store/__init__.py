@@ -34,6 +34,7 @@ from sparkray.errors import DatasetError, StorageError
 from sparkray.files import replace_file
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, read_document
+from sparkray.store.progress import progress_file
 from sparkray.store.run_index import INDEXED, add_to_index, indexed
 from sparkray.store.tables import TABLES
 from sparkray.units import KIB, MIB
@@ -286,22 +287,10 @@ class Dataset:
 
     def write_progress(self, state: Mapping[str, Any], machine: str = "") -> None:
         """Write the current progress, and that of one machine of several; failures are ignored."""
-        for name in ("progress.json", *([f"progress-{machine}.json"] if machine else [])):
+        machines = [progress_file(self.path, machine)] if machine else []
+        for path in (self.path / "progress.json", *machines):
             with suppress(StorageError):
-                write_atomically(self.path / name, json.dumps(state).encode(), durable=False)
-
-    def end_progress(self, machine: str) -> None:
-        """A machine of several measures nothing now."""
-        with suppress(OSError):
-            (self.path / f"progress-{machine}.json").unlink(missing_ok=True)
-
-    def progress_of_machines(self) -> dict[str, Mapping[str, Any]]:
-        """The last progress of each machine of several that measures, by name; one that cannot be read is left out."""
-        found = {}
-        for path in sorted(self.path.glob("progress-*.json")):
-            with suppress(DatasetError):
-                found[path.stem.removeprefix("progress-")] = read_document(path, PROGRESS, remedy="")
-        return found
+                write_atomically(path, json.dumps(state).encode(), durable=False)
 
     def progress(self) -> Mapping[str, Any] | None:
         """The last progress written; None where there is none that can be read."""

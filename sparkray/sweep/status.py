@@ -11,6 +11,7 @@ import click
 
 from sparkray.runtimes.linux.owner import Owner, boot_id
 from sparkray.store import Dataset, dataset_at, description
+from sparkray.store.progress import progress_of_machines
 from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.show import console, print_json, show
@@ -78,7 +79,7 @@ def _machines(dataset: Dataset) -> dict[str, dict[str, Any]]:
     """The run that goes on on each machine of a cluster; none of a driver of this boot that is dead."""
     return {
         host: dict(progress)
-        for host, progress in dataset.progress_of_machines().items()
+        for host, progress in progress_of_machines(dataset.path).items()
         if (owner := Owner.parse(str(progress.get("owner")))) is None
         or owner.boot != boot_id()
         or owner.is_alive() is not False

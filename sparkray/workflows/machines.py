@@ -15,6 +15,7 @@ from sparkray.plan import PlannedRun, make_plan
 from sparkray.progress import Progress
 from sparkray.store import Dataset
 from sparkray.store.parcel import Parcel, receive
+from sparkray.store.progress import end_progress
 from sparkray.workflows.blocks import Blocks
 from sparkray.workflows.fleet import Fleet, unlike
 from sparkray.workflows.session import Session, same_files
@@ -141,7 +142,7 @@ class Machine:
 
     def release(self) -> None:
         """Frees the machine."""
-        self.sweep.dataset.end_progress(self.host)
+        end_progress(self.sweep.dataset.path, self.host)
         self.sweep.session.release()
 
     def ready(self) -> None:

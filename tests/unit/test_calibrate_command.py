@@ -17,7 +17,6 @@ from rich.console import Console
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.errors import InputError
-from sparkray.machine.fingerprint import machine_id
 from sparkray.plan import definition_sha256, make_plan
 from sparkray.records import Outcome
 from sparkray.store import Dataset, open_dataset
@@ -26,7 +25,6 @@ from sparkray.sweep.templates import rendered
 from sparkray.workflows.calibration import Asked, against_itself, calibration_of, noisiest, series_of, store_calibration
 from sparkray.workflows.calibration_file import (
     FILE,
-    FORMAT,
     calibration_beside,
     calibration_for,
     load_calibration,
@@ -380,40 +378,3 @@ def test_a_dataset_that_has_no_runs_yet_is_not_the_newest(quick: Call, tmp_path:
     dataset(tmp_path, steady(12))
     open_dataset(tmp_path, "aa", "1" * 64)
     assert json.loads(quick("--json").out)["runs"] == 12
-
-
-def test_two_machines_of_one_name_do_not_share_a_calibration(tmp_path: Path) -> None:
-    def measured_on(machine: str | None, name: str) -> Dataset:
-        made = open_dataset(tmp_path, name, "0" * 64)
-        text = None if machine is None else json.dumps({"machine_id": machine})
-        made.write(Outcome(row(1, 100.0, machine=text)))
-        return made
-
-    def stored(runs: int, machine: str | None) -> dict[str, object]:
-        whole = dict.fromkeys(("sound", "made_at", "model", "environment", "simulated"))
-        document = {"format": FORMAT, "source": "sweep", "host": "box", **whole, "runs": runs, "metrics": {}}
-        path = machine_file("box", "cpu", tmp_path, machine=machine)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(document | ({"machine": machine} if machine else {})))
-        return document
-
-    one, other, old = (measured_on(machine, f"d{machine}") for machine in ("1", "2", None))
-    stored(1, "1")
-    assert [calibration_beside(each, "box", "cpu", cache=tmp_path) is not None for each in (one, other, old)] == [
-        True,
-        False,
-        False,
-    ]
-    stored(9, None)  # of an older version: of whichever has the name, and is not calibrated itself
-    found = [calibration_beside(each, "box", "cpu", cache=tmp_path) for each in (one, other, old)]
-    assert [document and document["runs"] for document in found] == [1, 9, 9]
-
-
-def test_a_machine_is_known_by_its_installation_and_its_gpus(tmp_path: Path) -> None:
-    assert machine_id(root=tmp_path) is None
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/machine-id").write_text("a" * 32 + "\n")
-    bare, gpus = machine_id(root=tmp_path), machine_id(("GPU-2", "GPU-1"), tmp_path)
-    assert gpus == machine_id(("GPU-1", "GPU-2"), tmp_path)
-    assert len({None, bare, gpus, machine_id(("GPU-1",), tmp_path)}) == 4
-    assert "a" * 8 not in f"{bare}{gpus}", "systemd keeps the id of an installation to the machine"

@@ -1,6 +1,5 @@
 """A plan between machines: whole blocks, those of a lost machine begun again, and rows that are kept until acknowledged."""
 
-import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -9,23 +8,14 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from builders import experiment, outcome, study
 from rich.console import Console
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.frames import Cell, frames_of_rows
-from sparkray.cluster.handle import _as_stored
-from sparkray.cluster.runner import BenchmarkRunner
-from sparkray.errors import ClusterError
-from sparkray.machine.fingerprint import Machine
-from sparkray.machine.lock import MachineLock
 from sparkray.plan import PlannedRun, make_plan
-from sparkray.records import Verdict
 from sparkray.store import Dataset, open_dataset
-from sparkray.store.parcel import NodeDataset, Outbox, origin_of, receive, seeds_of
 from sparkray.sweep.progress import Display
 from sparkray.workflows.blocks import Blocks, key_of
 from sparkray.workflows.machines import Share, Together
@@ -192,223 +182,6 @@ def test_without_a_machine_or_after_a_stop_nobody_waits(dataset: Dataset) -> Non
     blocks.leave("b", lost=True)
     blocks.wait(never)
     assert blocks.waiting, "what is left is known to be left"
-
-
-# ---- from the machine's own dataset to the driver's ----
-
-
-@pytest.fixture
-def box(dataset: Dataset, tmp_path: Path) -> Outbox:
-    return Outbox(origin_of(dataset).opened(tmp_path / "cache", {}))
-
-
-def send(
-    box: Outbox, dataset: Dataset, host: str = "a", *, late: bool = False, begun: Collection[str] = ()
-) -> list[str]:
-    said: list[str] = []
-    while parcel := box.parcel():
-        refused = receive(dataset, parcel, host, late=late, notify=said.append, begun=begun)
-        box.acknowledge(list(parcel), refused)
-    return said
-
-
-def test_what_a_machine_measured_is_the_drivers_once_acknowledged_and_then_removed(
-    box: Outbox, dataset: Dataset
-) -> None:
-    run = PLAN[0]
-    write(box.dataset, run, "a")
-    box.dataset.put_input(box.dataset.path / "inputs" / "prompts", b"text")
-    receive(dataset, box.parcel(), "a", late=False, notify=print)
-    box.close()
-    assert box.dataset.path.is_dir(), "the driver may have died before it acknowledged"
-    send(box, dataset)
-    assert dataset.read("runs") == box.dataset.read("runs")
-    assert (dataset.path / "inputs" / "prompts").read_bytes() == b"text"
-    box.dataset.revise(run.run_id, 1, status="invalid", reason="it is an outlier")
-    send(box, dataset)
-    assert [row["status"] for row in dataset.read("runs")] == ["invalid"]
-    box.close()
-    assert not box.dataset.path.exists()
-
-
-@pytest.mark.parametrize("acknowledged", [True, False])
-def test_a_machine_that_turns_to_another_dataset_removes_what_the_driver_has(
-    box: Outbox, dataset: Dataset, tmp_path: Path, acknowledged: bool
-) -> None:
-    write(box.dataset, PLAN[0], "a")
-    if acknowledged:
-        send(box, dataset)
-    runner = BenchmarkRunner()
-    runner.machine, runner.lock, runner.outbox = Machine("a", (), (), {}), MachineLock([]), box
-    runner.enter(open_dataset(tmp_path / "other", "question", "d" * 64))
-    assert runner.outbox is None
-    assert box.dataset.path.is_dir() is not acknowledged
-
-
-def test_the_row_comes_last(box: Outbox) -> None:
-    write(box.dataset, PLAN[0], "a")
-    tables = [name.partition("/")[0] for name in box.parcel()]
-    assert tables[-1] == "runs"
-    assert len(tables) > 1
-
-
-def test_a_machine_that_comes_back_knows_its_own_runs_and_how_often_others_tried(dataset: Dataset, box: Outbox) -> None:
-    write(dataset, PLAN[0], "a")
-    write(dataset, PLAN[1], "b")
-    box.seed(seeds_of(dataset, "a"))
-    assert [row["run_id"] for row in box.dataset.read("runs")] == [PLAN[0].run_id]
-    assert not box.parcel(), "the driver has it"
-    there = NodeDataset(box.dataset.path, {PLAN[1].run_id: 2})
-    assert (there.attempts(PLAN[0].run_id), there.attempts(PLAN[1].run_id), there.attempts("f" * 16)) == (1, 2, 0)
-
-
-@pytest.mark.parametrize("case", ["elsewhere", "under way", "revised", "new"])
-def test_what_comes_late_never_counts_twice(box: Outbox, dataset: Dataset, case: str) -> None:
-    """A machine died before its last run was acknowledged, and comes back."""
-    run = PLAN[0]
-    write(box.dataset, run, "a")
-    if case == "elsewhere":
-        write(dataset, run, "b")
-    if case == "revised":
-        write(dataset, run, "a")
-        dataset.revise(run.run_id, 1, status="interrupted", reason="its block was not completed")
-    before = dataset.read("runs")
-    said = send(box, dataset, late=True, begun=[run.run_id] if case == "under way" else [])
-    if case == "new":
-        assert dataset.read("runs") == box.dataset.read("runs")
-        return
-    assert dataset.read("runs") == before
-    assert "set aside what a had measured" in said[0]
-    assert (dataset.path / "set-aside" / "a" / "runs" / f"{run.run_id}-1.parquet").is_file(), "nothing is thrown away"
-    assert box.dataset.read("runs") == []
-
-
-def test_a_machine_whose_cache_was_cleaned_removes_nothing_of_the_drivers(box: Outbox, dataset: Dataset) -> None:
-    run = PLAN[0]
-    write(box.dataset, run, "a")
-    box.dataset.write_late(run.run_id, 1, [Verdict("outlier", "warn", "it is slow")])
-    send(box, dataset)
-    before = {path: path.read_bytes() for path in dataset.path.glob("*/*.parquet")}
-    assert len(before) > 2
-    shutil.rmtree(box.dataset.path)
-    assert box.parcel() == {}
-    for path in before:
-        if "-late" not in path.name:
-            with pytest.raises(ClusterError, match="asked to remove"):
-                receive(dataset, {path.relative_to(dataset.path).as_posix(): None}, "a", late=False, notify=print)
-    assert all(path.read_bytes() == content for path, content in before.items())
-
-
-def test_verdicts_of_a_revalidation_are_withdrawn(box: Outbox, dataset: Dataset) -> None:
-    run = PLAN[0]
-    write(box.dataset, run, "a")
-    box.dataset.write_late(run.run_id, 1, [Verdict("outlier", "warn", "it is slow")])
-    send(box, dataset)
-    late = dataset.path / "checks" / f"{run.run_id}-1-late.parquet"
-    assert late.is_file()
-    box.dataset.write_late(run.run_id, 1, [])
-    send(box, dataset)
-    assert not late.exists()
-    assert dataset.read("runs") == box.dataset.read("runs")
-
-
-NOWHERE = [
-    "../outside",
-    "dataset.json",
-    "runs/../../outside",
-    "/etc/outside",
-    "",
-    "runs",
-    "runs/",
-    "runs/a/b",
-    "runs/\0",
-]
-
-
-@pytest.mark.parametrize("name", [*NOWHERE, "runs/" + 256 * "a", "runs/\ud800"])
-def test_a_machine_can_write_nowhere_else(dataset: Dataset, name: str) -> None:
-    with pytest.raises(ClusterError, match="no file of a dataset"):
-        receive(dataset, {"runs/a.parquet": b"x", name: b"x"}, "a", late=False, notify=print)
-    assert not list((dataset.path / "runs").glob("*")), "nothing of it is stored"
-
-
-@pytest.mark.parametrize("host", ["", "..", "a/b", "a\0"])
-def test_a_machine_has_a_plain_name(dataset: Dataset, host: str) -> None:
-    with pytest.raises(ClusterError, match="no name of a machine"):
-        receive(dataset, {"runs/a.parquet": b"x"}, host, late=True, notify=print)
-
-
-def spoiled(name: str, content: bytes, how: str) -> bytes:
-    """A file of a machine whose disk, memory or version is another."""
-    if how == "cut":
-        return content[:-9]
-    if how == "flipped":
-        return content[:60] + bytes([content[60] ^ 0xFF]) * 40 + content[100:]
-    table = pq.read_table(pa.BufferReader(content))
-    column = "status" if name.startswith("runs/") else "verdict" if name.startswith("checks/") else "attempt"
-    changes = {
-        "of another run": {"run_id": "f" * 16},
-        "null": {"run_id": None},
-        "another word": {column: "fine"},
-        "another type": {"attempt": "one"},
-        "a foreign column": {"colour": "red"},
-    }[how]
-    for key, value in changes.items():
-        array = pa.array([value] * len(table))
-        here = table.column_names.index(key) if key in table.column_names else None
-        table = table.append_column(key, array) if here is None else table.set_column(here, key, array)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return bytes(sink.getvalue())
-
-
-@pytest.mark.parametrize(
-    ("table", "how"),
-    [
-        ("runs", "cut"),
-        ("runs", "null"),
-        ("samples", "flipped"),
-        ("samples", "of another run"),
-        ("checks", "another word"),
-        ("requests", "another type"),
-        ("runs", "a foreign column"),
-    ],
-)
-def test_a_damaged_file_of_another_machine_is_set_aside_with_its_attempt(
-    box: Outbox, dataset: Dataset, table: str, how: str
-) -> None:
-    bad, good = PLAN[:2]
-    for run in (bad, good):
-        write(box.dataset, run, "a")
-    name = f"{table}/{bad.run_id}-1.parquet"
-    parcel = box.parcel()
-    assert {"runs", "requests", "samples", "checks"} <= {one.partition("/")[0] for one in parcel}
-    said: list[str] = []
-    content = parcel[name]
-    assert content is not None
-    first = {**parcel, name: spoiled(name, content, how)}
-    row = f"runs/{bad.run_id}-1.parquet"
-    late = {row: first.pop(row)} if table != "runs" else {}  # a large attempt comes in several parcels
-    refused = receive(dataset, first, "a", late=False, notify=said.append)
-    refused += receive(dataset, late, "a", late=False, notify=said.append)
-    assert {row["run_id"] for row in dataset.read("runs")} == {good.run_id}
-    assert {row, name} <= set(refused)
-    assert not any(good.run_id in one for one in refused)
-    assert f"set aside what a sent of {bad.run_id}-1, which is measured again: {name}: " in said[0]
-    assert (dataset.path / "set-aside" / "a" / name).is_file()
-    for other in ("requests", "samples", "checks"):
-        dataset.read(other)
-    box.acknowledge(list(parcel), refused)
-    assert box.dataset.attempts(bad.run_id) == 0, "the machine makes it again"
-    write(box.dataset, bad, "a")
-    send(box, dataset)
-    assert {row["run_id"] for row in dataset.read("runs")} == {bad.run_id, good.run_id}
-
-
-def test_an_attempt_whose_row_was_set_aside_is_made_again() -> None:
-    made = outcome(PLAN[0].run_id)
-    assert _as_stored(made, {"runs/other-1.parquet"}) is made
-    assert _as_stored(made, {f"runs/{PLAN[0].run_id}-1.parquet"}).status == "interrupted"
 
 
 # ---- the machine as blocking factor ----

@@ -17,6 +17,7 @@ from sparkray.errors import DatasetError
 from sparkray.records import Outcome
 from sparkray.runtimes.linux.owner import this_process
 from sparkray.store import Dataset, open_dataset
+from sparkray.store.progress import end_progress
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.status import state_of
 
@@ -58,7 +59,7 @@ def test_the_run_of_every_machine_of_a_cluster_is_shown(command_line: Call, tmp_
     for host, owner in {"a": me.text, "b": me.text, "dead": replace(me, started=1).text, "far": "another"}.items():
         dataset.write_progress({**NOW, "since": time.time() - 75, "owner": owner}, host)
     (dataset.path / "progress-odd.json").write_text("[]")
-    dataset.end_progress("b")
+    end_progress(dataset.path, "b")
     assert list(state_of(dataset)["machines"]) == ["a", "far"]
     lines = command_line("status", "--results-dir", str(tmp_path)).out.splitlines()
     assert lines[2].startswith("  now on a: native  Alpha  for 1m1")
