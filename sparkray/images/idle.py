@@ -8,6 +8,8 @@ import platform
 import struct
 from pathlib import Path
 
+from sparkray.files import replace_file
+
 _BASE = 0x400000
 _HEADERS = 64 + 56
 _CODE = {
@@ -40,6 +42,5 @@ def write_idle(cache: Path) -> Path | None:
         return None
     if not path.is_file() or path.read_bytes() != program:
         cache.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(program)
-        path.chmod(0o755)
+        replace_file(path, program, mode=0o755)
     return path

@@ -41,6 +41,7 @@ print(stray.stdout.readline().strip(), os.environ["SPARKRAY_ROOT_PART"], flush=T
 signal.signal(signal.SIGTERM, lambda *_: os._exit(42))
 time.sleep(60)
 """
+HAS_ROOT = "from sparkray.runtimes.linux.root_part import has_root; print(has_root())"
 OUTSIDER = "from sparkray.runtimes.linux.root_part import ask; print(ask('import os; print(os.getuid())'))"
 
 
@@ -83,6 +84,9 @@ def test_a_sweep_keeps_a_part_that_is_root_and_answers_its_own_processes_alone(p
         outsider = as_user([python, "-c", OUTSIDER], variables)
         assert outsider.returncode != 0
         assert "PrivilegeError" in outsider.stderr
+        for name, known in ((address, "True"), ("nobody", "False"), ("x" * 200, "False"), ("\udcff", "False")):
+            variables["SPARKRAY_ROOT_PART"] = name
+            assert as_user([python, "-c", HAS_ROOT], variables).stdout.strip() == known, name
         assert Path(f"/proc/{stray}").stat().st_uid == 0
         sweep.send_signal(signal.SIGTERM)
         assert sweep.wait(20) == 42

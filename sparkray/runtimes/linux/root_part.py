@@ -249,12 +249,24 @@ def _descends(pid: int, ancestor: int) -> bool:
 
 def has_root() -> bool:
     """Whether we are root, or have a part that is."""
-    return os.geteuid() == 0 or VARIABLE in os.environ
+    return os.geteuid() == 0 or _has_part()
+
+
+def _has_part() -> bool:
+    """Whether root listens where the variable says: anybody can set that, and it outlives its sweep in a shell."""
+    name = os.environ.get(VARIABLE)
+    if name is None:
+        return False
+    with socket.socket(socket.AF_UNIX) as asking, suppress(OSError, ValueError):
+        asking.connect(f"\0{name}")
+        _, user, _ = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return bool(user == 0)
+    return False
 
 
 def python_as_root() -> str | None:
     """The command of an interpreter that is root's, for a shell; None where we are root or have no such part."""
-    if os.geteuid() == 0 or VARIABLE not in os.environ:
+    if os.geteuid() == 0 or not _has_part():
         return None
     return shlex.join([sys.executable, "-I", "-S", str(_AGENT)])
 
