@@ -25,6 +25,7 @@ from pandas_statistics import (
     BATCH,
     PAIRS,
     bootstrap,
+    effective_n,
     noncentral_interval,
     outlying,
     pairs_needed,
@@ -145,7 +146,7 @@ def over_time(logs: np.ndarray, completed: np.ndarray) -> pd.DataFrame:
                 "ratio_drift_pct_per_pair": stats.theilslopes(ratios, places).slope / np.median(ratios) * 100,
                 "ratio_drift_p": stats.kendalltau(places, ratios).pvalue,
                 "ratio_lag1": lag1,
-                "ratio_effective_n": min(len(column), max(1, len(column) * (1 - lag1) / (1 + lag1))),
+                "ratio_effective_n": effective_n(len(column), lag1),
             }
         )
     return pd.DataFrame(rows)
@@ -232,7 +233,7 @@ def diagnostics(runs: pd.DataFrame, metrics: list[str], shares: pd.DataFrame) ->
                         "drift_pct_per_run": slope.slope / np.median(values) * 100,
                         "drift_p": stats.kendalltau(places, values).pvalue,
                         "lag1": lag1,
-                        "effective_n": min(len(values), max(1, len(values) * (1 - lag1) / (1 + lag1))),
+                        "effective_n": effective_n(len(values), lag1) if len(values) > 4 else np.nan,
                     }
                 if len(values) > 4:
                     row["outliers"] = int(outlying(values[:, None]).sum())

@@ -100,3 +100,9 @@ def outlying(values: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         z = np.where(mad > 0, special.ndtri(0.75) * away / mad, math.sqrt(2 / math.pi) * away / mean)
     return np.abs(z) > 3.5
+
+
+def effective_n(n: int, lag1: float) -> float:
+    """Independent values that so many are worth: Bayley and Hammersley, lag 1 freed of its bias."""
+    r = min(0.95, max(0.0, (n * lag1 + 1) / (n - 4)))
+    return max(1.0, n * (1 - r) / (1 + r))
