@@ -36,7 +36,7 @@ import errno
 import os
 from typing import ClassVar
 
-from sparkray.units import did_you_mean, short, some
+from sparkray.units import did_you_mean, short, shorten, some
 
 
 class SparkrayError(Exception):
@@ -157,7 +157,7 @@ def host_error_of(error: BaseException) -> "HostError | None":
     remedy = _KNOWN_FAILURES.get(error.errno or 0)
     if remedy is None:
         return None
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{shorten(str(error.filename))}: " if error.filename else ""
     return HostError(f"the operating system refused: {where}{error.strerror}", remedy)
 
 

@@ -22,10 +22,12 @@ from sparkray.docker_engine import connect, docker_errors, explanation, local_en
 from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
 from sparkray.files import fresh_file
 from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
-from sparkray.runtimes.linux.owner import LABEL, VARIABLE, Owner, this_process
+from sparkray.runtimes.linux.owner import LABEL, VARIABLE, Owner, process_start, this_process
 from sparkray.runtimes.linux.process import carries, children, is_foreign
 
 _START_PATIENCE_S = 30.0
+# How long Docker may name a process that is not there.
+_UNSEEN_S = 3.0
 _NO_CONFIGURATION = "/nonexistent"
 _CHILD_PATIENCE_S = 2.0
 _CREATE_PATIENCE_S = 120.0
@@ -203,15 +205,25 @@ class Runtime:
             found.remove(force=True, v=True)
 
     def _pid(self, container: Container, name: str) -> int:
-        """Host pid of the first process, once runc has become it; 0 when it has ended already."""
-        deadline = time.monotonic() + _START_PATIENCE_S
-        while time.monotonic() < deadline:
+        """Host pid of the first process, once runc has become it; 0 when it has ended already.
+
+        Raises:
+            DockerError: It runs, and cannot be seen from here.
+        """
+        began = seen = time.monotonic()
+        while True:
             with docker_errors(f"inspecting {name}"):
                 container.reload()
-            pid = int(container.attrs["State"]["Pid"])
+            pid, now = int(container.attrs["State"]["Pid"]), time.monotonic()
             if not container.attrs["State"]["Running"]:
                 return 0
             if carries(pid, name) is not False:
                 return pid
+            seen = now if process_start(pid) else seen
+            if now - seen > _UNSEEN_S or now - began > _START_PATIENCE_S:
+                raise DockerError(
+                    f"container {name} runs as process {pid} for Docker, which is not that process here: Docker and "
+                    "sparkray are in different PID namespaces",
+                    "Run sparkray where the Docker engine runs, or in a container with --pid=host",
+                )
             time.sleep(0.005)
-        return int(container.attrs["State"]["Pid"])

@@ -164,6 +164,9 @@ def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
         RuntimeError("can't start new thread"),
     ):
         assert host_error_of(refused) is not None
+    long = host_error_of(OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000))
+    assert long is not None
+    assert len(long.message) < 400
     memory = host_error_of(MemoryError())
     assert memory is not None
     assert memory.message not in memory.remedy
