@@ -272,7 +272,7 @@ def test_levels_of_a_load_are_cells_apart(tmp_path: Path) -> None:
     [
         (["{folder}/none"], ["none is not there"]),
         (["{folder}/nothing"], ["holds no runs"]),
-        (["{odd}"], ["no column 'model'", "--map model=Modell", "Velocity"]),
+        (["{odd}"], ["no column 'model'", "--map model=Modul", "Velocity"]),
         (["{table}", "--map", "model=Modl"], ["unknown column in results.csv 'Modl'", "Did you mean 'Model'?"]),
         (["{table}", "--map", "modle=Model"], ["unknown column of sparkray 'modle'", "Did you mean 'model'?"]),
         (["{table}", "--map", "model"], ["--map 'model' is not of the form a=b"]),
@@ -296,7 +296,7 @@ def test_bad_input_ends_with_2(
     (tmp_path / "text.json").write_text("no JSON")
     (tmp_path / "empty.json").write_text("{}")
     (tmp_path / "nothing").mkdir()
-    (tmp_path / "odd.csv").write_text("Modell,Velocity\nm,3\n")
+    (tmp_path / "odd.csv").write_text("Modul,Velocity\nm,3\n")
     names = {
         "folder": tmp_path,
         "study": study,
