@@ -33,8 +33,7 @@ HARM_AND_HELP = Truth(gains={"cpus": -0.7, "pid": 0.03, "security_opt": 0.02}, n
 
 def with_hypotheses(context: OptimizationContext) -> OptimizationContext:
     """The same optimisation with the hypotheses of phase 2B."""
-    stated = Catalog(data_root()).experiment("phase2b").hypotheses
-    experiment = replace(context.study.experiment, hypotheses=stated)
+    experiment = replace(context.study.experiment, hypotheses=Catalog(data_root()).experiment("phase2b").hypotheses)
     return replace(context, study=replace(context.study, experiment=experiment))
 
 
@@ -55,11 +54,10 @@ def level(found: Optimized, name: str) -> Any:
 
 
 def test_harm_and_help_are_found_and_ranked(found: Optimized) -> None:
-    assert level(found, "cpus=half").effect.harms
-    assert level(found, "cpus=half").effect.gain_pct == pytest.approx(-50, abs=2)
-    assert level(found, "cpus=half").advice == "avoid"
-    assert level(found, "pid=host").effect.helps
-    assert level(found, "pid=host").advice == "candidate"
+    half, pid = level(found, "cpus=half"), level(found, "pid=host")
+    assert (half.effect.harms, half.advice) == (True, "avoid")
+    assert half.effect.gain_pct == pytest.approx(-50, abs=2)
+    assert (pid.effect.helps, pid.advice) == (True, "candidate")
     assert not level(found, "init=yes").effect.helps
     measured = [f"{one.factor}={one.level}" for one in found.ranking if one.state == "measured"]
     assert (measured[0], measured[-1]) == ("pid=host", "cpus=half")
@@ -68,8 +66,8 @@ def test_harm_and_help_are_found_and_ranked(found: Optimized) -> None:
 
 
 def test_a_level_whose_process_gets_the_baselines_state_is_called_so_and_measured_once(found: Optimized) -> None:
-    assert level(found, "cgroupns=host").state == "no-op"
-    assert level(found, "cgroupns=host").advice == "no_op"
+    same = level(found, "cgroupns=host")
+    assert (same.state, same.advice) == ("no-op", "no_op")
     rows = all_rows(Dataset(Path(found.datasets["screen"]))).rows
     assert sum(row["environment"] == "container:cgroupns=host" for row in rows) == 1
 
