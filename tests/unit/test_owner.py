@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from sparkray.runtimes.linux.owner import Owner, process_start, this_process
+from sparkray.runtimes import MARKER, Launch
+from sparkray.runtimes.container import container_spec
+from sparkray.runtimes.linux.owner import DOCTOR, PROBE, Owner, process_start, this_process
 
 PRINT = """
 import time
@@ -51,3 +54,10 @@ def test_an_owner_in_another_pid_namespace_is_found_by_who_sees_it() -> None:
         inside.send_signal(signal.SIGKILL)
     assert owner.namespace != this_process().namespace
     assert (alive, replace(owner, started=1).is_alive()) in ((True, False), (None, None), (True, None))
+
+
+def test_what_doctor_starts_is_not_taken_for_a_run() -> None:
+    """Where its owner cannot be seen (another PID namespace), sweeps would wait for it for ever."""
+    asked = Launch("sparkray-probe-1", (), {}, Path("log"), Path("tmp"), "python", labels={PROBE: DOCTOR})
+    assert MARKER not in container_spec(asked).environment
+    assert container_spec(replace(asked, labels={PROBE: "1"})).environment[MARKER] == asked.name
