@@ -51,8 +51,12 @@ def machine_of(row: Mapping[str, Any]) -> str | None:
 
 def _machine_in(dataset: Dataset, host: str) -> str | None:
     """The machine of a name that measured last in a dataset. Raises DatasetError."""
-    rows = [row for row in dataset.read("runs", ["host", "machine", "ended_at"]) if row["host"] == host]
-    return machine_of(max(rows, key=lambda row: str(row["ended_at"]), default={}))
+    rows = [row for row in dataset.rows("runs", ["run_id", "attempt", "host", "ended_at"]) if row["host"] == host]
+    last = max(rows, key=lambda row: str(row["ended_at"]), default=None)
+    if last is None:
+        return None
+    attempts = dataset.rows("runs", ["attempt", "machine"], run_id=last["run_id"])
+    return machine_of(next((row for row in attempts if row["attempt"] == last["attempt"]), {}))
 
 
 def _read(path: Path) -> Document | None:
