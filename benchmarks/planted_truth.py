@@ -6,17 +6,21 @@ computed beforehand says (or 80 %, where no formula has it), a wrong one in at m
 `equivalent` is wrong outside the margin and on it, `different` inside it and on it. Then the same for log ratios that are
 not normal or not independent (`misbehaving`), before and after the checks. Ends with status 1 where a promise is broken.
 
-    PYTHONPATH=tests python benchmarks/planted_truth.py [--studies 4000] [--only misbehaving]
+    python benchmarks/planted_truth.py [--studies 4000] [--only misbehaving]
 """
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import misbehaving
 import numpy as np
 from scipy.stats import nct, t
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.planted import MARGINS, MEMORY, THROUGHPUT, Arms, Truth, draw, draw_apart
 
 from sparkray.stats.operating import Operating, ends_of, sd_log_of
