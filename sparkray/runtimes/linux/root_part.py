@@ -197,7 +197,8 @@ class RootPart:
             stdout=handles[1],
             stderr=handles[2],
             cwd=request["folder"],
-            env={str(name): str(value) for name, value in request["environment"].items()},
+            # root leaves no bytecode in a folder of the user's
+            env={**{str(k): str(v) for k, v in request["environment"].items()}, "PYTHONDONTWRITEBYTECODE": "1"},
             process_group=0,  # what a terminal sends is the driver's to hear
             preexec_fn=_unblocked,  # noqa: PLW1509 - as above; the main thread only waits for signals
         )
