@@ -25,6 +25,7 @@ def divided(words: Sequence[str], *, needing_root: frozenset[str]) -> int | None
     caller = Caller.of(os.environ)
     if caller is None:
         return None
+    sys.dont_write_bytecode = True  # root leaves none in a folder of the user's
     if not caller.may_run_us():
         text = f"sparkray: {caller.name} may not read {sys.executable}, so that all of sparkray runs as root\n"
         os.write(2, text.encode(errors="backslashreplace"))
