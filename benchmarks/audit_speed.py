@@ -17,7 +17,7 @@ from pathlib import Path
 
 GOAL_S = 5.0
 MODELS, METRICS = 30, 10
-IMPORTS = "import numpy, polars, scipy.stats, jinja2, yaml, sparkray.sweep.audit"
+IMPORTS = "import numpy, polars, scipy.special, jinja2, yaml, sparkray.sweep.audit, sparkray.audit"
 
 
 def cpu_s(words: list[str]) -> float:

@@ -46,8 +46,10 @@ def _of_columns(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None
     unit = next((name for name in rest if rows and all(unit_of(str(row.get(name) or "")) for row in rows)), None)
     rest = [name for name in rest if name != unit and not of_both(name)]
     labels = [_labelled(row.get(first), row.get(unit) if unit else None) for row in rows]
+    if not rest or len(set(labels)) < len(labels):
+        return None
     known = sum(_measures(label, [row.get(name) for name in rest]) for label, row in zip(labels, rows, strict=True))
-    if not rest or len(set(labels)) < len(labels) or known <= _MOSTLY * len(labels):
+    if known <= _MOSTLY * len(labels):
         return None
     if any(_measures(name, [row.get(name) for row in rows]) for name in rest):
         return None

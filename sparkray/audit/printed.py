@@ -9,6 +9,7 @@ from sparkray.metrics import BY_NAME
 _LINE = re.compile(r"\s*(?P<label>[A-Za-z][\w./%() +-]{1,60}?)\s*:\s+(?P<value>\S.{0,60}?)\s*")
 # Of llama.cpp: `eval time = 7900.00 ms / 312 runs ( 25.32 ms per token, 39.49 tokens per second)`.
 _TIMING = re.compile(r"(?P<label>(?:prompt )?eval) time =.*?(?P<value>[\d.]+) tokens per second")
+_ANY = re.compile(r":\s| time =")
 _LEAST_METRICS = 2
 
 
@@ -17,6 +18,8 @@ def printed_rows(text: str) -> list[dict[str, Any]]:
 
     A summary begins where a label comes again that the last one has.
     """
+    if _ANY.search(text) is None:
+        return []
     rows: list[dict[str, Any]] = [{}]
     for line in text.splitlines():
         timing = _TIMING.search(line)
