@@ -23,6 +23,7 @@ from sparkray.config.docker import DockerOptions
 
 # Environment variable that names the run in every process of it, alike in every arm: how leftovers are recognised.
 MARKER = "SPARKRAY_RUN"
+TRIAL_MARKER = "SPARKRAY_TRIAL"  # of a container that `doctor` tries, and no sweep waits for
 # Where model, input and output are mounted inside a chroot or a container.
 INSIDE = "/sparkray"
 _SIGNALLED = 128

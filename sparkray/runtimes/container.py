@@ -21,7 +21,7 @@ from sparkray.config.container import ContainerSpec, create_arguments, publishes
 from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint, tell
 from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
 from sparkray.files import fresh_file
-from sparkray.runtimes import MARKER, Exit, Launch, Running, exit_code
+from sparkray.runtimes import MARKER, TRIAL_MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, VARIABLE, Owner, process_start, this_process
 from sparkray.runtimes.linux.process import carries, children, is_foreign
 
@@ -38,13 +38,13 @@ _WAIT_PATIENCE_S = 60
 def container_spec(launch: Launch) -> ContainerSpec:
     """The container of a launch, as the printed line and the SDK call both make it."""
     # what `doctor` starts measures nothing: a sweep that cannot see whether it still runs need not wait for it
-    marker = {} if launch.labels.get(PROBE) == DOCTOR else {MARKER: launch.name}
+    marker = TRIAL_MARKER if launch.labels.get(PROBE) == DOCTOR else MARKER
     return ContainerSpec(
         name=launch.name,
         image=launch.image or "",
         argv=launch.argv,
         options=launch.options,
-        environment={**launch.environment, **marker},
+        environment={**launch.environment, marker: launch.name},
         binds=launch.binds,
         labels=launch.labels,
         workdir=launch.workdir,

@@ -11,8 +11,10 @@ from docker.models.containers import Container
 from real_machine import may_lock_memory, may_raise_limits, require_root
 from small_bench import BASELINE, bench_of, model_of, study_of
 
+from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker import DockerOptions, given
 from sparkray.errors import PreflightError, RunUnreadyError
+from sparkray.execute.flag_trials import try_flags
 from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
@@ -55,6 +57,14 @@ def test_what_can_be_honoured_is(probe: Probe) -> None:
     assert state["rlimits"]["nofile"] == (1000, 1000)
     assert state["oom_score_adj"] == 300
     assert (state["namespaces"]["ipc"], state["namespaces"]["net"]) == ("host", "own")
+
+
+def test_what_doctor_tries_starts(image: Image) -> None:
+    """Its containers are seen from here, though no sweep takes them for a run."""
+    trials = try_flags(Catalog(data_root()).site("cpu"))
+    assert trials is not None
+    assert {name: trial.problem for name, trial in trials.items()} == dict.fromkeys(trials)
+    assert {"container_baseline", "container_optimized"} <= set(trials)
 
 
 def test_a_flag_acts_as_it_says(probe: Probe) -> None:

@@ -15,7 +15,7 @@ import psutil
 
 from sparkray.errors import RunUnreadyError
 from sparkray.files import fresh_file
-from sparkray.runtimes import INSIDE, MARKER, Exit, Launch
+from sparkray.runtimes import INSIDE, MARKER, TRIAL_MARKER, Exit, Launch
 from sparkray.runtimes.linux.isolation import isolated
 from sparkray.runtimes.linux.owner import VARIABLE, Owner, this_process
 from sparkray.runtimes.linux.privilege import need_root
@@ -60,9 +60,9 @@ def _variable(pid: int, name: str) -> str | None:
 
 
 def carries(pid: int, name: str) -> bool | None:
-    """Whether a process has a run's marker; None when its environment may not be read (root's, seen by a user)."""
+    """Whether a process has the marker of a run or a trial; None when its environment may not be read (root's)."""
     try:
-        return _variable(pid, MARKER) == name
+        return name in (_variable(pid, MARKER), _variable(pid, TRIAL_MARKER))
     except PermissionError:
         return None
     except OSError:
