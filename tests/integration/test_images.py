@@ -231,7 +231,7 @@ def test_an_export_that_fills_the_disk_leaves_nothing(
         with pytest.raises(ImageError, match="No space left on device"):
             Images(client, disk).rootfs(replace(image, size=0))
         assert list((disk / "rootfs").iterdir()) == []
-        assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe"}) == []
+        assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe=1"}) == []
 
 
 def test_an_export_of_an_image_that_is_gone_leaves_nothing(images: Images, image: Image, tmp_path: Path) -> None:

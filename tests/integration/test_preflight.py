@@ -35,7 +35,7 @@ BEYOND = [flag for flag in (MEMLOCK, PRIVILEGED) if flag not in HONOURED]
 @pytest.fixture
 def probe(client: docker.DockerClient, image: Image) -> Iterator[Probe]:
     yield Probe(Runtime(client), image, (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)"))
-    assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe"}) == []
+    assert client.containers.list(all=True, ignore_removed=True, filters={"label": "io.sparkray.probe=1"}) == []
 
 
 class LookingLate(Runtime):
