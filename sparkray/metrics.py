@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from sparkray import energy
 from sparkray.errors import ConfigError
 from sparkray.records import EngineFacts, Request
 from sparkray.schema import FOLDER, Column, read_rows
@@ -164,69 +165,6 @@ def _bytes_as_gib(value: int | None) -> float | None:
     return None if value is None else gib(value)
 
 
-def _energy_j(data: RunData) -> float | None:
-    """Counter differences per GPU, summed: each counter starts at its own value."""
-    counters: dict[object, list[float]] = {}
-    for sample in data.samples:
-        if sample.get("gpu_energy_j") is not None:
-            counters.setdefault(sample.get("device"), []).append(float(sample["gpu_energy_j"]))
-    used = [counter[-1] - counter[0] for counter in counters.values() if len(counter) > 1]
-    return sum(used) if used else None
-
-
-_AGREE_WITHIN = 0.05
-# Ten seconds of samples. Some drivers report the mean of the last second, which matters over less time.
-_LEAST_POWER_SAMPLES = 50
-
-
-def _by_device(data: RunData, name: str) -> dict[object, list[tuple[float, float]]]:
-    """(time in s, value) of a column, by GPU."""
-    found: dict[object, list[tuple[float, float]]] = {}
-    for sample in data.samples:
-        if (value := sample.get(name)) is not None and sample.get("t_ns") is not None:
-            found.setdefault(sample.get("device"), []).append((sample["t_ns"] / NS_PER_S, float(value)))
-    return found
-
-
-def _energy_integrated_j(data: RunData) -> float | None:
-    """Power over time by the trapezoid rule, GPU by GPU."""
-    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
-
-    series = [np.asarray(points).T for points in _by_device(data, "gpu_power_w").values() if len(points) > 1]
-    return sum(float(np.trapezoid(power, times)) for times, power in series) if series else None
-
-
-def power_valid(data: RunData) -> bool | None:
-    """Whether sampled power and counted energy agree; else neither is reliable.
-
-    Between the first and last reading of each GPU's energy counter, integrated power (trapezoid rule, the nearest
-    sample's power at both ends) must be within 5 % of the counter's difference.
-
-    Returns:
-        False where it is not, on any GPU; None where no GPU has both two counter readings and at least 50 power
-        samples between.
-    """
-    counters, powers = _by_device(data, "gpu_energy_j"), _by_device(data, "gpu_power_w")
-    agreements = [
-        agrees
-        for device, counted_j in counters.items()
-        if (agrees := _agree(counted_j, powers.get(device, []))) is not None
-    ]
-    return all(agreements) if agreements else None
-
-
-def _agree(counter: Sequence[tuple[float, float]], power: Sequence[tuple[float, float]]) -> bool | None:
-    import numpy as np  # noqa: PLC0415 - labels need no NumPy, which takes long to import
-
-    (begin, first_j), (end, last_j) = counter[0], counter[-1]
-    inside = [(t, watts) for t, watts in power if begin < t < end]
-    if len(inside) < _LEAST_POWER_SAMPLES:
-        return None
-    times, watts = np.asarray([(begin, inside[0][1]), *inside, (end, inside[-1][1])]).T
-    counted_j = last_j - first_j
-    return bool(abs(float(np.trapezoid(watts, times)) - counted_j) <= _AGREE_WITHIN * counted_j)
-
-
 # NVML clock event reasons: software power cap, hardware slowdown, software and hardware thermal, power brake.
 _THROTTLED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 
@@ -321,8 +259,8 @@ COMPUTE: Mapping[str, Compute] = {
     "kv_cache_gib": lambda d: _bytes_as_gib(d.facts.kv_cache_bytes),
     "gpu_util_mean_pct": _sample_mean("gpu_util_pct"),
     "power_mean_w": _sample_mean("gpu_power_w"),
-    "energy_j": _energy_j,
-    "energy_integrated_j": _energy_integrated_j,
+    "energy_j": lambda d: energy.counted_j(d.samples),
+    "energy_integrated_j": lambda d: energy.integrated_j(d.samples),
     "host_available_drop_peak_gib": _drop("mem_available_before_gib", "mem_available_gib"),
     "host_free_drop_peak_gib": _drop("mem_free_before_gib", "mem_free_gib"),
     "gpu_process_peak_gib": _peak("gpu_process_gib"),

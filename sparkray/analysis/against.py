@@ -21,6 +21,7 @@ from sparkray.analysis.study import Analysis
 from sparkray.stats import NotEstimable
 from sparkray.stats.between import LogSample, between, log_sample, pooled
 from sparkray.stats.paired import Ratio
+from sparkray.stats.reasons import coded
 
 OVERHEAD, ARM, POOLED = "overhead", "arm", "pooled"
 # What makes two datasets ones of another load: then a change is not the machine's alone.
@@ -30,6 +31,7 @@ Key = tuple[str, str, str, str]
 Side = LogSample | NotEstimable
 Estimated = tuple[Ratio, float] | NotEstimable
 _ABSENT = NotEstimable("no_cell")
+_THIS, _OTHER = "this_study", "other_study"  # as reasons call them
 
 
 def differences(here: Analysis, there: Analysis, *more: Analysis) -> pl.DataFrame:
@@ -42,7 +44,7 @@ def differences(here: Analysis, there: Analysis, *more: Analysis) -> pl.DataFram
     """
     metrics = [name for name in here.context["primary_metrics"] if name in there.tables["runs"].columns]
     rows = [
-        _row(kind, key, {"other": sides[0].get(key, _ABSENT), "this": sides[1].get(key, _ABSENT)}, here.context)
+        _row(kind, key, {_OTHER: sides[0].get(key, _ABSENT), _THIS: sides[1].get(key, _ABSENT)}, here.context)
         for kind, find in ((OVERHEAD, _overheads), (ARM, _arms))
         for sides in ([find(study, metrics) for study in (there, here)],)
         for key in dict.fromkeys((*sides[1], *sides[0]))
@@ -64,11 +66,12 @@ def _pooled(here: Analysis, others: Sequence[Analysis], metrics: list[str]) -> I
             row["n_there"] = sum(side.n for side in usable) or None
             if isinstance(own, LogSample):
                 row |= {"here": math.exp(own.mean), "n_here": own.n}
-            yield row | _judged(pooled, {"this": own, **_named(theirs)}, row["margin"])
+            yield row | _judged(pooled, {_THIS: own, **_named(theirs)}, row["margin"])
 
 
 def _named(sides: Sequence[Side]) -> dict[str, Side]:
-    return {"other" if number == 0 else f"other_{number + 1}": side for number, side in enumerate(sides)}
+    """The other studies by what reasons call them."""
+    return {coded("another_study", number=n + 1) if n else _OTHER: side for n, side in enumerate(sides)}
 
 
 def _one_load(here: Analysis, there: Analysis, model: str) -> bool:
@@ -106,8 +109,8 @@ def _arms(study: Analysis, metrics: list[str]) -> dict[Key, Side]:
 
 
 def _row(kind: str, key: Key, sides: Mapping[str, Side], context: Mapping[str, Any]) -> Row:
-    row = _identity(kind, key, context, [("", sides["this"]), (against(0), sides["other"])])
-    for name, side in (("there", sides["other"]), ("here", sides["this"])):
+    row = _identity(kind, key, context, [("", sides[_THIS]), (against(0), sides[_OTHER])])
+    for name, side in (("there", sides[_OTHER]), ("here", sides[_THIS])):
         if isinstance(side, LogSample):
             row |= {name: math.exp(side.mean), f"n_{name}": side.n}
     return row | _judged(between, sides, row["margin"])
@@ -131,7 +134,7 @@ def _identity(kind: str, key: Key, context: Mapping[str, Any], sides: Sequence[t
 
 
 def _judged(estimate: Callable[..., Estimated], sides: Mapping[str, Side], margin: float | None) -> Row:
-    lacking = [side.at(f"{name}_study").reason for name, side in sides.items() if isinstance(side, NotEstimable)]
+    lacking = [side.at(name).reason for name, side in sides.items() if isinstance(side, NotEstimable)]
     if lacking:
         return {"not_estimable": "; ".join(lacking)}
     found = estimate(*sides.values())

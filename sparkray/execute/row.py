@@ -13,10 +13,11 @@ from sparkray import __version__
 from sparkray.checks import policies_of
 from sparkray.checks.steady import pace_drift_ratio
 from sparkray.config.secrets import hidden, hidden_bytes
+from sparkray.energy import power_valid
 from sparkray.engines import SERVER
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.warm_start import policy_of
-from sparkray.metrics import RunData, compute_all, counted, power_valid
+from sparkray.metrics import RunData, compute_all, counted
 from sparkray.plan import PlannedRun, Study, experiment_sha256
 from sparkray.records import EngineFacts, Measurement, Outcome, Verdict
 from sparkray.telemetry.host import memory_row, parse_meminfo
@@ -105,7 +106,7 @@ def outcome_of(record: RunRecord, spool: Path) -> Outcome:
     row["server_weights_gib"] = facts.reported.get("weights_gib")
     data = RunData(counted(requests), samples, facts, row)
     row.update(compute_all(data))
-    row["power_valid"] = power_valid(data)
+    row["power_valid"] = power_valid(samples)
     if row.get("concurrency") is not None:
         row["pace_drift_ratio"] = pace_drift_ratio(data.requests, row["concurrency"])
     row.update(_from_facts(facts, row))

@@ -83,7 +83,7 @@ def run_once(
         prepared: The machine, ready.
         planned: The run.
         stop: Asks for an early end.
-        note: Told the run's name before anything is started, so that the next holder of the lock can find it.
+        note: Gets the run's name before anything is started, so that the next holder of the lock can find it.
         companions: Processes that are there for sparkray's sake beside this one (Ray's), whose cost stands in the row.
 
     Returns:

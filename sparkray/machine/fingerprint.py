@@ -116,7 +116,7 @@ def fingerprint(gpus: Gpus | None = None, *, root: Path = Path("/")) -> Machine:
 
 
 def machine_id(gpu_uuids: Iterable[str] = (), root: Path = Path("/")) -> str | None:
-    """What tells a machine from another of its name: a hash of its installation's id and its GPUs. None: neither is known.
+    """The identity of a machine, since names repeat: a hash of its installation's id and its GPUs. None: neither is known.
 
     A hash, since systemd asks to keep the id of an installation (`/etc/machine-id`) to the machine.
     """

@@ -24,7 +24,7 @@ def machine_file(host: str, site: str, cache: Path | None = None, *, machine: st
         host: Its name, which another machine may have too.
         site: The site that it was calibrated as.
         cache: The cache.
-        machine: What tells it from another of its name (`machine_id` of its rows); None where that is not known.
+        machine: Its identity (`machine_id` of its rows), since another may have its name; None where that is not known.
     """
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{host}-{site}{f'-{machine}' if machine else ''}")
     return (cache or cache_folder()) / "calibration" / f"{name}.json"

@@ -17,7 +17,7 @@ from sparkray.runtimes import INSIDE, Exit, Launch, Runtime, Stop, await_end
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"
-# Starts as a Ray actor does, and worse; then starts the launch that lies in the file, and tells what became of it.
+# Starts as a Ray actor does, and worse; then starts the launch that lies in the file, and reports what became of it.
 HOSTILE = """
 import importlib, json, os, pickle, resource, signal, sys
 os.setpriority(os.PRIO_PROCESS, 0, 15)

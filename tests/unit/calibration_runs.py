@@ -57,7 +57,7 @@ def cache_of(folder: Path) -> Path:
 
 
 def sweep_of(folder: Path, values: list[float], status: int = 0) -> Callable[[Options, Conclude], int]:
-    """A sweep that stores these runs, the first of its plan, and ends as told."""
+    """A sweep that stores these runs, the first of its plan, and ends with the given status."""
 
     def sweep(options: Options, conclude: Conclude) -> int:
         study = build_study(options)

@@ -73,11 +73,11 @@ def test_a_double_needs_no_weights(tmp_path: Path) -> None:
 def test_a_simulated_site_asks_for_no_gpu() -> None:
     site = site_of("dgx-spark", simulated=True, image="double", models_root="double")
     seen = look(site, Catalog(data_root()).select(("all",)), machine=LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
-    told = by_name(seen)
-    assert not {"driver", "cuda", "gpu", "gpu access", "dgx os", "sm clock"} & set(told)
-    assert told["site"] == Finding("site", "good", "dgx-spark, simulated", told["site"].why)
-    assert told["model Mixtral-8x7B"].state == "info"  # it fits the memory of the site, not this machine's
-    assert told["model Qwen2.5-72B"].state == "warn"
+    found = by_name(seen)
+    assert not {"driver", "cuda", "gpu", "gpu access", "dgx os", "sm clock"} & set(found)
+    assert found["site"] == Finding("site", "good", "dgx-spark, simulated", found["site"].why)
+    assert found["model Mixtral-8x7B"].state == "info"  # it fits the memory of the site, not this machine's
+    assert found["model Qwen2.5-72B"].state == "warn"
     must_fit(site, LAPTOP, nvml=NO_NVML, docker=lambda _: DOCKER)
 
 

@@ -89,8 +89,8 @@ def test_the_combination_is_judged_by_the_confirmation() -> None:
     name = "container:combined-x"
     made = Effect(name, "container_baseline", "output_throughput_tok_s", 4, gain_pct=7.0)
     one = Confirmed(name, "", {}, "none", "", 1.0, made, 0.001, made, made, wins=True, reason=None)
-    told = Confirmation(4, made, (one,), name, "")
-    found = judged((), Rows([]), "combination", confirmation=told, confirmed=three_arms(name, 0.7))
+    made_again = Confirmation(4, made, (one,), name, "")
+    found = judged((), Rows([]), "combination", confirmation=made_again, confirmed=three_arms(name, 0.7))
     assert found.judged == "supported"
     assert judged((), Rows([]), "combination").judged == "cannot be judged"
     assert (found.stage, found.source) == ("confirm", "the study before sparkray")

@@ -60,7 +60,5 @@ def test_what_doctor_starts_is_not_taken_for_a_run() -> None:
     """Where its owner cannot be seen (another PID namespace), sweeps would wait for it for ever."""
     asked = Launch("sparkray-probe-1", (), {}, Path("log"), Path("tmp"), "python", labels={PROBE: DOCTOR})
     assert MARKER not in container_spec(asked).environment
-    assert container_spec(asked).environment[TRIAL_MARKER] == asked.name, (
-        "which tells that its process is seen from here"
-    )
+    assert container_spec(asked).environment[TRIAL_MARKER] == asked.name, "by which its process is found"
     assert container_spec(replace(asked, labels={PROBE: "1"})).environment[MARKER] == asked.name

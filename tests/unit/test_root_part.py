@@ -24,7 +24,7 @@ lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(
 print(json.dumps({"ids": [*os.getresuid(), *os.getresgid()], "groups": os.getgroups(), "home": os.environ["HOME"],
     "locked": lines["NoNewPrivs"].strip(), "sudo": [name for name in os.environ if name.startswith("SUDO_")]}))
 """
-# What the driver of a sweep does: it asks for root, starts something as root and ends it, and is told to end.
+# What the driver of a sweep does: it asks for root, starts something as root and ends it, and ends on a signal.
 DRIVER = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
