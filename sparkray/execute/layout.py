@@ -162,6 +162,11 @@ def models_root(root: str, cache: Path) -> Path:
     return cache / "double-models" if root == "double" else Path(root).expanduser().absolute()
 
 
+def compile_cache(study: Study, environment: str) -> str:
+    """The folder of the compiled code that an environment's runs load: its own or everybody's."""
+    return "shared" if study.experiment.protocol.warm_start == "shared" else environment.replace(":", "-")
+
+
 def planned_container(
     study: Study, planned: PlannedRun, engine: Engine, dataset: Path, *, command: EngineCommand | None = None
 ) -> ContainerSpec | None:
@@ -178,7 +183,7 @@ def planned_container(
     folders_of_host = study.site.host_files if reference == HOST_FILES else ()
     name = container_name(planned.run_id)
     # An example: the real folder's name has a hash of the files that the engine compiles with.
-    cache = (str(cache_folder() / "compiled" / planned.environment.replace(":", "-")), CACHES, False)
+    cache = (str(cache_folder() / "compiled" / compile_cache(study, planned.environment)), CACHES, False)
     variables = with_engine_variables(
         {**hf_environment(study.site.hf_cache), **cache_environment(engine, CACHES)},
         command.environment,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparkray.engines import Caching
-from sparkray.execute.layout import CACHES, Bind
+from sparkray.execute.layout import CACHES, Bind, compile_cache
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.plan import PlannedRun, canonical_sha256, measured, refused
 from sparkray.records import WARMUP
@@ -51,8 +51,7 @@ def cache_binds(prepared: PreparedHost, planned: PlannedRun, empty: Path) -> tup
 def _folder(prepared: PreparedHost, environment: str) -> Path:
     """The cache of an environment: of one set of files and one engine, whatever the experiment."""
     files = canonical_sha256([prepared.study.engine, prepared.expected_digest(environment)])[:_SHORT]
-    name = "shared" if policy_of(prepared) == "shared" else environment.replace(":", "-")
-    return prepared.cache / "compiled" / files / name
+    return prepared.cache / "compiled" / files / compile_cache(prepared.study, environment)
 
 
 def missing(prepared: PreparedHost, planned: PlannedRun) -> Iterator[PlannedRun]:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from builders import card, experiment, site, study, treatments
 
+from sparkray.config.experiment import Protocol, WarmStart
 from sparkray.config.model import Weights
 from sparkray.engines import Engine, load_engine
 from sparkray.execute.layout import (
+    CACHES,
     WORKERS_ON_HOST,
     binds_of,
     container_name,
@@ -101,3 +103,13 @@ def test_the_engines_python_path_stands_before_the_images():
     assert with_engine_variables({"PYTHONPATH": "/image"}, engine, image)["PYTHONPATH"] == "/in:/image"
     assert with_engine_variables({}, engine, {})["PYTHONPATH"] == "/in"
     assert with_engine_variables({"PYTHONPATH": "/image"}, {}, image) == {"PYTHONPATH": "/image"}
+
+
+@pytest.mark.parametrize(("warm_start", "folder"), [("arm", "container_baseline"), ("shared", "shared")])
+def test_a_plan_shows_the_compile_cache_that_a_run_loads(warm_start: WarmStart, folder: str, tmp_path: Path) -> None:
+    vllm = load_engine("vllm")
+    asked = experiment(protocol=Protocol(warm_start=warm_start))
+    one = study(cards=(card(weights=CHECKPOINT),), engine_options=vllm.options({}, "test"), experiment=asked)
+    container = next(filter(None, (planned_container(one, run, vllm, tmp_path) for run in make_plan(one))))
+    (cache,) = (Path(outside) for outside, inside, _ in container.binds if inside == CACHES)
+    assert (cache.parent.name, cache.name) == ("compiled", folder)
