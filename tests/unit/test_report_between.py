@@ -199,7 +199,9 @@ def test_what_one_study_lacks_has_a_row_that_says_so(studies: tuple[Analysis, An
     assert set(gone.filter(kind="overhead")["not_estimable"]) == {"no_ok_run?statuses=3+failed&where=other_study"}
     assert set(gone.filter(kind="arm")["not_estimable"]) == {"no_cell?where=other_study"}
     third = differences(here, there, replace(other, path=there.path / "third")).filter(lost, kind="pooled")
-    assert {worded(reason) for reason in third["not_estimable"]} == {"other study 2: no run of this cell is ok (3 failed)"}
+    assert {worded(reason) for reason in third["not_estimable"]} == {
+        "other study 2: no run of this cell is ok (3 failed)"
+    }
     back = differences(other, here).filter(lost, kind="arm")
     assert set(back["not_estimable"]) == {"no_cell?where=this_study"}
 
