@@ -114,7 +114,7 @@ class MachineLock:
         for key in sorted({*self.keys, MACHINE}):
             held = self._try(key)
             if held is None:
-                raise self._busy(self._who(key))
+                raise self._busy(self._who(key)[1])
             held.close()
 
     def _busy(self, holder: str) -> LockHeldError:
@@ -129,14 +129,14 @@ class MachineLock:
         on_wait: Callable[[str], None],
         should_stop: Callable[[], bool],
     ) -> None:
-        reported = ""
+        reported: int | None = None
         while (held := self._try(key)) is None:
-            holder = self._who(key)
+            pid, holder = self._who(key)
             if mode == "fail" or should_stop():
                 raise self._busy(holder)
-            if holder != reported:
+            if reported is None or (pid and pid != reported):  # each holder once, not each of its runs
                 on_wait(holder)
-                reported = holder
+                reported = pid
             time.sleep(_POLL_S)
         stack.push(held)
         if key in self.keys:
@@ -166,7 +166,8 @@ class MachineLock:
     def _name(self, key: str) -> str:
         return f"\0sparkray-{key}{self._scope}"
 
-    def _who(self, key: str) -> str:
+    def _who(self, key: str) -> tuple[int, str]:
+        """Pid of a key's holder, 0 where it cannot be seen, and what to say of it."""
         notes = (_read_note(path) for path in sorted(self.folder.glob("sparkray-*.json")))
         others = (
             next((note for note in notes if note is not None and note.is_alive()), None) if key == MACHINE else None
@@ -174,9 +175,10 @@ class MachineLock:
         holder = self.holder(key) or others
         if holder is None or not holder.is_alive():
             pid = self._pid(key)
-            return f"{f'process {pid} measures; ' if pid else ''}{self._file(key)} is locked"
+            return pid, f"{f'process {pid} measures; ' if pid else ''}{self._file(key)} is locked"
         what = f", run {holder.run}" if holder.run else ""
-        return f"process {holder.pid} of user id {holder.user} is measuring{what} into {holder.dataset or 'a dataset'}"
+        where = holder.dataset or "a dataset"
+        return holder.pid, f"process {holder.pid} of user id {holder.user} is measuring{what} into {where}"
 
     def _pid(self, key: str) -> int:
         """Pid of whoever holds a key, as the kernel knows it; 0 where it cannot be seen from here."""

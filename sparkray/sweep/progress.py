@@ -159,18 +159,19 @@ class Terminal:
 def counts_of(planned: Sequence[PlannedRun], rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many planned runs are ok, invalid, or otherwise failed; a run counts by an attempt that is ok, else by its last.
 
-    `unready` counts under failed. `saturated` is there where any run ended early because it over-saturated its server.
+    `unready` counts under failed. `saturated` is there where any run ended early because it over-saturated its server, and
+    `interrupted` where any was ended by a stop: nothing failed there.
     """
     best: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row["attempt"]):
         if best.get(row["run_id"]) != "ok":
             best[row["run_id"]] = row["status"]
     statuses = [best.get(run.run_id) for run in planned]
-    saturated = statuses.count(SATURATED)
+    shown: dict[str, int] = {name: statuses.count(name) for name in (SATURATED, "interrupted")}
     return {
         "planned": len(planned),
         "ok": statuses.count("ok"),
-        **({SATURATED: saturated} if saturated else {}),
-        "failed": sum(1 for status in statuses if status not in ("ok", SATURATED, "invalid", None)),
+        **{name: count for name, count in shown.items() if count},
+        "failed": sum(1 for status in statuses if status not in ("ok", SATURATED, "interrupted", "invalid", None)),
         "invalid": statuses.count("invalid"),
     }

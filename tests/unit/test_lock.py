@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -131,6 +132,28 @@ def test_a_holder_without_a_note_is_named_however_often_it_is_asked(tmp_path: Pa
         for _ in range(5):
             with pytest.raises(LockHeldError, match=f"process {holder.process.pid} measures"):
                 MachineLock(folder=tmp_path).must_be_free()
+
+
+def test_a_waiting_sweep_names_each_holder_once_and_not_each_of_its_runs(tmp_path: Path) -> None:
+    said: list[str] = []
+    questions = iter(range(4))
+    with other(tmp_path) as holder:
+        holder.says()
+        note = MachineLock(folder=tmp_path).holder()
+        assert note is not None
+
+        def next_run() -> bool:
+            number = next(questions)
+            write_note(tmp_path / "sparkray-machine.json", asdict(replace(note, run=f"run-{number}")))
+            return number == 3
+
+        with (
+            pytest.raises(LockHeldError, match="run run-2"),  # what it knew when it asked
+            MachineLock(folder=tmp_path).held("wait", on_wait=said.append, should_stop=next_run),
+        ):
+            pass
+    assert len(said) == 1
+    assert "run run-7" in said[0]
 
 
 def test_the_holder_is_reported_once_to_who_waits_and_gets_it_when_it_is_free(tmp_path: Path) -> None:

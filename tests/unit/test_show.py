@@ -13,6 +13,7 @@ from sparkray.errors import HostError, SparkrayError
 from sparkray.plan import PlannedRun
 from sparkray.sweep.progress import Display, Eta, counts_of
 from sparkray.sweep.show import console, error_text, print_line
+from sparkray.sweep.summary import Findings, summary_lines
 
 
 def plain() -> Console:
@@ -165,13 +166,20 @@ PLAN = [run(name) for name in ("r1", "r2", "r3", "r4")]
         ([("r1", "failed"), ("r1", "ok")], (1, 0, 0)),
         ([("r1", "ok"), ("r1", "failed")], (1, 0, 0)),
         ([("r1", "invalid"), ("r2", "unready"), ("r3", "timeout"), ("r4", "oom")], (0, 3, 1)),
-        ([("r1", "interrupted"), ("r2", "ok")], (1, 1, 0)),
+        ([("r1", "interrupted"), ("r2", "ok")], (1, 0, 0)),
         ([("r1", "saturated"), ("r2", "ok")], (1, 0, 0)),
     ],
 )
 def test_a_run_counts_by_its_best_attempt(statuses: list[tuple[str, str]], expected: tuple[int, int, int]) -> None:
     counts = counts_of(PLAN, [row(run_id, status=status) for run_id, status in statuses])
     assert (counts["planned"], counts["ok"], counts["failed"], counts["invalid"]) == (4, *expected)
+
+
+def test_a_run_that_a_stop_ended_did_not_fail() -> None:
+    counts = counts_of(PLAN, [row("r1", status="ok"), row("r2", status="interrupted")])
+    assert counts == {"planned": 4, "ok": 1, "interrupted": 1, "failed": 0, "invalid": 0}
+    lines = summary_lines(Findings([], {}), counts=counts, dataset="/d")
+    assert "1 of 4 runs ok, 1 interrupted, 0 failed, 0 invalid. Data: /d" in lines
 
 
 @given(st.lists(st.tuples(st.sampled_from(["r1", "r2", "r3", "r4"]), st.sampled_from(["ok", "failed", "invalid"]))))
