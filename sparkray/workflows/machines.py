@@ -205,7 +205,7 @@ def on_machines(sweep: Sweep, todo: Sequence[PlannedRun]) -> None:
     session, dataset = sweep.session, sweep.dataset
     dataset.make_folders()
     found = _machines(session)
-    blocks = Blocks(dataset, make_plan(sweep.study), todo, [node.host for node in found])
+    blocks = Blocks(dataset, sweep.plan or make_plan(sweep.study), todo, [node.host for node in found])
     together = Together(session.progress, blocks, partial(blocks.expected_s, sweep.timing.total_s))
     machines = [_machine(sweep, together, node) for node in found]
     helpers = [Helper(one, one, one.ready) for one in machines]
@@ -220,7 +220,10 @@ def on_machines(sweep: Sweep, todo: Sequence[PlannedRun]) -> None:
 def _machine(sweep: Sweep, together: Together, node: Node) -> Machine:
     asked = threading.Event()
     session = Session(sweep.session.cluster, sweep.session.options, Share(together, node.host), asked, node=node)
-    own = Sweep(sweep.study, sweep.dataset, session, sweep.timing, until=sweep.until, blocks=together.blocks)
+    own = Sweep(
+        sweep.study, sweep.dataset, session, sweep.timing, sweep.plan, until=sweep.until, blocks=together.blocks
+    )
+    own.unneeded = sweep.unneeded
     machine = Machine(node.host, own, together, asked)
     session.store = machine.store
     return machine

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sparkray.errors import PreflightError
-from sparkray.optimize.rows import PATIENCE, Rows, key_of, must_run, rows_of
+from sparkray.optimize.rows import PATIENCE, Rows, key_of
 from sparkray.optimize.runner import InterruptedSweepError, drop_none, never_over
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan
 from sparkray.progress import Progress, Reporter
@@ -20,7 +20,8 @@ from sparkray.store import Dataset, open_dataset, write_atomically
 from sparkray.store.documents import read_document
 from sparkray.timing import Timing
 from sparkray.workflows.options import Options
-from sparkray.workflows.prerequisites import must_fit_here
+from sparkray.workflows.prerequisites import is_elsewhere, must_fit_here
+from sparkray.workflows.stage import Stage
 
 if TYPE_CHECKING:  # it brings Ray, which takes long to import; a finished stage needs none
     from sparkray.optimize.context import OptimizationContext
@@ -156,14 +157,15 @@ class SessionRunner:
         drop: Callable[[Rows], Mapping[str, str]] = drop_none,
         over: Callable[[Rows], bool] = never_over,
     ) -> dict[str, str]:
-        """Every run of a study that is not done, round by round.
+        """Every run of a study that is not done: round by round, or on all machines of a cluster at once.
 
         Args:
             study: The study.
             dataset: Its own.
             always: Environments that are never given up, and whose failed runs are tried again.
-            drop: Asked before each round for environments that need no further runs, name to the reason.
-            over: Asked before each round whether no run at all is needed any more.
+            drop: Asked before each round, on a cluster after each block, for environments that need no further runs, name to
+                the reason.
+            over: Asked likewise whether no run at all is needed any more.
 
         Returns:
             Environments that were given up, name to the reason.
@@ -172,28 +174,51 @@ class SessionRunner:
             SparkrayError: No further run is possible.
             InterruptedSweepError: Somebody asked for the end.
         """
-        plan = make_plan(study)
-        models = [card.name for card in study.cards]
-        others = [t.environment for t in study.treatments if t.environment not in always]
-        timing, done, gone = Timing(study, dataset), dataset.done_run_ids(), dict[str, str]()
-        with self.reporter.progress(len(plan), sum(1 for run in plan if run.run_id in done)) as progress:
-            for place, block in enumerate(sorted({run.block for run in plan})):
-                rows = rows_of(dataset, plan)
-                for name in always if place == PATIENCE else ():
-                    must_run(rows, name, dataset.path, models)
-                failing = {name: why for name in others if (why := rows.failing(name)) is not None}
-                for name, why in {**failing, **drop(rows)}.items():
-                    if name not in gone:
-                        gone[name] = why
-                        left = [r for r in plan if r.environment == name and r.block >= block]
-                        progress.leave_out(sum(1 for r in left if r.run_id not in rows.answered), [f"{name}: {why}"])
+        stage = Stage(study, dataset, always, drop, over)
+        plan = stage.plan
+        done = sum(1 for run in plan if run.run_id in dataset.done_run_ids())
+        with self.reporter.progress(len(plan), done) as progress:
+            if is_elsewhere(self.options):
+                self._on_machines(stage, progress)
+                return stage.given_up()
+            timing = Timing(study, dataset)
+            for place, block in enumerate(stage.blocks):
+                rows = stage.rows()
+                if place == PATIENCE:
+                    stage.must_run(rows)
+                for name, why in stage.give_up(rows).items():
+                    left = [r for r in plan if r.environment == name and r.block >= block]
+                    progress.leave_out(sum(1 for r in left if r.run_id not in rows.answered), [f"{name}: {why}"])
                 if over(rows):
                     break
-                open_runs = [r for r in plan if r.environment not in gone and not _settled(r, rows, always)]
-                progress.later_s = sum(timing.total_s(r) for r in open_runs if r.block > block)
-                self.measure(study, dataset, [r for r in open_runs if r.block == block], progress, plan=plan)
-        rows = rows_of(dataset, plan)
-        return {**{name: why for name in others if (why := rows.failing(name, 1)) is not None}, **gone}
+                to_make = stage.to_make(rows)
+                progress.later_s = sum(timing.total_s(r) for r in to_make if r.block > block)
+                self.measure(study, dataset, [r for r in to_make if r.block == block], progress, plan=plan)
+        return stage.given_up()
+
+    def _on_machines(self, stage: Stage, progress: Progress) -> None:
+        """A stage on every machine of the cluster that may take part, whole blocks on each. Raises as `measure`."""
+        rows = stage.rows()
+        lines = [f"{name}: {why}" for name, why in stage.give_up(rows).items()]
+        to_make = [] if stage.over(rows) else stage.to_make(rows)
+        left_out = [r for r in stage.plan if r.environment in stage.gone and r.run_id not in rows.answered]
+        progress.leave_out(len(left_out), lines)
+        if not to_make:
+            return
+        from sparkray.workflows.machines import on_machines  # noqa: PLC0415 - as above
+        from sparkray.workflows.sweeping import Sweep  # noqa: PLC0415 - as above
+
+        session = self.opened()
+        session.release()  # its machine takes part like every other, with a session of its own
+        session.progress = progress
+        sweep = Sweep(stage.study, stage.dataset, session, Timing(stage.study, stage.dataset), stage.plan)
+        sweep.unneeded = stage.unneeded
+        try:
+            on_machines(sweep, to_make)
+        finally:
+            self.stop_if_asked()  # what fails after a stop, fails because of it
+        if stage.error is not None:
+            raise stage.error
 
     def measure(
         self,
@@ -220,13 +245,6 @@ class SessionRunner:
             Sweep(study, dataset, session, Timing(study, dataset), plan).carry_out(todo)
         finally:
             self.stop_if_asked()  # what fails after a stop, fails because of it
-
-
-def _settled(run: PlannedRun, rows: Rows, always: Sequence[str]) -> bool:
-    """Whether a run needs no further attempt."""
-    if run.environment in always:
-        return any(row["run_id"] == run.run_id for row in rows.ok)
-    return run.run_id in rows.answered
 
 
 def ids_of(study: Study, treatment: Treatment) -> set[str]:

@@ -1,10 +1,10 @@
 """One machine's sweep: run after run through its session, resumable and stoppable."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from sparkray.checks import policies_of, repeating
@@ -22,6 +22,8 @@ from sparkray.workflows.interim import left_out
 from sparkray.workflows.queue import Queue
 from sparkray.workflows.session import Session
 
+# Ids of those of some runs that are needed no more, and why, in lines.
+Unneeded = Callable[[Sequence[PlannedRun]], tuple[set[str], list[str]]]
 _REPEATED = ("invalid", "interrupted")
 # Of a run's estimated time, and the seconds around it (gates, probes, storage), with `--seconds`.
 _MARGIN, _AROUND_S = 1.15, 8.0
@@ -51,6 +53,8 @@ class Sweep:
     """What this machine has taken and not begun."""
     current: PlannedRun | None = None
     """The run that goes on."""
+    unneeded: Unneeded | None = None
+    """Asked when a block is over which of some runs need not be made, and why; None: what a sequential experiment says."""
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """All runs of `todo`, one after another. Raises as `prepare` and `measure`."""
@@ -180,16 +184,19 @@ class Sweep:
                 self.breaker.gave_up(run, refusals_of(self.dataset, run))
 
     def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
-        """Runs that a sequential experiment needs no more leave the queue; asked when a block is over."""
-        if self.study.experiment.sequential is None:
-            return
+        """Runs that are needed no more leave the queue; asked when a block is over."""
+        unneeded_of = self.unneeded
+        if unneeded_of is None:
+            if self.study.experiment.sequential is None:
+                return
+            unneeded_of = partial(left_out, self.study, self.dataset)
         if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
             return
         with (
             self.blocks.guard if self.blocks is not None else nullcontext()
         ):  # two machines must not count the same runs
             others = self.blocks.runs if self.blocks is not None else []
-            unneeded, lines = left_out(self.study, self.dataset, [*queue.waiting, *others])
+            unneeded, lines = unneeded_of([*queue.waiting, *others])
             if self.blocks is not None and unneeded:
                 self.blocks.drop(unneeded)
         queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from support.two_machines import Machines, machines
-from sweeping import DOUBLE, await_true, command
+from sweeping import DOUBLE, NEIGHBOURLY, await_true, command
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.ray, pytest.mark.slow]
 RUNS = 6
@@ -35,6 +35,46 @@ def sweep(cluster: Machines, results: Path, log: Path) -> subprocess.Popen:
         return subprocess.Popen(
             words, env=cluster.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file
         )
+
+
+SPACE = """\
+name: one
+description: One level.
+factors:
+  - {name: cpu_shares, levels: {"512": {cpu_shares: 512}}, why: a weight}
+"""
+
+
+def test_the_stages_of_an_optimisation_are_divided_in_whole_blocks(cluster: Machines, tmp_path: Path) -> None:
+    space, log = tmp_path / "space.yaml", tmp_path / "log"
+    space.write_text(SPACE)
+    checks = f"experiment.checks={NEIGHBOURLY.format(probe='off')}"
+    site = ["--site", "cpu", "--set", checks, "--set", f"site.space={space}", "--skip", "attribution", "--yes", *DOUBLE]
+    asked = [
+        "--runs",
+        "4",
+        "--trials",
+        "1",
+        "--confirm-runs",
+        "4",
+        "--set",
+        "engine.tokens_per_s=120",
+        "--no-dashboard",
+    ]
+    words = command("optimize", *site, *asked, "--address", cluster.address, "--results-dir", str(tmp_path / "results"))
+    with log.open("wb") as file:
+        done = subprocess.run(
+            words, env=cluster.environment(), stdin=subprocess.DEVNULL, stderr=file, stdout=file, check=False
+        )
+    assert done.returncode == 0, log.read_text()
+    for stage, arms in (("screen", 3), ("confirm", 2)):
+        rows = pl.read_parquet(tmp_path / "results" / f"local-{stage}" / "runs" / "*.parquet")
+        assert set(rows["status"]) == {"ok"}, log.read_text()
+        hosts = rows.group_by("block").agg(pl.col("host").unique(), pl.len())
+        assert hosts.height == 4
+        assert set(hosts["host"].list.len()) == {1}, "a block is one machine's"
+        assert set(hosts["host"].explode()) == {"spark-a", "spark-b"}
+        assert min(hosts["len"]) >= arms
 
 
 def test_a_machine_that_is_lost_in_mid_block_costs_nothing_but_its_block(cluster: Machines, tmp_path: Path) -> None:
