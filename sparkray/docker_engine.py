@@ -17,6 +17,7 @@ import requests
 from docker.errors import APIError, DockerException
 
 from sparkray.errors import DockerError, RunInterruptedError
+from sparkray.files import read_regular
 
 _TIMEOUT_S = 120
 # A ping does no work: an engine that is silent for so long hangs.
@@ -142,7 +143,7 @@ def endpoint(variables: Mapping[str, str] = os.environ) -> tuple[str, str]:
         return DEFAULT_SOCKET, ""
     path = folder / "contexts" / "meta" / hashlib.sha256(name.encode()).hexdigest() / "meta.json"
     try:
-        host = json.loads(path.read_bytes())["Endpoints"]["docker"]["Host"]
+        host = json.loads(read_regular(path))["Endpoints"]["docker"]["Host"]
     except (OSError, ValueError, LookupError, TypeError):
         raise DockerError(
             f"the Docker context {name!r} cannot be found in {folder}",
@@ -154,7 +155,7 @@ def endpoint(variables: Mapping[str, str] = os.environ) -> tuple[str, str]:
 def _current_context(config: Path) -> str:
     """As Docker's command line has it: a file that it cannot read names none."""
     try:
-        return str(json.loads(config.read_bytes()).get("currentContext") or "")
+        return str(json.loads(read_regular(config)).get("currentContext") or "")
     except (OSError, ValueError, AttributeError):
         return ""
 

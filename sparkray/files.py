@@ -180,10 +180,17 @@ def _is_foreign(path: Path, top: str) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
+def irregular(mode: int) -> str | None:
+    """What something is that is no regular file, by its mode: such a thing may block or fill whoever reads it."""
+    if stat.S_ISREG(mode):
+        return None
+    kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "of another kind")
+    return f"it is {kind}, not a regular file"
+
+
 def _must_be_regular(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
-        kind = next((words for is_kind, words in _KINDS if is_kind(found.st_mode)), "of another kind")
-        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
+    if why := irregular(found.st_mode):
+        raise OSError(errno.EINVAL, why, str(path))
     for folder in _PSEUDO:
         with suppress(FileNotFoundError):
             if found.st_dev == folder.stat().st_dev:

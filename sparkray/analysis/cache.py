@@ -20,6 +20,8 @@ import polars as pl
 
 import sparkray
 from sparkray import __version__
+from sparkray.errors import DatasetError
+from sparkray.files import irregular
 
 FOLDER = "cache"
 # Fewer files than this are read as fast without a cache.
@@ -53,6 +55,9 @@ def listing(folder: Path, suffix: str = ".parquet") -> Listing:
     """The files of a folder by name, each with its size, times and inode; none where there is no such folder.
 
     A file that is written again has another inode, also where its name, size and time stay the same.
+
+    Raises:
+        DatasetError: One is no regular file: whoever opened it could wait for ever.
     """
     found = []
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
@@ -60,6 +65,8 @@ def listing(folder: Path, suffix: str = ".parquet") -> Listing:
             if entry.name.endswith(suffix) and not entry.name.startswith("."):
                 with suppress(FileNotFoundError):  # a writer may rename or remove it meanwhile
                     stat = entry.stat()
+                    if why := irregular(stat.st_mode):
+                        raise DatasetError(f"{entry.path} cannot be read: {why}", "Remove it")
                     found.append((entry.name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino))
     return Listing(folder, tuple(sorted(found)))
 

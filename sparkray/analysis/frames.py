@@ -286,7 +286,7 @@ def _runs_schema() -> dict[str, pl.DataType]:
 def _document(path: Path) -> Mapping[str, Any]:
     """`experiment.json`, or nothing where an older version wrote none."""
     file = path / "experiment.json"
-    if not file.is_file():
+    if not file.exists():
         return {}
     return read_document(file, STUDY, remedy="Remove it: margins are then the defaults")
 

@@ -5,13 +5,13 @@ Ratios are of the metric as it is (`output_throughput_tok_s` of 0.98 is 2 % slow
 with the reason beside them in `not_estimable`; nothing is NaN. Run ids lead to the rows of the datasets that are named.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from sparkray.config.boundary import read_json
 from sparkray.errors import DatasetError
 
 FORMAT, _FORMAT_1 = "sparkray-optimize/2", "sparkray-optimize/1"
@@ -348,7 +348,7 @@ def read(path: Path) -> Mapping[str, Any]:
         DatasetError: It cannot be read, or is of another format.
     """
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read: {error}", "Make it anew: optimize") from None
     if not isinstance(found, dict) or found.get("format") not in (FORMAT, _FORMAT_1):

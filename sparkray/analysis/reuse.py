@@ -23,6 +23,7 @@ from sparkray.analysis.frames import open_frames
 from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.analysis.study import Analysis, analyse
 from sparkray.catalog import data_root
+from sparkray.files import read_regular
 from sparkray.store.tables import TABLES as STORED
 
 _NAME, _CONTEXT = "analysis", "context.json"
@@ -57,7 +58,7 @@ def _key(path: Path, margins: Mapping[str, float] | None, seed: int) -> str:
 
 def _content(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError:
         return None
 

@@ -1,11 +1,11 @@
 """Attempts that a dead sweep left in the spool: stored as interrupted, or set aside where they cannot be read."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparkray.config.boundary import read_json
 from sparkray.docker_engine import Patience, connect
 from sparkray.errors import PrivilegeError, SparkrayError, StorageError
 from sparkray.execute.layout import container_name
@@ -54,7 +54,7 @@ def store_interrupted(
             dataset.drop_spool(spool)  # nothing was started yet
             continue
         try:
-            row = json.loads((spool / "row.json").read_text())
+            row = read_json(spool / "row.json")
             if row["host"] == host and _is_new(dataset, row):
                 notify(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
                 _store(dataset, spool, row, container_log(container_name(row["run_id"])))

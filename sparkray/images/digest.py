@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from sparkray.files import read_regular
+
 _CHUNK = 1 << 20
 INJECTED = (".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab")
 INJECTED_FOLDERS = ("dev/", "proc/", "sys/", "sparkray/")
@@ -132,7 +134,7 @@ class Remembered:
 
     def _load(self) -> dict[str, str]:
         with suppress(OSError, ValueError):
-            known = json.loads(self.path.read_text())
+            known = json.loads(read_regular(self.path))
             if isinstance(known, dict):
                 return known
         return {}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from sparkray.errors import ClusterError, DatasetError
+from sparkray.files import read_regular
 from sparkray.store import Dataset, storage_errors, write_atomically, write_together
 from sparkray.store.parquet import wrong_in
 from sparkray.store.tables import TABLES
@@ -52,7 +53,7 @@ def origin_of(dataset: Dataset) -> Origin:
     """Of a dataset: another folder or another description is another one. Raises DatasetError."""
     path = dataset.path / "dataset.json"
     try:
-        description = path.read_bytes()
+        description = read_regular(path)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}") from None
     identity = hashlib.sha256(str(dataset.path).encode() + b"\0" + description).hexdigest()

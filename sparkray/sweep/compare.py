@@ -26,6 +26,7 @@ from sparkray.docker_engine import connect
 from sparkray.engines import load_engine
 from sparkray.errors import HostError, InputError
 from sparkray.execute.layout import models_root, planned_command, planned_container
+from sparkray.files import read_regular
 from sparkray.images.rootfs import Images
 from sparkray.machine.capabilities import engine_info, host_facts
 from sparkray.machine.fingerprint import fingerprint
@@ -224,7 +225,7 @@ def _image(line: DockerLine) -> ImageConfig:
 def _read(path: str) -> str:
     """Raises InputError."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return read_regular(Path(path)).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--env-file {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
 

@@ -1,6 +1,5 @@
 """`status`: progress of a sweep, read from its dataset alone, so that any terminal can ask at any time."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +8,8 @@ from typing import Any
 
 import click
 
+from sparkray.config.boundary import read_json
+from sparkray.files import read_regular
 from sparkray.runtimes.linux.owner import Owner, boot_id
 from sparkray.store import Dataset, dataset_at, description
 from sparkray.store.progress import progress_of_machines
@@ -89,7 +90,7 @@ def _machines(dataset: Dataset) -> dict[str, dict[str, Any]]:
 def _decided(dataset: Dataset) -> list[str]:
     """What interim analyses have decided, a line a comparison; nothing where the number of runs is fixed."""
     try:
-        document = json.loads((dataset.path / "experiment.json").read_text(encoding="utf-8"))
+        document = read_json(dataset.path / "experiment.json")
         sequential = document["experiment"]["sequential"]
     except (OSError, ValueError, LookupError, TypeError):
         return []
@@ -107,7 +108,7 @@ def _logs_in(folder: Path) -> list[Path]:
 
 def _read(log: Path) -> bytes | None:
     try:
-        return log.read_bytes()
+        return read_regular(log)
     except OSError:
         return None
 

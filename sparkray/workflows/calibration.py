@@ -14,6 +14,7 @@ from typing import Any, cast
 from sparkray import __version__
 from sparkray.analysis.frames import rank
 from sparkray.catalog import Catalog, data_root
+from sparkray.config.boundary import read_json
 from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
 from sparkray.errors import InputError, UnknownNameError
@@ -85,7 +86,7 @@ def against_itself(options: Options, smallest: Callable[[Study], str]) -> Option
 def experiment_of(dataset: Dataset) -> Mapping[str, Any]:
     """The experiment that a dataset says it is of; where it does not say, the one that ships for calibration."""
     try:
-        return cast("Mapping[str, Any]", json.loads((dataset.path / "experiment.json").read_text())["experiment"])
+        return cast("Mapping[str, Any]", read_json(dataset.path / "experiment.json")["experiment"])
     except (OSError, ValueError, LookupError, TypeError):
         return asdict(Catalog(data_root()).experiment(EXPERIMENT))
 

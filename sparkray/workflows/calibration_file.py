@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.catalog.weights import cache_folder
+from sparkray.config.boundary import read_json
 from sparkray.errors import SparkrayError
 from sparkray.store import Dataset, description, write_atomically
 
@@ -61,7 +62,7 @@ def _machine_in(dataset: Dataset, host: str) -> str | None:
 
 def _read(path: Path) -> Document | None:
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
     except (OSError, ValueError):
         return None
     known = isinstance(document, dict) and document.get("format") == FORMAT and "source" in document

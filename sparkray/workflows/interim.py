@@ -1,12 +1,11 @@
 """Sequential experiments in a sweep: which runs are no longer needed, and why."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sparkray.analysis.interim import COLUMNS, Standing, not_needed, settled, standings
-from sparkray.config.boundary import parse
+from sparkray.config.boundary import parse, read_json
 from sparkray.config.experiment import Experiment
 from sparkray.errors import SparkrayError
 from sparkray.metrics import BY_NAME
@@ -82,7 +81,7 @@ def decided_in(dataset: Dataset) -> list[str]:
     Nothing for a dataset without that file, or of another version's experiment.
     """
     try:
-        document = json.loads((dataset.path / "experiment.json").read_text())
+        document = read_json(dataset.path / "experiment.json")
         experiment = parse(Experiment, document["experiment"], "experiment.json")
     except (OSError, ValueError, LookupError, TypeError, SparkrayError):
         return []

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sparkray.config.boundary import read_json
 from sparkray.config.model import ModelCard
 from sparkray.errors import InputError, SparkrayError
 from sparkray.stats.operating import sd_log_of
@@ -140,7 +141,7 @@ def kept_design(results_dir: Path, asked: dict[str, Any], make: Callable[[], Des
 def _stored(path: Path) -> tuple[Any, Design] | None:
     """What `study.json` holds; None where it is missing or is not one."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         design = document["design"]
         return document["asked"], Design(**{**design, "models": tuple(design["models"])})
     except (OSError, ValueError, LookupError, TypeError, SparkrayError):

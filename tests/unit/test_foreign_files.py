@@ -74,9 +74,7 @@ SPOILT: dict[str, Spoil] = {
 def test_a_spoilt_file_of_runs_is_refused_by_name(dataset: Dataset, what: str) -> None:
     path = dataset.path / "runs" / "r1-1.parquet"
     SPOILT[what](path)
-    readers: list[Callable[[], object]] = [lambda: dataset.read("runs")]
-    if what != "a FIFO":
-        readers.append(lambda: open_frames(dataset.path))
+    readers: list[Callable[[], object]] = [lambda: dataset.read("runs"), lambda: open_frames(dataset.path)]
     for read in readers:
         with pytest.raises(DatasetError) as error:
             read()
@@ -84,6 +82,34 @@ def test_a_spoilt_file_of_runs_is_refused_by_name(dataset: Dataset, what: str) -
             assert "r1-1.parquet" in error.value.message
         assert error.value.remedy
         assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("table", ["runs", "requests", "samples", "checks"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_among_the_files_is_refused_and_never_opened(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str], table: str, make: Callable[[Path], object]
+) -> None:
+    path = dataset.path / table / "odd.parquet"
+    make(path)
+    assert main(["analyze", str(dataset.path)]) == 2
+    assert f"{path} cannot be read: it is a " in capsys.readouterr().err
+    assert main(["audit", str(dataset.path), "--json"]) in (0, 1)
+
+
+@pytest.mark.parametrize("name", ["experiment.json", "calibration.json", "progress.json", "cache/runs.jsonl"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_document_that_is_no_file_is_never_waited_for(
+    dataset: Dataset, capsys: pytest.CaptureFixture[str], name: str, make: Callable[[Path], object]
+) -> None:
+    path = dataset.path / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    make(path)
+    for words in (["analyze"], ["status"], ["audit"]):
+        status = main([*words, str(dataset.path)])
+        captured = capsys.readouterr()
+        assert status in ((2,) if (name, words[0]) == ("experiment.json", "analyze") else (0, 1)), captured
+        assert "unforeseen" not in captured.err
 
 
 def test_a_null_verdict_is_refused(dataset: Dataset) -> None:

@@ -1,6 +1,5 @@
 """A dataset of sparkray's: the best attempt of every run."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from sparkray.audit.rows import Row
 from sparkray.audit.table import results_of
 from sparkray.audit.values import integer, text
 from sparkray.checks.roofline import gpus_of
+from sparkray.config.boundary import read_json
+from sparkray.files import check_regular
 from sparkray.metrics import BY_NAME
 from sparkray.units import reason_of
 
@@ -43,6 +44,7 @@ def read_folder(folder: Path) -> Reading | None:
 
     for file in files:
         try:
+            check_regular(file)
             rows += pq.ParquetFile(file).read().to_pylist()
         except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
             remarks.append(Finding("unreadable", {"file": file.name, "error": reason_of(error)}, "note"))
@@ -57,11 +59,11 @@ def inner_datasets(folder: Path) -> list[str]:
 def _experiment_of(folder: Path, remarks: list[Finding]) -> Mapping[str, Any]:
     """`experiment.json`; empty where it is not there, with a remark where it cannot be read."""
     path = folder / "experiment.json"
-    if not path.is_file():
+    if not path.exists():
         return {}
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
         remarks.append(Finding("unreadable", {"file": path.name, "error": reason_of(error)}, "note"))
         return {}
     return document if isinstance(document, Mapping) else {}
