@@ -28,7 +28,11 @@ def machine_file(host: str, site: str, cache: Path | None = None, *, machine: st
         machine: Its identity (`machine_id` of its rows), since another may have its name; None where that is not known.
     """
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in f"{host}-{site}{f'-{machine}' if machine else ''}")
-    return (cache or cache_folder()) / "calibration" / f"{name}.json"
+    return _folder(cache) / f"{name}.json"
+
+
+def _folder(cache: Path | None) -> Path:
+    return (cache or cache_folder()) / "calibration"
 
 
 def load_calibration(host: str, site: str, *, cache: Path | None = None, machine: str | None = None) -> Document | None:
@@ -103,6 +107,8 @@ def calibration_for(dataset: Dataset, *, cache: Path | None = None) -> Document 
     """
     own = _read(dataset.path / FILE)
     if own is not None and own["experiment"] == description(dataset).get("experiment"):
+        return own
+    if not any(_folder(cache).glob("*.json")):  # no machine is calibrated: the rows need not say which they are of
         return own
     rows = dataset.rows("runs", ["host", "site"])
     machine = next(((row["host"], row["site"]) for row in rows if row["host"] and row["site"]), None)
