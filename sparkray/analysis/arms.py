@@ -55,24 +55,23 @@ class Arms:
 
     def first(self, n: int) -> "Arms":
         """The pairs of the first n blocks."""
-        return self._of(np.arange(min(n, self.n)))
+        return self._of(np.arange(min(n, self.n)), self.completed[self.completed < n])
 
     def completed_first(self, n: int) -> "Arms":
         """The n pairs that were completed first, in order of block."""
-        return self._of(np.sort(self.completed[:n]))
+        return self._of(np.sort(self.completed[:n]), self.completed[:n])
 
     def used(self, interim: "Interim") -> "Arms":
         """The pairs that an interim analysis rests on; all where it has none yet."""
         return self.completed_first(interim.n) if interim.n else self
 
-    def _of(self, places: Places) -> "Arms":
-        """Some of the pairs, by ascending places."""
-        kept = self.completed[np.isin(self.completed, places)]
+    def _of(self, places: Places, completed: Places) -> "Arms":
+        """Some of the pairs, by ascending places, and the same places in the order in which they were completed."""
         return replace(
             self,
             blocks=self.blocks[places],
             paired=(self.paired[0][places], self.paired[1][places]),
-            completed=np.searchsorted(places, kept),
+            completed=np.searchsorted(places, completed),
             clusters=[self.clusters[place] for place in places],
         )
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sparkray.analysis.arms import Arms
-from sparkray.analysis.comparison import BESIDE, assumption_columns, judged, judged_checked
+from sparkray.analysis.comparison import BESIDE, assumption_columns, checked_columns, judged
 from sparkray.analysis.context import DEFAULT_SEED, Margin, Protocol
 from sparkray.analysis.describe import why_none
 from sparkray.analysis.differences import (
     DIFFERENCE,
     RATIO,
     by_difference,
+    checks_of,
     is_estimated,
     note_scale,
     ratio_of,
@@ -26,7 +27,7 @@ from sparkray.analysis.reasons import Why, as_text, note
 from sparkray.analysis.robust import Tests, protocol_columns, robust_columns, tests_of
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
-from sparkray.stats.assumptions import Checked, tolerated
+from sparkray.stats.assumptions import Checked, checked, tolerated
 from sparkray.stats.paired import Ratio, outlook, paired_ratio
 
 if TYPE_CHECKING:
@@ -36,7 +37,13 @@ Row = dict[str, Any]
 
 
 def compared(
-    frames: Frames, arms: Arms, margin: Margin, interim: "Interim | None" = None, *, seed: int = DEFAULT_SEED
+    frames: Frames,
+    arms: Arms,
+    margin: Margin,
+    interim: "Interim | None" = None,
+    *,
+    seed: int = DEFAULT_SEED,
+    found: Checked | None = None,
 ) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
     """The one comparison, which tables, terminal and interim analyses share: columns of `comparisons` without tests.
 
@@ -47,6 +54,7 @@ def compared(
         interim: The last interim analysis. Its repeated intervals hold at all of them at once, which those of a fixed
             number of pairs do not.
         seed: Of the bootstrap.
+        found: What was checked of a fixed number of pairs, where that is known already (`differences.checks_of`).
 
     Returns:
         The ratio by Student's t, its columns, and what was checked of a fixed number of pairs where there is a verdict.
@@ -56,9 +64,9 @@ def compared(
     row |= {"better": BY_NAME[arms.metric].better, "n": arms.n, "judged_by": RATIO if scale is None else DIFFERENCE}
     row["margin"] = margin.relative if scale is None else None
     if scale is None:
-        result, columns, found = _by_ratio(arms, margin.relative, interim, seed)
+        result, columns, found = _by_ratio(arms, margin.relative, interim, seed, found=found)
     else:
-        result, columns, found = by_difference(arms, scale, interim, seed)
+        result, columns, found = by_difference(arms, scale, interim, seed, found=found)
     if "not_estimable" in columns:
         result = _lacking(frames, arms) or result
         columns = {"not_estimable": result.reason} if isinstance(result, NotEstimable) else columns
@@ -70,32 +78,44 @@ def compared(
 
 
 def _by_ratio(
-    arms: Arms, margin: float | None, interim: "Interim | None", seed: int
+    arms: Arms, margin: float | None, interim: "Interim | None", seed: int, *, found: Checked | None
 ) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
     result: Ratio | NotEstimable = paired_ratio(*arms.paired) if interim is None else ratio_of(interim)
     if interim is not None or margin is None or isinstance(result, NotEstimable):
         return result, judged(result, None), None
-    return result, *judged_checked(result, arms.logs_in_time, margin, seed=seed, beside=True)
+    found = found or checked(result, arms.logs_in_time, seed=seed)
+    return result, checked_columns(found, margin), found
 
 
 def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
     """`comparisons`, p-values adjusted within their families."""
     used = [arms if (last := interim.last(arms)) is None else arms.used(last) for arms in every]
     tests = tests_of(every, used, protocol.seed)
+    fixed = {place: arms for place, arms in enumerate(every) if interim.last(arms) is None}
+    margins = [protocol.margins_of(arms.metric) for arms in fixed.values()]
+    asked = [(arms, margin, scale_of(arms, margin)) for arms, margin in zip(fixed.values(), margins, strict=True)]
+    found = dict(zip(fixed, checks_of(asked, protocol.seed, beside=True), strict=True))
     rows = [
-        _comparison(frames, arms, protocol, last=interim.last(arms), used=pairs, tests=made)
-        for arms, pairs, made in zip(every, used, tests, strict=True)
+        _comparison(frames, arms, protocol, last=interim.last(arms), used=pairs, tests=made, found=found.get(place))
+        for place, (arms, pairs, made) in enumerate(zip(every, used, tests, strict=True))
     ]
     adjust(rows, protocol)
     return rows
 
 
 def _comparison(
-    frames: Frames, arms: Arms, protocol: Protocol, *, last: "Interim | None", used: Arms, tests: Tests
+    frames: Frames,
+    arms: Arms,
+    protocol: Protocol,
+    *,
+    last: "Interim | None",
+    used: Arms,
+    tests: Tests,
+    found: Checked | None,
 ) -> Row:
     """One row. With interim analyses, whatever is paired is of the pairs of the last one, which are `used`."""
     why: Why = {}
-    result, row, found = compared(frames, arms, protocol.margins_of(arms.metric), last, seed=protocol.seed)
+    result, row, found = compared(frames, arms, protocol.margins_of(arms.metric), last, seed=protocol.seed, found=found)
     row |= {
         "primary": arms.metric in protocol.primary,
         "pairs_planned": protocol.planned,

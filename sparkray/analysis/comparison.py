@@ -4,9 +4,9 @@ from typing import Any
 
 from sparkray.analysis.reasons import Why, filled, note
 from sparkray.stats import NotEstimable
-from sparkray.stats.assumptions import Checked, checked, decide_checked
+from sparkray.stats.assumptions import Checked, decide_checked
 from sparkray.stats.paired import Ratio, decide
-from sparkray.stats.samples import Estimate, Vector
+from sparkray.stats.samples import Estimate
 
 Row = dict[str, Any]
 # Columns of the check of a fixed number of pairs.
@@ -27,20 +27,11 @@ def judged(result: Ratio | NotEstimable, margin: float | None) -> Row:
     return {**row, "verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
 
 
-def judged_checked(result: Ratio, in_time: Vector, margin: float, *, seed: int, beside: bool) -> tuple[Row, Checked]:
-    """A paired ratio as columns, with the verdict that its assumptions allow.
-
-    Args:
-        result: By Student's t.
-        in_time: Its log ratios in the order in which the pairs were completed.
-        margin: Relative, above 0.
-        seed: Of the bootstrap.
-        beside: Whether the intervals beside it are wanted.
-    """
-    found = checked(result, in_time, seed=seed, beside=beside)
+def checked_columns(found: Checked, margin: float) -> Row:
+    """A paired ratio as columns, with the verdict against a relative margin above 0 that its assumptions allow."""
     decision, reason = decide_checked(found, margin)
     row = {**numbers(found.ratio), "verdict": decision.verdict, "pairs_needed": decision.pairs_needed}
-    return {**row, "verdict_reason": reason, "assumptions": found.assumptions.code}, found
+    return {**row, "verdict_reason": reason, "assumptions": found.assumptions.code}
 
 
 def assumption_columns(found: Checked, why: Why) -> Row:

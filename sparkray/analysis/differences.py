@@ -7,18 +7,18 @@ stated counts, since that mean is known at none of them beforehand.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sparkray.analysis.arms import Arms
-from sparkray.analysis.comparison import judged_checked, numbers
+from sparkray.analysis.comparison import checked_columns, numbers
 from sparkray.analysis.context import Margin
 from sparkray.analysis.reasons import Why, note
 from sparkray.stats import NotEstimable
-from sparkray.stats.assumptions import Checked
+from sparkray.stats.assumptions import Checked, checked, checked_many
 from sparkray.stats.differences import Difference, difference_of, paired_difference
 from sparkray.stats.paired import Ratio, paired_ratio
 from sparkray.stats.samples import Vector, from_log
@@ -72,8 +72,43 @@ def ratio_of(interim: "Interim") -> Ratio | NotEstimable:
     return Ratio(interim.n, interim.ratio, interim.ci95, interim.ci90, interim.sd_log)
 
 
+def checks_of(
+    every: Sequence[tuple[Arms, Margin, Difference | None]], seed: int, *, beside: bool
+) -> list[Checked | None]:
+    """The check of each comparison, by ratio or by difference, many at once; None where there is no verdict.
+
+    Args:
+        every: What is compared, of a fixed number of pairs, its margins, and how by difference.
+        seed: Of the bootstrap.
+        beside: Whether the intervals beside that of a ratio are wanted.
+    """
+    found: list[Checked | None] = [None] * len(every)
+    for of_ratio in (True, False):
+        wanted = {
+            place: pairs
+            for place, (arms, margin, scale) in enumerate(every)
+            if (scale is None) == of_ratio and (pairs := _to_check(arms, margin, scale)) is not None
+        }
+        students, in_time = [one for one, _ in wanted.values()], [logs for _, logs in wanted.values()]
+        made = checked_many(students, in_time, seed=seed, beside=beside and of_ratio)
+        for place, one in zip(wanted, made, strict=True):
+            found[place] = one
+    return found
+
+
+def _to_check(arms: Arms, margin: Margin, scale: Difference | None) -> tuple[Ratio, Vector] | None:
+    """What is checked of a comparison: the ratio by Student's t, and its log ratios in the order of time."""
+    if scale is None:
+        relative, result = margin.relative, paired_ratio(*arms.paired)
+    else:
+        relative, result = scale.relative, paired_difference(*arms.paired, scale)
+    if relative is None or isinstance(result, NotEstimable):
+        return None
+    return result, (arms if scale is None else as_ratios(arms, scale)).logs_in_time
+
+
 def by_difference(
-    arms: Arms, scale: Difference, interim: "Interim | None", seed: int
+    arms: Arms, scale: Difference, interim: "Interim | None", seed: int, *, found: Checked | None = None
 ) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
     """A comparison by difference, the ratio beside it: as `compare.compared`."""
     plain: Ratio | NotEstimable
@@ -85,10 +120,10 @@ def by_difference(
     if isinstance(result, NotEstimable):
         return result, {"not_estimable": result.reason}, None
     row: Row = {} if isinstance(plain, NotEstimable) else numbers(plain)
-    found = None
     if interim is None and scale.relative is not None:
-        in_time = as_ratios(arms, scale).logs_in_time
-        decided, found = judged_checked(result, in_time, scale.relative, seed=seed, beside=False)
+        if found is None:
+            found = checked(result, as_ratios(arms, scale).logs_in_time, seed=seed, beside=False)
+        decided = checked_columns(found, scale.relative)
         row |= {name: decided[name] for name in ("verdict", "pairs_needed", "verdict_reason", "assumptions")}
         result = found.ratio
     return plain, {**row, **difference_columns(result, scale), "p_paired": result.p}, found

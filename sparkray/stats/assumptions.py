@@ -10,6 +10,7 @@ their number there is no verdict. `benchmarks/planted_truth.py` measures what th
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,11 +18,11 @@ import numpy as np
 import scipy
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import mean_interval
+from sparkray.stats.bootstrap import mean_intervals
 from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import Decision, Ratio, VerdictWord, pairs_needed, verdict_of
 from sparkray.stats.reasons import coded
-from sparkray.stats.samples import Estimate, Vector, critical_t, exponential, from_log, t_interval, too_few
+from sparkray.stats.samples import Estimate, Vector, critical_t, exponential, from_log, t_interval, together, too_few
 from sparkray.stats.serial import LEAST_WORTH, effective_n, lag1_if_independent
 
 ALPHA = 0.05
@@ -95,8 +96,22 @@ def checked(student: Ratio, in_time: Vector, *, seed: int = 0, beside: bool = Tr
         seed: Of the bootstrap.
         beside: Whether the other intervals are wanted where the verdict rests on Student's t.
     """
-    found = assumptions_of(in_time)
-    others = _beside(in_time, seed) if beside or not found.normal else None
+    return checked_many([student], [in_time], seed=seed, beside=beside)[0]
+
+
+def checked_many(
+    students: Sequence[Ratio], in_time: Sequence[Vector], *, seed: int = 0, beside: bool = True
+) -> list[Checked]:
+    """`checked` of many comparisons at once."""
+    found = _assumptions(in_time)
+    wanted = [place for place, one in enumerate(found) if beside or not one.normal]
+    others = dict(zip(wanted, _beside([in_time[place] for place in wanted], seed), strict=True))
+    return [
+        _checked(one, made, others.get(place)) for place, (one, made) in enumerate(zip(students, found, strict=True))
+    ]
+
+
+def _checked(student: Ratio, found: Assumptions, others: Beside | None) -> Checked:
     if found.normal and found.independent:
         return Checked(student, student, found, others)
     ends = {0.95: student.ci95, 0.90: student.ci90}
@@ -145,12 +160,20 @@ def tolerated(ci90: tuple[float, float], n: int, margin: float) -> float:
 
 def assumptions_of(in_time: Vector) -> Assumptions:
     """What can be checked of log ratios, shape (n,), not all alike, in the order in which pairs were completed."""
-    n, rows = len(in_time), in_time[None, :]
-    normal = float(shapiro_p(rows)[0]) if LEAST_CHECKED <= n <= _MOST_CHECKED else None
+    return _assumptions([in_time])[0]
+
+
+def _assumptions(samples: Sequence[Vector]) -> list[Assumptions]:
+    return [one for one in together([(logs,) for logs in samples], _of_rows) if not isinstance(one, NotEstimable)]
+
+
+def _of_rows(rows: Vector) -> list[Assumptions]:
+    n, none = rows.shape[1], [None] * len(rows)
+    normal = shapiro_p(rows).tolist() if LEAST_CHECKED <= n <= _MOST_CHECKED else none
     if n < LEAST_WORTH:
-        return Assumptions(n, normal, None, n)
+        return [Assumptions(n, p, None, n) for p in normal]
     p, worth = dependence(rows)
-    return Assumptions(n, normal, float(p[0]), float(worth[0]))
+    return [Assumptions(n, *one) for one in zip(normal, p.tolist(), worth.tolist(), strict=True)]
 
 
 def dependence(samples: Vector) -> tuple[Vector, Vector]:
@@ -226,17 +249,24 @@ def _rank_sums(n: int) -> Vector:
     return np.asarray(np.cumsum(chances))
 
 
-def _beside(logs: Vector, seed: int) -> Beside:
-    critical = critical_t(len(logs) - 1, _LEVEL)
+def _beside(samples: Sequence[Vector], seed: int) -> list[Beside]:
+    bootstrapped = mean_intervals(samples, seed=seed)
+    return [
+        Beside(_skewness(logs), _as_ratio(bca), _as_ratio(hodges_lehmann(logs)))
+        for logs, bca in zip(samples, bootstrapped, strict=True)
+    ]
+
+
+def _skewness(logs: Vector) -> tuple[float, float]:
     if len(logs) > 2:  # noqa: PLR2004 - a skewness needs three
-        low, high = (from_log(float(end[0])) for end in skewness_ends(logs[None, :], critical))
-    else:
-        low, high = (
-            from_log(end) for end in t_interval(float(np.mean(logs)), float(np.std(logs, ddof=1)) / math.sqrt(2), 1)
-        )
-    bca, ranks = mean_interval(logs, seed=seed), hodges_lehmann(logs)
-    as_ratio = [one if isinstance(one, NotEstimable) else exponential(one) for one in (bca, ranks)]
-    return Beside((low, high), *as_ratio)
+        ends = skewness_ends(logs[None, :], critical_t(len(logs) - 1, _LEVEL))
+        return from_log(float(ends[0][0])), from_log(float(ends[1][0]))
+    low, high = t_interval(float(np.mean(logs)), float(np.std(logs, ddof=1)) / math.sqrt(2), 1)
+    return from_log(low), from_log(high)
+
+
+def _as_ratio(estimate: Estimate | NotEstimable) -> Estimate | NotEstimable:
+    return estimate if isinstance(estimate, NotEstimable) else exponential(estimate)
 
 
 def _widest(student: tuple[float, float], beside: Beside) -> tuple[float, float]:
