@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 
 from sparkray.analysis.comparison import judged
 from sparkray.analysis.optimized import Effect
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
 from sparkray.optimize.context import OptimizationContext, better_of
 from sparkray.optimize.rows import Pair, Rows
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.paired import Ratio
 from sparkray.stats.screen import LevelEffect, screen_effects
 from sparkray.stats.variance import PairedSpreadRatio, brown_forsythe
@@ -144,7 +143,7 @@ def noise_of(found: Mapping[str, LevelEffect]) -> float | None:
     """
     ratios = [one.ratio for one in found.values() if isinstance(one.ratio, Ratio) and math.isfinite(one.ratio.sd_log)]
     positive = [
-        ratio.sd_log**2 * (ratio.n - 1) / float(scipy.special.chdtri(ratio.n - 1, 0.5))
+        ratio.sd_log**2 * (ratio.n - 1) / float(special.chdtri(ratio.n - 1, 0.5))
         for ratio in ratios
         if ratio.n > 1 and ratio.sd_log > 0
     ]

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import scipy
-
 from sparkray.config.feasible_levels import LevelVerdict, unresolved
 from sparkray.config.site import NATIVE
 from sparkray.config.space import apply_level
 from sparkray.optimize.context import MOST_CONFIRM, OptimizationContext, changed_words
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan, treatments_of
+from sparkray.stats import special
 from sparkray.timing import Timing, known_dataset
 
 # Most that the confirmation has (`search.shortlist`).
@@ -136,4 +135,4 @@ def wider_intervals(context: OptimizationContext) -> float | None:
 
 def _half_width(blocks: int) -> float:
     """Of the confirmation's interval, in standard deviations of one log ratio."""
-    return float(scipy.special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)
+    return float(special.stdtrit(blocks - 1, 0.975)) / math.sqrt(blocks)

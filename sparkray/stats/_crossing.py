@@ -17,8 +17,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
+
+from sparkray.stats import special
 
 Array = NDArray[np.float64]
 # Two values leave one degree of freedom: no bound of use, and a density without bound at its ends.
@@ -127,7 +128,7 @@ def _next(now: _Survivors, top: float) -> _Survivors:
 
     For r_(n+1) = y and the angle a, r_n = (y - sin(a)) / cos(a) must lie in [low, top]: an interval of a.
     """
-    norm = math.exp(-float(scipy.special.betaln(now.n / 2, 0.5)))
+    norm = math.exp(-float(special.betaln(now.n / 2, 0.5)))
     reach_up, reach_down = math.hypot(1, top), math.hypot(1, now.low)
     peak_up, peak_down = math.atan2(1, top), math.atan2(1, -now.low)
     widest = min(math.pi / 2, 10 / math.sqrt(now.n))
@@ -184,7 +185,7 @@ def critical_values(looks: tuple[int, ...], spent: tuple[float, ...]) -> tuple[f
 def _bound(now: _Survivors, chance: float) -> tuple[float, float]:
     """The bound of T, and of r, that this share of all samples crosses now."""
     if chance < _TINY:
-        bound = -float(scipy.special.stdtrit(now.n - 1, chance)) if chance > 0 else math.inf
+        bound = -float(special.stdtrit(now.n - 1, chance)) if chance > 0 else math.inf
         return bound, min(now.high, _r_of(bound, now.n))
     r, high = 0.0, now.high
     while high - r > _NEAR:

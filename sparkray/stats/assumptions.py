@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.bootstrap import mean_intervals
 from sparkray.stats.normality import shapiro_p
 from sparkray.stats.paired import Decision, Ratio, VerdictWord, pairs_needed, verdict_of
@@ -186,7 +185,7 @@ def dependence(samples: Vector) -> tuple[Vector, Vector]:
     centred = samples - np.mean(samples, axis=1, keepdims=True)
     lag1 = np.sum(centred[:, 1:] * centred[:, :-1], axis=1) / np.sum(centred**2, axis=1)
     mean, variance = lag1_if_independent(n)
-    p = scipy.special.ndtr(-(lag1 - mean) / math.sqrt(variance))
+    p = special.ndtr(-(lag1 - mean) / math.sqrt(variance))
     worth = np.array([effective_n(n, r) if rejected else n for r, rejected in zip(lag1, p < ALPHA, strict=True)])
     return np.asarray(p), worth
 

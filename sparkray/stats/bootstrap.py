@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.samples import (
     Estimate,
     Values,
@@ -195,9 +194,9 @@ def _bounds(distribution: Vector, observed: Vector, jackknifed: Sequence[Vector]
     below = np.count_nonzero(distribution < (observed - rounding)[:, None], axis=1)
     not_above = np.count_nonzero(distribution <= (observed + rounding)[:, None], axis=1)
     share = (below + not_above) / (2 * distribution.shape[1])
-    bias = scipy.special.ndtri(np.where((share > 0) & (share < 1), share, np.nan))
-    deviates = bias + scipy.special.ndtri([[(1 - level) / 2], [(1 + level) / 2]])
-    return np.asarray(scipy.special.ndtr(bias + deviates / (1 - _acceleration(jackknifed) * deviates)))
+    bias = special.ndtri(np.where((share > 0) & (share < 1), share, np.nan))
+    deviates = bias + special.ndtri([[(1 - level) / 2], [(1 + level) / 2]])
+    return np.asarray(special.ndtr(bias + deviates / (1 - _acceleration(jackknifed) * deviates)))
 
 
 def _between(distribution: Vector, observed: float, bounds: Vector) -> Estimate | NotEstimable:

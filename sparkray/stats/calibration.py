@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.paired import Ratio, paired_ratio, pairs_needed
 from sparkray.stats.power import minimum_detectable
 from sparkray.stats.serial import drift, lag1_if_independent, memory
@@ -258,7 +258,7 @@ def course_of(values: Sequence[float]) -> Course:
     if isinstance(past, NotEstimable):
         return Course()
     mean, variance = lag1_if_independent(past.n)
-    p = 2 * float(scipy.special.ndtr(-abs(past.lag1 - mean) / math.sqrt(variance)))
+    p = 2 * float(special.ndtr(-abs(past.lag1 - mean) / math.sqrt(variance)))
     slope = (None, None) if isinstance(trend, NotEstimable) else (trend.pct_per_run.value, trend.p)
     return Course(past.lag1, p, past.effective_n, *slope)
 

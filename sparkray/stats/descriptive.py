@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.samples import Estimate, Values, Vector, exponential, of_ordered, sample, sd_of, t_interval
 
 
@@ -126,7 +125,7 @@ def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, i
     None where no value of the sample is far enough out.
     """
     tail = (1 - level) / 2
-    below = scipy.special.bdtr(np.arange(n + 1, dtype=np.float64), n, q)  # below[k] = P(at most k values below)
+    below = special.bdtr(np.arange(n + 1, dtype=np.float64), n, q)  # below[k] = P(at most k values below)
     lower = int(np.sum(below <= tail))
     upper = 1 + int(np.sum(1 - below[:n] > tail))
     return (lower or None), (upper if upper <= n else None)

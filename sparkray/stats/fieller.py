@@ -9,9 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.samples import Estimate, Values, Vector, alike, two_samples
 
 _LEAST = 3
@@ -47,7 +46,7 @@ def share_of_means(part: Vector, whole: Vector, *, level: float = 0.95) -> Share
     n = len(part)
     a, b = float(np.mean(part)), float(np.mean(whole))
     (of_part, of_both), (_, of_whole) = np.cov(part, whole).tolist()
-    quantile = float(scipy.special.stdtrit(n - 1, 0.5 + level / 2)) ** 2 / n
+    quantile = float(special.stdtrit(n - 1, 0.5 + level / 2)) ** 2 / n
     square = b * b - quantile * of_whole  # of the quadratic in r, convex as the whole is not 0
     if square <= 0:
         return NO_WHOLE

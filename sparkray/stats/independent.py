@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.normality import LEAST, MOST, shapiro_p
 from sparkray.stats.samples import (
     Values,
@@ -168,7 +168,7 @@ def mann_whitney(a: Vector, b: Vector) -> tuple[float, float]:
     variance = pairs / 12 * (n + 1 - float(np.sum(tied**3 - tied)) / (n * (n - 1)))
     if variance <= 0:
         return u, 1.0
-    return u, min(1.0, 2 * float(scipy.special.ndtr(-(max(u, pairs - u) - pairs / 2 - 0.5) / math.sqrt(variance))))
+    return u, min(1.0, 2 * float(special.ndtr(-(max(u, pairs - u) - pairs / 2 - 0.5) / math.sqrt(variance))))
 
 
 def _choice(

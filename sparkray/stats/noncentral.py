@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import cache, lru_cache
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
+from sparkray.stats import special
 from sparkray.stats.samples import Vector
 
 _NODES = 80
@@ -55,7 +55,7 @@ def _noncentrality(t: ArrayLike, df: float, probability: float) -> Vector:
     """The noncentrality under which P(T <= t) is that probability."""
     values = np.asarray(t, np.float64)
     spread = np.sqrt(1 + values * values / (2 * df))
-    near = values - scipy.special.ndtri(probability) * spread  # Johnson and Welch's (1940) normal approximation
+    near = values - special.ndtri(probability) * spread  # Johnson and Welch's (1940) normal approximation
     return root(lambda centre: cdf(values, df, centre), probability, near, near + spread / 8)
 
 
@@ -68,10 +68,10 @@ def root(chance: Callable[[Vector], Vector], probability: float, first: ArrayLik
         first: Near to the place, of any shape.
         second: As near, another.
     """
-    wanted = float(scipy.special.ndtri(probability))
+    wanted = float(special.ndtri(probability))
 
     def deviate(places: Vector) -> Vector:  # a chance that is rounded to 0 or 1 has a finite one
-        return np.asarray(scipy.special.ndtri(np.clip(chance(places), _LEAST_CHANCE, 1 - _LEAST_CHANCE)) - wanted)
+        return np.asarray(special.ndtri(np.clip(chance(places), _LEAST_CHANCE, 1 - _LEAST_CHANCE)) - wanted)
 
     before, now = np.asarray(first, np.float64), np.asarray(second, np.float64)
     most, off_before = 16 * np.abs(now - before), deviate(before)
@@ -120,13 +120,13 @@ def _deviations_up_to(df: float, most: float) -> tuple[Vector, Vector]:
 @lru_cache(maxsize=256)
 def _range(df: float) -> tuple[float, float]:
     """Where S lies but for a chance of 1e-18 on each side."""
-    low, high = scipy.special.gammaincinv(df / 2, _TAIL), scipy.special.gammainccinv(df / 2, _TAIL)
+    low, high = special.gammaincinv(df / 2, _TAIL), special.gammainccinv(df / 2, _TAIL)
     return math.sqrt(2 * float(low) / df), math.sqrt(2 * float(high) / df)
 
 
 def _over_chi(t: Vector, df: float, noncentrality: Vector) -> Vector:
     places, weights = _deviations(df)
-    return np.asarray(scipy.special.ndtr(t * places - noncentrality) @ weights)
+    return np.asarray(special.ndtr(t * places - noncentrality) @ weights)
 
 
 def _over_normal(t: Vector, df: float, noncentrality: Vector) -> Vector:
@@ -135,8 +135,8 @@ def _over_normal(t: Vector, df: float, noncentrality: Vector) -> Vector:
     half = (_WIDEST_Z - low) / 2
     z = low + half * (nodes + 1)
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    chances = density * scipy.special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2)
-    return np.asarray(scipy.special.ndtr(-noncentrality[:, 0]) + half[:, 0] * (chances @ weights))
+    chances = density * special.gammaincc(df / 2, df / 2 * ((z + noncentrality) / t) ** 2)
+    return np.asarray(special.ndtr(-noncentrality[:, 0]) + half[:, 0] * (chances @ weights))
 
 
 @cache

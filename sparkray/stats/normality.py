@@ -7,8 +7,8 @@ samples, a simulation a hundred thousand. SciPy's p differs by a share of up to 
 from functools import lru_cache
 
 import numpy as np
-import scipy
 
+from sparkray.stats import special
 from sparkray.stats.samples import Vector
 
 LEAST, MOST = 3, 5000
@@ -42,9 +42,9 @@ def shapiro_p(samples: Vector) -> Vector:
         gamma = np.polyval(_GAMMA, n)
         with np.errstate(invalid="ignore", divide="ignore"):
             z = (-np.log(gamma - y) - np.polyval(_SMALL_MEAN, n)) / np.exp(np.polyval(_SMALL_SD, n))
-        return np.asarray(np.where(y >= gamma, 0.0, scipy.special.ndtr(-z)))
+        return np.asarray(np.where(y >= gamma, 0.0, special.ndtr(-z)))
     log_n = np.log(n)
-    return np.asarray(scipy.special.ndtr(-(y - np.polyval(_MEAN, log_n)) / np.exp(np.polyval(_SD, log_n))))
+    return np.asarray(special.ndtr(-(y - np.polyval(_MEAN, log_n)) / np.exp(np.polyval(_SD, log_n))))
 
 
 @lru_cache(maxsize=64)
@@ -52,7 +52,7 @@ def _weights(n: int) -> Vector:
     """The weights of the ordered values, shape (n,)."""
     if n == LEAST:
         return np.array([-np.sqrt(0.5), 0.0, np.sqrt(0.5)])
-    m = scipy.special.ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
+    m = special.ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
     squares, u = float(m @ m), 1 / np.sqrt(n)
     last = np.polyval(_FIRST, u) + m[-1] / np.sqrt(squares)
     weights = m.copy()

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 
-from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats import NotEstimable, noncentral, special
 from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Values, Vector, alike, from_log, least_n, ratio_interval, sd_of, t_p
 
@@ -149,11 +148,11 @@ def tost_power(n: int, sd_log: float, margin: float, alpha: float = 0.05, *, rat
     error = sd_log / math.sqrt(n)
     if error < _NO_NOISE * width:
         return float(abs(shift) < width)
-    critical = float(scipy.special.stdtrit(n - 1, 1 - alpha))
+    critical = float(special.stdtrit(n - 1, 1 - alpha))
     upper, lower = (width - shift) / error, (-width - shift) / error
 
     def inside(s: Vector) -> Vector:
-        return np.asarray(scipy.special.ndtr(upper - critical * s) - scipy.special.ndtr(lower + critical * s))
+        return np.asarray(special.ndtr(upper - critical * s) - special.ndtr(lower + critical * s))
 
     power = noncentral.over_deviation(inside, n - 1, most=width / error / critical)
     return 1.0 if power > _CERTAIN else max(0.0, power)

@@ -7,10 +7,9 @@ import math
 from functools import lru_cache
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike
 
-from sparkray.stats import NotEstimable, noncentral
+from sparkray.stats import NotEstimable, noncentral, special
 from sparkray.stats.samples import Vector, least_n, too_few
 
 _LEAST = 2
@@ -84,7 +83,7 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
 
 def two_sided_power(noncentrality: ArrayLike, df: int, alpha: float = 0.05) -> Vector:
     """Power of a two-sided t test by its noncentrality, of any shape."""
-    critical = float(scipy.special.stdtrit(df, 1 - alpha / 2))
+    critical = float(special.stdtrit(df, 1 - alpha / 2))
     above = 1.0 - noncentral.cdf(critical, df, noncentrality)
     return np.minimum(1.0, above + noncentral.cdf(-critical, df, noncentrality))
 
@@ -92,5 +91,5 @@ def two_sided_power(noncentrality: ArrayLike, df: int, alpha: float = 0.05) -> V
 @lru_cache(maxsize=256)
 def _noncentrality_for(power: float, df: int, alpha: float) -> float:
     """The noncentrality at which the two-sided t test has that power."""
-    near = float(scipy.special.stdtrit(df, 1 - alpha / 2) + scipy.special.ndtri(power))
+    near = float(special.stdtrit(df, 1 - alpha / 2) + special.ndtri(power))
     return float(noncentral.root(lambda place: two_sided_power(place, df, alpha), power, near, near + 0.1))

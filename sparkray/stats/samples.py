@@ -10,10 +10,9 @@ from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 
 Vector = NDArray[np.float64]
 Values = Sequence[float] | Vector
@@ -125,7 +124,7 @@ def t_interval(value: float, error: float, df: float, level: float = 0.95) -> tu
 @lru_cache(maxsize=4096)
 def critical_t(df: float, level: float = 0.95) -> float:
     """The quantile of Student's t that bounds a two-sided interval of that level."""
-    return float(scipy.special.stdtrit(df, 0.5 + level / 2))
+    return float(special.stdtrit(df, 0.5 + level / 2))
 
 
 def sd_of(values: Vector, mean: float) -> float:
@@ -157,7 +156,7 @@ def ratio_interval(mean_log: float, error: float, df: float, level: float = 0.95
 
 def t_p(value: float, error: float, df: float) -> float:
     """Two-sided p of Student's t test against 0; 1 or 0 where the estimate has no error."""
-    return 2 * float(scipy.special.stdtr(df, -abs(value / error))) if error else float(value == 0)
+    return 2 * float(special.stdtr(df, -abs(value / error))) if error else float(value == 0)
 
 
 def exponential(estimate: Estimate) -> Estimate:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import Ratio, ratio_of_logs, too_few_pairs
 from sparkray.stats.samples import alike
@@ -94,7 +93,7 @@ def _beyond(effect: LevelEffect, margin: float) -> float | None:
     if not isinstance(effect.ratio, Ratio) or effect.gain_log is None:
         return None
     ahead, error = effect.gain_log - math.log1p(margin), effect.ratio.sd_log / math.sqrt(effect.ratio.n)
-    return float(scipy.special.stdtr(effect.ratio.n - 1, -ahead / error)) if error else float(ahead <= 0)
+    return float(special.stdtr(effect.ratio.n - 1, -ahead / error)) if error else float(ahead <= 0)
 
 
 def _paired(baseline: Mapping[object, float], values: Mapping[object, float]) -> tuple[int, NDArray[np.float64]]:

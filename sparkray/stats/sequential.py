@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sparkray.config.experiment import Spending
+from sparkray.stats import special
 from sparkray.stats._crossing import LEAST_VALUES, MOST_ALPHA, critical_values
 from sparkray.stats.assumptions import (
     ALPHA,
@@ -53,9 +53,7 @@ _UNMET = {"not_independent": "pairs_dependent"}
 _SPENDING: dict[Spending, Callable[[float, float], float]] = {
     "linear": lambda alpha, share: alpha * share,
     "pocock": lambda alpha, share: alpha * math.log1p((math.e - 1) * share),
-    "obrien_fleming": lambda alpha, share: (
-        2 * float(scipy.special.ndtr(scipy.special.ndtri(alpha / 2) / math.sqrt(share)))
-    ),
+    "obrien_fleming": lambda alpha, share: 2 * float(special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share))),
 }
 
 
@@ -189,7 +187,7 @@ def interim_verdicts(design: Design, log_ratios: Sequence[float], *, closed: boo
         one = _at(design, bound, values[: bound.n], final=number == len(known))
         decided = one.verdict != "undecided"
         if last and one.sd_log is not None and not decided:
-            level = float(scipy.special.stdtr(known[-1].n - 1, -known[-1].equivalence_t))
+            level = float(special.stdtr(known[-1].n - 1, -known[-1].equivalence_t))
             needed = pairs_needed(one.sd_log, design.margin, alpha=level)
             trusted = min(_LEAST_TRUSTED, known[-1].n)
             if needed is not None and bound.n < trusted:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Values, Vector, alike, median, sample, together
 
@@ -105,7 +105,7 @@ def pooled_lag1_p(memories: Sequence[Memory]) -> tuple[float, float] | None:
     moments = [lag1_if_independent(one.n) for one in memories]
     total = sum(one.lag1 - mean for one, (mean, _) in zip(memories, moments, strict=True))
     z = total / math.sqrt(sum(variance for _, variance in moments))
-    return sum(one.lag1 for one in memories) / len(memories), float(scipy.special.ndtr(-z))
+    return sum(one.lag1 for one in memories) / len(memories), float(special.ndtr(-z))
 
 
 def drift(values: Values, order: Values | None = None, level: float = 0.95) -> Drift | NotEstimable:
@@ -219,7 +219,7 @@ def _trends(values: Vector, places: Vector, level: float) -> tuple[Vector, Vecto
     count = np.count_nonzero(there, axis=1)
     variance = (n * (n - 1) * (2 * n + 5) - _ties(places)[:, 2] - _ties(values)[:, 2]) / 18
     with np.errstate(invalid="ignore"):
-        reach = float(scipy.special.ndtri((1 - level) / 2)) * np.sqrt(variance)
+        reach = float(special.ndtri((1 - level) / 2)) * np.sqrt(variance)
     known = np.nan_to_num(reach)
     low = np.maximum(np.round((count + known) / 2).astype(np.int64) - 1, 0)
     high = np.minimum(np.round((count - known) / 2).astype(np.int64), count - 1)
@@ -251,7 +251,7 @@ def _kendall_p(values: Vector, places: Vector) -> Vector:
     concordant, discordant = (np.count_nonzero(order == sign, axis=1) for sign in (1, -1))
     variance = (m * (2 * n + 5) - of_values[:, 2] - of_places[:, 2]) / 18
     variance += 2 * of_values[:, 0] * of_places[:, 0] / m + of_values[:, 1] * of_places[:, 1] / (9 * m * (n - 2))
-    p = 2 * scipy.special.ndtr(-np.abs(concordant - discordant) / np.sqrt(variance))
+    p = 2 * special.ndtr(-np.abs(concordant - discordant) / np.sqrt(variance))
     fewer = np.minimum(concordant, discordant)
     untied = concordant + discordant == m // 2
     if n <= _MOST_EXACT:

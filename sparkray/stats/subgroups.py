@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.samples import Estimate, Vector, t_interval, t_p, two_samples
 
 Places = NDArray[np.int64]
@@ -129,7 +128,7 @@ def _fitted(
             int(sizes[place]),
             estimate(float(means[place]), residual / math.sqrt(total[place])),
             float(q[place]) if sizes[place] > 1 else None,
-            float(scipy.special.chdtrc(sizes[place] - 1, q[place])) if sizes[place] > 1 else None,
+            float(special.chdtrc(sizes[place] - 1, q[place])) if sizes[place] > 1 else None,
         )
         for place, name in enumerate(names)
     }

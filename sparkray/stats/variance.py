@@ -9,9 +9,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
-from sparkray.stats import NotEstimable
+from sparkray.stats import NotEstimable, special
 from sparkray.stats.samples import Estimate, Values, alike, critical_t, median, sd_of, t_p, two_samples
 
 _LEAST = 3
@@ -42,7 +41,7 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     means, middle = [float(each.mean()) for each in distances], float(np.concatenate(distances).mean())
     between = sum(len(each) * (mean - middle) ** 2 for each, mean in zip(distances, means, strict=True))
     within = sum(float(away @ away) for away in (each - mean for each, mean in zip(distances, means, strict=True)))
-    return float(scipy.special.fdtrc(1, n - 2, (n - 2) * between / within)) if within else 0.0
+    return float(special.fdtrc(1, n - 2, (n - 2) * between / within)) if within else 0.0
 
 
 def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpreadRatio | NotEstimable:

@@ -29,7 +29,7 @@ SECTIONS = {
     title: re.sub(r"\s+", " ", body)
     for title, body in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
-PARTS = {"__init__", "samples", "noncentral", "reasons", "_crossing"}
+PARTS = {"__init__", "samples", "special", "noncentral", "reasons", "_crossing"}
 """Modules that are parts of others, not statistics."""
 
 

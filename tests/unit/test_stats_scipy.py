@@ -52,3 +52,23 @@ print([name for name in ("scipy.stats", "scipy.optimize", "scipy.interpolate") i
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert done == "mann_whitney True 30 [0.1] True\n[]\n"
+
+
+LOADED_ALONE = """
+import sys
+from sparkray.stats import special
+assert "scipy.special" not in sys.modules and "numpy.f2py" not in sys.modules
+import scipy.special, scipy.stats
+assert special.ndtr is scipy.special.ndtr and special.stdtrit is scipy.special.stdtrit
+assert scipy.special._ufuncs.ndtr is special.ndtr and scipy.stats.norm.cdf(0) == 0.5
+"""
+LOADED_AFTER = """
+import scipy.special
+from sparkray.stats import special
+assert special._FOUND is scipy.special and special.ndtr is scipy.special.ndtr
+"""
+
+
+@pytest.mark.parametrize("code", [LOADED_ALONE, LOADED_AFTER], ids=["alone", "after"])
+def test_special_functions_are_scipys_own(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
-import scipy
 
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.stats import special
 
 _LEAST_RUNS, _LEAST_PAIRS = 3, 2
 _RARE = 1e-4
@@ -44,7 +44,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             rows += same["row"].to_list()
     if not judged:
         yield NotJudged("duplicate_rows/few")
-    elif pairs >= _LEAST_PAIRS and float(scipy.special.pdtrc(pairs - 1, expected)) < _RARE:
+    elif pairs >= _LEAST_PAIRS and float(special.pdtrc(pairs - 1, expected)) < _RARE:
         values_shown = {"rows": len(rows), "pairs": pairs, "expected": expected, "metrics": metrics}
         yield Finding("duplicate_rows", values_shown, "grave", tuple(rows))
 

@@ -6,12 +6,11 @@ independent agree with it.
 
 from collections.abc import Iterator, Sequence
 
-import scipy
-
 from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, interleaved, rows_of
 from sparkray.audit.family import families
 from sparkray.audit.finding import Finding, Gravity, NotJudged
+from sparkray.stats import special
 from sparkray.stats.independent import welch_p
 
 _LEVEL = 0.05
@@ -65,7 +64,7 @@ def chance_of(ps: Sequence[float]) -> float:
         ps: One a cell, at least one.
     """
     low = sum(p < _LEVEL for p in ps)
-    many = float(scipy.special.bdtrc(low - 1, len(ps), _LEVEL)) if low else 1.0
+    many = float(special.bdtrc(low - 1, len(ps), _LEVEL)) if low else 1.0
     one = len(ps) * min(ps)
     return min(1.0, _WAYS * min(many, one))
 

@@ -12,9 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import scipy
-
 from sparkray.optimize.search.types import Place
+from sparkray.stats import special
 
 # Of stopping a configuration that is as good as the leader, over all tests of it; WilcoxonPruner's default is for each.
 RISK = 0.1
@@ -78,7 +77,7 @@ def hopeless(
         a, b = mine.get(place, 0.0), theirs.get(place, 0.0)
         variance += (a * a + b * b + (a - b) ** 2) * known.sd**2 / 2
         df = min(df, known.df)
-    bound = slack + float(scipy.special.stdtrit(df, 1 - RISK / tests)) * math.sqrt(variance)
+    bound = slack + float(special.stdtrit(df, 1 - RISK / tests)) * math.sqrt(variance)
     if behind <= bound:
         return None
     whom = "the leader" if others else "the baseline"
