@@ -33,6 +33,8 @@ _LEAST = 3
 _LEAST_BEYOND, _MORE = 100, 20
 # Resamples this near to the sample's value, in standard deviations, are the sample again; half of them count as below.
 _TIE = 1e-9
+# A quantile is looked for among the values between two of every so many, at least that many places away from it.
+_THINNED, _LEAST_REACH = 50, 8
 # So many cells of a matrix of counts (8 MB) are in memory at once; matrices with more cells than the next are not kept.
 _CELLS, _MOST_KEPT = 1_000_000, 10_000_000
 
@@ -203,10 +205,23 @@ def _between(distribution: Vector, observed: float, bounds: Vector) -> Estimate 
     """The estimate with the quantiles of a distribution as its ends."""
     if np.isnan(bounds[0]):
         return NotEstimable("one_side")
-    # only the values at the ends need their places, and those of 200,000 take long to sort
-    below = [int(bound * (len(distribution) - 1)) for bound in bounds]
-    ordered = np.partition(distribution, sorted({*below, *(min(place + 1, len(distribution) - 1) for place in below)}))
-    return Estimate(observed, *(of_ordered(ordered, float(bound)) for bound in bounds))
+    return Estimate(observed, *(_quantile(distribution, float(bound)) for bound in bounds))
+
+
+def _quantile(values: Vector, q: float) -> float:
+    """`of_ordered` of values in any order: only those near the quantile are put in order, as 200,000 take long to sort."""
+    last = len(values) - 1
+    place = q * last
+    at = [int(place), min(int(place) + 1, last)]
+    thinned, middle = np.sort(values[::_THINNED]), at[0] // _THINNED
+    reach = _LEAST_REACH + len(thinned) // 40
+    low, high = thinned[max(0, middle - reach)], thinned[min(middle + reach, len(thinned) - 1)]
+    near = values[(values >= low) & (values <= high)]
+    before = int(np.count_nonzero(values < low))
+    if not before <= at[0] <= at[1] < before + len(near):  # the thinned values are not like the others
+        near, before = values, 0
+    found = np.partition(near, [each - before for each in sorted(set(at))])
+    return of_ordered(found[[each - before for each in at]], place - at[0])
 
 
 def resampled_means(samples: Vector, resamples: int, stream: tuple[int, int]) -> Vector:

@@ -1,6 +1,7 @@
 """BCa against SciPy's on the same resamples, its symmetry, and how often it covers."""
 
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import bca, ratio_of_means, ratios_of_means, resampled_means
-from sparkray.stats.samples import Estimate
+from sparkray.stats.bootstrap import _quantile, bca, ratio_of_means, ratios_of_means, resampled_means
+from sparkray.stats.samples import Estimate, Vector, of_ordered
 
 RNG = np.random.default_rng(77)
 SKEWED, OTHER = RNG.lognormal(3, 0.6, 25), RNG.lognormal(3.2, 0.4, 18)
@@ -130,3 +131,12 @@ def test_the_interval_covers_the_ratio_of_means() -> None:
         _, low, high = estimated(ratio_of_means(rng.normal(100, 5, 30), rng.normal(100 * truth, 8, 30), resamples=2000))
         covered += low <= truth <= high
     assert 0.92 < covered / rounds < 0.98
+
+
+@pytest.mark.parametrize("order", [np.asarray, np.sort, np.round, np.zeros_like], ids=["any", "sorted", "ties", "alike"])
+@pytest.mark.parametrize("n", [1, 2, 99, 20_000])
+def test_a_quantile_without_sorting_is_that_of_sorted_values(n: int, order: Callable[[Vector], Vector]) -> None:
+    values = order(np.random.default_rng(n).normal(size=n))
+    ordered = np.sort(values)
+    for q in (0.0, 1e-6, 0.004, 0.025, 0.5, 0.77, 0.9999, 1.0):
+        assert _quantile(values, q) == of_ordered(ordered, q)
