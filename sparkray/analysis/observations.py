@@ -36,7 +36,9 @@ def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], floa
     shares: dict[tuple[Cell, str], float] = {}
     times = _reduced(frames, "requests", frames.ok, _request_times)
     for cell in frames.cells:
-        found = _of_cell(times, frames, cell).explode("request", *REQUEST_METRICS)
+        of_cell = _of_cell(times, frames, cell)
+        runs = (of_cell["run_id"].rank("dense") - 1).cast(pl.Int64).alias("run")
+        found = of_cell.select(runs, "request", *REQUEST_METRICS).explode("request", *REQUEST_METRICS)
         for metric in REQUEST_METRICS:
             rows += _quantiles(cell, metric, found[metric].drop_nulls().to_numpy())
         shares |= {(cell, name): share for name, share in _request_shares(found).items()}
@@ -78,16 +80,8 @@ def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
     if not len(values):
         return []
     ordered = np.sort(values)
-    return [
-        {
-            **cell.columns,
-            "metric": metric,
-            "quantile": q,
-            "value": of_ordered(ordered, q),
-            "trace": provenance_id("requests", *cell.columns.values(), metric, f"{q:.2f}"),
-        }
-        for q in _QUANTILES
-    ]
+    head, trace = {**cell.columns, "metric": metric}, provenance_id("requests", *cell.columns.values(), metric)
+    return [{**head, "quantile": q, "value": of_ordered(ordered, q), "trace": f"{trace}/{q:.2f}"} for q in _QUANTILES]
 
 
 def _request_shares(times: pl.DataFrame) -> dict[str, float]:
@@ -95,28 +89,26 @@ def _request_shares(times: pl.DataFrame) -> dict[str, float]:
     shares: dict[str, float] = {}
     for name, of in OF_REQUESTS.items():
         known = times.drop_nulls((of, "request"))
-        found = residual_share(known[of].to_numpy(), _runs(known["run_id"]), known["request"].to_numpy())
+        runs = known["run"].to_numpy()
+        if len(known) < len(times):  # a run may have gone
+            runs = np.unique(runs, return_inverse=True)[1]
+        found = residual_share(known[of].to_numpy(), runs, known["request"].to_numpy())
         if not isinstance(found, NotEstimable):
             shares[name] = found
     return shares
 
 
-def _runs(run_ids: pl.Series) -> NDArray[np.int64]:
-    """Which run each row is of, numbered from 0. Rows of a run lie together, as a rule, and stretches are found fastest."""
-    stretches = run_ids.rle()
-    apart = stretches.struct.field("value").n_unique() < len(stretches)
-    numbers = run_ids.rank("dense") - 1 if apart else run_ids.rle_id()
-    return numbers.cast(pl.Int64).to_numpy()
-
-
 def temperature_rows(frames: Frames) -> list[Row]:
     """`temperatures`: the samples of a run in twenty stretches of equal length, averaged over the runs of a cell."""
+    if not frames.cells:
+        return []
     courses = _reduced(frames, "samples", frames.ok, _course)
-    return [
-        _temperatures(cell, row)
-        for cell in frames.cells
-        for row in _averaged(_of_cell(courses, frames, cell)).iter_rows(named=True)
-    ]
+    numbers = {cell: number for number, cell in enumerate(frames.cells)}
+    owners = pl.concat(
+        frames.frame_of(cell).select(*KEYS, pl.lit(number, pl.Int32).alias("cell")) for cell, number in numbers.items()
+    )
+    averaged = _averaged(courses.join(owners, on=KEYS, maintain_order="left"))
+    return [_temperatures(frames.cells[row.pop("cell")], row) for row in averaged.iter_rows(named=True)]
 
 
 def _temperatures(cell: Cell, row: Row) -> Row:
@@ -163,13 +155,13 @@ def _stretches(t: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.u
 
 
 def _averaged(parts: pl.DataFrame) -> pl.DataFrame:
-    """Several parts of a cell as one, a row a stretch."""
+    """Several parts of a cell as one, a row a cell and stretch."""
     means = [(pl.col(name).sum() / pl.col(f"{name}_count").sum()).fill_nan(None) for name in _MEANS]
     return (
-        parts.group_by("stretch")
+        parts.group_by("cell", "stretch")
         .agg(pl.col("len").sum().cast(pl.Int64).alias("n"), *means, pl.col("mem_available_gib").min())
-        .sort("stretch")
-        .select((pl.col("stretch") * (100 / _BINS)).alias("progress_pct"), pl.exclude("stretch"))
+        .sort("cell", "stretch")
+        .select("cell", (pl.col("stretch") * (100 / _BINS)).alias("progress_pct"), pl.exclude("cell", "stretch"))
     )
 
 

@@ -11,11 +11,12 @@ import platform
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from operator import methodcaller
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import scipy
 
 from sparkray.analysis.cache import FOLDER, PACKAGE, digest, find, keep, listing, sources
 from sparkray.analysis.context import DEFAULT_SEED
@@ -28,7 +29,7 @@ from sparkray.store.tables import TABLES as STORED
 
 _NAME, _CONTEXT = "analysis", "context.json"
 _DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")
-_LIBRARIES = ("numpy", "scipy", "polars")
+_LIBRARIES = (np.__version__, scipy.__version__, pl.__version__)
 
 
 def fresh_analysis(path: Path, *, margins: Mapping[str, float] | None = None, seed: int = DEFAULT_SEED) -> Analysis:
@@ -51,7 +52,7 @@ def fresh_analysis(path: Path, *, margins: Mapping[str, float] | None = None, se
 def _key(path: Path, margins: Mapping[str, float] | None, seed: int) -> str:
     tables = [listing(path / table).files for table in STORED]
     documents = [_content(path / name) for name in _DOCUMENTS]
-    versions = [platform.python_version(), *map(version, _LIBRARIES)]
+    versions = [platform.python_version(), *_LIBRARIES]
     code = [sources(PACKAGE), listing(data_root() / "conf/models", ".yaml").files]
     return digest(repr((tables, documents, versions, code, sorted((margins or {}).items()), seed)).encode())
 

@@ -131,6 +131,7 @@ def interval_ranks(n: int, q: float, level: float = 0.95) -> tuple[int | None, i
     return (lower or None), (upper if upper <= n else None)
 
 
+@lru_cache(maxsize=64)
 def least_for_ends(q: float, level: float = 0.95) -> tuple[int, int]:
     """The least number of values with which a quantile's interval has a lower end, and with which it has an upper one.
 
