@@ -133,7 +133,9 @@ def test_the_interval_covers_the_ratio_of_means() -> None:
     assert 0.92 < covered / rounds < 0.98
 
 
-@pytest.mark.parametrize("order", [np.asarray, np.sort, np.round, np.zeros_like], ids=["any", "sorted", "ties", "alike"])
+@pytest.mark.parametrize(
+    "order", [np.asarray, np.sort, np.round, np.zeros_like], ids=["any", "sorted", "ties", "alike"]
+)
 @pytest.mark.parametrize("n", [1, 2, 99, 20_000])
 def test_a_quantile_without_sorting_is_that_of_sorted_values(n: int, order: Callable[[Vector], Vector]) -> None:
     values = order(np.random.default_rng(n).normal(size=n))
