@@ -6,7 +6,7 @@ from typing import Any
 from sparkray.audit import values
 from sparkray.audit.names import known_as, plain
 from sparkray.audit.quantities import unit_of
-from sparkray.audit.rows import Row
+from sparkray.audit.rows import Row, as_columns
 from sparkray.audit.wide import is_metric, named_arm, of_both
 
 _METRIC, _VALUE, _UNIT = ("metric", "metric_name", "measure"), ("value", "result", "mean", "avg"), ("unit", "units")
@@ -43,9 +43,11 @@ def _of_values(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None:
 def _of_columns(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None:
     """Of a first column with names of metrics: each other column is a run, of an arm or of a model by its header."""
     first, *rest = [name for name in columns if name != "group"] or [""]
-    unit = next((name for name in rest if rows and all(unit_of(str(row.get(name) or "")) for row in rows)), None)
+    cells = as_columns(rows)  # rows of a long table take long to make
+    unit = next((name for name in rest if rows and all(unit_of(str(cell or "")) for cell in cells[name])), None)
     rest = [name for name in rest if name != unit and not of_both(name)]
-    labels = [_labelled(row.get(first), row.get(unit) if unit else None) for row in rows]
+    units = cells[unit] if unit else [None] * len(rows)
+    labels = [_labelled(label, of) for label, of in zip(cells.get(first, ()), units, strict=True)]
     if not rest or len(set(labels)) < len(labels):
         return None
     known = sum(_measures(label, [row.get(name) for name in rest]) for label, row in zip(labels, rows, strict=True))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sparkray.audit import values
 
@@ -119,24 +120,38 @@ def read_numbers(name: str, cells: Sequence[Any], *, decimal_comma: bool = False
 
 def plain_numbers(cells: Sequence[Any]) -> list[float] | None:
     """Numbers of a column that has nothing else, which most have: a cell at a time is slow for long tables."""
+    if (alone := _texts_alone(cells)) is not None:
+        return alone
     try:
         read = np.fromiter(map(float, cells), float, len(cells))
     except (TypeError, ValueError, OverflowError):
         return None
-    finite = bool(np.all(np.abs(read) < values.GREATEST))  # NaN is not below either
-    try:
-        odd = "_" in "".join(cells)
-    except TypeError:  # not text alone
-        odd = any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells)
+    if not np.all(np.abs(read) < values.GREATEST):  # NaN is not below either
+        return None
+    if any(isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell) for cell in cells):
+        return None
     numbers: list[float] = read.tolist()
-    return numbers if finite and not odd else None
+    return numbers
+
+
+def _texts_alone(cells: Sequence[Any]) -> list[float] | None:
+    """Numbers of a column of texts, in half the time of float(); None where one is no number or no text."""
+    try:
+        read = pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False)
+    except (TypeError, ValueError, OverflowError):  # numbers beside texts, or texts that cannot be encoded
+        return None
+    is_whole = not read.null_count() and bool((read.abs() < values.GREATEST).all())  # NaN is above all
+    return read.to_list() if is_whole else None
 
 
 def decimal_comma(columns: Sequence[Sequence[Any]]) -> bool:
     """Whether a file writes decimals with a comma: some cell shows it, and none shows a decimal point."""
-    strings = [[cell for cell in column if isinstance(cell, str)] for column in columns]
-    with_commas = [cells for cells in strings if "," in "".join(cells)]
-    return any(map(_shows_comma, with_commas)) and not any(map(_shows_point, strings))
+    with_commas = [strings for column in columns if "," in "".join(strings := _strings(column))]
+    return any(map(_shows_comma, with_commas)) and not any(_shows_point(_strings(column)) for column in columns)
+
+
+def _strings(column: Sequence[Any]) -> Sequence[str]:
+    return [cell for cell in column if isinstance(cell, str)] if None in column else column
 
 
 def _shows_comma(strings: Sequence[str]) -> bool:

@@ -106,7 +106,7 @@ class _Typing:
         is_text = role == "identity" or (role is None and _VERSION.search(name.casefold()))  # 0.10 is no 0.1
         if not is_text and (name in BY_NAME or _may_be_numbers(cells)):
             numbers = _positive(name, read_numbers(name, cells))
-            known = sum(value is not None for value in numbers.values)
+            known = len(numbers.values) - numbers.values.count(None)
             mostly = known >= _ENOUGH_NUMBERS * (known + numbers.lost) > 0
             if name in BY_NAME or role == "metric" or (mostly and not (role == "parameter" and numbers.lost)):
                 self._judge(name, numbers, role)
@@ -218,7 +218,8 @@ def _unplaced(frame: pl.DataFrame) -> Iterator[NotJudged]:
 
 
 def _unknown_statuses(frame: pl.DataFrame) -> Iterator[Finding]:
-    unknown = frame.filter(~pl.col("status").map_elements(statuses.is_known, return_dtype=pl.Boolean))
+    strange = [status for status in frame["status"].unique() if not statuses.is_known(status)]
+    unknown = frame.filter(pl.col("status").is_in(strange))
     if len(unknown):
         items = [{"status": status, "count": count} for status, count in Counter(unknown["status"]).items()]
         yield Finding("unknown_status", {"items": items}, "note", tuple(unknown["row"]))

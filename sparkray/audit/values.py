@@ -74,6 +74,8 @@ def integer(value: Any) -> int | None:  # noqa: ANN401
 
 def text(value: Any) -> str | None:  # noqa: ANN401
     """Text that can be encoded; numbers are written out; empty is None."""
+    if isinstance(value, str) and value.isascii():
+        return value.strip() or None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

@@ -174,8 +174,11 @@ def may_trend(values: Vector, level: float) -> bool:
     Kendall's S with its variance under ties, as a normal deviate. Exact tails are thinner than the normal one, the more so
     the smaller the level: the normal p may be 10 level^0.6.
     """
-    n = len(values)
-    _, ranks, ties = np.unique(values, return_inverse=True, return_counts=True)
+    n, order = len(values), np.argsort(values)
+    ordered = values[order]
+    ranks = np.zeros(n, dtype=np.int64)
+    ranks[order[1:]] = np.cumsum(ordered[1:] != ordered[:-1])
+    ties = np.bincount(ranks)
     s = n * (n - 1) // 2 - int((ties * (ties - 1) // 2).sum()) - 2 * _falls(ranks)
     variance = (n * (n - 1) * (2 * n + 5) - int((ties * (ties - 1) * (2 * ties + 5)).sum())) / 18
     return variance > 0 and math.erfc(abs(s) / math.sqrt(2 * variance)) <= 10 * level**0.6
@@ -188,7 +191,8 @@ def _falls(ranks: NDArray[np.int64]) -> int:
     if it has the bit and the second has not.
     """
     if len(ranks) <= _MOST_PAIRED:
-        return int(np.count_nonzero(np.less.outer(ranks, ranks) & _before(len(ranks))))
+        short = ranks.astype(np.int16)  # several times as fast to compare
+        return int(np.count_nonzero(np.less.outer(short, short) & _before(len(ranks))))
     falls = 0
     for bit in range(int(ranks.max()).bit_length()):
         above = ranks >> bit

@@ -86,7 +86,7 @@ def _gaps(case: Case) -> Iterator[Finding | NotJudged]:
     an arm without any is reported, and neither is judged.
     """
     alike: dict[tuple[str, ...], list[str]] = {}
-    for metric in case.metrics:
+    for metric in (name for name in case.metrics if case.ok[name].null_count()):
         there = case.ok.with_columns(known=pl.col(metric).count().over("model", "environment"))
         if bare := _bare_arms(case, metric):
             yield NotJudged("arms/no_values", {"metric": metric, "environments": bare})

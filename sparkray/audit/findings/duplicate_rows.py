@@ -1,7 +1,7 @@
 """Runs that were published twice: the same values to the last digit, where chance makes none."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -30,8 +30,8 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         if len(frame) < _LEAST_RUNS or not metrics:
             continue
         values = frame.select(metrics).to_numpy()
-        arms = frame["environment"].to_numpy()
-        sizes_of = [_values_within(column, arms) for column in values.T]
+        arms = [(frame["environment"] == arm).to_numpy() for arm in frame["environment"].unique()]
+        sizes_of = [_values_within(*pair) for pair in zip(values.T, _spans(values, arms), strict=True)]
         finest = max(range(len(metrics)), key=sizes_of.__getitem__)
         if sizes_of[finest] <= 1:
             continue
@@ -49,17 +49,26 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         yield Finding("duplicate_rows", values_shown, "grave", tuple(rows))
 
 
-def _values_within(column: np.ndarray, arms: np.ndarray) -> float:
-    """About how many values the digits of a metric allow where most of an arm's lie; 1 where it does not vary.
+def _spans(values: np.ndarray, arms: Sequence[np.ndarray]) -> np.ndarray:
+    """Of each metric the span in which most values of an arm lie, of the widest arm: the gap between arms has none.
 
-    The gap between arms has none of them, so the widest arm counts.
+    `arms` holds which rows are of each.
     """
-    there = ~np.isnan(column)
-    known = column[there]
-    if len(known) < _LEAST_RUNS:
-        return 1.0
-    spans = [np.diff(np.quantile(column[there & (arms == arm)], [0.1, 0.9]))[0] for arm in set(arms[there])]
-    return max(1.0, float(max(spans)) * 10.0 ** _digits(known))
+    return np.asarray(np.max([_most(values[arm]) for arm in arms], axis=0))
+
+
+def _most(values: np.ndarray) -> list[float]:
+    """The span of 80 % of the values of each column; 0 without any."""
+    if not np.isnan(values).any():  # all columns at once
+        return list(np.diff(np.quantile(values, [0.1, 0.9], axis=0), axis=0)[0])
+    known = (column[~np.isnan(column)] for column in values.T)
+    return [float(np.diff(np.quantile(column, [0.1, 0.9]))[0]) if len(column) else 0.0 for column in known]
+
+
+def _values_within(column: np.ndarray, span: float) -> float:
+    """About how many values the digits of a metric allow in a span; 1 where it does not vary."""
+    known = column[~np.isnan(column)]
+    return max(1.0, float(span) * 10.0 ** _digits(known)) if len(known) >= _LEAST_RUNS else 1.0
 
 
 def _digits(known: np.ndarray) -> int:

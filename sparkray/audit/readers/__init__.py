@@ -225,6 +225,8 @@ def _joined(readings: Sequence[Reading]) -> Results:
 
 def _stacked(name: str, tables: Sequence[Table]) -> Sequence[Any]:
     """A column of all tables; None in those that lack it."""
+    if len(tables) == 1:
+        return tables[0].columns[name]
     return [cell for table in tables for cell in table.columns.get(name, [None] * len(table))]
 
 
