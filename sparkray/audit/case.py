@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sparkray.audit.names import plain
 from sparkray.audit.results import THROUGHPUT as THROUGHPUT  # noqa: PLC0414 - findings take it from here
 from sparkray.audit.results import Results
 from sparkray.config.model import ModelCard
@@ -18,7 +19,18 @@ from sparkray.config.site import Site
 # A larger number is not a batch.
 MOST_BATCH = 65536
 _MOST_DEVICES = 1024
-_REFERENCES = ("native", "host")
+_REFERENCES = (
+    "native",
+    "host",
+    "bare_metal",
+    "baremetal",
+    "bare",
+    "nativ",
+    "natif",
+    "no_docker",
+    "no_container",
+    "no_containers",
+)
 _MOSTLY = 0.8
 _LEAST_RUNS = 3
 _BILLIONS = re.compile(r"(?<![A-Za-z0-9.])(?:(\d{1,3})x)?(\d{1,4}(?:\.\d{1,3})?)b(?![A-Za-z0-9])", re.IGNORECASE)
@@ -177,7 +189,8 @@ def reference_first(environments: list[str]) -> list[str]:
 
 
 def _rank(environment: str) -> int:
-    return _REFERENCES.index(environment) if environment in _REFERENCES else len(_REFERENCES)
+    name = plain(environment)
+    return _REFERENCES.index(name) if name in _REFERENCES else len(_REFERENCES)
 
 
 def in_time_order(frame: pl.DataFrame) -> pl.DataFrame | None:

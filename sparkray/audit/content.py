@@ -9,7 +9,6 @@ import io
 import json
 import re
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,27 +17,25 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.audit.printed import printed_rows
-from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.audit.rows import Row, Table
-from sparkray.audit.values import number
+from sparkray.audit.separated import separated_rows
 from sparkray.errors import DatasetError
 from sparkray.files import read_regular
-from sparkray.units import MIB, reason_of, short
+from sparkray.units import MIB, reason_of
 
 _GZIP = b"\x1f\x8b"
+_ZIP = b"PK\x03\x04"
+# Bytes above ASCII, and those without another beside them.
+_HIGH, _ALONE = re.compile(rb"[\x80-\xff]"), re.compile(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])")
+_KANA = re.compile("[\u3041-\u30ff]{2}")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _MOST_BYTES = 512 * MIB
-_SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 200
 _INSERT = re.compile(
     r"INSERT\s+INTO\s+[\w.\"`]+\s*\(([^)]*)\)\s*VALUES\s*(.*?);\s*$", re.IGNORECASE | re.DOTALL | re.MULTILINE
 )
 _VALUES = re.compile(r"\(((?:[^()']|'(?:[^']|'')*')*)\)")
-# A first line that spreadsheets write.
-_SEPARATOR_LINE = re.compile(r"sep=.", re.IGNORECASE)
 _BLANK = re.compile(r"\s*")
-_GERMAN = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][+-]?\d+)?(\s*[^\d,;]*)?")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(?!\d)")
 _HEADING = re.compile(r"(?:#+\s+|(?=\*\*))\**(.+?)\**:?\s*$")
 _BUILD = re.compile(r"build: (.+)")
 _RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
@@ -89,7 +86,7 @@ def load(path: Path) -> Content:
         with suppress(DatasetError):  # a list, or Markdown that begins with a link
             return _json(path, text)
     try:
-        rows: Sequence[Row] = list(_inserted(text)) or _markdown(text) or printed_rows(text) or _separated(text)
+        rows: Sequence[Row] = list(_inserted(text)) or _markdown(text) or printed_rows(text) or separated_rows(text)
     except csv.Error as error:
         raise DatasetError(
             f"{path} cannot be read as a table: {error}", "Give a CSV or Parquet file with a header"
@@ -113,18 +110,42 @@ def _parquet(path: Path, raw: bytes) -> Table:
 
 
 def _decoded(raw: bytes, path: Path) -> str:
+    if raw.startswith(_ZIP):
+        workbook = b"xl/" in raw[:4096] or b"[Content_Types]" in raw[:4096]
+        kind, remedy = (
+            ("an xlsx workbook", "Save the sheet as CSV")
+            if workbook
+            else ("a zip archive", "Unpack it and give the folder")
+        )
+        raise DatasetError(f"{path} is {kind}", remedy)
     if raw.startswith(_UTF16) or raw[1:2] == b"\0" or raw[:1] == b"\0":
         encoding = "utf-16" if raw.startswith(_UTF16) else "utf-16-le" if raw[1:2] == b"\0" else "utf-16-be"
         try:
-            return raw.decode(encoding)
+            return _with_newlines(raw.decode(encoding))
         except UnicodeDecodeError:
             pass
     if b"\0" in raw[:4096]:
         raise DatasetError(f"{path} is neither text nor Parquet", "Export it as CSV, JSON or Parquet")
     try:
-        return raw.decode("utf-8-sig")
+        return _with_newlines(raw.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        return raw.decode("cp1252", "replace")
+        return _with_newlines(_of_older_encoding(raw))
+
+
+def _with_newlines(text: str) -> str:
+    """Lines that end as on any system, old Macs included."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _of_older_encoding(raw: bytes) -> str:
+    """Text of spreadsheets in Japan (with kana), China (bytes above ASCII stand in pairs), or Europe (they stand alone)."""
+    with suppress(UnicodeDecodeError):
+        if _KANA.search(text := raw.decode("cp932")):
+            return text
+    if 2 * len(_ALONE.findall(raw)) < len(_HIGH.findall(raw)):
+        with suppress(UnicodeDecodeError):
+            return raw.decode("gb18030")
+    return raw.decode("cp1252", "replace")
 
 
 def _json(path: Path, text: str) -> Content:
@@ -205,96 +226,3 @@ def _markdown(text: str) -> list[Row]:
 
 def _fields(line: str) -> list[str]:
     return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
-
-
-def _separated(text: str) -> Sequence[Row]:
-    """Rows of a text with separators: `,`, `;`, tab or `|`; lines that begin with `#` are comments."""
-    lines = text.splitlines(keepends=True)
-    while lines and (not lines[0].strip() or _SEPARATOR_LINE.fullmatch(lines[0].strip())):
-        lines.pop(0)
-    comments = [line for line in lines[:_SAMPLE] if line.startswith("#")]
-    rest = "".join(line for line in lines if not line.startswith("#"))
-    separator, fields = _dialect(rest)
-    cells = [row for row in csv.reader(io.StringIO(rest), delimiter=separator) if any(map(str.strip, row))]
-    if fields < 2:  # noqa: PLR2004 - a single column
-        return [] if len(cells) < 2 or any(len(row) > 1 for row in cells) else _named(cells[0], cells[1:])  # noqa: PLR2004
-    while cells and len(cells[0]) < fields and _is_title(cells):
-        cells.pop(0)
-    if not cells:
-        return []
-    if len(cells[0]) < fields:
-        cells[0] = _completed(cells[0], cells[1:], fields)
-    header = _commented_header(comments, cells, separator)
-    return _named(header, cells) if header else _named(cells[0], cells[1:])
-
-
-def _is_title(cells: Sequence[Sequence[str]]) -> bool:
-    """Whether the first line stands above the header: it has one field, or the next line has no number and so is one."""
-    return len(cells[0]) == 1 or (len(cells) > 1 and all(number(cell) is None for cell in cells[1]))
-
-
-def _completed(header: Sequence[str], below: Sequence[Sequence[str]], fields: int) -> list[str]:
-    """A header with fewer names than the lines below have fields.
-
-    Programs write it so: without a name for row numbers (R), or with lines that end in a separator.
-
-    Raises:
-        DatasetError: Which field has no name cannot be known.
-    """
-    whole = [row for row in below if len(row) == fields]
-    if len(header) == fields - 1 and all(not row[-1].strip() for row in whole):
-        return [*header, ""]
-    first = [row[0].strip() for row in whole]
-    if len(header) == fields - 1 and first in ([str(n + k) for n in range(len(first))] for k in (0, 1)):
-        return ["row", *header]
-    raise DatasetError(
-        f"the header has {len(header)} names, the lines below it have {fields} fields: {short(', '.join(header))}",
-        "Give each column a name",
-    )
-
-
-def _dialect(text: str) -> tuple[str, int]:
-    """The separator that cuts most lines into as many fields, and that number."""
-    sample = "".join(text.splitlines(keepends=True)[:_SAMPLE])
-    best = (0.0, 1, ",")
-    for separator in _SEPARATORS:
-        counts = [len(row) for row in csv.reader(io.StringIO(sample), delimiter=separator) if row]
-        several = Counter(count for count in counts if count > 1).most_common(1)
-        if several:
-            usual, hits = several[0]
-            best = max(best, (round(hits / len(counts), 1), usual, separator))
-    return best[2], best[1]
-
-
-def _commented_header(comments: Sequence[str], cells: Sequence[Sequence[str]], separator: str) -> list[str] | None:
-    """A header behind `#`, where the first line of the table has a number and so is none."""
-    if not comments or not cells or not any(cell.strip()[:1].isdigit() for cell in cells[0]):
-        return None
-    row = next(csv.reader([comments[-1].lstrip("# ")], delimiter=separator), [])
-    return row if len(row) == len(cells[0]) else None
-
-
-def _named(header: Sequence[str], cells: Sequence[Sequence[str]]) -> Sequence[Row]:
-    if cells and all(not cell.strip() or unit_of(cell.strip().strip("[]()")) for cell in cells[0]):  # units below names
-        cells = cells[1:]
-    names, seen = [], Counter[str]()
-    for index, name in enumerate((cell.strip() for cell in header), 1):
-        plain = name or f"column {index}"
-        seen[plain] += 1
-        names.append(plain if seen[plain] == 1 else f"{plain} {seen[plain]}")
-    if cells and all(len(row) == len(names) for row in cells):
-        columns: list[list[str | None]] = [list(map(str.strip, column)) for column in zip(*cells, strict=True)]
-    else:
-        columns = [[row[index].strip() if index < len(row) else None for row in cells] for index in range(len(names))]
-    if decimal_comma(columns):
-        columns = [_with_points(column) for column in columns]
-    return Table(dict(zip(names, columns, strict=True)))
-
-
-def _with_points(column: Sequence[str | None]) -> list[str | None]:
-    """A column of a file that writes decimals with a comma, with points; `1.180,5` is 1180.5."""
-    return [cell if cell is None or not _GERMAN.fullmatch(cell) else _pointed(cell) for cell in column]
-
-
-def _pointed(cell: str) -> str:
-    return cell.replace(".", "").replace(",", ".") if "," in cell or _THOUSANDS.match(cell) else cell

@@ -15,8 +15,9 @@ _UNIT = re.compile(r"\s*(?:[(\[]\s*([^)\]]+?)\s*[)\]]|,\s*(\S.*?))\s*$")
 _RATE_BEHIND = re.compile(r"\s+([a-z]+/s(?:ec(?:ond)?)?|tps)\s*$", re.IGNORECASE)
 # What stands before the unit of a cell.
 _RATE_OF_CELL = re.compile(r"^[~≈]?[\d.,+-]+\s*(?=k?\s*[a-z])(k\s*(?=t))?", re.IGNORECASE)
-_TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok)", re.IGNORECASE)
+_TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok|jeton)", re.IGNORECASE)
 _SAMPLE = 200
+_NO_LETTERS = re.compile("[^a-z0-9\u0430-\u044f\u1100-\u11ff\u3041-\u30ff\u4e00-\u9fff]+")
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
 _NAMED_UNIT = re.compile(r"_(ms|tok_s|req_s|gib)$")
 _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
@@ -68,9 +69,15 @@ def _shows_unit(header: str, ours: str) -> bool:
 
 def _cells_unit(cells: Sequence[Any]) -> str | None:
     """The rate that every cell of a sample has as its unit: `38.2 tok/s`."""
-    units = {_RATE_OF_CELL.sub("", cell.strip()) for cell in cells[:_SAMPLE] if isinstance(cell, str) and cell.strip()}
+    texts = (cell.strip() for cell in cells[:_SAMPLE] if isinstance(cell, str))
+    units = {_RATE_OF_CELL.sub("", text) for text in texts if text and not _is_word(text)}
     unit = units.pop() if len(units) == 1 else ""
     return unit if "/" in unit or unit.casefold() == "tps" else None
+
+
+def _is_word(text: str) -> bool:
+    """Whether a cell has no value, or the word of a run that failed in its place."""
+    return values.missing(text) or statuses.is_failure(text)
 
 
 def _cells_have_unit(cells: Sequence[Any]) -> bool:
@@ -93,9 +100,9 @@ def _target(ours: str) -> tuple[str, float] | None:
 
 @cache
 def plain(header: str) -> str:
-    """A header in lower case without accents, with `_` for anything but letters and digits."""
+    """A header in lower case without accents, with `_` for anything but digits and letters (also East Asian, Russian)."""
     bare = "".join(one for one in normalize("NFKD", header.casefold()) if not combining(one))
-    return re.sub(r"[^a-z0-9]+", "_", bare).strip("_")
+    return _NO_LETTERS.sub("_", bare).strip("_")
 
 
 def _any(_: Sequence[Any]) -> bool:
@@ -131,6 +138,8 @@ _FITS: Mapping[str, Callable[[Sequence[Any]], bool]] = {
 def _aliases() -> Mapping[str, Mapping[str, str]]:
     """Sparkray's names by those of others: `any` column, and `rates`, which are known by a unit of tokens beside them."""
     source = word_list("aliases.yaml")
+    for of in ("columns", "rates", "requests"):
+        source[of] = {ours: [*map(plain, listed)] for ours, listed in source[of].items()}
     statistics = {f"{quantity}_{ours}_ms": quantity for quantity in source["times"] for ours in source["statistics"]}
     named = {alias: ours for ours, listed in source["columns"].items() for alias in (ours, *listed)}
     return {

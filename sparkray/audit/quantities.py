@@ -42,6 +42,7 @@ _UNITS: dict[str, tuple[str, float]] = {
             "toks/s",
             "tokens/second",
             "tokens/sec/user",
+            "jetons/s",
         ),
         ("rate", 1.0),
     ),
@@ -65,6 +66,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     **dict.fromkeys(("tok", "tokens", "requests", "req", "runs", "x"), ("count", 1.0)),
 }
 _THOUSAND = "k"
+_CLOCK = re.compile(r"(?:(?P<h>\d+)\s*h\s*)?(?P<min>\d+)\s*m(?:in)?\s*(?P<s>\d+(?:\.\d+)?)\s*s(?:ec)?", re.IGNORECASE)
 # Shares of something are of 1: `0.5%` in a column `error_rate` is 0.005.
 _NAME_SHARE = re.compile(r"[^\W_][ _-](rate|share|ratio|fraction)$", re.IGNORECASE)
 _NAME_UNIT = re.compile(r"(tok_s|req_s|ms|us|ns|s|gib|gb|mib|mb|kib|kb|w|j|mhz|ghz|c|pct)$")
@@ -189,7 +191,7 @@ def _quantity(
     """A cell's number in the base unit, the base (the first unit of the column, where its name has none), and `±`."""
     match = _CELL.fullmatch(cell.strip())
     if match is None:
-        return None, base, False
+        return *_duration(cell, base), False
     bare = match["number"].translate(_SPACES)
     bare = bare.replace(".", "").replace(",", ".") if comma else bare
     value, spread = values.number(bare), match["spread"] is not None
@@ -206,3 +208,15 @@ def _quantity(
         return value * scale, base, spread
     base = base or unit
     return (value * unit[1] / base[1] if unit[0] == base[0] else None), base, spread
+
+
+def _duration(cell: str, base: tuple[str, float] | None) -> tuple[float | None, tuple[str, float] | None]:
+    """A time in hours, minutes and seconds (`1m12s`) in the base unit, which is the millisecond where there is none."""
+    match, base_or_ms = _CLOCK.fullmatch(cell.strip()), base or _UNITS["ms"]
+    if match is None or base_or_ms[0] != "time":
+        return None, base
+    parts = sum(
+        float(match[unit] or 0) * _UNITS["min" if unit == "h" else unit][1] * (60 if unit == "h" else 1)
+        for unit in ("h", "min", "s")
+    )
+    return parts / base_or_ms[1], base_or_ms

@@ -22,7 +22,7 @@ _MOST_LEVELS = 12
 _FEWEST_STEPS = 2
 _MEASURED = re.compile(
     r"_(ns|us|ms|s|gib|gb|mib|mb|kib|kb|w|j|kj|pct|c)$|per_|throughput|latency|ttft|itl|tpot|time|duration|tok|mem|rss|power|energy"
-    r"|util|score|accura|perplex|count|complet|fail|error|total|mean|median|avg|std|p\d\d"
+    r"|util|score|accura|perplex|count|complet|success|succeed|fail|error|loss|lost|drop|rate$|total|mean|median|avg|std|p\d\d"
 )
 
 # Numbers with such names are outcomes, whatever else the names hold: `tokens_per_s_per_gpu`, `power_gpu`, `wall_clock_s`.

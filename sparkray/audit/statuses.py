@@ -55,6 +55,11 @@ def is_known(status: str) -> bool:
     )
 
 
+def is_failure(cell: str) -> bool:
+    """Whether a cell has the word of a run that failed: `OOM`, `timeout`."""
+    return not cell[:1].isdigit() and _plain(cell.strip()) in _table()[FAILED]
+
+
 def _plain(word: str) -> str:
     return "_".join(word.casefold().replace("-", " ").split())
 

@@ -211,9 +211,15 @@ def _mixed_zones(cells: Sequence[Any], seconds: Sequence[float | None]) -> Findi
     return Finding("mixed_time_zones", found, "note")
 
 
-def _unplaced(frame: pl.DataFrame) -> Iterator[NotJudged]:
+def _unplaced(frame: pl.DataFrame) -> Iterator[Remark]:
+    """Rows without a model or an arm: a finding where they have a value of a speed, else a remark."""
     lost = frame.filter(pl.col("model").is_null() | pl.col("environment").is_null())
-    if len(lost):
+    speeds = [name for name in frame.columns if name in BY_NAME and frame.schema[name] == pl.Float64]
+    measured = lost.filter(pl.any_horizontal(pl.col(speeds).is_not_null())) if speeds else lost.clear()
+    if len(measured):
+        rows = tuple(measured["row"])
+        yield Finding("unplaced_rows", {"count": len(rows), "total": len(frame), "row": rows[0]}, "note", rows)
+    elif len(lost):
         yield NotJudged("dirty_values/unnamed", {"count": len(lost)})
 
 

@@ -34,7 +34,15 @@ _ZONES = {
     "PDT": -7,
 }
 _ZONE = re.compile(rf"\s*(?<![a-z])({'|'.join(_ZONES)})$", re.IGNORECASE)
-_YES, _NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
+# Also in the languages of spreadsheets: German, French, Spanish, Italian, Portuguese, Dutch, Russian, Japanese, Chinese.
+_YES = (
+    "true", "yes", "y", "1", "on", "✅", "✓", "✔", "✔️", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "si", "vero", "sì",
+    "verdadeiro", "sim", "waar", "истина", "да", "はい", "是",
+)  # fmt: skip
+_NO = (
+    "false", "no", "n", "0", "", "off", "❌", "✗", "✘", "falsch", "nein", "faux", "non", "falso", "não", "onwaar", "nee",
+    "ложь", "нет", "いいえ", "否",
+)  # fmt: skip
 SECONDS = (1e8, 1e11)
 _EPOCHS_S = ((*SECONDS, 1.0), (1e11, 1e14, 1e-3), (1e17, 1e20, 1e-9))
 _DATE_DIGITS = 8

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sparkray.audit import values
+from sparkray.audit import statuses, values
 from sparkray.audit.names import known_as, plain
 from sparkray.audit.roles import is_state
 from sparkray.metrics import BY_NAME
@@ -13,7 +13,9 @@ Row = Mapping[str, Any]
 # A column of values of which nothing but the arm is known.
 VALUE = "value"
 _ARM = re.compile(
-    r"(?<![a-z])(bare[ _-]?metal|bare|native(?:ly)?|host|chroot|(?:in |with |inside |without |no[ _-])?docker|podman|enroot"
+    r"(?<![a-z])(bare[ _-]?metal|bare|native(?:ly)?|host|chroot|(?:in |with |inside |without |no[ _-])?docker|podman|nerdctl"
+    r"|containerd|lx[cd]|nspawn"
+    r"|enroot"
     r"|container(?:i[sz]ed)?|apptainer|singularity|kubernetes|k8s|wsl2?|vm|baseline|optimi[sz]ed|tuned|before|after|control"
     r"|treatment)(?![a-z])",
     re.IGNORECASE,
@@ -124,7 +126,8 @@ def _arm(word: str) -> str:
 
 
 def _numeric(rows: Sequence[Row], name: str) -> bool:
-    cells = [cell for row in rows if not values.missing(cell := row.get(name))]
+    given = (cell for row in rows if not values.missing(cell := row.get(name)))
+    cells = [cell for cell in given if not (isinstance(cell, str) and statuses.is_failure(cell))]
     hits = sum(
         isinstance(cell, int | float) or (isinstance(cell, str) and cell.lstrip("+-~≈ ")[:1].isdigit())
         for cell in cells

@@ -166,6 +166,12 @@ _LM_STUDIO = {"model": "m", "stats": {"tokens_per_second": 51.4, "time_to_first_
 _OHA = {
     "summary": {"requestsPerSec": 7.3, "successRate": 1.0, "average": 1.1}, "latencyPercentiles": {"p50": 1.0, "p99": 2.4},
 }  # fmt: skip
+_LLMPERF = {
+    "version": "2023-08-31", "name": "a_550_150_summary", "model": "org/Model-8B", "num_concurrent_requests": 4,
+    "timestamp": 1_762_164_000, "results_ttft_s_mean": 0.22, "results_num_requests_started": 100,
+    "results_number_errors": 12,
+    "results_num_completed_requests": 88, "results_mean_output_throughput_token_per_s": 171.3,
+}  # fmt: skip
 _K6 = {"metrics": {"http_reqs": {"rate": 7.3}, "http_req_duration": {"avg": 1100.0}, "vus": {"max": 8}}}
 
 SAMPLES: Mapping[str, list[Sample]] = {
@@ -208,6 +214,7 @@ SAMPLES: Mapping[str, list[Sample]] = {
     "llama_server": [_json("answers.json", _LLAMA_SERVER, "m", OUT, [41.0])],
     "lm_studio": [_json("answers.json", _LM_STUDIO, "m", "ttft_mean_ms", [111.0])],
     "oha": [_json("oha.json", _OHA, None, "latency_p50_ms", [1000.0])],
+    "llmperf": [_json("summary.json", _LLMPERF, "org/Model-8B", OUT, [171.3], 4)],
     "k6": [_json("k6.json", _K6, None, "request_throughput_req_s", [7.3], 8)],
     "study": [_json("study.json", _STUDY, "m", OUT, [11.5])],
     "table": [

@@ -37,7 +37,10 @@ _BESIDE = (
     "deployment.json", "measurement.json", "qualification.json", "power.json", "tasks.json", "tools.json", "failures.json",
     "turns.jsonl",
 )  # fmt: skip
-_ARM_WORDS = ("native", "host", "bare", "baremetal", "chroot", "docker", "container", "podman", "enroot")
+_ARM_WORDS = (
+    "native", "host", "bare", "baremetal", "chroot", "docker", "container", "podman", "nerdctl", "containerd", "enroot",
+    "lxc", "lxd", "nspawn", "apptainer", "singularity", "kubernetes", "k8s", "wsl", "wsl2", "vm",
+)  # fmt: skip
 _FORMS = "Name a dataset's folder, a file with results, or a folder of such files"
 
 
@@ -127,7 +130,7 @@ def _placed(rows: Sequence[Row], arms: tuple[str | None, str | None], labels: Se
 
 def _arm_words(name: str) -> set[str]:
     """Words for an arm in a name."""
-    return {word for word in re.split(r"[^a-z]+", name.casefold()) if word in _ARM_WORDS}
+    return {word for word in re.split(r"[^a-z0-9]+", name.casefold()) if word in _ARM_WORDS}
 
 
 def _arm_of(file: Path, top: Path) -> str | None:

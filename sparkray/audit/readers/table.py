@@ -1,14 +1,16 @@
 """A table with one row a run: CSV and its dialects, Markdown, Parquet, or a list of objects."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sparkray.audit import names, statuses, values, wide
+from sparkray.audit.cleaning import arm_cells, failures, filled_down, of_whole, summary_lines
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.metric_rows import run_rows
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import COLUMNS, Role
+from sparkray.audit.results import COLUMNS, REQUESTS, Role
 from sparkray.audit.roles import is_run_number
 from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.errors import DatasetError, UnknownNameError
@@ -28,6 +30,8 @@ _MORE = (
 _HIDDEN = ("row", "model_name", "stated_model", "stated_level")
 MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
 _DEEPEST = 3
+# Columns that may count requests.
+_COUNTED = re.compile(r"request|success|succe|complet|(^|_)ok($|_)|answered|passed|erfolg|reussi|exito")
 Columns = Mapping[str, Sequence[Any]]
 
 
@@ -53,20 +57,22 @@ def read(content: Content, asked: Asked) -> Reading | None:
         rows, derived = long
         every = list(dict.fromkeys(name for row in rows for name in row))
     ignored = _checked(asked, every, content.path.name)
-    there = [name for name in every if name not in ignored]
-    columns = as_columns(rows)
+    columns, there = _with_counts(as_columns(rows), [name for name in every if name not in ignored])
     chosen = _chosen(columns, there, asked)
     if not {"model", *BY_NAME} & set(chosen.values()):
         _refuse(content, there)
     taken = {theirs: ours for theirs, ours in chosen.items() if theirs != ours and ours not in asked.columns}
     remarks = [NotJudged("taken_as", {"items": [{"theirs": a, "ours": b} for a, b in taken.items()]})] if taken else []
     remarks += [NotJudged("derived", {"columns": derived})] if derived else []
+    columns, cleaned = _cleaned(columns, chosen, there)
+    remarks += cleaned
+    columns, words = _without_failures(columns, chosen)
     ends, stating = _statuses(columns, [name for name in there if name not in chosen], asked)
     others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
     typed = _typed(columns, ours_by_theirs)
-    if ends is not None:
-        typed["status"] = ends
+    if ends is not None or words is not None:
+        typed["status"] = [_worst([*filter(None, pair)]) for pair in _pairs(ends, words, len(typed["model"]))]
     numbering = [name for name in others if is_run_number(name)]
     roles: dict[str, Role] = dict.fromkeys((*numbering, *({"gpu"} & set(chosen.values()))), "identity")
     return Reading(LABEL, Table(typed), roles, {}, tuple(remarks))
@@ -77,7 +83,58 @@ def _names_arms(rows: Sequence[Row], columns: Sequence[str], asked: Asked) -> bo
     if "environment" in asked.columns or "environment" in columns:
         return True
     cells = as_columns(rows)
-    return any(names.known_as(name, cells[name]) == "environment" for name in columns)
+    return any(names.known_as(name, cells[name]) == "environment" or arm_cells(name, cells[name]) for name in columns)
+
+
+def _with_counts(columns: Columns, there: Sequence[str]) -> tuple[Columns, Sequence[str]]:
+    """Columns with the counts of one that has requests as `41/50`, in place of it."""
+    if {*REQUESTS} & set(there):
+        return columns, there
+    for name in there:
+        if _COUNTED.search(names.plain(name)) and (counts := of_whole(columns[name])) is not None:
+            done, asked = counts
+            rest = [other for other in there if other != name]
+            return {**columns, "requests_completed": done, "requests_asked": asked}, [*rest, *REQUESTS[1::-1]]
+    return columns, there
+
+
+def _cleaned(columns: Columns, chosen: Mapping[str, str], there: Sequence[str]) -> tuple[Columns, list[NotJudged]]:
+    """Columns without lines of sums, and with merged cells filled in; remarks on both."""
+    remarks: list[NotJudged] = []
+    labels = [theirs for theirs, ours in chosen.items() if ours in ("model", "environment")]
+    numbering = [name for name in there if is_run_number(name) or chosen.get(name) == "iteration"]
+    if lines := summary_lines(columns, [*labels, *numbering]):
+        left = set(lines)
+        columns = {name: [cell for at, cell in enumerate(cells) if at not in left] for name, cells in columns.items()}
+        remarks.append(NotJudged("summary_lines", {"count": len(lines)}))
+    for name in labels:
+        if (cells := filled_down(columns[name])) is not None:
+            columns = {**columns, name: cells}
+            remarks.append(NotJudged("merged_cells", {"column": name}))
+    return columns, remarks
+
+
+def _without_failures(columns: Columns, chosen: Mapping[str, str]) -> tuple[Columns, list[str | None] | None]:
+    """Columns without words of failure in place of measured values, and these words by row; None where there are none."""
+    words = {
+        theirs: found
+        for theirs, ours in chosen.items()
+        if wide.is_metric(ours) and (found := failures(columns[theirs])) is not None
+    }
+    if not words:
+        return columns, None
+    kept = {
+        name: [None if word else cell for cell, word in zip(columns[name], found, strict=True)]
+        for name, found in words.items()
+    }
+    return {**columns, **kept}, [next(filter(None, row), None) for row in zip(*words.values(), strict=True)]
+
+
+def _pairs(
+    ends: Sequence[str | None] | None, words: Sequence[str | None] | None, rows: int
+) -> Iterator[tuple[str | None, str | None]]:
+    """How each row ended, by the columns that show it and by a word in place of a value."""
+    return zip(ends or [statuses.OK] * rows, words or [None] * rows, strict=True)
 
 
 def _objects(tree: Any, depth: int = 0) -> Iterator[Row]:  # noqa: ANN401
@@ -132,6 +189,9 @@ def _chosen(columns: Columns, there: Sequence[str], asked: Asked) -> dict[str, s
             ours = names.known_as(name, columns[name])
             if ours is not None and ours not in chosen.values():
                 chosen[name] = ours
+    if "environment" not in chosen.values():
+        arms = [name for name in there if name not in chosen and arm_cells(name, columns[name])]
+        chosen |= {name: "environment" for name in arms if len(arms) == 1}
     return chosen
 
 
@@ -147,6 +207,9 @@ def _refuse(content: Content, there: Sequence[str]) -> None:
 def _typed(columns: Columns, ours_by_theirs: Mapping[str, str]) -> dict[str, Sequence[Any]]:
     """Columns under sparkray's names; nothing else is taken."""
     ours = {name: names.with_unit(theirs, name, columns[theirs]) for theirs, name in ours_by_theirs.items()}
+    theirs = next((theirs for theirs, name in ours_by_theirs.items() if name == "environment"), "")
+    if theirs and (arms := arm_cells(theirs, columns[theirs])) is not None:  # `yes` below `Docker`
+        ours["environment"] = arms
     models = ours.get("model", [None] * len(next(iter(columns.values()))))
     return ours | {"model": models, "model_name": models}
 

@@ -1,0 +1,80 @@
+"""What people write among the rows of a table: lines of sums, merged cells, words of failure, `41/50`. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from sparkray.audit import statuses, values
+from sparkray.audit.wide import named_arm
+
+Columns = Mapping[str, Sequence[Any]]
+# What a line of sums or means has in place of a model or a run's number.
+_SUMMARY = re.compile(
+    r"(grand |sub-?)?totals?|sum|avg|averages?|(arithmetic )?mean|median|geo(metric)?[ -]?mean|std(ev|[. ]?dev)?|s\.?d\.?"
+    r"|overall|summary"
+    r"|gesamt|summe|mittel(wert)?|durchschnitt|moyenne|médiane|promedio|media|mediana|合計|平均|平均値|平均值|总计|итого|среднее|[øØ⌀]",
+    re.IGNORECASE,
+)
+# Columns that name the better of two arms.
+_COMPARES = re.compile(r"winner|wins|fast|slow|best|better|reference|baseline|versus|(^|[^a-z])vs([^a-z]|$)")
+_OF = re.compile(r"\s*(\d+)\s*(?:/|of|von|sur|de)\s*(\d+)\s*")
+
+
+def summary_lines(columns: Columns, names: Sequence[str]) -> list[int]:
+    """Places of lines that sum up the others, by a word in one of the columns; none where half of all would be such."""
+    places = {
+        index
+        for name in names
+        for index, cell in enumerate(columns.get(name, ()))
+        if isinstance(cell, str) and _SUMMARY.fullmatch(cell.strip().strip("*_:. "))
+    }
+    total = len(next(iter(columns.values()), ()))
+    return sorted(places) if 2 * len(places) < total else []
+
+
+def filled_down(cells: Sequence[Any]) -> Sequence[Any] | None:
+    """A column of merged cells, each value in all the rows that it stands for; None where cells are not merged.
+
+    Merged cells leave at least half of a column empty, begin with a value, and no value follows itself.
+    """
+    given = [cell for cell in cells if cell not in (None, "")]
+    if not given or cells[0] in (None, "") or 2 * len(given) > len(cells) or any(a == b for a, b in pairwise(given)):
+        return None
+    filled, last = [], None
+    for cell in cells:
+        last = last if cell in (None, "") else cell
+        filled.append(last)
+    return filled
+
+
+def failures(cells: Sequence[Any]) -> list[str | None] | None:
+    """Words of failure that stand in a column of measured values (`OOM`); None where there are none."""
+    words = {cell for cell in cells if isinstance(cell, str) and statuses.is_failure(cell)}
+    return [cell if isinstance(cell, str) and cell in words else None for cell in cells] if words else None
+
+
+def of_whole(cells: Sequence[Any]) -> tuple[list[int | None], list[int | None]] | None:
+    """Parts and wholes of a column such as `41/50`; None where any cell is of another form."""
+    given = [cell for cell in cells if not values.missing(cell)]
+    matches = [_OF.fullmatch(cell) if isinstance(cell, str) else None for cell in given]
+    if not given or any(match is None or int(match[1]) > int(match[2]) for match in matches):
+        return None
+    both = [None if values.missing(cell) else _OF.fullmatch(cell) for cell in cells]
+    return [match and int(match[1]) for match in both], [match and int(match[2]) for match in both]
+
+
+def arm_cells(header: str, cells: Sequence[Any]) -> Sequence[Any] | None:
+    """A column of arms by its cells, whatever its header: words for arms alone, or yes and no below one; else None."""
+    if _COMPARES.search(header.casefold()):
+        return None
+    given = {cell if isinstance(cell, bool) else str(cell).strip() for cell in cells if not values.missing(cell)}
+    if len(given) < 2:  # noqa: PLR2004 - a comparison
+        return None
+    if all(isinstance(cell, str) and named_arm(cell) for cell in given):
+        return cells
+    flags = {cell: values.flag(cell) for cell in given}
+    arm = named_arm(header)
+    if arm is None or set(flags.values()) != {True, False}:
+        return None
+    return [None if values.missing(cell) else arm if values.flag(cell) else f"no {arm}" for cell in cells]

@@ -1,0 +1,193 @@
+"""Tables as people write them: sums below, merged cells, words in place of numbers, other languages and encodings."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Ended
+
+from sparkray.audit.readers import Source, read, read_all
+from sparkray.audit.results import Results
+from sparkray.errors import DatasetError
+
+Call = Callable[..., Ended]
+OUT, TTFT = "output_throughput_tok_s", "ttft_mean_ms"
+NATIVE, DOCKER = [38.2, 38.6, 38.4, 38.9], [37.9, 38.1, 38.5, 37.7]
+RUNS = [pair for n, d in zip(NATIVE, DOCKER, strict=True) for pair in (("native", n), ("docker", d))]
+VALUES = [value for _, value in RUNS]
+HEADER = "model,environment,iteration,tok/s\n"
+TABLE = "model,environment,tok/s\n" + "".join(f"m-8B,{arm},{value}\n" for arm, value in RUNS)
+
+
+def written(folder: Path, content: str | bytes, name: str = "runs.csv") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def results_in(folder: Path, content: str | bytes, name: str = "runs.csv") -> Results:
+    return read(written(folder, content, name))
+
+
+def column(header: str, native: Any, docker: Any, row: str = "m-8B,{arm},{cell},{value}") -> str:
+    """A table with one more column, of one value in each arm."""
+    cells = {"native": native, "docker": docker}
+    return f"model,environment,{header},tok/s\n" + "".join(
+        row.format(arm=arm, cell=cells[arm], value=value) + "\n" for arm, value in RUNS
+    )
+
+
+def marked(header: str, good: str, bad: str) -> str:
+    """A table of which the third run is marked as failed."""
+    lines = [f"m-8B,{arm},{bad if at == 2 else good},{value}" for at, (arm, value) in enumerate(RUNS)]
+    return f"model,environment,{header},tok/s\n" + "\n".join(lines) + "\n"
+
+
+def findings(ended: Ended) -> dict[str, str]:
+    """The evidence of each finding of a report in JSON, by kind."""
+    return {finding["kind"]: finding["evidence"] for finding in json.loads(ended.out)["findings"]}
+
+
+JAPANESE = "モデル,環境,回,スループット(tok/s)\n" + "".join(f"m-8B,{a},{i},{v}\n" for i, (a, v) in enumerate(RUNS))
+CHINESE = "模型,环境,轮次,吞吐量(tok/s)\n" + "".join(f"m-8B,{a},{i},{v}\n" for i, (a, v) in enumerate(RUNS))
+SAME = {
+    "sums below": TABLE + f"TOTAL,,{sum(VALUES):.1f}\nAverage,,{sum(VALUES) / 8:.2f}\n",
+    "a mean below each arm": HEADER
+    + "".join(f"m-8B,native,{i},{v}\n" for i, v in enumerate(NATIVE))
+    + "m-8B,native,avg,38.5\n"
+    + "".join(f"m-8B,docker,{i},{v}\n" for i, v in enumerate(DOCKER))
+    + "m-8B,docker,avg,38.1\n",
+    "the header again": HEADER
+    + "".join(f"m-8B,native,{i},{v}\n" for i, v in enumerate(NATIVE))
+    + HEADER
+    + "".join(f"m-8B,docker,{i},{v}\n" for i, v in enumerate(DOCKER)),
+    "merged cells": "Model,Environment,Run,tok/s\nm-8B,native,1,38.2\n"
+    + "".join(f",,{i},{v}\n" for i, v in enumerate(NATIVE[1:], 2))
+    + ",docker,1,37.9\n"
+    + "".join(f",,{i},{v}\n" for i, v in enumerate(DOCKER[1:], 2)),
+    "a note below": TABLE + "\nMeasured on a workstation, driver 580\n",
+    "lines of an old Mac": TABLE.replace("\n", "\r"),
+    "Japanese": JAPANESE,
+    "Japanese in Shift-JIS": JAPANESE.encode("cp932"),
+    "Chinese": CHINESE,
+    "Chinese in GBK": CHINESE.encode("gb18030"),
+    "French": "Modèle;Environnement;Essai;Débit (jetons/s)\n"
+    + "".join(f"m-8B;{a};{i};{v}\n".replace(".", ",") for i, (a, v) in enumerate(RUNS)),
+    "arms by their words": TABLE.replace("environment", "where it ran"),
+}
+
+
+@pytest.mark.parametrize("form", SAME)
+def test_the_same_runs_are_read_from_every_form(tmp_path: Path, form: str, command_line: Call) -> None:
+    results = results_in(tmp_path, SAME[form])
+    ok = results.ok
+    assert sorted(ok[OUT].to_list()) == sorted(VALUES)
+    assert ok.filter(environment="docker")[OUT].to_list() == DOCKER
+    assert set(ok["environment"]) == {"native", "docker"}
+    assert set(ok["model_name"]) == {"m-8B"}
+    assert command_line("audit", str(tmp_path / "runs.csv")).status == 0
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        marked("Erfolgreich", "ja", "nein"),
+        marked("ok", "WAHR", "FALSCH"),
+        marked("Succès", "oui", "non"),
+        marked("Éxito", "sí", "no"),
+        marked("成功", "はい", "いいえ"),
+        marked("Fehlgeschlagen", "nein", "ja"),
+        TABLE.replace("38.6", "OOM"),
+        TABLE.replace("38.6", "timeout"),
+    ],
+)
+def test_a_run_that_failed_does_not_count(tmp_path: Path, command_line: Call, table: str) -> None:
+    assert sorted(results_in(tmp_path, table).ok[OUT].to_list()) == sorted({*VALUES} - {38.6})
+    ended = command_line("audit", str(tmp_path / "runs.csv"), "--json")
+    assert ended.status == 1
+    assert set(findings(ended)) == {"failed_runs", "unequal_cells"}
+
+
+def test_a_model_that_failed_in_one_arm_is_missing_there(tmp_path: Path, command_line: Call) -> None:
+    rows = ("m-8B | 38.2 t/s | 37.9 t/s", "m-32B | 11.2 t/s | fail", "m-4B | 71.0 t/s | -")
+    table = "| Model | Native | Docker |\n|---|---|---|\n" + "".join(f"| {row} |\n" for row in rows)
+    ended = command_line("audit", str(written(tmp_path, table, "t.md")))
+    assert ended.status == 1
+    assert "no runs that count for m-32B docker, m-4B docker" in " ".join(ended.out.split())
+    assert "lost_values" not in ended.out
+
+
+@pytest.mark.parametrize("header", ["Successful requests", "ok", "completed"])
+def test_requests_out_of_those_asked_for_are_counts(tmp_path: Path, command_line: Call, header: str) -> None:
+    found = findings(command_line("audit", str(written(tmp_path, column(header, "50/50", "41/50"))), "--json"))
+    assert list(found) == ["lost_requests"]
+    assert "36 of 200 in docker" in found["lost_requests"]
+
+
+def test_a_share_of_requests_is_no_setting(tmp_path: Path, command_line: Call) -> None:
+    found = findings(command_line("audit", str(written(tmp_path, column("Success rate", "100%", "82%"))), "--json"))
+    assert list(found) == ["lost_requests"]
+    assert "up to 18 % in docker" in found["lost_requests"]
+
+
+def test_two_tables_in_one_file_are_two(tmp_path: Path, command_line: Call) -> None:
+    second = "model,environment,ttft_ms\n" + "".join(f"m-8B,{a},{200 + i}\n" for i, (a, _) in enumerate(RUNS))
+    results = results_in(tmp_path, f"{TABLE}\n\n{second}")
+    assert results.ok[OUT].drop_nulls().to_list() == VALUES
+    assert results.ok[TTFT].drop_nulls().to_list() == [200.0 + i for i in range(8)]
+    assert "lost_values" not in command_line("audit", str(tmp_path / "runs.csv")).out
+
+
+def test_times_in_minutes_and_seconds(tmp_path: Path) -> None:
+    results = results_in(tmp_path, column("latency", "1m12s", "1h 1m 3.5s"))
+    assert results.ok["latency_mean_ms"].to_list() == [72_000.0, 3_663_500.0] * 4
+
+
+def test_columns_of_yes_and_no_and_of_other_runtimes_are_arms(tmp_path: Path) -> None:
+    rows = "".join(f"m-8B,{'no' if arm == 'native' else 'yes'},{value}\n" for arm, value in RUNS)
+    assert set(results_in(tmp_path, f"model,Docker,tok/s\n{rows}").ok["environment"]) == {"docker", "no docker"}
+    wide = "model,bare metal tok/s,nerdctl tok/s\nm-8B,38.2,37.9\nm-4B,71.0,70.1\n"
+    assert set(results_in(tmp_path, wide).ok["environment"]) == {"bare_metal", "nerdctl"}
+    won = "model,native tok/s,docker tok/s,winner\nm-8B,38.2,37.9,native\nm-4B,70.0,70.1,docker\n"
+    assert set(results_in(tmp_path, won).ok["environment"]) == {"native", "docker"}
+
+
+def test_files_are_arms_by_the_names_of_runtimes(tmp_path: Path) -> None:
+    for arm in ("k8s", "wsl2", "nerdctl"):
+        written(tmp_path, "model,tok/s\nm-8B,38.2\n", f"{arm}-run.csv")
+    assert set(read_all([Source(tmp_path)]).ok["environment"]) == {"k8s", "wsl2", "nerdctl"}
+
+
+def test_runs_without_an_arm_among_others_are_a_finding(tmp_path: Path, command_line: Call) -> None:
+    written(tmp_path, "model,tok/s\nm-8B,38.2\n", "docker.csv")
+    written(tmp_path, "model,tok/s\nm-8B,38.4\n", "laptop.csv")
+    ended = command_line("audit", str(tmp_path))
+    assert ended.status == 1
+    assert "unplaced_rows" in ended.out
+    assert "1 of 2 rows, such as laptop.csv" in ended.out
+
+
+def test_a_workbook_and_an_archive_are_refused_by_name(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("runs.csv", TABLE)
+    with pytest.raises(DatasetError, match="is a zip archive") as refused:
+        results_in(tmp_path, buffer.getvalue())
+    assert "Unpack it" in str(refused.value.remedy)
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("[Content_Types].xml", "")
+        archive.writestr("xl/workbook.xml", "")
+    with pytest.raises(DatasetError, match="is an xlsx workbook"):
+        results_in(tmp_path, buffer.getvalue())
+
+
+def test_perf_analyzer_is_read(tmp_path: Path) -> None:
+    table = "Concurrency,Inferences/Second,p50 latency,Avg latency\n1,41.2,24100,24213\n2,80.1,24700,24728\n"
+    ok = results_in(tmp_path, table).ok
+    assert ok["request_throughput_req_s"].to_list() == [41.2, 80.1]
+    assert ok["batch"].to_list() == [1, 2]
+    assert "latency_mean_ms" not in ok.columns  # its unit is nowhere
