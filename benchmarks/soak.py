@@ -1,10 +1,12 @@
-"""Short runs under random faults for some minutes; what must hold is checked from the data after every fault.
+"""Short runs under random faults for some minutes; what must hold is checked from the data after every sweep.
 
-Sweeps of the simulated engine go into one dataset, one after another. In each, at a random moment, one fault is played:
+Sweeps of the simulated engine go into one dataset, one after another. In each, at random moments, faults are played:
 SIGKILL of the driver, its Ray actor, raylet or engine, SIGINT, SIGTERM or SIGHUP to the driver, a stopped actor, a container
 removed by hand. Then: every file can be read, no run is ok twice, no run that was ok is gone. At the end the dataset must
-equal the plan,
-and nothing may be left over.
+equal the plan, and nothing may be left over.
+
+It prints a line after every sweep, and ends within its minutes and 10 more, however a sweep or the machine behaves; its
+last lines come then, too, and after SIGINT or SIGTERM.
 
     sudo python benchmarks/soak.py [--minutes 20] [--seed 7]
 """
@@ -30,27 +32,54 @@ from typing import Any
 import docker
 import psutil
 
+from sparkray.errors import DatasetError
 from sparkray.machine.lock import Holder, MachineLock, lock_folder
 from sparkray.runtimes.linux.owner import LABEL, Owner
 from sparkray.runtimes.linux.process import marked, owner_of
 from sparkray.store import Dataset
+from sparkray.store.parquet import rows_of
+from sparkray.store.tables import TABLES
 
+ARMS = ("native", "container_baseline")
 CHECKS = "{exclusive: warn, memory_state: warn, power_state: off}"
-WORDS = ["--set", "engine.name=double", "--set", "engine.tokens_per_s=240", "--requests", "6"]
-# Seconds that a sweep may take to its first run, to its end after a fault, and without a fault.
-_BLOCKS, _RUN_S, _END_S, _LAST_S = 3, 90.0, 120.0, 600.0
+WORDS = ["--set", "engine.name=double", "--set", "engine.tokens_per_s=1200", "--requests", "6"]
+_BLOCKS, _MOST_FAULTS = 12, 6
+# Seconds that a sweep may take to its first run, to its end after its last fault, and for what is left in the end.
+_RUN_S, _END_S, _LAST_S = 90.0, 180.0, 240.0
+# Seconds for SIGINT to end a sweep, and for a call to Docker.
+_STOP_S, _DOCKER_S = 30.0, 20
+# Seconds until there is something that a fault can strike.
+_FIND_S = 15.0
+# After the minutes: the sweep under way, the last one, their ends, and the reading of what they left.
+_BOUND_S = 600.0
+
+
+class OverError(Exception):
+    """The time is up, or somebody asked for the end."""
 
 
 @dataclass
 class Soak:
-    """What was played and seen. `blocks` is how many blocks the next sweep's plan has."""
+    """What was played and seen.
+
+    Attributes:
+        ends: When no sweep may go on any more, s on the monotonic clock.
+        blocks: Blocks of the last sweep's plan.
+        ok: Runs that are ok.
+        read: Files that were read and have not been replaced since.
+        refused: Runs that were ok until a later one showed that they were not sound.
+        wrong: What does not hold.
+    """
 
     folder: Path
     rng: random.Random
+    ends: float
     blocks: int = 0
+    rounds: int = 0
     played: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     ok: set[str] = field(default_factory=set)
+    read: dict[Path, tuple[int, int]] = field(default_factory=dict)
     refused: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -75,34 +104,66 @@ class Soak:
         with (self.folder / "sweeps.log").open("ab") as log:
             return subprocess.Popen([*command, *place], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
-    def round(self) -> None:
-        """One sweep of a few more blocks, with one fault."""
-        self.blocks += _BLOCKS
+    def round(self) -> list[str]:
+        """One sweep until some more blocks are ok, with faults; returns their names. Raises OverError."""
+        self.rounds += 1
+        self.blocks = max(self.blocks, len(self.ok) // len(ARMS) + _BLOCKS)  # what is left never piles up
         began, driver = time.time(), self.start()
+        names: list[str] = []
         try:
-            waited(driver, _RUN_S, lambda: self.under_way(began, driver.pid))
-            time.sleep(self.rng.uniform(0.0, 4.0))
-            name = self.rng.choice(sorted(FAULTS))
-            if driver.poll() is None and FAULTS[name](driver.pid):
-                self.played[name] += 1
-            if not waited(driver, _END_S):
-                self.wrong.append(f"a sweep did not end within {_END_S:g} s of {name}")
+            self.waited(driver, _RUN_S, lambda: self.under_way(began, driver.pid))
+            for _ in range(self.rng.randint(1, _MOST_FAULTS)):
+                self.waited(driver, self.rng.uniform(0.0, 8.0))
+                if (name := self.strike(driver)) is not None:
+                    names.append(name)
+            if not self.waited(driver, _END_S):
+                self.wrong.append(f"a sweep did not end within {_END_S:g} s of {', '.join(names)}")
         finally:
             end(driver)
-        self.statuses[driver.returncode] += 1
+            self.played.update(names)
+            self.statuses[driver.returncode] += 1
         self.check()
+        return names
+
+    def strike(self, driver: subprocess.Popen[bytes]) -> str | None:
+        """Play a fault; returns its name, None where there is nothing that it could strike. Raises OverError."""
+        name, struck = self.rng.choice(sorted(FAULTS)), False
+
+        def play() -> bool:
+            nonlocal struck
+            struck = FAULTS[name](driver.pid)
+            return struck
+
+        self.waited(driver, _FIND_S, play)
+        return name if struck else None
 
     def under_way(self, began: float, driver: int) -> bool:
         progress = self.dataset.path / "progress.json"
         return progress.exists() and progress.stat().st_mtime > began and engine_of(driver) is not None
 
+    def waited(self, driver: subprocess.Popen[bytes], limit_s: float, what: Callable[[], bool] = lambda: False) -> bool:
+        """Whether a sweep has ended, or `what` is true, before so much time has passed in which nobody else had the machine.
+
+        Raises OverError once all time is up.
+        """
+        spent_s, here = 0.0, time.monotonic()
+        while driver.poll() is None and not what():
+            if here > self.ends:
+                raise OverError("the time was up")
+            if spent_s > limit_s:
+                return False
+            time.sleep(0.1)
+            before, here = here, time.monotonic()
+            if not others_measure(driver.pid):
+                spent_s += here - before
+        return True
+
     def check(self) -> None:
-        """What must hold after every fault."""
+        """What must hold after every sweep."""
         if not self.dataset.path.is_dir():
             return
+        self.read_new()
         rows = self.dataset.read("runs", ["run_id", "attempt", "status"])
-        for table in ("requests", "samples", "checks"):
-            self.dataset.read(table, ["run_id"])
         ok = Counter(row["run_id"] for row in rows if row["status"] == "ok")
         self.wrong += [f"{run_id} is ok {count} times" for run_id, count in ok.items() if count > 1]
         gone = self.ok - set(ok)
@@ -111,30 +172,28 @@ class Soak:
         self.wrong += [f"{run_id} was ok and is gone" for run_id in gone - invalid]
         self.ok = set(ok)
 
+    def read_new(self) -> None:
+        """Read every file that is new or was replaced, whole. Raises DatasetError."""
+        for table in TABLES:
+            for path in sorted((self.dataset.path / table).glob("*.parquet")):
+                found = path.stat()
+                if self.read.get(path) != (stamp := (found.st_ino, found.st_mtime_ns)):
+                    rows_of(path, table)
+                    self.read[path] = stamp
+
     def finish(self) -> None:
-        """The same command without a fault: the dataset equals the plan, and nothing is left over."""
+        """The same command without a fault: the dataset equals the plan, and nothing is left over. Raises OverError."""
         driver = self.start()
-        waited(driver, _LAST_S)
-        end(driver)
+        try:
+            self.waited(driver, _LAST_S)
+        finally:
+            end(driver)
         if driver.returncode != 0:
             self.wrong.append(f"the last sweep ended with status {driver.returncode}")
         self.check()
-        if len(self.ok) != 2 * self.blocks:
-            self.wrong.append(f"{len(self.ok)} runs are ok, {2 * self.blocks} were planned")
+        if len(self.ok) != len(ARMS) * self.blocks:
+            self.wrong.append(f"{len(self.ok)} runs are ok, {len(ARMS) * self.blocks} were planned")
         self.wrong += left_over(self.folder)
-
-
-def waited(driver: subprocess.Popen[bytes], limit_s: float, what: Callable[[], bool] = lambda: False) -> bool:
-    """Whether a sweep has ended, or `what` is true, before so much time has passed in which nobody else had the machine."""
-    spent_s, here = 0.0, time.monotonic()
-    while driver.poll() is None and not what():
-        if spent_s > limit_s:
-            return False
-        time.sleep(0.1)
-        before, here = here, time.monotonic()
-        if not others_measure(driver.pid):
-            spent_s += here - before
-    return True
 
 
 def others_measure(driver: int) -> bool:
@@ -164,16 +223,18 @@ def lives(owner: Owner | None) -> bool:
 
 def end(driver: subprocess.Popen[bytes]) -> None:
     """End a sweep that has not ended."""
-    if driver.poll() is None:
-        driver.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            driver.wait(30)
-    driver.kill()
-    driver.wait()
+    try:
+        if driver.poll() is None:
+            driver.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                driver.wait(_STOP_S)
+    finally:
+        driver.kill()
+        driver.wait(_STOP_S)
 
 
 def left_over(folder: Path) -> list[str]:
-    client = docker.from_env()
+    client = docker.from_env(timeout=_DOCKER_S)
     every = client.containers.list(all=True, ignore_removed=True)
     ours = [c for c in every if str(c.name).startswith("sparkray-") and not lives(Owner.parse(c.labels.get(LABEL, "")))]
     client.close()
@@ -221,7 +282,7 @@ def stop_for_a_while(driver: int) -> bool:
 
 
 def remove_container(driver: int) -> bool:
-    client = docker.from_env()
+    client = docker.from_env(timeout=_DOCKER_S)
     try:
         for container in client.containers.list(ignore_removed=True):
             owner = Owner.parse(container.labels.get(LABEL, ""))
@@ -247,19 +308,48 @@ FAULTS: dict[str, Callable[[int], bool]] = {
 }
 
 
-def report(soak: Soak, minutes: float, seed: int) -> None:
-    rows, planned = soak.dataset.read("runs", ["status"]), 2 * soak.blocks
-    print(f"{minutes:.1f} min, seed {seed}: {sum(soak.played.values())} faults, {len(rows)} attempts")
+def report(soak: Soak, minutes: float, seed: int, over: str) -> None:
+    rows, planned = soak.dataset.read("runs", ["status"]) if soak.ok else [], len(ARMS) * soak.blocks
+    print(
+        f"{minutes:.1f} min, seed {seed}: {soak.rounds} sweeps, {sum(soak.played.values())} faults, {len(rows)} attempts"
+    )
     for name, count in sorted(soak.played.items()):
         print(f"  {count:3d} x {name}")
     print(f"attempts by status: {dict(Counter(row['status'] for row in rows))}")
     print(f"exit status of sweeps: {dict(soak.statuses)}; {soak.refused} ok runs refused later by a re-validation")
+    for line in soak.wrong:
+        print(f"  {line}")
     kinds = {word: sum(word in line for line in soak.wrong) for word in ("is gone", " times", "left over")}
     lost, doubled, left = kinds.values()
     print(
-        f"{len(soak.ok)} ok of {planned} planned, {lost} lost, {doubled} doubled, {left} left over; "
-        f"{len(soak.wrong)} violations"
+        f"{f'stopped early, {over}: ' if over else ''}{len(soak.ok)} ok of {planned} planned, {lost} lost, "
+        f"{doubled} doubled, {left} left over; {len(soak.wrong)} violations",
+        flush=True,
     )
+
+
+def on_signal(number: int, _: object) -> None:
+    """SIGALRM is the last resort, where a call hangs that no limit covers. Raises OverError."""
+    signal.alarm(round(2 * _STOP_S))  # the end has its limit, too
+    raise OverError("the time was up" if number == signal.SIGALRM else signal.Signals(number).name)
+
+
+def play(soak: Soak, minutes: float) -> str:
+    """Sweep after sweep, then the last one; returns why that did not end, if it did not."""
+    began, over = time.monotonic(), ""
+    try:
+        while time.monotonic() - began < 60 * minutes:
+            names = soak.round()
+            done = f"{len(soak.ok)} ok of {len(ARMS) * soak.blocks} planned, {len(soak.wrong)} violations"
+            after = ", ".join(names) or "no fault"
+            print(f"{(time.monotonic() - began) / 60:5.1f} min  sweep {soak.rounds}: {after}; {done}", flush=True)
+        soak.finish()
+    except OverError as error:
+        over = str(error)
+    except (DatasetError, OSError, subprocess.TimeoutExpired, docker.errors.DockerException) as error:
+        over = type(error).__name__
+        soak.wrong.append(f"{over}: {error}")
+    return over
 
 
 def main() -> None:
@@ -268,15 +358,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
-    soak = Soak(folder, random.Random(asked.seed))
-    began = time.monotonic()
-    while time.monotonic() - began < 60 * asked.minutes:
-        soak.round()
-    soak.finish()
-    report(soak, (time.monotonic() - began) / 60, asked.seed)
-    for line in soak.wrong:
-        print(f"  {line}")
-    if soak.wrong:
+    began, whole_s = time.monotonic(), 60 * asked.minutes + _BOUND_S
+    soak = Soak(folder, random.Random(asked.seed), began + whole_s - 4 * _STOP_S)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, on_signal)
+    signal.alarm(round(whole_s - 2 * _STOP_S))
+    over = play(soak, asked.minutes)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    report(soak, (time.monotonic() - began) / 60, asked.seed, over)
+    if soak.wrong or over:
         raise SystemExit(f"kept: {folder}")
     shutil.rmtree(folder)
 
