@@ -26,6 +26,7 @@ import polars as pl
 from sparkray.analysis.frames import open_frames
 from sparkray.catalog import Catalog, data_root
 from sparkray.cluster import Node, Runner, connected
+from sparkray.cluster.runner import Sent
 from sparkray.engines import load_engine
 from sparkray.machine.capabilities import About
 from sparkray.machine.fingerprint import Machine
@@ -63,11 +64,12 @@ class SimulatedRunner:
         self.outbox.seed(seed)
         return {**_IDENTITY, "host": self.host}
 
-    def run(self, planned: PlannedRun, earlier: int) -> Outcome:
+    def run(self, planned: PlannedRun, earlier: int, stored: list[str], refused: list[str]) -> Sent:
+        self.outbox.acknowledge(stored, refused)
         self.earlier[planned.run_id] = earlier
         outcome = outcome_of(self.host, planned, earlier + 1, self.samples)
         self.outbox.dataset.write(outcome)
-        return Outcome(row=outcome.row, checks=outcome.checks)
+        return Sent(Outcome(row=outcome.row, checks=outcome.checks), self.outbox.parcel(every=False), ())
 
     def parcel(self, stored: list[str], refused: list[str]) -> Any:
         self.outbox.acknowledge(stored, refused)

@@ -15,7 +15,7 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTa
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, is_stopped
-from sparkray.cluster.runner import LockMode, Place
+from sparkray.cluster.runner import LockMode, Place, Sent
 from sparkray.errors import ClusterError, HostError, SparkrayError, StorageError, host_error_of
 from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
@@ -68,6 +68,8 @@ class Runner:
     store: Store | None = None
     """Stores what its machine sends; None where that writes into the driver's dataset itself."""
     dataset: Dataset | None = None
+    pending: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
+    """What the next call acknowledges."""
 
     @property
     def is_local(self) -> bool:
@@ -82,6 +84,7 @@ class Runner:
     def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
         """Turn to another study of the same site and models. Raises what the actor raises, and RunnerLostError."""
         if dataset != self.dataset:
+            self._collect(notify)  # what was stored of the last run is acknowledged, or its dataset would stay there
             self._call("enter", notify, self._place(dataset))
         return self._ready(study, dataset, notify)
 
@@ -103,14 +106,21 @@ class Runner:
         earlier = 0 if self.store is None or self.dataset is None else self.dataset.attempts(planned.run_id)
         try:
             task = self.actor.run.options(name=f"{name}: {planned.model} {planned.environment}")
-            outcome = self._await(task.remote(planned, earlier), notify)
+            sent = cast(
+                "Sent", self._await(task.remote(planned, earlier, *self._acknowledged()), notify, is_silent=True)
+            )
         except RunnerLostError:
             raise
         except SparkrayError:
+            self._pass_on(notify)
             self._collect(notify)  # the attempt that broke is stored too
             raise
-        refused = self._collect(notify)
-        return _as_stored(cast("Outcome", outcome), refused)
+        for line in sent.lines:
+            notify(line)
+        refused = self._stored(sent.parcel, notify)
+        if sent.has_more:
+            refused |= self._collect(notify)
+        return _as_stored(sent.outcome, refused)
 
     def _call(self, method: str, notify: Notify, *arguments: object) -> object:
         return self._await(getattr(self.actor, method).remote(*arguments), notify, stop_s=_DROP_S)
@@ -124,12 +134,37 @@ class Runner:
         every: set[str] = set()
         if self.store is None or self.dataset is None:
             return every
-        stored, refused = list[str](), list[str]()
-        while parcel := cast("Parcel", self._await(self.actor.parcel.remote(stored, refused), notify, is_silent=True)):
-            refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify)
-            stored = list(parcel)
-            every.update(refused)
+        while parcel := cast(
+            "Parcel", self._await(self.actor.parcel.remote(*self._acknowledged()), notify, is_silent=True)
+        ):
+            every |= self._stored(parcel, notify, late=late)
         return every
+
+    def _stored(self, parcel: Parcel, notify: Notify, *, late: bool = False) -> set[str]:
+        """Store a parcel, which the next call of the actor acknowledges: until then it is kept there, too.
+
+        Returns:
+            Files that were set aside.
+
+        Raises:
+            StorageError: It could not be written, and is not acknowledged.
+        """
+        if self.store is None or self.dataset is None or not parcel:
+            return set()
+        refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify)
+        self.pending = list(parcel), refused
+        return set(refused)
+
+    def _acknowledged(self) -> tuple[list[str], list[str]]:
+        """Files of the last parcel, all of which are stored, and those of them that were set aside; each once."""
+        pending, self.pending = self.pending, ([], [])
+        return pending
+
+    def _pass_on(self, notify: Notify) -> None:
+        """What the actor reported, after a call that failed."""
+        with suppress(GetTimeoutError, RayActorError):
+            for line in ray.get(self.actor.messages.remote(), timeout=_LAST_S):
+                notify(line)
 
     def stop(self) -> None:
         """Ask for the end of what goes on; never waits."""

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 import ray
@@ -34,6 +35,25 @@ _NEWS_S = 3600.0
 _UNPREPARED = "the runner is not prepared"
 _NODE_DATASETS = "measured"
 Place = Dataset | Origin
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a run sends to the driver, in one message.
+
+    Attributes:
+        outcome: Its row and verdicts.
+        parcel: What the driver must store and acknowledge.
+        lines: Reported since the last call.
+        has_more: Whether more has to be stored than one parcel holds.
+    """
+
+    outcome: Outcome
+    parcel: Parcel
+    lines: Sequence[str]
+    has_more: bool = False
+
+
 LockMode = Literal["wait", "fail"]
 Method = TypeVar("Method", bound=Callable[..., object])
 
@@ -128,15 +148,21 @@ class BenchmarkRunner:
         return self.outbox.parcel()
 
     @_group("work")
-    def run(self, planned: PlannedRun, earlier: int = 0) -> Outcome:
-        """One attempt at a run. Its raw rows are in the dataset already; its row and verdicts come back.
+    def run(
+        self, planned: PlannedRun, earlier: int = 0, stored: Sequence[str] = (), refused: Sequence[str] = ()
+    ) -> Sent:
+        """One attempt at a run. Its row and verdicts come back; its raw rows are in the dataset, or come too.
 
         Args:
             planned: The run.
             earlier: Attempts at it that the driver has, of any machine.
+            stored: As of `parcel`.
+            refused: As of `parcel`.
         """
         if self.prepared is None or self.lock is None:
             raise ClusterError(_UNPREPARED)
+        if self.outbox is not None:
+            self.outbox.acknowledge(stored, refused)  # before the attempt is numbered
         self.earlier[planned.run_id] = earlier
         prepared, lock = self.prepared, self.lock
 
@@ -144,7 +170,11 @@ class BenchmarkRunner:
             lock.note(name, str(prepared.dataset.path))
 
         outcome = run_once(prepared, planned, self.stop_signal, note, companions=ray_processes)
-        return Outcome(row=outcome.row, checks=outcome.checks, refused=outcome.refused)
+        outcome = Outcome(row=outcome.row, checks=outcome.checks, refused=outcome.refused)
+        if self.outbox is None:
+            return Sent(outcome, {}, self._taken())
+        parcel = self.outbox.parcel(every=False)
+        return Sent(outcome, parcel, self._taken(), self.outbox.has_more)
 
     @_group("work")
     def release(self) -> None:

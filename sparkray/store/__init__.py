@@ -188,7 +188,7 @@ class Dataset:
         )
         for table, rows in tables:
             if rows:
-                write_atomically(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
+                self.put(self.path / table / name, _parquet(table, [{**key, **row} for row in rows]))
         self._write_row(name, outcome.row)
 
     def write_late(self, run_id: str, attempt: int, verdicts: Sequence[Verdict]) -> None:
@@ -202,10 +202,9 @@ class Dataset:
             rows = [{"run_id": run_id, "attempt": attempt, **asdict(verdict)} for verdict in verdicts]
             content = _parquet("checks", rows)
             if not path.is_file() or path.read_bytes() != content:
-                write_atomically(path, content)
+                self.put(path, content)
         elif path.exists():
-            with storage_errors(path):
-                path.unlink()
+            self.put(path, None)
 
     def revise(self, run_id: str, attempt: int, *, status: Status, reason: str) -> None:
         """Another status for a run that had ended before. All else of its row stays as it was.
@@ -223,8 +222,16 @@ class Dataset:
         self._write_row(name, {**row, "status": status, "reason": reason})
 
     def _write_row(self, name: str, row: Mapping[str, Any]) -> None:
-        write_atomically(self.path / "runs" / name, _parquet("runs", [row]))
+        self.put(self.path / "runs" / name, _parquet("runs", [row]))
         add_to_index(self.path / "runs" / name, [row])
+
+    def put(self, path: Path, content: bytes | None) -> None:
+        """Write a file of this dataset durably; None removes it. Raises StorageError."""
+        if content is not None:
+            write_atomically(path, content)
+            return
+        with storage_errors(path):
+            path.unlink()
 
     def describe_study(self, document: Mapping[str, Any]) -> None:
         """The experiment, cards and site that the runs are of, as they were for the last sweep: `experiment.json`.
@@ -235,15 +242,11 @@ class Dataset:
         self.put_input(self.path / "experiment.json", json.dumps(document, indent=1, default=str).encode())
 
     def put_input(self, path: Path, content: bytes) -> None:
-        """An input of the engine, kept with the dataset so that a printed command can be repeated.
-
-        Raises:
-            StorageError: It could not be written.
-        """
+        """An input of the engine, kept with the dataset so that a printed command can be repeated. Raises StorageError."""
         if not path.is_file() or path.read_bytes() != content:
             with storage_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
+            self.put(path, content)
 
     def write_last(self, row: Mapping[str, Any]) -> None:
         """A row alone, when the disk is full: the room kept for it is given up first. Best effort."""
@@ -274,7 +277,7 @@ class Dataset:
         if log.is_file() and not log.is_symlink():
             self.make_folders()
             data = hidden_bytes(log.read_bytes(), secrets)
-            write_atomically(self.path / "logs" / f"{run_id}-{attempt}.log", data)
+            self.put(self.path / "logs" / f"{run_id}-{attempt}.log", data)
 
     def drop_partials(self) -> None:
         """Remove unfinished files of a killed writer; only under the lock, when no other process writes."""

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from sparkray.errors import ClusterError, DatasetError
 from sparkray.files import read_regular
 from sparkray.store import Dataset, storage_errors, write_atomically, write_together
-from sparkray.store.parquet import wrong_in
+from sparkray.store.parquet import judged
+from sparkray.store.run_index import Rows, add_to_index
 from sparkray.store.tables import TABLES
 from sparkray.units import MIB, short
 
@@ -62,9 +63,22 @@ def origin_of(dataset: Dataset) -> Origin:
 
 @dataclass(frozen=True)
 class NodeDataset(Dataset):
-    """A machine's own dataset. `earlier` are attempts at runs that the driver has, of any machine, by run id."""
+    """A machine's own dataset.
+
+    Attributes:
+        earlier: Attempts at runs that the driver has, of any machine, by run id.
+        changed: Names of files to send that were written or removed, and not offered since.
+    """
 
     earlier: dict[str, int] = field(compare=False)
+    changed: dict[str, None] = field(default_factory=dict, compare=False)
+
+    def put(self, path: Path, content: bytes | None) -> None:
+        """Likewise; takes note of it."""
+        super().put(path, content)
+        name = path.relative_to(self.path).as_posix()
+        if name.partition("/")[0] in _FOLDERS:
+            self.changed[name] = None
 
     def attempts(self, run_id: str) -> int:
         """How many attempts at a run are stored here or there."""
@@ -73,33 +87,50 @@ class NodeDataset(Dataset):
 
 @dataclass
 class Outbox:
-    """What of a machine's dataset the driver has not acknowledged."""
+    """What of a machine's dataset the driver has not acknowledged. `has_more` is whether the last parcel was not all."""
 
-    dataset: Dataset
+    dataset: NodeDataset
     known: dict[str, Stamp] = field(default_factory=dict)
     offered: dict[str, Stamp] = field(default_factory=dict)
+    has_more: bool = False
 
-    def parcel(self) -> Parcel:
-        """Files that are new or were changed, at most so many bytes of them; empty when there are none."""
-        files: dict[str, bytes | None] = {name: None for name in self.known if self._is_withdrawn(name)}
-        size = 0
-        for name in _files_of(self.dataset):
-            if name in self.known and name.partition("/")[0] in _WRITTEN_ONCE:
-                continue
-            path = os.path.join(self.dataset.path, name)  # noqa: PTH118 - of every file after every run: a `Path` takes longer
-            status = os.stat(path)  # noqa: PTH116
-            stamp = (status.st_mtime_ns, status.st_size)
-            if self.known.get(name) == stamp:
-                continue
-            if files and size + stamp[1] > _MOST_BYTES:
-                break
-            files[name], self.offered[name] = Path(path).read_bytes(), stamp
-            size += stamp[1]
+    def parcel(self, *, every: bool = True) -> Parcel:
+        """Files that are new or were changed, at most so many bytes of them; empty when there are none.
+
+        Args:
+            every: Whether all files are compared with what the driver has; else those that were written since the last
+                parcel, which takes as long after 100,000 runs as after one.
+        """
+        changed = self.dataset.changed
+        files: dict[str, bytes | None] = dict.fromkeys(filter(self._is_withdrawn, self.known if every else changed))
+        size, self.has_more = 0, False
+        for name in _files_of(self.dataset) if every else sorted(changed, key=_order):
+            stamp = self._new_stamp(name)
+            if stamp is not None:
+                if files and size + stamp[1] > _MOST_BYTES:
+                    self.has_more = True
+                    return files
+                files[name], self.offered[name] = (self.dataset.path / name).read_bytes(), stamp
+                size += stamp[1]
+            changed.pop(name, None)
+        changed.clear()
         return files
+
+    def _new_stamp(self, name: str) -> Stamp | None:
+        """When a file was changed, and its size; None where the driver has it, or it is gone."""
+        known = self.known.get(name)
+        if known is not None and name.partition("/")[0] in _WRITTEN_ONCE:
+            return None
+        try:
+            status = os.stat(os.path.join(self.dataset.path, name))  # noqa: PTH116, PTH118 - of every file: a `Path` takes longer
+        except FileNotFoundError:
+            return None
+        stamp = (status.st_mtime_ns, status.st_size)
+        return None if stamp == known else stamp
 
     def _is_withdrawn(self, name: str) -> bool:
         """Whether a re-validation removed its verdicts. A file that is gone with its run's row was cleaned away here."""
-        gone = is_late(name) and not (self.dataset.path / name).exists()
+        gone = name in self.known and is_late(name) and not (self.dataset.path / name).exists()
         return (
             gone and (self.dataset.path / "runs" / f"{PurePosixPath(name).name.removesuffix(_LATE)}.parquet").exists()
         )
@@ -132,6 +163,10 @@ class Outbox:
 def is_late(name: str) -> bool:
     """Whether a file holds verdicts of a re-validation, which alone may be withdrawn."""
     return name.startswith("checks/") and name.endswith(_LATE)
+
+
+def _order(name: str) -> tuple[int, str]:
+    return _FOLDERS.index(name.partition("/")[0]), name
 
 
 def _files_of(dataset: Dataset) -> Iterator[str]:
@@ -204,10 +239,13 @@ def receive(
     _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
     again = bool(aside)
-    for attempt, why in _bad(dataset, parcel, host).items():
+    bad, rows = _judge(dataset, parcel, host)
+    for attempt, why in bad.items():
         aside |= {name for name in parcel if _attempt_of(name) == attempt}
         notify(f"set aside what {host} sent of {attempt}, which is measured again: {why}")
     write_together(_to_write(dataset, parcel, Path(ASIDE, host), aside))
+    for name in rows.keys() - aside:
+        add_to_index(dataset.path / name, rows[name])
     if again:
         notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
     return sorted(aside)
@@ -215,13 +253,16 @@ def receive(
 
 def _to_write(dataset: Dataset, parcel: Parcel, folder: Path, aside: Collection[str]) -> Iterator[tuple[Path, bytes]]:
     """What is not there as it was sent; what was withdrawn is removed on the way."""
+    made = set[Path]()
     for name, content in parcel.items():
-        path = dataset.path / (folder / name if name in aside else Path(name))
+        path = dataset.path / (folder / name if name in aside else name)
         with storage_errors(path):
             if content is None:
                 path.unlink(missing_ok=True)
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.parent not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(path.parent)
         if not path.is_file() or path.read_bytes() != content:
             yield path, content
 
@@ -253,23 +294,30 @@ def _attempt_of(name: str) -> str:
     return file.rpartition(".")[0] if table in TABLES or table == "logs" else ""
 
 
-def _bad(dataset: Dataset, parcel: Parcel, host: str) -> dict[str, str]:
-    """Attempts of which a file is none of a dataset, and why: what comes from elsewhere is judged like what is read."""
-    found: dict[str, str] = {}
+def _judge(dataset: Dataset, parcel: Parcel, host: str) -> tuple[dict[str, str], dict[str, Rows]]:
+    """Files of tables, judged like those that are read, since they come from elsewhere.
+
+    Returns:
+        Attempts of which a file is none of a dataset, and why; and the rows of each file of runs.
+    """
+    found, rows = dict[str, str](), dict[str, Rows]()
     for name, content in parcel.items():
         table, attempt = name.partition("/")[0], _attempt_of(name)
         if table not in TABLES or content is None or attempt in found:
             continue
-        why = wrong_in(content, table, attempt.removesuffix("-late"))
-        if why is None and table == "runs":
-            why = _lost_before(dataset, parcel, f"{attempt}.parquet", host)
+        why, of_file = judged(content, table, attempt.removesuffix("-late"))
+        if table == "runs":
+            why = why or _lost_before(dataset, parcel, f"{attempt}.parquet", host)
+            rows[name] = of_file
         if why is not None:
             found[attempt] = f"{name}: {why}"
-    return found
+    return found, rows
 
 
 def _lost_before(dataset: Dataset, parcel: Parcel, file: str, host: str) -> str | None:
     """Why a row does not stand whose requests, samples or checks came in an earlier parcel and were set aside."""
+    if not (dataset.path / ASIDE / host).is_dir():
+        return None
     for table in TABLES:
         aside = dataset.path / ASIDE / host / table / file
         is_here = f"{table}/{file}" in parcel or (dataset.path / table / file).is_file()

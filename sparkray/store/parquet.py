@@ -7,6 +7,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALL = ("runs", "checks")
 """Tables that a sweep reads whole after every block. Their files are never written in place: what was read is kept."""
 _MOST_KEPT = 8192
+# A table of fewer rows takes longer to compress, to encode by a dictionary and to read again than it saves.
+_PLAIN_ROWS = 64
 _NAME = 80
 _RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
 _Rows = list[dict[str, Any]]
@@ -32,19 +36,31 @@ _Key = tuple[Path, str, tuple[str, ...] | None]
 _kept: OrderedDict[_Key, tuple[tuple[int, ...], _Rows]] = OrderedDict()
 
 
+@cache
 def schema_of(table: str) -> Any:  # noqa: ANN401 - pyarrow is untyped
     """The Arrow schema of a table, with the schema version and each column's meaning in its metadata."""
     columns = [pa.field(c.name, arrow_type(c.kind), metadata={"what": c.meaning}) for c in TABLES[table]]
     return pa.schema(columns, metadata={"sparkray.schema": SCHEMA_VERSION, "sparkray.table": table})
 
 
+@cache
+def _types(table: str) -> Mapping[str, Any]:
+    """The Arrow type of each column of a table."""
+    return {field.name: field.type for field in schema_of(table)}
+
+
 def file_of(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows of a table as a Parquet file."""
-    known = {column.name for column in TABLES[table]}
-    if unknown := {key for row in rows for key in row} - known:
+    """Rows of a table as a Parquet file, whose pages have checksums."""
+    if unknown := {key for row in rows for key in row} - _types(table).keys():
         raise ValueError(f"{table} has no columns {sorted(unknown)}: declare them in sparkray/columns/")
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(table)), sink, compression="zstd")
+    sink, is_small = pa.BufferOutputStream(), len(rows) < _PLAIN_ROWS
+    pq.write_table(
+        pa.Table.from_pylist(list(rows), schema=schema_of(table)),
+        sink,
+        compression="none" if is_small else "zstd",
+        use_dictionary=not is_small,
+        write_page_checksum=True,
+    )
     return bytes(sink.getvalue())
 
 
@@ -87,8 +103,9 @@ def _identity(path: Path) -> tuple[int, ...]:
 def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     try:
         check_regular(path)
-        there, read = _typed(pq.ParquetFile(path), table, columns)
-        rows = _rows(read)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        there = set(file.schema_arrow.names)
+        rows = _rows(_typed(file, table, [name for name in columns if name in there] if columns is not None else None))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
@@ -101,53 +118,58 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     return rows
 
 
-def _typed(file: Any, table: str, columns: list[str] | None) -> tuple[set[str], Any]:  # noqa: ANN401 - likewise
-    """The names of all columns, and those asked for in the types that the table has. Raises what PyArrow raises."""
-    there = set(file.schema_arrow.names)
-    wanted = [name for name in columns if name in there] if columns is not None else None
-    kinds = {column.name: column.kind for column in TABLES[table]}
-    read = file.read(columns=wanted, use_threads=False)
-    types = {one.name: arrow_type(kinds[one.name]) if one.name in kinds else one.type for one in read.schema}
-    schema = pa.schema([pa.field(name, kind) for name, kind in types.items()])
-    return there, read if read.schema.equals(schema) else read.cast(schema)
+def _typed(file: Any, table: str, columns: list[str] | None) -> Any:  # noqa: ANN401 - likewise
+    """These columns in the types that the table has; None: all. Raises what PyArrow raises."""
+    read, types = file.read(columns=columns, use_threads=False), _types(table)
+    if all(one.type == types.get(one.name, one.type) for one in read.schema):
+        return read
+    return read.cast(pa.schema([pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]))
 
 
-def wrong_in(content: bytes, table: str, attempt: str) -> str | None:
-    """What is wrong with a file that another machine sent, judged like one that is read; None where nothing is.
+def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]:
+    """A file that another machine sent, judged like one that is read: column by column.
 
     Args:
         content: The file.
         table: The table's name.
         attempt: Whose rows it holds: run id, a dash, the attempt's number.
+
+    Returns:
+        What is wrong with it, None where nothing is; and, of a small table, its rows without columns that are all null.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content))
-        judged = {"run_id", "attempt", *NEVER_NULL[table], *WORDS.get(table, ()), *_filled(file.metadata)}
-        there, read = _typed(file, table, sorted(judged))
+        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
+        there, filled = _columns(file)
+        wanted = {"run_id", "attempt", *NEVER_NULL[table], *WORDS.get(table, ()), *filled}
+        read = _typed(file, table, sorted(wanted & there))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        return f"it cannot be read: {reason_of(error)}"
+        return f"it cannot be read: {reason_of(error)}", []
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
-        return f"it has no column {lacking[0]}"
-    if foreign := there - {column.name for column in TABLES[table]}:
-        return f"it has a column {short(min(foreign), _NAME)} that the table has not"
-    run_ids, attempts = (read[name].unique().to_pylist() for name in ("run_id", "attempt"))
-    is_one = len(run_ids) == len(attempts) == 1 and f"{run_ids[0]}-{attempts[0]}" == attempt
-    if not is_one or (table == "runs" and len(read) != 1):
-        return f"its rows are not those of {attempt}"
+        return f"it has no column {lacking[0]}", []
+    if foreign := there - _types(table).keys():
+        return f"it has a column {short(min(foreign), _NAME)} that the table has not", []
     rows = _rows(read) if table in _SMALL else []
-    return next(filter(None, (odd_row(table, row) for row in rows)), None)
-
-
-def _filled(metadata: Any) -> set[str]:  # noqa: ANN401 - likewise
-    """Columns that have values: most of a wide table have none, and reading them takes most of the time."""
-    parts = [
-        metadata.row_group(n).column(i) for n in range(metadata.num_row_groups) for i in range(metadata.num_columns)
-    ]
-    return {
-        one.path_in_schema.partition(".")[0]
-        for one in parts
-        if not (one.is_stats_set and one.statistics.has_null_count and one.statistics.null_count == one.num_values)
+    whose = {(row["run_id"], row["attempt"]) for row in rows} or {
+        *product(*(read[name].unique().to_pylist() for name in ("run_id", "attempt")))
     }
+    if {f"{run_id}-{number}" for run_id, number in whose} != {attempt} or (table == "runs" and len(read) != 1):
+        return f"its rows are not those of {attempt}", []
+    return next(filter(None, (odd_row(table, row) for row in rows)), None), rows
+
+
+def _columns(file: Any) -> tuple[set[str], set[str]]:  # noqa: ANN401 - likewise
+    """All columns, and those that have values: most of a wide table have none, and reading them takes most of the time."""
+    there, filled = set[str](), set[str]()
+    for n in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(n)
+        for i in range(group.num_columns):
+            part = group.column(i)
+            name = part.path_in_schema.partition(".")[0]
+            there.add(name)
+            known = part.statistics
+            if known is None or not known.has_null_count or known.null_count != part.num_values:
+                filled.add(name)
+    return there or set(file.schema_arrow.names), filled
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped

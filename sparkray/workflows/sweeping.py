@@ -220,6 +220,10 @@ class Sweep:
         return outcome
 
     @cached_property
+    def _owner(self) -> str:
+        return this_process().text
+
+    @cached_property
     def _meters(self) -> Meters:
         return Meters(self.study.experiment.name)
 
@@ -240,6 +244,6 @@ class Sweep:
             "model": planned.model,
             "since": time.time(),
             "eta_s": progress.left_s,
-            "owner": this_process().text,
+            "owner": self._owner,
         }
         self.dataset.write_progress(state, self.session.host if self.blocks is not None else "")

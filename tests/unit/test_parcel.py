@@ -1,23 +1,27 @@
 """Rows of a machine of a cluster: kept until acknowledged, judged when they arrive, never counted twice."""
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import experiment, outcome, study
 
-from sparkray.cluster.handle import _as_stored
-from sparkray.cluster.runner import BenchmarkRunner
-from sparkray.errors import ClusterError
+from sparkray.cluster.handle import Runner, _as_stored
+from sparkray.cluster.runner import BenchmarkRunner, Sent
+from sparkray.errors import ClusterError, DatasetError, StorageError
 from sparkray.machine.fingerprint import Machine
 from sparkray.machine.lock import MachineLock
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.records import Verdict
 from sparkray.store import Dataset, open_dataset
-from sparkray.store.parcel import NodeDataset, Outbox, origin_of, receive, seeds_of
+from sparkray.store.parcel import NodeDataset, Outbox, Parcel, origin_of, receive, seeds_of
+from sparkray.store.parquet import judged
+from sparkray.store.run_index import INDEXED, indexed
 
 PLAN = make_plan(study(experiment=experiment(runs=3)))
 
@@ -154,6 +158,114 @@ def test_verdicts_of_a_revalidation_are_withdrawn(box: Outbox, dataset: Dataset)
     assert dataset.read("runs") == box.dataset.read("runs")
 
 
+def test_after_a_run_only_what_was_written_since_is_offered(box: Outbox, dataset: Dataset) -> None:
+    """A machine that has measured 100,000 runs does not list their files after the next one."""
+    write(box.dataset, PLAN[0], "a")
+    box.dataset.write_late(PLAN[0].run_id, 1, [Verdict("outlier", "warn", "it is slow")])
+    box.dataset.describe_study({"experiment": {}})
+    first = box.parcel(every=False)
+    assert {"runs", "requests", "samples", "checks"} == {name.partition("/")[0] for name in first}
+    assert next(reversed(first)).startswith("runs/"), "the row comes last"
+    assert box.parcel(every=False) == {}
+    box.acknowledge(list(first))
+    (box.dataset.path / "runs" / "foreign.parquet").write_bytes(b"")
+    assert box.parcel(every=False) == {}
+    assert list(box.parcel()) == ["runs/foreign.parquet"]
+    box.dataset.revise(PLAN[0].run_id, 1, status="invalid", reason="it is an outlier")
+    box.dataset.write_late(PLAN[0].run_id, 1, [])
+    name = f"{PLAN[0].run_id}-1"
+    second = box.parcel(every=False)
+    assert list(second) == [f"checks/{name}-late.parquet", f"runs/{name}.parquet"]
+    assert second[f"checks/{name}-late.parquet"] is None
+
+
+def test_what_is_too_large_for_one_parcel_comes_in_several(box: Outbox, dataset: Dataset) -> None:
+    write(box.dataset, PLAN[0], "a")
+    box.dataset.put_input(box.dataset.path / "inputs" / "weights", b"\0" * (17 << 20))
+    assert list(box.parcel(every=False)) == ["inputs/weights"]
+    assert box.has_more
+    assert next(reversed(box.parcel(every=False))).startswith("runs/")
+    assert not box.has_more
+
+
+def test_rows_that_were_judged_are_in_the_index(box: Outbox, dataset: Dataset) -> None:
+    write(box.dataset, PLAN[0], "a")
+    send(box, dataset)
+    paths = list((dataset.path / "runs").iterdir())
+    (rows,) = indexed(paths, lambda path: pytest.fail(f"{path} is read again"))
+    [whole] = box.dataset.read("runs")
+    assert rows == [{name: whole[name] for name in INDEXED}]
+
+
+class Called:
+    """A method of an actor that answers at once."""
+
+    def __init__(self, method: Callable[..., object]) -> None:
+        self.method = method
+
+    def options(self, name: str) -> "Called":
+        return self
+
+    def remote(self, *arguments: object) -> object:
+        return self.method(*arguments)
+
+
+class Direct(Runner):
+    """A handle without Ray."""
+
+    def _await(self, reference: object, *_: object, **__: object) -> object:
+        return reference
+
+
+def test_a_run_is_acknowledged_by_the_next_call_once_it_is_stored(box: Outbox, dataset: Dataset) -> None:
+    heard: list[tuple[list[str], list[str]]] = []
+    stored: list[str] = []
+
+    def run(planned: PlannedRun, earlier: int, names: list[str], refused: list[str]) -> Sent:
+        heard.append((names, refused))
+        box.acknowledge(names, refused)
+        write(box.dataset, planned, "a", attempt=earlier + 1)
+        return Sent(outcome(planned.run_id), box.parcel(every=False), [f"made {planned.block}"], box.has_more)
+
+    def parcel(names: list[str], refused: list[str]) -> object:
+        heard.append((names, refused))
+        box.acknowledge(names, refused)
+        return box.parcel()
+
+    def store(dataset: Dataset, parcel: Parcel, host: str, **options: Any) -> list[str]:
+        stored.extend(parcel)
+        return receive(dataset, parcel, host, **options)
+
+    actor = SimpleNamespace(run=Called(run), parcel=Called(parcel))
+    runner = Direct(actor, 0, "a", store=store, dataset=dataset)
+    said: list[str] = []
+    for planned in PLAN[:2]:
+        assert runner.run(planned, said.append).row["run_id"] == planned.run_id
+    assert said == [f"made {planned.block}" for planned in PLAN[:2]]
+    assert heard[0] == ([], [])
+    assert heard[1] == (stored[: len(heard[1][0])], []), "what is stored is acknowledged, and no more"
+    assert dataset.ok_run_ids() == {planned.run_id for planned in PLAN[:2]}
+    box.close()
+    assert box.dataset.path.is_dir(), "the last run is not acknowledged yet"
+    runner._collect(said.append)
+    box.close()
+    assert not box.dataset.path.exists()
+
+
+def test_what_cannot_be_stored_is_not_acknowledged(box: Outbox, dataset: Dataset) -> None:
+    def run(planned: PlannedRun, earlier: int, names: list[str], refused: list[str]) -> Sent:
+        write(box.dataset, planned, "a")
+        return Sent(outcome(planned.run_id), box.parcel(every=False), [])
+
+    def full(*_: object, **__: object) -> list[str]:
+        raise StorageError("the disk is full")
+
+    runner = Direct(SimpleNamespace(run=Called(run)), 0, "a", store=full, dataset=dataset)
+    with pytest.raises(StorageError):
+        runner.run(PLAN[0], print)
+    assert runner.pending == ([], [])
+
+
 NOWHERE = [
     "../outside",
     "dataset.json",
@@ -245,6 +357,29 @@ def test_a_damaged_file_of_another_machine_is_set_aside_with_its_attempt(
     write(box.dataset, bad, "a")
     send(box, dataset)
     assert {row["run_id"] for row in dataset.read("runs")} == {bad.run_id, good.run_id}
+
+
+@pytest.mark.parametrize("table", ["runs", "checks"])
+def test_a_flipped_bit_in_an_uncompressed_file_is_found_by_its_checksum(
+    box: Outbox, dataset: Dataset, table: str
+) -> None:
+    write(box.dataset, PLAN[0], "a", reason="as it was")
+    name = f"{table}/{PLAN[0].run_id}-1.parquet"
+    content = box.parcel()[name] or b""
+    good, bad = (b"as it was", b"as it is,") if table == "runs" else (b"pass", b"warn")
+    assert content.count(good) > 0
+    damaged = (
+        b"".join([content[:-4000].replace(good, bad), content[-4000:]])
+        if table == "runs"
+        else content.replace(good, bad)
+    )
+    why, _ = judged(damaged, table, f"{PLAN[0].run_id}-1")
+    assert why is not None
+    assert "cannot be read" in why
+    path = dataset.path / name
+    path.write_bytes(damaged)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        dataset.read(table)
 
 
 def test_an_attempt_whose_row_was_set_aside_is_made_again() -> None:
