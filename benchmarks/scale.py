@@ -1,10 +1,11 @@
 """How far one driver carries: runs of simulated machines through the real queue, threads, actors' handles and sink.
 
 Each machine is an actor of a real Ray that measures nothing: it stores made-up rows in its own dataset and sends them. All
-else is as in a sweep on a cluster (`workflows.machines`). Prints, for each size, the driver's own CPU time a run and its
-memory, sample rows that are stored a second from a run's end to its acknowledgement, and the time of queries over the whole.
+else is as in a sweep on a cluster (`workflows.machines`). Prints, for each size: the driver's own CPU time a run, over all
+and over the last tenth of the runs; its memory at the first run, in the middle and at the end; the time to open the dataset,
+now and again; the time to merge all samples into one file, and of a query over that file.
 
-    python benchmarks/scale.py [--nodes 1,4,16,64] [--runs 200,1000] [--samples 600]
+    python benchmarks/scale.py [--nodes 1,4,16,64] [--runs 200,1000] [--samples 600] [--minutes 10]
 """
 # ruff: noqa: D102, ANN401 - the methods stand in for others, which have docstrings and types
 
@@ -15,10 +16,9 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -137,17 +137,38 @@ def study_of(runs: int) -> Study:
 
 
 class Silent(Display):
-    """Counts, and says nothing. `began` is the CPU time and the time at which the first run did: machines are ready then."""
+    """Counts, and says nothing. `at` is CPU time, time and memory of the driver by runs that had ended."""
 
-    began: tuple[float, float] | None = None
+    def __init__(self, total: int, minutes: float, asked: threading.Event) -> None:
+        super().__init__(console(to_stderr=True), total, 0)
+        self.asked, self.limit_s = asked, 60 * minutes
+        self.at: dict[int, tuple[float, float, float]] = {}
+        self.every = max(1, total // 1000)
 
     def begin(self, planned: PlannedRun) -> None:
-        self.began = self.began or (time.process_time(), time.perf_counter())
+        if not self.at:  # machines are ready now
+            self.at[0] = now()
         super().begin(planned)
+
+    def end(self, planned: PlannedRun, row: Mapping[str, Any]) -> None:
+        super().end(planned, row)
+        if self.done % self.every == 0 or self.done == self.total:
+            self.at[self.done] = now()
+            if self.at[self.done][1] - self.at[0][1] > self.limit_s:
+                self.asked.set()
+
+    def near(self, share: float) -> tuple[int, tuple[float, float, float]]:
+        """What was noted nearest to a share of the runs that ended."""
+        done = min(self.at, key=lambda one: abs(one - share * max(self.at)))
+        return done, self.at[done]
 
     def say(self, line: str) -> None:
         if "left out" in line or "lost" in line:
             raise SystemExit(line)
+
+
+def now() -> tuple[float, float, float]:
+    return time.process_time(), time.perf_counter(), resident_mib()
 
 
 def resident_mib() -> float:
@@ -162,34 +183,46 @@ def timed(numbers: dict[str, float], name: str) -> Iterator[None]:
     numbers[name] = time.perf_counter() - began
 
 
-def carry(nodes: int, runs: int, samples: int, folder: Path) -> tuple[Dataset, dict[str, float]]:
+def carry(nodes: int, runs: int, samples: int, minutes: float, folder: Path) -> tuple[Dataset, dict[str, float]]:
     study = study_of(runs)
     plan = make_plan(study)
     dataset = open_dataset(folder, study.experiment.name, definition_sha256(study))
-    progress = Silent(console(to_stderr=True), len(plan), 0)
     cluster: Any = SimulatedCluster(nodes, samples)
-    session = Session(cluster, Options(), progress, threading.Event())
-    before = resident_mib()
+    asked = threading.Event()
+    progress = Silent(len(plan), minutes, asked)
+    session = Session(cluster, Options(), progress, asked)
     on_machines(Sweep(study, dataset, session, Timing(study, dataset)), plan)
-    cpu, wall = progress.began or (0.0, 0.0)
-    took, used = time.perf_counter() - wall, time.process_time() - cpu
-    if dataset.ok_run_ids() != {run.run_id for run in plan}:
-        raise SystemExit("the dataset does not equal the plan")
-    each = {"driver_ms": 1000 * used / len(plan), "wall_s": took, "more_mib": resident_mib() - before}
-    return dataset, each
+    each: dict[str, float] = {}
+    with timed(each, "ids_s"):
+        ok = dataset.ok_run_ids()
+    if (
+        not ok <= {run.run_id for run in plan}
+        or len(ok) != progress.done
+        or (not asked.is_set() and len(ok) < len(plan))
+    ):
+        raise SystemExit(
+            f"the dataset does not equal the plan: {len(ok)} ok, {progress.done} made, {len(plan)} planned"
+        )
+    (_, first), (_, middle), (tenth, before), (last, end) = map(progress.near, (0.0, 0.5, 0.9, 1.0))
+    return dataset, each | {
+        "runs": last,
+        "driver_ms": 1000 * (end[0] - first[0]) / last,
+        "last_ms": 1000 * (end[0] - before[0]) / max(1, last - tenth),
+        "per_s": last / (end[1] - first[1]),
+        "first_mib": first[2],
+        "middle_mib": middle[2],
+        "end_mib": end[2],
+    }
 
 
 def queries(dataset: Dataset) -> dict[str, float]:
     numbers: dict[str, float] = {}
+    whole = dataset.path / "cache" / "samples.parquet"
     asked: dict[str, Callable[[], object]] = {
         "first_s": lambda: open_frames(dataset.path).ok,
         "again_s": lambda: open_frames(dataset.path).ok,
-        "samples_s": lambda: (
-            pl.scan_parquet(dataset.path / "samples" / "*.parquet")
-            .group_by("run_id")
-            .agg(pl.col("mem_free_gib").min())
-            .collect()
-        ),
+        "merge_s": lambda: pl.scan_parquet(dataset.path / "samples" / "*.parquet").sink_parquet(whole),
+        "whole_s": lambda: pl.scan_parquet(whole).group_by("run_id").agg(pl.col("mem_free_gib").min()).collect(),
     }
     for name, ask in asked.items():
         with timed(numbers, name):
@@ -197,8 +230,8 @@ def queries(dataset: Dataset) -> dict[str, float]:
     return numbers
 
 
-def sink_rows_per_s(samples: int, folder: Path) -> float:
-    """Sample rows that the sink stores a second, without machines."""
+def sink_rows_per_s(samples: int, folder: Path) -> str:
+    """Sample rows that the sink stores a second, and a second of CPU time, without machines."""
     study = study_of(40)
     dataset = open_dataset(folder, "sink", definition_sha256(study))
     box = Outbox(origin_of(dataset).opened(folder / "node", {}))
@@ -208,10 +241,33 @@ def sink_rows_per_s(samples: int, folder: Path) -> float:
     while parcel := box.parcel():
         parcels.append(parcel)
         box.acknowledge(list(parcel))
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     for parcel in parcels:
         receive(dataset, parcel, "node", late=False, notify=print)
-    return len(make_plan(study)) * samples / (time.perf_counter() - began)
+    rows = len(make_plan(study)) * samples
+    a_second, of_cpu = rows / (time.perf_counter() - began), rows / (time.process_time() - cpu)
+    return f"{a_second:,.0f} sample rows/s, {of_cpu:,.0f} a second of CPU time"
+
+
+_COLUMNS = {  # as printed: heading, and digits after the point
+    "runs": ("runs", 0),
+    "driver_ms": ("driver ms/run", 2),
+    "last_ms": ("last tenth", 2),
+    "per_s": ("runs/s", 1),
+    "first_mib": ("MiB first", 0),
+    "middle_mib": ("middle", 0),
+    "end_mib": ("end", 0),
+    "ids_s": ("ids s", 2),
+    "first_s": ("open s", 2),
+    "again_s": ("again s", 2),
+    "merge_s": ("merge s", 2),
+    "whole_s": ("whole s", 2),
+}
+
+
+def line_of(nodes: int, each: Mapping[str, float]) -> str:
+    parts = (f"{each[name]:{max(7, len(head))}.{digits}f}" for name, (head, digits) in _COLUMNS.items())
+    return f"{nodes:5d}  {'  '.join(parts)}"
 
 
 def main() -> None:
@@ -219,26 +275,19 @@ def main() -> None:
     parser.add_argument("--nodes", default="1,4,16")
     parser.add_argument("--runs", default="200,1000")
     parser.add_argument("--samples", type=int, default=600, help="rows of samples a run")
+    parser.add_argument("--minutes", type=float, default=10.0, help="most for one size; fewer runs are made then")
     asked = parser.parse_args()
-    sizes = SimpleNamespace(
-        nodes=[int(n) for n in asked.nodes.split(",")], runs=[int(n) for n in asked.runs.split(",")]
-    )
     root = Path(tempfile.mkdtemp(prefix="scale-"))
     try:
-        print(
-            f"sink: {sink_rows_per_s(20 * asked.samples, root / 'sink'):,.0f} sample rows/s ({20 * asked.samples} a run)"
-        )
-        print("nodes   runs  driver ms/run  runs/s  sample rows/s  more MiB  open s  again s  samples s")
+        rows = 20 * asked.samples
+        print(f"sink: {sink_rows_per_s(rows, root / 'sink')} ({rows} a run)")
+        print("nodes", *(f"{head:>{max(7, len(head))}s}" for head, _ in _COLUMNS.values()), sep="  ")
         with connected(None, dashboard=False):
-            for runs in sizes.runs:
-                for nodes in sizes.nodes:
+            for runs in map(int, asked.runs.split(",")):
+                for nodes in map(int, asked.nodes.split(",")):
                     folder = root / f"{nodes}-{runs}"
-                    dataset, each = carry(nodes, runs, asked.samples, folder)
-                    found = queries(dataset)
-                    per_s = runs / each["wall_s"]
-                    made = f"{nodes:5d} {runs:6d} {each['driver_ms']:14.2f} {per_s:7.1f} {per_s * asked.samples:14,.0f}"
-                    read = f"{found['first_s']:7.2f} {found['again_s']:8.2f} {found['samples_s']:10.2f}"
-                    print(f"{made} {each['more_mib']:9.1f} {read}", flush=True)
+                    dataset, each = carry(nodes, runs, asked.samples, asked.minutes, folder)
+                    print(line_of(nodes, each | queries(dataset)), flush=True)
                     shutil.rmtree(folder)
     finally:
         shutil.rmtree(root, ignore_errors=True)
