@@ -84,6 +84,22 @@ def test_a_figure_has_a_title_and_a_caption(name: str, data: ReportData) -> None
     assert all(len(sentence.split()) <= 45 for sentence in re.split(r"[.;] ", caption)), caption
 
 
+@pytest.mark.parametrize("name", ["forest", "memory_parts", "raw_points", "size_overhead"])
+def test_the_layout_places_labels_where_matplotlib_would(name: str, data: ReportData) -> None:
+    figure = draw(name, data)
+    assert figure is not None
+    rendered(name, figure, ("svg",))
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.label.get_text()]
+    assert not [axis for axis in axes if axis._autolabelpos], "else every tick label is measured twice more"
+    for axis in axes:
+        placed = axis.label.get_window_extent().get_points()
+        begin = axis.axes.bbox.get_points()[0]
+        extents = [label.get_window_extent().get_points()[0] for label in axis.get_majorticklabels()]
+        across = 0 if axis.axis_name == "y" else 1
+        least = min([begin[across], *(extent[across] for extent in extents)])
+        assert placed[1][across] == pytest.approx(least - axis.labelpad, abs=2.0)
+
+
 def test_saturation_has_a_point_for_each_load_and_arm(loaded: ReportData, data: ReportData) -> None:
     [axis] = draw("saturation", loaded).axes
     lines = [line.get_xdata() for line in axis.get_lines() if len(line.get_xdata()) == 3]

@@ -72,12 +72,21 @@ def _place(
     left, bottom, right, top = inside
     width = (right - left - sum(map(sum, columns)) - _BETWEEN * (grid.ncols - 1)) / grid.ncols
     height = (top - bottom - sum(map(sum, rows)) - between * (grid.nrows - 1)) / grid.nrows
-    for axis, spot in zip(axes, spots, strict=True):
+    for axis, spot, room in zip(axes, spots, rooms, strict=True):
         across, down = spot.colspan.start, spot.rowspan.start
         x = left + sum(map(sum, columns[:across])) + columns[across][0] + across * (width + _BETWEEN)
         y = top - sum(map(sum, rows[:down])) - rows[down][1] - down * (height + between) - height
         place = (x / size[0], y / size[1], max(width, 1.0) / size[0], max(height, 1.0) / size[1])
         axis._set_position(place)  # noqa: SLF001 - `set_position` takes the panel out of the layout
+        _fix_labels(axis, room, (max(width, 1.0), max(height, 1.0)))
+
+
+def _fix_labels(axis: Any, room: tuple[float, float, float, float], size: tuple[float, float]) -> None:  # noqa: ANN401 - likewise
+    """Put title and axis labels where their room is. Else Matplotlib asks every tick label for its extent again, twice."""
+    left, _, below, _ = room
+    axis._autotitlepos = False  # noqa: SLF001 - no panel has ticks above it, which a title would have to avoid
+    axis.yaxis.set_label_coords((_label_height(axis.yaxis) - axis.yaxis.labelpad - left) / size[0], 0.5)
+    axis.xaxis.set_label_coords(0.5, (_label_height(axis.xaxis) - axis.xaxis.labelpad - below) / size[1])
 
 
 def _most(rooms: Iterable[tuple[float, ...]], sides: tuple[int, int], chosen: Sequence[bool]) -> tuple[float, float]:
