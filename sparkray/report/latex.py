@@ -27,6 +27,9 @@ _MARK = re.compile("\ue000([^\ue001]*)\ue001")
 # A word that no column is wide enough for: a digest, which may break anywhere.
 _LONG = 24
 _PLAIN = re.compile(r"[+−-]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
+# Between p, the sign behind it and its value no line breaks.
+_BEFORE_P = re.compile(r"\bp (?=\\sr\{)")
+_BEHIND_SIGN = re.compile(r"^(=|\\textless\{\}) ")
 DEFINITIONS = r"""% Written by sparkray from the data; do not edit. Behind each number stands its trace, for report --trace.
 \makeatletter
 \newcommand{\srdef}[2]{\expandafter\gdef\csname sr@#1\endcsname{#2}}
@@ -158,7 +161,8 @@ class Macros:
         if isinstance(value, Markup):
             return value
         parts = _MARK.split(str(self.printed(value)))
-        return "".join(f"\\sr{{{part}}}" if index % 2 else escape(part) for index, part in enumerate(parts))
+        written = "".join(f"\\sr{{{part}}}" if index % 2 else _words(part) for index, part in enumerate(parts))
+        return _BEFORE_P.sub("p~", written)
 
     def definitions(self) -> str:
         """`numbers.tex`."""
@@ -174,4 +178,9 @@ def body(text: str) -> str:
         return f"\\qty{{{bare}}}{{\\percent}}" if unit else f"\\num{{{bare}}}"
     if " " not in text and len(text) > _LONG:
         return r"\allowbreak ".join(escape(text[start : start + 8]) for start in range(0, len(text), 8))
-    return escape(text)
+    return _BEHIND_SIGN.sub(r"\1~", _words(text))
+
+
+def _words(text: str) -> str:
+    """Text as LaTeX prints it; a sign of per cent stays with its number."""
+    return escape(text).replace(r" \%", r"\,\%")

@@ -4,10 +4,12 @@ Every number is a macro from the data. Words are in `templates/paper/` and in th
 an author has to write is marked by comments, what has to be checked before printing by `\unchecked`.
 """
 
+import re
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from sparkray.report.style import COLUMN_IN
 from sparkray.store import write_atomically
 
 MAIN = "main.tex"
+# Characters of a listing that a column is wide enough for.
+_LINE = 52
+# Of a shell line, each with the comma or the space behind it.
+_PIECES = re.compile(r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|[^\s,'"\\])*(?:,|\s+|$)""")
 # Each table of the manuscript: the rows of the analysis without which it is left out.
 TABLES: Mapping[str, tuple[str, Mapping[str, object]]] = {
     "ratios": ("comparisons", {}),
@@ -84,7 +90,7 @@ def _sentences(text: Environment) -> dict[str, Any]:
     """What the text templates make for the manuscript."""
     answers = vars(text.get_template("text/answers.j2").module)
     return {
-        "answer": text.get_template("answer.txt.j2").render().strip().splitlines(),
+        "decided": lambda: text.get_template("answer.txt.j2").render().strip().splitlines()[0],
         "methods": points(text, "text/methods.j2"),
         "assumptions": points(text, "text/assumptions.j2"),
         "threats": points(text, "text/threats.j2"),
@@ -94,17 +100,40 @@ def _sentences(text: Environment) -> dict[str, Any]:
 
 
 def _artifact(data: ReportData) -> dict[str, Any]:
-    """What the artifact description needs: commands, and how many minutes the runs took from first to last."""
+    """What the artifact description needs: commands, and how many hours the runs took from first to last."""
     commands = launches.by_environment(data)
     ends = data.context.get("started_at"), data.context.get("ended_at")
     began, ended = (datetime.fromisoformat(end) if end else None for end in ends)
-    minutes = None if began is None or ended is None else (ended - began).total_seconds() / 60
+    hours = None if began is None or ended is None else (ended - began) / timedelta(hours=1)
     return {
-        "repeat": repeat.repeat_line(data),
-        "commands": [(what, found[0]) for what, found in commands.items()],
+        "repeat": folded(repeat.repeat_line(data)),
+        "commands": [(what, replace(found[0], line=folded(found[0].line))) for what, found in commands.items()],
         "more_commands": any(len(found) > 1 for found in commands.values()),
-        "minutes": cited(minutes, CONTEXT + "ended_at", "minutes"),
+        "hours": cited(hours, CONTEXT + "ended_at", "hours"),
     }
+
+
+def folded(script: str) -> str:
+    """Shell lines that a column has room for, broken where a shell joins them again: between words, or behind a comma.
+
+    A word in quotes stays whole. Where quotes end on another line than they begin on, every line stays.
+    """
+    pieces = [(line, [piece for piece in _PIECES.findall(line) if piece]) for line in script.splitlines()]
+    if any("".join(found) != line for line, found in pieces if not line.startswith("#")):
+        return script
+    lines: list[str] = []
+    for line, found in pieces:
+        if line.startswith("#"):
+            lines += textwrap.wrap(line, _LINE, subsequent_indent="# ", break_long_words=False, break_on_hyphens=False)
+            continue
+        begun = ""
+        for piece in found:
+            if begun and len(begun + piece.rstrip()) >= _LINE:
+                lines.append(f"{begun}\\")
+                begun = ""
+            begun += piece
+        lines.append(begun)
+    return "\n".join(lines)
 
 
 def points(made: Environment, name: str) -> list[tuple[str, ...]]:

@@ -18,7 +18,7 @@ from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, draw, rendered, words
 from sparkray.report.latex import Macros, body, cited
 from sparkray.report.page import texts
-from sparkray.report.paper import write_paper
+from sparkray.report.paper import folded, write_paper
 
 NUMERAL = re.compile(r"(?<![\w.\-/@:=])[-+−]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w/@]|\.\d|:\d|-\w)")
 """A number that stands alone: not part of a name (`Qwen2-1.5B`), a path, a time or an image's tag."""
@@ -199,6 +199,56 @@ def test_latex_takes_it_on_ten_pages_without_an_overfull_box(data: ReportData, t
     assert (paper.parent / "main.pdf").read_bytes().startswith(b"%PDF")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "docker run --rm --gpus=all --ipc=host -v /a:/b -e X=1 image@sha256:" + "0" * 64 + " --model a/b throughput",
+        "python -m sparkray.sweep validate --models " + ",".join(f"Model-{n}" for n in range(12)) + " --runs 30",
+        "sh -c 'one  two, three and many more words that stand in quotes' --and \"a $VALUE in others\" --and a\\ b",
+        "  --indented " + "word " * 20,
+    ],
+    ids=["docker", "models", "quotes", "indented"],
+)
+def test_a_folded_line_is_the_same_to_a_shell(line: str) -> None:
+    lines = folded(line).splitlines()
+    assert len(lines) > 1
+    assert all(len(one) <= 54 for one in lines if " " in one.rstrip("\\ ") and "'" not in one)
+    asked = [
+        subprocess.run(["sh", "-c", f"printf '<%s>' {one}"], capture_output=True, check=True)
+        for one in (line, folded(line))
+    ]
+    assert asked[0].stdout == asked[1].stdout
+
+
+def test_what_cannot_be_folded_stays() -> None:
+    comment = folded("# " + "it's a comment of many words " * 4).splitlines()
+    assert all(line.startswith("# ") and len(line) <= 54 for line in comment)
+    script = "echo 'a quote of many, many words that ends on\nanother line' " + "word " * 20
+    assert folded(script) == script
+    word = "echo " + '"' + "x" * 60 + '"'
+    assert folded(word).splitlines() == ["echo \\", word[5:]]
+
+
+def test_counts_are_in_words_where_they_are_nought_or_all(data: ReportData) -> None:
+    made = Macros().environment("latex", data)
+    source = "<% from 'paper/counts.tex.j2' import cases, of, outcomes, shares with context %>"
+
+    def told(call: str) -> str:
+        return made.from_string(f"{source}<< {call} >>").render()
+
+    assert told("of(0, 3, 'gap')") == "none of the 3 gaps"
+    assert told("of(3, 3, 'gap')") == "all 3 gaps"
+    assert told("of(1, 1, 'gap')") == "the one gap"
+    assert told("of(2, 3, 'gap')") == "2 of the 3 gaps"
+    some, none, every = "[(2, 'equal'), (0, 'unlike'), (1, 'open')]", "[(0, 'equal')]", "[(3, 'equal'), (0, 'open')]"
+    assert told(f"outcomes({some}, 3)") == "equal in 2 and open in 1 of 3 comparisons"
+    assert told(f"outcomes({every}, 3)") == "equal in all 3 comparisons"
+    assert told(f"outcomes({none}, 3)") == "estimated in none of the 3 comparisons"
+    assert told(f"shares({some}, 3, 'pairs')") == "2 of 3 pairs are equal and 1 open"
+    assert told(f"shares({every}, 3, 'pairs')") == "all 3 pairs are equal"
+    assert told(f"cases({some})") == "equal in 2 cases and open in 1"
+
+
 def test_a_missing_number_stops_the_compiler() -> None:
     assert "PackageError" in Macros().definitions()
 
@@ -209,7 +259,9 @@ def test_a_missing_number_stops_the_compiler() -> None:
         ("1.0042", r"\num{1.0042}"),
         ("11,716", r"\num{11716}"),
         ("-3.48 %", r"\qty{-3.48}{\percent}"),
-        ("< 0.001", r"\textless{} 0.001"),
+        ("< 0.001", r"\textless{}~0.001"),
+        ("= 0.038", r"=~0.038"),
+        ("over 99.9 %", r"over 99.9\,\%"),
         ("1.0.0", "1.0.0"),
         ("yes", "yes"),
         ("a" * 26, r"aaaaaaaa\allowbreak aaaaaaaa\allowbreak aaaaaaaa\allowbreak aa"),

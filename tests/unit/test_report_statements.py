@@ -103,7 +103,7 @@ def test_lots_are_spoken_of_only_where_they_were_drawn(analysis: Analysis) -> No
     assert "nothing is drawn by lot" in rotated["Order"]
     assert "permutation" not in rotated["Beside it"]
     assert "assume exchangeable arms" in rotated["Beside it"]
-    assert "Of 12 blocks, first came native in " in drawn["Order"]
+    assert "Of 12 blocks, the first arm was native in " in drawn["Order"]
 
 
 def test_adherence_is_reported_as_it_was_recorded(analysis: Analysis) -> None:

@@ -73,4 +73,5 @@ def _panel(axis: Axes, curves: Sequence[Curve], planned: int | None) -> None:
         axis.axvline(planned, color=INK, linewidth=0.5, linestyle=":")
     axis.set_ylim(0, 1.03)
     if curves:
-        axis.legend(loc="center right", handlelength=2.6)
+        box = axis.legend(loc="center right", handlelength=2.6, frameon=True, facecolor="white", framealpha=1.0)
+        box.get_frame().set_linewidth(0)  # hides the line of the planned pairs, not the words

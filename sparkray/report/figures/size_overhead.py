@@ -60,7 +60,7 @@ def _panel(axis: Axes, rows: Sequence[Row], environments: Sequence[str]) -> None
     axis.set_xticks([tick for tick in _TICKS if low <= tick <= high] or [min(sizes)])
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
-    axis.yaxis.set_major_locator(MaxNLocator(4))
+    axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.ticklabel_format(axis="y", useOffset=False)
 
 

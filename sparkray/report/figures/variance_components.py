@@ -10,6 +10,8 @@ from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
 
 ORDER = 100
 TABLES = ("diagnostics",)
+# Per cent; a part that is nowhere larger cannot be seen.
+_LEAST = 0.5
 _PARTS = {
     "share_between_blocks_pct": (BLUE, "", "between blocks (pairing removes it)"),
     "share_within_pct": (ORANGE, "///", "from run to run within blocks"),
@@ -26,9 +28,10 @@ def draw(data: ReportData) -> Figure | None:
         return None
     cells = cells_of(data, rows)
     figure, (axis,) = panels(COLUMN_IN, max(1.7, 0.95 + 0.17 * len(cells)))
+    parts = {name: part for name, part in _PARTS.items() if any((row[name] or 0.0) >= _LEAST for row in rows)}
     for place, key in enumerate(cells):
         row, start = of_cell(rows, key)[0], 0.0
-        for column, (colour, hatch, _) in _PARTS.items():
+        for column, (colour, hatch, _) in parts.items():
             share = row[column] or 0.0
             axis.barh(place, share, 0.75, left=start, color=colour, hatch=hatch, edgecolor="k", linewidth=0.3)
             start += share
@@ -36,5 +39,5 @@ def draw(data: ReportData) -> Figure | None:
     axis.set_xlim(0, 100)
     axis.set_xlabel("share of variance (%)")
     axis.set_title(metric_name(metric))
-    legend_above(figure, [patch(*part) for part in _PARTS.values()], columns=1, handlelength=1.8)
+    legend_above(figure, [patch(*part) for part in parts.values()], columns=1, handlelength=1.8)
     return figure

@@ -2,7 +2,6 @@
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from sparkray.report.cells import arms_of, cells_of, first_metric
 from sparkray.report.data import ReportData
@@ -12,6 +11,7 @@ from sparkray.report.style import BLUE, COLUMN_IN, ORANGE
 
 ORDER = 95
 TABLES = ("verdict_by_n",)
+_TICKS = 8
 _MARKS = {"equivalent": ("o", BLUE, BLUE), "different": ("X", ORANGE, "black"), "undecided": ("o", "white", "#777777")}
 
 
@@ -33,7 +33,8 @@ def draw(data: ReportData) -> Figure | None:
     several = len(environments) > 1
     named_rows(axis, [f"{name_of(key)}, {arm(name)}" if several else name_of(key) for key, name in labels])
     axis.set_xlabel("first pairs (number)")
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    counts = sorted({row["n"] for row in rows})
+    axis.set_xticks(counts[:: -(-len(counts) // _TICKS)])
     handles = [
         Line2D([], [], linestyle="", marker=marker, color=colour, markeredgecolor=edge, label=word)
         for word, (marker, colour, edge) in _MARKS.items()
