@@ -94,9 +94,17 @@ def _sentences(text: Environment) -> dict[str, Any]:
         "methods": points(text, "text/methods.j2"),
         "assumptions": points(text, "text/assumptions.j2"),
         "threats": points(text, "text/threats.j2"),
-        "recommendations": points(text, "text/recommendations.j2"),
+        "recommendations": _alike(points(text, "text/recommendations.j2")),
         **{name: answers[name] for name in ("titles", "silent", "reasons")},
     }
+
+
+def _alike(recommendations: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Models, environment and reason: one row for the models that have both in common."""
+    models: dict[tuple[str, ...], list[str]] = {}
+    for model, *rest in recommendations:
+        models.setdefault(tuple(rest), []).append(model)
+    return [(", ".join(names), *rest) for rest, names in models.items()]
 
 
 def _artifact(data: ReportData) -> dict[str, Any]:

@@ -163,6 +163,14 @@ def test_the_decision_framework_counts_every_comparison_once(paper: Path, data: 
         assert sum(int(values[key]) for key in keys) == len(data.rows("decisions", environment=environment))
 
 
+def test_models_with_one_recommendation_share_a_row(data: ReportData, paper: Path) -> None:
+    table = paper.read_text().partition("\\label{tab:recommendations}")[2].partition("\\end{table}")[0]
+    rows = [row.split(" & ") for row in re.findall(r"(?m)^.*\\\\(?=\\addlinespace|$)", table)[1:]]
+    named = [name for models, *_ in rows for name in models.split(", ")]
+    assert sorted(named) == sorted(row["model"] for row in data.rows("recommendations"))
+    assert len({tuple(rest) for _, *rest in rows}) == len(rows)
+
+
 def test_every_reference_is_cited_and_every_citation_has_one(paper: Path) -> None:
     text = paper.read_text()
     cited_keys = {key for group in re.findall(r"\\cite\{([^{}]*)\}", text) for key in group.split(",")}
