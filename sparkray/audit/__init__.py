@@ -70,8 +70,10 @@ def _unread(case: Case) -> Iterator[Finding]:
     speeds = [name for name in case.metrics if name == primary or name.endswith("_throughput_tok_s")]
     lacking = case.ok.filter(pl.all_horizontal(pl.col(speeds).count().over("model_name", "environment") == 0))
     if len(lacking):
-        arms = sorted(set(lacking["environment"]))
-        values = {"metric": primary, "count": len(lacking), "total": len(case.ok), "environments": arms}
+        arms, models = (sorted(set(lacking[name])) for name in ("environment", "model_name"))
+        values = {
+            "metric": primary, "count": len(lacking), "total": len(case.ok), "environments": arms, "models": models,
+        }  # fmt: skip
         yield Finding("no_metric/arm", values, "grave", labels(lacking))
 
 

@@ -37,6 +37,8 @@ _INSERT = re.compile(
 _VALUES = re.compile(r"\(((?:[^()']|'(?:[^']|'')*')*)\)")
 _BLANK = re.compile(r"\s*")
 _HEADING = re.compile(r"(?:#+\s+|(?=\*\*))\**(.+?)\**:?\s*$")
+# What stands inside cells of Markdown: HTML such as `<br>`, and links.
+_TAG, _LINK = re.compile(r"</?[a-zA-Z][^<>]*>"), re.compile(r"\[([^\]|]*)\]\([^)|]*\)")
 _BUILD = re.compile(r"build: (.+)")
 _RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
 
@@ -225,4 +227,5 @@ def _markdown(text: str) -> list[Row]:
 
 
 def _fields(line: str) -> list[str]:
-    return [cell.strip().strip("*`") for cell in line.strip().strip("|").split("|")]
+    bare = _LINK.sub(r"\1", _TAG.sub(" ", line))
+    return [cell.strip().strip("*`~ ") for cell in bare.strip().strip("|").split("|")]

@@ -133,15 +133,13 @@ class Report:
         return sum(question.judged for question in self.questions)
 
     @property
-    def coverage(self) -> str:
-        """`judged N of M questions; not judged: ... because ...`, for people."""
+    def unjudged(self) -> list[str]:
+        """Questions that could not be judged, `names because reason`, for people."""
         names: dict[str, list[str]] = {}
         for question in self.questions:
             if question.open and not question.judged:
                 names.setdefault(self._reason(question), []).append(question.name)
-        reasons = [f"{', '.join(listed)} because {reason}" for reason, listed in names.items()]
-        tail = f"; not judged: {'; '.join(reasons)}" if reasons else ""
-        return f"judged {self.judged} of {len(self.questions)} questions{tail}"
+        return [f"{', '.join(listed)} because {reason}" for reason, listed in names.items()]
 
     def _reason(self, question: Question) -> str:
         """Why a question was not judged, over all models."""
@@ -150,7 +148,7 @@ class Report:
 
     @property
     def remarks(self) -> tuple[NotJudged, ...]:
-        """What could not be judged beside the reasons of `coverage`."""
+        """What could not be judged beside the reasons of `unjudged`."""
         named = {question.open[0].code for question in self.questions if question.open and not question.judged}
         return tuple(one for one in self.not_judged if one.code not in named)
 

@@ -19,6 +19,8 @@ _TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok|jeton)", re.IGNORECASE)
 _SAMPLE = 200
 _NO_LETTERS = re.compile("[^a-z0-9\u0430-\u044f\u1100-\u11ff\u3041-\u30ff\u4e00-\u9fff]+")
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
+# The unit behind a name that says what it is of: `output_token_throughput_per_s`.
+_PER_SECOND = re.compile(r"(?<=throughput)_(tok(en)?s?_)?per_s(ec(ond)?)?$")
 _NAMED_UNIT = re.compile(r"_(ms|tok_s|req_s|gib)$")
 _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
 
@@ -28,7 +30,11 @@ def known_as(header: str, cells: Sequence[Any]) -> str | None:
     base, unit = _parts(header)
     unit = unit or _cells_unit(cells)
     dimension = unit_of(unit) if unit else None
-    ours = _aliases()["any"].get(plain(header)) or (_aliases()["any"].get(plain(base)) if unit else None)
+    ours = (
+        _aliases()["any"].get(_PER_SECOND.sub("", plain(header)))
+        or _aliases()["any"].get(plain(header))
+        or (_aliases()["any"].get(plain(base)) if unit else None)
+    )
     if ours is None and dimension is not None and dimension[0] == "rate":
         of = "rates" if _TOKENS.match(unit or "") else "requests"
         ours = _aliases()[of].get(plain(base))
@@ -72,7 +78,8 @@ def _cells_unit(cells: Sequence[Any]) -> str | None:
     texts = (cell.strip() for cell in cells[:_SAMPLE] if isinstance(cell, str))
     units = {_RATE_OF_CELL.sub("", text) for text in texts if text and not _is_word(text)}
     unit = units.pop() if len(units) == 1 else ""
-    return unit if "/" in unit or unit.casefold() == "tps" else None
+    known = unit_of(unit)
+    return unit if "/" in unit or (known is not None and known[0] == "rate") else None
 
 
 def _is_word(text: str) -> bool:

@@ -12,6 +12,9 @@ _MOST_INTEGER = 10**12
 _TIMES = (
     "%Y%m%d_%H%M%S",
     "%Y%m%d-%H%M%S",
+    "%Y-%m-%d %H:%M:%S%z",  # hours of one digit, which ISO 8601 has not
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d %H:%M",
     "%d.%m.%Y %H:%M:%S",
     "%d.%m.%Y %H:%M",
     "%m/%d/%Y %I:%M:%S %p",

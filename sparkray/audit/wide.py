@@ -54,6 +54,7 @@ def by_arm(
     groups = {rest: arms for rest, arms in groups.items() if len(arms) > 1 and _may_be_arms(rows, rest, arms)}
     if not groups:
         return None
+    groups |= _settings(rows, columns, {arm for arms in groups.values() for arm in arms})
     wide = {name for arms in groups.values() for name in arms.values()}
     derived = [name for name in columns if name not in wide and _OF_BOTH.search(name) and _numeric(rows, name)]
     theirs = {name for ours, name in mapped.items() if is_metric(ours)}
@@ -68,6 +69,16 @@ def by_arm(
         for arm in arms
     ]
     return [row for row in long if any(not values.missing(row.get(rest)) for rest in groups)], derived
+
+
+def _settings(rows: Sequence[Row], columns: Sequence[str], arms: set[str]) -> dict[str, dict[str, str]]:
+    """Columns of text that are alike but for the words of the arms: `Backend native`, `Backend docker`."""
+    groups: dict[str, dict[str, str]] = {}
+    for name in columns:
+        words = _ARM.findall(name)
+        if len(words) == 1 and _rest(name) != VALUE and not _OF_BOTH.search(name) and not _numeric(rows, name):
+            groups.setdefault(_rest(name), {})[_arm(words[0])] = name
+    return {rest: named for rest, named in groups.items() if len(named) > 1 and set(named) <= arms}
 
 
 def by_test(rows: Sequence[Row], columns: Sequence[str]) -> list[Row] | None:

@@ -12,6 +12,7 @@ import polars as pl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from sparkray import __version__
 from sparkray.audit.case import THROUGHPUT, Case, in_time_order, reference_first
@@ -143,6 +144,7 @@ def _by_run(case: Case, rows: pl.DataFrame, metric: str, finding: Finding) -> Fi
             axis.annotate(f"bound {bound:.4g}", (1, bound), va="bottom", color=VERMILLION, fontsize=7)
             axis.set_ylim(bottom=0)
         _name_axes(axis, model, metric, "run, in order of time" if ordered is not None else "row")
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     legend_above(figure, _legend(arms))
     return figure
 

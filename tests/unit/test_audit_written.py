@@ -77,6 +77,10 @@ SAME = {
     "Chinese in GBK": CHINESE.encode("gb18030"),
     "French": "Modèle;Environnement;Essai;Débit (jetons/s)\n"
     + "".join(f"m-8B;{a};{i};{v}\n".replace(".", ",") for i, (a, v) in enumerate(RUNS)),
+    "cells with markup": "| Model | Env | tok/s |\n|---|---|---|\n"
+    + "".join(f"| [m-8B](https://example.org/m) | {a} | **{v}**<br> |\n" for a, v in RUNS),
+    "units in words": "model,environment,speed\n" + "".join(f"m-8B,{a},{v} tokens per second\n" for a, v in RUNS),
+    "a unit behind the name": TABLE.replace("tok/s", "output_token_throughput_per_s"),
     "arms by their words": TABLE.replace("environment", "where it ran"),
 }
 
@@ -191,3 +195,40 @@ def test_perf_analyzer_is_read(tmp_path: Path) -> None:
     assert ok["request_throughput_req_s"].to_list() == [41.2, 80.1]
     assert ok["batch"].to_list() == [1, 2]
     assert "latency_mean_ms" not in ok.columns  # its unit is nowhere
+
+
+@pytest.mark.parametrize("unit", ["queries/s", "QPS", "samples/s", "infer/sec"])
+def test_rates_of_requests_have_many_units(tmp_path: Path, unit: str) -> None:
+    ok = results_in(tmp_path, f"model,clients,throughput ({unit})\nm-8B,1,1.2\nm-8B,2,2.2\n").ok
+    assert ok["request_throughput_req_s"].to_list() == [1.2, 2.2]
+
+
+def test_settings_of_arms_in_a_wide_table_are_compared(tmp_path: Path, command_line: Call) -> None:
+    table = "model,Backend native,Backend docker,native tok/s,docker tok/s\nm-8B,b65,b66,38.2,37.9\nm-4B,b65,b66,70.1,69.8\n"
+    found = findings(command_line("audit", str(written(tmp_path, table)), "--json"))
+    assert found == {"confounded_arms": "Backend: b65 in native, b66 in docker (4 runs of m-8B, m-4B)"}
+
+
+def test_one_run_a_model_and_arm_shows_settings_over_models(tmp_path: Path, command_line: Call) -> None:
+    rows = [("m-8B", 38.2, 37.9), ("m-4B", 70.1, 69.8), ("m-2B", 99.0, 98.1)]
+    lines = [f"{m},native,580,{n}\n{m},docker,570,{d}\n" for m, n, d in rows]
+    found = findings(
+        command_line("audit", str(written(tmp_path, "model,arm,driver,tok/s\n" + "".join(lines))), "--json")
+    )
+    assert found == {"confounded_arms": "driver: 580 in native, 570 in docker (6 runs of m-8B, m-4B, m-2B)"}
+    same = "model,arm,driver,tok/s\n" + "".join(lines).replace("570", "580")
+    assert not findings(command_line("audit", str(written(tmp_path, same)), "--json"))
+
+
+def test_hours_of_one_digit_are_times(tmp_path: Path) -> None:
+    rows = "m,native,2025-11-03 9:05:00+00:00,38.2\nm,docker,2025-11-03 9:10:00+00:00,37.9\n"
+    table = f"model,environment,timestamp,tok/s\n{rows}"
+    first, second = results_in(tmp_path, table).ok["started_s"].to_list()
+    assert second - first == 300
+
+
+def test_a_model_without_values_in_an_arm_is_named(tmp_path: Path, command_line: Call) -> None:
+    found = findings(
+        command_line("audit", str(written(tmp_path, f"{TABLE}m-32B,native,11.2\nm-32B,docker,N/A\n")), "--json")
+    )
+    assert found["no_metric"] == "1 of 10 runs that count, of m-32B in docker"

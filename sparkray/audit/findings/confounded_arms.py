@@ -29,9 +29,9 @@ _SETTINGS = ("identity", "parameter")
 
 @dataclass(frozen=True)
 class _Pair:
-    """A model's rows of two arms."""
+    """Rows of two arms: of one model, or of several models that have one run each."""
 
-    model: str
+    models: tuple[str, ...]
     reference: str
     other: str
     frame: pl.DataFrame
@@ -57,12 +57,19 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 
 def _pairs(case: Case) -> Iterator[_Pair]:
+    """Each model with several runs in two arms; of the others all that have both arms, taken together."""
+    single: dict[tuple[str, str], dict[str, pl.DataFrame]] = {}
     for (model,), frame in case.ok.group_by("model_name", maintain_order=True):
         reference, *others = reference_first(frame["environment"].unique().to_list())
         for other in others:
             both = frame.filter(pl.col("environment").is_in([reference, other]))
             if min(both["environment"].value_counts()["count"]) >= _LEAST_RUNS:
-                yield _Pair(str(model), reference, other, both)
+                yield _Pair((str(model),), reference, other, both)
+            else:
+                single.setdefault((reference, other), {})[str(model)] = both
+    for (reference, other), frames in single.items():
+        if len(frames) >= _LEAST_RUNS:
+            yield _Pair(tuple(frames), reference, other, pl.concat(frames.values()))
 
 
 def _columns(case: Case) -> Iterator[str]:
@@ -95,7 +102,9 @@ def _settings(pairs: list[_Pair], name: str) -> Iterator[dict[str, Any]]:
         few = all(0 < len(one) <= max(1, len(arm) // _LEAST_RUNS) for one, arm in zip(values, arms, strict=True))
         if few and not set(values[0]) & set(values[1]) and not _is_the_arm(pair, values):
             shown = [", ".join(_shown(value) for value in one) for one in values]
-            yield _item(pair, name, shown, sum(map(len, arms)))
+            for model in pair.models:
+                runs = pair.frame.filter(pl.col("model_name") == model)[name].count()
+                yield _item(model, pair, name, (shown, runs))
 
 
 def _are_weights(column: pl.Series) -> bool:
@@ -132,13 +141,15 @@ def _levels(case: Case, pairs: list[_Pair], name: str, tests: int) -> Iterator[d
             both = case.ok.filter(pl.col("environment").is_in([reference, other])).drop_nulls(name)
             for model in both["model_name"].unique().to_list():
                 frame = both.filter(pl.col("model_name") == model)
-                pair = _Pair(model, reference, other, frame)
-                yield _item(pair, name, [f"{mean:.4g} on average" for mean in means], len(frame))
+                pair = _Pair((model,), reference, other, frame)
+                yield _item(model, pair, name, ([f"{mean:.4g} on average" for mean in means], len(frame)))
 
 
-def _item(pair: _Pair, name: str, shown: list[str], runs: int) -> dict[str, Any]:
+def _item(model: str, pair: _Pair, name: str, values: tuple[list[str], int]) -> dict[str, Any]:
+    """What a finding shows: the column, its values in both arms, and of how many runs."""
+    shown, runs = values
     arms = {"reference": pair.reference, "other": pair.other, "first": shown[0], "second": shown[1]}
-    return {"column": name, "model": pair.model, "runs": runs, **arms}
+    return {"column": name, "model": model, "runs": runs, **arms}
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - of any column
