@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -49,6 +49,12 @@ class Cell:
     def name(self) -> str:
         """Model and environment, for a reader."""
         return f"{self.model} {self.environment}"
+
+    @property
+    def name_in_series(self) -> str:
+        """Its name, and the occasion where the rows are of several."""
+        occasion = self.frame["occasion"][0]
+        return self.name if occasion is None else f"{self.name}, occasion {occasion}"
 
     @property
     def level(self) -> str:
@@ -101,7 +107,8 @@ class Case:
     def subjects(self) -> tuple[frozenset[str], ...]:
         """Names of all cells, all models, and all models at a level: a question open for all of one is open for all."""
         models = (frozenset(self.ok[name].unique()) for name in ("model_name", "model"))
-        return frozenset(cell.name for cell in self.cells), *models
+        cells = (frozenset(cell.name for cell in self.cells), frozenset(cell.name_in_series for cell in self.series))
+        return *cells, *models
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -111,6 +118,14 @@ class Case:
             ordered = in_time_order(group)
             cells.append(Cell(str(model), str(environment), group if ordered is None else ordered, ordered is not None))
         return sorted(cells, key=lambda cell: (cell.model, _rank(cell.environment), cell.environment))
+
+    @cached_property
+    def series(self) -> list[Cell]:
+        """The cells of each occasion: runs that followed one another on one machine."""
+        split = [
+            (cell, group) for cell in self.cells for _, group in cell.frame.group_by("occasion", maintain_order=True)
+        ]
+        return [replace(cell, frame=group) for cell, group in split]
 
     def by_model(self) -> Iterator[tuple[str, pl.DataFrame]]:
         """Rows that count, a model at a time."""

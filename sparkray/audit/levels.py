@@ -1,6 +1,7 @@
-"""Differences of levels between arms: each model's own mean is subtracted, then the arms are compared. Pure."""
+"""Differences of levels between arms: the mean of each model on each occasion is subtracted. Pure."""
 
 import numpy as np
+import polars as pl
 
 from sparkray.audit.case import Case, numbers, of_arm
 from sparkray.stats.independent import welch_p
@@ -8,9 +9,9 @@ from sparkray.stats.samples import varies
 
 
 def difference(case: Case, column: str, reference: str, other: str) -> tuple[float, float]:
-    """Difference of means and Welch's p, after subtraction of each model's own mean; (0, 1) if no model has both arms."""
+    """Difference of means and Welch's p, the mean of each model and occasion subtracted; (0, 1) if none has both arms."""
     a, b = [], []
-    for _, frame in case.by_model():
+    for _, frame in compared(case, (reference, other)).group_by("model", "occasion", maintain_order=True):
         pair = [numbers(of_arm(frame, arm), column) for arm in (reference, other)]
         if all(len(values) for values in pair):
             middle = (float(pair[0].mean()) + float(pair[1].mean())) / 2
@@ -24,3 +25,9 @@ def difference(case: Case, column: str, reference: str, other: str) -> tuple[flo
     if p is None:
         p = 0.0 if min(len(first), len(second)) > 1 and not varies(first) and apart else 1.0
     return apart, p
+
+
+def compared(case: Case, arms: tuple[str, str]) -> pl.DataFrame:
+    """Rows of two arms, of the models and occasions that have both: a machine that ran one arm alone compares nothing."""
+    rows = case.ok.filter(pl.col("environment").is_in(list(arms)))
+    return rows.filter(pl.col("environment").n_unique().over("model", "occasion") == len(arms))

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-import polars as pl
-
 from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
-from sparkray.audit.levels import difference
+from sparkray.audit.levels import compared, difference
 from sparkray.audit.results import STATE
 
 _LEVEL = 0.01
@@ -33,15 +31,16 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
 def _finding(case: Case, column: str, arms: tuple[str, str], test: tuple[float, float]) -> Finding:
     is_temperature, after = column.endswith("_c"), column in ("gpu_temp_end_c", "gpu_temp_max_c")
+    both = compared(case, arms)
     values = {
         "what": STATE[column],
         "column": column,
         "unit": "°C" if is_temperature else "GiB",
         "after": after,
         "arms": arms,
-        "means": [float(numbers(of_arm(case.ok, arm), column).mean()) for arm in arms],
+        "means": [float(numbers(of_arm(both, arm), column).mean()) for arm in arms],
         "difference": test[0],
         "p": test[1],
     }
-    rows = labels(case.ok.filter(pl.col("environment").is_in(list(arms)) & pl.col(column).is_not_null()))
+    rows = labels(both.drop_nulls(column))
     return Finding("thermal_state" if is_temperature else "memory_state", values, "note" if after else "grave", rows)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from sparkray.audit.case import Case, labels, status_counts
+from sparkray.audit.case import Case, labels, rows_of, status_counts
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.records import WARMUP
 
@@ -23,7 +23,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     if len(measured) < 2:  # noqa: PLR2004 - a comparison
         yield NotJudged("arms/one", {"environment": next(iter(measured))})
     yield from _missing(case, sizes)
-    yield from _unequal(case, sizes)
+    yield from _unequal(case)
     yield from _failures(case)
     yield from _gaps(case)
 
@@ -62,13 +62,23 @@ def _refused(case: Case) -> pl.DataFrame:
     return frame.filter(pl.col("model").is_in(names.to_list()))
 
 
-def _unequal(case: Case, sizes: dict[tuple[str, str], int]) -> Iterator[Finding]:
-    if len(set(sizes.values())) > 1:
-        usual = sorted(sizes.values())[len(sizes) // 2]
-        odd = {" ".join(key): size for key, size in sizes.items() if size != usual}
-        rows = labels(case.ok.filter(pl.concat_str("model", "environment", separator=" ").is_in(list(odd))))
-        items = [{"cell": cell, "count": size} for cell, size in odd.items()]
-        yield Finding("unequal_cells", {"usual": usual, "items": items}, "note", rows)
+def _unequal(case: Case) -> Iterator[Finding]:
+    """Cells of an occasion that differ in size; another occasion may be longer."""
+    sizes = {cell.name_in_series: (cell, len(cell.frame)) for cell in case.series}
+    by_occasion: dict[int | None, list[int]] = {}
+    for cell, size in sizes.values():
+        by_occasion.setdefault(cell.frame["occasion"][0], []).append(size)
+    usual = {occasion: sorted(counts)[len(counts) // 2] for occasion, counts in by_occasion.items()}
+    odd = {name: (cell, size) for name, (cell, size) in sizes.items() if size != usual[cell.frame["occasion"][0]]}
+    if odd:
+        items = [{"cell": name, "count": size} for name, (_, size) in odd.items()]
+        rows = rows_of(cell for cell, _ in odd.values())
+        yield Finding(
+            "unequal_cells",
+            {"usual": sorted({usual[cell.frame["occasion"][0]] for cell, _ in odd.values()}), "items": items},
+            "note",
+            rows,
+        )
 
 
 def _failures(case: Case) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
-from sparkray.audit.levels import difference
+from sparkray.audit.levels import compared, difference
 from sparkray.audit.results import STATE
 
 _LEAST_RUNS = 2
@@ -133,12 +133,12 @@ def _is_the_arm(pair: _Pair, values: list[list[Any]]) -> bool:
 def _levels(case: Case, pairs: list[_Pair], name: str, tests: int) -> Iterator[dict[str, Any]]:
     """The level of a state that differs between two arms, over models."""
     for reference, other in dict.fromkeys((pair.reference, pair.other) for pair in pairs):
-        values = [numbers(of_arm(case.ok, arm), name) for arm in (reference, other)]
+        both = compared(case, (reference, other)).drop_nulls(name)
+        values = [numbers(of_arm(both, arm), name) for arm in (reference, other)]
         means = [float(one.mean()) if len(one) else 0.0 for one in values]
         apart, p = difference(case, name, reference, other)
         middle = max(abs(means[0]), abs(means[1]))
         if middle and abs(apart) >= _LEAST_SHARE * middle and p * max(1, tests) < _LEVEL:
-            both = case.ok.filter(pl.col("environment").is_in([reference, other])).drop_nulls(name)
             for model in both["model_name"].unique().to_list():
                 frame = both.filter(pl.col("model_name") == model)
                 pair = _Pair((model,), reference, other, frame)

@@ -21,14 +21,14 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     Grave where an arm was measured in one stretch, a note where arms are interleaved (there the drift is common to a pair)
     and where there is but one. Statistics of one quantity are one finding, worded by the one that shows it best.
     """
-    for cell in case.cells:
+    for cell in case.series:
         if not cell.in_time_order:
-            yield NotJudged("drift/order", {"cell": cell.name})
+            yield NotJudged("drift/order", {"cell": cell.name_in_series})
         elif len(cell.frame) < _LEAST_RUNS:
-            yield NotJudged("drift/few", {"cell": cell.name, "runs": len(cell.frame)})
+            yield NotJudged("drift/few", {"cell": cell.name_in_series, "runs": len(cell.frame)})
     gravity: Gravity = "note" if interleaved(case) else "grave"
     metrics = distinct_metrics(case)
-    varying = {metric: [cell for cell in case.cells if _usable(cell, metric)] for metric in metrics}
+    varying = {metric: [cell for cell in case.series if _usable(cell, metric)] for metric in metrics}
     yield from _trends(varying, gravity)
     yield from _autocorrelation(varying, gravity)
 
@@ -42,7 +42,7 @@ def _trends(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterator[Findin
     count = sum(map(len, varying.values()))
     moved = {metric: clear for metric, cells in varying.items() if (clear := _clear_trends(cells, metric, count))}
     for best, label, members in families({metric: min(p for _, p in pairs) for metric, pairs in moved.items()}):
-        items = [_thirds(cell.values(best)) | {"cell": cell.name, "p": p} for cell, p in moved[best]]
+        items = [_thirds(cell.values(best)) | {"cell": cell.name_in_series, "p": p} for cell, p in moved[best]]
         rows = rows_of(cell for metric in members for cell, _ in moved[metric])
         yield Finding("drift", {"metrics": label, "items": items}, gravity, rows)
 
@@ -64,7 +64,7 @@ def _autocorrelation(varying: dict[str, list[Cell]], gravity: Gravity) -> Iterat
     clear = {metric: test for metric, test in pooled.items() if test and test[1] * len(varying) < _LEVEL}
     for best, label, _ in families({metric: p for metric, (_, p) in clear.items()}):
         (lag1, p), cells = clear[best], varying[best]
-        sizes = [(cell.name, len(cell.values(best))) for cell in cells]
+        sizes = [(cell.name_in_series, len(cell.values(best))) for cell in cells]
         items = [{"cell": name, "runs": runs, "effective_n": effective_n(runs, lag1)} for name, runs in sizes]
         values = {"metrics": label, "lag1": lag1, "p": p, "cells": len(cells), "items": items}
         yield Finding("autocorrelation", values, gravity, rows_of(cells))

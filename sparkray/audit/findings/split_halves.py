@@ -27,7 +27,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     both arms went through, a test that compares whole arms is) and where there is but one, compared with nothing.
     Statistics of one quantity are one finding, worded by the one that shows it best.
     """
-    cells = [cell for cell in case.cells if cell.in_time_order and len(cell.frame) >= _LEAST_RUNS]
+    cells = [cell for cell in case.series if cell.in_time_order and len(cell.frame) >= _LEAST_RUNS]
     if not cells:
         yield NotJudged("split_halves/few", {"least": _LEAST_RUNS})
         return
@@ -37,7 +37,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     chances = {metric: chance_of([p for _, p in pairs]) for metric, pairs in tested.items() if pairs}
     odd = {metric: p for metric, p in chances.items() if p * len(metrics) < _RARE and _differing(tested[metric])}
     for best, label, members in families(odd):
-        items = [{"cell": cell.name, "p": p} for cell, p in _differing(tested[best])]
+        items = [{"cell": cell.name_in_series, "p": p} for cell, p in _differing(tested[best])]
         values = {
             "metrics": label,
             "differ": len(items),

@@ -246,7 +246,8 @@ def _apart(readings: Sequence[Reading]) -> Iterator[Table]:
         if not numbers or len(numbers) < len(blocks) or len(set(columns["environment"])) < _SEVERAL:
             yield Table(columns)
             continue
-        yield Table(_later(columns, after, index) if after else columns)
+        own = _later(columns, after, index) if after else columns
+        yield Table({**own, "occasion": [index] * len(blocks)})
         after += max(numbers) + 1
 
 
