@@ -1,5 +1,6 @@
 """Run-time estimates of a study: the median of measured attempts, ok or not, else the roofline of the model card."""
 
+import math
 from bisect import insort
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ _WHOLE = ("ok", "saturated", "timeout", "invalid")
 _COMPILE_S = 54.0
 # Gates, control probes and storage, between the end of one run and the start of the next.
 _BETWEEN_S = 1.8
+# A run may take this much longer than the median, or than the estimate; with so many measured, what they took is known.
+_MARGIN, _ENOUGH = 1.15, 3
 
 
 class Timing:
@@ -59,7 +62,15 @@ class Timing:
         )
         if not kept or (planned.model, planned.level) in self.durations:
             return 0.0
-        return len(measured(self.study)) * (self.run_s(planned) + _COMPILE_S)
+        starts = len(measured(self.study))
+        compiling = 1 if self.study.experiment.protocol.warm_start == "shared" else starts
+        return starts * self.run_s(planned) + compiling * _COMPILE_S
+
+    def at_most_s(self, planned: PlannedRun) -> float:
+        """Seconds within which a run, with what is around it, should end: those of the longest one so far, within a margin."""
+        found = self.durations.get((planned.model, planned.level), [])
+        longer_s = found[-1] - self.run_s(planned) if len(found) >= _ENOUGH else math.inf
+        return self.total_s(planned) + min(longer_s, (_MARGIN - 1) * self.run_s(planned))
 
     def total_s(self, planned: PlannedRun, cooldown: str | None = None) -> float:
         """Seconds with what is around a run, and the cooldown of the protocol or of another kind (`fixed`, `adaptive`)."""

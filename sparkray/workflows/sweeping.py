@@ -25,8 +25,8 @@ from sparkray.workflows.session import Session
 # Ids of those of some runs that are needed no more, and why, in lines.
 Unneeded = Callable[[Sequence[PlannedRun]], tuple[set[str], list[str]]]
 _REPEATED = ("invalid", "interrupted")
-# Of a run's estimated time, and the seconds around it (gates, probes, storage), with `--seconds`.
-_MARGIN, _AROUND_S = 1.15, 8.0
+# What a block that must end within `--seconds` is given besides: storing, analysing, ending.
+_AROUND_S = 8.0
 
 
 @dataclass
@@ -144,8 +144,7 @@ class Sweep:
             return True
         first = waiting[0]
         block = [run for run in waiting if (run.model, run.level, run.block) == (first.model, first.level, first.block)]
-        needed_s = sum(_MARGIN * self.timing.total_s(run) + _AROUND_S for run in block)
-        needed_s += _MARGIN * self.timing.warm_ups_s(first)
+        needed_s = sum(map(self.timing.at_most_s, block)) + self.timing.warm_ups_s(first) + _AROUND_S
         left_s = self.until - time.monotonic()
         if needed_s > left_s:
             self.session.progress.say(

@@ -253,10 +253,10 @@ def test_a_block_that_would_not_end_in_time_is_left_for_the_next_sweep(tmp_path:
     one = sequential(sequential=None, runs=3)
     short = replace(one, experiment=replace(one.experiment, runs=1))
     swept(short, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
-    # One second a run, by the first block: two runs, what is between them and around them need 22 s.
-    machine, _, said = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 15)
+    # One second a run, by the first block: two runs, what is between them and around them need 14 s.
+    machine, _, said = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 10)
     assert machine.ran == []
-    assert "time is up: the next block needs about 22 s, 15 s are left; 4 runs remain" in said
+    assert "time is up: the next block needs about 14 s, 10 s are left; 4 runs remain" in said
     machine, _, _ = swept(one, tmp_path, worlds={"Alpha": QUIET}, until=time.monotonic() + 1000)
     assert [run.block for run in machine.ran] == [1, 1, 2, 2]
 

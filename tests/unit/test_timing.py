@@ -45,6 +45,30 @@ def test_uncounted_starts_count_until_one_run_of_the_model_was_measured() -> Non
     assert Timing(study(), None).warm_ups_s(planned) == 0.0
 
 
+def test_a_shared_cache_is_compiled_into_once() -> None:
+    shared = experiment(protocol=Protocol(warm_start="shared"))
+    own, together = (replace(study(experiment=asked), engine="vllm") for asked in (experiment(), shared))
+    planned = make_plan(own)[0]
+    saved_s = Timing(own, None).warm_ups_s(planned) - Timing(together, None).warm_ups_s(planned)
+    assert saved_s == pytest.approx(54.0 * (len(own.treatments) - 1))
+
+
+def test_a_run_ends_within_the_longest_one_so_far_and_never_far_beyond_the_median() -> None:
+    asked = study()
+    planned = make_plan(asked)[0]
+    timing = Timing(asked, None)
+
+    def beyond() -> float:
+        return timing.at_most_s(planned) - timing.total_s(planned)
+
+    assert beyond() == pytest.approx(0.15 * timing.run_s(planned))  # nothing was measured
+    for duration in (50.0, 48.0, 52.0):
+        timing.learn(planned, row(status="ok", duration_s=duration))
+    assert beyond() == pytest.approx(2.0)
+    timing.learn(planned, row(status="timeout", duration_s=600.0))
+    assert beyond() == pytest.approx(0.15 * 51.0)
+
+
 def test_cooldown_comes_on_top_and_is_shorter_when_adaptive() -> None:
     asked = study(experiment=experiment(protocol=Protocol(cooldown="adaptive", cooldown_s=300.0)))
     planned = make_plan(asked)[0]
