@@ -127,6 +127,14 @@ def test_a_long_name_keeps_its_column() -> None:
     assert {line.index("-5") for line in table} == {head.index("throughput")}
 
 
+def test_names_of_environments_stay_apart_and_above_their_numbers() -> None:
+    first, head, numbers, *_ = lines(compared(environment="container_seccomp_unconfined"))
+    assert first.startswith("Container seccomp unconfined vs native: ")
+    assert head.split("  ")[-3:] == ["native", "container seccomp unconfined", "difference (95 % CI)"]
+    width = head.index("  difference")
+    assert numbers[width - 1].isdigit() and numbers[width:].startswith("  +12 %")
+
+
 def test_a_precise_interval_has_decimals_and_a_wide_one_has_none() -> None:
     (precise, *_) = lines(decided(THROUGHPUT, 0.9975, "equivalent"))
     assert "-0.25 % (-0.35 % to -0.15 %)" in precise

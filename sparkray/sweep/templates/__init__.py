@@ -41,7 +41,7 @@ def short(metric: str) -> str:
 
 def arm(environment: str) -> str:
     """An environment in a word or two."""
-    return ARMS.get(environment, environment)
+    return ARMS.get(environment, environment.replace("_", " "))
 
 
 def heading(metric: str) -> str:
