@@ -67,7 +67,7 @@ class Timing:
         return starts * self.run_s(planned) + compiling * _COMPILE_S
 
     def at_most_s(self, planned: PlannedRun) -> float:
-        """Seconds within which a run, with what is around it, should end: those of the longest one so far, within a margin."""
+        """Seconds within which a run, with what is around it, should end: as the longest one so far, within a margin."""
         found = self.durations.get((planned.model, planned.level), [])
         longer_s = found[-1] - self.run_s(planned) if len(found) >= _ENOUGH else math.inf
         return self.total_s(planned) + min(longer_s, (_MARGIN - 1) * self.run_s(planned))
