@@ -139,6 +139,7 @@ _KNOWN_FAILURES = {
     errno.ENOMEM: "End other programs, or raise the limit that this one has (`ulimit -v`)",
     errno.EAGAIN: "This user may start no more processes: end some, or raise the limit (`ulimit -u`)",
     errno.ENAMETOOLONG: "Choose a shorter name",
+    errno.ENOTDIR: "A file lies where a folder must be: remove it, or name another folder (of the cache: XDG_CACHE_HOME)",
     errno.ELOOP: "Links lead in a circle: remove one",
     errno.ESTALE: "A network file system was taken away: mount it again",
 }

@@ -54,6 +54,20 @@ def check_regular(path: Path) -> None:
     os.close(open_regular(path))
 
 
+def check_plain(folder: Path) -> None:
+    """Refuse a folder in which something is neither file nor folder: whoever writes to it could wait for ever.
+
+    Raises:
+        OSError: Something is, or the folder cannot be read. None where there is no folder.
+    """
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # a link to nothing
+                found = entry.stat()
+                if not stat.S_ISDIR(found.st_mode):
+                    _must_be_regular(Path(entry.path), found)
+
+
 def read_regular(path: Path, *, limit: int = _LIMIT_BYTES, follow: bool = True) -> bytes:
     """What a regular file holds.
 

@@ -18,6 +18,9 @@ from sparkray.units import reason_of, shorten
 
 _ALONE, _TOKEN_PATH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN_PATH"
 _ANSWER_S, _LAST_PORT, _DIGITS = 10.0, 65535, 6
+# How a client of HTTP/2 begins: the preface, and a frame of settings that holds none.
+_SETTINGS, _FRAME_HEAD = 4, 9
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
 
 
 @contextmanager
@@ -74,15 +77,13 @@ def must_answer(address: str, origin: str, *, patience_s: float = _ANSWER_S) -> 
     """Refuse an address of a cluster at which nobody listens: Ray itself would try for minutes.
 
     Args:
-        address: `auto`, or `host:port`; Ray's other form (`ray://...`) is left to Ray.
+        address: `auto`, or `host:port`.
         origin: The option or variable that it comes from.
         patience_s: How long to wait for an answer.
 
     Raises:
-        ClusterError: It is no address, or nobody answers there.
+        ClusterError: It is no address, nobody answers there, or not as Ray does.
     """
-    if address.startswith("ray://"):
-        return
     remedy = f"Check {origin}: it names the cluster's head, as in 192.168.1.10:6379, not its dashboard"
     found = _of_auto(origin) if address == "auto" else address
     host, _, port = found.rpartition(":")
@@ -90,11 +91,28 @@ def must_answer(address: str, origin: str, *, patience_s: float = _ANSWER_S) -> 
     if not host or "/" in found or not known:
         raise ClusterError(f"{origin} is {shorten(found)!r}, which is no HOST:PORT of a Ray cluster", remedy)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), patience_s).close()
+        with socket.create_connection((host.strip("[]"), int(port)), patience_s) as talk:
+            why = None if _speaks_grpc(talk, patience_s) else "what listens there is no Ray"
     except (OSError, UnicodeError) as error:
-        raise ClusterError(
-            f"no Ray cluster answers at {shorten(found)} (from {origin}): {reason_of(error)}", remedy
-        ) from None
+        why = reason_of(error)
+    if why is not None:
+        raise ClusterError(f"no Ray cluster answers at {shorten(found)} (from {origin}): {why}", remedy)
+
+
+def _speaks_grpc(talk: socket.socket, patience_s: float) -> bool:
+    """Whether somebody begins to talk as a gRPC server does, which Ray's GCS is: with a frame of HTTP/2's settings.
+
+    Raises:
+        OSError: Nothing is heard.
+    """
+    if os.environ.get("RAY_USE_TLS", "0") == "1":
+        return True  # only Ray has the certificate
+    talk.settimeout(patience_s)
+    talk.sendall(_PREFACE)
+    heard = b""
+    while len(heard) < _FRAME_HEAD and (more := talk.recv(_FRAME_HEAD - len(heard))):
+        heard += more
+    return len(heard) == _FRAME_HEAD and heard[3] == _SETTINGS
 
 
 def _of_auto(origin: str) -> str:

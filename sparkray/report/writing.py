@@ -1,5 +1,6 @@
 """A report on disk: page, figures, tables, and the manuscript when asked."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from sparkray.analysis.derived import derived
 from sparkray.analysis.derived.optimisation import optimisation
 from sparkray.analysis.latex import latex as floats
 from sparkray.errors import StorageError
+from sparkray.files import check_plain
 from sparkray.report.audited import audited
 from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, save_all
 from sparkray.report.page import answer_lines, commands, page, texts
 from sparkray.report.paper import write_paper
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 TABLE_FORMATS = ("parquet", "csv", "json", "tex")
 
 
@@ -70,6 +73,8 @@ def write_report(
     data = report_data(analysis, *against, optimised=optimised)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for place in (folder, *(folder / name for name in ("figures", "tables", "paper"))):
+            check_plain(place)
         formats = ("svg", *(("pdf",) if paper else ()), *(("png",) if png else ()))
         drawn = list(save_all(data, folder / "figures", texts(data), formats))
         index = folder / "index.html"
@@ -78,9 +83,9 @@ def write_report(
         _write_tables(data, folder / "tables")
         manuscript = write_paper(data, drawn, folder / "paper") if paper else None
     except OSError as error:
-        raise StorageError(
-            f"{folder} cannot be written: {error.strerror or error}", "Free some space, or name another: --output DIR"
-        ) from None
+        where = error.filename if error.errno == errno.EINVAL else folder  # what `check_plain` refuses
+        remedy = "Free some space, or name another" if error.errno in _FULL else "Name another"
+        raise StorageError(f"{where} cannot be written: {error.strerror or error}", f"{remedy}: --output DIR") from None
     return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(data)))
 
 

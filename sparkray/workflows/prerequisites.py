@@ -21,7 +21,7 @@ def must_fit_here(study: Study, options: Options) -> None:
     """Refuse this machine where a sweep on it cannot succeed. On a cluster's machines their runners check.
 
     Raises:
-        InputError: Docker could not mount the results folder.
+        InputError: Docker could not mount the results folder, or its name is no text.
         HostError: Docker, the image or the GPU is missing, with every reason.
         LockHeldError: Another process measures, and `--lock fail` was given.
     """
@@ -29,6 +29,11 @@ def must_fit_here(study: Study, options: Options) -> None:
     if ":" in folder and any(treatment.in_container for treatment in study.treatments):
         raise InputError(
             f"the results folder {short(folder)} has a colon, at which Docker would divide the mount",
+            "Name another: --results-dir DIR",
+        )
+    if folder.encode(errors="replace").decode() != folder:
+        raise InputError(
+            f"the results folder {short(folder)} has a name that is no UTF-8 text, which Ray cannot pass on",
             "Name another: --results-dir DIR",
         )
     if is_elsewhere(options):

@@ -32,6 +32,7 @@ from sparkray.stopping import LEFT, interruptible
 from sparkray.store import Dataset
 from sparkray.store.parcel import receive
 from sparkray.workflows.options import Options
+from sparkray.workflows.prerequisites import is_elsewhere
 
 _LOSSES = 3
 # What does not change in a dataset: for runs of any machine, and of one. An image may be built anew from the same files.
@@ -195,7 +196,8 @@ def opened(options: Options, progress: Progress, asked: threading.Event) -> Iter
 
 def _connect(connection: ExitStack, options: Options, progress: Progress) -> Cluster:
     """Raises ClusterError."""
-    progress.say(f"connecting to Ray at {options.address}" if options.address else "starting Ray")
+    where = options.address or os.environ.get("RAY_ADDRESS")
+    progress.say(f"connecting to Ray at {where}" if is_elsewhere(options) else "starting Ray")
     cluster = connection.enter_context(connected(options.address, dashboard=options.dashboard))
     if cluster.dashboard:
         hint = login_hint(cluster)

@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,6 +74,7 @@ def test_an_error_of_another_kind_stays_itself() -> None:
         ("127.0.0.1:99999999999", "no HOST:PORT of a Ray cluster"),
         ("127.0.0.1:1", "no Ray cluster answers at 127.0.0.1:1 (from RAY_ADDRESS)"),
         ("no..such..host:6379", "no Ray cluster answers"),
+        ("ray://127.0.0.1:10001", "no HOST:PORT of a Ray cluster"),
     ],
 )
 def test_an_address_at_which_nobody_answers_is_refused_at_once(address: str, said: str) -> None:
@@ -81,6 +84,27 @@ def test_an_address_at_which_nobody_answers_is_refused_at_once(address: str, sai
     assert said in refused.value.message
     assert "RAY_ADDRESS" in refused.value.remedy
     assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [(b"", "timed out"), (b"SSH-2.0-x\r\n", "no Ray"), (b"x", "no Ray"), (b"HTTP/1.1 400 Bad\r\n\r\n", "no Ray")],
+)
+def test_an_address_at_which_something_else_listens_is_refused(answer: bytes, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+
+        def serve() -> None:
+            there, _ = server.accept()
+            with there:
+                there.sendall(answer)
+                if answer:
+                    there.shutdown(socket.SHUT_WR)
+                while there.recv(1000):
+                    pass
+
+        pool.submit(serve)
+        with pytest.raises(ClusterError, match=said):
+            must_answer(f"127.0.0.1:{server.getsockname()[1]}", "RAY_ADDRESS", patience_s=1.0)
 
 
 def with_tmpdir(value: str) -> str:

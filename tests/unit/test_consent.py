@@ -150,10 +150,10 @@ def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
 def test_a_results_folder_that_docker_cannot_mount_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    folder = tmp_path / "a:b"
-    words = ["baseline", "--site", "cpu", "--yes", "--environments", "container_baseline", "--results-dir", str(folder)]
-    assert main(words) == 2
-    assert "has a colon" in capsys.readouterr().err
+    for name, why in (("a:b", "has a colon"), ("\udcff", "no UTF-8 text")):
+        words = ["baseline", "--site", "cpu", "--yes", "--environments", "container_baseline"]
+        assert main([*words, "--results-dir", str(tmp_path / name)]) == 2
+        assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("image", ["--privileged", "-", "a b", "a\nb"])

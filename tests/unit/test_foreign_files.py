@@ -176,7 +176,13 @@ def test_a_name_that_is_too_long_is_refused(capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(errno.EMFILE, "ulimit -n"), (errno.ENOSPC, "Free some"), (errno.EROFS, "written")]
+    ("number", "remedy"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOSPC, "Free some"),
+        (errno.EROFS, "written"),
+        (errno.ENOTDIR, "XDG_CACHE_HOME"),
+    ],
 )
 def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
     error = host_error_of(OSError(number, os.strerror(number), "/x"))

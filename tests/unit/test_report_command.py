@@ -1,6 +1,7 @@
 """`report` as a user meets it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_against_a_folder_that_is_no_dataset(command_line: CommandLine, results:
     ended = command_line("report", "--results-dir", str(results), "--against", str(tmp_path))
     assert ended.status == 2
     assert "is not a dataset" in ended.err
+
+
+@pytest.mark.parametrize("name", ["index.html", "figures/x.svg", "tables/runs.csv"])
+def test_a_fifo_among_what_a_report_writes_is_refused_by_name(
+    command_line: CommandLine, results: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "page" / name
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
+    ended = command_line("report", "--results-dir", str(results), "--output", str(tmp_path / "page"))
+    assert ended.status == 3
+    assert f"{path} cannot be written: it is a FIFO" in ended.err
 
 
 def test_a_folder_that_cannot_be_written(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
