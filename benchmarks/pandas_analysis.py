@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas_assumptions import checked
 from pandas_statistics import (
     ALPHA,
     BATCH,
@@ -28,11 +29,9 @@ from pandas_statistics import (
     effective_n,
     noncentral_interval,
     outlying,
-    pairs_needed,
     permutation,
     tost_power,
     two_sided_power,
-    verdict,
 )
 from scipy import optimize, special, stats
 
@@ -111,8 +110,13 @@ def protocol(a: np.ndarray, b: np.ndarray, batch: int | None) -> pd.DataFrame:
     )
 
 
-def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None], batch: int | None) -> pd.DataFrame:
-    """The primary comparison and what is robust about it: matrices (pairs, metrics) in."""
+def paired(
+    a: np.ndarray, b: np.ndarray, completed: np.ndarray, margins: list[float | None], batch: int | None
+) -> pd.DataFrame:
+    """The primary comparison and what is robust about it: matrices (pairs, metrics) in.
+
+    `completed` are the pairs' places in the order in which they were completed.
+    """
     n, logs = len(a), np.log(b) - np.log(a)
     mean, sd = logs.mean(0), logs.std(0, ddof=1)
     found: dict[str, object] = {"n": n, "ratio": np.exp(mean), "sd_log": sd}
@@ -122,16 +126,11 @@ def paired(a: np.ndarray, b: np.ndarray, margins: list[float | None], batch: int
     found["permutation_p"] = permutation(np.log(a), np.log(b), batch)
     least = optimize.brentq(lambda nc: two_sided_power(nc, n - 1) - 0.8, 0, 8)
     found["minimum_detectable"] = np.expm1(least * sd / math.sqrt(n))
-    verdicts = [
-        verdict(*row) for row in zip(*(found[k] for k in ("low", "high", "low90", "high90")), margins, strict=True)
-    ]
-    found["verdict"] = verdicts
-    found["pairs_needed"] = [
-        pairs_needed(s, m) if m and v == "undecided" else None for s, m, v in zip(sd, margins, verdicts, strict=True)
-    ]
+    checks = [checked(logs[completed, at], m, beside=True) if m else {} for at, m in enumerate(margins)]
     found["power_planned"] = [tost_power(n, s, m) if m else None for s, m in zip(sd, margins, strict=True)]
     found["p_paired"] = stats.ttest_1samp(logs, 0, axis=0).pvalue
-    return pd.DataFrame(found | without_outliers(logs) | spread(np.log(a), np.log(b)))
+    table = pd.DataFrame(found | without_outliers(logs) | spread(np.log(a), np.log(b)))
+    return pd.DataFrame(checks, index=table.index).combine_first(table)
 
 
 def over_time(logs: np.ndarray, completed: np.ndarray) -> pd.DataFrame:
@@ -193,9 +192,11 @@ def comparisons(runs: pd.DataFrame, metrics: list[str], *, every: int | None) ->
                     continue
                 begun, plain = time.process_time(), names[0] in alone
                 a, b = native.loc[blocks, names].to_numpy(float), arm.loc[blocks, names].to_numpy(float)
-                in_time = over_time(np.log(b) - np.log(a), np.argsort(ended, kind="stable"))
+                completed = np.argsort(ended, kind="stable")
+                in_time = over_time(np.log(b) - np.log(a), completed)
                 batch = None if plain else BATCH
-                tables = paired(a, b, [MARGINS.get(m) for m in names], batch), protocol(a, b, batch), in_time
+                margins = [MARGINS.get(m) for m in names]
+                tables = paired(a, b, completed, margins, batch), protocol(a, b, batch), in_time
                 parts.append(pd.concat(tables, axis=1).assign(model=model, environment=environment, metric=names))
                 kind = "plain" if plain else "together"
                 spent[f"{kind}_s"] += time.process_time() - begun
@@ -262,25 +263,18 @@ def between_and_within(table: pd.DataFrame, shares: pd.DataFrame, model: str, me
 def verdict_by_n(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for model, of_model in runs.groupby("model"):
+        ended = of_model.pivot(index="block", columns="environment", values="ended_at").sort_index()
         for metric, margin in MARGINS.items():
             table = np.log(of_model.pivot(index="block", columns="environment", values=metric)).sort_index()
             for environment in table.columns.drop(REFERENCE):
-                logs = (table[environment] - table[REFERENCE]).dropna().to_numpy()
+                logs = (table[environment] - table[REFERENCE]).dropna()
+                last = ended.loc[logs.index, [environment, REFERENCE]].max(axis=1).to_numpy()
                 for n in sorted({*range(5, len(logs), 5), len(logs)}):
-                    mean, error = logs[:n].mean(), logs[:n].std(ddof=1) / math.sqrt(n)
-                    ends = [
-                        math.exp(mean + sign * special.stdtrit(n - 1, q) * error)
-                        for q in (0.975, 0.95)
-                        for sign in (-1, 1)
-                    ]
-                    row = {
-                        "model": model,
-                        "environment": environment,
-                        "metric": metric,
-                        "n": n,
-                        "ratio": math.exp(mean),
-                    }
-                    rows.append(row | {"low": ends[0], "high": ends[1], "verdict": verdict(*ends, margin)})
+                    in_time = logs.to_numpy()[np.argsort(last[:n], kind="stable")]
+                    found = checked(in_time, margin, beside=False)
+                    head = {"model": model, "environment": environment, "metric": metric, "n": n}
+                    shown = {name: found[name] for name in ("low", "high", "verdict", "resampled")}
+                    rows.append(head | {"ratio": math.exp(in_time.mean())} | shown)
     return pd.DataFrame(rows)
 
 
