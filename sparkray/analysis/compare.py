@@ -80,10 +80,12 @@ def compared(
 def _by_ratio(
     arms: Arms, margin: float | None, interim: "Interim | None", seed: int, *, found: Checked | None
 ) -> tuple[Ratio | NotEstimable, Row, Checked | None]:
+    if found is not None and margin is not None:
+        return found.student, checked_columns(found, margin), found
     result: Ratio | NotEstimable = paired_ratio(*arms.paired) if interim is None else ratio_of(interim)
     if interim is not None or margin is None or isinstance(result, NotEstimable):
         return result, judged(result, None), None
-    found = found or checked(result, arms.logs_in_time, seed=seed)
+    found = checked(result, arms.logs_in_time, seed=seed)
     return result, checked_columns(found, margin), found
 
 

@@ -17,10 +17,10 @@ from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import crossed
 from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
-from sparkray.stats.outliers import outlying
+from sparkray.stats.outliers import outliers
 from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Vector, median
-from sparkray.stats.serial import TOO_FEW, Drift, Memory, drifts, memory
+from sparkray.stats.serial import TOO_FEW, Drift, Memory, drifts, memories
 
 _LEAST_ARMS = 2
 _ONE = "one_run"
@@ -113,15 +113,15 @@ def diagnostic_rows(frames: Frames, metrics: list[str], request_shares: Mapping[
     """
     families = [(cells, metric) for cells in _families(frames).values() for metric in metrics]
     series = [_series(frames, cell, metric) for cells, metric in families for cell in cells]
-    known = iter(zip(series, drifts(series), strict=True))
+    values_alone = [values for values, _ in series]
+    known = iter(zip(values_alone, drifts(series), memories(values_alone), outliers(values_alone), strict=True))
     rows: list[Row] = []
     for cells, metric in families:
         lost: Why = {}
         shares = _shares(frames, cells, metric, request_shares, why=lost)
         for cell in cells:
-            (values, _), trend = next(known)
-            why = dict(lost)
-            behaviour = _behaviour(values, trend, metric, why) if len(values) else _nothing(frames, cell)
+            found, why = next(known), dict(lost)
+            behaviour = _behaviour(*found, metric=metric, why=why) if len(found[0]) else _nothing(frames, cell)
             trace = provenance_id("diagnostics", *cell.columns.values(), metric)
             head = {**cell.columns, "metric": metric, "trace": trace}
             rows.append({**head, **behaviour, **shares, "why_null": as_text(why)})
@@ -149,18 +149,25 @@ def _families(frames: Frames) -> dict[tuple[str, str], list[Cell]]:
     return found
 
 
-def _behaviour(values: Vector, trend: Drift | NotEstimable, metric: str, why: Why) -> Row:
+def _behaviour(
+    values: Vector,
+    trend: Drift | NotEstimable,
+    past: Memory | NotEstimable,
+    apart: tuple[int, ...] | NotEstimable,
+    *,
+    metric: str,
+    why: Why,
+) -> Row:
     """Drift, memory of the run before, and outliers of one metric, in the order in which runs were made."""
-    past, apart = memory(values), outlying(values)
     row: Row = {"n": len(values)}
     if isinstance(trend, NotEstimable) and isinstance(past, NotEstimable) and isinstance(apart, NotEstimable):
         row["not_estimable"] = trend.reason
     row |= series_columns(trend, past, ("drift_pct_per_run", "drift_p", "lag1", "effective_n"), why)
 
-    def outliers(places: Collection[int]) -> tuple[int, bool]:
+    def counted(places: Collection[int]) -> tuple[int, bool]:
         return len(places), 0 in places and _worse(values, metric)
 
-    return row | filled(("outliers", "first_run_slow"), apart, outliers, why)
+    return row | filled(("outliers", "first_run_slow"), apart, counted, why)
 
 
 def series_columns(trend: Drift | NotEstimable, past: Memory | NotEstimable, names: Sequence[str], why: Why) -> Row:

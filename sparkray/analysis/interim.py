@@ -18,10 +18,10 @@ from sparkray.analysis.context import Margin, Protocol
 from sparkray.analysis.differences import as_ratios, scale_of
 from sparkray.analysis.frames import Cell, Frames, frames_of_rows, rank
 from sparkray.config.experiment import Experiment, Sequential
-from sparkray.plan import PlannedRun
 from sparkray.stats.differences import Difference
 
 if TYPE_CHECKING:
+    from sparkray.plan import PlannedRun
     from sparkray.stats.sequential import Interim
 
 Row = Mapping[str, Any]
@@ -116,7 +116,7 @@ class Standing:
 
 
 def standings(
-    experiment: Experiment, runs: Sequence[PlannedRun], rows: Sequence[Row], *, whole: bool = True
+    experiment: Experiment, runs: "Sequence[PlannedRun]", rows: Sequence[Row], *, whole: bool = True
 ) -> list[Standing]:
     """Every comparison of a plan's models; none when the experiment is not sequential.
 
@@ -146,7 +146,7 @@ def standings(
     return found
 
 
-def _group(run: PlannedRun) -> Group:
+def _group(run: "PlannedRun") -> Group:
     return run.model, run.level
 
 
@@ -156,7 +156,7 @@ def settled(found: Iterable[Standing]) -> set[Group]:
     return {standing.group for standing in every} - {standing.group for standing in every if not standing.interim.stop}
 
 
-def not_needed(runs: Sequence[PlannedRun], found: Iterable[Standing], stored: Collection[str]) -> set[str]:
+def not_needed(runs: "Sequence[PlannedRun]", found: Iterable[Standing], stored: Collection[str]) -> set[str]:
     """Run ids of settled models that were never tried. One that was tried and failed stays to be done."""
     over = settled(found)
     return {run.run_id for run in runs if _group(run) in over and run.run_id not in stored}

@@ -15,11 +15,11 @@ from sparkray.stats.bootstrap import ratios_of_means
 from sparkray.stats.effect import Effect, cohens
 from sparkray.stats.independent import Independent, independents
 from sparkray.stats.nested import clustered_ratio
-from sparkray.stats.outliers import with_and_without
+from sparkray.stats.outliers import WithAndWithout, with_and_without_many
 from sparkray.stats.paired import Ratio, decide
 from sparkray.stats.permutation import sign_flips
 from sparkray.stats.samples import Estimate, Vector
-from sparkray.stats.serial import Drift, drifts, memory
+from sparkray.stats.serial import Drift, Memory, drifts, memories
 from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
@@ -42,25 +42,26 @@ class Tests:
     effect: Effect | NotEstimable
     sign_flip: float | NotEstimable
     drift: Drift | NotEstimable
+    memory: Memory | NotEstimable
+    outliers: WithAndWithout | NotEstimable
 
 
 def tests_of(every: Sequence[Arms], used: Sequence[Arms], seed: int) -> list[Tests]:
     """The tests of each comparison, which take every run, and those of the pairs that are used of it."""
     arms, pairs = [(one.a, one.b) for one in every], [one.paired for one in used]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        in_time = [(b / a)[one.completed] for one, (a, b) in zip(used, pairs, strict=True)]
+        logs_in_time = [np.log(ratios) for ratios in in_time]
     found = (
         independents(arms),
         ratios_of_means(arms, seed=seed),
         cohens(arms),
         sign_flips(pairs, seed=seed),
-        drifts([(_ratios_in_time(one), None) for one in used]),
+        drifts([(ratios, None) for ratios in in_time]),
+        memories(logs_in_time),
+        with_and_without_many(pairs),
     )
     return [Tests(*one) for one in zip(*found, strict=True)]
-
-
-def _ratios_in_time(arms: Arms) -> Vector:
-    a, b = arms.paired
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((b / a)[arms.completed])
 
 
 def protocol_columns(tests: Tests, why: Why) -> Row:
@@ -99,15 +100,14 @@ def robust_columns(arms: Arms, tests: Tests, protocol: Protocol, why: Why) -> Ro
         note(why, ("verdict_without_outliers", "cluster_verdict"), "of_difference")
     return {
         **filled(("permutation_p",), tests.sign_flip, lambda p: (p,), why),
-        **_without_outliers(arms, margin, why),
-        **series_columns(tests.drift, memory(np.log(_ratios_in_time(arms))), _SERIES, why),
+        **_without_outliers(tests.outliers, margin, why),
+        **series_columns(tests.drift, tests.memory, _SERIES, why),
         **spread_columns(*arms.paired, why),
         **_clustered(arms, protocol, margin, why),
     }
 
 
-def _without_outliers(arms: Arms, margin: float | None, why: Why) -> Row:
-    both = with_and_without(*arms.paired)
+def _without_outliers(both: WithAndWithout | NotEstimable, margin: float | None, why: Why) -> Row:
     if isinstance(both, NotEstimable):
         note(why, ("outliers", *_WITHOUT), both)
         return {}

@@ -3,13 +3,14 @@
 An outlier is reported, never dropped silently: the comparison counts every pair, with the result without outliers beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, estimated, log_scale
-from sparkray.stats.samples import Values, Vector, median, paired_logs, sample
+from sparkray.stats.samples import Values, Vector, paired_logs, sample, together
 
 BOUND = 3.5
 _LEAST = 5
@@ -49,24 +50,50 @@ def modified_z(values: Values, scale: float | None = None) -> Vector | NotEstima
     Returns:
         Shape (n,), without unit; all 0 where all values are alike.
     """
-    checked = sample(values, _LEAST)
-    if isinstance(checked, NotEstimable):
-        return checked
-    away = checked - median(checked)
-    rounding = 4 * np.finfo(np.float64).eps * (float(np.abs(checked).max()) if scale is None else scale)
+    return modified_zs([values], [scale])[0]
+
+
+def modified_zs(samples: Sequence[Values], scales: Sequence[float | None] | None = None) -> list[Vector | NotEstimable]:
+    """`modified_z` of many samples at once."""
+
+    def checked(values: Values, scale: float | None) -> tuple[Vector, Vector] | NotEstimable:
+        vector = sample(values, _LEAST)
+        if isinstance(vector, NotEstimable):
+            return vector
+        return vector, np.array([float(np.max(np.abs(vector))) if scale is None else scale])
+
+    sizes = scales or [None] * len(samples)
+    return together([checked(*one) for one in zip(samples, sizes, strict=True)], _scores)
+
+
+def _scores(rows: Vector, scales: Vector) -> list[Vector]:
+    away = rows - _medians(rows)
     distance = np.abs(away)
-    mad, mean_deviation = median(distance), float(distance.mean())
-    if mad > rounding:
-        return np.asarray(_MAD_OF_NORMAL * away / mad)
-    if mean_deviation > rounding:
-        return np.asarray(_MEAN_DEVIATION_OF_NORMAL * away / mean_deviation)
-    return np.zeros(len(checked))
+    mad, deviation = _medians(distance), np.mean(distance, axis=1, keepdims=True)
+    rounding = 4 * np.finfo(np.float64).eps * scales
+    by_mad, by_deviation = mad > rounding, deviation > rounding
+    of_deviation = np.where(
+        by_deviation, _MEAN_DEVIATION_OF_NORMAL * away / np.where(by_deviation, deviation, 1.0), 0.0
+    )
+    return list(np.where(by_mad, _MAD_OF_NORMAL * away / np.where(by_mad, mad, 1.0), of_deviation))
+
+
+def _medians(rows: Vector) -> Vector:
+    """The median of each row, shape (rows, 1)."""
+    ordered, last = np.sort(rows, axis=1), rows.shape[1] - 1
+    low, high = ordered[:, last // 2, None], ordered[:, (last + 1) // 2, None]
+    return np.asarray(high - (high - low) * 0.5 if last % 2 else low)
 
 
 def outlying(values: Values, bound: float = BOUND) -> tuple[int, ...] | NotEstimable:
     """The places of the values whose modified z is beyond the bound."""
-    scores = modified_z(values)
-    return scores if isinstance(scores, NotEstimable) else _beyond(scores, bound)
+    return outliers([values], bound)[0]
+
+
+def outliers(samples: Sequence[Values], bound: float = BOUND) -> list[tuple[int, ...] | NotEstimable]:
+    """`outlying` of many samples at once."""
+    scores = modified_zs(samples)
+    return [one if isinstance(one, NotEstimable) else _beyond(one, bound) for one in scores]
 
 
 def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWithout | NotEstimable:
@@ -79,11 +106,28 @@ def with_and_without(a: Values, b: Values, bound: float = BOUND) -> WithAndWitho
         b: Values of the other arm in the same blocks.
         bound: In modified z.
     """
-    logs = paired_logs(a, b, _LEAST)
-    if isinstance(logs, NotEstimable):
-        return logs
-    values = np.concatenate([a, b])
-    every, scores = estimated(logs, values), modified_z(logs, log_scale(values))
+    return with_and_without_many([(a, b)], bound)[0]
+
+
+def with_and_without_many(
+    pairs: Sequence[tuple[Values, Values]], bound: float = BOUND
+) -> list[WithAndWithout | NotEstimable]:
+    """`with_and_without` of many comparisons at once."""
+    every = [paired_logs(a, b, _LEAST) for a, b in pairs]
+    known = [place for place, logs in enumerate(every) if not isinstance(logs, NotEstimable)]
+    values = {place: np.concatenate(pairs[place]) for place in known}
+    scores = modified_zs([every[place] for place in known], [log_scale(values[place]) for place in known])  # type: ignore[misc]
+    found = dict(zip(known, scores, strict=True))
+    return [
+        logs if isinstance(logs, NotEstimable) else _with_and_without(logs, values[place], found[place], bound)
+        for place, logs in enumerate(every)
+    ]
+
+
+def _with_and_without(
+    logs: Vector, values: Vector, scores: Vector | NotEstimable, bound: float
+) -> WithAndWithout | NotEstimable:
+    every = estimated(logs, values)
     if isinstance(every, NotEstimable):
         return every
     if isinstance(scores, NotEstimable):

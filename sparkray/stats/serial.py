@@ -66,15 +66,26 @@ def memory(values: Values) -> Memory | NotEstimable:
     Args:
         values: In the order in which they were measured, at least 5, not all alike.
     """
-    checked = sample(values, _LEAST_LAG)
-    if isinstance(checked, NotEstimable):
-        return checked
-    if alike(checked):
-        return NotEstimable("all_alike")
-    centred = checked - checked.mean()
-    centred = centred / np.abs(centred).max()
-    lag1 = float(centred[:-1] @ centred[1:] / (centred @ centred))
-    return Memory(len(checked), lag1, effective_n(len(checked), lag1) if len(checked) >= LEAST_WORTH else None)
+    return memories([values])[0]
+
+
+def memories(series: Sequence[Values]) -> list[Memory | NotEstimable]:
+    """`memory` of many series at once."""
+
+    def checked(values: Values) -> tuple[Vector] | NotEstimable:
+        vector = sample(values, _LEAST_LAG)
+        if isinstance(vector, NotEstimable):
+            return vector
+        return NotEstimable("all_alike") if alike(vector) else (vector,)
+
+    return together([checked(values) for values in series], _memories)
+
+
+def _memories(rows: Vector) -> list[Memory]:
+    n, centred = rows.shape[1], rows - np.mean(rows, axis=1, keepdims=True)
+    centred = centred / np.max(np.abs(centred), axis=1, keepdims=True)
+    lag1 = np.sum(centred[:, :-1] * centred[:, 1:], axis=1) / np.sum(centred * centred, axis=1)
+    return [Memory(n, r, effective_n(n, r) if n >= LEAST_WORTH else None) for r in lag1.tolist()]
 
 
 def effective_n(n: int, lag1: float) -> float:
