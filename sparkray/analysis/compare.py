@@ -92,7 +92,7 @@ def _by_ratio(
 def comparison_rows(frames: Frames, every: Sequence[Arms], protocol: Protocol, interim: InterimAnalyses) -> list[Row]:
     """`comparisons`, p-values adjusted within their families."""
     used = [arms if (last := interim.last(arms)) is None else arms.used(last) for arms in every]
-    tests = tests_of(every, used, protocol.seed)
+    tests = tests_of(every, used, protocol)
     fixed = {place: arms for place, arms in enumerate(every) if interim.last(arms) is None}
     margins = [protocol.margins_of(arms.metric) for arms in fixed.values()]
     asked = [(arms, margin, scale_of(arms, margin)) for arms, margin in zip(fixed.values(), margins, strict=True)]

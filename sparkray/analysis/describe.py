@@ -16,7 +16,7 @@ from sparkray.analysis.schema import MEMORY_PARTS
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import crossed
-from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summary
+from sparkray.stats.descriptive import Summary, least_for_ends, mean_interval, summaries
 from sparkray.stats.outliers import outliers
 from sparkray.stats.reasons import coded
 from sparkray.stats.samples import Estimate, Vector, median
@@ -43,20 +43,25 @@ def why_none(frames: Frames, cell: Cell) -> NotEstimable:
     return NotEstimable.of("no_ok_run", statuses=listed or "none was made")
 
 
-def description_row(frames: Frames, cell: Cell, metric: str) -> Row:
-    """A row of `descriptive`."""
+def description_rows(frames: Frames, metrics: Sequence[str]) -> list[Row]:
+    """`descriptive` of every cell and metric."""
+    places = [(cell, metric) for cell in frames.cells for metric in metrics]
+    values = [frames.runs_of(cell).of(metric) for cell, metric in places]
+    every = zip(places, values, summaries(values), strict=True)
+    return [_description(frames, *place, len(one), found) for place, one, found in every]
+
+
+def _description(frames: Frames, cell: Cell, metric: str, n: int, found: Summary | NotEstimable) -> Row:
     head: Row = {
         **cell.columns,
         "metric": metric,
         "trace": provenance_id("descriptive", *cell.columns.values(), metric),
     }
     head["power_checked"] = power_checked(frames, (cell,), metric)
-    values = frames.runs_of(cell).of(metric)
-    if not len(values):
+    if not n:
         return {**head, **_nothing(frames, cell)}
-    found = summary(values)
     if isinstance(found, NotEstimable):
-        return {**head, "n": len(values), "not_estimable": found.reason}
+        return {**head, "n": n, "not_estimable": found.reason}
     row = dict(head)
     for name, value in vars(found).items():
         if isinstance(value, Estimate):

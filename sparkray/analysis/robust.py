@@ -14,7 +14,7 @@ from sparkray.stats import NotEstimable
 from sparkray.stats.bootstrap import ratios_of_means
 from sparkray.stats.effect import Effect, cohens
 from sparkray.stats.independent import Independent, independents
-from sparkray.stats.nested import clustered_ratio
+from sparkray.stats.nested import ClusteredRatio, clustered_ratios
 from sparkray.stats.outliers import WithAndWithout, with_and_without_many
 from sparkray.stats.paired import Ratio, decide
 from sparkray.stats.permutation import sign_flips
@@ -44,10 +44,15 @@ class Tests:
     drift: Drift | NotEstimable
     memory: Memory | NotEstimable
     outliers: WithAndWithout | NotEstimable
+    nested: ClusteredRatio | NotEstimable | None
 
 
-def tests_of(every: Sequence[Arms], used: Sequence[Arms], seed: int) -> list[Tests]:
+def tests_of(every: Sequence[Arms], used: Sequence[Arms], protocol: Protocol) -> list[Tests]:
     """The tests of each comparison, which take every run, and those of the pairs that are used of it."""
+    seed = protocol.seed
+    primary = {place: one for place, one in enumerate(used) if one.metric in protocol.primary}
+    nested = clustered_ratios([(*one.paired, one.clusters) for one in primary.values()], seed=seed)
+    of_clusters = dict(zip(primary, nested, strict=True))
     arms, pairs = [(one.a, one.b) for one in every], [one.paired for one in used]
     with np.errstate(divide="ignore", invalid="ignore"):
         in_time = [(b / a)[one.completed] for one, (a, b) in zip(used, pairs, strict=True)]
@@ -60,6 +65,7 @@ def tests_of(every: Sequence[Arms], used: Sequence[Arms], seed: int) -> list[Tes
         drifts([(ratios, None) for ratios in in_time]),
         memories(logs_in_time),
         with_and_without_many(pairs),
+        [of_clusters.get(place) for place in range(len(used))],
     )
     return [Tests(*one) for one in zip(*found, strict=True)]
 
@@ -103,7 +109,7 @@ def robust_columns(arms: Arms, tests: Tests, protocol: Protocol, why: Why) -> Ro
         **_without_outliers(tests.outliers, margin, why),
         **series_columns(tests.drift, tests.memory, _SERIES, why),
         **spread_columns(*arms.paired, why),
-        **_clustered(arms, protocol, margin, why),
+        **_clustered(arms, tests.nested, margin, why),
     }
 
 
@@ -124,12 +130,11 @@ def _three(estimate: Estimate) -> tuple[float | None, ...]:
     return (estimate.value, estimate.low, estimate.high)
 
 
-def _clustered(arms: Arms, protocol: Protocol, margin: float | None, why: Why) -> Row:
+def _clustered(arms: Arms, nested: ClusteredRatio | NotEstimable | None, margin: float | None, why: Why) -> Row:
     """Over machines or days, where pairs nest in several; of the primary metrics alone, since bootstraps take time."""
     row: Row = {"clusters": len(set(arms.clusters))}
-    if arms.metric not in protocol.primary:
+    if nested is None:
         return row
-    nested = clustered_ratio(*arms.paired, arms.clusters, seed=protocol.seed)
     if isinstance(nested, NotEstimable):
         note(why, (*_CLUSTER, *_CLUSTER_BOOTSTRAP, *_INTERCEPT), nested)
         return row

@@ -13,7 +13,7 @@ from sparkray.analysis.by_model import contrast_rows, power_rows, size_rows
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import DEFAULT_SEED, Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.decisions import decision_rows, recommendation_rows, study_rows
-from sparkray.analysis.describe import description_row, diagnostic_rows, memory_rows
+from sparkray.analysis.describe import description_rows, diagnostic_rows, memory_rows
 from sparkray.analysis.frames import Cell, Frames, metrics_with_data, open_frames
 from sparkray.analysis.gap import gap_rows
 from sparkray.analysis.interim import InterimAnalyses
@@ -95,7 +95,7 @@ def _rows(frames: Frames, protocol: Protocol, metrics: list[str]) -> dict[str, l
         comparisons = comparison_rows(frames, compared, protocol, interim)
         cards = Cards(frames.document.get("cards", []))
         rows = {
-            "descriptive": [description_row(frames, cell, metric) for cell in frames.cells for metric in metrics],
+            "descriptive": description_rows(frames, metrics),
             "comparisons": comparisons,
             "verdict_by_n": verdict_rows(compared, protocol, interim),
             "power_curve": power_rows(comparisons, protocol),

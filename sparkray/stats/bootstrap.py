@@ -185,9 +185,15 @@ def bca(
     Returns:
         The estimate, or that the resamples all lie on one side of the observed value, where the bias has no measure.
     """
-    rows = [each[None, :] for each in jackknifed]
-    bounds = _bounds(distribution[None, :], np.array([observed]), rows, level=level)
-    return _between(distribution, observed, bounds[:, 0])
+    return bcas(distribution[None, :], np.array([observed]), [each[None, :] for each in jackknifed], level=level)[0]
+
+
+def bcas(
+    distributions: Vector, observed: Vector, jackknifed: Sequence[Vector], *, level: float = 0.95
+) -> list[Estimate | NotEstimable]:
+    """`bca` of many samples at once, a row each."""
+    bounds = _bounds(distributions, observed, jackknifed, level=level)
+    return [_between(*one) for one in zip(distributions, observed.tolist(), bounds.T, strict=True)]
 
 
 def _bounds(distribution: Vector, observed: Vector, jackknifed: Sequence[Vector], *, level: float) -> Vector:

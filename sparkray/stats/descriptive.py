@@ -1,13 +1,24 @@
 """Descriptive statistics of a sample: location, spread and tails, each with its interval."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from sparkray.stats import NotEstimable, special
-from sparkray.stats.samples import Estimate, Values, Vector, exponential, of_ordered, sample, sd_of, t_interval
+from sparkray.stats.samples import (
+    Estimate,
+    Values,
+    Vector,
+    critical_t,
+    exponential,
+    sample,
+    sd_of,
+    t_interval,
+    together,
+)
 
 
 @dataclass(frozen=True)
@@ -80,25 +91,59 @@ def summary(values: Values, level: float = 0.95) -> Summary | NotEstimable:
     Returns:
         The summary, or why there is none (no value, one that is not finite).
     """
-    checked = sample(values)
-    if isinstance(checked, NotEstimable):
-        return checked
-    n, ordered, known = len(checked), np.sort(checked), describe(checked)
-    return Summary(
-        n=n,
-        mean=mean_interval(checked, level),
-        median=_quantile(ordered, 0.5, level),
-        sd=known.sd,
-        min=float(ordered[0]),
-        max=float(ordered[-1]),
-        q1=of_ordered(ordered, 0.25),
-        q3=of_ordered(ordered, 0.75),
-        cv_pct=known.cv_pct,
-        p5=_quantile(ordered, 0.05, level),
-        p95=_quantile(ordered, 0.95, level),
-        p99=_quantile(ordered, 0.99, level),
-        geometric_mean=geometric_mean(checked, level),
-    )
+    return summaries([values], level)[0]
+
+
+def summaries(samples: Sequence[Values], level: float = 0.95) -> list[Summary | NotEstimable]:
+    """`summary` of many samples at once."""
+
+    def checked(values: Values) -> tuple[Vector] | NotEstimable:
+        vector = sample(values)
+        return vector if isinstance(vector, NotEstimable) else (vector,)
+
+    return together([checked(values) for values in samples], partial(_summaries, level=level))
+
+
+def _summaries(rows: Vector, *, level: float) -> list[Summary]:
+    n, ordered = rows.shape[1], np.sort(rows, axis=1)
+    positive = ordered[:, 0] > 0
+    geometric: list[Estimate | NotEstimable] = [NotEstimable("no_logarithm")] * len(rows)
+    of_logs = zip(*_mean_intervals(np.log(rows[positive]), level), strict=True)
+    for place, (found, _) in zip(np.flatnonzero(positive).tolist(), of_logs, strict=True):
+        geometric[place] = exponential(found)
+    means, sds = _mean_intervals(rows, level)
+    median, p5, p95, p99 = (_quantiles(ordered, q, level) for q in (0.5, 0.05, 0.95, 0.99))
+    q1, q3 = (_at(ordered, q).tolist() for q in (0.25, 0.75))
+    ends = ordered[:, 0].tolist(), ordered[:, -1].tolist()
+    return [
+        Summary(
+            n=n,
+            mean=means[row],
+            median=median[row],
+            sd=sd,
+            min=ends[0][row],
+            max=ends[1][row],
+            q1=q1[row],
+            q3=q3[row],
+            cv_pct=abs(sd / means[row].value) * 100 if sd is not None and means[row].value else None,
+            p5=p5[row],
+            p95=p95[row],
+            p99=p99[row],
+            geometric_mean=geometric[row],
+        )
+        for row, sd in enumerate(sds)
+    ]
+
+
+def _mean_intervals(rows: Vector, level: float) -> tuple[list[Estimate], list[float | None]]:
+    """The mean of each row with Student's t interval, and its standard deviation; both without these for one value."""
+    n, means = rows.shape[1], np.mean(rows, axis=1)
+    if n == 1:
+        return [Estimate(mean, None, None) for mean in means.tolist()], [None] * len(rows)
+    sds = np.sqrt(np.sum((rows - means[:, None]) ** 2, axis=1) / (n - 1))
+    half = critical_t(n - 1, level) * (sds / math.sqrt(n))
+    every = zip(means.tolist(), (means - half).tolist(), (means + half).tolist(), strict=True)
+    return [Estimate(*one) for one in every], sds.tolist()
 
 
 def mean_interval(values: Vector, level: float = 0.95) -> Estimate:
@@ -141,14 +186,22 @@ def least_for_ends(q: float, level: float = 0.95) -> tuple[int, int]:
     return math.ceil(tail / math.log1p(-q)), math.ceil(tail / math.log(q))
 
 
-def _quantile(ordered: Vector, q: float, level: float) -> Estimate:
-    """A quantile with its order-statistic interval, which assumes no distribution.
+def _quantiles(ordered: Vector, q: float, level: float) -> list[Estimate]:
+    """A quantile of each row, in ascending order, with its order-statistic interval, which assumes no distribution.
 
     The quantile itself is NumPy's (linear, type 7 of Hyndman and Fan 1996). An end that needs a larger sample is None.
     """
-    lower, upper = interval_ranks(len(ordered), q, level)
-    return Estimate(
-        of_ordered(ordered, q),
-        None if lower is None else float(ordered[lower - 1]),
-        None if upper is None else float(ordered[upper - 1]),
+    none: list[float | None] = [None] * len(ordered)
+    low, high = (
+        none if rank is None else ordered[:, rank - 1].tolist() for rank in interval_ranks(ordered.shape[1], q, level)
     )
+    return [Estimate(*one) for one in zip(_at(ordered, q).tolist(), low, high, strict=True)]
+
+
+def _at(ordered: Vector, q: float) -> Vector:
+    """`of_ordered` of each row."""
+    place, last = q * (ordered.shape[1] - 1), ordered.shape[1] - 1
+    below = min(int(place), last)
+    low, high, share = ordered[:, below], ordered[:, min(below + 1, last)], place - below
+    between = low + (high - low) * share if share < 0.5 else high - (high - low) * (1 - share)  # noqa: PLR2004 - a half
+    return np.asarray(between)

@@ -6,19 +6,22 @@ suggests. What may be generalised over is the cluster: its mean log ratio is one
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sparkray.stats import NotEstimable
-from sparkray.stats.bootstrap import RESAMPLES, bca, resampled_means
+from sparkray.stats.bootstrap import RESAMPLES, bcas, resampled_means
 from sparkray.stats.paired import Ratio, estimated
 from sparkray.stats.regression import pooled
-from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, paired_logs, too_few
+from sparkray.stats.samples import Estimate, Values, Vector, alike, exponential, paired_logs, together, too_few
 
 _LEAST_CLUSTERS = 2
 # With fewer clusters a bootstrap of them has too few distinct resamples, and a variance between them too few values.
 LEAST_RESAMPLED = 5
+# Comparisons whose resamples are in memory together.
+_AT_ONCE = 50
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,34 @@ def clustered_ratio(
         seed: Of the bootstrap.
         resamples: Of the bootstrap.
     """
+    return clustered_ratios([(a, b, clusters)], seed=seed, resamples=resamples)[0]
+
+
+def clustered_ratios(
+    every: Sequence[tuple[Values, Values, Sequence[object]]], *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[ClusteredRatio | NotEstimable]:
+    """`clustered_ratio` of many comparisons at once."""
+    nested = [_nested(*one) for one in every]
+    drawn = [one if isinstance(one, NotEstimable) else _to_resample(one) for one in nested]
+    bootstraps = together(drawn, partial(_bootstraps, seed=seed, resamples=resamples))
+    return [
+        one if isinstance(one, NotEstimable) else _clustered(one, bootstrap)
+        for one, bootstrap in zip(nested, bootstraps, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """Log ratios, which cluster each is of, sums and sizes of the clusters, and the ratio from their means."""
+
+    logs: Vector
+    which: NDArray[np.int64]
+    sums: Vector
+    sizes: Vector
+    ratio: Ratio
+
+
+def _nested(a: Values, b: Values, clusters: Sequence[object]) -> _Nested | NotEstimable:
     logs = paired_logs(a, b)
     if isinstance(logs, NotEstimable):
         return logs
@@ -69,21 +100,32 @@ def clustered_ratio(
     which = np.array([names[name] for name in clusters])
     sums, sizes = np.bincount(which, weights=logs).astype(np.float64), np.bincount(which).astype(np.float64)
     ratio = estimated(sums / sizes, np.concatenate([a, b]))
-    if isinstance(ratio, NotEstimable):
-        return ratio
-    bootstrap = _bootstrap(sums, sizes, seed, resamples)
-    return ClusteredRatio(len(logs), len(names), ratio, bootstrap, _random_intercept(logs, which))
+    return ratio if isinstance(ratio, NotEstimable) else _Nested(logs, which, sums, sizes, ratio)
 
 
-def _bootstrap(sums: Vector, sizes: Vector, seed: int, resamples: int) -> Estimate | NotEstimable:
-    if len(sums) < LEAST_RESAMPLED:
-        return too_few(len(sums), LEAST_RESAMPLED, "cluster")
-    if alike(sums / sizes, scale=max(1.0, float(np.max(np.abs(sums / sizes))))):
+def _clustered(one: _Nested, bootstrap: Estimate | NotEstimable) -> ClusteredRatio:
+    intercept = _random_intercept(one.logs, one.which)
+    return ClusteredRatio(len(one.logs), len(one.sums), one.ratio, bootstrap, intercept)
+
+
+def _to_resample(one: _Nested) -> tuple[Vector, Vector] | NotEstimable:
+    means = one.sums / one.sizes
+    if len(means) < LEAST_RESAMPLED:
+        return too_few(len(means), LEAST_RESAMPLED, "cluster")
+    if alike(means, scale=max(1.0, float(np.max(np.abs(means))))):
         return NotEstimable("clusters_alike")
-    drawn = resampled_means(np.stack([sums, sizes]), resamples, (seed, 0))
-    jackknifed = (np.sum(sums) - sums) / (np.sum(sizes) - sizes)
-    ratio = bca(drawn[0] / drawn[1], float(np.sum(sums) / np.sum(sizes)), [jackknifed])
-    return ratio if isinstance(ratio, NotEstimable) else exponential(ratio)
+    return one.sums, one.sizes
+
+
+def _bootstraps(sums: Vector, sizes: Vector, *, seed: int, resamples: int) -> list[Estimate | NotEstimable]:
+    found: list[Estimate | NotEstimable] = []
+    for start in range(0, len(sums), _AT_ONCE):
+        sum_of, size_of = sums[start : start + _AT_ONCE], sizes[start : start + _AT_ONCE]
+        drawn = resampled_means(np.concatenate([sum_of, size_of]), resamples, (seed, 0))
+        total, size = np.sum(sum_of, axis=1, keepdims=True), np.sum(size_of, axis=1, keepdims=True)
+        jackknifed = (total - sum_of) / (size - size_of)
+        found += bcas(drawn[: len(sum_of)] / drawn[len(sum_of) :], (total / size)[:, 0], [jackknifed])
+    return [one if isinstance(one, NotEstimable) else exponential(one) for one in found]
 
 
 def _random_intercept(logs: Vector, which: NDArray[np.int64]) -> Estimate | NotEstimable:
