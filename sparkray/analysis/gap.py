@@ -28,6 +28,7 @@ from sparkray.stats.fieller import share
 from sparkray.stats.multiplicity import holm
 from sparkray.stats.paired import paired_ratio
 from sparkray.stats.samples import Estimate
+from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
 _ALPHA = 0.05
@@ -124,7 +125,8 @@ def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, protocol: P
     if row.get("ratio") is None:
         note(why, ("ratio", "low", "high", *SPREAD), "not_positive")
     else:
-        row |= spread_columns(*arms.paired, why)
+        a, b = arms.paired
+        row |= spread_columns(paired_spread_ratio(np.log(a), np.log(b)), why)
     return row | _closed(frames, cell, baseline, metric, why=why, by_difference=scale is not None), why
 
 

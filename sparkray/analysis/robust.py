@@ -18,9 +18,9 @@ from sparkray.stats.nested import ClusteredRatio, clustered_ratios
 from sparkray.stats.outliers import WithAndWithout, with_and_without_many
 from sparkray.stats.paired import Ratio, decide
 from sparkray.stats.permutation import sign_flips
-from sparkray.stats.samples import Estimate, Vector
+from sparkray.stats.samples import Estimate
 from sparkray.stats.serial import Drift, Memory, drifts, memories
-from sparkray.stats.variance import paired_spread_ratio
+from sparkray.stats.variance import PairedSpreadRatio, paired_spread_ratios
 
 Row = dict[str, Any]
 _BOOTSTRAP = ("bootstrap_low", "bootstrap_high")
@@ -45,6 +45,7 @@ class Tests:
     memory: Memory | NotEstimable
     outliers: WithAndWithout | NotEstimable
     nested: ClusteredRatio | NotEstimable | None
+    spread: PairedSpreadRatio | NotEstimable
 
 
 def tests_of(every: Sequence[Arms], used: Sequence[Arms], protocol: Protocol) -> list[Tests]:
@@ -57,6 +58,7 @@ def tests_of(every: Sequence[Arms], used: Sequence[Arms], protocol: Protocol) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         in_time = [(b / a)[one.completed] for one, (a, b) in zip(used, pairs, strict=True)]
         logs_in_time = [np.log(ratios) for ratios in in_time]
+        logs = [(np.log(a), np.log(b)) for a, b in pairs]
     found = (
         independents(arms),
         ratios_of_means(arms, seed=seed),
@@ -66,6 +68,7 @@ def tests_of(every: Sequence[Arms], used: Sequence[Arms], protocol: Protocol) ->
         memories(logs_in_time),
         with_and_without_many(pairs),
         [of_clusters.get(place) for place in range(len(used))],
+        paired_spread_ratios(logs),
     )
     return [Tests(*one) for one in zip(*found, strict=True)]
 
@@ -92,9 +95,8 @@ def protocol_columns(tests: Tests, why: Why) -> Row:
     return row | filled(_EFFECT, tests.effect, lambda found: (*_three(found.d), *_three(found.g), found.power), why)
 
 
-def spread_columns(a: Vector, b: Vector, why: Why) -> Row:
+def spread_columns(spread: PairedSpreadRatio | NotEstimable, why: Why) -> Row:
     """The ratio of the total spreads of paired arms, logarithms taken: block effects are in both."""
-    spread = paired_spread_ratio(np.log(a), np.log(b))
     return filled(SPREAD, spread, lambda found: (*_three(found.ratio), found.p), why)
 
 
@@ -108,7 +110,7 @@ def robust_columns(arms: Arms, tests: Tests, protocol: Protocol, why: Why) -> Ro
         **filled(("permutation_p",), tests.sign_flip, lambda p: (p,), why),
         **_without_outliers(tests.outliers, margin, why),
         **series_columns(tests.drift, tests.memory, _SERIES, why),
-        **spread_columns(*arms.paired, why),
+        **spread_columns(tests.spread, why),
         **_clustered(arms, tests.nested, margin, why),
     }
 

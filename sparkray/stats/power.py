@@ -84,8 +84,11 @@ def minimum_detectable(n: int, sd_log: float, *, power: float = 0.80, alpha: flo
 def two_sided_power(noncentrality: ArrayLike, df: int, alpha: float = 0.05) -> Vector:
     """Power of a two-sided t test by its noncentrality, of any shape."""
     critical = float(special.stdtrit(df, 1 - alpha / 2))
-    above = 1.0 - noncentral.cdf(critical, df, noncentrality)
-    return np.minimum(1.0, above + noncentral.cdf(-critical, df, noncentrality))
+    centres = np.asarray(noncentrality, dtype=np.float64)
+    below_high, below_low = noncentral.cdf(
+        np.multiply.outer([critical, -critical], np.ones(centres.shape)), df, centres
+    )
+    return np.asarray(np.minimum(1.0, 1.0 - below_high + below_low))
 
 
 @lru_cache(maxsize=256)

@@ -6,12 +6,14 @@ SciPy does not have.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from sparkray.stats import NotEstimable, special
-from sparkray.stats.samples import Estimate, Values, alike, critical_t, median, sd_of, t_p, two_samples
+from sparkray.stats.samples import Estimate, Values, Vector, alike, critical_t, median, t_p, together, two_samples
 
 _LEAST = 3
 
@@ -52,6 +54,17 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
     Arms that are proportional to each other have an interval without width and p = 0. Arms whose differences spread by
     rounding alone have no noise to test with.
     """
+    return paired_spread_ratios([(a, b)], level)[0]
+
+
+def paired_spread_ratios(
+    pairs: Sequence[tuple[Values, Values]], level: float = 0.95
+) -> list[PairedSpreadRatio | NotEstimable]:
+    """`paired_spread_ratio` of many pairs of arms at once."""
+    return together([_varied(a, b) for a, b in pairs], partial(_spreads, level=level))
+
+
+def _varied(a: Values, b: Values) -> tuple[Vector, Vector] | NotEstimable:
     arms = two_samples(a, b, _LEAST, paired=True)
     if isinstance(arms, NotEstimable):
         return arms
@@ -59,16 +72,21 @@ def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpre
         return NotEstimable("arm_alike")
     if alike(arms[1] - arms[0], scale=max(1.0, float(np.max(np.abs(arms))))):
         return NotEstimable("differences_alike")
-    df = len(arms[0]) - 2
-    means = [float(arm.mean()) for arm in arms]
-    sds = [sd_of(arm, mean) for arm, mean in zip(arms, means, strict=True)]
-    ratio = sds[1] / sds[0]
-    scaled = [(arm - mean) / sd for arm, mean, sd in zip(arms, means, sds, strict=True)]
-    r = min(1.0, max(-1.0, float(scaled[0] @ scaled[1]) / (df + 1)))
+    return arms
+
+
+def _spreads(a: Vector, b: Vector, *, level: float) -> list[PairedSpreadRatio]:
+    df = a.shape[1] - 2
+    away = [arm - np.mean(arm, axis=1, keepdims=True) for arm in (a, b)]
+    sds = [np.sqrt(np.sum(each * each, axis=1, keepdims=True) / (df + 1)) for each in away]
+    ratio = (sds[1] / sds[0])[:, 0]
+    scaled = [each / sd for each, sd in zip(away, sds, strict=True)]
+    r = np.clip(np.sum(scaled[0] * scaled[1], axis=1) / (df + 1), -1.0, 1.0)
     critical = critical_t(df, level)
     spread = 1 + 2 * (1 - r * r) * critical * critical / df
-    factor = math.sqrt(spread + math.sqrt(spread * spread - 1))
-    return PairedSpreadRatio(df + 2, Estimate(ratio, ratio / factor, ratio * factor), _pitman_morgan(ratio, r, df))
+    factor = np.sqrt(spread + np.sqrt(spread * spread - 1))
+    rows = np.column_stack([ratio, ratio / factor, ratio * factor, r]).tolist()
+    return [PairedSpreadRatio(df + 2, Estimate(*row[:3]), _pitman_morgan(row[0], row[3], df)) for row in rows]
 
 
 def _pitman_morgan(ratio: float, r: float, df: int) -> float:
