@@ -26,7 +26,7 @@ from sparkray.stats.samples import (
     varies,
     welch_df,
 )
-from sparkray.stats.variance import brown_forsythe
+from sparkray.stats.variance import brown_forsythes
 
 TestName = Literal["student", "welch", "mann_whitney"]
 _LEAST = 3
@@ -80,20 +80,28 @@ def independent(a: Values, b: Values, *, alpha: float = 0.05) -> Independent | N
 def independents(pairs: Sequence[tuple[Values, Values]], *, alpha: float = 0.05) -> list[Independent | NotEstimable]:
     """`independent` of many pairs of arms at once."""
     every = [two_samples(a, b, _LEAST) for a, b in pairs]
-    normal = iter(normalities([arm for arms in every if not isinstance(arms, NotEstimable) for arm in arms]))
+    known = [arms for arms in every if not isinstance(arms, NotEstimable)]
+    normal = iter(normalities([arm for arms in known for arm in arms]))
+    equal = iter(brown_forsythes(known))
     return [
-        arms if isinstance(arms, NotEstimable) else _tested(*arms, (next(normal), next(normal)), alpha)
+        arms
+        if isinstance(arms, NotEstimable)
+        else _tested(*arms, (next(normal), next(normal)), next(equal), alpha=alpha)
         for arms in every
     ]
 
 
 def _tested(
-    a: Vector, b: Vector, normal: tuple[float | NotEstimable, float | NotEstimable], alpha: float
+    a: Vector,
+    b: Vector,
+    normal: tuple[float | NotEstimable, float | NotEstimable],
+    equal: float | NotEstimable,
+    *,
+    alpha: float,
 ) -> Independent | NotEstimable:
     if alike(a) and alike(b):
         return NotEstimable("arms_alike")
     p_a, p_b = (None if isinstance(p, NotEstimable) else p for p in normal)
-    equal = brown_forsythe(a, b)
     levene_p = None if isinstance(equal, NotEstimable) else equal
     test, rule = _choice(normal, equal, alpha)
     if test == "mann_whitney":

@@ -10,7 +10,7 @@ import numpy as np
 
 from sparkray.stats import NotEstimable
 from sparkray.stats.paired import Ratio, estimated, log_scale
-from sparkray.stats.samples import Values, Vector, paired_logs, sample, together
+from sparkray.stats.samples import Values, Vector, medians, paired_logs, sample, together
 
 BOUND = 3.5
 _LEAST = 5
@@ -67,22 +67,15 @@ def modified_zs(samples: Sequence[Values], scales: Sequence[float | None] | None
 
 
 def _scores(rows: Vector, scales: Vector) -> list[Vector]:
-    away = rows - _medians(rows)
+    away = rows - medians(rows)
     distance = np.abs(away)
-    mad, deviation = _medians(distance), np.mean(distance, axis=1, keepdims=True)
+    mad, deviation = medians(distance), np.mean(distance, axis=1, keepdims=True)
     rounding = 4 * np.finfo(np.float64).eps * scales
     by_mad, by_deviation = mad > rounding, deviation > rounding
     of_deviation = np.where(
         by_deviation, _MEAN_DEVIATION_OF_NORMAL * away / np.where(by_deviation, deviation, 1.0), 0.0
     )
     return list(np.where(by_mad, _MAD_OF_NORMAL * away / np.where(by_mad, mad, 1.0), of_deviation))
-
-
-def _medians(rows: Vector) -> Vector:
-    """The median of each row, shape (rows, 1)."""
-    ordered, last = np.sort(rows, axis=1), rows.shape[1] - 1
-    low, high = ordered[:, last // 2, None], ordered[:, (last + 1) // 2, None]
-    return np.asarray(high - (high - low) * 0.5 if last % 2 else low)
 
 
 def outlying(values: Values, bound: float = BOUND) -> tuple[int, ...] | NotEstimable:

@@ -189,6 +189,11 @@ def alike(values: Vector, scale: float | None = None) -> bool:
     return bool(values.max() - values.min() <= max(_ROUNDING * size, _SMALLEST))
 
 
+def rounding(sizes: Vector) -> Vector:
+    """What values that were computed from numbers of these sizes may differ by and still be `alike`."""
+    return np.asarray(np.maximum(_ROUNDING * sizes, _SMALLEST))
+
+
 def varies(values: Vector) -> bool:
     """Whether values of a file differ by more than what their writer rounded: a share of 1e-12, or 1e-12 below 1."""
     return len(values) > 1 and float(np.ptp(values)) > _ROUNDED * max(1.0, float(np.max(np.abs(values))))
@@ -205,6 +210,13 @@ def of_ordered(ordered: Vector, q: float) -> float:
 def median(values: Vector) -> float:
     """The median of at least one value."""
     return of_ordered(np.sort(values), 0.5)
+
+
+def medians(rows: Vector) -> Vector:
+    """The median of each row, shape (rows, 1)."""
+    ordered, last = np.sort(rows, axis=1), rows.shape[1] - 1
+    low, high = ordered[:, last // 2, None], ordered[:, (last + 1) // 2, None]
+    return np.asarray(high - (high - low) * 0.5 if last % 2 else low)
 
 
 def from_log(logarithm: float) -> float:

@@ -13,7 +13,18 @@ from functools import partial
 import numpy as np
 
 from sparkray.stats import NotEstimable, special
-from sparkray.stats.samples import Estimate, Values, Vector, alike, critical_t, median, t_p, together, two_samples
+from sparkray.stats.samples import (
+    Estimate,
+    Values,
+    Vector,
+    alike,
+    critical_t,
+    medians,
+    rounding,
+    t_p,
+    together,
+    two_samples,
+)
 
 _LEAST = 3
 
@@ -33,17 +44,27 @@ def brown_forsythe(a: Values, b: Values) -> float | NotEstimable:
     Levene (1960), with the median of Brown and Forsythe (1974), "Robust tests for the equality of variances", J. Am.
     Statist. Assoc. 69. At least 3 values an arm.
     """
-    arms = two_samples(a, b, _LEAST)
-    if isinstance(arms, NotEstimable):
-        return arms
-    distances = [np.abs(arm - median(arm)) for arm in arms]
-    if all(alike(each, scale=float(np.abs(arm).max())) for each, arm in zip(distances, arms, strict=True)):
-        return NotEstimable("equally_far")
-    n = sum(map(len, arms))
-    means, middle = [float(each.mean()) for each in distances], float(np.concatenate(distances).mean())
-    between = sum(len(each) * (mean - middle) ** 2 for each, mean in zip(distances, means, strict=True))
-    within = sum(float(away @ away) for away in (each - mean for each, mean in zip(distances, means, strict=True)))
-    return float(special.fdtrc(1, n - 2, (n - 2) * between / within)) if within else 0.0
+    return brown_forsythes([(a, b)])[0]
+
+
+def brown_forsythes(pairs: Sequence[tuple[Values, Values]]) -> list[float | NotEstimable]:
+    """`brown_forsythe` of many pairs of arms at once."""
+    return together([two_samples(a, b, _LEAST) for a, b in pairs], _levene)
+
+
+def _levene(a: Vector, b: Vector) -> list[float | NotEstimable]:
+    distances, n = [np.abs(arm - medians(arm)) for arm in (a, b)], a.shape[1] + b.shape[1]
+    flat = [
+        np.ptp(each, axis=1) <= rounding(np.max(np.abs(arm), axis=1))
+        for each, arm in zip(distances, (a, b), strict=True)
+    ]
+    means = [np.mean(each, axis=1, keepdims=True) for each in distances]
+    middle = np.mean(np.concatenate(distances, axis=1), axis=1, keepdims=True)
+    between = sum(each.shape[1] * (mean - middle)[:, 0] ** 2 for each, mean in zip(distances, means, strict=True))
+    within = sum(np.sum((each - mean) ** 2, axis=1) for each, mean in zip(distances, means, strict=True))
+    p = np.where(within > 0, special.fdtrc(1, n - 2, (n - 2) * between / np.where(within > 0, within, 1.0)), 0.0)
+    every = zip(p.tolist(), (flat[0] & flat[1]).tolist(), strict=True)
+    return [NotEstimable("equally_far") if none else one for one, none in every]
 
 
 def paired_spread_ratio(a: Values, b: Values, level: float = 0.95) -> PairedSpreadRatio | NotEstimable:
