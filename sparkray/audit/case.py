@@ -224,6 +224,8 @@ def across_arms(frame: pl.DataFrame) -> tuple[pl.DataFrame, str] | None:
         ordered = _ordered(frame, column)
         if ordered is not None:
             return ordered, basis
+    if (apart := _apart_in_time(frame)) is not None:
+        return apart, "dates"
     ordered = _ordered(frame, "iteration")
     if ordered is None or ordered["iteration"].n_unique() < len(ordered):
         return None
@@ -236,6 +238,16 @@ def _ordered(frame: pl.DataFrame, column: str) -> pl.DataFrame | None:
     if len(known) < _MOSTLY * len(frame) or known[column].n_unique() < max(2, _MOSTLY * len(known)):
         return None
     return known.sort(column, "iteration", maintain_order=True)
+
+
+def _apart_in_time(frame: pl.DataFrame) -> pl.DataFrame | None:
+    """Rows by times that are too coarse for the order within an arm (dates), where one arm ended before the next began."""
+    known = frame.drop_nulls("started_s")
+    spans = known.group_by("environment").agg(first=pl.col("started_s").min(), last=pl.col("started_s").max())
+    spans = spans.sort("first")
+    if len(known) < len(frame) or len(spans) < 2 or not (spans["first"][1:] > spans["last"][:-1]).all():  # noqa: PLR2004
+        return None
+    return known.sort("started_s", "iteration", maintain_order=True)
 
 
 def stretches(environments: list[str]) -> int:

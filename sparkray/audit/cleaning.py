@@ -16,6 +16,11 @@ _SUMMARY = re.compile(
     r"|gesamt|summe|mittel(wert)?|durchschnitt|moyenne|médiane|promedio|media|mediana|合計|平均|平均値|平均值|总计|итого|среднее|[øØ⌀]",
     re.IGNORECASE,
 )
+_PREFILL = re.compile(r"prefill(ing)?|prompt([ _-]?(processing|eval))?|pp[ _-]?\d*|input", re.IGNORECASE)
+_DECODE = re.compile(
+    r"decod(e|ing)|gen(eration)?|(text|token)[ _-]?gen(eration)?|tg[ _-]?\d*|eval|output|completion", re.IGNORECASE
+)
+_WARM_UP = re.compile(r"warm[ _-]?up[ _-]?(runs?|\d+)?|dry[ _-]?run")
 # Columns that name the better of two arms.
 _COMPARES = re.compile(r"winner|wins|fast|slow|best|better|reference|baseline|versus|(^|[^a-z])vs([^a-z]|$)")
 _OF = re.compile(r"\s*(\d+)\s*(?:/|of|von|sur|de)\s*(\d+)\s*")
@@ -52,6 +57,25 @@ def failures(cells: Sequence[Any]) -> list[str | None] | None:
     """Words of failure that stand in a column of measured values (`OOM`); None where there are none."""
     words = {cell for cell in cells if isinstance(cell, str) and statuses.is_failure(cell)}
     return [cell if isinstance(cell, str) and cell in words else None for cell in cells] if words else None
+
+
+def prefill_rows(cells: Sequence[Any]) -> list[bool] | None:
+    """Which rows measure prefill, by a column that has nothing but words for prefill and decoding, of both."""
+    words = {cell: str(cell).strip() for cell in {str(cell) for cell in cells}}
+    prefill = {cell for cell, word in words.items() if _PREFILL.fullmatch(word)}
+    decode = {cell for cell, word in words.items() if _DECODE.fullmatch(word)}
+    if not prefill or not decode or prefill | decode != set(words):
+        return None
+    return [str(cell) in prefill for cell in cells]
+
+
+def warm_ups(header: str, cells: Sequence[Any]) -> list[bool] | None:
+    """Which rows warm up, by a column `warmup` of yes and no, or by the word in place of a number; None without any."""
+    if _WARM_UP.fullmatch(header.strip().casefold().removeprefix("is_")):
+        found = [values.flag(cell) is True for cell in cells]
+    else:
+        found = [isinstance(cell, str) and _WARM_UP.fullmatch(cell.strip().casefold()) is not None for cell in cells]
+    return found if any(found) and not all(found) else None
 
 
 def of_whole(cells: Sequence[Any]) -> tuple[list[int | None], list[int | None]] | None:

@@ -37,6 +37,10 @@ _INSERT = re.compile(
 _VALUES = re.compile(r"\(((?:[^()']|'(?:[^']|'')*')*)\)")
 _BLANK = re.compile(r"\s*")
 _HEADING = re.compile(r"(?:#+\s+|(?=\*\*))\**(.+?)\**:?\s*$")
+# Frames of tables as terminals draw them.
+_BOXES = str.maketrans(
+    dict.fromkeys("│┃║", "|") | dict.fromkeys("─━═", "-") | dict.fromkeys("┌┬┐├┼┤└┴┘╭╮╰╯┏┳┓┡╇┩╞╪╡╔╦╗╠╬╣╚╩╝", "+")
+)
 # What stands inside cells of Markdown: HTML such as `<br>`, and links.
 _TAG, _LINK = re.compile(r"</?[a-zA-Z][^<>]*>"), re.compile(r"\[([^\]|]*)\]\([^)|]*\)")
 _BUILD = re.compile(r"build: (.+)")
@@ -79,7 +83,7 @@ def load(path: Path) -> Content:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", "Give a whole file") from None
     if raw[:4] == b"PAR1":
         return Content(path, _parquet(path, raw), table=True)
-    text = _decoded(raw, path)
+    text = _decoded(raw, path).translate(_BOXES)
     if not text.strip():
         raise DatasetError(f"{path} is empty", "Give a file with results")
     if path.suffix.casefold() in (".json", ".jsonl") or text.lstrip()[:1] == "{":

@@ -8,7 +8,7 @@ from sparkray.audit.case import Case
 from sparkray.audit.results import Results, Role
 from sparkray.audit.roles import columns_of, with_roles
 from sparkray.config.model import ModelCard
-from sparkray.config.model_name import WeightFormat, packed, weight_format
+from sparkray.config.model_name import WeightFormat, packed, weight_format, without_format
 from sparkray.config.site import Site
 from sparkray.errors import UnknownNameError
 
@@ -88,7 +88,9 @@ def _names_and_ids(results: Results) -> dict[str, tuple[str, ...]]:
 
 
 def _match(cards: Sequence[ModelCard], names: Sequence[str]) -> ModelCard | None:
-    for name in names:
+    """The card of a name or id, else of one without the format of weights behind it."""
+    bases = [parts[0] for name in names if (parts := without_format(name)) is not None]
+    for name in (*names, *bases):
         for card in cards:
             tail = (card.hf_id or "").rpartition("/")[2]
             if card.answers_to(name) or (tail and tail.casefold() == name.rpartition("/")[2].casefold()):

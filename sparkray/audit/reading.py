@@ -64,6 +64,7 @@ class KeyReader:
         parameters: Keys that make cells, by their own last name.
         identities: Keys of what ran, by name.
         ignore: Patterns of top-level keys that are left out; every other scalar is kept under its own name.
+        inside: A key whose object holds keys of the format as if they stood beside it.
         family: Formats of one tool that show the same runs; `rank` orders them.
         tried: What it was tried on, for the documentation.
     """
@@ -77,6 +78,7 @@ class KeyReader:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     identities: Mapping[str, Any] = field(default_factory=dict)
     ignore: Sequence[str] = ()
+    inside: str = ""
     family: str = ""
     rank: int = 0
 
@@ -117,6 +119,8 @@ class KeyReader:
     def _objects(self, tree: Any, outer: Row, depth: int) -> Iterator[tuple[Mapping[str, Any], Row]]:  # noqa: ANN401
         """Objects of this format, and the scalars that stand around each."""
         if isinstance(tree, Mapping):
+            if self.inside and isinstance(inner := tree.get(self.inside), Mapping):
+                tree = {**tree, **inner}
             if self._matches(tree):
                 yield tree, outer
             elif depth < _DEEPEST and (

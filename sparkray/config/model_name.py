@@ -25,6 +25,7 @@ _MIXTURE = re.compile(
 )
 _BITS = re.compile(rf"{_BEFORE}(\d(?:\.\d{{1,2}})?)[-_ ]?bpw{_AFTER}", re.IGNORECASE)
 _FACTORS = {"m": 1e6, "b": 1e9, "t": 1e12}
+_FILE = re.compile(r"\.(gguf|safetensors)$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s_./:-]+")
 
 
@@ -90,6 +91,14 @@ def weight_format(text: str) -> WeightFormat | None:
 def format_of(text: str) -> WeightFormat | None:
     """The format of exactly this name; None for another word."""
     return dict(_formats()).get(_SEPARATORS.sub(" ", text.casefold()).strip())
+
+
+def without_format(name: str) -> tuple[str, WeightFormat] | None:
+    """A name without the format behind it, and the format: `Llama-3-8B-UD-Q4_K_XL.gguf`; None where it ends in none."""
+    stem = _FILE.sub("", name)
+    cuts = [match.start() for match in _SEPARATORS.finditer(stem) if match.start()]
+    named = ((stem[:cut], format_of(stem[cut:])) for cut in cuts)
+    return next(((base, known) for base, known in named if known is not None), None)
 
 
 def format_names() -> list[str]:

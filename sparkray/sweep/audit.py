@@ -18,9 +18,9 @@ from sparkray.audit.roles import ROLES, columns_of
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.experiment import MOST_REQUESTS
 from sparkray.config.site import Site
-from sparkray.errors import ConfigError, InputError, UnknownNameError
+from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.sweep.common_options import FILE, json_option, setting_option
-from sparkray.sweep.named_gpu import site_settings, site_with_gpu
+from sparkray.sweep.named_gpu import site_of_gpus, site_settings, site_with_gpu
 from sparkray.sweep.show import console, print_json, show
 
 _BATCH = click.IntRange(1, MOST_REQUESTS)
@@ -139,7 +139,7 @@ def _machine(catalog: Catalog, results: Results, asked: Mapping[str, Any]) -> tu
     settings = site_settings(asked["settings"])
     site, gpu = _site(catalog, results, asked["site"], settings), asked["gpu"]
     if gpu is None:
-        return site or _by_gpu(catalog, results, settings), results
+        return site or site_of_gpus(catalog, results.gpus, settings), results
     if asked["site"] is not None or site is None or gpu not in site.devices:
         site, gpu = site_with_gpu(catalog, gpu, asked["site"], settings)
     return site, replace(results, gpus=(gpu,))
@@ -154,14 +154,4 @@ def _site(catalog: Catalog, results: Results, name: str | None, settings: Mappin
     try:
         return catalog.site(results.default_site, settings)
     except UnknownNameError:
-        return None
-
-
-def _by_gpu(catalog: Catalog, results: Results, settings: Mapping[str, Any]) -> Site | None:
-    """The site by the one GPU that the results name, if it is known."""
-    if len(results.gpus) != 1:
-        return None
-    try:
-        return site_with_gpu(catalog, results.gpus[0], None, settings)[0]
-    except InputError:
         return None

@@ -10,7 +10,7 @@ import click
 from sparkray.catalog import Catalog, data_root
 from sparkray.checks.roofline import Judgement, Load, Roof, judge, machine_of
 from sparkray.config.model import SIXTEEN_BITS, ModelCard, Shape
-from sparkray.config.model_name import WeightFormat, format_names, format_of, packed, weight_format
+from sparkray.config.model_name import WeightFormat, format_names, format_of, packed, weight_format, without_format
 from sparkray.config.site import Site
 from sparkray.errors import InputError
 from sparkray.machine.fingerprint import fingerprint, recognised_site
@@ -98,17 +98,31 @@ def roofline(**asked: Any) -> int:  # noqa: ANN401 - click's own keyword argumen
 def _asked(asked: dict[str, Any]) -> Question:
     """Card and site looked up, the question answered. Raises InputError."""
     catalog = Catalog(data_root())
-    card = catalog.card(asked["model"])
+    card, named = _card(catalog, asked["model"])
     if card.shape is None:
         raise InputError(
             f"the card of {card.name} has no shape, so its bytes cannot be counted", "Name a model card that has one"
         )
-    weights = None if asked["weights"] is None else _weights(asked["weights"])
+    weights = named if asked["weights"] is None else _weights(asked["weights"])
     shape = card.shape if weights is None or _is_of(card, weights) else packed(card.shape, weights)
     site = _machine(catalog, asked, site_settings(asked["settings"]))
     load = Load(asked["batch"], asked["context"], asked["tokens_per_step"], asked["kv_bits"])
     answer = judge(shape, site, load=load, throughput_tok_s=asked["throughput"])
     return Question(card, shape, site, load, answer, asked["devices"], weights)
+
+
+def _card(catalog: Catalog, name: str) -> tuple[ModelCard, WeightFormat | None]:
+    """A card by its name, also with a format of weights behind it, which is then that of the weights. Raises InputError."""
+    parts = without_format(name)
+    if parts is not None and not name.endswith(".gguf"):
+        base, weights = parts
+        cards = catalog.cards()
+        if not any(card.answers_to(name) for card in cards):
+            return next(((card, weights) for card in cards if card.answers_to(base)), None) or (
+                catalog.card(name),
+                None,
+            )
+    return catalog.card(name), None
 
 
 def _weights(text: str) -> WeightFormat:

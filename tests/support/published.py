@@ -197,6 +197,7 @@ SAMPLES: Mapping[str, list[Sample]] = {
     "llama_benchy": [_json("benchy.json", BENCHY, "Model-8B", OUT, [50.0, 90.0])],
     "aiperf": [
         _stored("aiperf-export.json", LLAMA8, OUT, [47.3], 4),
+        _json("records.json", {"input_config": _GENAI["input_config"], "records": _GENAI}, "org/Model-8B", OUT, [47.3], 4),
         _json("genai.json", _GENAI, "org/Model-8B", OUT, [47.3], 4),
     ],
     "aiperf_csv": [Sample("profile_export_aiperf.csv", AIPERF_CSV, None, OUT, [47.3])],

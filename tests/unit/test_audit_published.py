@@ -215,7 +215,7 @@ def test_parameters_of_a_test_make_cells_and_are_no_metrics() -> None:
 def test_a_folder_is_one_study_without_copies_and_says_what_it_cannot_read(tmp_path: Path) -> None:
     aiperf = tmp_path / "run"
     aiperf.mkdir()
-    (sample, _) = SAMPLES["aiperf"]
+    sample, *_ = SAMPLES["aiperf"]
     (aiperf / "profile_export_aiperf.json").write_text(sample.text)
     (aiperf / "profile_export_aiperf.csv").write_text(AIPERF_CSV)
     (aiperf / "profile_export.jsonl").write_text(REQUESTS)

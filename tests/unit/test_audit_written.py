@@ -81,6 +81,16 @@ SAME = {
     + "".join(f"| [m-8B](https://example.org/m) | {a} | **{v}**<br> |\n" for a, v in RUNS),
     "units in words": "model,environment,speed\n" + "".join(f"m-8B,{a},{v} tokens per second\n" for a, v in RUNS),
     "a unit behind the name": TABLE.replace("tok/s", "output_token_throughput_per_s"),
+    "a frame": "┌──────┬────────┬───────┐\n│ model│ env    │ tok/s │\n├──────┼────────┼───────┤\n"
+    + "".join(f"│ m-8B │ {a} │ {v} │\n" for a, v in RUNS)
+    + "└──────┴────────┴───────┘\n",
+    "means beside extremes": "model,environment,min tok/s,avg tok/s,max tok/s\n"
+    + "".join(f"m-8B,{a},{30 + i % 3},{v},{50 + i % 4}\n" for i, (a, v) in enumerate(RUNS)),
+    "a run that warms up": HEADER
+    + "m-8B,native,warmup,3.1\nm-8B,docker,Warm-up,2.9\n"
+    + "".join(f"m-8B,{a},{i},{v}\n" for i, (a, v) in enumerate(RUNS)),
+    "rows marked as warm-up": "model,environment,warmup,tok/s\nm-8B,native,yes,3.1\nm-8B,docker,yes,2.9\n"
+    + "".join(f"m-8B,{a},no,{v}\n" for a, v in RUNS),
     "arms by their words": TABLE.replace("environment", "where it ran"),
 }
 
@@ -232,3 +242,53 @@ def test_a_model_without_values_in_an_arm_is_named(tmp_path: Path, command_line:
         command_line("audit", str(written(tmp_path, f"{TABLE}m-32B,native,11.2\nm-32B,docker,N/A\n")), "--json")
     )
     assert found["no_metric"] == "1 of 10 runs that count, of m-32B in docker"
+
+
+@pytest.mark.parametrize("words", [("prefill", "decode"), ("prompt", "generation"), ("pp512", "tg128")])
+def test_prefill_in_rows_of_its_own_is_not_decoding(tmp_path: Path, command_line: Call, words: tuple[str, str]) -> None:
+    rows = [
+        f"Llama-3-8B,{a},{word},{value}\n" for a, v in RUNS for word, value in zip(words, (v * 100, v / 3), strict=True)
+    ]
+    path = written(tmp_path, "model,environment,phase,tok/s\n" + "".join(rows))
+    ok = read(path).ok
+    assert ok[OUT].drop_nulls().to_list() == pytest.approx([value / 3 for value in VALUES])
+    assert ok["prefill_throughput_tok_s"].drop_nulls().to_list() == pytest.approx([value * 100 for value in VALUES])
+    assert not findings(command_line("audit", str(path), "--site", "dgx-spark", "--batch", "1", "--json"))
+
+
+@pytest.mark.parametrize("gpu", ["RTX 4090", "NVIDIA GeForce RTX 4090", "DGX Spark", "GB10"])
+def test_a_column_names_the_gpu_as_people_do(tmp_path: Path, command_line: Call, gpu: str) -> None:
+    def judged(factor: float) -> dict[str, str]:
+        rows = "".join(f"Llama-3-8B,{gpu},{a},{v * factor:.2f}\n" for a, v in RUNS)
+        path = written(tmp_path, f"model,GPU,environment,tok/s\n{rows}")
+        return findings(command_line("audit", str(path), "--batch", "1", "--json"))
+
+    assert list(judged(3.0)) == ["beyond_roofline"]
+    assert judged(0.4) == {}
+
+
+def test_runs_on_two_gpus_are_two_cells(tmp_path: Path, command_line: Call) -> None:
+    rows = "".join(f"m-8B,{gpu},{a},{v + more}\n" for a, v in RUNS for gpu, more in (("RTX 4090", 40), ("RTX 3090", 0)))
+    assert not findings(command_line("audit", str(written(tmp_path, f"model,GPU,environment,tok/s\n{rows}")), "--json"))
+
+
+def test_a_format_behind_a_name_is_that_of_its_card(tmp_path: Path, command_line: Call) -> None:
+    def judged(speed: float) -> dict[str, str]:
+        rows = "".join(f"Llama-3-8B-Q4_K_M,{a},{v + speed:.2f}\n" for a, v in RUNS)
+        path = written(tmp_path, f"model,environment,tok/s\n{rows}")
+        return findings(command_line("audit", str(path), "--site", "dgx-spark", "--batch", "1", "--json"))
+
+    assert judged(10) == {}
+    assert "at most 59.5" in judged(40)["beyond_roofline"]
+    asked = ("roofline", "--site", "dgx-spark", "--batch", "1", "--throughput", "46", "--json")
+    by_name = command_line(*asked, "--model", "Llama-3-8B-Q4_K_M").out
+    assert by_name == command_line(*asked, "--model", "Llama-3-8B", "--weights", "q4_k_m").out
+    assert command_line(*asked, "--model", "m-8B-Q4_K_M").status == 2
+
+
+def test_arms_on_different_days_ran_in_blocks(tmp_path: Path, command_line: Call) -> None:
+    days = {"native": "2025-11-03", "docker": "2025-11-05"}
+    rows = "".join(f"m-8B,{a},{days[a]},{v}\n" for a, v in RUNS)
+    found = findings(command_line("audit", str(written(tmp_path, f"model,environment,date,tok/s\n{rows}")), "--json"))
+    assert set(found) == {"blocked_order", "pseudo_replication"}
+    assert "by dates" in found["blocked_order"]

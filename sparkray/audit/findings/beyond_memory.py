@@ -6,10 +6,14 @@ from sparkray.audit.case import Case, devices_of, labels
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.checks.roofline import MEMORY_TOLERANCE, machine_of
 from sparkray.config.model import RESERVE_GIB, needed_gib
+from sparkray.config.site import SPARK
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
-    """Fatal when the weights alone exceed the memory of the devices that were used; a note when they leave no reserve."""
+    """Fatal when the weights alone exceed the memory of the devices that were used; a note when they leave no reserve.
+
+    The reserve is that of memory which the GPU shares with the host: a card with memory of its own does not swap.
+    """
     if case.site is None or case.site.memory_gib is None:
         yield NotJudged("beyond_memory/machine")
         return
@@ -24,5 +28,5 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         values |= {"format": card.quantisation or card.dtype, "reserve": RESERVE_GIB}
         if needed > memory * MEMORY_TOLERANCE:
             yield Finding("beyond_memory", values, "fatal", labels(group))
-        elif needed + RESERVE_GIB > memory:
+        elif SPARK in (case.site.name, case.site.inherits) and needed + RESERVE_GIB > memory:
             yield Finding("beyond_memory/reserve", values, "note", labels(group))

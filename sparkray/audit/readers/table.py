@@ -5,16 +5,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sparkray.audit import names, statuses, values, wide
-from sparkray.audit.cleaning import arm_cells, failures, filled_down, of_whole, summary_lines
+from sparkray.audit.cleaning import (
+    arm_cells,
+    failures,
+    filled_down,
+    of_whole,
+    prefill_rows,
+    summary_lines,
+    warm_ups,
+)
 from sparkray.audit.content import Content
 from sparkray.audit.finding import NotJudged
 from sparkray.audit.metric_rows import run_rows
 from sparkray.audit.reading import Asked, Reading
-from sparkray.audit.results import COLUMNS, REQUESTS, Role
+from sparkray.audit.results import COLUMNS, REQUESTS, THROUGHPUT, Role
 from sparkray.audit.roles import is_run_number
 from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
+from sparkray.records import WARMUP
 from sparkray.units import did_you_mean
 
 LABEL = "table"
@@ -30,6 +39,7 @@ _MORE = (
 _HIDDEN = ("row", "model_name", "stated_model", "stated_level")
 MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
 _DEEPEST = 3
+_PREFILL = "prefill_throughput_tok_s"
 # Columns that may count requests.
 _COUNTED = re.compile(r"request|success|succe|complet|(^|_)ok($|_)|answered|passed|erfolg|reussi|exito")
 Columns = Mapping[str, Sequence[Any]]
@@ -67,6 +77,8 @@ def read(content: Content, asked: Asked) -> Reading | None:
     columns, cleaned = _cleaned(columns, chosen, there)
     remarks += cleaned
     columns, words = _without_failures(columns, chosen)
+    columns, chosen = _by_phase(columns, chosen, there)
+    words = _with_warm_ups(columns, there, words)
     ends, stating = _statuses(columns, [name for name in there if name not in chosen], asked)
     others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
@@ -74,7 +86,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
     if ends is not None or words is not None:
         typed["status"] = [_worst([*filter(None, pair)]) for pair in _pairs(ends, words, len(typed["model"]))]
     numbering = [name for name in others if is_run_number(name)]
-    roles: dict[str, Role] = dict.fromkeys((*numbering, *({"gpu"} & set(chosen.values()))), "identity")
+    roles: dict[str, Role] = dict.fromkeys(numbering, "identity")
     return Reading(LABEL, Table(typed), roles, {}, tuple(remarks))
 
 
@@ -114,7 +126,7 @@ def _cleaned(columns: Columns, chosen: Mapping[str, str], there: Sequence[str]) 
     return columns, remarks
 
 
-def _without_failures(columns: Columns, chosen: Mapping[str, str]) -> tuple[Columns, list[str | None] | None]:
+def _without_failures(columns: Columns, chosen: Mapping[str, str]) -> tuple[Columns, Sequence[str | None] | None]:
     """Columns without words of failure in place of measured values, and these words by row; None where there are none."""
     words = {
         theirs: found
@@ -128,6 +140,32 @@ def _without_failures(columns: Columns, chosen: Mapping[str, str]) -> tuple[Colu
         for name, found in words.items()
     }
     return {**columns, **kept}, [next(filter(None, row), None) for row in zip(*words.values(), strict=True)]
+
+
+def _by_phase(columns: Columns, chosen: dict[str, str], there: Sequence[str]) -> tuple[Columns, dict[str, str]]:
+    """Speeds of prefill in a column of their own, where a row of each is told by a word (`phase`: prefill, decode)."""
+    speed = next((theirs for theirs, ours in chosen.items() if ours == THROUGHPUT), None)
+    told = (prefill_rows(columns[name]) for name in there if name not in chosen)
+    prefill = next((found for found in told if found is not None), None)
+    if speed is None or prefill is None or _PREFILL in {*chosen.values(), *there}:
+        return columns, chosen
+    pairs = list(zip(columns[speed], prefill, strict=True))
+    split = {
+        speed: [None if is_prefill else cell for cell, is_prefill in pairs],
+        _PREFILL: [cell if is_prefill else None for cell, is_prefill in pairs],
+    }
+    return {**columns, **split}, {**chosen, _PREFILL: _PREFILL}
+
+
+def _with_warm_ups(
+    columns: Columns, there: Sequence[str], words: Sequence[str | None] | None
+) -> Sequence[str | None] | None:
+    """How rows ended, with those that warm up as such."""
+    for name in there:
+        if (is_run_number(name) or "warm" in name.casefold()) and (found := warm_ups(name, columns[name])) is not None:
+            ended = words or [None] * len(found)
+            return [WARMUP if warm else word for warm, word in zip(found, ended, strict=True)]
+    return words
 
 
 def _pairs(
