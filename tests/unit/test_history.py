@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import outcome, study
+from builders import experiment, outcome, study
 
 from sparkray.checks import Late
 from sparkray.config.docker import DockerOptions
@@ -92,6 +92,14 @@ def test_a_run_that_the_study_does_not_plan_is_let_be(dataset: Dataset) -> None:
     history = History(dataset, "here")
     assert revalidate(study(), history, make_plan(study())[3], says(**{"of other flags": WRONG})) == {}
     assert "of other flags" in dataset.ok_run_ids()
+
+
+def test_the_plan_of_a_study_is_made_once_and_anew_for_another(dataset: Dataset) -> None:
+    history, one, other = History(dataset, "here"), study(), study(experiment=experiment(runs=1))
+    ids = history.planned(one)
+    assert ids == {run.run_id for run in make_plan(one)}
+    assert history.planned(one) is ids
+    assert history.planned(other) == {run.run_id for run in make_plan(other)} != ids
 
 
 def test_what_a_sweep_that_died_had_not_come_to_is_looked_back_upon(dataset: Dataset) -> None:
