@@ -27,6 +27,14 @@ Unneeded = Callable[[Sequence[PlannedRun]], tuple[set[str], list[str]]]
 _REPEATED = ("invalid", "interrupted")
 # What a block that must end within `--seconds` is given besides: storing, analysing, ending.
 _AROUND_S = 8.0
+# Names of runs for Ray, which takes some 20 KiB of the driver's memory for each and never frees them.
+_NAMES = 100
+
+
+def name_of(done: int, total: int) -> str:
+    """What a run is called on Ray's dashboard; of a long plan several have one name, since Ray's metrics keep every name."""
+    step = -(-total // _NAMES)
+    return f"run {done + 1} of {total}" if step <= 1 else f"run {done - done % step + 1}+ of {total}"
 
 
 @dataclass
@@ -208,7 +216,7 @@ class Sweep:
         progress.begin(planned)
         self._write_progress(planned)
         self._show(len(after))
-        outcome = self.session.run(planned, f"run {progress.done + 1} of {progress.total}")
+        outcome = self.session.run(planned, name_of(progress.done, progress.total))
         self.timing.learn(planned, outcome.row)
         left = [planned, *after] if again and outcome.status in _REPEATED else after
         progress.expect(sum(self.timing.total_s(run) for run in left))

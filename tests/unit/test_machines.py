@@ -19,6 +19,7 @@ from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.progress import Display
 from sparkray.workflows.blocks import Blocks, key_of
 from sparkray.workflows.machines import Share, Together
+from sparkray.workflows.sweeping import name_of
 
 PLAN = make_plan(study(experiment=experiment(runs=3)))
 
@@ -35,6 +36,18 @@ def never() -> bool:
 def write(dataset: Dataset, run: PlannedRun, host: str | None, **changes: object) -> None:
     place = {"model": run.model, "environment": run.environment, "block": run.block, "host": host}
     dataset.write(outcome(run.run_id, **{**place, **changes}))
+
+
+@pytest.mark.parametrize("total", [1, 20, 100, 101, 100_000])
+def test_a_run_has_a_name_on_rays_dashboard_and_a_long_plan_has_few(total: int) -> None:
+    """Ray's metrics keep every name of a task in the driver's memory: 29 KiB a run, 483 MiB after 16,600 runs."""
+    names = [name_of(done, total) for done in range(total)]
+    assert len(set(names)) == min(total, 100 if total != 101 else 51)
+    assert names[0].startswith("run 1")
+    for done, name in enumerate(names):
+        first = int(name.split()[1].removesuffix("+"))
+        assert first <= done + 1 < first + max(1, -(-total // 100)), name
+        assert name.endswith(f" of {total}")
 
 
 def blocks_of(dataset: Dataset, hosts: Collection[str], todo: Collection[PlannedRun] = PLAN) -> Blocks:
