@@ -23,6 +23,7 @@ _DECODE = re.compile(
 _WARM_UP = re.compile(r"warm[ _-]?up[ _-]?(runs?|\d+)?|dry[ _-]?run")
 # Columns that name the better of two arms.
 _COMPARES = re.compile(r"winner|wins|fast|slow|best|better|reference|baseline|versus|(^|[^a-z])vs([^a-z]|$)")
+_DITTO = frozenset(("〃", "″", "''", '"', "ditto", "idem", "do."))
 _OF = re.compile(r"\s*(\d+)\s*(?:/|of|von|sur|de)\s*(\d+)\s*")
 
 
@@ -41,14 +42,17 @@ def summary_lines(columns: Columns, names: Sequence[str]) -> list[int]:
 def filled_down(cells: Sequence[Any]) -> Sequence[Any] | None:
     """A column of merged cells, each value in all the rows that it stands for; None where cells are not merged.
 
-    Merged cells leave at least half of a column empty, begin with a value, and no value follows itself.
+    Merged cells leave at least half of a column empty, begin with a value, and no value follows itself. A ditto mark stands
+    for the value above it in any column.
     """
-    given = [cell for cell in cells if cell not in (None, "")]
-    if not given or cells[0] in (None, "") or 2 * len(given) > len(cells) or any(a == b for a, b in pairwise(given)):
+    empty = (None, "") if not set(map(str, cells)) & _DITTO else (None, "", *_DITTO)
+    given = [cell for cell in cells if cell not in empty]
+    merged = 2 * len(given) <= len(cells) and all(a != b for a, b in pairwise(given))
+    if not given or cells[0] in empty or not (merged or len(empty) > 2):  # noqa: PLR2004 - ditto marks
         return None
     filled, last = [], None
     for cell in cells:
-        last = last if cell in (None, "") else cell
+        last = last if cell in empty else cell
         filled.append(last)
     return filled
 

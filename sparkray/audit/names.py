@@ -19,6 +19,10 @@ _TOKENS = re.compile(r"k?\s*(t/s|t\w*ps$|tok|jeton)", re.IGNORECASE)
 _SAMPLE = 200
 _NO_LETTERS = re.compile("[^a-z0-9\u0430-\u044f\u1100-\u11ff\u3041-\u30ff\u4e00-\u9fff]+")
 _COUNTS = ("batch", "requests_asked", "requests_completed", "requests_failed")
+# Objects of JSON around a value, which do not show what it is of: `metrics.tok_s`.
+_AROUND = re.compile(
+    r"^((metrics?|results?|perf(ormance)?|stats|statistics|summary|data|measurements?)\.)+", re.IGNORECASE
+)
 # The unit behind a name that says what it is of: `output_token_throughput_per_s`.
 _PER_SECOND = re.compile(r"(?<=throughput)_(tok(en)?s?_)?per_s(ec(ond)?)?$")
 _NAMED_UNIT = re.compile(r"_(ms|tok_s|req_s|gib)$")
@@ -27,6 +31,7 @@ _TARGET = {"ms": "ms", "tok_s": "tok/s", "req_s": "req/s", "gib": "GiB"}
 
 def known_as(header: str, cells: Sequence[Any]) -> str | None:
     """Sparkray's name of a column by its header, if its cells and its unit can be of that quantity."""
+    header = _AROUND.sub("", header)
     base, unit = _parts(header)
     unit = unit or _cells_unit(cells)
     dimension = unit_of(unit) if unit else None

@@ -91,6 +91,8 @@ SAME = {
     + "".join(f"m-8B,{a},{i},{v}\n" for i, (a, v) in enumerate(RUNS)),
     "rows marked as warm-up": "model,environment,warmup,tok/s\nm-8B,native,yes,3.1\nm-8B,docker,yes,2.9\n"
     + "".join(f"m-8B,{a},no,{v}\n" for a, v in RUNS),
+    "ditto marks": "model,environment,tok/s\n"
+    + "".join(f"{'m-8B' if i == 0 else '〃'},{a},{v}\n" for i, (a, v) in enumerate(RUNS)),
     "arms by their words": TABLE.replace("environment", "where it ran"),
 }
 
@@ -292,3 +294,24 @@ def test_arms_on_different_days_ran_in_blocks(tmp_path: Path, command_line: Call
     found = findings(command_line("audit", str(written(tmp_path, f"model,environment,date,tok/s\n{rows}")), "--json"))
     assert set(found) == {"blocked_order", "pseudo_replication"}
     assert "by dates" in found["blocked_order"]
+
+
+def test_rounded_values_are_not_two_states(tmp_path: Path, command_line: Call) -> None:
+    def judged(values: list[float]) -> dict[str, str]:
+        rows = "".join(f"m-8B,{arm},{value}\n" for value in values for arm in ("native", "docker"))
+        return findings(command_line("audit", str(written(tmp_path, f"model,environment,tok/s\n{rows}")), "--json"))
+
+    assert judged([12, 13, 13, 12, 12, 13, 12, 13, 13, 12]) == {}
+    assert list(judged([12, 19, 19, 12, 12, 19, 12, 19, 19, 12])) == ["two_states"]
+
+
+def test_another_word_among_yes_and_no_does_not_count(tmp_path: Path, command_line: Call) -> None:
+    found = findings(command_line("audit", str(written(tmp_path, marked("ok", "yes", "nearly"))), "--json"))
+    assert found["unknown_status"] == "1 nearly"
+
+
+def test_objects_around_values_do_not_hide_them(tmp_path: Path) -> None:
+    runs = [{"model": "m-8B", "env": a, "metrics": {"tok_s": v, "prefill": {"tok_s": 9.0}}} for a, v in RUNS]
+    ok = results_in(tmp_path, json.dumps({"meta": {"date": "2025-11-03"}, "results": runs}), "runs.json").ok
+    assert ok[OUT].to_list() == VALUES
+    assert set(ok["prefill_throughput_tok_s"]) == {9.0}

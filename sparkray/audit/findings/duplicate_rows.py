@@ -8,11 +8,13 @@ import polars as pl
 
 from sparkray.audit.case import Case
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.resolution import digits_of
 from sparkray.stats import special
 
 _LEAST_RUNS, _LEAST_PAIRS = 3, 2
 _RARE = 1e-4
-_MOST_DIGITS, _SAMPLE = 9, 100
+# Rows that repeat fewer values more often are of few values, and no copies.
+_MOST_COPIES = 6
 # Digits in the last place that make two values neighbours.
 _NEAR = 20
 
@@ -33,7 +35,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
         arms = [(frame["environment"] == arm).to_numpy() for arm in frame["environment"].unique()]
         sizes_of = [_values_within(*pair) for pair in zip(values.T, _spans(values, arms), strict=True)]
         finest = max(range(len(metrics)), key=sizes_of.__getitem__)
-        if sizes_of[finest] <= 1:
+        if sizes_of[finest] <= 1 or frame[metrics[finest]].n_unique() * _MOST_COPIES < len(frame):
             continue
         judged += 1
         expected += max(math.comb(len(frame), 2) / sizes_of[finest], _pairs_by_density(values[:, finest]))
@@ -68,21 +70,12 @@ def _most(values: np.ndarray) -> list[float]:
 def _values_within(column: np.ndarray, span: float) -> float:
     """About how many values the digits of a metric allow in a span; 1 where it does not vary."""
     known = column[~np.isnan(column)]
-    return max(1.0, float(span) * 10.0 ** _digits(known)) if len(known) >= _LEAST_RUNS else 1.0
-
-
-def _digits(known: np.ndarray) -> int:
-    sample = known[:_SAMPLE]
-    return next((d for d in range(_MOST_DIGITS) if _is_whole(sample * 10.0**d)), _MOST_DIGITS)
+    return max(1.0, float(span) * 10.0 ** digits_of(known)) if len(known) >= _LEAST_RUNS else 1.0
 
 
 def _pairs_by_density(column: np.ndarray) -> float:
     """Equal pairs to expect by how many pairs are a few digits apart, where values crowd at several levels."""
     known = np.sort(column[~np.isnan(column)])
-    known = np.unique(np.round(known * 10.0 ** _digits(known)))  # a copy is no neighbour
+    known = np.unique(np.round(known * 10.0 ** digits_of(known)))  # a copy is no neighbour
     near = np.searchsorted(known, known + _NEAR, side="right") - np.arange(1, len(known) + 1)
     return float(near.sum()) / (2 * _NEAR)
-
-
-def _is_whole(values: np.ndarray) -> bool:
-    return bool(np.max(np.abs(values - np.round(values))) < 1e-4)  # noqa: PLR2004 - what a double of nine digits leaves

@@ -10,6 +10,7 @@ from sparkray.audit.affine import distinct_metrics
 from sparkray.audit.case import Case, Cell, rows_of
 from sparkray.audit.family import families
 from sparkray.audit.finding import Finding, NotJudged
+from sparkray.audit.resolution import digits_of
 
 _LEAST_RUNS, _LEAST_SIDE = 8, 2
 # Distance of the two means: in standard deviations within, and as a share of the greater.
@@ -48,9 +49,9 @@ def two_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     cut = int(np.argmax(gaps)) + _LEAST_SIDE
     low, high = ordered[:cut], ordered[cut:]
     apart = float(high.mean() - low.mean())
-    within = math.sqrt(
-        (float(np.sum((low - low.mean()) ** 2)) + float(np.sum((high - high.mean()) ** 2))) / (len(ordered) - 2)
-    )
+    rounding = 10.0 ** (-2 * digits_of(ordered)) / 12  # the variance of what rounding takes off
+    squares = float(np.sum((low - low.mean()) ** 2)) + float(np.sum((high - high.mean()) ** 2))
+    within = math.sqrt(squares / (len(ordered) - 2) + rounding)
     if apart <= _LEAST_SHARE * abs(float(high.mean())) or apart < _FAR * within:
         return None
     return low, high

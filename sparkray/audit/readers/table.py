@@ -273,7 +273,7 @@ def _statuses(columns: Columns, there: Sequence[str], asked: Asked) -> tuple[lis
 def _ends(cells: Sequence[Any], kind: str, name: str) -> list[str] | None:
     """Statuses of a column; None where it holds nothing, counts, mostly numbers, or words of which none is a status."""
     given = [cell for cell in cells if not values.missing(cell)]
-    if not given or (kind in ("flags", "inverse") and any(values.flag(cell) is None for cell in given)):
+    if not given or (kind in ("flags", "inverse") and not _are_flags(given)):
         return None
     if kind == "outcomes":
         numbers = sum(values.number(cell) is not None for cell in given)
@@ -288,6 +288,13 @@ def _ends(cells: Sequence[Any], kind: str, name: str) -> list[str] | None:
     ends = [statuses.status_of(cell, kind) or empty for cell in cells]
     failed = name.casefold() if kind == "inverse" and statuses.is_known(name) else statuses.FAILED
     return [failed if end == statuses.FAILED else end for end in ends]
+
+
+def _are_flags(given: Sequence[Any]) -> bool:
+    """Whether cells are yes and no, other words among them; of numbers all must be 0 or 1."""
+    if any(values.number(cell) is not None for cell in given):
+        return all(values.flag(cell) is not None for cell in given)
+    return any(values.flag(cell) is not None for cell in given)
 
 
 def _worst(ends: Sequence[str]) -> str:
