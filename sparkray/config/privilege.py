@@ -61,9 +61,10 @@ def security_choices(options: "DockerOptions") -> dict[str, str]:
 
 _JOINS = {"pid": "sees, traces and ends processes outside it", "ipc": "shares memory with programs outside it"}
 _OPEN_DEVICE = re.compile(
-    r"/dev(/(k?mem|port|sd|sg|nvme|vd|xvd|hd|nbd|pmem|zd|bcache|block|mmcblk|loop|dm-|mapper|disk|md|raw|kmsg|fuse|net/tun).*)?"
+    r"/dev(/(k?mem|port|sd|s[gr]\d|n?st\d|nvme|ng\d|bsg|vd|xvd|hd|nbd|rbd|drbd|pmem|dax|zd|zram|ram|bcache|block|mmcblk|mtd|ubi|loop"
+    r"|dm-|mapper|disk|md|raw|snapshot|kmsg|nvram|fuse|cuse|net/tun|cpu/|vfio|uio|bus|uinput|input|hidraw|console|tty|vcs).*)?"
 )
-_DEVICE = "reaches the host's disks or memory"
+_DEVICE = "reaches the host's disks, memory, processors or consoles"
 _OPEN_WORDS = {
     "--cap-add": "adds capabilities",
     "--device-cgroup-rule": "opens devices of the host",
