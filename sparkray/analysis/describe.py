@@ -199,7 +199,9 @@ def _shares(
     if len(sides) < _LEAST_ARMS:
         note(why, _SHARES, "one_environment_with_data")
         return {}
-    shared = reduce(np.intersect1d, [block for block, _ in sides])
+    first = sides[0][0]
+    alike = all(np.array_equal(block, first) for block, _ in sides[1:])  # as a rule; intersections take long
+    shared = first if alike else reduce(np.intersect1d, [block for block, _ in sides])
     table = np.column_stack([values[np.searchsorted(block, shared)] for block, values in sides])
     known = [share for cell in cells if (share := request_shares.get((cell, metric))) is not None]
     found = crossed(table, request_share=float(np.mean(known)) if known else None)

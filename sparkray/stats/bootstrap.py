@@ -35,6 +35,8 @@ _LEAST_BEYOND, _MORE = 100, 20
 _TIE = 1e-9
 # A quantile is looked for among the values between two of every so many, at least that many places away from it.
 _THINNED, _LEAST_REACH = 50, 8
+# So many resampled means (1.6 MB) are looked at together: what fits into a cache takes a fifth less time.
+_AT_ONCE = 200_000
 # So many cells of a matrix of counts (8 MB) are in memory at once; matrices with more cells than the next are not kept.
 _CELLS, _MOST_KEPT = 1_000_000, 10_000_000
 
@@ -167,7 +169,7 @@ def enough_resamples(
 
 
 def _parts(places: NDArray[np.int64], count: int) -> Iterator[NDArray[np.int64]]:
-    size = max(1, _CELLS // count)
+    size = max(1, _AT_ONCE // count)
     return (places[start : start + size] for start in range(0, len(places), size))
 
 
@@ -243,7 +245,9 @@ def resampled_means(samples: Vector, resamples: int, stream: tuple[int, int]) ->
     """
     n = samples.shape[-1]
     counts = _kept_counts(n, resamples, stream) if n * resamples <= _MOST_KEPT else _counts(n, resamples, stream)
-    return np.concatenate([samples @ part.astype(np.float64).T / n for part in counts], axis=-1)
+    scaled = samples / n
+    means = [scaled @ part.astype(np.float64).T for part in counts]
+    return means[0] if len(means) == 1 else np.concatenate(means, axis=-1)
 
 
 def _acceleration(jackknifed: Sequence[Vector]) -> Vector:

@@ -98,7 +98,9 @@ def residual_share(values: Values, runs: NDArray[np.int64], requests: NDArray[np
     """
     count = int(runs.max()) + 1 if len(runs) else 0
     everywhere = (np.bincount(requests) == count)[requests] if count else np.zeros(0, dtype=bool)
-    table, row, column = np.asarray(values, dtype=np.float64)[everywhere], runs[everywhere], requests[everywhere]
+    table, row, column = np.asarray(values, dtype=np.float64), runs, requests
+    if not everywhere.all():
+        table, row, column = table[everywhere], row[everywhere], column[everywhere]
     each = len(table) // count if count else 0
     if min(count, each) < _LEAST:
         return NotEstimable.of("few_requests", n=count, requests=each, least=_LEAST)
