@@ -7,6 +7,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import matplotlib as mpl
 import polars as pl
 import pytest
 from matplotlib.figure import Figure
@@ -20,8 +21,9 @@ from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import report_data
 from sparkray.report.data import ReportData
 from sparkray.report.figures import FORMATS, draw, figures, rendered, save_all, words
+from sparkray.report.figures._ticks import ticks_of
 from sparkray.report.page import texts
-from sparkray.report.style import COLUMN_IN, PAGE_IN, arm_style
+from sparkray.report.style import COLUMN_IN, PAGE_IN, RC, arm_style
 
 NAMES = list(figures())
 UNITLESS = re.compile(r"ratio|share|power|pairs|model|environment|kind of memory|run, in the order")
@@ -94,10 +96,29 @@ def test_the_layout_places_labels_where_matplotlib_would(name: str, data: Report
     for axis in axes:
         placed = axis.label.get_window_extent().get_points()
         begin = axis.axes.bbox.get_points()[0]
-        extents = [label.get_window_extent().get_points()[0] for label in axis.get_majorticklabels()]
+        side = "right" if axis.axis_name == "y" else "center"
+        labels = [text for text in axis.axes.texts if text.get_ha() == side]
+        extents = [text.get_window_extent().get_points()[0] for text in labels]
         across = 0 if axis.axis_name == "y" else 1
         least = min([begin[across], *(extent[across] for extent in extents)])
         assert placed[1][across] == pytest.approx(least - axis.labelpad, abs=2.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ticks_are_found_once_and_drawn_without_artists_of_their_own(
+    name: str, data: ReportData, loaded: ReportData
+) -> None:
+    figure = draw(name, loaded if name == "saturation" else data)
+    assert figure is not None
+    with mpl.rc_context(RC):  # the number of ticks depends on the size of their labels
+        found = [(ticks_of(panel.yaxis), ticks_of(panel.xaxis)) for panel in figure.axes]
+    wanted = [[word for ticks in both for word in ticks.words if word] for both in found]
+    rendered(name, figure, ("svg", "png"))
+    for panel, words_of_panel in zip(figure.axes, wanted, strict=True):
+        assert [*panel.xaxis.get_major_ticks(), *panel.yaxis.get_major_ticks()] == []
+        shown = [text.get_text() for text in panel.texts]
+        assert shown[len(shown) - len(words_of_panel) :] == words_of_panel
+    assert sum(map(len, wanted)) >= 4
 
 
 def test_saturation_has_a_point_for_each_load_and_arm(loaded: ReportData, data: ReportData) -> None:

@@ -16,6 +16,7 @@ from sparkray.analysis.differences import COLUMNS as DIFFERENCES
 from sparkray.report.cells import Cell
 from sparkray.report.data import Row
 from sparkray.report.figures._layout import Measured
+from sparkray.report.figures._ticks import Panel, set_names
 from sparkray.report.labels import arm, cell
 from sparkray.report.style import BAND, BLUE, INK, ORANGE, PAGE_IN, VERMILLION, arm_style
 
@@ -69,12 +70,14 @@ def panels(
 ) -> tuple[Figure, list[Axes]]:
     """A figure with a few panels; sizes in inches."""
     figure = Figure(figsize=(width, height), layout=Measured())
-    return figure, figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
+    return figure, figure.subplots(
+        rows, columns, squeeze=False, sharex=sharex, sharey=sharey, subplot_kw={"axes_class": Panel}
+    ).ravel().tolist()
 
 
 def named_rows(axis: Axes, names: Sequence[str], label: str = "model") -> None:
     """A y axis of names, the first on top."""
-    axis.set_yticks(range(len(names)), names)
+    set_names(axis.yaxis, range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_ylabel(label)
 

@@ -13,6 +13,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import LayoutEngine
 from matplotlib.text import Text
 
+from sparkray.report.figures._ticks import Ticks, draw_ticks, ticks_of
+
 POINTS = 72
 # Points: at the edges of a figure, and between what stands in one panel and what stands in the next.
 _EDGE, _BETWEEN = 3.0, 5.0
@@ -37,9 +39,13 @@ class Measured(LayoutEngine):
     def __init__(self, between: float = _BETWEEN) -> None:
         super().__init__()
         self.between = between
+        self._done = False
 
     def execute(self, fig: Any) -> None:  # noqa: ANN401 - Matplotlib's types lack the labels of a figure
         """Place the panels, the labels of the whole figure and its legends."""
+        if self._done:
+            return
+        self._done = True
         width, height = (inches * POINTS for inches in fig.get_size_inches())
         top = sum(_height_of_legend(legend) for legend in fig.legends) + _EDGE
         left, bottom = _EDGE, _EDGE
@@ -65,19 +71,22 @@ def _place(
     if not axes:
         return
     grid = axes[0].get_subplotspec().get_gridspec()
-    rooms = [_room(axis) for axis in axes]
+    ticks = [(ticks_of(axis.yaxis), ticks_of(axis.xaxis)) for axis in axes]
+    rooms = [_room(axis, *both) for axis, both in zip(axes, ticks, strict=True)]
     spots = [axis.get_subplotspec() for axis in axes]
     columns = [_most(rooms, (0, 1), [spot.colspan.start == n for spot in spots]) for n in range(grid.ncols)]
     rows = [_most(rooms, (2, 3), [spot.rowspan.start == n for spot in spots]) for n in range(grid.nrows)]
     left, bottom, right, top = inside
     width = (right - left - sum(map(sum, columns)) - _BETWEEN * (grid.ncols - 1)) / grid.ncols
     height = (top - bottom - sum(map(sum, rows)) - between * (grid.nrows - 1)) / grid.nrows
-    for axis, spot, room in zip(axes, spots, rooms, strict=True):
+    for axis, spot, room, both in zip(axes, spots, rooms, ticks, strict=True):
         across, down = spot.colspan.start, spot.rowspan.start
         x = left + sum(map(sum, columns[:across])) + columns[across][0] + across * (width + _BETWEEN)
         y = top - sum(map(sum, rows[:down])) - rows[down][1] - down * (height + between) - height
         place = (x / size[0], y / size[1], max(width, 1.0) / size[0], max(height, 1.0) / size[1])
         axis._set_position(place)  # noqa: SLF001 - `set_position` takes the panel out of the layout
+        for own, found in zip((axis.yaxis, axis.xaxis), both, strict=True):
+            draw_ticks(own, found)
         _fix_labels(axis, room, (max(width, 1.0), max(height, 1.0)))
 
 
@@ -96,34 +105,17 @@ def _most(rooms: Iterable[tuple[float, ...]], sides: tuple[int, int], chosen: Se
     return first, second
 
 
-def _room(axis: Any) -> tuple[float, float, float, float]:  # noqa: ANN401 - likewise
+def _room(axis: Any, ys: Ticks, xs: Ticks) -> tuple[float, float, float, float]:  # noqa: ANN401 - likewise
     """Points that labels take left, right, below and above a panel."""
-    ys, xs = _labels(axis.yaxis), _labels(axis.xaxis)
-    widest = max((_width_of(text) for text in ys), default=0.0)
-    left = widest + _ticks(axis.yaxis, ys) + _label_height(axis.yaxis)
-    below = max((_height_of(text) for text in xs), default=0.0) + _ticks(axis.xaxis, xs) + _label_height(axis.xaxis)
-    right = _width_of(xs[-1]) / 2 if xs else 0.0
+    widest = max((_widest(word, ys.size) for word in ys.words), default=0.0)
+    left = widest + ys.length + (ys.pad if any(ys.words) else 0.0) + _label_height(axis.yaxis)
+    tallest = max((_tallest(word, xs.size) for word in xs.words if word), default=0.0)
+    below = tallest + xs.length + (xs.pad if any(xs.words) else 0.0) + _label_height(axis.xaxis)
+    right = _widest(xs.words[-1], xs.size) / 2 if xs.words else 0.0
     title = axis.title
-    above = _height_of(title) + _TITLE_PAD if title.get_text() else max((_height_of(y) for y in ys), default=0.0) / 2
+    high = max((_tallest(word, ys.size) for word in ys.words if word), default=0.0)
+    above = _height_of(title) + _TITLE_PAD if title.get_text() else high / 2
     return left, right, below, above
-
-
-def _labels(axis: Any) -> list[Text]:  # noqa: ANN401 - Matplotlib's types lack what is read here
-    """The tick labels that will be seen."""
-    low, high = sorted(axis.get_view_interval())
-    rounding = (high - low) * 1e-9
-    axis.get_majorticklabels()  # finds the ticks
-    return [
-        tick.label1
-        for tick in axis.get_major_ticks()
-        if tick.label1.get_visible() and tick.label1.get_text() and low - rounding <= tick.get_loc() <= high + rounding
-    ]
-
-
-def _ticks(axis: Any, labels: Sequence[Text]) -> float:  # noqa: ANN401 - likewise
-    """Length of the ticks, and the gap between them and their labels."""
-    ticks = axis.get_major_ticks(1)
-    return float(ticks[0].get_pad() + (0 if labels else -ticks[0].get_pad()) + ticks[0]._size) if ticks else 0.0  # noqa: SLF001
 
 
 def _label_height(axis: Any) -> float:  # noqa: ANN401 - likewise
@@ -139,18 +131,21 @@ def _height_of_legend(legend: Any) -> float:  # noqa: ANN401 - likewise
 
 
 def _height_of(text: Text) -> float:
-    return float(float(text.get_fontsize()) * _LINE * (1 + text.get_text().count("\n")))
+    return _tallest(text.get_text(), float(text.get_fontsize()))
 
 
-def _width_of(text: Text) -> float:
-    size, bold = float(text.get_fontsize()), text.get_fontweight() == "bold"
-    return max(width(line, size, bold=bold) for line in text.get_text().split("\n"))
+def _tallest(words: str, size: float) -> float:
+    return size * _LINE * (1 + words.count("\n"))
+
+
+def _widest(words: str, size: float) -> float:
+    return max(width(line, size) for line in words.split("\n"))
 
 
 @lru_cache(maxsize=4096)
-def width(line: str, size: float, *, bold: bool = False) -> float:
+def width(line: str, size: float) -> float:
     """Points that a line of text takes."""
-    font: Any = get_font(findfont(FontProperties(weight="bold" if bold else "normal")))
+    font: Any = get_font(findfont(FontProperties()))
     font.set_size(size, POINTS * _FINER)
     font.set_text(line, 0.0)
     return float(font.get_width_height()[0]) / _SUB_PIXEL / _FINER

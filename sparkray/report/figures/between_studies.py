@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import arm_lines, forest, legend_above, name_of, panels
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.labels import metric_name
 from sparkray.report.style import PAGE_IN
 
@@ -30,6 +31,6 @@ def draw(data: ReportData) -> Figure | None:
         axis.set_title(f"{metric_name(metric)}\n{_KINDS[kind]}")
         axis.set_xlabel("ratio, this study over the other")
         axis.set_ylabel("model" if index % len(metrics) == 0 else "")
-    axes[0].set_yticks(range(len(cells)), [name_of(key) for key in cells])
+    set_names(axes[0].yaxis, range(len(cells)), [name_of(key) for key in cells])
     legend_above(figure, arm_lines(environments))
     return figure

@@ -7,6 +7,7 @@ from sparkray.analysis.differences import DIFFERENCE, is_estimated
 from sparkray.report.cells import arms_of, cells_of, primary_metrics
 from sparkray.report.data import ReportData
 from sparkray.report.figures._frame import arm_lines, forest, forest_of_differences, legend_above, name_of, panels
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import COLUMN_IN
 from sparkray.schema import unit_of
@@ -39,7 +40,7 @@ def draw(data: ReportData) -> Figure | None:
             last = axis
         else:
             axis.set_xlabel(f"difference to {against} ({unit_of(metric)})")
-        axis.set_yticks(range(len(cells)), [name_of(key) for key in cells])
+        set_names(axis.yaxis, range(len(cells)), [name_of(key) for key in cells])
         axis.set_ylabel("model")
     if last is not None:
         last.set_xlabel(f"ratio to {against}")

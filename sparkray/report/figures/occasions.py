@@ -6,6 +6,7 @@ from sparkray.analysis import Analysis
 from sparkray.report.cells import arms_of, cells_of
 from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import arm_lines, forest, legend_above, name_of, panels
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.labels import arm, metric_name
 from sparkray.report.style import PAGE_IN
 
@@ -39,7 +40,7 @@ def draw(data: ReportData) -> Figure | None:
         ]
         forest(axis, shown, [place for place, _, _ in places], environments)
         axis.set_title(metric_name(metric))
-        axis.set_yticks(range(len(places)), [place[0] for place, _, _ in places])
+        set_names(axis.yaxis, range(len(places)), [place[0] for place, _, _ in places])
         axis.set_ylabel("model")
     axes[-1].set_xlabel(f"ratio to {arm(data.rows('comparisons')[0]['against'])}")
     legend_above(figure, arm_lines(environments))

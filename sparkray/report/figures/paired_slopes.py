@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sparkray.report.cells import arms_of, cells_of, first_metric
 from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import COLUMNS, arm_points, grid, name_of, of_cell, plain_ticks
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.labels import arm, arm_tiny, axis_label
 
 ORDER = 30
@@ -31,7 +32,9 @@ def draw(data: ReportData) -> Figure | None:
     for index, (axis, key) in enumerate(zip(axes, cells, strict=True)):
         _panel(axis, of_cell(runs, key), metric, environments)
         axis.set_title(name_of(key))
-        axis.set_xticks(range(len(environments)), [arm(name) if full else arm_tiny(name) for name in environments])
+        set_names(
+            axis.xaxis, range(len(environments)), [arm(name) if full else arm_tiny(name) for name in environments]
+        )
         axis.set_xlabel("environment" if index >= len(axes) - COLUMNS else "")
     figure.supylabel(axis_label(metric), fontsize=7)
     return figure

@@ -19,6 +19,7 @@ from sparkray.report.figures._frame import (
     plain_ticks,
 )
 from sparkray.report.figures._layout import Measured
+from sparkray.report.figures._ticks import Panel, set_names
 from sparkray.report.labels import axis_label
 from sparkray.report.style import PAGE_IN
 
@@ -37,11 +38,11 @@ def draw(data: ReportData) -> Figure | None:
     cells, environments = cells_of(data, runs), arms_of(runs)
     each = 0.16 + 0.17 * len(environments)
     figure = Figure(figsize=(PAGE_IN, 0.75 + (each + 0.17) * len(cells)), layout=Measured(between=2.0))
-    axes = figure.subplots(len(cells), len(metrics), squeeze=False)
+    axes = figure.subplots(len(cells), len(metrics), squeeze=False, subplot_kw={"axes_class": Panel})
     for down, key in enumerate(cells):
         for across, metric in enumerate(metrics):
             _panel(axes[down][across], of_cell(runs, key), metric, environments)
-        axes[down][0].set_yticks([(len(environments) - 1) / 2], [name_of(key)])
+        set_names(axes[down][0].yaxis, [(len(environments) - 1) / 2], [name_of(key)])
         axes[down][0].tick_params(axis="y", length=0, labelsize=7)
     for across, metric in enumerate(metrics):
         axes[-1][across].set_xlabel(axis_label(metric))

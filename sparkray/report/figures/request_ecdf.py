@@ -16,6 +16,7 @@ from sparkray.report.figures._frame import (
     panels,
     plain_ticks,
 )
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.style import PAGE_IN, arm_style
 
 ORDER = 60
@@ -56,5 +57,5 @@ def _panel(axis: Axes, rows: Sequence[Row], environments: Sequence[str]) -> None
         xs, ys = [row["value"] for row in mine], [row["quantile"] for row in mine]
         axis.plot(xs, ys, color=face.colour, linestyle=face.line, linewidth=1.2)
     axis.set_ylim(0, 1.02)
-    axis.set_yticks([0, 0.5, 1])
+    set_names(axis.yaxis, [0, 0.5, 1], ["0.0", "0.5", "1.0"])
     plain_ticks(axis, "x", 3)

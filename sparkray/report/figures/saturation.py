@@ -11,6 +11,7 @@ from sparkray.analysis.derived.load import THROUGHPUT, size_of
 from sparkray.report.cells import arms_of
 from sparkray.report.data import ReportData, Row
 from sparkray.report.figures._frame import arm_lines, grid, legend_above, plain_ticks
+from sparkray.report.figures._ticks import set_names
 from sparkray.report.style import COLUMN_IN, INK, PAGE_IN, arm_style
 
 ORDER = 85
@@ -39,7 +40,7 @@ def draw(data: ReportData) -> Figure | None:
         else:
             _rings(axis, {row["environment"]: row for row in data.rows("load", model=model)}, environments)
         axis.set_title(model)
-        axis.set_xticks(loads[model], [f"{load}" for load in loads[model]])
+        set_names(axis.xaxis, loads[model], [f"{load}" for load in loads[model]])
         axis.set_xlabel("requests in flight (number)")
     axes[0].set_ylabel("output throughput (tok/s)")
     legend_above(figure, handles)
