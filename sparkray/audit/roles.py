@@ -84,6 +84,12 @@ def is_state(name: str) -> bool:
     return next((one.role for one in _patterns() if one.pattern.search(plain(name))), None) == "state"
 
 
+def is_setting(name: str) -> bool:
+    """Whether a name is that of a setting or of a parameter of the test."""
+    first = next((one for one in _patterns() if one.pattern.search(plain(name))), None)
+    return first is not None and first.role in ("identity", "parameter") and not first.fixed
+
+
 def is_run_number(name: str) -> bool:
     """Whether a name is that of a number of the run, which no cell is made of."""
     return any(one.fixed and one.pattern.search(plain(name)) for one in _patterns())

@@ -315,3 +315,24 @@ def test_objects_around_values_do_not_hide_them(tmp_path: Path) -> None:
     ok = results_in(tmp_path, json.dumps({"meta": {"date": "2025-11-03"}, "results": runs}), "runs.json").ok
     assert ok[OUT].to_list() == VALUES
     assert set(ok["prefill_throughput_tok_s"]) == {9.0}
+
+
+def test_a_folder_of_what_tools_print_is_one_study(tmp_path: Path, command_line: Call) -> None:
+    text = "Successful requests:  50\nOutput token throughput (tok/s):  {}\nMean TTFT (ms):  210.1\n"
+    for index, (arm, value) in enumerate(RUNS):
+        (tmp_path / arm).mkdir(exist_ok=True)
+        written(tmp_path / arm, text.format(value), f"run{index}.log")
+    ok = read_all([Source(tmp_path)]).ok
+    assert ok.filter(environment="docker")[OUT].to_list() == DOCKER
+    written(tmp_path, TABLE, "runs.csv")  # the logs may show the same runs again
+    written(tmp_path, "# Runs\nSee the table.\n", "README.md")
+    assert read_all([Source(tmp_path)]).ok[OUT].to_list() == VALUES
+    assert command_line("audit", str(tmp_path)).status == 0
+
+
+def test_settings_of_two_single_runs_are_compared(tmp_path: Path, command_line: Call) -> None:
+    rows = "m-8B,native,{},a1f3,2025-11-03,38.2\nm-8B,docker,0.10.2,b77c,2025-11-04,37.9\n"
+    table = f"model,arm,vllm_version,job,date,tok/s\n{rows}"
+    found = findings(command_line("audit", str(written(tmp_path, table.format("0.11.0"))), "--json"))
+    assert found == {"confounded_arms": "vllm_version: 0.11.0 in native, 0.10.2 in docker (2 runs of m-8B)"}
+    assert not findings(command_line("audit", str(written(tmp_path, table.format("0.10.2"))), "--json"))

@@ -11,6 +11,7 @@ from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.levels import compared, difference
 from sparkray.audit.results import STATE
+from sparkray.audit.roles import is_setting
 
 _LEAST_RUNS = 2
 _LEVEL = 0.01
@@ -35,6 +36,11 @@ class _Pair:
     reference: str
     other: str
     frame: pl.DataFrame
+
+    @property
+    def is_single(self) -> bool:
+        """Whether an arm has one run: everything differs by arm then, also what only describes a run."""
+        return bool(min(self.frame["environment"].value_counts()["count"]) < _LEAST_RUNS)
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
@@ -68,8 +74,7 @@ def _pairs(case: Case) -> Iterator[_Pair]:
             else:
                 single.setdefault((reference, other), {})[str(model)] = both
     for (reference, other), frames in single.items():
-        if len(frames) >= _LEAST_RUNS:
-            yield _Pair(tuple(frames), reference, other, pl.concat(frames.values()))
+        yield _Pair(tuple(frames), reference, other, pl.concat(frames.values()))
 
 
 def _columns(case: Case) -> Iterator[str]:
@@ -95,8 +100,12 @@ def _is_number(case: Case, name: str) -> bool:
 
 
 def _settings(pairs: list[_Pair], name: str) -> Iterator[dict[str, Any]]:
-    """Models whose two arms have no value of a column in common, each arm one for several runs."""
-    for pair in pairs:
+    """Models whose two arms have no value of a column in common, each arm one for several runs.
+
+    Of single runs only columns count whose names are those of settings.
+    """
+    known = name in _OWN_COLUMNS or is_setting(name)
+    for pair in (one for one in pairs if known or not one.is_single):
         arms = [of_arm(pair.frame, arm)[name].drop_nulls() for arm in (pair.reference, pair.other)]
         values = [sorted({_file_name(value) for value in arm}, key=str) for arm in arms]
         few = all(0 < len(one) <= max(1, len(arm) // _LEAST_RUNS) for one, arm in zip(values, arms, strict=True))

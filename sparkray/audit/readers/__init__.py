@@ -31,6 +31,9 @@ ONE_ARM, NO_MODEL = "all runs", "unnamed model"
 _LAST = "table"
 _SEVERAL = 2
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".md", ".sql", ".gz")
+# What tools print; read where a folder has nothing else, since a server's log may show the same runs again.
+_PRINTED = (".txt", ".log", ".out")
+_PROSE = (".md", *_PRINTED)
 # Files beside the results that hold no runs, by name.
 _BESIDE = (
     "inputs.json", "*config*", "*prometheus*", "*server_metrics*", "*telemetry*", "*timeslices*", "*manifest*", "*metadata*",
@@ -177,12 +180,15 @@ def _folder(path: Path, asked: Asked) -> list[tuple[Path, Reading]]:
     found: list[tuple[Path, Reading]] = []
     foreign: list[str] = []
     remarks: list[Finding | NotJudged] = []
-    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.suffix.casefold() in _SUFFIXES):
+    every = sorted(file for file in path.rglob("*") if file.is_file())
+    chosen = [file for file in every if file.suffix.casefold() in _SUFFIXES]
+    for file in chosen or [file for file in every if file.suffix.casefold() in _PRINTED]:
         try:
             found.append((file, _file(file, asked)))
         except DatasetError as error:
             foreign.append(str(file.relative_to(path)))
             beside = any(fnmatchcase(file.name.casefold(), pattern) for pattern in _BESIDE)
+            beside = beside or file.suffix.casefold() in _PROSE
             values = {"file": foreign[-1], "error": error.message.replace(str(file), "it")}
             remarks.append(NotJudged("beside", values) if beside else Finding("unreadable", values, "note"))
     if not found:
