@@ -107,7 +107,7 @@ def make_arms(
             bare = _container_arm(treatment, container, image, tried[name], added)
             arms[name] = with_driver(bare, driver)
         elif treatment.in_chroot:
-            notify(f"{name}: exporting the image's file system, once")
+            notify(f"{name}: {images.export_step(image)}")
             bare = Arm(
                 treatment,
                 Native(),

@@ -215,6 +215,12 @@ class Images:
         except OSError:
             return []
 
+    def export_step(self, image: Image) -> str:
+        """What `rootfs` will do, in words."""
+        if export_folder(self.cache, image.digest).is_dir():
+            return "comparing the exported file system with the image's"
+        return "exporting the image's file system, once"
+
     def rootfs(self, image: Image) -> Path:
         """The image's file system in a folder, exported once.
 

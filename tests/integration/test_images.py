@@ -132,7 +132,9 @@ def test_an_image_that_is_not_there_is_not_pulled(images: Images) -> None:
 
 def test_a_byte_of_the_export_changes_that_arm_alone(client: docker.DockerClient, small: Image, tmp_path: Path) -> None:
     images = Images(client, tmp_path / "cache")
+    assert images.export_step(small) == "exporting the image's file system, once"
     root = images.rootfs(small)
+    assert images.export_step(small) == "comparing the exported file system with the image's"
     whole = images.rootfs_digest(root)
     assert images.container_digest(small) == whole
     with altered(root / VICTIM):

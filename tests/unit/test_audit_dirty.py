@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,15 @@ def test_dirty_values_are_counted_and_left_out() -> None:
     (gaps,) = (gap for gap in of_kind(report, "missing_values") if "output_throughput" in gap.evidence)
     assert "4 of 63 rows" in gaps.evidence
     assert "beyond_memory" in kinds(report)
+
+
+def test_names_of_columns_have_a_bound_in_messages(command_line: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    path.write_text(json.dumps([{"x" * 100_000: 1, **{f"y{n}": 1 for n in range(500)}}] * 3))
+    ended = command_line("audit", str(path))
+    assert ended.status == 2
+    assert "and 471 more" in ended.err
+    assert len(ended.err) < 2000
 
 
 @pytest.mark.parametrize("name", ["^.*$", "", "\ud800"])

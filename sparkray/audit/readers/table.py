@@ -24,7 +24,7 @@ from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
 from sparkray.records import WARMUP
-from sparkray.units import did_you_mean
+from sparkray.units import did_you_mean, shorten, some
 
 LABEL = "table"
 TRIED = "tables of this project and made-up ones in every dialect"
@@ -39,6 +39,8 @@ _MORE = (
 _HIDDEN = ("row", "model_name", "stated_model", "stated_level")
 MAPPABLE = (*(name for name in COLUMNS if name not in _HIDDEN), *BY_NAME, *_MORE)
 _DEEPEST = 3
+# Names of columns in a message, and characters of one.
+_MOST_NAMES, _LONGEST = 30, 60
 _PREFILL = "prefill_throughput_tok_s"
 # Columns that may count requests.
 _COUNTED = re.compile(r"request|success|succe|complet|(^|_)ok($|_)|answered|passed|erfolg|reussi|exito")
@@ -238,7 +240,7 @@ def _refuse(content: Content, there: Sequence[str]) -> None:
     raise DatasetError(
         f"{content.path} has no column 'model', and no column with the name of a metric",
         f"Say which they are: --map model={near or 'COLUMN'},output_throughput_tok_s=COLUMN. "
-        f"There are: {', '.join(there[:30])}",
+        f"There are: {some([shorten(name, _LONGEST) for name in there], _MOST_NAMES)}",
     )
 
 
