@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sparkray.errors import ClusterError
+from sparkray.stopping import LEFT
 
 _PREFIX, _INSIDE, _IN_USE, _TOKEN = "ray-", "r", "in-use", "token"
 _FRESH_S = 600.0
@@ -41,10 +42,12 @@ def ray_folder() -> Iterator[Path]:
             file.write(secrets.token_hex(32))
     except OSError as error:
         raise ClusterError(f"Ray cannot be started: {base} cannot be written: {error.strerror}", _remedy()) from None
+    LEFT["ray"] = f"Ray's folder {private}"
     try:
         yield private / _INSIDE
     finally:
         shutil.rmtree(private, ignore_errors=True)
+        LEFT.pop("ray", None)
         os.close(handle)
 
 

@@ -17,7 +17,8 @@ import pytest
 from sparkray.cluster import connected, start
 from sparkray.cluster.start import must_answer
 from sparkray.errors import ClusterError
-from sparkray.machine.ray_folder import _remove_dead
+from sparkray.machine.ray_folder import _remove_dead, ray_folder
+from sparkray.stopping import LEFT
 
 TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
@@ -170,3 +171,9 @@ def test_a_ray_of_our_own_listens_on_loopback_alone_in_a_folder_that_is_private(
         runner.release()
         assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(cluster.token)  # and not one in a home
     assert not cluster.token.parent.exists()
+
+
+def test_a_folder_of_ray_is_named_to_who_ends_the_program_at_once() -> None:
+    with ray_folder() as folder:
+        assert LEFT["ray"] == f"Ray's folder {folder.parent}"
+    assert "ray" not in LEFT
