@@ -40,24 +40,25 @@ def separated_rows(text: str) -> Sequence[Row]:
     return tables[0] if len(tables) == 1 else [row for table in tables for row in table]
 
 
-def _parts(cells: Sequence[Sequence[str]]) -> list[list[Sequence[str]]]:
+def _parts(cells: list[list[str]]) -> list[list[list[str]]]:
     """Lines without blank ones, a list for each table: one begins behind a blank line with a header of its own."""
-    parts: list[list[Sequence[str]]] = [[]]
-    begins = _begin_tables(cells)
+    blank = [index for index, row in enumerate(cells) if not any(map(str.strip, row))]
+    if not blank:
+        return [cells]
+    parts: list[list[list[str]]] = [[]]
+    begins, empty = _begin_tables(cells, blank), frozenset(blank)
     for index, row in enumerate(cells):
         if index in begins:
             parts.append([])
-        if any(map(str.strip, row)):
+        if index not in empty:
             parts[-1].append(row)
     return parts
 
 
-def _begin_tables(cells: Sequence[Sequence[str]]) -> set[int]:
+def _begin_tables(cells: Sequence[Sequence[str]], blank: Sequence[int]) -> set[int]:
     """Places of the headers of further tables: names behind a blank line and numbers, above as many fields with a number."""
     begins: set[int] = set()
-    counted = False
-    blank = [index for index, row in enumerate(cells) if not any(map(str.strip, row))]
-    last = 0
+    counted, last = False, 0
     for before in blank:
         counted = counted or any(_has_number(row) for row in cells[last:before])
         header, below = (cells[at] if at < len(cells) else [] for at in (before + 1, before + 2))
@@ -71,7 +72,7 @@ def _has_number(row: Sequence[str]) -> bool:
     return any(cell.strip()[:1].isdigit() and number(cell) is not None for cell in row)
 
 
-def _table(cells: list[Sequence[str]], fields: int, comments: Sequence[str], separator: str) -> Sequence[Row]:
+def _table(cells: list[list[str]], fields: int, comments: Sequence[str], separator: str) -> Sequence[Row]:
     """Rows of one table; titles above its header, lines that repeat it, and prose below are left out."""
     fields = min(fields, max(map(len, cells), default=0))
     while cells and len(cells[0]) < fields and _is_title(cells):
