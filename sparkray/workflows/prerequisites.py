@@ -1,14 +1,16 @@
 """What this machine must have before a sweep starts anything: a refusal must not wait for Ray to start."""
 
 import os
+import tempfile
 
+from sparkray.catalog.weights import cache_folder
 from sparkray.config.site import HOST
-from sparkray.errors import InputError
+from sparkray.errors import HostError, InputError
 from sparkray.machine.doctor import must_fit
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.plan import Study
-from sparkray.units import short
+from sparkray.units import reason_of, short
 from sparkray.workflows.options import Options
 
 
@@ -22,7 +24,7 @@ def must_fit_here(study: Study, options: Options) -> None:
 
     Raises:
         InputError: Docker could not mount the results folder, or its name is no text.
-        HostError: Docker, the image or the GPU is missing, with every reason.
+        HostError: Docker, the image or the GPU is missing, with every reason; or nothing can be written to the cache.
         LockHeldError: Another process measures, and `--lock fail` was given.
     """
     folder = str(options.results_dir.absolute())
@@ -38,8 +40,20 @@ def must_fit_here(study: Study, options: Options) -> None:
         )
     if is_elsewhere(options):
         return
+    _must_have_a_cache()
     machine = fingerprint()
     if options.lock == "fail":
         MachineLock(machine.lock_keys).must_be_free()
     if any(treatment.environment != HOST for treatment in study.treatments):
         must_fit(study.site, machine)
+
+
+def _must_have_a_cache() -> None:
+    """Refuse a folder for models and images that cannot be made or written to."""
+    cache = cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=cache).close()
+    except OSError as error:
+        message = f"nothing can be written to the cache folder {short(str(cache))}: {reason_of(error)}"
+        raise HostError(message, "Name another: XDG_CACHE_HOME=DIR") from None

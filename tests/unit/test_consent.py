@@ -159,6 +159,16 @@ def test_a_results_folder_that_docker_cannot_mount_is_refused(
         assert why in capsys.readouterr().err
 
 
+def test_a_cache_folder_that_cannot_be_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
+    assert main(["baseline", "--site", "cpu", "--yes", "--results-dir", str(tmp_path)]) == 3
+    told = capsys.readouterr().err
+    assert "nothing can be written to the cache folder '/proc/sparkray': No such file or directory" in told
+    assert "XDG_CACHE_HOME=DIR" in told
+
+
 @pytest.mark.parametrize("image", ["--privileged", "-", "a b", "a\nb"])
 def test_an_image_is_no_option(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="the image"):
