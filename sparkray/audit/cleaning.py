@@ -22,6 +22,8 @@ _DECODE = re.compile(
     r"decod(e|ing)|gen(eration)?|(text|token)[ _-]?gen(eration)?|tg[ _-]?\d*|eval|output|completion", re.IGNORECASE
 )
 _WARM_UP = re.compile(r"warm[ _-]?up[ _-]?(runs?|\d+)?|dry[ _-]?run")
+# A column that marks rows; one of `warmup_runs` counts what came before each.
+_MARKS_WARM_UPS = re.compile(r"(is_)?(warm[ _-]?up|dry[ _-]?run)")
 # Columns that name the better of two arms.
 _COMPARES = re.compile(r"winner|wins|fast|slow|best|better|reference|baseline|versus|(^|[^a-z])vs([^a-z]|$)")
 _DITTO = frozenset(("〃", "″", "''", '"', "ditto", "idem", "do."))
@@ -75,13 +77,27 @@ def prefill_rows(cells: Sequence[Any]) -> list[bool] | None:
     return [str(cell) in prefill for cell in cells]
 
 
-def warm_ups(header: str, cells: Sequence[Any]) -> list[bool] | None:
-    """Which rows warm up, by a column `warmup` of yes and no, or by the word in place of a number; None without any."""
-    if _WARM_UP.fullmatch(header.strip().casefold().removeprefix("is_")):
-        found = [values.flag(cell) is True for cell in cells]
+def warm_ups(header: str, cells: Sequence[Any], arms: Sequence[Any]) -> list[bool] | None:
+    """Which rows warm up, by a column `warmup` of yes and no, or by the word in place of a number; None without any.
+
+    Args:
+        header: Of the column.
+        cells: Of the column.
+        arms: The arm of each row. A column of yes alone in one of them is a setting, and so are 0 and 1 that only differ
+            between arms.
+    """
+    words = {cell for cell in _words(cells) if _WARM_UP.fullmatch(cell.strip().casefold())}
+    if words:
+        found = [cell in words for cell in cells]
+    elif _MARKS_WARM_UPS.fullmatch(header.strip().casefold()):
+        flags = {cell: values.flag(cell) for cell in set(cells) if not values.missing(cell)}
+        found = [flags.get(cell) is True for cell in cells]
+        marked = {arm for arm, warm in zip(arms, found, strict=True) if warm and not values.missing(arm)}
+        measured = {arm for arm, warm in zip(arms, found, strict=True) if not warm}
+        if None in flags.values() or not marked <= measured:
+            return None
     else:
-        words = {cell for cell in _words(cells) if _WARM_UP.fullmatch(cell.strip().casefold())}
-        found = [cell in words for cell in cells] if words else []
+        return None
     return found if any(found) and not all(found) else None
 
 

@@ -137,6 +137,26 @@ def test_a_model_that_failed_in_one_arm_is_missing_there(tmp_path: Path, command
     assert "lost_values" not in ended.out
 
 
+@pytest.mark.parametrize(
+    ("header", "native", "docker"),
+    [("warmup_runs", 1, 0), ("Warm-up runs", 0, 1), ("warmup", 3, 1), ("warmup", 1, 0), ("warm-up", "no", "yes")],
+)
+def test_warm_ups_that_differ_between_arms_drop_no_run(
+    tmp_path: Path, command_line: Call, header: str, native: Any, docker: Any
+) -> None:
+    path = written(tmp_path, column(header, native, docker))
+    assert read(path).ok[OUT].to_list() == VALUES
+    assert list(findings(command_line("audit", str(path), "--json"))) == ["confounded_arms"]
+
+
+def test_counts_of_warm_ups_mark_no_run(tmp_path: Path) -> None:
+    for header in ("Warm-up runs", "warmup"):
+        rows = "".join(f"m-8B,{arm},{1 + at // 2 % 2},{value}\n" for at, (arm, value) in enumerate(RUNS))
+        assert results_in(tmp_path, f"model,environment,{header},tok/s\n{rows}").ok[OUT].to_list() == VALUES
+    rows = "".join(f"m-8B,{arm},{int(at < 2)},{value}\n" for at, (arm, value) in enumerate(RUNS))
+    assert results_in(tmp_path, f"model,environment,warmup,tok/s\n{rows}").ok[OUT].to_list() == VALUES[2:]
+
+
 @pytest.mark.parametrize("header", ["Successful requests", "ok", "completed"])
 def test_requests_out_of_those_asked_for_are_counts(tmp_path: Path, command_line: Call, header: str) -> None:
     found = findings(command_line("audit", str(written(tmp_path, column(header, "50/50", "41/50"))), "--json"))

@@ -80,7 +80,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
     remarks += cleaned
     columns, words = _without_failures(columns, chosen)
     columns, chosen = _by_phase(columns, chosen, there)
-    words = _with_warm_ups(columns, there, words)
+    words = _with_warm_ups(columns, chosen, there, words)
     ends, stating = _statuses(columns, [name for name in there if name not in chosen], asked)
     others = [name for name in there if name not in (*chosen, *chosen.values(), *stating)]
     ours_by_theirs = {**chosen, **{name: name for name in others}}
@@ -160,11 +160,15 @@ def _by_phase(columns: Columns, chosen: dict[str, str], there: Sequence[str]) ->
 
 
 def _with_warm_ups(
-    columns: Columns, there: Sequence[str], words: Sequence[str | None] | None
+    columns: Columns, chosen: Mapping[str, str], there: Sequence[str], words: Sequence[str | None] | None
 ) -> Sequence[str | None] | None:
     """How rows ended, with those that warm up as such."""
+    arms = next((columns[theirs] for theirs, ours in chosen.items() if ours == "environment"), None)
     for name in there:
-        if (is_run_number(name) or "warm" in name.casefold()) and (found := warm_ups(name, columns[name])) is not None:
+        if not (is_run_number(name) or "warm" in name.casefold()):
+            continue
+        cells = columns[name]
+        if (found := warm_ups(name, cells, arms or [None] * len(cells))) is not None:
             ended = words or [None] * len(found)
             return [WARMUP if warm else word for warm, word in zip(found, ended, strict=True)]
     return words
