@@ -83,8 +83,8 @@ class Runner:
 
     def adopt(self, study: Study, dataset: Dataset, notify: Notify) -> dict[str, Any]:
         """Turn to another study of the same site and models. Raises what the actor raises, and RunnerLostError."""
+        self._collect(notify)  # what was stored of the last run is acknowledged, or would be sent again
         if dataset != self.dataset:
-            self._collect(notify)  # what was stored of the last run is acknowledged, or its dataset would stay there
             self._call("enter", notify, self._place(dataset))
         return self._ready(study, dataset, notify)
 

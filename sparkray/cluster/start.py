@@ -105,7 +105,7 @@ def _speaks_grpc(talk: socket.socket, patience_s: float) -> bool:
     Raises:
         OSError: Nothing is heard.
     """
-    if os.environ.get("RAY_USE_TLS", "0") == "1":
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):  # as Ray reads it
         return True  # only Ray has the certificate
     talk.settimeout(patience_s)
     talk.sendall(_PREFACE)

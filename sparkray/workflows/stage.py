@@ -1,10 +1,10 @@
 """One stage of an optimisation under way: which of its runs are still to make, judged by the rows that are stored.
 
-The same rules hold on one machine, which asks between two blocks, and on those of a cluster, each of which asks whenever
-one of its blocks is over.
+The same rules hold on one machine, which asks between two blocks, and on those of a cluster, each of which asks before and
+after each of its blocks.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sparkray.errors import SparkrayError
@@ -66,14 +66,15 @@ class Stage:
             return any(row["run_id"] == run.run_id for row in rows.ok)
         return run.run_id in rows.answered
 
-    def unneeded(self, runs: Sequence[PlannedRun]) -> tuple[set[str], list[str]]:
+    def unneeded(self, runs: Sequence[PlannedRun], taken: Sequence[PlannedRun]) -> tuple[set[str], list[str]]:
         """Ids of those of `runs` that are needed no more, and why, in lines. One thread at a time.
 
-        Where nothing can be compared, all of them: `error` says so.
+        Where nothing can be compared, all of them: `error` says so. That is not known while what must run is still to be
+        made, for the first time or again: it is among `runs`, or in a block that a machine has `taken`.
         """
         rows = self.rows()
         lines = [f"{name}: {why}" for name, why in self.give_up(rows).items()]
-        if self._has_tried_first_blocks(rows):
+        if self._has_tried_first_blocks(rows, {run.run_id for run in (*runs, *taken)}):
             try:
                 self.must_run(rows)
             except SparkrayError as error:
@@ -82,9 +83,9 @@ class Stage:
             return {run.run_id for run in runs}, lines
         return {run.run_id for run in runs if run.environment in self.gone}, lines
 
-    def _has_tried_first_blocks(self, rows: Rows) -> bool:
-        """Whether what must run had as many blocks as an environment is given, of every model."""
-        tried = {row["run_id"] for row in rows.rows}
+    def _has_tried_first_blocks(self, rows: Rows, open_ids: Collection[str]) -> bool:
+        """Whether what must run had as many blocks as an environment is given, of every model, and no attempt is due."""
+        tried = {row["run_id"] for row in rows.rows}.difference(open_ids)
         first = self.blocks[:PATIENCE]
         return all(run.run_id in tried for run in self.plan if run.block in first and run.environment in self.always)
 

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from sparkray.checks import policies_of, repeating
@@ -22,8 +23,8 @@ from sparkray.workflows.interim import left_out
 from sparkray.workflows.queue import Queue
 from sparkray.workflows.session import Session
 
-# Ids of those of some runs that are needed no more, and why, in lines.
-Unneeded = Callable[[Sequence[PlannedRun]], tuple[set[str], list[str]]]
+# Ids of those of some runs that are needed no more, and why, in lines; the second are those that machines have taken.
+Unneeded = Callable[[Sequence[PlannedRun], Sequence[PlannedRun]], tuple[set[str], list[str]]]
 _REPEATED = ("invalid", "interrupted")
 # What a block that must end within `--seconds` is given besides: storing, analysing, ending.
 _AROUND_S = 8.0
@@ -31,9 +32,15 @@ _AROUND_S = 8.0
 _NAMES = 100
 
 
-def name_of(done: int, total: int) -> str:
-    """What a run is called on Ray's dashboard; of a long plan several have one name, since Ray's metrics keep every name."""
-    step = -(-total // _NAMES)
+def name_of(done: int, total: int, arms: int = 1) -> str:
+    """What a run is called on Ray's dashboard; of a long plan several have one name, since Ray's metrics keep every name.
+
+    Args:
+        done: Runs before it.
+        total: Runs of the plan.
+        arms: Pairs of model and environment in it, which Ray's name has besides.
+    """
+    step = 1 if total <= _NAMES else -(-total * arms // _NAMES)
     return f"run {done + 1} of {total}" if step <= 1 else f"run {done - done % step + 1}+ of {total}"
 
 
@@ -62,7 +69,7 @@ class Sweep:
     current: PlannedRun | None = None
     """The run that goes on."""
     unneeded: Unneeded | None = None
-    """Asked when a block is over which of some runs need not be made, and why; None: what a sequential experiment says."""
+    """Asked before and after each block which runs need not be made, and why; None: what a sequential experiment says."""
 
     def carry_out(self, todo: Sequence[PlannedRun]) -> None:
         """All runs of `todo`, one after another. Raises as `prepare` and `measure`."""
@@ -191,19 +198,20 @@ class Sweep:
                 self.breaker.gave_up(run, refusals_of(self.dataset, run))
 
     def _leave_out(self, queue: Queue, after: PlannedRun | None = None) -> None:
-        """Runs that are needed no more leave the queue; asked when a block is over."""
+        """Runs that are needed no more leave the queue; asked before the first block, and when one is taken or over."""
         unneeded_of = self.unneeded
         if unneeded_of is None:
             if self.study.experiment.sequential is None:
                 return
-            unneeded_of = partial(left_out, self.study, self.dataset)
+            unneeded_of = self._left_out
         if after is not None and any((run.model, run.block) == (after.model, after.block) for run in queue.waiting):
             return
         with (
             self.blocks.guard if self.blocks is not None else nullcontext()
         ):  # two machines must not count the same runs
             others = self.blocks.runs if self.blocks is not None else []
-            unneeded, lines = unneeded_of([*queue.waiting, *others])
+            taken = [] if self.blocks is None else [*chain.from_iterable(self.blocks.under_way.values())]
+            unneeded, lines = unneeded_of([*queue.waiting, *others], taken)
             if self.blocks is not None and unneeded:
                 self.blocks.drop(unneeded)
         queue.waiting[:] = [run for run in queue.waiting if run.run_id not in unneeded]
@@ -216,7 +224,7 @@ class Sweep:
         progress.begin(planned)
         self._write_progress(planned)
         self._show(len(after))
-        outcome = self.session.run(planned, name_of(progress.done, progress.total))
+        outcome = self.session.run(planned, name_of(progress.done, progress.total, self._arms))
         self.timing.learn(planned, outcome.row)
         left = [planned, *after] if again and outcome.status in _REPEATED else after
         progress.expect(sum(self.timing.total_s(run) for run in left))
@@ -225,6 +233,13 @@ class Sweep:
         with suppress(Exception):  # as in `_show`
             self._meters.attempt(self.session.host, planned.environment, outcome.row)
         return outcome
+
+    def _left_out(self, runs: Sequence[PlannedRun], _: Sequence[PlannedRun]) -> tuple[set[str], list[str]]:
+        return left_out(self.study, self.dataset, runs)
+
+    @cached_property
+    def _arms(self) -> int:
+        return len({(run.model, run.environment) for run in self._planned()})
 
     @cached_property
     def _owner(self) -> str:

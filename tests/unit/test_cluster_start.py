@@ -120,6 +120,14 @@ def with_tmpdir(value: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.parametrize("value", ["1", "true", "True"])
+def test_a_cluster_with_tls_is_left_to_ray(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only Ray has the certificate, so that nobody else hears how a server begins."""
+    monkeypatch.setenv("RAY_USE_TLS", value)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        must_answer(f"127.0.0.1:{server.getsockname()[1]}", "RAY_ADDRESS", patience_s=1.0)
+
+
 def test_a_tmpdir_that_ray_cannot_use_is_named_or_left_for_a_short_one(tmp_path: Path) -> None:
     assert "TMPDIR=/no/such/folder is no folder that this user can write to. Set TMPDIR" in with_tmpdir(
         "/no/such/folder"

@@ -50,6 +50,12 @@ def test_a_run_has_a_name_on_rays_dashboard_and_a_long_plan_has_few(total: int) 
         assert name.endswith(f" of {total}")
 
 
+@pytest.mark.parametrize(("total", "arms"), [(90, 6), (10_000, 30), (10_000, 200)])
+def test_the_names_that_ray_keeps_are_few_with_any_number_of_arms(total: int, arms: int) -> None:
+    kept = {(name_of(done, total, arms), done % arms) for done in range(total)}
+    assert len(kept) <= 100 + arms
+
+
 def blocks_of(dataset: Dataset, hosts: Collection[str], todo: Collection[PlannedRun] = PLAN) -> Blocks:
     return Blocks(dataset, PLAN, list(todo), hosts)
 
