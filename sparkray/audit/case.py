@@ -53,7 +53,7 @@ class Cell:
     @property
     def name_in_series(self) -> str:
         """Its name, and the occasion where the rows are of several."""
-        occasion = self.frame["occasion"][0]
+        occasion = self.frame["study_number"][0]
         return self.name if occasion is None else f"{self.name}, occasion {occasion}"
 
     @property
@@ -123,7 +123,7 @@ class Case:
     def series(self) -> list[Cell]:
         """The cells of each occasion: runs that followed one another on one machine."""
         split = [
-            (cell, group) for cell in self.cells for _, group in cell.frame.group_by("occasion", maintain_order=True)
+            (cell, group) for cell in self.cells for _, group in cell.frame.group_by("study_number", maintain_order=True)
         ]
         return [replace(cell, frame=group) for cell, group in split]
 

@@ -11,7 +11,7 @@ from sparkray.stats.samples import varies
 def difference(case: Case, column: str, reference: str, other: str) -> tuple[float, float]:
     """Difference of means and Welch's p, the mean of each model and occasion subtracted; (0, 1) if none has both arms."""
     a, b = [], []
-    for _, frame in compared(case, (reference, other)).group_by("model", "occasion", maintain_order=True):
+    for _, frame in compared(case, (reference, other)).group_by("model", "study_number", maintain_order=True):
         pair = [numbers(of_arm(frame, arm), column) for arm in (reference, other)]
         if all(len(values) for values in pair):
             middle = (float(pair[0].mean()) + float(pair[1].mean())) / 2
@@ -28,6 +28,10 @@ def difference(case: Case, column: str, reference: str, other: str) -> tuple[flo
 
 
 def compared(case: Case, arms: tuple[str, str]) -> pl.DataFrame:
-    """Rows of two arms, of the models and occasions that have both: a machine that ran one arm alone compares nothing."""
+    """Rows of two arms, of the models and occasions that have both: a machine that ran one arm alone compares nothing.
+
+    Where none has both, all rows, as if of one occasion: then what tells the machines apart tells the arms apart.
+    """
     rows = case.ok.filter(pl.col("environment").is_in(list(arms)))
-    return rows.filter(pl.col("environment").n_unique().over("model", "occasion") == len(arms))
+    both = rows.filter(pl.col("environment").n_unique().over("model", "study_number") == len(arms))
+    return rows.with_columns(study_number=pl.lit(None, pl.Int64)) if both.is_empty() else both

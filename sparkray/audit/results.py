@@ -3,7 +3,7 @@
 Columns: those of `COLUMNS`; one Float64 column per metric under the names of `metrics` (or the input's own name, where
 sparkray has none); and whatever else the input has, as text. `row` is the label by which a finding names a row. `roles`
 has the role of a column where its format shows it. `level` is the level of the load and of the test's own parameters where
-the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does not. `occasion`
+the rows are of several; `model` names it too, so that a cell is of one level, while `model_name` does not. `study_number`
 numbers studies of several arms that are judged together: other machines or days, so that arms are compared within one.
 Values that cannot be read are null: a finding where a metric is lost, else counted in `remarks`.
 """
@@ -55,7 +55,7 @@ _TEXT = (
 )
 # Of the requests of a run: asked for, answered, failed.
 REQUESTS = ("requests_asked", "requests_completed", "requests_failed")
-INTEGER = ("iteration", "block", "position", "occasion", "batch", "devices", *REQUESTS)
+INTEGER = ("iteration", "block", "position", "study_number", "batch", "devices", *REQUESTS)
 SCHEMA: dict[str, type[pl.DataType]] = {
     **dict.fromkeys(_TEXT, pl.String),
     **dict.fromkeys(INTEGER, pl.Int64),

@@ -54,9 +54,23 @@ def test_an_arm_that_is_hotter_on_its_machine_is_reported(cool: Path, tmp_path: 
     assert len(found.rows) == 16  # of the warm machine alone: what the other one ran shows nothing of it
 
 
-def test_a_faster_machine_is_no_drift_and_halves_of_one_occasion_are_compared(cool: Path, tmp_path: Path) -> None:
+def test_a_faster_machine_is_no_drift_and_no_second_state(cool: Path, tmp_path: Path) -> None:
     report = judged(cool, occasion(tmp_path / "warm.csv", "native", "docker", **WARM))
-    assert {found.kind for found in report.findings} & {"drift", "autocorrelation", "split_halves"} == set()
+    assert [found.kind for found in report.findings] == []
+
+
+def test_arms_that_no_occasion_has_both_of_are_compared_all_the_same(cool: Path, tmp_path: Path) -> None:
+    report = judged(cool, occasion(tmp_path / "warm.csv", "bare", "podman", **WARM))
+    assert {found.kind for found in report.findings} >= {"thermal_state"}
+
+
+def test_a_column_of_that_name_is_the_users_own(cool: Path) -> None:
+    """Each arm on an occasion of its own: what tells the occasions apart tells the arms apart."""
+    lines = [line.split(",") for line in cool.read_text().splitlines()[1:]]
+    warmer = {"native": 0.0, "docker": 18.0}
+    rows = [",".join([*row[:4], str(float(row[4]) + warmer[row[1]]), row[5], row[1][0]]) for row in lines]
+    cool.write_text("\n".join([f"{COLUMNS},occasion", *rows]))
+    assert "thermal_state" in {found.kind for found in judged(cool).findings}
 
 
 def test_a_longer_occasion_has_no_unequal_cells(cool: Path, tmp_path: Path) -> None:

@@ -67,15 +67,15 @@ def _unequal(case: Case) -> Iterator[Finding]:
     sizes = {cell.name_in_series: (cell, len(cell.frame)) for cell in case.series}
     by_occasion: dict[int | None, list[int]] = {}
     for cell, size in sizes.values():
-        by_occasion.setdefault(cell.frame["occasion"][0], []).append(size)
+        by_occasion.setdefault(cell.frame["study_number"][0], []).append(size)
     usual = {occasion: sorted(counts)[len(counts) // 2] for occasion, counts in by_occasion.items()}
-    odd = {name: (cell, size) for name, (cell, size) in sizes.items() if size != usual[cell.frame["occasion"][0]]}
+    odd = {name: (cell, size) for name, (cell, size) in sizes.items() if size != usual[cell.frame["study_number"][0]]}
     if odd:
         items = [{"cell": name, "count": size} for name, (_, size) in odd.items()]
         rows = rows_of(cell for cell, _ in odd.values())
         yield Finding(
             "unequal_cells",
-            {"usual": sorted({usual[cell.frame["occasion"][0]] for cell, _ in odd.values()}), "items": items},
+            {"usual": sorted({usual[cell.frame["study_number"][0]] for cell, _ in odd.values()}), "items": items},
             "note",
             rows,
         )

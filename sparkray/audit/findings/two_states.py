@@ -23,7 +23,7 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
 
     Eight normal values split at their widest gap are about 3 sd apart.
     """
-    cells = [cell for cell in case.cells if len(cell.frame) >= _LEAST_RUNS]
+    cells = [cell for cell in case.series if len(cell.frame) >= _LEAST_RUNS]
     if not cells:
         yield NotJudged("two_states/few", {"least": _LEAST_RUNS})
         return
@@ -60,7 +60,7 @@ def two_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 def _item(cell: Cell, groups: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
     low, high = groups
     return {
-        "cell": cell.name,
+        "cell": cell.name_in_series,
         "low": float(low.mean()),
         "lows": len(low),
         "high": float(high.mean()),

@@ -253,7 +253,7 @@ def _apart(readings: Sequence[Reading]) -> Iterator[Table]:
             yield Table(columns)
             continue
         own = _later(columns, after, index) if after else columns
-        yield Table({**own, "occasion": [index] * len(blocks)})
+        yield Table({**own, "study_number": [index] * len(blocks)})
         after += max(numbers) + 1
 
 
