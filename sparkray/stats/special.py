@@ -14,6 +14,22 @@ from types import ModuleType
 import scipy
 
 _PACKAGE = "scipy.special"
+_NAMES = (
+    "bdtr",
+    "bdtrc",
+    "betaln",
+    "chdtrc",
+    "chdtri",
+    "fdtrc",
+    "gammaincc",
+    "gammainccinv",
+    "gammaincinv",
+    "ndtr",
+    "ndtri",
+    "pdtrc",
+    "stdtr",
+    "stdtrit",
+)
 
 
 def _functions() -> ModuleType:
@@ -25,12 +41,12 @@ def _functions() -> ModuleType:
         package  # for as long as the extension module is loaded, which imports others of its package
     )
     try:
-        return import_module(f"{_PACKAGE}._ufuncs")
+        found = import_module(f"{_PACKAGE}._ufuncs")
     except ImportError:
-        pass
+        found = package
     finally:
         del sys.modules[_PACKAGE]
-    return import_module(_PACKAGE)
+    return found if all(hasattr(found, name) for name in _NAMES) else import_module(_PACKAGE)
 
 
 _FOUND = _functions()
