@@ -123,7 +123,9 @@ class Case:
     def series(self) -> list[Cell]:
         """The cells of each occasion: runs that followed one another on one machine."""
         split = [
-            (cell, group) for cell in self.cells for _, group in cell.frame.group_by("study_number", maintain_order=True)
+            (cell, group)
+            for cell in self.cells
+            for _, group in cell.frame.group_by("study_number", maintain_order=True)
         ]
         return [replace(cell, frame=group) for cell, group in split]
 
