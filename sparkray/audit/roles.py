@@ -35,6 +35,10 @@ _OUTCOME: Mapping[Role, re.Pattern[str]] = {
     "time": re.compile(r"(?!)"),
     "metric": re.compile(r"(?!)"),
 }
+# Numbers below these names alone say how busy a device was, not which it was.
+_DEVICE = re.compile(r"^(cpu|gpu|image|device)$")
+# Settings that are written with a decimal point, or in percent.
+_FRACTION = re.compile(r"version|release|cuda|driver|firmware|kernel$|quant|limit|size|fraction|memory_utili")
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,16 @@ def is_setting(name: str) -> bool:
     """Whether a name is that of a setting or of a parameter of the test."""
     first = next((one for one in _patterns() if one.pattern.search(plain(name))), None)
     return first is not None and first.role in ("identity", "parameter") and not first.fixed
+
+
+def is_measured(name: str, values: pl.Series) -> bool:
+    """Whether numbers below the name of a setting were rather measured: in percent, with decimals, or of a device."""
+    words, given = plain(name), values.drop_nulls()
+    numbers = given.cast(pl.Float64, strict=False)  # identities are text
+    by_name = next((one.role for one in _patterns() if one.pattern.search(words)), None)
+    if numbers.null_count() or by_name == "parameter" or _FRACTION.search(words):
+        return False
+    return "%" in name or bool(_DEVICE.search(words)) or not bool((numbers % 1 == 0).all())
 
 
 def is_run_number(name: str) -> bool:

@@ -11,7 +11,7 @@ from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.levels import compared, difference
 from sparkray.audit.results import STATE
-from sparkray.audit.roles import is_setting
+from sparkray.audit.roles import is_measured, is_setting
 
 _LEAST_RUNS = 2
 _LEVEL = 0.01
@@ -41,6 +41,12 @@ class _Pair:
     def is_single(self) -> bool:
         """Whether an arm has one run: everything differs by arm then, also what only describes a run."""
         return bool(min(self.frame["environment"].value_counts()["count"]) < _LEAST_RUNS)
+
+    def judges(self, name: str) -> bool:
+        """Whether there are runs enough for a column: of single ones only settings count, and no measured numbers."""
+        is_one_each = self.is_single or len(self.models) > 1
+        known = name in _OWN_COLUMNS or is_setting(name)
+        return (known or not self.is_single) and not (is_one_each and is_measured(name, self.frame[name]))
 
 
 def judge(case: Case) -> Iterator[Finding | NotJudged]:
@@ -102,10 +108,9 @@ def _is_number(case: Case, name: str) -> bool:
 def _settings(pairs: list[_Pair], name: str) -> Iterator[dict[str, Any]]:
     """Models whose two arms have no value of a column in common, each arm one for several runs.
 
-    Of single runs only columns count whose names are those of settings.
+    Of single runs only columns count whose names are those of settings, and whose numbers were not measured.
     """
-    known = name in _OWN_COLUMNS or is_setting(name)
-    for pair in (one for one in pairs if known or not one.is_single):
+    for pair in (one for one in pairs if one.judges(name)):
         arms = [of_arm(pair.frame, arm)[name].drop_nulls() for arm in (pair.reference, pair.other)]
         values = [sorted({_file_name(value) for value in arm}, key=str) for arm in arms]
         few = all(0 < len(one) <= max(1, len(arm) // _LEAST_RUNS) for one, arm in zip(values, arms, strict=True))

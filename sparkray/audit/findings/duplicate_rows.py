@@ -13,8 +13,9 @@ from sparkray.stats import special
 
 _LEAST_RUNS, _LEAST_PAIRS = 3, 2
 _RARE = 1e-4
-# Rows that repeat fewer values more often are of few values, and no copies.
-_MOST_COPIES = 6
+# Values that recur more often, of which the digits allow fewer for each row, may be rounded: a machine with two states makes
+# two of whole tokens per second. Values with more digits do not recur by chance, however few they are.
+_MOST_COPIES, _LEAST_ROOM = 6, 4
 # Digits in the last place that make two values neighbours.
 _NEAR = 20
 
@@ -26,16 +27,20 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
     """
     metrics = list(case.metrics)
     rows: list[str] = []
+    rounded: list[str] = []
     pairs = judged = 0
     expected = 0.0
-    for _, frame in case.by_model():
+    for model, frame in case.by_model():
         if len(frame) < _LEAST_RUNS or not metrics:
             continue
         values = frame.select(metrics).to_numpy()
         arms = [(frame["environment"] == arm).to_numpy() for arm in frame["environment"].unique()]
         sizes_of = [_values_within(*pair) for pair in zip(values.T, _spans(values, arms), strict=True)]
         finest = max(range(len(metrics)), key=sizes_of.__getitem__)
-        if sizes_of[finest] <= 1 or frame[metrics[finest]].n_unique() * _MOST_COPIES < len(frame):
+        if sizes_of[finest] <= 1:
+            continue
+        if _may_be_rounded(frame[metrics[finest]], sizes_of[finest]):
+            rounded.append(model)
             continue
         judged += 1
         expected += max(math.comb(len(frame), 2) / sizes_of[finest], _pairs_by_density(values[:, finest]))
@@ -44,11 +49,18 @@ def judge(case: Case) -> Iterator[Finding | NotJudged]:
             sizes = same.group_by(metrics).agg(count=pl.len())["count"].to_list()
             pairs += sum(math.comb(size, 2) for size in sizes)
             rows += same["row"].to_list()
-    if not judged:
+    if rounded:
+        yield NotJudged("duplicate_rows/rounded", {"models": rounded})
+    elif not judged:
         yield NotJudged("duplicate_rows/few")
-    elif pairs >= _LEAST_PAIRS and float(special.pdtrc(pairs - 1, expected)) < _RARE:
+    if pairs >= _LEAST_PAIRS and float(special.pdtrc(pairs - 1, expected)) < _RARE:
         values_shown = {"rows": len(rows), "pairs": pairs, "expected": expected, "metrics": metrics}
         yield Finding("duplicate_rows", values_shown, "grave", tuple(rows))
+
+
+def _may_be_rounded(values: pl.Series, allowed: float) -> bool:
+    """Whether few values recur, and their digits allow few (`allowed`) for so many rows."""
+    return values.n_unique() * _MOST_COPIES < len(values) and allowed < _LEAST_ROOM * len(values)
 
 
 def _spans(values: np.ndarray, arms: Sequence[np.ndarray]) -> np.ndarray:

@@ -42,8 +42,12 @@ _DEEPEST = 3
 # Names of columns in a message, and characters of one.
 _MOST_NAMES, _LONGEST = 30, 60
 _PREFILL = "prefill_throughput_tok_s"
-# Columns that may count requests.
-_COUNTED = re.compile(r"request|success|succe|complet|(^|_)ok($|_)|answered|passed|erfolg|reussi|exito")
+# Requests as `41/50`, by a name that says so or by one word: tokens and tasks of a test are counted so too.
+_COUNTED = re.compile(
+    r"request|^(ok|success(ful)?|succeeded|completed|answered|done|erfolg(reich)?|reussi(e?s)?|succes|exitos?)$"
+)
+_TOKENS = re.compile(r"^(completion|output|generated|gen)_tokens$")
+_NO_REQUESTS = re.compile(r"token|test|task|problem|question|accura|pass|score")
 Columns = Mapping[str, Sequence[Any]]
 
 
@@ -101,12 +105,16 @@ def _names_arms(rows: Sequence[Row], columns: Sequence[str], asked: Asked) -> bo
 
 
 def _with_counts(columns: Columns, there: Sequence[str]) -> tuple[Columns, Sequence[str]]:
-    """Columns with the counts of one that has requests as `41/50`, in place of it."""
+    """Columns with the counts of one that has requests as `41/50`, in place of it, and tokens without their limit."""
+    counts = {name: of_whole(columns[name]) for name in there if _TOKENS.search(names.plain(name))}
+    columns = {**columns, **{name: both[0] for name, both in counts.items() if both is not None}}
     if {*REQUESTS} & set(there):
         return columns, there
     for name in there:
-        if _COUNTED.search(names.plain(name)) and (counts := of_whole(columns[name])) is not None:
-            done, asked = counts
+        words = names.plain(name)
+        is_counted = _COUNTED.search(words) and not _NO_REQUESTS.search(words)
+        if is_counted and (both := of_whole(columns[name])) is not None:
+            done, asked = both
             rest = [other for other in there if other != name]
             return {**columns, "requests_completed": done, "requests_asked": asked}, [*rest, *REQUESTS[1::-1]]
     return columns, there
