@@ -1,7 +1,7 @@
 """What people write among the rows of a table: lines of sums, merged cells, words of failure, `41/50`. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,11 +12,14 @@ from sparkray.audit.wide import named_arm
 Columns = Mapping[str, Sequence[Any]]
 # What a line of sums or means has in place of a model or a run's number.
 _SUMMARY = re.compile(
-    r"(grand |sub-?)?totals?|sum|avg|averages?|(arithmetic )?mean|median|geo(metric)?[ -]?mean|std(ev|[. ]?dev)?|s\.?d\.?"
+    r"((grand |sub-?)?totals?|sum|avg\.?|averages?|(arithmetic )?mean|median|geo(metric)?[ -]?mean|std(ev|[. ]*dev)?"
     r"|overall|summary"
-    r"|gesamt|summe|mittel(wert)?|durchschnitt|moyenne|médiane|promedio|media|mediana|合計|平均|平均値|平均值|总计|итого|среднее|[øØ⌀]",
+    r"|gesamt|summe|mittel(wert)?|durchschnitt|moyenne|médiane|promedio|media|mediana|合計|平均|平均値|平均值|总计|итого|среднее|[øØ⌀])"
+    r"( overhead)?(\s*\(.*\))?(\s*(±|\+/-).*)?|s\.?d\.?",
     re.IGNORECASE,
 )
+# The same, where it is not an arm's name, nor that of a model with several rows in an arm.
+_EXTREME = re.compile(r"min|max|p\d\d|cv", re.IGNORECASE)
 _PREFILL = re.compile(r"prefill(ing)?|prompt([ _-]?(processing|eval))?|pp[ _-]?\d*|input", re.IGNORECASE)
 _DECODE = re.compile(
     r"decod(e|ing)|gen(eration)?|(text|token)[ _-]?gen(eration)?|tg[ _-]?\d*|eval|output|completion", re.IGNORECASE
@@ -30,14 +33,78 @@ _DITTO = frozenset(("〃", "″", "''", '"', "ditto", "idem", "do."))
 _OF = re.compile(r"\s*(\d+)\s*(?:/|of|von|sur|de)\s*(\d+)\s*")
 
 
-def summary_lines(columns: Columns, names: Sequence[str]) -> list[int]:
-    """Places of lines that sum up the others, by a word in one of the columns; none where half of all would be such."""
-    places: set[int] = set()
-    for cells in (columns.get(name, ()) for name in names):
-        words = {cell for cell in _words(cells) if _SUMMARY.fullmatch(cell.strip().strip("*_:. "))}
-        places |= {index for index, cell in enumerate(cells) if cell in words} if words else set()
-    total = len(next(iter(columns.values()), ()))
-    return sorted(places) if 2 * len(places) < total else []
+def summary_lines(models: Sequence[Any], arms: Sequence[Any], numbers: Sequence[Sequence[Any]]) -> list[int]:
+    """Places of lines that sum up the others, by a word in one of the columns, with those that a merged word stands for.
+
+    None where half of all would be such, unless they all are below two models or more.
+
+    Args:
+        models: Names of the models; empty where no column has them, as for the others.
+        arms: Names of the arms.
+        numbers: Columns that number the runs.
+    """
+    in_models = _sums(models) | _sums(models, _EXTREME)
+    in_models -= _names_of_models(in_models, models, arms, numbers) if in_models else set()
+    found = [(models, in_models), (arms, _sums(arms))]
+    found += [(column, _sums(column) | _sums(column, _EXTREME)) for column in numbers]
+    places = {at for cells, words in found if words for at, cell in enumerate(cells) if cell in words}
+    total = max(len(cells) for cells, _ in found)
+    first = total - len(places)
+    below = min(places, default=0) == first and len({*models[:first]} - {None, ""}) > 1
+    if not places or (2 * len(places) >= total and not below):
+        return []
+    places |= _of_merged_sums(places, in_models, models, arms, numbers)
+    return sorted(places) if len(places) < total else []
+
+
+def _of_merged_sums(
+    places: Collection[int],
+    words: Collection[str],
+    models: Sequence[Any],
+    arms: Sequence[Any],
+    numbers: Sequence[Sequence[Any]],
+) -> set[int]:
+    """Rows of other arms below a merged word of sums; a row with a number of a run is none where the word has none."""
+    if not words or not arms or filled_down([cell for at, cell in enumerate(models) if at not in places]) is None:
+        return set()
+    more, above = set(), None
+    for at, cell in enumerate(models):
+        if cell not in (None, "", *_DITTO):
+            above = at if cell in words and not values.missing(arms[at]) else None
+        elif (
+            above is not None
+            and not values.missing(arms[at])
+            and not any(values.missing(column[above]) and not values.missing(column[at]) for column in numbers)
+        ):
+            more.add(at)
+    return more
+
+
+def _sums(cells: Sequence[Any], words: re.Pattern[str] = _SUMMARY) -> set[str]:
+    """The cells of a column that have a word of sums."""
+    return {cell for cell in _words(cells) if words.fullmatch(cell.strip().strip("*_:. "))}
+
+
+def _names_of_models(
+    words: Collection[str], models: Sequence[Any], arms: Sequence[Any], numbers: Sequence[Sequence[Any]]
+) -> set[str]:
+    """Words that are names of models: with several numbers of runs in an arm, or extremes in several rows of one.
+
+    None that stands beside an empty number.
+    """
+    bare = {cell for at, cell in enumerate(models) if cell in words and any(values.missing(c[at]) for c in numbers)}
+    of_arms = (filled_down(arms) or arms) if arms else [""] * len(models)
+    rows: dict[tuple[str, Any], list[int]] = {}
+    for at, cell in enumerate(filled_down(models) or models):
+        if cell in words and cell not in bare and not (arms and values.missing(of_arms[at])):
+            rows.setdefault((cell, of_arms[at]), []).append(at)
+    numbered = {key for key, places in rows.items() if any(len(_numbers(column, places)) > 1 for column in numbers)}
+    extremes = _sums([*words], _EXTREME)
+    return {key[0] for key, places in rows.items() if key in numbered or (key[0] in extremes and len(places) > 1)}
+
+
+def _numbers(cells: Sequence[Any], places: Sequence[int]) -> set[float]:
+    return {number for at in places if (number := values.number(cells[at])) is not None}
 
 
 def filled_down(cells: Sequence[Any]) -> Sequence[Any] | None:

@@ -137,6 +137,48 @@ def test_a_model_that_failed_in_one_arm_is_missing_there(tmp_path: Path, command
     assert "lost_values" not in ended.out
 
 
+def merged(*names: str) -> str:
+    """A table of two rows a name, of which the second has none."""
+    return "| Model | Env | tok/s |\n|---|---|---|\n" + "".join(
+        f"| {name} | native | {value} |\n| | docker | {value - 1} |\n" for value, name in enumerate(names, 40)
+    )
+
+
+WIDE = "model,native tok/s,docker tok/s\nm-8B,38.2,38.0\nm-7B,41.0,40.8\nm-9B,33.3,33.1\n"
+FOOT = ("Average,37.5,37.3", "Avg. overhead,,0.5%", "Mean ± SD,37.5 ± 3.9,37.3 ± 3.9", "Std. Dev.,3.9,3.9")
+FEET = (*FOOT, "Total (3 models),112.5,111.9", "Average (n=3),37.5,37.3", "max,41,40.8", "p99,41,40.8", "CV,0.1,0.1")
+
+
+@pytest.mark.parametrize("table", [merged("m-8B", "m-7B", "**Average**"), merged("m-8B", "m-7B", "Average", "Max")])
+def test_merged_lines_of_sums_do_not_go_to_the_model_above(tmp_path: Path, table: str) -> None:
+    ok = results_in(tmp_path, table, "t.md").ok
+    assert ok["model_name"].to_list() == ["m-8B", "m-8B", "m-7B", "m-7B"]
+    assert ok[OUT].to_list() == [40, 39, 41, 40]
+
+
+def test_runs_below_a_mean_in_a_merged_column_are_those_of_the_model_above(tmp_path: Path) -> None:
+    runs = {"m-8B": "38.2", "m-7B": "41.0"}
+    rows = "".join(
+        f"{m},native,1,{v}\n,,2,{v}\nMean,,,{v}\n,docker,1,{v}\n,,2,{v}\nMean,,,{v}\n" for m, v in runs.items()
+    )
+    ok = results_in(tmp_path, HEADER + rows).ok
+    assert ok["model_name"].to_list() == ["m-8B"] * 4 + ["m-7B"] * 4
+    once = "m-8B,native,1,38.2\n,,2,38.6\nMean,,,38.4\n,docker,1,37.9\n,,2,38.1\n"
+    assert results_in(tmp_path, HEADER + once).ok["model_name"].to_list() == ["m-8B"] * 4
+
+
+@pytest.mark.parametrize("foot", [*FEET, "\n".join(FOOT), "\n".join(FEET)])
+def test_lines_below_a_table_are_no_models(tmp_path: Path, foot: str) -> None:
+    ok = results_in(tmp_path, f"{WIDE}{foot}\n").ok
+    assert ok[OUT].to_list() == [38.2, 38.0, 41.0, 40.8, 33.3, 33.1]
+
+
+@pytest.mark.parametrize("name", ["max", "p40", "Total"])
+def test_a_model_with_the_name_of_a_sum_keeps_its_runs(tmp_path: Path, name: str) -> None:
+    rows = "".join(f"{m},{a},{i // 2},{v}\n" for m in ("m-8B", "m-4B", name) for i, (a, v) in enumerate(RUNS))
+    assert set(results_in(tmp_path, HEADER + rows).ok["model_name"]) == {"m-8B", "m-4B", name}
+
+
 @pytest.mark.parametrize(
     ("header", "native", "docker"),
     [("warmup_runs", 1, 0), ("Warm-up runs", 0, 1), ("warmup", 3, 1), ("warmup", 1, 0), ("warm-up", "no", "yes")],

@@ -123,13 +123,14 @@ def _with_counts(columns: Columns, there: Sequence[str]) -> tuple[Columns, Seque
 def _cleaned(columns: Columns, chosen: Mapping[str, str], there: Sequence[str]) -> tuple[Columns, list[NotJudged]]:
     """Columns without lines of sums, and with merged cells filled in; remarks on both."""
     remarks: list[NotJudged] = []
-    labels = [theirs for theirs, ours in chosen.items() if ours in ("model", "environment")]
-    numbering = [name for name in there if is_run_number(name) or chosen.get(name) == "iteration"]
-    if lines := summary_lines(columns, [*labels, *numbering]):
+    labels = {ours: theirs for theirs, ours in chosen.items() if ours in ("model", "environment")}
+    numbering = [columns[name] for name in there if is_run_number(name) or chosen.get(name) == "iteration"]
+    models, arms = (columns[labels[ours]] if ours in labels else () for ours in ("model", "environment"))
+    if lines := summary_lines(models, arms, numbering):
         left = set(lines)
         columns = {name: [cell for at, cell in enumerate(cells) if at not in left] for name, cells in columns.items()}
         remarks.append(NotJudged("summary_lines", {"count": len(lines)}))
-    for name in labels:
+    for name in labels.values():
         if (cells := filled_down(columns[name])) is not None:
             columns = {**columns, name: cells}
             remarks.append(NotJudged("merged_cells", {"column": name}))
