@@ -51,10 +51,15 @@ class Cell:
         return f"{self.model} {self.environment}"
 
     @property
+    def occasion(self) -> int | None:
+        """Number of the study that its first row is of; None where the rows are of one study."""
+        number: int | None = self.frame["study_number"][0]
+        return number
+
+    @property
     def name_in_series(self) -> str:
         """Its name, and the occasion where the rows are of several."""
-        occasion = self.frame["study_number"][0]
-        return self.name if occasion is None else f"{self.name}, occasion {occasion}"
+        return self.name if self.occasion is None else f"{self.name}, occasion {self.occasion}"
 
     @property
     def level(self) -> str:

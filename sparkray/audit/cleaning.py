@@ -90,7 +90,7 @@ def _names_of_models(
 ) -> set[str]:
     """Words that are names of models: with several numbers of runs in an arm, or extremes in several rows of one.
 
-    None that stands beside an empty number.
+    A word in a row that lacks the number of a run is not one.
     """
     bare = {cell for at, cell in enumerate(models) if cell in words and any(values.missing(c[at]) for c in numbers)}
     of_arms = (filled_down(arms) or arms) if arms else [""] * len(models)

@@ -30,7 +30,7 @@ def difference(case: Case, column: str, reference: str, other: str) -> tuple[flo
 def compared(case: Case, arms: tuple[str, str]) -> pl.DataFrame:
     """Rows of two arms, of the models and occasions that have both: a machine that ran one arm alone compares nothing.
 
-    Where none has both, all rows, as if of one occasion: then what tells the machines apart tells the arms apart.
+    Where none has both, all rows, as if of one occasion: then arms and machines differ together, which a finding says.
     """
     rows = case.ok.filter(pl.col("environment").is_in(list(arms)))
     both = rows.filter(pl.col("environment").n_unique().over("model", "study_number") == len(arms))

@@ -151,7 +151,7 @@ def plain_numbers(cells: Sequence[Any]) -> list[float] | None:
 
 
 def _texts_alone(cells: Sequence[Any]) -> list[float] | None:
-    """Numbers of a column of texts, in half the time of float(); None where one is no number or no text."""
+    """Numbers of a column of texts, in half the time of float(); None where a cell is not a text, or not a number."""
     try:
         read = pl.Series(cells, dtype=pl.String).cast(pl.Float64, strict=False)
     except (TypeError, ValueError, OverflowError):  # numbers beside texts, or texts that cannot be encoded

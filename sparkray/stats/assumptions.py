@@ -102,7 +102,7 @@ def checked_many(
     students: Sequence[Ratio], in_time: Sequence[Vector], *, seed: int = 0, beside: bool = True
 ) -> list[Checked]:
     """`checked` of many comparisons at once."""
-    found = _assumptions(in_time)
+    found = assumptions_of(in_time)
     wanted = [place for place, one in enumerate(found) if beside or not one.normal]
     others = dict(zip(wanted, _beside([in_time[place] for place in wanted], seed), strict=True))
     return [
@@ -157,13 +157,9 @@ def tolerated(ci90: tuple[float, float], n: int, margin: float) -> float:
     return from_log(room / unseen_share(n)) - 1
 
 
-def assumptions_of(in_time: Vector) -> Assumptions:
-    """What can be checked of log ratios, shape (n,), not all alike, in the order in which pairs were completed."""
-    return _assumptions([in_time])[0]
-
-
-def _assumptions(samples: Sequence[Vector]) -> list[Assumptions]:
-    return [one for one in together([(logs,) for logs in samples], _of_rows) if not isinstance(one, NotEstimable)]
+def assumptions_of(in_time: Sequence[Vector]) -> list[Assumptions]:
+    """What can be checked of samples of log ratios, each not all alike, in the order in which pairs were completed."""
+    return [one for one in together([(logs,) for logs in in_time], _of_rows) if not isinstance(one, NotEstimable)]
 
 
 def _of_rows(rows: Vector) -> list[Assumptions]:

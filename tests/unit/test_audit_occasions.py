@@ -65,7 +65,7 @@ def test_arms_that_no_occasion_has_both_of_are_compared_all_the_same(cool: Path,
 
 
 def test_a_column_of_that_name_is_the_users_own(cool: Path) -> None:
-    """Each arm on an occasion of its own: what tells the occasions apart tells the arms apart."""
+    """Each arm on an occasion of its own: the occasions differ as the arms do."""
     lines = [line.split(",") for line in cool.read_text().splitlines()[1:]]
     warmer = {"native": 0.0, "docker": 18.0}
     rows = [",".join([*row[:4], str(float(row[4]) + warmer[row[1]]), row[5], row[1][0]]) for row in lines]

@@ -164,9 +164,9 @@ def test_a_cache_folder_that_cannot_be_is_refused(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc")
     assert main(["baseline", "--site", "cpu", "--yes", "--results-dir", str(tmp_path)]) == 3
-    told = capsys.readouterr().err
-    assert "nothing can be written to the cache folder '/proc/sparkray': No such file or directory" in told
-    assert "XDG_CACHE_HOME=DIR" in told
+    said = capsys.readouterr().err
+    assert "nothing can be written to the cache folder '/proc/sparkray': No such file or directory" in said
+    assert "XDG_CACHE_HOME=DIR" in said
 
 
 @pytest.mark.parametrize("image", ["--privileged", "-", "a b", "a\nb"])

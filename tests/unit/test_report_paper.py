@@ -241,20 +241,20 @@ def test_counts_are_in_words_where_they_are_nought_or_all(data: ReportData) -> N
     made = Macros().environment("latex", data)
     source = "<% from 'paper/counts.tex.j2' import cases, of, outcomes, shares with context %>"
 
-    def told(call: str) -> str:
+    def written(call: str) -> str:
         return made.from_string(f"{source}<< {call} >>").render()
 
-    assert told("of(0, 3, 'gap')") == "none of the 3 gaps"
-    assert told("of(3, 3, 'gap')") == "all 3 gaps"
-    assert told("of(1, 1, 'gap')") == "the one gap"
-    assert told("of(2, 3, 'gap')") == "2 of the 3 gaps"
+    assert written("of(0, 3, 'gap')") == "none of the 3 gaps"
+    assert written("of(3, 3, 'gap')") == "all 3 gaps"
+    assert written("of(1, 1, 'gap')") == "the one gap"
+    assert written("of(2, 3, 'gap')") == "2 of the 3 gaps"
     some, none, every = "[(2, 'equal'), (0, 'unlike'), (1, 'open')]", "[(0, 'equal')]", "[(3, 'equal'), (0, 'open')]"
-    assert told(f"outcomes({some}, 3)") == "equal in 2 and open in 1 of 3 comparisons"
-    assert told(f"outcomes({every}, 3)") == "equal in all 3 comparisons"
-    assert told(f"outcomes({none}, 3)") == "estimated in none of the 3 comparisons"
-    assert told(f"shares({some}, 3, 'pairs')") == "2 of 3 pairs are equal and 1 open"
-    assert told(f"shares({every}, 3, 'pairs')") == "all 3 pairs are equal"
-    assert told(f"cases({some})") == "equal in 2 cases and open in 1"
+    assert written(f"outcomes({some}, 3)") == "equal in 2 and open in 1 of 3 comparisons"
+    assert written(f"outcomes({every}, 3)") == "equal in all 3 comparisons"
+    assert written(f"outcomes({none}, 3)") == "estimated in none of the 3 comparisons"
+    assert written(f"shares({some}, 3, 'pairs')") == "2 of 3 pairs are equal and 1 open"
+    assert written(f"shares({every}, 3, 'pairs')") == "all 3 pairs are equal"
+    assert written(f"cases({some})") == "equal in 2 cases and open in 1"
 
 
 def test_a_missing_number_stops_the_compiler() -> None:

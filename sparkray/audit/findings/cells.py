@@ -64,21 +64,15 @@ def _refused(case: Case) -> pl.DataFrame:
 
 def _unequal(case: Case) -> Iterator[Finding]:
     """Cells of an occasion that differ in size; another occasion may be longer."""
-    sizes = {cell.name_in_series: (cell, len(cell.frame)) for cell in case.series}
     by_occasion: dict[int | None, list[int]] = {}
-    for cell, size in sizes.values():
-        by_occasion.setdefault(cell.frame["study_number"][0], []).append(size)
+    for cell in case.series:
+        by_occasion.setdefault(cell.occasion, []).append(len(cell.frame))
     usual = {occasion: sorted(counts)[len(counts) // 2] for occasion, counts in by_occasion.items()}
-    odd = {name: (cell, size) for name, (cell, size) in sizes.items() if size != usual[cell.frame["study_number"][0]]}
+    odd = [cell for cell in case.series if len(cell.frame) != usual[cell.occasion]]
     if odd:
-        items = [{"cell": name, "count": size} for name, (_, size) in odd.items()]
-        rows = rows_of(cell for cell, _ in odd.values())
-        yield Finding(
-            "unequal_cells",
-            {"usual": sorted({usual[cell.frame["study_number"][0]] for cell, _ in odd.values()}), "items": items},
-            "note",
-            rows,
-        )
+        items = [{"cell": cell.name_in_series, "count": len(cell.frame)} for cell in odd]
+        values = {"usual": sorted({usual[cell.occasion] for cell in odd}), "items": items}
+        yield Finding("unequal_cells", values, "note", rows_of(odd))
 
 
 def _failures(case: Case) -> Iterator[Finding]:

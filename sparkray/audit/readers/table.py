@@ -154,10 +154,10 @@ def _without_failures(columns: Columns, chosen: Mapping[str, str]) -> tuple[Colu
 
 
 def _by_phase(columns: Columns, chosen: dict[str, str], there: Sequence[str]) -> tuple[Columns, dict[str, str]]:
-    """Speeds of prefill in a column of their own, where a row of each is told by a word (`phase`: prefill, decode)."""
+    """Speeds of prefill in a column of their own, where a word names what each row measures (`phase`: prefill, decode)."""
     speed = next((theirs for theirs, ours in chosen.items() if ours == THROUGHPUT), None)
-    told = (prefill_rows(columns[name]) for name in there if name not in chosen)
-    prefill = next((found for found in told if found is not None), None)
+    marks = (prefill_rows(columns[name]) for name in there if name not in chosen)
+    prefill = next((found for found in marks if found is not None), None)
     if speed is None or prefill is None or _PREFILL in {*chosen.values(), *there}:
         return columns, chosen
     pairs = list(zip(columns[speed], prefill, strict=True))
