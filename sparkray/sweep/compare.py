@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,7 +34,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.plan import Study, make_plan
 from sparkray.runtimes.linux.privilege import through_sudo
 from sparkray.runtimes.linux.root_part import has_root
-from sparkray.stopping import INTERRUPTED
+from sparkray.stopping import INTERRUPTED, interruptible
 from sparkray.sweep.experiment import sweep
 from sparkray.sweep.options import insecure_option
 from sparkray.sweep.show import console, print_line
@@ -61,6 +62,7 @@ from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.recipe_line import RecipeLine, recipe_line
 
 _MINUTES = 10.0
+_LOOK_S = 0.5  # between two looks at whether a stop was asked for
 _POSITIVE = click.IntRange(1, MOST_RUNS)
 _LOAD = ComparedLoad()
 
@@ -207,14 +209,19 @@ def _measure(options: Options, path: Path) -> int:
 
 def _awaited(command: Sequence[str]) -> int:
     """The exit status of a command; a stop of this program is passed on, and waited for."""
-    with subprocess.Popen(command) as child:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            with suppress(OSError):  # sudo passes it on
-                child.send_signal(signal.SIGTERM)
-            child.wait()
-            raise
+    asked, passed_on = threading.Event(), False
+    # an exception just when the command has started would leave it running
+    with interruptible(asked), subprocess.Popen(command) as child:
+        while child.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_LOOK_S)
+            if asked.is_set() and not passed_on:
+                passed_on = True
+                with suppress(OSError):  # a user may not end sudo, which has the terminal's signal itself
+                    child.send_signal(signal.SIGTERM)
+    if asked.is_set():
+        raise KeyboardInterrupt
+    return child.returncode
 
 
 def _image(line: DockerLine) -> ImageConfig:
