@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray import _raylet  # the loader of the token is no part of the public API
-from ray._private import ray_constants, worker
+from ray._private import node, ray_constants, worker
 from ray._private.services import canonicalize_bootstrap_address
 
 from sparkray.errors import ClusterError, host_error_of
@@ -51,6 +51,24 @@ def private_ray() -> Iterator[Path]:
 def silent() -> None:
     """Have Ray print nothing: what its processes say of a death goes to standard output, where `--json` writes."""
     worker.print_to_stdstream = lambda *_, **__: None
+
+
+@contextmanager
+def only_needed(*, dashboard: bool) -> Iterator[None]:
+    """Have `ray.init` start no process that a sweep on one machine makes no use of: each costs a start, and idles.
+
+    They are the autoscaler's, the one that reads workers' logs for the driver (`log_to_driver=False`), and without a
+    dashboard its server, which Ray starts all the same.
+    """
+    names = ("start_monitor", "start_log_monitor", *(() if dashboard else ("start_api_server",)))
+    before = {name: getattr(node.Node, name) for name in names}
+    try:
+        for name in names:
+            setattr(node.Node, name, lambda *_, **__: None)
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(node.Node, name, method)
 
 
 def _forget_token() -> None:

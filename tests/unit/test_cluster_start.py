@@ -181,6 +181,14 @@ def test_a_ray_of_our_own_listens_on_loopback_alone_in_a_folder_that_is_private(
     assert not cluster.token.parent.exists()
 
 
+@pytest.mark.ray
+def test_a_ray_of_our_own_has_no_process_that_a_sweep_makes_no_use_of() -> None:
+    with connected(None, dashboard=False):
+        lines = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
+    assert any("raylet" in line for line in lines)
+    assert not [line for line in lines if "monitor.py" in line or "dashboard.py" in line]
+
+
 def test_a_folder_of_ray_is_named_to_who_ends_the_program_at_once() -> None:
     with ray_folder() as folder:
         assert LEFT["ray"] == f"Ray's folder {folder.parent}"
