@@ -10,6 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, cast
 
 from sparkray.config.docker import DockerOptions
@@ -108,9 +109,10 @@ class Check:
         return ()
 
 
-def check_names() -> list[str]:
-    """Names of all checks: the public modules of this package."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+@cache
+def check_names() -> tuple[str, ...]:
+    """Names of all checks: the public modules of this package. Asked some 80 times a run, so the folder is listed once."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def load_check(name: str) -> Check:
@@ -120,7 +122,7 @@ def load_check(name: str) -> Check:
         UnknownNameError: No check has that name.
     """
     if name not in check_names():
-        raise UnknownNameError("check", name, check_names())
+        raise UnknownNameError("check", name, list(check_names()))
     return cast("Check", importlib.import_module(f"{__name__}.{name}").Check())
 
 

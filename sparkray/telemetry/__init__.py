@@ -15,6 +15,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, Self, cast
 
 from sparkray.errors import UnknownNameError
@@ -80,10 +81,11 @@ class Sampler(Protocol):
         ...
 
 
-def sampler_names() -> list[str]:
-    """Names of all samplers: the public modules of this package, infrastructure excluded."""
+@cache
+def sampler_names() -> tuple[str, ...]:
+    """Names of all samplers: the public modules of this package, infrastructure excluded. The folder is listed once."""
     names = (m.name for m in pkgutil.iter_modules(__path__))
-    return sorted(name for name in names if not name.startswith("_") and name not in INFRASTRUCTURE)
+    return tuple(sorted(name for name in names if not name.startswith("_") and name not in INFRASTRUCTURE))
 
 
 def load_sampler(name: str) -> Sampler:
@@ -93,5 +95,5 @@ def load_sampler(name: str) -> Sampler:
         UnknownNameError: No sampler has that name.
     """
     if name not in sampler_names():
-        raise UnknownNameError("sampler", name, sampler_names())
+        raise UnknownNameError("sampler", name, list(sampler_names()))
     return cast("Sampler", importlib.import_module(f"{__name__}.{name}").Sampler())

@@ -238,7 +238,7 @@ def _check_names(experiment: Experiment) -> None:
     """A metric that nobody computes, or a check that there is not, would be missed only after the last run."""
     for name in experiment.checks:
         if name not in check_names():
-            raise UnknownNameError("check", name, check_names())
+            raise UnknownNameError("check", name, list(check_names()))
     grouped = [name for metrics in experiment.families.values() for name in metrics]
     for name in (*experiment.primary_metrics, *experiment.margins, *experiment.difference_margins, *grouped):
         if name not in BY_NAME:

@@ -1,6 +1,7 @@
 """What every check keeps, whatever it looks at."""
 
 import math
+import pkgutil
 import re
 from dataclasses import replace
 from typing import Any
@@ -163,3 +164,9 @@ def test_a_review_that_fails_takes_no_other_with_it_and_is_said() -> None:
     assert (failed.run_id, failed.verdict.verdict) == (stored[-1]["run_id"], "warn")
     assert failed.verdict.evidence == "could not re-validate: KeyError: 'environment'"
     assert {late.run_id for late in found if late.verdict.check == "power_state"} == {row["run_id"] for row in stored}
+
+
+def test_a_run_lists_the_folder_of_checks_once_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_names()
+    monkeypatch.setattr(pkgutil, "iter_modules", lambda _: pytest.fail("listed again"))
+    assert policies_of(question()).keys() == set(NAMES)
