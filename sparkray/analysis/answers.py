@@ -46,15 +46,15 @@ def extremes(rows: Sequence[Row], column: str) -> dict[str, float | None]:
     return {"low": min(values, default=None), "high": max(values, default=None)}
 
 
-def gap_closed(tables: Tables, metric: str) -> Answer:
-    """Question 3, in mean: does configuration close the gap?
+def gap_closed(tables: Tables, environment: str, metric: str) -> Answer:
+    """Question 3, in mean: does this container's configuration close the gap?
 
     `no gap shown` when no baseline container differs from the reference for the worse. Yes when each that does has an
-    equivalent optimised one, and none is made worse; partly when at least one is closed or helped, whoever else is harmed;
-    no when some are made worse and none is helped; else undecided. What is shown is so after Holm over models and levels;
+    equivalent further one, and none is made worse; partly when at least one is closed or helped, whoever else is harmed;
+    no when some are made worse and none is helped; else undecided. What is shown is so after Holm (`gap`);
     in a sequential design nobody is called helped or harmed, and a gap is shown by the interval over all interim analyses.
     """
-    rows = [row for row in chosen(tables, "gap", metric=metric) if is_estimated(row)]
+    rows = [row for row in chosen(tables, "gap", environment=environment, metric=metric) if is_estimated(row)]
     if not rows:
         return unanswered("no_block_with_both_containers")
     gaps, closed, helped, harmed = (
@@ -84,14 +84,14 @@ def gap_closed(tables: Tables, metric: str) -> Answer:
     return Answer(verdict, "gaps_closed", numbers, traces(rows))
 
 
-def gap_spread(tables: Tables, metric: str) -> Answer:
-    """Question 3, in variance: does configuration steady the runs?
+def gap_spread(tables: Tables, environment: str, metric: str) -> Answer:
+    """Question 3, in variance: does this container's configuration steady the runs?
 
-    By the total spread of either container, blocks included, with Holm over models and levels. Yes when it is shown smaller
+    By the total spread of either container, blocks included, after Holm (`gap`). Yes when it is shown smaller
     somewhere and larger nowhere; no the other way round; partly when both; no difference shown when neither, which proves no
     equality.
     """
-    rows = [row for row in chosen(tables, "gap", metric=metric) if row.get("sd_ratio") is not None]
+    rows = [r for r in chosen(tables, "gap", environment=environment, metric=metric) if r.get("sd_ratio") is not None]
     if not rows:
         return unanswered("no_spread_of_both_containers")
     calmer, wilder = ([row for row in rows if row[name]] for name in ("calmer", "wilder"))

@@ -111,7 +111,8 @@ def recommendation_rows(tables: Tables, decisions: Sequence[Row]) -> list[Row]:
 
 def _recommended(tables: Tables, model: str, by_arm: Mapping[str, Sequence[Row]]) -> Row:
     worst = {name: max(rows, key=lambda row: OUTCOMES.index(row["outcome"])) for name, rows in by_arm.items()}
-    helped = any(row["model"] == model and row.get("helps") for row in tables["gap"])
+    gaps = [row for row in tables["gap"] if (row["model"], row["environment"]) == (model, CONTAINER_OPTIMIZED)]
+    helped = any(row.get("helps") for row in gaps)
 
     def rank(name: str) -> tuple[int, bool]:
         return OUTCOMES.index(worst[name]["outcome"]), helped and name != CONTAINER_OPTIMIZED

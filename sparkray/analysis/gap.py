@@ -1,17 +1,19 @@
-"""`gap`: the optimised container against the baseline container, in mean and in spread, and how much of the gap is left."""
+"""`gap`: each further container against the baseline container, in mean and in spread, and how much of the gap is left."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from sparkray.analysis.arms import Arms, arms_between
-from sparkray.analysis.comparison import numbers
+from sparkray.analysis.comparison import checked_columns, numbers
 from sparkray.analysis.context import Protocol
 from sparkray.analysis.differences import (
     COLUMNS,
     DIFFERENCE,
     by_difference,
+    checks_of,
     differences_by_block,
     is_above,
     scale_of,
@@ -21,28 +23,43 @@ from sparkray.analysis.interim import NO_P
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.reasons import Why, as_text, filled, note
 from sparkray.analysis.robust import SPREAD, spread_columns
-from sparkray.config.site import CONTAINER_BASELINE, CONTAINER_OPTIMIZED
+from sparkray.config.site import CONTAINER_BASELINE, is_container
 from sparkray.metrics import BY_NAME
 from sparkray.stats import NotEstimable
+from sparkray.stats.assumptions import Checked
+from sparkray.stats.differences import Difference
 from sparkray.stats.fieller import share
 from sparkray.stats.multiplicity import holm
-from sparkray.stats.paired import paired_ratio
+from sparkray.stats.paired import outlook, paired_ratio
 from sparkray.stats.samples import Estimate
 from sparkray.stats.variance import paired_spread_ratio
 
 Row = dict[str, Any]
 _ALPHA = 0.05
 _CLOSED = ("closed_pct", "closed_low_pct", "closed_high_pct")
+_JUDGED = ("low90", "high90", *COLUMNS[3:5], "verdict", "verdict_reason", "assumptions", "pairs_needed")
 
 
 def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> list[Row]:
-    """The primary metrics of every model and level with both containers; what is shown, with Holm over those of a metric."""
+    """The primary metrics of every further container of a model and level that has a baseline container.
+
+    What is shown is so with Holm over the models, levels and containers of a metric. A search's and an attribution's
+    containers (`container:...`) are left out: their own tables compare them with the baseline.
+    """
     known = {(row["model"], row["level"], row["environment"], row["metric"]): row for row in comparisons}
-    found: list[tuple[Row, Why]] = []
-    for cell in frames.cells:
-        baseline = Cell(cell.model, cell.level, CONTAINER_BASELINE)
-        if cell.environment == CONTAINER_OPTIMIZED and baseline in frames.cells:
-            found += [_gap(frames, cell, baseline, metric, protocol=protocol) for metric in protocol.primary]
+    every = [
+        arms_between(frames, cell, baseline, metric)
+        for cell in frames.cells
+        if _is_further(cell) and (baseline := replace(cell, environment=CONTAINER_BASELINE)) in frames.cells
+        for metric in protocol.primary
+    ]
+    margins = [protocol.margins_of(arms.metric) for arms in every]
+    scales = [scale_of(arms, margin) for arms, margin in zip(every, margins, strict=True)]
+    checks = checks_of(list(zip(every, margins, scales, strict=True)), protocol.seed, beside=False)
+    found = [
+        _gap(frames, arms, protocol, scale=scale, check=check)
+        for arms, scale, check in zip(every, scales, checks, strict=True)
+    ]
     for metric in protocol.primary:
         alike = [row for row, _ in found if row["metric"] == metric]
         _judge_spread(alike)
@@ -54,11 +71,17 @@ def gap_rows(frames: Frames, comparisons: Sequence[Row], protocol: Protocol) -> 
     return [row | {"why_null": as_text(why)} for row, why in found]
 
 
+def _is_further(cell: Cell) -> bool:
+    name = cell.environment
+    return is_container(name) and name != CONTAINER_BASELINE and ":" not in name
+
+
 def _leave_out(row: Row, why: Why, *, interim: bool) -> None:
     """With interim analyses the p of a fixed number of pairs, and without a gap the share of it that is closed."""
     if interim:
         note(why, ("p", "p_holm", "gap_p_holm", "helps", "harms"), NO_P)
-        row["p"] = None
+        note(why, _JUDGED, "interim_verdict")
+        row |= dict.fromkeys(("p", *_JUDGED))
     elif BY_NAME[row["metric"]].better == "neither":
         note(why, ("helps", "harms"), "no_better_side")
     if not row["gap_shown"]:
@@ -75,7 +98,7 @@ def _judge_spread(rows: Sequence[Row]) -> None:
 
 
 def _judge_change(rows: Sequence[Row]) -> None:
-    """Whether the optimised container is shown better or worse than the baseline, of a metric that has a better side."""
+    """Whether a container is shown better or worse than the baseline, of a metric that has a better side."""
     for row, p in zip(rows, holm([row.get("p") for row in rows]), strict=True):
         row["p_holm"] = p
         if p is not None and BY_NAME[row["metric"]].better != "neither":
@@ -88,16 +111,18 @@ def _judge_gap(rows: Sequence[Row], known: Mapping[tuple[str, str, str, str], Ro
 
     With interim analyses there is no p to adjust: then the interval that holds over all of them decides.
     """
-    before, after = (
-        [known.get((row["model"], row["level"], name, row["metric"]), {}) for row in rows]
-        for name in (CONTAINER_BASELINE, CONTAINER_OPTIMIZED)
-    )
-    adjusted = holm([one.get("p_paired") for one in before])
-    for row, baseline, optimised, p in zip(rows, before, after, adjusted, strict=True):
-        row["gap_p_holm"] = p
+    baselines = {
+        (row["model"], row["level"]): known.get((row["model"], row["level"], CONTAINER_BASELINE, row["metric"]), {})
+        for row in rows
+    }
+    adjusted = dict(zip(baselines, holm([one.get("p_paired") for one in baselines.values()]), strict=True))
+    for row in rows:
+        where = row["model"], row["level"]
+        baseline, further = baselines[where], known.get((*where, row["environment"], row["metric"]), {})
+        p = row["gap_p_holm"] = adjusted[where]
         shown = bool(baseline.get("excludes_one")) if p is None else p < _ALPHA
         row["gap_shown"] = shown and _is_worse(baseline)
-        row["closed"] = row["gap_shown"] and optimised.get("verdict") == "equivalent"
+        row["closed"] = row["gap_shown"] and further.get("verdict") == "equivalent"
 
 
 def _is_worse(row: Mapping[str, Any]) -> bool:
@@ -105,33 +130,57 @@ def _is_worse(row: Mapping[str, Any]) -> bool:
     return bool(row["better"] != "neither" and is_above(row) != (row["better"] == "higher"))
 
 
-def _gap(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, protocol: Protocol) -> tuple[Row, Why]:
-    arms = arms_between(frames, cell, baseline, metric)
-    head: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": metric, "n": arms.n}
-    head["trace"] = provenance_id("gap", *cell.columns.values(), metric)
+def _gap(
+    frames: Frames, arms: Arms, protocol: Protocol, *, scale: Difference | None, check: Checked | None
+) -> tuple[Row, Why]:
+    cell = arms.cell
+    row: Row = {**cell.columns, "against": CONTAINER_BASELINE, "metric": arms.metric, "n": arms.n}
+    row["trace"] = provenance_id("gap", *cell.columns.values(), arms.metric)
     why: Why = {}
-    scale = scale_of(arms, protocol.margins_of(metric))
-    row: Row
     if scale is None:
-        found = paired_ratio(*arms.paired)
-        row = {"not_estimable": found.reason} if isinstance(found, NotEstimable) else {**numbers(found), "p": found.p}
+        row |= _by_ratio(arms, protocol.margins_of(arms.metric).relative, check)
     else:
-        _, made, _ = by_difference(arms, scale, None, protocol.seed)
-        row = {name: made.get(name) for name in (*COLUMNS[:3], "ratio", "low", "high", "not_estimable")}
-        row |= {"judged_by": DIFFERENCE, "p": made.get("p_paired")}
-    row = {**head, **row}
+        _, made, _ = by_difference(arms, scale, None, protocol.seed, found=check)
+        row |= {name: made.get(name) for name in ("ratio", "low", "high", "not_estimable", *COLUMNS[:3], *_JUDGED)}
+        row |= {"difference_margin": scale.margin, "judged_by": DIFFERENCE, "p": made.get("p_paired")}
     if row.get("not_estimable"):
         return row, why
+    _explain(row, why)
     if row.get("ratio") is None:
-        note(why, ("ratio", "low", "high", *SPREAD), "not_positive")
+        note(why, ("ratio", "low", "high", "low90", "high90", *SPREAD), "not_positive")
     else:
         a, b = arms.paired
         row |= spread_columns(paired_spread_ratio(np.log(a), np.log(b)), why)
-    return row | _closed(frames, cell, baseline, metric, why=why, by_difference=scale is not None), why
+    return row | _closed(frames, arms, why=why, by_difference=scale is not None), why
 
 
-def _closed(frames: Frames, cell: Cell, baseline: Cell, metric: str, *, why: Why, by_difference: bool) -> Row:
+def _by_ratio(arms: Arms, margin: float | None, check: Checked | None) -> Row:
+    """A ratio with its interval by Student's t, and with the verdict and its 90 % interval that its assumptions allow."""
+    found = paired_ratio(*arms.paired)
+    if isinstance(found, NotEstimable):
+        return {"not_estimable": found.reason}
+    row: Row = {**numbers(found), "p": found.p}
+    if check is None or margin is None:
+        return row
+    judged = checked_columns(check, margin)
+    return row | {"margin": margin} | {name: judged[name] for name in _JUDGED if name in judged}
+
+
+def _explain(row: Row, why: Why) -> None:
+    """Explain a null verdict, and a null `pairs_needed`."""
+    verdict = row.get("verdict")
+    if verdict is None:
+        note(why, ("verdict", "assumptions", "pairs_needed"), "no_margin")
+    elif verdict != "undecided":
+        note(why, ("pairs_needed",), "decided")
+    elif row.get("pairs_needed") is None:
+        unmet = row.get("verdict_reason") or row["assumptions"] in ("not_independent", "neither")
+        note(why, ("pairs_needed",), "needed_assumes" if unmet else outlook(None, row["n"]))
+
+
+def _closed(frames: Frames, arms: Arms, *, why: Why, by_difference: bool) -> Row:
     """Per cent of the baseline's log ratio (or difference) to the reference that is gone, in blocks with all three arms."""
+    cell, baseline, metric = arms.cell, arms.against, arms.metric
     reference = frames.reference_of(cell)
     if reference is None or reference == baseline:
         note(why, _CLOSED, "baseline_is_reference")

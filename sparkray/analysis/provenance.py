@@ -343,7 +343,8 @@ def _question(data: _Dataset, parts: Sequence[str]) -> _Evidence:
     int(number)
     where = [_OK, *([_is(level=level)] if level else [])]
     if environment:
-        where.append(_in("environment", sorted({*_references(data.frames), environment})))
+        beside = {CONTAINER_BASELINE} if number == "3" else set[str]()
+        where.append(_in("environment", sorted({*_references(data.frames), environment, *beside})))
     if metric:
         where.append(f"{_metric(metric)} IS NOT NULL")
     return _Evidence(" AND ".join(where), (*_WHERE, *([metric] if metric else [])))

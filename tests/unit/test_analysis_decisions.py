@@ -84,7 +84,9 @@ def test_the_better_of_two_containers_is_recommended_and_the_simpler_of_two_alik
     assert (study["outcome"], study["environment"], study["recommended"]) == ("all", TUNED, 1)
     alike = [compared(THROUGHPUT, "equivalent"), fine]
     assert recommended(alike)[0][0]["environment"] == BASELINE
-    assert recommended(alike, gap=[{"model": "A", "helps": True}])[0][0]["environment"] == TUNED
+    assert recommended(alike, gap=[{"model": "A", "environment": TUNED, "helps": True}])[0][0]["environment"] == TUNED
+    further = [{"model": "A", "environment": "container_seccomp_unconfined", "helps": True}]
+    assert recommended(alike, gap=further)[0][0]["environment"] == BASELINE, "its flags may weaken isolation"
 
 
 def test_a_level_at_which_it_is_slower_forbids_the_environment() -> None:
