@@ -238,7 +238,7 @@ def test_scanty_data_make_a_page_all_the_same(tmp_path: Path, changes: Mapping[s
     assert not re.search(r"\b(nan|None|inf)\b", words(parsed.source))
     assert not [
         one
-        for name in ("methods", "threats", "questions")
+        for name in ("methods", "threats", "assumptions")
         for one in points(texts(data), f"text/{name}.j2")
         if not all(one)
     ]
