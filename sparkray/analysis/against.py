@@ -56,7 +56,7 @@ def _pooled(here: Analysis, others: Sequence[Analysis], metrics: list[str]) -> I
     """The overhead by the pairs of all studies, for each model that all put one load on."""
     found = [_overheads(study, metrics) for study in (here, *others)]
     for key in dict.fromkeys(key for one in found for key in one):
-        if all(_one_load(here, other, key[0]) for other in others):
+        if all(one_load(here, other, key[0]) for other in others):
             own, *theirs = [one.get(key, _ABSENT) for one in found]
             behind = [("", own), *((against(number), side) for number, side in enumerate(theirs))]
             row = _identity(POOLED, key, here.context, behind)
@@ -74,7 +74,7 @@ def _named(sides: Sequence[Side]) -> dict[str, Side]:
     return {coded("another_study", number=n + 1) if n else _OTHER: side for n, side in enumerate(sides)}
 
 
-def _one_load(here: Analysis, there: Analysis, model: str) -> bool:
+def one_load(here: Analysis, there: Analysis, model: str) -> bool:
     """Whether two studies put the same load on the same weights of a model, as far as both are known."""
     if here.path.resolve() == there.path.resolve():
         return False

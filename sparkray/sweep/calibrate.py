@@ -1,14 +1,16 @@
 """`calibrate`: an environment against itself through the same pipeline. `workflows.calibration` says where it is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from sparkray.config.experiment import MOST_RUNS
-from sparkray.errors import DatasetError
+from sparkray.errors import DatasetError, InputError
 from sparkray.plan import PlannedRun, Study
-from sparkray.store import Dataset
+from sparkray.store import Dataset, dataset_at
+from sparkray.sweep.common_options import FOLDER
 from sparkray.sweep.datasets import datasets_of
 from sparkray.sweep.experiment import Conclude, sweep
 from sparkray.sweep.measure import smallest
@@ -41,12 +43,18 @@ def calibrate_command(carry_out: Sweep, smallest_model: Callable[[Study], str]) 
     """
 
     @click.command("calibrate")
+    @click.argument("datasets", metavar="[DATASET]...", nargs=-1, type=FOLDER)
     @sweep_options
     @click.option("--quick", is_flag=True, help="Judge runs of a dataset; measure nothing.")
     @click.option("--pairs", type=click.IntRange(2, MOST_RUNS), help="Pairs that sweeps plan; default: the site's.")
-    def command(*, quick: bool, pairs: int | None, **arguments: Any) -> int:  # noqa: ANN401
-        """Compare an environment with itself: false positives of this machine, and the smallest effect it can show."""
+    def command(datasets: Sequence[Path], *, quick: bool, pairs: int | None, **arguments: Any) -> int:  # noqa: ANN401
+        """Compare an environment with itself: false positives of this machine, and the smallest effect it can show.
+
+        With DATASET, measure and store nothing: show how far successive runs of one arm differ, in each and over all.
+        """
         options = options_of(arguments)
+        if datasets:
+            return _from_successive_runs(datasets, options)
         if quick:
             return _from_dataset(options, pairs)
         return _from_sweep(against_itself(options, smallest_model), pairs, carry_out)
@@ -120,6 +128,27 @@ def _from_dataset(options: Options, pairs: int | None) -> int:
     known = load_calibration(document["host"], document["site"], machine=document["machine"])
     store_calibration(document, dataset, for_machine=known is None or known["source"] == "dataset")
     return 0 if _report(document, options, out) else 1
+
+
+def _from_successive_runs(folders: Sequence[Path], options: Options) -> int:
+    """A/A pairs of what lies in datasets, occasions of one load.
+
+    Raises:
+        DatasetError: One is no dataset, or none has a run that counts of what was asked for.
+        InputError: One is named twice.
+    """
+    from sparkray.analysis.successive import successive_runs  # noqa: PLC0415 - other calibrations need no analysis
+
+    paths = [dataset_at(folder).path.resolve() for folder in folders]
+    if len(set(paths)) < len(paths):
+        raise InputError("a dataset is named twice: its pairs would count twice", "Name each once")
+    found = successive_runs(paths, environment=options.environments, model=options.models)
+    if options.json:
+        print_json(found)
+    else:
+        show(console(to_stderr=False), "successive_runs.txt.j2", c=found)
+    rates = [metric["false_positives"] for metric in found["metrics"].values()]
+    return 0 if rates and all(rate and not rate["excludes_level"] for rate in rates) else 1
 
 
 def _last_measured(dataset: Dataset) -> tuple[bool, float]:
