@@ -65,7 +65,7 @@ REST = """
       logs/          the engine's output, stdout and stderr together, <run_id>-<attempt>.log
       inputs/        what the engines were given: prompts, option files
       spool/         the attempt that is under way; empty when nothing runs
-      progress.json  what is being done right now, for `status`
+      progress.json  what is being done right now, for `status`; on a cluster progress-HOST.json for each machine
       cache/         what analyses made of these files, for the next one; may be deleted at any time
       machines/HOST/ of a search: the datasets of further machines that measured for it
 

@@ -96,14 +96,17 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None, durable: b
     partial = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(handle, "wb") as file:
-            _adopt(file.fileno(), path.parent)
+        try:
+            _adopt(handle, path.parent)
             if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
+                os.fchmod(handle, mode)
+            left = memoryview(data)
+            while left:  # a `write` may take a part
+                left = left[os.write(handle, left) :]
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(handle)
+        finally:
+            os.close(handle)
         partial.rename(path)
     except OSError:
         with suppress(OSError):

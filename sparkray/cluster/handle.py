@@ -26,7 +26,7 @@ from sparkray.store import Dataset
 from sparkray.store.parcel import Parcel, origin_of, seeds_of
 
 RESOURCE = "sparkray"
-_POLL_S, _SILENT_S = 0.5, 10.0
+_POLL_S, _LONG_POLL_S, _SILENT_S = 0.5, 1.0, 10.0
 # Once a stop was asked for: what a run may take to be stored, what has nothing to store, and a process that was stopped.
 _STOP_S, _DROP_S, _FROZEN_S = 8.0, 4.0, 2.0
 _LAST_S, _KILL_POLL_S = 5.0, 0.05
@@ -225,7 +225,8 @@ class Runner:
         """
         waiting = _Waiting(self, notify, limit_s, stop_s)
         try:
-            while not ray.wait([reference], timeout=_POLL_S)[0]:
+            # the first time without news, which a run that is over at once need not be asked for
+            while reference not in ray.wait([reference, *waiting.asked], timeout=waiting.poll_s)[0]:
                 waiting.goes_on()
             if waiting.news is not None or not is_silent:
                 waiting.ends()
@@ -276,6 +277,16 @@ class _Waiting:
     frozen_since: float | None = None
     stopped_since: float | None = None
     is_told: bool = False
+
+    @property
+    def asked(self) -> list[Any]:
+        """What else ends a wait: the next lines that are reported."""
+        return [] if self.news is None else [self.news]
+
+    @property
+    def poll_s(self) -> float:
+        """After how long to see to a stop, to Ray and to a process that was stopped: more rarely in a long run."""
+        return _POLL_S if self.news is None or self.stopped_since is not None else _LONG_POLL_S
 
     def goes_on(self) -> None:
         """The call has not ended yet. Raises RunnerLostError once that is not waited for any longer."""

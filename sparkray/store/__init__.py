@@ -8,7 +8,7 @@ Layout of `<results-dir>/<experiment>/`::
     logs/           the engine's output of every attempt
     inputs/         what the engines were given, so that a printed command can be repeated
     spool/          the attempt that is under way: inputs, outputs, live samples; gone when it is stored
-    progress.json   what is being done right now, for `status`
+    progress.json   what is being done right now, for `status`; on a cluster progress-HOST.json for each machine
     cache/          an index of `runs/`, and what analyses made of these files; may be deleted at any time
     machines/HOST/  of a search: the datasets of further machines that measured for it
 
@@ -289,11 +289,10 @@ class Dataset:
         shutil.rmtree(folder, ignore_errors=True)
 
     def write_progress(self, state: Mapping[str, Any], machine: str = "") -> None:
-        """Write the current progress, and that of one machine of several; failures are ignored."""
-        machines = [progress_file(self.path, machine)] if machine else []
-        for path in (self.path / "progress.json", *machines):
-            with suppress(StorageError):
-                write_atomically(path, json.dumps(state).encode(), durable=False)
+        """Write the current progress, or that of one machine of several; failures are ignored."""
+        path = progress_file(self.path, machine) if machine else self.path / "progress.json"
+        with suppress(StorageError):
+            write_atomically(path, json.dumps(state).encode(), durable=False)
 
     def progress(self) -> Mapping[str, Any] | None:
         """The last progress written; None where there is none that can be read."""

@@ -243,9 +243,12 @@ def receive(
     for attempt, why in bad.items():
         aside |= {name for name in parcel if _attempt_of(name) == attempt}
         notify(f"set aside what {host} sent of {attempt}, which is measured again: {why}")
-    write_together(_to_write(dataset, parcel, Path(ASIDE, host), aside))
-    for name in rows.keys() - aside:
-        add_to_index(dataset.path / name, rows[name])
+    written = list(_to_write(dataset, parcel, Path(ASIDE, host), aside))
+    write_together(written)
+    fresh = {path for path, _ in written}  # what is sent again is in the index
+    for name, of_file in rows.items():
+        if (path := dataset.path / name) in fresh:
+            add_to_index(path, of_file)
     if again:
         notify(f"set aside what {host} had measured of runs that were begun again: {dataset.path / ASIDE / host}")
     return sorted(aside)
@@ -253,16 +256,17 @@ def receive(
 
 def _to_write(dataset: Dataset, parcel: Parcel, folder: Path, aside: Collection[str]) -> Iterator[tuple[Path, bytes]]:
     """What is not there as it was sent; what was withdrawn is removed on the way."""
-    made = set[Path]()
+    there = set[Path]()
     for name, content in parcel.items():
         path = dataset.path / (folder / name if name in aside else name)
         with storage_errors(path):
             if content is None:
                 path.unlink(missing_ok=True)
                 continue
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
+            if path.parent not in there:
+                if not path.parent.is_dir():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                there.add(path.parent)
         if not path.is_file() or path.read_bytes() != content:
             yield path, content
 

@@ -3,9 +3,10 @@
 A foreign, cut or bit-flipped file is refused by its name. PyArrow, which takes long to import, is imported here alone.
 """
 
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import product
@@ -14,12 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.parquet.core import ParquetReader  # `ParquetFile` lists every column in Python, as long as a read of them
 
 from sparkray.errors import DatasetError
 from sparkray.files import check_regular
 from sparkray.records import SCHEMA_VERSION
 from sparkray.schema import arrow_type
-from sparkray.store.documents import NEVER_NULL, REMOVE, WORDS, odd_row
+from sparkray.store.documents import JSON_COLUMNS, NEVER_NULL, REMOVE, WORDS, odd_row
+from sparkray.store.run_index import INDEXED
 from sparkray.store.tables import TABLES
 from sparkray.units import reason_of, short
 
@@ -31,9 +34,40 @@ _MOST_KEPT = 8192
 _PLAIN_ROWS = 64
 _NAME = 80
 _RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
+# Columns that are judged row by row, or that the index of runs holds.
+_JUDGED = {"run_id", "attempt", "check", "verdict", *JSON_COLUMNS, *INDEXED}
 _Rows = list[dict[str, Any]]
 _Key = tuple[Path, str, tuple[str, ...] | None]
-_kept: OrderedDict[_Key, tuple[tuple[int, ...], _Rows]] = OrderedDict()
+_Entry = tuple[tuple[int, ...], _Rows]
+
+
+class Kept:
+    """What was read of files, as many as are used most; a driver reads in a thread for each machine.
+
+    Args:
+        most: How many are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most, self._guard = most, threading.Lock()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+
+    def get(self, key: _Key) -> _Entry | None:
+        """What is kept under a key, which is the last to be dropped now."""
+        with self._guard:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)
+
+    def put(self, key: _Key, entry: _Entry) -> None:
+        """Keep this; what was not used for longest is dropped."""
+        with self._guard:
+            self._entries[key] = entry
+            if len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+
+
+_kept = Kept(_MOST_KEPT)
 
 
 @cache
@@ -83,11 +117,7 @@ def rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[di
     if entry is None or entry[0] != identity:
         entry = (identity, _read(path, table, columns))
         if identity and time.time_ns() - identity[-1] > _RACY_NS:
-            _kept[key] = entry
-            if len(_kept) > _MOST_KEPT:
-                _kept.popitem(last=False)
-    elif identity:
-        _kept.move_to_end(key)
+            _kept.put(key, entry)
     return [dict(row) for row in entry[1]]
 
 
@@ -105,7 +135,8 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
         check_regular(path)
         file = pq.ParquetFile(path, page_checksum_verification=True)
         there = set(file.schema_arrow.names)
-        rows = _rows(_typed(file, table, [name for name in columns if name in there] if columns is not None else None))
+        wanted = [name for name in columns if name in there] if columns is not None else None
+        rows = _rows(_typed(file.read(columns=wanted, use_threads=False), table))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
@@ -118,16 +149,16 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
     return rows
 
 
-def _typed(file: Any, table: str, columns: list[str] | None) -> Any:  # noqa: ANN401 - likewise
-    """These columns in the types that the table has; None: all. Raises what PyArrow raises."""
-    read, types = file.read(columns=columns, use_threads=False), _types(table)
+def _typed(read: Any, table: str) -> Any:  # noqa: ANN401 - likewise
+    """Columns in the types that the table has. Raises what PyArrow raises."""
+    types = _types(table)
     if all(one.type == types.get(one.name, one.type) for one in read.schema):
         return read
     return read.cast(pa.schema([pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]))
 
 
 def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]:
-    """A file that another machine sent, judged like one that is read: column by column.
+    """A file that another machine sent, judged like one that is read: every column that has values is read.
 
     Args:
         content: The file.
@@ -135,20 +166,23 @@ def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]
         attempt: Whose rows it holds: run id, a dash, the attempt's number.
 
     Returns:
-        What is wrong with it, None where nothing is; and, of a small table, its rows without columns that are all null.
+        What is wrong with it, None where nothing is; and, of a small table, its rows: columns that are judged or indexed.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
-        there, filled = _columns(file)
-        wanted = {"run_id", "attempt", *NEVER_NULL[table], *WORDS.get(table, ()), *filled}
-        read = _typed(file, table, sorted(wanted & there))
+        reader = ParquetReader()
+        reader.open(pa.BufferReader(content), pre_buffer=False, page_checksum_verification=True)
+        names, is_own = _names_of(reader, table)
+        there = set(names)
+        needed = {"run_id", "attempt", *NEVER_NULL[table], *WORDS.get(table, ())}
+        read = reader.read_all(column_indices=_worth_reading(reader.metadata, names, needed), use_threads=False)
+        read = read if is_own else _typed(read, table)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         return f"it cannot be read: {reason_of(error)}", []
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         return f"it has no column {lacking[0]}", []
     if foreign := there - _types(table).keys():
         return f"it has a column {short(min(foreign), _NAME)} that the table has not", []
-    rows = _rows(read) if table in _SMALL else []
+    rows = _rows(read.select([name for name in read.column_names if name in _JUDGED])) if table in _SMALL else []
     whose = {(row["run_id"], row["attempt"]) for row in rows} or {
         *product(*(read[name].unique().to_pylist() for name in ("run_id", "attempt")))
     }
@@ -157,19 +191,34 @@ def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]
     return next(filter(None, (odd_row(table, row) for row in rows)), None), rows
 
 
-def _columns(file: Any) -> tuple[set[str], set[str]]:  # noqa: ANN401 - likewise
-    """All columns, and those that have values: most of a wide table have none, and reading them takes most of the time."""
-    there, filled = set[str](), set[str]()
-    for n in range(file.metadata.num_row_groups):
-        group = file.metadata.row_group(n)
-        for i in range(group.num_columns):
-            part = group.column(i)
-            name = part.path_in_schema.partition(".")[0]
-            there.add(name)
-            known = part.statistics
-            if known is None or not known.has_null_count or known.null_count != part.num_values:
-                filled.add(name)
-    return there or set(file.schema_arrow.names), filled
+@cache
+def _own(table: str) -> tuple[Any, tuple[str, ...]]:
+    """What a file of this version holds: Parquet's schema, and the table's column that each of its columns is of."""
+    reader = ParquetReader()
+    reader.open(pa.BufferReader(file_of(table, [])))
+    return reader.metadata.schema, _tops(reader)
+
+
+def _names_of(reader: Any, table: str) -> tuple[tuple[str, ...], bool]:  # noqa: ANN401 - likewise
+    """The table's column that each of Parquet's is of (a list's has a longer path), and whether this version wrote it."""
+    schema, names = _own(table)
+    is_own = bool(reader.metadata.schema.equals(schema))
+    return (names if is_own else _tops(reader)), is_own
+
+
+def _tops(reader: Any) -> tuple[str, ...]:  # noqa: ANN401 - likewise
+    return tuple(path[0] for path in reader.column_paths)
+
+
+def _worth_reading(metadata: Any, names: Sequence[str], needed: Container[str]) -> list[int]:  # noqa: ANN401 - likewise
+    """Columns that are needed, or have values: most of a wide table have none, and reading them takes most of the time."""
+    worth = {i for i, name in enumerate(names) if name in needed}
+    for n in range(metadata.num_row_groups):
+        column = metadata.row_group(n).column
+        for i in range(len(names)):
+            if (known := (part := column(i)).statistics) is None or known.null_count != part.num_values:
+                worth.add(i)
+    return sorted(worth)
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - pyarrow is untyped

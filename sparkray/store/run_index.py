@@ -42,7 +42,8 @@ def indexed(paths: Sequence[Path], read: Callable[[Path], Rows]) -> Iterator[Row
     if not paths:
         return
     index = paths[0].parents[1] / FOLDER / FILE
-    known, lines, complete = _entries(index), [], True
+    known, complete = _entries(index)
+    lines = []
     for path in paths:
         identity = identity_of(path)
         entry = known.get(path.name)
@@ -76,13 +77,13 @@ def _line(name: str, identity: Identity, rows: Rows) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text, _SEED), text)
 
 
-def _entries(index: Path) -> dict[str, tuple[Identity, Rows]]:
-    """What the index holds by name of file; damaged lines, and those of other columns, are passed over."""
+def _entries(index: Path) -> tuple[dict[str, tuple[Identity, Rows]], bool]:
+    """What the index holds by name of file, and whether each of its lines counts: others are damaged or out of date."""
     found: dict[str, tuple[Identity, Rows]] = {}
     try:
         lines = read_regular(index).splitlines()
     except OSError:
-        return found
+        return found, True
     for line in lines:
         checksum, _, text = line.partition(b" ")
         if checksum == b"%08x" % zlib.crc32(text, _SEED):
@@ -90,4 +91,4 @@ def _entries(index: Path) -> dict[str, tuple[Identity, Rows]]:
             for row in rows:
                 row.update({time: row[time] and datetime.fromisoformat(row[time]) for time in _TIMES})
             found[name] = identity, rows
-    return found
+    return found, len(found) == len(lines)

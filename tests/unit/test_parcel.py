@@ -188,6 +188,14 @@ def test_what_is_too_large_for_one_parcel_comes_in_several(box: Outbox, dataset:
     assert not box.has_more
 
 
+def test_what_is_sent_again_is_in_the_index_once(box: Outbox, dataset: Dataset) -> None:
+    write(box.dataset, PLAN[0], "a")
+    parcel = box.parcel()
+    for late in (False, False, True):  # the driver died before it acknowledged, or the machine was lost
+        assert receive(dataset, parcel, "a", late=late, notify=print) == []
+    assert len((dataset.path / "cache" / "runs.jsonl").read_bytes().splitlines()) == 1
+
+
 def test_rows_that_were_judged_are_in_the_index(box: Outbox, dataset: Dataset) -> None:
     write(box.dataset, PLAN[0], "a")
     send(box, dataset)

@@ -36,6 +36,8 @@ def test_it_answers_as_the_files_do(dataset: Dataset) -> None:
 def test_a_revised_run_is_shown_as_it_is_now(dataset: Dataset) -> None:
     dataset.revise("r1", 1, status="invalid", reason="it was throttled")
     assert [row["status"] for row in dataset.read("runs", ["status"])] == ["invalid", "failed"]
+    lines = index_of(dataset).read_bytes().splitlines()
+    assert len(lines) == 2, "once it is read, the line that counts no more is gone"
 
 
 @pytest.mark.parametrize(

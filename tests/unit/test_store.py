@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -31,10 +32,12 @@ from sparkray.store import (
     open_dataset,
     write_atomically,
 )
+from sparkray.store.parquet import Kept
 from sparkray.store.tables import TABLES
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from sparkray.store import write_atomically
 target = Path(sys.argv[1])
@@ -299,3 +302,31 @@ def test_folders_that_are_gone_are_made_again(tmp_path: Path) -> None:
     assert dataset_at(dataset.path) == open_dataset(tmp_path, "question", "d") == dataset
     assert (dataset.path / "runs").is_dir()
     assert dataset.spool.is_dir()
+
+
+class SlowPath(type(Path())):  # type: ignore[misc]
+    """Lets another thread go on wherever it is looked up."""
+
+    def __hash__(self) -> int:
+        time.sleep(0)
+        return super().__hash__()
+
+
+def test_threads_share_what_was_read(tmp_path: Path) -> None:
+    kept, failures = Kept(2), []
+
+    def read() -> None:
+        try:
+            for number in range(2000):
+                key = (SlowPath(tmp_path / str(number % 6)), "runs", None)
+                assert kept.get(key) in (None, ((), []))
+                kept.put(key, ((), []))
+        except KeyError as error:  # another thread dropped it meanwhile
+            failures.append(error)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
