@@ -125,6 +125,7 @@ class Cluster:
 
         Raises:
             ClusterError: None can be started there.
+            RunnerLostError: It died as it started: killed, for all that is known.
             LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
         self.pulse.check()
@@ -139,6 +140,8 @@ class Cluster:
         try:
             pid, host = ray.get(self._first(actor.identity.remote(), node, notify, should_stop), timeout=_POLL_S)
         except (RayActorError, RayTaskError) as error:
+            if isinstance(error, RayActorError) and not error.actor_init_failed:
+                raise RunnerLostError(f"the runner on {node.host} died as it started") from error
             remedy = "Install sparkray there, in the Python that Ray runs"
             raise ClusterError(f"no runner could be started on {node.host}: {error}", remedy) from None
         return Runner(actor, pid, host, node, should_stop, self.pulse, store)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
-from sparkray.cluster import connected, start
+from sparkray.cluster import RunnerLostError, connected, start
 from sparkray.cluster.start import must_answer
 from sparkray.errors import ClusterError
 from sparkray.machine.ray_folder import _remove_dead, ray_folder
@@ -179,6 +181,30 @@ def test_a_ray_of_our_own_listens_on_loopback_alone_in_a_folder_that_is_private(
         runner.release()
         assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(cluster.token)  # and not one in a home
     assert not cluster.token.parent.exists()
+
+
+@pytest.mark.ray
+def test_a_runner_that_is_killed_as_it_starts_is_lost_and_one_that_cannot_be_made_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Killed:  # in here, since a worker cannot import this module
+        def identity(self) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    class Broken:
+        def __init__(self) -> None:
+            raise ImportError("no such module")
+
+        def identity(self) -> None: ...
+
+    with connected(None, dashboard=False) as cluster:
+        monkeypatch.setattr("sparkray.cluster._ACTOR", ray.remote(num_cpus=0)(Killed))
+        with pytest.raises(RunnerLostError, match="died as it started"):
+            cluster.runner(None, "q", "wait", print, lambda: False)
+        monkeypatch.setattr("sparkray.cluster._ACTOR", ray.remote(num_cpus=0)(Broken))
+        with pytest.raises(ClusterError, match="no such module") as refused:
+            cluster.runner(None, "q", "wait", print, lambda: False)
+        assert not isinstance(refused.value, RunnerLostError)
 
 
 @pytest.mark.ray
