@@ -11,18 +11,22 @@ def ray_processes() -> list[int]:
     """Ray's own processes on this machine: those that name its session, and its raylet's other children.
 
     The actor itself and other jobs of the cluster are excluded: `exclusive` finds those. Another Ray on the machine has
-    its own session.
+    its own session. Of a raylet that has died, maybe in this moment, none are known.
     """
     me = psutil.Process()
     raylet = _raylet(me)
     if raylet is None:
         return []
-    session = next((word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--session-name=")), "")
-    pids = {raylet.pid, *(child.pid for child in raylet.children(recursive=True))}
+    try:
+        words, children, workers = raylet.cmdline(), raylet.children(recursive=True), raylet.children()
+    except psutil.Error:
+        return []
+    session = next((word.partition("=")[2] for word in words if word.startswith("--session-name=")), "")
+    pids = {raylet.pid, *(child.pid for child in children)}
     for process in psutil.process_iter(["cmdline"]):
         if session and any(session in word for word in process.info["cmdline"] or ()):
             pids.add(process.pid)
-    return sorted(pids - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(raylet.children())})
+    return sorted(pids - {me.pid, *(child.pid for child in me.children(recursive=True)), *at_work(workers)})
 
 
 def _raylet(worker: psutil.Process) -> psutil.Process | None:

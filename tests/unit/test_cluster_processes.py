@@ -1,11 +1,14 @@
 """Which processes below a raylet are Ray's own, and which are jobs of whoever else uses the cluster."""
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
+import pytest
 
-from sparkray.machine.raylet import at_work
+from sparkray.machine.raylet import at_work, ray_processes
 
 
 @dataclass
@@ -36,3 +39,14 @@ def test_a_job_and_all_that_it_started_is_no_cost_of_ours() -> None:
         Process(50, "", gone=True),
     ]
     assert at_work(workers) == {10, 11, 12, 13, 20}
+
+
+def test_of_a_raylet_that_has_died_no_processes_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zombie until the driver notices: a run that begins meanwhile must not break in an unforeseen way."""
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", ""], os.environ)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    monkeypatch.setenv("RAY_RAYLET_PID", str(pid))
+    try:
+        assert ray_processes() == []
+    finally:
+        os.waitpid(pid, 0)
