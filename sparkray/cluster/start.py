@@ -1,7 +1,9 @@
 """How a Ray is started or reached: a private one with loopback sockets alone, or the cluster at an address that answers."""
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from sparkray.errors import ClusterError, host_error_of
 from sparkray.machine.ray_folder import ray_folder, token_in
+from sparkray.stopping import SIGNALS
 from sparkray.units import reason_of, shorten
 
 _ALONE, _TOKEN_PATH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN_PATH"
@@ -154,12 +157,25 @@ def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = T
         ClusterError: Ray cannot be started or reached.
     """
     try:
-        return init()
+        with _own_handlers():
+            return init()
     except Exception as error:  # noqa: BLE001 - Ray raises a bare Exception where its node does not start in time
         if origin or not again or not _timed_out(error):
             raise _start_error(error, address, origin) from None
     ray.shutdown()
     return start(init, address=address, origin=origin, again=False)
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Keep the handlers of signals: Ray puts its own in place of that of SIGTERM, which ends the program with status 15."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # no other may set one, nor does Ray there
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _timed_out(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from sparkray.cluster import RunnerLostError, connected, start
 from sparkray.cluster.start import must_answer
 from sparkray.errors import ClusterError
 from sparkray.machine.ray_folder import _remove_dead, ray_folder
-from sparkray.stopping import LEFT
+from sparkray.stopping import LEFT, SIGNALS
 
 TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
@@ -208,8 +208,10 @@ def test_a_runner_that_is_killed_as_it_starts_is_lost_and_one_that_cannot_be_mad
 
 
 @pytest.mark.ray
-def test_a_ray_of_our_own_has_no_process_that_a_sweep_makes_no_use_of() -> None:
+def test_a_ray_of_our_own_has_no_process_that_a_sweep_makes_no_use_of_and_leaves_signals_alone() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
     with connected(None, dashboard=False):
+        assert [signal.getsignal(number) for number in SIGNALS] == before  # or SIGTERM ends the program with status 15
         lines = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert any("raylet" in line for line in lines)
     assert not [line for line in lines if "monitor.py" in line or "dashboard.py" in line]
