@@ -30,6 +30,8 @@ _MARKS_WARM_UPS = re.compile(r"(is_)?(warm[ _-]?up|dry[ _-]?run)")
 # Columns that name the better of two arms.
 _COMPARES = re.compile(r"winner|wins|fast|slow|best|better|reference|baseline|versus|(^|[^a-z])vs([^a-z]|$)")
 _DITTO = frozenset(("〃", "″", "''", '"', "ditto", "idem", "do."))
+# The same number in per cent, beside `41/50`.
+_SHARE = re.compile(r"^\s*[\d.,]+\s*%\s*\(?(?=\d)|\s*\(?[\d.,]+\s*%\s*\)?\s*$|(?<=\d)\)\s*$")
 _OF = re.compile(r"\s*(\d+)\s*(?:/|of|von|sur|de)\s*(\d+)\s*")
 
 
@@ -127,8 +129,8 @@ def filled_down(cells: Sequence[Any]) -> Sequence[Any] | None:
 
 def failures(cells: Sequence[Any]) -> list[str | None] | None:
     """Words of failure that stand in a column of measured values (`OOM`); None where there are none."""
-    words = {cell for cell in _words(cells) if statuses.is_failure(cell)}
-    return [cell if isinstance(cell, str) and cell in words else None for cell in cells] if words else None
+    words = {cell: word for cell in _words(cells) if (word := statuses.failure_in(cell)) is not None}
+    return [words.get(cell) if isinstance(cell, str) else None for cell in cells] if words else None
 
 
 def prefill_rows(cells: Sequence[Any]) -> list[bool] | None:
@@ -176,6 +178,17 @@ def of_whole(cells: Sequence[Any]) -> tuple[list[int | None], list[int | None]] 
         return None
     both = [None if values.missing(cell) else _OF.fullmatch(cell) for cell in cells]
     return [match and int(match[1]) for match in both], [match and int(match[2]) for match in both]
+
+
+def shares(cells: Sequence[Any]) -> list[float | None] | None:
+    """Scores such as `31/164` or `31 of 164 (18.9 %)` as shares of 1.
+
+    None where any cell is of another form, and where they count on from 1, as numbers of runs do: `1/3`, `2/3`, `3/3`.
+    """
+    whole = of_whole([_SHARE.sub("", cell) if isinstance(cell, str) else cell for cell in cells])
+    if whole is None or set(whole[0]) - {None} == {*range(1, len(set(whole[0]) - {None}) + 1)}:
+        return None
+    return [None if part is None or not of else part / of for part, of in zip(*whole, strict=True)]
 
 
 def arm_cells(header: str, cells: Sequence[Any]) -> Sequence[Any] | None:

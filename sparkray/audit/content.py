@@ -66,7 +66,8 @@ class Content:
         rows = self.tree if isinstance(self.tree, list | Table) else []
         if isinstance(rows, Table):
             return list(rows.columns)
-        return list(dict.fromkeys(name for row in islice(rows, _SAMPLE) if isinstance(row, Mapping) for name in row))
+        sample = rows if self.table else islice(rows, _SAMPLE)  # a second table may begin anywhere
+        return list(dict.fromkeys(name for row in sample if isinstance(row, Mapping) for name in row))
 
 
 def load(path: Path) -> Content:

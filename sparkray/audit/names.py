@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import product
+from itertools import islice, product
 from typing import Any
 from unicodedata import combining, normalize
 
@@ -43,11 +43,7 @@ def known_as(header: str, cells: Sequence[Any]) -> str | None:
     if ours is None and dimension is not None and dimension[0] == "rate":
         of = "rates" if _TOKENS.match(unit or "") else "requests"
         ours = _aliases()[of].get(plain(base))
-    if (
-        ours is None
-        or (statuses.kind_of(header) and not _several(cells))
-        or not _FITS.get(ours, _any)([cell for cell in cells[:_SAMPLE] if not values.missing(cell)])
-    ):
+    if ours is None or (statuses.kind_of(header) and not _several(cells)) or not _FITS.get(ours, _any)(_sample(cells)):
         return None
     target = _target(ours)
     if target is None:
@@ -80,11 +76,16 @@ def _shows_unit(header: str, ours: str) -> bool:
 
 def _cells_unit(cells: Sequence[Any]) -> str | None:
     """The rate that every cell of a sample has as its unit: `38.2 tok/s`."""
-    texts = (cell.strip() for cell in cells[:_SAMPLE] if isinstance(cell, str))
+    texts = (cell.strip() for cell in _sample(cells) if isinstance(cell, str))
     units = {_RATE_OF_CELL.sub("", text) for text in texts if text and not _is_word(text)}
     unit = units.pop() if len(units) == 1 else ""
     known = unit_of(unit)
     return unit if "/" in unit or (known is not None and known[0] == "rate") else None
+
+
+def _sample(cells: Sequence[Any]) -> list[Any]:
+    """The first cells that have a value, wherever they begin."""
+    return list(islice((cell for cell in cells if not values.missing(cell)), _SAMPLE))
 
 
 def _is_word(text: str) -> bool:

@@ -24,6 +24,14 @@ _MEASURED = re.compile(
     r"_(ns|us|ms|s|gib|gb|mib|mb|kib|kb|w|j|kj|pct|c)$|per_|throughput|latency|ttft|itl|tpot|time|duration|tok|mem|rss|power|energy"
     r"|util|score|accura|perplex|count|complet|success|succeed|fail|error|loss|lost|drop|rate$|total|mean|median|avg|std|p\d\d"
 )
+# Of answers: how many were right, and benchmarks that count them.
+_SCORE = re.compile(
+    r"(^|_)(scores?|accuracy|acc|perplexity|ppl|passed|pass_(at_)?\d+|correct(ness|ly)?|solved|resolved|exact_match|f1|bleu|rouge(_?\w)?|elo"
+    r"|human_?eval(_?plus)?|mbpp(_?plus)?|mmlu(_?(pro|redux))?|gsm8k|gpqa|math_?500|aime(_?\d+)?|ifeval|bbh|arc_?(c|e|agi)|hella_?swag"
+    r"|wino_?grande|truthful_?qa|swe_?bench\w*|live_?code_?bench|mt_?bench|alpaca_?eval)(_|$)"
+)
+# The same, where cells are parts of a whole: `31/164` below `tests`.
+_ASKED = re.compile(r"(^|_)(tests|tasks|problems|questions|answers|cases|items|pass(es)?)(_|$)")
 
 # Numbers with such names are outcomes, whatever else the names hold: `tokens_per_s_per_gpu`, `power_gpu`, `wall_clock_s`.
 _OUTCOME: Mapping[Role, re.Pattern[str]] = {
@@ -94,6 +102,12 @@ def is_setting(name: str) -> bool:
     return first is not None and first.role in ("identity", "parameter") and not first.fixed
 
 
+def is_score(name: str, *, of_whole: bool = False) -> bool:
+    """Whether a name is that of a score, an outcome of the runs; of parts of a whole also what was asked."""
+    words = plain(name)
+    return _SCORE.search(words) is not None or (of_whole and _ASKED.search(words) is not None)
+
+
 def is_measured(name: str, values: pl.Series) -> bool:
     """Whether numbers below the name of a setting were rather measured: in percent, with decimals, or of a device."""
     words, given = plain(name), values.drop_nulls()
@@ -126,7 +140,8 @@ def _inferred(results: Results, name: str) -> Column:
     if name in BY_NAME:
         return Column(name, "metric", "a metric of sparkray's")
     words = plain(name)
-    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(words) is not None
+    is_outcome = _MEASURED.search(words) or _SCORE.search(words)
+    measured = results.frame.schema[name] == pl.Float64 and is_outcome is not None
     by_name = next(
         (
             Column(name, one.role, one.reason)
@@ -139,7 +154,7 @@ def _inferred(results: Results, name: str) -> Column:
         return by_name
     if results.frame.schema[name] != pl.Float64:
         return Column(name, "identity", "text")
-    if not _MEASURED.search(words) and _differs_by_arm_alone(results, name):
+    if not is_outcome and _differs_by_arm_alone(results, name):
         return Column(name, "identity", "one number in all runs of an arm")
     return Column(name, "metric", "numbers, and its name is that of no setting")
 
@@ -148,7 +163,7 @@ def _swept(results: Results, column: Column, asked: Mapping[str, Role]) -> Colum
     """A parameter in place of a setting or number that the runs of every cell were swept over; else the same column."""
     name, words = column.name, plain(column.name)
     given = name in asked or name in results.roles or name in BY_NAME or is_run_number(name)
-    measured = results.frame.schema[name] == pl.Float64 and _MEASURED.search(words)
+    measured = results.frame.schema[name] == pl.Float64 and (_MEASURED.search(words) or _SCORE.search(words))
     if column.role in ("identity", "metric") and not given and not measured and _is_crossed(results, name):
         return Column(name, "parameter", "every arm has each of its levels equally often")
     return column

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.audit.rows import Row, Table
 from sparkray.audit.values import number
+from sparkray.audit.wide import has_arm
 from sparkray.errors import DatasetError
 from sparkray.units import short
 
@@ -36,36 +37,95 @@ def separated_rows(text: str) -> Sequence[Row]:
     if fields < 2:  # noqa: PLR2004 - a single column
         cells = [row for row in cells if any(map(str.strip, row))]
         return [] if len(cells) < 2 or any(len(row) > 1 for row in cells) else _named(cells[0], cells[1:])  # noqa: PLR2004
-    tables = [_table(part, fields, comments, separator) for part in _parts(cells)]
+    parts = _parts(_with_comments(cells, lines) if comments else cells)
+    tables = [_table(part, fields, comments, separator) for _, part in parts]
+    if len(tables) > 1:
+        tables = _grouped(tables, [title for title, _ in parts])
     return tables[0] if len(tables) == 1 else [row for table in tables for row in table]
 
 
-def _parts(cells: list[list[str]]) -> list[list[list[str]]]:
-    """Lines without blank ones, a list for each table: one begins behind a blank line with a header of its own."""
-    blank = [index for index, row in enumerate(cells) if not any(map(str.strip, row))]
-    if not blank:
-        return [cells]
-    parts: list[list[list[str]]] = [[]]
-    begins, empty = _begin_tables(cells, blank), frozenset(blank)
+def _with_comments(cells: list[list[str]], lines: Sequence[str]) -> list[list[str]]:
+    """The lines with comments among them, as one field each; without, where a field goes over several lines."""
+    if len(cells) != sum(not line.startswith("#") for line in lines):
+        return cells
+    rows = iter(cells)
+    return [[line] if line.startswith("#") else next(rows) for line in lines]
+
+
+def _parts(cells: list[list[str]]) -> list[tuple[str, list[list[str]]]]:
+    """Lines without blank ones and comments, a list for each table, with the title above it, empty where it has none."""
+    stops = [index for index, row in enumerate(cells) if len(row) < 2 or not any(map(str.strip, row))]  # noqa: PLR2004
+    if not stops:
+        return [("", cells)]
+    begins = _begin_tables(cells, stops)
+    above = next((at for at, row in enumerate(cells) if len(_filled(row)) > 1), 0)
+    parts: list[tuple[str, list[list[str]]]] = [(_title(cells[:above]), [])]
+    headers = {start: header for header, start in begins.items()}
+    skipped: frozenset[int] = frozenset(at for header, start in begins.items() for at in range(start, header))
+    stop = frozenset(stops)
     for index, row in enumerate(cells):
-        if index in begins:
-            parts.append([])
-        if index not in empty:
-            parts[-1].append(row)
+        if index in headers:
+            parts.append((_title(cells[index : headers[index]]), []))
+        if index not in skipped and not (index in stop and (not _filled(row) or row[0].startswith("#"))):
+            parts[-1][1].append(row)
     return parts
 
 
-def _begin_tables(cells: Sequence[Sequence[str]], blank: Sequence[int]) -> set[int]:
-    """Places of the headers of further tables: names behind a blank line and numbers, above as many fields with a number."""
-    begins: set[int] = set()
+def _filled(row: Sequence[str]) -> list[str]:
+    return [cell for cell in map(str.strip, row) if cell]
+
+
+def _title(above: Sequence[Sequence[str]]) -> str:
+    """The last line above a header, where it has one field."""
+    lines = [_filled(row) for row in above if _filled(row)]
+    return lines[-1][0].strip("#*=: ") if lines and len(lines[-1]) == 1 else ""
+
+
+def _begin_tables(cells: Sequence[Sequence[str]], stops: Sequence[int]) -> dict[int, int]:
+    """Places of the headers of further tables, and where the blank lines, comments and titles above each begin.
+
+    A header has names behind numbers, above as many fields with a number. Where no line above it is blank or a comment, it
+    has a name in common with the first one.
+    """
+    begins: dict[int, int] = {}
+    first = next((frozenset(_filled(row)) for row in cells if len(_filled(row)) > 1), frozenset())
     counted, last = False, 0
-    for before in blank:
+    for before in stops:
+        if before < last:  # above a header already
+            continue
         counted = counted or any(_has_number(row) for row in cells[last:before])
-        header, below = (cells[at] if at < len(cells) else [] for at in (before + 1, before + 2))
-        if counted and len(header) == len(below) > 1 and all(header) and not _has_number(header) and _has_number(below):
-            begins.add(before + 1)
-        last = before
+        at = before
+        while at < len(cells) and len(_filled(cells[at])) < 2:  # noqa: PLR2004 - blank, or a title
+            at += 1
+        header, below = (cells[place] if place < len(cells) else [] for place in (at, at + 1))
+        is_apart = any(not _filled(row) or row[0].startswith("#") for row in cells[before:at])
+        if (
+            counted
+            and len(header) == len(below) > 1
+            and all(header)
+            and not _has_number(header)
+            and _has_number(below)
+            and (is_apart or first & {*_filled(header)})
+        ):
+            begins[at] = before
+        last = at
     return begins
+
+
+def _grouped(tables: Sequence[Sequence[Row]], titles: Sequence[str]) -> list[Sequence[Row]]:
+    """Tables of one header with their titles as a column, where these differ: `group` of arms, else `section`."""
+    name = "group" if any(map(has_arm, titles)) else "section"
+    headers = [tuple(table.columns) if isinstance(table, Table) else () for table in tables]
+    named = {
+        header: {title for title, other in zip(titles, headers, strict=True) if title and other == header}
+        for header in headers
+    }
+    return [
+        Table({name: [title or None] * len(table), **table.columns})
+        if isinstance(table, Table) and len(named[header]) > 1 and name not in header
+        else table
+        for table, title, header in zip(tables, titles, headers, strict=True)
+    ]
 
 
 def _has_number(row: Sequence[str]) -> bool:
@@ -75,7 +135,7 @@ def _has_number(row: Sequence[str]) -> bool:
 def _table(cells: list[list[str]], fields: int, comments: Sequence[str], separator: str) -> Sequence[Row]:
     """Rows of one table; titles above its header, lines that repeat it, and prose below are left out."""
     fields = min(fields, max(map(len, cells), default=0))
-    while cells and len(cells[0]) < fields and _is_title(cells):
+    while cells and (_is_title(cells) if len(cells[0]) < fields else _is_padded_title(cells)):
         cells.pop(0)
     if not cells:
         return []
@@ -95,6 +155,13 @@ def _table(cells: list[list[str]], fields: int, comments: Sequence[str], separat
 def _is_title(cells: Sequence[Sequence[str]]) -> bool:
     """Whether the first line stands above the header: it has one field, or the next line has no number and so is one."""
     return len(cells[0]) == 1 or (len(cells) > 1 and all(number(cell) is None for cell in cells[1]))
+
+
+def _is_padded_title(cells: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line has a title and empty fields, as spreadsheets write it, above another or a header."""
+    if len(cells) < 2 or len(_filled(cells[0])) != 1 or not cells[0][0].strip():  # noqa: PLR2004
+        return False
+    return not _has_number(cells[1]) and (len(_filled(cells[1])) > 1 or _is_padded_title(cells[1:]))
 
 
 def _completed(header: Sequence[str], below: Sequence[Sequence[str]], fields: int) -> list[str]:

@@ -1,5 +1,6 @@
 """How a run ended, from the words that people use for it (`statuses.yaml`). Pure."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -11,6 +12,9 @@ OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 # Statuses of sparkray's own rows beside those in the table.
 _OWN = ("warmup",)
 _HTTP, _HTTP_OK = range(100, 600), range(200, 300)
+# Marks of footnotes and of markup around a word, and what is said behind it: `OOM (24 GB)`, `failed: no memory`.
+_MARKS = " *_`~()[]<>!.†‡§¹²³⁴"
+_REMARK = re.compile(r"\s*[(\[].*|\s*[:;,]\s.*|\s+[-–—]\s.*", re.DOTALL)
 
 
 def kind_of(column: str) -> str | None:
@@ -55,9 +59,20 @@ def is_known(status: str) -> bool:
     )
 
 
+def failure_in(cell: str) -> str | None:
+    """The word of a run that failed in a cell, without marks and remarks: `OOM`, `OOM*`, `timeout (600 s)`; else None."""
+    if cell[:1].isdigit():
+        return None
+    word = cell.strip()
+    if _plain(word) in _table()[FAILED]:
+        return word
+    bare = _REMARK.sub("", word.strip(_MARKS)).strip(_MARKS)
+    return bare if bare and _plain(bare) in _table()[FAILED] else None
+
+
 def is_failure(cell: str) -> bool:
-    """Whether a cell has the word of a run that failed: `OOM`, `timeout`."""
-    return not cell[:1].isdigit() and _plain(cell.strip()) in _table()[FAILED]
+    """Whether a cell has the word of a run that failed."""
+    return failure_in(cell) is not None
 
 
 def _plain(word: str) -> str:

@@ -120,6 +120,11 @@ def named_arm(header: str) -> str | None:
     return _arm(arms[0]) if len(arms) == 1 and _rest(header) == VALUE else None
 
 
+def has_arm(text: str) -> bool:
+    """Whether a text has the word of an arm."""
+    return _ARM.search(text) is not None
+
+
 def of_both(header: str) -> bool:
     """Whether a column is derived from two arms."""
     return _OF_BOTH.search(header) is not None

@@ -11,7 +11,8 @@ from sparkray.audit.case import Case, labels, numbers, of_arm, reference_first
 from sparkray.audit.finding import Finding, NotJudged
 from sparkray.audit.levels import compared, difference
 from sparkray.audit.results import STATE
-from sparkray.audit.roles import is_measured, is_setting
+from sparkray.audit.roles import is_measured, is_score
+from sparkray.audit.roles import is_setting as names_a_setting
 
 _LEAST_RUNS = 2
 _LEVEL = 0.01
@@ -45,7 +46,7 @@ class _Pair:
     def judges(self, name: str) -> bool:
         """Whether there are runs enough for a column: of single ones only settings count, and no measured numbers."""
         is_one_each = self.is_single or len(self.models) > 1
-        known = name in _OWN_COLUMNS or is_setting(name)
+        known = name in _OWN_COLUMNS or names_a_setting(name)
         return (known or not self.is_single) and not (is_one_each and is_measured(name, self.frame[name]))
 
 
@@ -97,7 +98,8 @@ def _columns(case: Case) -> Iterator[str]:
     for name, role in case.results.roles.items():
         is_setting = role in _SETTINGS or (role == "state" and not _is_number(case, name))
         is_own = name in _OWN_COLUMNS or (_NO_CAUSE.search(name.casefold()) and not _are_weights(case.ok[name]))
-        if is_setting and name in case.ok.columns and not is_own:
+        is_outcome = is_score(name) and not names_a_setting(name)
+        if is_setting and name in case.ok.columns and not is_own and not is_outcome:
             yield name
 
 

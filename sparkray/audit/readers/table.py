@@ -11,6 +11,7 @@ from sparkray.audit.cleaning import (
     filled_down,
     of_whole,
     prefill_rows,
+    shares,
     summary_lines,
     warm_ups,
 )
@@ -19,7 +20,7 @@ from sparkray.audit.finding import NotJudged
 from sparkray.audit.metric_rows import run_rows
 from sparkray.audit.reading import Asked, Reading
 from sparkray.audit.results import COLUMNS, REQUESTS, THROUGHPUT, Role
-from sparkray.audit.roles import is_run_number
+from sparkray.audit.roles import is_run_number, is_score
 from sparkray.audit.rows import Row, Table, as_columns
 from sparkray.errors import DatasetError, UnknownNameError
 from sparkray.metrics import BY_NAME
@@ -74,6 +75,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
         every = list(dict.fromkeys(name for row in rows for name in row))
     ignored = _checked(asked, every, content.path.name)
     columns, there = _with_counts(as_columns(rows), [name for name in every if name not in ignored])
+    columns, scores = _with_scores(columns, there)
     chosen = _chosen(columns, there, asked)
     if not {"model", *BY_NAME} & set(chosen.values()):
         _refuse(content, there)
@@ -92,7 +94,7 @@ def read(content: Content, asked: Asked) -> Reading | None:
     if ends is not None or words is not None:
         typed["status"] = [_worst([*filter(None, pair)]) for pair in _pairs(ends, words, len(typed["model"]))]
     numbering = [name for name in others if is_run_number(name)]
-    roles: dict[str, Role] = dict.fromkeys(numbering, "identity")
+    roles: dict[str, Role] = {**dict.fromkeys(numbering, "identity"), **{n: "metric" for n in scores if n in others}}
     return Reading(LABEL, Table(typed), roles, {}, tuple(remarks))
 
 
@@ -118,6 +120,12 @@ def _with_counts(columns: Columns, there: Sequence[str]) -> tuple[Columns, Seque
             rest = [other for other in there if other != name]
             return {**columns, "requests_completed": done, "requests_asked": asked}, [*rest, *REQUESTS[1::-1]]
     return columns, there
+
+
+def _with_scores(columns: Columns, there: Sequence[str]) -> tuple[Columns, list[str]]:
+    """Columns with scores such as `31/164` as shares, which are outcomes and no settings, and the names of these."""
+    scores = {name: found for name in there if is_score(name, of_whole=True) and (found := shares(columns[name]))}
+    return {**columns, **scores}, [*scores]
 
 
 def _cleaned(columns: Columns, chosen: Mapping[str, str], there: Sequence[str]) -> tuple[Columns, list[NotJudged]]:
