@@ -27,6 +27,8 @@ _POLL_S = 0.2
 _GRACE_S, _LAST_S = 5.0, 0.5
 _LONG = ("/images/load", "/images/create")
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+# How the SDK reports an engine that ended, or whose socket is gone.
+_GONE = ("Connection aborted", "Connection refused", "Connection reset", "No such file or directory")
 _START_IT = "Start the engine (`make docker`, or `systemctl start docker`), or point DOCKER_HOST at it"
 _RESTART_IT = "Restart the engine (`systemctl restart docker`), or point DOCKER_HOST at another on this machine"
 
@@ -97,6 +99,8 @@ class _Api(docker.APIClient):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401 - as above
         path = request.path_url.partition("?")[0]
         report_silence = not path.endswith(_LONG) and (kwargs.get("timeout") or 0) <= _TIMEOUT_S
+
+        kwargs["timeout"] = kwargs.get("timeout") or self.timeout  # the SDK sets none for a stream of events
 
         def sent() -> requests.Response:
             return super(_Api, self).send(request, **kwargs)
@@ -218,10 +222,12 @@ def docker_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise DockerError(f"{doing}: {explanation(error)}") from None
-    except requests.ReadTimeout:
-        raise DockerError(f"{doing}: Docker does not answer", _RESTART_IT) from None
     except (DockerException, requests.RequestException) as error:
-        raise DockerError(f"{doing}: {error}", _START_IT) from None
+        # requests has a silence in the middle of an answer as a ConnectionError
+        if isinstance(error, requests.ReadTimeout) or "timed out" in str(error).lower():
+            raise DockerError(f"{doing}: Docker does not answer", _RESTART_IT) from None
+        why = "the Docker engine went away" if any(sign in str(error) for sign in _GONE) else str(error)
+        raise DockerError(f"{doing}: {why}", _START_IT) from None
 
 
 def explanation(error: APIError) -> str:

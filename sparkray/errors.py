@@ -204,9 +204,10 @@ class RunSaturatedError(RunError):
 
 
 class RunTimeoutError(RunError):
-    """The engine did not end in time."""
+    """The engine did not end in time. `halted`: because somebody halted it, so that nothing else need be looked for."""
 
     status = "timeout"
+    halted = False
 
 
 class RunOutOfMemoryError(RunError):

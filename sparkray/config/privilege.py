@@ -59,12 +59,21 @@ def security_choices(options: "DockerOptions") -> dict[str, str]:
     return chosen
 
 
-_JOINS = {"pid": "sees, traces and ends processes outside it", "ipc": "shares memory with programs outside it"}
+_JOINS = {
+    "pid": "sees, traces and ends processes outside it",
+    "ipc": "shares memory with programs outside it",
+    "network": "reaches what listens on another container's loopback",
+    "uts": "shares the host's name, which it can change once it has a capability for that",
+}
+# The host's network needs no consent: a server's own ports are the only thing there that it takes (SECURITY.md). The host's
+# cgroup namespace shows names of control groups, whose files stay read-only: it is Docker's own default on cgroup 1.
+_OPEN_HOSTS = ("pid", "ipc", "uts")
 _OPEN_DEVICE = re.compile(
     r"/dev(/(k?mem|port|sd|s[gr]\d|n?st\d|nvme|ng\d|bsg|vd|xvd|hd|nbd|rbd|drbd|pmem|dax|zd|zram|ram|bcache|block|mmcblk|mtd|ubi|loop"
     r"|dm-|mapper|disk|md|raw|snapshot|kmsg|nvram|fuse|cuse|net/tun|cpu/|vfio|uio|bus|uinput|input|hidraw|console|tty|vcs).*)?"
 )
 _DEVICE = "reaches the host's disks, memory, processors or consoles"
+_NETWORKS = {"--net": "network"}
 _OPEN_WORDS = {
     "--cap-add": "adds capabilities",
     "--device-cgroup-rule": "opens devices of the host",
@@ -92,12 +101,17 @@ def _dangers(options: "DockerOptions") -> Iterator[tuple[str, str]]:
             yield f"--security-opt={name}", "changes the separation by labels"
     for name, what in _JOINS.items():
         joined = str(getattr(options, name) or "")
-        if joined == "host" or joined.startswith("container:"):
+        if _is_joined(name, joined):
             yield f"--{name}={joined}", what
     for name in sorted(plain(options.cap_add) - DEFAULT_CAPABILITIES):
         yield f"--cap-add={name}", "adds a capability"
     yield from ((f"--device={name}", _DEVICE) for name in options.device or () if _is_open_device(name))
     yield from ((word, effect) for word in options.other or () if (effect := _danger_of_word(word)) is not None)
+
+
+def _is_joined(name: str, value: str) -> bool:
+    """Whether a container with that value has a namespace of the host's or of another container's, with power over it."""
+    return value.startswith("container:") or (value == "host" and name in _OPEN_HOSTS)
 
 
 def _is_open_device(words: str) -> bool:
@@ -112,8 +126,11 @@ def _danger_of_word(word: str) -> str | None:
     if name == "--security-opt":
         harmless = value.partition("=")[0].partition(":")[0] == "no-new-privileges"
         return None if harmless else "changes what it may ask of the kernel"
-    if name in ("--pid", "--ipc"):
-        return None if value in ("", "private", "shareable", "none") else _JOINS[name[2:]]
+    joins = _NETWORKS.get(name, name[2:])
+    if joins in _JOINS:
+        # a network may be given as fields: --network=name=NAME,alias=ALIAS
+        values = [field.strip().removeprefix("name=") for field in value.split(",")]
+        return _JOINS[joins] if any(_is_joined(joins, one) for one in values) else None
     if name == "--device":
         return _DEVICE if _is_open_device(value) else None
     return _OPEN_WORDS.get(name)

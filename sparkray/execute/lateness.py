@@ -5,7 +5,22 @@ from typing import Any
 
 from sparkray.errors import RunTimeoutError
 from sparkray.machine.load import NOISY_CORES
+from sparkray.runtimes.linux.halted import halted
 from sparkray.units import NS_PER_S
+
+
+def late(what: str, pid: int) -> RunTimeoutError:
+    """The error of a process that has not ended in time, and still runs.
+
+    Args:
+        what: What was not in time, and after how long.
+        pid: The process.
+    """
+    if why := halted(pid):
+        error = RunTimeoutError(f"{what}: {why}", "Find out who halted it, then give the same command again")
+        error.halted = True
+        return error
+    return RunTimeoutError(what, "Raise it: --set experiment.timeout_s=N")
 
 
 def reason_of_timeout(
@@ -20,7 +35,7 @@ def reason_of_timeout(
         own_cores: Cores that sparkray and Ray used.
     """
     busy = [float(row["cpu_busy_pct"]) for row in samples if row.get("cpu_busy_pct") is not None]
-    if not busy or not cpus:
+    if error.halted or not busy or not cpus:
         return str(error)
     busy_pct = sum(busy) / len(busy)
     others = max(0.0, busy_pct * cpus / 100 - _engine_cores(samples) - own_cores)

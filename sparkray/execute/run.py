@@ -34,7 +34,7 @@ from sparkray.execute import warm_start
 from sparkray.execute.arms import Arm
 from sparkray.execute.gates import Gates, pause, reference_of, thermometer
 from sparkray.execute.history import reason_of, revalidate
-from sparkray.execute.lateness import reason_of_timeout
+from sparkray.execute.lateness import late, reason_of_timeout
 from sparkray.execute.launch import make_launch, serving_run
 from sparkray.execute.layout import container_name
 from sparkray.execute.observer import Observer
@@ -332,35 +332,31 @@ def _run_engine(
 
 def _await(running: Running, timeout_s: float, stop: Stop) -> Exit:
     how = await_end(running.pid, timeout_s, stop)
-    if how != "ended":
-        running.kill()
-        running.finish()
-    if how == "timeout":
-        raise RunTimeoutError(
-            f"the engine had not ended after {timeout_s:g} s", "Raise it: --set experiment.timeout_s=N"
-        )
-    if how == "stopped":
-        raise RunInterruptedError("stopped while the engine ran")
-    return running.finish()
+    if how == "ended":
+        return running.finish()
+    error = late(f"the engine had not ended after {timeout_s:g} s", running.engine_pid)
+    running.kill()
+    running.finish()
+    raise error if how == "timeout" else RunInterruptedError("stopped while the engine ran")
 
 
 def _judge_exit(ended: Exit, log: Path, *, out_of_memory: bool) -> None:
     """Raises EngineFailedError, RunOutOfMemoryError for a fault of a server's end, else for a status other than 0."""
     if ended.fault == "" or (ended.fault is None and ended.code == 0):
         return
-    last = last_line(log)
+    last = last_line(log, "its output is lost too" if ended.log_lost else "it said nothing")
     if out_of_memory:
         raise RunOutOfMemoryError(f"the engine was killed for memory (exit {ended.code}): {last}")
     raise EngineFailedError(f"{ended.fault or f'the engine ended with {ended.how}'}: {last}")
 
 
-def last_line(log: Path, length: int = 300) -> str:
+def last_line(log: Path, otherwise: str = "it said nothing", length: int = 300) -> str:
     """The last thing an engine said, for a reason."""
     try:
         lines = log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    return lines[-1].strip()[:length] if lines else "it said nothing"
+    return lines[-1].strip()[:length] if lines else otherwise
 
 
 def _make_folders(spool: Path, record: RunRecord) -> None:

@@ -24,7 +24,8 @@ from sparkray.config.cpu_list import cpu_numbers
 from sparkray.config.experiment import Saturation, Serving
 from sparkray.config.recipe import Readiness, Recipe, counters
 from sparkray.engines import SERVING_FILE, Job
-from sparkray.errors import RunError, RunInterruptedError, RunTimeoutError, RunUnreadyError
+from sparkray.errors import RunError, RunInterruptedError, RunUnreadyError
+from sparkray.execute.lateness import late
 from sparkray.execute.network import network_of
 from sparkray.images.digest import hash_stream
 from sparkray.runtimes import Exit, Running, Stop, await_end
@@ -123,10 +124,10 @@ def serve(run: ServingRun, running: Running, stop: Stop, *, timeout_s: float) ->
 class _Watch:
     """Becomes readable when the server has ended, somebody asked for a stop, or the time is over."""
 
-    def __init__(self, process: int | None, stop: Stop, late: Stop) -> None:
-        self._process, self._stop, self._late = process, stop, late
+    def __init__(self, pid: int, process: int | None, stop: Stop, deadline: Stop) -> None:
+        self._pid, self._process, self._stop, self._deadline = pid, process, stop, deadline
         self._poll = select.epoll()
-        for fd in (process, stop.fd, late.fd):
+        for fd in (process, stop.fd, deadline.fd):
             if fd is not None:
                 self._poll.register(fd, select.EPOLLIN)
 
@@ -137,7 +138,7 @@ class _Watch:
     def close(self) -> None:
         """Give back the descriptors, but for the one of the user's stop."""
         self._poll.close()
-        for fd in (self._process, self._late.fd):
+        for fd in (self._process, self._deadline.fd):
             if fd is not None:
                 os.close(fd)
 
@@ -150,20 +151,20 @@ class _Watch:
             raise RunInterruptedError("stopped while the server ran")
         if self._process in ready:
             raise _EndedError
-        if self._late.fd in ready:
-            raise RunTimeoutError("the run had not ended in time", "Raise it: --set experiment.timeout_s=N")
+        if self._deadline.fd in ready:
+            raise late("the run had not ended in time", self._pid)
 
 
 @contextmanager
 def _watched(pid: int, stop: Stop, timeout_s: float) -> Iterator[_Watch]:
-    late = Stop()
-    timer = threading.Timer(timeout_s, late.set)
+    deadline = Stop()
+    timer = threading.Timer(timeout_s, deadline.set)
     timer.daemon = True
     timer.start()
     process = None
     with suppress(ProcessLookupError):
         process = os.pidfd_open(pid) if pid else None
-    watch = _Watch(process, stop, late)
+    watch = _Watch(pid, process, stop, deadline)
     try:
         yield watch
     finally:

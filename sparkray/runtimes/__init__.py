@@ -76,17 +76,21 @@ class Launch:
 class Exit:
     """How a process ended: status (negative for a signal), and whether memory was the reason.
 
-    `fault` is what is held against a server's end, empty for nothing; None: the status alone decides.
+    `fault` is what is held against a server's end, empty for nothing; None: the status alone decides. `outside` is who
+    else had a hand in it, as far as that is known; `log_lost` whether its output cannot be had any more.
     """
 
     code: int
     out_of_memory: bool = False
     fault: str | None = None
+    outside: str = ""
+    log_lost: bool = False
 
     @property
     def how(self) -> str:
         """`signal 9`, `status 1`."""
-        return f"signal {-self.code}" if self.code < 0 else f"status {self.code}"
+        plain = f"signal {-self.code}" if self.code < 0 else f"status {self.code}"
+        return f"{plain} ({self.outside})" if self.outside else plain
 
 
 def exit_code(status: int) -> int:

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import docker
 import requests
@@ -32,7 +33,11 @@ _NO_CONFIGURATION = "/nonexistent"
 _CHILD_PATIENCE_S = 2.0
 _CREATE_PATIENCE_S = 120.0
 # Of an engine that has ended.
-_WAIT_PATIENCE_S = 60
+_WAIT_PATIENCE_S, _ASK_AGAIN_S = 60, 3
+# Docker's answers for a container that is gone, or is being removed.
+_REMOVED = (404, 409)
+# How long an event may be on its way.
+_EVENTS_S = 0.2
 
 
 def container_spec(launch: Launch) -> ContainerSpec:
@@ -94,6 +99,8 @@ class Contained:
     log: Path
     under_init: bool = False
     in_container: bool = True
+    signalled: bool = False
+    """Whether this process sent it a signal."""
 
     @property
     def published(self) -> str:
@@ -115,29 +122,95 @@ class Contained:
         return 0
 
     def finish(self) -> Exit:
-        """Exit status, OOM flag and log. Raises DockerError."""
+        """Exit status, OOM flag, log, and what another client of Docker did to it. Raises DockerError."""
+        status, state, lost = None, dict[str, Any](), False
         with docker_errors(f"waiting for container {self.container.name}"):
-            status = self.container.wait(timeout=_WAIT_PATIENCE_S)
-            self.container.reload()
-            self._collect_log()
-        state = self.container.attrs["State"]
-        return Exit(exit_code(int(status["StatusCode"])), bool(state.get("OOMKilled")))
+            try:
+                status = self._status()
+                self.container.reload()
+                state = self.container.attrs["State"]
+                lost = not self._collect_log()
+            except NotFound:
+                lost = True
+            if status == 0 or (self.signalled and not lost):
+                return Exit(exit_code(status or 0), bool(state.get("OOMKilled")))
+            events = list(self._events())
+        died = next((int(event["exitCode"]) for action, event in events if action == "die"), None)
+        # who removes a container that runs kills it
+        code = next((code for code in (died, status) if code is not None), 128 + signal.SIGKILL)
+        return Exit(
+            exit_code(code),
+            bool(state.get("OOMKilled")),
+            outside=by_another_client([action for action, _ in events], removed=lost, signalled=self.signalled),
+            log_lost=lost,
+        )
 
-    def _collect_log(self) -> None:
-        """Output in the order it came. A driver that cannot be read (none, syslog) leaves the file empty."""
-        with fresh_file(self.log) as log, suppress(APIError):
-            for chunk in self.container.logs(stream=True, stdout=True, stderr=True):
-                log.write(chunk)
+    def _collect_log(self) -> bool:
+        """Output in the order it came. A driver that cannot be read (none, syslog) leaves the file empty.
+
+        Returns:
+            Whether the container was still there to be asked.
+        """
+        with fresh_file(self.log) as log:
+            try:
+                for chunk in self.container.logs(stream=True, stdout=True, stderr=True):
+                    log.write(chunk)
+            except APIError as error:
+                return error.status_code not in _REMOVED
+        return True
+
+    def _status(self) -> int:
+        """Docker's status of a container whose process has ended; what `docker restart` started again in it is killed."""
+        deadline = time.monotonic() + _WAIT_PATIENCE_S
+        while True:
+            self.container.reload()
+            state = self.container.attrs["State"]
+            if state["Running"] and self.pid and int(state["Pid"]) not in (0, self.pid):
+                self.container.kill()
+            try:
+                return int(self.container.wait(timeout=_ASK_AGAIN_S)["StatusCode"])
+            except requests.RequestException as error:
+                if time.monotonic() > deadline or "timed out" not in str(error).lower():
+                    raise
+
+    def _events(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """What Docker kept of this container's events, oldest first: action and attributes."""
+        until = f"{time.time() + _EVENTS_S:.3f}"
+        only = {"container": self.container.id, "type": "container"}
+        client = self.container.client
+        assert client is not None  # noqa: S101 - the client that made the container
+        for event in client.api.events(since=1, until=until, filters=only, decode=True):  # type: ignore[call-overload] # text too
+            yield str(event.get("Action")), event.get("Actor", {}).get("Attributes", {})
 
     def send(self, number: signal.Signals) -> None:
         """Sent through Docker, which needs no root here; one that has ended already is left as it is."""
+        self.signalled = True
         with suppress(DockerException, requests.RequestException):
             self.container.kill(number.name)
 
     def kill(self) -> None:
         """End it now; one that has ended already is left as it is."""
+        self.signalled = True
         with suppress(DockerException, requests.RequestException):
             self.container.kill()
+
+
+def by_another_client(actions: Sequence[str], *, removed: bool, signalled: bool) -> str:
+    """What somebody else had Docker do to a container, by its events; empty where nothing is known of that.
+
+    Args:
+        actions: Of its events, oldest first.
+        removed: Whether it is gone.
+        signalled: Whether this process had signals sent to it.
+    """
+    killed = "kill" in actions and not signalled
+    if removed or "destroy" in actions:
+        return f"another client of Docker {'killed and removed' if killed else 'removed'} its container"
+    if "restart" in actions or actions.count("start") > 1:
+        return "another client of Docker restarted its container"
+    if killed:
+        return "another client of Docker stopped or killed its container"
+    return ""
 
 
 class Runtime:

@@ -35,6 +35,7 @@ from sparkray.runtimes import (
     exit_code,
     runtime_names,
 )
+from sparkray.runtimes.linux.halted import halted
 from sparkray.runtimes.linux.isolation import kernel_facts
 from sparkray.runtimes.linux.owner import VARIABLE, Owner
 from sparkray.runtimes.linux.process import marked
@@ -105,6 +106,33 @@ def test_a_kill_from_outside_is_a_negative_code(arm: Arm) -> None:
         os.kill(running.pid, signal.SIGKILL)
         assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
         assert running.finish() == Exit(-signal.SIGKILL)
+
+
+@only("container")
+@pytest.mark.parametrize("how", ["remove", "kill", "stop", "restart"])
+def test_what_another_client_does_to_a_container_is_reported(client: docker.DockerClient, arm: Arm, how: str) -> None:
+    launch = arm.launch(*arm.argv(f"print('said', flush=True); {IDLE}"))
+    with arm.runtime.start(launch) as running:
+        await_true(lambda: b"said" in client.containers.get(launch.name).logs())
+        other = client.containers.get(launch.name)
+        act = {"remove": lambda: other.remove(force=True), "stop": lambda: other.stop(timeout=0)}
+        act.get(how, lambda: getattr(other, how)(**({"timeout": 0} if how == "restart" else {})))()
+        assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
+        ended = running.finish()
+    words = {"remove": "killed and removed", "restart": "restarted"}.get(how, "stopped or killed")
+    assert ended.how == f"signal 9 (another client of Docker {words} its container)"
+    assert ended.log_lost is (how == "remove")
+    if how != "remove":
+        assert launch.log.read_text().startswith("said\n")
+
+
+@only("container")
+def test_a_paused_container_is_halted(client: docker.DockerClient, arm: Arm) -> None:
+    launch = arm.launch(*arm.argv(IDLE))
+    with arm.runtime.start(launch) as running:
+        assert halted(running.pid) == ""
+        client.containers.get(launch.name).pause()
+        assert "docker pause" in halted(running.pid)
 
 
 def test_the_log_holds_both_outputs_in_order(arm: Arm) -> None:

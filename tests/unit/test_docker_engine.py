@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from sparkray.docker_engine import (
     DEFAULT_SOCKET,
@@ -83,6 +84,18 @@ def test_a_call_that_hangs_is_named_and_ended_by_a_stop() -> None:
         patience.call(forever.wait, "DELETE /containers/x", report_silence=True)
     assert time.monotonic() - began < 1.5, "one that is silent is not waited for again"
     forever.set()
+
+
+def test_a_silence_in_the_middle_of_an_answer_is_named_too() -> None:
+    words = "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out."
+    with pytest.raises(DockerError, match=r"waiting: Docker does not answer\. Restart"), docker_errors("waiting"):
+        raise requests.ConnectionError(words)
+
+
+def test_an_engine_that_ended_meanwhile_is_named_in_words() -> None:
+    words = "('Connection aborted.', ConnectionRefusedError(111, 'Connection refused'))"
+    with pytest.raises(DockerError, match=r"waiting: the Docker engine went away\. Start"), docker_errors("waiting"):
+        raise requests.ConnectionError(words)
 
 
 def context(folder: Path, name: str, host: str) -> None:

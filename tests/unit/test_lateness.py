@@ -1,11 +1,14 @@
 """A run that ended by its time-out says whether the engine was slow or the machine busy, as far as its samples show."""
 
+import os
+import signal
 import subprocess
+import sys
 
 import pytest
 
 from sparkray.errors import RunTimeoutError
-from sparkray.execute.lateness import reason_of_timeout
+from sparkray.execute.lateness import late, reason_of_timeout
 from sparkray.machine.load import LoadMeter
 from sparkray.units import NS_PER_S
 
@@ -50,3 +53,19 @@ def test_the_load_of_other_programs_is_measured_and_named() -> None:
     assert load.others_cores > 0.2
     assert any(f"[{busy.pid}]" in name for name, _ in load.largest) or load.others_cores > 1.5, load
     assert load.text.startswith("other programs use ")
+
+
+def test_a_process_that_somebody_stopped_is_not_called_slow() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as engine:
+        try:
+            assert late("it had not ended", engine.pid).remedy.startswith("Raise it")
+            os.kill(engine.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, engine.pid, os.WSTOPPED | os.WNOWAIT)
+            error = late("it had not ended", engine.pid)
+        finally:
+            engine.kill()
+    said = reason_of_timeout(error, samples(99.9, 0.5), cpus=2, own_cores=0.1)
+    assert said == (
+        "it had not ended: its process is stopped, as by SIGSTOP. Find out who halted it, then give the same command again"
+    )
+    assert late("it had not ended", engine.pid).remedy.startswith("Raise it"), "one that is gone is not halted"
