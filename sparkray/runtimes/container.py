@@ -288,7 +288,10 @@ class Runtime:
         began = seen = time.monotonic()
         while True:
             with docker_errors(f"inspecting {name}"):
-                container.reload()
+                try:
+                    container.reload()
+                except NotFound:
+                    return 0  # somebody removed it: `finish` says so
             pid, now = int(container.attrs["State"]["Pid"]), time.monotonic()
             if not container.attrs["State"]["Running"]:
                 return 0

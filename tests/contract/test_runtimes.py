@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 from docker.errors import NotFound
+from docker.models.containers import Container
 from real_machine import require_root
 from runtime_arm import HOSTILE, IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive
 
@@ -124,6 +125,20 @@ def test_what_another_client_does_to_a_container_is_reported(client: docker.Dock
     assert ended.log_lost is (how == "remove")
     if how != "remove":
         assert launch.log.read_text().startswith("said\n")
+
+
+@only("container")
+def test_a_container_that_is_removed_as_it_starts_has_ended(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Container.start
+
+    def start_and_remove(container: Container) -> None:
+        start(container)
+        container.remove(force=True)
+
+    monkeypatch.setattr(Container, "start", start_and_remove)
+    with arm.runtime.start(arm.launch(*arm.argv(IDLE))) as running:
+        assert running.pid == 0
+        assert running.finish().how == "signal 9 (another client of Docker killed and removed its container)"
 
 
 @only("container")
