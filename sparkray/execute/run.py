@@ -68,6 +68,7 @@ from sparkray.units import NS_PER_S
 PROBED = ("cpu", "memory", "gpu_memory", "gpu_compute")
 # Drivers average power over a second, and a GPU takes about as long to fall back to its idle clock.
 SETTLE_S = 2.0
+_FILES = ("row.json", SAMPLES, f"out/{ENGINE_LOG}")
 
 
 def run_once(
@@ -181,6 +182,9 @@ def _stored(dataset: Dataset, record: RunRecord, spool: Path) -> Outcome:
     outcome = without_secrets(outcome_of(record, spool), record.secrets)
     try:
         dataset.keep_log(run_id, attempt, spool / "out" / ENGINE_LOG, record.secrets)
+        if outcome.status == "ok" and not all((spool / name).is_file() for name in _FILES):  # what was read may be less
+            row = {**outcome.row, "status": "interrupted", "reason": f"somebody removed {spool} during the run"}
+            outcome = replace(outcome, row=row)
         dataset.write(outcome)
     except StorageError as error:
         dataset.drop_spool(spool)

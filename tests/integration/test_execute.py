@@ -3,11 +3,13 @@
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -20,8 +22,9 @@ from sparkray.config.docker_columns import DOCKER_COLUMNS, options_of_row
 from sparkray.execute.layout import container_name
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.execute.run import run_once
+from sparkray.execute.verify import verify
 from sparkray.metrics import RECORDED
-from sparkray.records import STATUSES, Outcome
+from sparkray.records import STATUSES, Outcome, Verdict
 from sparkray.runtimes import MARKER, Launch, Running, Runtime, Stop
 from sparkray.runtimes.linux.process import marked
 from sparkray.store.tables import TABLES
@@ -297,7 +300,23 @@ def test_a_container_that_somebody_kills_has_failed(prepared: PreparedHost, clie
         outcome = run(hanging, "container_baseline", "Tiny")
     assert outcome.status == "failed"
     assert outcome.row["exit_code"] == -9
-    assert outcome.row["reason"].startswith("the engine ended with signal 9: double: loading")
+    why = "the engine ended with signal 9 (another client of Docker stopped or killed its container): double: loading"
+    assert outcome.row["reason"].startswith(why)
+
+
+def test_a_spool_that_is_removed_after_the_checks_leaves_no_ok_run(
+    prepared: PreparedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def verify_and_remove(*arguments: Any, **named: Any) -> tuple[Verdict, ...]:
+        verdicts = verify(*arguments, **named)
+        for spool in prepared.dataset.spool.iterdir():
+            shutil.rmtree(spool)
+        return verdicts
+
+    monkeypatch.setattr("sparkray.execute.run.verify", verify_and_remove)
+    outcome = run(changed(prepared, load_s=0.09), "native", "Tiny")
+    assert outcome.status == "interrupted"
+    assert outcome.row["reason"].startswith("somebody removed ")
 
 
 @pytest.mark.parametrize("init", [None, True])
