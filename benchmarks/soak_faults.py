@@ -13,11 +13,12 @@ import docker
 import psutil
 
 from sparkray.runtimes.linux.owner import LABEL, Owner
-from sparkray.runtimes.linux.process import marked, owner_of
+from sparkray.runtimes.linux.process import marked, name_of, owner_of
 
 DOCKER_S = 20
 # How long a process stays stopped, s.
 _STOPPED_S = 1.0
+_PROBE = "sparkray-probe-"
 Fault = Callable[[int, Path], bool]
 
 
@@ -30,8 +31,8 @@ def is_below(pid: int, driver: int) -> bool:
 
 
 def engine_of(driver: int) -> int | None:
-    """The process of a run's engine, in a container or not."""
-    owners = {pid: owner_of(pid) for pid in marked()}
+    """The process of a run's engine, in a container or not; not of a container that only tries flags."""
+    owners = {pid: owner_of(pid) for pid in marked() if not (name_of(pid) or "").startswith(_PROBE)}
     return next((pid for pid, owner in owners.items() if owner is not None and is_below(owner.pid, driver)), None)
 
 
@@ -73,7 +74,7 @@ def remove_container(driver: int) -> bool:
     try:
         for container in client.containers.list(ignore_removed=True):
             owner = Owner.parse(container.labels.get(LABEL, ""))
-            if owner is not None and is_below(owner.pid, driver):
+            if owner is not None and is_below(owner.pid, driver) and not str(container.name).startswith(_PROBE):
                 with suppress(docker.errors.APIError):
                     container.remove(force=True)
                 return True

@@ -113,7 +113,7 @@ class Invariants:
             return
         log = self.path / "logs" / f"{key[0]}-{key[1]}.log"
         if not log.is_file() or hashlib.sha256(log.read_bytes()).hexdigest() != row["log_sha256"]:
-            self.wrong.append(f"{name} is ok and its log is gone or another")
+            self.wrong.append(f"{name} is ok without its log")
         if attempt.requests != row["requests_planned"] + self.warm_ups:
             self.wrong.append(f"{name} is ok with {attempt.requests} requests")
         if attempt.sampled is None:

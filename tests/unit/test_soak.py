@@ -135,7 +135,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "another time": (lambda folder: damaged(folder, A, "requests", submit_ns=1), "requests of another time"),
     "overlap": (lambda folder: damaged(folder, A, "samples", t_ns=time.monotonic_ns() + 21 * 10**8), "overlap"),
     "another run": (lambda folder: damaged(folder, A, "samples", run_id="b"), "samples of another run"),
-    "no log": (lambda folder: (folder / "logs" / "a-1.log").unlink(), "its log is gone"),
+    "no log": (lambda folder: (folder / "logs" / "a-1.log").unlink(), "ok without its log"),
     "no samples": (lambda folder: (folder / "samples" / A).unlink(), "ok without samples"),
     "no request": (lambda folder: damaged(folder, A, "runs", requests_planned=3), "ok with 3 requests"),
 }
