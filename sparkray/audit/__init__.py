@@ -36,8 +36,8 @@ def questions() -> Mapping[str, Judge]:
     return {name: importlib.import_module(f"{findings.__name__}.{name}").judge for name in names}
 
 
-def audit(case: Case) -> Report:
-    """Ask every question of a case."""
+def audit(case: Case, begins: Callable[[str], None] = lambda _: None) -> Report:
+    """Ask every question of a case. `begins` gets the name of each before it is asked."""
     results: list[Finding | NotJudged] = list(case.results.remarks)
     if not len(case.ok):
         results.append(NotJudged("everything"))
@@ -52,6 +52,7 @@ def audit(case: Case) -> Report:
         if len(arms) == 1 and name in _ABOUT_ARMS:
             asked.append(Question(name, False, (NotJudged("arms/one", {"environment": arms[0]}),)))
             continue
+        begins(name)
         answer = list(judge(case))
         results += answer
         asked.append(_question(case, name, answer))

@@ -21,8 +21,11 @@ from sparkray.config.site import Site
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.sweep.common_options import FILE, json_option, setting_option
 from sparkray.sweep.named_gpu import site_of_gpus, site_settings, site_with_gpu
-from sparkray.sweep.show import console, print_json, show
+from sparkray.sweep.show import console, print_json, print_line, show
+from sparkray.sweep.slow import SlowSteps
+from sparkray.units import some
 
+_MOST_NAMED = 3
 _BATCH = click.IntRange(1, MOST_REQUESTS)
 
 
@@ -57,13 +60,18 @@ def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's 
     named = {name: catalog.card(card) for name, card in pairs(asked["models_as"], "--models-as").items()}
     columns = {ours: theirs for text in asked["columns"] for ours, theirs in pairs(text, "--map").items()}
     sources = _sources(paths, asked["arms"])
-    results = read_all(sources, columns, [word for text in asked["ignored"] for word in _words(text)])
-    site, results = _machine(catalog, results, asked)
-    roles = _roles(asked["factors"], asked["roles"])
-    case = case_of(results, catalog.cards(), site, named=named, batch=asked["batch"], roles=roles)
-    report = judge_all(case)
+    progress = console(to_stderr=True)
+    with SlowSteps(lambda line: print_line(progress, line)) as steps:
+        steps.at(f"reading {some([str(source.path) for source in sources], _MOST_NAMED)}")
+        results = read_all(sources, columns, [word for text in asked["ignored"] for word in _words(text)])
+        site, results = _machine(catalog, results, asked)
+        roles = _roles(asked["factors"], asked["roles"])
+        rows = f"{len(results.frame)} rows"
+        steps.at(f"looking for the models of {rows} among the cards")
+        case = case_of(results, catalog.cards(), site, named=named, batch=asked["batch"], roles=roles)
+        report = judge_all(case, lambda name: steps.at(f"judging {rows}: {name.replace('_', ' ')}"))
+        columns_shown = columns_of(results, roles) if asked["explain"] else []
     machine = machine_words(site, results.gpus)
-    columns_shown = columns_of(results, roles) if asked["explain"] else []
     values = {
         "report": report,
         "results": results,
