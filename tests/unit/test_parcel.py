@@ -274,6 +274,37 @@ def test_what_cannot_be_stored_is_not_acknowledged(box: Outbox, dataset: Dataset
     assert runner.pending == ([], [])
 
 
+def test_pending_results_are_acknowledged_before_another_study(dataset: Dataset) -> None:
+    calls: list[tuple[object, ...]] = []
+
+    def called(name: str, answer: object) -> Called:
+        return Called(lambda *given: (calls.append((name, *given)), answer)[1])
+
+    actor = SimpleNamespace(parcel=called("parcel", {}), enter=called("enter", None), prepare=called("prepare", {}))
+    runner = Direct(actor, 0, "a", store=receive, dataset=dataset)
+    runner.pending = ["runs/x.parquet"], ["runs/x.parquet"]
+    runner.adopt(None, dataset, print)  # type: ignore[arg-type] # what is prepared is the actor's affair
+    assert calls[0] == ("parcel", ["runs/x.parquet"], ["runs/x.parquet"])
+    assert [call[0] for call in calls] == ["parcel", "prepare", "parcel"], "the same dataset is not entered again"
+    assert calls[-1] == ("parcel", [], []), "acknowledged once"
+
+
+def test_an_attempt_is_refused_by_a_later_parcel_too(dataset: Dataset) -> None:
+    row = f"runs/{PLAN[0].run_id}-1.parquet"
+    rest: list[Parcel] = [{row: b"damaged"}]
+    actor = SimpleNamespace(
+        run=Called(lambda *_: Sent(outcome(PLAN[0].run_id), {"inputs/weights": b"w"}, [], has_more=True)),
+        parcel=Called(lambda *_: rest.pop() if rest else {}),
+    )
+
+    def store(_: Dataset, parcel: Parcel, __: str, **___: Any) -> list[str]:
+        return [name for name in parcel if name == row]
+
+    runner = Direct(actor, 0, "a", store=store, dataset=dataset)
+    assert runner.run(PLAN[0], print).row["status"] != "ok"
+    assert rest == []
+
+
 NOWHERE = [
     "../outside",
     "dataset.json",
