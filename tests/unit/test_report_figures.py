@@ -21,6 +21,7 @@ from sparkray.config.site import ENVIRONMENTS
 from sparkray.report import report_data
 from sparkray.report.data import ReportData
 from sparkray.report.figures import FORMATS, draw, figures, rendered, save_all, words
+from sparkray.report.figures._frame import _limits, ratio_axis
 from sparkray.report.figures._ticks import ticks_of
 from sparkray.report.page import texts
 from sparkray.report.style import COLUMN_IN, PAGE_IN, RC, arm_style
@@ -238,3 +239,18 @@ def test_arms_are_distinguished_in_grey_and_without_colour() -> None:
 def test_an_unknown_arm_has_a_look_too() -> None:
     assert arm_style("podman") == arm_style("podman")
     assert arm_style("podman") not in [arm_style(name) for name in ENVIRONMENTS]
+
+
+def test_one_long_interval_does_not_hide_the_others() -> None:
+    """Two pairs beside four occasions of six: the axis ends near the usual intervals, with ticks beside 1."""
+    usual = [{"ratio": 0.99, "low": 0.98, "high": 1.01} for _ in range(4)]
+    ends = _limits([*usual, {"ratio": 0.987, "low": 0.77, "high": 1.27}], 0.01)
+    assert ends == pytest.approx((0.917, 1.091), abs=0.002)
+    assert _limits(usual[:1], 0.01)[1] == pytest.approx(1.022, abs=0.001), "one row is shown whole"
+
+
+@pytest.mark.parametrize("reach", [1.05, 1.27, 1.5, 2.0, 4.0])
+def test_an_axis_of_ratios_has_ticks_beside_one(reach: float) -> None:
+    axis = Figure().add_subplot()
+    ratio_axis(axis, 1 / reach, reach)
+    assert sum(1 / reach <= tick <= reach for tick in axis.get_xticks()) >= 3

@@ -28,9 +28,12 @@ HIGHEST_IN = 8.8
 DECIDED = ("equivalent", "different")
 # Colour and marker of a security grade.
 GRADES = {"none": (BLUE, "o"), "weakens": (ORANGE, "s"), "dangerous": (VERMILLION, "D")}
-_WIDE = 1.6
+# From this ratio of its ends an axis of ratios is logarithmic: below it a logarithmic one would have a single tick.
+_WIDE = 2.3
 # Ratio beyond which an axis ends; an interval that goes on ends in an arrow.
 _WIDEST = 4.0
+# An interval of this many times the usual length ends in an arrow too: one of two pairs must not hide the others.
+_LONG = 4.0
 _LONG_NAME = 22
 
 
@@ -163,8 +166,10 @@ def arrows(axis: Axes, ends: tuple[float, float], interval: tuple[float, float],
 
 def _limits(rows: Sequence[Row], margin: float | None) -> tuple[float, float]:
     """Symmetric on the log scale, so that as much more and as much less look alike."""
-    reach = [abs(math.log(end)) for row in rows for end in (row["low"], row["high"])]
-    most = min(max([*reach, math.log1p(margin or 0.0) * 1.6, 1e-3]) * 1.08, math.log(_WIDEST))
+    reach = [max(abs(math.log(end)) for end in (row["low"], row["high"])) for row in rows]
+    usual = _LONG * float(np.median(reach)) if reach else 0.0
+    inside = [min(one, max(usual, abs(math.log(row["ratio"])))) for one, row in zip(reach, rows, strict=True)]
+    most = min(max([*inside, math.log1p(margin or 0.0) * 1.6, 1e-3]) * 1.08, math.log(_WIDEST))
     return math.exp(-most), math.exp(most)
 
 
