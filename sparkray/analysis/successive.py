@@ -60,7 +60,7 @@ def successive_runs(
         model: The arm's; the one with most runs when None.
 
     Returns:
-        Plain values: the arm, and by metric `datasets`, `pooled` and `false_positives`.
+        Plain values: the arm, and by metric `datasets`, `pooled` (with the names of those left out) and `false_positives`.
 
     Raises:
         DatasetError: One cannot be read, or none has a run of that arm that counts.
@@ -116,7 +116,7 @@ def _metric(occasions: Sequence[_Occasion], metric: str) -> dict[str, Any]:
         rows.append({"dataset": one.frames.path.name, "every": _every(one), **row})
         samples.append(sample.at(rows[-1]["dataset"]) if isinstance(sample, NotEstimable) else sample)
         made += [trial[0] for trial in good]
-    return {"datasets": rows, "pooled": _pooled(samples, margin), "false_positives": _rate(made)}
+    return {"datasets": rows, "pooled": _pooled(rows, samples, margin), "false_positives": _rate(made)}
 
 
 def _every(one: _Occasion) -> float | None:
@@ -137,18 +137,24 @@ def _pairs(stretches: Sequence[Vector], margin: float | None) -> tuple[Row, LogS
     return row, LogSample(math.log(found.ratio), found.sd_log, found.n)
 
 
-def _pooled(samples: Sequence[LogSample | NotEstimable], margin: float | None) -> Row | None:
-    """The pairs of all datasets, each counted alike; None where there is but one dataset."""
+def _pooled(rows: Sequence[Row], samples: Sequence[LogSample | NotEstimable], margin: float | None) -> Row | None:
+    """The pairs of all datasets, each counted alike; None where there is but one dataset.
+
+    One whose pairs give no variance, as a single pair, stays out, by name in `without`.
+    """
     if len(samples) == 1:
         return None
-    lacking = [one.reason for one in samples if isinstance(one, NotEstimable)]
-    if lacking:
-        return {"not_estimable": "; ".join(lacking)}
-    found = pooled(*(one for one in samples if isinstance(one, LogSample)))
+    usable = [(row, one) for row, one in zip(rows, samples, strict=True) if isinstance(one, LogSample)]
+    without = [row["dataset"] for row, one in zip(rows, samples, strict=True) if isinstance(one, NotEstimable)]
+    if len(usable) < 2:  # noqa: PLR2004 - one alone is not pooled
+        reasons = "; ".join(one.reason for one in samples if isinstance(one, NotEstimable))
+        return {"n": None, "runs": None, "without": without, "not_estimable": reasons}
+    found = pooled(*(one for _, one in usable))
+    counts = {"runs": sum(row["runs"] for row, _ in usable), "without": without}
     if isinstance(found, NotEstimable):
-        return judged(found, margin)
+        return judged(found, margin) | counts
     row = judged(found[0], margin)
-    return {"n": found[0].n, "df": found[1], **{name: row.get(name) for name in _OF_ALL}}
+    return {"n": found[0].n, **counts, "df": found[1], **{name: row.get(name) for name in _OF_ALL}}
 
 
 def _rate(made: Sequence[Trial]) -> Mapping[str, Any] | None:
