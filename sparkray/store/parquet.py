@@ -194,8 +194,9 @@ def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]
 @cache
 def _own(table: str) -> tuple[Any, tuple[str, ...]]:
     """What a file of this version holds: Parquet's schema, and the table's column that each of its columns is of."""
-    reader = ParquetReader()
-    reader.open(pa.BufferReader(file_of(table, [])))
+    reader, sink = ParquetReader(), pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_batches([], schema_of(table)), sink)  # for a list, PyArrow would import pandas
+    reader.open(pa.BufferReader(sink.getvalue()))
     return reader.metadata.schema, _tops(reader)
 
 
