@@ -221,7 +221,13 @@ def _machine(sweep: Sweep, together: Together, node: Node) -> Machine:
     asked = threading.Event()
     session = Session(sweep.session.cluster, sweep.session.options, Share(together, node.host), asked, node=node)
     own = Sweep(
-        sweep.study, sweep.dataset, session, sweep.timing, sweep.plan, until=sweep.until, blocks=together.blocks
+        sweep.study,
+        sweep.dataset,
+        session,
+        sweep.timing,
+        together.blocks.plan,  # to make one of 100,000 runs takes seconds
+        until=sweep.until,
+        blocks=together.blocks,
     )
     own.unneeded = sweep.unneeded
     machine = Machine(node.host, own, together, asked)

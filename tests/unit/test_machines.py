@@ -14,12 +14,16 @@ from rich.console import Console
 
 from sparkray.analysis.arms import arms_between
 from sparkray.analysis.frames import Cell, frames_of_rows
+from sparkray.cluster import Cluster, Node
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.store import Dataset, open_dataset
 from sparkray.sweep.progress import Display
+from sparkray.timing import Timing
 from sparkray.workflows.blocks import Blocks, key_of
-from sparkray.workflows.machines import Share, Together
-from sparkray.workflows.sweeping import name_of
+from sparkray.workflows.machines import Share, Together, _machine
+from sparkray.workflows.options import Options
+from sparkray.workflows.session import Session
+from sparkray.workflows.sweeping import Sweep, name_of
 
 PLAN = make_plan(study(experiment=experiment(runs=3)))
 
@@ -176,6 +180,17 @@ def test_time_left_is_estimated_outside_the_guard_of_progress(dataset: Dataset) 
     together = Together(Display(Console(file=StringIO()), len(PLAN), 0), blocks, rest_s)
     Share(together, "a").expect(1.0)
     assert together.progress.left_s == 8.0
+
+
+def test_the_machines_share_one_plan(dataset: Dataset) -> None:
+    """To make one of 100,000 runs takes the driver seconds, for each machine."""
+    display, blocks = Display(Console(file=StringIO()), len(PLAN), 0), blocks_of(dataset, ["a", "b"])
+    asked = study(experiment=experiment(runs=3))
+    nowhere = Cluster(None, own=False, address="")
+    sweep = Sweep(asked, dataset, Session(nowhere, Options(), display, threading.Event()), Timing(asked, dataset))
+    together = Together(display, blocks, lambda: 0.0)
+    machines = [_machine(sweep, together, Node(host, host)) for host in ("a", "b")]
+    assert all(machine.sweep.plan is blocks.plan for machine in machines)
 
 
 def test_a_machine_waits_for_a_block_that_another_may_give_back(dataset: Dataset) -> None:
