@@ -5,6 +5,7 @@ Exit status: 0 all planned runs are ok or over-saturated; 1 some are not; 2 the 
 This is the one room that prints, and the one place where errors become exit statuses.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -26,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         argv: Arguments without the program's name; None takes the process's own.
     """
     _have_streams()
-    gc.set_threshold(100_000)  # what imports and tables make is not garbage: looking for it takes a tenth of the time
+    gc.set_threshold(200_000)  # what imports and tables make is not garbage: looking for it takes a tenth of the time
+    if argv is None:
+        atexit.register(gc.freeze)  # nor is there use for a search at the end of the process, which frees all memory
     try:
         if argv is None and os.geteuid() == 0 and "SUDO_UID" in os.environ:
             from sparkray.sweep.divided import divided  # noqa: PLC0415 - only under sudo
