@@ -9,6 +9,7 @@ written (a read-only folder, a full disk, another owner) nothing is kept, and ev
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,9 +27,9 @@ from sparkray.files import irregular
 FOLDER = "cache"
 # Fewer files than this are read as fast without a cache.
 LEAST_FILES = 64
-_DIGITS = 32
+_DIGEST_BYTES = 16
 _MODE = 0o644
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 PACKAGE = Path(sparkray.__file__).parent
 _CODE = (".py", ".csv", ".yaml")
 
@@ -124,15 +125,15 @@ def keep(folder: Path, name: str, key: str, write: Callable[[IO[bytes]], object]
 
 def digest(content: bytes) -> str:
     """A hash of content, as keys are made of."""
-    return hashlib.blake2b(content, digest_size=_DIGITS // 2).hexdigest()
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def _checksum(path: Path) -> str:
-    made = hashlib.blake2b(digest_size=_DIGITS // 2)
+    checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            made.update(chunk)
-    return made.hexdigest()
+            checksum = zlib.crc32(chunk, checksum)
+    return f"{checksum:08x}"
 
 
 @cache
@@ -140,5 +141,6 @@ def sources(code: Path) -> str:
     """A hash of a program's file; of the names, sizes and times of its files where it is a folder."""
     if code.is_file():
         return digest(code.read_bytes())
-    stats = [(file, file.stat()) for file in sorted(code.rglob("*")) if file.suffix in _CODE]
-    return digest(repr([(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats]).encode())
+    paths = (Path(folder, name) for folder, _, names in os.walk(code) for name in names if name.endswith(_CODE))
+    stats = sorted((str(path), path.stat()) for path in paths)
+    return digest(repr([(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]).encode())

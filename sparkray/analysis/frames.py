@@ -6,7 +6,7 @@ named after it (`<run_id>-<attempt>.parquet`); files of other names (several att
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,10 @@ class CellRuns:
     def __len__(self) -> int:
         return len(self.block)
 
+    def at(self, places: Sequence[int]) -> "CellRuns":
+        """Some of the runs, at least one, by their places."""
+        return CellRuns(**{name: array[places] for name, array in vars(self).items()})
+
     def column(self, metric: str) -> Vector:
         """One metric, shape (n,), NaN where a run has no value."""
         return self.values[:, _COLUMN_OF[metric]]
@@ -101,11 +105,13 @@ class Frames:
         attempts: Every stored attempt but warm-ups, one row each, with all columns of `runs` and two more: `order`, its
             place in time among all attempts, and `cluster`, what its block nests in: the machine where there are several,
             else the day (UTC).
+        listings: The files of every table (`listings_of`); none where the rows are in memory alone.
     """
 
     path: Path
     document: Mapping[str, Any]
     attempts: pl.DataFrame
+    listings: Mapping[str, Listing] = field(default_factory=dict)
 
     @cached_property
     def ok(self) -> pl.DataFrame:
@@ -135,18 +141,22 @@ class Frames:
         return {Cell(*map(str, key)): frame for key, frame in parts.items()}
 
     @cached_property
-    def _arrays(self) -> dict[Cell, CellRuns]:
-        return {}
+    def _runs_by_cell(self) -> Mapping[Cell, CellRuns]:
+        runs = _arrays(self.ok)  # of all cells at once, as Polars takes as long for one
+        places = self.ok.select(CELL).with_row_index("place").group_by(CELL).agg("place")
+        return {Cell(*cell): runs.at(rows) for *cell, rows in places.iter_rows()}
+
+    @cached_property
+    def _none(self) -> pl.DataFrame:
+        return self.ok.clear()
 
     def frame_of(self, cell: Cell) -> pl.DataFrame:
         """The ok runs of a cell, in order of block; an empty frame when there are none."""
-        return self._frames_by_cell.get(cell, self.ok.clear())
+        return self._frames_by_cell.get(cell, self._none)
 
     def runs_of(self, cell: Cell) -> CellRuns:
         """The same as arrays."""
-        if cell not in self._arrays:
-            self._arrays[cell] = _arrays(self.frame_of(cell))
-        return self._arrays[cell]
+        return self._runs_by_cell[cell] if cell in self._runs_by_cell else _arrays(self._none)
 
     def reference_of(self, cell: Cell) -> Cell | None:
         """The cell that this one is compared with; None for the reference itself."""
@@ -175,13 +185,8 @@ class Frames:
             table: `requests`, `samples` or `checks`.
             runs: Attempts, columns run_id and attempt at least.
         """
-        there, own = self._listings[table], _file_names(runs)
+        there, own = self.listings[table], _file_names(runs)
         return replace(there, files=tuple(f for f in there.files if f[0] in own or f[0] not in self._names))
-
-    @cached_property
-    def _listings(self) -> Mapping[str, Listing]:
-        """The files of every table."""
-        return {table: listing(self.path / table) for table in TABLES}
 
     @cached_property
     def _names(self) -> frozenset[str]:
@@ -234,14 +239,24 @@ def _broken(folder: Path) -> Path | None:
     return None
 
 
-def open_frames(path: Path) -> Frames:
+def listings_of(path: Path) -> dict[str, Listing]:
+    """The files of every table of a dataset. Raises DatasetError."""
+    return {table: listing(path / table) for table in TABLES}
+
+
+def open_frames(path: Path, listings: Mapping[str, Listing] | None = None) -> Frames:
     """A dataset's folder, its runs read.
+
+    Args:
+        path: The folder.
+        listings: The files of its tables, where they have just been listed.
 
     Raises:
         DatasetError: It is no dataset, or a file in it cannot be read.
     """
     description(Dataset(path))
-    files = listing(path / "runs")
+    listings = listings_of(path) if listings is None else listings
+    files = listings["runs"]
 
     def read() -> pl.DataFrame:
         with reading(files.folder):
@@ -251,7 +266,7 @@ def open_frames(path: Path) -> Frames:
 
     frame = kept(files, read, code=PACKAGE)
     # A warm-up is no replicate, whatever became of it.
-    return Frames(path, _document(path), _completed(frame.filter(pl.col("replicate").ne_missing(0))))
+    return Frames(path, _document(path), _completed(frame.filter(pl.col("replicate").ne_missing(0))), listings)
 
 
 def frames_of_rows(rows: Iterable[Mapping[str, Any]], run_ids: Collection[str]) -> Frames:

@@ -18,14 +18,13 @@ import numpy as np
 import polars as pl
 import scipy
 
-from sparkray.analysis.cache import FOLDER, PACKAGE, digest, find, keep, listing, sources
+from sparkray.analysis.cache import FOLDER, PACKAGE, Listing, digest, find, keep, listing, sources
 from sparkray.analysis.context import DEFAULT_SEED
-from sparkray.analysis.frames import open_frames
+from sparkray.analysis.frames import listings_of, open_frames
 from sparkray.analysis.schema import TABLES, polars_types
 from sparkray.analysis.study import Analysis, analyse
 from sparkray.catalog import data_root
 from sparkray.files import read_regular
-from sparkray.store.tables import TABLES as STORED
 
 _NAME, _CONTEXT = "analysis", "context.json"
 _DOCUMENTS = ("dataset.json", "experiment.json", "calibration.json")
@@ -39,18 +38,19 @@ def fresh_analysis(path: Path, *, margins: Mapping[str, float] | None = None, se
         DatasetError: As `analyse`.
         UnknownNameError: As `analyse`.
     """
-    key = _key(path, margins, seed)  # before anything is read: what changes meanwhile makes another key
-    if (kept := _kept(path, key)) is not None:
+    listings = listings_of(path)  # before anything is read: what changes meanwhile makes another key
+    key = _key(path, listings, margins, seed)
+    if (kept := _kept(path, key, listings)) is not None:
         return kept
-    analysis = analyse(path, margins=margins, seed=seed)
+    analysis = analyse(path, margins=margins, seed=seed, listings=listings)
     content = _packed(analysis)
     if content is not None:
         keep(path / FOLDER, _NAME, key, methodcaller("write", content))
     return analysis
 
 
-def _key(path: Path, margins: Mapping[str, float] | None, seed: int) -> str:
-    tables = [listing(path / table).files for table in STORED]
+def _key(path: Path, listings: Mapping[str, Listing], margins: Mapping[str, float] | None, seed: int) -> str:
+    tables = [files.files for files in listings.values()]
     documents = [_content(path / name) for name in _DOCUMENTS]
     versions = [platform.python_version(), *_LIBRARIES]
     code = [sources(PACKAGE), listing(data_root() / "conf/models", ".yaml").files]
@@ -79,7 +79,7 @@ def _packed(analysis: Analysis) -> bytes | None:
     return sink.getvalue()
 
 
-def _kept(path: Path, key: str) -> Analysis | None:
+def _kept(path: Path, key: str, listings: Mapping[str, Listing]) -> Analysis | None:
     file = find(path / FOLDER, _NAME, key)
     if file is None:
         return None
@@ -88,5 +88,5 @@ def _kept(path: Path, key: str) -> Analysis | None:
             tables = {name: pl.read_ipc(io.BytesIO(archive.read(name))) for name in TABLES}
             context = json.loads(archive.read(_CONTEXT))
         if all(dict(frame.schema) == polars_types(TABLES[name]) for name, frame in tables.items()):
-            return Analysis(path, tables, context, open_frames(path))
+            return Analysis(path, tables, context, open_frames(path, listings))
     return None

@@ -10,6 +10,7 @@ import polars as pl
 
 from sparkray.analysis.arms import arms_of
 from sparkray.analysis.by_model import contrast_rows, power_rows, size_rows
+from sparkray.analysis.cache import Listing
 from sparkray.analysis.compare import comparison_rows
 from sparkray.analysis.context import DEFAULT_SEED, Cards, Protocol, context_of, protocol_of
 from sparkray.analysis.decisions import decision_rows, recommendation_rows, study_rows
@@ -53,6 +54,7 @@ def analyse(
     margins: Mapping[str, float] | None = None,
     metrics: Sequence[str] | None = None,
     seed: int = DEFAULT_SEED,
+    listings: Mapping[str, Listing] | None = None,
 ) -> Analysis:
     """Every table of a dataset.
 
@@ -61,6 +63,7 @@ def analyse(
         margins: Relative margins by metric, in place of the experiment's own.
         metrics: Which metrics; those that the runs have when None. Primary ones are always among them.
         seed: Of bootstrap and permutation: the same seed gives the same tables.
+        listings: The files of the dataset's tables, where they have just been listed.
 
     Raises:
         DatasetError: The folder is no dataset, or a file in it cannot be read.
@@ -69,7 +72,7 @@ def analyse(
     for name in (*(metrics or ()), *(margins or ())):
         if name not in BY_NAME:
             raise UnknownNameError("metric", name, list(BY_NAME))
-    frames = open_frames(dataset_path)
+    frames = open_frames(dataset_path, listings)
     protocol = protocol_of(frames, margins, seed)
     context = context_of(frames, protocol)
     rows = _rows(frames, protocol, list(dict.fromkeys((*protocol.primary, *(metrics or metrics_with_data(frames))))))
