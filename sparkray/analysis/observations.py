@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from sparkray.analysis.cache import PACKAGE, kept
 from sparkray.analysis.describe import OF_REQUESTS
-from sparkray.analysis.frames import KEYS, Cell, Frames, reading, scan_files
+from sparkray.analysis.frames import CELL, KEYS, Cell, Frames, reading, scan_files
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import REQUEST_METRICS
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import residual_share
-from sparkray.stats.samples import of_ordered
+from sparkray.stats.samples import Vector, of_ordered
 from sparkray.units import NS_PER_MS
 
 Row = dict[str, Any]
@@ -34,13 +34,13 @@ def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], floa
     """`requests`, and by cell and metric what single requests leave in a run's mean."""
     rows: list[Row] = []
     shares: dict[tuple[Cell, str], float] = {}
-    times = _reduced(frames, "requests", frames.ok, _request_times)
-    for cell in frames.cells:
-        of_cell = _of_cell(times, frames, cell)
-        runs = (of_cell["run_id"].rank("dense") - 1).cast(pl.Int64).alias("run")
-        found = of_cell.select(runs, "request", *REQUEST_METRICS).explode("request", *REQUEST_METRICS)
+    times = _with_cells(_reduced(frames, "requests", frames.ok, _request_times), frames)
+    runs = (pl.col("run_id").rank("dense").over("cell") - 1).cast(pl.Int64).alias("run")
+    for of_cell in times.sort("cell", maintain_order=True).with_columns(runs).partition_by("cell", maintain_order=True):
+        cell = frames.cells[of_cell["cell"][0]]
+        found = of_cell.select("run", "request", *REQUEST_METRICS).explode("request", *REQUEST_METRICS)
         for metric in REQUEST_METRICS:
-            rows += _quantiles(cell, metric, found[metric].drop_nulls().to_numpy())
+            rows += _quantiles(cell, metric, found[metric].drop_nulls().sort().to_numpy())
         shares |= {(cell, name): share for name, share in _request_shares(found).items()}
     return rows, shares
 
@@ -59,9 +59,11 @@ def _reduced(
     return kept(files, read, code=PACKAGE)
 
 
-def _of_cell(reduced: pl.DataFrame, frames: Frames, cell: Cell) -> pl.DataFrame:
-    """The part of a reduced table that is of the ok runs of a cell."""
-    return reduced.join(frames.frame_of(cell).select(KEYS), on=KEYS, how="semi", maintain_order="left")
+def _with_cells(reduced: pl.DataFrame, frames: Frames) -> pl.DataFrame:
+    """The rows of a reduced table that are of ok runs, in the same order, with `cell`: its place in `frames.cells`."""
+    places = pl.DataFrame([cell.columns for cell in frames.cells], schema=dict.fromkeys(CELL, pl.String))
+    owners = frames.ok.join(places.with_row_index("cell"), on=CELL).select(*KEYS, "cell")
+    return reduced.join(owners, on=KEYS, maintain_order="left")
 
 
 def _request_times(lazy: pl.LazyFrame) -> pl.DataFrame:
@@ -76,10 +78,9 @@ def _request_times(lazy: pl.LazyFrame) -> pl.DataFrame:
     return times.group_by(KEYS, maintain_order=True).agg(pl.all()).collect()
 
 
-def _quantiles(cell: Cell, metric: str, values: np.ndarray) -> list[Row]:
-    if not len(values):
+def _quantiles(cell: Cell, metric: str, ordered: Vector) -> list[Row]:
+    if not len(ordered):
         return []
-    ordered = np.sort(values)
     head, trace = {**cell.columns, "metric": metric}, provenance_id("requests", *cell.columns.values(), metric)
     return [{**head, "quantile": q, "value": of_ordered(ordered, q), "trace": f"{trace}/{q:.2f}"} for q in _QUANTILES]
 
@@ -88,7 +89,8 @@ def _request_shares(times: pl.DataFrame) -> dict[str, float]:
     """By metric, what single requests leave in a run's mean; without those that tell nothing."""
     shares: dict[str, float] = {}
     for name, of in OF_REQUESTS.items():
-        known = times.drop_nulls((of, "request"))
+        lacking = times[of].has_nulls() or times["request"].has_nulls()
+        known = times.drop_nulls((of, "request")) if lacking else times
         runs = known["run"].to_numpy()
         if len(known) < len(times):  # a run may have gone
             runs = np.unique(runs, return_inverse=True)[1]
@@ -103,11 +105,7 @@ def temperature_rows(frames: Frames) -> list[Row]:
     if not frames.cells:
         return []
     courses = _reduced(frames, "samples", frames.ok, _course)
-    numbers = {cell: number for number, cell in enumerate(frames.cells)}
-    owners = pl.concat(
-        frames.frame_of(cell).select(*KEYS, pl.lit(number, pl.Int32).alias("cell")) for cell, number in numbers.items()
-    )
-    averaged = _averaged(courses.join(owners, on=KEYS, maintain_order="left"))
+    averaged = _averaged(_with_cells(courses, frames))
     return [_temperatures(frames.cells[row.pop("cell")], row) for row in averaged.iter_rows(named=True)]
 
 
