@@ -40,7 +40,7 @@ def request_rows(frames: Frames) -> tuple[list[Row], dict[tuple[Cell, str], floa
         cell = frames.cells[of_cell["cell"][0]]
         found = of_cell.select("run", "request", *REQUEST_METRICS).explode("request", *REQUEST_METRICS)
         for metric in REQUEST_METRICS:
-            rows += _quantiles(cell, metric, found[metric].drop_nulls().sort().to_numpy())
+            rows += _quantiles(cell, metric, found[metric].drop_nulls().sort(multithreaded=False).to_numpy())
         shares |= {(cell, name): share for name, share in _request_shares(found).items()}
     return rows, shares
 

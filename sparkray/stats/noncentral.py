@@ -37,7 +37,8 @@ def cdf(t: ArrayLike, df: float, noncentrality: ArrayLike) -> Vector:
     values, centres = np.abs(values), np.where(below, -centres, centres)
     near, found = values <= math.sqrt(2 * df), np.empty(values.shape)
     for inner, places in ((_over_chi, near), (_over_normal, ~near)):
-        found[places] = np.clip(inner(values[places, None], df, centres[places, None]), 0.0, 1.0)
+        if places.any():
+            found[places] = np.clip(inner(values[places, None], df, centres[places, None]), 0.0, 1.0)
     return np.asarray(np.where(below, 1 - found, found))
 
 

@@ -185,8 +185,9 @@ def alike(values: Vector, scale: float | None = None) -> bool:
         values: At least one number.
         scale: The size of the numbers that the values were computed from; their own by default.
     """
-    size = float(np.abs(values).max()) if scale is None else scale
-    return bool(values.max() - values.min() <= max(_ROUNDING * size, _SMALLEST))
+    low, high = float(np.min(values)), float(np.max(values))
+    size = max(high, -low) if scale is None else scale
+    return high - low <= max(_ROUNDING * size, _SMALLEST)
 
 
 def rounding(sizes: Vector) -> Vector:
