@@ -146,15 +146,14 @@ def _pooled(rows: Sequence[Row], samples: Sequence[LogSample | NotEstimable], ma
         return None
     usable = [(row, one) for row, one in zip(rows, samples, strict=True) if isinstance(one, LogSample)]
     without = [row["dataset"] for row, one in zip(rows, samples, strict=True) if isinstance(one, NotEstimable)]
+    head = {"n": None, "runs": sum(row["runs"] for row, _ in usable), "without": without}
     if len(usable) < 2:  # noqa: PLR2004 - one alone is not pooled
-        reasons = "; ".join(one.reason for one in samples if isinstance(one, NotEstimable))
-        return {"n": None, "runs": None, "without": without, "not_estimable": reasons}
+        return head | {"not_estimable": "; ".join(one.reason for one in samples if isinstance(one, NotEstimable))}
     found = pooled(*(one for _, one in usable))
-    counts = {"runs": sum(row["runs"] for row, _ in usable), "without": without}
     if isinstance(found, NotEstimable):
-        return judged(found, margin) | counts
+        return head | judged(found, margin)
     row = judged(found[0], margin)
-    return {"n": found[0].n, **counts, "df": found[1], **{name: row.get(name) for name in _OF_ALL}}
+    return head | {"n": found[0].n, "df": found[1], **{name: row.get(name) for name in _OF_ALL}}
 
 
 def _rate(made: Sequence[Trial]) -> Mapping[str, Any] | None:

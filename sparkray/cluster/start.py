@@ -61,12 +61,12 @@ def only_needed(*, dashboard: bool) -> Iterator[None]:
     """Have `ray.init` start no process that a sweep on one machine makes no use of: each costs a start, and idles.
 
     They are the autoscaler's, the one that reads workers' logs for the driver (`log_to_driver=False`), and without a
-    dashboard its server, which Ray starts all the same.
+    dashboard its server, which Ray starts all the same. A version of Ray that names these methods otherwise starts them.
     """
     names = ("start_monitor", "start_log_monitor", *(() if dashboard else ("start_api_server",)))
-    before = {name: getattr(node.Node, name) for name in names}
+    before = {name: getattr(node.Node, name) for name in names if hasattr(node.Node, name)}
     try:
-        for name in names:
+        for name in before:
             setattr(node.Node, name, lambda *_, **__: None)
         yield
     finally:

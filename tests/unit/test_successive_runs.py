@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def test_what_has_no_pairs_says_so(call: Call, tmp_path: Path) -> None:
     found = of_speed(*paths)
     assert found["datasets"][1]["not_estimable"].startswith("few_pairs")
     assert found["pooled"]["not_estimable"].endswith("where=b")
+    assert re.search(r"^pooled +6 +- +", call(*map(str, paths)).out, re.MULTILINE)
     ended = call(str(paths[1]))
     assert (ended.status, "False positives: not known." in ended.out) == (1, True)
 
