@@ -1,6 +1,7 @@
 """A runtime with what it needs to run Python, for the contract of runtimes."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import docker
 import psutil
+import pytest
 
 from sparkray.config.docker import DockerOptions
 from sparkray.images.rootfs import Image
 from sparkray.runtimes import INSIDE, Exit, Launch, Runtime, Stop, await_end
+from sparkray.runtimes.linux.process import marked
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"
@@ -125,3 +129,28 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    """Of these runtimes alone."""
+    return pytest.mark.parametrize("arm", names, indirect=True)
+
+
+def there(client: docker.DockerClient) -> set[str]:
+    """What carries our marker, or a name of these tests."""
+    names = {str(container.name) for container in client.containers.list(all=True, ignore_removed=True)}
+    return {name for name in names if name.startswith("contract-")} | {f"process {pid}" for pid in marked()}
+
+
+def orphans(name: str, leader: int) -> list[int]:
+    """The grandchildren of `ORPHAN`: they are in a session whose leader, the process between, is no more."""
+    return [
+        pid for pid in marked(name) if pid not in (leader, session_of(pid)) and session_of(pid) != session_of(leader)
+    ]
+
+
+def session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None

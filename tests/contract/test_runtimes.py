@@ -19,23 +19,14 @@ import pytest
 from docker.errors import NotFound
 from docker.models.containers import Container
 from real_machine import require_root
-from runtime_arm import HOSTILE, IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive
+from runtime_arm import HOSTILE, IDLE, ORPHAN, PATIENCE_S, REPORT, Arm, await_true, is_alive, only, orphans, there
 
 from sparkray.config.docker import DockerOptions
 from sparkray.config.isolation import BY_NAME
 from sparkray.errors import RunUnreadyError
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
-from sparkray.runtimes import (
-    INSIDE,
-    MARKER,
-    Exit,
-    StartState,
-    Stop,
-    await_end,
-    exit_code,
-    runtime_names,
-)
+from sparkray.runtimes import INSIDE, MARKER, Exit, StartState, Stop, await_end, exit_code, runtime_names
 from sparkray.runtimes.linux.halted import halted
 from sparkray.runtimes.linux.isolation import kernel_facts
 from sparkray.runtimes.linux.owner import VARIABLE, Owner
@@ -61,17 +52,6 @@ def arm(request: pytest.FixtureRequest, image: Image, rootfs: Path, tmp_path: Pa
     refused = kernel_facts().refused if request.param == ISOLATED else BY_NAME
     isolation = tuple(layer for layer in BY_NAME if layer not in refused)
     return Arm(name, runtime, python, environment, image, rootfs, tmp_path, isolation)
-
-
-def only(*names: str) -> pytest.MarkDecorator:
-    """Of these runtimes alone."""
-    return pytest.mark.parametrize("arm", names, indirect=True)
-
-
-def there(client: docker.DockerClient) -> set[str]:
-    """What carries our marker, or a name of these tests."""
-    names = {str(container.name) for container in client.containers.list(all=True, ignore_removed=True)}
-    return {name for name in names if name.startswith("contract-")} | {f"process {pid}" for pid in marked()}
 
 
 @pytest.fixture(autouse=True)
@@ -279,20 +259,6 @@ def test_a_child_that_outlives_its_parent_is_ended(arm: Arm) -> None:
         assert running.finish() == Exit(0)
     assert marked(launch.name) == []
     assert not is_alive(orphan)
-
-
-def orphans(name: str, leader: int) -> list[int]:
-    """The grandchildren of `ORPHAN`: they are in a session whose leader, the process between, is no more."""
-    return [
-        pid for pid in marked(name) if pid not in (leader, session_of(pid)) and session_of(pid) != session_of(leader)
-    ]
-
-
-def session_of(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
 
 
 def test_kill_ends_everything(arm: Arm) -> None:

@@ -1,15 +1,14 @@
 """Rows of a machine of a cluster: kept until acknowledged, judged when they arrive, never counted twice."""
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from builders import experiment, outcome, study
+from support.parcels import Called, spoiled
 
 from sparkray.cluster.handle import Runner, _as_stored
 from sparkray.cluster.runner import BenchmarkRunner, Sent
@@ -205,19 +204,6 @@ def test_rows_that_were_judged_are_in_the_index(box: Outbox, dataset: Dataset) -
     assert rows == [{name: whole[name] for name in INDEXED}]
 
 
-class Called:
-    """A method of an actor that answers at once."""
-
-    def __init__(self, method: Callable[..., object]) -> None:
-        self.method = method
-
-    def options(self, name: str) -> "Called":
-        return self
-
-    def remote(self, *arguments: object) -> object:
-        return self.method(*arguments)
-
-
 class Direct(Runner):
     """A handle without Ray."""
 
@@ -329,30 +315,6 @@ def test_a_machine_can_write_nowhere_else(dataset: Dataset, name: str) -> None:
 def test_a_machine_has_a_plain_name(dataset: Dataset, host: str) -> None:
     with pytest.raises(ClusterError, match="no name of a machine"):
         receive(dataset, {"runs/a.parquet": b"x"}, host, late=True, notify=print)
-
-
-def spoiled(name: str, content: bytes, how: str) -> bytes:
-    """A file of a machine whose disk, memory or version is another."""
-    if how == "cut":
-        return content[:-9]
-    if how == "flipped":
-        return content[:60] + bytes([content[60] ^ 0xFF]) * 40 + content[100:]
-    table = pq.read_table(pa.BufferReader(content))
-    column = "status" if name.startswith("runs/") else "verdict" if name.startswith("checks/") else "attempt"
-    changes = {
-        "of another run": {"run_id": "f" * 16},
-        "null": {"run_id": None},
-        "another word": {column: "fine"},
-        "another type": {"attempt": "one"},
-        "a foreign column": {"colour": "red"},
-    }[how]
-    for key, value in changes.items():
-        array = pa.array([value] * len(table))
-        here = table.column_names.index(key) if key in table.column_names else None
-        table = table.append_column(key, array) if here is None else table.set_column(here, key, array)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return bytes(sink.getvalue())
 
 
 @pytest.mark.parametrize(
