@@ -68,15 +68,20 @@ _JOINS = {
 # The host's network needs no consent: a server's own ports are the only thing there that it takes (SECURITY.md). The host's
 # cgroup namespace shows names of control groups, whose files stay read-only: it is Docker's own default on cgroup 1.
 _OPEN_HOSTS = ("pid", "ipc", "uts")
-_OPEN_DEVICE = re.compile(
-    r"/dev(/(k?mem|port|sd|s[gr]\d|n?st\d|nvme|ng\d|bsg|vd|xvd|hd|nbd|rbd|drbd|pmem|dax|zd|zram|ram|bcache|block|mmcblk|mtd|ubi|loop"
-    r"|dm-|mapper|disk|md|raw|snapshot|kmsg|nvram|fuse|cuse|net/tun|cpu/|vfio|uio|bus|uinput|input|hidraw|console|tty|vcs).*)?"
+# Whatever is not known to be harmless is asked for: the host has a device for almost every power.
+_HARMLESS_DEVICE = re.compile(
+    r"/dev/(null|zero|full|u?random|cpu_dma_latency|kvm|kfd|(nvidia|nvhost|nvmap|nvsciipc|nvgpu)[^/]*|accel|video\d+"
+    r"|(nvidia-caps|nvidia-caps-imex-channels|nvgpu|accel|dri|infiniband|snd)/[^.]+)"
 )
-_DEVICE = "reaches the host's disks, memory, processors or consoles"
+_DEVICE = "reaches a device of the host's that may be a disk, memory, a processor or a console"
 _NETWORKS = {"--net": "network"}
+_FILE = "has a file of the host's read or written, as root"
 _OPEN_WORDS = {
     "--cap-add": "adds capabilities",
+    "--cidfile": _FILE,
     "--device-cgroup-rule": "opens devices of the host",
+    "--env-file": _FILE,
+    "--label-file": _FILE,
     "--mount": "mounts what nobody checks here",
     "--privileged": "gives every capability and device",
     "--use-api-socket": "hands the Docker engine over",
@@ -97,6 +102,8 @@ def _dangers(options: "DockerOptions") -> Iterator[tuple[str, str]]:
     for name, value in security_choices(options).items():
         if value == "unconfined":
             yield f"--security-opt={name}=unconfined", "lifts the filter on what it may ask of the kernel"
+        elif name == "apparmor" and value not in ("", "docker-default"):
+            yield f"--security-opt=apparmor={value}", "replaces the filter on what it may do"
         elif name.startswith("label"):
             yield f"--security-opt={name}", "changes the separation by labels"
     for name, what in _JOINS.items():
@@ -105,7 +112,7 @@ def _dangers(options: "DockerOptions") -> Iterator[tuple[str, str]]:
             yield f"--{name}={joined}", what
     for name in sorted(plain(options.cap_add) - DEFAULT_CAPABILITIES):
         yield f"--cap-add={name}", "adds a capability"
-    yield from ((f"--device={name}", _DEVICE) for name in options.device or () if _is_open_device(name))
+    yield from ((f"--device={name}", _DEVICE) for name in options.device or () if is_open_device(name))
     yield from ((word, effect) for word in options.other or () if (effect := _danger_of_word(word)) is not None)
 
 
@@ -114,10 +121,10 @@ def _is_joined(name: str, value: str) -> bool:
     return value.startswith("container:") or (value == "host" and name in _OPEN_HOSTS)
 
 
-def _is_open_device(words: str) -> bool:
-    """Whether `PATH[:TARGET[:RIGHTS]]` names a disk or memory, or every device there is; links are not looked at."""
+def is_open_device(words: str) -> bool:
+    """Whether `PATH[:TARGET[:RIGHTS]]` is a device of the host that is not known to be harmless; links are not followed."""
     path = re.sub("^/+", "/", normpath(words.partition(":")[0]))
-    return _OPEN_DEVICE.fullmatch(path) is not None
+    return path.startswith("/") and _HARMLESS_DEVICE.fullmatch(path) is None
 
 
 def _danger_of_word(word: str) -> str | None:
@@ -132,7 +139,7 @@ def _danger_of_word(word: str) -> str | None:
         values = [field.strip().removeprefix("name=") for field in value.split(",")]
         return _JOINS[joins] if any(_is_joined(joins, one) for one in values) else None
     if name == "--device":
-        return _DEVICE if _is_open_device(value) else None
+        return _DEVICE if is_open_device(value) else None
     return _OPEN_WORDS.get(name)
 
 

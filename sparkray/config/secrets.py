@@ -1,4 +1,4 @@
-"""Values that must not be shown or stored: those of variables and options whose names say that they are secrets. Pure."""
+"""Values that must not be shown or stored: of variables and options whose names say so, and passwords in URLs. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,10 +6,11 @@ from typing import Any
 
 MASK = "***"
 _NAME = re.compile(
-    r"(?:^|[_-])(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|ACCESS_KEY_ID|CREDENTIALS?)$|[_-]KEY$"
-    r"|(?:API_?KEY|AUTHTOKEN|ACCESSTOKEN)$",
+    r"(?:^|[_-])(?:TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|ACCESS_KEY_ID|CREDENTIALS?|AUTHORIZATION)$"
+    r"|[_-](?:KEY|PASS|PWD|PAT)$|(?:API_?KEYS?|AUTHTOKEN|ACCESSTOKEN)$",
     re.IGNORECASE,
 )
+_IN_URL = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
 # Shorter values are words of every text.
 _LEAST = 6
 
@@ -23,7 +24,7 @@ def masked_words(words: Sequence[str]) -> list[str]:
     """The words of a command, secrets hidden.
 
     `--env=HF_TOKEN=x` becomes `--env=HF_TOKEN`, which takes the value from the caller's shell, as Docker does; what
-    follows `--api-key` becomes the mask.
+    follows `--api-key` becomes the mask, and so does a password in a URL (`http://user:password@proxy`).
     """
     found: list[str] = []
     for before, word in zip(("", *words), words, strict=False):
@@ -38,7 +39,7 @@ def masked_words(words: Sequence[str]) -> list[str]:
         elif before.startswith("--") and "=" not in before and is_secret(before) and not word.startswith("--"):
             found.append(MASK)
         else:
-            found.append(word)
+            found.append(_IN_URL.sub(rf"\1:{MASK}", word))
     return found
 
 
@@ -49,6 +50,8 @@ def masked(value: Any) -> Any:  # noqa: ANN401 - plain values of any shape
             key: MASK if isinstance(text, str) and text and is_secret(str(key)) else masked(text)
             for key, text in value.items()
         }
+    if isinstance(value, str):
+        return _IN_URL.sub(rf"\1:{MASK}", value)
     if isinstance(value, list | tuple):
         texts = all(isinstance(item, str) for item in value)
         return [_variable(item) for item in masked_words(value)] if texts else [masked(item) for item in value]
@@ -64,6 +67,7 @@ def secret_values(variables: Mapping[str, str], words: Iterable[str] = ()) -> tu
     """The values to hide in what a run leaves, longest first: of variables, and of a command's options."""
     listed = list(words)
     values = [value for name, value in variables.items() if is_secret(name)]
+    values += [match[2] for text in (*variables.values(), *listed) for match in _IN_URL.finditer(text)]
     for before, word in zip(("", *listed), listed, strict=False):
         option, is_set, value = word.partition("=")
         if is_set and is_secret(option):

@@ -33,7 +33,7 @@ from sparkray.config.secrets import hidden_bytes
 from sparkray.errors import DatasetError, StorageError
 from sparkray.files import replace_file
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
-from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, read_document
+from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, newer_schema, read_document
 from sparkray.store.progress import progress_file
 from sparkray.store.run_index import INDEXED, add_to_index, indexed
 from sparkray.store.tables import TABLES
@@ -345,19 +345,6 @@ def description(dataset: Dataset) -> Mapping[str, Any]:
     return document
 
 
-def newer_schema(document: Mapping[str, Any]) -> str | None:
-    """The schema of a dataset's description where this version does not know it yet: it may mean other things."""
-    schema = str(document.get("schema", ""))
-    try:
-        return schema if _numbers(schema) > _numbers(SCHEMA_VERSION) else None
-    except ValueError:
-        return schema
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
 def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, fresh: bool = False) -> Dataset:
     """The newest dataset of this very definition, else a new one; always a new one when `fresh`.
 
@@ -379,12 +366,7 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
                 if not (dataset.path / _BALLAST).exists():
                     write_atomically(dataset.path / _BALLAST, b"\0" * _BALLAST_BYTES)
                 return dataset
-    number = len(known) + 1
-    while (path := results_dir / (experiment if number == 1 else f"{experiment}@{number}")).exists():
-        number += 1
-    with storage_errors(path):
-        for table in (*TABLES, "logs", "spool"):
-            (path / table).mkdir(parents=True, exist_ok=True)
+    path = _new_folder(results_dir, experiment, len(known) + 1)
     document = {
         "format": FORMAT,
         "schema": SCHEMA_VERSION,
@@ -392,6 +374,25 @@ def open_dataset(results_dir: Path, experiment: str, definition_sha256: str, *, 
         "definition_sha256": definition_sha256,
         "created_at": datetime.now(UTC).isoformat(),
     }
-    write_atomically(path / _BALLAST, b"\0" * _BALLAST_BYTES)
-    write_atomically(path / "dataset.json", json.dumps(document, indent=1).encode())
+    try:
+        for table in (*TABLES, "logs", "spool"):
+            with storage_errors(path):
+                (path / table).mkdir()
+        write_atomically(path / _BALLAST, b"\0" * _BALLAST_BYTES)
+        write_atomically(path / "dataset.json", json.dumps(document, indent=1).encode())
+    except StorageError:  # what is no dataset yet would only take its name
+        shutil.rmtree(path, ignore_errors=True)
+        raise
     return Dataset(path)
+
+
+def _new_folder(results_dir: Path, experiment: str, number: int) -> Path:
+    """A folder of this sweep's own, also where another one makes its own in the same moment. Raises StorageError."""
+    with storage_errors(results_dir):
+        results_dir.mkdir(parents=True, exist_ok=True)
+    while True:
+        path = results_dir / (experiment if number == 1 else f"{experiment}@{number}")
+        number += 1
+        with storage_errors(path), suppress(FileExistsError):
+            path.mkdir()
+            return path

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from sparkray.config.boundary import read_json
 from sparkray.errors import DatasetError
-from sparkray.records import STATUSES
+from sparkray.records import SCHEMA_VERSION, STATUSES
 from sparkray.units import did_you_mean, reason_of, short
 
 NUMBER = (int, float)
@@ -136,3 +136,16 @@ def _odd_json(name: str, text: str | None, shape: Any) -> str | None:  # noqa: A
     except (ValueError, RecursionError):
         return f"{name} is {short(text, 80)}, which is not valid JSON"
     return None if value is None else unlike(value, {} if shape is dict else shape, name)
+
+
+def newer_schema(document: Mapping[str, Any]) -> str | None:
+    """The schema of a dataset's description where this version does not know it yet: it may mean other things."""
+    schema = str(document.get("schema", ""))
+    try:
+        return schema if _numbers(schema) > _numbers(SCHEMA_VERSION) else None
+    except ValueError:
+        return schema
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from sparkray.errors import DatasetError
-from sparkray.store import Dataset, dataset_at, description, existing, newer_schema
+from sparkray.store import Dataset, dataset_at, description, existing
+from sparkray.store.documents import newer_schema
 
 
 def datasets_of(

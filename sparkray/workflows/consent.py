@@ -15,7 +15,7 @@ from typing import Any
 
 from sparkray.catalog import Catalog, data_root
 from sparkray.config.docker_values import volume_of
-from sparkray.config.privilege import dangers_of
+from sparkray.config.privilege import dangers_of, is_open_device
 from sparkray.config.site import Site
 from sparkray.engines import Server, load_engine
 from sparkray.errors import InputError, UnknownNameError
@@ -35,10 +35,14 @@ _WHOLE = (
     "/root",
     "/run",
     "/sys",
+    "/tmp",  # noqa: S108 - a name, nothing is written
     "/var",
     "/var/lib",
     "/var/lib/docker",
+    "/var/tmp",  # noqa: S108 - likewise
 )
+# What lies below these is a service of the host, a process or a device, whose socket or file acts when it is only read.
+_NOT_READABLE = ("/dev", "/proc", "/run")
 _NOT_WRITABLE = (
     "/bin",
     "/boot",
@@ -54,7 +58,11 @@ _NOT_WRITABLE = (
     "/var/spool/cron",
 )
 # Keys and password hashes, and homes as a whole: not even to be read. What lies below a home otherwise is data.
-_PRIVATE = re.compile(r"/etc/g?shadow-?|(/root|/home/[^/]+)(/\.(ssh|gnupg|aws|kube|docker)(/.*)?)?")
+_PRIVATE = re.compile(
+    r"/etc/(g?shadow-?|(ssh|ssl/private|kubernetes)(/.*)?)"
+    r"|(/root|/home/[^/]+)(/\.((ssh|gnupg|aws|azure|kube|docker|config|netrc|pgpass|git-credentials|bash\w*|zsh\w*|profile)"
+    r"(/.*)?|local(/bin(/.*)?)?))?"
+)
 Bind = tuple[str, str, bool]
 
 
@@ -124,12 +132,19 @@ def dangers_of_mounts(binds: Sequence[Bind]) -> Mapping[str, str]:
 
 def _open_mounts(binds: Sequence[Bind]) -> Iterator[tuple[str, str, str]]:
     for source, target, read_only in binds:
-        path = os.path.realpath(source)
-        below = any(path == folder or path.startswith(f"{folder}/") for folder in _NOT_WRITABLE)
-        if path in _WHOLE or _PRIVATE.fullmatch(path) or (below and not read_only):
+        try:
+            path = os.path.realpath(source)
+        except OSError:  # the link of another user's process (/proc/1/root), which the Docker engine can follow
+            path = "/"
+        served = _is_below(path, _NOT_READABLE) and is_open_device(path)
+        if path in _WHOLE or _PRIVATE.fullmatch(path) or served or (_is_below(path, _NOT_WRITABLE) and not read_only):
             yield source, target, _HOST
         elif _holds_socket(Path(path)):
             yield source, target, _SOCKET
+
+
+def _is_below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
 def _holds_socket(path: Path) -> bool:

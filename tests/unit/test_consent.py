@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,12 @@ def test_what_a_shipped_experiment_asks_for_needs_none(command_line: Call) -> No
         ({"device": ("/dev/dri/card0", "nvidia.com/gpu=all")}, []),
         ({"device": ("/dev/sg0", "/dev/nbd0")}, ["--device=/dev/sg0", "--device=/dev/nbd0"]),
         ({"device": ("/dev/cpu/0/msr", "/dev/uinput")}, ["--device=/dev/cpu/0/msr", "--device=/dev/uinput"]),
+        ({"device": ("/dev/watchdog", "/dev/shm")}, ["--device=/dev/watchdog", "--device=/dev/shm"]),
+        ({"device": ("/dev/nvidia-caps/nvidia-cap1", "/dev/nvhost-gpu", "/dev/nvidiactl", "/dev/kvm")}, []),
+        ({"device": ("/dev/nvidia/../sda", "/dev/tpm0")}, ["--device=/dev/nvidia/../sda", "--device=/dev/tpm0"]),
+        ({"security_opt": ("apparmor=mine",)}, ["--security-opt=apparmor=mine"]),
+        ({"security_opt": ("apparmor=docker-default",)}, []),
+        ({"other": ("--cidfile=/etc/cron.d/x", "--env-file=/etc/shadow", "--label-file=/etc/shadow")}, None),
         ({"device": ("/dev/vfio/1", "/dev/tty1")}, ["--device=/dev/vfio/1", "--device=/dev/tty1"]),
         ({"device": ("/dev/cpu_dma_latency", "/dev/random", "/dev/infiniband/uverbs0", "/dev/snd/seq")}, []),
         ({"other": ("--userns=host", "--group-add=10")}, ["--userns=host"]),
@@ -133,6 +140,7 @@ def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
     (tmp_path / "root").symlink_to("/")
     (tmp_path / "data").mkdir()
     (tmp_path / "service").mkdir()
+    (tmp_path / "refused").symlink_to(f"/proc/{os.getpid()}/root")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "service" / "api"))
         for source, read_only, found in (
@@ -149,6 +157,18 @@ def test_mounts_of_the_host_and_of_its_sockets(tmp_path: Path) -> None:
             ("/home/alice/.cache/huggingface", False, False),
             ("/root/.cache/nim", False, False),
             ("/usr/local", False, True),
+            ("/run/containerd", True, True),
+            ("/dev/sda", True, True),
+            ("/dev/shm", True, True),
+            ("/dev/null", False, False),
+            ("/proc/kcore", True, True),
+            ("/etc/ssh", True, True),
+            ("/etc/ssl/certs", True, False),
+            ("/root/.config/gh", True, True),
+            ("/home/alice/.bashrc", False, True),
+            ("/home/alice/.local/share/ollama", False, False),
+            ("/tmp", True, True),
+            (str(tmp_path / "refused"), True, True),
             ("/nowhere/docker.sock", True, True),
             (str(tmp_path / "service"), True, True),
             (str(tmp_path / "service" / "api"), True, True),
@@ -188,11 +208,23 @@ SECRET = "hf_abcdefgh"
 
 
 def test_secrets_are_known_by_their_names() -> None:
-    secret = ["HF_TOKEN", "ngc_api_key", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "APIKEY", "--api-key", "OPENAI_KEY"]
+    more = ["DB_PASS", "MYSQL_PWD", "GITHUB_PAT", "API_KEYS", "Authorization"]
+    secret = [
+        *more,
+        "HF_TOKEN",
+        "ngc_api_key",
+        "DB_PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "APIKEY",
+        "--api-key",
+        "OPENAI_KEY",
+    ]
     plain = [
         "TOKENIZERS_PARALLELISM",
         "MAX_TOKENS",
         "PWD",
+        "OLDPWD",
+        "BYPASS",
         "KEYBOARD",
         "--max-num-batched-tokens",
         "key",
@@ -211,12 +243,19 @@ def test_a_printed_line_takes_secrets_from_the_shell() -> None:
     for kept in ("-e=HF_TOKEN ", "--env=NGC_API_KEY ", "--env=A=b", "-e=LEVEL=5", "--api-key '***' --port=1"):
         assert kept in line
     assert column_values(options)["docker_env"] == ["HF_TOKEN=***", "LEVEL=5"]
+    proxy = ContainerSpec(
+        "n", "i", ("--url=ftp://a:b-c@h/x@y",), options, {"HTTP_PROXY": f"http://me:{SECRET}@proxy:80"}
+    )
+    assert "HTTP_PROXY=http://me:***@proxy:80" in run_line(proxy).replace("'", "")
+    assert "ftp://a:***@h/x@y" in run_line(proxy)
     assert masked_words(["--api-key", "--port=1"]) == ["--api-key", "--port=1"]
 
 
 def test_what_is_kept_of_a_run_holds_no_secret(tmp_path: Path) -> None:
     values = secret_values({"HF_TOKEN": SECRET, "LEVEL": "debugging", "A_TOKEN": "abc"}, ["--api-key=sk-secret"])
     assert values == ("hf_abcdefgh", "sk-secret")
+    assert secret_values({"HTTP_PROXY": f"http://me:{SECRET}@proxy"}) == (SECRET,)
+    assert masked({"proxy": f"http://me:{SECRET}@p"}) == {"proxy": "http://me:***@p"}
     verdict = Verdict("readback", "pass", f"-e=HF_TOKEN: {SECRET}")
     kept = without_secrets(Outcome(row={"reason": SECRET, "block": 1}, checks=(verdict,)), values)
     assert (kept.row, kept.checks[0].evidence) == ({"reason": "***", "block": 1}, "-e=HF_TOKEN: ***")

@@ -28,10 +28,10 @@ from sparkray.store import (
     dataset_at,
     description,
     existing,
-    newer_schema,
     open_dataset,
     write_atomically,
 )
+from sparkray.store.documents import newer_schema
 from sparkray.store.parquet import Kept
 from sparkray.store.tables import TABLES
 

@@ -99,3 +99,11 @@ def test_a_dataset_cannot_be_opened_where_nothing_fits(small_disk: Path) -> None
     fill(small_disk)
     with pytest.raises(StorageError, match="No space left on device"):
         open_dataset(small_disk, "question", "d")
+
+
+def test_a_dataset_that_cannot_be_begun_takes_no_name(small_disk: Path) -> None:
+    fill(small_disk)
+    with pytest.raises(StorageError, match="No space left on device"):
+        open_dataset(small_disk, "question", "d")
+    (small_disk / "fill").unlink()
+    assert open_dataset(small_disk, "question", "d").path == small_disk / "question"
