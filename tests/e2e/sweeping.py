@@ -60,10 +60,10 @@ def sparkray(*arguments: str, timeout_s: float = 480, env: dict[str, str] | None
 
 
 def actor_pid(driver: int) -> int | None:
-    """The runner that belongs to a driver's own Ray: a descendant whose title Ray set."""
+    """The runner that belongs to a driver's own Ray: a descendant whose title Ray set, during a run to the run's name."""
     for child in _descendants(driver):
         try:
-            if "ray::BenchmarkRunner" in " ".join(child.cmdline()):
+            if " ".join(child.cmdline()).startswith(("ray::BenchmarkRunner", "ray::run ")):
                 return child.pid
         except psutil.Error:
             continue
