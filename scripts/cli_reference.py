@@ -31,9 +31,11 @@ INTRO = f"""# Command line
 | 130 | interrupted; the same command continues |
 
 A first Ctrl-C (SIGINT, SIGTERM or SIGHUP) ends the run under way and stores it. A second one, or 14 seconds, end the
-program at once and name what is left. The next start removes what a dead sweep left: containers, processes, spool
-folders. It ends nothing whose owner lives, and refuses the machine instead. A spool that cannot be read is moved to
-`set-aside/` in its dataset.
+program at once and name what is left. In the first hundredths of a second, while Python itself starts, a signal ends
+Python in Python's own way: by the signal, or with a traceback of Python's. Nothing has begun by then.
+
+The next start removes what a dead sweep left: containers, processes, spool folders. It ends nothing whose owner lives,
+and refuses the machine instead. A spool that cannot be read is moved to `set-aside/` in its dataset.
 
 `make` turns any status but 0 into its own 2; the line above make's says which it was.
 

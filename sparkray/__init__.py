@@ -29,18 +29,20 @@ Subpackages, top to bottom; imports point down only (the whole list is in `pypro
 In Python, `sparkray.load("results/local")` opens a dataset (`sparkray.api`).
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # type checkers know the name: importing it takes longer than anything else that comes before `main`
+    from typing import Any
 
-if TYPE_CHECKING:
     from sparkray.api import Results, load
 
 __version__ = "0.1.0"
 __all__ = ["Results", "__version__", "load"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attributes have any type
+def __getattr__(name: str) -> "Any":  # noqa: ANN401 - a module's attributes have any type
     """`load` and `Results`, imported when first used: `--help` needs neither Polars nor SciPy."""
     if name in ("load", "Results"):
+        from importlib import import_module  # noqa: PLC0415 - as above
+
         return getattr(import_module("sparkray.api"), name)
     raise AttributeError(f"module 'sparkray' has no attribute {name!r}")

@@ -7,6 +7,7 @@ thread reads the signals from the interpreter's wake-up pipe. It imports nothing
 import os
 import select
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ORDERLY_S = 14.0
 # `sudo`, `timeout` and a terminal may each pass on what is one signal to the user.
 _SAME_S = 0.1
+# In the pipe, among the numbers of signals: a KeyboardInterrupt that was raised where nothing can be.
+_LOST = 255
 _STDERR = 2
 LEFT: dict[str, str] = {}
 """What is under way, in words, by kind: reported when the program is ended before it could clean up."""
@@ -37,10 +40,21 @@ def watched(*, orderly_s: float = ORDERLY_S) -> Iterator[None]:
     before = {number: signal.signal(number, signal.default_int_handler) for number in ours}
     reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    hook = sys.unraisablehook
+
+    def on_unraisable(lost: "sys.UnraisableHookArgs") -> None:
+        """A signal may come in a destructor or in a lock of the imports, which only print what is raised in them."""
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            os.write(writing, bytes([_LOST]))
+        else:
+            hook(lost)
+
+    sys.unraisablehook = on_unraisable
     threading.Thread(target=_watch, args=(reading, orderly_s), name="sparkray-signals", daemon=True).start()
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.set_wakeup_fd(woken)
         os.close(writing)
         for number, handler in before.items():
@@ -78,6 +92,10 @@ def _watch(reading: int, orderly_s: float) -> None:
             os.close(reading)
             return
         now = time.monotonic()
+        if _LOST in numbers:  # sent once more, when the main thread has left that place
+            time.sleep(_SAME_S / 2)
+            last = now = time.monotonic()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         if not any(number in SIGNALS for number in numbers):
             continue
         if first is not None and now - last > _SAME_S:

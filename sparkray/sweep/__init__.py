@@ -5,19 +5,11 @@ Exit status: 0 all planned runs are ok or over-saturated; 1 some are not; 2 the 
 This is the one room that prints, and the one place where errors become exit statuses.
 """
 
+import _signal  # type: ignore[import-not-found] # built in: `signal` imports other modules, during which signals may come
 import atexit
-import gc
 import os
-import sys
-import tempfile
-import traceback
-from contextlib import suppress
-from io import TextIOWrapper
-from pathlib import Path
 
-from sparkray.stopping import INTERRUPTED, watched
-
-_MEASURING = {"quick", "baseline", "compare", "study", "validate", "calibrate", "optimize"}
+_INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,22 +18,15 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None takes the process's own.
     """
-    _have_streams()
-    gc.set_threshold(200_000)  # what imports and tables make is not garbage: looking for it takes a tenth of the time
     if argv is None:
-        atexit.register(gc.freeze)  # nor is there use for a search at the end of the process, which frees all memory
+        _end_at_signals()
     try:
-        if argv is None and os.geteuid() == 0 and "SUDO_UID" in os.environ:
-            from sparkray.sweep.divided import divided  # noqa: PLC0415 - only under sudo
+        from sparkray.sweep.command_line import run  # noqa: PLC0415 - what comes before is too short for a signal
 
-            status = divided(sys.argv[1:], needing_root=frozenset({*_MEASURING, "doctor"}))
-            if status is not None:
-                return status
-        with watched():
-            return _run(argv)
-    except KeyboardInterrupt:  # while the program was still being imported, or while it reported how it ended
+        return run(argv)
+    except KeyboardInterrupt:  # while it reported how it ended
         os.write(2, b"interrupted\n")
-        return INTERRUPTED
+        return _INTERRUPTED
     except (
         OSError,
         MemoryError,
@@ -49,91 +34,27 @@ def main(argv: list[str] | None = None) -> int:
     ) as error:  # too few files may be open, or too little memory, to import us
         os.write(2, f"sparkray cannot be loaded: {str(error) or 'out of memory'}\n".encode())
         return 3
+    finally:
+        # a KeyboardInterrupt that left an `eval` of text (`namedtuple` has one) counts as unhandled for CPython, which
+        # then ends itself with SIGINT whatever the status is; another `eval` of text makes it forget that
+        eval("0")  # noqa: S307 - as above
 
 
-def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each way to end
-    import click  # noqa: PLC0415 - a signal during imports must find `main` on the stack
+def _end_at_signals() -> None:
+    """Have signals end the program without a traceback where `stopping.watched` does not: at its start and its end.
 
-    from sparkray.errors import SparkrayError  # noqa: PLC0415 - as above
-    from sparkray.sweep.app import app  # noqa: PLC0415 - as above
+    SIGHUP stays ignored where it was (nohup).
+    """
 
-    try:
-        result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
-        sys.stdout.flush()  # a full disk shows at the last write
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except SparkrayError as error:
-        from sparkray.sweep.show import error_text  # noqa: PLC0415 - it imports what some verbs do not need
+    def on_signal(_: int, __: object) -> None:
+        os.write(2, b"interrupted\n")
+        os._exit(_INTERRUPTED)
 
-        click.echo(error_text(error), err=True)
-        return error.exit_status
-    except SystemExit as ended:
-        if not isinstance(ended.__context__, BrokenPipeError):  # which click makes a status of its own of
-            raise
-        return _unread(argv)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _unread(argv)
-    except Exception as error:  # noqa: BLE001 - what the machine refused, or a defect of ours: no traceback on the screen
-        return _tell(error)
-    return result if isinstance(result, int) else 0
+    def handle(handler: object) -> None:
+        for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+            if number != _signal.SIGHUP or _signal.getsignal(number) != _signal.SIG_IGN:
+                _signal.signal(number, handler)
 
-
-def _unread(argv: list[str] | None) -> int:
-    """Exit status where the reader of the output went away: a verb that measures has ended before its end."""
-    words = sys.argv[1:] if argv is None else argv
-    return int(bool(_MEASURING & set(words[:1])))
-
-
-def _tell(error: Exception) -> int:
-    """Say what the operating system refused, or where the details of a defect are. Returns the exit status."""
-    import click  # noqa: PLC0415 - as in `_run`
-
-    from sparkray.errors import host_error_of  # noqa: PLC0415 - as above
-    from sparkray.units import reason_of  # noqa: PLC0415 - as above
-
-    known = host_error_of(error)
-    reason = reason_of(error)
-    text = f"sparkray: {known.message}\n  {known.remedy}" if known else ""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter would fail at it once more
-    with suppress(OSError):  # standard error may be what is full
-        click.echo(
-            text or f"sparkray: an unforeseen {type(error).__name__}: {reason}\n  {_keep_details(error)}", err=True
-        )
-    return known.exit_status if known else 1
-
-
-def _have_streams() -> None:
-    """Open the null device in the place of closed standard streams: else the next file opened would take their output."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - kept open until the end
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - likewise
-    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115 - likewise
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a folder need not be text
-
-
-def _keep_details(error: Exception) -> str:
-    """Write a defect's traceback to a file that only this user can read. Returns where it is."""
-    try:
-        # made exclusively, under a name that nobody can guess and plant a link at
-        handle, name = tempfile.mkstemp(prefix="sparkray-defect-", suffix=".txt")
-        with os.fdopen(handle, "w") as file:
-            file.write("".join(traceback.format_exception(error)))
-    except OSError as why:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        return f"Raised in {place.filename}:{place.lineno}; the details cannot be kept: {why.strerror or why}"
-    return f"The details are in {name}"
+    handle(on_signal)
+    # last of all: what is left is the interpreter's own end, which nothing may interrupt without a trace
+    atexit.register(handle, _signal.SIG_IGN)

@@ -9,7 +9,7 @@ import pytest
 from sparkray.errors import HostError
 from sparkray.files import check_regular, drop_foreign, fresh_file, give_to, read_regular, replace_file, rewrite_file
 from sparkray.machine.lock import MachineLock, write_note
-from sparkray.sweep import _keep_details
+from sparkray.sweep.command_line import _keep_details
 
 SECRET = b"of root alone"
 

@@ -21,17 +21,40 @@ with watched(orderly_s=float(sys.argv[1])), interruptible(threading.Event()):
         except KeyboardInterrupt:
             pass
 """
-# A signal in the middle of the imports.
+# A signal in the middle of the imports, in `eval` of a text too, as `namedtuple` has it.
 IMPORTING = """
 import os, signal, sys
+module, number = sys.argv[1], signal.Signals[sys.argv[2]]
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[1]:
+        if name == module:
             sys.meta_path.remove(self)
-            os.kill(os.getpid(), signal.Signals[sys.argv[2]])
+            eval("os.kill(os.getpid(), number)")
 sys.meta_path.insert(0, Finder())
+sys.argv[1:] = ["plan", "--site", "cpu"]
 from sparkray.sweep import main
-sys.exit(main(["plan", "--site", "cpu"]))
+sys.exit(main())
+"""
+# A signal once all is said, while the interpreter ends.
+ENDING = """
+import atexit, os, signal, sys
+atexit.register(os.kill, os.getpid(), signal.Signals[sys.argv.pop()])
+from sparkray.sweep import main
+sys.exit(main())
+"""
+# A signal in a destructor, which only prints what is raised in it.
+DESTROYING = """
+import os, signal, time
+from sparkray.stopping import watched
+class Brief:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+try:
+    with watched():
+        Brief()
+        time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped in order")
 """
 
 
@@ -67,12 +90,31 @@ def test_what_does_not_end_is_ended(orderly_s: str, signals: list[signal.Signals
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("module", ["click", "sparkray.sweep.plan"])
+@pytest.mark.parametrize("module", ["sparkray.sweep.command_line", "sparkray.stopping", "click", "sparkray.sweep.plan"])
 def test_a_signal_during_imports_leaves_no_traceback(module: str, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORTING, module, name], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_at_the_interpreters_end_changes_nothing(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING, "--version", name], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_signal_in_a_destructor_is_heeded() -> None:
+    done = subprocess.run([sys.executable, "-c", DESTROYING], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("stopped in order\n", "", 0)
+
+
+def test_little_is_imported_before_signals_are_handled() -> None:
+    code = "import sys; before = set(sys.modules); import sparkray.sweep; print(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert set(done.stdout.split()) <= {"sparkray", "sparkray.sweep", "atexit"}
 
 
 def test_a_program_under_nohup_goes_on() -> None:
