@@ -222,6 +222,10 @@ class RunUnreadyError(RunError):
     status = "unready"
 
 
+class ContainerEndedError(RunUnreadyError):
+    """Somebody else ended or removed its container before it could be used."""
+
+
 class RunInvalidError(RunError):
     """It ran, but a check refuses it."""
 

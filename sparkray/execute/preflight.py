@@ -6,7 +6,9 @@ a remedy. `--gpus` is not dropped where the same GPUs can be given by another ro
 works takes its place, as a deviation.
 """
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +16,13 @@ from typing import Any
 from uuid import uuid4
 
 from sparkray.config.docker import DockerOptions, cannot_act, given, without, words_of
-from sparkray.errors import PreflightError, RunUnreadyError
+from sparkray.errors import ContainerEndedError, PreflightError, RunUnreadyError
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
 from sparkray.runtimes import Launch
 from sparkray.runtimes.container import Runtime
 from sparkray.runtimes.linux.gpu_routes import Route
+from sparkray.runtimes.linux.process import is_zombie
 from sparkray.runtimes.linux.readback import effective_state
 
 _REMEDIES = {
@@ -62,12 +65,25 @@ class Probe:
     purpose: str = "1"
 
     def state(self, options: DockerOptions) -> Mapping[str, Any]:
-        """The effective state of a container with these flags.
+        """The effective state of a container with these flags; of a second one where somebody ended the first.
 
         Raises:
             RunUnreadyError: Docker could not start it.
+            PreflightError: Somebody ended the second too.
             DockerError: Docker does not answer.
         """
+        with suppress(ContainerEndedError):
+            return self._state(options)
+        try:
+            return self._state(options)
+        except ContainerEndedError as error:
+            raise PreflightError(
+                f"somebody ended two trial containers of {self.image.reference}, one after the other: {error.message}",
+                "Find out what ends containers on this machine (`docker events` shows it), and repeat the command",
+            ) from None
+
+    def _state(self, options: DockerOptions) -> Mapping[str, Any]:
+        """Raises ContainerEndedError, RunUnreadyError, DockerError."""
         with TemporaryDirectory(prefix="sparkray-probe-") as folder:
             scratch = Path(folder, "tmp")
             launch = Launch(
@@ -86,9 +102,13 @@ class Probe:
                 labels={"io.sparkray.probe": self.purpose},
             )
             with self.runtime.start(launch) as running:
-                if running.pid == 0:
-                    raise RunUnreadyError(f"a container of {self.image.reference} ended at once: {self.idle}")
-                return effective_state(running.pid)
+                state = effective_state(running.pid) if running.pid else {}
+                if running.pid and not is_zombie(running.pid):  # or some of it may be missing
+                    return state
+                ended = running.finish()
+                if ended.outside or (ended.code == -signal.SIGKILL and not ended.out_of_memory):
+                    raise ContainerEndedError(f"it ended with {ended.how}")
+                raise RunUnreadyError(f"a container of {self.image.reference} ended at once: {self.idle}")
 
     def refusal(self, options: DockerOptions) -> str | None:
         """Why Docker refuses one flag by itself, or None. Raises DockerError.

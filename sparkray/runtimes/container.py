@@ -20,7 +20,7 @@ from docker.models.containers import Container
 
 from sparkray.config.container import ContainerSpec, create_arguments, publishes, run_words
 from sparkray.docker_engine import connect, docker_errors, explanation, local_endpoint, tell
-from sparkray.errors import DockerError, LockHeldError, RunUnreadyError
+from sparkray.errors import ContainerEndedError, DockerError, LockHeldError, RunUnreadyError
 from sparkray.files import fresh_file
 from sparkray.runtimes import MARKER, TRIAL_MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, VARIABLE, Owner, process_start, this_process
@@ -237,6 +237,10 @@ class Runtime:
             try:
                 container.start()
             except APIError as error:
+                if "No such container" in explanation(error):
+                    raise ContainerEndedError(
+                        "another client of Docker removed its container before the start"
+                    ) from None
                 raise RunUnreadyError(f"the container could not be started: {explanation(error)}") from None
             except (DockerException, requests.RequestException) as error:
                 raise DockerError(f"starting {launch.name}: {error}") from None

@@ -19,6 +19,7 @@ from sparkray.execute.preflight import Probe, honoured
 from sparkray.images import venv
 from sparkray.images.rootfs import Image
 from sparkray.plan import Treatment
+from sparkray.runtimes import Launch
 from sparkray.runtimes.container import Runtime
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("machine_lock")]
@@ -44,6 +45,31 @@ class LookingLate(Runtime):
     def _pid(self, container: Container, name: str) -> int:
         container.wait()
         return super()._pid(container, name)
+
+
+class Ended(Runtime):
+    """Docker, another client of which ends the first containers: before their start, or once they run."""
+
+    def __init__(self, client: docker.DockerClient, how: str, times: int) -> None:
+        super().__init__(client)
+        self.how, self.times = how, times
+
+    def _create(self, launch: Launch) -> Container:
+        container = super()._create(launch)
+        if self.how == "removed early":
+            self._end(container)
+        return container
+
+    def _pid(self, container: Container, name: str) -> int:
+        pid = super()._pid(container, name)
+        if self.how != "removed early":
+            self._end(container)
+        return pid
+
+    def _end(self, container: Container) -> None:
+        if self.times:
+            self.times -= 1
+            container.kill() if self.how == "killed" else container.remove(force=True)
 
 
 def asked(*adapt: str, **options: Any) -> Treatment:
@@ -158,6 +184,15 @@ def test_a_probe_whose_command_ends_is_unready(client: docker.DockerClient, imag
     ending = Probe(LookingLate(client), image, (venv.PYTHON, "-S", "-c", ""))
     with pytest.raises(RunUnreadyError, match="ended at once"):
         ending.state(DockerOptions())
+
+
+@pytest.mark.parametrize("how", ["killed", "removed", "removed early"])
+def test_a_trial_that_somebody_ends_is_made_again(client: docker.DockerClient, image: Image, how: str) -> None:
+    idle = (venv.PYTHON, "-S", "-c", "import time; time.sleep(60)")
+    whole = honoured(asked(), Probe(Runtime(client), image, idle))[2]
+    assert set(honoured(asked(), Probe(Ended(client, how, 1), image, idle))[2]) == set(whole)
+    with pytest.raises(PreflightError, match=f"somebody ended two trial containers.*{how.split(maxsplit=1)[0]}"):
+        honoured(asked(ipc="host"), Probe(Ended(client, how, 2), image, idle))
 
 
 def test_a_bench_records_what_was_given_up(image: Image, cache: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def end_marked(name: str) -> list[int]:
     """Kill every process of a run, until none is left but those that somebody else who lives started. Returns their pids."""
     seen: set[int] = set()
     deadline = time.monotonic() + _DEATH_PATIENCE_S
-    while pids := [pid for pid in marked(name) if not _is_zombie(pid) and not is_foreign(owner_of(pid))]:
+    while pids := [pid for pid in marked(name) if not is_zombie(pid) and not is_foreign(owner_of(pid))]:
         seen.update(pids)
         _kill(pids)
         if time.monotonic() > deadline:
@@ -90,7 +90,8 @@ def end_marked(name: str) -> list[int]:
     return sorted(seen)
 
 
-def _is_zombie(pid: int) -> bool:
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
