@@ -195,7 +195,7 @@ def _await_node(node: Node, mode: LockMode, notify: Notify, should_stop: Callabl
         if should_stop() or (lasting and mode == "fail"):
             raise LockHeldError(busy, "Wait for it: --lock wait")
         if lasting and not reported:
-            notify(f"waiting: {busy}")
+            notify(f"waiting: {busy}, or Ray has not yet freed it of a runner that was lost")
             reported = True
         time.sleep(_POLL_S)
 

@@ -30,6 +30,7 @@ _POLL_S, _LONG_POLL_S, _SILENT_S = 0.5, 1.0, 10.0
 # Once a stop was asked for: what a run may take to be stored, what has nothing to store, and a process that was stopped.
 _STOP_S, _DROP_S, _FROZEN_S = 8.0, 4.0, 2.0
 _LAST_S, _KILL_POLL_S = 5.0, 0.05
+_SIGN_S, _GONE_S = 10.0, 120.0
 Notify = Callable[[str], None]
 
 
@@ -70,6 +71,10 @@ class Runner:
     dataset: Dataset | None = None
     pending: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
     """What the next call acknowledges."""
+    sign_s: float = _SIGN_S
+    """How often one on another machine is asked for a sign of life, s."""
+    gone_s: float = _GONE_S
+    """After how long without one it is ended, s."""
 
     @property
     def is_local(self) -> bool:
@@ -277,6 +282,8 @@ class _Waiting:
     frozen_since: float | None = None
     stopped_since: float | None = None
     is_told: bool = False
+    sign: Any = None
+    sign_asked: float = field(default_factory=time.monotonic)
 
     @property
     def asked(self) -> list[Any]:
@@ -305,11 +312,24 @@ class _Waiting:
             pid = self.runner.pid
             self.notify(f"the runner has not answered for {_SILENT_S:g} s: process {pid} is stopped (kill -CONT {pid})")
             self.is_told = True
-        if self._is_over(now):
+        silent_s = 0.0 if self.runner.is_local else self._silent_s(now)
+        gone_s = self.runner.gone_s
+        reported_s = min(_SILENT_S, gone_s)
+        if silent_s > reported_s and not self.is_told:
+            self.notify(f"the runner has not answered for {reported_s:g} s; another is started after {gone_s:g} s")
+            self.is_told = True
+        if silent_s > gone_s or self._is_over(now):
             self.runner.end()
-            raise RunnerLostError(
-                f"the runner (process {self.runner.pid} on {self.runner.host}) did not stop and was ended"
-            )
+            why = f"has not answered for {gone_s:g} s" if silent_s > gone_s else "did not stop"
+            raise RunnerLostError(f"the runner (process {self.runner.pid} on {self.runner.host}) {why} and was ended")
+
+    def _silent_s(self, now: float) -> float:
+        """For how long a runner on another machine owes a sign of life, s. Whether its process is stopped cannot be seen."""
+        if self.sign is not None and ray.wait([self.sign], timeout=0)[0]:
+            self.sign, self.sign_asked, self.is_told = None, now, False
+        elif self.sign is None and now - self.sign_asked > self.runner.sign_s:
+            self.sign, self.sign_asked = self.runner.actor.identity.remote(), now
+        return now - self.sign_asked if self.sign is not None else 0.0
 
     def _is_over(self, now: float) -> bool:
         if self.limit_s is not None and now - self.began > self.limit_s:

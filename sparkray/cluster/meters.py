@@ -1,6 +1,7 @@
 """What a sweep shows to Prometheus through Ray, and to Grafana with `conf/grafana/sparkray.json`.
 
-Ray exports each under its name with `ray_` before it. Values of a run stay until the next run of its machine ends.
+Ray exports each under its name with `ray_` before it. Values of a run stay until the next run of its machine ends, or the
+machine is lost: then they are NaN, which Grafana shows as a gap.
 """
 
 import math
@@ -64,3 +65,8 @@ class Meters:
         for name, column in COLUMNS.items():
             value = row.get(column)
             self.gauges[name].set(math.nan if value is None else float(value), tags)
+
+    def lose(self, host: str) -> None:
+        """A machine measures no more: nothing is known of it."""
+        for name in OF_MACHINE:
+            self.gauges[name].set(math.nan, {"experiment": self.experiment, "host": host})

@@ -174,6 +174,7 @@ class Machine:
     def _leave(self, error: BaseException) -> None:
         if isinstance(error, SparkrayError):
             self.together.errors.append(error)
+        self.sweep.hide()
         left = [*self.sweep.queue.waiting, *([self.sweep.current] if self.sweep.current else [])]
         with suppress(StorageError):  # which every other machine meets too
             self.together.blocks.leave(self.host, left, lost=not self.asked.is_set())

@@ -256,6 +256,11 @@ class Sweep:
             self._meters.sweep(done=progress.done, planned=progress.total, eta_s=progress.left_s)
             self._meters.queue(self.session.host, waiting)
 
+    def hide(self) -> None:
+        """This machine is lost: what Prometheus was shown of it holds no more."""
+        with suppress(Exception):  # as in `_show`
+            self._meters.lose(self.session.host)
+
     def _write_progress(self, planned: PlannedRun) -> None:
         progress = self.session.progress
         state: Mapping[str, Any] = {

@@ -30,10 +30,13 @@ mount --bind "$2/lock" /run/lock
 mount --bind "$2/ray" "$3"
 dockerd --data-root "$2/docker" --exec-root "$2/run" --pidfile "$2/run/docker.pid" --host "unix://$2/docker.sock" \\
     --bridge=none --iptables=false > "$2/dockerd.log" 2>&1 &
-exec "${@:4}"
+export LOG="$2/ray.log"
+shift 3
 """
 _STARTED = "Ray runtime started."
-_PATIENCE_S = 180.0
+_AGAIN = f'while ! grep -q "{_STARTED}" "$LOG"; do "$@" || true; done'
+"""Ray gives up a start after 30 s, which a busy machine may take."""
+_PATIENCE_S = 600.0
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Machines:
             "--mount-proc",
             "bash",
             "-c",
-            _NODE,
+            _NODE + _AGAIN,
             "node",
             name,
             str(self.folders[name]),
@@ -153,9 +156,9 @@ def machines(folder: Path, names: Sequence[str] = ("spark-a", "spark-b")) -> Ite
         address = [f"--node-ip-address=10.{number}.0.1", "--port=6399", f"--temp-dir={folder / 'head'}"]
         words = ["start", "--head", *address, "--num-cpus=0", "--include-dashboard=false", "--block"]
         with (folder / "head.log").open("ab") as log:
-            head = subprocess.Popen(
-                [str(_RAY), *words], env=made.environment(), stdout=log, stderr=log, start_new_session=True
-            )
+            again = ["bash", "-c", _AGAIN, "head", str(_RAY), *words]
+            environment = {**made.environment(), "LOG": log.name}
+            head = subprocess.Popen(again, env=environment, stdout=log, stderr=log, start_new_session=True)
         made.processes["head"], made.logs["head"] = head, folder / "head.log"
         made.await_start("head")
         for name in names:
