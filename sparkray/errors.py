@@ -34,6 +34,7 @@ A message says what is wrong and the value; `remedy` says what to do. The comman
 
 import errno
 import os
+from pathlib import Path
 from typing import ClassVar
 
 from sparkray.units import did_you_mean, short, shorten, some
@@ -159,7 +160,31 @@ def host_error_of(error: BaseException) -> "HostError | None":
     if remedy is None:
         return None
     where = f"{shorten(str(error.filename))}: " if error.filename else ""
-    return HostError(f"the operating system refused: {where}{error.strerror}", remedy)
+    return HostError(f"the operating system refused: {where}{refusal(error)}", remedy)
+
+
+def refusal(error: OSError, near: Path | None = None) -> str:
+    """Why the system refused to write, in words: a full disk is called full, and one that is out of inodes is so too.
+
+    Args:
+        error: What it raised.
+        near: A path on the disk in question.
+    """
+    why = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return why
+    return f"the disk is full ({why}{'; no inode is free, which each file needs' if near and _no_inodes(near) else ''})"
+
+
+def _no_inodes(near: Path) -> bool:
+    """Whether no further file fits on the disk of a path, or of the nearest folder above it that is there."""
+    for folder in (near, *near.parents):
+        try:
+            found = os.statvfs(folder)
+        except OSError:
+            continue
+        return found.f_files > 0 and found.f_favail == 0
+    return False
 
 
 def _has_folder() -> bool:

@@ -55,17 +55,27 @@ def check_regular(path: Path) -> None:
 
 
 def check_plain(folder: Path) -> None:
-    """Refuse a folder in which something is neither file nor folder: whoever writes to it could wait for ever.
+    """Refuse a folder in which something is neither file nor folder, or another user's link, for whoever writes to it.
 
     Raises:
         OSError: Something is, or the folder cannot be read. None where there is no folder.
     """
+    _refuse_foreign_link(folder)
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # a link to nothing
+                _refuse_foreign_link(Path(entry.path))
                 found = entry.stat()
                 if not stat.S_ISDIR(found.st_mode):
                     _must_be_regular(Path(entry.path), found)
+
+
+def _refuse_foreign_link(path: Path) -> None:
+    """Refuse a link that another user left: it decides what is written to. Raises OSError."""
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+            raise OSError(errno.EINVAL, "it is a link of another user's", str(path))
 
 
 def read_regular(path: Path, *, limit: int = _LIMIT_BYTES, follow: bool = True) -> bytes:

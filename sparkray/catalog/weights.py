@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
 from sparkray.catalog.random_weights import random_files
 from sparkray.config.model import ModelCard, Weights
-from sparkray.errors import HostError, ModelFileError
+from sparkray.errors import HostError, ModelFileError, refusal
 
 NO_FILE = Path(os.devnull)
 """Where weights lie that sparkray does not mount, since the server finds them itself."""
@@ -88,7 +88,7 @@ def _make(folder: Path, files: Mapping[str, bytes]) -> None:
                 path.write_bytes(content)
     except OSError as error:
         raise HostError(
-            f"{folder} cannot be written: {error.strerror}", "Check the folder and its permissions"
+            f"{folder} cannot be written: {refusal(error, folder)}", "Check the folder and its permissions"
         ) from None
 
 

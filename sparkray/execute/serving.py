@@ -27,6 +27,7 @@ from sparkray.engines import SERVING_FILE, Job
 from sparkray.errors import RunError, RunInterruptedError, RunUnreadyError
 from sparkray.execute.lateness import late
 from sparkray.execute.network import network_of
+from sparkray.files import replace_file
 from sparkray.images.digest import hash_stream
 from sparkray.runtimes import Exit, Running, Stop, await_end
 from sparkray.units import NS_PER_S
@@ -311,7 +312,8 @@ def _write(run: ServingRun, result: LoadResult, version: str | None, running: Ru
         "model_path": run.model,
         "model_sha256": _hash(run, running.engine_pid) if run.hashed else None,
     }
-    (run.folder / SERVING_FILE).write_text(json.dumps(record))
+    # the server writes to this folder too, and root must follow no link that it left there
+    replace_file(run.folder / SERVING_FILE, json.dumps(record).encode())
 
 
 def _hash(run: ServingRun, pid: int) -> str | None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from sparkray.files import read_regular
+from sparkray.files import read_regular, replace_file
 
 _CHUNK = 1 << 20
 INJECTED = (".dockerenv", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab")
@@ -125,12 +125,11 @@ class Remembered:
         return self._load().get(key)
 
     def put(self, key: str, digest: str) -> None:
-        """Store a digest; a crash leaves the old file."""
+        """Store a digest; a crash leaves the old file. Best effort: on a full disk it is made again each time."""
         known = {**self._load(), key: digest}
-        new = self.path.with_suffix(".new")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps(known, indent=1))
-        new.replace(self.path)
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.path, json.dumps(known, indent=1).encode())
 
     def _load(self) -> dict[str, str]:
         with suppress(OSError, ValueError):

@@ -7,7 +7,8 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -18,7 +19,7 @@ from docker.models.containers import Container
 
 from sparkray.config.recognise import ImageConfig
 from sparkray.docker_engine import docker_errors, until_stopped
-from sparkray.errors import ImageError
+from sparkray.errors import ImageError, refusal
 from sparkray.images import host_files, venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
@@ -95,11 +96,7 @@ class Images:
     def _from_parts(self, files: list[venv.Part], repository: str) -> Image:
         reference, _ = venv.content_tag(files, repository)
         if not self._has(reference):
-            try:
-                self.cache.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ImageError(f"the cache {self.cache} cannot be written: {error.strerror}") from None
-            with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
+            with self._archive_folder() as folder:
                 layer, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
                 layer_sha256 = venv.write_layer(files, layer)
                 venv.write_archive(reference, layer, layer_sha256, archive)
@@ -123,18 +120,28 @@ class Images:
         identity = hashlib.sha256(layer + json.dumps([bound, environment], sort_keys=True).encode()).hexdigest()
         reference = f"{host_files.REPOSITORY}:{identity[:_RING]}"
         if not self._has(reference):
-            try:
-                self.cache.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
-                    file, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
-                    file.write_bytes(layer)
-                    sha256 = hashlib.sha256(layer).hexdigest()
-                    venv.write_archive(reference, file, sha256, archive, environment=environment)
-                    self._load(reference, archive)
-            except OSError as error:
-                raise ImageError(f"the cache {self.cache} cannot be written: {error.strerror}") from None
+            with self._archive_folder() as folder:
+                file, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
+                file.write_bytes(layer)
+                sha256 = hashlib.sha256(layer).hexdigest()
+                venv.write_archive(reference, file, sha256, archive, environment=environment)
+                self._load(reference, archive)
         self.bound = BoundFolders(bound, content, self.remembered)
         return replace(self._as_latest(reference, host_files.REPOSITORY), bound=bound)
+
+    @contextmanager
+    def _archive_folder(self) -> Iterator[str]:
+        """A folder in the cache for an archive that Docker loads. Raises ImageError."""
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
+                yield folder
+        except OSError as error:
+            raise self._not_written(error) from None
+
+    def _not_written(self, error: OSError) -> ImageError:
+        why = refusal(error, self.cache)
+        return ImageError(f"the cache {self.cache} cannot be written: {why}", "Name another: XDG_CACHE_HOME=DIR")
 
     def _load(self, reference: str, archive: Path) -> None:
         with docker_errors(f"loading the image {reference}"), archive.open("rb") as stream:
@@ -233,7 +240,10 @@ class Images:
             if self.rootfs_digest(target) == self.container_digest(image):
                 return target
             shutil.rmtree(target, ignore_errors=True)  # somebody changed it since, or removed a part
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._not_written(error) from None
         free = shutil.disk_usage(target.parent).free
         if free < _SPACE_FACTOR * image.size:
             raise ImageError(
@@ -241,7 +251,10 @@ class Images:
                 f"{target.parent}, there are {free / GIB:.1f} GiB",
                 "Free some space, or set XDG_CACHE_HOME to a larger disk",
             )
-        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+        try:
+            partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
+        except OSError as error:
+            raise self._not_written(error) from None
         try:
             with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
                 digest = digest_of(extract(tar, partial))
@@ -250,7 +263,7 @@ class Images:
             partial.rename(target)
             self.remembered.put(self._rootfs_key(target), digest)
         except (OSError, tarfile.TarError, KeyError) as error:
-            reason = getattr(error, "strerror", None) or error
+            reason = refusal(error, target) if isinstance(error, OSError) else error
             raise ImageError(f"exporting {image.reference} to {target}: {reason}") from None
         finally:
             shutil.rmtree(partial, ignore_errors=True)

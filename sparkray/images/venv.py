@@ -21,7 +21,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from sparkray.errors import ImageError
+from sparkray.errors import ImageError, refusal
 from sparkray.images.digest import Entry, digest_of, hash_stream
 
 PREFIX = "opt/sparkray"
@@ -205,7 +205,7 @@ def write_layer(files: list[Part], path: Path) -> str:
         with path.open("rb") as stream:
             return hash_stream(stream)
     except OSError as error:
-        raise ImageError(f"the image's layer cannot be written to {path}: {error.strerror}") from None
+        raise ImageError(f"the image's layer cannot be written to {path}: {refusal(error, path)}") from None
 
 
 def _folders(files: list[Part]) -> list[str]:

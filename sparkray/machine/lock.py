@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from sparkray.errors import HostError, LockHeldError
+from sparkray.errors import HostError, LockHeldError, refusal
 from sparkray.files import read_regular, replace_file, rewrite_file
 from sparkray.runtimes.linux.owner import process_start
 from sparkray.units import KIB
@@ -215,7 +215,7 @@ def _open(path: Path) -> int:
         except FileNotFoundError:
             handle = _create(path, careful)
     except OSError as error:
-        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
+        reason = "it is a link" if error.errno == errno.ELOOP else refusal(error, path)
         raise HostError(f"the lock {path} cannot be opened: {reason}", "Remove it, as its owner or as root") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sparkray.errors import ClusterError
+from sparkray.errors import ClusterError, refusal
 from sparkray.stopping import LEFT
 
 _PREFIX, _INSIDE, _IN_USE, _TOKEN = "ray-", "r", "in-use", "token"
@@ -41,7 +41,9 @@ def ray_folder() -> Iterator[Path]:
         with os.fdopen(token, "w") as file:
             file.write(secrets.token_hex(32))
     except OSError as error:
-        raise ClusterError(f"Ray cannot be started: {base} cannot be written: {error.strerror}", _remedy()) from None
+        raise ClusterError(
+            f"Ray cannot be started: {base} cannot be written: {refusal(error, base)}", _remedy()
+        ) from None
     LEFT["ray"] = f"Ray's folder {private}"
     try:
         yield private / _INSIDE

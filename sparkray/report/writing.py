@@ -11,7 +11,7 @@ from sparkray.analysis.against import differences, studies
 from sparkray.analysis.derived import derived
 from sparkray.analysis.derived.optimisation import optimisation
 from sparkray.analysis.latex import latex as floats
-from sparkray.errors import StorageError
+from sparkray.errors import StorageError, refusal
 from sparkray.files import check_plain
 from sparkray.report.audited import audited
 from sparkray.report.data import ReportData
@@ -85,7 +85,7 @@ def write_report(
     except OSError as error:
         where = error.filename if error.errno == errno.EINVAL else folder  # what `check_plain` refuses
         remedy = "Free some space, or name another" if error.errno in _FULL else "Name another"
-        raise StorageError(f"{where} cannot be written: {error.strerror or error}", f"{remedy}: --output DIR") from None
+        raise StorageError(f"{where} cannot be written: {refusal(error)}", f"{remedy}: --output DIR") from None
     return Written(index, tuple(drawn), folder / "tables", manuscript, tuple(answer_lines(data)))
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.config.secrets import hidden_bytes
-from sparkray.errors import DatasetError, StorageError
+from sparkray.errors import DatasetError, StorageError, refusal
 from sparkray.files import replace_file
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, newer_schema, read_document
@@ -56,12 +56,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why, remedy = error.strerror or str(error), _OTHER_FOLDER
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            why, remedy = f"the disk is full ({why})", _GO_ON
-        elif error.errno == errno.EFBIG:
-            remedy = _TOO_LARGE
-        raise StorageError(f"{path} cannot be written: {why}", remedy) from None
+        remedies = {errno.ENOSPC: _GO_ON, errno.EDQUOT: _GO_ON, errno.EFBIG: _TOO_LARGE}
+        remedy = remedies.get(error.errno or 0, _OTHER_FOLDER)
+        raise StorageError(f"{path} cannot be written: {refusal(error, path)}", remedy) from None
 
 
 def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:

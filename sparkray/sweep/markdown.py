@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sparkray.errors import StorageError
+from sparkray.errors import StorageError, refusal
 
 if TYPE_CHECKING:  # it takes long to import
     from sparkray.analysis import Analysis
@@ -44,4 +44,4 @@ def export_markdown(path: Path, analysis: "Analysis") -> None:
     try:
         path.write_text(markdown(analysis), encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror}", "Name another file") from None
+        raise StorageError(f"{path} cannot be written: {refusal(error)}", "Name another file") from None

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from sparkray.errors import StorageError
+from sparkray.errors import StorageError, refusal
 from sparkray.telemetry import Sampler, Target
 from sparkray.telemetry._stream import Stream, check_row, recover, sample_schema
 from sparkray.units import NS_PER_MS, NS_PER_S
@@ -132,7 +132,7 @@ class Recorder:
         try:
             stream = Stream(self._path)
         except OSError as error:
-            raise StorageError(f"samples cannot be written to {self._path}: {error.strerror}") from error
+            raise StorageError(f"samples cannot be written to {self._path}: {refusal(error, self._path)}") from error
         self._wake_up = _WakeUp()
         self._thread = threading.Thread(
             target=self._record, args=(stream, self._wake_up), name="sparkray-recorder", daemon=True

@@ -33,7 +33,7 @@ from sparkray.config.recognise import (
 )
 from sparkray.config.secrets import is_secret
 from sparkray.config.site import CONTAINER_BASELINE, NATIVE
-from sparkray.errors import InputError, StorageError, UnknownNameError
+from sparkray.errors import InputError, StorageError, UnknownNameError, refusal
 from sparkray.files import replace_file
 
 AGAINST = "container_against"
@@ -299,7 +299,9 @@ def write_files(results: Path, card: Mapping[str, Any], experiment: Mapping[str,
             text = yaml.safe_dump(dict(content), sort_keys=False, width=110)
             replace_file(folder / file, text.encode(), mode=0o600)  # variables of the line may be secrets
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror}", "Name another: --results-dir DIR") from None
+        raise StorageError(
+            f"{folder} cannot be written: {refusal(error, folder)}", "Name another: --results-dir DIR"
+        ) from None
     return folder / f"{name}.yaml"
 
 

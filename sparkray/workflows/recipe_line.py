@@ -16,7 +16,7 @@ from sparkray.config.model import ModelCard
 from sparkray.config.recipe import Recipe
 from sparkray.config.site import CONTAINER_BASELINE, Environment, Site
 from sparkray.engines import Engine, EngineCommand, Job, Server, load_engine
-from sparkray.errors import InputError, StorageError
+from sparkray.errors import InputError, StorageError, refusal
 from sparkray.execute.layout import inside_paths, model_name, models_root
 from sparkray.images import venv
 from sparkray.store import write_atomically
@@ -56,7 +56,7 @@ class RecipeLine:
                 write_atomically(path, content)
         except OSError as error:
             raise StorageError(
-                f"{error.filename} cannot be written: {error.strerror}", "Name another folder: --results-dir DIR"
+                f"{error.filename} cannot be written: {refusal(error)}", "Name another folder: --results-dir DIR"
             ) from None
 
 

@@ -175,7 +175,8 @@ DAYS = (
         ends_s=60,
     ),
     Day("TMPDIR does not exist", NOW, 3, ("TMPDIR",), sweep(env={"TMPDIR": "/no/such/folder"})),
-    Day("64 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 64"), again=True),
+    Day("64 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 64"), again=True, ends_s=60),
+    Day("16 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 16"), ends_s=60),
     Day(
         "a flag that this host cannot honour",
         NOW,

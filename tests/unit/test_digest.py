@@ -264,3 +264,13 @@ def test_digests_are_remembered_and_a_broken_memory_is_an_empty_one(tmp_path: Pa
     memory.put("c", "sha256:4")
     assert memory.get("c") == "sha256:4"
     assert [path.name for path in memory.path.parent.iterdir()] == ["digests.json"]
+
+
+def test_a_cache_of_digests_is_not_written_through_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("kept")
+    for name in ("digests.json", "digests.new"):
+        (tmp_path / name).symlink_to(outside)
+    Remembered(tmp_path / "digests.json").put("key", "digest")
+    assert outside.read_text() == "kept"
+    assert Remembered(tmp_path / "digests.json").get("key") == "digest"

@@ -1,12 +1,18 @@
 """Files that somebody else may have prepared: planted links, FIFOs and devices neither change nor block anything."""
 
+import json
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from sparkray.client import LoadResult
+from sparkray.engines import SERVING_FILE
 from sparkray.errors import HostError
+from sparkray.execute.serving import _write
 from sparkray.files import check_regular, drop_foreign, fresh_file, give_to, read_regular, replace_file, rewrite_file
 from sparkray.machine.lock import MachineLock, write_note
 from sparkray.sweep.command_line import _keep_details
@@ -160,3 +166,18 @@ def test_the_details_of_a_defect_are_private_under_a_name_of_their_own() -> None
         assert Path(name).stat().st_mode & 0o777 == 0o600
         assert "ValueError: x" in Path(name).read_text()
         Path(name).unlink()
+
+
+def test_a_server_s_link_is_not_written_through(tmp_path: Path, secret: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / SERVING_FILE).symlink_to(secret)
+    run = SimpleNamespace(folder=out, model="m", hashed=False)
+    _write(
+        cast("Any", run),
+        LoadResult((), 0.0, None, (), "complete", "built-in"),
+        None,
+        cast("Any", SimpleNamespace(engine_pid=1)),
+    )
+    assert untouched(secret)
+    assert json.loads((out / SERVING_FILE).read_text())["ended"] == "complete"

@@ -131,6 +131,22 @@ def test_a_fifo_among_what_a_report_writes_is_refused_by_name(
     assert f"{path} cannot be written: it is a FIFO" in ended.err
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["index.html", "figures"])
+def test_a_link_of_another_user_is_not_written_through(
+    command_line: CommandLine, results: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "kept").mkdir()
+    link = tmp_path / "page" / name
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "kept" if name == "figures" else tmp_path / "kept" / "new")
+    os.lchown(link, 65534, 65534)
+    ended = command_line("report", "--results-dir", str(results), "--output", str(link.parent))
+    assert ended.status == 3
+    assert f"{link} cannot be written: it is a link of another user's" in ended.err
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written(command_line: CommandLine, results: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     ended = command_line("report", "--results-dir", str(results), "--output", str(tmp_path / "file" / "sub"))

@@ -3,12 +3,16 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from builders import outcome, row
+from docker.errors import ImageNotFound
 
-from sparkray.errors import StorageError
+from sparkray.errors import ImageError, StorageError
+from sparkray.images.digest import Remembered
+from sparkray.images.rootfs import Images
 from sparkray.store import Dataset, open_dataset
 from sparkray.units import KIB
 
@@ -107,3 +111,34 @@ def test_a_dataset_that_cannot_be_begun_takes_no_name(small_disk: Path) -> None:
         open_dataset(small_disk, "question", "d")
     (small_disk / "fill").unlink()
     assert open_dataset(small_disk, "question", "d").path == small_disk / "question"
+
+
+def test_a_disk_without_inodes_is_called_full_too(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,nr_inodes=30", str(small_disk)], check=True)
+    dataset = open_dataset(small_disk, "question", "d")
+    with suppress(OSError):
+        for number in range(30):
+            (small_disk / str(number)).touch()
+    with pytest.raises(StorageError, match=r"the disk is full .*no inode is free") as error:
+        dataset.write(outcome("r1"))
+    assert "goes on where it stopped" in error.value.remedy
+
+
+def test_a_cache_on_a_full_disk_is_named(small_disk: Path) -> None:
+    fill(small_disk)
+
+    class Empty:
+        """A Docker engine without images."""
+
+        @property
+        def images(self) -> "Empty":
+            return self
+
+        def get(self, name: str) -> object:
+            raise ImageNotFound(name)
+
+    images = Images(Empty(), small_disk)  # type: ignore[arg-type] - it is asked nothing else
+    with pytest.raises(ImageError, match=r"layer cannot be written to .*: the disk is full"):
+        images.from_files({}, "mine")
+    Remembered(small_disk / "digests.json").put("key", "digest")
+    assert not list(small_disk.glob("*.partial"))

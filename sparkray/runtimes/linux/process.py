@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from sparkray.errors import RunUnreadyError
+from sparkray.errors import RunUnreadyError, refusal
 from sparkray.files import fresh_file
 from sparkray.runtimes import INSIDE, MARKER, TRIAL_MARKER, Exit, Launch
 from sparkray.runtimes.linux.isolation import isolated
@@ -184,7 +184,7 @@ def _launch(command: list[str], log: Path) -> subprocess.Popen[bytes]:
     try:
         output = fresh_file(log)
     except OSError as error:
-        raise RunUnreadyError(f"the engine's log {log} cannot be made: {error.strerror or error}") from None
+        raise RunUnreadyError(f"the engine's log {log} cannot be made: {refusal(error, log)}") from None
     with output:
         return subprocess.Popen(
             command,
