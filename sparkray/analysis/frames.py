@@ -303,7 +303,8 @@ def _document(path: Path) -> Mapping[str, Any]:
     file = path / "experiment.json"
     if not file.exists():
         return {}
-    return read_document(file, STUDY, remedy="Remove it: margins are then the defaults")
+    document = read_document(file, STUDY, remedy="Remove it: margins are then the defaults")
+    return {name: value for name, value in document.items() if value is not None}
 
 
 def metrics_with_data(frames: Frames) -> list[str]:

@@ -16,6 +16,7 @@ from sparkray.analysis.describe import OF_REQUESTS
 from sparkray.analysis.frames import CELL, KEYS, Cell, Frames, reading, scan_files
 from sparkray.analysis.provenance_ids import provenance_id
 from sparkray.analysis.schema import REQUEST_METRICS
+from sparkray.analysis.sound import must_be_sound
 from sparkray.stats import NotEstimable
 from sparkray.stats.components import residual_share
 from sparkray.stats.samples import Vector, of_ordered
@@ -54,7 +55,9 @@ def _reduced(
     def read() -> pl.DataFrame:
         with reading(files.folder):
             starts = range(0, max(1, len(files.paths)), _AT_ONCE)
-            return pl.concat([reduce(scan_files(files.paths[start : start + _AT_ONCE], table)) for start in starts])
+            made = pl.concat([reduce(scan_files(files.paths[start : start + _AT_ONCE], table)) for start in starts])
+        must_be_sound(made, files.folder)
+        return made
 
     return kept(files, read, code=PACKAGE)
 
@@ -117,6 +120,8 @@ def _temperatures(cell: Cell, row: Row) -> Row:
 def _course(lazy: pl.LazyFrame) -> pl.DataFrame:
     """Counts, sums and the least available memory by attempt and stretch."""
     found = lazy.select(*KEYS, "t_ns", *_MEANS, "mem_available_gib").collect()
+    if found["t_ns"].has_nulls():
+        raise pl.exceptions.ComputeError("t_ns is null")
     found = found.with_columns(_attempt_numbers(found).alias("piece"))
     if found.select(KEYS).n_unique() < found["piece"].n_unique():  # rows of an attempt lie together, as a rule
         found = found.sort(KEYS)

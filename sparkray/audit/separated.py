@@ -5,6 +5,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import dropwhile, pairwise
 
 from sparkray.audit.quantities import decimal_comma, unit_of
 from sparkray.audit.rows import Row, Table
@@ -28,8 +29,7 @@ def separated_rows(text: str) -> Sequence[Row]:
         DatasetError: A field has no name.
     """
     lines = text.splitlines(keepends=True)
-    while lines and (not lines[0].strip() or _SEPARATOR_LINE.fullmatch(lines[0].strip())):
-        lines.pop(0)
+    lines = list(dropwhile(lambda line: not line.strip() or _SEPARATOR_LINE.fullmatch(line.strip()), lines))
     comments = [line for line in lines[:_SAMPLE] if line.startswith("#")]
     rest = "".join(line for line in lines if not line.startswith("#"))
     separator, fields = _dialect(rest)
@@ -135,8 +135,12 @@ def _has_number(row: Sequence[str]) -> bool:
 def _table(cells: list[list[str]], fields: int, comments: Sequence[str], separator: str) -> Sequence[Row]:
     """Rows of one table; titles above its header, lines that repeat it, and prose below are left out."""
     fields = min(fields, max(map(len, cells), default=0))
-    while cells and (_is_title(cells) if len(cells[0]) < fields else _is_padded_title(cells)):
-        cells.pop(0)
+    first = 0
+    while (below := cells[first : first + _SAMPLE]) and (
+        _is_title(below) if len(below[0]) < fields else _is_padded_title(below)
+    ):
+        first += 1
+    cells = cells[first:]
     if not cells:
         return []
     if len(cells[0]) < fields:
@@ -159,9 +163,12 @@ def _is_title(cells: Sequence[Sequence[str]]) -> bool:
 
 def _is_padded_title(cells: Sequence[Sequence[str]]) -> bool:
     """Whether the first line has a title and empty fields, as spreadsheets write it, above another or a header."""
-    if len(cells) < 2 or len(_filled(cells[0])) != 1 or not cells[0][0].strip():  # noqa: PLR2004
-        return False
-    return not _has_number(cells[1]) and (len(_filled(cells[1])) > 1 or _is_padded_title(cells[1:]))
+    for line, below in pairwise(cells):
+        if len(_filled(line)) != 1 or not line[0].strip() or _has_number(below):
+            return False
+        if len(_filled(below)) > 1:
+            return True
+    return False
 
 
 def _completed(header: Sequence[str], below: Sequence[Sequence[str]], fields: int) -> list[str]:

@@ -22,6 +22,7 @@ from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.units import did_you_mean, short
 
 _PACKAGE = Path(__file__).resolve().parent.parent
+_DEEPEST = 20
 MERGED_KEYS = ("environments", "modes", "engine_options", "protocol")
 TIERS = {"tier1": 1, "tier2": 2, "tier3": 3}
 
@@ -224,7 +225,7 @@ def override(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
             continue
         inner = changed.get(head, {})
         if not isinstance(inner, Mapping):
-            raise ConfigError(f"--set {key}: {head!r} has no keys below it, it is {inner!r}")
+            raise ConfigError(f"--set {key}: {head!r} has no keys below it, it is {short(inner)}")
         changed[head] = override(inner, {rest: value})
     return changed
 
@@ -241,6 +242,8 @@ def parse_settings(settings: list[str]) -> dict[str, dict[str, Any]]:
         room, dot, rest = key.strip().partition(".")
         if not equals or not dot or not rest:
             raise ConfigError(f"--set {short(setting)} is not of the form room.key=value", f"Rooms: {', '.join(rooms)}")
+        if rest.count(".") >= _DEEPEST:
+            raise ConfigError(f"--set {short(setting)}: no key is more than {_DEEPEST} deep")
         if room not in rooms:
             near = did_you_mean(room, rooms)
             hint = f"Did you mean {near!r}? " if near else ""

@@ -7,7 +7,8 @@ imported by the first use: many commands read no file of the user's.
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -28,6 +29,7 @@ T = TypeVar("T")
 STRICT: "ConfigDict" = {"extra": "forbid", "coerce_numbers_to_str": True, "allow_inf_nan": False}
 _LIMIT_BYTES, _LEAST_DEEP, _DEPTH, _NODES = 8 * MIB, 40, 100, 500_000
 _MOST = 2**63 - 1  # what Arrow, Docker and the kernel take
+_MOST_OF = {int: _MOST, float: sys.float_info.max}
 _MOST_FAULTS = 20
 _BLOCK_INDENT = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 
@@ -61,7 +63,9 @@ def parse(kind: type[T], mapping: object, source: str) -> T:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{source}: expected keys and values, got {type(mapping).__name__}")
     try:
-        _check_numbers(mapping, source)
+        for where, number in _numbers(mapping):
+            if type(number) is int and abs(number) > _MOST:
+                raise ConfigError(f"{source}: {where} = {short(number)}: more than 64 bits hold")
         validated: T = _adapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
         details = error.errors()
@@ -73,16 +77,16 @@ def parse(kind: type[T], mapping: object, source: str) -> T:
     return validated
 
 
-def _check_numbers(value: object, source: str, where: str = "") -> None:
-    """Raises ConfigError for a whole number that no 64 bits hold."""
+def _numbers(value: object, where: str = "") -> Iterator[tuple[str, int | float]]:
+    """The numbers among plain values, each with its keys."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            _check_numbers(inner, source, f"{where}.{key}" if where else str(key))
+            yield from _numbers(inner, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check_numbers(inner, source, where)
-    elif isinstance(value, int) and abs(value) > _MOST:
-        raise ConfigError(f"{source}: {where} = {short(value)}: more than 64 bits hold")
+            yield from _numbers(inner, where)
+    elif type(value) in _MOST_OF:
+        yield where, cast("int | float", value)
 
 
 def _refuse_switches(made: object, given: object, source: str, where: str) -> None:
@@ -186,13 +190,17 @@ def read_json(path: Path, *, limit: int = 64 * MIB) -> Any:  # noqa: ANN401 - pl
     """The plain values of a JSON file.
 
     Raises:
-        ValueError: It is not valid JSON, or is nested too deep.
+        ValueError: It is not valid JSON, is nested too deep, or holds NaN, infinity or a number that 64 bits do not hold.
         OSError: It cannot be read, is no regular file, or is larger than `limit` bytes.
     """
     try:
-        return json.loads(read_regular(path, limit=limit))
+        read = json.loads(read_regular(path, limit=limit))
+        for where, number in _numbers(read):
+            if not abs(number) <= _MOST_OF[type(number)]:
+                raise ValueError(f"{where or 'the whole'} = {short(number)}: no finite number of 64 bits")
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    return read
 
 
 # Kept, since building one takes longer than reading and validating a model card with it.

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.boundary import read_json
 from sparkray.docker_engine import Patience, connect
 from sparkray.errors import PrivilegeError, SparkrayError, StorageError
 from sparkray.execute.layout import container_name
@@ -16,6 +15,7 @@ from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.runtimes.linux.root_part import ask, python_as_root
 from sparkray.store import Dataset, storage_errors
+from sparkray.store.documents import ROW, odd_row, read_document
 from sparkray.units import reason_of
 
 # What Docker may take at the end of a sweep.
@@ -54,7 +54,7 @@ def store_interrupted(
             dataset.drop_spool(spool)  # nothing was started yet
             continue
         try:
-            row = read_json(spool / "row.json")
+            row = dict(read_document(spool / "row.json", ROW, remedy=""))
             if row["host"] == host and _is_new(dataset, row):
                 notify(f"keeping an interrupted attempt: {row['model']} {row['environment']} {row['run_id']}")
                 _store(dataset, spool, row, container_log(container_name(row["run_id"])))
@@ -78,6 +78,8 @@ def _is_new(dataset: Dataset, row: dict[str, Any]) -> bool:
 
 def _store(dataset: Dataset, spool: Path, row: dict[str, Any], said: bytes | None) -> None:
     row.update(status="interrupted", reason="sparkray died during the run")
+    if wrong := odd_row("runs", row):
+        raise ValueError(wrong)
     if said is not None:
         with storage_errors(spool), fresh_file(spool / "out" / ENGINE_LOG) as log:
             log.write(said)

@@ -33,9 +33,9 @@ from sparkray.config.secrets import hidden_bytes
 from sparkray.errors import DatasetError, StorageError, refusal
 from sparkray.files import replace_file
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
-from sparkray.store.documents import DESCRIPTION, PROGRESS, REMOVE, newer_schema, read_document
+from sparkray.store.documents import DESCRIPTION, ONE_ROW, PROGRESS, REMOVE, newer_schema, read_document
 from sparkray.store.progress import progress_file
-from sparkray.store.run_index import INDEXED, add_to_index, indexed
+from sparkray.store.run_index import INDEXED, Rows, add_to_index, indexed
 from sparkray.store.tables import TABLES
 from sparkray.units import KIB, MIB
 
@@ -111,6 +111,17 @@ def _rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[d
     return rows_of(path, table, columns)
 
 
+def _each_once(paths: Iterable[Path], files: Iterable[Rows]) -> Iterator[Rows]:
+    """The rows of each file of `runs`. Raises DatasetError for an attempt that is there twice: it would count twice."""
+    seen = set[tuple[object, ...]]()
+    for path, rows in zip(paths, files, strict=True):
+        keys = [tuple(row[name] for name in ONE_ROW) for row in rows]
+        if len({*keys}) < len(keys) or not seen.isdisjoint(keys):
+            raise DatasetError(f"{path} holds an attempt at run {keys[0][0]} that is there twice", "Remove the copy")
+        seen.update(keys)
+        yield rows
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One folder of results."""
@@ -158,12 +169,16 @@ class Dataset:
     def rows(self, table: str, columns: list[str] | None = None, *, run_id: str = "") -> Iterator[dict[str, Any]]:
         """What `read` returns, a file at a time, for those who stop at the first row that serves. Raises DatasetError."""
         paths = sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet"))
-        if table == "runs" and not run_id and columns is not None and set(columns) <= set(INDEXED):
-            for rows in indexed(paths, lambda path: _rows_of(path, table, [*INDEXED])):
-                yield from ({name: row[name] for name in columns} for row in rows)
+        if table != "runs":
+            for path in paths:
+                yield from _rows_of(path, table, columns)
             return
-        for path in paths:
-            yield from _rows_of(path, table, columns)
+        wanted = columns and [*dict.fromkeys((*ONE_ROW, *columns))]
+        files: Iterable[Rows] = (_rows_of(path, table, wanted) for path in paths)
+        if not run_id and columns is not None and set(columns) <= set(INDEXED):
+            files = indexed(paths, lambda path: _rows_of(path, table, [*INDEXED]))
+        for rows in _each_once(paths, files):
+            yield from rows if columns is None else ({name: row[name] for name in columns} for row in rows)
 
     def write(self, outcome: Outcome) -> None:
         """One attempt: its requests, samples, checks, and last its row.

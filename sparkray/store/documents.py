@@ -6,6 +6,7 @@ write, takes too long to import for `status`.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -31,35 +32,57 @@ STUDY = {
         "families?": {str: [str]},
         "planned_effect?": NUMBER,
         "sequential?": {"looks": [int], "spending": str},
-        "workload?": {},
-        "protocol?": {},
+        "workload?": {f"{name}?": int for name in ("requests", "input_tokens", "output_tokens", "concurrency")},
+        "protocol?": {"cooldown?": str},
         "checks?": {str: str},
         "models?": [str],
         "environments?": [str],
     },
-    "cards?": [{"name": str}],
+    "cards?": [
+        {
+            "name": str,
+            "architecture?": str,
+            "quantisation?": str,
+            "dtype?": str,
+            "max_batch_size?": int,
+            "shape?": {"params_total?": int},
+        }
+    ],
     "site?": {"name?": str, "environments?": {str: {}}},
     "environments?": [str],
     "policies?": {str: str},
 }
-ROW = {"run_id": str, "attempt": int, "host": str, "model": str, "environment": str, "deviations": str}
+ROW = {"run_id": str, "attempt": int, "host": str, "model": str, "environment": str, "deviations?": str}
 JSON_COLUMNS: Mapping[str, Any] = {
-    "machine": dict,
-    "start_state": dict,
-    "effective_state": dict,
-    "slo": dict,
+    "machine": {
+        **dict.fromkeys(("machine_id?", "kernel?", "cpu?", "driver?", "docker?"), str),
+        "memory_gib?": NUMBER,
+        "gpus?": [str],
+        "gpu_memory_gib?": [NUMBER],
+    },
+    "start_state": {},
+    "effective_state": {"environment?": {str: str}},
+    "slo": {},
     "deviations": [str],
 }
 NEVER_NULL: Mapping[str, tuple[str, ...]] = {
     "runs": ("run_id", "attempt", "model", "environment", "status"),
     "requests": ("run_id", "attempt"),
-    "samples": ("run_id", "attempt"),
+    "samples": ("run_id", "attempt", "t_ns"),
     "checks": ("run_id", "attempt", "check", "verdict"),
 }
 WORDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "runs": {"status": STATUSES},
     "checks": {"verdict": ("pass", "warn", "invalid")},
 }
+LARGEST = 1e30
+"""No number that is measured comes near; of larger ones, squares and their sums overflow."""
+LONGEST_NAME = 300
+NAMES = ("run_id", "model", "level", "environment", "host", "site", "experiment", "engine", "check", "sampler")
+"""Texts that are shown beside others, or are part of a file's name."""
+ONE_ROW = ("run_id", "attempt")
+"""What one row of `runs` has alone."""
+_RUN_ID = re.compile(r"[\w.-]+", re.ASCII)
 _KINDS = {dict: "keys and values", list: "a list", str: "text", int: "a whole number", float: "a number"}
 REMOVE = "Remove the file: its run is measured again"
 
@@ -123,9 +146,21 @@ def odd_row(table: str, row: Mapping[str, Any]) -> str | None:
     for name, words in WORDS.get(table, {}).items():
         if name in row and row[name] not in words:
             return f"{name} is {short(row[name], 80)}, not one of {', '.join(words)}"
+    if (wrong := _odd_name(row)) is not None:
+        return wrong
+    for name, value in row.items():
+        if type(value) is float and not abs(value) <= LARGEST:
+            return f"{name} is {value}, which cannot be measured"
     if table == "runs":
         return next(filter(None, (_odd_json(name, row.get(name), kind) for name, kind in JSON_COLUMNS.items())), None)
     return None
+
+
+def _odd_name(row: Mapping[str, Any]) -> str | None:
+    if "run_id" in row and not _RUN_ID.fullmatch(row["run_id"]):  # names of files are made of it
+        return f"run_id is {short(row['run_id'], 80)}, not letters, digits, '.', '_' and '-'"
+    long = next((name for name in NAMES if len(row.get(name) or "") > LONGEST_NAME), None)
+    return f"{long} is {short(row[long], 80)}, longer than {LONGEST_NAME} characters" if long else None
 
 
 def _odd_json(name: str, text: str | None, shape: Any) -> str | None:  # noqa: ANN401 - see the module
@@ -135,7 +170,7 @@ def _odd_json(name: str, text: str | None, shape: Any) -> str | None:  # noqa: A
         value = json.loads(text)
     except (ValueError, RecursionError):
         return f"{name} is {short(text, 80)}, which is not valid JSON"
-    return None if value is None else unlike(value, {} if shape is dict else shape, name)
+    return unlike(value, shape, name)
 
 
 def newer_schema(document: Mapping[str, Any]) -> str | None:

@@ -7,11 +7,12 @@ import sys
 import tempfile
 import traceback
 from contextlib import suppress
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 
 from sparkray.stopping import INTERRUPTED, watched
 
+_MOST = 4000  # characters of a message of click's, which holds what was written
 _MEASURING = {"quick", "baseline", "compare", "study", "validate", "calibrate", "optimize"}
 
 
@@ -36,6 +37,7 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
 
     from sparkray.errors import SparkrayError  # noqa: PLC0415 - as above
     from sparkray.sweep.app import app  # noqa: PLC0415 - as above
+    from sparkray.units import shorten  # noqa: PLC0415 - as above
 
     try:
         result = app.main(args=argv, prog_name="sparkray", standalone_mode=False)
@@ -46,7 +48,9 @@ def _run(argv: list[str] | None) -> int:  # noqa: PLR0911 - one return for each 
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        text = StringIO()
+        error.show(text)
+        click.echo(shorten(text.getvalue(), _MOST), err=True, nl=False)
         return error.exit_code
     except SparkrayError as error:
         from sparkray.sweep.show import error_text  # noqa: PLC0415 - it imports what some verbs do not need

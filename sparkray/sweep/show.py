@@ -14,7 +14,7 @@ from sparkray.sweep.templates import rendered
 from sparkray.units import shorten
 
 WIDTH_WITHOUT_TERMINAL = 110
-_MOST = 3000  # characters of a message
+_MOST = 3000  # characters of a message or line
 
 
 def error_text(error: SparkrayError) -> str:
@@ -36,12 +36,16 @@ def print_line(out: Console, text: str, *, style: str | None = None) -> None:
 
 
 def show(out: Console, template: str, **values: object) -> None:
-    """The lines of a template: in bold where one begins with `!`, unbroken, to be pasted, where it begins with `=`."""
+    """The lines of a template, the longest cut: in bold where one begins with `!`.
+
+    One that begins with `=` is to be pasted: it is neither broken nor cut.
+    """
     for line in rendered(template, width=out.width, **values):
         if line.startswith("="):
             out.print(line[1:], markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
-            print_line(out, line.removeprefix("!"), style="bold" if line.startswith("!") else None)
+            text = shorten(line.removeprefix("!"), _MOST)
+            print_line(out, text, style="bold" if line.startswith("!") else None)
 
 
 def print_json(document: object, *, default: Callable[[Any], Any] | None = None) -> None:

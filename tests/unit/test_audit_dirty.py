@@ -199,3 +199,10 @@ def test_a_header_that_is_short_costs_no_row(tmp_path: Path, text: str, names: l
         return
     content = load(path)
     assert (content.columns, len(content.tree)) == (names, 2)
+
+
+def test_many_lines_that_could_be_titles_are_read_without_recursion(tmp_path: Path) -> None:
+    (path := tmp_path / "t.csv").write_text("\n" * 100_000 + "title,,\n" * 50_000 + "model,run,tok_s\nm,1,9.5\n")
+    assert load(path).columns[0] == "title"  # so many titles are none
+    path.write_text("title,,\n" * 20 + "model,run,tok_s\nm,1,9.5\n")
+    assert load(path).columns == ["model", "run", "tok_s"]

@@ -29,6 +29,7 @@ BAD = {
     "no YAML": (("--set", "site.image=["), ["'site.image=['", "is not valid YAML"]),
     "site key": (("--set", "site.imag=x"), ["unknown key 'imag'", "did you mean 'image'?"]),
     "experiment key": (("--set", "experiment.workload.request=3"), ["'workload.request'", "did you mean 'requests'?"]),
+    "too deep": (("--set", f"experiment.{'a.' * 50_000}b=1"), ["experiment.a.a", "more than 20 deep"]),
     "through a value": (("--set", "experiment.runs.x=3"), ["runs.x", "'runs' has no keys below it, it is "]),
     "experiment value": (("--set", "experiment.runs=0"), ["runs = 0", "greater than 0"]),
     "order": (("--set", "experiment.order=sorted"), ["order = 'sorted'", "'random' or 'alternating'"]),
@@ -121,6 +122,15 @@ def test_status_of_nothing_says_how_to_start(command_line: Call, tmp_path: Path)
     assert (done.status, done.out) == (2, "")
     assert str(tmp_path / "none") in done.err
     assert "sparkray quick" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "--runs", "9" * 10**5], ["plan", "--" + "x" * 10**5], ["x" * 10**5], ["analyze", "x" * 10**5, "y"]],
+)
+def test_messages_of_click_have_a_bound(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert main(words) == 2
+    assert len(capsys.readouterr().err) < 5000
 
 
 def test_messages_have_a_bound(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A dataset's files are input too: foreign, cut and changed ones are refused by name with a remedy, never as a defect."""
 
 import errno
+import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,17 @@ SPOILT: dict[str, Spoil] = {
     "no JSON": with_value("machine", "{"),
     "JSON of another shape": with_value("deviations", "{}"),
     "JSON with odd items": with_value("deviations", "[1]"),
+    "JSON null": with_value("machine", "null"),
+    "JSON with a number for a list": with_value("machine", '{"gpus": 5}'),
+    "JSON with a list for variables": with_value("effective_state", '{"environment": [1]}'),
+    "NaN": with_value("duration_s", math.nan),
+    "infinity": with_value("latency_mean_ms", -math.inf),
+    "a number whose square overflows": with_value("duration_s", 1e308),
+    "a run id that leads elsewhere": with_value("run_id", "../../x"),
+    "a run id that is a pattern": with_value("run_id", "/*"),
+    "a model of a million characters": with_value("model", "x" * 10**6),
+    "an attempt twice": lambda path: pq.write_table(pa.concat_tables([pq.read_table(path)] * 2), path),
+    "a copy of an attempt": lambda path: shutil.copy(path.with_name("r2-1.parquet"), path.with_name("r3-1.parquet")),
 }
 
 
@@ -78,7 +91,7 @@ def test_a_spoilt_file_of_runs_is_refused_by_name(dataset: Dataset, what: str) -
     for read in readers:
         with pytest.raises(DatasetError) as error:
             read()
-        if "flipped" not in what:
+        if what not in ("flipped", "a copy of an attempt"):
             assert "r1-1.parquet" in error.value.message
         assert error.value.remedy
         assert len(str(error.value)) < 1000
@@ -112,6 +125,26 @@ def test_a_document_that_is_no_file_is_never_waited_for(
         assert "unforeseen" not in captured.err
 
 
+def test_a_sample_that_cannot_be_is_refused(dataset: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    path = dataset.path / "samples" / "r2-1.parquet"
+    sound = path.read_bytes()
+    for column, value in (("t_ns", None), ("gpu_power_w", math.inf), ("cpu_busy_pct", math.nan)):
+        path.write_bytes(sound)
+        table = pq.read_table(path)
+        kind = table.schema.field(column).type
+        index = table.schema.get_field_index(column)
+        pq.write_table(table.set_column(index, column, pa.array([value] * len(table), kind)), path)
+        assert main(["analyze", str(dataset.path)]) == 2
+        err = capsys.readouterr().err
+        assert f"{path} " in err
+        assert column in err
+
+
+def test_documents_that_hold_null_are_as_if_they_did_not(dataset: Dataset) -> None:
+    (dataset.path / "experiment.json").write_text('{"experiment": null, "cards": null, "site": null}')
+    assert main(["analyze", str(dataset.path)]) == 0
+
+
 def test_a_null_verdict_is_refused(dataset: Dataset) -> None:
     with_value("verdict", None)(dataset.path / "checks" / "r1-1.parquet")
     with pytest.raises(DatasetError, match="not a file of the table checks: verdict is null"):
@@ -128,6 +161,11 @@ def test_a_null_verdict_is_refused(dataset: Dataset) -> None:
         ("experiment.json", '{"experiment": []}', "experiment is [], not keys and values"),
         ("experiment.json", '{"experiment": {"margins": {"latency_mean_ms": "x"}}}', "margins.latency_mean_ms is 'x'"),
         ("experiment.json", '{"cards": [1]}', "cards[] is 1, not keys and values"),
+        ("experiment.json", '{"cards": [{"name": "A", "shape": [1]}]}', "cards[].shape is [1], not keys and values"),
+        ("experiment.json", '{"experiment": {"workload": {"requests": "x"}}}', "workload.requests is 'x', not a whole"),
+        ("experiment.json", '{"experiment": {"planned_effect": NaN}}', "experiment.planned_effect = nan"),
+        ("experiment.json", '{"site": {"memory_gib": -1e999}}', "site.memory_gib = -inf"),
+        ("experiment.json", '{"experiment": {"seed": 9223372036854775808}}', "experiment.seed = 9223372036854775808"),
         ("experiment.json", '{"experiment": {"runs": true}}', "runs is True, not a whole number"),
         ("calibration.json", '{"metrics": [1]}', "metrics is [1], not keys and values"),
     ],

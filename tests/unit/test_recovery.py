@@ -36,6 +36,9 @@ def left(dataset: Dataset, name: str, text: str | None, samples: bytes = b"") ->
         ("null", b""),
         (json.dumps({**ROW, "attempt": "x"}, default=str), b""),
         (json.dumps({**ROW, "model": None, "run_id": 3}, default=str), b""),
+        (json.dumps({**ROW, "model": None}, default=str), b""),
+        (json.dumps({**ROW, "run_id": "../../up"}, default=str), b""),
+        (json.dumps({**ROW, "machine": "[]"}, default=str), b""),
         ("\0" * 4096, b""),
     ],
 )
