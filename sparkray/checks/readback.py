@@ -2,7 +2,8 @@
 
 The state is read from outside, through /proc and the cgroups, independent of engine and Docker. A flag with another
 effect (`--cpuset-cpus=0` but a process on CPUs 0-1) is invalid: another treatment ran than planned. A flag that cannot
-act is a warning. Outside Docker, no trace of a container and no limit of an inherited group may remain.
+act is a warning. What another client of Docker changes during the run (`docker update`, `docker pause`) is invalid, what it
+does inside (`docker exec`) a warning. Outside Docker, no trace of a container and no limit of an inherited group may remain.
 """
 
 import json
@@ -35,7 +36,7 @@ class Check(BaseCheck):
         if not evidence.state:
             return None
         if is_container(evidence.planned.environment):
-            findings = (*_flags(evidence), *_unasked(evidence))
+            findings = (*_flags(evidence), *_unasked(evidence), *_touched(evidence))
         else:
             findings = (*_layers(evidence), *_outside(evidence), *_inherited(evidence))
         return combined(self.name, (*findings, *_model(evidence)))
@@ -71,6 +72,15 @@ def _unasked(evidence: Evidence) -> Iterator[Finding]:
     excluded = _excluded_cpus(evidence.state.get("cpus_online"), evidence.state.get("cpus_allowed"))
     if excluded and options.cpuset_cpus is None and "cpuset" not in limits:
         yield Finding("warn", f"no flag sets an affinity, but the process cannot use CPUs {excluded}")
+
+
+def _touched(evidence: Evidence) -> Iterator[Finding]:
+    """What other clients of Docker did to the container while it ran: it no longer had what was read at its start."""
+    touched = evidence.state.get("touched", {})
+    if changed := touched.get("changed"):
+        yield Finding("invalid", f"another client of Docker changed the container during the run: {'; '.join(changed)}")
+    if entered := touched.get("entered"):
+        yield Finding("warn", f"another client of Docker entered the container during the run: {'; '.join(entered)}")
 
 
 def _limits(evidence: Evidence) -> dict[str, str]:

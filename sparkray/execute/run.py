@@ -329,6 +329,7 @@ def _run_engine(
         record.columns["ended_at"] = datetime.now(UTC)
         record.columns.update(serving.columns if serving is not None else {})
     record.columns["exit_code"] = ended.code
+    record.state = {**record.state, "touched": ended.touched} if ended.touched else record.state
     if watchdog.reason is not None:
         raise RunOutOfMemoryError(watchdog.reason)
     return ended

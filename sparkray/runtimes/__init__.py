@@ -13,7 +13,7 @@ import pkgutil
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,8 @@ class Exit:
     """How a process ended: status (negative for a signal), and whether memory was the reason.
 
     `fault` is what is held against a server's end, empty for nothing; None: the status alone decides. `outside` is who
-    else had a hand in it, as far as that is known; `log_lost` whether its output cannot be had any more.
+    else had a hand in it, as far as that is known; `log_lost` whether its output cannot be had any more. `touched` is what
+    others did to it while it ran (`linux.interventions`).
     """
 
     code: int
@@ -85,6 +86,7 @@ class Exit:
     fault: str | None = None
     outside: str = ""
     log_lost: bool = False
+    touched: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def how(self) -> str:

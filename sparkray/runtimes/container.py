@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from sparkray.docker_engine import connect, docker_errors, explanation, local_en
 from sparkray.errors import ContainerEndedError, DockerError, LockHeldError, RunUnreadyError
 from sparkray.files import fresh_file
 from sparkray.runtimes import MARKER, TRIAL_MARKER, Exit, Launch, Running, exit_code
+from sparkray.runtimes.linux.interventions import Event, end_by_another_client, interventions
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, VARIABLE, Owner, process_start, this_process
 from sparkray.runtimes.linux.process import carries, children, is_foreign
 
@@ -102,6 +103,9 @@ class Contained:
     signalled: bool = False
     """Whether this process sent it a signal."""
 
+    def __post_init__(self) -> None:
+        self._at_start = self.container.attrs
+
     @property
     def published(self) -> str:
         """As `docker inspect` has it."""
@@ -122,7 +126,7 @@ class Contained:
         return 0
 
     def finish(self) -> Exit:
-        """Exit status, OOM flag, log, and what another client of Docker did to it. Raises DockerError."""
+        """Exit status, OOM flag, log, and what other clients of Docker did to it. Raises DockerError."""
         status, state, lost = None, dict[str, Any](), False
         with docker_errors(f"waiting for container {self.container.name}"):
             try:
@@ -132,16 +136,19 @@ class Contained:
                 lost = not self._collect_log()
             except NotFound:
                 lost = True
-            if status == 0 or (self.signalled and not lost):
-                return Exit(exit_code(status or 0), bool(state.get("OOMKilled")))
-            events = list(self._events())
-        died = next((int(event["exitCode"]) for action, event in events if action == "die"), None)
+            well = status == 0 or (self.signalled and not lost)
+            # one that ended badly may have done so this very moment
+            events = list(self._events(0.0 if well else _EVENTS_S))
+        if well:
+            touched = interventions(events, self._at_start, self.container.attrs, signalled=self.signalled)
+            return Exit(exit_code(status or 0), bool(state.get("OOMKilled")), touched=touched)
+        died = next((int(event.attributes["exitCode"]) for event in events if event.action == "die"), None)
         # who removes a container that runs kills it
         code = next((code for code in (died, status) if code is not None), 128 + signal.SIGKILL)
         return Exit(
             exit_code(code),
             bool(state.get("OOMKilled")),
-            outside=by_another_client([action for action, _ in events], removed=lost, signalled=self.signalled),
+            outside=end_by_another_client(events, removed=lost, signalled=self.signalled),
             log_lost=lost,
         )
 
@@ -173,14 +180,14 @@ class Contained:
                 if time.monotonic() > deadline or "timed out" not in str(error).lower():
                     raise
 
-    def _events(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """What Docker kept of this container's events, oldest first: action and attributes."""
-        until = f"{time.time() + _EVENTS_S:.3f}"
+    def _events(self, patience_s: float) -> Iterator[Event]:
+        """What Docker kept of this container's events, oldest first; with those that come in so many seconds."""
+        until = f"{time.time() + patience_s:.3f}"
         only = {"container": self.container.id, "type": "container"}
         client = self.container.client
         assert client is not None  # noqa: S101 - the client that made the container
         for event in client.api.events(since=1, until=until, filters=only, decode=True):  # type: ignore[call-overload] # text too
-            yield str(event.get("Action")), event.get("Actor", {}).get("Attributes", {})
+            yield Event.of(event)
 
     def send(self, number: signal.Signals) -> None:
         """Sent through Docker, which needs no root here; one that has ended already is left as it is."""
@@ -193,24 +200,6 @@ class Contained:
         self.signalled = True
         with suppress(DockerException, requests.RequestException):
             self.container.kill()
-
-
-def by_another_client(actions: Sequence[str], *, removed: bool, signalled: bool) -> str:
-    """What somebody else had Docker do to a container, by its events; empty where nothing is known of that.
-
-    Args:
-        actions: Of its events, oldest first.
-        removed: Whether it is gone.
-        signalled: Whether this process had signals sent to it.
-    """
-    killed = "kill" in actions and not signalled
-    if removed or "destroy" in actions:
-        return f"another client of Docker {'killed and removed' if killed else 'removed'} its container"
-    if "restart" in actions or actions.count("start") > 1:
-        return "another client of Docker restarted its container"
-    if killed:
-        return "another client of Docker stopped or killed its container"
-    return ""
 
 
 class Runtime:

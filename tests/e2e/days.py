@@ -10,15 +10,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import docker
 import psutil
+from docker.models.containers import Container
 from sweeping import DOUBLE, NOTHING, Patience, actor_pid, command, engine_pid, remains, under_way
 
 from sparkray.catalog.weights import cache_folder
 from sparkray.machine.lock import MachineLock
+from sparkray.runtimes.linux.owner import LABEL
 
 RUNS = 1
 LIMIT_S = 300.0
@@ -259,6 +262,24 @@ def stop(*signals: signal.Signals, group: bool = False) -> Act:
             time.sleep(0.5)
 
     return act
+
+
+def docker_does(what: Callable[[Container], object]) -> Act:
+    """Another client of Docker does something to the container of the run, which has the seconds for it."""
+
+    def act(_: Stage, __: int) -> None:
+        client = docker.from_env()
+        with closing(client):
+            what(client.containers.list(filters={"label": LABEL})[0])
+
+    return act
+
+
+def pause(container: Container) -> None:
+    """Pause it for half a second."""
+    container.pause()
+    time.sleep(0.5)
+    container.unpause()
 
 
 def remove(name: str) -> Act:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from days import RUNS, Played, Stage, at_once, kill, remove, stop
+from days import RUNS, Played, Stage, at_once, docker_does, kill, pause, remove, stop
+from docker.models.containers import Container
 
 NOW, PREPARING, RUNNING, WAITING = "before the first run", "while it prepares", "during a run", "while it waits"
 AGAIN = "the same command ends with every run"
@@ -61,6 +62,11 @@ def live(*arguments: str, at: str, act: Callable[[Stage, int], object]) -> Calla
 def sweep(*arguments: str, env: dict[str, str] | None = None, limits: str = "") -> Callable[[Stage], Played]:
     """A sweep of the double from start to end."""
     return lambda stage: stage.sweep(*arguments, env=env, limits=limits)
+
+
+def touched(what: Callable[[Container], object]) -> Callable[[Stage], Played]:
+    """A sweep of containers, in the first run of which another client of Docker does something."""
+    return live("--environments", "container_baseline", at="run", act=docker_does(what))
 
 
 def shell(script: str) -> Callable[[Stage], Played]:
@@ -280,6 +286,15 @@ DAYS = (
         ("is stopped", "another Ray"),
         live("--set", "engine.load_s=20", at="run", act=kill("gcs_server", signal.SIGSTOP)),
     ),
+    # what other clients of Docker do
+    Day(
+        "docker update --memory",
+        RUNNING,
+        0,
+        ("another client of Docker changed the container", "Memory from 0 to 2147483648"),
+        touched(lambda container: container.update(mem_limit="2g", memswap_limit="4g")),
+    ),
+    Day("docker pause and unpause", RUNNING, 0, ("another client of Docker changed", "paused for"), touched(pause)),
     # what somebody removes or leaves
     Day("the spool folder removed", RUNNING, 0, ("somebody removed",), live(at="run", act=remove("spool"))),
     Day("runs/ removed", RUNNING, 0, (), live(at="run", act=remove("runs"))),
@@ -359,7 +374,7 @@ def test_a_bad_day(day: Day, stage: Stage) -> None:
         arguments = list(played.arguments)
         blocks = int(arguments[arguments.index("--runs") + 1]) if "--runs" in arguments else RUNS
         assert len(ok) == len(set(ok)) == blocks * (1 if "--environments" in arguments else 2)
-        assert set(rows["status"].to_list()) <= {"ok", "interrupted", "failed"}
+        assert set(rows["status"].to_list()) <= {"ok", "interrupted", "failed", "invalid"}
         assert stage.left() == []
 
 

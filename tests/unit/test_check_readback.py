@@ -84,6 +84,16 @@ def test_every_flag_that_is_wrong_is_named() -> None:
     assert found.evidence.count("asked --") == 2
 
 
+def test_what_others_did_to_the_container_counts() -> None:
+    changed = verdict(
+        "container_baseline", touched={"changed": ["paused for 2.5 s"], "entered": ["docker exec, 1 times"]}
+    )
+    assert changed.verdict == "invalid"
+    assert "changed the container during the run: paused for 2.5 s" in changed.evidence
+    entered = verdict("container_baseline", touched={"entered": ["docker exec, 1 times"]})
+    assert (entered.verdict, "entered the container" in entered.evidence) == ("warn", True)
+
+
 def test_a_flag_that_another_keeps_from_acting_is_warned_of() -> None:
     host_ipc = {"namespaces": CONTAINER["namespaces"] | {"ipc": "host"}, "shm_bytes": 12 << 30}
     found = verdict("container_baseline", DockerOptions(ipc="host", shm_size="32g"), **host_ipc)
