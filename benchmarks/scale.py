@@ -34,7 +34,7 @@ from sparkray.metrics import BY_NAME
 from sparkray.plan import PlannedRun, Study, Treatment, definition_sha256, make_plan
 from sparkray.records import Outcome, Verdict
 from sparkray.store import Dataset, open_dataset
-from sparkray.store.parcel import Origin, Outbox, origin_of, receive
+from sparkray.store.parcel import Origin, Outbox, origin_of, receive, vouched
 from sparkray.sweep.progress import Display
 from sparkray.sweep.show import console
 from sparkray.timing import Timing
@@ -69,7 +69,8 @@ class SimulatedRunner:
         self.earlier[planned.run_id] = earlier
         outcome = outcome_of(self.host, planned, earlier + 1, self.samples)
         self.outbox.dataset.write(outcome)
-        return Sent(Outcome(row=outcome.row, checks=outcome.checks), self.outbox.parcel(every=False), ())
+        parcel = self.outbox.parcel(every=False)
+        return Sent(Outcome(row=outcome.row, checks=outcome.checks), parcel, (), sound=vouched(parcel))
 
     def parcel(self, stored: list[str], refused: list[str]) -> Any:
         self.outbox.acknowledge(stored, refused)

@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from sparkray.runtimes.linux.owner import process_start
 from sparkray.runtimes.linux.root_part import kill as kill_as_root
 from sparkray.runtimes.linux.root_part import python_as_root
 from sparkray.store import Dataset
-from sparkray.store.parcel import Parcel, origin_of, seeds_of
+from sparkray.store.parcel import Parcel, Vouched, origin_of, seeds_of
 
 RESOURCE = "sparkray"
 _POLL_S, _LONG_POLL_S, _SILENT_S = 0.5, 1.0, 10.0
@@ -37,7 +37,16 @@ Notify = Callable[[str], None]
 class Store(Protocol):
     """Stores files that a machine sent into a dataset; returns those that were set aside (`store.parcel.receive`)."""
 
-    def __call__(self, dataset: Dataset, parcel: Parcel, host: str, *, late: bool, notify: Notify) -> list[str]:
+    def __call__(
+        self,
+        dataset: Dataset,
+        parcel: Parcel,
+        host: str,
+        *,
+        late: bool,
+        notify: Notify,
+        sound: Mapping[str, Vouched] | None = None,
+    ) -> list[str]:
         """Raises StorageError."""
         ...
 
@@ -122,7 +131,7 @@ class Runner:
             raise
         for line in sent.lines:
             notify(line)
-        refused = self._stored(sent.parcel, notify)
+        refused = self._stored(sent.parcel, notify, sound=sent.sound)
         if sent.has_more:
             refused |= self._collect(notify)
         return _as_stored(sent.outcome, refused)
@@ -145,7 +154,9 @@ class Runner:
             every |= self._stored(parcel, notify, late=late)
         return every
 
-    def _stored(self, parcel: Parcel, notify: Notify, *, late: bool = False) -> set[str]:
+    def _stored(
+        self, parcel: Parcel, notify: Notify, *, late: bool = False, sound: Mapping[str, Vouched] | None = None
+    ) -> set[str]:
         """Store a parcel, which the next call of the actor acknowledges: until then it is kept there, too.
 
         Returns:
@@ -156,7 +167,7 @@ class Runner:
         """
         if self.store is None or self.dataset is None or not parcel:
             return set()
-        refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify)
+        refused = self.store(self.dataset, parcel, self.host, late=late, notify=notify, sound=sound)
         self.pending = list(parcel), refused
         return set(refused)
 

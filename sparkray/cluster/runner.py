@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 
 import ray
@@ -29,7 +29,7 @@ from sparkray.plan import PlannedRun, Study
 from sparkray.records import Outcome
 from sparkray.runtimes import Stop
 from sparkray.store import Dataset
-from sparkray.store.parcel import Origin, Outbox, Parcel
+from sparkray.store.parcel import Origin, Outbox, Parcel, Vouched, vouched
 
 _NEWS_S = 3600.0
 _UNPREPARED = "the runner is not prepared"
@@ -46,12 +46,14 @@ class Sent:
         parcel: What the driver must store and acknowledge.
         lines: Reported since the last call.
         has_more: Whether more has to be stored than one parcel holds.
+        sound: Files of the parcel that this machine has judged.
     """
 
     outcome: Outcome
     parcel: Parcel
     lines: Sequence[str]
     has_more: bool = False
+    sound: Mapping[str, Vouched] = field(default_factory=dict)
 
 
 LockMode = Literal["wait", "fail"]
@@ -174,7 +176,7 @@ class BenchmarkRunner:
         if self.outbox is None:
             return Sent(outcome, {}, self._taken())
         parcel = self.outbox.parcel(every=False)
-        return Sent(outcome, parcel, self._taken(), self.outbox.has_more)
+        return Sent(outcome, parcel, self._taken(), self.outbox.has_more, vouched(parcel))
 
     @_group("work")
     def release(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from sparkray.errors import ClusterError, DatasetError
 from sparkray.files import read_regular
 from sparkray.store import Dataset, storage_errors, write_atomically, write_together
-from sparkray.store.parquet import judged
+from sparkray.store.parquet import digest_of, judged
 from sparkray.store.run_index import Rows, add_to_index
 from sparkray.store.tables import TABLES
 from sparkray.units import MIB, short
@@ -160,6 +160,26 @@ class Outbox:
             shutil.rmtree(self.dataset.path, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Vouched:
+    """What the sender of a file found in it, which is sound: the file's digest, and the rows of one of `runs`."""
+
+    digest: bytes
+    rows: Rows
+
+
+def vouched(parcel: Parcel) -> dict[str, Vouched]:
+    """The files of a parcel that are sound, judged by the machine that sends them: the driver has many machines."""
+    found = dict[str, Vouched]()
+    for name, content in parcel.items():
+        table, _, file = name.partition("/")
+        if table in TABLES and content is not None:
+            why, rows = judged(content, table, file.removesuffix(_LATE).removesuffix(".parquet"))
+            if why is None:
+                found[name] = Vouched(digest_of(content, table), rows if table == "runs" else [])
+    return found
+
+
 def is_late(name: str) -> bool:
     """Whether a file holds verdicts of a re-validation, which alone may be withdrawn."""
     return name.startswith("checks/") and name.endswith(_LATE)
@@ -216,6 +236,7 @@ def receive(
     late: bool,
     notify: Callable[[str], None],
     begun: Collection[str] = (),
+    sound: Mapping[str, Vouched] | None = None,
 ) -> list[str]:
     """Store files that a machine sent.
 
@@ -227,6 +248,7 @@ def receive(
             meanwhile must not count twice: its files are set aside.
         notify: Called with a line where something is set aside.
         begun: Ids of runs that are under way on other machines.
+        sound: Files that the machine has judged: one that arrived as it was is not judged again.
 
     Returns:
         Names of those that were set aside: of late ones, and of attempts of which a file is damaged or foreign.
@@ -239,7 +261,7 @@ def receive(
     _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
     again = bool(aside)
-    bad, rows = _judge(dataset, parcel, host)
+    bad, rows = _judge(dataset, parcel, host, sound or {})
     for attempt, why in bad.items():
         aside |= {name for name in parcel if _attempt_of(name) == attempt}
         notify(f"set aside what {host} sent of {attempt}, which is measured again: {why}")
@@ -298,7 +320,9 @@ def _attempt_of(name: str) -> str:
     return file.rpartition(".")[0] if table in TABLES or table == "logs" else ""
 
 
-def _judge(dataset: Dataset, parcel: Parcel, host: str) -> tuple[dict[str, str], dict[str, Rows]]:
+def _judge(
+    dataset: Dataset, parcel: Parcel, host: str, sound: Mapping[str, Vouched]
+) -> tuple[dict[str, str], dict[str, Rows]]:
     """Files of tables, judged like those that are read, since they come from elsewhere.
 
     Returns:
@@ -309,7 +333,11 @@ def _judge(dataset: Dataset, parcel: Parcel, host: str) -> tuple[dict[str, str],
         table, attempt = name.partition("/")[0], _attempt_of(name)
         if table not in TABLES or content is None or attempt in found:
             continue
-        why, of_file = judged(content, table, attempt.removesuffix("-late"))
+        known = sound.get(name)
+        if known is not None and known.digest == digest_of(content, table):
+            why, of_file = None, known.rows
+        else:
+            why, of_file = judged(content, table, attempt.removesuffix("-late"))
         if table == "runs":
             why = why or _lost_before(dataset, parcel, f"{attempt}.parquet", host)
             rows[name] = of_file

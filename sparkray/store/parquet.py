@@ -3,6 +3,7 @@
 A foreign, cut or bit-flipped file is refused by its name. PyArrow, which takes long to import, is imported here alone.
 """
 
+import hashlib
 import threading
 import time
 from collections import OrderedDict
@@ -33,6 +34,7 @@ _MOST_KEPT = 8192
 # A table of fewer rows takes longer to compress, to encode by a dictionary and to read again than it saves.
 _PLAIN_ROWS = 64
 _NAME = 80
+_DIGEST_BYTES = 16
 _RACY_NS = 20_000_000  # a file as young as this may be replaced by another of the same size and time
 # Columns that are judged row by row, or that the index of runs holds.
 _JUDGED = {"run_id", "attempt", "check", "verdict", *JSON_COLUMNS, *INDEXED}
@@ -155,6 +157,16 @@ def _typed(read: Any, table: str) -> Any:  # noqa: ANN401 - likewise
     if all(one.type == types.get(one.name, one.type) for one in read.schema):
         return read
     return read.cast(pa.schema([pa.field(one.name, types.get(one.name, one.type)) for one in read.schema]))
+
+
+@cache
+def _fingerprint(table: str) -> bytes:
+    return hashlib.blake2b(schema_of(table).serialize(), digest_size=_DIGEST_BYTES).digest()
+
+
+def digest_of(content: bytes, table: str) -> bytes:
+    """Of a file of a table: of other bytes it is another one, and by a sparkray whose table has other columns."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES, key=_fingerprint(table)).digest()
 
 
 def judged(content: bytes, table: str, attempt: str) -> tuple[str | None, _Rows]:

@@ -14,7 +14,7 @@ from sparkray.optimize.search.machines import Helper
 from sparkray.plan import PlannedRun, make_plan
 from sparkray.progress import Progress
 from sparkray.store import Dataset
-from sparkray.store.parcel import Parcel, receive
+from sparkray.store.parcel import Parcel, Vouched, receive
 from sparkray.store.progress import end_progress
 from sparkray.workflows.blocks import Blocks
 from sparkray.workflows.fleet import Fleet, unlike
@@ -180,11 +180,18 @@ class Machine:
             self.together.blocks.leave(self.host, left, lost=not self.asked.is_set())
 
     def store(
-        self, dataset: Dataset, parcel: Parcel, host: str, *, late: bool, notify: Callable[[str], None]
+        self,
+        dataset: Dataset,
+        parcel: Parcel,
+        host: str,
+        *,
+        late: bool,
+        notify: Callable[[str], None],
+        sound: Mapping[str, Vouched] | None = None,
     ) -> list[str]:
         """Store what the machine sends (`store.parcel.receive`); blocks of which something came late are its own."""
         if not late:
-            return receive(dataset, parcel, host, late=False, notify=notify)
+            return receive(dataset, parcel, host, late=False, notify=notify, sound=sound)
         blocks = self.together.blocks
         with blocks.guard:
             begun = blocks.begun_elsewhere(host)
