@@ -25,6 +25,7 @@
         |-- RunTimeoutError            the engine did not end in time
         |-- RunOutOfMemoryError        the kernel or the cgroup killed it for memory
         |-- RunUnreadyError            it could not be started
+        |   `-- ContainerEndedError    somebody ended its container before it could be used
         |-- RunInvalidError            it ran, but a check refuses it
         `-- RunInterruptedError        stopped by a user or signal
 
@@ -133,7 +134,7 @@ _KNOWN_FAILURES = {
     errno.EDQUOT: "This user's quota is used up: free some space, then give the same command again",
     errno.EMFILE: "Too few files may be open at once: raise the limit, as with `ulimit -n 4096`",
     errno.ENFILE: "This machine has too many files open: end other programs",
-    errno.EROFS: "Name a folder that can be written",
+    errno.EROFS: "Name a folder that can be written, or mount it so that it can",
     errno.EACCES: "Check who owns it, and its permissions",
     errno.EPERM: "Check who owns it, and what this user may do",
     errno.EIO: "The disk or terminal fails: see `dmesg`",

@@ -118,9 +118,10 @@ def replace_file(path: Path, data: bytes, *, mode: int | None = None, durable: b
         finally:
             os.close(handle)
         partial.rename(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+        error.filename = str(path)  # a `write` that fails names none
         raise
 
 

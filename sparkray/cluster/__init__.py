@@ -30,6 +30,7 @@ from ray._private.state import available_resources_per_node  # the public API ha
 from ray.exceptions import RayActorError, RayTaskError
 
 from sparkray.cluster.handle import RESOURCE, Node, Notify, Runner, Store
+from sparkray.cluster.limits import must_have_limits
 from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError
 from sparkray.cluster.runner import BenchmarkRunner, LockMode
 from sparkray.cluster.start import must_answer, only_needed, private_ray, silent, start
@@ -237,6 +238,7 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
 @contextmanager
 def _own(settings: Mapping[str, Any], folder: Path, *, dashboard: bool) -> Iterator[Any]:
     """A Ray of our own, whose processes are gone at the end. Raises ClusterError."""
+    must_have_limits(_OBJECT_STORE_BYTES)
     own = {
         "num_cpus": 0,
         "resources": {RESOURCE: 1},

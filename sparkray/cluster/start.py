@@ -1,7 +1,6 @@
 """How a Ray is started or reached: a private one with loopback sockets alone, or the cluster at an address that answers."""
 
 import os
-import resource
 import signal
 import socket
 import threading
@@ -22,8 +21,6 @@ from sparkray.units import reason_of, shorten
 
 _ALONE, _TOKEN_PATH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN_PATH"
 _ANSWER_S, _LAST_PORT, _DIGITS = 10.0, 65535, 6
-# Tried on real sweeps: with 32 no GCS starts, with 64 no run does, with 128 all goes well.
-_TOO_FEW_FILES = 64
 # How a client of HTTP/2 begins: the preface, and a frame of settings that holds none.
 _SETTINGS, _FRAME_HEAD = 4, 9
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, _SETTINGS, 0, 0, 0, 0, 0])
@@ -159,8 +156,6 @@ def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = T
     Raises:
         ClusterError: Ray cannot be started or reached.
     """
-    if not origin:
-        _must_open_files()
     try:
         with _own_handlers():
             return init()
@@ -169,16 +164,6 @@ def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = T
             raise _start_error(error, address, origin) from None
     ray.shutdown()
     return start(init, address=address, origin=origin, again=False)
-
-
-def _must_open_files() -> None:
-    """Refuse a limit under which no Ray of our own can start: it would only time out. Raises ClusterError."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # Ray raises the lower one itself
-    if most != resource.RLIM_INFINITY and most <= _TOO_FEW_FILES:
-        raise ClusterError(
-            f"Ray cannot be started: {most} files may be open at once, which is too few",
-            "Raise the limit, as with `ulimit -n 4096`",
-        )
 
 
 @contextmanager

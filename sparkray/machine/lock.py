@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from sparkray.errors import HostError, LockHeldError, refusal
+from sparkray.errors import HostError, LockHeldError, host_error_of, refusal
 from sparkray.files import read_regular, replace_file, rewrite_file
 from sparkray.runtimes.linux.owner import process_start
 from sparkray.units import KIB
@@ -216,7 +216,9 @@ def _open(path: Path) -> int:
             handle = _create(path, careful)
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else refusal(error, path)
-        raise HostError(f"the lock {path} cannot be opened: {reason}", "Remove it, as its owner or as root") from None
+        known = host_error_of(error) if error.errno in (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE) else None
+        remedy = known.remedy if known else "Remove it, as its owner or as root"
+        raise HostError(f"the lock {path} cannot be opened: {reason}", remedy) from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise HostError(f"the lock {path} is no regular file", "Remove it, as its owner or as root")

@@ -182,6 +182,8 @@ DAYS = (
     ),
     Day("TMPDIR does not exist", NOW, 3, ("TMPDIR",), sweep(env={"TMPDIR": "/no/such/folder"})),
     Day("64 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 64"), again=True, ends_s=60),
+    Day("a file may have 400 KiB", NOW, 3, ("ulimit -f",), sweep(limits="ulimit -f 400"), again=True, ends_s=60),
+    Day("1.5 GB of addresses", NOW, 3, ("ulimit -v",), sweep(limits="ulimit -v 1500000"), again=True, ends_s=60),
     Day("16 files may be open", NOW, 3, ("ulimit -n",), sweep(limits="ulimit -n 16"), ends_s=60),
     Day(
         "a flag that this host cannot honour",

@@ -5,18 +5,21 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import outcome, row
 from docker.errors import ImageNotFound
 
-from sparkray.errors import ImageError, StorageError
+from sparkray.errors import HostError, ImageError, StorageError, host_error_of
 from sparkray.images.digest import Remembered
 from sparkray.images.rootfs import Images
+from sparkray.machine.lock import MachineLock
 from sparkray.store import Dataset, open_dataset
 from sparkray.units import KIB
 
 pytestmark = pytest.mark.root
+UNWATCHED: Any = {"on_wait": lambda _: None, "should_stop": lambda: False}
 
 
 @pytest.fixture
@@ -142,3 +145,18 @@ def test_a_cache_on_a_full_disk_is_named(small_disk: Path) -> None:
         images.from_files({}, "mine")
     Remembered(small_disk / "digests.json").put("key", "digest")
     assert not list(small_disk.glob("*.partial"))
+
+
+def test_a_full_folder_of_locks_is_named(small_disk: Path) -> None:
+    lock = MachineLock(folder=small_disk)
+    (small_disk / "sparkray-machine.lock").touch()
+    fill(small_disk)
+    with pytest.raises(OSError, match="No space left") as error, lock.held("fail", **UNWATCHED):
+        pass
+    known = host_error_of(error.value)
+    assert known is not None
+    assert f"{small_disk / 'sparkray-machine.json'}: the disk is full" in known.message
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(HostError, match="Read-only file system") as refused, lock.held("fail", **UNWATCHED):
+        pass
+    assert "can be written" in refused.value.remedy
