@@ -31,9 +31,9 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from sparkray.cluster.handle import RESOURCE, Node, Notify, Runner, Store
 from sparkray.cluster.limits import must_have_limits
-from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError
+from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, connection
 from sparkray.cluster.runner import BenchmarkRunner, LockMode
-from sparkray.cluster.start import must_answer, only_needed, private_ray, silent, start
+from sparkray.cluster.start import leave, must_answer, only_needed, private_ray, silent, start
 from sparkray.config.site import Environment
 from sparkray.config.space import Space
 from sparkray.errors import ClusterError, LockHeldError
@@ -73,22 +73,33 @@ _EXAMINE: Any = ray.remote(num_cpus=0, max_retries=0)(examine_machine)
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that we are connected to. `dashboard` is its URL, or None; `own` when we started it; `token` logs in to it."""
+    """A Ray that we are connected to. `dashboard` is its URL, or None; `own` when we started it; `token` logs in to it.
+
+    `origin` is the option or variable that the address of one that is not our own comes from.
+    """
 
     dashboard: str | None
     own: bool
     address: str
     token: Path | None = None
+    origin: str = ""
     pulse: Pulse = field(default_factory=Pulse)
 
+    def must_answer(self) -> None:
+        """Raises ClusterError where its head does not: Ray's own questions to it would wait without a limit."""
+        self.pulse.check()
+        if not self.own:
+            must_answer(self.address, self.origin)
+
+    @connection()
     def nodes(self) -> list[Node]:
         """Those that may measure, this machine's first.
 
         Raises:
             ClusterError: None may.
-            RayLostError: It is a Ray of our own that died.
+            RayLostError: It died.
         """
-        self.pulse.check()
+        self.must_answer()
         able = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get(RESOURCE, 0) >= 1]
         if not able:
             command = f"ray start --address={self.address} --resources='{json.dumps({RESOURCE: 1})}'"
@@ -110,6 +121,7 @@ class Cluster:
         """What `doctor` finds on the machines of nodes, asked at once; of one that does not answer, why."""
         return cast("list[list[Finding] | str]", _ask(nodes, _EXAMINE, study, harmless))
 
+    @connection()
     def runner(
         self,
         wanted: Node | None,
@@ -129,7 +141,7 @@ class Cluster:
             RunnerLostError: It died as it started: killed, for all that is known.
             LockHeldError: Another sweep of this cluster has the node, and `mode` is `fail`.
         """
-        self.pulse.check()
+        self.must_answer()
         node = wanted or self.nodes()[0]
         _await_node(node, mode, notify, should_stop)
         actor = _ACTOR.options(
@@ -167,6 +179,7 @@ class Cluster:
         return reference
 
 
+@connection()
 def _ask(nodes: Sequence[Node], task: Any, *arguments: object) -> list[object]:  # noqa: ANN401 - Ray is untyped
     """A task's results on nodes."""
     asked = [task.options(scheduling_strategy=node.only).remote(*arguments) for node in nodes]
@@ -230,9 +243,9 @@ def connected(address: str | None, *, dashboard: bool = True) -> Iterator[Cluste
     silent()
     context = start(lambda: ray.init(**settings), address=wanted, origin=origin)
     try:
-        yield _cluster(context, TOKEN if TOKEN.is_file() else None, own=False)
+        yield replace(_cluster(context, TOKEN if TOKEN.is_file() else None, own=False), origin=origin)
     finally:
-        ray.shutdown()
+        leave()
 
 
 @contextmanager

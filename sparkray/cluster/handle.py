@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, is_stopped
+from sparkray.cluster.pulse import Pulse, RayLostError, RunnerLostError, connection, is_stopped
 from sparkray.cluster.runner import LockMode, Place, Sent
 from sparkray.errors import ClusterError, HostError, SparkrayError, StorageError, host_error_of
 from sparkray.plan import PlannedRun, Study
@@ -241,12 +241,13 @@ class Runner:
         """
         waiting = _Waiting(self, notify, limit_s, stop_s)
         try:
-            # the first time without news, which a run that is over at once need not be asked for
-            while reference not in ray.wait([reference, *waiting.asked], timeout=waiting.poll_s)[0]:
-                waiting.goes_on()
-            if waiting.news is not None or not is_silent:
-                waiting.ends()
-            return ray.get(reference)
+            with connection():
+                # the first time without news, which a run that is over at once need not be asked for
+                while reference not in ray.wait([reference, *waiting.asked], timeout=waiting.poll_s)[0]:
+                    waiting.goes_on()
+                if waiting.news is not None or not is_silent:
+                    waiting.ends()
+                return ray.get(reference)
         except (RayActorError, ActorDiedError) as error:
             raise RunnerLostError(f"the runner (process {self.pid} on {self.host}) died") from error
         except RayTaskError as error:

@@ -3,14 +3,17 @@
 import os
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError, RaySystemError, RayTaskError, RpcError
+
 from sparkray.errors import ClusterError
 from sparkray.runtimes.linux.owner import process_start
+from sparkray.units import reason_of
 
 _NEEDED = {"gcs_server": "GCS", "raylet": "raylet"}
 _SILENT_S = 10.0
@@ -21,7 +24,20 @@ class RunnerLostError(ClusterError):
 
 
 class RayLostError(RunnerLostError):
-    """A Ray of our own died or hangs, and with it every actor. Another can be started."""
+    """A Ray died or hangs, and with it every actor. Another can be started where it was our own."""
+
+
+@contextmanager
+def connection() -> Iterator[None]:
+    """Inside, what Ray raises bare once its head or this machine's raylet is gone is RayLostError."""
+    try:
+        yield
+    except RayTaskError:  # it is an error of the class of its cause, too
+        raise
+    except (OSError, RaySystemError, RpcError) as error:
+        why = " ".join(str(error).split())[:300] if isinstance(error, RayError) else reason_of(error)
+        remedy = "Start the cluster again where it ended. The same command goes on where this one stopped"
+        raise RayLostError(f"the connection to Ray was lost: {why}", remedy) from error
 
 
 @dataclass

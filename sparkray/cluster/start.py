@@ -1,5 +1,6 @@
 """How a Ray is started or reached: a private one with loopback sockets alone, or the cluster at an address that answers."""
 
+import atexit
 import os
 import signal
 import socket
@@ -164,6 +165,15 @@ def start(init: Callable[[], Any], *, address: str, origin: str, again: bool = T
             raise _start_error(error, address, origin) from None
     ray.shutdown()
     return start(init, address=address, origin=origin, again=False)
+
+
+def leave() -> None:
+    """Disconnect from a cluster. Ray waits for its head without a limit; we do not, and then Ray has no part in our end."""
+    thread = threading.Thread(target=ray.shutdown, name="sparkray-leave", daemon=True)
+    thread.start()
+    thread.join(_ANSWER_S)
+    if thread.is_alive():
+        atexit.unregister(worker.shutdown)
 
 
 @contextmanager

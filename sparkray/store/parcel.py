@@ -256,8 +256,9 @@ def receive(
     Raises:
         ClusterError: The machine sent something that is no file of a dataset. Nothing is stored then.
         DatasetError: The driver's own rows cannot be read.
-        StorageError: Something could not be written.
+        StorageError: Something could not be written, or somebody removed the dataset: what came before is lost with it.
     """
+    dataset.make_folders()
     _must_be_files(parcel, host)
     aside = _taken(dataset, parcel, host, begun) if late else set()
     again = bool(aside)

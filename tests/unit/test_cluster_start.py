@@ -17,6 +17,7 @@ import pytest
 import ray
 
 from sparkray.cluster import RunnerLostError, connected, start
+from sparkray.cluster.pulse import RayLostError, connection
 from sparkray.cluster.start import must_answer
 from sparkray.errors import ClusterError
 from sparkray.machine.ray_folder import _remove_dead, ray_folder
@@ -61,6 +62,23 @@ def test_an_address_that_cannot_be_reached_names_where_it_came_from(origin: str,
         start(init, address="10.0.0.1:1", origin=origin)
     assert refused.value.remedy == f"Check {origin}"
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ray.exceptions.RaySystemError("no raylet")])
+def test_what_ray_raises_bare_once_it_is_gone_is_a_lost_connection(error: Exception) -> None:
+    with (
+        pytest.raises(RayLostError, match=r"^the connection to Ray was lost: .*(Broken pipe|no raylet)") as lost,
+        connection(),
+    ):
+        raise error
+    assert "The same command goes on" in lost.value.remedy
+
+
+def test_an_error_of_what_ray_carries_out_is_no_lost_connection() -> None:
+    error = ray.exceptions.RayTaskError("run", "the traceback", FileNotFoundError("a file")).as_instanceof_cause()
+    assert isinstance(error, OSError)
+    with pytest.raises(FileNotFoundError), connection():
+        raise error
 
 
 def test_an_error_of_another_kind_stays_itself() -> None:

@@ -260,6 +260,15 @@ def test_what_cannot_be_stored_is_not_acknowledged(box: Outbox, dataset: Dataset
     assert runner.pending == ([], [])
 
 
+def test_what_comes_into_a_dataset_that_somebody_removed_is_kept_where_it_is(box: Outbox, dataset: Dataset) -> None:
+    write(box.dataset, PLAN[0], "a")
+    shutil.rmtree(dataset.path)
+    with pytest.raises(StorageError, match="is no dataset any more"):
+        send(box, dataset)
+    assert not dataset.path.exists(), "no half of one is begun"
+    assert box.parcel()
+
+
 def test_pending_results_are_acknowledged_before_another_study(dataset: Dataset) -> None:
     calls: list[tuple[object, ...]] = []
 
