@@ -219,6 +219,6 @@ def _fail(row: Row, kind: str, text: str) -> None:
 def _message(text: str) -> str:
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip()[:300] or "no body"
     return error_text(document.get("error", document) if isinstance(document, dict) else document)

@@ -8,6 +8,8 @@ from typing import Any
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
 """Keys of a chat delta that carry generated tokens."""
 _SHOWN = 300
+_MOST_TOKENS = 1 << 53
+"""Above it a count is none, and no column could hold it."""
 
 
 class EventParser:
@@ -71,7 +73,7 @@ def read_chunks(payload: bytes) -> Iterator[Chunk]:
         return
     try:
         document = json.loads(payload.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         lines = payload.split(b"\n")
         if len(lines) > 1:
             for line in lines:
@@ -88,7 +90,10 @@ def _chunk(document: Any) -> Chunk:  # noqa: ANN401 - whatever JSON holds
     if document.get("error") is not None:
         return Chunk(error=f"the server reports an error in the stream: {error_text(document['error'])}")
     text = finished = False
-    for choice in document.get("choices") or ():
+    choices, model = document.get("choices") or (), document.get("model")
+    if not isinstance(choices, list | tuple):
+        return Chunk(error=f"choices of an event is {str(choices)[:_SHOWN]}")
+    for choice in choices:
         if not isinstance(choice, dict):
             return Chunk(error=f"choices of an event holds {str(choice)[:_SHOWN]}")
         delta = choice.get("delta")
@@ -101,16 +106,21 @@ def _chunk(document: Any) -> Chunk:  # noqa: ANN401 - whatever JSON holds
         text=text,
         finished=finished,
         usage=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")) if isinstance(usage, dict) else None,
-        model=document.get("model"),
+        model=_encodable(model)[:_SHOWN] if isinstance(model, str) else None,
     )
 
 
 def _count(usage: dict[str, Any], key: str) -> int | None:
     value = usage.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
 
 
 def error_text(error: object) -> str:
     """The server's own message, without the document around it."""
     message = error.get("message") if isinstance(error, dict) else error
-    return (message if isinstance(message, str) else json.dumps(error))[:_SHOWN]
+    return _encodable(message if isinstance(message, str) else json.dumps(error))[:_SHOWN]
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which JSON can name and no file can hold."""
+    return text.encode(errors="replace").decode()

@@ -30,9 +30,10 @@ from sparkray.execute.network import network_of
 from sparkray.files import replace_file
 from sparkray.images.digest import hash_stream
 from sparkray.runtimes import Exit, Running, Stop, await_end
-from sparkray.units import NS_PER_S
+from sparkray.units import MIB, NS_PER_S
 
 _PROBE_PATIENCE_S = 5.0
+_MOST_ANSWERED, _MOST_SHOWN = 16 * MIB, 200
 _SHORTEST_WAIT_S, _LONGEST_WAIT_S, _RELATIVE_WAIT = 0.01, 0.25, 0.01
 """Between two probes of readiness: 1 % of the time waited so far, which is the error of `container_to_ready_s`."""
 
@@ -174,10 +175,29 @@ def _watched(pid: int, stop: Stop, timeout_s: float) -> Iterator[_Watch]:
         watch.close()
 
 
+class _BoundedSocket(socket.socket):
+    """One answer, of a bounded size and whole in time: a server that drips or never ends could hold a run otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until, self._left = time.monotonic() + _PROBE_PATIENCE_S, _MOST_ANSWERED
+        self.settimeout(_PROBE_PATIENCE_S)
+
+    def recv_into(self, *arguments: Any) -> int:  # noqa: ANN401 - as of a socket
+        self.settimeout(max(_SHORTEST_WAIT_S, self._until - time.monotonic()))
+        count = super().recv_into(*arguments)
+        self._left -= count
+        if self._left < 0 or time.monotonic() > self._until:
+            raise TimeoutError("its answer does not end")
+        return count
+
+
 def answer(port: int, path: str) -> tuple[int, bytes] | None:
-    """Status and body of a GET; None where nobody answers. No proxy is asked."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_PROBE_PATIENCE_S)
+    """Status and body of a GET; None where nobody answers, or the answer does not end. No proxy is asked."""
+    connection = http.client.HTTPConnection(LOOPBACK, port)
+    connection.sock = _BoundedSocket()
     try:
+        connection.sock.connect((LOOPBACK, port))
         connection.request("GET", path)
         response = connection.getresponse()
         return response.status, response.read()
@@ -210,13 +230,13 @@ def _is_ready(readiness: Readiness, answered: tuple[int, bytes] | None) -> bool:
 
 
 def _shown(body: bytes) -> str:
-    return " ".join(body[:200].decode(errors="replace").split()) or "an empty body"
+    return " ".join(body[:_MOST_SHOWN].decode(errors="replace").split()) or "an empty body"
 
 
 def document(port: int, path: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     """A JSON document of the server; None where it has none there."""
     answered = answer(port, path)
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         return json.loads(answered[1]) if answered is not None and answered[0] == http.HTTPStatus.OK else None
     return None
 
@@ -225,7 +245,7 @@ def models_of(port: int, path: str) -> list[str] | None:
     """Names of the models that a server lists; None where it lists none in OpenAI's form."""
     listed = document(port, path)
     try:
-        return [str(model["id"]) for model in listed["data"]]
+        return [_encodable(str(model["id"])) for model in listed["data"]]
     except (TypeError, KeyError):
         return None
 
@@ -235,7 +255,12 @@ def version_of(recipe: Recipe, port: int) -> str | None:
     version = document(port, recipe.version.path) if recipe.version else None
     for key in recipe.version.key.split(".") if recipe.version else ():
         version = version.get(key) if isinstance(version, dict) else None
-    return None if version is None else str(version)
+    return None if version is None else _encodable(str(version))[:_MOST_SHOWN]
+
+
+def _encodable(text: str) -> str:
+    """Without halves of surrogate pairs, which JSON can name and no file can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _identify(run: ServingRun) -> tuple[str | None, ServingRun]:
@@ -251,7 +276,8 @@ def _identify(run: ServingRun) -> tuple[str | None, ServingRun]:
         if served and not run.served_name:
             run = replace(run, served_name=served[0])
         if run.served_name not in served:
-            raise RunUnreadyError(f"the server serves {', '.join(served) or 'no model'}, not {run.served_name}")
+            listed = ", ".join(served)[:_MOST_SHOWN] or "no model"
+            raise RunUnreadyError(f"the server serves {listed}, not {run.served_name}")
     return version_of(run.recipe, run.port), run
 
 

@@ -13,7 +13,7 @@ from support.http_server import Faults, server
 
 from sparkray.client import Load, LoadResult, Target, run_load
 from sparkray.client._http import _Body
-from sparkray.client._rows import rate_share
+from sparkray.client._rows import parsed, rate_share, result_of
 from sparkray.client._stream import EventParser
 from sparkray.config.arrival import Arrival
 from sparkray.errors import ClientFailedError, ConfigError, UnknownNameError
@@ -96,6 +96,30 @@ def test_token_counts_that_cannot_be_right_are_errors(faults: Faults, kind: str,
     assert text in result.requests[0].error
     assert result.requests[0].output_tokens == tokens
     assert len(result.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (b'{"choices": 5}', "server"),
+        (b'{"choices": {"text": 1}}', "server"),
+        (b"[" * 100_000, "server"),
+        (b'{"error": {"message": "\\ud800 is half a character"}}', "server"),
+        (b'{"model": {"name": 1}, "choices": []}', None),
+        (b'{"model": "\\ud800", "choices": []}', None),
+        (b'{"usage": {"prompt_tokens": 1e400, "completion_tokens": 1}}', None),
+        (b'{"usage": {"prompt_tokens": %d, "completion_tokens": 1}}' % 10**30, None),
+    ],
+)
+def test_events_of_another_shape_are_errors_of_their_request_or_read_as_nothing(event: bytes, kind: str | None) -> None:
+    stream = b"data: %s\n\n" % event + b'data: {"choices": [{"text": "a", "finish_reason": "stop"}]}\n\n'
+    usage = b"" if b"usage" in event else b'data: {"usage": {"prompt_tokens": 1, "completion_tokens": 1}}\n\n'
+    times = {"index": 0, "warmup": False, "due_ns": None, "submit_ns": 1, "ended_ns": 3}
+    row = parsed({**times, "pieces": [stream + usage], "stamps": [2]})
+    result = result_of([row], Load(prompts=["a"], output_tokens=1), ended="complete", cpu_s=0.1)
+    assert _kinds(result) == [kind]
+    assert result.requests[0].input_tokens == (None if b"usage" in event else 1)
+    "".join([*result.models, result.requests[0].error or ""]).encode()  # half a character could not be stored
 
 
 def test_chunks_of_several_tokens_leave_tokens_without_times_of_their_own() -> None:
