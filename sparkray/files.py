@@ -5,11 +5,14 @@ and a path that a user gives can be a device. Everything here raises OSError wit
 """
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +27,7 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_ABANDONED_S = 86_400.0
 _PSEUDO = (Path("/proc"), Path("/sys"))
 
 
@@ -132,6 +136,40 @@ def fresh_file(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, flags, 0o666), "wb")
     _adopt(file.fileno(), path.parent)
     return file
+
+
+@contextmanager
+def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder, gone at the end. Its lock says that it is in use, in whatever PID or mount namespace somebody asks.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix, ignore_cleanup_errors=True) as name:
+        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether somebody works in a scratch folder; without locks, as on NFS, one that is younger than a day is."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return time.time() - os.fstat(handle).st_mtime < _ABANDONED_S
+    finally:
+        os.close(handle)
+    return False
 
 
 def _adopt(handle: int, folder: Path) -> None:

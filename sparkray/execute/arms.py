@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +21,7 @@ from sparkray.engines import Engine
 from sparkray.errors import ImageError, PreflightError, RunError, RunTimeoutError
 from sparkray.execute.layout import LABEL, Bind
 from sparkray.execute.preflight import Probe, Refusals, honoured
+from sparkray.files import scratch_folder
 from sparkray.images import venv
 from sparkray.images.entrypoint import entrypoint_variables
 from sparkray.images.host_files import is_bound
@@ -306,14 +306,14 @@ def asked(arm: Arm, argv: tuple[str, ...], cache: Path) -> str:
         RunError: It could not be started or did not end in time.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=cache, prefix="ask-") as folder:
-        scratch = Path(folder, "tmp")
+    with scratch_folder(cache, "ask-") as folder:
+        scratch = folder / "tmp"
         scratch.mkdir()
         launch = Launch(
             name=f"sparkray-ask-{uuid4().hex[:12]}",
             argv=argv,
             environment=arm.environment,
-            log=Path(folder, "log"),
+            log=folder / "log",
             scratch=scratch,
             python=sys.executable,
             start=arm.start,

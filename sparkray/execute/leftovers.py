@@ -22,6 +22,7 @@ from docker.models.containers import Container
 
 from sparkray.docker_engine import Patience, connect, docker_errors
 from sparkray.errors import DockerError, LockHeldError
+from sparkray.files import is_in_use
 from sparkray.runtimes import MARKER
 from sparkray.runtimes.linux.isolation import clear_groups
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, Owner
@@ -119,9 +120,14 @@ def container_log(name: str, patience: Patience | None = None) -> bytes | None:
 
 
 def drop_unfinished(cache: Path, notify: Callable[[str], None]) -> None:
-    """Half-made exports, images and downloads in the cache: up to twice an image's size each."""
+    """Half-made exports, images and downloads in the cache: up to twice an image's size each. Not what is in use.
+
+    Another machine may share the cache (a home folder on NFS), or another sweep that does not see this one's lock.
+    """
     for pattern in _UNFINISHED:
         for path in cache.glob(pattern):
+            if is_in_use(path):
+                continue
             notify(f"removing what was left unfinished: {path}")
             shutil.rmtree(path, ignore_errors=True)
 

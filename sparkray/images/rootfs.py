@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from docker.models.containers import Container
 from sparkray.config.recognise import ImageConfig
 from sparkray.docker_engine import docker_errors, until_stopped
 from sparkray.errors import ImageError, refusal
+from sparkray.files import scratch_folder
 from sparkray.images import host_files, venv
 from sparkray.images.digest import Remembered, digest_of, fingerprint, tar_entries, tree_entries
 from sparkray.images.export import extract
@@ -97,7 +97,7 @@ class Images:
         reference, _ = venv.content_tag(files, repository)
         if not self._has(reference):
             with self._archive_folder() as folder:
-                layer, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
+                layer, archive = folder / "layer.tar", folder / "image.tar"
                 layer_sha256 = venv.write_layer(files, layer)
                 venv.write_archive(reference, layer, layer_sha256, archive)
                 layer.unlink()
@@ -121,7 +121,7 @@ class Images:
         reference = f"{host_files.REPOSITORY}:{identity[:_RING]}"
         if not self._has(reference):
             with self._archive_folder() as folder:
-                file, archive = Path(folder, "layer.tar"), Path(folder, "image.tar")
+                file, archive = folder / "layer.tar", folder / "image.tar"
                 file.write_bytes(layer)
                 sha256 = hashlib.sha256(layer).hexdigest()
                 venv.write_archive(reference, file, sha256, archive, environment=environment)
@@ -130,11 +130,11 @@ class Images:
         return replace(self._as_latest(reference, host_files.REPOSITORY), bound=bound)
 
     @contextmanager
-    def _archive_folder(self) -> Iterator[str]:
+    def _archive_folder(self) -> Iterator[Path]:
         """A folder in the cache for an archive that Docker loads. Raises ImageError."""
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.cache, prefix="image-") as folder:
+            with scratch_folder(self.cache, "image-") as folder:
                 yield folder
         except OSError as error:
             raise self._not_written(error) from None
@@ -252,21 +252,16 @@ class Images:
                 "Free some space, or set XDG_CACHE_HOME to a larger disk",
             )
         try:
-            partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-        except OSError as error:
-            raise self._not_written(error) from None
-        try:
-            with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-                digest = digest_of(extract(tar, partial))
-            _make_mount_points(partial)
-            partial.chmod(0o755)
-            partial.rename(target)
+            with scratch_folder(target.parent, ".partial-") as partial:
+                with self._stopped(image) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+                    digest = digest_of(extract(tar, partial))
+                _make_mount_points(partial)
+                partial.chmod(0o755)
+                partial.rename(target)
             self.remembered.put(self._rootfs_key(target), digest)
         except (OSError, tarfile.TarError, KeyError) as error:
             reason = refusal(error, target) if isinstance(error, OSError) else error
             raise ImageError(f"exporting {image.reference} to {target}: {reason}") from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         return target
 
     def _rootfs_key(self, root: Path) -> str:

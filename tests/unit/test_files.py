@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,8 +13,19 @@ import pytest
 from sparkray.client import LoadResult
 from sparkray.engines import SERVING_FILE
 from sparkray.errors import HostError
+from sparkray.execute.leftovers import drop_unfinished
 from sparkray.execute.serving import _write
-from sparkray.files import check_regular, drop_foreign, fresh_file, give_to, read_regular, replace_file, rewrite_file
+from sparkray.files import (
+    check_regular,
+    drop_foreign,
+    fresh_file,
+    give_to,
+    is_in_use,
+    read_regular,
+    replace_file,
+    rewrite_file,
+    scratch_folder,
+)
 from sparkray.machine.lock import MachineLock, write_note
 from sparkray.sweep.command_line import _keep_details
 
@@ -181,3 +193,25 @@ def test_a_server_s_link_is_not_written_through(tmp_path: Path, secret: Path) ->
     )
     assert untouched(secret)
     assert json.loads((out / SERVING_FILE).read_text())["ended"] == "complete"
+
+
+def test_a_scratch_folder_in_use_is_nobodys_leftover(tmp_path: Path) -> None:
+    dropped: list[str] = []
+    with scratch_folder(tmp_path, "ask-") as folder:
+        (tmp_path / "image-of-a-dead-sweep").mkdir()
+        (folder / "log").write_text("")
+        drop_unfinished(tmp_path, dropped.append)
+        assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+        assert is_in_use(folder)
+    assert len(dropped) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("age_s", "in_use"), [(60, True), (2 * 86_400, False)])
+def test_without_locks_a_young_scratch_folder_is_in_use(tmp_path: Path, monkeypatch, age_s: int, in_use: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(9, "Bad file descriptor")  # flock of a folder on NFS
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    os.utime(tmp_path, (time.time() - age_s,) * 2)
+    assert is_in_use(tmp_path) is in_use
