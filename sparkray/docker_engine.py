@@ -14,6 +14,7 @@ from typing import Any
 
 import docker
 import requests
+import urllib3
 from docker.errors import APIError, DockerException
 
 from sparkray.errors import DockerError, RunInterruptedError
@@ -28,7 +29,10 @@ _GRACE_S, _LAST_S = 5.0, 0.5
 _LONG = ("/images/load", "/images/create")
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 # How the SDK reports an engine that ended, or whose socket is gone.
-_GONE = ("Connection aborted", "Connection refused", "Connection reset", "No such file or directory")
+_GONE = (
+    *("Connection aborted", "Connection broken", "Connection refused", "Connection reset"),
+    "No such file or directory",
+)
 _START_IT = "Start the engine (`make docker`, or `systemctl start docker`), or point DOCKER_HOST at it"
 _RESTART_IT = "Restart the engine (`systemctl restart docker`), or point DOCKER_HOST at another on this machine"
 
@@ -222,8 +226,8 @@ def docker_errors(doing: str) -> Iterator[None]:
         yield
     except APIError as error:
         raise DockerError(f"{doing}: {explanation(error)}") from None
-    except (DockerException, requests.RequestException) as error:
-        # requests has a silence in the middle of an answer as a ConnectionError
+    except (DockerException, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        # requests has a silence in the middle of an answer as a ConnectionError, and that of a stream passes it by
         if isinstance(error, requests.ReadTimeout) or "timed out" in str(error).lower():
             raise DockerError(f"{doing}: Docker does not answer", _RESTART_IT) from None
         why = "the Docker engine went away" if any(sign in str(error) for sign in _GONE) else str(error)

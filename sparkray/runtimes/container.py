@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from sparkray.files import fresh_file
 from sparkray.runtimes import MARKER, TRIAL_MARKER, Exit, Launch, Running, exit_code
 from sparkray.runtimes.linux.interventions import Event, end_by_another_client, interventions
 from sparkray.runtimes.linux.owner import DOCTOR, LABEL, PROBE, VARIABLE, Owner, process_start, this_process
-from sparkray.runtimes.linux.process import carries, children, is_foreign
+from sparkray.runtimes.linux.process import carries, children, is_foreign, parent
 
 _START_PATIENCE_S = 30.0
 # How long Docker may name a process that is not there.
@@ -37,6 +38,8 @@ _CREATE_PATIENCE_S = 120.0
 _WAIT_PATIENCE_S, _ASK_AGAIN_S = 60, 3
 # Docker's answers for a container that is gone, or is being removed.
 _REMOVED = (404, 409)
+# The status of a container whose end containerd did not see.
+_UNKNOWN = 255
 # How long an event may be on its way.
 _EVENTS_S = 0.2
 
@@ -105,6 +108,7 @@ class Contained:
 
     def __post_init__(self) -> None:
         self._at_start = self.container.attrs
+        self._shim = parent(self.pid) if self.pid else 0
 
     @property
     def published(self) -> str:
@@ -128,6 +132,8 @@ class Contained:
     def finish(self) -> Exit:
         """Exit status, OOM flag, log, and what other clients of Docker did to it. Raises DockerError."""
         status, state, lost = None, dict[str, Any](), False
+        # it outlives its container until Docker has heard of the end
+        alone = self._shim > 1 and not process_start(self._shim)
         with docker_errors(f"waiting for container {self.container.name}"):
             try:
                 status = self._status()
@@ -138,7 +144,7 @@ class Contained:
                 lost = True
             well = status == 0 or (self.signalled and not lost)
             # one that ended badly may have done so this very moment
-            events = list(self._events(0.0 if well else _EVENTS_S))
+            events = list(self._events(_ended_at(state) + (0.0 if well else _EVENTS_S)))
         if well:
             touched = interventions(events, self._at_start, self.container.attrs, signalled=self.signalled)
             return Exit(exit_code(status or 0), bool(state.get("OOMKilled")), touched=touched)
@@ -148,7 +154,9 @@ class Contained:
         return Exit(
             exit_code(code),
             bool(state.get("OOMKilled")),
-            outside=end_by_another_client(events, removed=lost, signalled=self.signalled),
+            outside="its containerd-shim was killed, and it by containerd"
+            if alone and code == _UNKNOWN
+            else end_by_another_client(events, removed=lost, signalled=self.signalled),
             log_lost=lost,
         )
 
@@ -180,9 +188,9 @@ class Contained:
                 if time.monotonic() > deadline or "timed out" not in str(error).lower():
                     raise
 
-    def _events(self, patience_s: float) -> Iterator[Event]:
-        """What Docker kept of this container's events, oldest first; with those that come in so many seconds."""
-        until = f"{time.time() + patience_s:.3f}"
+    def _events(self, until_s: float) -> Iterator[Event]:
+        """This container's events up to a time of Docker's clock, oldest first, as far as Docker kept them."""
+        until = f"{until_s:.3f}"
         only = {"container": self.container.id, "type": "container"}
         client = self.container.client
         assert client is not None  # noqa: S101 - the client that made the container
@@ -200,6 +208,15 @@ class Contained:
         self.signalled = True
         with suppress(DockerException, requests.RequestException):
             self.container.kill()
+
+
+def _ended_at(state: Mapping[str, Any]) -> float:
+    """When a container ended, by Docker's clock, seconds since 1970; now where that is not known."""
+    with suppress(KeyError, ValueError):
+        ended = datetime.fromisoformat(state["FinishedAt"])
+        if ended.year > 1:  # Docker's "not yet"
+            return ended.timestamp()
+    return time.time()
 
 
 class Runtime:

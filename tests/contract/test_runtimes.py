@@ -30,7 +30,7 @@ from sparkray.runtimes import INSIDE, MARKER, Exit, StartState, Stop, await_end,
 from sparkray.runtimes.linux.halted import halted
 from sparkray.runtimes.linux.isolation import kernel_facts
 from sparkray.runtimes.linux.owner import VARIABLE, Owner
-from sparkray.runtimes.linux.process import marked
+from sparkray.runtimes.linux.process import marked, parent
 from sparkray.runtimes.linux.readback import effective_state
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.usefixtures("machine_lock")]
@@ -119,6 +119,42 @@ def test_a_container_that_is_removed_as_it_starts_has_ended(arm: Arm, monkeypatc
     with arm.runtime.start(arm.launch(*arm.argv(IDLE))) as running:
         assert running.pid == 0
         assert running.finish().how == "signal 9 (another client of Docker killed and removed its container)"
+
+
+@only("container")
+def test_what_others_change_in_a_container_that_ends_well_is_reported(client: docker.DockerClient, arm: Arm) -> None:
+    launch = arm.launch(*arm.argv("import os, time\nwhile not os.path.exists('/tmp/end'): time.sleep(0.05)"))
+    with arm.runtime.start(launch) as running:
+        other = client.containers.get(launch.name)
+        other.update(mem_limit="1g", memswap_limit="2g")
+        other.pause()
+        other.unpause()
+        other.exec_run(arm.argv("open('/tmp/end', 'w')"))
+        assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
+        ended = running.finish()
+    assert ended.code == 0
+    memory, swap, paused = ended.touched["changed"]
+    assert (memory, swap) == ("Memory from 0 to 1073741824", "MemorySwap from 0 to 2147483648")
+    assert paused.startswith("paused for ")
+    assert ended.touched["entered"] == ("docker exec, 1 times",)
+
+
+@only("container")
+def test_no_wait_depends_on_the_wall_clock(arm: Arm, monkeypatch: pytest.MonkeyPatch) -> None:
+    hour = arm.launch(*arm.argv("raise SystemExit(7)"))
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3600)  # a step, for us and not for the events of Docker
+    began = time.monotonic()
+    assert arm.run(hour) == Exit(7)
+    assert time.monotonic() - began < PATIENCE_S
+
+
+@only("container")
+def test_a_shim_that_is_killed_is_named(arm: Arm) -> None:
+    with arm.runtime.start(arm.launch(*arm.argv(IDLE))) as running:
+        os.kill(parent(running.pid), signal.SIGKILL)
+        assert await_end(running.pid, PATIENCE_S, Stop()) == "ended"
+        assert running.finish().how == "status 255 (its containerd-shim was killed, and it by containerd)"
 
 
 @only("container")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import urllib3
 
 from sparkray.docker_engine import (
     DEFAULT_SOCKET,
@@ -90,12 +91,16 @@ def test_a_silence_in_the_middle_of_an_answer_is_named_too() -> None:
     words = "UnixHTTPConnectionPool(host='localhost', port=None): Read timed out."
     with pytest.raises(DockerError, match=r"waiting: Docker does not answer\. Restart"), docker_errors("waiting"):
         raise requests.ConnectionError(words)
+    with pytest.raises(DockerError, match=r"waiting: Docker does not answer\. Restart"), docker_errors("waiting"):
+        raise urllib3.exceptions.ReadTimeoutError(None, "/events", "Read timed out.")  # type: ignore[arg-type]
 
 
 def test_an_engine_that_ended_meanwhile_is_named_in_words() -> None:
     words = "('Connection aborted.', ConnectionRefusedError(111, 'Connection refused'))"
     with pytest.raises(DockerError, match=r"waiting: the Docker engine went away\. Start"), docker_errors("waiting"):
         raise requests.ConnectionError(words)
+    with pytest.raises(DockerError, match=r"waiting: the Docker engine went away\. Start"), docker_errors("waiting"):
+        raise urllib3.exceptions.ProtocolError("Connection broken: InvalidChunkLength(got length b'', 0 bytes read)")
 
 
 def context(folder: Path, name: str, host: str) -> None:

@@ -77,6 +77,14 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; 0 when it is gone, or its parent is not of this PID namespace."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def end_marked(name: str) -> list[int]:
     """Kill every process of a run, until none is left but those that somebody else who lives started. Returns their pids."""
     seen: set[int] = set()
