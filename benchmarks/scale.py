@@ -85,6 +85,9 @@ class SimulatedRunner:
         self.over.set()
         return []
 
+    def identity(self) -> tuple[int, str]:
+        return 0, self.host
+
     def stop(self) -> None:
         self.over.set()
 
