@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from sparkray.config.boundary import read_json
-from sparkray.errors import DatasetError
+from sparkray.config.boundary import parse, read_json
+from sparkray.errors import ConfigError, DatasetError
+from sparkray.units import reason_of
 
 FORMAT, _FORMAT_1 = "sparkray-optimize/2", "sparkray-optimize/1"
+_ANEW = "Make it anew: optimize"
 # In order; each has a dataset of its own, `<name>-<stage>`.
 STAGES = ("screen", "search", "confirm", "attribute")
 LevelState = Literal["measured", "no-op", "failed", "excluded", "search only"]
@@ -350,10 +352,17 @@ def read(path: Path) -> Mapping[str, Any]:
     try:
         found = read_json(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}", "Make it anew: optimize") from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", _ANEW) from None
     if not isinstance(found, dict) or found.get("format") not in (FORMAT, _FORMAT_1):
-        raise DatasetError(f"{path} is not of the format {FORMAT!r}", "Make it anew: optimize")
-    return found if found["format"] == FORMAT else _renamed(found)
+        raise DatasetError(f"{path} is not of the format {FORMAT!r}", _ANEW)
+    try:
+        document = found if found["format"] == FORMAT else _renamed(found)
+        parse(Optimized, document, str(path))
+    except ConfigError as error:
+        raise DatasetError(error.message, _ANEW) from None
+    except (LookupError, TypeError, AttributeError):
+        raise DatasetError(f"{path} is not what sparkray writes there", _ANEW) from None
+    return document
 
 
 def _renamed(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,6 @@ from typing import Any, cast
 from sparkray import __version__
 from sparkray.analysis.frames import rank
 from sparkray.catalog import Catalog, data_root
-from sparkray.config.boundary import read_json
 from sparkray.config.site import NATIVE, Site
 from sparkray.engines import load_engine
 from sparkray.errors import InputError, UnknownNameError
@@ -22,12 +21,14 @@ from sparkray.plan import Study
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, calibrate, course_of
 from sparkray.store import Dataset, storage_errors, write_atomically
+from sparkray.store.documents import NUMBER, read_document
 from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file, machine_of
 from sparkray.workflows.options import Options, build_study, site_of
 
 EXPERIMENT = "aa"
 # So that 20 experiments of the headline's 3 pairs share no run.
 RUNS = 120
+_STUDY = {"experiment?": {"name": str, "runs": int, "seed": int, "primary_metrics": [str], "margins": {str: NUMBER}}}
 
 Row = Mapping[str, Any]
 
@@ -84,11 +85,14 @@ def against_itself(options: Options, smallest: Callable[[Study], str]) -> Option
 
 
 def experiment_of(dataset: Dataset) -> Mapping[str, Any]:
-    """The experiment that a dataset says it is of; where it does not say, the one that ships for calibration."""
-    try:
-        return cast("Mapping[str, Any]", read_json(dataset.path / "experiment.json")["experiment"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return asdict(Catalog(data_root()).experiment(EXPERIMENT))
+    """The experiment that a dataset says it is of; where it does not say, the one that ships for calibration.
+
+    Raises:
+        DatasetError: What it says cannot be read.
+    """
+    path = dataset.path / "experiment.json"
+    document = read_document(path, _STUDY, remedy="Remove it") if path.exists() else {}
+    return cast("Mapping[str, Any]", document.get("experiment") or asdict(Catalog(data_root()).experiment(EXPERIMENT)))
 
 
 def usual_pairs(site: Site) -> int:

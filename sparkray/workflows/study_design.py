@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sparkray.config.boundary import read_json
+from sparkray.config.boundary import parse, read_json
 from sparkray.config.model import ModelCard
 from sparkray.errors import InputError, SparkrayError
 from sparkray.stats.operating import sd_log_of
@@ -142,7 +142,6 @@ def _stored(path: Path) -> tuple[Any, Design] | None:
     """What `study.json` holds; None where it is missing or is not one."""
     try:
         document = read_json(path)
-        design = document["design"]
-        return document["asked"], Design(**{**design, "models": tuple(design["models"])})
+        return document["asked"], parse(Design, document["design"], path.name)
     except (OSError, ValueError, LookupError, TypeError, SparkrayError):
         return None

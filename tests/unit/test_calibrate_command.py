@@ -377,3 +377,19 @@ def test_a_dataset_that_has_no_runs_yet_is_not_the_newest(quick: Call, tmp_path:
     dataset(tmp_path, steady(12))
     open_dataset(tmp_path, "aa", "1" * 64)
     assert json.loads(quick("--json").out)["runs"] == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("[]", "the whole is [], not keys and values"),
+        ('{"experiment": []}', "experiment is [], not keys and values"),
+        ('{"experiment": {"name": "a"}}', "key 'experiment.runs' is missing"),
+        ('{"experiment": {"name": "a", "runs": 3, "seed": "x"}}', "experiment.seed is 'x', not a whole number"),
+    ],
+)
+def test_an_experiment_of_another_shape_is_refused_by_key(quick: Call, tmp_path: Path, content: str, said: str) -> None:
+    (dataset(tmp_path, steady(12)).path / "experiment.json").write_text(content)
+    ended = quick()
+    assert ended.status == 2
+    assert said in ended.err

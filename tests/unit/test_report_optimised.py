@@ -18,8 +18,10 @@ from support.studies import small_study
 from sparkray.analysis import Analysis, analyse
 from sparkray.analysis.derived.optimisation import runs_condition
 from sparkray.analysis.latex import latex
+from sparkray.analysis.optimized import FORMAT, read
 from sparkray.config.docker import DockerOptions
 from sparkray.config.docker_columns import column_values
+from sparkray.errors import DatasetError
 from sparkray.report import report_data, write_report
 from sparkray.report.data import ReportData
 from sparkray.report.figures import draw
@@ -202,3 +204,32 @@ def test_a_document_of_another_format_is_refused(command_line: CommandLine, resu
     ended = command_line("report", "--results-dir", str(results), "--trace", "flag_facts/metric")
     assert ended.status == 2
     assert "not of the format" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("levels", {}, "levels = {}"),
+        ("levels", [1], "levels.0 = 1"),
+        ("margin", "x", "margin = 'x'"),
+        ("search", [], "search = []"),
+        ("datasets", None, "datasets = None"),
+        ("metric", ..., "key 'metric' is missing"),
+        ("margin", 1e999, "margin = inf"),
+    ],
+)
+def test_a_document_of_another_shape_is_refused_by_key(tmp_path: Path, key: str, value: object, said: str) -> None:
+    path = tmp_path / "question-optimize.json"
+    sound = json.loads(json.dumps(document()))
+    path.write_text(json.dumps(sound))
+    assert read(path) == sound
+    changed = {**sound, key: value}
+    if value is ...:
+        del changed[key]
+    for form in (FORMAT, "sparkray-optimize/1"):  # the second has none of the names that it had
+        path.write_text(json.dumps({**changed, "format": form}))
+        with pytest.raises(DatasetError) as refused:
+            read(path)
+        assert str(path) in refused.value.message
+        assert refused.value.remedy
+        assert said in refused.value.message or form != FORMAT
