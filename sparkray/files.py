@@ -64,17 +64,17 @@ def check_plain(folder: Path) -> None:
     Raises:
         OSError: Something is, or the folder cannot be read. None where there is no folder.
     """
-    _refuse_foreign_link(folder)
+    refuse_foreign_link(folder)
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):  # a link to nothing
-                _refuse_foreign_link(Path(entry.path))
+                refuse_foreign_link(Path(entry.path))
                 found = entry.stat()
                 if not stat.S_ISDIR(found.st_mode):
                     _must_be_regular(Path(entry.path), found)
 
 
-def _refuse_foreign_link(path: Path) -> None:
+def refuse_foreign_link(path: Path) -> None:
     """Refuse a link that another user left: it decides what is written to. Raises OSError."""
     with suppress(FileNotFoundError):
         found = path.lstat()

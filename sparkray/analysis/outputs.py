@@ -11,7 +11,7 @@ import polars.selectors as cs
 from sparkray.analysis.latex import latex
 from sparkray.analysis.study import Analysis
 from sparkray.errors import UnknownNameError
-from sparkray.store import storage_errors, write_atomically
+from sparkray.store.writing import storage_errors, write_atomically
 
 FORMAT = "sparkray-analysis/1"
 FORMATS = ("parquet", "csv", "json", "tex")

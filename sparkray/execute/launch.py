@@ -28,7 +28,7 @@ from sparkray.execute.serving import ServingRun, free_port
 from sparkray.execute.warm_start import cache_binds
 from sparkray.plan import PlannedRun
 from sparkray.runtimes import Launch
-from sparkray.store import storage_errors
+from sparkray.store.writing import storage_errors
 
 
 def make_launch(

@@ -14,8 +14,9 @@ from sparkray.files import drop_foreign, fresh_file
 from sparkray.machine.fingerprint import fingerprint
 from sparkray.machine.lock import MachineLock
 from sparkray.runtimes.linux.root_part import ask, python_as_root
-from sparkray.store import Dataset, storage_errors
+from sparkray.store import Dataset
 from sparkray.store.documents import ROW, odd_row, read_document
+from sparkray.store.writing import storage_errors
 from sparkray.units import reason_of
 
 # What Docker may take at the end of a sweep.

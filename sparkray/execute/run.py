@@ -60,7 +60,8 @@ from sparkray.records import WARMUP, Outcome
 from sparkray.runtimes import Exit, Launch, Running, Stop, await_end
 from sparkray.runtimes.container import container_spec
 from sparkray.runtimes.linux.readback import effective_state
-from sparkray.store import Dataset, storage_errors, write_atomically
+from sparkray.store import Dataset
+from sparkray.store.writing import storage_errors, write_atomically
 from sparkray.telemetry import Target
 from sparkray.telemetry.recorder import Recorder, recover
 from sparkray.units import NS_PER_S

@@ -15,7 +15,7 @@ from sparkray.execute.layout import CACHES, Bind, compile_cache
 from sparkray.execute.prepared_host import PreparedHost
 from sparkray.plan import PlannedRun, canonical_sha256, measured, refused
 from sparkray.records import WARMUP
-from sparkray.store import storage_errors, write_atomically
+from sparkray.store.writing import storage_errors, write_atomically
 
 _SHORT = 16
 

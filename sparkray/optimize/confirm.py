@@ -33,7 +33,8 @@ from sparkray.plan import Treatment, definition_sha256, make_plan
 from sparkray.stats.reasons import worded
 from sparkray.stats.screen import beyond_margin
 from sparkray.stats.sequential import Interim
-from sparkray.store import Dataset, write_atomically
+from sparkray.store import Dataset
+from sparkray.store.writing import write_atomically
 
 # One-sided: that of a 95 % interval beyond the margin.
 RISK = 0.025

@@ -22,7 +22,7 @@ from sparkray.report.data import ReportData
 from sparkray.report.figures import Saved, words
 from sparkray.report.latex import Macros, cited
 from sparkray.report.style import COLUMN_IN
-from sparkray.store import write_atomically
+from sparkray.store.writing import write_atomically
 
 MAIN = "main.tex"
 # Characters of a listing that a column is wide enough for.

@@ -17,86 +17,33 @@ engine option) opens a new folder, `<experiment>@2` and so on, as `--fresh` does
 a dataset, and nothing is deleted.
 """
 
-import errno
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import count, groupby
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from sparkray.config.secrets import hidden_bytes
-from sparkray.errors import DatasetError, StorageError, refusal
-from sparkray.files import replace_file
+from sparkray.errors import DatasetError, StorageError
+from sparkray.files import refuse_foreign_link
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.store.documents import DESCRIPTION, ONE_ROW, PROGRESS, REMOVE, newer_schema, read_document
 from sparkray.store.progress import progress_file
 from sparkray.store.run_index import INDEXED, Rows, add_to_index, indexed
 from sparkray.store.tables import TABLES
+from sparkray.store.writing import GO_ON, storage_errors, write_atomically
 from sparkray.units import KIB, MIB
 
 FORMAT = "sparkray-dataset/1"
 _BALLAST = ".ballast"
 _BALLAST_BYTES = 256 * KIB
 _LEAST_FREE = 8 * MIB
-_OTHER_FOLDER = "Check the folder and its permissions, or name another: --results-dir DIR"
 _ELSEWHERE = "Name another folder: --results-dir DIR"
 _LONGEST_NUMBER = 10
-_TOO_LARGE = "This user's files may be no larger: raise the limit, as with `ulimit -f unlimited`"
-_GO_ON = "Free some space, then give the same command again: it goes on where it stopped"
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """OSError as StorageError. Raises StorageError."""
-    try:
-        yield
-    except OSError as error:
-        remedies = {errno.ENOSPC: _GO_ON, errno.EDQUOT: _GO_ON, errno.EFBIG: _TOO_LARGE}
-        remedy = remedies.get(error.errno or 0, _OTHER_FOLDER)
-        raise StorageError(f"{path} cannot be written: {refusal(error, path)}", remedy) from None
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write, fsync, rename: the file is there whole, or not at all.
-
-    Args:
-        path: The file.
-        data: What is in it.
-        durable: Whether it must be there after a power cut; without fsync for what can be made again.
-
-    Raises:
-        StorageError: The disk is full or refuses.
-    """
-    with storage_errors(path):
-        replace_file(path, data, durable=durable)
-    if durable:
-        _sync_folder(path.parent)
-
-
-def write_together(files: Iterable[tuple[Path, bytes]]) -> None:
-    """Write files in this order; those of one folder that follow each other are made durable together.
-
-    Every file of a folder is there after a power cut before the first of the next folder is. Raises StorageError.
-    """
-    for folder, group in groupby(files, key=lambda file: file[0].parent):
-        for path, data in group:
-            with storage_errors(path):
-                replace_file(path, data, durable=True)
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    with storage_errors(folder):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _parquet(table: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -134,15 +81,19 @@ class Dataset:
         return self.path / "spool"
 
     def make_folders(self) -> None:
-        """The folders of a dataset, where one is missing: git and zip drop empty ones. Raises StorageError."""
+        """The folders of a dataset, where one is missing: git and zip drop empty ones. Raises StorageError.
+
+        Another user's link in place of one is refused: it would decide where root writes.
+        """
         if not (self.path / "dataset.json").is_file():
             raise StorageError(
                 f"{self.path} is no dataset any more: somebody removed or moved it",
                 "Put it back, or give the same command again, which begins a new one",
             )
-        for path in (self.path / name for name in (*TABLES, "logs", "spool")):
-            if not path.exists():
-                with storage_errors(path):
+        for path in (self.path / name for name in (*TABLES, "logs", "spool", "inputs", "cache")):
+            with storage_errors(path):
+                refuse_foreign_link(path)
+                if path.name not in ("inputs", "cache") and not path.exists():
                     path.mkdir(exist_ok=True)
 
     def ok_run_ids(self) -> set[str]:
@@ -277,7 +228,7 @@ class Dataset:
         free = shutil.disk_usage(self.path).free
         if free < _LEAST_FREE:
             raise StorageError(
-                f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", _GO_ON
+                f"the disk of {self.path} is full ({free // MIB} MiB free, a run needs {_LEAST_FREE // MIB})", GO_ON
             )
 
     def keep_log(self, run_id: str, attempt: int, log: Path, secrets: Sequence[str] = ()) -> None:

@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from sparkray.errors import ClusterError, DatasetError
 from sparkray.files import read_regular
-from sparkray.store import Dataset, storage_errors, write_atomically, write_together
+from sparkray.store import Dataset
 from sparkray.store.parquet import digest_of, judged
 from sparkray.store.run_index import Rows, add_to_index
 from sparkray.store.tables import TABLES
+from sparkray.store.writing import storage_errors, write_atomically, write_together
 from sparkray.units import MIB, short
 
 # In the order in which they are sent. An attempt exists when its row is there, so that comes last.

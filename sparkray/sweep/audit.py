@@ -82,7 +82,7 @@ def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's 
     output: Path | None = asked["output"]
     if output is not None:
         from sparkray.report.review import review  # noqa: PLC0415 - the room takes long to import
-        from sparkray.store import write_atomically  # noqa: PLC0415 - as above
+        from sparkray.store.writing import write_atomically  # noqa: PLC0415 - as above
 
         page = review(case, report, name=", ".join(source.path.name for source in sources), machine=machine)
         write_atomically(output.absolute(), page.encode())

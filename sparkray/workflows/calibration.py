@@ -20,8 +20,9 @@ from sparkray.errors import InputError, UnknownNameError
 from sparkray.plan import Study
 from sparkray.stats import NotEstimable
 from sparkray.stats.calibration import HEADLINE_PAIRS, Calibration, calibrate, course_of
-from sparkray.store import Dataset, storage_errors, write_atomically
+from sparkray.store import Dataset
 from sparkray.store.documents import NUMBER, read_document
+from sparkray.store.writing import storage_errors, write_atomically
 from sparkray.workflows.calibration_file import FILE, FORMAT, machine_file, machine_of
 from sparkray.workflows.options import Options, build_study, site_of
 

@@ -11,7 +11,8 @@ from typing import Any
 from sparkray.catalog.weights import cache_folder
 from sparkray.config.boundary import read_json
 from sparkray.errors import SparkrayError
-from sparkray.store import Dataset, description, write_atomically
+from sparkray.store import Dataset, description
+from sparkray.store.writing import write_atomically
 
 FORMAT = "sparkray-calibration/1"
 FILE = "calibration.json"

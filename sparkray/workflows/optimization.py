@@ -23,7 +23,7 @@ from sparkray.optimize.hypotheses import Evidence, judge_hypotheses
 from sparkray.optimize.screen import Screened, screen
 from sparkray.plan import Study
 from sparkray.runtimes.linux.isolation import kernel_facts
-from sparkray.store import storage_errors, write_atomically
+from sparkray.store.writing import storage_errors, write_atomically
 from sparkray.workflows.optimized_file import NAME, write_environment
 from sparkray.workflows.options import Options, build_study, site_of
 from sparkray.workflows.study_runner import SessionRunner

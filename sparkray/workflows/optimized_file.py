@@ -11,7 +11,7 @@ from sparkray.config.boundary import parse, read_yaml
 from sparkray.config.docker import given
 from sparkray.config.site import Environment, Site
 from sparkray.errors import ConfigError, InputError
-from sparkray.store import storage_errors, write_atomically
+from sparkray.store.writing import storage_errors, write_atomically
 
 NAME = "container_optimized.yaml"
 FORMAT = "sparkray-environment/1"

@@ -19,7 +19,7 @@ from sparkray.engines import Engine, EngineCommand, Job, Server, load_engine
 from sparkray.errors import InputError, StorageError, refusal
 from sparkray.execute.layout import inside_paths, model_name, models_root
 from sparkray.images import venv
-from sparkray.store import write_atomically
+from sparkray.store.writing import write_atomically
 from sparkray.workflows.options import engine_of
 
 _UNSAFE = re.compile(r"[^\w.-]+")

@@ -18,7 +18,7 @@ from sparkray.config.model import ModelCard
 from sparkray.errors import InputError, SparkrayError
 from sparkray.stats.operating import sd_log_of
 from sparkray.stats.paired import tost_power
-from sparkray.store import storage_errors, write_atomically
+from sparkray.store.writing import storage_errors, write_atomically
 
 NAME = "study.json"
 # Run-to-run CVs for which power is given: a GPU-bound machine left alone, and an ordinary one.

@@ -16,8 +16,9 @@ from sparkray.optimize.rows import PATIENCE, Rows, key_of
 from sparkray.optimize.runner import InterruptedSweepError, drop_none, never_over
 from sparkray.plan import PlannedRun, Study, Treatment, make_plan
 from sparkray.progress import Progress, Reporter
-from sparkray.store import Dataset, open_dataset, write_atomically
+from sparkray.store import Dataset, open_dataset
 from sparkray.store.documents import read_document
+from sparkray.store.writing import write_atomically
 from sparkray.timing import Timing
 from sparkray.workflows.options import Options
 from sparkray.workflows.prerequisites import is_elsewhere, must_fit_here

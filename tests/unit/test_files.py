@@ -12,7 +12,7 @@ import pytest
 
 from sparkray.client import LoadResult
 from sparkray.engines import SERVING_FILE
-from sparkray.errors import HostError
+from sparkray.errors import HostError, StorageError
 from sparkray.execute.leftovers import drop_unfinished
 from sparkray.execute.serving import _write
 from sparkray.files import (
@@ -27,6 +27,7 @@ from sparkray.files import (
     scratch_folder,
 )
 from sparkray.machine.lock import MachineLock, write_note
+from sparkray.store import open_dataset
 from sparkray.sweep.command_line import _keep_details
 
 SECRET = b"of root alone"
@@ -215,3 +216,18 @@ def test_without_locks_a_young_scratch_folder_is_in_use(tmp_path: Path, monkeypa
     monkeypatch.setattr("fcntl.flock", refuse)
     os.utime(tmp_path, (time.time() - age_s,) * 2)
     assert is_in_use(tmp_path) is in_use
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", ["logs", "spool", "inputs", "cache"])
+def test_another_user_s_link_in_a_dataset_is_not_followed(tmp_path: Path, name: str) -> None:
+    dataset = open_dataset(tmp_path, "question", "d")
+    (tmp_path / "kept").mkdir()
+    folder = dataset.path / name
+    if folder.is_dir():
+        folder.rmdir()
+    folder.symlink_to(tmp_path / "kept")
+    dataset.make_folders()  # one's own is
+    os.lchown(folder, 65534, 65534)
+    with pytest.raises(StorageError, match="it is a link of another user's"):
+        dataset.make_folders()

@@ -15,7 +15,8 @@ from builders import outcome
 
 from sparkray.analysis.frames import open_frames
 from sparkray.errors import DatasetError, StorageError, host_error_of
-from sparkray.store import Dataset, existing, open_dataset, storage_errors
+from sparkray.store import Dataset, existing, open_dataset
+from sparkray.store.writing import storage_errors
 from sparkray.sweep import main
 
 Spoil = Callable[[Path], object]

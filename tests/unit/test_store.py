@@ -22,24 +22,17 @@ from builders import outcome, row
 from sparkray.errors import DatasetError, StorageError
 from sparkray.metrics import BY_NAME
 from sparkray.records import SCHEMA_VERSION, Outcome
-from sparkray.store import (
-    FORMAT,
-    Dataset,
-    dataset_at,
-    description,
-    existing,
-    open_dataset,
-    write_atomically,
-)
+from sparkray.store import FORMAT, Dataset, dataset_at, description, existing, open_dataset
 from sparkray.store.documents import newer_schema
 from sparkray.store.parquet import Kept
 from sparkray.store.tables import TABLES
+from sparkray.store.writing import write_atomically
 
 WRITER = """
 import sys
 import threading
 from pathlib import Path
-from sparkray.store import write_atomically
+from sparkray.store.writing import write_atomically
 target = Path(sys.argv[1])
 print("ready", flush=True)
 number = 0
