@@ -14,6 +14,7 @@ from sparkray.sweep.common_options import FOLDER as DIR
 from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.datasets import subject
 from sparkray.sweep.markdown import export_markdown, markdown_option
+from sparkray.sweep.outputs import not_data
 from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for
@@ -23,7 +24,13 @@ FOLDER = "analysis"
 
 @click.command()
 @dataset_options
-@click.option("--output", type=DIR, metavar="DIR", help="Folder of the tables; default: `analysis` in the dataset.")
+@click.option(
+    "--output",
+    type=DIR,
+    metavar="DIR",
+    callback=not_data,
+    help="Folder of the tables; default: `analysis` in the dataset.",
+)
 @click.option(
     "--margin",
     "margins",

@@ -21,6 +21,7 @@ from sparkray.config.site import Site
 from sparkray.errors import ConfigError, UnknownNameError
 from sparkray.sweep.common_options import FILE, json_option, setting_option
 from sparkray.sweep.named_gpu import site_of_gpus, site_settings, site_with_gpu
+from sparkray.sweep.outputs import only_over
 from sparkray.sweep.show import console, print_json, print_line, show
 from sparkray.sweep.slow import SlowSteps
 from sparkray.units import some
@@ -48,7 +49,13 @@ _BATCH = click.IntRange(1, MOST_REQUESTS)
     "--role", "roles", metavar="COLUMN=ROLE,...", multiple=True, help=f"What a column is: {', '.join(ROLES)}."
 )
 @click.option("--explain", is_flag=True, help="Show what each column is taken for, and why.")
-@click.option("--output", type=FILE, metavar="FILE", help="Write the findings as an HTML page too.")
+@click.option(
+    "--output",
+    type=FILE,
+    metavar="FILE",
+    callback=only_over(b"<!DOCTYPE html>", "an HTML page"),
+    help="Write the findings as an HTML page too.",
+)
 @json_option
 def audit(paths: Sequence[str], **asked: Any) -> int:  # noqa: ANN401 - click's own keyword arguments
     """Judge results, anybody's: would they survive a review?

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from sparkray.errors import StorageError, refusal
+from sparkray.sweep.outputs import not_data
 
 if TYPE_CHECKING:  # it takes long to import
     from sparkray.analysis import Analysis
@@ -14,11 +15,11 @@ if TYPE_CHECKING:  # it takes long to import
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _in_a_folder(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+def _in_a_folder(context: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
     """A folder that is not there is noticed before hours of measuring, not after."""
     if value is not None and not value.absolute().parent.is_dir():
         raise click.BadParameter(f"the folder {value.absolute().parent} does not exist")
-    return value
+    return not_data(context, parameter, value)
 
 
 def markdown_option(function: F) -> F:

@@ -18,13 +18,14 @@ from sparkray.optimize.runner import InterruptedSweepError
 from sparkray.sweep.common_options import FILE
 from sparkray.sweep.optimization_options import optimization_options, request_of
 from sparkray.sweep.options import options_of, sweep_options
+from sparkray.sweep.outputs import only_over
 from sparkray.sweep.progress import Terminal
 from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.start import as_root, ask, handed_back, interrupted
 from sparkray.workflows.calibration_file import calibration_beside_all
 from sparkray.workflows.consent import require_consent
 from sparkray.workflows.optimization import carry_out, optimization_context
-from sparkray.workflows.optimized_file import NAME
+from sparkray.workflows.optimized_file import FORMAT, NAME
 from sparkray.workflows.options import Options
 from sparkray.workflows.study_runner import SessionRunner
 
@@ -32,7 +33,12 @@ from sparkray.workflows.study_runner import SessionRunner
 @click.command("optimize")
 @sweep_options
 @optimization_options
-@click.option("--output", type=FILE, help=f"The result; default: RESULTS-DIR/{NAME}.")
+@click.option(
+    "--output",
+    type=FILE,
+    callback=only_over(FORMAT.encode(), "a result of `optimize`"),
+    help=f"The result; default: RESULTS-DIR/{NAME}.",
+)
 @click.option("--storage", metavar="URL|FILE", help="Optuna's study; default: in the dataset.")
 def optimize(**arguments: Any) -> int:  # noqa: ANN401
     """Find the Docker flags that win speed back, and their price in security.

@@ -18,6 +18,7 @@ from sparkray.sweep.common_options import FOLDER as DIR
 from sparkray.sweep.common_options import dataset_options, json_option
 from sparkray.sweep.compare_results import between, show_between
 from sparkray.sweep.datasets import newest
+from sparkray.sweep.outputs import not_data
 from sparkray.sweep.show import console, print_json, show
 from sparkray.sweep.summary import findings_of, summary_lines
 from sparkray.workflows.calibration_file import calibration_for
@@ -31,7 +32,13 @@ FOLDER = "report"
 
 @click.command()
 @dataset_options
-@click.option("--output", type=DIR, metavar="DIR", help="Folder of the report; default: `report` in the dataset.")
+@click.option(
+    "--output",
+    type=DIR,
+    metavar="DIR",
+    callback=not_data,
+    help="Folder of the report; default: `report` in the dataset.",
+)
 @click.option("--paper", is_flag=True, help="Write a LaTeX manuscript too.")
 @click.option("--png", is_flag=True, help="Write the figures as PNG too.")
 @click.option(
