@@ -25,6 +25,8 @@ _LOST = 255
 _STDERR = 2
 LEFT: dict[str, str] = {}
 """What is under way, in words, by kind: reported when the program is ended before it could clean up."""
+STUCK: list[str] = []
+"""Names of threads that wait for ever inside Ray: the interpreter's own end crashes while there is one."""
 
 
 @contextmanager

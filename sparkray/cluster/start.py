@@ -1,6 +1,5 @@
 """How a Ray is started or reached: a private one with loopback sockets alone, or the cluster at an address that answers."""
 
-import atexit
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ from ray._private.services import canonicalize_bootstrap_address
 
 from sparkray.errors import ClusterError, host_error_of
 from sparkray.machine.ray_folder import ray_folder, token_in
-from sparkray.stopping import SIGNALS
+from sparkray.stopping import SIGNALS, STUCK
 from sparkray.units import reason_of, shorten
 
 _ALONE, _TOKEN_PATH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "RAY_AUTH_TOKEN_PATH"
@@ -173,7 +172,7 @@ def leave() -> None:
     thread.start()
     thread.join(_ANSWER_S)
     if thread.is_alive():
-        atexit.unregister(worker.shutdown)
+        STUCK.append(thread.name)
 
 
 @contextmanager

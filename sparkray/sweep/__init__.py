@@ -8,6 +8,7 @@ This is the one room that prints, and the one place where errors become exit sta
 import _signal  # type: ignore[import-not-found] # built in: `signal` imports other modules, during which signals may come
 import atexit
 import os
+import sys
 
 _INTERRUPTED = 130
 
@@ -18,8 +19,16 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: Arguments without the program's name; None takes the process's own.
     """
-    if argv is None:
-        _end_at_signals()
+    if argv is not None:
+        return _run(argv)
+    _end_at_signals()
+    status = _run(argv)
+    _end_where_stuck(status)
+    return status
+
+
+def _run(argv: list[str] | None) -> int:
+    """Returns the exit status."""
     try:
         from sparkray.sweep.command_line import run  # noqa: PLC0415 - what comes before is too short for a signal
 
@@ -38,6 +47,18 @@ def main(argv: list[str] | None = None) -> int:
         # a KeyboardInterrupt that left an `eval` of text (`namedtuple` has one) counts as unhandled for CPython, which
         # then ends itself with SIGINT whatever the status is; another `eval` of text makes it forget that
         eval("0")  # noqa: S307 - as above
+
+
+def _end_where_stuck(status: int) -> None:
+    """End at once where a thread waits for ever inside Ray: the interpreter's own end would crash."""
+    stopping = sys.modules.get("sparkray.stopping")
+    if stopping is not None and stopping.STUCK:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, OSError, ValueError):  # closed, or on a full disk
+                continue
+        os._exit(status)
 
 
 def _end_at_signals() -> None:

@@ -111,6 +111,22 @@ def test_a_signal_in_a_destructor_is_heeded() -> None:
     assert (done.stdout, done.stderr, done.returncode) == ("stopped in order\n", "", 0)
 
 
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_the_interpreters_own_end_is_left_out_while_a_thread_is_stuck_in_ray(is_stuck: bool) -> None:
+    code = f"""
+import atexit, sys
+from sparkray import stopping
+from sparkray.sweep import main
+stopping.STUCK += ["a thread"] * {is_stuck:d}
+atexit.register(print, "the interpreter's own end")
+sys.argv = ["sparkray", "--version"]
+sys.exit(main())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "sparkray" in done.stdout, "what was printed is not lost"
+    assert ("the interpreter's own end" in done.stdout) is not is_stuck
+
+
 def test_little_is_imported_before_signals_are_handled() -> None:
     code = "import sys; before = set(sys.modules); import sparkray.sweep; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
