@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -36,6 +36,8 @@ class Sweeps:
 
     cluster: Machines
     folder: Path
+    lost: set[Path] = field(default_factory=set)
+    """What machines keep of a dataset that somebody removed."""
 
     @property
     def dataset(self) -> Path:
@@ -76,8 +78,11 @@ class Sweeps:
         blocks = ok.group_by("block").agg(pl.col("host").n_unique(), pl.len())
         assert set(blocks["host"]) == {1}
         assert set(blocks["len"]) == {2}
-        left = [path for folder in self.cluster.folders.values() for path in folder.glob("cache/sparkray/measured/*")]
-        assert left == [], "acknowledged, then removed"
+        assert self.kept() == self.lost, "acknowledged, then removed"
+
+    def kept(self) -> set[Path]:
+        """What machines keep of what they measured."""
+        return {path for folder in self.cluster.folders.values() for path in folder.glob("cache/sparkray/measured/*")}
 
 
 def test_a_cluster_whose_head_hangs_dies_or_loses_the_results(cluster: Machines, tmp_path: Path) -> None:
@@ -96,6 +101,7 @@ def test_a_cluster_whose_head_hangs_dies_or_loses_the_results(cluster: Machines,
     assert status == 3, text
     assert "is no dataset any more: somebody removed or moved it" in text
     assert not sweeps.rows().height
+    sweeps.lost = sweeps.kept()
     status, text = sweeps.run(4)
     assert status == 0, text
     sweeps.equals_the_plan(4)
