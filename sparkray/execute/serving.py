@@ -332,7 +332,7 @@ def _count(run: ServingRun, result: LoadResult, before: dict[str, float]) -> Non
 def _write(run: ServingRun, result: LoadResult, version: str | None, running: Running) -> None:
     record = {
         "requests": [asdict(request) for request in result.requests],
-        "notes": list(result.notes),
+        "notes": [*result.notes, *_other_models(run, result)],
         "ended": result.ended,
         "version": version,
         "model_path": run.model,
@@ -340,6 +340,12 @@ def _write(run: ServingRun, result: LoadResult, version: str | None, running: Ru
     }
     # the server writes to this folder too, and root must follow no link that it left there
     replace_file(run.folder / SERVING_FILE, json.dumps(record).encode())
+
+
+def _other_models(run: ServingRun, result: LoadResult) -> list[str]:
+    """That answers name another model than was asked for, as those of a proxy in front of several do."""
+    others = ", ".join(name for name in result.models if name != run.served_name)[:_MOST_SHOWN]
+    return [f"the server's answers name the model {others}, not {run.served_name}"] if others else []
 
 
 def _hash(run: ServingRun, pid: int) -> str | None:

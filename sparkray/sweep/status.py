@@ -126,6 +126,8 @@ def _output_of(log: Path) -> bytes | None:
 def _follow(dataset: Dataset) -> int:
     """The engine's output of this run and of the next ones, until Ctrl-C."""
     shown: dict[Path, int] = {}
+    if not any(dataset.spool.glob("*")):
+        click.echo(f"no run is under way in {dataset.path}; its output follows when one starts. Ctrl-C ends", err=True)
     while True:
         for log in [log for folder in sorted(dataset.spool.glob("*")) for log in _logs_in(folder / "out")]:
             data = _output_of(log) if log.name == _ENGINE_LOG else _read(log)

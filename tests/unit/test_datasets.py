@@ -111,3 +111,12 @@ def test_follow_shows_what_llamacpp_logs_itself(tmp_path: Path) -> None:
         rest, said = following.communicate(timeout=20)
     assert lines == ["==> a1-1 <==\n", "engine says\n", "==> a1-1 (llamacpp.log) <==\n", "llama_model_loader: loaded\n"]
     assert (following.returncode, rest, said.strip()) == (130, "", "interrupted")
+
+
+def test_following_a_dataset_without_a_run_says_so(results: Path) -> None:
+    command = [sys.executable, "-m", "sparkray.sweep", "status", str(results / "small"), "--follow"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stderr is not None
+        first = following.stderr.readline()
+        following.send_signal(signal.SIGINT)
+    assert first.startswith("no run is under way in ")

@@ -1,13 +1,19 @@
 """What a server answers outside the load: an answer that does not end, or is of another shape."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from sparkray.client import LoadResult
+from sparkray.engines import SERVING_FILE
 from sparkray.execute import serving
 from sparkray.execute.serving import answer, models_of
 
@@ -78,3 +84,18 @@ def test_an_answer_that_ends_is_read_whole() -> None:
 def test_lists_of_models_of_another_shape_list_none(body: bytes, names: list[str] | None) -> None:
     with answering(lambda connection: connection.sendall(HEAD + b"Connection: close\r\n\r\n" + body)) as port:
         assert models_of(port, "/v1/models") == names
+
+
+@pytest.mark.parametrize(
+    ("models", "notes"),
+    [
+        ((), []),
+        (("asked",), []),
+        (("asked", "another"), ["the server's answers name the model another, not asked"]),
+    ],
+)
+def test_answers_that_name_another_model_are_noted(tmp_path: Path, models: tuple[str, ...], notes: list[str]) -> None:
+    run = SimpleNamespace(folder=tmp_path, model="m", hashed=False, served_name="asked")
+    result = LoadResult((), 0.0, None, (), "complete", "builtin", models)
+    serving._write(cast("Any", run), result, None, cast("Any", SimpleNamespace(engine_pid=1)))
+    assert json.loads((tmp_path / SERVING_FILE).read_text())["notes"] == notes
