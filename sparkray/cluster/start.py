@@ -177,10 +177,18 @@ def leave() -> None:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Keep the handlers of signals: Ray puts its own in place of that of SIGTERM, which ends the program with status 15."""
+    """Keep the handlers of signals: Ray puts its own in place of that of SIGTERM, which ends the program with status 15.
+
+    Raises:
+        KeyboardInterrupt: Ray's own heard SIGTERM.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
+    except SystemExit as ended:
+        if ended.code == signal.SIGTERM:
+            raise KeyboardInterrupt from None
+        raise
     finally:
         if threading.current_thread() is threading.main_thread():  # no other may set one, nor does Ray there
             for number, handler in before.items():

@@ -26,6 +26,17 @@ from sparkray.stopping import LEFT, SIGNALS
 TIMED_OUT = "The current node timed out during startup. This could happen because some of the raylet failed to startup"
 
 
+def test_a_signal_that_rays_own_handler_gets_is_an_interruption() -> None:
+    def init() -> None:  # as Ray's
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        start(init, address="local", origin="")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def failing(*errors: Exception | None) -> tuple[Callable[[], str], list[int]]:
     """An `init` that raises these in turn; None: it starts."""
     calls: list[int] = []

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from support.other_user import USER, as_user, environment, interpreter
 
 from sparkray.files import replace_file
+from sparkray.runtimes.linux.process import is_zombie
 from sparkray.runtimes.linux.root_part import Caller
 
 pytestmark = pytest.mark.root
@@ -36,7 +38,8 @@ pid = int(child.stdout.readline())
 kill(pid)
 status = child.wait(10)
 print(Path(f"/proc/{pid}").exists(), status, flush=True)
-stray = subprocess.Popen(f"exec {python_as_root()} -c '{asleep}'", shell=True, stdout=subprocess.PIPE, text=True)
+runner = 'import os, subprocess, time; print(os.getpid(), subprocess.Popen(["sleep", "60"]).pid, flush=True); time.sleep(60)'
+stray = subprocess.Popen(f"exec {python_as_root()} -c '{runner}'", shell=True, stdout=subprocess.PIPE, text=True)
 print(stray.stdout.readline().strip(), os.environ["SPARKRAY_ROOT_PART"], flush=True)
 signal.signal(signal.SIGTERM, lambda *_: os._exit(42))
 time.sleep(60)
@@ -79,7 +82,7 @@ def test_a_sweep_keeps_a_part_that_is_root_and_answers_its_own_processes_alone(p
         assert sweep.stdout is not None
         assert sweep.stdout.readline().split() == [str(USER), "True", "0"]
         assert sweep.stdout.readline().split() == ["False", str(128 + signal.SIGKILL)]
-        stray, address = sweep.stdout.readline().split()
+        stray, engine, address = sweep.stdout.readline().split()
         variables = {**environment(folder), "SPARKRAY_ROOT_PART": address}
         outsider = as_user([python, "-c", OUTSIDER], variables)
         assert outsider.returncode != 0
@@ -91,6 +94,10 @@ def test_a_sweep_keeps_a_part_that_is_root_and_answers_its_own_processes_alone(p
         sweep.send_signal(signal.SIGTERM)
         assert sweep.wait(20) == 42
     assert not Path(f"/proc/{stray}").exists()
+    deadline = time.monotonic() + 10
+    while not is_zombie(int(engine)):
+        assert time.monotonic() < deadline, "what a runner started ends with it"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "²", "1e3", "", "99999999999999999999", "4294967295"])

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.errors import PrivilegeError
+from sparkray.stopping import descendants
 
 VARIABLE = "SPARKRAY_ROOT_PART"
 _AGENT = Path(__file__).with_name("_as_root.py")
@@ -169,7 +170,7 @@ class RootPart:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_LAST_S)
                 continue
-            process.kill()
+            _kill_all(process)
 
     def _answer(self, asking: socket.socket) -> None:
         with asking, suppress(OSError, ValueError, KeyError, TypeError):
@@ -182,7 +183,7 @@ class RootPart:
                 if "kill" in request:
                     process = self.started.get(request["kill"])
                     if process is not None:
-                        process.kill()
+                        _kill_all(process)
                     return
                 process = self._start(request, handles)
             finally:
@@ -211,7 +212,7 @@ class RootPart:
         def until_gone() -> None:
             with suppress(OSError):
                 asking.recv(1)
-            process.kill()
+            _kill_all(process)
 
         threading.Thread(target=until_gone, daemon=True).start()
         status = process.wait()
@@ -219,6 +220,16 @@ class RootPart:
         with suppress(OSError):
             asking.sendall(str(_ENDED_BY_SIGNAL - status if status < 0 else status).encode())
             asking.shutdown(socket.SHUT_RDWR)
+
+
+def _kill_all(process: "subprocess.Popen[bytes]") -> None:
+    """End a process and what it started, such as an engine, which is root's too: the user could not end it."""
+    if process.poll() is None:
+        below = descendants(process.pid)
+        process.kill()
+        for pid in below:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _unblocked() -> None:
