@@ -95,8 +95,9 @@ class Share:
         rest_s = self.together.rest_s()  # it takes the guard of the blocks, which must never be taken inside ours
         with self.together.guard:
             self.together.left_s[self.host] = left_s
-            whole = sum(self.together.left_s.values()) + rest_s
-            self.together.progress.expect(whole / max(1, len(self.together.blocks.members)))
+            members = tuple(self.together.blocks.members)  # what a machine that left had taken is in the rest again
+            whole = sum(self.together.left_s.get(host, 0.0) for host in members) + rest_s
+            self.together.progress.expect(whole / max(1, len(members)))
 
     def begin(self, planned: PlannedRun) -> None:
         """A run starts."""

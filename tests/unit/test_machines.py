@@ -182,6 +182,17 @@ def test_time_left_is_estimated_outside_the_guard_of_progress(dataset: Dataset) 
     assert together.progress.left_s == 8.0
 
 
+def test_what_a_lost_machine_had_taken_is_no_longer_in_the_time_left(dataset: Dataset) -> None:
+    blocks = blocks_of(dataset, ["a", "b"])
+    together = Together(Display(Console(file=StringIO()), len(PLAN), 0), blocks, lambda: 4.0)
+    Share(together, "b").expect(100.0)
+    Share(together, "a").expect(2.0)
+    assert together.progress.left_s == (100.0 + 2.0 + 4.0) / 2
+    blocks.leave("b", lost=True)
+    Share(together, "a").expect(2.0)
+    assert together.progress.left_s == 2.0 + 4.0
+
+
 def test_the_machines_share_one_plan(dataset: Dataset) -> None:
     """To make one of 100,000 runs takes the driver seconds, for each machine."""
     display, blocks = Display(Console(file=StringIO()), len(PLAN), 0), blocks_of(dataset, ["a", "b"])
