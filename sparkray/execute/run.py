@@ -52,7 +52,7 @@ from sparkray.execute.row import (
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
-from sparkray.files import drop_foreign
+from sparkray.files import drop_foreign, give_to_owner
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
@@ -117,7 +117,7 @@ def _run(prepared: PreparedHost, planned: PlannedRun, control: "RunControl", not
     made: Path | None = None
     note(container_name(planned.run_id))
     try:
-        _make_folders(spool, record)
+        _make_folders(spool, record, in_container=prepared.study.treatment(planned.environment).in_container)
         made = spool
         _attempt(prepared, planned, record, spool, control)
         record.columns.update(status="ok" if control.counted else WARMUP, reason=None)
@@ -365,13 +365,16 @@ def last_line(log: Path, otherwise: str = "it said nothing", length: int = 300) 
     return lines[-1].strip()[:length] if lines else otherwise
 
 
-def _make_folders(spool: Path, record: RunRecord) -> None:
+def _make_folders(spool: Path, record: RunRecord, *, in_container: bool) -> None:
     """A fresh folder for the attempt, with its row so far: what a later sweep stores if this one dies."""
     shutil.rmtree(spool, ignore_errors=True)
     with storage_errors(spool):
         for folder in (spool / "out", spool / "tmp"):
             folder.mkdir(parents=True)
-            folder.chmod(0o1777)
+            folder.chmod(0o1777)  # the image's user may be another
+        if not in_container:  # where root's engine would follow a link that another user leaves in them
+            spool.chmod(0o700)
+            give_to_owner(spool.parent)
     write_atomically(spool / "row.json", json.dumps(record.columns, default=str).encode())
 
 

@@ -14,6 +14,8 @@ from sparkray.client import LoadResult
 from sparkray.engines import SERVING_FILE
 from sparkray.errors import HostError, StorageError
 from sparkray.execute.leftovers import drop_unfinished
+from sparkray.execute.row import RunRecord
+from sparkray.execute.run import _make_folders
 from sparkray.execute.serving import _write
 from sparkray.files import (
     check_regular,
@@ -231,3 +233,11 @@ def test_another_user_s_link_in_a_dataset_is_not_followed(tmp_path: Path, name: 
     os.lchown(folder, 65534, 65534)
     with pytest.raises(StorageError, match="it is a link of another user's"):
         dataset.make_folders()
+
+
+@pytest.mark.parametrize("in_container", [False, True])
+def test_nobody_else_enters_the_folder_of_a_run_of_root(tmp_path: Path, in_container: bool) -> None:
+    spool = tmp_path / "spool" / "r-1"
+    _make_folders(spool, RunRecord({"run_id": "r"}), in_container=in_container)
+    assert (spool.stat().st_mode & 0o077 == 0) is not in_container
+    assert (spool / "out").stat().st_mode & 0o1777 == 0o1777
