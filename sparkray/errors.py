@@ -188,6 +188,12 @@ def _no_inodes(near: Path) -> bool:
     return False
 
 
+def remedy_of(error: BaseException, otherwise: str) -> str:
+    """What to do about a file that cannot be read: a sound one must not be removed since the system refused."""
+    known = host_error_of(error)
+    return known.remedy if known is not None else otherwise
+
+
 def _has_folder() -> bool:
     """Whether the current folder is there."""
     try:

@@ -224,18 +224,18 @@ def reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DatasetError(f"{_broken(folder) or folder} cannot be read: {error}", _REMEDY) from None
+        raise _broken(folder) or DatasetError(f"{folder} cannot be read: {error}", _REMEDY) from None
 
 
-def _broken(folder: Path) -> Path | None:
-    """The first file that is no Parquet, or not of the folder's table."""
+def _broken(folder: Path) -> DatasetError | None:
+    """What is wrong with the first file that cannot be read, or is not of the folder's table."""
     from sparkray.store.parquet import rows_of  # noqa: PLC0415 - PyArrow takes long to import; Polars reads what is sound
 
     for path in sorted(folder.glob("*.parquet")):
         try:
             rows_of(path, folder.name)
-        except DatasetError:
-            return path
+        except DatasetError as error:
+            return error
     return None
 
 

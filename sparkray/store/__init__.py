@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from sparkray.config.secrets import hidden_bytes
-from sparkray.errors import DatasetError, StorageError
+from sparkray.errors import DatasetError, StorageError, remedy_of
 from sparkray.files import refuse_foreign_link
 from sparkray.records import SATURATED, SCHEMA_VERSION, Outcome, Status, Verdict
 from sparkray.store.documents import DESCRIPTION, ONE_ROW, PROGRESS, REMOVE, newer_schema, read_document
@@ -36,7 +36,7 @@ from sparkray.store.progress import progress_file
 from sparkray.store.run_index import INDEXED, Rows, add_to_index, indexed
 from sparkray.store.tables import TABLES
 from sparkray.store.writing import GO_ON, storage_errors, write_atomically
-from sparkray.units import KIB, MIB
+from sparkray.units import KIB, MIB, reason_of
 
 FORMAT = "sparkray-dataset/1"
 _BALLAST = ".ballast"
@@ -56,6 +56,17 @@ def _rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[d
     from sparkray.store.parquet import rows_of  # noqa: PLC0415 - PyArrow takes long to import, and `status` reads an index
 
     return rows_of(path, table, columns)
+
+
+def _files_in(folder: Path, start: str) -> list[Path]:
+    """Files of a table by name. Raises DatasetError where they cannot be listed: as none, all runs would be made again."""
+    try:
+        names = [path.name for path in folder.iterdir()]  # `glob` passes over what it may not read
+    except FileNotFoundError:  # git and zip drop empty folders
+        return []
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be read: {reason_of(error)}", remedy_of(error, REMOVE)) from None
+    return [folder / name for name in sorted(names) if name.startswith(start) and name.endswith(".parquet")]
 
 
 def _each_once(paths: Iterable[Path], files: Iterable[Rows]) -> Iterator[Rows]:
@@ -119,7 +130,7 @@ class Dataset:
 
     def rows(self, table: str, columns: list[str] | None = None, *, run_id: str = "") -> Iterator[dict[str, Any]]:
         """What `read` returns, a file at a time, for those who stop at the first row that serves. Raises DatasetError."""
-        paths = sorted((self.path / table).glob(f"{run_id}-*.parquet" if run_id else "*.parquet"))
+        paths = _files_in(self.path / table, f"{run_id}-" if run_id else "")
         if table != "runs":
             for path in paths:
                 yield from _rows_of(path, table, columns)

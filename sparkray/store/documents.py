@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sparkray.config.boundary import read_json
-from sparkray.errors import DatasetError
+from sparkray.errors import DatasetError, remedy_of
 from sparkray.records import SCHEMA_VERSION, STATUSES
 from sparkray.units import did_you_mean, reason_of, short
 
@@ -96,7 +96,7 @@ def read_document(path: Path, shape: Any, *, remedy: str) -> Mapping[str, Any]: 
     try:
         document = read_json(path)
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", remedy) from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", remedy_of(error, remedy)) from None
     wrong = unlike(document, shape)
     if wrong is not None:
         raise DatasetError(f"{path} is not what sparkray writes there: {wrong}", remedy)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.parquet.core import ParquetReader  # `ParquetFile` lists every column in Python, as long as a read of them
 
-from sparkray.errors import DatasetError
+from sparkray.errors import DatasetError, remedy_of
 from sparkray.files import check_regular
 from sparkray.records import SCHEMA_VERSION
 from sparkray.schema import arrow_type
@@ -140,7 +140,7 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
         wanted = [name for name in columns if name in there] if columns is not None else None
         rows = _rows(_typed(file.read(columns=wanted, use_threads=False), table))
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
-        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", REMOVE) from None
+        raise DatasetError(f"{path} cannot be read: {reason_of(error)}", remedy_of(error, REMOVE)) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         raise DatasetError(f"{path} is not a file of the table {table}: it has no column {lacking[0]}", REMOVE)
     missing = dict.fromkeys(name for name in columns or () if name not in there)

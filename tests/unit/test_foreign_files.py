@@ -15,7 +15,7 @@ from builders import outcome
 
 from sparkray.analysis.frames import open_frames
 from sparkray.errors import DatasetError, StorageError, host_error_of
-from sparkray.store import Dataset, existing, open_dataset
+from sparkray.store import Dataset, description, existing, open_dataset
 from sparkray.store.writing import storage_errors
 from sparkray.sweep import main
 
@@ -246,3 +246,33 @@ def test_refusals_of_the_system_have_a_remedy(number: int, remedy: str) -> None:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     assert "ulimit -f" in large.value.remedy
     assert host_error_of(ImportError("No module named 'x'")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "remedy"),
+    [
+        ("runs", errno.EACCES, "Check who owns it"),
+        ("runs", errno.EIO, "dmesg"),
+        ("runs/r1-1.parquet", errno.EMFILE, "ulimit -n"),
+        ("dataset.json", errno.EACCES, "Check who owns it"),
+    ],
+)
+def test_what_the_system_refuses_is_neither_none_nor_to_be_removed(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, name: str, number: int, remedy: str
+) -> None:
+    refused = str(dataset.path / name)
+
+    def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def act(path: Any, *rest: Any, **more: Any) -> Any:
+            if str(path) == refused:
+                raise OSError(number, os.strerror(number), refused)
+            return call(path, *rest, **more)
+
+        return act
+
+    for call in ("listdir", "open"):
+        monkeypatch.setattr(os, call, refusing(getattr(os, call)))
+    with pytest.raises(DatasetError, match="cannot be read") as error:
+        description(dataset) if name == "dataset.json" else dataset.read("runs")
+    assert refused in error.value.message
+    assert remedy in error.value.remedy
