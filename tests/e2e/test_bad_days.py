@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 from days import RUNS, Played, Stage, at_once, docker_does, kill, pause, remove, stop
 from docker.models.containers import Container
+from spoilt import fill, newer, no_folders, no_inodes, on_disk, on_small_disk, spoilt_spool
 
 NOW, PREPARING, RUNNING, WAITING = "before the first run", "while it prepares", "during a run", "while it waits"
 AGAIN = "the same command ends with every run"
@@ -78,18 +79,6 @@ def engine_fault(name: str, *more: str) -> Callable[[Stage], Played]:
     return sweep("--set", f"engine.fault={name}", "--set", "experiment.timeout_s=3", *more)
 
 
-def on_small_disk(mib: int, free_kib: int | None = None) -> Callable[[Stage], Played]:
-    def play(stage: Stage) -> Played:
-        stage.mount(mib)
-        if free_kib is not None:
-            ballast = stage.results.parent / "ballast"
-            ballast.write_bytes(bytes(shutil.disk_usage(ballast.parent).free - free_kib * 1024))
-            stage.before_again = ballast.unlink
-        return stage.sweep()
-
-    return play
-
-
 def with_dataset(spoil: Callable[[Path], object]) -> Callable[[Stage], Played]:
     """A sweep into a folder that an earlier one made and somebody spoilt since."""
 
@@ -100,21 +89,6 @@ def with_dataset(spoil: Callable[[Path], object]) -> Callable[[Stage], Played]:
         return replace(stage.sweep(*more), arguments=more)
 
     return play
-
-
-def newer(dataset: Path) -> None:
-    path = dataset / "dataset.json"
-    path.write_text(re.sub(r'"schema": "[^"]+"', '"schema": "999.0"', path.read_text()))
-
-
-def spoilt_spool(dataset: Path) -> None:
-    (dataset / "spool" / "x-1").mkdir()
-    (dataset / "spool" / "x-1" / "row.json").write_text("{")
-
-
-def no_folders(dataset: Path) -> None:
-    for name in ("spool", "samples", "checks"):
-        shutil.rmtree(dataset / name)
 
 
 REFUSED = "cannot be written: No space left"
@@ -202,6 +176,22 @@ DAYS = (
     # the disk
     Day("results on a disk of 3 MiB", NOW, 3, ("is full",), on_small_disk(3), False),
     Day("300 KiB left on the disk", NOW, 3, ("is full",), on_small_disk(24, 300), again=True),
+    Day(
+        "the disk of the results fills",
+        RUNNING,
+        3,
+        ("is full",),
+        on_disk(fill, lambda stage: (stage.results.parent / "ballast").unlink()),
+        again=True,
+    ),
+    Day(
+        "the disk of the results has no inodes left",
+        RUNNING,
+        3,
+        ("no inode is free",),
+        on_disk(no_inodes, lambda stage: shutil.rmtree(stage.results.parent / "many")),
+        again=True,
+    ),
     # signals
     Day(
         "SIGTERM to the whole group",
