@@ -6,6 +6,8 @@ Other checks give no verdict without data, so a run whose samplers died would pa
 - A sampler silent for the end of the requests is a warning: for more than ten times its median gap and more than 3 s. A
   sampler with one sample has no gap. For a simulated engine, the end is the last sample of its process tree.
 - No sample at all of a run that lasted seconds is invalid.
+- No sampler at all for more than 5 s between the first request and the last: everything stood still (SIGSTOP, a paused
+  virtual machine), the requests with it. Invalid.
 """
 
 import json
@@ -22,6 +24,7 @@ from sparkray.units import NS_PER_S
 LOST = "samples lost: "
 LONG_S, LONG_GAPS = 3.0, 10
 SECONDS_S = 2.0
+STILL_S = 5.0
 _TREE = "process_rss_gib"
 
 
@@ -33,7 +36,7 @@ class Check(BaseCheck):
 
     def judge(self, evidence: Evidence) -> Verdict | None:
         """The verdict; None for a run too short for samples."""
-        return combined(self.name, (*_nothing(evidence), *_lost(evidence), *_silent(evidence)))
+        return combined(self.name, (*_nothing(evidence), *_lost(evidence), *_silent(evidence), *_still(evidence)))
 
 
 def _nothing(evidence: Evidence) -> Iterator[Finding]:
@@ -58,6 +61,18 @@ def _silent(evidence: Evidence) -> Iterator[Finding]:
             text = f"sampler {name} was silent for the last {silence_s:.1f} s of the requests"
             yield Finding("warn", f"{text}, limit {limit_s:.1f}")
     yield Finding("pass", f"{len(times)} samplers to the end")
+
+
+def _still(evidence: Evidence) -> Iterator[Finding]:
+    times = _times_s(evidence)
+    every_s, end_s = sorted({one for times_s in times.values() for one in times_s}), _end_s(evidence)
+    requests = () if evidence.measurement.simulated else evidence.measurement.requests
+    begin_s = min((request.submit_ns / NS_PER_S for request in requests), default=0.0)
+    gaps = [after - before for before, after in pairwise(every_s) if after > begin_s and before < (end_s or 0.0)]
+    # the shortest period counts: a sampler that takes a sample every minute shows nothing
+    usual_s = min((median([b - a for a, b in pairwise(times_s)]) for times_s in times.values()), default=0.0)
+    if gaps and max(gaps) > max(STILL_S, LONG_GAPS * usual_s):
+        yield Finding("invalid", f"no sampler took a sample for {max(gaps):.1f} s: everything stood still")
 
 
 def _times_s(evidence: Evidence) -> dict[str, list[float]]:

@@ -46,6 +46,15 @@ def test_one_that_fell_silent(until_s: float, period_s: float, word: str) -> Non
     assert (found, "sampler gpu was silent" in said) == (word, word == "warn")
 
 
+@pytest.mark.parametrize(("still_s", "word"), [(20.0, "invalid"), (6.0, "invalid"), (4.0, "pass")])
+def test_a_run_in_which_everything_stood_still(still_s: float, word: str) -> None:
+    """All processes were stopped at 3 s and went on later; the double's times are made up, its process tree is not."""
+    made_up = replace(measured([4000.0] * 12), simulated=True)
+    first = [*seen("process", 3, process_rss_gib=1.0), *seen("host", 3)]
+    later = [{**one, "t_ns": one["t_ns"] + int((3 + still_s) * S)} for one in first]
+    assert judged(first, later, measurement=made_up)[0] == word
+
+
 def test_what_follows_the_engine_ends_with_it() -> None:
     """The requests of a double are made up: it is the process tree that tells when there was nothing more to see."""
     made_up = replace(measured([4000.0] * 12), simulated=True)
