@@ -95,6 +95,15 @@ def read_regular(path: Path, *, limit: int = _LIMIT_BYTES, follow: bool = True) 
     return data
 
 
+def last_line(log: Path, otherwise: str) -> str:
+    """The last thing that a log says, shortened; `otherwise` where that is nothing."""
+    try:
+        lines = log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip()[:300] if lines else otherwise
+
+
 def replace_file(path: Path, data: bytes, *, mode: int | None = None, durable: bool = False) -> None:
     """Write, then rename: the file is there whole, or not at all. A link at its name is replaced, not followed.
 

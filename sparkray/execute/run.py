@@ -52,7 +52,7 @@ from sparkray.execute.row import (
 from sparkray.execute.serving import ServingRun, serve
 from sparkray.execute.verify import verify
 from sparkray.execute.watchdog import Watchdog
-from sparkray.files import drop_foreign, give_to_owner
+from sparkray.files import drop_foreign, give_to_owner, last_line
 from sparkray.machine.cpu_isolation import client_overlaps
 from sparkray.machine.probe import take_probe
 from sparkray.plan import PlannedRun, refused
@@ -354,15 +354,6 @@ def _judge_exit(ended: Exit, log: Path, *, out_of_memory: bool) -> None:
     if out_of_memory:
         raise RunOutOfMemoryError(f"the engine was killed for memory (exit {ended.code}): {last}")
     raise EngineFailedError(f"{ended.fault or f'the engine ended with {ended.how}'}: {last}")
-
-
-def last_line(log: Path, otherwise: str = "it said nothing", length: int = 300) -> str:
-    """The last thing an engine said, for a reason."""
-    try:
-        lines = log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
-    return lines[-1].strip()[:length] if lines else otherwise
 
 
 def _make_folders(spool: Path, record: RunRecord, *, in_container: bool) -> None:

@@ -21,6 +21,8 @@ from sparkray.runtimes.linux.process import marked
 
 PATIENCE_S = 30.0
 IDLE = "import time; time.sleep(60)"
+ISOLATED = "isolated"
+"""The chroot with every layer of isolation that this machine can add: the same holds for it."""
 # Starts as a Ray actor does, and worse; then starts the launch that lies in the file, and reports what became of it.
 HOSTILE = """
 import importlib, json, os, pickle, resource, signal, sys
