@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -37,6 +38,8 @@ _STARTED = "Ray runtime started."
 _AGAIN = f'while ! grep -q "{_STARTED}" "$LOG"; do "$@" || true; done'
 """Ray gives up a start after 30 s, which a busy machine may take."""
 _PATIENCE_S = 600.0
+_NUMBERS = count()
+"""The kernel removes a network some time after its last process: the next cluster has another."""
 
 
 @dataclass
@@ -145,7 +148,7 @@ def _network(number: int, place: int) -> None:
 @contextmanager
 def machines(folder: Path, names: Sequence[str] = ("spark-a", "spark-b")) -> Iterator[Machines]:
     """A cluster of these machines, gone at the end. `folder` should have a short path: Ray's sockets lie in it."""
-    number = 64 + os.getpid() % 128
+    number = 64 + (os.getpid() + next(_NUMBERS)) % 128
     _ip("link", "add", f"sr{number}", "type", "bridge")
     made = Machines(f"10.{number}.0.1:6399", folder, number)
     head = None
