@@ -17,7 +17,7 @@ from sparkray.plan import PlannedRun, canonical_sha256, measured, refused
 from sparkray.records import WARMUP
 from sparkray.store.writing import storage_errors, write_atomically
 
-_SHORT = 16
+_SHORT, _KEPT = 16, "compiled"
 
 
 def policy_of(prepared: PreparedHost) -> str | None:
@@ -40,8 +40,13 @@ def cache_binds(prepared: PreparedHost, planned: PlannedRun, empty: Path) -> tup
     engine = prepared.engine
     if not isinstance(engine, Caching):
         return ()
-    folder = empty if policy_of(prepared) is None else _folder(prepared, planned.environment)
+    is_kept = policy_of(prepared) is not None
+    folder = _folder(prepared, planned.environment) if is_kept else empty
     with storage_errors(folder):
+        if is_kept:  # every user may write into the folders below it, and root's engine runs what lies there
+            kept = prepared.cache / _KEPT
+            kept.mkdir(parents=True, exist_ok=True)
+            kept.chmod(0o700)
         for name in ("", *engine.caches.values()):
             (folder / name).mkdir(parents=True, exist_ok=True)
             (folder / name).chmod(0o1777)  # the image's user may be another
@@ -51,7 +56,7 @@ def cache_binds(prepared: PreparedHost, planned: PlannedRun, empty: Path) -> tup
 def _folder(prepared: PreparedHost, environment: str) -> Path:
     """The cache of an environment: of one set of files and one engine, whatever the experiment."""
     files = canonical_sha256([prepared.study.engine, prepared.expected_digest(environment)])[:_SHORT]
-    return prepared.cache / "compiled" / files / compile_cache(prepared.study, environment)
+    return prepared.cache / _KEPT / files / compile_cache(prepared.study, environment)
 
 
 def missing(prepared: PreparedHost, planned: PlannedRun) -> Iterator[PlannedRun]:

@@ -63,6 +63,8 @@ def test_each_arm_starts_once_before_the_counted_runs(tmp_path):
     assert [row["compile_state"] for row in rows] == ["cold"] * 2 + ["warm"] * 2
     assert {row["compile_cache"] for row in rows} == {rows[0]["compile_cache"]} != {None}
     assert {(row["warm_start"], row["weights_kind"], row["simulated"]) for row in rows} == {("arm", "random", True)}
+    kept = tmp_path / "cache" / "compiled"
+    assert kept.stat().st_mode & 0o777 == 0o700, "every user may write into what is below"
     # A cache that is lost in one arm: its start compiles, which no counted run may.
     for folder in (tmp_path / "cache" / "compiled").glob("*/native/vllm/*"):
         shutil.rmtree(folder)
