@@ -16,7 +16,7 @@ from sparkray.analysis.launches import launches_of
 from sparkray.analysis.protocol_adherence import adherence_of
 from sparkray.config.docker_columns import DOCKER_COLUMNS
 from sparkray.config.experiment import Sequential
-from sparkray.store.documents import NUMBER, read_document
+from sparkray.store.documents import CALIBRATION, read_document
 
 # Margins where neither the dataset nor the caller gives them: 1 % for throughput and latency, 2 % for memory.
 DEFAULT_MARGINS: Mapping[str, float] = {
@@ -287,5 +287,4 @@ def _range(counts: Sequence[int]) -> str:
 def _calibration(frames: Frames) -> Any:  # noqa: ANN401 - a JSON document of another verb
     """What `calibrate` left beside the dataset, if it was run on this machine."""
     file = frames.path / "calibration.json"
-    shape = {"metrics?": {str: {"noise?": {"sd_log?": NUMBER, "cv_pct?": NUMBER}}}}
-    return read_document(file, shape, remedy="Make it anew: calibrate --quick") if file.is_file() else None
+    return read_document(file, CALIBRATION, remedy="Make it anew: calibrate --quick") if file.is_file() else None

@@ -52,6 +52,20 @@ STUDY = {
     "environments?": [str],
     "policies?": {str: str},
 }
+_TRIAL = {"experiments": int, "rejections": int, "low": NUMBER, "high": NUMBER}
+CALIBRATION = {
+    "experiment?": str,
+    "model?": str,
+    "runs?": int,
+    "metrics?": {
+        str: {
+            "trials?": [{"paired": _TRIAL, "blocked": {"experiments": int, "rejections": int}}],
+            "noise?": {"sd_log?": NUMBER, "cv_pct?": NUMBER},
+            "reach?": {"smallest_pct?": NUMBER},
+            "cause?": str,
+        }
+    },
+}
 ROW = {"run_id": str, "attempt": int, "host": str, "model": str, "environment": str, "deviations?": str}
 JSON_COLUMNS: Mapping[str, Any] = {
     "machine": {

@@ -169,6 +169,8 @@ def test_a_null_verdict_is_refused(dataset: Dataset) -> None:
         ("experiment.json", '{"experiment": {"seed": 9223372036854775808}}', "experiment.seed = 9223372036854775808"),
         ("experiment.json", '{"experiment": {"runs": true}}', "runs is True, not a whole number"),
         ("calibration.json", '{"metrics": [1]}', "metrics is [1], not keys and values"),
+        ("calibration.json", '{"metrics": {"x": {"reach": [1]}}}', "metrics.x.reach is [1], not keys and values"),
+        ("calibration.json", '{"metrics": {"x": {"trials": [1]}}}', "metrics.x.trials[] is 1, not keys and values"),
     ],
 )
 def test_a_document_of_another_shape_is_refused_by_key(
