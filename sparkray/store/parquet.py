@@ -106,7 +106,7 @@ def rows_of(path: Path, table: str, columns: list[str] | None = None) -> list[di
     Args:
         path: The file. One of a small table is not read again while it stays the same.
         table: The table's name.
-        columns: Those to read; None reads all that there are.
+        columns: Those to read; None reads all of the table.
 
     Raises:
         DatasetError: It is no Parquet, has columns of other types, or values that the table cannot have.
@@ -143,7 +143,7 @@ def _read(path: Path, table: str, columns: list[str] | None) -> _Rows:
         raise DatasetError(f"{path} cannot be read: {reason_of(error)}", remedy_of(error, REMOVE)) from None
     if lacking := [name for name in NEVER_NULL[table] if name not in there]:
         raise DatasetError(f"{path} is not a file of the table {table}: it has no column {lacking[0]}", REMOVE)
-    missing = dict.fromkeys(name for name in columns or () if name not in there)
+    missing = dict.fromkeys(name for name in columns or _types(table) if name not in there)
     for row in rows:
         row.update(missing)
         if (wrong := odd_row(table, row)) is not None:

@@ -146,6 +146,15 @@ def test_documents_that_hold_null_are_as_if_they_did_not(dataset: Dataset) -> No
     assert main(["analyze", str(dataset.path)]) == 0
 
 
+def test_a_column_that_an_older_version_did_not_write_is_null(dataset: Dataset) -> None:
+    path = dataset.path / "runs" / "r1-1.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["host", "seed"]), path)
+    for columns in (None, ["run_id", "host", "seed"]):
+        (row,) = (row for row in dataset.read("runs", columns) if row["run_id"] == "r1")
+        assert (row["host"], row["seed"]) == (None, None)
+    assert main(["calibrate", "--quick", "--results-dir", str(dataset.path.parent)]) in (0, 1, 2)
+
+
 def test_a_null_verdict_is_refused(dataset: Dataset) -> None:
     with_value("verdict", None)(dataset.path / "checks" / "r1-1.parquet")
     with pytest.raises(DatasetError, match="not a file of the table checks: verdict is null"):
