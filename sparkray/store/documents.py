@@ -96,7 +96,7 @@ NAMES = ("run_id", "model", "level", "environment", "host", "site", "experiment"
 """Texts that are shown beside others, or are part of a file's name."""
 ONE_ROW = ("run_id", "attempt")
 """What one row of `runs` has alone."""
-_RUN_ID = re.compile(r"[\w.-]+", re.ASCII)
+_RUN_ID = re.compile(r"[^/\\*?\[\]\x00-\x1f\x7f]+")
 _KINDS = {dict: "keys and values", list: "a list", str: "text", int: "a whole number", float: "a number"}
 REMOVE = "Remove the file: its run is measured again"
 
@@ -172,7 +172,7 @@ def odd_row(table: str, row: Mapping[str, Any]) -> str | None:
 
 def _odd_name(row: Mapping[str, Any]) -> str | None:
     if "run_id" in row and not _RUN_ID.fullmatch(row["run_id"]):  # names of files are made of it
-        return f"run_id is {short(row['run_id'], 80)}, not letters, digits, '.', '_' and '-'"
+        return f"run_id is {short(row['run_id'], 80)}, which cannot be part of a file's name or is a pattern"
     long = next((name for name in NAMES if len(row.get(name) or "") > LONGEST_NAME), None)
     return f"{long} is {short(row[long], 80)}, longer than {LONGEST_NAME} characters" if long else None
 
