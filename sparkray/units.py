@@ -80,6 +80,11 @@ def reason_of(error: BaseException, most: int = 300) -> str:
     return shorten(getattr(error, "strerror", None) or " ".join(str(error).split()), most)
 
 
+def encodable(text: str) -> str:
+    """A text without halves of surrogate pairs, which JSON can name and no file can hold."""
+    return text.encode(errors="replace").decode()
+
+
 def some(items: Sequence[str], most: int = 20, *, separator: str = ", ", total: int | None = None) -> str:
     """A list for a message, bounded: `a, b and 214 more`. `total`: how many there are, where `items` are only the first."""
     left = (len(items) if total is None else total) - min(most, len(items))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sparkray.units import encodable
+
 _TEXT_KEYS = ("content", "reasoning_content", "reasoning", "tool_calls")
 """Keys of a chat delta that carry generated tokens."""
 _SHOWN = 300
@@ -106,7 +108,7 @@ def _chunk(document: Any) -> Chunk:  # noqa: ANN401 - whatever JSON holds
         text=text,
         finished=finished,
         usage=(_count(usage, "prompt_tokens"), _count(usage, "completion_tokens")) if isinstance(usage, dict) else None,
-        model=_encodable(model)[:_SHOWN] if isinstance(model, str) else None,
+        model=encodable(model)[:_SHOWN] if isinstance(model, str) else None,
     )
 
 
@@ -118,9 +120,4 @@ def _count(usage: dict[str, Any], key: str) -> int | None:
 def error_text(error: object) -> str:
     """The server's own message, without the document around it."""
     message = error.get("message") if isinstance(error, dict) else error
-    return _encodable(message if isinstance(message, str) else json.dumps(error))[:_SHOWN]
-
-
-def _encodable(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON can name and no file can hold."""
-    return text.encode(errors="replace").decode()
+    return encodable(message if isinstance(message, str) else json.dumps(error))[:_SHOWN]

@@ -30,7 +30,7 @@ from sparkray.execute.network import network_of
 from sparkray.files import replace_file
 from sparkray.images.digest import hash_stream
 from sparkray.runtimes import Exit, Running, Stop, await_end
-from sparkray.units import MIB, NS_PER_S
+from sparkray.units import MIB, NS_PER_S, encodable
 
 _PROBE_PATIENCE_S = 5.0
 _MOST_ANSWERED, _MOST_SHOWN = 16 * MIB, 200
@@ -245,7 +245,7 @@ def models_of(port: int, path: str) -> list[str] | None:
     """Names of the models that a server lists; None where it lists none in OpenAI's form."""
     listed = document(port, path)
     try:
-        return [_encodable(str(model["id"])) for model in listed["data"]]
+        return [encodable(str(model["id"])) for model in listed["data"]]
     except (TypeError, KeyError):
         return None
 
@@ -255,12 +255,7 @@ def version_of(recipe: Recipe, port: int) -> str | None:
     version = document(port, recipe.version.path) if recipe.version else None
     for key in recipe.version.key.split(".") if recipe.version else ():
         version = version.get(key) if isinstance(version, dict) else None
-    return None if version is None else _encodable(str(version))[:_MOST_SHOWN]
-
-
-def _encodable(text: str) -> str:
-    """Without halves of surrogate pairs, which JSON can name and no file can hold."""
-    return text.encode(errors="replace").decode()
+    return None if version is None else encodable(str(version))[:_MOST_SHOWN]
 
 
 def _identify(run: ServingRun) -> tuple[str | None, ServingRun]:
